@@ -1,0 +1,43 @@
+"""Everything the core raises on purpose.
+
+The message of each error is written for the person who posted the data, not for us.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Issue:
+    """One thing that is wrong with a data set.
+
+    Attributes:
+        reason: what is wrong, one sentence.
+        file: the file at fault, as it is named inside the data set.
+        class_name: the class at fault.
+    """
+
+    reason: str
+    file: str | None = None
+    class_name: str | None = None
+
+
+class CoreError(Exception):
+    """Root of the core's errors: wrong input, never a bug. Trying again gives the same."""
+
+
+class DatasetError(CoreError):
+    """A data set cannot be read or used; `issues` names every file or class at fault."""
+
+    def __init__(self, message: str, issues: Sequence[Issue] = ()) -> None:
+        super().__init__(message)
+        self.message = message
+        self.issues = tuple(issues)
+
+
+class ModelError(CoreError):
+    """A model cannot be built or loaded: unknown backbone, missing or damaged files."""
+
+
+class ClassError(CoreError):
+    """A class cannot be added to a catalogue: known already, too many, no name."""
