@@ -92,9 +92,7 @@ class Catalogue:
         if len(self.classes) - 1 + len(names) > MAX_CLASSES:
             raise ClassError(f"a model holds at most {MAX_CLASSES} classes beside background")
         step = self.steps
-        new = (
-            ClassInfo(i, n, voc_colour(i), step) for i, n in zip(indices, names, strict=True)
-        )
+        new = (ClassInfo(i, n, voc_colour(i), step) for i, n in zip(indices, names, strict=True))
         return Catalogue((*self.classes, *new))
 
     @property

@@ -1,0 +1,28 @@
+"""Tables and sessions. Importing this package registers every table."""
+
+from app.db.api_key import ApiKey
+from app.db.base import Base, database_now, utc_now
+from app.db.model import Model, ModelClass
+from app.db.session import make_engine, read_session, write_session
+from app.db.task import END_STATES, RUNNING_STATES, Task, TaskEvent, TaskState
+from app.db.version import AliasMove, HeldOutSet, Version
+
+__all__ = [
+    "END_STATES",
+    "RUNNING_STATES",
+    "AliasMove",
+    "ApiKey",
+    "Base",
+    "HeldOutSet",
+    "Model",
+    "ModelClass",
+    "Task",
+    "TaskEvent",
+    "TaskState",
+    "Version",
+    "database_now",
+    "make_engine",
+    "read_session",
+    "utc_now",
+    "write_session",
+]

@@ -1,0 +1,1 @@
+"""How good a version is: IoU per class, mIoU old / new / all, forgetting."""

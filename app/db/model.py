@@ -1,0 +1,33 @@
+"""A model: a named line of versions."""
+
+from datetime import datetime
+
+from sqlalchemy import ForeignKey, String, UniqueConstraint
+from sqlalchemy.orm import Mapped, mapped_column
+
+from app.db.base import Base, UtcDateTime, utc_now
+
+
+class Model(Base):
+    """A named line of versions; made by the first task that names it."""
+
+    __tablename__ = "models"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(String(100), unique=True)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now)
+
+
+class ModelClass(Base):
+    """A class a model has learned in any version; its index is given once and never again."""
+
+    __tablename__ = "model_classes"
+    __table_args__ = (
+        UniqueConstraint("model_id", "name"),
+        UniqueConstraint("model_id", "index"),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    model_id: Mapped[int] = mapped_column(ForeignKey("models.id"))
+    index: Mapped[int]
+    name: Mapped[str] = mapped_column(String(200))

@@ -1,0 +1,106 @@
+"""A task and its events."""
+
+from datetime import datetime
+from enum import StrEnum
+from uuid import uuid4
+
+from sqlalchemy import (
+    Boolean,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    String,
+    UniqueConstraint,
+    false,
+    text,
+)
+from sqlalchemy.orm import Mapped, mapped_column, relationship
+
+from app.db.base import Base, JsonObject, UtcDateTime, utc_now
+from app.db.model import Model
+
+
+class TaskState(StrEnum):
+    """Where a task is in its life."""
+
+    QUEUED = "queued"  # waits for a worker; also after its worker was lost
+    VALIDATING = "validating"  # a worker holds it and reads every picture
+    TRAINING = "training"  # the step runs
+    EVALUATING = "evaluating"  # the new version is scored and exported
+    LIVE = "live"  # the end: a version was registered and went live
+    HELD = "held"  # the end: a version was registered, the gate said no
+    FAILED = "failed"  # the end: `error` says why
+    CANCELLED = "cancelled"  # the end: somebody asked for it
+
+
+RUNNING_STATES = (TaskState.VALIDATING, TaskState.TRAINING, TaskState.EVALUATING)
+END_STATES = (TaskState.LIVE, TaskState.HELD, TaskState.FAILED, TaskState.CANCELLED)
+
+_RUNNING_SQL = "state IN ('validating', 'training', 'evaluating')"
+
+
+class Task(Base):
+    """What a user posted. This row, not a message, is the truth about it.
+
+    A worker may write to the row only while `fence` is the number it claimed the row with.
+    """
+
+    __tablename__ = "tasks"
+    __table_args__ = (
+        UniqueConstraint("submitted_by", "idempotency_key"),
+        # Steps of one model run one after another: the database itself holds it.
+        Index(
+            "uq_tasks_running_model_id",
+            "model_id",
+            unique=True,
+            sqlite_where=text(_RUNNING_SQL),
+            postgresql_where=text(_RUNNING_SQL),
+        ),
+        Index("ix_tasks_state_created_at", "state", "created_at"),
+    )
+
+    id: Mapped[str] = mapped_column(String(36), primary_key=True, default=lambda: str(uuid4()))
+    model_id: Mapped[int] = mapped_column(ForeignKey("models.id"))
+    state: Mapped[TaskState] = mapped_column(String(20), default=TaskState.QUEUED)
+    spec: Mapped[JsonObject]
+    dataset: Mapped[str] = mapped_column(String(64))  # blob key of the posted zip
+    dataset_bytes: Mapped[int]
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now)
+    started_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    finished_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+
+    submitted_by: Mapped[str] = mapped_column(String(100), default="")  # name of the API key
+    idempotency_key: Mapped[str | None] = mapped_column(String(200))
+    request_digest: Mapped[str] = mapped_column(String(64))
+
+    fence: Mapped[int] = mapped_column(Integer, default=0)
+    lease_until: Mapped[float | None] = mapped_column(Float)  # on the database's clock
+    worker: Mapped[str | None] = mapped_column(String(200))
+    tries: Mapped[int] = mapped_column(Integer, default=0)
+    cancel_requested: Mapped[bool] = mapped_column(Boolean, default=False, server_default=false())
+
+    # Version the step starts from: the live one at its first claim; kept when it resumes.
+    parent_id: Mapped[int | None] = mapped_column(
+        ForeignKey("versions.id", use_alter=True, name="fk_tasks_parent_id_versions")
+    )
+    progress: Mapped[JsonObject | None]
+    warnings: Mapped[list[str]] = mapped_column(default=list)
+    error: Mapped[JsonObject | None]
+    version_id: Mapped[int | None] = mapped_column(
+        ForeignKey("versions.id", use_alter=True, name="fk_tasks_version_id_versions")
+    )
+
+    model: Mapped[Model] = relationship(lazy="joined")
+
+
+class TaskEvent(Base):
+    """One thing that happened to a task, in order; what `/tasks/{id}/events` streams."""
+
+    __tablename__ = "task_events"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    task_id: Mapped[str] = mapped_column(ForeignKey("tasks.id"), index=True)
+    at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now)
+    kind: Mapped[str] = mapped_column(String(20))  # state | progress | epoch | warning
+    data: Mapped[JsonObject]

@@ -1,0 +1,65 @@
+"""A version, what it was scored on, and which one is live."""
+
+from datetime import datetime
+
+from sqlalchemy import ForeignKey, String, UniqueConstraint
+from sqlalchemy.orm import Mapped, mapped_column, relationship
+
+from app.db.base import Base, JsonObject, UtcDateTime, utc_now
+from app.db.model import Model
+
+
+class Version(Base):
+    """An immutable, numbered result of one step."""
+
+    __tablename__ = "versions"
+    __table_args__ = (UniqueConstraint("model_id", "number"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    model_id: Mapped[int] = mapped_column(ForeignKey("models.id"))
+    number: Mapped[int]
+    parent_id: Mapped[int | None] = mapped_column(ForeignKey("versions.id"))
+    task_id: Mapped[str] = mapped_column(ForeignKey("tasks.id"), unique=True)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now)
+
+    classes: Mapped[list[JsonObject]]  # channel order: {index, name, colour, step}
+    new_classes: Mapped[list[str]]
+    settings: Mapped[JsonObject]  # the step's settings as they were run
+    backbone_start: Mapped[str] = mapped_column(String(300))  # "scratch", "timm hub: ...", file
+    scores: Mapped[JsonObject]  # sats_core.evaluation.scores.Scores
+    gate: Mapped[JsonObject]  # the gate's verdict with every figure it looked at
+    files: Mapped[JsonObject]  # file name -> {"blob": key, "bytes": n}
+    seconds: Mapped[float]  # wall time of the step
+
+    model: Mapped[Model] = relationship(lazy="joined")
+    parent: Mapped["Version | None"] = relationship(remote_side=[id])
+
+
+class HeldOutSet(Base):
+    """Held-out pictures of one task, kept so that later versions are scored on its classes."""
+
+    __tablename__ = "held_out_sets"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    version_id: Mapped[int] = mapped_column(ForeignKey("versions.id"), unique=True)
+    blob: Mapped[str] = mapped_column(String(64))
+    classes: Mapped[list[str]]  # what its pictures are labelled for; they say nothing of others
+    pictures: Mapped[int]
+
+
+class AliasMove(Base):
+    """One move of an alias; the last one tells where it points. Rows are only ever added."""
+
+    __tablename__ = "alias_moves"
+    __table_args__ = (UniqueConstraint("model_id", "alias", "sequence"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    model_id: Mapped[int] = mapped_column(ForeignKey("models.id"))
+    alias: Mapped[str] = mapped_column(String(50), default="live")
+    sequence: Mapped[int]  # 1, 2, ...; two movers at once collide here
+    version_id: Mapped[int] = mapped_column(ForeignKey("versions.id"))
+    kind: Mapped[str] = mapped_column(String(20))  # gate | promote | rollback
+    moved_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now)
+    moved_by: Mapped[str] = mapped_column(String(100))
+
+    version: Mapped[Version] = relationship(lazy="joined")

@@ -1,0 +1,87 @@
+"""Every setting of the service, read from the environment with the prefix `SATS_`."""
+
+from functools import lru_cache
+from pathlib import Path
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+MIB = 1024 * 1024
+
+
+class Settings(BaseSettings):
+    """Settings of API and worker; both read the same ones."""
+
+    model_config = SettingsConfigDict(env_prefix="SATS_", extra="ignore", frozen=True)
+
+    data_dir: Path = Field(
+        Path("sats-data"), description="Blobs, checkpoints, SQLite file and filesystem broker."
+    )
+    database_url: str | None = Field(
+        None, description="SQLAlchemy URL, `postgresql+psycopg://...`; default: SQLite in data_dir."
+    )
+    redis_url: str | None = Field(
+        None,
+        description="Broker, `redis://...` or `redis+socket://...`; default: files in data_dir.",
+    )
+    key_secret: SecretStr | None = Field(
+        None, description="Secret under API-key digests; default: made once in data_dir/secret."
+    )
+
+    max_upload_bytes: int = Field(2048 * MIB, gt=0, description="Largest dataset zip, bytes.")
+    max_unpacked_bytes: int = Field(
+        8192 * MIB, gt=0, description="Most bytes that all entries of a zip may unpack to."
+    )
+    max_entries: int = Field(200_000, gt=0, description="Most entries of a zip.")
+    max_pixels: int = Field(
+        50_000_000, gt=0, description="Most pixels of one picture, in data sets and in /segment."
+    )
+    max_picture_bytes: int = Field(
+        32 * MIB, gt=0, description="Largest body of one /segment request, bytes."
+    )
+    max_pictures: int = Field(16, gt=0, description="Most pictures in one /segment request.")
+
+    lease_seconds: float = Field(
+        30.0, gt=0, description="How long a task stays claimed without a heartbeat."
+    )
+    heartbeat_seconds: float = Field(
+        2.0, gt=0, description="How often a worker renews its lease and writes progress."
+    )
+    sweep_seconds: float = Field(
+        5.0, gt=0, description="How often a worker looks for tasks that nobody holds."
+    )
+    max_tries: int = Field(3, ge=1, description="Times a task is started before it fails.")
+    threads: int | None = Field(
+        None, ge=1, description="CPU threads of the training child; default: torch's choice."
+    )
+    backbone_dir: Path | None = Field(
+        None,
+        description="Directory of `<backbone>.safetensors` files that pretrained starts are read "
+        "from before timm asks its hub.",
+    )
+    serve_threads: int = Field(2, ge=1, description="CPU threads of one inference session.")
+    serve_batch: int = Field(8, ge=1, description="Most pictures in one inference batch.")
+    serve_queue: int = Field(
+        64, ge=1, description="Most pictures waiting for inference; beyond it /segment answers 503."
+    )
+
+    @property
+    def resolved_database_url(self) -> str:
+        """The database's URL, the embedded default filled in."""
+        return self.database_url or f"sqlite:///{self.data_dir.resolve() / 'sats.db'}"
+
+    @property
+    def blob_dir(self) -> Path:
+        """Where blobs live, by content."""
+        return self.data_dir / "blobs"
+
+    @property
+    def work_dir(self) -> Path:
+        """Where running steps keep checkpoints and half-made results, one folder a task."""
+        return self.data_dir / "work"
+
+
+@lru_cache
+def get_settings() -> Settings:
+    """Return the process's settings, read once."""
+    return Settings()

@@ -1,0 +1,82 @@
+"""What a running step says, a JSON line each."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, TypeAdapter
+
+from sats_core.settings import Record
+
+
+class PhaseEvent(Record):
+    """The step entered a phase."""
+
+    event: Literal["phase"] = "phase"
+    phase: Literal["validating", "training", "evaluating"]
+
+
+class ProgressEvent(Record):
+    """How far the phase is.
+
+    Attributes:
+        epoch: epochs finished, of `epochs`; 0 outside training.
+        step: steps (training) or pictures (otherwise) done, of `steps`.
+        losses: each weighted loss term, mean over the steps since the epoch began.
+        rate: pictures per second.
+        eta_seconds: seconds left in this phase.
+        epoch_end: whether this event closes an epoch.
+    """
+
+    event: Literal["progress"] = "progress"
+    phase: Literal["validating", "training", "evaluating"]
+    epoch: int = 0
+    epochs: int = 0
+    step: int
+    steps: int
+    losses: dict[str, float] = {}
+    learning_rate: float | None = None
+    rate: float | None = None
+    eta_seconds: float | None = None
+    epoch_end: bool = False
+
+
+class WarningEvent(Record):
+    """Something the user should know, though the step goes on."""
+
+    event: Literal["warning"] = "warning"
+    message: str
+
+
+class Fault(Record):
+    """One thing at fault in the input."""
+
+    reason: str
+    file: str | None = None
+    class_name: str | None = None
+
+
+class FailedEvent(Record):
+    """The input is wrong; trying again would give the same."""
+
+    event: Literal["failed"] = "failed"
+    message: str
+    faults: tuple[Fault, ...] = ()
+
+
+class DoneEvent(Record):
+    """`result.json` and everything beside it is written."""
+
+    event: Literal["done"] = "done"
+
+
+Event = PhaseEvent | ProgressEvent | WarningEvent | FailedEvent | DoneEvent
+
+_EVENT: TypeAdapter[Event] = TypeAdapter(Annotated[Event, Field(discriminator="event")])
+
+
+def parse_event(line: str | bytes) -> Event:
+    """Read one JSON line.
+
+    Raises:
+        pydantic.ValidationError: the line is no event.
+    """
+    return _EVENT.validate_json(line)

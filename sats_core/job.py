@@ -1,0 +1,75 @@
+"""What a step is asked for and what it gives back: JSON files between worker and child process."""
+
+from pathlib import Path
+
+from pydantic import Field
+
+from sats_core.evaluation.scores import Scores
+from sats_core.settings import Record, StepSettings
+
+
+class Limits(Record):
+    """Most that a data set may ask of the machine."""
+
+    max_pixels: int = Field(50_000_000, description="Pixels of one picture.")
+    max_entries: int = Field(200_000, description="Entries of a zip.")
+    max_unpacked_bytes: int = Field(8 * 2**30, description="Unpacked bytes of a zip.")
+
+
+class HeldOutChoice(Record):
+    """Which posted pictures are held out of training."""
+
+    split: str | None = Field(
+        None, description="Name of the data set's split to hold out; default: its `val` if any."
+    )
+    share: float = Field(
+        0.2, gt=0, lt=1, description="Share of the pictures held out where there is no split."
+    )
+    keep: bool = Field(
+        True,
+        description="Keep the held-out pictures, so that later versions are scored on these "
+        "classes. Without them their forgetting cannot be measured and the gate cannot guard them.",
+    )
+
+
+class HeldOutPictures(Record):
+    """Held-out pictures of an earlier task: a zip in VOC layout and the classes it labels."""
+
+    path: Path
+    classes: tuple[str, ...]
+
+
+class StepJob(Record):
+    """One step, complete: everything the child process needs to know."""
+
+    dataset: Path
+    old_version: Path | None
+    """Directory of the version to start from; None for a base step."""
+    new_classes: tuple[str, ...]
+    indices: tuple[int, ...]
+    """Mask value of each new class."""
+    settings: StepSettings
+    held_out: HeldOutChoice
+    earlier: tuple[HeldOutPictures, ...]
+    limits: Limits
+    backbone_dir: Path | None
+    threads: int | None
+    work: Path
+    """Checkpoints; the same folder when a lost step is taken up again."""
+    result: Path
+    """Where the version directory `version/`, `held_out.zip` and `result.json` are written."""
+
+
+class StepResult(Record):
+    """What a finished step gives back; `result.json` beside the version directory."""
+
+    classes: tuple[dict[str, object], ...]
+    """The catalogue in channel order: index, name, colour (three ints), step."""
+    scores: Scores
+    settings: StepSettings
+    """As run, every default filled in."""
+    backbone_start: str
+    """Where the backbone's first weights came from; "scratch" says there were none."""
+    trained_pictures: int
+    held_out_pictures: int
+    seconds: float
