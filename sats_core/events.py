@@ -32,7 +32,7 @@ class ProgressEvent(Record):
     epochs: int = 0
     step: int
     steps: int
-    losses: dict[str, float] = {}
+    losses: dict[str, float] = Field(default_factory=dict)
     learning_rate: float | None = None
     rate: float | None = None
     eta_seconds: float | None = None
