@@ -1,0 +1,209 @@
+"""What the service refuses, as exceptions. Web-free: the worker and the services raise them too.
+
+`app.problems` turns them into `application/problem+json` (RFC 9457).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sats_core.errors import CoreError, DatasetError
+from sats_core.events import Fault
+
+TYPE_PREFIX = "urn:sats:problem:"
+
+
+@dataclass(frozen=True)
+class ProblemError:
+    """One thing at fault, as it stands in a problem's `errors`.
+
+    Attributes:
+        message: what is wrong, one sentence.
+        file: file of the posted data set.
+        field: field, header or parameter of the request, dots between levels.
+        class_name: class at fault; `class` in JSON.
+    """
+
+    message: str
+    file: str | None = None
+    field: str | None = None
+    class_name: str | None = None
+
+    def body(self) -> dict[str, str]:
+        """Return the JSON object, without what is not known."""
+        named = {"file": self.file, "field": self.field, "class": self.class_name}
+        return {name: value for name, value in named.items() if value} | {"message": self.message}
+
+
+class Problem(Exception):  # noqa: N818 - RFC 9457's word
+    """Root of everything that is refused on purpose; the detail is written for the caller."""
+
+    status: int = 500
+    slug: str = "internal"
+    title: str = "Something went wrong on our side"
+
+    def __init__(self, detail: str, errors: Sequence[ProblemError] = ()) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.errors = tuple(errors)
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """Headers that go with the answer."""
+        return {}
+
+    def body(self) -> dict[str, Any]:
+        """Return the problem as RFC 9457 spells it."""
+        return {
+            "type": TYPE_PREFIX + self.slug,
+            "title": self.title,
+            "status": self.status,
+            "detail": self.detail,
+            "errors": [error.body() for error in self.errors],
+        }
+
+
+class BadRequestProblem(Problem):
+    """The request cannot be read at all."""
+
+    status = 400
+    slug = "bad-request"
+    title = "The request cannot be read"
+
+
+class UnauthorizedProblem(Problem):
+    """No key, or one that is not known."""
+
+    status = 401
+    slug = "unauthorized"
+    title = "A valid API key is needed"
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """Name the scheme, as RFC 9110 asks."""
+        return {"WWW-Authenticate": "Bearer"}
+
+
+class ForbiddenProblem(Problem):
+    """The key does not have the scope."""
+
+    status = 403
+    slug = "forbidden"
+    title = "The API key does not allow this"
+
+
+class NotFoundProblem(Problem):
+    """No such thing."""
+
+    status = 404
+    slug = "not-found"
+    title = "Not found"
+
+
+class MethodNotAllowedProblem(Problem):
+    """The path is known, the method is not."""
+
+    status = 405
+    slug = "method-not-allowed"
+    title = "Method not allowed"
+
+
+class NotAcceptableProblem(Problem):
+    """Nothing that `Accept` names can be made."""
+
+    status = 406
+    slug = "not-acceptable"
+    title = "No such representation"
+
+
+class ConflictProblem(Problem):
+    """Right in itself, but not in the present state."""
+
+    status = 409
+    slug = "conflict"
+    title = "Not possible in the present state"
+
+
+class NoLiveVersionProblem(ConflictProblem):
+    """The model has no live version yet."""
+
+    slug = "no-live-version"
+    title = "The model has no live version"
+
+
+class TooLargeProblem(Problem):
+    """More bytes, pixels or pictures than the settings allow."""
+
+    status = 413
+    slug = "too-large"
+    title = "Too large"
+
+
+class UnsupportedMediaProblem(Problem):
+    """The content type is none that the call reads."""
+
+    status = 415
+    slug = "unsupported-media-type"
+    title = "Unsupported content type"
+
+
+class InvalidProblem(Problem):
+    """Readable, but wrong; `errors` names every file, field or class at fault."""
+
+    status = 422
+    slug = "invalid"
+    title = "The request is not valid"
+
+
+class InvalidDatasetProblem(InvalidProblem):
+    """The posted data set cannot be used."""
+
+    slug = "invalid-dataset"
+    title = "The data set cannot be used"
+
+
+class IdempotencyKeyReusedProblem(InvalidProblem):
+    """The same Idempotency-Key came with another request."""
+
+    slug = "idempotency-key-reused"
+    title = "The Idempotency-Key was used for another request"
+
+
+class BusyProblem(Problem):
+    """Not now; the caller may try again after `retry_after` seconds."""
+
+    status = 503
+    slug = "busy"
+    title = "Busy, try again later"
+
+    def __init__(self, detail: str, retry_after: int = 1) -> None:
+        super().__init__(detail)
+        self.retry_after = retry_after
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """Say when to come back."""
+        return {"Retry-After": str(self.retry_after)}
+
+
+class NotReadyProblem(Problem):
+    """A part that the service stands on does not answer."""
+
+    status = 503
+    slug = "not-ready"
+    title = "The service is not ready"
+
+
+def problem_of(error: CoreError) -> InvalidProblem:
+    """Turn an error of the core, which is always wrong input, into a problem."""
+    if isinstance(error, DatasetError):
+        faults = (ProblemError(i.reason, i.file, None, i.class_name) for i in error.issues)
+        return InvalidDatasetProblem(error.message, tuple(faults))
+    return InvalidProblem(str(error))
+
+
+def problem_of_faults(message: str, faults: Sequence[Fault]) -> InvalidDatasetProblem:
+    """Turn what a failed step says into a problem, for the task's `error`."""
+    return InvalidDatasetProblem(
+        message, tuple(ProblemError(f.reason, f.file, None, f.class_name) for f in faults)
+    )

@@ -1,0 +1,178 @@
+"""How problems look over HTTP: handlers, and their part in the OpenAPI document."""
+
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+
+import structlog
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, Field
+from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from starlette.exceptions import HTTPException
+
+from app.errors import (
+    TYPE_PREFIX,
+    BadRequestProblem,
+    BusyProblem,
+    InvalidProblem,
+    MethodNotAllowedProblem,
+    NotFoundProblem,
+    Problem,
+    ProblemError,
+    TooLargeProblem,
+    UnauthorizedProblem,
+    problem_of,
+)
+from sats_core.errors import CoreError
+
+MEDIA_TYPE = "application/problem+json"
+
+log = structlog.get_logger(__name__)
+
+
+class ProblemErrorJson(BaseModel):
+    """One thing at fault."""
+
+    message: str = Field(description="What is wrong, one sentence.")
+    file: str | None = Field(None, description="File of the posted data set or request.")
+    field: str | None = Field(
+        None, description="Field, parameter or header of the request; dots between levels."
+    )
+    class_: str | None = Field(None, alias="class", description="Class at fault.")
+
+
+class ProblemJson(BaseModel):
+    """A refusal, as RFC 9457 spells it."""
+
+    type: str = Field(
+        description="Stable name of the kind of problem, a URN.",
+        examples=[TYPE_PREFIX + "invalid-dataset"],
+    )
+    title: str = Field(
+        description="The kind of problem in words.", examples=["The data set cannot be used"]
+    )
+    status: int = Field(description="HTTP status.", examples=[422])
+    detail: str = Field(
+        description="What is wrong this time.", examples=["the zip has no class list"]
+    )
+    instance: str | None = Field(
+        None, description="Path of the request; not in a task's `error`.", examples=["/tasks"]
+    )
+    errors: list[ProblemErrorJson] = Field(
+        default_factory=list, description="Every file, field or class at fault, where known."
+    )
+
+
+def responses(*kinds: type[Problem]) -> dict[int | str, dict[str, Any]]:
+    """Return the `responses=` of an operation that may raise these problems."""
+    grouped: dict[int, list[type[Problem]]] = {}
+    for kind in kinds:
+        grouped.setdefault(kind.status, []).append(kind)
+    return {status: _documented(same) for status, same in sorted(grouped.items())}
+
+
+def _documented(kinds: list[type[Problem]]) -> dict[str, Any]:
+    examples = {
+        kind.slug: {
+            "summary": kind.title,
+            "value": {
+                "type": TYPE_PREFIX + kind.slug,
+                "title": kind.title,
+                "status": kind.status,
+                "detail": (kind.__doc__ or kind.title).strip(),
+                "errors": [],
+            },
+        }
+        for kind in kinds
+    }
+    content = {"schema": {"$ref": "#/components/schemas/ProblemJson"}, "examples": examples}
+    return {
+        "description": "; ".join(f"{kind.title} (`{kind.slug}`)" for kind in kinds),
+        "content": {MEDIA_TYPE: content},
+    }
+
+
+def respond(problem: Problem, instance: str) -> JSONResponse:
+    """Return the answer that a problem gives."""
+    return JSONResponse(
+        problem.body() | {"instance": instance},
+        status_code=problem.status,
+        headers=problem.headers,
+        media_type=MEDIA_TYPE,
+    )
+
+
+def install_handlers(app: FastAPI) -> None:
+    """Make everything that goes wrong in `app` answer as a problem."""
+
+    @app.exception_handler(Problem)
+    def problem(request: Request, error: Problem) -> Response:
+        return respond(error, request.url.path)
+
+    @app.exception_handler(CoreError)
+    def core_error(request: Request, error: CoreError) -> Response:
+        return respond(problem_of(error), request.url.path)
+
+    @app.exception_handler(RequestValidationError)
+    def invalid(request: Request, error: RequestValidationError) -> Response:
+        return respond(invalid_fields(error.errors()), request.url.path)
+
+    @app.exception_handler(HTTPException)
+    def http_error(request: Request, error: HTTPException) -> Response:
+        answer = respond(_problem_of_http(error), request.url.path)
+        answer.headers.update(error.headers or {})
+        return answer
+
+    @app.exception_handler(OperationalError)
+    @app.exception_handler(PoolTimeoutError)
+    def no_database(request: Request, error: Exception) -> Response:
+        cause = error.orig if isinstance(error, DBAPIError) else error
+        log.error("database_unavailable", path=request.url.path, error=str(cause))
+        return respond(BusyProblem("the database does not answer", 2), request.url.path)
+
+    @app.exception_handler(Exception)
+    def bug(request: Request, error: Exception) -> Response:
+        log.error("unhandled_error", path=request.url.path, exc_info=error)
+        return respond(Problem("the log of the service says more"), request.url.path)
+
+
+def invalid_fields(found: Any, prefix: str = "") -> InvalidProblem:
+    """Turn pydantic's list of errors into a problem that names each field."""
+    errors = tuple(_field_error(one, prefix) for one in found)
+    where = ", ".join(sorted({error.field for error in errors if error.field}))
+    return InvalidProblem(f"not valid: {where}" if where else "not valid", errors)
+
+
+def _field_error(found: Mapping[str, Any], prefix: str) -> ProblemError:
+    parts = [str(part) for part in found["loc"]]
+    if parts and parts[0] == "body":
+        parts = parts[1:]
+    field = ".".join([prefix, *parts] if prefix else parts)
+    return ProblemError(str(found["msg"]), field=field or "body")
+
+
+_HTTP_PROBLEMS: dict[int, type[Problem]] = {
+    kind.status: kind
+    for kind in (
+        BadRequestProblem,
+        UnauthorizedProblem,
+        NotFoundProblem,
+        MethodNotAllowedProblem,
+        TooLargeProblem,
+        InvalidProblem,
+    )
+}
+
+
+def _problem_of_http(error: HTTPException) -> Problem:
+    kind = _HTTP_PROBLEMS.get(error.status_code)
+    if kind is not None:
+        return kind(str(error.detail))
+    plain = Problem(str(error.detail))
+    plain.status = error.status_code
+    plain.title = HTTPStatus(error.status_code).phrase
+    plain.slug = "http"
+    return plain
