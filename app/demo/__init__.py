@@ -1,0 +1,1 @@
+"""The demo: draws labelled pictures, runs the main job over HTTP and shows what came out."""

@@ -1,0 +1,201 @@
+"""Draws the demo's labelled pictures: cluttered scenes, and data sets of them in VOC layout.
+
+Needs numpy and Pillow only. The same seed gives the same pictures.
+"""
+
+import io
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageFilter
+
+from app.demo.objects import CLUTTER, OBJECTS, Drawer
+from app.demo.textures import GROUNDS, Array, fractal_noise, grid, turned
+from sats_core.classes import voc_colour
+
+# How hard the pictures are.
+OBJECTS_A_PICTURE = (2, 4)
+OBJECT_SIDE = (0.3, 0.58)  # share of the picture's side
+MOST_COVERED = 0.35  # share of an object that later ones may hide
+LARGEST_TURN = 0.6  # radians either way
+CLUTTER_A_PICTURE = (2, 5)
+CLUTTER_SIDE = (0.08, 0.24)
+GRAIN = 0.02  # standard deviation of the camera's noise
+JPEG_QUALITY = (70, 95)
+LIGHT = (0.7, 1.25)  # darkest and brightest corner of the light's gradient
+
+_OVERSAMPLING = 2
+_PLACES_TRIED = 12
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A picture (size, size, 3) uint8 RGB and which object each pixel shows.
+
+    Attributes:
+        picture: the drawn picture.
+        objects: (size, size) uint8; 0 ground and clutter, i + 1 the i-th name it was drawn with.
+    """
+
+    picture: NDArray[np.uint8]
+    objects: NDArray[np.uint8]
+
+
+def draw_scene(
+    rng: np.random.Generator, size: int, names: Sequence[str], always: Sequence[str] = ()
+) -> Scene:
+    """Draw one picture of `size` px with several of the objects `names`.
+
+    Args:
+        rng: where chance comes from.
+        size: side of the picture.
+        names: what may be drawn, keys of `OBJECTS`.
+        always: at least one of these is drawn.
+    """
+    side = size * _OVERSAMPLING
+    canvas = GROUNDS[int(rng.integers(len(GROUNDS)))](rng, side)
+    objects = np.zeros((side, side), np.uint8)
+    for _ in range(int(rng.integers(*CLUTTER_A_PICTURE, endpoint=True))):
+        drawer = CLUTTER[int(rng.integers(len(CLUTTER)))]
+        _place(rng, canvas, drawer, rng.uniform(*CLUTTER_SIDE), objects, value=0)
+    count = int(rng.integers(*OBJECTS_A_PICTURE, endpoint=True))
+    chosen = [str(name) for name in rng.choice(list(names), count)]
+    if always:
+        chosen[0] = str(rng.choice(list(always)))
+    for name in chosen:
+        value = list(names).index(name) + 1
+        _place(rng, canvas, OBJECTS[name], rng.uniform(*OBJECT_SIDE), objects, value)
+    return Scene(_developed(rng, canvas, size), objects[1::_OVERSAMPLING, 1::_OVERSAMPLING].copy())
+
+
+def draw_dataset(
+    path: Path,
+    classes: Sequence[str],
+    pictures: int,
+    size: int,
+    seed: int,
+    *,
+    unlabelled: Sequence[str] = (),
+    held_out: float = 0.2,
+) -> None:
+    """Write a zip in VOC layout with splits `train` and `val`.
+
+    Args:
+        path: the zip to write.
+        classes: the labelled classes; every picture shows at least one of them.
+        pictures: how many, both splits together.
+        size: side of every picture, pixels.
+        seed: of all that is random.
+        unlabelled: objects that the pictures show as well, labelled as background.
+        held_out: share of the pictures in `val`.
+    """
+    names = (*classes, *unlabelled)
+    held = round(pictures * held_out)
+    splits: dict[str, list[str]] = {"train": [], "val": []}
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
+        for number in range(pictures):
+            rng = np.random.default_rng((seed, number))
+            scene = draw_scene(rng, size, names, always=classes)
+            label = np.where(scene.objects <= len(classes), scene.objects, 0).astype(np.uint8)
+            name = f"{number:04d}"
+            splits["val" if number < held else "train"].append(name)
+            archive.writestr(f"JPEGImages/{name}.jpg", _jpeg(rng, scene.picture))
+            archive.writestr(f"SegmentationClass/{name}.png", palette_png(label))
+        for split, members in splits.items():
+            archive.writestr(f"ImageSets/Segmentation/{split}.txt", "\n".join(members) + "\n")
+        lines = [f"{i} {name}" for i, name in enumerate(("background", *classes))]
+        archive.writestr("classes.txt", "\n".join(lines) + "\n")
+
+
+def draw_showcase(classes: Sequence[str], pictures: int, size: int, seed: int) -> list[Scene]:
+    """Draw pictures with full labels, drawn for no data set; object i + 1 is `classes[i]`."""
+    return [
+        draw_scene(np.random.default_rng((seed, number)), size, classes, always=classes)
+        for number in range(pictures)
+    ]
+
+
+def palette_png(label: NDArray[np.uint8]) -> bytes:
+    """Encode class indices (h, w) as a PNG with the VOC palette."""
+    picture = Image.fromarray(label, mode="P")
+    picture.putpalette([channel for index in range(256) for channel in voc_colour(index)])
+    out = io.BytesIO()
+    picture.save(out, "PNG")
+    return out.getvalue()
+
+
+def _place(
+    rng: np.random.Generator,
+    canvas: Array,
+    drawer: Drawer,
+    share: float,
+    taken: NDArray[np.uint8],
+    value: int,
+) -> None:
+    """Paint one object with its shadow onto `canvas` and into `taken`, if there is room for it."""
+    side = canvas.shape[0]
+    look = rng.bit_generator.random_raw()  # the same object at every place tried
+    turn = rng.uniform(-LARGEST_TURN, LARGEST_TURN)
+    scale = share * np.array([rng.choice([-1.0, 1.0]), rng.uniform(0.87, 1.15)], np.float32)
+    sizes = np.bincount(taken.ravel(), minlength=256)
+    for _ in range(_PLACES_TRIED):
+        centre = rng.uniform(-1 + 0.7 * share, 1 - 0.7 * share, 2)
+        window = _window(centre, share, side)
+        x, y = (axis[window] for axis in grid(side))
+        u, v = turned(x - np.float32(centre[0]), y - np.float32(centre[1]), turn)
+        cover, colours = drawer(np.random.default_rng(look), u / scale[0], v / scale[1])
+        hidden = np.bincount(taken[window][cover], minlength=256)
+        if np.all(hidden[1:] <= MOST_COVERED * sizes[1:]):
+            break
+    else:
+        return
+    height, width = cover.shape
+    speckle = fractal_noise(rng, max(height, width), (6, 20, 45))[:height, :width]
+    texture = 0.9 + 0.2 * speckle
+    here = canvas[window]
+    here *= 1 - 0.5 * _shadow(cover, max(2, round(0.05 * share * side)))[..., None]
+    soft = _blurred(cover.astype(np.float32), 0.7)[..., None]
+    here += (colours * texture[..., None] - here) * soft
+    taken[window][cover] = value
+
+
+def _window(centre: NDArray[np.float64], share: float, side: int) -> tuple[slice, slice]:
+    """Rows and columns that an object and its shadow can reach."""
+    middle = (centre + 1) / 2 * side
+    reach = 0.85 * share * side
+    low = np.maximum(middle - reach, 0).astype(int)
+    high = np.minimum(middle + reach, side).astype(int)
+    return slice(low[1], high[1]), slice(low[0], high[0])
+
+
+def _shadow(cover: NDArray[np.bool_], away: int) -> Array:
+    shadow = np.zeros(cover.shape, np.float32)
+    shadow[away:, away:] = cover[:-away, :-away]
+    return _blurred(shadow, away)
+
+
+def _blurred(values: Array, radius: float) -> Array:
+    picture = Image.fromarray((values * 255).astype(np.uint8))
+    return np.asarray(picture.filter(ImageFilter.GaussianBlur(radius)), np.float32) / 255
+
+
+def _developed(rng: np.random.Generator, canvas: Array, size: int) -> NDArray[np.uint8]:
+    """Light, sharpness and noise of a camera; (size, size, 3) uint8."""
+    x, _ = turned(*grid(canvas.shape[0]), rng.uniform(0, 2 * np.pi))
+    low, high = np.sort(rng.uniform(*LIGHT, 2))
+    lit = canvas * (low + (high - low) * (x + 1) / 2)[..., None] * rng.uniform(0.94, 1.06, 3)
+    small = Image.fromarray((lit.clip(0, 1) * 255).astype(np.uint8)).resize(
+        (size, size), Image.Resampling.BOX
+    )
+    noisy = np.asarray(small, np.float32) / 255 + rng.normal(0, GRAIN, (size, size, 3))
+    return (noisy.clip(0, 1) * 255).astype(np.uint8)
+
+
+def _jpeg(rng: np.random.Generator, picture: NDArray[np.uint8]) -> bytes:
+    out = io.BytesIO()
+    Image.fromarray(picture).save(out, "JPEG", quality=int(rng.integers(*JPEG_QUALITY)))
+    return out.getvalue()
