@@ -1,0 +1,123 @@
+"""The gate: whether a new version may go live by itself. A pure function of scores."""
+
+from collections.abc import Sequence
+from typing import Literal
+
+from pydantic import Field
+
+from sats_core.evaluation.scores import Scores
+from sats_core.settings import Record
+
+_ROUNDING = 1e-9
+"""0.90 - 0.85 is a little over 0.05 in floating point; a drop of exactly the limit passes."""
+
+
+class GateSettings(Record):
+    """What a new version must reach to go live; otherwise it is held for an admin to promote."""
+
+    max_drop: float = Field(
+        0.05,
+        ge=0,
+        le=1,
+        description="Most IoU that any old class may lose against the version before the step.",
+    )
+    min_iou: float = Field(0.3, ge=0, le=1, description="Least IoU that every new class must have.")
+    promote: bool = Field(
+        True, description="Go live when the gate passes; false holds the version in any case."
+    )
+
+
+class Figure(Record):
+    """What the gate saw of one class.
+
+    Attributes:
+        class_name: the class.
+        kind: known before the step, or brought by it.
+        before: IoU in the version before the step, 0..1; None for a new class or if unmeasured.
+        after: IoU in the new version, 0..1; None if no held-out picture shows the class.
+        passed: whether this class lets the version go live.
+    """
+
+    class_name: str
+    kind: Literal["old", "new"]
+    before: float | None
+    after: float | None
+    passed: bool
+
+
+class Verdict(Record):
+    """What the gate decided.
+
+    Attributes:
+        passed: whether the version goes live.
+        reasons: one sentence for everything that holds the version, and for every old class that
+            could not be measured (which is said, and does not hold it).
+        figures: every class that was looked at, old ones first.
+        settings: the limits that were applied.
+    """
+
+    passed: bool
+    reasons: tuple[str, ...]
+    figures: tuple[Figure, ...]
+    settings: GateSettings
+
+
+def judge(
+    gate: GateSettings,
+    scores: Scores,
+    parent: Scores | None,
+    new_classes: Sequence[str],
+    live_moved: bool,
+) -> Verdict:
+    """Decide whether a version goes live.
+
+    Args:
+        gate: the limits.
+        scores: the new version's scores.
+        parent: scores of the version the step started from; None for a base step.
+        new_classes: foreground classes that the step brought; all others are old.
+        live_moved: whether `live` moved while the step ran. Then the scores compare the new
+            version with something that is no longer served, and it is held.
+    """
+    old_classes = [name for name in scores.introduced if name not in new_classes]
+    before = parent.iou if parent else {}
+    old = [_judge_old(name, before.get(name), scores.iou.get(name), gate) for name in old_classes]
+    new = [_judge_new(name, scores.iou.get(name), gate) for name in new_classes]
+    judged = old + new
+    holds = []
+    if live_moved:
+        holds.append("the live version changed while the step ran")
+    if not gate.promote:
+        holds.append("the task asked not to go live")
+    return Verdict(
+        passed=not holds and all(figure.passed for figure, _ in judged),
+        reasons=(*holds, *(reason for _, reason in judged if reason)),
+        figures=tuple(figure for figure, _ in judged),
+        settings=gate,
+    )
+
+
+def _judge_old(
+    name: str, before: float | None, after: float | None, gate: GateSettings
+) -> tuple[Figure, str | None]:
+    if before is None or after is None:
+        figure = Figure(class_name=name, kind="old", before=before, after=after, passed=True)
+        return figure, f"old class {name!r} is not measured: no held-out picture shows it"
+    passed = before - after <= gate.max_drop + _ROUNDING
+    figure = Figure(class_name=name, kind="old", before=before, after=after, passed=passed)
+    if passed:
+        return figure, None
+    return figure, (
+        f"old class {name!r} lost {before - after:.3f} IoU "
+        f"({before:.3f} to {after:.3f}), more than {gate.max_drop:g}"
+    )
+
+
+def _judge_new(name: str, after: float | None, gate: GateSettings) -> tuple[Figure, str | None]:
+    passed = after is not None and after >= gate.min_iou - _ROUNDING
+    figure = Figure(class_name=name, kind="new", before=None, after=after, passed=passed)
+    if after is None:
+        return figure, f"new class {name!r} is not measured: no held-out picture shows it"
+    if passed:
+        return figure, None
+    return figure, f"new class {name!r} reached {after:.3f} IoU, less than {gate.min_iou:g}"

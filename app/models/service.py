@@ -1,0 +1,232 @@
+"""The registry: models, their versions, the indices of their classes, and where `live` points."""
+
+from collections.abc import Sequence
+
+from sqlalchemy import func, select
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from app.db import AliasMove, HeldOutSet, Model, ModelClass, Version
+from app.db.base import JsonObject
+from app.errors import ConflictProblem, NotFoundProblem
+from app.models.gate import Verdict
+from sats_core.classes import BACKGROUND, MAX_CLASSES
+from sats_core.errors import ClassError
+from sats_core.job import StepResult
+
+LIVE = "live"
+GATE = "gate"
+PROMOTE = "promote"
+ROLLBACK = "rollback"
+
+
+def find_model(session: Session, name: str) -> Model | None:
+    """Return the model called `name`, or None."""
+    return session.scalar(select(Model).where(Model.name == name))
+
+
+def ensure_model(session: Session, name: str) -> Model:
+    """Return the model called `name`; make it if there is none. Flushes."""
+    model = find_model(session, name)
+    if model is not None:
+        return model
+    try:
+        with session.begin_nested():
+            model = Model(name=name)
+            session.add(model)
+    except IntegrityError:
+        # Somebody made it between the look and the insert: theirs is the one.
+        return session.scalars(select(Model).where(Model.name == name)).one()
+    return model
+
+
+def lock_model(session: Session, model_id: int) -> Model:
+    """Return the model, locked until the transaction ends.
+
+    Whatever numbers versions or moves an alias holds this lock, so that it sees the last number.
+    (SQLite has one writer at a time in any case.)
+    """
+    return session.scalars(select(Model).where(Model.id == model_id).with_for_update()).one()
+
+
+def live_version(session: Session, model_id: int) -> Version | None:
+    """Return the version that `live` points at, or None before the first one."""
+    history = alias_history(session, model_id, limit=1)
+    return history[0].version if history else None
+
+
+def get_version(session: Session, model_id: int, number: int) -> Version:
+    """Return a version by its number.
+
+    Raises:
+        NotFoundProblem: the model has no such version.
+    """
+    found = session.scalar(
+        select(Version).where(Version.model_id == model_id, Version.number == number)
+    )
+    if found is None:
+        raise NotFoundProblem(f"the model has no version {number}")
+    return found
+
+
+def list_versions(session: Session, model_id: int) -> Sequence[Version]:
+    """Return every version of a model, the newest first."""
+    return session.scalars(
+        select(Version).where(Version.model_id == model_id).order_by(Version.number.desc())
+    ).all()
+
+
+def lineage(version: Version) -> list[Version]:
+    """Return the versions this one was learned through: base first, itself last."""
+    line = [version]
+    while line[-1].parent is not None:
+        line.append(line[-1].parent)
+    return line[::-1]
+
+
+def assign_indices(session: Session, model_id: int, names: Sequence[str]) -> tuple[int, ...]:
+    """Return the mask value of each class: the one it had before in this model, or the next free.
+
+    Nothing is written; `register_version` does that, and steps of one model run one at a time.
+
+    Raises:
+        ClassError: the model has no index left.
+    """
+    rows = session.scalars(select(ModelClass).where(ModelClass.model_id == model_id)).all()
+    known = {row.name: row.index for row in rows}
+    for name in names:
+        known.setdefault(name, max(known.values(), default=BACKGROUND) + 1)
+    if max(known.values(), default=0) > MAX_CLASSES:
+        raise ClassError(
+            f"a model gives out at most {MAX_CLASSES} class indices over its whole life"
+        )
+    return tuple(known[name] for name in names)
+
+
+def register_version(
+    session: Session,
+    model: Model,
+    *,
+    task_id: str,
+    parent: Version | None,
+    new_classes: Sequence[str],
+    result: StepResult,
+    verdict: Verdict,
+    files: dict[str, JsonObject],
+) -> Version:
+    """Add a version, and what its new classes' indices are. Flushes; moves no alias.
+
+    Args:
+        session: one whose transaction holds `lock_model`.
+        model: the model it belongs to.
+        task_id: the task whose step made it.
+        parent: the version the step started from; None for a base step.
+        new_classes: names of the classes that the step brought.
+        result: what the step gave back.
+        verdict: what the gate said.
+        files: file name -> {"blob": key, "bytes": size}; every blob is stored already.
+    """
+    known = set(
+        session.scalars(select(ModelClass.name).where(ModelClass.model_id == model.id)).all()
+    )
+    indices = {str(entry["name"]): int(str(entry["index"])) for entry in result.classes}
+    for name in new_classes:
+        if name not in known:
+            session.add(ModelClass(model_id=model.id, name=name, index=indices[name]))
+    last = session.scalar(select(func.max(Version.number)).where(Version.model_id == model.id))
+    written = result.model_dump(mode="json")
+    version = Version(
+        model_id=model.id,
+        number=(last or 0) + 1,
+        parent_id=parent.id if parent else None,
+        task_id=task_id,
+        classes=written["classes"],
+        new_classes=list(new_classes),
+        settings=written["settings"],
+        backbone_start=result.backbone_start,
+        scores=written["scores"],
+        gate=verdict.model_dump(mode="json"),
+        files=files,
+        seconds=result.seconds,
+    )
+    session.add(version)
+    session.flush()
+    return version
+
+
+def held_out_sets(session: Session, version: Version) -> Sequence[HeldOutSet]:
+    """Return the held-out pictures kept along a version's lineage, base first."""
+    numbers = {ancestor.id: ancestor.number for ancestor in lineage(version)}
+    found = session.scalars(select(HeldOutSet).where(HeldOutSet.version_id.in_(numbers))).all()
+    return sorted(found, key=lambda kept: numbers[kept.version_id])
+
+
+def alias_history(
+    session: Session, model_id: int, alias: str = LIVE, limit: int | None = None
+) -> Sequence[AliasMove]:
+    """Return the moves of an alias, the last one first."""
+    return session.scalars(
+        select(AliasMove)
+        .where(AliasMove.model_id == model_id, AliasMove.alias == alias)
+        .order_by(AliasMove.sequence.desc())
+        .limit(limit)
+    ).all()
+
+
+def go_live(session: Session, version: Version, by: str) -> AliasMove:
+    """Point `live` at a version that passed the gate. Flushes."""
+    return _move(session, version, GATE, by)
+
+
+def promote(session: Session, model: Model, number: int, by: str) -> AliasMove:
+    """Point `live` at a version because somebody asked for it. Flushes.
+
+    Raises:
+        NotFoundProblem: no such version.
+        ConflictProblem: it is live already.
+    """
+    lock_model(session, model.id)
+    version = get_version(session, model.id, number)
+    live = live_version(session, model.id)
+    if live is not None and live.id == version.id:
+        raise ConflictProblem(f"version {number} is live already")
+    return _move(session, version, PROMOTE, by)
+
+
+def rollback(session: Session, model: Model, number: int, by: str) -> AliasMove:
+    """Take the live version `number` back: `live` returns to what it was before. Flushes.
+
+    Rolling back twice goes back two versions: a roll-back undoes a move, it is not one to undo.
+
+    Raises:
+        NotFoundProblem: no such version.
+        ConflictProblem: it is not the live one, or nothing was live before it.
+    """
+    lock_model(session, model.id)
+    version = get_version(session, model.id, number)
+    standing: list[Version] = []
+    for move in reversed(alias_history(session, model.id)):
+        if move.kind == ROLLBACK:
+            standing.pop()
+        else:
+            standing.append(move.version)
+    if not standing or standing[-1].id != version.id:
+        raise ConflictProblem(f"version {number} is not live; only the live one can be rolled back")
+    if len(standing) == 1:
+        raise ConflictProblem(f"nothing was live before version {number}")
+    return _move(session, standing[-2], ROLLBACK, by)
+
+
+def _move(session: Session, version: Version, kind: str, by: str) -> AliasMove:
+    last = alias_history(session, version.model_id, limit=1)
+    move = AliasMove(
+        model_id=version.model_id,
+        sequence=last[0].sequence + 1 if last else 1,
+        version_id=version.id,
+        version=version,
+        kind=kind,
+        moved_by=by,
+    )
+    session.add(move)
+    session.flush()
+    return move
