@@ -1,0 +1,102 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from app.models.gate import GateSettings, judge
+from sats_core.evaluation.scores import Scores
+
+
+def scores(iou: dict[str, float | None]) -> Scores:
+    return Scores(
+        iou={"background": 0.9, **iou},
+        introduced=dict(iou),
+        forgetting={},
+        miou_old=None,
+        miou_new=None,
+        miou_all=None,
+        mean_forgetting=None,
+        pixel_accuracy=None,
+        pictures=1,
+    )
+
+
+def test_base_step_needs_every_new_class():
+    verdict = judge(GateSettings(), scores({"cat": 0.5, "dog": 0.1}), None, ["cat", "dog"], False)
+    assert not verdict.passed
+    assert verdict.reasons == ("new class 'dog' reached 0.100 IoU, less than 0.3",)
+    assert [(f.class_name, f.kind, f.passed) for f in verdict.figures] == [
+        ("cat", "new", True),
+        ("dog", "new", False),
+    ]
+
+
+def test_old_class_is_held_against_the_parent_not_against_its_first_score():
+    after = scores({"cat": 0.45, "dog": 0.6})
+    parent = scores({"cat": 0.5})
+    assert judge(GateSettings(), after, parent, ["dog"], False).passed
+    verdict = judge(GateSettings(max_drop=0.04), after, parent, ["dog"], False)
+    assert verdict.reasons == ("old class 'cat' lost 0.050 IoU (0.500 to 0.450), more than 0.04",)
+    assert not verdict.passed
+
+
+@pytest.mark.parametrize(("before", "after"), [(0.9, 0.85), (0.5, 0.45), (0.35, 0.3)])
+def test_a_drop_of_exactly_the_limit_passes(before, after):
+    verdict = judge(
+        GateSettings(), scores({"cat": after, "dog": 1.0}), scores({"cat": before}), ["dog"], False
+    )
+    assert verdict.passed
+
+
+@pytest.mark.parametrize(("before", "after"), [(None, 0.5), (0.5, None)])
+def test_an_unmeasured_old_class_is_said_but_does_not_hold(before, after):
+    verdict = judge(
+        GateSettings(), scores({"cat": after, "dog": 0.6}), scores({"cat": before}), ["dog"], False
+    )
+    assert verdict.passed
+    assert verdict.reasons == ("old class 'cat' is not measured: no held-out picture shows it",)
+
+
+def test_an_unmeasured_new_class_holds():
+    verdict = judge(GateSettings(min_iou=0), scores({"cat": None}), None, ["cat"], False)
+    assert not verdict.passed
+    assert "not measured" in verdict.reasons[0]
+
+
+def test_a_live_version_that_moved_holds():
+    verdict = judge(GateSettings(), scores({"cat": 1.0}), None, ["cat"], True)
+    assert not verdict.passed
+    assert verdict.reasons == ("the live version changed while the step ran",)
+
+
+def test_asked_not_to_go_live():
+    verdict = judge(GateSettings(promote=False), scores({"cat": 1.0}), None, ["cat"], False)
+    assert not verdict.passed
+    assert verdict.reasons == ("the task asked not to go live",)
+
+
+def test_background_is_no_old_class():
+    parent = scores({"cat": 0.5}).model_copy(update={"iou": {"background": 1.0, "cat": 0.5}})
+    assert judge(GateSettings(), scores({"cat": 0.5, "dog": 0.5}), parent, ["dog"], False).passed
+
+
+@pytest.mark.parametrize("wrong", [{"max_drop": -0.1}, {"min_iou": 1.5}, {"max_dorp": 0.1}])
+def test_wrong_settings_are_refused(wrong):
+    with pytest.raises(ValidationError):
+        GateSettings.model_validate(wrong)
+
+
+share = st.floats(0, 1)
+
+
+@given(before=share, after=share, new=share, max_drop=share, min_iou=share)
+def test_a_held_version_says_why_and_better_scores_never_hold(
+    before, after, new, max_drop, min_iou
+):
+    gate = GateSettings(max_drop=max_drop, min_iou=min_iou)
+    verdict = judge(
+        gate, scores({"cat": after, "dog": new}), scores({"cat": before}), ["dog"], False
+    )
+    assert verdict.passed == (not verdict.reasons)
+    better = judge(gate, scores({"cat": 1.0, "dog": 1.0}), scores({"cat": before}), ["dog"], False)
+    assert better.passed
