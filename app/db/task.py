@@ -5,6 +5,7 @@ from enum import StrEnum
 from uuid import uuid4
 
 from sqlalchemy import (
+    BigInteger,
     Boolean,
     Float,
     ForeignKey,
@@ -65,7 +66,7 @@ class Task(Base):
     state: Mapped[TaskState] = mapped_column(String(20), default=TaskState.QUEUED)
     spec: Mapped[JsonObject]
     dataset: Mapped[str] = mapped_column(String(64))  # blob key of the posted zip
-    dataset_bytes: Mapped[int]
+    dataset_bytes: Mapped[int] = mapped_column(BigInteger)
     created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now)
     started_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     finished_at: Mapped[datetime | None] = mapped_column(UtcDateTime)

@@ -1,0 +1,36 @@
+"""Bring a database to the newest tables."""
+
+from importlib.resources import as_file, files
+
+from alembic import command
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Engine, text
+
+_LOCK = 0x53415453  # "SATS"
+
+
+def migration_config() -> Config:
+    """Return Alembic's configuration, wherever the package is installed."""
+    config = Config()
+    with as_file(files("migrations")) as folder:
+        config.set_main_option("script_location", str(folder).replace("%", "%%"))
+    return config
+
+
+def upgrade(engine: Engine) -> None:
+    """Bring the database to the newest revision; processes that start at once take turns."""
+    config = migration_config()
+    with engine.execution_options(write=True).begin() as connection:
+        if connection.dialect.name == "postgresql":
+            connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
+
+
+def is_current(engine: Engine) -> bool:
+    """Return whether the database is at the newest revision."""
+    head = ScriptDirectory.from_config(migration_config()).get_current_head()
+    with engine.connect() as connection:
+        return MigrationContext.configure(connection).get_current_revision() == head
