@@ -1,0 +1,162 @@
+"""Self-attention transfer (SATS, Qiu et al., Pattern Recognition 2023, section 3.3)."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from sats_core.classes import BACKGROUND, IGNORE
+
+CHUNK_ENTRIES = 4_194_304
+"""Attention entries held at once while rows are pooled: 16 MiB in float32."""
+
+
+class QueryKey(NamedTuple):
+    """What attention is made of: A = softmax(query key^T * scale), never formed as a whole.
+
+    Attributes:
+        query: (B, h, L, d) with L = H_s * W_s, rows of the grid first.
+        key: (B, h, K, d).
+        scale: factor on the products.
+        grid: (H_s, W_s), the stage's grid of queries.
+    """
+
+    query: Tensor
+    key: Tensor
+    scale: float
+    grid: tuple[int, int]
+
+
+def attention_transfer(
+    old: Sequence[QueryKey], new: Sequence[QueryKey], labels: Tensor, ignore_index: int = IGNORE
+) -> Tensor:
+    """Return how far the new model's attention, pooled by class region, is from the old one's.
+
+    For every class present other than background and `ignore_index`: the mean of A's rows over
+    the class's pixels; the L2 distance of new and old; mean over heads, over the classes present,
+    over the batch (a picture without such a class counts 0); sum over stages / 4.
+
+    Args:
+        old: the frozen model's attention, one per stage; gets no gradient.
+        new: the trained model's, stage by stage of the same shapes.
+        labels: (B, H, W) integer classes at picture size, pseudo-labels filled in; brought to
+            each stage's grid by nearest neighbour at pixel centres.
+        ignore_index: label that belongs to no class.
+
+    Returns:
+        A scalar in the queries' dtype, float32 at least.
+
+    Raises:
+        ValueError: `old` and `new` differ in number of stages or in shape.
+    """
+    if len(old) != len(new) or not new:
+        raise ValueError(f"{len(old)} old stages against {len(new)} new ones")
+    terms = [
+        _stage_distance(was, now, labels, ignore_index) for was, now in zip(old, new, strict=True)
+    ]
+    # The sum is divided by the paper's four stages, however many a backbone has.
+    return torch.stack(terms).sum() / 4
+
+
+def _stage_distance(old: QueryKey, new: QueryKey, labels: Tensor, ignore_index: int) -> Tensor:
+    if old.query.shape != new.query.shape or old.key.shape != new.key.shape:
+        raise ValueError(
+            f"old attention {tuple(old.query.shape)} x {tuple(old.key.shape)} against new "
+            f"{tuple(new.query.shape)} x {tuple(new.key.shape)}"
+        )
+    regions, present = class_regions(labels, new.grid, ignore_index)
+    with torch.no_grad():
+        target = pooled_attention(old, regions, present.shape[1])
+    pooled = pooled_attention(new, regions, present.shape[1])
+    distance: Tensor = torch.linalg.vector_norm(pooled - target, dim=-1).mean(dim=1)  # (B, R)
+    shares = present.to(distance.dtype) / present.sum(dim=1, keepdim=True).clamp(min=1)
+    return (distance * shares).sum(dim=1).mean()
+
+
+def class_regions(
+    labels: Tensor, grid: tuple[int, int], ignore_index: int = IGNORE
+) -> tuple[Tensor, Tensor]:
+    """Bring labels to a stage's grid and number the classes that the batch shows.
+
+    Args:
+        labels: (B, H, W) integer classes.
+        grid: (H_s, W_s).
+        ignore_index: label that belongs to no class.
+
+    Returns:
+        `regions` (B, L) int64: number of each query's region, R where it has none, and
+        `present` (B, R) bool: which regions each picture shows.
+    """
+    small = F.interpolate(labels[:, None].double(), size=grid, mode="nearest-exact")
+    small = small[:, 0].long().flatten(1)
+    classes = torch.unique(small)
+    classes = classes[(classes != BACKGROUND) & (classes != ignore_index)]
+    member = small[..., None] == classes  # (B, L, R)
+    number = torch.arange(len(classes), device=labels.device)
+    regions = torch.where(member.any(-1), (member * number).sum(-1), len(classes))
+    return regions, member.any(1)
+
+
+def pooled_attention(attention: QueryKey, regions: Tensor, count: int) -> Tensor:
+    """Return the mean of A's rows over each region, without ever holding A.
+
+    Args:
+        attention: query (B, h, L, d) and key (B, h, K, d).
+        regions: (B, L) region of each query, `count` where it has none.
+        count: number of regions R.
+
+    Returns:
+        (B, h, R, K); a region that a picture does not show is a row of zeros.
+    """
+    # Products and exponentials of half-precision queries would lose what is compared here.
+    dtype = torch.promote_types(attention.query.dtype, torch.float32)
+    with torch.autocast(attention.query.device.type, enabled=False):
+        pooled: Tensor = _PooledRows.apply(  # type: ignore[no-untyped-call]  # torch's own gap
+            attention.query.to(dtype), attention.key.to(dtype), attention.scale, regions, count
+        )
+    return pooled
+
+
+class _PooledRows(torch.autograd.Function):
+    """Pool softmax rows by region in chunks of queries; the backward pass makes them again."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, query: Tensor, key: Tensor, scale: float, regions: Tensor, count: int
+    ) -> Tensor:
+        weights = _region_weights(regions, count, query.dtype)
+        pooled = query.new_zeros(*query.shape[:2], count, key.shape[2])
+        for part in _chunks(query, key):
+            rows = torch.softmax(query[:, :, part] @ key.mT * scale, dim=-1)
+            pooled += weights[:, None, part].mT @ rows
+        ctx.save_for_backward(query, key, weights)
+        ctx.scale = scale
+        return pooled
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        query, key, weights = ctx.saved_tensors
+        (grad,) = grads
+        grad_query, grad_key = torch.empty_like(query), torch.zeros_like(key)
+        for part in _chunks(query, key):
+            rows = torch.softmax(query[:, :, part] @ key.mT * ctx.scale, dim=-1)
+            grad_rows = weights[:, None, part] @ grad
+            # The softmax's backward: s * (g - <s, g>), row by row.
+            grad_logits = rows * (grad_rows - (rows * grad_rows).sum(-1, keepdim=True))
+            grad_query[:, :, part] = grad_logits @ key * ctx.scale
+            grad_key += grad_logits.mT @ query[:, :, part] * ctx.scale
+        return grad_query, grad_key, None, None, None
+
+
+def _region_weights(regions: Tensor, count: int, dtype: torch.dtype) -> Tensor:
+    """Return (B, L, R): 1 / size of the query's region in its picture's column, else 0."""
+    member = F.one_hot(regions, count + 1)[..., :count].to(dtype)
+    return member / member.sum(dim=1, keepdim=True).clamp(min=1)
+
+
+def _chunks(query: Tensor, key: Tensor) -> list[slice]:
+    images, heads, queries, _ = query.shape
+    length = max(1, CHUNK_ENTRIES // (images * heads * key.shape[2]))
+    return [slice(start, start + length) for start in range(0, queries, length)]
