@@ -35,6 +35,10 @@ class DatasetError(CoreError):
         self.issues = tuple(issues)
 
 
+class PictureError(CoreError):
+    """Bytes are no picture that can be read, or one that is too large."""
+
+
 class ModelError(CoreError):
     """A model cannot be built or loaded: unknown backbone, missing or damaged files."""
 

@@ -5,15 +5,8 @@ from pathlib import Path
 from pydantic import Field
 
 from sats_core.evaluation.scores import Scores
+from sats_core.settings import Limits as Limits
 from sats_core.settings import Record, StepSettings
-
-
-class Limits(Record):
-    """Most that a data set may ask of the machine."""
-
-    max_pixels: int = Field(50_000_000, description="Pixels of one picture.")
-    max_entries: int = Field(200_000, description="Entries of a zip.")
-    max_unpacked_bytes: int = Field(8 * 2**30, description="Unpacked bytes of a zip.")
 
 
 class HeldOutChoice(Record):

@@ -16,6 +16,15 @@ class Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+class Limits(Record):
+    """Most that a data set may ask of the machine."""
+
+    max_pixels: int = Field(50_000_000, gt=0, description="Pixels of one picture.")
+    max_entries: int = Field(200_000, gt=0, description="Entries of a zip.")
+    max_unpacked_bytes: int = Field(8 * 2**30, gt=0, description="Unpacked bytes of a zip.")
+    max_file_bytes: int = Field(256 * 2**20, gt=0, description="Unpacked bytes of one file.")
+
+
 class FinetuneSettings(Record):
     """Plain fine-tuning has nothing to set: cross-entropy on the step's labels."""
 

@@ -1,0 +1,136 @@
+"""Encoded pictures and masks to arrays. The only place that opens a picture from outside.
+
+What is decided here, once for training and serving: of an animation or a file of several pages the
+first counts; EXIF orientation is applied; transparent pixels are seen over white; 16-bit grey keeps
+its upper eight bits; colour profiles are not applied.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from io import BytesIO
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import ExifTags, Image
+
+from sats_core.errors import PictureError
+
+PICTURE_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF")
+MASK_FORMATS = ("PNG",)
+
+# Pillow only warns of a bomb, and from a size of its own; `_open` refuses by the caller's limit.
+Image.MAX_IMAGE_PIXELS = None
+
+Pixels = NDArray[np.uint8]
+T = TypeVar("T")
+
+_TURN = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+@dataclass(frozen=True)
+class Mask:
+    """A mask as it is stored, before a class list gives it a meaning.
+
+    Attributes:
+        values: (H, W) indices, uint8 or uint16; or (H, W, 3) uint8 RGB.
+        palette: (n, 3) uint8 RGB of index 0..n-1 where the file brings a palette.
+    """
+
+    values: NDArray[np.uint8 | np.uint16]
+    palette: Pixels | None = None
+
+
+def decode_picture(data: bytes, max_pixels: int) -> Pixels:
+    """Return a picture as (H, W, 3) uint8 RGB, the right way up.
+
+    Raises:
+        PictureError: not a PNG, JPEG, WebP, BMP or TIFF; damaged; more than `max_pixels` pixels.
+    """
+    return _decoded(data, PICTURE_FORMATS, max_pixels, _as_rgb)
+
+
+def decode_mask(data: bytes, max_pixels: int) -> Mask:
+    """Return a mask's indices or colours, exactly as stored.
+
+    Raises:
+        PictureError: not a PNG; damaged; more than `max_pixels` pixels.
+    """
+    return _decoded(data, MASK_FORMATS, max_pixels, _as_mask)
+
+
+def _decoded(
+    data: bytes, formats: tuple[str, ...], max_pixels: int, convert: Callable[[Image.Image], T]
+) -> T:
+    """Open, bound, load and convert; whatever a decoder raises becomes a `PictureError`."""
+    try:
+        image = Image.open(BytesIO(data), formats=formats)
+    except Exception as error:
+        names = ", ".join(formats)
+        raise PictureError(f"not a picture that can be read ({names})") from error
+    with image:
+        pixels = image.width * image.height
+        if not 0 < pixels <= max_pixels:
+            raise PictureError(
+                f"{image.width} x {image.height} is more than {max_pixels} pixels"
+                if pixels
+                else "the picture has no pixels"
+            )
+        try:
+            image.load()
+            return convert(image)
+        except PictureError:
+            raise
+        except Exception as error:
+            raise PictureError(f"the {image.format} picture is damaged or incomplete") from error
+
+
+def _as_rgb(image: Image.Image) -> Pixels:
+    upright = _upright(image)
+    if upright.mode.startswith("I"):
+        grey = _sixteen_bits(upright) >> 8
+        return np.repeat(grey.astype(np.uint8)[:, :, None], 3, axis=2)
+    if upright.mode == "F":
+        raise PictureError("pictures of floating-point numbers cannot be read")
+    if upright.has_transparency_data:
+        white = Image.new("RGBA", upright.size, "white")
+        upright = Image.alpha_composite(white, upright.convert("RGBA"))
+    return np.array(upright.convert("RGB"))
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    orientation: Any = image.getexif().get(ExifTags.Base.Orientation)
+    return image.transpose(_TURN[orientation]) if orientation in _TURN else image
+
+
+def _as_mask(image: Image.Image) -> Mask:
+    if image.mode == "P":
+        return Mask(np.array(image), _palette(image))
+    if image.mode.startswith("I"):
+        return Mask(_sixteen_bits(image))
+    if image.mode in ("L", "1"):
+        return Mask(np.array(image.convert("L") if image.mode == "L" else image, dtype=np.uint8))
+    if image.mode == "LA":
+        return Mask(np.array(image.getchannel("L")))
+    if image.mode in ("RGB", "RGBA"):
+        return Mask(np.array(image.convert("RGB")))
+    raise PictureError(f"a mask holds class indices or RGB colours, not {image.mode}")
+
+
+def _palette(image: Image.Image) -> Pixels:
+    return np.array(image.getpalette("RGB") or [], dtype=np.uint8).reshape(-1, 3)
+
+
+def _sixteen_bits(image: Image.Image) -> NDArray[np.uint16]:
+    values = np.array(image)
+    if values.min() < 0 or values.max() > np.iinfo(np.uint16).max:
+        raise PictureError("pictures of more than 16 bits a channel cannot be read")
+    return values.astype(np.uint16)

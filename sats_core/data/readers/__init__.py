@@ -1,0 +1,36 @@
+"""One reader for each layout of a data set, all behind `Reader`."""
+
+from sats_core.data.readers.base import EncodedPicture, LabelledPicture, Reader
+from sats_core.data.readers.voc import VocReader
+from sats_core.data.readers.voc_writer import write_voc_zip
+from sats_core.data.sources import Source
+from sats_core.errors import DatasetError
+
+__all__ = [
+    "READERS",
+    "EncodedPicture",
+    "LabelledPicture",
+    "Reader",
+    "VocReader",
+    "open_reader",
+    "write_voc_zip",
+]
+
+READERS: dict[str, type[Reader]] = {"voc": VocReader}
+"""Every layout that can be read, tried in this order."""
+
+
+def open_reader(source: Source) -> Reader:
+    """Return the reader for a data set's layout, its structure checked, no picture decoded.
+
+    Raises:
+        DatasetError: no known layout, or the first thing that the layout lacks.
+    """
+    names = source.names()
+    if not names:
+        raise DatasetError("the data set is empty")
+    for reader in READERS.values():
+        if reader.recognises(names):
+            return reader(source)
+    layouts = "; ".join(f"{reader.layout}" for reader in READERS.values())
+    raise DatasetError(f"the data set has none of the layouts that can be read: {layouts}")

@@ -1,0 +1,153 @@
+"""What every reader of labelled pictures gives, whatever the layout it reads."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sats_core.classes import IGNORE
+from sats_core.data.pictures import decode_picture
+from sats_core.data.sources import Source
+from sats_core.errors import DatasetError, Issue, PictureError
+
+Pixels = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class LabelledPicture:
+    """A picture and what it shows.
+
+    Attributes:
+        id: the picture's name inside its data set, without folder and suffix.
+        picture: (H, W, 3) uint8 RGB.
+        label: (H, W) uint8; 0 background, 1..n the reader's classes in order, 255 ignore.
+    """
+
+    id: str
+    picture: Pixels
+    label: Pixels
+
+
+@dataclass(frozen=True)
+class EncodedPicture:
+    """A labelled picture whose picture is still encoded.
+
+    Attributes:
+        id: as in `LabelledPicture`.
+        suffix: of the picture's file, `.jpg`.
+        data: the picture file's bytes.
+        label: as in `LabelledPicture`.
+    """
+
+    id: str
+    suffix: str
+    data: bytes
+    label: Pixels
+
+
+class Reader(ABC):
+    """Labelled pictures of one data set, read one at a time; holds names, never pixels.
+
+    Making a reader checks the data set's structure and decodes no picture; `read` checks a picture.
+
+    Raises:
+        DatasetError: the structure is wrong; the message names the first thing at fault.
+    """
+
+    layout: ClassVar[str]
+    """What a data set of this layout looks like, one sentence."""
+
+    classes: tuple[str, ...]
+    """Foreground classes in the order of the class list; label value is position + 1."""
+    ids: tuple[str, ...]
+    """Every picture that has a mask, sorted."""
+    splits: Mapping[str, tuple[str, ...]]
+    """Named parts of `ids`; a part without any picture is left out."""
+    unpaired: tuple[str, ...]
+    """Files of pictures without a mask and of masks without a picture, sorted."""
+
+    def __init__(self, source: Source) -> None:
+        self.source = source
+
+    @classmethod
+    @abstractmethod
+    def recognises(cls, names: Sequence[str]) -> bool:
+        """Return whether a data set with these files is meant to be in this layout."""
+
+    @abstractmethod
+    def picture_file(self, picture_id: str) -> str:
+        """Return the name of a picture's file in the source.
+
+        Raises:
+            KeyError: `picture_id` is not one of `ids`.
+        """
+
+    @abstractmethod
+    def mask_file(self, picture_id: str) -> str:
+        """Return the name of the file that holds a picture's label.
+
+        Raises:
+            KeyError: `picture_id` is not one of `ids`.
+        """
+
+    @abstractmethod
+    def label(self, picture_id: str) -> Pixels:
+        """Return a picture's label alone, as in `LabelledPicture`.
+
+        Raises:
+            DatasetError: the mask cannot be read or holds something the class list does not know.
+        """
+
+    def picture(self, picture_id: str) -> Pixels:
+        """Return a picture alone, (H, W, 3) uint8 RGB.
+
+        Raises:
+            DatasetError: the picture cannot be read.
+        """
+        file = self.picture_file(picture_id)
+        try:
+            return decode_picture(self.source.read(file), self.source.limits.max_pixels)
+        except PictureError as error:
+            raise at_fault(str(error), file) from error
+
+    def read(self, picture_id: str) -> LabelledPicture:
+        """Return a picture with its label, both checked.
+
+        Raises:
+            DatasetError: either cannot be read, or their sizes differ.
+        """
+        picture, label = self.picture(picture_id), self.label(picture_id)
+        if picture.shape[:2] != label.shape:
+            raise at_fault(
+                f"the mask has {_size(label)} pixels, "
+                f"its picture {self.picture_file(picture_id)} has {_size(picture)}",
+                self.mask_file(picture_id),
+            )
+        return LabelledPicture(picture_id, picture, label)
+
+    def encoded(self, picture_id: str) -> EncodedPicture:
+        """Return a picture's bytes as they are, with its label.
+
+        Raises:
+            DatasetError: either cannot be read.
+        """
+        file = self.picture_file(picture_id)
+        suffix = file[file.rindex(".") :]
+        return EncodedPicture(picture_id, suffix, self.source.read(file), self.label(picture_id))
+
+    def shown(self, label: Pixels) -> tuple[str, ...]:
+        """Return the names of the classes that a label holds."""
+        values = np.flatnonzero(np.bincount(label.ravel(), minlength=IGNORE + 1))
+        return tuple(self.classes[v - 1] for v in values if 0 < v < IGNORE)
+
+
+def at_fault(reason: str, file: str, class_name: str | None = None) -> DatasetError:
+    """Return the error that blames one file."""
+    return DatasetError(f"{file}: {reason}", [Issue(reason, file=file, class_name=class_name)])
+
+
+def _size(pixels: Pixels) -> str:
+    return f"{pixels.shape[1]} x {pixels.shape[0]}"

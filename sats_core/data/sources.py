@@ -1,0 +1,306 @@
+"""Where a data set's files lie: a zip or a directory behind one interface.
+
+Nothing is ever unpacked to disk: a member is read into memory when it is asked for, under a limit.
+"""
+
+import io
+import os
+import posixpath
+import re
+import stat
+import zipfile
+import zlib
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self, TypeVar
+
+from sats_core.errors import DatasetError, Issue
+from sats_core.settings import Limits
+
+MAX_RATIO = 200
+"""Unpacked bytes that an archive may hold per byte of its own, beyond `RATIO_FREE_BYTES`."""
+RATIO_FREE_BYTES = 256 * 2**20
+
+_DIRECTORY_BYTES = 160
+"""Bytes that a zip's directory may spend per entry, on average: 46, a name and extra fields."""
+_MAX_NAME = 1000
+_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+_JUNK = frozenset({"__MACOSX", "Thumbs.db", "desktop.ini"})
+T = TypeVar("T")
+_DRIVE = re.compile(r"[A-Za-z]:")
+
+
+class Source(ABC):
+    """The files of a data set, by names with forward slashes.
+
+    A folder that everything lies in is left out of the names; hidden files and what macOS and
+    Windows add by themselves do not appear. Safe for several threads and for forked processes.
+    """
+
+    def __init__(self, limits: Limits) -> None:
+        self.limits = limits
+
+    @abstractmethod
+    def names(self) -> Sequence[str]:
+        """Return every file's name, sorted."""
+
+    @abstractmethod
+    def read(self, name: str) -> bytes:
+        """Return a file's bytes.
+
+        Raises:
+            DatasetError: no such file, damaged, or larger than `limits.max_file_bytes`.
+        """
+
+    @abstractmethod
+    def close(self) -> None:
+        """Let go of open files; closing twice is no error."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _check_size(self, name: str, size: int) -> None:
+        if size > self.limits.max_file_bytes:
+            raise _fault(f"larger than {self.limits.max_file_bytes} bytes", name)
+
+
+class ZipSource(Source):
+    """A zip, whose directory is judged before anything in it is unpacked.
+
+    Raises:
+        DatasetError: not a zip; too many entries or bytes; a bomb; a name that is absolute, climbs
+            out, has a drive or a backslash, or comes twice; a link; an encrypted entry; a
+            compression other than deflate.
+    """
+
+    def __init__(self, path: Path, limits: Limits) -> None:
+        super().__init__(limits)
+        self.path = path
+        self._open()
+        try:
+            self._members = self._judged(self._archive.infolist())
+        except DatasetError:
+            self.close()
+            raise
+
+    def names(self) -> Sequence[str]:
+        """See `Source.names`."""
+        return tuple(self._members)
+
+    def read(self, name: str) -> bytes:
+        """See `Source.read`."""
+        info = self._members.get(name)
+        if info is None:
+            raise _fault("no such file", name)
+        self._check_size(name, max(info.file_size, info.compress_size))
+        if self._process != os.getpid():
+            self._open()  # a forked process would move its parent's place in the file
+        try:
+            return self._archive.read(info)
+        except _ZIP_FAULTS as error:
+            raise _fault("damaged inside the zip", name) from error
+
+    def close(self) -> None:
+        """See `Source.close`."""
+        self._archive.close()
+        self._file.close()
+
+    def __reduce__(self) -> tuple[type["ZipSource"], tuple[Path, Limits]]:
+        return ZipSource, (self.path, self.limits)
+
+    def _open(self) -> None:
+        self._process = os.getpid()
+        self._file = _BoundedFile(self.path, _DIRECTORY_BYTES * self.limits.max_entries)
+        try:
+            self._archive = zipfile.ZipFile(self._file)
+        except _TooLargeReadError as error:
+            self._file.close()
+            raise DatasetError(
+                f"the zip has more than {self.limits.max_entries} entries"
+            ) from error
+        except _ZIP_FAULTS as error:
+            self._file.close()
+            raise DatasetError("the data set is not a zip file, or a damaged one") from error
+        self._file.most = self.limits.max_file_bytes
+
+    def _judged(self, entries: list[zipfile.ZipInfo]) -> dict[str, zipfile.ZipInfo]:
+        if len(entries) > self.limits.max_entries:
+            raise DatasetError(f"the zip has more than {self.limits.max_entries} entries")
+        unpacked = sum(entry.file_size for entry in entries)
+        if unpacked > self.limits.max_unpacked_bytes:
+            raise DatasetError(
+                f"the zip unpacks to more than {self.limits.max_unpacked_bytes} bytes"
+            )
+        if unpacked > RATIO_FREE_BYTES and unpacked > MAX_RATIO * self.path.stat().st_size:
+            raise DatasetError(f"the zip unpacks to more than {MAX_RATIO} times its size")
+        files = [entry for entry in entries if not entry.is_dir()]
+        return _named(files, lambda entry: entry.orig_filename, _entry_fault)
+
+
+class DirectorySource(Source):
+    """A directory. Links are followed only where they stay inside it.
+
+    Raises:
+        DatasetError: not a directory, too many files or bytes, or a link that leads out.
+    """
+
+    def __init__(self, path: Path, limits: Limits) -> None:
+        super().__init__(limits)
+        if not path.is_dir():
+            raise DatasetError("the data set is not a directory")
+        self.path = path.resolve()
+        files = [Path(top, name) for top, _, names in os.walk(self.path) for name in names]
+        if len(files) > limits.max_entries:
+            raise DatasetError(f"the directory has more than {limits.max_entries} files")
+        self._members = _named(
+            files, lambda file: file.relative_to(self.path).as_posix(), self._fault
+        )
+        if sum(file.stat().st_size for file in files) > limits.max_unpacked_bytes:
+            raise DatasetError(f"the directory has more than {limits.max_unpacked_bytes} bytes")
+
+    def names(self) -> Sequence[str]:
+        """See `Source.names`."""
+        return tuple(self._members)
+
+    def read(self, name: str) -> bytes:
+        """See `Source.read`."""
+        file = self._members.get(name)
+        if file is None:
+            raise _fault("no such file", name)
+        try:
+            self._check_size(name, file.stat().st_size)
+            return file.read_bytes()
+        except OSError as error:
+            raise _fault("cannot be read", name) from error
+
+    def close(self) -> None:
+        """See `Source.close`; nothing stays open between reads."""
+
+    def _fault(self, file: Path) -> str | None:
+        target = file.resolve()
+        if not target.is_relative_to(self.path):
+            return "a link that leads out of the data set"
+        return None if target.is_file() else "not a regular file"
+
+
+class _TooLargeReadError(Exception):
+    pass
+
+
+_ZIP_FAULTS = (
+    zipfile.BadZipFile,
+    zlib.error,
+    OSError,
+    EOFError,
+    ValueError,  # a name that is no UTF-8, a seek before the start
+    NotImplementedError,
+    RuntimeError,  # encrypted in the local header only
+    _TooLargeReadError,
+)
+
+
+class _BoundedFile(io.BufferedReader):
+    """A file of which no single read takes more than `most` bytes.
+
+    `zipfile` takes a zip's whole directory in one read, however large it claims to be.
+    """
+
+    def __init__(self, path: Path, most: int) -> None:
+        super().__init__(io.FileIO(path))
+        self.most = most
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if size is not None and size > self.most:
+            raise _TooLargeReadError
+        return super().read(size)
+
+
+def _named(
+    files: Iterable[T], name_of: Callable[[T], str], fault_of: Callable[[T], str | None]
+) -> dict[str, T]:
+    """Return files by clean name, sorted, without junk and without the folder around everything."""
+    members: dict[str, T] = {}
+    issues = []
+    for file in files:
+        raw = name_of(file)
+        name = posixpath.normpath(raw)
+        if _is_junk(name):
+            continue
+        fault = _name_fault(raw) or fault_of(file)
+        if fault is None and name in members:
+            fault = "there twice"
+        if fault:
+            issues.append(Issue(fault, file=printable(raw)))
+        members[name] = file
+    if issues:
+        first = issues[0]
+        raise DatasetError(f"unsafe entry {first.file!r}: {first.reason}", issues)
+    prefix = _common_folder(members)
+    return {name.removeprefix(prefix): members[name] for name in sorted(members)}
+
+
+def _is_junk(name: str) -> bool:
+    parts = name.split("/")
+    return any(
+        part in _JUNK or (part.startswith(".") and part not in (".", "..")) for part in parts
+    )
+
+
+def _name_fault(name: str) -> str | None:
+    if not name or len(name) > _MAX_NAME:
+        return f"a name has 1 to {_MAX_NAME} characters"
+    if name != printable(name):
+        return "a name with control characters or broken encoding"
+    if "\\" in name:
+        return "a name with a backslash; folders are parted by /"
+    if name.startswith("/") or _DRIVE.match(name):
+        return "an absolute name"
+    if ".." in name.split("/"):
+        return "a name that climbs out of the data set"
+    return None
+
+
+def _entry_fault(entry: zipfile.ZipInfo) -> str | None:
+    if entry.flag_bits & 1:
+        return "encrypted"
+    kind = stat.S_IFMT(entry.external_attr >> 16)
+    if kind not in (0, stat.S_IFREG):
+        return "a link or device, not a file"
+    return None if entry.compress_type in _METHODS else "compressed by something else than deflate"
+
+
+def _common_folder(names: Iterable[str]) -> str:
+    """Return the folders that everything lies in, as long as there are folders inside them."""
+    parts = [name.split("/") for name in names]
+    depth = 0
+    while parts and any(len(p) > depth + 2 for p in parts):
+        heads = {p[depth] if len(p) > depth + 1 else None for p in parts}
+        if len(heads) > 1 or None in heads:
+            break
+        depth += 1
+    return "".join(part + "/" for part in parts[0][:depth]) if parts else ""
+
+
+def printable(text: str) -> str:
+    """Return text that any database, log and JSON can hold: control and broken characters are ?."""
+    return "".join("?" if _is_odd(character) else character for character in text)
+
+
+def _is_odd(character: str) -> bool:
+    code = ord(character)
+    return code < 32 or 127 <= code < 160 or 0xD800 <= code <= 0xDFFF
+
+
+def _fault(reason: str, name: str) -> DatasetError:
+    shown = printable(name)
+    return DatasetError(f"{shown}: {reason}", [Issue(reason, file=shown)])
