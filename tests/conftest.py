@@ -1,0 +1,172 @@
+"""The two pairs that every test of the service runs on.
+
+`embedded` is SQLite with the filesystem broker, `served` is a real Postgres with a real Redis.
+A test that takes `settings` (or anything made from it) runs on both, each time with a new, migrated
+and empty database.
+"""
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from uuid import uuid4
+
+import httpx
+import pytest
+import redis
+from fastapi import FastAPI
+from sqlalchemy import Engine, create_engine, make_url, text
+from starlette.testclient import TestClient
+
+from app.db import make_engine
+from app.db.migrate import upgrade
+from app.main import create_app
+from app.settings import Settings
+from app.storage import BlobStore, LocalBlobStore
+from tests.fixtures.processes import serving
+from tests.fixtures.servers import MissingServerError, postgres, run_redis
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+def _missing(error: MissingServerError) -> None:
+    if os.environ.get("CI"):
+        pytest.fail(str(error))
+    pytest.skip(str(error))
+
+
+@pytest.fixture(scope="session")
+def postgres_url() -> Iterator[str]:
+    """URL of a real Postgres, as a user who may create databases."""
+    try:
+        with postgres() as url:
+            yield url
+    except MissingServerError as error:
+        _missing(error)
+
+
+@pytest.fixture(scope="session")
+def redis_url() -> Iterator[str]:
+    """Broker URL of a real Redis."""
+    try:
+        with run_redis() as url:
+            yield url
+    except MissingServerError as error:
+        _missing(error)
+
+
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A migrated, empty SQLite file."""
+    path = tmp_path_factory.mktemp("template") / "sats.db"
+    _migrate(f"sqlite:///{path}")
+    return path
+
+
+@pytest.fixture(scope="session")
+def postgres_template(postgres_url: str) -> Iterator[str]:
+    """Name of a migrated, empty Postgres database."""
+    name = f"sats_template_{uuid4().hex}"
+    _administer(postgres_url, f"CREATE DATABASE {name}")
+    _migrate(_database(postgres_url, name))
+    yield name
+    _administer(postgres_url, f"DROP DATABASE {name}")
+
+
+@pytest.fixture(params=["embedded", "served"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """URL of a new database, SQLite and Postgres in turn."""
+    if request.param == "embedded":
+        path = tmp_path / "sats.db"
+        shutil.copy(request.getfixturevalue("sqlite_template"), path)
+        yield f"sqlite:///{path}"
+        return
+    server = request.getfixturevalue("postgres_url")
+    template = request.getfixturevalue("postgres_template")
+    name = f"sats_{uuid4().hex}"
+    _administer(server, f"CREATE DATABASE {name} TEMPLATE {template}")
+    yield _database(server, name)
+    _administer(server, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+def settings(request: pytest.FixtureRequest, database_url: str, tmp_path: Path) -> Settings:
+    """Settings of one pair: its own data_dir, database and broker, short waits."""
+    broker = None
+    if not database_url.startswith("sqlite"):
+        broker = request.getfixturevalue("redis_url")
+        _empty_redis(broker)
+    return Settings(
+        data_dir=tmp_path / "data",
+        database_url=database_url,
+        redis_url=broker,
+        lease_seconds=3.0,
+        heartbeat_seconds=0.5,
+        sweep_seconds=0.5,
+        max_upload_bytes=8 * 1024 * 1024,
+        max_unpacked_bytes=32 * 1024 * 1024,
+        serve_threads=1,
+        threads=1,
+    )
+
+
+@pytest.fixture
+def engine(settings: Settings) -> Iterator[Engine]:
+    """An engine on the test's database."""
+    made = make_engine(settings.resolved_database_url)
+    yield made
+    made.dispose()
+
+
+@pytest.fixture
+def blobs(settings: Settings) -> BlobStore:
+    """The test's blob store."""
+    return LocalBlobStore(settings.blob_dir)
+
+
+@pytest.fixture
+def service(settings: Settings) -> FastAPI:
+    """The HTTP service, not started."""
+    return create_app(settings)
+
+
+@pytest.fixture
+def client(service: FastAPI) -> Iterator[TestClient]:
+    """A client of the service in this process; for it, a bug is a 500 and no exception."""
+    with TestClient(
+        service,
+        base_url="http://127.0.0.1",
+        client=("127.0.0.1", 50000),
+        raise_server_exceptions=False,
+    ) as made:
+        yield made
+
+
+@pytest.fixture
+def served(service: FastAPI) -> Iterator[httpx.Client]:
+    """A client of the service on a real port, behind a real server."""
+    with serving(service) as url, httpx.Client(base_url=url, timeout=30) as made:
+        yield made
+
+
+def _migrate(url: str) -> None:
+    engine = make_engine(url)
+    upgrade(engine)
+    engine.dispose()
+
+
+def _administer(server: str, statement: str) -> None:
+    engine = create_engine(server, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.execute(text(statement))
+    engine.dispose()
+
+
+def _database(server: str, name: str) -> str:
+    return make_url(server).set(database=name).render_as_string(hide_password=False)
+
+
+def _empty_redis(url: str) -> None:
+    address = url.replace("redis+socket://", "unix://")
+    with redis.Redis.from_url(address) as client:
+        client.flushdb()
