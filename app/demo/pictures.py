@@ -103,7 +103,9 @@ def draw_dataset(
             label = np.where(scene.objects <= len(classes), scene.objects, 0).astype(np.uint8)
             name = f"{number:04d}"
             splits["val" if number < held else "train"].append(name)
-            archive.writestr(f"JPEGImages/{name}.jpg", _jpeg(rng, scene.picture))
+            archive.writestr(
+                f"JPEGImages/{name}.jpg", jpeg(scene.picture, int(rng.integers(*JPEG_QUALITY)))
+            )
             archive.writestr(f"SegmentationClass/{name}.png", palette_png(label))
         for split, members in splits.items():
             archive.writestr(f"ImageSets/Segmentation/{split}.txt", "\n".join(members) + "\n")
@@ -125,6 +127,13 @@ def palette_png(label: NDArray[np.uint8]) -> bytes:
     picture.putpalette([channel for index in range(256) for channel in voc_colour(index)])
     out = io.BytesIO()
     picture.save(out, "PNG")
+    return out.getvalue()
+
+
+def jpeg(picture: NDArray[np.uint8], quality: int) -> bytes:
+    """Encode a picture (h, w, 3) as JPEG."""
+    out = io.BytesIO()
+    Image.fromarray(picture).save(out, "JPEG", quality=quality)
     return out.getvalue()
 
 
@@ -193,9 +202,3 @@ def _developed(rng: np.random.Generator, canvas: Array, size: int) -> NDArray[np
     )
     noisy = np.asarray(small, np.float32) / 255 + rng.normal(0, GRAIN, (size, size, 3))
     return (noisy.clip(0, 1) * 255).astype(np.uint8)
-
-
-def _jpeg(rng: np.random.Generator, picture: NDArray[np.uint8]) -> bytes:
-    out = io.BytesIO()
-    Image.fromarray(picture).save(out, "JPEG", quality=int(rng.integers(*JPEG_QUALITY)))
-    return out.getvalue()

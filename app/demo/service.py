@@ -1,0 +1,93 @@
+"""A service of the demo's own: `sats serve` in a process, on a free port, with fresh data."""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+
+START_SECONDS = 60
+STOP_SECONDS = 20
+LOG_TAIL_LINES = 15
+
+
+class DemoError(Exception):
+    """The demo cannot go on; the message is for its user."""
+
+
+@contextmanager
+def serving(folder: Path) -> Iterator[str]:
+    """Run the service on a fresh `folder` and give its URL; it is stopped at the end.
+
+    Raises:
+        DemoError: it did not come up.
+    """
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    port = _free_port()
+    log = folder / "service.log"
+    command = [sys.executable, "-m", "app.cli", "serve", "--port", str(port)]
+    with log.open("wb") as out:
+        process = subprocess.Popen(
+            command,
+            env=_environment(folder),
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,  # Ctrl-C comes to the demo alone, which stops the service
+        )
+        try:
+            url = f"http://127.0.0.1:{port}"
+            _wait_until_ready(process, url, log)
+            yield url
+        finally:
+            _stop(process)
+
+
+def _environment(folder: Path) -> dict[str, str]:
+    """Return this process's environment, less settings that lead to somebody's real service."""
+    kept = {"SATS_THREADS", "SATS_SERVE_THREADS"}
+    environment = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith("SATS_") or name in kept
+    }
+    return environment | {"SATS_DATA_DIR": str(folder.resolve() / "data")}
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port
+
+
+def _wait_until_ready(process: subprocess.Popen[bytes], url: str, log: Path) -> None:
+    end = time.monotonic() + START_SECONDS
+    while time.monotonic() < end:
+        if process.poll() is not None:
+            break
+        try:
+            if httpx.get(f"{url}/health/ready", timeout=2, trust_env=False).is_success:
+                return
+        except httpx.TransportError:
+            pass  # not listening yet
+        time.sleep(0.2)
+    lines = log.read_text(errors="replace").splitlines()[-LOG_TAIL_LINES:]
+    raise DemoError("the service did not start; the end of its log:\n" + "\n".join(lines))
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
