@@ -6,6 +6,8 @@ from pathlib import Path
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from sats_core.settings import Limits
+
 MIB = 1024 * 1024
 
 
@@ -79,6 +81,15 @@ class Settings(BaseSettings):
     def work_dir(self) -> Path:
         """Where running steps keep checkpoints and half-made results, one folder a task."""
         return self.data_dir / "work"
+
+    @property
+    def limits(self) -> Limits:
+        """What one data set may ask of the machine."""
+        return Limits(
+            max_pixels=self.max_pixels,
+            max_entries=self.max_entries,
+            max_unpacked_bytes=self.max_unpacked_bytes,
+        )
 
 
 @lru_cache

@@ -1,0 +1,82 @@
+"""The process that trains: `python -m worker.child JOB.json`.
+
+Its stdout carries events, a JSON line each, and nothing else; its stdin is held open by the worker
+and never written to. It ends with its worker, however that ends: the kernel kills it where it can
+(Linux), and the end of stdin tells it everywhere else. SIGTERM asks it to stop at the next batch.
+"""
+
+import ctypes
+import os
+import signal
+import sys
+import threading
+from pathlib import Path
+from types import FrameType
+
+STOPPED = 75
+"""Exit status of a step that stopped because it was asked to (EX_TEMPFAIL)."""
+
+_PR_SET_PDEATHSIG = 1
+
+
+def main(job_file: Path) -> int:
+    """Run the step and return the exit status: 0 if an event said how it ended."""
+    events = _claim_stdout()
+    die_with_parent()
+    stop = threading.Event()
+
+    def ask_to_stop(_number: int, _frame: FrameType | None) -> None:
+        stop.set()
+
+    signal.signal(signal.SIGTERM, ask_to_stop)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the worker's business
+
+    # torch comes in here: the guards above must stand before the seconds that its import takes.
+    from sats_core.errors import CoreError, DatasetError
+    from sats_core.events import Event, FailedEvent, Fault
+    from sats_core.job import StepJob
+    from sats_core.training.loop import StoppedError
+    from sats_core.training.step import run_step
+
+    def emit(event: Event) -> None:
+        os.write(events, event.model_dump_json().encode() + b"\n")
+
+    job = StepJob.model_validate_json(job_file.read_bytes())
+    try:
+        run_step(job, emit, stop.is_set)
+    except StoppedError:
+        return STOPPED
+    except DatasetError as error:
+        faults = tuple(
+            Fault(reason=i.reason, file=i.file, class_name=i.class_name) for i in error.issues
+        )
+        emit(FailedEvent(message=error.message, faults=faults))
+    except CoreError as error:
+        emit(FailedEvent(message=str(error)))
+    return 0
+
+
+def die_with_parent() -> None:
+    """End this process when the one that started it ends."""
+    if sys.platform == "linux":
+        # Sent when the *thread* that forked ends, which here is the worker's main thread.
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    threading.Thread(target=_exit_at_end_of_stdin, name="parent-watch", daemon=True).start()
+
+
+def _exit_at_end_of_stdin() -> None:
+    while os.read(sys.stdin.fileno(), 4096):
+        pass
+    os._exit(1)
+
+
+def _claim_stdout() -> int:
+    """Return a descriptor of the real stdout, and send everybody else's prints to stderr."""
+    sys.stdout.flush()
+    events = os.dup(sys.stdout.fileno())
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    return events
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1])))

@@ -1,0 +1,288 @@
+"""Who may work on a task: claim, lease and fence. The row is the truth; a message is a wake-up.
+
+    queued ── claim ──► running ── renew, enter, report, warn ──► running
+       ▲                   │
+       ├──── give_back ────┤   its worker stops: the try is not counted
+       ├──── retry ────────┤   its training process was lost: the try counts
+       ├──── sweep ────────┤   its worker was lost and the lease ran out: the try counts
+       │                   └──── end ──► live, held, failed, cancelled
+
+Every arrow is one transaction and every write of it is an UPDATE that names the fence it was
+claimed with. The fence grows whenever the row changes hands (claimed, given up, swept, ended), so
+whoever held it before, however late it wakes up, changes nothing and is told so.
+
+Functions flush nothing but their own statements and never commit: the caller's transaction does.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import and_, delete, exists, or_, select, tuple_, update
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session, aliased
+from sqlalchemy.sql.elements import ColumnElement
+
+from app.db import (
+    END_STATES,
+    RUNNING_STATES,
+    Task,
+    TaskEvent,
+    TaskState,
+    database_now,
+    utc_now,
+)
+from app.db.base import JsonObject
+from app.errors import Problem
+from app.models.service import live_version
+
+
+@dataclass(frozen=True)
+class Claim:
+    """The right to write one task's row, as long as its fence is this one."""
+
+    task_id: str
+    fence: int
+
+
+@dataclass(frozen=True)
+class Swept:
+    """A task whose worker was lost, and the state it is in now."""
+
+    task_id: str
+    state: TaskState
+
+
+class LeaseLostError(Exception):
+    """Somebody else holds the task now; nothing was written."""
+
+
+class WorkerLostProblem(Problem):
+    """A task was started as often as the settings allow and never came to an end."""
+
+    slug = "step-lost"
+    title = "The step was lost too often"
+
+
+def claim(session: Session, task_id: str, worker: str, lease_seconds: float) -> Claim | None:
+    """Take a queued task, if it is the next of its model and no other step of it runs.
+
+    Returns None where another worker was first, where it is not this task's turn, or where it
+    does not wait (any more): a wake-up may be doubled, late or too early.
+
+    The parent version is fixed here, at the first claim, and stays when the task is resumed.
+    """
+    take = (
+        update(Task)
+        .where(Task.id == task_id, Task.state == TaskState.QUEUED, _next_of_its_model())
+        .values(
+            state=TaskState.VALIDATING,
+            fence=Task.fence + 1,
+            tries=Task.tries + 1,
+            worker=worker,
+            lease_until=database_now() + lease_seconds,
+        )
+        .returning(Task.fence, Task.model_id, Task.started_at)
+    )
+    try:
+        with session.begin_nested():
+            row = session.execute(take).one_or_none()
+    except IntegrityError:
+        # Two tasks of one model were claimed in the same moment and neither saw the other; the
+        # unique index on running tasks let one through, and it is not this one.
+        return None
+    if row is None:
+        return None
+    taken = Claim(task_id, row.fence)
+    if row.started_at is None:
+        live = live_version(session, row.model_id)
+        _write(session, taken, started_at=utc_now(), parent_id=live.id if live else None)
+    _tell(session, task_id, "state", {"state": TaskState.VALIDATING})
+    return taken
+
+
+def renew(session: Session, claim: Claim, lease_seconds: float) -> bool:
+    """Hold the task for another `lease_seconds`; say whether somebody asked to cancel it.
+
+    Raises:
+        LeaseLostError: as every function below that takes a claim.
+    """
+    held = _write(session, claim, lease_until=database_now() + lease_seconds)
+    return held.cancel_requested
+
+
+def enter(session: Session, claim: Claim, state: TaskState) -> None:
+    """Move a running task to another of the running states."""
+    if state not in RUNNING_STATES:
+        raise ValueError(f"{state} is not a running state")
+    _write(session, claim, state=state)
+    _tell(session, claim.task_id, "state", {"state": state})
+
+
+def report(session: Session, claim: Claim, progress: JsonObject, epoch_end: bool) -> None:
+    """Write how far the step is."""
+    _write(session, claim, progress=progress)
+    _tell(session, claim.task_id, "epoch" if epoch_end else "progress", progress)
+
+
+def warn(session: Session, claim: Claim, message: str) -> None:
+    """Add a warning; one that a try before this one gave already is not given again."""
+    held = _write(session, claim)
+    if message not in held.warnings:
+        _write(session, claim, warnings=[*held.warnings, message])
+        _tell(session, claim.task_id, "warning", {"message": message})
+
+
+def hold(session: Session, claim: Claim) -> bool:
+    """Lock the row until the transaction ends; say whether somebody asked to cancel the task."""
+    return _write(session, claim).cancel_requested
+
+
+def give_back(session: Session, claim: Claim) -> TaskState:
+    """Put the task back in the queue because the worker stops; the try is not counted."""
+    held = _write(session, claim)
+    if held.cancel_requested:
+        return end(session, claim, TaskState.CANCELLED)
+    return _queue(session, claim, tries=held.tries - 1)
+
+
+def retry(session: Session, claim: Claim, max_tries: int, reason: str) -> TaskState:
+    """Put the task back in the queue because a try was lost; after `max_tries` it fails.
+
+    Args:
+        session: the transaction.
+        claim: the task.
+        max_tries: how often a task may be started in all.
+        reason: how the try was lost, one sentence; the task's error if this was the last.
+    """
+    held = _write(session, claim)
+    if held.cancel_requested:
+        return end(session, claim, TaskState.CANCELLED)
+    if held.tries >= max_tries:
+        problem = WorkerLostProblem(f"started {held.tries} times, each time lost. {reason}")
+        return end(session, claim, TaskState.FAILED, error=problem.body())
+    return _queue(session, claim, tries=held.tries)
+
+
+def end(
+    session: Session,
+    claim: Claim,
+    state: TaskState,
+    *,
+    error: JsonObject | None = None,
+    version: tuple[int, int] | None = None,
+) -> TaskState:
+    """End the task.
+
+    Args:
+        session: the transaction.
+        claim: the task.
+        state: one of the end states.
+        error: the problem, for a failed task.
+        version: row id and number of the version that was registered, if any.
+    """
+    if state not in END_STATES:
+        raise ValueError(f"{state} is not an end state")
+    ended: JsonObject = {"state": state}
+    values: dict[str, Any] = {"state": state, "finished_at": utc_now(), "error": error}
+    if error is not None:
+        ended["error"] = error
+    if version is not None:
+        values["version_id"], ended["version"] = version
+    _release(session, claim, **values)
+    # First the end, then the thinning out: event ids must not be given twice.
+    _tell(session, claim.task_id, "state", ended)
+    session.flush()
+    session.execute(
+        delete(TaskEvent).where(TaskEvent.task_id == claim.task_id, TaskEvent.kind == "progress")
+    )
+    return state
+
+
+def sweep(session: Session, task_id: str, max_tries: int) -> Swept | None:
+    """Take a task away from a worker that let its lease run out, and queue (or end) it.
+
+    Returns None if the lease holds after all, or somebody else was faster.
+    """
+    take = (
+        update(Task)
+        .where(Task.id == task_id, _lapsed())
+        .values(fence=Task.fence + 1)
+        .returning(Task.fence)
+    )
+    fence = session.scalar(take)
+    if fence is None:
+        return None
+    reason = "The worker that held it stopped without a word."
+    return Swept(task_id, retry(session, Claim(task_id, fence), max_tries, reason))
+
+
+def lapsed(session: Session) -> Sequence[str]:
+    """Return the ids of the running tasks that nobody renews."""
+    return session.scalars(select(Task.id).where(_lapsed())).all()
+
+
+def claimable(session: Session) -> Sequence[str]:
+    """Return the ids of the tasks that a worker could claim now, the oldest first."""
+    waiting = (
+        select(Task.id)
+        .where(Task.state == TaskState.QUEUED, _next_of_its_model())
+        .order_by(Task.created_at, Task.id)
+    )
+    return session.scalars(waiting).all()
+
+
+@dataclass(frozen=True)
+class _Held:
+    cancel_requested: bool
+    tries: int
+    warnings: list[str]
+
+
+def _write(session: Session, claim: Claim, **values: Any) -> _Held:
+    """Write to the row if the claim still stands, and read it under the lock this takes.
+
+    Without values the row is only locked and read.
+    """
+    fenced = (
+        update(Task)
+        .where(Task.id == claim.task_id, Task.fence == claim.fence)
+        .values(values or {"fence": Task.fence})
+        .returning(Task.cancel_requested, Task.tries, Task.warnings)
+        .execution_options(synchronize_session=False)
+    )
+    row = session.execute(fenced).one_or_none()
+    if row is None:
+        raise LeaseLostError(f"task {claim.task_id} is not held under fence {claim.fence} any more")
+    return _Held(row.cancel_requested, row.tries, row.warnings)
+
+
+def _release(session: Session, claim: Claim, **values: Any) -> None:
+    _write(session, claim, fence=Task.fence + 1, lease_until=None, worker=None, **values)
+
+
+def _queue(session: Session, claim: Claim, tries: int) -> TaskState:
+    _release(session, claim, state=TaskState.QUEUED, tries=tries, progress=None)
+    _tell(session, claim.task_id, "state", {"state": TaskState.QUEUED})
+    return TaskState.QUEUED
+
+
+def _tell(session: Session, task_id: str, kind: str, data: JsonObject) -> None:
+    session.add(TaskEvent(task_id=task_id, kind=kind, data=data))
+
+
+def _lapsed() -> ColumnElement[bool]:
+    return and_(Task.state.in_(RUNNING_STATES), Task.lease_until < database_now())
+
+
+def _next_of_its_model() -> ColumnElement[bool]:
+    """Whether no other task of the model runs, and none waits that was posted before."""
+    other = aliased(Task)
+    before = tuple_(other.created_at, other.id) < tuple_(Task.created_at, Task.id)
+    return ~exists().where(
+        other.model_id == Task.model_id,
+        or_(
+            other.state.in_(RUNNING_STATES),
+            and_(other.state == TaskState.QUEUED, before),
+        ),
+    )

@@ -1,0 +1,65 @@
+"""The folder that a task's step works in: checkpoints, the old version, the half-made result."""
+
+import fcntl
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+_POLL_SECONDS = 0.1
+
+
+class WorkFolder:
+    """`work_dir/<task id>/`. It outlives a lost worker, so that the next one can resume.
+
+    Attributes:
+        checkpoints: the step's own; kept from try to try.
+        old_version: the version to start from, materialised.
+        result: what the step gives back.
+        job: the job file that the child reads.
+    """
+
+    def __init__(self, work_dir: Path, task_id: str) -> None:
+        self.path = work_dir.resolve() / task_id
+        self.checkpoints = self.path / "checkpoints"
+        self.old_version = self.path / "old"
+        self.result = self.path / "result"
+        self.job = self.path / "job.json"
+
+    def make(self) -> None:
+        """Make the folder and those in it that are missing."""
+        for folder in (self.checkpoints, self.result):
+            folder.mkdir(parents=True, exist_ok=True)
+
+    def remove(self) -> None:
+        """Remove everything; a folder that is not there is no error."""
+        shutil.rmtree(self.path, ignore_errors=True)
+
+    @contextmanager
+    def locked(self, give_up: Callable[[], bool]) -> Iterator[int | None]:
+        """Hold the folder alone; gives the lock's file descriptor, or None after `give_up()`.
+
+        The fence guards the row, this guards the files: a worker that stood still beyond its
+        lease may leave a child that still writes checkpoints. The child inherits the descriptor,
+        so the lock is held until worker and child are both gone.
+        """
+        self.make()
+        handle = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            yield handle if _lock(handle, give_up) else None
+        finally:
+            os.close(handle)
+
+
+def _lock(handle: int, give_up: Callable[[], bool]) -> bool:
+    while True:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if give_up():
+                return False
+            time.sleep(_POLL_SECONDS)
+        else:
+            return True

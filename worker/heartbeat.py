@@ -1,0 +1,69 @@
+"""Keeps a claim alive beside whatever its worker does."""
+
+import threading
+import time
+from types import TracebackType
+from typing import Self
+
+import structlog
+from sqlalchemy import Engine
+from sqlalchemy.exc import OperationalError
+
+from app.db import write_session
+from worker.claim import Claim, LeaseLostError, renew
+
+log = structlog.get_logger(__name__)
+
+
+class Heartbeat:
+    """A thread that renews a lease; a context manager around the work that the lease is for.
+
+    Attributes:
+        lost: set once the task is somebody else's, or the database could not be reached for as
+            long as the lease lasts, which comes to the same.
+        cancelled: set once somebody asked to cancel the task.
+    """
+
+    def __init__(
+        self, engine: Engine, claim: Claim, lease_seconds: float, every_seconds: float
+    ) -> None:
+        self.lost = threading.Event()
+        self.cancelled = threading.Event()
+        self._engine = engine
+        self._claim = claim
+        self._lease_seconds = lease_seconds
+        self._every_seconds = min(every_seconds, lease_seconds / 3)
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _beat(self) -> None:
+        held_until = time.monotonic() + self._lease_seconds
+        while not self._over.wait(self._every_seconds):
+            asked_at = time.monotonic()
+            try:
+                with write_session(self._engine) as session:
+                    if renew(session, self._claim, self._lease_seconds):
+                        self.cancelled.set()
+                held_until = asked_at + self._lease_seconds
+            except LeaseLostError:
+                # At a task's regular end the last beat may come after it: then nobody looks.
+                self.lost.set()
+                return
+            except OperationalError as error:
+                log.warning("lease_not_renewed", task=self._claim.task_id, error=str(error))
+                if time.monotonic() >= held_until:
+                    self.lost.set()
+                    return

@@ -1,0 +1,127 @@
+"""The training process as its worker sees it: started, listened to, stopped."""
+
+import queue
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Self
+
+import structlog
+from pydantic import ValidationError
+
+from sats_core.events import Event, parse_event
+
+CHILD = (sys.executable, "-m", "worker.child")
+"""Command line of the training process; the job file comes behind it."""
+
+STOP_SECONDS = 5.0
+"""How long a process that was asked to stop may take before it is killed."""
+
+log = structlog.get_logger(__name__)
+
+
+class TrainingProcess:
+    """A child process that runs one step; a context manager that leaves no process behind.
+
+    Args:
+        command: the command line; the job file is put behind it.
+        job_file: what to run.
+        inherit: a file descriptor that the child keeps open as long as it lives.
+    """
+
+    def __init__(self, command: Sequence[str], job_file: Path, inherit: int) -> None:
+        self._process = subprocess.Popen(
+            [*command, str(job_file)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            pass_fds=[inherit],
+            process_group=0,  # Ctrl-C in a terminal reaches the worker only
+        )
+        self._events: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
+        self._reader = threading.Thread(
+            target=self._read, args=(self._process.stdout,), name="child-events", daemon=True
+        )
+        self._reader.start()
+        self.ended = False
+        """Whether the process closed its stdout; there will be no more events."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._process.kill()
+        self._close()
+
+    @property
+    def pid(self) -> int:
+        """The child's process id."""
+        return self._process.pid
+
+    def next_event(self, wait_seconds: float) -> Event | None:
+        """Return the next event, or None if there is none within `wait_seconds`."""
+        if self.ended:
+            return None
+        try:
+            event = self._events.get(timeout=wait_seconds)
+        except queue.Empty:
+            return None
+        self.ended = event is None
+        return event
+
+    def stop(self) -> None:
+        """Ask the process to stop; kill it if it does not."""
+        self._process.terminate()
+        try:
+            self._process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+        self._close()
+
+    def kill(self) -> None:
+        """End the process at once."""
+        self._process.kill()
+        self._close()
+
+    def wait(self) -> int:
+        """Return the exit status of a process that closed its stdout."""
+        try:
+            return self._process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            return self._process.wait()
+
+    def _close(self) -> None:
+        self._process.wait()
+        self._reader.join()
+        for stream in (self._process.stdin, self._process.stdout):
+            if stream is not None:
+                stream.close()
+
+    def _read(self, stream: IO[bytes]) -> None:
+        for line in stream:
+            try:
+                self._events.put(parse_event(line))
+            except ValidationError:
+                log.warning("child_said_no_event", pid=self._process.pid, line=line[:200])
+        self._events.put(None)
+
+
+def how_it_ended(status: int) -> str:
+    """Say in words how a process with this exit status ended."""
+    if status < 0:
+        try:
+            name = signal.Signals(-status).name
+        except ValueError:
+            name = f"signal {-status}"
+        hint = ", often a lack of memory" if -status == signal.SIGKILL else ""
+        return f"The training process was killed ({name}{hint})."
+    return f"The training process ended unexpectedly (status {status}); the worker's log says why."
