@@ -1,19 +1,32 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: install demo test lint serve clean
+.DEFAULT_GOAL := help
+.PHONY: help install demo test lint format serve readme clean
+
+help:
+	@echo "make demo     set up .venv and run the main job, with pictures, in demo-output/"
+	@echo "make serve    run API and worker on http://127.0.0.1:8000"
+	@echo "make test     run the tests"
+	@echo "make lint     check style, types, imports, migrations and the Dockerfile"
+	@echo "make format   write the code in the project's style"
+	@echo "make readme   run the README's examples and paste what they answer"
+	@echo "make clean    remove .venv and demo-output/"
 
 install: .venv/.installed
 
 # One pip command for everything: installing timm alone would pull another torch.
 .venv/.installed: pyproject.toml
-	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, this is " + sys.version) if sys.version_info < (3, 11) else None'
+	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, this is " + sys.version + "; name another: make PYTHON=python3.12 ...") if sys.version_info < (3, 11) else None'
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[dev]"
-	touch $@
+	@touch $@
 
 demo: install
 	$(BIN)/sats demo
+
+serve: install
+	$(BIN)/sats serve
 
 test: install
 	$(BIN)/python -m pytest
@@ -23,10 +36,14 @@ lint: install
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest -q tests/migrations
+	$(BIN)/python -m pytest -q tests/migrations tests/deployment
 
-serve: install
-	$(BIN)/sats serve
+format: install
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+readme: install
+	$(BIN)/python -m tests.readme.paste
 
 clean:
-	rm -rf .venv sats-data demo-output
+	rm -rf .venv demo-output

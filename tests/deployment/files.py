@@ -1,0 +1,59 @@
+"""The deployment files, read as far as a machine without Docker can read them."""
+
+import json
+import re
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+ROOT = Path(__file__).parents[2]
+IMAGE_FOLDER = "/data"
+COMPOSE_COMMANDS = {"postgres", "redis"}  # services of other people's images
+
+
+def read(name: str) -> str:
+    return (ROOT / name).read_text()
+
+
+def instructions(dockerfile: str) -> list[tuple[str, str]]:
+    """Return (instruction, arguments) in order; continued lines are joined, comments dropped."""
+    lines = [line for line in dockerfile.splitlines() if not line.lstrip().startswith("#")]
+    joined = "\n".join(lines).replace("\\\n", " ")
+    pairs = (line.split(maxsplit=1) for line in joined.splitlines() if line.strip())
+    return [(name.upper(), arguments) for name, arguments in pairs]
+
+
+def copied(dockerfile: str) -> list[str]:
+    """Return what COPY takes from the build context."""
+    sources = []
+    for name, arguments in instructions(dockerfile):
+        if name == "COPY" and "--from=" not in arguments:
+            sources += [word for word in arguments.split()[:-1] if not word.startswith("--")]
+    return sources
+
+
+def compose() -> dict[str, Any]:
+    content: dict[str, Any] = yaml.safe_load(read("docker-compose.yml"))
+    return content
+
+
+def own_commands() -> list[list[str]]:
+    """Return every command line that our image is started with."""
+    default = next(a for name, a in instructions(read("Dockerfile")) if name == "CMD")
+    commands = [json.loads(default)]
+    for name, service in compose()["services"].items():
+        if name not in COMPOSE_COMMANDS and "command" in service:
+            commands.append(service["command"])
+    return commands
+
+
+def scripts() -> dict[str, str]:
+    """Return the package's own entry points."""
+    found: dict[str, str] = tomllib.loads(read("pyproject.toml"))["project"]["scripts"]
+    return found
+
+
+def settings_named(text: str) -> set[str]:
+    return set(re.findall(r"\bSATS_[A-Z][A-Z_]*[A-Z]\b", text))

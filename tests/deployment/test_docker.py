@@ -1,0 +1,171 @@
+"""Dockerfile, docker-compose.yml and what they name."""
+
+import importlib
+import importlib.util
+import os
+import shutil
+import stat
+import subprocess
+import sys
+from importlib.metadata import entry_points
+from pathlib import Path
+
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from app.cli import cli
+from app.settings import Settings
+from tests.deployment.files import (
+    IMAGE_FOLDER,
+    ROOT,
+    compose,
+    copied,
+    instructions,
+    own_commands,
+    read,
+    settings_named,
+)
+
+SECRETS = {"POSTGRES_PASSWORD": "not-a-secret", "SATS_KEY_SECRET": "not-a-secret"}
+KNOWN_SETTINGS = {f"SATS_{name.upper()}" for name in Settings.model_fields}
+COMPOSE_ONLY = {"SATS_PORT"}  # read by docker-compose.yml itself
+
+
+def test_the_dockerfile_passes_hadolint():
+    hadolint = shutil.which("hadolint", path=str(Path(sys.executable).parent))
+    if hadolint is None:
+        pytest.skip("hadolint has no wheel for this platform")
+    done = subprocess.run(
+        [hadolint, "--failure-threshold", "style", str(ROOT / "Dockerfile")],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_everything_copied_exists_and_reaches_the_builder():
+    let_through = {line[1:] for line in read(".dockerignore").splitlines() if line.startswith("!")}
+    sources = copied(read("Dockerfile"))
+    assert sources
+    for source in sources:
+        assert (ROOT / source).exists(), source
+        assert source in let_through, f"{source} is kept out by .dockerignore"
+    assert let_through == set(sources), ".dockerignore lets through what nobody copies"
+
+
+def test_every_package_of_ours_is_copied():
+    packages = {path.parent.name for path in ROOT.glob("*/__init__.py")} - {"tests", "benchmarks"}
+    assert packages <= set(copied(read("Dockerfile")))
+
+
+def test_the_image_runs_as_somebody_without_rights():
+    (user,) = (arguments for name, arguments in instructions(read("Dockerfile")) if name == "USER")
+    assert user.split(":")[0] not in {"root", "0"}
+
+
+def test_the_image_has_a_health_check_on_a_real_path():
+    (check,) = (a for name, a in instructions(read("Dockerfile")) if name == "HEALTHCHECK")
+    assert "http://127.0.0.1:8000/health/ready" in check
+    assert '"--port", "8000"' in read("Dockerfile")
+
+
+@pytest.mark.parametrize("command", own_commands(), ids=" ".join)
+def test_every_command_exists(command):
+    program, *arguments = command
+    installed = {entry.name for entry in entry_points(group="console_scripts")}
+    assert program in installed
+    if program == "sats":
+        answer = CliRunner().invoke(cli, [*arguments, "--help"])
+        assert answer.exit_code == 0, answer.output
+    elif program == "uvicorn":
+        module, name = arguments[0].split(":")
+        assert hasattr(importlib.import_module(module), name)
+    elif program == "celery":
+        module = arguments[arguments.index("--app") + 1]
+        assert importlib.util.find_spec(module) is not None
+    else:
+        pytest.fail(f"no check for {program}")
+
+
+def test_the_celery_command_is_one_that_celery_takes():
+    (command,) = (c for c in own_commands() if c[0] == "celery")
+    done = subprocess.run(
+        [sys.executable, "-m", *command, "--help"],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=ROOT,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("name", ["Dockerfile", "docker-compose.yml", ".env.example"])
+def test_every_setting_named_is_a_setting(name):
+    assert settings_named(read(name)) <= KNOWN_SETTINGS | COMPOSE_ONLY
+
+
+def test_every_service_that_starts_on_a_condition_can_meet_it():
+    services = compose()["services"]
+    for service in services.values():
+        for needed, rule in service.get("depends_on", {}).items():
+            assert needed in services
+            if rule["condition"] == "service_healthy":
+                assert "test" in services[needed]["healthcheck"]
+            if rule["condition"] == "service_completed_successfully":
+                assert services[needed]["restart"] == "no"
+
+
+def test_api_and_worker_share_their_files():
+    content = compose()
+    shared = content["services"]["api"]["volumes"]
+    assert shared == content["services"]["worker"]["volumes"]
+    (volume,) = shared
+    name, folder = volume.split(":")
+    assert name in content["volumes"]
+    assert folder == IMAGE_FOLDER == content["services"]["api"]["environment"]["SATS_DATA_DIR"]
+    assert f"VOLUME {IMAGE_FOLDER}" in read("Dockerfile")
+
+
+def test_secrets_have_no_defaults():
+    text = read("docker-compose.yml")
+    for name in SECRETS:
+        assert f"${{{name}:?" in text
+        assert f"${{{name}:-" not in text
+        assert f"\n{name}=\n" in read(".env.example")
+
+
+def test_the_api_is_published_on_loopback_only():
+    for service in compose()["services"].values():
+        for port in service.get("ports", []):
+            assert port.startswith("127.0.0.1:")
+
+
+def test_compose_accepts_the_file(tmp_path):
+    """Where there is a Compose that works; it needs no daemon for this."""
+    if shutil.which("docker") is None:
+        pytest.skip("no docker here")
+    if subprocess.run(["docker", "compose", "version"], capture_output=True).returncode != 0:
+        pytest.skip("this docker has no compose")
+    done = subprocess.run(
+        ["docker", "compose", "--file", str(ROOT / "docker-compose.yml"), "config"],
+        env={**os.environ, **SECRETS},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert set(yaml.safe_load(done.stdout)["services"]) == set(compose()["services"])
+
+
+def test_ci_runs_the_same_targets():
+    script = ROOT / ".ci" / "run"
+    assert script.stat().st_mode & stat.S_IXUSR
+    assert "set -euo pipefail" in script.read_text()
+    targets = {line.split(":")[0] for line in read("Makefile").splitlines() if ":" in line}
+    for line in script.read_text().splitlines():
+        if line.startswith("make "):
+            assert line.split()[1] in targets
+    assert subprocess.run(["bash", "-n", str(script)], check=False).returncode == 0
