@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from typing import Annotated
 
 from celery import Celery
@@ -83,8 +84,9 @@ _bearer = HTTPBearer(
 _Credentials = Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
 
 
+@cache
 def require(scope: Scope) -> Callable[..., Caller]:
-    """Return a dependency that lets callers with `scope` (or `admin`) through."""
+    """Return the dependency that lets callers with `scope` (or `admin`) through."""
 
     def caller(request: Request, held: AppServices, credentials: _Credentials) -> Caller:
         with read_session(held.engine) as session:

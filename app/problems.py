@@ -66,7 +66,11 @@ class ProblemJson(BaseModel):
     )
 
 
-def responses(*kinds: type[Problem]) -> dict[int | str, dict[str, Any]]:
+Responses = dict[int | str, dict[str, Any]]
+"""What FastAPI takes as `responses=`."""
+
+
+def responses(*kinds: type[Problem]) -> Responses:
     """Return the `responses=` of an operation that may raise these problems."""
     grouped: dict[int, list[type[Problem]]] = {}
     for kind in kinds:

@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 
 from app.db import AliasMove, HeldOutSet, Model, ModelClass, Version
 from app.db.base import JsonObject
-from app.errors import ConflictProblem, NotFoundProblem
+from app.errors import ConflictProblem, NoLiveVersionProblem, NotFoundProblem
 from app.models.gate import Verdict
 from sats_core.classes import BACKGROUND, MAX_CLASSES
 from sats_core.errors import ClassError
@@ -67,6 +67,27 @@ def get_version(session: Session, model_id: int, number: int) -> Version:
     if found is None:
         raise NotFoundProblem(f"the model has no version {number}")
     return found
+
+
+def served_version(session: Session, model_name: str, number: int | None = None) -> Version:
+    """Return the version that answers for a model: the one of this number, else the live one.
+
+    Raises:
+        NotFoundProblem: no such model or version.
+        NoLiveVersionProblem: nothing was learned yet, or everything is held.
+    """
+    model = find_model(session, model_name)
+    if model is None:
+        raise NotFoundProblem(f"there is no model {model_name!r}; the first POST /tasks makes it")
+    if number is not None:
+        return get_version(session, model.id, number)
+    live = live_version(session, model.id)
+    if live is None:
+        raise NoLiveVersionProblem(
+            f"model {model_name!r} has no live version yet: POST /tasks, then wait until the task "
+            "is live; or promote a version that is held"
+        )
+    return live
 
 
 def list_versions(session: Session, model_id: int) -> Sequence[Version]:

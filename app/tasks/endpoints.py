@@ -1,0 +1,270 @@
+"""`/tasks`: post labelled pictures, follow what becomes of them."""
+
+from typing import Annotated, Any
+from uuid import UUID
+
+from fastapi import APIRouter, BackgroundTasks, Depends, Header, Path, Query, Response
+from fastapi.responses import StreamingResponse
+from sqlalchemy.orm import Session
+
+from app.broker import wake
+from app.db import Task, TaskState, read_session, write_session
+from app.dependencies import (
+    AppServices,
+    ReadSession,
+    Services,
+    WriteSession,
+    require,
+)
+from app.errors import (
+    BadRequestProblem,
+    BusyProblem,
+    ConflictProblem,
+    ForbiddenProblem,
+    IdempotencyKeyReusedProblem,
+    InvalidDatasetProblem,
+    InvalidProblem,
+    NotFoundProblem,
+    ProblemError,
+    TooLargeProblem,
+    UnauthorizedProblem,
+    UnsupportedMediaProblem,
+)
+from app.keys.service import Scope
+from app.problems import Responses, responses
+from app.storage import Blob, BlobMissingError, TooLargeError
+from app.tasks import events, service
+from app.tasks.schemas import MODEL_PATTERN, SPEC_EXAMPLE, TaskJson, TaskPage
+from app.tasks.upload import PostedUpload, Upload
+
+router = APIRouter(
+    prefix="/tasks",
+    tags=["tasks"],
+    dependencies=[Depends(require(Scope.SUBMIT))],
+    responses=responses(UnauthorizedProblem, ForbiddenProblem, InvalidProblem, BusyProblem),
+)
+
+TaskId = Annotated[UUID, Path(description="The task's id.")]
+
+_UPLOAD: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "title": "Upload",
+                    "required": ["dataset", "spec"],
+                    "properties": {
+                        "dataset": {
+                            "type": "string",
+                            "format": "binary",
+                            "description": "A zip of labelled pictures in Pascal VOC layout: "
+                            "`JPEGImages/`, `SegmentationClass/`, `classes.txt` or CVAT's "
+                            "`labelmap.txt`, and `ImageSets/Segmentation/` if wanted.",
+                        },
+                        "spec": {
+                            "allOf": [{"$ref": "#/components/schemas/TaskSpec"}],
+                            "description": "What to learn and how, as JSON.",
+                        },
+                    },
+                },
+                "example": {"dataset": "sheep.zip", "spec": SPEC_EXAMPLE},
+                "encoding": {"spec": {"contentType": "application/json"}},
+            }
+        },
+    }
+}
+
+_ACCEPTED: Responses = {
+    202: {
+        "description": "Queued. `Location` is the task.",
+        "headers": {
+            "Location": {"description": "The task.", "schema": {"type": "string"}},
+            "Idempotency-Replayed": {
+                "description": "`true` where this very request had made the task before.",
+                "schema": {"type": "string"},
+            },
+        },
+    }
+}
+_STREAM: Responses = {
+    200: {
+        "description": "Events, oldest first, until the task has ended. `event` is `state`, "
+        "`progress`, `epoch` or `warning`; `data` is JSON.",
+        "content": {
+            "text/event-stream": {
+                "schema": {"type": "string", "description": "Server-Sent Events."},
+                "example": 'event: state\ndata: {"state": "training"}\nid: 12\n\n',
+            }
+        },
+    },
+    204: {"description": "The task has ended and every event was sent: do not come back."},
+}
+
+
+@router.post(
+    "",
+    status_code=202,
+    summary="Post a task",
+    openapi_extra=_UPLOAD,
+    responses=_ACCEPTED
+    | responses(
+        BadRequestProblem,
+        TooLargeProblem,
+        UnsupportedMediaProblem,
+        InvalidProblem,
+        InvalidDatasetProblem,
+        IdempotencyKeyReusedProblem,
+    ),
+)
+def post_task(
+    held: AppServices,
+    upload: PostedUpload,
+    response: Response,
+    background: BackgroundTasks,
+    idempotency_key: Annotated[
+        str | None,
+        Header(
+            min_length=1,
+            max_length=200,
+            pattern=r"^[\x20-\x7e]+$",
+            description="Any text of the caller's. The same key with the same request gives the "
+            "same task again instead of a second one.",
+        ),
+    ] = None,
+) -> TaskJson:
+    """Post labelled pictures of something new.
+
+    The zip's structure is checked at once; the pictures themselves are checked when the task
+    starts, and the task then names every bad file.
+    """
+    submission = _store(held, upload, idempotency_key)
+    with write_session(held.engine) as session:
+        task, replayed = service.submit(session, submission)
+        _keep_dataset(held, submission.dataset, upload)
+        answer = service.describe(session, [task])[0]
+    response.headers["Location"] = answer.links.self
+    if replayed:
+        response.headers["Idempotency-Replayed"] = "true"
+        _drop_dataset(held, submission.dataset.key)
+    else:
+        background.add_task(wake, held.celery, answer.id)
+    return answer
+
+
+def _store(held: Services, upload: Upload, idempotency_key: str | None) -> service.Submission:
+    most = held.settings.max_upload_bytes
+    try:
+        blob = held.blobs.put(upload.dataset, most)
+    except TooLargeError as error:
+        fault = ProblemError(f"more than {most} bytes", field="dataset")
+        raise TooLargeProblem(f"the data set has more than {most} bytes", [fault]) from error
+    submission = service.Submission(upload.spec, blob, upload.caller.name, idempotency_key)
+    try:
+        with read_session(held.engine) as session:
+            # A replay is not judged again: by now the model may know what the task taught it.
+            if service.find_replay(session, submission) is None:
+                labelled = service.dataset_classes(held.blobs.path(blob.key), held.settings.limits)
+                known = service.known_classes(session, upload.spec.model)
+                service.check_classes(upload.spec, labelled, known)
+    except Exception:
+        _drop_dataset(held, blob.key)
+        raise
+    return submission
+
+
+def _keep_dataset(held: Services, blob: Blob, upload: Upload) -> None:
+    # A task with the same data set may have ended, and taken it away, since we stored it.
+    try:
+        held.blobs.path(blob.key)
+    except BlobMissingError:
+        upload.dataset.seek(0)
+        held.blobs.put(upload.dataset)
+
+
+def _drop_dataset(held: Services, key: str) -> None:
+    with read_session(held.engine) as session:
+        needed = service.dataset_is_needed(session, key)
+    if not needed:
+        held.blobs.delete(key)
+
+
+@router.get("", summary="List tasks", responses=responses(NotFoundProblem))
+def list_tasks(
+    session: ReadSession,
+    model: Annotated[
+        str | None, Query(pattern=MODEL_PATTERN, description="Only this model's tasks.")
+    ] = None,
+    state: Annotated[TaskState | None, Query(description="Only tasks in this state.")] = None,
+    limit: Annotated[int, Query(ge=1, le=200, description="Most tasks to return.")] = 50,
+    before: Annotated[
+        UUID | None, Query(description="Read on after this task: `next` of the page before.")
+    ] = None,
+) -> TaskPage:
+    """Return tasks, the newest first."""
+    found = service.list_tasks(
+        session,
+        limit=limit + 1,
+        model=model,
+        state=state,
+        before=str(before) if before else None,
+    )
+    page = found[:limit]
+    more = len(found) > limit
+    return TaskPage(tasks=service.describe(session, page), next=page[-1].id if more else None)
+
+
+@router.get("/{task_id}", summary="Look at a task", responses=responses(NotFoundProblem))
+def get_task(session: ReadSession, task_id: TaskId) -> TaskJson:
+    """Return a task: its state, progress, place in the queue, and errors if it failed."""
+    return _described(session, service.get_task(session, str(task_id)))
+
+
+@router.post(
+    "/{task_id}:cancel",
+    status_code=202,
+    summary="Cancel a task",
+    responses=responses(NotFoundProblem, ConflictProblem),
+)
+def cancel_task(
+    held: AppServices, session: WriteSession, task_id: TaskId, background: BackgroundTasks
+) -> TaskJson:
+    """Cancel a task: one that waits ends at once, one that runs as soon as its worker hears."""
+    task = service.cancel(session, str(task_id))
+    if task.state == TaskState.CANCELLED:
+        background.add_task(_drop_dataset, held, task.dataset)
+    return _described(session, task)
+
+
+def _described(session: Session, task: Task) -> TaskJson:
+    return service.describe(session, [task])[0]
+
+
+@router.get(
+    "/{task_id}/events",
+    summary="Follow a task",
+    response_class=StreamingResponse,
+    responses=_STREAM | responses(NotFoundProblem),
+)
+def follow_task(
+    held: AppServices,
+    session: ReadSession,
+    task_id: TaskId,
+    last_event_id: Annotated[
+        int,
+        Header(ge=0, le=2**62, description="Id of the last event seen; the stream goes on there."),
+    ] = 0,
+) -> Response:
+    """Stream what happens to a task as Server-Sent Events.
+
+    A browser's `EventSource` resumes by itself: it sends `Last-Event-ID`.
+    """
+    waiting, ended = events.events_after(session, str(task_id), last_event_id)
+    if ended and not waiting:
+        return Response(status_code=204)
+    return StreamingResponse(
+        events.stream(held.engine, str(task_id), last_event_id),
+        media_type="text/event-stream",
+        headers={"Cache-Control": "no-cache", "X-Accel-Buffering": "no"},
+    )

@@ -1,0 +1,163 @@
+"""What goes in and out of `/tasks`."""
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
+
+from app.db import Task, TaskState
+from app.models.gate import GateSettings
+from app.problems import ProblemJson
+from sats_core.classes import MAX_CLASSES
+from sats_core.job import HeldOutChoice
+from sats_core.settings import StepSettings
+
+MODEL_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,99}$"
+_PRINTABLE = r"^[^\x00-\x1f\x7f]+$"
+
+ClassName = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=_PRINTABLE)]
+
+SPEC_EXAMPLE: dict[str, Any] = {
+    "name": "sheep",
+    "model": "default",
+    "classes": ["sheep"],
+    "method": "sats",
+    "epochs": 30,
+    "gate": {"max_drop": 0.05, "min_iou": 0.3},
+}
+
+
+class TaskSpec(StepSettings):
+    """What a task is to learn and how; only `name` is needed."""
+
+    model_config = ConfigDict(
+        allow_inf_nan=False, json_schema_extra={"examples": [SPEC_EXAMPLE, {"name": "sheep"}]}
+    )
+
+    name: Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=_PRINTABLE)] = (
+        Field(description="What people call the task.")
+    )
+    model: str = Field(
+        "default",
+        pattern=MODEL_PATTERN,
+        description="The model that learns; made by the first task that names it.",
+    )
+    classes: list[ClassName] | None = Field(
+        None,
+        min_length=1,
+        max_length=MAX_CLASSES,
+        description="Classes of the data set to learn now; by default all that the model does not "
+        "know yet. What the data set labels beside them counts as background.",
+    )
+    held_out: HeldOutChoice = Field(
+        default_factory=HeldOutChoice,
+        description="Which pictures are kept out of training, to score the new version on.",
+    )
+    gate: GateSettings = Field(
+        default_factory=GateSettings,
+        description="What the new version must reach to go live by itself.",
+    )
+
+    @field_validator("classes")
+    @classmethod
+    def _each_once(cls, names: list[str] | None) -> list[str] | None:
+        if names is not None and len(set(names)) < len(names):
+            raise ValueError("a class is named twice")
+        return names
+
+    def step_settings(self) -> StepSettings:
+        """Return the part that the learning core reads."""
+        return StepSettings.model_validate(self.model_dump(include=set(StepSettings.model_fields)))
+
+
+class ProgressJson(BaseModel):
+    """How far the present phase is."""
+
+    phase: Literal["validating", "training", "evaluating"] = Field(
+        description="What the step is doing."
+    )
+    epoch: int = Field(0, description="Epochs finished; 0 outside training.")
+    epochs: int = Field(0, description="Epochs in all; 0 outside training.")
+    step: int = Field(description="Steps (training) or pictures (otherwise) done.")
+    steps: int = Field(description="Steps or pictures in all.")
+    losses: dict[str, float] = Field(
+        default_factory=dict, description="Each weighted loss term, mean since the epoch began."
+    )
+    learning_rate: float | None = Field(None, description="Learning rate now.")
+    rate: float | None = Field(None, description="Pictures per second.")
+    eta_seconds: float | None = Field(None, description="Seconds left in this phase.")
+
+
+class TaskLinks(BaseModel):
+    """Where to go from here."""
+
+    self: str = Field(description="This task.")
+    events: str = Field(description="Its events, as a stream.")
+    version: str | None = Field(description="The version it made; null before that.")
+
+
+class TaskJson(BaseModel):
+    """A task as it is now."""
+
+    id: str = Field(description="Its id, a UUID.")
+    name: str = Field(description="What people call it.")
+    model: str = Field(description="The model that learns.")
+    state: TaskState = Field(
+        description="`queued`, then `validating`, `training`, `evaluating`; ends `live` (its "
+        "version is served), `held` (the gate said no), `failed` or `cancelled`. A task whose "
+        "worker was lost is `queued` again and goes on from its last checkpoint."
+    )
+    method: str = Field(description="How the step fights forgetting.")
+    classes: list[str] | None = Field(
+        description="Classes to learn, as posted; null: all that the model does not know."
+    )
+    created_at: datetime = Field(description="When it was posted.")
+    started_at: datetime | None = Field(description="When a worker first took it.")
+    finished_at: datetime | None = Field(description="When it ended.")
+    queue_place: int | None = Field(
+        description="1 is the next task to start; null unless it is `queued`."
+    )
+    tries: int = Field(description="Times it was started.")
+    cancel_requested: bool = Field(description="Whether somebody asked to cancel it.")
+    progress: ProgressJson | None = Field(description="How far it is; null until it reports.")
+    warnings: list[str] = Field(description="What the user should know though the task goes on.")
+    error: ProblemJson | None = Field(description="Why it failed; null unless it is `failed`.")
+    version: int | None = Field(description="Number of the version it made.")
+    spec: TaskSpec = Field(description="The spec as posted, defaults filled in.")
+    links: TaskLinks = Field(description="Where to go from here.")
+
+
+class TaskPage(BaseModel):
+    """Some tasks, the newest first."""
+
+    tasks: list[TaskJson] = Field(description="The tasks.")
+    next: str | None = Field(
+        description="Give this as `before` to read on; null at the end of the list."
+    )
+
+
+def task_json(task: Task, version: int | None, queue_place: int | None) -> TaskJson:
+    """Return how a task looks over HTTP."""
+    here = f"/tasks/{task.id}"
+    made = f"/admin/models/{task.model.name}/versions/{version}" if version else None
+    spec = TaskSpec.model_validate(task.spec)
+    return TaskJson(
+        id=task.id,
+        name=spec.name,
+        model=task.model.name,
+        state=task.state,
+        method=spec.method,
+        classes=spec.classes,
+        created_at=task.created_at,
+        started_at=task.started_at,
+        finished_at=task.finished_at,
+        queue_place=queue_place,
+        tries=task.tries,
+        cancel_requested=task.cancel_requested,
+        progress=ProgressJson.model_validate(task.progress) if task.progress else None,
+        warnings=task.warnings,
+        error=ProblemJson.model_validate(task.error) if task.error else None,
+        version=version,
+        spec=spec,
+        links=TaskLinks(self=here, events=f"{here}/events", version=made),
+    )
