@@ -6,7 +6,6 @@ Nothing is ever unpacked to disk: a member is read into memory when it is asked 
 import io
 import os
 import posixpath
-import re
 import stat
 import zipfile
 import zlib
@@ -16,6 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
 
+from sats_core.data.names import common_folder, is_junk, name_fault, printable
 from sats_core.errors import DatasetError, Issue
 from sats_core.settings import Limits
 
@@ -25,11 +25,10 @@ RATIO_FREE_BYTES = 256 * 2**20
 
 _DIRECTORY_BYTES = 160
 """Bytes that a zip's directory may spend per entry, on average: 46, a name and extra fields."""
-_MAX_NAME = 1000
+_DEFLATE_SLACK = 2**20
+"""Bytes by which packed data may be longer than what it unpacks to, headers included."""
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
-_JUNK = frozenset({"__MACOSX", "Thumbs.db", "desktop.ini"})
 T = TypeVar("T")
-_DRIVE = re.compile(r"[A-Za-z]:")
 
 
 class Source(ABC):
@@ -102,9 +101,10 @@ class ZipSource(Source):
         info = self._members.get(name)
         if info is None:
             raise _fault("no such file", name)
-        self._check_size(name, max(info.file_size, info.compress_size))
+        self._check_size(name, info.file_size)
         if self._process != os.getpid():
-            self._open()  # a forked process would move its parent's place in the file
+            self.close()  # a forked process shares its parent's place in the file
+            self._open()
         try:
             return self._archive.read(info)
         except _ZIP_FAULTS as error:
@@ -131,7 +131,7 @@ class ZipSource(Source):
         except _ZIP_FAULTS as error:
             self._file.close()
             raise DatasetError("the data set is not a zip file, or a damaged one") from error
-        self._file.most = self.limits.max_file_bytes
+        self._file.most = self.limits.max_file_bytes + _DEFLATE_SLACK
 
     def _judged(self, entries: list[zipfile.ZipInfo]) -> dict[str, zipfile.ZipInfo]:
         if len(entries) > self.limits.max_entries:
@@ -234,9 +234,9 @@ def _named(
     for file in files:
         raw = name_of(file)
         name = posixpath.normpath(raw)
-        if _is_junk(name):
+        if is_junk(name):
             continue
-        fault = _name_fault(raw) or fault_of(file)
+        fault = name_fault(raw) or fault_of(file)
         if fault is None and name in members:
             fault = "there twice"
         if fault:
@@ -245,29 +245,8 @@ def _named(
     if issues:
         first = issues[0]
         raise DatasetError(f"unsafe entry {first.file!r}: {first.reason}", issues)
-    prefix = _common_folder(members)
+    prefix = common_folder(members)
     return {name.removeprefix(prefix): members[name] for name in sorted(members)}
-
-
-def _is_junk(name: str) -> bool:
-    parts = name.split("/")
-    return any(
-        part in _JUNK or (part.startswith(".") and part not in (".", "..")) for part in parts
-    )
-
-
-def _name_fault(name: str) -> str | None:
-    if not name or len(name) > _MAX_NAME:
-        return f"a name has 1 to {_MAX_NAME} characters"
-    if name != printable(name):
-        return "a name with control characters or broken encoding"
-    if "\\" in name:
-        return "a name with a backslash; folders are parted by /"
-    if name.startswith("/") or _DRIVE.match(name):
-        return "an absolute name"
-    if ".." in name.split("/"):
-        return "a name that climbs out of the data set"
-    return None
 
 
 def _entry_fault(entry: zipfile.ZipInfo) -> str | None:
@@ -277,28 +256,6 @@ def _entry_fault(entry: zipfile.ZipInfo) -> str | None:
     if kind not in (0, stat.S_IFREG):
         return "a link or device, not a file"
     return None if entry.compress_type in _METHODS else "compressed by something else than deflate"
-
-
-def _common_folder(names: Iterable[str]) -> str:
-    """Return the folders that everything lies in, as long as there are folders inside them."""
-    parts = [name.split("/") for name in names]
-    depth = 0
-    while parts and any(len(p) > depth + 2 for p in parts):
-        heads = {p[depth] if len(p) > depth + 1 else None for p in parts}
-        if len(heads) > 1 or None in heads:
-            break
-        depth += 1
-    return "".join(part + "/" for part in parts[0][:depth]) if parts else ""
-
-
-def printable(text: str) -> str:
-    """Return text that any database, log and JSON can hold: control and broken characters are ?."""
-    return "".join("?" if _is_odd(character) else character for character in text)
-
-
-def _is_odd(character: str) -> bool:
-    code = ord(character)
-    return code < 32 or 127 <= code < 160 or 0xD800 <= code <= 0xDFFF
 
 
 def _fault(reason: str, name: str) -> DatasetError:

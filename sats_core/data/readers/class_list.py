@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sats_core.classes import BACKGROUND, IGNORE, MAX_CLASSES, Colour, voc_colour
+from sats_core.data.names import printable
 from sats_core.data.pictures import Mask
 from sats_core.data.readers.base import Pixels, at_fault
-from sats_core.data.sources import printable
 
 BACKGROUND_NAMES = frozenset(
     {
@@ -156,6 +156,8 @@ def _bare(lines: list[str], file: str) -> list[tuple[int, str]]:
         )
     if "" in lines:
         raise at_fault(f"line {lines.index('') + 1} is empty, so that the next index is open", file)
+    if len(lines) > IGNORE:
+        raise at_fault(f"{len(lines) - 1} classes; a mask holds at most {MAX_CLASSES}", file)
     return list(enumerate(lines))
 
 
