@@ -8,7 +8,6 @@ import structlog
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel, Field
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from starlette.exceptions import HTTPException
@@ -31,39 +30,6 @@ from sats_core.errors import CoreError
 MEDIA_TYPE = "application/problem+json"
 
 log = structlog.get_logger(__name__)
-
-
-class ProblemErrorJson(BaseModel):
-    """One thing at fault."""
-
-    message: str = Field(description="What is wrong, one sentence.")
-    file: str | None = Field(None, description="File of the posted data set or request.")
-    field: str | None = Field(
-        None, description="Field, parameter or header of the request; dots between levels."
-    )
-    class_: str | None = Field(None, alias="class", description="Class at fault.")
-
-
-class ProblemJson(BaseModel):
-    """A refusal, as RFC 9457 spells it."""
-
-    type: str = Field(
-        description="Stable name of the kind of problem, a URN.",
-        examples=[TYPE_PREFIX + "invalid-dataset"],
-    )
-    title: str = Field(
-        description="The kind of problem in words.", examples=["The data set cannot be used"]
-    )
-    status: int = Field(description="HTTP status.", examples=[422])
-    detail: str = Field(
-        description="What is wrong this time.", examples=["the zip has no class list"]
-    )
-    instance: str | None = Field(
-        None, description="Path of the request; not in a task's `error`.", examples=["/tasks"]
-    )
-    errors: list[ProblemErrorJson] = Field(
-        default_factory=list, description="Every file, field or class at fault, where known."
-    )
 
 
 Responses = dict[int | str, dict[str, Any]]
