@@ -45,3 +45,7 @@ class ModelError(CoreError):
 
 class ClassError(CoreError):
     """A class cannot be added to a catalogue: known already, too many, no name."""
+
+
+class DivergedError(CoreError):
+    """Training lost its way: a loss is no number any more. A smaller learning rate helps."""

@@ -1,5 +1,9 @@
 """The scores of a version, and what they say against the versions before it."""
 
+from collections.abc import Iterable, Mapping
+
+from sats_core.classes import Catalogue
+from sats_core.evaluation.confusion import ConfusionMatrix
 from sats_core.settings import Record
 
 
@@ -27,3 +31,45 @@ class Scores(Record):
     mean_forgetting: float | None
     pixel_accuracy: float | None
     pictures: int
+
+
+def scores_of(
+    matrix: ConfusionMatrix,
+    catalogue: Catalogue,
+    introduced: Mapping[str, float | None],
+    pictures: int,
+) -> Scores:
+    """Read a version's scores from its confusion matrix.
+
+    Args:
+        matrix: over the catalogue's channels.
+        catalogue: the version's classes; those of its last step count as new.
+        introduced: `Scores.introduced` of the parent; empty for a base step.
+        pictures: how many were counted.
+    """
+    iou = dict(zip(catalogue.names, matrix.iou(), strict=True))
+    last = catalogue.steps - 1
+    new = [c.name for c in catalogue.classes[1:] if c.step == last]
+    old = [c.name for c in catalogue.classes[1:] if c.step < last]
+    born = {**introduced, **{name: iou[name] for name in new}}
+    forgetting = {
+        name: was - now
+        for name in old
+        if (was := born.get(name)) is not None and (now := iou[name]) is not None
+    }
+    return Scores(
+        iou=iou,
+        introduced=born,
+        forgetting=forgetting,
+        miou_old=_mean(iou[name] for name in (catalogue.names[0], *old)) if old else None,
+        miou_new=_mean(iou[name] for name in new),
+        miou_all=_mean(iou.values()),
+        mean_forgetting=_mean(forgetting.values()),
+        pixel_accuracy=matrix.accuracy(),
+        pictures=pictures,
+    )
+
+
+def _mean(values: Iterable[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known else None

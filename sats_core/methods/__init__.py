@@ -1,0 +1,18 @@
+"""How a step fights forgetting: one file per method, fine-tuning is the base class."""
+
+from sats_core.methods.finetune import Finetune
+from sats_core.methods.sats import Sats
+from sats_core.models import Segmenter
+from sats_core.settings import FinetuneSettings, StepSettings
+
+__all__ = ["METHODS", "Finetune", "Sats", "make_method"]
+
+METHODS: dict[str, type[Finetune]] = {"finetune": Finetune, "sats": Sats}
+"""Every method by the name that settings use."""
+
+
+def make_method(settings: StepSettings, model: Segmenter, old: Segmenter | None) -> Finetune:
+    """Return the method of a step; a base step (`old` is None) has nothing to forget."""
+    if old is None:
+        return Finetune(model, None, FinetuneSettings())
+    return METHODS[settings.method](model, old, settings.for_method())

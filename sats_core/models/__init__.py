@@ -1,0 +1,17 @@
+"""timm backbone -> all-MLP head -> a classifier that grows."""
+
+from sats_core.models.backbone import SCRATCH, Backbone, load_pretrained, seeded_backbone
+from sats_core.models.classifier import GrowingClassifier, balanced_start
+from sats_core.models.segmenter import STRIDE, Output, Segmenter
+
+__all__ = [
+    "SCRATCH",
+    "STRIDE",
+    "Backbone",
+    "GrowingClassifier",
+    "Output",
+    "Segmenter",
+    "balanced_start",
+    "load_pretrained",
+    "seeded_backbone",
+]

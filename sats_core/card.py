@@ -1,0 +1,77 @@
+"""The model card that lies beside a version's weights."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from sats_core.classes import Catalogue
+from sats_core.evaluation.scores import Scores
+
+
+def model_card(catalogue: Catalogue, scores: Scores, config: Mapping[str, Any]) -> str:
+    """Return the card as Markdown.
+
+    Args:
+        catalogue: the version's classes.
+        scores: on held-out pictures.
+        config: `config.json` of the version.
+    """
+    return "\n".join(
+        [
+            "---",
+            "tags: [semantic-segmentation, continual-learning, sats]",
+            "---",
+            f"# Semantic segmentation, {len(catalogue) - 1} classes",
+            "",
+            *_facts(config, scores),
+            "",
+            "## Classes and scores",
+            "",
+            f"On {scores.pictures} held-out pictures; IoU of each class, and what it has lost "
+            "since the version that brought it.",
+            "",
+            "| channel | index in masks | class | step | IoU | forgetting |",
+            "|---|---|---|---|---|---|",
+            *_rows(catalogue, scores),
+            "",
+            f"mIoU old {_figure(scores.miou_old)} / new {_figure(scores.miou_new)} / "
+            f"all {_figure(scores.miou_all)}.",
+            "",
+            "## Use",
+            "",
+            "`model.onnx` takes `pixel_values` (B, 3, H, W): RGB / 255, less `image_mean`, by "
+            "`image_std` of `config.json`, the longer side "
+            f"{config['size']} pixels, height and width padded to multiples of 32. It gives "
+            "`labels` (B, H, W), the channel of each pixel, `scores` (B, H, W), its probability, "
+            "and `logits` (B, C, H/4, W/4).",
+            "",
+            "## Limits",
+            "",
+            "The scores hold for pictures like the held-out ones. A picture labelled for some "
+            "classes only was scored on those alone.",
+            "",
+        ]
+    )
+
+
+def _facts(config: Mapping[str, Any], scores: Scores) -> list[str]:
+    settings = config["settings"]
+    pixels = _figure(scores.pixel_accuracy)
+    return [
+        f"- backbone: {config['backbone']}, first weights: {config['backbone_start']}",
+        f"- last step: {settings['method']}, {settings['epochs']} epochs, "
+        f"{config['trained_pictures']} training pictures",
+        f"- pixel accuracy: {pixels}",
+        f"- graph and weights agree on {config['onnx_agreement']:.3%} of the probed pixels",
+    ]
+
+
+def _rows(catalogue: Catalogue, scores: Scores) -> list[str]:
+    return [
+        f"| {channel} | {c.index} | {c.name} | {c.step} | {_figure(scores.iou[c.name])} "
+        f"| {_figure(scores.forgetting.get(c.name))} |"
+        for channel, c in enumerate(catalogue.classes)
+    ]
+
+
+def _figure(value: float | None) -> str:
+    return "not measured" if value is None else f"{value:.3f}"

@@ -1,0 +1,55 @@
+"""Decoded pictures on disk: each is decoded and resized once per step, however many epochs."""
+
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+from PIL import Image
+
+from sats_core.data.transforms import SCALE, Pixels, fit, resize_label
+
+
+class PictureCache:
+    """Pictures and labels in one raw file, read back through a memory map.
+
+    Pictures larger than the largest training scale are stored at that scale.
+    """
+
+    def __init__(self, path: Path, size: int) -> None:
+        """Start an empty cache for crops of `size` pixels; an old file at `path` is replaced."""
+        self._longest = int(size * SCALE[1])
+        self._file = path.open("wb+")
+        self._shapes: list[tuple[int, int, int]] = []  # offset, height, width
+
+    def add(self, picture: Pixels, label: Pixels) -> None:
+        """Append a picture (H, W, 3) with its label (H, W)."""
+        height, width = label.shape
+        if max(height, width) > self._longest:
+            height, width = fit(height, width, self._longest)
+            resized = Image.fromarray(picture).resize((width, height), Image.Resampling.BILINEAR)
+            picture, label = np.asarray(resized), resize_label(label, height, width)
+        self._shapes.append((self._file.seek(0, 2), height, width))
+        self._file.write(np.ascontiguousarray(picture).tobytes())
+        self._file.write(np.ascontiguousarray(label).tobytes())
+
+    def __len__(self) -> int:
+        return len(self._shapes)
+
+    def __getitem__(self, index: int) -> tuple[Pixels, Pixels]:
+        offset, height, width = self._shapes[index]
+        area = height * width
+        self._file.flush()
+        data = np.memmap(self._file, np.uint8, "r", offset=offset, shape=(4 * area,))
+        return data[: 3 * area].reshape(height, width, 3), data[3 * area :].reshape(height, width)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._file.close()

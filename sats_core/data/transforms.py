@@ -1,0 +1,93 @@
+"""From a picture and its label to what the model sees, in training and in evaluation.
+
+One scale holds for both: `size` is the side of a training crop and the longer side in evaluation,
+as in the published setting, where 500-pixel pictures meet 512-pixel crops.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from sats_core.classes import IGNORE
+
+Pixels = NDArray[np.uint8]
+
+SCALE = (0.5, 2.0)
+"""Range of the random scale in training."""
+MULTIPLE = 32
+"""Height and width of what the backbone sees are multiples of its deepest stride."""
+
+
+def fit(height: int, width: int, longer: float) -> tuple[int, int]:
+    """Return (height, width) scaled so that the longer side is `longer` pixels, 1 at least."""
+    factor = longer / max(height, width)
+    return max(1, round(height * factor)), max(1, round(width * factor))
+
+
+def augment(
+    picture: Pixels, label: Pixels, size: int, fill: tuple[int, int, int], rng: np.random.Generator
+) -> tuple[Pixels, Pixels]:
+    """Return a random `size` x `size` view: scaled 0.5 to 2, cropped, flipped one time in two.
+
+    Args:
+        picture: (H, W, 3) uint8.
+        label: (H, W) uint8.
+        size: side of the crop, pixels.
+        fill: colour where a picture smaller than the crop leaves room; its label is 255.
+        rng: the only source of chance.
+
+    Returns:
+        Picture (size, size, 3) and label (size, size).
+    """
+    source_height, source_width = label.shape
+    height, width = fit(source_height, source_width, size * rng.uniform(*SCALE))
+    top, cropped_height = _window(height, size, rng)
+    left, cropped_width = _window(width, size, rng)
+    # Only the part that the crop shows is resized: the window in the source's own pixels.
+    box = (
+        left * source_width / width,
+        top * source_height / height,
+        min(source_width, (left + cropped_width) * source_width / width),
+        min(source_height, (top + cropped_height) * source_height / height),
+    )
+    shape = (cropped_width, cropped_height)
+    view = Image.fromarray(picture).resize(shape, Image.Resampling.BILINEAR, box)
+    marks = Image.fromarray(label).resize(shape, Image.Resampling.NEAREST, box)
+    y = int(rng.integers(0, size - cropped_height + 1))
+    x = int(rng.integers(0, size - cropped_width + 1))
+    out = np.empty((size, size, 3), np.uint8)
+    out[:] = fill
+    out[y : y + cropped_height, x : x + cropped_width] = np.asarray(view)
+    out_label = np.full((size, size), IGNORE, np.uint8)
+    out_label[y : y + cropped_height, x : x + cropped_width] = np.asarray(marks)
+    if rng.random() < 0.5:
+        return np.ascontiguousarray(out[:, ::-1]), np.ascontiguousarray(out_label[:, ::-1])
+    return out, out_label
+
+
+def _window(length: int, size: int, rng: np.random.Generator) -> tuple[int, int]:
+    """Return start and length of a crop of at most `size` along one side."""
+    if length <= size:
+        return 0, length
+    return int(rng.integers(0, length - size + 1)), size
+
+
+def evaluation_view(picture: Pixels, size: int) -> Pixels:
+    """Return the picture with its longer side `size`, the aspect ratio kept.
+
+    Args:
+        picture: (H, W, 3) uint8.
+        size: longer side, pixels.
+    """
+    height, width = fit(picture.shape[0], picture.shape[1], size)
+    return np.asarray(Image.fromarray(picture).resize((width, height), Image.Resampling.BILINEAR))
+
+
+def resize_label(label: Pixels, height: int, width: int) -> Pixels:
+    """Return a label or prediction (H, W) at another size, by nearest neighbour."""
+    return np.asarray(Image.fromarray(label).resize((width, height), Image.Resampling.NEAREST))
+
+
+def padded(length: int) -> int:
+    """Return the next multiple of 32 pixels."""
+    return -(-length // MULTIPLE) * MULTIPLE

@@ -1,0 +1,41 @@
+"""Confusion matrix and what is read from it."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sats_core.classes import IGNORE
+
+
+class ConfusionMatrix:
+    """Counts of pixels by true class (rows) and predicted class (columns), (C, C)."""
+
+    def __init__(self, classes: int) -> None:
+        """Start at zero for `classes` channels, background included."""
+        self.counts = np.zeros((classes, classes), dtype=np.int64)
+
+    def add(self, label: NDArray[np.uint8], prediction: NDArray[np.uint8]) -> None:
+        """Count one picture.
+
+        Args:
+            label: (H, W) channels, 255 ignored.
+            prediction: (H, W) channels.
+        """
+        classes = len(self.counts)
+        counted = label != IGNORE
+        pairs = label[counted].astype(np.int64) * classes + prediction[counted]
+        self.counts += np.bincount(pairs, minlength=classes**2).reshape(classes, classes)
+
+    def iou(self) -> list[float | None]:
+        """Return intersection over union per class; None for a class that no label shows."""
+        hits = np.diag(self.counts)
+        shown = self.counts.sum(axis=1)
+        union = shown + self.counts.sum(axis=0) - hits
+        return [
+            float(hit / joint) if seen else None
+            for hit, joint, seen in zip(hits, union, shown, strict=True)
+        ]
+
+    def accuracy(self) -> float | None:
+        """Return the share of counted pixels that are right; None without any."""
+        total = self.counts.sum()
+        return float(np.trace(self.counts) / total) if total else None

@@ -1,0 +1,64 @@
+"""Scoring a model on held-out pictures of its step and of the steps before."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from sats_core.classes import Catalogue
+from sats_core.data.labels import labelled_lookup, step_lookup
+from sats_core.data.readers import Reader
+from sats_core.evaluation.confusion import ConfusionMatrix
+from sats_core.evaluation.predict import predict
+from sats_core.evaluation.scores import Scores, scores_of
+from sats_core.models import Segmenter
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Held-out pictures of one step.
+
+    Attributes:
+        reader: of the pictures.
+        ids: which of them.
+        classes: what they are labelled for; of other classes they say nothing.
+    """
+
+    reader: Reader
+    ids: Sequence[str]
+    classes: Sequence[str]
+
+
+def score(
+    model: Segmenter,
+    size: int,
+    catalogue: Catalogue,
+    introduced: Mapping[str, float | None],
+    sets: Sequence[HeldOut],
+    seen: Callable[[int], None],
+) -> Scores:
+    """Score a model; it is left in evaluation mode.
+
+    Args:
+        model: to score.
+        size: longer side of what it sees, pixels.
+        catalogue: its classes.
+        introduced: `Scores.introduced` of the version before; empty for a base step.
+        sets: held-out pictures, each with the classes that it is labelled for.
+        seen: called with the number of pictures done so far.
+
+    Raises:
+        DatasetError: a picture cannot be read.
+    """
+    model.eval()
+    matrix = ConfusionMatrix(len(catalogue))
+    done = 0
+    for held_out in sets:
+        channels = {name: catalogue.channel(name) for name in held_out.classes}
+        truth = step_lookup(held_out.reader.classes, channels)
+        answer = labelled_lookup(channels.values())
+        for picture_id in held_out.ids:
+            picture = held_out.reader.read(picture_id)
+            prediction = predict(model, picture.picture, size)
+            matrix.add(truth[picture.label], answer[prediction])
+            done += 1
+            seen(done)
+    return scores_of(matrix, catalogue, introduced, done)

@@ -1,0 +1,68 @@
+"""What a model answers for one picture, exactly as the service answers it."""
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from sats_core.classes import IGNORE
+from sats_core.data.transforms import Pixels, evaluation_view, padded, resize_label
+from sats_core.models import Segmenter
+
+
+def normalise(pictures: Tensor, model: Segmenter) -> Tensor:
+    """Return pictures (B, 3, H, W) uint8 as float32, normalised for the model's backbone."""
+    mean, std = (
+        torch.tensor(values, device=pictures.device)[:, None, None]
+        for values in (model.backbone.mean, model.backbone.std)
+    )
+    return (pictures.float() / 255 - mean) / std
+
+
+def model_input(picture: Pixels, size: int, model: Segmenter) -> tuple[Tensor, tuple[int, int]]:
+    """Bring a picture to what the model sees in evaluation and serving.
+
+    Args:
+        picture: (H, W, 3) uint8.
+        size: longer side, pixels.
+        model: whose mean and deviation are used.
+
+    Returns:
+        (1, 3, h', w') on the model's device: the longer side `size`, normalised, padded with
+        zeros at bottom and right to multiples of 32; and the (h, w) inside that is picture.
+    """
+    view = torch.from_numpy(evaluation_view(picture, size).copy()).permute(2, 0, 1)[None]
+    height, width = view.shape[-2:]
+    pixels = normalise(view.to(next(model.parameters()).device), model)
+    room = (0, padded(width) - width, 0, padded(height) - height)
+    return F.pad(pixels, room), (height, width)
+
+
+def labelled_input(
+    picture: Pixels, label: Pixels, size: int, model: Segmenter
+) -> tuple[Tensor, Tensor]:
+    """Bring a labelled picture to what the model sees in evaluation.
+
+    Returns:
+        `model_input` (1, 3, h', w') and the label (1, h', w') int64, 255 in the padding.
+    """
+    pixels, (height, width) = model_input(picture, size, model)
+    marks = torch.from_numpy(resize_label(label, height, width).copy())
+    labels = torch.full((1, *pixels.shape[-2:]), IGNORE, device=pixels.device)
+    labels[0, :height, :width] = marks.to(pixels.device)
+    return pixels, labels
+
+
+@torch.no_grad()
+def predict(model: Segmenter, picture: Pixels, size: int) -> Pixels:
+    """Return the channel of every pixel, (H, W) uint8, at the picture's own size.
+
+    The model must be in evaluation mode. Labels are made at the model's resolution and brought to
+    the picture's by nearest neighbour.
+    """
+    pixels, (height, width) = model_input(picture, size, model)
+    logits = F.interpolate(
+        model(pixels).float(), size=pixels.shape[-2:], mode="bilinear", align_corners=False
+    )
+    labels = logits.argmax(dim=1)[0, :height, :width].to("cpu", torch.uint8).numpy()
+    return resize_label(np.ascontiguousarray(labels), picture.shape[0], picture.shape[1])

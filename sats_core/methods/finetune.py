@@ -1,0 +1,68 @@
+"""Plain fine-tuning, the base of every method."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from torch import Tensor
+from torch.nn import functional as F
+
+from sats_core.classes import IGNORE
+from sats_core.models import Segmenter
+
+
+class Finetune:
+    """Cross-entropy on the step's labels and nothing against forgetting.
+
+    A method turns a batch into named loss terms; the training loop sums them. It changes neither
+    the models nor the batch. A base step, which has nothing to forget, runs this one.
+    """
+
+    def __init__(self, model: Segmenter, old: Segmenter | None, settings: Any) -> None:
+        """Take the model to train, the frozen one before it, and the method's own settings."""
+        self.model = model
+        self.old = old
+        self.settings = settings
+
+    def prepare(self, batches: Iterable[tuple[Tensor, Tensor]]) -> None:
+        """Look at every training picture once before training; here there is no need.
+
+        Args:
+            batches: normalised pictures (B, 3, H, W) with labels (B, H, W), not augmented.
+        """
+
+    def loss_terms(self, pictures: Tensor, labels: Tensor) -> Mapping[str, Tensor]:
+        """Return the weighted loss terms of one batch, scalars by name.
+
+        Args:
+            pictures: (B, 3, H, W), normalised.
+            labels: (B, H, W) int64: the step's new classes, 0 elsewhere, 255 ignored.
+        """
+        logits = at_size(self.model(pictures), labels)
+        return {"cross_entropy": cross_entropy(logits, labels)}
+
+
+def at_size(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return logits (B, C, h, w) at the labels' size (B, C, H, W), in float32, bilinear."""
+    return F.interpolate(
+        logits.float(), size=labels.shape[-2:], mode="bilinear", align_corners=False
+    )
+
+
+def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return the cross-entropy over all pixels; an ignored pixel counts 0.
+
+    The published weights of the other terms stand on this mean, not on the mean over labelled
+    pixels: with few labels left the cross-entropy steps back (MiB's and PLOP's released code).
+    """
+    return F.cross_entropy(logits, labels, ignore_index=IGNORE, reduction="none").mean()
+
+
+def frozen(model: Segmenter | None) -> Segmenter:
+    """Return the old model, ready to teach.
+
+    Raises:
+        ValueError: there is none, and a method that needs one must not start without.
+    """
+    if model is None:
+        raise ValueError("this method needs the model before the step")
+    return model.eval().requires_grad_(False)

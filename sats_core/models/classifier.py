@@ -1,0 +1,67 @@
+"""A classifier that grows by steps."""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+
+def balanced_start(weight: Tensor, bias: Tensor, new: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Return a start for new rows under which the old model's outputs stay as they were.
+
+    The background's probability is shared evenly among background and the new classes (MiB,
+    section 3.3): their rows take its weight, and their bias, and its own, becomes
+    bias - log(new + 1).
+
+    Args:
+        weight: (C_old, D, 1, 1) with background in row 0.
+        bias: (C_old,).
+        new: number of new rows N.
+
+    Returns:
+        New weight (N, D, 1, 1), new bias (N,), and the background's new bias (1,).
+    """
+    background = bias[:1] - math.log(new + 1)
+    return weight[:1].repeat(new, 1, 1, 1), background.repeat(new), background
+
+
+class GrowingClassifier(nn.Module):
+    """One 1x1 convolution per step, their outputs side by side in channel order.
+
+    Attributes:
+        steps: the convolutions; the first one holds background and the base classes.
+    """
+
+    def __init__(self, features: int, sizes: Sequence[int]) -> None:
+        """Build a classifier of `sizes` channels per step, background counted to the first."""
+        super().__init__()
+        self.features = features
+        self.steps = nn.ModuleList(nn.Conv2d(features, size, 1) for size in sizes)
+
+    @property
+    def channels(self) -> int:
+        """Number of output channels, background included."""
+        return sum(step.out_channels for step in self._convolutions())
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return logits (B, C, H, W) of features (B, D, H, W)."""
+        return torch.cat([step(features) for step in self.steps], dim=1)
+
+    @torch.no_grad()
+    def grow(self, new: int) -> None:
+        """Add `new` rows with the balanced start."""
+        first = self._convolutions()[0]
+        if first.bias is None:
+            raise RuntimeError("the classifier's convolutions have biases")
+        weight, bias, background = balanced_start(first.weight, first.bias, new)
+        step = nn.Conv2d(self.features, new, 1, device=weight.device, dtype=weight.dtype)
+        if step.bias is None:
+            raise RuntimeError("the classifier's convolutions have biases")
+        step.weight.copy_(weight)
+        step.bias.copy_(bias)
+        first.bias[:1] = background
+        self.steps.append(step)
+
+    def _convolutions(self) -> list[nn.Conv2d]:
+        return [step for step in self.steps if isinstance(step, nn.Conv2d)]

@@ -1,0 +1,50 @@
+"""The whole model: backbone, head, growing classifier."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from torch import Tensor, nn
+
+from sats_core.losses import QueryKey
+from sats_core.models.backbone import Backbone
+from sats_core.models.classifier import GrowingClassifier
+from sats_core.models.head import LARGE_WIDTH, WIDTHS, AllMlpHead
+
+STRIDE = 4
+"""Pixels of the picture per pixel of the logits, per side."""
+
+
+class Output(NamedTuple):
+    """One forward pass with everything that losses look at.
+
+    Attributes:
+        logits: (B, C, H / 4, W / 4).
+        attention: query and key of the last block of each stage.
+    """
+
+    logits: Tensor
+    attention: list[QueryKey]
+
+
+class Segmenter(nn.Module):
+    """Backbone -> all-MLP head -> a classifier that grows."""
+
+    def __init__(self, backbone: Backbone, sizes: Sequence[int]) -> None:
+        """Build a model of `sizes` channels per step, background counted to the first."""
+        super().__init__()
+        self.backbone = backbone
+        self.head = AllMlpHead(backbone.channels, WIDTHS.get(backbone.name, LARGE_WIDTH))
+        self.classifier = GrowingClassifier(self.head.width, sizes)
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        """Return logits (B, C, H / 4, W / 4) of normalised pictures (B, 3, H, W)."""
+        logits: Tensor = self.classifier(self.head(self.backbone(pictures)))
+        return logits
+
+    def with_attention(self, pictures: Tensor) -> Output:
+        """Return logits and attention of one forward pass."""
+        with self.backbone.tap.open():
+            stages = self.backbone(pictures)
+            grids = [(stage.shape[2], stage.shape[3]) for stage in stages]
+            attention = self.backbone.tap.read(grids)
+        return Output(self.classifier(self.head(stages)), attention)

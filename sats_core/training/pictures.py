@@ -1,0 +1,119 @@
+"""Reading every posted picture once: which are held out, what is wrong, what is trained on."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from sats_core.classes import Catalogue
+from sats_core.data.cache import PictureCache
+from sats_core.data.labels import step_lookup
+from sats_core.data.readers import Reader
+from sats_core.errors import DatasetError, Issue
+from sats_core.events import ProgressEvent, WarningEvent
+from sats_core.job import HeldOutChoice, StepJob
+from sats_core.training.loop import StoppedError
+from sats_core.training.progress import Emit, Progress
+
+MOST_ISSUES = 1000
+"""Bad files that are named one by one; a data set with more is wrong in some larger way."""
+
+
+@dataclass(frozen=True)
+class Split:
+    """Ids of the pictures that are trained on and of those that only score."""
+
+    train: tuple[str, ...]
+    held_out: tuple[str, ...]
+
+
+def choose_split(reader: Reader, choice: HeldOutChoice, seed: int) -> Split:
+    """Decide which pictures are held out.
+
+    The split that the choice names; else the data set's `val`; else a seeded share of all.
+    Training takes the data set's `train` where there is one, else all others.
+
+    Raises:
+        DatasetError: no such split, or nothing left on one side.
+    """
+    name = choice.split or ("val" if "val" in reader.splits else None)
+    if name is None:
+        held_out = _drawn(reader.ids, choice.share, seed)
+    elif name in reader.splits:
+        held_out = tuple(reader.splits[name])
+    else:
+        known = ", ".join(sorted(reader.splits)) or "none"
+        raise DatasetError(f"the data set has no split {name!r} to hold out; it has: {known}")
+    kept_apart = set(held_out)
+    candidates = reader.splits.get("train", reader.ids) if name else reader.ids
+    train = tuple(picture for picture in candidates if picture not in kept_apart)
+    if not train or not held_out:
+        raise DatasetError(
+            f"{len(train)} pictures to train on and {len(held_out)} held out: each needs one"
+        )
+    return Split(train, held_out)
+
+
+def _drawn(ids: tuple[str, ...], share: float, seed: int) -> tuple[str, ...]:
+    count = max(1, round(len(ids) * share))
+    picked = np.random.default_rng(seed).permutation(len(ids))[:count]
+    return tuple(ids[i] for i in sorted(picked.tolist()))
+
+
+def gather(
+    reader: Reader,
+    job: StepJob,
+    catalogue: Catalogue,
+    cache: PictureCache,
+    emit: Emit,
+    should_stop: Callable[[], bool],
+) -> Split:
+    """Check every picture and fill the cache with those that are trained on.
+
+    Labels in the cache are the step's: output channels of the new classes, 0 elsewhere, 255.
+
+    Raises:
+        DatasetError: naming every file that is wrong, and every new class without a picture.
+        StoppedError: `should_stop` said yes.
+    """
+    split = choose_split(reader, job.held_out, job.settings.seed)
+    channels = {name: catalogue.channel(name) for name in job.new_classes}
+    lookup = step_lookup(reader.classes, channels)
+    issues: list[Issue] = []
+    trained = np.zeros(256, dtype=bool)
+    held_out = np.zeros(256, dtype=bool)
+    todo = len(split.train) + len(split.held_out)
+    progress = Progress(emit, ProgressEvent(phase="validating", step=0, steps=todo), todo)
+    for number, picture_id in enumerate((*split.train, *split.held_out), start=1):
+        if should_stop():
+            raise StoppedError
+        try:
+            picture = reader.read(picture_id)
+        except DatasetError as error:
+            issues.extend(error.issues)
+            continue
+        label = lookup[picture.label]
+        if number <= len(split.train):
+            cache.add(picture.picture, label)
+            trained[np.unique(label)] = True
+        else:
+            held_out[np.unique(label)] = True
+        progress.advance(1, step=number)
+    _refuse(issues, [name for name, channel in channels.items() if not trained[channel]])
+    for name, channel in channels.items():
+        if not held_out[channel]:
+            emit(WarningEvent(message=f"no held-out picture shows {name!r}: it is not scored"))
+    return split
+
+
+def _refuse(issues: list[Issue], missing: list[str]) -> None:
+    if issues:
+        more = len(issues) - MOST_ISSUES
+        tail = f", {more} of them not named" if more > 0 else ""
+        count = f"{len(issues)} file{'s' if len(issues) > 1 else ''}"
+        raise DatasetError(f"{count} of the data set cannot be used{tail}", issues[:MOST_ISSUES])
+    if missing:
+        raise DatasetError(
+            f"no training picture shows {', '.join(missing)}",
+            [Issue("no training picture shows this class", class_name=name) for name in missing],
+        )

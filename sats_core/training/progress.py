@@ -1,0 +1,58 @@
+"""How far a phase is, said often enough to watch and seldom enough to store."""
+
+import time
+from collections.abc import Callable
+
+from sats_core.events import Event, ProgressEvent
+
+EVERY_SECONDS = 0.5
+
+Emit = Callable[[Event], None]
+
+
+class Progress:
+    """Counts the pictures of one phase and says so, with rate and time left."""
+
+    def __init__(self, emit: Emit, first: ProgressEvent, todo: int) -> None:
+        """Begin a phase.
+
+        Args:
+            emit: where events go.
+            first: the phase's first event; later ones are copies of it.
+            todo: pictures in the whole phase from here, over all epochs.
+        """
+        self._emit = emit
+        self._event = first
+        self._todo = todo
+        self._done = 0
+        self._began = self._said = time.monotonic()
+
+        self.say()
+
+    def advance(self, pictures: int, **values: object) -> None:
+        """Count pictures and say it, at most twice a second.
+
+        Args:
+            pictures: done since the last call.
+            values: fields of `ProgressEvent` that changed.
+        """
+        self._done += pictures
+        self._event = self._event.model_copy(update=values)
+        if time.monotonic() - self._said >= EVERY_SECONDS:
+            self.say()
+
+    def end_epoch(self, epoch: int) -> None:
+        """Say that `epoch` epochs are finished."""
+        self._event = self._event.model_copy(update={"epoch": epoch})
+        self.say(epoch_end=True)
+
+    def say(self, epoch_end: bool = False) -> None:
+        """Say now how far the phase is."""
+        self._said = time.monotonic()
+        rate = self._done / max(self._said - self._began, 1e-9)
+        eta = (self._todo - self._done) / rate if rate else None
+        self._emit(
+            self._event.model_copy(
+                update={"rate": rate, "eta_seconds": eta, "epoch_end": epoch_end}
+            )
+        )

@@ -1,0 +1,50 @@
+"""Optimiser and learning rate."""
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from sats_core.settings import StepSettings
+
+POWER = 0.9
+"""Of the polynomial decay, as published."""
+MOMENTUM = 0.9
+RATES = {"adamw": (6e-4, 2e-4), "sgd": (0.01, 0.001)}
+"""Peak learning rates of a base step and of later steps; sgd's as published (SATS, 4.1)."""
+DECAYS = {"adamw": 0.01, "sgd": 1e-4}
+"""Weight decays; adamw's as in SegFormer, sgd's as published."""
+
+
+def filled_in(settings: StepSettings, base: bool) -> StepSettings:
+    """Return the settings as they are run: defaults that hang on the step are filled in."""
+    rate = settings.learning_rate or RATES[settings.optimizer][0 if base else 1]
+    decay = settings.weight_decay
+    decay = DECAYS[settings.optimizer] if decay is None else decay
+    return settings.model_copy(update={"learning_rate": rate, "weight_decay": decay})
+
+
+def make_optimizer(model: nn.Module, settings: StepSettings) -> torch.optim.Optimizer:
+    """Return the optimiser of filled-in settings; norms and biases are not decayed."""
+    weights = [p for p in model.parameters() if p.requires_grad and p.ndim > 1]
+    rest = [p for p in model.parameters() if p.requires_grad and p.ndim <= 1]
+    groups: list[dict[str, Any]] = [
+        {"params": weights, "weight_decay": settings.weight_decay},
+        {"params": rest, "weight_decay": 0.0},
+    ]
+    rate = settings.learning_rate or 0.0
+    if settings.optimizer == "sgd":
+        return torch.optim.SGD(groups, lr=rate, momentum=MOMENTUM, nesterov=True)
+    return torch.optim.AdamW(groups, lr=rate)
+
+
+def rate_at(step: int, steps: int, settings: StepSettings) -> float:
+    """Return the learning rate of step 0 <= `step` < `steps`.
+
+    It rises linearly over the warm-up, then falls as (1 - t)^0.9 over what is left.
+    """
+    peak = settings.learning_rate or 0.0
+    rising = int(settings.warmup * steps)
+    if step < rising:
+        return peak * (step + 1) / (rising + 1)
+    return float(peak * (1 - (step - rising) / (steps - rising)) ** POWER)

@@ -1,0 +1,63 @@
+"""What a step starts from: the old model, grown, or a new one."""
+
+from dataclasses import dataclass
+
+import torch
+
+from sats_core.classes import Catalogue
+from sats_core.export import LoadedVersion, load_version
+from sats_core.job import StepJob
+from sats_core.models import SCRATCH, Segmenter, load_pretrained, seeded_backbone
+from sats_core.settings import StepSettings
+from sats_core.training.schedule import filled_in
+
+
+@dataclass(frozen=True)
+class Start:
+    """What a step starts from.
+
+    Attributes:
+        model: to train: the old one, grown by the new classes, or a new one.
+        old: the version before; None in a base step.
+        catalogue: classes after the step.
+        settings: filled in; backbone and size are the old version's.
+        backbone_start: where the backbone's first weights came from.
+    """
+
+    model: Segmenter
+    old: LoadedVersion | None
+    catalogue: Catalogue
+    settings: StepSettings
+    backbone_start: str
+
+
+def begin(job: StepJob) -> Start:
+    """Load the old version and grow it, or build a new model for a base step.
+
+    Raises:
+        ModelError: the old version cannot be loaded; a step never starts from scratch instead.
+        ClassError: a new class is known already.
+    """
+    if job.old_version is None:
+        catalogue = Catalogue.empty().grow(job.new_classes, job.indices)
+        settings = filled_in(job.settings, base=True)
+        backbone = seeded_backbone(settings.backbone, settings.seed)
+        source = load_pretrained(backbone, job.backbone_dir) if settings.pretrained else SCRATCH
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(settings.seed)
+            model = Segmenter(backbone, catalogue.sizes())
+        return Start(_placed(model), None, catalogue, settings, source)
+    old = load_version(job.old_version)
+    catalogue = old.catalogue.grow(job.new_classes, job.indices)
+    kept = {"backbone": old.config["backbone"], "size": old.config["size"]}
+    settings = filled_in(job.settings.model_copy(update=kept), base=False)
+    model = load_version(job.old_version).model
+    model.classifier.grow(len(job.new_classes))
+    _placed(old.model)
+    return Start(_placed(model), old, catalogue, settings, old.config["backbone_start"])
+
+
+def _placed(model: Segmenter) -> Segmenter:
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in stubs
+    return model.to(device)
