@@ -143,7 +143,7 @@ class ZipSource(Source):
             )
         if unpacked > RATIO_FREE_BYTES and unpacked > MAX_RATIO * self.path.stat().st_size:
             raise DatasetError(f"the zip unpacks to more than {MAX_RATIO} times its size")
-        files = [entry for entry in entries if not entry.is_dir()]
+        files = [entry for entry in entries if not entry.orig_filename.endswith("/")]
         return _named(files, lambda entry: entry.orig_filename, _entry_fault)
 
 

@@ -104,9 +104,10 @@ def test_unsafe_names_in_a_zip(name: str, tmp_path: Path) -> None:
     assert caught.value.issues[0].file == printable(name)
 
 
-def test_a_name_cut_by_a_nul_is_judged_whole(tmp_path: Path) -> None:
-    path = write_zip(tmp_path / "set.zip", {"a/good_bad": b""})
-    path.write_bytes(path.read_bytes().replace(b"good_bad", b"good\0bad"))
+@pytest.mark.parametrize("name", [b"a/good\0bad", b"\0aaaaaaaaa", b"a/b/c/d/\0/e"])
+def test_a_name_cut_by_a_nul_is_judged_whole(name: bytes, tmp_path: Path) -> None:
+    path = write_zip(tmp_path / "set.zip", {"x" * len(name): b""})
+    path.write_bytes(path.read_bytes().replace(b"x" * len(name), name))
     with pytest.raises(DatasetError):
         ZipSource(path, LIMITS)
 
@@ -220,7 +221,8 @@ def test_a_zip_with_damage_anywhere_is_read_or_refused(data: st.DataObject, tmp_
         pass
 
 
-_PART = st.text(st.characters(codec="utf-8"), min_size=1, max_size=12)
+# A NUL cuts names short when they are written; `zipfile` cannot write one at the start at all.
+_PART = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=12)
 
 
 @settings(
