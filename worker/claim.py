@@ -45,14 +45,6 @@ class Claim:
     fence: int
 
 
-@dataclass(frozen=True)
-class Swept:
-    """A task whose worker was lost, and the state it is in now."""
-
-    task_id: str
-    state: TaskState
-
-
 class LeaseLostError(Exception):
     """Somebody else holds the task now; nothing was written."""
 
@@ -199,8 +191,8 @@ def end(
     return state
 
 
-def sweep(session: Session, task_id: str, max_tries: int) -> Swept | None:
-    """Take a task away from a worker that let its lease run out, and queue (or end) it.
+def sweep(session: Session, task_id: str, max_tries: int) -> TaskState | None:
+    """Take a task away from a worker that let its lease run out; return the state it is in now.
 
     Returns None if the lease holds after all, or somebody else was faster.
     """
@@ -214,7 +206,7 @@ def sweep(session: Session, task_id: str, max_tries: int) -> Swept | None:
     if fence is None:
         return None
     reason = "The worker that held it stopped without a word."
-    return Swept(task_id, retry(session, Claim(task_id, fence), max_tries, reason))
+    return retry(session, Claim(task_id, fence), max_tries, reason)
 
 
 def lapsed(session: Session) -> Sequence[str]:

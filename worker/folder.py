@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from sats_core.job import StepJob
+
 _POLL_SECONDS = 0.1
 
 
@@ -18,6 +20,9 @@ class WorkFolder:
         checkpoints: the step's own; kept from try to try.
         old_version: the version to start from, materialised.
         result: what the step gives back.
+        version: the new version's files, inside `result`.
+        held_out: the held-out pictures to keep, if any, inside `result`.
+        result_file: written last: once it is there, the step is done.
         job: the job file that the child reads.
     """
 
@@ -26,12 +31,22 @@ class WorkFolder:
         self.checkpoints = self.path / "checkpoints"
         self.old_version = self.path / "old"
         self.result = self.path / "result"
+        self.version = self.result / "version"
+        self.held_out = self.result / "held_out.zip"
+        self.result_file = self.result / "result.json"
         self.job = self.path / "job.json"
 
-    def make(self) -> None:
-        """Make the folder and those in it that are missing."""
+    @property
+    def is_done(self) -> bool:
+        """Whether a step ended here and wrote all of its result."""
+        return self.result_file.exists()
+
+    def begin(self, job: StepJob) -> None:
+        """Make the folder ready for a try: checkpoints stay, a half-written result goes."""
+        shutil.rmtree(self.result, ignore_errors=True)
         for folder in (self.checkpoints, self.result):
             folder.mkdir(parents=True, exist_ok=True)
+        self.job.write_text(job.model_dump_json())
 
     def remove(self) -> None:
         """Remove everything; a folder that is not there is no error."""
@@ -45,7 +60,7 @@ class WorkFolder:
         lease may leave a child that still writes checkpoints. The child inherits the descriptor,
         so the lock is held until worker and child are both gone.
         """
-        self.make()
+        self.path.mkdir(parents=True, exist_ok=True)
         handle = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT, 0o600)
         try:
             yield handle if _lock(handle, give_up) else None

@@ -1,11 +1,13 @@
 """The training process as its worker sees it: started, listened to, stopped."""
 
+import os
 import queue
 import signal
 import subprocess
 import sys
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
@@ -39,7 +41,7 @@ class TrainingProcess:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             pass_fds=[inherit],
-            process_group=0,  # Ctrl-C in a terminal reaches the worker only
+            process_group=0,  # Ctrl-C in a terminal reaches the worker only; see `kill`
         )
         self._events: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
         self._reader = threading.Thread(
@@ -58,8 +60,7 @@ class TrainingProcess:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._process.kill()
-        self._close()
+        self.kill()
 
     @property
     def pid(self) -> int:
@@ -73,38 +74,37 @@ class TrainingProcess:
         try:
             event = self._events.get(timeout=wait_seconds)
         except queue.Empty:
-            return None
+            if self._process.poll() is None:
+                return None
+            # It is gone, and something that it started still holds its stdout open.
+            self.kill()
+            event = self._events.get()
         self.ended = event is None
         return event
 
     def stop(self) -> None:
         """Ask the process to stop; kill it if it does not."""
         self._process.terminate()
+        self.wait()
+
+    def wait(self) -> int:
+        """Return the exit status of a process that is at its end."""
         try:
             self._process.wait(STOP_SECONDS)
         except subprocess.TimeoutExpired:
-            self._process.kill()
-        self._close()
+            log.warning("child_does_not_end", pid=self.pid)
+        return self.kill()
 
-    def kill(self) -> None:
-        """End the process at once."""
-        self._process.kill()
-        self._close()
-
-    def wait(self) -> int:
-        """Return the exit status of a process that closed its stdout."""
-        try:
-            return self._process.wait(STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            return self._process.wait()
-
-    def _close(self) -> None:
-        self._process.wait()
+    def kill(self) -> int:
+        """End the process, and whatever it started, at once; return its exit status."""
+        with suppress(ProcessLookupError):
+            os.killpg(self.pid, signal.SIGKILL)
+        status = self._process.wait()
         self._reader.join()
         for stream in (self._process.stdin, self._process.stdout):
             if stream is not None:
                 stream.close()
+        return status
 
     def _read(self, stream: IO[bytes]) -> None:
         for line in stream:

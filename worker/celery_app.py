@@ -1,0 +1,6 @@
+"""What `celery --app worker.celery_app worker` runs."""
+
+from app.settings import get_settings
+from worker.factory import make_worker
+
+app = make_worker(get_settings())

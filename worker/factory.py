@@ -1,0 +1,68 @@
+"""The worker's Celery app, put together: a task, a sweeper, and a shutdown that loses nothing."""
+
+import os
+import socket
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+from celery import Celery, signals
+
+from app.broker import RUN_TASK, make_celery, wake
+from app.db import make_engine
+from app.db.migrate import upgrade
+from app.logs import configure_logs
+from app.settings import Settings
+from app.storage import LocalBlobStore
+from worker.process import CHILD
+from worker.supervisor import Supervisor
+from worker.sweeper import Sweeper
+
+
+def make_worker(settings: Settings, command: Sequence[str] = CHILD) -> Celery:
+    """Return the Celery app of a worker that runs one task at a time, each in a child process.
+
+    Args:
+        settings: the process's settings.
+        command: command line of the training process.
+    """
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    engine = make_engine(settings.resolved_database_url)
+    blobs = LocalBlobStore(settings.blob_dir)
+    celery = make_celery(settings)
+    # The step has a process of its own; a pool that forks would only break what is open here.
+    celery.conf.update(worker_pool="solo", worker_concurrency=1)
+    name = f"{socket.gethostname()}:{os.getpid()}"
+    supervisor = Supervisor(engine, blobs, settings, name, command)
+    sweeper = Sweeper(
+        engine,
+        blobs,
+        settings,
+        wake=partial(wake, celery),
+        idle=lambda: not (supervisor.busy.is_set() or supervisor.stopping.is_set()),
+    )
+
+    def run_task(task_id: str) -> None:
+        if supervisor.run(task_id) is not None:
+            sweeper.wake_waiting()  # the next of this model need not wait for a sweep
+
+    def on_init(**_kw: Any) -> None:
+        upgrade(engine)
+
+    def on_ready(**_kw: Any) -> None:
+        sweeper.start()
+
+    def on_shutting_down(**_kw: Any) -> None:
+        supervisor.stopping.set()
+
+    def on_shutdown(**_kw: Any) -> None:
+        sweeper.stop()
+        engine.dispose()
+
+    celery.task(name=RUN_TASK, ignore_result=True)(run_task)
+    signals.setup_logging.connect(lambda **_kw: configure_logs(), weak=False)
+    signals.worker_init.connect(on_init, weak=False)
+    signals.worker_ready.connect(on_ready, weak=False)
+    signals.worker_shutting_down.connect(on_shutting_down, weak=False)
+    signals.worker_shutdown.connect(on_shutdown, weak=False)
+    return celery

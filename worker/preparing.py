@@ -1,0 +1,118 @@
+"""From a claimed row to the job that its training process runs."""
+
+import hashlib
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from sqlalchemy import Engine
+
+from app.db import HeldOutSet, Task, Version, read_session
+from app.errors import InvalidDatasetProblem, Problem
+from app.models.service import assign_indices, held_out_sets
+from app.settings import Settings
+from app.storage import BlobMissingError, BlobStore
+from app.tasks.schemas import TaskSpec
+from app.tasks.service import check_classes, dataset_classes
+from sats_core.job import HeldOutPictures, StepJob
+from worker.folder import WorkFolder
+
+
+class DamagedVersionProblem(Problem):
+    """What the step must start from is missing or damaged.
+
+    The step fails: a model that starts from scratch would forget everything in silence.
+    """
+
+    slug = "damaged-version"
+    title = "The version to start from is damaged"
+
+
+def prepare(
+    engine: Engine, blobs: BlobStore, settings: Settings, task_id: str, folder: WorkFolder
+) -> StepJob:
+    """Return the job of a claimed task; the old version lies verified in the work folder.
+
+    The same task gives the same job on every try: its parent was fixed when it was claimed first,
+    and no other step of its model has run since.
+
+    Raises:
+        Problem: the task cannot be run, now or ever.
+        CoreError: the data set is wrong.
+    """
+    with read_session(engine) as session:
+        task = session.get_one(Task, task_id)
+        parent = session.get_one(Version, task.parent_id) if task.parent_id else None
+        kept = held_out_sets(session, parent) if parent else ()
+    spec = TaskSpec.model_validate(task.spec)
+    dataset = _dataset(blobs, task.dataset)
+    names = _new_classes(spec, dataset_classes(dataset, settings.limits), parent)
+    with read_session(engine) as session:
+        indices = assign_indices(session, task.model_id, names)
+    return StepJob(
+        dataset=dataset,
+        old_version=_materialise(blobs, parent, folder.old_version) if parent else None,
+        new_classes=names,
+        indices=indices,
+        settings=spec.step_settings(),
+        held_out=spec.held_out,
+        earlier=tuple(_held_out(blobs, pictures) for pictures in kept),
+        limits=settings.limits,
+        backbone_dir=settings.backbone_dir.resolve() if settings.backbone_dir else None,
+        threads=settings.threads,
+        work=folder.checkpoints,
+        result=folder.result,
+    )
+
+
+def _new_classes(
+    spec: TaskSpec, labelled: Sequence[str], parent: Version | None
+) -> tuple[str, ...]:
+    """Return the classes that the step brings, in channel order.
+
+    They were checked when the task was posted, against what was live then; tasks before it in
+    the queue may have taught the model since.
+    """
+    known = {str(entry["name"]) for entry in parent.classes} if parent else set()
+    check_classes(spec, labelled, known)
+    if spec.classes is not None:
+        return tuple(spec.classes)
+    return tuple(name for name in labelled if name not in known)
+
+
+def _dataset(blobs: BlobStore, key: str) -> Path:
+    try:
+        return blobs.path(key).resolve()
+    except BlobMissingError as error:
+        raise InvalidDatasetProblem("the posted data set is gone; post it again") from error
+
+
+def _materialise(blobs: BlobStore, version: Version, target: Path) -> Path:
+    """Lay the files of a version out in `target`, every byte checked."""
+    shutil.rmtree(target, ignore_errors=True)
+    target.mkdir(parents=True)
+    for name, entry in version.files.items():
+        what = f"file {name!r} of version {version.number}"
+        source = _verified(blobs, entry["blob"], what)
+        try:
+            os.link(source, target / name)
+        except OSError:  # another file system, or one without links
+            shutil.copyfile(source, target / name)
+    return target
+
+
+def _held_out(blobs: BlobStore, kept: HeldOutSet) -> HeldOutPictures:
+    path = _verified(blobs, kept.blob, "a set of held-out pictures")
+    return HeldOutPictures(path=path, classes=tuple(kept.classes))
+
+
+def _verified(blobs: BlobStore, key: str, what: str) -> Path:
+    try:
+        path = blobs.path(key).resolve()
+    except BlobMissingError as error:
+        raise DamagedVersionProblem(f"{what} is missing in the blob store") from error
+    with path.open("rb") as stream:
+        if hashlib.file_digest(stream, "sha256").hexdigest() != key:
+            raise DamagedVersionProblem(f"{what} is damaged in the blob store")
+    return path

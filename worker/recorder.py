@@ -1,0 +1,72 @@
+"""What the training process says, written to the task's row and its events."""
+
+import time
+
+import structlog
+from sqlalchemy import Engine
+from sqlalchemy.exc import OperationalError
+
+from app.db import TaskState, write_session
+from sats_core.events import (
+    Event,
+    FailedEvent,
+    PhaseEvent,
+    ProgressEvent,
+    WarningEvent,
+)
+from worker.claim import Claim, enter, report, warn
+
+PROGRESS_SECONDS = 1.0
+"""Progress within an epoch is written at most this often; an epoch's end always is."""
+
+log = structlog.get_logger(__name__)
+
+
+class Recorder:
+    """Writes events in one short transaction each.
+
+    Attributes:
+        failure: what is wrong with the input, once the process said so.
+    """
+
+    def __init__(self, engine: Engine, claim: Claim) -> None:
+        self.failure: FailedEvent | None = None
+        self._engine = engine
+        self._claim = claim
+        self._written_at = -PROGRESS_SECONDS
+
+    def hear(self, event: Event) -> None:
+        """Record one event.
+
+        A database that does not answer costs the event and not the step: whether the step may
+        go on is the lease's business.
+
+        Raises:
+            LeaseLostError: the task is somebody else's.
+        """
+        try:
+            self._record(event)
+        except OperationalError as error:
+            log.warning("event_not_written", task=self._claim.task_id, error=str(error))
+
+    def _record(self, event: Event) -> None:
+        match event:
+            case PhaseEvent():
+                with write_session(self._engine) as session:
+                    enter(session, self._claim, TaskState(event.phase))
+            case ProgressEvent():
+                self._report(event)
+            case WarningEvent():
+                with write_session(self._engine) as session:
+                    warn(session, self._claim, event.message)
+            case FailedEvent():
+                self.failure = event
+
+    def _report(self, event: ProgressEvent) -> None:
+        now = time.monotonic()
+        if not event.epoch_end and now - self._written_at < PROGRESS_SECONDS:
+            return
+        self._written_at = now
+        progress = event.model_dump(mode="json", exclude={"event", "epoch_end"})
+        with write_session(self._engine) as session:
+            report(session, self._claim, progress, event.epoch_end)

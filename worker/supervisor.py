@@ -1,0 +1,165 @@
+"""One task from claim to end: prepare, train in a child process, register."""
+
+import threading
+from collections.abc import Sequence
+
+import structlog
+from sqlalchemy import Engine
+
+from app.db import END_STATES, TaskState, write_session
+from app.errors import Problem, problem_of, problem_of_faults
+from app.settings import Settings
+from app.storage import BlobStore
+from sats_core.errors import CoreError
+from sats_core.job import StepJob
+from worker.claim import Claim, LeaseLostError, claim, end, give_back, retry
+from worker.folder import WorkFolder
+from worker.heartbeat import Heartbeat
+from worker.preparing import prepare
+from worker.process import CHILD, TrainingProcess, how_it_ended
+from worker.recorder import Recorder
+from worker.registering import register
+from worker.tidying import tidy
+
+LISTEN_SECONDS = 0.2
+"""How soon a worker sees that it should stop."""
+
+log = structlog.get_logger(__name__)
+
+
+class StepLostError(Exception):
+    """A try came to nothing through no fault of the input; another one may do better."""
+
+
+class InterruptedStepError(Exception):
+    """The step was stopped: the worker stops, the task was cancelled, or its lease is lost."""
+
+
+class Supervisor:
+    """Runs tasks, one at a time.
+
+    Args:
+        engine: the database.
+        blobs: where uploads are read from and versions are written to.
+        settings: the process's settings.
+        worker: this worker's name, as it stands in the rows that it holds.
+        command: command line of the training process; the job file comes behind it.
+
+    Attributes:
+        stopping: set it, from any thread or signal handler, to give the running task back and
+            take no other.
+        busy: set while a task runs.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        blobs: BlobStore,
+        settings: Settings,
+        worker: str,
+        command: Sequence[str] = CHILD,
+    ) -> None:
+        self.stopping = threading.Event()
+        self.busy = threading.Event()
+        self._engine = engine
+        self._blobs = blobs
+        self._settings = settings
+        self._worker = worker
+        self._command = command
+
+    def run(self, task_id: str) -> TaskState | None:
+        """Run a task if it can be claimed; return the state it is left in.
+
+        None says that this worker had, or has, no say in it: the task does not wait, it is not
+        its turn, or the lease was lost on the way.
+        """
+        if self.stopping.is_set():
+            return None
+        self.busy.set()
+        try:
+            return self._run(task_id)
+        finally:
+            self.busy.clear()
+
+    def _run(self, task_id: str) -> TaskState | None:
+        lease = self._settings.lease_seconds
+        with write_session(self._engine) as session:
+            held = claim(session, task_id, self._worker, lease)
+        if held is None:
+            return None
+        log.info("task_claimed", task=task_id, fence=held.fence)
+        try:
+            with Heartbeat(self._engine, held, lease, self._settings.heartbeat_seconds) as pulse:
+                state = self._attempt(held, pulse)
+        except LeaseLostError:
+            log.warning("lease_lost", task=task_id, fence=held.fence)
+            return None
+        log.info("task_left", task=task_id, state=state)
+        if state in END_STATES:
+            tidy(self._engine, self._blobs, self._settings.work_dir, task_id)
+        return state
+
+    def _attempt(self, held: Claim, pulse: Heartbeat) -> TaskState:
+        """Bring the task to an end, or back into the queue."""
+        try:
+            return self._step(held, pulse)
+        except LeaseLostError:
+            raise
+        except InterruptedStepError:
+            if pulse.lost.is_set():
+                raise LeaseLostError(held.task_id) from None
+            with write_session(self._engine) as session:
+                return give_back(session, held)
+        except CoreError as error:
+            return self._fail(held, problem_of(error))
+        except Problem as problem:
+            return self._fail(held, problem)
+        except StepLostError as error:
+            return self._retry(held, str(error))
+        except Exception:
+            log.exception("worker_error", task=held.task_id)
+            return self._retry(held, "The worker met an error of its own; its log says which.")
+
+    def _step(self, held: Claim, pulse: Heartbeat) -> TaskState:
+        folder = WorkFolder(self._settings.work_dir, held.task_id)
+        with folder.locked(give_up=lambda: self._interrupted(pulse)) as lock:
+            if lock is None:
+                raise InterruptedStepError
+            if not folder.is_done:
+                job = prepare(self._engine, self._blobs, self._settings, held.task_id, folder)
+                self._train(held, pulse, folder, job, lock)
+            return register(self._engine, self._blobs, held, folder)
+
+    def _train(
+        self, held: Claim, pulse: Heartbeat, folder: WorkFolder, job: StepJob, lock: int
+    ) -> None:
+        """Run the child until its result is written."""
+        folder.begin(job)
+        recorder = Recorder(self._engine, held)
+        with TrainingProcess(self._command, folder.job, lock) as process:
+            log.info("child_started", task=held.task_id, pid=process.pid)
+            while not process.ended:
+                if self._interrupted(pulse):
+                    process.stop()
+                    raise InterruptedStepError
+                event = process.next_event(LISTEN_SECONDS)
+                if event is not None:
+                    recorder.hear(event)
+            status = process.wait()
+        if recorder.failure is not None:
+            raise problem_of_faults(recorder.failure.message, recorder.failure.faults)
+        # A result that is there counts, even if the process fell over on its way out.
+        if not folder.is_done:
+            log.warning("child_lost", task=held.task_id, status=status)
+            raise StepLostError(how_it_ended(status))
+
+    def _interrupted(self, pulse: Heartbeat) -> bool:
+        return self.stopping.is_set() or pulse.cancelled.is_set() or pulse.lost.is_set()
+
+    def _fail(self, held: Claim, problem: Problem) -> TaskState:
+        with write_session(self._engine) as session:
+            return end(session, held, TaskState.FAILED, error=problem.body())
+
+    def _retry(self, held: Claim, reason: str) -> TaskState:
+        with write_session(self._engine) as session:
+            return retry(session, held, self._settings.max_tries, reason)

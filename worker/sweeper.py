@@ -1,0 +1,95 @@
+"""Finds the tasks that nobody holds, and wakes workers for those that wait."""
+
+import threading
+from collections.abc import Callable
+
+import structlog
+from sqlalchemy import Engine
+from sqlalchemy.exc import OperationalError
+
+from app.db import END_STATES, read_session, write_session
+from app.settings import Settings
+from app.storage import BlobStore
+from worker.claim import claimable, lapsed, sweep
+from worker.tidying import tidy, tidy_all
+
+log = structlog.get_logger(__name__)
+
+
+class Sweeper:
+    """Does every few seconds what a lost message or a lost worker left undone.
+
+    Any number of workers may sweep at once. None of them is needed while nothing is lost, and
+    any one of them is enough.
+
+    Args:
+        engine: the database.
+        blobs: where ended tasks may have left their upload.
+        settings: the process's settings.
+        wake: sends a worker the id of a task that waits.
+        idle: whether this worker could take a task. A busy one sends no wake-ups: they would
+            pile up in the broker while it works.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        blobs: BlobStore,
+        settings: Settings,
+        wake: Callable[[str], None],
+        idle: Callable[[], bool],
+    ) -> None:
+        self._engine = engine
+        self._blobs = blobs
+        self._settings = settings
+        self._wake = wake
+        self._idle = idle
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="sweeper", daemon=True)
+
+    def start(self) -> None:
+        """Sweep now, and from now on."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread; a sweep that runs is finished first."""
+        self._over.set()
+        self._thread.join()
+
+    def sweep(self) -> None:
+        """Take lapsed tasks from their workers, tidy up, wake for what waits."""
+        self._recover()
+        tidy_all(self._engine, self._blobs, self._settings.work_dir)
+        if self._idle():
+            self.wake_waiting()
+
+    def wake_waiting(self) -> None:
+        """Send a wake-up for every task that a worker could claim now: one a model at most."""
+        with read_session(self._engine) as session:
+            waiting = claimable(session)
+        for task_id in waiting:
+            self._wake(task_id)
+
+    def _recover(self) -> None:
+        with read_session(self._engine) as session:
+            suspects = lapsed(session)
+        for task_id in suspects:
+            with write_session(self._engine) as session:
+                state = sweep(session, task_id, self._settings.max_tries)
+            if state is None:
+                continue
+            log.warning("task_swept", task=task_id, state=state)
+            if state in END_STATES:
+                tidy(self._engine, self._blobs, self._settings.work_dir, task_id)
+
+    def _run(self) -> None:
+        while True:
+            try:
+                self.sweep()
+            except OperationalError as error:
+                log.warning("sweep_failed", error=str(error))
+            except Exception:
+                # The thread must outlive any one bad sweep: it is what everything falls back on.
+                log.exception("sweep_failed")
+            if self._over.wait(self._settings.sweep_seconds):
+                return
