@@ -2,12 +2,37 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from importlib.metadata import version
 
 from fastapi import FastAPI
 
+from app.admin.endpoints import router as admin
 from app.dependencies import open_services
+from app.models.endpoints import router as models
+from app.probes.endpoints import router as probes
+from app.probes.metrics import RequestMetrics, RequestMetricsMiddleware
 from app.problems import install_handlers
 from app.settings import Settings, get_settings
+from app.tasks.endpoints import router as tasks
+
+DESCRIPTION = """
+Keeps a semantic segmentation model learning: post labelled pictures of a new class, and some
+minutes later the same endpoint segments it beside the old ones. The old training pictures are not
+needed.
+
+1. `POST /tasks` with a zip of labelled pictures; follow `GET /tasks/{id}` or its events.
+2. When the task is `live`, `POST /segment` finds the new classes too.
+3. `GET /admin/models/default/versions` shows what every step gained and what it forgot.
+
+Every refusal is `application/problem+json` (RFC 9457) and names the file, field or class at fault.
+"""
+
+TAGS = [
+    {"name": "tasks", "description": "Teach the model something new. Scope `submit`."},
+    {"name": "segmentation", "description": "Ask the model. Scope `segment`."},
+    {"name": "admin", "description": "Versions, scores, what is live. Scope `admin`."},
+    {"name": "probes", "description": "For the machines that watch the service. No key."},
+]
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
@@ -17,11 +42,26 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         held = open_services(settings or get_settings())
         app.state.services = held
-        yield
-        held.close()
+        try:
+            yield
+        finally:
+            held.close()
 
-    app = FastAPI(title="SATS", lifespan=lifespan)
+    app = FastAPI(
+        title="SATS",
+        summary="Segmentation that keeps learning",
+        description=DESCRIPTION,
+        version=version("sats"),
+        openapi_tags=TAGS,
+        lifespan=lifespan,
+        # One schema for a record that is posted and shown: what has a default may be left out.
+        separate_input_output_schemas=False,
+    )
+    app.state.metrics = RequestMetrics()
+    app.add_middleware(RequestMetricsMiddleware, metrics=app.state.metrics)
     install_handlers(app)
+    for router in (tasks, models, admin, probes):
+        app.include_router(router)
     return app
 
 

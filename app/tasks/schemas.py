@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_vali
 
 from app.db import Task, TaskState
 from app.models.gate import GateSettings
-from app.problems import ProblemJson
+from app.problem_json import ProblemJson
 from sats_core.classes import MAX_CLASSES
 from sats_core.job import HeldOutChoice
 from sats_core.settings import StepSettings

@@ -1,0 +1,161 @@
+"""`/admin`: models, versions, where `live` points."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Path, Query
+from fastapi.responses import FileResponse
+
+from app.admin import service
+from app.admin.schemas import MetricsJson, ModelJson, MoveJson, VersionJson
+from app.dependencies import Admin, AppServices, ReadSession, WriteSession, require
+from app.errors import (
+    BusyProblem,
+    ConflictProblem,
+    ForbiddenProblem,
+    InvalidProblem,
+    NotFoundProblem,
+    UnauthorizedProblem,
+)
+from app.keys.service import Caller, Scope
+from app.models.service import (
+    alias_history,
+    get_version,
+    list_versions,
+    live_version,
+    promote,
+    rollback,
+)
+from app.problems import Responses, responses
+from app.storage import BlobMissingError
+from app.tasks.schemas import MODEL_PATTERN
+
+MAX_NUMBER = 2**31 - 1
+NO_KEY = "a caller without a key"
+
+router = APIRouter(
+    prefix="/admin",
+    tags=["admin"],
+    dependencies=[Depends(require(Scope.ADMIN))],
+    responses=responses(UnauthorizedProblem, ForbiddenProblem, InvalidProblem, BusyProblem),
+)
+
+ModelName = Annotated[str, Path(pattern=MODEL_PATTERN, description="The model's name.")]
+Number = Annotated[int, Path(ge=1, le=MAX_NUMBER, description="The version's number.")]
+
+_FILE: Responses = {
+    200: {
+        "description": "The file; `ETag` is its SHA-256.",
+        "content": {
+            "application/octet-stream": {
+                "schema": {"type": "string", "format": "binary", "description": "The file."}
+            }
+        },
+    }
+}
+
+
+@router.get("/models", summary="List models")
+def list_models(session: ReadSession) -> list[ModelJson]:
+    """Return all models with their live version, by name."""
+    return [service.describe_model(session, model) for model in service.list_models(session)]
+
+
+@router.get(
+    "/models/{model}/versions", summary="List versions", responses=responses(NotFoundProblem)
+)
+def list_model_versions(session: ReadSession, model: ModelName) -> list[VersionJson]:
+    """Return every version of a model, the newest first."""
+    found = service.get_model(session, model)
+    live = live_version(session, found.id)
+    return [service.describe_version(v, live) for v in list_versions(session, found.id)]
+
+
+@router.get(
+    "/models/{model}/versions/{number}",
+    summary="Look at a version",
+    responses=responses(NotFoundProblem),
+)
+def show_version(session: ReadSession, model: ModelName, number: Number) -> VersionJson:
+    """Return a version: lineage, classes, scores, what the gate said, files."""
+    found = service.get_model(session, model)
+    version = get_version(session, found.id, number)
+    return service.describe_version(version, live_version(session, found.id))
+
+
+@router.get(
+    "/models/{model}/versions/{number}/files/{name}",
+    summary="Download a version's file",
+    response_class=FileResponse,
+    responses=_FILE | responses(NotFoundProblem),
+)
+def download(
+    held: AppServices,
+    session: ReadSession,
+    model: ModelName,
+    number: Number,
+    name: Annotated[str, Path(description="The file's name.", examples=["model.onnx"])],
+) -> FileResponse:
+    """Download weights, ONNX graph, configuration, scores or model card of a version."""
+    found = service.get_model(session, model)
+    key = service.file_key(get_version(session, found.id, number), name)
+    try:
+        path = held.blobs.path(key)
+    except BlobMissingError as error:
+        raise NotFoundProblem(f"the content of {name!r} is gone from the blob store") from error
+    return FileResponse(path, filename=f"{model}-{number}-{name}", headers={"ETag": f'"{key}"'})
+
+
+@router.get(
+    "/models/{model}/aliases/live",
+    summary="History of `live`",
+    responses=responses(NotFoundProblem),
+)
+def live_history(session: ReadSession, model: ModelName) -> list[MoveJson]:
+    """Return every move of `live`, the last one first; nothing is ever taken out of it."""
+    found = service.get_model(session, model)
+    return [service.describe_move(move) for move in alias_history(session, found.id)]
+
+
+@router.post(
+    "/models/{model}/versions/{number}:promote",
+    summary="Make a version live",
+    responses=responses(NotFoundProblem, ConflictProblem),
+)
+def promote_version(
+    session: WriteSession, caller: Admin, model: ModelName, number: Number
+) -> MoveJson:
+    """Point `live` at this version, whatever the gate said of it."""
+    found = service.get_model(session, model)
+    return service.describe_move(promote(session, found, number, _signature(caller)))
+
+
+@router.post(
+    "/models/{model}/versions/{number}:rollback",
+    summary="Take the live version back",
+    responses=responses(NotFoundProblem, ConflictProblem),
+)
+def rollback_version(
+    session: WriteSession, caller: Admin, model: ModelName, number: Number
+) -> MoveJson:
+    """Point `live` at what it was before this version, which must be the live one."""
+    found = service.get_model(session, model)
+    return service.describe_move(rollback(session, found, number, _signature(caller)))
+
+
+@router.get("/metrics", summary="mIoU over versions", responses=responses(NotFoundProblem))
+def metrics(
+    session: ReadSession,
+    model: Annotated[
+        str | None, Query(pattern=MODEL_PATTERN, description="Only this model.")
+    ] = None,
+) -> MetricsJson:
+    """Return mIoU of old, new and all classes over versions, for charts."""
+    if model is None:
+        wanted = service.list_models(session)
+    else:
+        wanted = [service.get_model(session, model)]
+    return MetricsJson(models=[service.curve(session, one) for one in wanted])
+
+
+def _signature(caller: Caller) -> str:
+    return caller.name or NO_KEY

@@ -1,0 +1,140 @@
+"""What comes out of `/admin`."""
+
+from datetime import datetime
+from typing import Any, Literal
+
+from pydantic import BaseModel, Field
+
+from app.models.gate import GateSettings
+
+
+class ModelJson(BaseModel):
+    """A model: a named line of versions."""
+
+    name: str = Field(description="Its name.", examples=["default"])
+    live: int | None = Field(description="Number of the live version; null before the first.")
+    versions: int = Field(description="How many versions it has.")
+    classes: list[str] = Field(description="Classes of the live version, without background.")
+    created_at: datetime = Field(description="When the first task named it.")
+
+
+class ClassJson(BaseModel):
+    """A class of a version."""
+
+    index: int = Field(description="Its value in masks; never changes.", examples=[17])
+    name: str = Field(description="Its name.", examples=["sheep"])
+    colour: str = Field(description="Its colour in palettes and overlays.", examples=["#804000"])
+    step: int = Field(description="The step that brought it; 0 is the base step.")
+
+
+class ScoresJson(BaseModel):
+    """Scores on held-out pictures, 0 to 1; null where no held-out picture shows the class."""
+
+    iou: dict[str, float | None] = Field(
+        description="Intersection over union of every class, background included."
+    )
+    introduced: dict[str, float | None] = Field(
+        description="The IoU each class had in the version that brought it."
+    )
+    forgetting: dict[str, float] = Field(
+        description="`introduced` less `iou`, for every class known before the step."
+    )
+    miou_old: float | None = Field(
+        description="Mean over background and the classes known before the step; null in a base "
+        "step."
+    )
+    miou_new: float | None = Field(description="Mean over the classes that the step brought.")
+    miou_all: float | None = Field(description="Mean over background and all classes.")
+    mean_forgetting: float | None = Field(description="Mean of `forgetting`.")
+    pixel_accuracy: float | None = Field(description="Share of the scored pixels that are right.")
+    pictures: int = Field(description="Held-out pictures scored, of all tasks so far.")
+
+
+class FigureJson(BaseModel):
+    """What the gate saw of one class."""
+
+    class_name: str = Field(description="The class.")
+    kind: Literal["old", "new"] = Field(description="Known before the step, or brought by it.")
+    before: float | None = Field(description="IoU in the version before the step.")
+    after: float | None = Field(description="IoU in this version.")
+    passed: bool = Field(description="Whether this class lets the version go live.")
+
+
+class GateJson(BaseModel):
+    """What the gate decided."""
+
+    passed: bool = Field(description="Whether the version went live by itself.")
+    reasons: list[str] = Field(description="What held it, and what could not be measured.")
+    figures: list[FigureJson] = Field(description="Every class that was looked at.")
+    settings: GateSettings = Field(description="The limits that were applied.")
+
+
+class FileJson(BaseModel):
+    """A file of a version."""
+
+    name: str = Field(description="Its name.", examples=["model.onnx"])
+    bytes: int = Field(description="Its size.")
+    sha256: str = Field(description="Its checksum, hex.")
+    href: str = Field(description="Where to download it.")
+
+
+class VersionJson(BaseModel):
+    """A version: what one step made, for ever."""
+
+    model: str = Field(description="The model.")
+    number: int = Field(description="Its number in the model, from 1.")
+    live: bool = Field(description="Whether it is the one that `/segment` uses.")
+    parent: int | None = Field(description="The version its step started from; null: none.")
+    lineage: list[int] = Field(description="The versions it was learned through, itself last.")
+    task: str = Field(description="Id of the task that made it.")
+    method: str = Field(description="How the step fought forgetting.")
+    created_at: datetime = Field(description="When it was registered.")
+    classes: list[ClassJson] = Field(description="Its classes in channel order.")
+    new_classes: list[str] = Field(description="The classes that its step brought.")
+    scores: ScoresJson = Field(description="How well it does.")
+    gate: GateJson = Field(description="Whether and why it went live by itself.")
+    backbone: str = Field(description="timm name of its backbone.")
+    backbone_start: str = Field(
+        description="Where the backbone's first weights came from; `scratch`: there were none."
+    )
+    settings: dict[str, Any] = Field(description="The step's settings, every default filled in.")
+    seconds: float = Field(description="Wall time of the step.")
+    files: list[FileJson] = Field(description="Its files.")
+
+
+class MoveJson(BaseModel):
+    """One move of the alias `live`."""
+
+    sequence: int = Field(description="1 is the first move.")
+    version: int = Field(description="The version it moved to.")
+    kind: Literal["gate", "promote", "rollback"] = Field(
+        description="Who moved it: the gate by itself, or an admin."
+    )
+    moved_at: datetime = Field(description="When.")
+    moved_by: str = Field(description="Name of the API key, or of the part of the service.")
+
+
+class PointJson(BaseModel):
+    """One version in a chart."""
+
+    version: int = Field(description="Its number.")
+    created_at: datetime = Field(description="When it was registered.")
+    live: bool = Field(description="Whether it is live now.")
+    miou_old: float | None = Field(description="mIoU of the classes known before its step.")
+    miou_new: float | None = Field(description="mIoU of the classes that its step brought.")
+    miou_all: float | None = Field(description="mIoU of background and all classes.")
+    mean_forgetting: float | None = Field(description="Mean IoU that old classes have lost.")
+    classes: int = Field(description="How many classes it knows, background not counted.")
+
+
+class CurveJson(BaseModel):
+    """A model's versions in a chart."""
+
+    model: str = Field(description="The model.")
+    points: list[PointJson] = Field(description="Its versions, the oldest first.")
+
+
+class MetricsJson(BaseModel):
+    """mIoU over versions."""
+
+    models: list[CurveJson] = Field(description="One curve a model.")

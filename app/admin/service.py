@@ -1,0 +1,144 @@
+"""Versions, models and aliases as `/admin` shows them."""
+
+from collections.abc import Sequence
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from app.admin.schemas import (
+    ClassJson,
+    CurveJson,
+    FileJson,
+    GateJson,
+    ModelJson,
+    MoveJson,
+    PointJson,
+    ScoresJson,
+    VersionJson,
+)
+from app.db import AliasMove, Model, Version
+from app.db.base import JsonObject
+from app.errors import NotFoundProblem
+from app.models.service import find_model, lineage, list_versions, live_version
+
+
+def get_model(session: Session, name: str) -> Model:
+    """Return a model.
+
+    Raises:
+        NotFoundProblem: no such model.
+    """
+    model = find_model(session, name)
+    if model is None:
+        raise NotFoundProblem(f"there is no model {name!r}")
+    return model
+
+
+def list_models(session: Session) -> Sequence[Model]:
+    """Return all models by name."""
+    return session.scalars(select(Model).order_by(Model.name)).all()
+
+
+def describe_model(session: Session, model: Model) -> ModelJson:
+    """Return how a model looks over HTTP."""
+    live = live_version(session, model.id)
+    count = select(func.count()).select_from(Version).where(Version.model_id == model.id)
+    return ModelJson(
+        name=model.name,
+        live=live.number if live else None,
+        versions=session.scalar(count) or 0,
+        classes=[entry["name"] for entry in live.classes[1:]] if live else [],
+        created_at=model.created_at,
+    )
+
+
+def describe_version(version: Version, live: Version | None) -> VersionJson:
+    """Return how a version looks over HTTP; `live` is its model's live version."""
+    line = [ancestor.number for ancestor in lineage(version)]
+    return VersionJson(
+        model=version.model.name,
+        number=version.number,
+        live=_is(version, live),
+        parent=line[-2] if len(line) > 1 else None,
+        lineage=line,
+        task=version.task_id,
+        method=version.settings["method"],
+        created_at=version.created_at,
+        classes=[
+            ClassJson(
+                index=entry["index"],
+                name=entry["name"],
+                colour=hex_colour(entry["colour"]),
+                step=entry["step"],
+            )
+            for entry in version.classes
+        ],
+        new_classes=version.new_classes,
+        scores=ScoresJson.model_validate(version.scores),
+        gate=GateJson.model_validate(version.gate),
+        backbone=version.settings["backbone"],
+        backbone_start=version.backbone_start,
+        settings=version.settings,
+        seconds=version.seconds,
+        files=[_describe_file(version, name, file) for name, file in version.files.items()],
+    )
+
+
+def hex_colour(colour: Sequence[int]) -> str:
+    """Return three ints, 0..255, as `#rrggbb`."""
+    return "#{:02x}{:02x}{:02x}".format(*colour)
+
+
+def describe_move(move: AliasMove) -> MoveJson:
+    """Return how a move of an alias looks over HTTP."""
+    return MoveJson(
+        sequence=move.sequence,
+        version=move.version.number,
+        kind=move.kind,
+        moved_at=move.moved_at,
+        moved_by=move.moved_by,
+    )
+
+
+def curve(session: Session, model: Model) -> CurveJson:
+    """Return a model's scores over its versions, the oldest first."""
+    live = live_version(session, model.id)
+    versions = reversed(list_versions(session, model.id))
+    return CurveJson(model=model.name, points=[_point(version, live) for version in versions])
+
+
+def file_key(version: Version, name: str) -> str:
+    """Return the blob key of a version's file.
+
+    Raises:
+        NotFoundProblem: the version has no such file.
+    """
+    if name not in version.files:
+        has = ", ".join(version.files)
+        raise NotFoundProblem(f"version {version.number} has no file {name!r}, only {has}")
+    return str(version.files[name]["blob"])
+
+
+def _point(version: Version, live: Version | None) -> PointJson:
+    scores = ScoresJson.model_validate(version.scores)
+    return PointJson(
+        version=version.number,
+        created_at=version.created_at,
+        live=_is(version, live),
+        miou_old=scores.miou_old,
+        miou_new=scores.miou_new,
+        miou_all=scores.miou_all,
+        mean_forgetting=scores.mean_forgetting,
+        classes=len(version.classes) - 1,
+    )
+
+
+def _describe_file(version: Version, name: str, file: JsonObject) -> FileJson:
+    here = f"/admin/models/{version.model.name}/versions/{version.number}"
+    return FileJson(
+        name=name, bytes=file["bytes"], sha256=file["blob"], href=f"{here}/files/{name}"
+    )
+
+
+def _is(version: Version, live: Version | None) -> bool:
+    return live is not None and live.id == version.id

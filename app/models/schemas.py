@@ -1,0 +1,22 @@
+"""What comes out of `/classes`."""
+
+from pydantic import BaseModel, Field
+
+
+class LearnedClassJson(BaseModel):
+    """A class that a version has learned."""
+
+    index: int = Field(description="Its value in masks; never changes.", examples=[17])
+    name: str = Field(description="Its name.", examples=["sheep"])
+    colour: str = Field(description="Its colour in palettes and overlays.", examples=["#804000"])
+    version: int = Field(description="Number of the version that brought it.", examples=[2])
+
+
+class ClassesJson(BaseModel):
+    """Every class of a version."""
+
+    model: str = Field(description="The model.", examples=["default"])
+    version: int = Field(description="Number of the version.", examples=[2])
+    classes: list[LearnedClassJson] = Field(
+        description="Its classes in channel order; background, index 0, comes first."
+    )

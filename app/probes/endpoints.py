@@ -1,0 +1,102 @@
+"""Probes: is the process alive, can it work, what does it count."""
+
+import tempfile
+from collections.abc import Callable
+
+from fastapi import APIRouter, Request, Response
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_1_0_0
+from pydantic import BaseModel, Field
+from sqlalchemy.exc import SQLAlchemyError
+
+from app.db.migrate import is_current
+from app.dependencies import AppServices, Services
+from app.errors import BusyProblem, NotReadyProblem, ProblemError
+from app.probes.metrics import RequestMetrics
+from app.problems import Responses, responses
+
+CONNECT_SECONDS = 2
+
+router = APIRouter(tags=["probes"])
+
+
+class HealthJson(BaseModel):
+    """All is well."""
+
+    status: str = Field("ok", description="Always `ok`; what is wrong is a problem.")
+
+
+@router.get("/health/live", summary="Is the process alive")
+def live() -> HealthJson:
+    """Answer; asks nobody else."""
+    return HealthJson()
+
+
+@router.get("/health/ready", summary="Can the service work", responses=responses(NotReadyProblem))
+def ready(held: AppServices) -> HealthJson:
+    """Ask the database, the broker and the blob store whether they answer."""
+    failed = [
+        ProblemError(message, field=part)
+        for part, check in CHECKS.items()
+        if (message := check(held)) is not None
+    ]
+    if failed:
+        names = ", ".join(str(error.field) for error in failed)
+        raise NotReadyProblem(f"not ready: {names}", failed)
+    return HealthJson()
+
+
+def _check_database(held: Services) -> str | None:
+    try:
+        current = is_current(held.engine)
+    except SQLAlchemyError as error:
+        return f"does not answer: {type(error).__name__}"
+    return None if current else "its tables are not at the newest revision: `sats migrate`"
+
+
+def _check_broker(held: Services) -> str | None:
+    try:
+        with held.celery.connection_for_write(connect_timeout=CONNECT_SECONDS) as connection:
+            connection.ensure_connection(max_retries=1, timeout=CONNECT_SECONDS)
+    except (connection.recoverable_connection_errors, OSError) as error:
+        return f"does not answer: {type(error).__name__}"
+    return None
+
+
+def _check_blobs(held: Services) -> str | None:
+    try:
+        with tempfile.TemporaryFile(dir=held.settings.blob_dir) as file:
+            file.write(b"ready")
+    except OSError as error:
+        return f"cannot be written: {error.strerror}"
+    return None
+
+
+CHECKS: dict[str, Callable[[Services], str | None]] = {
+    "database": _check_database,
+    "broker": _check_broker,
+    "blobs": _check_blobs,
+}
+
+_TEXT: Responses = {
+    200: {
+        "description": "Prometheus' text format.",
+        "content": {
+            "text/plain": {
+                "schema": {"type": "string", "description": "One sample a line."},
+                "example": 'sats_tasks{state="queued"} 1.0\nsats_live_version{model="default"} 2.0',
+            }
+        },
+    }
+}
+
+
+@router.get(
+    "/metrics",
+    summary="Figures for Prometheus",
+    response_class=Response,
+    responses=_TEXT | responses(BusyProblem),
+)
+def metrics(request: Request, held: AppServices) -> Response:
+    """Requests and their time in this process; tasks by state and live versions in all."""
+    counted: RequestMetrics = request.app.state.metrics
+    return Response(counted.expose(held.engine), media_type=CONTENT_TYPE_PLAIN_1_0_0)

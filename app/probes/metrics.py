@@ -1,0 +1,125 @@
+"""What Prometheus reads."""
+
+import time
+from collections.abc import Iterator
+
+import structlog
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+from sqlalchemy import Engine, func, select
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.db import AliasMove, Model, Task, TaskState, Version, read_session
+
+BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0)
+
+log = structlog.get_logger("app.http")
+
+
+class RequestMetrics:
+    """Counters of one process, in a registry of their own."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.requests = Counter(
+            "sats_http_requests",
+            "Answered requests.",
+            ["method", "path", "status"],
+            registry=self.registry,
+        )
+        self.seconds = Histogram(
+            "sats_http_request_seconds",
+            "Time from the first byte asked to the last byte answered.",
+            ["method", "path"],
+            buckets=BUCKETS,
+            registry=self.registry,
+        )
+
+    def expose(self, engine: Engine) -> bytes:
+        """Return this process's figures, and what the database says of tasks and models."""
+        registry = CollectorRegistry()
+        registry.register(DatabaseCollector(engine))
+        return generate_latest(self.registry) + generate_latest(registry)
+
+
+class RequestMetricsMiddleware:
+    """Counts, times and logs every request under the path of its route."""
+
+    def __init__(self, app: ASGIApp, metrics: RequestMetrics) -> None:
+        self.app = app
+        self.metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        started = time.perf_counter()
+        status = 500  # what the handler outside of us answers to an exception
+
+        async def watch(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await self.app(scope, receive, watch)
+        finally:
+            self._count(scope, status, time.perf_counter() - started)
+
+    def _count(self, scope: Scope, status: int, seconds: float) -> None:
+        # The route's pattern, not the path asked for: ids would make a series each.
+        route = scope.get("route")
+        path = getattr(route, "path", "(none)")
+        method = scope["method"] if route is not None else "(none)"
+        self.metrics.requests.labels(method, path, status).inc()
+        self.metrics.seconds.labels(method, path).observe(seconds)
+        if not path.startswith(("/health", "/metrics")):
+            log.info(
+                "request",
+                method=scope["method"],
+                path=scope["path"],
+                status=status,
+                seconds=round(seconds, 4),
+            )
+
+
+class DatabaseCollector(Collector):
+    """Tasks by state and the live version of every model, asked for at each scrape."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield the gauges."""
+        tasks = GaugeMetricFamily("sats_tasks", "Tasks by state.", labels=["state"])
+        live = GaugeMetricFamily(
+            "sats_live_version", "Number of the live version.", labels=["model"]
+        )
+        with read_session(self.engine) as session:
+            counted = session.execute(select(Task.state, func.count()).group_by(Task.state))
+            by_state = {state: count for state, count in counted}
+            last = (
+                select(AliasMove.model_id, func.max(AliasMove.sequence).label("sequence"))
+                .where(AliasMove.alias == "live")
+                .group_by(AliasMove.model_id)
+                .subquery()
+            )
+            numbers = session.execute(
+                select(Model.name, Version.number)
+                .join(last, last.c.model_id == Model.id)
+                .join(
+                    AliasMove,
+                    (AliasMove.model_id == last.c.model_id)
+                    & (AliasMove.alias == "live")
+                    & (AliasMove.sequence == last.c.sequence),
+                )
+                .join(Version, Version.id == AliasMove.version_id)
+            ).all()
+        for state in TaskState:
+            tasks.add_metric([state], by_state.get(state, 0))
+        for name, number in numbers:
+            live.add_metric([name], number)
+        yield from (tasks, live)
