@@ -14,7 +14,7 @@ from rich.table import Table
 from app.demo import plan
 from app.demo.client import Client
 from app.demo.figures import Labels, Row, draw_figure
-from app.demo.pictures import Scene, draw_dataset, draw_showcase
+from app.demo.pictures import Scene, draw_dataset, draw_showcase, jpeg
 from app.demo.progress import watch
 from app.demo.scores import Comparison, iou_by_class, mean_iou
 from app.demo.service import DemoError, serving
@@ -180,5 +180,6 @@ def _save_figures(output: Path, scenes: Sequence[Scene], learned: Mapping[str, L
         for number, scene in enumerate(scenes)
     ]
     for number, row in enumerate(rows, start=1):
-        draw_figure([row], colours).save(output / f"showcase-{number:02}.png", optimize=True)
-    draw_figure(rows[: plan.SHOWN_PICTURES], colours).save(output / "overview.png", optimize=True)
+        (output / f"showcase-{number:02}.jpg").write_bytes(jpeg(row.picture, quality=92))
+        draw_figure([row], colours).save(output / f"result-{number:02}.png", optimize=True)
+    draw_figure(rows[: plan.SHOWN_PICTURES], colours).save(output / "result.png", optimize=True)
