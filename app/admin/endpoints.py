@@ -17,6 +17,7 @@ from app.errors import (
     UnauthorizedProblem,
 )
 from app.keys.service import Caller, Scope
+from app.models.schemas import MODEL_PATTERN
 from app.models.service import (
     alias_history,
     get_version,
@@ -27,7 +28,6 @@ from app.models.service import (
 )
 from app.problems import Responses, responses
 from app.storage import BlobMissingError
-from app.tasks.schemas import MODEL_PATTERN
 
 MAX_NUMBER = 2**31 - 1
 NO_KEY = "a caller without a key"
@@ -150,11 +150,8 @@ def metrics(
     ] = None,
 ) -> MetricsJson:
     """Return mIoU of old, new and all classes over versions, for charts."""
-    if model is None:
-        wanted = service.list_models(session)
-    else:
-        wanted = [service.get_model(session, model)]
-    return MetricsJson(models=[service.curve(session, one) for one in wanted])
+    found = service.list_models(session) if model is None else [service.get_model(session, model)]
+    return MetricsJson(models=[service.curve(session, one) for one in found])
 
 
 def _signature(caller: Caller) -> str:

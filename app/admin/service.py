@@ -19,6 +19,7 @@ from app.admin.schemas import (
 from app.db import AliasMove, Model, Version
 from app.db.base import JsonObject
 from app.errors import NotFoundProblem
+from app.models.schemas import hex_colour
 from app.models.service import find_model, lineage, list_versions, live_version
 
 
@@ -82,11 +83,6 @@ def describe_version(version: Version, live: Version | None) -> VersionJson:
         seconds=version.seconds,
         files=[_describe_file(version, name, file) for name, file in version.files.items()],
     )
-
-
-def hex_colour(colour: Sequence[int]) -> str:
-    """Return three ints, 0..255, as `#rrggbb`."""
-    return "#{:02x}{:02x}{:02x}".format(*colour)
 
 
 def describe_move(move: AliasMove) -> MoveJson:

@@ -4,7 +4,6 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query
 
-from app.admin.service import hex_colour
 from app.dependencies import ReadSession, require
 from app.errors import (
     BusyProblem,
@@ -15,10 +14,9 @@ from app.errors import (
     UnauthorizedProblem,
 )
 from app.keys.service import Scope
-from app.models.schemas import ClassesJson, LearnedClassJson
+from app.models.schemas import MODEL_PATTERN, ClassesJson, LearnedClassJson, hex_colour
 from app.models.service import lineage, served_version
 from app.problems import responses
-from app.tasks.schemas import MODEL_PATTERN
 
 router = APIRouter(tags=["segmentation"], dependencies=[Depends(require(Scope.SEGMENT))])
 

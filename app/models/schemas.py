@@ -1,6 +1,11 @@
 """What comes out of `/classes`."""
 
+from collections.abc import Sequence
+
 from pydantic import BaseModel, Field
+
+MODEL_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,99}$"
+"""What a model may be called."""
 
 
 class LearnedClassJson(BaseModel):
@@ -20,3 +25,8 @@ class ClassesJson(BaseModel):
     classes: list[LearnedClassJson] = Field(
         description="Its classes in channel order; background, index 0, comes first."
     )
+
+
+def hex_colour(colour: Sequence[int]) -> str:
+    """Return three ints, 0..255, as `#rrggbb`."""
+    return "#{:02x}{:02x}{:02x}".format(*colour)

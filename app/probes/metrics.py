@@ -99,8 +99,10 @@ class DatabaseCollector(Collector):
             "sats_live_version", "Number of the live version.", labels=["model"]
         )
         with read_session(self.engine) as session:
-            counted = session.execute(select(Task.state, func.count()).group_by(Task.state))
-            by_state = {state: count for state, count in counted}
+            counted = session.execute(
+                select(Task.state, func.count().label("tasks")).group_by(Task.state)
+            )
+            by_state = {row.state: row.tasks for row in counted}
             last = (
                 select(AliasMove.model_id, func.max(AliasMove.sequence).label("sequence"))
                 .where(AliasMove.alias == "live")

@@ -31,10 +31,11 @@ from app.errors import (
     UnsupportedMediaProblem,
 )
 from app.keys.service import Scope
+from app.models.schemas import MODEL_PATTERN
 from app.problems import Responses, responses
 from app.storage import Blob, BlobMissingError, TooLargeError
 from app.tasks import events, service
-from app.tasks.schemas import MODEL_PATTERN, SPEC_EXAMPLE, TaskJson, TaskPage
+from app.tasks.schemas import SPEC_EXAMPLE, TaskJson, TaskPage
 from app.tasks.upload import PostedUpload, Upload
 
 router = APIRouter(

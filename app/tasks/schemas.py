@@ -7,12 +7,12 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_vali
 
 from app.db import Task, TaskState
 from app.models.gate import GateSettings
+from app.models.schemas import MODEL_PATTERN
 from app.problem_json import ProblemJson
 from sats_core.classes import MAX_CLASSES
 from sats_core.job import HeldOutChoice
 from sats_core.settings import StepSettings
 
-MODEL_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,99}$"
 _PRINTABLE = r"^[^\x00-\x1f\x7f]+$"
 
 ClassName = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=_PRINTABLE)]

@@ -10,7 +10,7 @@ from sqlalchemy import select, tuple_
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from app.db import END_STATES, Task, TaskEvent, TaskState, Version, utc_now
+from app.db import END_STATES, HeldOutSet, Task, TaskEvent, TaskState, Version, utc_now
 from app.errors import (
     ConflictProblem,
     IdempotencyKeyReusedProblem,
@@ -224,9 +224,10 @@ def cancel(session: Session, task_id: str) -> Task:
 
 
 def dataset_is_needed(session: Session, key: str) -> bool:
-    """Return whether a task that has not ended reads this blob."""
+    """Return whether a task that has not ended, or a version's scoring, reads this blob."""
     waiting = select(Task.id).where(Task.dataset == key, Task.state.not_in(END_STATES)).limit(1)
-    return session.scalar(waiting) is not None
+    kept = select(HeldOutSet.id).where(HeldOutSet.blob == key).limit(1)
+    return session.scalar(waiting) is not None or session.scalar(kept) is not None
 
 
 def describe(session: Session, tasks: Sequence[Task]) -> list[TaskJson]:

@@ -1,0 +1,118 @@
+"""The API and one worker as child processes of `sats serve`."""
+
+import ctypes
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from types import FrameType
+
+import structlog
+
+POLL_SECONDS = 0.2
+STOP_SECONDS = 30.0
+FIRST_WAIT_SECONDS = 1.0
+LONGEST_WAIT_SECONDS = 30.0
+STEADY_SECONDS = 60.0
+_PR_SET_PDEATHSIG = 1
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass
+class Child:
+    """A process that runs until it is stopped.
+
+    Attributes:
+        name: for the log.
+        command: its command line.
+    """
+
+    name: str
+    command: Sequence[str]
+    _process: subprocess.Popen[bytes] | None = field(default=None, init=False)
+    _started: float = field(default=0.0, init=False)
+    _wait: float = field(default=FIRST_WAIT_SECONDS, init=False)
+
+    def start(self) -> None:
+        """Start it in a session of its own: Ctrl-C comes to us, and we stop it in order."""
+        self._started = time.monotonic()
+        self._process = subprocess.Popen(
+            self.command,
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
+            preexec_fn=_end_with_parent if sys.platform == "linux" else None,
+        )
+        log.info("started", child=self.name, pid=self._process.pid)
+
+    def ended(self) -> int | None:
+        """Return its exit status, or None while it runs."""
+        return self._process.poll() if self._process else None
+
+    def restart_when_due(self) -> None:
+        """Start it again if it has ended, after a wait that doubles as long as it keeps ending."""
+        status = self.ended()
+        if status is None:
+            return
+        ran = time.monotonic() - self._started
+        if ran > STEADY_SECONDS:
+            self._wait = FIRST_WAIT_SECONDS
+        if ran < self._wait:
+            return
+        log.error("ended_unasked", child=self.name, status=status)
+        self._wait = min(self._wait * 2, LONGEST_WAIT_SECONDS)
+        self.start()
+
+    def ask_to_stop(self) -> None:
+        """Send SIGTERM."""
+        if self._process and self.ended() is None:
+            self._process.terminate()
+
+    def wait(self, seconds: float) -> None:
+        """Wait until it has ended; kill it after `seconds`."""
+        if self._process is None:
+            return
+        try:
+            self._process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            log.warning("killed", child=self.name)
+            self._process.kill()
+            self._process.wait()
+
+
+def supervise(api: Child, worker: Child) -> int:
+    """Run both until SIGINT or SIGTERM, or until the API ends; returns an exit status.
+
+    A worker that dies is started again: the task that it held comes back by its lease.
+    """
+    stopping = False
+
+    def stop(_signal: int, _frame: FrameType | None) -> None:
+        nonlocal stopping
+        stopping = True
+
+    before = {each: signal.signal(each, stop) for each in (signal.SIGINT, signal.SIGTERM)}
+    api.start()
+    worker.start()
+    try:
+        while not stopping and api.ended() is None:
+            worker.restart_when_due()
+            time.sleep(POLL_SECONDS)
+        status = api.ended() or 0
+    finally:
+        for child in (worker, api):
+            child.ask_to_stop()
+        deadline = time.monotonic() + STOP_SECONDS
+        for child in (worker, api):
+            child.wait(max(0.0, deadline - time.monotonic()))
+        for each, handler in before.items():
+            signal.signal(each, handler)
+    log.info("stopped")
+    return status
+
+
+def _end_with_parent() -> None:
+    # Were we killed with -9, nobody would be left to stop the children: Linux does it.
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
