@@ -11,10 +11,11 @@ from sats_core.classes import Colour
 
 Labels = NDArray[np.uint8]
 
-HEADINGS = ("picture", "labelled by hand", "before", "after fine-tuning", "after SATS")
+HEADINGS = ("picture", "truth", "before", "after fine-tuning", "after SATS")
 _GAP, _BAR = 6, 26
 _PAPER, _INK = (255, 255, 255), (30, 30, 30)
-_OPACITY = 0.55
+_OPACITY = 0.62
+_FADE = 0.55  # how much of a picture's contrast is left under an overlay
 
 
 @dataclass(frozen=True)
@@ -53,18 +54,17 @@ def draw_figure(rows: Sequence[Row], colours: Mapping[int, tuple[str, Colour]]) 
 def overlay(
     picture: NDArray[np.uint8], labels: Labels, colours: Mapping[int, tuple[str, Colour]]
 ) -> NDArray[np.uint8]:
-    """Blend every label's colour over the picture and outline its regions."""
-    tint = picture.astype(np.float32)
-    shown = np.zeros(labels.shape, bool)
+    """Show every label's colour over the picture in grey, its regions outlined."""
+    grey = picture.mean(axis=-1, keepdims=True) * _FADE + 255 * (1 - _FADE)
+    drawn = np.repeat(grey, 3, axis=-1)
     for label, (_, colour) in colours.items():
-        tint[labels == label] = colour
-        shown |= labels == label
-    blended = picture * (1 - _OPACITY) + tint * _OPACITY
+        where = labels == label
+        drawn[where] = drawn[where] * (1 - _OPACITY) + np.array(colour) * _OPACITY
     edge = np.zeros(labels.shape, bool)
     edge[:, 1:] |= labels[:, 1:] != labels[:, :-1]
     edge[1:] |= labels[1:] != labels[:-1]
-    blended[edge] = 255
-    return np.where((shown | edge)[..., None], blended, picture).astype(np.uint8)
+    drawn[edge] = _INK
+    return drawn.astype(np.uint8)
 
 
 def _draw_legend(

@@ -6,13 +6,15 @@ MODEL = "demo"
 OLD_CLASSES = ("mushroom", "fish", "leaf")
 NEW_CLASSES = ("cup",)
 CLASSES = (*OLD_CLASSES, *NEW_CLASSES)
+COLOURS = ((226, 58, 70), (30, 136, 229), (67, 170, 60), (255, 168, 0))
+"""RGB in which the result's pictures show `CLASSES`."""
 
 SIZE = 128
 BASE_PICTURES = 240
 STEP_PICTURES = 120
 SHOWCASE_PICTURES = 24
 SHOWCASE_SIZE = 256
-SHOWN_PICTURES = 6
+SHOWN_PICTURES = 5
 BASE_SEED, STEP_SEED, SHOWCASE_SEED = 1, 2, 3
 
 # Trained from scratch, so that the demo shows the same on every machine and loads nothing.

@@ -18,7 +18,6 @@ from app.demo.pictures import Scene, draw_dataset, draw_showcase, jpeg
 from app.demo.progress import watch
 from app.demo.scores import Comparison, iou_by_class, mean_iou
 from app.demo.service import DemoError, serving
-from sats_core.classes import voc_colour
 
 LABELS = dict(enumerate(("background", *plan.CLASSES)))
 INTERRUPTED = 130
@@ -170,9 +169,7 @@ def _figure(value: float | None) -> str:
 
 
 def _save_figures(output: Path, scenes: Sequence[Scene], learned: Mapping[str, Learned]) -> None:
-    colours = {
-        label: (name, voc_colour(label)) for label, name in LABELS.items() if name != "background"
-    }
+    colours = {i: (LABELS[i], colour) for i, colour in enumerate(plan.COLOURS, start=1)}
     rows = [
         Row(
             scene.picture, [scene.objects, *(each.predictions[number] for each in learned.values())]
@@ -182,4 +179,6 @@ def _save_figures(output: Path, scenes: Sequence[Scene], learned: Mapping[str, L
     for number, row in enumerate(rows, start=1):
         (output / f"showcase-{number:02}.jpg").write_bytes(jpeg(row.picture, quality=92))
         draw_figure([row], colours).save(output / f"result-{number:02}.png", optimize=True)
+    # The overview shows the pictures with the most classes in them.
+    rows.sort(key=lambda row: len(np.unique(row.labels[0])), reverse=True)
     draw_figure(rows[: plan.SHOWN_PICTURES], colours).save(output / "result.png", optimize=True)
