@@ -51,4 +51,5 @@ STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --retries=3 \
     CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8000/health/ready', timeout=4)"]
 
-CMD ["uvicorn", "app.main:app", "--host", "0.0.0.0", "--port", "8000"]
+# Other machines must be let in on purpose: it refuses to start before the first API key is made.
+CMD ["sats", "api", "--host", "0.0.0.0", "--port", "8000"]

@@ -14,7 +14,7 @@ from pathlib import Path
 import httpx
 
 START_SECONDS = 60
-STOP_SECONDS = 20
+STOP_SECONDS = 40
 LOG_TAIL_LINES = 15
 
 

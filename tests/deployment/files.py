@@ -2,7 +2,6 @@
 
 import json
 import re
-import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,7 @@ import yaml
 
 ROOT = Path(__file__).parents[2]
 IMAGE_FOLDER = "/data"
-COMPOSE_COMMANDS = {"postgres", "redis"}  # services of other people's images
+OTHER_IMAGES = {"postgres", "redis"}
 
 
 def read(name: str) -> str:
@@ -44,15 +43,9 @@ def own_commands() -> list[list[str]]:
     default = next(a for name, a in instructions(read("Dockerfile")) if name == "CMD")
     commands = [json.loads(default)]
     for name, service in compose()["services"].items():
-        if name not in COMPOSE_COMMANDS and "command" in service:
+        if name not in OTHER_IMAGES and "command" in service:
             commands.append(service["command"])
     return commands
-
-
-def scripts() -> dict[str, str]:
-    """Return the package's own entry points."""
-    found: dict[str, str] = tomllib.loads(read("pyproject.toml"))["project"]["scripts"]
-    return found
 
 
 def settings_named(text: str) -> set[str]:

@@ -1,0 +1,92 @@
+"""What the README says is so."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from app.demo import plan
+from app.demo.pictures import draw_dataset, draw_scene, jpeg
+from app.demo.service import serving
+from app.main import create_app
+from app.settings import Settings
+from tests.readme.examples import README, Session, differences, find_examples
+from tests.readme.settings_table import replace_table
+
+TEXT = README.read_text()
+ROOT = README.parent
+
+# The examples train for minutes; here a moment is enough to see that they work.
+QUICK = {
+    '"epochs": 30': '"epochs": 1, "gate": {"max_drop": 1, "min_iou": 0}',
+    '"size": 128': '"size": 32',
+}
+
+
+def test_the_settings_table_is_the_settings():
+    assert replace_table(TEXT) == TEXT, "run `make readme`"
+
+
+def test_every_setting_named_is_a_setting():
+    named = set(re.findall(r"\bSATS_[A-Z_]*[A-Z]\b", TEXT))
+    options = {"SATS_HOST", "SATS_PORT"}  # of the command line
+    assert named <= {f"SATS_{name.upper()}" for name in Settings.model_fields} | options
+
+
+def test_every_make_target_named_is_one():
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    named = set(re.findall(r"(?:^|`|\s)make ([a-z]+)\b", "\n".join(_code(TEXT))))
+    assert named
+    assert named <= targets
+
+
+def test_every_relative_link_leads_somewhere():
+    for target in re.findall(r"\]\(([^)#]+)\)", TEXT):
+        if "://" not in target:
+            assert (ROOT / target).exists(), target
+
+
+def test_pictures_are_small():
+    for path in (ROOT / "docs" / "images").glob("*"):
+        assert path.stat().st_size < 400 * 1024, path.name
+
+
+def _code(text: str) -> list[str]:
+    return re.findall(r"```bash\n(.*?)```", text, re.DOTALL) + re.findall(r"`[^`\n]+`", text)
+
+
+def test_every_call_has_an_example(settings: Settings):
+    commands = [example.command for example in find_examples(TEXT)]
+    called = {(_method(command), path) for command in commands for path in _paths(command)}
+    for path, methods in create_app(settings).openapi()["paths"].items():
+        pattern = re.compile(re.sub(r"\{[^}]+\}", "[^/:]+", path))
+        for method in methods:
+            assert any(m == method and pattern.fullmatch(p) for m, p in called), (method, path)
+
+
+def _method(command: str) -> str:
+    return "post" if re.search(r" -(F|X POST|-data)", command) else "get"
+
+
+def _paths(command: str) -> list[str]:
+    return re.findall(r"http://127\.0\.0\.1:8000(/[^\s'\"?]*)", command)
+
+
+@pytest.mark.slow
+def test_every_example_answers_as_pasted(tmp_path: Path):
+    output = tmp_path / "demo-output"
+    output.mkdir()
+    draw_dataset(output / "base.zip", plan.OLD_CLASSES, 10, 32, seed=1)
+    draw_dataset(output / "step.zip", plan.NEW_CLASSES, 10, 32, seed=2, unlabelled=plan.OLD_CLASSES)
+    rng = np.random.default_rng(3)
+    scene = draw_scene(rng, 64, plan.CLASSES)
+    (output / "showcase-01.jpg").write_bytes(jpeg(scene.picture, 92))
+    (tmp_path / "README.md").write_text(TEXT)
+    examples = find_examples(TEXT)
+    assert examples
+    with serving(tmp_path / "service") as url:
+        environment = {"SATS_DATA_DIR": str(tmp_path / "service" / "data")}
+        session = Session(url, tmp_path, environment, quick=QUICK)
+        wrong = {e.command: differences(e.answer, session.run(e)) for e in examples}
+    assert not {command: found for command, found in wrong.items() if found}
