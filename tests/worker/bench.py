@@ -1,0 +1,209 @@
+"""Everything a test of the worker stands on, put together for one pair of database and broker."""
+
+import io
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import psutil
+from sqlalchemy import Engine, select
+
+from app.broker import make_celery, wake
+from app.db import HeldOutSet, Task, TaskEvent, TaskState, Version, read_session, write_session
+from app.models.service import find_model, go_live, list_versions, live_version
+from app.settings import Settings
+from app.storage import BlobMissingError, BlobStore
+from app.tasks.schemas import TaskSpec
+from app.tasks.service import Submission, cancel, submit
+from tests.fixtures.drawings import voc_zip
+from tests.fixtures.processes import environment
+from tests.worker.scripted_child import Control
+from worker.supervisor import Supervisor
+
+ROOT = Path(__file__).parents[2]
+PATIENCE = 60.0
+
+
+@dataclass
+class Bench:
+    """A database, a blob store, a broker, and a plan for the scripted child."""
+
+    settings: Settings
+    engine: Engine
+    blobs: BlobStore
+    control: Control
+
+    def post(
+        self, labelled: Sequence[str], *, model: str = "default", seed: int = 0, **spec: Any
+    ) -> str:
+        """Queue a task whose pictures are labelled for some classes; no wake-up is sent."""
+        blob = self.blobs.put(io.BytesIO(drawn(tuple(labelled), seed)))
+        wanted = TaskSpec.model_validate({"name": "+".join(labelled), "model": model, **spec})
+        with write_session(self.engine) as session:
+            return submit(session, Submission(wanted, blob, "", None))[0].id
+
+    def supervisor(self, name: str = "worker-1", **changes: Any) -> Supervisor:
+        settings = self.settings.model_copy(update=changes)
+        return Supervisor(self.engine, self.blobs, settings, name, self.control.command())
+
+    def run(self, labelled: Sequence[str], **posted: Any) -> Task:
+        """Post a task, run it in this process, return it."""
+        task_id = self.post(labelled, **posted)
+        self.supervisor().run(task_id)
+        return self.task(task_id)
+
+    def task(self, task_id: str) -> Task:
+        with read_session(self.engine) as session:
+            return session.get_one(Task, task_id)
+
+    def state(self, task_id: str) -> TaskState:
+        return TaskState(self.task(task_id).state)
+
+    def cancel(self, task_id: str) -> None:
+        with write_session(self.engine) as session:
+            cancel(session, task_id)
+
+    def events(self, task_id: str, kind: str | None = None) -> list[TaskEvent]:
+        wanted = select(TaskEvent).where(TaskEvent.task_id == task_id).order_by(TaskEvent.id)
+        if kind:
+            wanted = wanted.where(TaskEvent.kind == kind)
+        with read_session(self.engine) as session:
+            return list(session.scalars(wanted))
+
+    def states(self, task_id: str) -> list[str]:
+        """The states a task went through."""
+        return [event.data["state"] for event in self.events(task_id, "state")]
+
+    def versions(self, model: str = "default") -> list[Version]:
+        """A model's versions, the oldest first."""
+        with read_session(self.engine) as session:
+            found = find_model(session, model)
+            versions = list_versions(session, found.id)[::-1] if found else []
+            for version in versions:
+                _ = version.parent
+            return versions
+
+    def live(self, model: str = "default") -> int | None:
+        with read_session(self.engine) as session:
+            found = find_model(session, model)
+            live = live_version(session, found.id) if found else None
+            return live.number if live else None
+
+    def held_out(self) -> list[HeldOutSet]:
+        with read_session(self.engine) as session:
+            return list(session.scalars(select(HeldOutSet).order_by(HeldOutSet.id)))
+
+    def move_live(self, version: Version) -> None:
+        with write_session(self.engine) as session:
+            go_live(session, session.get_one(Version, version.id), by="test")
+
+    def wake(self, task_id: str) -> None:
+        celery = make_celery(self.settings)
+        wake(celery, task_id)
+        celery.close()
+
+    def has_blob(self, key: str) -> bool:
+        try:
+            self.blobs.path(key)
+        except BlobMissingError:
+            return False
+        return True
+
+    def assert_clean(self, *task_ids: str) -> None:
+        """Nothing is left on disk of these tasks."""
+        for task_id in task_ids:
+            eventually(lambda t=task_id: not (self.settings.work_dir / t).exists())
+            assert not self.has_blob(self.task(task_id).dataset)
+        incoming = self.settings.blob_dir / "incoming"
+        assert not list(incoming.iterdir())
+
+    def ends(self, task_id: str, *states: TaskState, patience: float = PATIENCE) -> Task:
+        """Wait until a task is in one of `states`; return it."""
+        eventually(lambda: self.state(task_id) in states, patience, lambda: self.state(task_id))
+        return self.task(task_id)
+
+    def child_pid(self, start: int) -> int:
+        """The process id of the scripted child's start number `start`, from 1, once it trains."""
+        eventually(lambda: len(self.control.starts()) >= start)
+        return self.control.starts()[start - 1].pid
+
+    @contextmanager
+    def worker(self, module: str = "tests.worker.scripted_worker") -> Iterator["WorkerProcess"]:
+        """A real Celery worker in a process of its own."""
+        log = self.settings.data_dir / f"worker-{time.monotonic_ns()}.log"
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with log.open("wb") as out:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "celery", "--app", module, "worker", "--loglevel", "INFO"],
+                cwd=ROOT,
+                env={
+                    **os.environ,
+                    **environment(self.settings),
+                    "SCRIPTED_CHILD_CONTROL": str(self.control.path),
+                },
+                stdout=out,
+                stderr=subprocess.STDOUT,
+            )
+        running = WorkerProcess(process, log)
+        try:
+            yield running
+        except BaseException:
+            sys.stderr.write(log.read_text())
+            raise
+        finally:
+            process.kill()
+            process.wait()
+
+
+@dataclass
+class WorkerProcess:
+    """A running Celery worker."""
+
+    process: "subprocess.Popen[bytes]"
+    log: Path
+
+    def kill(self) -> None:
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait()
+
+    def terminate(self) -> int:
+        """Ask it to stop, as a supervisor of services does; return its exit status."""
+        self.process.terminate()
+        return self.process.wait(PATIENCE)
+
+
+@cache
+def drawn(classes: tuple[str, ...], seed: int) -> bytes:
+    """A small data set of these classes."""
+    with TemporaryDirectory() as folder:
+        return voc_zip(Path(folder) / "a.zip", classes, pictures=3, size=32, seed=seed).read_bytes()
+
+
+def eventually(
+    holds: Callable[[], bool],
+    patience: float = PATIENCE,
+    say: Callable[[], object] = lambda: "",
+) -> None:
+    """Wait until something holds."""
+    deadline = time.monotonic() + patience
+    while not holds():
+        if time.monotonic() > deadline:
+            raise AssertionError(f"did not happen within {patience} s {say()}")
+        time.sleep(0.02)
+
+
+def is_gone(pid: int) -> bool:
+    """Whether a process has ended, though nobody may have reaped it yet."""
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True

@@ -1,0 +1,213 @@
+"""A stand-in for the training process, for tests of what surrounds it.
+
+It speaks the real protocol (job file, events, result folder), dies with its parent by the real
+means, keeps a checkpoint, and does what the plan in its control folder says. Run as
+`python scripted_child.py CONTROL JOB.json`.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from sats_core.classes import Catalogue
+from sats_core.data.readers import EncodedPicture, open_reader, write_voc_zip
+from sats_core.data.sources import ZipSource
+from sats_core.evaluation.scores import Scores
+from sats_core.events import (
+    DoneEvent,
+    Event,
+    FailedEvent,
+    Fault,
+    PhaseEvent,
+    ProgressEvent,
+    WarningEvent,
+)
+from sats_core.job import StepJob, StepResult
+from worker.child import STOPPED, die_with_parent
+
+
+@dataclass
+class Plan:
+    """What the child does."""
+
+    epochs: int = 2
+    epoch_seconds: float = 0.0
+    crash_epoch: int | None = None  # die in the middle of this epoch...
+    crash_starts: int = 1  # ... as often as this
+    crash_signal: int = signal.SIGKILL
+    fail: str | None = None
+    iou: dict[str, float] = field(default_factory=dict)
+    default_iou: float = 0.8
+    warning: str | None = None
+    deaf: bool = False  # does not hear SIGTERM
+    exit_status: int = 0  # after the result is written
+    write_result: bool = True
+    noise: bool = False  # writes what is no event
+    orphan: bool = False  # leaves a process behind that holds its stdout
+    progress_per_epoch: int = 1
+
+
+@dataclass
+class Trace:
+    """One start of the child, as it wrote it down."""
+
+    pid: int
+    epoch: int
+    job: StepJob
+
+
+class Control:
+    """The folder through which a test and its children speak."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        path.mkdir(parents=True, exist_ok=True)
+
+    def plan(self, **changes: object) -> None:
+        text = json.dumps(Plan(**changes).__dict__)  # type: ignore[arg-type]
+        partial = self.path / "plan.new"
+        partial.write_text(text)
+        partial.replace(self.path / "plan.json")
+
+    def read_plan(self) -> Plan:
+        return Plan(**json.loads((self.path / "plan.json").read_text()))
+
+    def starts(self) -> list[Trace]:
+        """Every start so far, in order."""
+        log = self.path / "starts.jsonl"
+        if not log.exists():
+            return []
+        rows = [json.loads(line) for line in log.read_text().splitlines()]
+        return [
+            Trace(row["pid"], row["epoch"], StepJob.model_validate_json(row["job"])) for row in rows
+        ]
+
+    def command(self) -> list[str]:
+        return [sys.executable, __file__, str(self.path)]
+
+
+def main(control: Control, job_file: Path) -> int:
+    die_with_parent()
+    plan = control.read_plan()
+    stop: list[int] = []
+    if plan.deaf:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    else:
+        signal.signal(signal.SIGTERM, lambda number, frame: stop.append(number))
+    job = StepJob.model_validate_json(job_file.read_bytes())
+    checkpoint = job.work / "epoch"
+    first = int(checkpoint.read_text()) if checkpoint.exists() else 0
+    with (control.path / "starts.jsonl").open("a") as log:
+        row = {"pid": os.getpid(), "epoch": first, "job": job.model_dump_json()}
+        log.write(json.dumps(row) + "\n")
+    if plan.noise:
+        say("this is no event")
+        say('{"event": "unheard of"}')
+    if plan.orphan:
+        subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    emit(PhaseEvent(phase="validating"))
+    if plan.warning:
+        emit(WarningEvent(message=plan.warning))
+    if plan.fail:
+        fault = Fault(reason="broken", file="JPEGImages/a.jpg", class_name="cat")
+        emit(FailedEvent(message=plan.fail, faults=(fault,)))
+        return 0
+    emit(PhaseEvent(phase="training"))
+    for epoch in range(first, plan.epochs):
+        for _ in range(plan.progress_per_epoch):
+            emit(progress(epoch, plan, epoch_end=False))
+        deadline = time.monotonic() + plan.epoch_seconds
+        while time.monotonic() < deadline and not stop:
+            time.sleep(0.01)
+        if stop:
+            return STOPPED
+        if epoch == plan.crash_epoch and len(control.starts()) <= plan.crash_starts:
+            os.kill(os.getpid(), plan.crash_signal)
+        partial = checkpoint.with_suffix(".new")
+        partial.write_text(str(epoch + 1))
+        partial.replace(checkpoint)
+        emit(progress(epoch + 1, plan, epoch_end=True))
+    emit(PhaseEvent(phase="evaluating"))
+    if plan.write_result:
+        write_result(job, plan)
+        emit(DoneEvent())
+    return plan.exit_status
+
+
+def emit(event: Event) -> None:
+    say(event.model_dump_json())
+
+
+def say(line: str) -> None:
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
+def progress(epoch: int, plan: Plan, epoch_end: bool) -> ProgressEvent:
+    return ProgressEvent(
+        phase="training",
+        epoch=epoch,
+        epochs=plan.epochs,
+        step=epoch,
+        steps=plan.epochs,
+        losses={"cross_entropy": 1.0 / (1 + epoch)},
+        epoch_end=epoch_end,
+    )
+
+
+def write_result(job: StepJob, plan: Plan) -> None:
+    before = {"classes": []}
+    if job.old_version is not None:
+        before = json.loads((job.old_version / "config.json").read_text())
+    catalogue = Catalogue.empty()
+    for step in range(len({c["step"] for c in before["classes"]})):
+        known = [c for c in before["classes"] if c["step"] == step]
+        catalogue = catalogue.grow([c["name"] for c in known], [c["index"] for c in known])
+    catalogue = catalogue.grow(job.new_classes, job.indices)
+    classes = tuple(
+        {"index": c.index, "name": c.name, "colour": c.colour, "step": c.step}
+        for c in catalogue.classes
+    )
+    version = job.result / "version"
+    version.mkdir()
+    (version / "config.json").write_text(json.dumps({"classes": classes[1:]}))
+    (version / "model.safetensors").write_text(f"weights of {catalogue.foreground}")
+    held_out = 0
+    if job.held_out.keep:
+        with ZipSource(job.dataset, job.limits) as source:
+            item = open_reader(source).read(open_reader(source).ids[0])
+        picture = EncodedPicture(item.id, ".jpg", b"not looked at", item.label)
+        held_out = write_voc_zip(job.result / "held_out.zip", [picture], job.new_classes)
+    iou = {name: plan.iou.get(name, plan.default_iou) for name in catalogue.foreground}
+    scores = Scores(
+        iou={"background": 0.9, **iou},
+        introduced=dict(iou),
+        forgetting={},
+        miou_old=None,
+        miou_new=plan.default_iou,
+        miou_all=plan.default_iou,
+        mean_forgetting=None,
+        pixel_accuracy=0.9,
+        pictures=1 + len(job.earlier),
+    )
+    result = StepResult(
+        classes=classes,
+        scores=scores,
+        settings=job.settings,
+        backbone_start="scratch",
+        trained_pictures=1,
+        held_out_pictures=held_out,
+        seconds=0.1,
+    )
+    partial = job.result / "result.new"
+    partial.write_text(result.model_dump_json())
+    partial.replace(job.result / "result.json")
+
+
+if __name__ == "__main__":
+    sys.exit(main(Control(Path(sys.argv[1])), Path(sys.argv[2])))

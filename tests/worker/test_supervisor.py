@@ -1,0 +1,261 @@
+"""A task from claim to end: the supervisor with a scripted child, on both databases."""
+
+import threading
+import time
+from contextlib import contextmanager
+
+import pytest
+
+from app.db import TaskState, write_session
+from tests.worker.bench import eventually, is_gone
+from worker.claim import claim
+
+
+@contextmanager
+def running(supervisor, task_id):
+    """Run a task in a thread, as the worker's main thread would."""
+    left = []
+    thread = threading.Thread(target=lambda: left.append(supervisor.run(task_id)))
+    thread.start()
+    try:
+        yield left
+    finally:
+        supervisor.stopping.set()
+        thread.join()
+
+
+def test_a_base_step_goes_live(bench):
+    task = bench.run(["cat", "dog"])
+    assert task.state == TaskState.LIVE
+    assert bench.states(task.id) == [
+        "queued",
+        "validating",
+        "validating",
+        "training",
+        "evaluating",
+        "live",
+    ]
+    [version] = bench.versions()
+    assert (version.number, version.parent_id, version.new_classes) == (1, None, ["cat", "dog"])
+    assert version.id == task.version_id
+    assert [c["name"] for c in version.classes] == ["background", "cat", "dog"]
+    assert version.gate["passed"]
+    assert bench.live() == 1
+    assert all(bench.has_blob(entry["blob"]) for entry in version.files.values())
+    assert set(version.files) == {"config.json", "model.safetensors"}
+    assert (task.tries, task.lease_until, task.worker, task.error) == (1, None, None, None)
+    assert task.started_at <= task.finished_at
+    bench.assert_clean(task.id)
+
+
+def test_a_second_step_starts_from_the_live_version(bench):
+    bench.run(["cat"])
+    bench.run(["dog"], seed=1)
+    first, second = bench.versions()
+    assert second.parent_id == first.id
+    assert second.new_classes == ["dog"]
+    assert bench.live() == 2
+    job = bench.control.starts()[1].job
+    assert (job.new_classes, job.indices) == (("dog",), (2,))
+    assert [earlier.classes for earlier in job.earlier] == [("cat",)]
+    assert [kept.classes for kept in bench.held_out()] == [["cat"], ["dog"]]
+
+
+def test_classes_are_those_asked_for_or_all_that_are_new(bench):
+    bench.run(["cat", "dog"], classes=["dog"])
+    bench.run(["cat", "dog", "cow"], seed=1)
+    assert [v.new_classes for v in bench.versions()] == [["dog"], ["cat", "cow"]]
+
+
+@pytest.mark.parametrize("classes", [None, ["cat"]])
+def test_a_class_learned_while_the_task_waited_fails_it(bench, classes):
+    first = bench.post(["cat"])
+    second = bench.post(["cat"], seed=1, classes=classes)
+    supervisor = bench.supervisor()
+    supervisor.run(first)
+    supervisor.run(second)
+    task = bench.task(second)
+    assert task.state == TaskState.FAILED
+    assert "know" in str(task.error)
+    assert len(bench.versions()) == 1
+    bench.assert_clean(first, second)
+
+
+def test_what_the_child_says_is_recorded(bench):
+    bench.control.plan(epochs=3, warning="no pretrained weights", progress_per_epoch=50)
+    task = bench.run(["cat"])
+    assert task.warnings == ["no pretrained weights"]
+    assert [e.data["message"] for e in bench.events(task.id, "warning")] == task.warnings
+    epochs = bench.events(task.id, "epoch")
+    assert [e.data["epoch"] for e in epochs] == [1, 2, 3]
+    assert epochs[0].data["losses"] == {"cross_entropy": 0.5}
+    assert task.progress["epoch"] == 3
+    assert not bench.events(task.id, "progress"), "thinned out when the task ended"
+
+
+def test_progress_is_written_now_and_then(bench):
+    bench.control.plan(epochs=1, epoch_seconds=30, progress_per_epoch=200)
+    task_id = bench.post(["cat"])
+    with running(bench.supervisor(), task_id):
+        eventually(lambda: bench.task(task_id).progress is not None)
+        time.sleep(0.5)
+        assert len(bench.events(task_id, "progress")) <= 2
+
+
+def test_wrong_input_fails_at_once(bench):
+    bench.control.plan(fail="2 pictures cannot be read")
+    task = bench.run(["cat"])
+    assert task.state == TaskState.FAILED
+    assert task.tries == 1
+    assert task.error["detail"] == "2 pictures cannot be read"
+    assert task.error["type"] == "urn:sats:problem:invalid-dataset"
+    assert task.error["errors"] == [
+        {"file": "JPEGImages/a.jpg", "class": "cat", "message": "broken"}
+    ]
+    assert bench.events(task.id)[-1].data["error"] == task.error
+    assert not bench.versions()
+    bench.assert_clean(task.id)
+
+
+def test_a_crashed_child_is_started_again_from_its_checkpoint(bench):
+    bench.control.plan(epochs=3, crash_epoch=2)
+    task_id = bench.post(["cat"])
+    supervisor = bench.supervisor()
+    assert supervisor.run(task_id) == TaskState.QUEUED
+    assert supervisor.run(task_id) == TaskState.LIVE
+    assert [start.epoch for start in bench.control.starts()] == [0, 2]
+    assert bench.task(task_id).tries == 2
+    assert len(bench.versions()) == 1
+    bench.assert_clean(task_id)
+
+
+def test_tries_are_bounded(bench):
+    bench.control.plan(crash_epoch=0, crash_starts=99)
+    task_id = bench.post(["cat"])
+    supervisor = bench.supervisor()
+    lived = [supervisor.run(task_id) for _ in range(3)]
+    assert lived == [TaskState.QUEUED, TaskState.QUEUED, TaskState.FAILED]
+    task = bench.task(task_id)
+    assert task.error["type"] == "urn:sats:problem:step-lost"
+    assert "SIGKILL" in task.error["detail"]
+    assert supervisor.run(task_id) is None
+    bench.assert_clean(task_id)
+
+
+def test_a_child_that_ends_without_a_result_costs_a_try(bench):
+    bench.control.plan(write_result=False)
+    task_id = bench.post(["cat"])
+    assert bench.supervisor(max_tries=1).run(task_id) == TaskState.FAILED
+    assert "status 0" in bench.task(task_id).error["detail"]
+
+
+def test_a_result_counts_though_the_child_fell_over_on_its_way_out(bench):
+    bench.control.plan(exit_status=139)
+    assert bench.run(["cat"]).state == TaskState.LIVE
+
+
+def test_noise_on_stdout_is_passed_over(bench):
+    bench.control.plan(noise=True)
+    assert bench.run(["cat"]).state == TaskState.LIVE
+
+
+def test_a_dead_child_is_noticed_though_its_own_child_holds_the_pipe(bench):
+    bench.control.plan(orphan=True, crash_epoch=0)
+    task_id = bench.post(["cat"])
+    began = time.monotonic()
+    assert bench.supervisor().run(task_id) == TaskState.QUEUED
+    assert time.monotonic() - began < 20
+
+
+def test_cancel_while_running(bench):
+    bench.control.plan(epoch_seconds=60)
+    task_id = bench.post(["cat"])
+    with running(bench.supervisor(), task_id) as left:
+        eventually(lambda: bench.state(task_id) == TaskState.TRAINING)
+        bench.cancel(task_id)
+        eventually(lambda: left == [TaskState.CANCELLED])
+    task = bench.task(task_id)
+    assert task.error is None
+    assert task.finished_at is not None
+    assert is_gone(bench.child_pid(1))
+    assert not bench.versions()
+    bench.assert_clean(task_id)
+
+
+def test_stopping_gives_the_task_back_and_costs_no_try(bench):
+    bench.control.plan(epochs=2, epoch_seconds=1.5)
+    task_id = bench.post(["cat"])
+    supervisor = bench.supervisor()
+    with running(supervisor, task_id) as left:
+        eventually(lambda: len(bench.events(task_id, "epoch")) == 1)
+        supervisor.stopping.set()
+        eventually(lambda: left == [TaskState.QUEUED], 5)
+    task = bench.task(task_id)
+    assert (task.state, task.tries, task.lease_until, task.worker) == ("queued", 0, None, None)
+    assert supervisor.run(task_id) is None, "a stopping worker takes nothing"
+    bench.control.plan(epochs=2)
+    assert bench.supervisor().run(task_id) == TaskState.LIVE
+    assert [start.epoch for start in bench.control.starts()] == [0, 1]
+    assert bench.task(task_id).tries == 1
+
+
+def test_a_child_that_does_not_stop_is_killed(bench, monkeypatch):
+    monkeypatch.setattr("worker.process.STOP_SECONDS", 0.5)
+    bench.control.plan(epoch_seconds=60, deaf=True)
+    task_id = bench.post(["cat"])
+    with running(bench.supervisor(), task_id) as left:
+        eventually(lambda: bench.state(task_id) == TaskState.TRAINING)
+        bench.cancel(task_id)
+        eventually(lambda: left == [TaskState.CANCELLED])
+    assert is_gone(bench.child_pid(1))
+
+
+def test_a_worker_that_lost_its_lease_stops_its_child_and_writes_nothing(bench):
+    bench.control.plan(epoch_seconds=60)
+    task_id = bench.post(["cat"])
+    with running(bench.supervisor(), task_id) as left:
+        eventually(lambda: bench.state(task_id) == TaskState.TRAINING)
+        with write_session(bench.engine) as session:
+            row = session.get_one(type(bench.task(task_id)), task_id)
+            row.fence += 1  # as a sweep, or another worker's claim, would
+            row.worker = "worker-2"
+        eventually(lambda: left == [None])
+    assert is_gone(bench.child_pid(1))
+    task = bench.task(task_id)
+    assert (task.state, task.worker) == ("training", "worker-2")
+    assert bench.settings.work_dir.joinpath(task_id).exists(), "the other worker's now"
+
+
+def test_two_children_never_work_in_one_folder(bench):
+    """A worker that stood still beyond its lease may leave a child running: the next one waits."""
+    bench.control.plan(epochs=1, epoch_seconds=1.5)
+    task_id = bench.post(["cat"])
+    with running(bench.supervisor("worker-1", heartbeat_seconds=60, lease_seconds=180), task_id):
+        eventually(lambda: bench.state(task_id) == TaskState.TRAINING)
+        with write_session(bench.engine) as session:
+            row = session.get_one(type(bench.task(task_id)), task_id)
+            row.fence, row.state, row.lease_until = row.fence + 1, TaskState.QUEUED, None
+        first = bench.child_pid(1)
+        with running(bench.supervisor("worker-2"), task_id) as left:
+            eventually(lambda: bench.state(task_id) == TaskState.VALIDATING)
+            eventually(lambda: len(bench.control.starts()) == 2 or bool(left))
+            assert is_gone(first)
+            eventually(lambda: left == [TaskState.LIVE])
+    assert len(bench.versions()) == 1
+
+
+def test_a_bug_of_ours_costs_a_try_and_says_so(bench, monkeypatch):
+    monkeypatch.setattr("worker.supervisor.prepare", lambda *_: 1 / 0)
+    task_id = bench.post(["cat"])
+    assert bench.supervisor(max_tries=2).run(task_id) == TaskState.QUEUED
+    assert bench.supervisor(max_tries=2).run(task_id) == TaskState.FAILED
+    assert "its log says which" in bench.task(task_id).error["detail"]
+
+
+def test_only_what_waits_is_run(bench):
+    task_id = bench.post(["cat"])
+    with write_session(bench.engine) as session:
+        assert claim(session, task_id, "somebody", 30) is not None
+    assert bench.supervisor().run(task_id) is None
+    assert bench.supervisor().run("no such task") is None
+    assert not bench.control.starts()
