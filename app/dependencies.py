@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 from app.broker import make_celery
 from app.db import make_engine, read_session, write_session
 from app.errors import ForbiddenProblem, UnauthorizedProblem
+from app.inference.engine import Inference
 from app.keys.secret import read_secret
 from app.keys.service import Caller, Scope, authenticate, keyless_caller
 from app.settings import Settings
@@ -30,9 +31,11 @@ class Services:
     celery: Celery
     secret: bytes
     """Secret under the digests of API keys."""
+    inference: Inference
 
     def close(self) -> None:
-        """Give connections back."""
+        """Give threads and connections back."""
+        self.inference.close()
         self.celery.close()
         self.engine.dispose()
 
@@ -40,12 +43,14 @@ class Services:
 def open_services(settings: Settings) -> Services:
     """Open database, blob store and broker; makes data_dir where it is missing."""
     settings.data_dir.mkdir(parents=True, exist_ok=True)
+    blobs = LocalBlobStore(settings.blob_dir)
     return Services(
         settings=settings,
         engine=make_engine(settings.resolved_database_url),
-        blobs=LocalBlobStore(settings.blob_dir),
+        blobs=blobs,
         celery=make_celery(settings),
         secret=read_secret(settings),
+        inference=Inference(settings, blobs),
     )
 
 

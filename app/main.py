@@ -12,6 +12,7 @@ from app.models.endpoints import router as models
 from app.probes.endpoints import router as probes
 from app.probes.metrics import RequestMetrics, RequestMetricsMiddleware
 from app.problems import install_handlers
+from app.segmentation.endpoints import router as segmentation
 from app.settings import Settings, get_settings
 from app.tasks.endpoints import router as tasks
 
@@ -60,7 +61,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.metrics = RequestMetrics()
     app.add_middleware(RequestMetricsMiddleware, metrics=app.state.metrics)
     install_handlers(app)
-    for router in (tasks, models, admin, probes):
+    for router in (tasks, segmentation, models, admin, probes):
         app.include_router(router)
     return app
 

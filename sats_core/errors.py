@@ -36,7 +36,11 @@ class DatasetError(CoreError):
 
 
 class PictureError(CoreError):
-    """Bytes are no picture that can be read, or one that is too large."""
+    """Bytes are no picture that can be read."""
+
+
+class PictureTooLargeError(PictureError):
+    """A picture has more pixels than the caller allows."""
 
 
 class ModelError(CoreError):

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image
 
-from sats_core.errors import PictureError
+from sats_core.errors import PictureError, PictureTooLargeError
 
 PICTURE_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF")
 MASK_FORMATS = ("PNG",)
@@ -53,7 +53,8 @@ def decode_picture(data: bytes, max_pixels: int) -> Pixels:
     """Return a picture as (H, W, 3) uint8 RGB, the right way up.
 
     Raises:
-        PictureError: not a PNG, JPEG, WebP, BMP or TIFF; damaged; more than `max_pixels` pixels.
+        PictureError: not a PNG, JPEG, WebP, BMP or TIFF, or a damaged one.
+        PictureTooLargeError: more than `max_pixels` pixels; nothing was decoded.
     """
     return _decoded(data, PICTURE_FORMATS, max_pixels, _as_rgb)
 
@@ -62,7 +63,8 @@ def decode_mask(data: bytes, max_pixels: int) -> Mask:
     """Return a mask's indices or colours, exactly as stored.
 
     Raises:
-        PictureError: not a PNG; damaged; more than `max_pixels` pixels.
+        PictureError: not a PNG, or a damaged one.
+        PictureTooLargeError: more than `max_pixels` pixels; nothing was decoded.
     """
     return _decoded(data, MASK_FORMATS, max_pixels, _as_mask)
 
@@ -77,13 +79,9 @@ def _decoded(
         names = ", ".join(formats)
         raise PictureError(f"not a picture that can be read ({names})") from error
     with image:
-        pixels = image.width * image.height
-        if not 0 < pixels <= max_pixels:
-            raise PictureError(
-                f"{image.width} x {image.height} is more than {max_pixels} pixels"
-                if pixels
-                else "the picture has no pixels"
-            )
+        if image.width * image.height > max_pixels:
+            size = f"{image.width} x {image.height}"
+            raise PictureTooLargeError(f"{size} is more than {max_pixels} pixels")
         try:
             image.load()
             return convert(image)

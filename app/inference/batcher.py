@@ -1,0 +1,152 @@
+"""Requests that come at the same time share one run of the graph."""
+
+import threading
+from collections import deque
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+class FullError(Exception):
+    """Every place is taken; trying again a little later helps."""
+
+
+class ClosedError(Exception):
+    """The batcher was closed before the item was run."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Waiting(Generic[Item, Result]):
+    item: Item
+    key: Hashable
+    answer: "Future[Result]" = field(default_factory=Future)
+
+
+class Batcher(Generic[Item, Result]):
+    """Runs items in batches on a thread of its own.
+
+    A batch is what waits when the thread becomes free: the oldest item, and after it, in order,
+    those with the same key. So nothing waits for a batch to fill, items of one key are answered in
+    order, and none is overtaken for ever: whoever is oldest goes next.
+
+    Args:
+        run: takes 1 to `most` items of one key, returns their results in order.
+        key_of: items may share a run where this is equal.
+        most: items in one run.
+        places: items in the house, from `reserve` until its block is left.
+    """
+
+    def __init__(
+        self,
+        run: Callable[[Sequence[Item]], Sequence[Result]],
+        key_of: Callable[[Item], Hashable],
+        *,
+        most: int,
+        places: int,
+    ) -> None:
+        self._run = run
+        self._key_of = key_of
+        self._most = most
+        self._free = places
+        self._waiting: deque[_Waiting[Item, Result]] = deque()
+        self._changed = threading.Condition()
+        self._closed = False
+        self._thread = threading.Thread(target=self._work, name="batcher", daemon=True)
+        self._thread.start()
+
+    @property
+    def free(self) -> int:
+        """Places that are free now."""
+        return self._free
+
+    @contextmanager
+    def reserve(self, items: int) -> Iterator[None]:
+        """Hold places while the block runs, all or none of them.
+
+        Raises:
+            FullError: not so many are free.
+        """
+        with self._changed:
+            if items > self._free:
+                raise FullError
+            self._free -= items
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._free += items
+
+    def submit(self, item: Item) -> "Future[Result]":
+        """Queue an item; cancelling the future before its run takes the item out.
+
+        Raises:
+            ClosedError: the batcher is closed.
+        """
+        waiting: _Waiting[Item, Result] = _Waiting(item, self._key_of(item))
+        with self._changed:
+            if self._closed:
+                raise ClosedError
+            self._waiting.append(waiting)
+            self._changed.notify()
+        return waiting.answer
+
+    def close(self) -> None:
+        """Finish the batch that runs, refuse what waits, end the thread."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify()
+        self._thread.join()
+
+    def _work(self) -> None:
+        while batch := self._next_batch():
+            self._answer(batch)
+            del batch  # while the thread waits, it holds on to nobody's pictures
+        for waiting in self._waiting:
+            if waiting.answer.set_running_or_notify_cancel():
+                waiting.answer.set_exception(ClosedError())
+        self._waiting.clear()
+
+    def _next_batch(self) -> list[_Waiting[Item, Result]]:
+        """Wait for items and take out a batch; an empty one says that the batcher is closed."""
+        with self._changed:
+            while not self._closed:
+                batch = self._take()
+                if batch:
+                    return batch
+                self._changed.wait()
+        return []
+
+    def _take(self) -> list[_Waiting[Item, Result]]:
+        batch: list[_Waiting[Item, Result]] = []
+        left: deque[_Waiting[Item, Result]] = deque()
+        for waiting in self._waiting:
+            fits = len(batch) < self._most and (not batch or waiting.key == batch[0].key)
+            if not fits:
+                left.append(waiting)
+            elif waiting.answer.set_running_or_notify_cancel():
+                batch.append(waiting)
+        self._waiting = left
+        return batch
+
+    def _answer(self, batch: list[_Waiting[Item, Result]]) -> None:
+        """Run a batch and hand out what came of it.
+
+        A batch that fails is run again item by item, so that only who is at fault hears of it.
+        """
+        try:
+            results = self._run([waiting.item for waiting in batch])
+            answers = list(zip(batch, results, strict=True))
+        except Exception as error:  # noqa: BLE001 - whatever it is, it belongs to who waits for it
+            if len(batch) == 1:
+                batch[0].answer.set_exception(error)
+            else:
+                for waiting in batch:
+                    self._answer([waiting])
+            return
+        for waiting, result in answers:
+            waiting.answer.set_result(result)

@@ -1,0 +1,85 @@
+"""Pictures to masks: the graphs, the batcher and the threads that prepare and finish."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
+from typing import TypeVar
+
+from app.inference.batcher import Batcher
+from app.inference.graph import GraphError, Pixels, Prediction, Segmented, View
+from app.inference.graphs import Choice, Graphs, Served, graph_loader
+from app.settings import Settings
+from app.storage import BlobStore
+
+T = TypeVar("T")
+
+KEPT_VERSIONS = 4
+"""Versions in memory at once: the live one, the one before it, and two that somebody named."""
+
+
+class Inference:
+    """Everything that a process needs to segment pictures; one for the whole process.
+
+    One batcher serves all versions, so that their runs never fight for the same threads.
+    """
+
+    def __init__(self, settings: Settings, blobs: BlobStore) -> None:
+        self.graphs = Graphs(graph_loader(blobs, settings.serve_threads), KEPT_VERSIONS)
+        self.places = settings.serve_queue
+        self._batcher: Batcher[tuple[Served, View], Prediction] = Batcher(
+            _run, _key_of, most=settings.serve_batch, places=settings.serve_queue
+        )
+        self._pool = ThreadPoolExecutor(settings.serve_threads, thread_name_prefix="pictures")
+
+    def reserve(self, pictures: int) -> AbstractContextManager[None]:
+        """Hold places for pictures from before they are decoded until they are answered.
+
+        Raises:
+            FullError: not so many are free.
+        """
+        return self._batcher.reserve(pictures)
+
+    async def served(self, choice: Choice) -> Served:
+        """Wait for the version that answers.
+
+        Raises:
+            GraphError: it cannot be loaded, and none was live before.
+        """
+        try:
+            # Shielded: who gives up waiting must not cancel a load that others wait for.
+            return await asyncio.shield(asyncio.wrap_future(choice.load))
+        except GraphError:
+            if choice.before is None:
+                raise
+            return choice.before
+
+    async def segment(self, served: Served, pictures: Sequence[Pixels]) -> list[Segmented]:
+        """Segment pictures, (H, W, 3) uint8 each, with one version."""
+        return list(await asyncio.gather(*(self._one(served, picture) for picture in pictures)))
+
+    async def in_thread(self, work: Callable[[], T]) -> T:
+        """Do work that keeps a processor busy, on the few threads meant for it."""
+        return await asyncio.get_running_loop().run_in_executor(self._pool, work)
+
+    def close(self) -> None:
+        """End every thread; whoever still waits gets an error."""
+        self._batcher.close()
+        self.graphs.close()
+        self._pool.shutdown(cancel_futures=True)
+
+    async def _one(self, served: Served, picture: Pixels) -> Segmented:
+        graph, (height, width) = served.graph, picture.shape[:2]
+        view = await self.in_thread(lambda: graph.view(picture))
+        prediction = await asyncio.wrap_future(self._batcher.submit((served, view)))
+        return await self.in_thread(lambda: graph.segmented(prediction, height, width))
+
+
+def _key_of(item: tuple[Served, View]) -> tuple[int, tuple[int, ...]]:
+    served, view = item
+    return id(served.graph), view.pixels.shape
+
+
+def _run(items: Sequence[tuple[Served, View]]) -> list[Prediction]:
+    graph = items[0][0].graph
+    return graph.run([view for _, view in items])

@@ -1,0 +1,169 @@
+"""`/segment`: pictures in, masks out."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Query, Request, Response
+
+from app.db import read_session
+from app.dependencies import AppServices, Segmenter
+from app.errors import (
+    BadRequestProblem,
+    BusyProblem,
+    ForbiddenProblem,
+    InvalidProblem,
+    NoLiveVersionProblem,
+    NotAcceptableProblem,
+    NotFoundProblem,
+    NotReadyProblem,
+    TooLargeProblem,
+    UnauthorizedProblem,
+    UnsupportedMediaProblem,
+)
+from app.inference.batcher import ClosedError, FullError
+from app.inference.graph import GraphError
+from app.inference.graphs import Choice
+from app.models.schemas import MODEL_PATTERN
+from app.problems import Responses, responses
+from app.segmentation import service
+from app.segmentation.negotiation import Representation, negotiate
+from app.segmentation.schemas import SegmentationJson
+from app.segmentation.upload import FIELD, PostedPicture, read_pictures
+
+router = APIRouter(tags=["segmentation"])
+
+_PICTURE: dict[str, Any] = {
+    "type": "string",
+    "format": "binary",
+    "description": "A PNG, JPEG, WebP, BMP or TIFF.",
+}
+_BODY: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "description": "One or more pictures as a form, or one picture as the body itself.",
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "title": "Pictures",
+                    "required": [FIELD],
+                    "properties": {
+                        FIELD: {
+                            "type": "array",
+                            "minItems": 1,
+                            "items": _PICTURE,
+                            "description": "The pictures, a file each.",
+                        }
+                    },
+                }
+            },
+            "image/*": {"schema": _PICTURE},
+        },
+    }
+}
+_HEADERS: dict[str, Any] = {
+    "X-Sats-Model": {"description": "The model that answered.", "schema": {"type": "string"}},
+    "X-Sats-Version": {
+        "description": "Number of the version that answered.",
+        "schema": {"type": "integer"},
+    },
+}
+_ANSWERS: Responses = {
+    200: {
+        "description": "What the pictures show, as `Accept` asks: `application/json` (the default, "
+        "and the only one for several pictures); `image/png`, an 8-bit palette PNG whose values "
+        "are class indices; `image/png; profile=overlay`, the picture with its classes in colour.",
+        "headers": _HEADERS,
+        "content": {
+            "image/png": {
+                "schema": {
+                    "type": "string",
+                    "format": "binary",
+                    "description": "Class indices, or with `profile=overlay` the coloured picture.",
+                }
+            }
+        },
+    }
+}
+
+
+def choose(
+    held: AppServices,
+    _caller: Segmenter,
+    model: Annotated[
+        str, Query(pattern=MODEL_PATTERN, description="The model that is to answer.")
+    ] = "default",
+    version: Annotated[
+        int | None,
+        Query(ge=1, lt=2**31, description="Number of its version; by default the live one."),
+    ] = None,
+) -> Choice:
+    """Choose who answers, before the body is read."""
+    with read_session(held.engine) as session:
+        return service.choose(session, held.inference, model, version)
+
+
+async def read_body(
+    request: Request, held: AppServices, _choice: Annotated[Choice, Depends(choose)]
+) -> list[PostedPicture]:
+    """Read the pictures, after the caller and the version are known."""
+    settings = held.settings
+    most = min(settings.max_pictures, settings.serve_queue)
+    return await read_pictures(request, settings.max_picture_bytes, most)
+
+
+@router.post(
+    "/segment",
+    summary="Segment pictures",
+    response_model=SegmentationJson,
+    openapi_extra=_BODY,
+    responses=_ANSWERS
+    | responses(
+        BadRequestProblem,
+        UnauthorizedProblem,
+        ForbiddenProblem,
+        NotFoundProblem,
+        NotAcceptableProblem,
+        NoLiveVersionProblem,
+        TooLargeProblem,
+        UnsupportedMediaProblem,
+        InvalidProblem,
+        BusyProblem,
+        NotReadyProblem,
+    ),
+)
+async def segment(
+    request: Request,
+    held: AppServices,
+    choice: Annotated[Choice, Depends(choose)],
+    posted: Annotated[list[PostedPicture], Depends(read_body)],
+) -> Response:
+    """Say of every pixel which learned class it shows.
+
+    EXIF orientation is applied first: masks fit the picture as people see it. Transparent pixels
+    are seen over white. The live version answers unless `version` names another, a held one too.
+    When the live version changes, requests are answered by the one before until the new one is
+    loaded; `X-Sats-Version` says which one answered.
+    """
+    offers = list(Representation) if len(posted) == 1 else [Representation.JSON]
+    representation = negotiate(",".join(request.headers.getlist("accept")), offers)
+    inference = held.inference
+    try:
+        with inference.reserve(len(posted)):
+            served = await inference.served(choice)
+            answers = await service.segment(inference, served, posted, held.settings.max_pixels)
+            body = await inference.in_thread(
+                lambda: service.render(answers, served, representation)
+            )
+    except (FullError, ClosedError) as error:
+        raise BusyProblem("too many pictures wait for an answer; come back in a second") from error
+    except GraphError as error:
+        raise NotReadyProblem("the version cannot be served; the service's log says why") from error
+    return Response(
+        body,
+        media_type=str(representation.value),
+        headers={
+            "X-Sats-Model": served.exported.model,
+            "X-Sats-Version": str(served.exported.number),
+            "Vary": "Accept",
+        },
+    )

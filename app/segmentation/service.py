@@ -1,0 +1,124 @@
+"""From posted bytes to an answer."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy.orm import Session
+
+from app.errors import InvalidProblem, ProblemError, TooLargeProblem
+from app.inference.engine import Inference
+from app.inference.graph import Pixels, Segmented
+from app.inference.graphs import Choice, Exported, Served
+from app.models.service import served_version
+from app.segmentation.negotiation import Representation
+from app.segmentation.rendering import mask_png, overlay_png, run_lengths
+from app.segmentation.schemas import (
+    RunLengthsJson,
+    SegmentationJson,
+    SegmentedPictureJson,
+    ShownClassJson,
+)
+from app.segmentation.upload import PostedPicture
+from sats_core.classes import BACKGROUND, Catalogue, ClassInfo
+from sats_core.data.pictures import decode_picture
+from sats_core.errors import PictureError, PictureTooLargeError
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A picture, by name, and what it shows."""
+
+    name: str
+    picture: Pixels
+    found: Segmented
+
+
+def choose(session: Session, inference: Inference, model: str, number: int | None) -> Choice:
+    """Choose the version that answers: the one of this number, else the live one.
+
+    Raises:
+        NotFoundProblem: no such model or version.
+        NoLiveVersionProblem: the model has no live version.
+    """
+    exported = Exported.of(served_version(session, model, number))
+    graphs = inference.graphs
+    return graphs.live(exported) if number is None else graphs.pinned(exported)
+
+
+async def segment(
+    inference: Inference, served: Served, posted: Sequence[PostedPicture], max_pixels: int
+) -> list[Answer]:
+    """Decode and segment pictures, all or none.
+
+    Raises:
+        TooLargeProblem: a picture has more than `max_pixels` pixels.
+        InvalidProblem: a picture cannot be read; every such picture is named.
+    """
+    pictures = await inference.in_thread(lambda: _decoded(posted, max_pixels))
+    found = await inference.segment(served, pictures)
+    return [
+        Answer(one.name, picture, segmented)
+        for one, picture, segmented in zip(posted, pictures, found, strict=True)
+    ]
+
+
+def render(answers: Sequence[Answer], served: Served, representation: Representation) -> bytes:
+    """Return the body of the answer; a PNG is made of the first picture."""
+    catalogue, first = served.graph.catalogue, answers[0]
+    match representation:
+        case Representation.MASK:
+            return mask_png(first.found.mask, catalogue)
+        case Representation.OVERLAY:
+            return overlay_png(first.picture, first.found.mask, catalogue)
+        case Representation.JSON:
+            body = SegmentationJson(
+                model=served.exported.model,
+                version=served.exported.number,
+                pictures=[_described(answer, catalogue) for answer in answers],
+            )
+            return body.model_dump_json().encode()
+
+
+def _decoded(posted: Sequence[PostedPicture], max_pixels: int) -> list[Pixels]:
+    pictures = []
+    faults = []
+    for one in posted:
+        try:
+            pictures.append(decode_picture(one.data, max_pixels))
+        except PictureTooLargeError as error:
+            fault = ProblemError(str(error), file=one.name)
+            raise TooLargeProblem(f"{one.name}: {error}", [fault]) from error
+        except PictureError as error:
+            faults.append(ProblemError(str(error), file=one.name))
+    if faults:
+        raise InvalidProblem(f"{faults[0].file}: {faults[0].message}", faults)
+    return pictures
+
+
+def _described(answer: Answer, catalogue: Catalogue) -> SegmentedPictureJson:
+    mask = answer.found.mask
+    height, width = mask.shape
+    shown = [c for c in catalogue.classes if c.index in answer.found.scores]
+    return SegmentedPictureJson(
+        name=answer.name,
+        width=width,
+        height=height,
+        classes=[_shown(c, answer.found) for c in sorted(shown, key=lambda c: c.index)],
+    )
+
+
+def _shown(info: ClassInfo, found: Segmented) -> ShownClassJson:
+    mask = found.mask
+    pixels = int((mask == info.index).sum())
+    rle = None
+    if info.index != BACKGROUND:
+        rle = RunLengthsJson(size=mask.shape, counts=run_lengths(mask, info.index))
+    return ShownClassJson(
+        index=info.index,
+        name=info.name,
+        colour="#{:02x}{:02x}{:02x}".format(*info.colour),
+        pixels=pixels,
+        share=pixels / mask.size,
+        score=found.scores[info.index],
+        rle=rle,
+    )
