@@ -25,7 +25,16 @@ from app.settings import get_settings
 
 REFUSED = 2
 GRACE_SECONDS = 5
-WORKER = [sys.executable, "-m", "celery", "-A", "worker.celery_app", "worker", "--pool=solo"]
+WORKER = [
+    sys.executable,
+    "-m",
+    "celery",
+    "--quiet",
+    "-A",
+    "worker.celery_app",
+    "worker",
+    "--pool=solo",
+]
 QUIET = ["--without-gossip", "--without-mingle", "--without-heartbeat", "--loglevel=INFO"]
 
 cli = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False)

@@ -5,6 +5,9 @@ import sys
 
 import structlog
 
+CHATTY = ("alembic.runtime.migration", "kombu.connection")
+"""Libraries that tell at every connection what kind it is."""
+
 
 def configure_logs() -> None:
     """Send our events and those of the libraries to stderr in one form."""
@@ -33,9 +36,12 @@ def configure_logs() -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(logging.INFO)
+    for name in CHATTY:
+        logging.getLogger(name).setLevel(logging.ERROR)
 
 
 def _renderers(*, terminal: bool) -> list[structlog.typing.Processor]:
     if terminal:
-        return [structlog.dev.ConsoleRenderer()]
+        # Not the default: it prints local variables, secrets among them.
+        return [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
     return [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]

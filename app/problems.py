@@ -121,7 +121,8 @@ def _field_error(found: Mapping[str, Any], prefix: str) -> ProblemError:
     if parts and parts[0] == "body":
         parts = parts[1:]
     field = ".".join([prefix, *parts] if prefix else parts)
-    return ProblemError(str(found["msg"]), field=field or "body")
+    message = str(found["msg"]).removeprefix("Value error, ")
+    return ProblemError(message, field=field or "body")
 
 
 _HTTP_PROBLEMS: dict[int, type[Problem]] = {

@@ -1,5 +1,6 @@
 """Bring a database to the newest tables."""
 
+from functools import cache
 from importlib.resources import as_file, files
 
 from alembic import command
@@ -31,6 +32,10 @@ def upgrade(engine: Engine) -> None:
 
 def is_current(engine: Engine) -> bool:
     """Return whether the database is at the newest revision."""
-    head = ScriptDirectory.from_config(migration_config()).get_current_head()
     with engine.connect() as connection:
-        return MigrationContext.configure(connection).get_current_revision() == head
+        return MigrationContext.configure(connection).get_current_revision() == _newest()
+
+
+@cache
+def _newest() -> str | None:
+    return ScriptDirectory.from_config(migration_config()).get_current_head()

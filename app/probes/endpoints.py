@@ -4,6 +4,7 @@ import tempfile
 from collections.abc import Callable
 
 from fastapi import APIRouter, Request, Response
+from kombu.exceptions import OperationalError
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_1_0_0
 from pydantic import BaseModel, Field
 from sqlalchemy.exc import SQLAlchemyError
@@ -57,7 +58,7 @@ def _check_broker(held: Services) -> str | None:
     try:
         with held.celery.connection_for_write(connect_timeout=CONNECT_SECONDS) as connection:
             connection.ensure_connection(max_retries=1, timeout=CONNECT_SECONDS)
-    except (connection.recoverable_connection_errors, OSError) as error:
+    except (OperationalError, OSError) as error:
         return f"does not answer: {type(error).__name__}"
     return None
 

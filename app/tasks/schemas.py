@@ -11,7 +11,7 @@ from app.models.schemas import MODEL_PATTERN
 from app.problem_json import ProblemJson
 from sats_core.classes import MAX_CLASSES
 from sats_core.job import HeldOutChoice
-from sats_core.settings import StepSettings
+from sats_core.settings import Record, StepSettings
 
 _PRINTABLE = r"^[^\x00-\x1f\x7f]+$"
 
@@ -27,12 +27,8 @@ SPEC_EXAMPLE: dict[str, Any] = {
 }
 
 
-class TaskSpec(StepSettings):
-    """What a task is to learn and how; only `name` is needed."""
-
-    model_config = ConfigDict(
-        allow_inf_nan=False, json_schema_extra={"examples": [SPEC_EXAMPLE, {"name": "sheep"}]}
-    )
+class Wanted(Record):
+    """What a task is to learn."""
 
     name: Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=_PRINTABLE)] = (
         Field(description="What people call the task.")
@@ -64,6 +60,14 @@ class TaskSpec(StepSettings):
         if names is not None and len(set(names)) < len(names):
             raise ValueError("a class is named twice")
         return names
+
+
+class TaskSpec(StepSettings, Wanted):
+    """What a task is to learn and how; only `name` is needed."""
+
+    model_config = ConfigDict(
+        allow_inf_nan=False, json_schema_extra={"examples": [SPEC_EXAMPLE, {"name": "sheep"}]}
+    )
 
     def step_settings(self) -> StepSettings:
         """Return the part that the learning core reads."""

@@ -1,0 +1,105 @@
+import hashlib
+
+import pytest
+
+from app.db import write_session
+from tests.fixtures.versions import WEIGHTS, add_version
+
+VERSIONS = "/admin/models/default/versions"
+
+
+@pytest.fixture
+def line(engine, blobs):
+    """Two live versions and a held one."""
+    with write_session(engine) as session:
+        add_version(session, blobs, ["cat", "dog"])
+        add_version(session, blobs, ["sheep"], iou={"cat": 0.77})
+        add_version(session, blobs, ["cow"], iou={"cow": 0.1}, live=False)
+
+
+def test_nothing_is_there_at_first(client):
+    assert client.get("/admin/models").json() == []
+    assert client.get("/admin/metrics").json() == {"models": []}
+    assert client.get(VERSIONS).status_code == 404
+    assert client.get("/admin/models/default/aliases/live").status_code == 404
+
+
+def test_models(client, line):
+    (model,) = client.get("/admin/models").json()
+    assert model["name"] == "default"
+    assert (model["live"], model["versions"]) == (2, 3)
+    assert model["classes"] == ["cat", "dog", "sheep"]
+
+
+def test_versions_show_lineage_classes_and_scores(client, line):
+    found = client.get(VERSIONS).json()
+    assert [version["number"] for version in found] == [3, 2, 1]
+    assert [version["live"] for version in found] == [False, True, False]
+    assert [version["parent"] for version in found] == [2, 1, None]
+    assert found[0]["lineage"] == [1, 2, 3]
+    second = client.get(f"{VERSIONS}/2").json()
+    assert second == found[1]
+    assert [c["name"] for c in second["classes"]] == ["background", "cat", "dog", "sheep"]
+    assert second["classes"][1] == {"index": 1, "name": "cat", "colour": "#800000", "step": 0}
+    assert second["new_classes"] == ["sheep"]
+    assert second["scores"]["iou"]["cat"] == 0.77
+    assert second["gate"]["passed"]
+    assert second["backbone"] == "pvt_v2_b0"
+
+
+def test_files_can_be_downloaded(client, line, blobs):
+    (file,) = client.get(f"{VERSIONS}/1").json()["files"]
+    assert file["name"] == "model.safetensors"
+    assert file["sha256"] == hashlib.sha256(WEIGHTS).hexdigest()
+    answer = client.get(file["href"])
+    assert answer.content == WEIGHTS
+    assert len(answer.content) == file["bytes"]
+    assert client.get(f"{VERSIONS}/1/files/other").status_code == 404
+    blobs.delete(file["sha256"])
+    assert client.get(file["href"]).status_code == 404
+
+
+def test_promote_and_roll_back_keep_history(client, line):
+    moved = client.post(f"{VERSIONS}/3:promote")
+    assert (moved.status_code, moved.json()["version"], moved.json()["kind"]) == (200, 3, "promote")
+    assert client.get(f"{VERSIONS}/3").json()["live"]
+    assert client.post(f"{VERSIONS}/3:promote").status_code == 409
+    assert client.post(f"{VERSIONS}/2:rollback").status_code == 409
+    back = client.post(f"{VERSIONS}/3:rollback").json()
+    assert (back["version"], back["kind"]) == (2, "rollback")
+    assert client.post(f"{VERSIONS}/2:rollback").json()["version"] == 1
+    assert client.post(f"{VERSIONS}/1:rollback").status_code == 409
+    history = client.get("/admin/models/default/aliases/live").json()
+    assert [(m["sequence"], m["version"], m["kind"]) for m in history] == [
+        (5, 1, "rollback"),
+        (4, 2, "rollback"),
+        (3, 3, "promote"),
+        (2, 2, "gate"),
+        (1, 1, "gate"),
+    ]
+
+
+@pytest.mark.parametrize("number", ["0", "-1", "x", str(2**31), "9" * 40])
+def test_a_number_that_cannot_be_one_is_refused(client, line, number):
+    assert client.get(f"{VERSIONS}/{number}").status_code == 422
+    assert client.post(f"{VERSIONS}/{number}:promote").status_code == 422
+
+
+def test_an_unknown_version_is_404(client, line):
+    for call in (client.get(f"{VERSIONS}/4"), client.post(f"{VERSIONS}/4:promote")):
+        assert call.status_code == 404
+        assert call.json()["detail"] == "the model has no version 4"
+
+
+def test_metrics_are_a_curve_per_model(client, line, engine, blobs):
+    with write_session(engine) as session:
+        add_version(session, blobs, ["car"], model="street")
+    curves = client.get("/admin/metrics").json()["models"]
+    assert [curve["model"] for curve in curves] == ["default", "street"]
+    points = curves[0]["points"]
+    assert [point["version"] for point in points] == [1, 2, 3]
+    assert [point["classes"] for point in points] == [2, 3, 4]
+    assert points[0]["miou_old"] is None
+    only = client.get("/admin/metrics", params={"model": "street"}).json()["models"]
+    assert only == [curves[1]]
+    assert client.get("/admin/metrics", params={"model": "none"}).status_code == 404

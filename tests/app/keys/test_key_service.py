@@ -1,0 +1,125 @@
+import stat
+from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
+
+import pytest
+
+from app.db import read_session, write_session
+from app.errors import ConflictProblem, NotFoundProblem, UnauthorizedProblem
+from app.keys.secret import read_secret
+from app.keys.service import (
+    Caller,
+    Scope,
+    any_key,
+    authenticate,
+    create_key,
+    is_loopback,
+    keyless_caller,
+    list_keys,
+    revoke_key,
+)
+
+SECRET = b"secret"
+
+
+def test_a_key_is_recognised_and_not_stored(engine):
+    with write_session(engine) as session:
+        key = create_key(session, SECRET, "ci", [Scope.SUBMIT, Scope.SEGMENT])
+    with read_session(engine) as session:
+        caller = authenticate(session, SECRET, key)
+        (row,) = list_keys(session)
+    assert caller == Caller("ci", frozenset({Scope.SUBMIT, Scope.SEGMENT}))
+    assert key.startswith("sats_")
+    assert key not in {row.digest, row.name, str(row.scopes)}
+
+
+@pytest.mark.parametrize("wrong", ["", "sats_", "sats_x", "\ud800", "é" * 5000])
+def test_a_wrong_key_is_refused(engine, wrong):
+    with write_session(engine) as session:
+        create_key(session, SECRET, "ci", [Scope.SUBMIT])
+    with read_session(engine) as session, pytest.raises(UnauthorizedProblem):
+        authenticate(session, SECRET, wrong)
+
+
+def test_a_key_under_another_secret_is_refused(engine):
+    with write_session(engine) as session:
+        key = create_key(session, SECRET, "ci", [Scope.SUBMIT])
+    with read_session(engine) as session, pytest.raises(UnauthorizedProblem):
+        authenticate(session, b"other", key)
+
+
+def test_a_revoked_key_is_refused_and_opens_nothing(engine):
+    with write_session(engine) as session:
+        key = create_key(session, SECRET, "ci", [Scope.SUBMIT])
+        revoke_key(session, "ci")
+    with read_session(engine) as session:
+        with pytest.raises(UnauthorizedProblem):
+            authenticate(session, SECRET, key)
+        assert any_key(session)
+        assert _keyless(session) is None
+
+
+def test_names_are_unique_and_must_exist(engine):
+    with write_session(engine) as session:
+        create_key(session, SECRET, "ci", [Scope.SUBMIT])
+    with write_session(engine) as session, pytest.raises(NotFoundProblem):
+        revoke_key(session, "nobody")
+    with pytest.raises(ConflictProblem), write_session(engine) as session:
+        create_key(session, SECRET, "ci", [Scope.ADMIN])
+
+
+def test_admin_may_everything():
+    admin = Caller("a", frozenset({Scope.ADMIN}))
+    assert all(admin.may(scope) for scope in Scope)
+    assert not Caller("s", frozenset({Scope.SUBMIT})).may(Scope.SEGMENT)
+
+
+def _keyless(session, client="127.0.0.1", host="127.0.0.1:8000", **headers):
+    where = SimpleNamespace(host=client)
+    return keyless_caller(session, where, {"host": host} | headers)
+
+
+@pytest.mark.parametrize(
+    ("client", "headers", "allowed"),
+    [
+        ("127.0.0.1", {}, True),
+        ("127.8.9.1", {"host": "localhost"}, True),
+        ("::1", {"host": "[::1]:8000"}, True),
+        ("10.0.0.7", {}, False),
+        ("testclient", {}, False),
+        ("127.0.0.1", {"host": "evil.example:8000"}, False),
+        ("127.0.0.1", {"host": ""}, False),
+        ("127.0.0.1", {"sec-fetch-site": "cross-site"}, False),
+        ("127.0.0.1", {"sec-fetch-site": "same-site"}, False),
+        ("127.0.0.1", {"sec-fetch-site": "same-origin"}, True),
+        ("127.0.0.1", {"sec-fetch-site": "none"}, True),
+    ],
+)
+def test_without_keys_only_this_machine_is_let_in(engine, client, headers, allowed):
+    with read_session(engine) as session:
+        found = _keyless(session, client, **headers)
+    assert (found is not None) == allowed
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "::1", "127.1.2.3"])
+def test_loopback(host):
+    assert is_loopback(host)
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.4", "localhost.evil.example", ""])
+def test_not_loopback(host):
+    assert not is_loopback(host)
+
+
+def test_the_secret_is_made_once_by_whoever_comes_first(settings):
+    with ThreadPoolExecutor(8) as pool:
+        secrets = set(pool.map(lambda _: read_secret(settings), range(16)))
+    path = settings.data_dir / "secret"
+    assert secrets == {path.read_bytes()}
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert [p.name for p in settings.data_dir.iterdir() if "secret" in p.name] == ["secret"]
+
+
+def test_the_secret_of_the_settings_wins(settings):
+    given = type(settings).model_validate(settings.model_dump() | {"key_secret": "from outside"})
+    assert read_secret(given) == b"from outside"

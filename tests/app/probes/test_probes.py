@@ -1,0 +1,75 @@
+import shutil
+
+from prometheus_client.parser import text_string_to_metric_families
+from sqlalchemy import text
+
+from app.db import write_session
+from tests.fixtures.versions import add_version
+
+
+def _samples(client):
+    families = text_string_to_metric_families(client.get("/metrics").text)
+    return {
+        (sample.name, *sorted(sample.labels.items())): sample.value
+        for family in families
+        for sample in family.samples
+    }
+
+
+def test_alive_and_ready(client):
+    assert client.get("/health/live").json() == {"status": "ok"}
+    assert client.get("/health/ready").json() == {"status": "ok"}
+
+
+def test_a_database_that_was_not_migrated_is_named(client, engine):
+    with engine.execution_options(write=True).begin() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '0000'"))
+    answer = client.get("/health/ready")
+    assert answer.status_code == 503
+    assert answer.json()["type"] == "urn:sats:problem:not-ready"
+    assert [error["field"] for error in answer.json()["errors"]] == ["database"]
+
+
+def test_a_blob_directory_that_is_gone_is_named(client, settings):
+    shutil.rmtree(settings.blob_dir)
+    answer = client.get("/health/ready")
+    assert [error["field"] for error in answer.json()["errors"]] == ["blobs"]
+
+
+def test_a_broker_that_is_down_is_named(settings):
+    from starlette.testclient import TestClient
+
+    from app.main import create_app
+
+    nowhere = settings.model_copy(update={"redis_url": "redis+socket:///nowhere/redis.sock"})
+    with TestClient(create_app(nowhere)) as client:
+        answer = client.get("/health/ready")
+    assert answer.status_code == 503
+    assert [error["field"] for error in answer.json()["errors"]] == ["broker"]
+
+
+def test_requests_are_counted_by_route_and_not_by_id(client):
+    client.get("/tasks/00000000-0000-4000-8000-000000000001")
+    client.get("/tasks/00000000-0000-4000-8000-000000000002")
+    client.get("/admin/models/default/versions/7")
+    client.get("/nowhere")
+    samples = _samples(client)
+    count = "sats_http_requests_total"
+    status = ("status", "404")
+    assert samples[count, ("method", "GET"), ("path", "/tasks/{task_id}"), status] == 2
+    path = ("path", "/admin/models/{model}/versions/{number}")
+    assert samples[count, ("method", "GET"), path, status] == 1
+    assert samples[count, ("method", "(none)"), ("path", "(none)"), status] == 1
+
+
+def test_tasks_and_live_versions_are_told(client, engine, blobs):
+    with write_session(engine) as session:
+        add_version(session, blobs, ["cat"])
+        add_version(session, blobs, ["dog"])
+        add_version(session, blobs, ["car"], model="street", live=False)
+    samples = _samples(client)
+    assert samples["sats_live_version", ("model", "default")] == 2
+    assert ("sats_live_version", ("model", "street")) not in samples
+    assert samples["sats_tasks", ("state", "live")] == 2
+    assert samples["sats_tasks", ("state", "held")] == 1
+    assert samples["sats_tasks", ("state", "queued")] == 0
