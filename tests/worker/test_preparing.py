@@ -1,0 +1,61 @@
+"""What a step starts from must be there, whole, or the step fails."""
+
+import pytest
+
+from app.db import TaskState
+
+
+def blob_of(bench, name):
+    return bench.blobs.path(bench.versions()[0].files[name]["blob"])
+
+
+def damage(path):
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize("how", [damage, lambda path: path.unlink()])
+@pytest.mark.parametrize("what", ["model.safetensors", "held out"])
+def test_a_damaged_old_version_fails_closed(bench, how, what):
+    bench.run(["cat"])
+    how(bench.blobs.path(bench.held_out()[0].blob) if what == "held out" else blob_of(bench, what))
+    task = bench.run(["dog"], seed=1)
+    assert task.state == TaskState.FAILED
+    assert task.error["type"] == "urn:sats:problem:damaged-version"
+    assert ("held-out" if what == "held out" else what) in task.error["detail"]
+    assert len(bench.control.starts()) == 1, "nothing was trained"
+    assert bench.live() == 1
+    bench.assert_clean(task.id)
+
+
+def test_the_old_version_is_laid_out_whole(bench):
+    bench.run(["cat"])
+    bench.control.plan(crash_epoch=0, crash_starts=9)
+    task_id = bench.post(["dog"], seed=1)
+    bench.supervisor().run(task_id)
+    old = bench.control.starts()[1].job.old_version
+    assert {path.name for path in old.iterdir()} == {"config.json", "model.safetensors"}
+    for path in old.iterdir():
+        assert path.read_bytes() == blob_of(bench, path.name).read_bytes()
+
+
+def test_a_data_set_that_is_gone_fails_the_task(bench):
+    task_id = bench.post(["cat"])
+    bench.blobs.delete(bench.task(task_id).dataset)
+    bench.supervisor().run(task_id)
+    task = bench.task(task_id)
+    assert task.state == TaskState.FAILED
+    assert "post it again" in task.error["detail"]
+
+
+def test_the_job_carries_the_task_s_settings(bench):
+    task = bench.run(
+        ["cat"], epochs=7, method="finetune", size=64, held_out={"share": 0.5, "split": "val"}
+    )
+    job = bench.control.starts()[0].job
+    assert (job.settings.epochs, job.settings.method, job.settings.size) == (7, "finetune", 64)
+    assert (job.held_out.share, job.held_out.split) == (0.5, "val")
+    assert job.limits == bench.settings.limits
+    assert (job.old_version, job.threads) == (None, 1)
+    assert task.state == TaskState.LIVE

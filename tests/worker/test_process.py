@@ -1,0 +1,99 @@
+"""The training process's guards: it dies with its parent, and its stdout is its own."""
+
+import os
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+from tests.worker.bench import ROOT, eventually, is_gone
+from worker.process import TrainingProcess, how_it_ended
+
+PARENT = """
+import subprocess, sys, time
+child = subprocess.Popen(
+    [sys.executable, "-c", {child!r}], stdin=subprocess.PIPE, process_group=0
+)
+print(child.pid, flush=True)
+time.sleep(60)
+"""
+
+CHILD = """
+import sys, time
+from worker import child
+{before}
+child.die_with_parent()
+print("guarded", flush=True)
+while True: time.sleep(0.1)
+"""
+
+
+@pytest.mark.parametrize(
+    "before",
+    ["child._exit_at_end_of_stdin = lambda: None", "child.sys.platform = 'another'"],
+    ids=["told by the kernel", "told by the end of stdin"],
+)
+def test_a_child_dies_with_its_parent(before):
+    script = PARENT.format(child=CHILD.format(before=before))
+    parent = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, cwd=ROOT)
+    pid = int(parent.stdout.readline())
+    assert parent.stdout.readline() == b"guarded\n"
+    parent.kill()
+    parent.wait()
+    parent.stdout.close()
+    eventually(lambda: is_gone(pid), 10)
+
+
+def started(tmp_path, script):
+    file = tmp_path / "child.py"
+    file.write_text(textwrap.dedent(script))
+    handle = os.open(tmp_path, os.O_RDONLY)
+    try:
+        return TrainingProcess([sys.executable, str(file)], tmp_path / "job.json", handle)
+    finally:
+        os.close(handle)
+
+
+def test_no_process_is_left_behind_whatever_happens(tmp_path):
+    process = started(tmp_path, "import time; time.sleep(60)")
+    with pytest.raises(ZeroDivisionError), process:
+        raise ZeroDivisionError
+    assert is_gone(process.pid)
+
+
+def test_events_come_in_order_until_the_end(tmp_path):
+    script = """
+        for number in range(1000):
+            print('{"event": "warning", "message": "%d"}' % number)
+        raise SystemExit(3)
+    """
+    heard = []
+    with started(tmp_path, script) as process:
+        while not process.ended:
+            event = process.next_event(5)
+            if event is not None:
+                heard.append(event.message)
+        assert process.next_event(5) is None
+        assert process.wait() == 3
+    assert heard == [str(number) for number in range(1000)]
+
+
+def test_the_real_child_s_stdout_carries_events_only():
+    script = (
+        "import os, sys; from worker import child\n"
+        "events = child._claim_stdout()\n"
+        "print('chatter'); os.write(1, b'native chatter\\n'); os.write(events, b'event\\n')"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "event\n"
+    assert "chatter" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("status", "said"), [(1, "status 1"), (-9, "SIGKILL"), (-11, "SIGSEGV"), (-99, "signal 99")]
+)
+def test_how_a_process_ended_in_words(status, said):
+    assert said in how_it_ended(status)

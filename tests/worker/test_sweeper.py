@@ -1,0 +1,121 @@
+"""What is left undone by a lost message or a lost worker is found and done."""
+
+from sqlalchemy import update
+
+from app.db import Task, TaskState, write_session
+from worker.claim import claim
+from worker.sweeper import Sweeper
+from worker.tidying import tidy
+
+
+def sweeper(bench, idle=True, **changes):
+    woken: list[str] = []
+    settings = bench.settings.model_copy(update=changes)
+    return Sweeper(bench.engine, bench.blobs, settings, woken.append, lambda: idle), woken
+
+
+def lose(bench, task_id):
+    """Claim a task as a worker that is never heard of again."""
+    with write_session(bench.engine) as session:
+        claim(session, task_id, "lost", 30)
+        session.execute(update(Task).where(Task.id == task_id).values(lease_until=1.0))
+
+
+def test_a_lost_task_is_queued_and_woken(bench):
+    task_id = bench.post(["cat"])
+    lose(bench, task_id)
+    made, woken = sweeper(bench)
+    made.sweep()
+    assert bench.state(task_id) == TaskState.QUEUED
+    assert woken == [task_id]
+
+
+def test_a_lost_wake_up_is_sent_again_for_the_next_of_each_model(bench):
+    first, _second, other = bench.post(["cat"]), bench.post(["cat"]), bench.post(["cat"], model="b")
+    made, woken = sweeper(bench)
+    made.sweep()
+    assert woken == [first, other]
+
+
+def test_a_busy_worker_sends_no_wake_ups(bench):
+    bench.post(["cat"])
+    made, woken = sweeper(bench, idle=False)
+    made.sweep()
+    assert woken == []
+
+
+def test_the_last_try_fails_and_leaves_nothing(bench):
+    task_id = bench.post(["cat"])
+    lose(bench, task_id)
+    bench.settings.work_dir.joinpath(task_id).mkdir(parents=True)
+    made, woken = sweeper(bench, max_tries=1)
+    made.sweep()
+    assert bench.state(task_id) == TaskState.FAILED
+    assert woken == []
+    bench.assert_clean(task_id)
+
+
+def test_what_a_worker_lost_after_its_last_write_left_is_tidied(bench, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr("worker.supervisor.tidy", lambda *_: None)
+        task = bench.run(["cat"])
+    assert task.state == TaskState.LIVE
+    assert bench.has_blob(task.dataset)
+    sweeper(bench)[0].sweep()
+    bench.assert_clean(task.id)
+
+
+def test_a_cancelled_task_that_had_run_is_tidied(bench):
+    bench.control.plan(crash_epoch=0)
+    task_id = bench.post(["cat"])
+    bench.supervisor().run(task_id)
+    bench.cancel(task_id)
+    assert bench.state(task_id) == TaskState.CANCELLED
+    sweeper(bench)[0].sweep()
+    bench.assert_clean(task_id)
+
+
+def test_the_folder_of_a_task_that_may_run_again_stays(bench):
+    bench.control.plan(crash_epoch=1)
+    task_id = bench.post(["cat"])
+    bench.supervisor().run(task_id)
+    stranger = bench.settings.work_dir / "not a task"
+    stranger.mkdir()
+    sweeper(bench)[0].sweep()
+    assert bench.settings.work_dir.joinpath(task_id, "checkpoints", "epoch").exists()
+    assert bench.has_blob(bench.task(task_id).dataset)
+    assert stranger.exists()
+
+
+def test_an_upload_that_another_task_needs_stays(bench):
+    first, second = bench.post(["cat"]), bench.post(["cat"], model="b")
+    assert bench.task(first).dataset == bench.task(second).dataset
+    supervisor = bench.supervisor()
+    supervisor.run(first)
+    assert bench.has_blob(bench.task(first).dataset)
+    assert supervisor.run(second) == TaskState.LIVE
+    bench.assert_clean(first, second)
+
+
+def test_a_running_task_is_never_tidied(bench):
+    task_id = bench.post(["cat"])
+    with write_session(bench.engine) as session:
+        claim(session, task_id, "somebody", 30)
+    tidy(bench.engine, bench.blobs, bench.settings.work_dir, task_id)
+    assert bench.has_blob(bench.task(task_id).dataset)
+
+
+def test_the_thread_outlives_a_bad_sweep(bench, monkeypatch):
+    calls: list[int] = []
+
+    def bad(*_args):
+        calls.append(1)
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("worker.sweeper.tidy_all", bad)
+    made, _ = sweeper(bench, sweep_seconds=0.05)
+    made.start()
+    from tests.worker.bench import eventually
+
+    eventually(lambda: len(calls) > 2)
+    made.stop()

@@ -1,0 +1,166 @@
+"""The real worker: a Celery process over the real broker, killed and stopped for real."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from itertools import pairwise
+
+import pytest
+
+from app.db import END_STATES, TaskState
+from tests.worker.bench import ROOT, eventually, is_gone
+
+LIVE = TaskState.LIVE
+
+
+def test_a_wake_up_runs_the_task(bench):
+    task_id = bench.post(["cat"])
+    with bench.worker():
+        bench.wake(task_id)
+        bench.ends(task_id, LIVE)
+        bench.assert_clean(task_id)
+
+
+def test_a_wake_up_that_was_lost_is_not_missed(bench):
+    task_id = bench.post(["cat"])
+    with bench.worker():
+        bench.ends(task_id, LIVE)
+        later = bench.post(["dog"], seed=1)
+        bench.ends(later, LIVE)
+
+
+def test_a_wake_up_that_is_doubled_runs_the_task_once(bench):
+    bench.control.plan(epoch_seconds=0.5)
+    task_id = bench.post(["cat"])
+    with bench.worker(), bench.worker():
+        for _ in range(5):
+            bench.wake(task_id)
+        eventually(lambda: bench.state(task_id) == TaskState.TRAINING)
+        for _ in range(5):
+            bench.wake(task_id)
+        bench.ends(task_id, LIVE)
+        time.sleep(1)
+    assert len(bench.control.starts()) == 1
+    assert len(bench.versions()) == 1
+    assert bench.task(task_id).tries == 1
+
+
+def test_killing_the_child_costs_a_try_and_resumes(bench):
+    bench.control.plan(epochs=3, epoch_seconds=1)
+    task_id = bench.post(["cat"])
+    with bench.worker():
+        bench.wake(task_id)
+        eventually(lambda: len(bench.events(task_id, "epoch")) == 1)
+        os.kill(bench.child_pid(1), signal.SIGKILL)
+        bench.ends(task_id, LIVE)
+        bench.assert_clean(task_id)
+    assert [start.epoch for start in bench.control.starts()] == [0, 1]
+    assert bench.task(task_id).tries == 2
+    assert len(bench.versions()) == 1
+
+
+def test_killing_the_worker_ends_its_child_and_another_worker_resumes(bench):
+    bench.control.plan(epochs=3, epoch_seconds=1)
+    task_id = bench.post(["cat"])
+    with bench.worker() as first:
+        bench.wake(task_id)
+        eventually(lambda: len(bench.events(task_id, "epoch")) == 1)
+        first.kill()
+        child = bench.child_pid(1)
+        eventually(lambda: is_gone(child), 5)
+        with bench.worker():
+            bench.ends(task_id, LIVE)
+            bench.assert_clean(task_id)
+    assert [start.epoch for start in bench.control.starts()] == [0, 1]
+    assert bench.task(task_id).tries == 2
+    assert len(bench.versions()) == 1
+
+
+def test_killing_the_worker_between_result_and_registration(bench):
+    """A worker that kills itself there, after the files are stored and before the transaction."""
+    task_id = bench.post(["cat"])
+    with bench.worker("tests.worker.dying_worker") as first:
+        bench.wake(task_id)
+        assert first.process.wait(60) == -signal.SIGKILL
+    assert bench.versions() == []
+    assert bench.settings.work_dir.joinpath(task_id, "result", "result.json").exists()
+    with bench.worker():
+        bench.ends(task_id, LIVE)
+        bench.assert_clean(task_id)
+    assert len(bench.control.starts()) == 1
+    assert len(bench.versions()) == 1
+    assert bench.live() == 1
+
+
+def test_sigterm_gives_the_task_back_at_no_cost(bench):
+    bench.control.plan(epochs=3, epoch_seconds=1)
+    task_id = bench.post(["cat"])
+    with bench.worker() as first:
+        bench.wake(task_id)
+        eventually(lambda: len(bench.events(task_id, "epoch")) == 1)
+        began = time.monotonic()
+        assert first.terminate() == 0
+        assert time.monotonic() - began < 8
+        task = bench.task(task_id)
+        assert (task.state, task.tries, task.lease_until) == ("queued", 0, None)
+        assert is_gone(bench.child_pid(1))
+    with bench.worker():
+        bench.ends(task_id, LIVE)
+    assert [start.epoch for start in bench.control.starts()] == [0, 1]
+    assert bench.task(task_id).tries == 1
+
+
+def test_cancelling_a_running_task(bench):
+    bench.control.plan(epoch_seconds=60)
+    task_id = bench.post(["cat"])
+    with bench.worker():
+        bench.wake(task_id)
+        eventually(lambda: bench.state(task_id) == TaskState.TRAINING)
+        bench.cancel(task_id)
+        bench.ends(task_id, TaskState.CANCELLED)
+        bench.assert_clean(task_id)
+        assert is_gone(bench.child_pid(1))
+        bench.control.plan()
+        after = bench.post(["dog"], seed=1)
+        bench.wake(after)
+        bench.ends(after, LIVE)
+
+
+def test_one_model_one_after_another_two_models_side_by_side(bench):
+    bench.control.plan(epochs=1, epoch_seconds=1.5)
+    names = ["cat", "dog", "cow"]
+    line = [bench.post([name], seed=n) for n, name in enumerate(names)]
+    other = bench.post(["car"], model="street", seed=9)
+    with bench.worker(), bench.worker():
+        for task_id in [*reversed(line), other]:
+            bench.wake(task_id)
+        for task_id in [*line, other]:
+            bench.ends(task_id, *END_STATES)
+    tasks = [bench.task(task_id) for task_id in line]
+    assert [task.state for task in tasks] == [LIVE] * 3
+    for before, after in pairwise(tasks):
+        assert before.finished_at <= after.started_at
+    assert [v.new_classes for v in bench.versions()] == [[name] for name in names]
+    assert [v.parent_id for v in bench.versions()] == [None, *(v.id for v in bench.versions()[:2])]
+    beside = bench.task(other)
+    assert any(
+        beside.started_at < task.finished_at and task.started_at < beside.finished_at
+        for task in tasks
+    )
+
+
+@pytest.mark.parametrize("module", ["worker.celery_app", "worker.sweeper"])
+def test_the_worker_process_holds_no_torch_and_no_web(module, tmp_path):
+    forbidden = {"torch", "torchvision", "timm", "onnxruntime", "fastapi", "starlette", "uvicorn"}
+    script = f"import sys, {module}; print(sorted(set(sys.modules) & {forbidden!r}))"
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=ROOT,
+        env={**os.environ, "SATS_DATA_DIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.strip() == "[]"
