@@ -254,7 +254,7 @@ def follow_task(
     task_id: TaskId,
     last_event_id: Annotated[
         int,
-        Header(ge=0, le=2**62, description="Id of the last event seen; the stream goes on there."),
+        Header(ge=0, le=2**31 - 1, description="Id of the last event seen; the stream goes on there."),
     ] = 0,
 ) -> Response:
     """Stream what happens to a task as Server-Sent Events.

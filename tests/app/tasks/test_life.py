@@ -1,0 +1,167 @@
+import threading
+
+import httpx
+import pytest
+from sqlalchemy import update
+
+from app.db import Task, TaskState, read_session, write_session
+from app.errors import InvalidDatasetProblem, ProblemError
+from tests.app.tasks.posting import drawn, post
+
+NOBODY = "00000000-0000-4000-8000-000000000000"
+
+
+def _set(engine, task_id, **values):
+    with write_session(engine) as session:
+        session.execute(update(Task).where(Task.id == task_id).values(**values))
+
+
+def _post_many(client, dataset, number, **spec):
+    return [post(client, dataset, spec | {"name": str(n)}).json()["id"] for n in range(number)]
+
+
+def test_tasks_are_listed_newest_first_and_by_pages(client, pets):
+    ids = _post_many(client, pets, 5)
+    seen, before = [], None
+    while True:
+        query = {"limit": 2} | ({"before": before} if before else {})
+        page = client.get("/tasks", params=query).json()
+        seen += [task["id"] for task in page["tasks"]]
+        before = page["next"]
+        if before is None:
+            break
+    assert seen == ids[::-1]
+
+
+def test_the_list_is_narrowed_by_model_and_state(client, engine, pets):
+    first, second = _post_many(client, pets, 2)
+    (other,) = _post_many(client, pets, 1, model="other")
+    _set(engine, second, state=TaskState.FAILED)
+
+    def ids(**query):
+        return [task["id"] for task in client.get("/tasks", params=query).json()["tasks"]]
+
+    assert ids(model="other") == [other]
+    assert ids(model="default") == [second, first]
+    assert ids(state="queued") == [other, first]
+    assert ids(model="default", state="failed") == [second]
+    assert ids(model="none") == []
+
+
+@pytest.mark.parametrize(
+    "query",
+    [{"limit": 0}, {"limit": 201}, {"state": "x"}, {"before": "x"}, {"model": "\0"}],
+)
+def test_wrong_list_queries_are_named(client, query):
+    answer = client.get("/tasks", params=query)
+    assert answer.status_code == 422
+    (name,) = query
+    assert answer.json()["errors"][0]["field"] == f"query.{name}"
+
+
+def test_an_unknown_task_is_404(client):
+    assert client.get("/tasks", params={"before": NOBODY}).status_code == 404
+    assert client.get(f"/tasks/{NOBODY}").status_code == 404
+    assert client.get(f"/tasks/{NOBODY}/events").status_code == 404
+    assert client.post(f"/tasks/{NOBODY}:cancel").status_code == 404
+
+
+@pytest.mark.parametrize("wrong", ["x", "%00", "1" * 5000, NOBODY + "x"])
+def test_an_id_that_is_none_is_refused(client, wrong):
+    assert client.get(f"/tasks/{wrong}").status_code == 422
+    assert client.post(f"/tasks/{wrong}:cancel").status_code == 422
+
+
+def test_places_in_the_queue_count_all_models(client, engine, pets):
+    ids = _post_many(client, pets, 2) + _post_many(client, pets, 1, model="other")
+
+    def places():
+        tasks = {task["id"]: task for task in client.get("/tasks").json()["tasks"]}
+        return [tasks[task_id]["queue_place"] for task_id in ids]
+
+    assert places() == [1, 2, 3]
+    _set(engine, ids[0], state=TaskState.TRAINING)
+    assert places() == [None, 1, 2]
+
+
+def test_a_failed_task_says_why(client, engine, pets):
+    (task_id,) = _post_many(client, pets, 1)
+    fault = ProblemError("cannot be read", file="JPEGImages/a.jpg")
+    problem = InvalidDatasetProblem("1 picture cannot be read", [fault])
+    _set(engine, task_id, state=TaskState.FAILED, error=problem.body())
+    error = client.get(f"/tasks/{task_id}").json()["error"]
+    assert error["type"] == "urn:sats:problem:invalid-dataset"
+    assert error["errors"][0]["file"] == "JPEGImages/a.jpg"
+
+
+def test_a_waiting_task_is_cancelled_at_once(client, pets, settings, blobs):
+    first, second = _post_many(client, pets, 2)
+    answer = client.post(f"/tasks/{first}:cancel")
+    assert (answer.status_code, answer.json()["state"]) == (202, "cancelled")
+    assert answer.json()["finished_at"] is not None
+    stored = [p for p in settings.blob_dir.rglob("*") if p.is_file()]
+    assert len(stored) == 1, "the other task still needs the data set"
+    client.post(f"/tasks/{second}:cancel")
+    assert not [p for p in settings.blob_dir.rglob("*") if p.is_file()]
+    again = client.post(f"/tasks/{first}:cancel")
+    assert again.status_code == 409
+    assert "cancelled" in again.json()["detail"]
+
+
+def test_a_running_task_is_asked_to_stop(client, engine, pets):
+    (task_id,) = _post_many(client, pets, 1)
+    _set(engine, task_id, state=TaskState.TRAINING)
+    answer = client.post(f"/tasks/{task_id}:cancel").json()
+    assert (answer["state"], answer["cancel_requested"]) == ("training", True)
+    assert client.post(f"/tasks/{task_id}:cancel").status_code == 202
+
+
+@pytest.mark.parametrize("state", ["live", "held", "failed", "cancelled"])
+def test_an_ended_task_cannot_be_cancelled(client, engine, pets, state):
+    (task_id,) = _post_many(client, pets, 1)
+    _set(engine, task_id, state=state)
+    assert client.post(f"/tasks/{task_id}:cancel").status_code == 409
+
+
+def test_cancel_against_claim_ends_in_one_of_two_ways(served, engine, tmp_path):
+    from worker.claim import claim
+
+    for number in range(8):
+        dataset = drawn(tmp_path, "cat", seed=number)
+        task_id = post(served, dataset, {"model": f"m{number}"}).json()["id"]
+        start = threading.Barrier(2)
+        claimed = []
+
+        def take(task_id=task_id, start=start, claimed=claimed):
+            start.wait()
+            with write_session(engine) as session:
+                claimed.append(claim(session, task_id, "w", 30))
+
+        thread = threading.Thread(target=take)
+        thread.start()
+        start.wait()
+        assert served.post(f"/tasks/{task_id}:cancel").status_code == 202
+        thread.join()
+        with read_session(engine) as session:
+            task = session.get(Task, task_id)
+        assert task.cancel_requested
+        expected = TaskState.CANCELLED if claimed == [None] else TaskState.VALIDATING
+        assert task.state == expected
+
+
+def test_cancelling_at_once_from_many_sides_works_once(served, pets):
+    task_id = post(served, pets).json()["id"]
+    start = threading.Barrier(5)
+    seen = []
+
+    def go():
+        with httpx.Client(base_url=served.base_url) as client:
+            start.wait()
+            seen.append(client.post(f"/tasks/{task_id}:cancel").status_code)
+
+    threads = [threading.Thread(target=go) for _ in range(5)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(seen) == [202, 409, 409, 409, 409]
