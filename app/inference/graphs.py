@@ -81,8 +81,11 @@ class Graphs:
         self._keep = keep
         self._loads: OrderedDict[int, Future[Served]] = OrderedDict()
         self._failed: dict[int, float] = {}
-        self._live: dict[int, int] = {}
-        self._lock = threading.Lock()
+        self._wanted: dict[int, int] = {}
+        """Model -> version that is live, as far as requests have told."""
+        self._answering: dict[int, int] = {}
+        """Model -> version that answers while the wanted one is on its way."""
+        self._lock = threading.RLock()  # a load that is done already calls back at once
         self._loader = ThreadPoolExecutor(1, thread_name_prefix="graph-loader")
 
     def pinned(self, exported: Exported) -> Choice:
@@ -97,10 +100,13 @@ class Graphs:
         come meanwhile are answered by the version before.
         """
         with self._lock:
-            before = self._loaded(self._live.get(exported.model_id))
+            self._wanted[exported.model_id] = exported.version_id
+            before = self._loaded(self._answering.get(exported.model_id))
             load, found_now = self._loading(exported)
+            if found_now:
+                load.add_done_callback(lambda _: self._take_over(exported))
             if _succeeded(load):
-                self._live[exported.model_id] = exported.version_id
+                self._answering[exported.model_id] = exported.version_id
                 return Choice(load)
             if before is None or found_now:
                 return Choice(load, before)
@@ -121,6 +127,13 @@ class Graphs:
         self._loads.move_to_end(key)
         self._forget_oldest()
         return load, True
+
+    def _take_over(self, exported: Exported) -> None:
+        with self._lock:
+            if self._wanted[exported.model_id] == exported.version_id and self._loaded(
+                exported.version_id
+            ):
+                self._answering[exported.model_id] = exported.version_id
 
     def _served(self, exported: Exported) -> Served:
         started = time.monotonic()
