@@ -1,0 +1,185 @@
+import copy
+from collections.abc import Iterator
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from sats_core.methods import METHODS, Finetune, Sats, make_method
+from sats_core.models import Segmenter, seeded_backbone
+from sats_core.settings import METHOD_SETTINGS, StepSettings
+
+OLD, NEW = 3, 2
+
+
+@pytest.fixture(scope="module")
+def before() -> Segmenter:
+    torch.manual_seed(0)
+    return Segmenter(seeded_backbone("pvt_v2_b0", 0), [OLD]).eval()
+
+
+@pytest.fixture
+def models(before: Segmenter) -> tuple[Segmenter, Segmenter]:
+    """The model to train, grown, and the one before it."""
+    old, new = copy.deepcopy(before), copy.deepcopy(before)
+    new.classifier.grow(NEW)
+    return new.eval(), old
+
+
+@pytest.fixture
+def batch() -> tuple[Tensor, Tensor]:
+    make = torch.Generator().manual_seed(1)
+    labels = torch.zeros(2, 64, 64, dtype=torch.long)
+    labels[:, 16:48, 16:40] = OLD
+    labels[1, :8] = 255
+    return torch.randn(2, 3, 64, 64, generator=make), labels
+
+
+def test_every_method_has_settings_and_the_names_agree() -> None:
+    assert set(METHODS) == set(METHOD_SETTINGS)
+
+
+class TestEveryMethod:
+    """What the training loop stands on, for every method."""
+
+    @pytest.fixture(params=sorted(METHODS))
+    def method(
+        self, request: pytest.FixtureRequest, models: tuple[Segmenter, Segmenter]
+    ) -> Finetune:
+        settings = StepSettings(method=request.param)
+        return make_method(settings, *models)
+
+    def test_terms_are_finite_scalars_with_a_gradient(
+        self, method: Finetune, batch: tuple[Tensor, Tensor]
+    ) -> None:
+        method.prepare([batch])
+        terms = method.loss_terms(*batch)
+        assert "cross_entropy" in terms
+        for term in terms.values():
+            assert term.shape == ()
+            assert term.isfinite()
+        torch.stack(list(terms.values())).sum().backward()
+        grads = [p.grad for p in method.model.parameters() if p.grad is not None]
+        assert grads
+        assert all(grad.isfinite().all() for grad in grads)
+
+    def test_changes_neither_batch_nor_models(
+        self, method: Finetune, batch: tuple[Tensor, Tensor]
+    ) -> None:
+        model, old = method.model.state_dict(), copy.deepcopy(method.old)
+        weights = {name: t.clone() for name, t in model.items()}
+        pictures, labels = batch[0].clone(), batch[1].clone()
+        method.prepare([batch])
+        method.loss_terms(*batch)
+        assert torch.equal(batch[0], pictures)
+        assert torch.equal(batch[1], labels)
+        assert all(torch.equal(t, weights[name]) for name, t in model.items())
+        assert old is not None
+        assert method.old is not None
+        kept = method.old.state_dict()
+        assert all(torch.equal(t, kept[name]) for name, t in old.state_dict().items())
+
+    def test_the_old_model_gets_no_gradient(
+        self, method: Finetune, batch: tuple[Tensor, Tensor]
+    ) -> None:
+        method.prepare([batch])
+        torch.stack(list(method.loss_terms(*batch).values())).sum().backward()
+        assert method.old is not None
+        assert all(p.grad is None for p in method.old.parameters())
+
+    def test_an_empty_batch_of_labels_is_no_crash(
+        self, method: Finetune, batch: tuple[Tensor, Tensor]
+    ) -> None:
+        nothing = torch.full_like(batch[1], 255)
+        method.prepare([(batch[0], nothing)])
+        for term in method.loss_terms(batch[0], nothing).values():
+            assert term.isfinite()
+
+    def test_a_base_step_is_plain_training(
+        self, method: Finetune, models: tuple[Segmenter, Segmenter]
+    ) -> None:
+        name = next(n for n, kind in METHODS.items() if type(method) is kind)
+        base = make_method(StepSettings(method=name), models[0], None)
+        assert type(base) is Finetune
+
+
+def test_finetune_is_cross_entropy(
+    models: tuple[Segmenter, Segmenter], batch: tuple[Tensor, Tensor]
+) -> None:
+    method = make_method(StepSettings(method="finetune"), *models)
+    terms = method.loss_terms(*batch)
+    assert set(terms) == {"cross_entropy"}
+    logits = F.interpolate(models[0](batch[0]), size=(64, 64), mode="bilinear")
+    labelled = (batch[1] != 255).float().mean()
+    expected = F.cross_entropy(logits, batch[1], ignore_index=255) * labelled
+    torch.testing.assert_close(terms["cross_entropy"], expected)
+
+
+class TestSats:
+    def test_has_the_published_weights(self, models: tuple[Segmenter, Segmenter]) -> None:
+        method = make_method(StepSettings(method="sats"), *models)
+        assert isinstance(method, Sats)
+        assert method.settings.distillation_weight == 20
+        assert method.settings.attention_weight == 20
+
+    def test_the_unchanged_model_is_held_by_nothing(
+        self, models: tuple[Segmenter, Segmenter], batch: tuple[Tensor, Tensor]
+    ) -> None:
+        method = make_method(StepSettings(method="sats"), *models)
+        method.prepare([batch])
+        terms = method.loss_terms(*batch)
+        assert set(terms) == {"cross_entropy", "distillation", "attention_transfer"}
+        assert terms["attention_transfer"].item() == pytest.approx(0, abs=1e-5)
+        # With the balanced start the grown model says what the old one said: the distillation is
+        # at its least, the old model's own entropy.
+        with torch.no_grad():
+            old = F.interpolate(models[1](batch[0]), size=(64, 64), mode="bilinear")
+            entropy = -(old.softmax(1) * old.log_softmax(1)).sum(1).mean() / OLD
+        assert terms["distillation"].item() == pytest.approx(20 * entropy.item(), rel=1e-4)
+
+    def test_moving_the_attention_is_felt(
+        self, models: tuple[Segmenter, Segmenter], batch: tuple[Tensor, Tensor]
+    ) -> None:
+        method = make_method(StepSettings(method="sats"), *models)
+        method.prepare([batch])
+        with torch.no_grad():
+            for name, weight in models[0].named_parameters():
+                if "attn.q.weight" in name:
+                    weight.mul_(4)
+        assert method.loss_terms(*batch)["attention_transfer"].item() > 1e-3
+
+    def test_weights_scale_their_terms(
+        self, models: tuple[Segmenter, Segmenter], batch: tuple[Tensor, Tensor]
+    ) -> None:
+        def terms(**weights: float) -> dict[str, Tensor]:
+            method = make_method(StepSettings(method="sats", method_settings=weights), *models)
+            return dict(method.loss_terms(*batch))
+
+        with torch.no_grad():
+            models[0].backbone.net.stages[0].blocks[-1].attn.q.weight.mul_(4)
+        full, half = terms(), terms(distillation_weight=10, attention_weight=5)
+        assert half["distillation"].item() == pytest.approx(full["distillation"].item() / 2)
+        assert half["attention_transfer"].item() == pytest.approx(
+            full["attention_transfer"].item() / 4
+        )
+
+    def test_prepare_takes_thresholds_from_all_batches(
+        self, models: tuple[Segmenter, Segmenter], batch: tuple[Tensor, Tensor]
+    ) -> None:
+        method = make_method(StepSettings(method="sats"), *models)
+        assert isinstance(method, Sats)
+
+        def batches() -> Iterator[tuple[Tensor, Tensor]]:
+            yield batch
+            yield batch
+
+        floor = method.thresholds.clone()
+        method.prepare(batches())
+        assert method.thresholds.shape == (OLD,)
+        assert (method.thresholds >= floor).all()
+        assert (method.thresholds > floor).any()
+
+    def test_needs_an_old_model(self, models: tuple[Segmenter, Segmenter]) -> None:
+        with pytest.raises(ValueError, match="needs the model before"):
+            Sats(models[0], None, StepSettings().for_method())

@@ -1,0 +1,63 @@
+import math
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from sats_core.models import GrowingClassifier, Segmenter, balanced_start, seeded_backbone
+
+REFERENCE = Path(__file__).parents[4] / "shared" / "reference"
+
+
+@pytest.mark.parametrize("case", ["case_1", "case_2", "case_3", "case_4"])
+def test_balanced_start_reference(case: str) -> None:
+    path = REFERENCE / f"{case}.npz"
+    if not path.exists():
+        if os.environ.get("CI"):
+            pytest.fail(f"the reference numbers are missing: {path}")
+        pytest.skip(f"no reference numbers at {path}")
+    arrays = {k: torch.from_numpy(v) for k, v in np.load(path).items() if k != "meta"}
+    new = len(arrays["expanded_new_bias"])
+
+    weight, bias, background = balanced_start(
+        arrays["classifier_weight"], arrays["classifier_bias"], new
+    )
+
+    torch.testing.assert_close(weight, arrays["expanded_new_weight"], rtol=1e-9, atol=0)
+    torch.testing.assert_close(bias, arrays["expanded_new_bias"], rtol=1e-9, atol=0)
+    torch.testing.assert_close(background, arrays["expanded_background_bias"], rtol=1e-9, atol=0)
+
+
+def test_growing_keeps_what_the_old_model_said() -> None:
+    torch.manual_seed(0)
+    classifier = GrowingClassifier(8, [3])
+    features = torch.randn(2, 8, 4, 4)
+    before = classifier(features).softmax(1)
+
+    classifier.grow(2)
+
+    after = classifier(features).softmax(1)
+    assert classifier.channels == after.shape[1] == 5
+    # Old classes keep their probability; background shares its own with the new ones.
+    torch.testing.assert_close(after[:, 1:3], before[:, 1:3])
+    shared = before[:, :1].expand(-1, 3, -1, -1) / 3
+    torch.testing.assert_close(after[:, [0, 3, 4]], shared)
+
+
+def test_growing_twice_keeps_channel_order() -> None:
+    classifier = GrowingClassifier(8, [3])
+    first = classifier.steps[0].weight.clone()
+    classifier.grow(1)
+    classifier.grow(2)
+    assert [step.out_channels for step in classifier.steps] == [3, 1, 2]
+    assert torch.equal(classifier.steps[0].weight, first)
+    assert math.isfinite(classifier.steps[2].bias.sum().item())
+
+
+def test_a_grown_model_has_the_shape_of_one_built_so() -> None:
+    grown = Segmenter(seeded_backbone("pvt_v2_b0", 0), [3])
+    grown.classifier.grow(2)
+    built = Segmenter(seeded_backbone("pvt_v2_b0", 0), [3, 2])
+    built.load_state_dict(grown.state_dict())
