@@ -192,13 +192,14 @@ def eventually(
     holds: Callable[[], bool],
     patience: float = PATIENCE,
     say: Callable[[], object] = lambda: "",
+    every: float = 0.02,
 ) -> None:
     """Wait until something holds."""
     deadline = time.monotonic() + patience
     while not holds():
         if time.monotonic() > deadline:
             raise AssertionError(f"did not happen within {patience} s {say()}")
-        time.sleep(0.02)
+        time.sleep(every)
 
 
 def is_gone(pid: int) -> bool:

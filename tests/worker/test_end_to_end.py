@@ -1,0 +1,134 @@
+"""Tasks posted over real HTTP, learned by the real core in a real worker."""
+
+import io
+import json
+import os
+import signal
+import zipfile
+
+import psutil
+import pytest
+
+from app.db import TaskState
+from tests.fixtures.drawings import voc_zip
+from tests.worker.bench import eventually, is_gone
+
+pytestmark = pytest.mark.slow
+
+WORKER = "worker.celery_app"
+SMALL = {
+    "size": 32,
+    "epochs": 2,
+    "batch_size": 2,
+    "pretrained": False,
+    "gate": {"max_drop": 1, "min_iou": 0},
+}
+
+
+def pictures(tmp_path, classes, seed, broken=False) -> bytes:
+    path = voc_zip(tmp_path / "a.zip", classes, pictures=8, size=48, seed=seed, splits={"val": 3})
+    if broken:
+        with zipfile.ZipFile(path) as whole:
+            entries = {name: whole.read(name) for name in whole.namelist()}
+        entries[f"JPEGImages/{seed:03d}_0005.jpg"] = b"\xff\xd8 no picture"
+        with zipfile.ZipFile(path, "w") as archive:
+            for name, data in entries.items():
+                archive.writestr(name, data)
+    return path.read_bytes()
+
+
+def post(http, data: bytes, **spec) -> dict:
+    answer = http.post(
+        "/tasks",
+        files={"dataset": ("a.zip", io.BytesIO(data), "application/zip")},
+        data={"spec": json.dumps({"name": "step", **SMALL, **spec})},
+    )
+    assert answer.status_code == 202, answer.text
+    return answer.json()
+
+
+def wait(http, task: dict) -> dict:
+    last: dict = {}
+
+    def ended() -> bool:
+        last.update(http.get(task["links"]["self"]).json())
+        return last["state"] in ("live", "held", "failed", "cancelled")
+
+    eventually(ended, 180, lambda: last, every=0.3)
+    return last
+
+
+def child_of(worker) -> int:
+    """The process id of a worker's training process."""
+    eventually(lambda: bool(psutil.Process(worker.process.pid).children()))
+    return psutil.Process(worker.process.pid).children()[0].pid
+
+
+def test_two_steps_over_http(bench, served, tmp_path):
+    with bench.worker(WORKER):
+        first = post(served, pictures(tmp_path, ["circle", "square"], 1))
+        second = post(served, pictures(tmp_path, ["star"], 2))
+        assert wait(served, first)["state"] == "live"
+        done = wait(served, second)
+        bench.assert_clean(first["id"], second["id"])
+    assert (done["state"], done["version"], done["error"]) == ("live", 2, None)
+    assert any(
+        "scratch" in warning for warning in served.get(f"/tasks/{first['id']}").json()["warnings"]
+    )
+    version = served.get(done["links"]["version"]).json()
+    assert version["live"]
+    assert version["lineage"] == [1, 2]
+    assert [c["name"] for c in version["classes"]] == ["background", "circle", "square", "star"]
+    assert {"model.onnx", "model.safetensors", "config.json", "scores.json"} <= {
+        file["name"] for file in version["files"]
+    }
+    assert set(version["scores"]["introduced"]) == {"circle", "square", "star"}
+    with served.stream("GET", done["links"]["events"]) as events:
+        said = [line for line in events.iter_lines() if line.startswith("event:")]
+    assert said.count("event: epoch") == 2
+    assert [kept.classes for kept in bench.held_out()] == [["circle", "square"], ["star"]]
+
+
+@pytest.mark.parametrize("database_url", ["embedded"], indirect=True)
+def test_a_step_whose_child_and_worker_are_killed_resumes(bench, served, tmp_path):
+    task = post(served, pictures(tmp_path, ["circle"], 1), epochs=6)
+    with bench.worker(WORKER) as first:
+        eventually(lambda: len(bench.events(task["id"], "epoch")) >= 1)
+        os.kill(child_of(first), signal.SIGKILL)
+        eventually(lambda: bench.task(task["id"]).tries == 2)
+        eventually(lambda: len(bench.events(task["id"], "epoch")) >= 3)
+        child = child_of(first)
+        first.kill()
+        eventually(lambda: is_gone(child), 10)
+    assert bench.state(task["id"]) == TaskState.TRAINING, "nobody holds it, nobody knows yet"
+    with bench.worker(WORKER):
+        done = wait(served, task)
+        bench.assert_clean(task["id"])
+    assert (done["state"], done["version"], done["tries"]) == ("live", 1, 3)
+    epochs = [event.data["epoch"] for event in bench.events(task["id"], "epoch")]
+    assert epochs == sorted(epochs), "no finished epoch was trained a second time"
+    assert set(epochs) == set(range(1, 7))
+    assert len(epochs) <= 6 + 2, "at most the epoch that was just ending comes twice"
+    assert len(bench.versions()) == 1
+
+
+@pytest.mark.parametrize("database_url", ["embedded"], indirect=True)
+def test_a_broken_picture_is_named_and_sigterm_stops_the_real_child(bench, served, tmp_path):
+    broken = post(served, pictures(tmp_path, ["circle"], 1, broken=True))
+    with bench.worker(WORKER) as worker:
+        failed = wait(served, broken)
+        assert failed["state"] == "failed"
+        assert failed["tries"] == 1
+        assert [e["file"] for e in failed["error"]["errors"]] == ["JPEGImages/001_0005.jpg"]
+        bench.assert_clean(broken["id"])
+        long = post(served, pictures(tmp_path, ["circle"], 2), epochs=1000)
+        eventually(lambda: len(bench.events(long["id"], "epoch")) >= 1)
+        child = child_of(worker)
+        assert worker.terminate() == 0
+        assert is_gone(child)
+    task = bench.task(long["id"])
+    assert (task.state, task.tries) == ("queued", 0)
+    assert bench.settings.work_dir.joinpath(task.id, "checkpoints").is_dir()
+    served.post(f"/tasks/{task.id}:cancel").raise_for_status()
+    with bench.worker(WORKER):
+        bench.assert_clean(task.id)
