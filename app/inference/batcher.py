@@ -20,6 +20,21 @@ class ClosedError(Exception):
     """The batcher was closed before the item was run."""
 
 
+@dataclass(frozen=True)
+class Load:
+    """How busy a batcher is.
+
+    Attributes:
+        batches: runs so far.
+        items: items in them.
+        free: places that are free.
+    """
+
+    batches: int
+    items: int
+    free: int
+
+
 @dataclass(frozen=True, eq=False)
 class _Waiting(Generic[Item, Result]):
     item: Item
@@ -53,6 +68,8 @@ class Batcher(Generic[Item, Result]):
         self._key_of = key_of
         self._most = most
         self._free = places
+        self._batches = 0
+        self._items = 0
         self._waiting: deque[_Waiting[Item, Result]] = deque()
         self._changed = threading.Condition()
         self._closed = False
@@ -60,9 +77,10 @@ class Batcher(Generic[Item, Result]):
         self._thread.start()
 
     @property
-    def free(self) -> int:
-        """Places that are free now."""
-        return self._free
+    def load(self) -> Load:
+        """What was run so far, and the places that are free now."""
+        with self._changed:
+            return Load(self._batches, self._items, self._free)
 
     @contextmanager
     def reserve(self, items: int) -> Iterator[None]:
@@ -117,6 +135,8 @@ class Batcher(Generic[Item, Result]):
             while not self._closed:
                 batch = self._take()
                 if batch:
+                    self._batches += 1
+                    self._items += len(batch)
                     return batch
                 self._changed.wait()
         return []

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from typing import TypeVar
 
-from app.inference.batcher import Batcher
+from app.inference.batcher import Batcher, Load
 from app.inference.graph import GraphError, Pixels, Prediction, Segmented, View
 from app.inference.graphs import Choice, Graphs, Served, graph_loader
 from app.settings import Settings
@@ -26,11 +26,15 @@ class Inference:
 
     def __init__(self, settings: Settings, blobs: BlobStore) -> None:
         self.graphs = Graphs(graph_loader(blobs, settings.serve_threads), KEPT_VERSIONS)
-        self.places = settings.serve_queue
         self._batcher: Batcher[tuple[Served, View], Prediction] = Batcher(
             _run, _key_of, most=settings.serve_batch, places=settings.serve_queue
         )
         self._pool = ThreadPoolExecutor(settings.serve_threads, thread_name_prefix="pictures")
+
+    @property
+    def load(self) -> Load:
+        """What was run so far, and how many pictures may still come."""
+        return self._batcher.load
 
     def reserve(self, pictures: int) -> AbstractContextManager[None]:
         """Hold places for pictures from before they are decoded until they are answered.

@@ -98,6 +98,8 @@ _TEXT: Responses = {
     responses=_TEXT | responses(BusyProblem),
 )
 def metrics(request: Request, held: AppServices) -> Response:
-    """Requests and their time in this process; tasks by state and live versions in all."""
+    """Requests and pictures of this process; tasks by state and live versions in all."""
     counted: RequestMetrics = request.app.state.metrics
-    return Response(counted.expose(held.engine), media_type=CONTENT_TYPE_PLAIN_1_0_0)
+    return Response(
+        counted.expose(held.engine, held.inference), media_type=CONTENT_TYPE_PLAIN_1_0_0
+    )

@@ -11,6 +11,8 @@ from sqlalchemy import Engine, func, select
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.db import AliasMove, Model, Task, TaskState, Version, read_session
+from app.inference.engine import Inference
+from app.inference.metrics import InferenceCollector
 
 BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0)
 
@@ -36,9 +38,10 @@ class RequestMetrics:
             registry=self.registry,
         )
 
-    def expose(self, engine: Engine) -> bytes:
+    def expose(self, engine: Engine, inference: Inference) -> bytes:
         """Return this process's figures, and what the database says of tasks and models."""
         registry = CollectorRegistry()
+        registry.register(InferenceCollector(inference))
         registry.register(DatabaseCollector(engine))
         return generate_latest(self.registry) + generate_latest(registry)
 

@@ -105,7 +105,9 @@ def choose(
 async def read_body(
     request: Request, held: AppServices, _choice: Annotated[Choice, Depends(choose)]
 ) -> list[PostedPicture]:
-    """Read the pictures, after the caller and the version are known."""
+    """Read the pictures, after the caller and the version are known, if there is room at all."""
+    if not held.inference.load.free:
+        raise _busy()
     settings = held.settings
     most = min(settings.max_pictures, settings.serve_queue)
     return await read_pictures(request, settings.max_picture_bytes, most)
@@ -155,7 +157,7 @@ async def segment(
                 lambda: service.render(answers, served, representation)
             )
     except (FullError, ClosedError) as error:
-        raise BusyProblem("too many pictures wait for an answer; come back in a second") from error
+        raise _busy() from error
     except GraphError as error:
         raise NotReadyProblem("the version cannot be served; the service's log says why") from error
     return Response(
@@ -167,3 +169,7 @@ async def segment(
             "Vary": "Accept",
         },
     )
+
+
+def _busy() -> BusyProblem:
+    return BusyProblem("too many pictures wait for an answer; come back in a second")

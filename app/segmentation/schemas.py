@@ -56,7 +56,8 @@ class ShownClassJson(BaseModel):
         description="Mean probability that the model gives to the class over those pixels, 0 to 1."
     )
     rle: RunLengthsJson | None = Field(
-        description="Its pixels; null for background, which is whatever no other class covers."
+        None,
+        description="Its pixels; null for background, which is whatever no other class covers.",
     )
 
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.inference.batcher import Batcher, ClosedError, FullError
+from app.inference.batcher import Batcher, ClosedError, FullError, Load
 
 WAIT = 20
 
@@ -65,6 +65,9 @@ def test_an_item_alone_is_run_at_once() -> None:
     runner = Runner()
     with batching(runner) as batcher:
         assert batcher.submit(Item(0, 21)).result(WAIT) == 42
+        assert batcher.load == Load(batches=1, items=1, free=8)
+        with batcher.reserve(3):
+            assert batcher.load.free == 5
     assert runner.batches == [[Item(0, 21)]]
 
 

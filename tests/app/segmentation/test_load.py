@@ -123,6 +123,8 @@ def test_beyond_its_places_the_service_says_come_back(
         assert answer.status_code == 503
         assert int(answer.headers["Retry-After"]) >= 1
         assert answer.json()["type"].endswith("busy")
+        unread = client.post("/segment", content=b"", headers={"Content-Type": "text/plain"})
+        assert unread.status_code == 503
         assert client.get("/health/live").status_code == 200
     assert client.post("/segment", files=[("pictures", ("a.png", data))] * 2).status_code == 200
     three = client.post("/segment", files=[("pictures", ("a.png", data))] * 3)
