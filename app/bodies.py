@@ -3,21 +3,17 @@
 from fastapi import Request
 from starlette.types import Message
 
-from app.errors import ProblemError, TooLargeProblem
+from app.errors import TooLargeProblem
 
 
-def bounded(request: Request, most: int, field: str) -> Request:
-    """Return the request with a body that fails as soon as it is longer than `most` bytes.
+def bounded(request: Request, most: int, problem: TooLargeProblem) -> Request:
+    """Return the request with a body that ends in `problem` once it is longer than `most` bytes.
 
     A body that says beforehand that it is longer is refused at once.
 
     Raises:
         TooLargeProblem: here, or where the returned request's body is read.
     """
-    problem = TooLargeProblem(
-        f"the body has more than {most} bytes",
-        [ProblemError(f"more than {most} bytes", field=field)],
-    )
     announced = request.headers.get("content-length", "")
     if announced.isdecimal() and int(announced) > most:
         raise problem

@@ -46,11 +46,15 @@ async def read_pictures(request: Request, most_bytes: int, most: int) -> list[Po
         BadRequestProblem: the body ends too early.
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    problem = TooLargeProblem(
+        f"the pictures have more than {most_bytes} bytes together",
+        [ProblemError(f"more than {most_bytes} bytes", field=FIELD)],
+    )
     try:
         if kind == "multipart/form-data":
-            found = await _from_form(bounded(request, most_bytes + FRAME_BYTES, FIELD), most)
+            found = await _from_form(bounded(request, most_bytes + FRAME_BYTES, problem), most)
         elif kind.startswith("image/"):
-            body = await bounded(request, most_bytes, "body").body()
+            body = await bounded(request, most_bytes, problem).body()
             found = [PostedPicture("picture", body)]
         else:
             raise UnsupportedMediaProblem(
@@ -59,7 +63,7 @@ async def read_pictures(request: Request, most_bytes: int, most: int) -> list[Po
     except ClientDisconnect as error:
         raise BadRequestProblem("the connection was closed before the body was whole") from error
     if sum(len(picture.data) for picture in found) > most_bytes:
-        raise TooLargeProblem(f"the pictures have more than {most_bytes} bytes together")
+        raise problem
     return found
 
 

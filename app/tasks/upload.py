@@ -8,8 +8,8 @@ from fastapi import Depends, Request
 from pydantic import ValidationError
 from starlette.datastructures import FormData, UploadFile
 from starlette.requests import ClientDisconnect
-from starlette.types import Message, Receive
 
+from app.bodies import bounded
 from app.dependencies import AppServices, Submitter
 from app.errors import (
     BadRequestProblem,
@@ -52,9 +52,12 @@ async def read_upload(
     if kind != "multipart/form-data":
         raise UnsupportedMediaProblem("post `dataset` and `spec` as multipart/form-data")
     most = held.settings.max_upload_bytes
-    bounded = Request(request.scope, _bounded(request, most))
+    problem = TooLargeProblem(
+        f"the data set has more than {most} bytes",
+        [ProblemError(f"more than {most} bytes", field="dataset")],
+    )
     try:
-        form = await bounded.form(max_files=2, max_fields=2)
+        form = await bounded(request, most + FRAME_BYTES, problem).form(max_files=2, max_fields=2)
     except ClientDisconnect as error:
         raise BadRequestProblem("the connection was closed before the body was whole") from error
     try:
@@ -64,27 +67,6 @@ async def read_upload(
 
 
 PostedUpload = Annotated[Upload, Depends(read_upload, scope="function")]
-
-
-def _bounded(request: Request, most: int) -> Receive:
-    problem = TooLargeProblem(
-        f"the data set has more than {most} bytes",
-        [ProblemError(f"more than {most} bytes", field="dataset")],
-    )
-    left = most + FRAME_BYTES
-    announced = request.headers.get("content-length", "")
-    if announced.isdecimal() and int(announced) > left:
-        raise problem
-
-    async def receive() -> Message:
-        nonlocal left
-        message = await request.receive()
-        left -= len(message.get("body", b""))
-        if left < 0:
-            raise problem
-        return message
-
-    return receive
 
 
 async def _spec(form: FormData) -> TaskSpec:
