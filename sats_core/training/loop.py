@@ -109,5 +109,7 @@ def _add(totals: dict[str, float], terms: Mapping[str, Tensor]) -> None:
     for name, term in terms.items():
         value = term.item()
         if not torch.isfinite(term):
-            raise DivergedError(f"the loss term {name} is {value}: the learning rate is too high")
+            raise DivergedError(
+                f"the loss term {name} is {value}: a lower learning rate or weight may help"
+            )
         totals[name] = totals.get(name, 0.0) + value

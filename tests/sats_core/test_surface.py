@@ -1,0 +1,76 @@
+"""The names that others stand on; taking one away or renaming it breaks them."""
+
+import inspect
+
+from sats_core import events, job, losses, methods, models
+
+
+def test_losses() -> None:
+    assert sorted(losses.__all__) == [
+        "PseudoLabels",
+        "QueryKey",
+        "attention_transfer",
+        "entropy_pseudo_labels",
+        "median_thresholds",
+        "unbiased_cross_entropy",
+        "unbiased_distillation",
+    ]
+
+
+def parameters(function: object) -> list[str]:
+    assert callable(function)
+    return [str(p).split(":")[0] for p in inspect.signature(function).parameters.values()]
+
+
+def test_signatures_of_the_losses() -> None:
+    assert parameters(losses.attention_transfer) == ["old", "new", "labels", "ignore_index"]
+    default = inspect.signature(losses.attention_transfer).parameters["ignore_index"].default
+    assert default == 255
+    assert parameters(losses.unbiased_cross_entropy) == ["logits", "labels", "old_classes"]
+    assert parameters(losses.unbiased_distillation) == ["logits", "old_logits"]
+    names = ["labels", "old_logits", "thresholds", "classes"]
+    assert parameters(losses.entropy_pseudo_labels) == names
+    assert losses.QueryKey._fields == ("query", "key", "scale", "grid")
+    assert losses.PseudoLabels._fields == ("labels", "valid", "kept")
+
+
+def test_methods_and_models() -> None:
+    assert sorted(methods.METHODS) == ["finetune", "sats"]
+    assert sorted(models.__all__) == [
+        "SCRATCH",
+        "STRIDE",
+        "Backbone",
+        "GrowingClassifier",
+        "Output",
+        "Segmenter",
+        "balanced_start",
+        "load_pretrained",
+        "seeded_backbone",
+    ]
+
+
+def test_records_between_worker_and_child() -> None:
+    assert set(job.StepJob.model_fields) == {
+        "dataset",
+        "old_version",
+        "new_classes",
+        "indices",
+        "settings",
+        "held_out",
+        "earlier",
+        "limits",
+        "backbone_dir",
+        "threads",
+        "work",
+        "result",
+    }
+    assert {"phase", "progress", "warning", "failed", "done"} == {
+        kind.model_fields["event"].default
+        for kind in (
+            events.PhaseEvent,
+            events.ProgressEvent,
+            events.WarningEvent,
+            events.FailedEvent,
+            events.DoneEvent,
+        )
+    }

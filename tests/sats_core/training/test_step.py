@@ -1,0 +1,329 @@
+import io
+import json
+import shutil
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+
+from sats_core.data.readers import open_reader
+from sats_core.data.sources import ZipSource
+from sats_core.errors import ClassError, DatasetError, DivergedError, ModelError
+from sats_core.evaluation.predict import model_input, predict
+from sats_core.events import DoneEvent, PhaseEvent, ProgressEvent, WarningEvent
+from sats_core.export import load_version
+from sats_core.job import HeldOutChoice, HeldOutPictures, Limits, StepJob
+from sats_core.training.loop import StoppedError
+from tests.fixtures.drawings import voc_zip
+from tests.sats_core.training.conftest import make_job, run
+
+
+def weights(job: StepJob) -> dict[str, torch.Tensor]:
+    return load_file(job.result / "version" / "model.safetensors")
+
+
+def differing(a: StepJob, b: StepJob) -> list[str]:
+    first, second = weights(a), weights(b)
+    assert first.keys() == second.keys()
+    return [name for name, tensor in first.items() if not torch.equal(tensor, second[name])]
+
+
+def second_step(
+    folder: Path, base: StepJob, step_zip: Path, method: str = "sats", **changes: object
+) -> StepJob:
+    return make_job(
+        folder,
+        step_zip,
+        ("ring",),
+        first_index=3,
+        old_version=base.result / "version",
+        earlier=(HeldOutPictures(path=base.result / "held_out.zip", classes=("disc", "bar")),),
+        settings={"method": method},
+        **changes,
+    )
+
+
+def stop_after(epochs: int, job: StepJob) -> Callable[[], bool]:
+    """Say stop once the checkpoint of `epochs` epochs is written and the next epoch runs."""
+    calls = 0
+
+    def should_stop() -> bool:
+        nonlocal calls
+        path = job.work / "checkpoint.safetensors"
+        if path.exists():
+            header = path.read_bytes()[8:4096]
+            if f'"epochs":"{epochs}"'.encode() in header:
+                calls += 1
+        return calls > 1
+
+    return should_stop
+
+
+def test_a_base_step_writes_a_whole_version(base: StepJob) -> None:
+    version = base.result / "version"
+    assert {file.name for file in version.iterdir()} == {
+        "model.safetensors",
+        "config.json",
+        "model.onnx",
+        "scores.json",
+        "README.md",
+    }
+    config = json.loads((version / "config.json").read_text())
+    assert config["id2label"] == {"0": "background", "1": "disc", "2": "bar"}
+    assert config["backbone_start"] == "scratch"
+    assert config["onnx_agreement"] >= 0.999
+    assert not list(base.result.glob("*.partial"))
+    card = (version / "README.md").read_text()
+    assert "| 1 | 1 | disc |" in card
+    assert "scratch" in card
+
+
+def test_events_tell_the_story(tmp_path: Path, base_zip: Path) -> None:
+    _, events = run(make_job(tmp_path, base_zip, ("disc", "bar")))
+    phases = [e.phase for e in events if isinstance(e, PhaseEvent)]
+    assert phases == ["validating", "training", "evaluating"]
+    assert isinstance(events[-1], DoneEvent)
+    epochs = [e for e in events if isinstance(e, ProgressEvent) and e.epoch_end]
+    assert [(e.epoch, e.epochs) for e in epochs] == [(1, 2), (2, 2)]
+    assert epochs[-1].step == epochs[-1].steps
+    assert epochs[-1].eta_seconds == 0
+    assert set(epochs[0].losses) == {"cross_entropy"}
+    warnings = [e.message for e in events if isinstance(e, WarningEvent)]
+    assert any("pvt_v2_b0 starts from scratch" in message for message in warnings)
+
+
+def test_a_version_is_loaded_back_from_the_directory_alone(base: StepJob, tmp_path: Path) -> None:
+    copy = tmp_path / "anywhere"
+    shutil.copytree(base.result / "version", copy)
+    loaded = load_version(copy)
+    assert loaded.catalogue.foreground == ("disc", "bar")
+    assert not loaded.model.training
+    for name, tensor in weights(base).items():
+        assert torch.equal(loaded.model.state_dict()[name], tensor)
+
+
+def test_the_graph_answers_as_torch_at_other_sizes_and_batches(base: StepJob) -> None:
+    loaded = load_version(base.result / "version")
+    session = onnxruntime.InferenceSession(base.result / "version" / "model.onnx")
+    make = torch.Generator().manual_seed(0)
+    for shape in [(1, 3, 32, 32), (3, 3, 64, 96), (2, 3, 160, 32)]:
+        pixels = torch.randn(shape, generator=make)
+        logits, labels, scores = session.run(None, {"pixel_values": pixels.numpy()})
+        with torch.no_grad():
+            expected = loaded.model(pixels)
+        np.testing.assert_allclose(logits, expected.numpy(), atol=1e-4)
+        assert labels.dtype == np.uint8
+        assert labels.shape == (shape[0], *shape[2:])
+        assert scores.shape == labels.shape
+        assert (scores <= 1.0001).all()
+        assert (scores >= 1 / 3 - 1e-4).all()
+
+
+def test_scores_are_of_what_the_service_answers(base: StepJob, base_zip: Path) -> None:
+    loaded = load_version(base.result / "version")
+    session = onnxruntime.InferenceSession(base.result / "version" / "model.onnx")
+    with ZipSource(base_zip, Limits()) as source:
+        reader = open_reader(source)
+        picture = reader.picture(reader.ids[0])
+    pixels, (height, width) = model_input(picture, 32, loaded.model)
+    (labels,) = session.run(["labels"], {"pixel_values": pixels.numpy()})
+    served = Image.fromarray(labels[0, :height, :width]).resize(
+        (picture.shape[1], picture.shape[0]), Image.Resampling.NEAREST
+    )
+    same = np.asarray(served) == predict(loaded.model, picture, 32)
+    assert same.mean() >= 0.999
+
+
+def test_a_second_step_keeps_the_old_classes_and_their_indices(
+    base: StepJob, step_zip: Path, tmp_path: Path
+) -> None:
+    result, events = run(second_step(tmp_path, base, step_zip))
+    assert [(c["index"], c["name"], c["step"]) for c in result.classes] == [
+        (0, "background", 0),
+        (1, "disc", 0),
+        (2, "bar", 0),
+        (3, "ring", 1),
+    ]
+    losses = [e.losses for e in events if isinstance(e, ProgressEvent) and e.epoch_end][-1]
+    assert set(losses) == {"cross_entropy", "distillation", "attention_transfer"}
+    scores = result.scores
+    assert scores.pictures == 2 + 2
+    assert scores.miou_old is not None
+    assert set(scores.introduced) == {"disc", "bar", "ring"}
+    assert set(scores.forgetting) <= {"disc", "bar"}
+
+
+def test_held_out_pictures_carry_the_labels_of_the_step_alone(
+    base: StepJob, step_zip: Path, tmp_path: Path
+) -> None:
+    job = second_step(tmp_path, base, step_zip)
+    run(job)
+    with ZipSource(job.result / "held_out.zip", Limits()) as source:
+        reader = open_reader(source)
+        assert reader.classes == ("ring",)
+        assert len(reader.ids) == 2
+        with ZipSource(step_zip, Limits()) as posted:
+            original = open_reader(posted)
+            for picture_id in reader.ids:
+                kept, given = reader.read(picture_id), original.read(picture_id)
+                assert (kept.picture == given.picture).all()
+                assert ((kept.label == 1) == (given.label == 1)).all()
+                assert not (kept.label == 2).any()
+
+
+def test_held_out_pictures_are_not_kept_against_the_users_word(
+    base_zip: Path, tmp_path: Path
+) -> None:
+    job = make_job(tmp_path, base_zip, ("disc",), held_out=HeldOutChoice(keep=False))
+    result, _ = run(job)
+    assert not (job.result / "held_out.zip").exists()
+    assert result.held_out_pictures == 2
+
+
+@pytest.mark.parametrize("method", ["sats", "finetune"])
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
+def test_interrupted_and_resumed_is_uninterrupted(
+    base: StepJob, step_zip: Path, tmp_path: Path, method: str, optimizer: str
+) -> None:
+    def job(name: str) -> StepJob:
+        made = second_step(tmp_path / name, base, step_zip, method)
+        settings = made.settings.model_copy(update={"epochs": 3, "optimizer": optimizer})
+        return made.model_copy(update={"settings": settings})
+
+    whole, cut = job("whole"), job("cut")
+    run(whole)
+    with pytest.raises(StoppedError):
+        run(cut, stop_after(1, cut))
+    assert not (cut.result / "result.json").exists()
+
+    _, events = run(cut)
+
+    epochs = [e.epoch for e in events if isinstance(e, ProgressEvent) and e.epoch_end]
+    assert epochs == [2, 3]  # the first epoch was not run again
+    assert differing(whole, cut) == []
+
+
+def test_a_base_step_resumes_too(base_zip: Path, tmp_path: Path) -> None:
+    whole, cut = (make_job(tmp_path / n, base_zip, ("disc", "bar")) for n in ("whole", "cut"))
+    run(whole)
+    with pytest.raises(StoppedError):
+        run(cut, stop_after(1, cut))
+    run(cut)
+    assert differing(whole, cut) == []
+
+
+def test_another_seed_is_another_model(base: StepJob, base_zip: Path, tmp_path: Path) -> None:
+    job = make_job(tmp_path, base_zip, ("disc", "bar"), settings={"seed": 1})
+    run(job)
+    assert differing(base, job)
+
+
+@pytest.mark.parametrize("damage", ["truncated", "of another step"])
+def test_a_checkpoint_that_cannot_be_used_is_not(
+    base: StepJob, base_zip: Path, tmp_path: Path, damage: str
+) -> None:
+    job = make_job(tmp_path, base_zip, ("disc", "bar"))
+    with pytest.raises(StoppedError):
+        run(job, stop_after(1, job))
+    checkpoint = job.work / "checkpoint.safetensors"
+    if damage == "truncated":
+        checkpoint.write_bytes(checkpoint.read_bytes()[:-100])
+    else:
+        content = checkpoint.read_bytes()
+        step = content.index(b'"step":"') + 8
+        checkpoint.write_bytes(content[:step] + b"0" * 64 + content[step + 64 :])
+    _, events = run(job)
+    assert [e.epoch for e in events if isinstance(e, ProgressEvent) and e.epoch_end] == [1, 2]
+    assert differing(base, job) == []
+
+
+class TestFailsClosed:
+    @pytest.mark.parametrize("file", ["model.safetensors", "config.json", "scores.json"])
+    @pytest.mark.parametrize("damage", ["missing", "damaged"])
+    def test_an_old_model_that_cannot_be_loaded(
+        self, base: StepJob, step_zip: Path, tmp_path: Path, file: str, damage: str
+    ) -> None:
+        version = tmp_path / "version"
+        shutil.copytree(base.result / "version", version)
+        if damage == "missing":
+            (version / file).unlink()
+        else:
+            (version / file).write_bytes((version / file).read_bytes()[:-40])
+        job = second_step(tmp_path / "job", base, step_zip).model_copy(
+            update={"old_version": version}
+        )
+        with pytest.raises(ModelError, match="cannot be loaded"):
+            run(job)
+        assert not (job.result / "version").exists()
+
+    def test_a_class_known_already(self, base: StepJob, step_zip: Path, tmp_path: Path) -> None:
+        job = second_step(tmp_path, base, step_zip).model_copy(update={"new_classes": ("disc",)})
+        with pytest.raises(ClassError, match="'disc' is known already"):
+            run(job)
+
+    def test_every_bad_file_is_named(self, tmp_path: Path) -> None:
+        path = voc_zip(tmp_path / "bad.zip", ["disc"], pictures=6, size=32, seed=3)
+        wrong = tmp_path / "wrong.zip"
+        with zipfile.ZipFile(path) as source, zipfile.ZipFile(wrong, "w") as target:
+            for entry in source.namelist():
+                data = source.read(entry)
+                if entry == "JPEGImages/003_0001.jpg":
+                    data = data[:200]
+                if entry == "SegmentationClass/003_0004.png":
+                    mask = io.BytesIO()
+                    Image.new("P", (5, 5)).save(mask, "PNG")
+                    data = mask.getvalue()
+                target.writestr(entry, data)
+        with pytest.raises(DatasetError, match="2 files") as caught:
+            run(make_job(tmp_path, wrong, ("disc",)))
+        files = {issue.file for issue in caught.value.issues}
+        assert files == {"JPEGImages/003_0001.jpg", "SegmentationClass/003_0004.png"}
+
+    def test_a_class_that_no_training_picture_shows(self, tmp_path: Path, base_zip: Path) -> None:
+        path = voc_zip(tmp_path / "d.zip", ["disc", "bar"], pictures=5, size=32, objects=0)
+        with pytest.raises(DatasetError, match="no training picture shows disc, bar") as caught:
+            run(make_job(tmp_path, path, ("disc", "bar")))
+        assert [issue.class_name for issue in caught.value.issues] == ["disc", "bar"]
+
+    def test_an_unknown_split(self, tmp_path: Path, base_zip: Path) -> None:
+        job = make_job(tmp_path, base_zip, ("disc",), held_out=HeldOutChoice(split="exam"))
+        with pytest.raises(DatasetError, match="no split 'exam'"):
+            run(job)
+
+    def test_one_picture_is_too_few(self, tmp_path: Path) -> None:
+        path = voc_zip(tmp_path / "one.zip", ["disc"], pictures=1, size=32)
+        with pytest.raises(DatasetError, match="0 pictures to train on and 1 held out"):
+            run(make_job(tmp_path, path, ("disc",)))
+
+    def test_a_loss_that_diverges(self, base: StepJob, step_zip: Path, tmp_path: Path) -> None:
+        job = second_step(tmp_path, base, step_zip)
+        heavy = job.settings.model_copy(update={"method_settings": {"distillation_weight": 1e39}})
+        with pytest.raises(DivergedError, match="loss term distillation is inf"):
+            run(job.model_copy(update={"settings": heavy}))
+
+
+def test_named_splits_are_taken(tmp_path: Path) -> None:
+    path = voc_zip(
+        tmp_path / "s.zip", ["disc"], pictures=9, size=32, splits={"train": 4, "val": 2, "exam": 3}
+    )
+    first, _ = run(make_job(tmp_path / "a", path, ("disc",)))
+    assert (first.trained_pictures, first.held_out_pictures) == (4, 2)
+    chosen = HeldOutChoice(split="exam")
+    second, _ = run(make_job(tmp_path / "b", path, ("disc",), held_out=chosen))
+    assert (second.trained_pictures, second.held_out_pictures) == (4, 3)
+
+
+def test_torch_free_parts_load_no_torch() -> None:
+    code = (
+        "import sys, sats_core.job, sats_core.events, sats_core.data.readers, sats_core.settings;"
+        "sys.exit('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
