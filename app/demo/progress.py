@@ -52,7 +52,8 @@ def _lines(console: Console, title: str, states: Iterable[Task]) -> Task:
         now = (task["state"], progress and progress["epoch"])
         if now != said:
             note = _note(progress) if progress else ""
-            console.print(f"{title}: {task['state']}  {note}".rstrip(), highlight=False)
+            line = f"{title}: {task['state']}  {note}".rstrip()
+            console.print(line, highlight=False, soft_wrap=True)
             said = now
     return task
 

@@ -41,8 +41,9 @@ class Learned:
 def run_demo(output: Path, console: Console | None = None) -> int:
     """Run the demo into `output`; returns the process's exit code."""
     console = console or Console()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # stops the service as Ctrl-C does
     started = time.monotonic()
+    # Being ended is treated like Ctrl-C, so that the service is not left behind.
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         broken = _demo(output, console)
     except KeyboardInterrupt:
@@ -51,6 +52,8 @@ def run_demo(output: Path, console: Console | None = None) -> int:
     except DemoError as error:
         console.print(f"The demo failed: {error}", markup=False)
         return 1
+    finally:
+        signal.signal(signal.SIGTERM, before)
     minutes, seconds = divmod(round(time.monotonic() - started), 60)
     console.print(f"Pictures of the result are in {output}/. Whole demo: {minutes}:{seconds:02}.")
     for sentence in broken:
@@ -92,10 +95,11 @@ def _learn_all(
     finetune = plan.STEP | {"name": f"{new}, fine-tuned", "method": "finetune"}
     finetune["gate"] = {"promote": False}
     sats = plan.STEP | {"name": f"{new}, SATS", "method": "sats"}
+    before = _learn(client, console, f"1  learn {old}", base, plan.BASE | {"name": old}, scenes)
+    if not before.version["live"]:
+        raise DemoError("the first version was held back, so there is nothing to add a class to")
     return {
-        "before": _learn(
-            client, console, f"1  learn {old}", base, plan.BASE | {"name": old}, scenes
-        ),
+        "before": before,
         "finetuned": _learn(
             client, console, f"2  add {new} by plain fine-tuning", step, finetune, scenes
         ),
@@ -141,7 +145,11 @@ def _report(
     for comparison in comparisons:
         console.print(_table(comparison, learned))
     _save_figures(output, scenes, learned)
-    return [sentence for comparison in comparisons for sentence in comparison.broken_claims()]
+    broken = [sentence for comparison in comparisons for sentence in comparison.broken_claims()]
+    verdict = learned["sats"].version["gate"]
+    if not verdict["passed"]:
+        broken.append("the gate held the version of SATS back: " + "; ".join(verdict["reasons"]))
+    return broken
 
 
 def _table(comparison: Comparison, learned: Mapping[str, Learned]) -> Table:

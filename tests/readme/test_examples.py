@@ -84,6 +84,7 @@ def test_the_same_shape_is_no_difference(said, printed):
         ('{"status": 422}', '{"status": 500}'),
         ('{"a": [{"b": 1}]}', '{"a": [{"c": 1}]}'),
         ("one", "two"),
+        ("200 image/png", "500 image/png"),
         ("one", "one\ntwo"),
         ('data: {"a": 1}', 'data: {"b": 1}'),
     ],

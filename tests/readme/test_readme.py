@@ -74,11 +74,13 @@ def _paths(command: str) -> list[str]:
 
 
 @pytest.mark.slow
-def test_every_example_answers_as_pasted(tmp_path: Path):
+def test_every_example_answers_as_pasted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("SATS_THREADS", "1")
     output = tmp_path / "demo-output"
     output.mkdir()
-    draw_dataset(output / "base.zip", plan.OLD_CLASSES, 10, 32, seed=1)
-    draw_dataset(output / "step.zip", plan.NEW_CLASSES, 10, 32, seed=2, unlabelled=plan.OLD_CLASSES)
+    draw_dataset(output / "base.zip", plan.OLD_CLASSES, 25, 64, seed=1)
+    draw_dataset(output / "step.zip", plan.NEW_CLASSES, 10, 64, seed=2, unlabelled=plan.OLD_CLASSES)
     rng = np.random.default_rng(3)
     scene = draw_scene(rng, 64, plan.CLASSES)
     (output / "showcase-01.jpg").write_bytes(jpeg(scene.picture, 92))
