@@ -2,12 +2,11 @@
 
 from pathlib import Path
 
-from sqlalchemy import Engine, select
-from sqlalchemy.orm import Session
+from sqlalchemy import Engine
 
-from app.db import END_STATES, HeldOutSet, Task, write_session
+from app.db import END_STATES, Task, write_session
 from app.storage import BlobStore
-from app.tasks.service import dataset_is_needed
+from app.tasks.service import drop_dataset
 from worker.folder import WorkFolder
 
 
@@ -20,8 +19,7 @@ def tidy(engine: Engine, blobs: BlobStore, work_dir: Path, task_id: str) -> None
         task = session.get(Task, task_id)
         if task is None or task.state not in END_STATES:
             return
-        if not _in_use(session, task.dataset):
-            blobs.delete(task.dataset)
+        drop_dataset(session, blobs, task.dataset)
     WorkFolder(work_dir, task_id).remove()
 
 
@@ -30,8 +28,3 @@ def tidy_all(engine: Engine, blobs: BlobStore, work_dir: Path) -> None:
     if work_dir.is_dir():
         for folder in list(work_dir.iterdir()):
             tidy(engine, blobs, work_dir, folder.name)
-
-
-def _in_use(session: Session, key: str) -> bool:
-    kept = select(HeldOutSet.id).where(HeldOutSet.blob == key).limit(1)
-    return dataset_is_needed(session, key) or session.scalar(kept) is not None

@@ -142,6 +142,7 @@ def post_task(
     """
     submission = _store(held, upload, idempotency_key)
     with write_session(held.engine) as session:
+        service.hold_dataset(session, submission.dataset.key)
         task, replayed = service.submit(session, submission)
         _keep_dataset(held, submission.dataset, upload)
         answer = service.describe(session, [task])[0]
@@ -185,10 +186,8 @@ def _keep_dataset(held: Services, blob: Blob, upload: Upload) -> None:
 
 
 def _drop_dataset(held: Services, key: str) -> None:
-    with read_session(held.engine) as session:
-        needed = service.dataset_is_needed(session, key)
-    if not needed:
-        held.blobs.delete(key)
+    with write_session(held.engine) as session:
+        service.drop_dataset(session, held.blobs, key)
 
 
 @router.get("", summary="List tasks", responses=responses(NotFoundProblem))
@@ -254,7 +253,9 @@ def follow_task(
     task_id: TaskId,
     last_event_id: Annotated[
         int,
-        Header(ge=0, le=2**31 - 1, description="Id of the last event seen; the stream goes on there."),
+        Header(
+            ge=0, le=2**31 - 1, description="Id of the last event seen; the stream goes on there."
+        ),
     ] = 0,
 ) -> Response:
     """Stream what happens to a task as Server-Sent Events.

@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from sqlalchemy import select, tuple_
+from sqlalchemy import func, select, tuple_
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -19,7 +19,7 @@ from app.errors import (
     ProblemError,
 )
 from app.models.service import ensure_model, find_model, live_version
-from app.storage import Blob
+from app.storage import Blob, BlobStore
 from app.tasks.schemas import TaskJson, TaskSpec, task_json
 from sats_core.data.readers import open_reader
 from sats_core.data.sources import ZipSource
@@ -223,11 +223,26 @@ def cancel(session: Session, task_id: str) -> Task:
     return task
 
 
-def dataset_is_needed(session: Session, key: str) -> bool:
-    """Return whether a task that has not ended, or a version's scoring, reads this blob."""
-    waiting = select(Task.id).where(Task.dataset == key, Task.state.not_in(END_STATES)).limit(1)
-    kept = select(HeldOutSet.id).where(HeldOutSet.blob == key).limit(1)
-    return session.scalar(waiting) is not None or session.scalar(kept) is not None
+def hold_dataset(session: Session, key: str) -> None:
+    """Keep everybody else from adding or removing a user of this blob until the transaction ends.
+
+    Who queues a task and who removes what no task needs would otherwise not see each other.
+    (SQLite has one writer at a time in any case.)
+    """
+    if session.get_bind().dialect.name == "postgresql":
+        session.execute(select(func.pg_advisory_xact_lock(int(key[:15], 16))))
+
+
+def drop_dataset(session: Session, blobs: BlobStore, key: str) -> None:
+    """Remove a posted data set, unless a task that has not ended reads it, or it is kept as it is.
+
+    `session` writes; nobody can queue a task for the blob before its transaction ends.
+    """
+    hold_dataset(session, key)
+    waiting = select(Task.id).where(Task.dataset == key, Task.state.not_in(END_STATES))
+    kept = select(HeldOutSet.id).where(HeldOutSet.blob == key)
+    if all(session.scalar(users.limit(1)) is None for users in (waiting, kept)):
+        blobs.delete(key)
 
 
 def describe(session: Session, tasks: Sequence[Task]) -> list[TaskJson]:

@@ -3,9 +3,9 @@
 from sqlalchemy import update
 
 from app.db import Task, TaskState, write_session
+from tests.worker.bench import eventually
 from worker.claim import claim
 from worker.sweeper import Sweeper
-from worker.tidying import tidy
 
 
 def sweeper(bench, idle=True, **changes):
@@ -87,24 +87,6 @@ def test_the_folder_of_a_task_that_may_run_again_stays(bench):
     assert stranger.exists()
 
 
-def test_an_upload_that_another_task_needs_stays(bench):
-    first, second = bench.post(["cat"]), bench.post(["cat"], model="b")
-    assert bench.task(first).dataset == bench.task(second).dataset
-    supervisor = bench.supervisor()
-    supervisor.run(first)
-    assert bench.has_blob(bench.task(first).dataset)
-    assert supervisor.run(second) == TaskState.LIVE
-    bench.assert_clean(first, second)
-
-
-def test_a_running_task_is_never_tidied(bench):
-    task_id = bench.post(["cat"])
-    with write_session(bench.engine) as session:
-        claim(session, task_id, "somebody", 30)
-    tidy(bench.engine, bench.blobs, bench.settings.work_dir, task_id)
-    assert bench.has_blob(bench.task(task_id).dataset)
-
-
 def test_the_thread_outlives_a_bad_sweep(bench, monkeypatch):
     calls: list[int] = []
 
@@ -115,7 +97,5 @@ def test_the_thread_outlives_a_bad_sweep(bench, monkeypatch):
     monkeypatch.setattr("worker.sweeper.tidy_all", bad)
     made, _ = sweeper(bench, sweep_seconds=0.05)
     made.start()
-    from tests.worker.bench import eventually
-
     eventually(lambda: len(calls) > 2)
     made.stop()
