@@ -128,7 +128,7 @@ class TaskJson(BaseModel):
     error: ProblemJson | None = Field(description="Why it failed; null unless it is `failed`.")
     version: int | None = Field(description="Number of the version it made.")
     spec: TaskSpec = Field(description="The spec as posted, defaults filled in.")
-    links: TaskLinks = Field(description="Where to go from here.")
+    links: TaskLinks = Field(description="Where to look next.")
 
 
 class TaskPage(BaseModel):

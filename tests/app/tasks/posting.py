@@ -17,9 +17,7 @@ def post(client: Any, dataset: Path | bytes, spec: Any = None, **headers: str) -
     return client.post("/tasks", files=files, data={"spec": text}, headers=headers)
 
 
-def drawn(tmp_path: Path, *classes: str, **how: Any) -> Path:
+def drawn(tmp_path: Path, *classes: str, seed: int = 0) -> Path:
     """Draw a tiny data set."""
-    name = "-".join(classes) + str(sorted(how.items()))
-    return voc_zip(
-        tmp_path / f"{abs(hash(name))}.zip", classes, **{"pictures": 2, "size": 32} | how
-    )
+    path = tmp_path / f"{'-'.join(classes)}-{seed}.zip"
+    return voc_zip(path, classes, pictures=2, size=32, seed=seed)

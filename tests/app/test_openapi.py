@@ -1,0 +1,120 @@
+"""The OpenAPI document is complete: what a stranger reads at /docs."""
+
+import json
+
+import pytest
+from jsonschema import Draft202012Validator
+
+METHODS = ("get", "post", "put", "patch", "delete")
+
+
+@pytest.fixture(scope="module")
+def document():
+    from app.main import create_app
+    from app.settings import Settings
+
+    return create_app(Settings()).openapi()
+
+
+def _operations(document):
+    for path, item in document["paths"].items():
+        for method in METHODS:
+            if method in item:
+                yield f"{method} {path}", item[method]
+
+
+def _resolve(document, schema):
+    while "$ref" in schema:
+        found = document
+        for part in schema["$ref"].removeprefix("#/").split("/"):
+            found = found[part]
+        schema = found
+    return schema
+
+
+def test_every_operation_says_what_it_does(document):
+    tags = {tag["name"] for tag in document["tags"]}
+    for name, operation in _operations(document):
+        assert operation.get("summary"), name
+        assert operation.get("description"), name
+        assert set(operation["tags"]) <= tags, name
+        for parameter in operation.get("parameters", []):
+            assert parameter.get("description"), (name, parameter["name"])
+
+
+def test_every_field_is_described(document):
+    missing = [
+        f"{name}.{field}"
+        for name, schema in document["components"]["schemas"].items()
+        for field, inner in schema.get("properties", {}).items()
+        if not inner.get("description")
+    ]
+    assert not missing
+
+
+def test_every_record_is_described(document):
+    schemas = document["components"]["schemas"]
+    assert not [name for name, schema in schemas.items() if not schema.get("description")]
+
+
+def test_every_refusal_is_a_listed_problem(document):
+    for name, operation in _operations(document):
+        for status, answer in operation["responses"].items():
+            assert answer.get("description"), (name, status)
+            if status.startswith(("4", "5")):
+                assert list(answer["content"]) == ["application/problem+json"], (name, status)
+                schema = answer["content"]["application/problem+json"]["schema"]
+                assert schema["$ref"] == "#/components/schemas/ProblemJson"
+    assert "HTTPValidationError" not in document["components"]["schemas"]
+
+
+def test_every_guarded_operation_lists_what_a_key_can_do_wrong(document):
+    for name, operation in _operations(document):
+        if operation["tags"] != ["probes"]:
+            assert {"401", "403", "422", "503"} <= set(operation["responses"]), name
+            assert operation["security"], name
+
+
+def test_every_reference_leads_somewhere(document):
+    def walk(node):
+        if isinstance(node, dict):
+            if "$ref" in node:
+                _resolve(document, node)
+            for inner in node.values():
+                walk(inner)
+        elif isinstance(node, list):
+            for inner in node:
+                walk(inner)
+
+    walk(document)
+
+
+def _examples(document):
+    for name, schema in document["components"]["schemas"].items():
+        for example in schema.get("examples", []):
+            yield name, schema, example
+        for field, inner in schema.get("properties", {}).items():
+            for example in inner.get("examples", []):
+                yield f"{name}.{field}", inner, example
+    for name, operation in _operations(document):
+        bodies = [operation.get("requestBody", {}), *operation["responses"].values()]
+        for body in bodies:
+            for kind, content in body.get("content", {}).items():
+                if kind.endswith("json") or kind == "multipart/form-data":
+                    for example in content.get("examples", {}).values():
+                        yield f"{name} {kind}", content["schema"], example["value"]
+                    if "example" in content:
+                        yield f"{name} {kind}", content["schema"], content["example"]
+
+
+def test_every_example_is_valid(document):
+    found = list(_examples(document))
+    assert len(found) > 20
+    for name, schema, example in found:
+        whole = schema | {"components": document["components"]}
+        errors = [error.message for error in Draft202012Validator(whole).iter_errors(example)]
+        assert not errors, (name, example, errors)
+
+
+def test_the_document_is_plain_json(document):
+    assert json.loads(json.dumps(document)) == document
