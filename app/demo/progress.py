@@ -51,7 +51,8 @@ def _lines(console: Console, title: str, states: Iterable[Task]) -> Task:
         progress = task["progress"]
         now = (task["state"], progress and progress["epoch"])
         if now != said:
-            note = _note(progress) if progress else ""
+            current = progress and progress["phase"] == task["state"]
+            note = _note(progress) if current else ""
             line = f"{title}: {task['state']}  {note}".rstrip()
             console.print(line, highlight=False, soft_wrap=True)
             said = now
