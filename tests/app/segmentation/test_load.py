@@ -45,8 +45,10 @@ def test_no_answer_is_of_another_version_than_it_says(
     wrong: list[str] = []
 
     def register_next(number: int) -> None:
-        # Red has another index in every version: a mask tells which graph made it.
-        assert register((BACKGROUND, replace(RED, index=10 * number))) == number
+        # Red has another index, and another channel than in the version before: a mask tells
+        # which graph made it.
+        others = (BACKGROUND, GREEN)[: 1 + number % 2]
+        assert register((*others, replace(RED, index=10 * number))) == number
 
     def ask_on() -> None:
         while not stop.is_set():

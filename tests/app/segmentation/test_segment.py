@@ -13,6 +13,7 @@ from starlette.testclient import TestClient
 
 from app.db import write_session
 from app.models.service import find_model, promote, rollback
+from app.segmentation.schemas import EXAMPLE, SegmentationJson
 from app.settings import Settings
 from app.storage import BlobStore
 from tests.app.inference.colour_graph import BACKGROUND, CLASSES, GREEN, RED
@@ -413,6 +414,10 @@ def test_the_documentation_is_complete(client: TestClient) -> None:
     assert set(operation["responses"]["200"]["content"]) == {"application/json", "image/png"}
     assert set(operation["requestBody"]["content"]) == {"multipart/form-data", "image/*"}
     assert all(p["description"] for p in operation["parameters"])
+    example = SegmentationJson.model_validate(EXAMPLE).pictures[0]
+    for shown in example.classes:
+        if shown.rle:
+            assert coco.decode(shown.rle.model_dump()).sum() == shown.pixels
     for name in (
         *("SegmentationJson", "SegmentedPictureJson", "ShownClassJson", "RunLengthsJson"),
     ):

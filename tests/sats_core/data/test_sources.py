@@ -260,6 +260,7 @@ def test_threads_and_forks_share_a_source(workers: int, tmp_path: Path) -> None:
         copied.close()
 
 
+@pytest.mark.filterwarnings("ignore:This process")  # Python 3.12 and later, about threads and fork
 def test_a_forked_process_reads_beside_its_parent(tmp_path: Path) -> None:
     files = {f"a/{i}": random.Random(i).randbytes(200_000) for i in range(20)} | {"b": b""}
     path = write_zip(tmp_path / "set.zip", files)
