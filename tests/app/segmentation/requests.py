@@ -1,0 +1,39 @@
+"""Pictures and requests for `/segment`."""
+
+from io import BytesIO
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from starlette.testclient import TestClient
+
+from tests.app.inference.colour_graph import GREEN, RED
+
+MASK = {"Accept": "image/png"}
+OVERLAY = {"Accept": "image/png; profile=overlay"}
+
+
+def left_red_right_green(width: int = 64, height: int = 32) -> Image.Image:
+    image = Image.new("RGB", (width, height), RED.colour)
+    image.paste(GREEN.colour, (width // 2, 0, width, height))
+    return image
+
+
+def encoded(image: Image.Image, format: str = "PNG", **options: Any) -> bytes:
+    buffer = BytesIO()
+    image.save(buffer, format, **options)
+    return buffer.getvalue()
+
+
+def mask_of(client: TestClient, data: bytes, kind: str = "image/png") -> np.ndarray[Any, Any]:
+    answer = client.post("/segment", content=data, headers=MASK | {"Content-Type": kind})
+    assert answer.status_code == 200, answer.text
+    return np.array(Image.open(BytesIO(answer.content)))
+
+
+def as_body(data: bytes) -> dict[str, Any]:
+    return {"content": data, "headers": {"Content-Type": "image/png"}}
+
+
+def as_files(*pictures: bytes) -> dict[str, Any]:
+    return {"files": [("pictures", (f"{i}.png", data)) for i, data in enumerate(pictures)]}
