@@ -1,0 +1,184 @@
+import logging
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+
+import httpx
+import psutil
+import pytest
+import structlog
+from typer.testing import CliRunner
+
+from app.cli import cli
+from app.db import make_engine
+from app.db.migrate import is_current
+from app.settings import get_settings
+from tests.fixtures.processes import environment
+
+START_SECONDS = 60
+
+
+@pytest.fixture
+def run(settings, monkeypatch):
+    """Run `sats ...` in this process on the test's settings."""
+    for name, value in environment(settings).items():
+        monkeypatch.setenv(name, value)
+    get_settings.cache_clear()
+    handlers = logging.root.handlers[:]
+    yield lambda *words: CliRunner().invoke(cli, words)
+    # The commands log to a stderr that ends with them.
+    logging.root.handlers[:] = handlers
+    structlog.reset_defaults()
+    get_settings.cache_clear()
+
+
+def test_keys_are_made_used_listed_and_revoked(run, client):
+    made = run("keys", "create", "ci", "--scope", "submit", "--scope", "segment")
+    assert made.exit_code == 0
+    key = made.stdout.strip()
+    assert re.fullmatch(r"sats_[\w-]{43}", key)
+    headers = {"Authorization": f"Bearer {key}"}
+    assert client.get("/tasks", headers=headers).status_code == 200
+    assert client.get("/admin/models", headers=headers).status_code == 403
+    listed = run("keys", "list").stdout
+    assert "ci" in listed
+    assert key not in listed
+    assert run("keys", "revoke", "ci").exit_code == 0
+    assert client.get("/tasks", headers=headers).status_code == 401
+
+
+def test_wrong_words_are_refused_in_words(run):
+    assert run("keys", "create", "ci", "--scope", "submit").exit_code == 0
+    twice = run("keys", "create", "ci", "--scope", "submit")
+    assert (twice.exit_code, twice.stdout) == (2, "")
+    assert "already" in twice.stderr
+    assert "no key named" in run("keys", "revoke", "nobody").stderr
+    assert run("keys", "create", "a\nb", "--scope", "submit").exit_code == 2
+    assert run("keys", "create", "c", "--scope", "everything").exit_code == 2
+    assert run("keys", "create", "c").exit_code == 2
+
+
+def test_migrate_makes_the_tables(tmp_path, monkeypatch):
+    url = f"sqlite:///{tmp_path / 'new.db'}"
+    monkeypatch.setenv("SATS_DATABASE_URL", url)
+    monkeypatch.setenv("SATS_DATA_DIR", str(tmp_path / "data"))
+    get_settings.cache_clear()
+    assert CliRunner().invoke(cli, ["migrate"]).exit_code == 0
+    get_settings.cache_clear()
+    engine = make_engine(url)
+    assert is_current(engine)
+    engine.dispose()
+
+
+@pytest.mark.parametrize("command", ["serve", "api"])
+def test_without_keys_no_other_machine_is_listened_to(run, command):
+    answer = run(command, "--host", "0.0.0.0")
+    assert answer.exit_code == 2
+    assert "sats keys create" in answer.stderr
+
+
+def _free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@contextmanager
+def _serving(settings, log, *options):
+    port = _free_port()
+    with log.open("wb") as out:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "app.cli", "serve", "--port", str(port), *options],
+            env=os.environ | environment(settings),
+            stdout=out,
+            stderr=out,
+        )
+    try:
+        yield process, f"http://127.0.0.1:{port}"
+    finally:
+        children = _children(process)
+        process.kill()
+        process.wait()
+        _, alive = psutil.wait_procs(children, timeout=20)
+        for child in alive:
+            child.kill()
+        assert not alive, "children must not outlive `sats serve`, even killed with -9"
+
+
+def _children(process):
+    try:
+        return psutil.Process(process.pid).children(recursive=True)
+    except psutil.NoSuchProcess:
+        return []
+
+
+def _until(check, log):
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline:
+        if found := check():
+            return found
+        time.sleep(0.1)
+    raise AssertionError(log.read_text())
+
+
+def _ready(url):
+    def check():
+        try:
+            return httpx.get(f"{url}/health/ready").is_success
+        except httpx.TransportError:
+            return False
+
+    return check
+
+
+def _worker(process):
+    for child in _children(process):
+        try:
+            if "celery" in child.cmdline():
+                return child
+        except (psutil.NoSuchProcess, psutil.ZombieProcess):
+            continue  # it has just ended
+    return None
+
+
+def test_serve_runs_restarts_its_worker_and_stops_cleanly(settings, tmp_path):
+    log = tmp_path / "log"
+    with _serving(settings, log) as (process, url):
+        _until(_ready(url), log)
+        said = log.read_text()
+        assert f"SATS answers at {url}, its documentation is at /docs" in said
+        assert "no API key was made yet" in said
+        first = _until(lambda: _worker(process), log)
+        first.kill()
+        second = _until(lambda: (w := _worker(process)) and w.pid != first.pid and w, log)
+        _until(lambda: log.read_text().count("ready.") >= 2, log)
+        assert httpx.get(f"{url}/tasks").json() == {"tasks": [], "next": None}
+        children = _children(process)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(40) == 0, log.read_text()
+        assert not [child for child in children if child.is_running()]
+        assert not second.is_running()
+    assert "Traceback" not in log.read_text()
+
+
+def test_killed_with_9_serve_takes_its_children_along(settings, tmp_path):
+    log = tmp_path / "log"
+    with _serving(settings, log) as (process, url):
+        _until(_ready(url), log)
+        _until(lambda: _worker(process), log)
+
+
+def test_an_api_that_cannot_start_ends_serve(settings, tmp_path):
+    log = tmp_path / "log"
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        with _serving(settings, log, "--port", port) as (process, _):
+            assert process.wait(60) != 0
+    assert "address already in use" in log.read_text()
