@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from torch.jit._trace import TracerWarning
 from torch.nn import functional as F
 
 from sats_core.card import model_card
@@ -150,7 +151,7 @@ def _write_graph(model: Segmenter, path: Path, probes: Sequence[Tensor]) -> floa
         # torch deprecates this exporter for one that takes fifteen times as long and writes two
         # files; tracing warns of shape checks that hold for every multiple of 32.
         warnings.simplefilter("ignore", DeprecationWarning)
-        warnings.simplefilter("ignore", torch.jit.TracerWarning)
+        warnings.simplefilter("ignore", TracerWarning)
         _trace(graph, path, probes[0])
     agreement = _agreement(graph, path, probes)
     if agreement < AGREEMENT:

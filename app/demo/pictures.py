@@ -54,7 +54,7 @@ def draw_scene(
         rng: where chance comes from.
         size: side of the picture.
         names: what may be drawn, keys of `OBJECTS`.
-        always: at least one of these is drawn.
+        always: half of the objects, and at least one, are of these.
     """
     side = size * _OVERSAMPLING
     canvas = GROUNDS[int(rng.integers(len(GROUNDS)))](rng, side)
@@ -65,7 +65,10 @@ def draw_scene(
     count = int(rng.integers(*OBJECTS_A_PICTURE, endpoint=True))
     chosen = [str(name) for name in rng.choice(list(names), count)]
     if always:
-        chosen[0] = str(rng.choice(list(always)))
+        # Half of what a picture shows is what it was drawn for.
+        for place in range((count + 1) // 2):
+            chosen[place] = str(rng.choice(list(always)))
+        rng.shuffle(chosen)
     for name in chosen:
         value = list(names).index(name) + 1
         _place(rng, canvas, OBJECTS[name], rng.uniform(*OBJECT_SIDE), objects, value)

@@ -1,0 +1,1 @@
+"""Commands that measure, each printing a table."""
