@@ -114,8 +114,8 @@ def cup(rng: np.random.Generator, u: Array, v: Array) -> Drawing:
     rim = x**2 + ((v + 0.7) / 0.2) ** 2
     ring = np.hypot((u - 0.48) / 0.46, (v - 0.02) / 0.52)
     handle = (ring < 1) & (ring > 0.58) & (u > 0.3)
-    base = _near(rng, _pick(rng, (WHITE, CREAM, BLUE, RED, TEAL, OCHRE, SILVER, VIOLET)))
-    second = _near(rng, _pick(rng, (WHITE, BLUE, RED, GREEN, DARK, ORANGE)))
+    tones = (_near(rng, WHITE), _near(rng, VIOLET))
+    base, second = tones if rng.random() < 0.5 else tones[::-1]
     colours = np.broadcast_to(np.asarray(base, np.float32), (*u.shape, 3)).copy()
     kind = rng.integers(3)
     if kind == 0:
@@ -156,9 +156,7 @@ def stick(rng: np.random.Generator, u: Array, v: Array) -> Drawing:
 def ball(rng: np.random.Generator, u: Array, v: Array) -> Drawing:
     """Draw a banded ball (clutter)."""
     radius = np.hypot(u, v)
-    first, second = (
-        _near(rng, _pick(rng, (RED, BLUE, WHITE, GREEN, ORANGE, VIOLET))) for _ in range(2)
-    )
+    first, second = (_near(rng, _pick(rng, (RED, BLUE, WHITE, GREEN, ORANGE))) for _ in range(2))
     colours = mix(first, second, (np.sin(u * 6 + 2 * v**2) > 0).astype(np.float32))
     return radius < 0.85, colours * (1.1 - 0.5 * np.hypot(u + 0.3, v + 0.3))[..., None]
 
@@ -166,7 +164,7 @@ def ball(rng: np.random.Generator, u: Array, v: Array) -> Drawing:
 def box(rng: np.random.Generator, u: Array, v: Array) -> Drawing:
     """Draw a book or box from above (clutter)."""
     tall = rng.uniform(0.45, 0.8)
-    tone = _pick(rng, (RED, BLUE, TEAL, BROWN, VIOLET, CREAM))
+    tone = _pick(rng, (RED, BLUE, TEAL, BROWN, CREAM))
     colours = mix(*_two_tones(rng, tone), 0.5 + 0.3 * u)
     colours = _paint(colours, (np.abs(v) < 0.12) & (np.abs(u) < 0.5), _near(rng, CREAM))
     return (np.abs(u) < 0.85) & (np.abs(v) < tall), _paint(colours, u < -0.7, _shade(tone, 0.6))

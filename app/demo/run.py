@@ -65,7 +65,15 @@ def _demo(output: Path, console: Console) -> list[str]:
     output.mkdir(parents=True, exist_ok=True)
     console.print(f"Drawing {plan.BASE_PICTURES} + {plan.STEP_PICTURES} labelled pictures")
     base, step = output / "base.zip", output / "step.zip"
-    draw_dataset(base, plan.OLD_CLASSES, plan.BASE_PICTURES, plan.SIZE, plan.BASE_SEED)
+    # Pictures of either task show classes of the other as background (the overlapped protocol).
+    draw_dataset(
+        base,
+        plan.OLD_CLASSES,
+        plan.BASE_PICTURES,
+        plan.SIZE,
+        plan.BASE_SEED,
+        unlabelled=plan.NEW_CLASSES,
+    )
     draw_dataset(
         step,
         plan.NEW_CLASSES,
@@ -94,7 +102,7 @@ def _learn_all(
     # Fine-tuning's version is held back, so that SATS starts from the same version as it did.
     finetune = plan.STEP | {"name": f"{new}, fine-tuned", "method": "finetune"}
     finetune["gate"] = {"promote": False}
-    sats = plan.STEP | {"name": f"{new}, SATS", "method": "sats"}
+    sats = plan.STEP | plan.SATS | {"name": f"{new}, SATS", "method": "sats"}
     before = _learn(client, console, f"1  learn {old}", base, plan.BASE | {"name": old}, scenes)
     if not before.version["live"]:
         raise DemoError("the first version was held back, so there is nothing to add a class to")

@@ -36,7 +36,7 @@ def test_a_new_class_on_real_pictures(tmp_path: Path) -> None:
     # Both steps were scored on the same pictures: the base step's 48 and the step's own 12.
     assert [v["scores"]["pictures"] for v in versions.values()] == [48, 60, 60]
     was = [base["scores"]["iou"][name] for name in BASE]
-    assert max(was) > 0.1  # something was learned
+    assert max(was) > 0.05  # something was learned
     # Plain fine-tuning forgets what it was; SATS keeps it.
     lost = [
         sum(version["scores"]["forgetting"].values()) / len(BASE) for version in (finetune, sats)
