@@ -21,7 +21,7 @@ BASE_SEED, STEP_SEED, SHOWCASE_SEED = 1, 2, 3
 BASE: dict[str, Any] = {
     "size": SIZE,
     "pretrained": False,
-    "epochs": 32,
+    "epochs": 30,
     "batch_size": 8,
     "learning_rate": 1.2e-3,
     "method": "finetune",

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from sats_core.data.batches import StepBatches
+from sats_core.data.batches import StepBatches, made_ahead
 from sats_core.errors import DivergedError
 from sats_core.evaluation.predict import normalise
 from sats_core.events import ProgressEvent
@@ -23,13 +23,19 @@ class StoppedError(Exception):
     """Somebody asked the step to stop; its last checkpoint stays."""
 
 
-def autocast(device: torch.device) -> AbstractContextManager[None]:
-    """Return bfloat16 autocast where the device computes in it, else nothing."""
+CPU_AUTOCAST_FROM = 256
+"""Crop size, pixels, from which bfloat16 pays on a CPU; below it the casts cost more."""
+
+
+def autocast(device: torch.device, size: int) -> AbstractContextManager[None]:
+    """Return bfloat16 autocast where the device computes in it with profit, else nothing."""
     if device.type == "cuda":
         able = torch.cuda.is_bf16_supported()
     else:
         # Without these instructions bfloat16 is emulated, slower than float32.
-        able = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+        able = size >= CPU_AUTOCAST_FROM and (
+            torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+        )
     return torch.autocast(device.type, torch.bfloat16, enabled=able)
 
 
@@ -78,7 +84,10 @@ def train(
         torch.manual_seed(settings.seed * 100_003 + epoch)
         model.train()
         totals: dict[str, float] = {}
-        for number, (pictures, labels) in enumerate(batches.epoch(epoch), start=1):
+        epoch_batches = batches.epoch(epoch)
+        if device.type == "cuda":
+            epoch_batches = made_ahead(epoch_batches)
+        for number, (pictures, labels) in enumerate(epoch_batches, start=1):
             if should_stop():
                 raise StoppedError
             step = epoch * len(batches) + number
@@ -87,7 +96,7 @@ def train(
                 group["lr"] = rate
             pixels = normalise(pictures.to(device), model)
             pixels = pixels.contiguous(memory_format=torch.channels_last)
-            with autocast(device):
+            with autocast(device, settings.size):
                 terms = method.loss_terms(pixels, labels.to(device))
             loss = torch.stack(list(terms.values())).sum()
             optimizer.zero_grad(set_to_none=True)
