@@ -28,8 +28,9 @@ demo: install
 serve: install
 	$(BIN)/sats serve
 
+# Two at a time: much of the time is spent waiting for processes, and two cores are enough.
 test: install
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2
 
 lint: install
 	$(BIN)/ruff check .
