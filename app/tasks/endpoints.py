@@ -167,6 +167,7 @@ def _store(held: Services, upload: Upload, idempotency_key: str | None) -> servi
         with read_session(held.engine) as session:
             # A replay is not judged again: by now the model may know what the task taught it.
             if service.find_replay(session, submission) is None:
+                _keep_dataset(held, blob, upload)
                 labelled = service.dataset_classes(held.blobs.path(blob.key), held.settings.limits)
                 known = service.known_classes(session, upload.spec.model)
                 service.check_classes(upload.spec, labelled, known)
@@ -177,7 +178,8 @@ def _store(held: Services, upload: Upload, idempotency_key: str | None) -> servi
 
 
 def _keep_dataset(held: Services, blob: Blob, upload: Upload) -> None:
-    # A task with the same data set may have ended, and taken it away, since we stored it.
+    # A task with the same data set may have ended, or another post of it been refused, and taken
+    # it away since we stored it.
     try:
         held.blobs.path(blob.key)
     except BlobMissingError:
