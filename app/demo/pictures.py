@@ -116,10 +116,15 @@ def draw_dataset(
         archive.writestr("classes.txt", "\n".join(lines) + "\n")
 
 
-def draw_showcase(classes: Sequence[str], pictures: int, size: int, seed: int) -> list[Scene]:
-    """Draw pictures with full labels, drawn for no data set; object i + 1 is `classes[i]`."""
+def draw_showcase(
+    classes: Sequence[str], pictures: int, size: int, seed: int, always: Sequence[str] = ()
+) -> list[Scene]:
+    """Draw pictures with full labels, drawn for no data set; object i + 1 is `classes[i]`.
+
+    Every picture shows one of `always` at least, where it names any.
+    """
     return [
-        draw_scene(np.random.default_rng((seed, number)), size, classes, always=classes)
+        draw_scene(np.random.default_rng((seed, number)), size, classes, always)
         for number in range(pictures)
     ]
 

@@ -83,7 +83,11 @@ def _demo(output: Path, console: Console) -> list[str]:
         unlabelled=plan.OLD_CLASSES,
     )
     scenes = draw_showcase(
-        plan.CLASSES, plan.SHOWCASE_PICTURES, plan.SHOWCASE_SIZE, plan.SHOWCASE_SEED
+        plan.CLASSES,
+        plan.SHOWCASE_PICTURES,
+        plan.SHOWCASE_SIZE,
+        plan.SHOWCASE_SEED,
+        always=plan.NEW_CLASSES,
     )
     with serving(output / "service") as url:
         console.print(f"The service answers at {url}\n")

@@ -19,8 +19,6 @@ def test_is_the_head_of_segformer() -> None:
     upsampled = [
         F.interpolate(x, size=(16, 24), mode="bilinear", align_corners=False) for x in projected
     ]
-    expected = head.finish(
-        F.conv2d(torch.cat(upsampled, dim=1), head.mix.weight[:, :, None, None])
-    )
+    expected = head.finish(F.conv2d(torch.cat(upsampled, dim=1), head.mix.weight[:, :, None, None]))
 
     torch.testing.assert_close(head(stages), expected)
