@@ -148,7 +148,7 @@ def _write_graph(model: Segmenter, path: Path, probes: Sequence[Tensor]) -> floa
     """Write the ONNX graph and return the share of pixels on which it agrees with torch."""
     graph = ServingGraph(model).eval()
     with warnings.catch_warnings():
-        # torch deprecates this exporter for one that takes fifteen times as long and writes two
+        # torch deprecates this exporter for one that takes longer and writes two
         # files; tracing warns of shape checks that hold for every multiple of 32.
         warnings.simplefilter("ignore", DeprecationWarning)
         warnings.simplefilter("ignore", TracerWarning)
