@@ -44,13 +44,25 @@ class StepJob(Record):
     settings: StepSettings
     held_out: HeldOutChoice
     earlier: tuple[HeldOutPictures, ...]
+    memory: Path | None = None
+    """Training pictures that the old version keeps, as an earlier step wrote `memory.zip`."""
     limits: Limits
     backbone_dir: Path | None
     threads: int | None
     work: Path
     """Checkpoints; the same folder when a lost step is taken up again."""
     result: Path
-    """Where the version directory `version/`, `held_out.zip` and `result.json` are written."""
+    """Where the version directory `version/`, `held_out.zip`, `memory.zip` and `result.json` are
+    written."""
+
+
+class MemoryRecord(Record):
+    """What a version keeps of its training pictures, for replay in later steps."""
+
+    pictures: int
+    """In all; those that the version before kept count too."""
+    classes: dict[str, int]
+    """Pictures that show each class and are labelled for it."""
 
 
 class StepResult(Record):
@@ -65,4 +77,8 @@ class StepResult(Record):
     """Where the backbone's first weights came from; "scratch" says there were none."""
     trained_pictures: int
     held_out_pictures: int
+    memory: MemoryRecord | None = None
+    """What `memory.zip` holds; None where nothing is kept."""
+    replayed_pictures: int = 0
+    """Pictures of the old version's memory that this step trained on."""
     seconds: float

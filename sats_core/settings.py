@@ -7,7 +7,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-MethodName = Literal["finetune", "sats"]
+MethodName = Literal["finetune", "lwf", "ilt", "mib", "plop", "sats", "sats_plus", "joint"]
+
+Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class Record(BaseModel):
@@ -29,20 +32,75 @@ class FinetuneSettings(Record):
     """Plain fine-tuning has nothing to set: cross-entropy on the step's labels."""
 
 
+class JointSettings(Record):
+    """Training on all classes at once has nothing to set either."""
+
+
+class LwfSettings(Record):
+    """Learning without forgetting (Li & Hoiem, ECCV 2016), weight as MiB compares it (4.1)."""
+
+    distillation_weight: Weight = 100.0
+    """Weight of the distillation over the old channels."""
+
+
+class IltSettings(Record):
+    """ILT (Michieli & Zanuttigh, ICCV workshops 2019), weights as SATS compares it."""
+
+    distillation_weight: Weight = 10.0
+    """Weight of the distillation over the old channels."""
+    feature_weight: Weight = 10.0
+    """Weight of the mean squared difference of the last feature map."""
+
+
+class MibSettings(Record):
+    """MiB (Cermelli et al., CVPR 2020), weight as SATS compares it on SegFormer."""
+
+    distillation_weight: Weight = 40.0
+    """Weight of the unbiased distillation of the outputs."""
+
+
+class PlopSettings(Record):
+    """PLOP (Douillard et al., CVPR 2021, section 4.1)."""
+
+    pod_weight: Weight = 0.01
+    """Factor of local POD on each of the backbone's stages."""
+    pod_logits_weight: Weight = 0.0005
+    """Factor of local POD on the logits."""
+    entropy_floor: Share = 0.001
+    """Least threshold of a class's entropy, below which pseudo-labels are kept."""
+
+
 class SatsSettings(Record):
     """Weights of SATS (Qiu et al., Pattern Recognition 2023, section 4.1)."""
 
-    distillation_weight: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 20.0
+    distillation_weight: Weight = 20.0
     """Weight of the unbiased distillation of the outputs (MiB)."""
-    attention_weight: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 20.0
+    attention_weight: Weight = 20.0
     """Weight of the self-attention transfer."""
-    entropy_floor: Annotated[float, Field(ge=0, le=1)] = 0.001
+    entropy_floor: Share = 0.001
     """Least threshold of a class's entropy, below which pseudo-labels are kept (PLOP)."""
+
+
+class SatsPlusSettings(Record):
+    """Our own combination on top of SATS; each part's source stands beside it."""
+
+    belief: Share = 0.7
+    """Score from which a background pixel takes the old model's class (MBS, ECCV 2024)."""
+    distillation_weight: Weight = 25.0
+    """Weight of the label-guided distillation of the outputs (MBS)."""
+    attention_weight: Weight = 20.0
+    """Weight of the self-attention transfer (SATS)."""
 
 
 METHOD_SETTINGS: dict[str, type[Record]] = {
     "finetune": FinetuneSettings,
+    "lwf": LwfSettings,
+    "ilt": IltSettings,
+    "mib": MibSettings,
+    "plop": PlopSettings,
     "sats": SatsSettings,
+    "sats_plus": SatsPlusSettings,
+    "joint": JointSettings,
 }
 
 
@@ -53,6 +111,19 @@ class StepSettings(Record):
     method_settings: dict[str, float] = Field(
         default_factory=dict,
         description="Weights of the method that differ from the published ones.",
+    )
+    memory: int = Field(
+        0,
+        ge=0,
+        le=100_000,
+        description="Training pictures kept with the version for the steps after it, balanced over "
+        "its classes, and replayed as half of every batch of this step where the version before "
+        "kept some. 0 keeps and replays none.",
+    )
+    fusion: bool | None = Field(
+        None,
+        description="Average the weights of old and new model after the step (EWF); by default "
+        "`sats_plus` does and the other methods do not.",
     )
     backbone: str = Field(
         "pvt_v2_b0",
@@ -92,7 +163,7 @@ class StepSettings(Record):
     seed: int = Field(0, ge=0, lt=2**31, description="Seed of start, order and augmentation.")
 
     def for_method(self) -> Any:
-        """Return the method's own settings: a `FinetuneSettings` or `SatsSettings`.
+        """Return the method's own settings: one of `METHOD_SETTINGS`.
 
         Raises:
             pydantic.ValidationError: a name the method does not know, or a value out of range.

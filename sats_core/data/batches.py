@@ -13,6 +13,8 @@ from sats_core.data.transforms import Pixels, augment
 
 AHEAD = 3
 """Batches made before they are asked for, where they are made ahead."""
+_REPLAY = 1
+"""Sets the chance of replayed pictures apart from that of the step's own."""
 
 
 class Batch(NamedTuple):
@@ -40,45 +42,64 @@ class StepBatches:
         batch_size: int,
         fill: tuple[int, int, int],
         seed: int,
+        memory: LabelledPictures = (),
     ) -> None:
         """Stand on pictures (H, W, 3) with labels (H, W).
 
         Args:
             pictures: decoded pictures with the step's labels.
             size: side of a crop, pixels.
-            batch_size: pictures a batch; fewer where there are not as many.
+            batch_size: pictures a batch, replayed ones included; fewer where the step has not as
+                many of its own.
             fill: colour of what a crop shows beyond its picture.
             seed: of order and augmentation.
+            memory: pictures of earlier steps, replayed as half of every batch (SATS-M); an epoch
+                is a pass over `pictures` all the same.
         """
         self._pictures = pictures
+        self._memory = memory
         self._size = size
-        self.batch_size = min(batch_size, len(pictures))
+        own = batch_size // 2 if len(memory) else batch_size
+        self._own = min(own, len(pictures))
+        self._replayed = self._own if len(memory) else 0
+        self.batch_size = self._own + self._replayed
         self._fill = fill
         self._seed = seed
 
     def __len__(self) -> int:
         """Return the batches of an epoch; what does not fill one waits for another shuffle."""
-        return len(self._pictures) // self.batch_size
+        return len(self._pictures) // self._own
 
     def epoch(self, number: int) -> Iterator[Batch]:
-        """Yield the batches of epoch `number`."""
-        order = (
-            np.random.default_rng((self._seed, number)).permutation(len(self._pictures)).tolist()
-        )
+        """Yield the batches of epoch `number`, a batch's own pictures before its replayed ones."""
+        rng = np.random.default_rng((self._seed, number))
+        order = rng.permutation(len(self._pictures)).tolist()
         for batch in range(len(self)):
-            part = order[batch * self.batch_size : (batch + 1) * self.batch_size]
-            yield self._batch(number, part)
+            views = [
+                self._view(self._pictures, index, (number, index))
+                for index in order[batch * self._own : (batch + 1) * self._own]
+            ]
+            replayed = (
+                rng.integers(len(self._memory), size=self._replayed) if self._replayed else ()
+            )
+            views += [
+                self._view(self._memory, int(index), (number, batch, place, _REPLAY))
+                for place, index in enumerate(replayed)
+            ]
+            yield _stacked(views)
 
-    def _batch(self, epoch: int, part: Sequence[int]) -> Batch:
-        views = [self._view(epoch, index) for index in part]
-        pictures = torch.from_numpy(np.stack([picture for picture, _ in views]))
-        labels = torch.from_numpy(np.stack([label for _, label in views]))
-        return Batch(pictures.permute(0, 3, 1, 2), labels.long())
-
-    def _view(self, epoch: int, index: int) -> tuple[Pixels, Pixels]:
-        rng = np.random.default_rng((self._seed, epoch, index))
-        picture, label = self._pictures[index]
+    def _view(
+        self, pictures: LabelledPictures, index: int, chance: tuple[int, ...]
+    ) -> tuple[Pixels, Pixels]:
+        rng = np.random.default_rng((self._seed, *chance))
+        picture, label = pictures[index]
         return augment(picture, label, self._size, self._fill, rng)
+
+
+def _stacked(views: Sequence[tuple[Pixels, Pixels]]) -> Batch:
+    pictures = torch.from_numpy(np.stack([picture for picture, _ in views]))
+    labels = torch.from_numpy(np.stack([label for _, label in views]))
+    return Batch(pictures.permute(0, 3, 1, 2), labels.long())
 
 
 def made_ahead(batches: Iterator[Batch]) -> Iterator[Batch]:

@@ -48,10 +48,10 @@ class Sats(Finetune):
     def loss_terms(self, pictures: Tensor, labels: Tensor) -> Mapping[str, Tensor]:
         """See `Finetune.loss_terms`."""
         with torch.no_grad():
-            old = self.teacher.with_attention(pictures)
+            old = self.teacher.observe(pictures)
             old_logits = at_size(old.logits, labels)
             pseudo = entropy_pseudo_labels(labels, old_logits, self.thresholds, self.classes)
-        new = self.model.with_attention(pictures)
+        new = self.model.observe(pictures)
         logits = at_size(new.logits, labels)
         distillation = unbiased_distillation(logits, old_logits).mean()
         transfer = attention_transfer(old.attention, new.attention, pseudo.labels)

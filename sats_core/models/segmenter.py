@@ -19,10 +19,14 @@ class Output(NamedTuple):
 
     Attributes:
         logits: (B, C, H / 4, W / 4).
+        features: (B, D, H / 4, W / 4), what the classifier sees.
+        stages: output of each of the backbone's stages, (B, C_s, H / 2^(s+2), W / 2^(s+2)).
         attention: query and key of the last block of each stage.
     """
 
     logits: Tensor
+    features: Tensor
+    stages: list[Tensor]
     attention: list[QueryKey]
 
 
@@ -41,10 +45,11 @@ class Segmenter(nn.Module):
         logits: Tensor = self.classifier(self.head(self.backbone(pictures)))
         return logits
 
-    def with_attention(self, pictures: Tensor) -> Output:
-        """Return logits and attention of one forward pass."""
+    def observe(self, pictures: Tensor) -> Output:
+        """Return everything that losses look at of one forward pass."""
         with self.backbone.tap.open():
             stages = self.backbone(pictures)
             grids = [(stage.shape[2], stage.shape[3]) for stage in stages]
             attention = self.backbone.tap.read(grids)
-        return Output(self.classifier(self.head(stages)), attention)
+        features = self.head(stages)
+        return Output(self.classifier(features), features, stages, attention)

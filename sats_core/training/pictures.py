@@ -27,6 +27,21 @@ class Split:
     held_out: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class Gathered:
+    """What the step's pictures turned out to be.
+
+    Attributes:
+        train: ids of the pictures in the cache, in its order.
+        held_out: ids of those that only score.
+        shown: of each training picture, the step's classes that it shows.
+    """
+
+    train: tuple[str, ...]
+    held_out: tuple[str, ...]
+    shown: tuple[frozenset[str], ...]
+
+
 def choose_split(reader: Reader, choice: HeldOutChoice, seed: int) -> Split:
     """Decide which pictures are held out.
 
@@ -67,7 +82,7 @@ def gather(
     cache: PictureCache,
     emit: Emit,
     should_stop: Callable[[], bool],
-) -> Split:
+) -> Gathered:
     """Check every picture and fill the cache with those that are trained on.
 
     Labels in the cache are the step's: output channels of the new classes, 0 elsewhere, 255.
@@ -80,8 +95,8 @@ def gather(
     channels = {name: catalogue.channel(name) for name in job.new_classes}
     lookup = step_lookup(reader.classes, channels)
     issues: list[Issue] = []
-    trained = np.zeros(256, dtype=bool)
-    held_out = np.zeros(256, dtype=bool)
+    shown: list[frozenset[str]] = []
+    held_out: set[str] = set()
     todo = len(split.train) + len(split.held_out)
     progress = Progress(emit, ProgressEvent(phase="validating", step=0, steps=todo), todo)
     for number, picture_id in enumerate((*split.train, *split.held_out), start=1):
@@ -92,18 +107,18 @@ def gather(
         except DatasetError as error:
             issues.extend(error.issues)
             continue
-        label = lookup[picture.label]
+        shows = channels.keys() & reader.shown(picture.label)
         if number <= len(split.train):
-            cache.add(picture.picture, label)
-            trained[np.unique(label)] = True
+            cache.add(picture.picture, lookup[picture.label])
+            shown.append(frozenset(shows))
         else:
-            held_out[np.unique(label)] = True
+            held_out |= shows
         progress.advance(1, step=number)
-    _refuse(issues, [name for name, channel in channels.items() if not trained[channel]])
-    for name, channel in channels.items():
-        if not held_out[channel]:
+    _refuse(issues, [name for name in channels if not any(name in shows for shows in shown)])
+    for name in channels:
+        if name not in held_out:
             emit(WarningEvent(message=f"no held-out picture shows {name!r}: it is not scored"))
-    return split
+    return Gathered(split.train, split.held_out, tuple(shown))
 
 
 def _refuse(issues: list[Issue], missing: list[str]) -> None:

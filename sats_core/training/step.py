@@ -1,6 +1,5 @@
 """One step from labelled pictures to a scored, exported version."""
 
-import hashlib
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -9,21 +8,21 @@ from dataclasses import asdict
 import torch
 from torch import Tensor
 
-from sats_core.data.batches import StepBatches
 from sats_core.data.cache import PictureCache
 from sats_core.data.labels import step_lookup
 from sats_core.data.readers import EncodedPicture, Reader, open_reader, write_voc_zip
 from sats_core.data.sources import ZipSource
 from sats_core.evaluation.held_out import HeldOut, score
-from sats_core.evaluation.predict import labelled_input, model_input
+from sats_core.evaluation.predict import model_input
 from sats_core.evaluation.scores import Scores
 from sats_core.events import DoneEvent, PhaseEvent, ProgressEvent, WarningEvent
 from sats_core.export import export_version
-from sats_core.job import StepJob, StepResult
-from sats_core.methods import make_method
-from sats_core.models import SCRATCH, Segmenter
-from sats_core.training.loop import StoppedError, train
-from sats_core.training.pictures import Split, gather
+from sats_core.job import MemoryRecord, StepJob, StepResult
+from sats_core.models import SCRATCH
+from sats_core.training.learn import fingerprint_of, learn
+from sats_core.training.loop import StoppedError
+from sats_core.training.memory import MEMORY, Keepable, keep, recall
+from sats_core.training.pictures import Gathered, gather
 from sats_core.training.progress import Emit, Progress
 from sats_core.training.start import Start, begin
 
@@ -35,8 +34,8 @@ HELD_OUT = "held_out.zip"
 def run_step(job: StepJob, emit: Emit, should_stop: Callable[[], bool]) -> None:
     """Validate, train, evaluate and export; everything ends up in `job.result`.
 
-    Written there: `version/` (weights, config, graph, scores, card), `held_out.zip` where the job
-    keeps one, and `result.json` last. A step that was lost resumes from the checkpoint in
+    Written there: `version/` (weights, config, graph, scores, card), `held_out.zip` and
+    `memory.zip` where the job keeps them, and `result.json` last. A step that was lost resumes from the checkpoint in
     `job.work`.
 
     Args:
@@ -55,17 +54,34 @@ def run_step(job: StepJob, emit: Emit, should_stop: Callable[[], bool]) -> None:
     start = begin(job)
     emit(PhaseEvent(phase="validating"))
     _warn_of_scratch(start, emit)
-    with (
-        ZipSource(job.dataset, job.limits) as source,
-        PictureCache(job.work / "pictures.raw", start.settings.size) as cache,
-    ):
-        reader = open_reader(source)
-        split = gather(reader, job, start.catalogue, cache, emit, should_stop)
+    size = start.settings.size
+    with ExitStack() as stack:
+        reader = open_reader(stack.enter_context(ZipSource(job.dataset, job.limits)))
+        cache = stack.enter_context(PictureCache(job.work / "pictures.raw", size))
+        gathered = gather(reader, job, start.catalogue, cache, emit, should_stop)
+        own = Keepable(reader, gathered.train, gathered.shown, job.new_classes)
+        replayed = stack.enter_context(PictureCache(job.work / "memory.raw", size))
+        sources = [own]
+        if job.memory and start.settings.memory:
+            kept = open_reader(stack.enter_context(ZipSource(job.memory, job.limits)))
+            sources.append(recall(kept, start.catalogue, replayed, should_stop))
         emit(PhaseEvent(phase="training"))
-        _train(job, start, cache, emit, should_stop)
+        learn(start, cache, replayed, job.work, fingerprint_of(job), emit, should_stop)
         emit(PhaseEvent(phase="evaluating"))
-        scores = _score(job, start, reader, split, emit, should_stop)
-        _write(job, start, reader, split, scores, began)
+        scores = _score(job, start, reader, gathered, emit, should_stop)
+        memory = _keep(job, start, sources)
+        result = StepResult(
+            classes=tuple(asdict(c) for c in start.catalogue.classes),
+            scores=scores,
+            settings=start.settings,
+            backbone_start=start.backbone_start,
+            trained_pictures=len(cache),
+            held_out_pictures=len(gathered.held_out),
+            memory=memory,
+            replayed_pictures=len(replayed),
+            seconds=time.monotonic() - began,
+        )
+        _write(job, start, reader, gathered, result)
     emit(DoneEvent())
 
 
@@ -79,48 +95,17 @@ def _warn_of_scratch(start: Start, emit: Emit) -> None:
         )
 
 
-def _train(
-    job: StepJob, start: Start, cache: PictureCache, emit: Emit, should_stop: Callable[[], bool]
-) -> None:
-    settings, model = start.settings, start.model
-    mean = model.backbone.mean
-    fill = (round(255 * mean[0]), round(255 * mean[1]), round(255 * mean[2]))
-    batches = StepBatches(cache, settings.size, settings.batch_size, fill, settings.seed)
-    method = make_method(settings, model, start.old.model if start.old else None)
-    method.prepare(_whole_pictures(cache, settings.size, model, should_stop))
-    train(model, method, batches, settings, job.work, _fingerprint(job), emit, should_stop)
-
-
-def _whole_pictures(
-    cache: PictureCache, size: int, model: Segmenter, should_stop: Callable[[], bool]
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield every training picture as evaluation sees it, with its label, one at a time."""
-    for index in range(len(cache)):
-        if should_stop():
-            raise StoppedError
-        picture, label = cache[index]
-        pixels, labels = labelled_input(picture, label, size, model)
-        yield pixels, labels
-
-
-def _fingerprint(job: StepJob) -> str:
-    """Return what a checkpoint must share with a step to be taken up by it."""
-    named = job.model_dump_json(include={"new_classes", "indices", "settings", "held_out"})
-    parts = (named, job.dataset.name, job.old_version.name if job.old_version else "")
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
-
-
 def _score(
     job: StepJob,
     start: Start,
     reader: Reader,
-    split: Split,
+    gathered: Gathered,
     emit: Emit,
     should_stop: Callable[[], bool],
 ) -> Scores:
     """Score on the held-out pictures of this step and of all before it."""
     with ExitStack() as stack:
-        sets = [HeldOut(reader, split.held_out, job.new_classes)]
+        sets = [HeldOut(reader, gathered.held_out, job.new_classes)]
         for earlier in job.earlier:
             source = stack.enter_context(ZipSource(earlier.path, job.limits))
             opened = open_reader(source)
@@ -137,23 +122,39 @@ def _score(
         return score(start.model, start.settings.size, start.catalogue, introduced, sets, seen)
 
 
+def _keep(job: StepJob, start: Start, sources: list[Keepable]) -> MemoryRecord | None:
+    """Write what the version keeps for replay, where its settings say that it keeps anything."""
+    if not start.settings.memory:
+        return None
+    job.result.mkdir(parents=True, exist_ok=True)
+    return keep(
+        job.result / MEMORY,
+        sources,
+        start.catalogue.foreground,
+        start.settings.memory,
+        start.settings.seed,
+    )
+
+
 def _write(
-    job: StepJob, start: Start, reader: Reader, split: Split, scores: Scores, began: float
+    job: StepJob, start: Start, reader: Reader, gathered: Gathered, result: StepResult
 ) -> None:
     """Write everything that the step gives back, `result.json` last."""
     config = {
         "size": start.settings.size,
         "settings": start.settings.model_dump(),
         "backbone_start": start.backbone_start,
-        "trained_pictures": len(split.train),
+        "trained_pictures": result.trained_pictures,
+        "replayed_pictures": result.replayed_pictures,
+        "memory": result.memory.model_dump() if result.memory else None,
     }
     export_version(
         job.result / VERSION,
         start.model,
         start.catalogue,
-        scores,
+        result.scores,
         config,
-        _probes(start, reader, split),
+        _probes(start, reader, gathered),
     )
     if job.held_out.keep:
         lookup = step_lookup(
@@ -161,33 +162,24 @@ def _write(
         )
 
         def kept() -> Iterator[EncodedPicture]:
-            for picture_id in split.held_out:
+            for picture_id in gathered.held_out:
                 encoded = reader.encoded(picture_id)
                 yield EncodedPicture(
                     encoded.id, encoded.suffix, encoded.data, lookup[encoded.label]
                 )
 
         write_voc_zip(job.result / HELD_OUT, kept(), job.new_classes)
-    result = StepResult(
-        classes=tuple(asdict(c) for c in start.catalogue.classes),
-        scores=scores,
-        settings=start.settings,
-        backbone_start=start.backbone_start,
-        trained_pictures=len(split.train),
-        held_out_pictures=len(split.held_out),
-        seconds=time.monotonic() - began,
-    )
     partial = job.result / f"{RESULT}.partial"
     partial.write_text(result.model_dump_json(indent=2) + "\n")
     partial.replace(job.result / RESULT)
 
 
-def _probes(start: Start, reader: Reader, split: Split) -> list[Tensor]:
+def _probes(start: Start, reader: Reader, gathered: Gathered) -> list[Tensor]:
     """Return inputs of different sizes and batches, on which the exported graph is checked."""
     model = start.model.to("cpu")
     views = [
         model_input(reader.picture(picture_id), start.settings.size, model)[0]
-        for picture_id in split.held_out[:8]
+        for picture_id in gathered.held_out[:8]
     ]
     other = torch.nn.functional.interpolate(views[0], scale_factor=2, mode="nearest")
     return [*views, torch.cat([other, other.flip(-1)])]

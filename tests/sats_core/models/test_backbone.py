@@ -17,7 +17,7 @@ def test_every_backbone_hands_out_the_attention_of_each_stage(name: str) -> None
     model = Segmenter(Backbone(name), [3]).eval()
 
     with torch.no_grad():
-        output = model.with_attention(torch.zeros(1, 3, 64, 96))
+        output = model.observe(torch.zeros(1, 3, 64, 96))
 
     assert output.logits.shape == (1, 3, 16, 24)
     grids = [(16, 24), (8, 12), (4, 6), (2, 3)]
@@ -41,7 +41,7 @@ def test_query_and_key_are_those_of_the_forward_pass() -> None:
 
     with torch.no_grad(), pytest.MonkeyPatch.context() as patch:
         patch.setattr(F, "scaled_dot_product_attention", spy)
-        attention = model.with_attention(pictures).attention
+        attention = model.observe(pictures).attention
 
     # b0 has two blocks a stage; the fused kernel ran for each, and the last one's is handed out.
     assert len(seen) == 8
@@ -56,7 +56,7 @@ def test_tapping_changes_nothing_and_leaves_no_hook() -> None:
     model = Segmenter(seeded_backbone("pvt_v2_b0", 0), [2]).eval()
     pictures = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
-        assert torch.equal(model(pictures), model.with_attention(pictures).logits)
+        assert torch.equal(model(pictures), model.observe(pictures).logits)
     assert not any(module._forward_hooks for module in model.modules())
 
 
