@@ -140,13 +140,19 @@ class Sequence:
     def folder(self) -> Path:
         """Where its steps are kept."""
         fold = "tuning" if self.tuning else "validation"
-        return (
-            self.out
-            / f"{self.protocol}-{self.setting}"
-            / f"{self.preset}-{fold}"
-            / f"seed{self.seed}"
-            / self.variant.label
+        # Training on everything at once is the same whatever the order of the steps would be.
+        sequence = (
+            f"{self.dataset}-all"
+            if self.variant.method == JOINT
+            else f"{self.protocol}-{self.setting}"
         )
+        run = f"{self.preset}-{fold}"
+        return self.out / sequence / run / f"seed{self.seed}" / self.variant.label
+
+    @property
+    def dataset(self) -> str:
+        """Name of the data set, as protocols begin with it."""
+        return self.protocol.split("-", 1)[0]
 
 
 class Bench:
@@ -279,7 +285,6 @@ def _job(
         record = json.loads((parent / "version" / "config.json").read_text())
         old = old.grow([c["name"] for c in record["classes"][1:]])
     first = len(old)
-    dataset = run.protocol.split("-", 1)[0]
     method = (
         {}
         if base
@@ -295,7 +300,7 @@ def _job(
         old_version=parent / "version" if parent else None,
         new_classes=classes,
         indices=tuple(range(first, first + len(classes))),
-        settings=PRESETS[run.preset].settings(dataset, base, seed=run.seed, **method),
+        settings=PRESETS[run.preset].settings(run.dataset, base, seed=run.seed, **method),
         held_out=HeldOutChoice(split="val"),
         earlier=(),
         limits=Limits(),

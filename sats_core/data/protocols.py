@@ -9,53 +9,17 @@ from sats_core.errors import ClassError
 
 Setting = Literal["overlapped", "disjoint"]
 
-VOC = [
-    "aeroplane",
-    "bicycle",
-    "bird",
-    "boat",
-    "bottle",
-    "bus",
-    "car",
-    "cat",
-    "chair",
-    "cow",
-    "diningtable",
-    "dog",
-    "horse",
-    "motorbike",
-    "person",
-    "pottedplant",
-    "sheep",
-    "sofa",
-    "train",
-    "tvmonitor",
-]
-VOC8 = ["person", "dog", "cat", "horse", "sheep", "cow", "chair", "sofa"]
-CCP = [
-    "skin",
-    "hair",
-    "shoes",
-    "bag",
-    "pants",
-    "dress",
-    "purse",
-    "coat",
-    "blouse",
-    "shirt",
-    "skirt",
-    "jeans",
-    "sweater",
-    "t-shirt",
-    "blazer",
-    "stockings",
-    "suit",
-    "scarf",
-    "jacket",
-    "shorts",
-    "vest",
-    "boots",
-]
+VOC = (
+    *("aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow"),
+    *("diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa"),
+    *("train", "tvmonitor"),
+)
+VOC8 = ("person", "dog", "cat", "horse", "sheep", "cow", "chair", "sofa")
+CCP = (
+    *("skin", "hair", "shoes", "bag", "pants", "dress", "purse", "coat", "blouse", "shirt"),
+    *("skirt", "jeans", "sweater", "t-shirt", "blazer", "stockings", "suit", "scarf"),
+    *("jacket", "shorts", "vest", "boots"),
+)
 ADE20K_CLASSES = 150
 
 
@@ -118,9 +82,11 @@ def step_pictures(
     )
 
 
-def _preset(dataset: str, order: Sequence[str] | None, total: int, base: int, new: int) -> Protocol:
+def _preset(
+    dataset: str, order: tuple[str, ...] | None, total: int, base: int, new: int
+) -> Protocol:
     sizes = (base, *[new] * ((total - base) // new))
-    return Protocol(f"{dataset}-{base}-{new}", sizes, tuple(order) if order else None)
+    return Protocol(f"{dataset}-{base}-{new}", sizes, order)
 
 
 PROTOCOLS: dict[str, Protocol] = {

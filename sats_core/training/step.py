@@ -35,8 +35,8 @@ def run_step(job: StepJob, emit: Emit, should_stop: Callable[[], bool]) -> None:
     """Validate, train, evaluate and export; everything ends up in `job.result`.
 
     Written there: `version/` (weights, config, graph, scores, card), `held_out.zip` and
-    `memory.zip` where the job keeps them, and `result.json` last. A step that was lost resumes from the checkpoint in
-    `job.work`.
+    `memory.zip` where the job keeps them, and `result.json` last. A step that was lost resumes
+    from the checkpoint in `job.work`.
 
     Args:
         job: the step.
