@@ -1,0 +1,159 @@
+"""Methods x protocol x seeds: how well old and new classes survive a sequence of steps.
+
+    python -m benchmarks.learning DATA --protocol ccp-15-1 --preset cpu
+
+DATA is the data set's folder. The base step and training on everything at once (`joint`) are
+taken once a seed and shared by all methods. Every finished step stays in `--out`, a step that was
+interrupted goes on from its last epoch: the same command again resumes. Writes a Markdown report,
+plots and `learning-<protocol>.json` to `--results`.
+"""
+
+import multiprocessing
+import os
+import queue
+import sys
+import time
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any, cast, get_args
+
+import torch
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from benchmarks.learning_report import write_report
+from benchmarks.learning_run import BASE, JOINT, PRESETS, Sequence, Variant, run_sequence
+from sats_core.data.protocols import PROTOCOLS, Setting
+from sats_core.events import Event, ProgressEvent
+
+METHODS = "finetune,lwf,ilt,mib,plop,sats,sats_plus,sats@memory=300,sats_plus@memory=300"
+
+Said = tuple[Sequence, int, Event]
+
+
+def plan(
+    protocol: str,
+    setting: Setting,
+    data: Path,
+    preset: str,
+    seeds: list[int],
+    variants: list[Variant],
+    out: Path,
+    tuning: bool,
+) -> list[Sequence]:
+    """Return every run: what others stand on first."""
+    blank = Sequence(protocol, setting, data, preset, 0, Variant(BASE), out, tuning)
+    shared = [replace(blank, seed=s, variant=Variant(v)) for s in seeds for v in (BASE, JOINT)]
+    return shared + [replace(blank, seed=s, variant=v) for v in variants for s in seeds]
+
+
+def run_all(runs: list[Sequence], workers: int, threads: int, console: Console) -> None:
+    """Take all steps of all runs, several at a time, and show how far each is.
+
+    Raises:
+        Exception: the first error of a run, after the others that were running have ended.
+    """
+    context = multiprocessing.get_context("spawn")
+    waiting, running, done = list(runs), dict[Future[None], Sequence](), set[Path]()
+    with (
+        context.Manager() as manager,
+        ProcessPoolExecutor(workers, context) as pool,
+        _bars(console) as bars,
+    ):
+        said: Any = manager.Queue()
+        shown: dict[Sequence, Any] = {}
+        while waiting or running:
+            ready = [run for run in waiting if _needs(run) is None or _needs(run) in done]
+            for run in ready[: workers - len(running)]:
+                waiting.remove(run)
+                running[pool.submit(_work, run, threads, said)] = run
+            finished, _ = wait(running, timeout=0.5, return_when=FIRST_COMPLETED)
+            _show(said, shown, bars)
+            for future in finished:
+                run = running.pop(future)
+                future.result()
+                done.add(run.folder)
+                console.print(f"done: {run.protocol} seed {run.seed} {run.variant.label}")
+                if run in shown:
+                    bars.remove_task(shown.pop(run))
+
+
+def _needs(run: Sequence) -> Path | None:
+    """Return the folder of the run that this one starts from."""
+    if run.variant.method in (BASE, JOINT):
+        return None
+    return replace(run, variant=Variant(BASE)).folder
+
+
+def _work(run: Sequence, threads: int, said: "queue.Queue[Said]") -> None:
+    def emit(step: int, event: Event) -> None:
+        said.put((run, step, event))
+
+    run_sequence(run, threads, emit)
+
+
+def _bars(console: Console) -> Progress:
+    return Progress(
+        TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), console=console
+    )
+
+
+def _show(said: "queue.Queue[Said]", shown: dict[Sequence, Any], bars: Progress) -> None:
+    while not said.empty():
+        run, step, event = said.get()
+        if not isinstance(event, ProgressEvent):
+            continue
+        if run not in shown:
+            shown[run] = bars.add_task("")
+        text = f"seed {run.seed} {run.variant.label}: step {step}, {event.phase}"
+        if event.epochs:
+            text += f", epoch {event.epoch} of {event.epochs}"
+        bars.update(shown[run], description=text, completed=event.step, total=event.steps)
+
+
+def main(
+    data: Annotated[Path, typer.Argument(help="Folder of the data set.")],
+    protocol: Annotated[str, typer.Option(help=", ".join(PROTOCOLS))] = "ccp-15-1",
+    methods: Annotated[
+        str, typer.Option(help="Separated by commas; options behind @: sats@memory=300@fusion=1.")
+    ] = METHODS,
+    seeds: Annotated[str, typer.Option(help="Separated by commas.")] = "0,1",
+    preset: Annotated[str, typer.Option(help=", ".join(PRESETS))] = (
+        "gpu" if torch.cuda.is_available() else "cpu"
+    ),
+    setting: Annotated[str, typer.Option(help="overlapped or disjoint")] = "overlapped",
+    workers: Annotated[
+        int, typer.Option(help="Runs at a time; 0: one a core, or one on a GPU.")
+    ] = 0,
+    out: Annotated[Path, typer.Option(help="Where finished steps stay.")] = Path("runs"),
+    results: Annotated[Path, typer.Option(help="Where the report goes.")] = Path("docs/results"),
+    tuning: Annotated[
+        bool, typer.Option(help="Validate on a fold of the training pictures.")
+    ] = False,
+    report_only: Annotated[bool, typer.Option(help="Report what is there, run nothing.")] = False,
+) -> None:
+    """Run what is not there yet, then write the report."""
+    if (
+        protocol not in PROTOCOLS
+        or preset not in PRESETS
+        or setting not in ("overlapped", "disjoint")
+    ):
+        raise typer.BadParameter("no such protocol, preset or setting; see --help")
+    console = Console()
+    cores = os.cpu_count() or 1
+    workers = workers or (1 if torch.cuda.is_available() else cores)
+    variants = [Variant.parse(text) for text in methods.split(",")]
+    chosen = [int(seed) for seed in seeds.split(",")]
+    runs = plan(protocol, cast(Setting, setting), data, preset, chosen, variants, out, tuning)
+    began = time.monotonic()
+    if not report_only:
+        run_all(runs, workers, max(1, cores // workers), console)
+        console.print(f"all runs: {time.monotonic() - began:.0f} s")
+    command = "python -m benchmarks.learning " + " ".join(sys.argv[1:])
+    console.print(write_report(runs, results, command))
+
+
+if __name__ == "__main__":
+    typer.run(main)
