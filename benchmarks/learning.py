@@ -135,12 +135,9 @@ def main(
     report_only: Annotated[bool, typer.Option(help="Report what is there, run nothing.")] = False,
 ) -> None:
     """Run what is not there yet, then write the report."""
-    if (
-        protocol not in PROTOCOLS
-        or preset not in PRESETS
-        or setting not in ("overlapped", "disjoint")
-    ):
-        raise typer.BadParameter("no such protocol, preset or setting; see --help")
+    for name, known in ((protocol, PROTOCOLS), (preset, PRESETS), (setting, get_args(Setting))):
+        if name not in known:
+            raise typer.BadParameter(f"{name!r} is none of {', '.join(known)}")
     console = Console()
     cores = os.cpu_count() or 1
     workers = workers or (1 if torch.cuda.is_available() else cores)

@@ -48,3 +48,25 @@ def test_room_beside_a_picture_is_ignored() -> None:
     batch = next(batches().epoch(3))
     filled = (batch.pictures.permute(0, 2, 3, 1) == torch.tensor([1, 2, 3])).all(-1)
     assert (batch.labels[filled] == 255).float().mean() > 0.99
+
+
+class TestReplay:
+    def made(self, seed: int = 0) -> StepBatches:
+        memory = [(np.full((8, 8, 3), 200, np.uint8), np.full((8, 8), 9, np.uint8))] * 4
+        return StepBatches(PICTURES, 32, 4, (0, 0, 0), seed, memory)
+
+    def test_half_of_every_batch_is_memory(self) -> None:
+        for batch in self.made().epoch(0):
+            own, replayed = batch.labels[:2], batch.labels[2:]
+            assert set(replayed.unique().tolist()) <= {9, 255}
+            assert 9 not in own.unique()
+
+    def test_an_epoch_still_passes_over_the_steps_own_pictures(self) -> None:
+        assert len(self.made()) == 3
+        assert self.made().batch_size == 4
+
+    def test_the_same_each_time_and_another_one_by_seed(self) -> None:
+        first, again = next(self.made().epoch(1)), next(self.made().epoch(1))
+        assert torch.equal(first.pictures, again.pictures)
+        assert torch.equal(first.labels, again.labels)
+        assert not torch.equal(first.labels, next(self.made(1).epoch(1)).labels)
