@@ -1,10 +1,14 @@
 """One file per loss; each a pure function on tensors."""
 
 from sats_core.losses.attention import QueryKey, attention_transfer
+from sats_core.losses.distillation import distillation
+from sats_core.losses.label_guided import label_guided_distillation
+from sats_core.losses.pod import local_pod, pod_distance, with_background_summed
 from sats_core.losses.pseudo_labels import (
     PseudoLabels,
     entropy_pseudo_labels,
     median_thresholds,
+    with_truth,
 )
 from sats_core.losses.unbiased import unbiased_cross_entropy, unbiased_distillation
 
@@ -12,8 +16,14 @@ __all__ = [
     "PseudoLabels",
     "QueryKey",
     "attention_transfer",
+    "distillation",
     "entropy_pseudo_labels",
+    "label_guided_distillation",
+    "local_pod",
     "median_thresholds",
+    "pod_distance",
     "unbiased_cross_entropy",
     "unbiased_distillation",
+    "with_background_summed",
+    "with_truth",
 ]

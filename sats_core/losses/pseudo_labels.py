@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from sats_core.classes import IGNORE
+from sats_core.classes import BACKGROUND, IGNORE
 
 HISTOGRAM_BINS = 100
 
@@ -61,6 +61,17 @@ def entropy_pseudo_labels(
     filled = torch.where(background & ~valid, torch.full_like(labels, IGNORE), filled)
     believed = (background & valid).sum(dim=(1, 2)).to(old_logits.dtype)
     return PseudoLabels(filled, valid, believed / background.sum(dim=(1, 2)).clamp(min=1))
+
+
+def with_truth(seen: Tensor, labels: Tensor, old_classes: int) -> Tensor:
+    """Put back what replayed pictures are labelled with of old classes: truth, not opinion.
+
+    Args:
+        seen: (B, H, W) pseudo-labels.
+        labels: (B, H, W) as they came.
+        old_classes: channels of the old model.
+    """
+    return torch.where((labels > BACKGROUND) & (labels < old_classes), labels, seen)
 
 
 def median_thresholds(

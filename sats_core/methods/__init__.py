@@ -1,13 +1,39 @@
 """How a step fights forgetting: one file per method, fine-tuning is the base class."""
 
 from sats_core.methods.finetune import Finetune
+from sats_core.methods.ilt import Ilt
+from sats_core.methods.joint import Joint
+from sats_core.methods.lwf import Lwf
+from sats_core.methods.mib import Mib
+from sats_core.methods.plop import Plop
 from sats_core.methods.sats import Sats
+from sats_core.methods.sats_plus import SatsPlus
 from sats_core.models import Segmenter
 from sats_core.settings import FinetuneSettings, StepSettings
 
-__all__ = ["METHODS", "Finetune", "Sats", "make_method"]
+__all__ = [
+    "METHODS",
+    "Finetune",
+    "Ilt",
+    "Joint",
+    "Lwf",
+    "Mib",
+    "Plop",
+    "Sats",
+    "SatsPlus",
+    "make_method",
+]
 
-METHODS: dict[str, type[Finetune]] = {"finetune": Finetune, "sats": Sats}
+METHODS: dict[str, type[Finetune]] = {
+    "finetune": Finetune,
+    "lwf": Lwf,
+    "ilt": Ilt,
+    "mib": Mib,
+    "plop": Plop,
+    "sats": Sats,
+    "sats_plus": SatsPlus,
+    "joint": Joint,
+}
 """Every method by the name that settings use."""
 
 

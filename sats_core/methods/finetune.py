@@ -55,14 +55,3 @@ def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     pixels: with few labels left the cross-entropy steps back (MiB's and PLOP's released code).
     """
     return F.cross_entropy(logits, labels, ignore_index=IGNORE, reduction="none").mean()
-
-
-def frozen(model: Segmenter | None) -> Segmenter:
-    """Return the old model, ready to teach.
-
-    Raises:
-        ValueError: there is none, and a method that needs one must not start without.
-    """
-    if model is None:
-        raise ValueError("this method needs the model before the step")
-    return model.eval().requires_grad_(False)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from sats_core.methods import METHODS, Finetune, Sats, make_method
+from sats_core.methods import METHODS, Finetune, Plop, Sats, make_method
 from sats_core.models import Segmenter, seeded_backbone
 from sats_core.settings import METHOD_SETTINGS, StepSettings
 
@@ -96,12 +96,102 @@ class TestEveryMethod:
         for term in method.loss_terms(batch[0], nothing).values():
             assert term.isfinite()
 
+    def test_an_old_class_that_a_replayed_picture_is_labelled_with_is_truth(
+        self, method: Finetune, models: tuple[Segmenter, Segmenter], batch: tuple[Tensor, Tensor]
+    ) -> None:
+        pictures, labels = batch
+        replayed = torch.where(labels == 0, 1, labels)
+        method.prepare([batch])
+
+        def cost(favoured: int) -> float:
+            model = copy.deepcopy(models[0])
+            with torch.no_grad():
+                model.classifier.steps[0].bias[favoured] += 5
+            method.model = model
+            return method.loss_terms(pictures, replayed)["cross_entropy"].item()
+
+        assert cost(favoured=1) < cost(favoured=0)
+        assert cost(favoured=1) < cost(favoured=2)
+
     def test_a_base_step_is_plain_training(
         self, method: Finetune, models: tuple[Segmenter, Segmenter]
     ) -> None:
         name = next(n for n, kind in METHODS.items() if type(method) is kind)
         base = make_method(StepSettings(method=name), models[0], None)
         assert type(base) is Finetune
+
+
+TERMS = {
+    "finetune": {"cross_entropy"},
+    "joint": {"cross_entropy"},
+    "lwf": {"cross_entropy", "distillation"},
+    "ilt": {"cross_entropy", "distillation", "features"},
+    "mib": {"cross_entropy", "distillation"},
+    "plop": {"cross_entropy", "pod"},
+    "sats": {"cross_entropy", "distillation", "attention_transfer"},
+    "sats_plus": {"cross_entropy", "distillation", "attention_transfer"},
+}
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_terms_by_name(
+    name: str, models: tuple[Segmenter, Segmenter], batch: tuple[Tensor, Tensor]
+) -> None:
+    method = make_method(StepSettings(method=name), *models)
+    assert set(method.loss_terms(*batch)) == TERMS[name]
+
+
+@pytest.mark.parametrize("name", sorted(set(METHODS) - {"finetune", "joint"}))
+def test_methods_that_stand_on_the_old_model_need_one(
+    name: str, models: tuple[Segmenter, Segmenter]
+) -> None:
+    with pytest.raises(ValueError, match="needs the model before"):
+        METHODS[name](models[0], None, StepSettings(method=name).for_method())
+
+
+@pytest.mark.parametrize(
+    ("name", "weight", "term"),
+    [
+        ("lwf", 100, "distillation"),
+        ("ilt", 10, "distillation"),
+        ("ilt", 10, "features"),
+        ("mib", 40, "distillation"),
+        ("sats", 20, "distillation"),
+        ("sats", 20, "attention_transfer"),
+    ],
+)
+def test_published_weights(
+    name: str,
+    weight: float,
+    term: str,
+    models: tuple[Segmenter, Segmenter],
+    batch: tuple[Tensor, Tensor],
+) -> None:
+    setting = {"distillation": "distillation_weight", "features": "feature_weight"}.get(
+        term, "attention_weight"
+    )
+    with torch.no_grad():
+        models[0].backbone.net.stages[0].blocks[-1].attn.q.weight.mul_(4)
+    published = make_method(StepSettings(method=name), *models)
+    single = make_method(StepSettings(method=name, method_settings={setting: 1}), *models)
+    ratio = published.loss_terms(*batch)[term] / single.loss_terms(*batch)[term]
+    assert ratio.item() == pytest.approx(weight, rel=1e-4)
+
+
+class TestPlop:
+    def test_pod_is_zero_for_stages_that_did_not_move(
+        self, models: tuple[Segmenter, Segmenter], batch: tuple[Tensor, Tensor]
+    ) -> None:
+        settings = StepSettings(method="plop", method_settings={"pod_logits_weight": 0})
+        assert make_method(settings, *models).loss_terms(*batch)["pod"].item() == 0
+
+    def test_pictures_whose_background_is_not_believed_weigh_nothing(
+        self, models: tuple[Segmenter, Segmenter], batch: tuple[Tensor, Tensor]
+    ) -> None:
+        method = make_method(StepSettings(method="plop"), *models)
+        assert isinstance(method, Plop)
+        method.thresholds = torch.zeros(OLD)
+        assert method.loss_terms(*batch)["cross_entropy"].item() == 0
 
 
 def test_finetune_is_cross_entropy(
@@ -117,12 +207,6 @@ def test_finetune_is_cross_entropy(
 
 
 class TestSats:
-    def test_has_the_published_weights(self, models: tuple[Segmenter, Segmenter]) -> None:
-        method = make_method(StepSettings(method="sats"), *models)
-        assert isinstance(method, Sats)
-        assert method.settings.distillation_weight == 20
-        assert method.settings.attention_weight == 20
-
     def test_the_unchanged_model_is_held_by_nothing(
         self, models: tuple[Segmenter, Segmenter], batch: tuple[Tensor, Tensor]
     ) -> None:
@@ -179,7 +263,3 @@ class TestSats:
         assert method.thresholds.shape == (OLD,)
         assert (method.thresholds >= floor).all()
         assert (method.thresholds > floor).any()
-
-    def test_needs_an_old_model(self, models: tuple[Segmenter, Segmenter]) -> None:
-        with pytest.raises(ValueError, match="needs the model before"):
-            Sats(models[0], None, StepSettings().for_method())
