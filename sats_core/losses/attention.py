@@ -9,8 +9,8 @@ from torch.nn import functional as F
 
 from sats_core.classes import BACKGROUND, IGNORE
 
-CHUNK_ENTRIES = 4_194_304
-"""Attention entries held at once while rows are pooled: 16 MiB in float32."""
+CHUNK_ENTRIES = 2**20
+"""Attention entries held at once while rows are pooled: 4 MiB in float32, about a core's cache."""
 
 
 class QueryKey(NamedTuple):
@@ -126,34 +126,55 @@ class _PooledRows(torch.autograd.Function):
     def forward(
         ctx: Any, query: Tensor, key: Tensor, scale: float, regions: Tensor, count: int
     ) -> Tensor:
-        weights = _region_weights(regions, count, query.dtype)
-        pooled = query.new_zeros(*query.shape[:2], count, key.shape[2])
-        for part in _chunks(query, key):
-            rows = torch.softmax(query[:, :, part] @ key.mT * scale, dim=-1)
-            pooled += weights[:, None, part].mT @ rows
-        ctx.save_for_backward(query, key, weights)
+        slots, shares = _slots(regions, count, query)
+        keys = key.shape[2]
+        # One region more: what belongs to none goes there, with share 0.
+        pooled = query.new_zeros(slots.shape[0] * slots.shape[1] * (count + 1), keys)
+        scaled = key * scale
+        parts = _chunks(query, key)
+        for part in parts:
+            rows = torch.softmax(query[:, :, part] @ scaled.mT, dim=-1)
+            pooled.index_add_(
+                0, slots[:, :, part].flatten(), (rows * shares[:, :, part]).view(-1, keys)
+            )
+        # A map that is one chunk need not be made again.
+        ctx.save_for_backward(query, scaled, slots, shares, rows if len(parts) == 1 else None)
         ctx.scale = scale
-        return pooled
+        return pooled.view(*slots.shape[:2], count + 1, keys)[:, :, :count]
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        query, key, weights = ctx.saved_tensors
-        (grad,) = grads
-        grad_query, grad_key = torch.empty_like(query), torch.zeros_like(key)
-        for part in _chunks(query, key):
-            rows = torch.softmax(query[:, :, part] @ key.mT * ctx.scale, dim=-1)
-            grad_rows = weights[:, None, part] @ grad
+        query, scaled, slots, shares, kept = ctx.saved_tensors
+        grad = F.pad(grads[0], (0, 0, 0, 1)).flatten(0, 2)
+        grad_query, grad_scaled = torch.empty_like(query), torch.zeros_like(scaled)
+        for part in _chunks(query, scaled):
+            rows = kept
+            if rows is None:
+                rows = torch.softmax(query[:, :, part] @ scaled.mT, dim=-1)
             # The softmax's backward: s * (g - <s, g>), row by row.
-            grad_logits = rows * (grad_rows - (rows * grad_rows).sum(-1, keepdim=True))
-            grad_query[:, :, part] = grad_logits @ key * ctx.scale
-            grad_key += grad_logits.mT @ query[:, :, part] * ctx.scale
-        return grad_query, grad_key, None, None, None
+            grad_logits = grad[slots[:, :, part].flatten()].view_as(rows)
+            grad_logits.mul_(shares[:, :, part]).mul_(rows)
+            grad_logits.addcmul_(rows, grad_logits.sum(-1, keepdim=True), value=-1)
+            grad_query[:, :, part] = grad_logits @ scaled
+            grad_scaled += grad_logits.mT @ query[:, :, part]
+        return grad_query, grad_scaled * ctx.scale, None, None, None
 
 
-def _region_weights(regions: Tensor, count: int, dtype: torch.dtype) -> Tensor:
-    """Return (B, L, R): 1 / size of the query's region in its picture's column, else 0."""
-    member = F.one_hot(regions, count + 1)[..., :count].to(dtype)
-    return member / member.sum(dim=1, keepdim=True).clamp(min=1)
+def _slots(regions: Tensor, count: int, query: Tensor) -> tuple[Tensor, Tensor]:
+    """Return where each query's row goes, and its share there.
+
+    Returns:
+        Number of the region among those of all pictures and heads, (B, h, L) int64, and 1 / size of
+        the region, 0 for what belongs to none, (B, 1, L, 1).
+    """
+    images, heads = query.shape[:2]
+    sizes = query.new_zeros(images, count + 1)
+    sizes.scatter_add_(1, regions, torch.ones_like(regions, dtype=query.dtype))
+    shares = 1 / sizes.clamp(min=1)
+    shares[:, count] = 0
+    maps = torch.arange(images * heads, device=regions.device).view(images, heads, 1)
+    slots = maps * (count + 1) + regions[:, None]
+    return slots, shares.gather(1, regions)[:, None, :, None]
 
 
 def _chunks(query: Tensor, key: Tensor) -> list[slice]:
