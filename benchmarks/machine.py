@@ -1,0 +1,70 @@
+"""What a measurement was taken on, and with which code."""
+
+import platform
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import torch
+
+_STATUS = Path("/proc/self/status")
+
+
+def commit() -> str:
+    """Return the commit that the code stands on, with `+` where files differ from it."""
+    here = Path(__file__).parent
+    head = subprocess.check_output(["git", "rev-parse", "--short=12", "HEAD"], cwd=here, text=True)
+    dirty = subprocess.check_output(["git", "status", "--porcelain", "-uno"], cwd=here, text=True)
+    return head.strip() + ("+" if dirty.strip() else "")
+
+
+def hardware(device: str) -> str:
+    """Return what computes, without any name of a machine."""
+    if device == "cuda":
+        return f"{torch.cuda.get_device_name()}, torch {torch.__version__}"
+    return f"{_processor()}, torch {torch.__version__}"
+
+
+def _processor() -> str:
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        names = [row for row in info.read_text().splitlines() if row.startswith("model name")]
+        if names:
+            return names[0].split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()
+
+
+def reset_peak() -> float:
+    """Start measuring peak memory; return what is in use now, MiB.
+
+    Raises:
+        OSError: a CPU measurement needs Linux's /proc.
+    """
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
+        return torch.cuda.memory_allocated() / 2**20
+    Path("/proc/self/clear_refs").write_text("5")
+    return _line("VmRSS")
+
+
+def peak() -> float:
+    """Return the most memory in use since `reset_peak`, MiB: the accelerator's, else resident."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated() / 2**20
+    return _line("VmHWM")
+
+
+def _line(name: str) -> float:
+    (row,) = [row for row in _STATUS.read_text().splitlines() if row.startswith(name)]
+    return int(row.split()[1]) / 1024
+
+
+def stamped(device: str, **values: Any) -> dict[str, Any]:
+    """Return a record with device, hardware, threads and commit."""
+    return {
+        "device": device,
+        "hardware": hardware(device),
+        "threads": torch.get_num_threads(),
+        "commit": commit(),
+        **values,
+    }
