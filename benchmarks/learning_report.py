@@ -1,7 +1,6 @@
 """From finished runs to records, a Markdown report and plots."""
 
 import json
-import platform
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +14,7 @@ matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 
 from benchmarks.learning_run import BASE, JOINT, PRESETS, Sequence, Variant
+from benchmarks.machine import hardware
 from sats_core.data.protocols import PROTOCOLS
 
 Record = dict[str, Any]
@@ -156,13 +156,14 @@ def _markdown(records: list[Record], name: str, command: str) -> str:
     one = records[0]
     groups = _grouped(records)
     seeds = ", ".join(str(seed) for seed in sorted({r["seed"] for r in records}))
+    machine = hardware("cuda" if torch.cuda.is_available() else "cpu")
     where = "a fold of the training pictures" if one["tuning"] else "the validation pictures"
     lines = [
         f"# Learning: {one['protocol']}, {one['setting']}",
         "",
         f"    {command}",
         "",
-        f"Scored on {where}. Seeds {seeds}. Hardware: {hardware()}; "
+        f"Scored on {where}. Seeds {seeds}. Hardware: {machine}; "
         f"{one['threads']} thread(s) a run. Backbones start from: {one['backbone_start']}.",
         "",
         *(_schedule(preset) for preset in sorted({r["preset"] for r in records})),
@@ -254,19 +255,3 @@ def _mean(values: list[float | None]) -> str:
 def _figure(values: list[float]) -> str:
     spread = max(values) - min(values)
     return f"{mean(values):.3f} ({spread:.3f})"
-
-
-def hardware() -> str:
-    """Return what the runs computed on, without any name of a machine."""
-    if torch.cuda.is_available():
-        return f"{torch.cuda.get_device_name()}, torch {torch.__version__}"
-    return f"{_processor()}, {torch.get_num_threads()} cores, torch {torch.__version__}"
-
-
-def _processor() -> str:
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        names = [row for row in info.read_text().splitlines() if row.startswith("model name")]
-        if names:
-            return names[0].split(":", 1)[1].strip()
-    return platform.processor() or platform.machine()

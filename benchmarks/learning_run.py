@@ -1,8 +1,6 @@
 """One sequence of steps of a protocol, step by step through the learning core."""
 
 import json
-import resource
-import subprocess
 import time
 from collections.abc import Callable, Collection
 from contextlib import ExitStack
@@ -13,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from benchmarks.machine import commit, peak, reset_peak
 from sats_core.classes import Catalogue
 from sats_core.data.cache import PictureCache
 from sats_core.data.protocols import PROTOCOLS, Setting, step_pictures
@@ -229,7 +228,7 @@ def _take(
     (folder / "work").mkdir(parents=True, exist_ok=True)
     job = _job(run, parent, classes, folder, threads)
     bench.reader.splits = {"train": pictures, "val": bench.validation[:PROBES]}
-    _reset_peak()
+    reset_peak()
     began = time.monotonic()
     start = begin(job)
     with ExitStack() as stack:
@@ -244,7 +243,7 @@ def _take(
             sources.append(recall(kept, start.catalogue, replayed, _never))
         learn(start, cache, replayed, folder / "work", fingerprint_of(job), emit, _never)
         trained = time.monotonic() - began
-        peak = _peak()
+        most = peak()
         if run.variant.memory:
             known = start.catalogue.foreground
             keep(folder / MEMORY, sources, known, run.variant.memory, run.seed)
@@ -257,7 +256,7 @@ def _take(
         "replayed_pictures": len(replayed),
         "seconds": trained,
         "seconds_with_scoring": time.monotonic() - began,
-        "peak_mib": peak,
+        "peak_mib": most,
         "iou": scores.iou,
         "introduced": scores.introduced,
         "settings": start.settings.model_dump(),
@@ -327,7 +326,7 @@ def _scored(start: Start, bench: Bench) -> Scores:
     introduced = start.old.scores.introduced if start.old else {}
     held_out = HeldOut(bench.reader, bench.validation, start.catalogue.foreground)
     size = start.settings.size
-    return score(start.model, size, start.catalogue, introduced, [held_out], lambda _: None)
+    return score(start.model, size, start.catalogue, introduced, [held_out], lambda: None)
 
 
 def _save(folder: Path, start: Start, bench: Bench, scores: Scores) -> None:
@@ -342,37 +341,8 @@ def _save(folder: Path, start: Start, bench: Bench, scores: Scores) -> None:
         "catalogue": [asdict(c) for c in start.catalogue.classes],
     }
     probe, _ = model_input(picture, start.settings.size, model)
-    export_version(folder / "version", model, start.catalogue, scores, config, [probe])
+    export_version(folder / "version", model, start.catalogue, scores, None, config, [probe])
 
 
 def _never() -> bool:
     return False
-
-
-def commit() -> str:
-    """Return the commit that the code stands on, with `+` where files differ from it."""
-    here = Path(__file__).parent
-    head = subprocess.check_output(["git", "rev-parse", "--short=12", "HEAD"], cwd=here, text=True)
-    dirty = subprocess.check_output(["git", "status", "--porcelain", "-uno"], cwd=here, text=True)
-    return head.strip() + ("+" if dirty.strip() else "")
-
-
-_STATUS = Path("/proc/self/status")
-
-
-def _reset_peak() -> None:
-    """Forget the peak so far, where the system can."""
-    if torch.cuda.is_available():
-        torch.cuda.reset_peak_memory_stats()
-    elif _STATUS.exists():
-        Path("/proc/self/clear_refs").write_text("5")
-
-
-def _peak() -> float:
-    """Return the peak memory since `_reset_peak`, MiB: of the accelerator, else of the process."""
-    if torch.cuda.is_available():
-        return torch.cuda.max_memory_allocated() / 2**20
-    if _STATUS.exists():
-        (line,) = [row for row in _STATUS.read_text().splitlines() if row.startswith("VmHWM")]
-        return int(line.split()[1]) / 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

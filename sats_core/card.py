@@ -4,15 +4,22 @@ from collections.abc import Mapping
 from typing import Any
 
 from sats_core.classes import Catalogue
+from sats_core.evaluation.forgetting import ForgettingReport
 from sats_core.evaluation.scores import Scores
 
 
-def model_card(catalogue: Catalogue, scores: Scores, config: Mapping[str, Any]) -> str:
+def model_card(
+    catalogue: Catalogue,
+    scores: Scores,
+    forgetting: ForgettingReport | None,
+    config: Mapping[str, Any],
+) -> str:
     """Return the card as Markdown.
 
     Args:
         catalogue: the version's classes.
         scores: on held-out pictures.
+        forgetting: why old classes lost IoU; None in a base step.
         config: `config.json` of the version.
     """
     return "\n".join(
@@ -36,6 +43,7 @@ def model_card(catalogue: Catalogue, scores: Scores, config: Mapping[str, Any]) 
             f"mIoU old {_figure(scores.miou_old)} / new {_figure(scores.miou_new)} / "
             f"all {_figure(scores.miou_all)}.",
             "",
+            *_causes(forgetting),
             "## Use",
             "",
             "`model.onnx` takes `pixel_values` (B, 3, H, W): RGB / 255, less `image_mean`, by "
@@ -63,6 +71,12 @@ def _facts(config: Mapping[str, Any], scores: Scores) -> list[str]:
         f"- pixel accuracy: {pixels}",
         f"- graph and weights agree on {config['onnx_agreement']:.3%} of the probed pixels",
     ]
+
+
+def _causes(forgetting: ForgettingReport | None) -> list[str]:
+    if forgetting is None:
+        return []
+    return ["## Why it forgot", "", *(f"- {line}" for line in forgetting.readings.values()), ""]
 
 
 def _rows(catalogue: Catalogue, scores: Scores) -> list[str]:

@@ -22,14 +22,16 @@ from torch.nn import functional as F
 from sats_core.card import model_card
 from sats_core.classes import Catalogue, ClassInfo
 from sats_core.errors import ModelError
+from sats_core.evaluation.forgetting import ForgettingReport
 from sats_core.evaluation.scores import Scores
 from sats_core.models import Segmenter, seeded_backbone
 
-WEIGHTS, CONFIG, GRAPH, SCORES, CARD = (
+WEIGHTS, CONFIG, GRAPH, SCORES, FORGETTING, CARD = (
     "model.safetensors",
     "config.json",
     "model.onnx",
     "scores.json",
+    "forgetting.json",
     "README.md",
 )
 OPSET = 17
@@ -79,6 +81,7 @@ def export_version(
     model: Segmenter,
     catalogue: Catalogue,
     scores: Scores,
+    forgetting: ForgettingReport | None,
     config: dict[str, Any],
     probes: Sequence[Tensor],
 ) -> None:
@@ -89,6 +92,7 @@ def export_version(
         model: to export.
         catalogue: its classes in channel order.
         scores: on held-out pictures.
+        forgetting: why old classes lost IoU; None in a base step.
         config: what else `config.json` says: size, settings, backbone's start, ...
         probes: inputs (B, 3, H, W) of more than one size, on which graph and torch are compared.
 
@@ -105,7 +109,9 @@ def export_version(
     whole = {**_described(model, catalogue), **config, "onnx_agreement": agreement}
     (partial / CONFIG).write_text(json.dumps(whole, indent=2) + "\n")
     (partial / SCORES).write_text(scores.model_dump_json(indent=2) + "\n")
-    (partial / CARD).write_text(model_card(catalogue, scores, whole))
+    if forgetting:
+        (partial / FORGETTING).write_text(forgetting.model_dump_json(indent=2) + "\n")
+    (partial / CARD).write_text(model_card(catalogue, scores, forgetting, whole))
     for file in partial.iterdir():
         with file.open("rb") as stream:
             os.fsync(stream.fileno())

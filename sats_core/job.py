@@ -4,6 +4,7 @@ from pathlib import Path
 
 from pydantic import Field
 
+from sats_core.evaluation.forgetting import ForgettingReport
 from sats_core.evaluation.scores import Scores
 from sats_core.settings import Limits as Limits
 from sats_core.settings import Record, StepSettings
@@ -71,6 +72,8 @@ class StepResult(Record):
     classes: tuple[dict[str, object], ...]
     """The catalogue in channel order: index, name, colour (three ints), step."""
     scores: Scores
+    forgetting_report: ForgettingReport | None = None
+    """Why old classes lost IoU; None in a base step."""
     settings: StepSettings
     """As run, every default filled in."""
     backbone_start: str

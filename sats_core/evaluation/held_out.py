@@ -33,7 +33,7 @@ def score(
     catalogue: Catalogue,
     introduced: Mapping[str, float | None],
     sets: Sequence[HeldOut],
-    seen: Callable[[int], None],
+    seen: Callable[[], None],
 ) -> Scores:
     """Score a model; it is left in evaluation mode.
 
@@ -43,7 +43,7 @@ def score(
         catalogue: its classes.
         introduced: `Scores.introduced` of the version before; empty for a base step.
         sets: held-out pictures, each with the classes that it is labelled for.
-        seen: called with the number of pictures done so far.
+        seen: called after each picture.
 
     Raises:
         DatasetError: a picture cannot be read.
@@ -60,5 +60,5 @@ def score(
             prediction = predict(model, picture.picture, size)
             matrix.add(truth[picture.label], answer[prediction])
             done += 1
-            seen(done)
+            seen()
     return scores_of(matrix, catalogue, introduced, done)

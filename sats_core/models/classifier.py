@@ -42,7 +42,7 @@ class GrowingClassifier(nn.Module):
     @property
     def channels(self) -> int:
         """Number of output channels, background included."""
-        return sum(step.out_channels for step in self._convolutions())
+        return sum(step.out_channels for step in self.convolutions())
 
     def forward(self, features: Tensor) -> Tensor:
         """Return logits (B, C, H, W) of features (B, D, H, W)."""
@@ -51,7 +51,7 @@ class GrowingClassifier(nn.Module):
     @torch.no_grad()
     def grow(self, new: int) -> None:
         """Add `new` rows with the balanced start."""
-        first = self._convolutions()[0]
+        first = self.convolutions()[0]
         if first.bias is None:
             raise RuntimeError("the classifier's convolutions have biases")
         weight, bias, background = balanced_start(first.weight, first.bias, new)
@@ -63,5 +63,6 @@ class GrowingClassifier(nn.Module):
         first.bias[:1] = background
         self.steps.append(step)
 
-    def _convolutions(self) -> list[nn.Conv2d]:
+    def convolutions(self) -> list[nn.Conv2d]:
+        """Return the convolutions, the base step's first."""
         return [step for step in self.steps if isinstance(step, nn.Conv2d)]

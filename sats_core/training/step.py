@@ -12,8 +12,10 @@ from sats_core.data.cache import PictureCache
 from sats_core.data.labels import step_lookup
 from sats_core.data.readers import EncodedPicture, Reader, open_reader, write_voc_zip
 from sats_core.data.sources import ZipSource
+from sats_core.evaluation.causes import examined, why_forgotten
+from sats_core.evaluation.forgetting import ForgettingReport
 from sats_core.evaluation.held_out import HeldOut, score
-from sats_core.evaluation.predict import model_input
+from sats_core.evaluation.predict import labelled_input, model_input
 from sats_core.evaluation.scores import Scores
 from sats_core.events import DoneEvent, PhaseEvent, ProgressEvent, WarningEvent
 from sats_core.export import export_version
@@ -68,11 +70,13 @@ def run_step(job: StepJob, emit: Emit, should_stop: Callable[[], bool]) -> None:
         emit(PhaseEvent(phase="training"))
         learn(start, cache, replayed, job.work, fingerprint_of(job), emit, should_stop)
         emit(PhaseEvent(phase="evaluating"))
-        scores = _score(job, start, reader, gathered, emit, should_stop)
+        sets = _held_out(stack, job, reader, gathered)
+        scores, report = _evaluate(start, sets, cache, emit, should_stop)
         memory = _keep(job, start, sources)
         result = StepResult(
             classes=tuple(asdict(c) for c in start.catalogue.classes),
             scores=scores,
+            forgetting_report=report,
             settings=start.settings,
             backbone_start=start.backbone_start,
             trained_pictures=len(cache),
@@ -95,31 +99,53 @@ def _warn_of_scratch(start: Start, emit: Emit) -> None:
         )
 
 
-def _score(
-    job: StepJob,
+def _held_out(stack: ExitStack, job: StepJob, reader: Reader, gathered: Gathered) -> list[HeldOut]:
+    """Open the held-out pictures of this step and of all before it."""
+    sets = [HeldOut(reader, gathered.held_out, job.new_classes)]
+    for earlier in job.earlier:
+        opened = open_reader(stack.enter_context(ZipSource(earlier.path, job.limits)))
+        sets.append(HeldOut(opened, opened.ids, earlier.classes))
+    return sets
+
+
+def _evaluate(
     start: Start,
-    reader: Reader,
-    gathered: Gathered,
+    sets: list[HeldOut],
+    cache: PictureCache,
     emit: Emit,
     should_stop: Callable[[], bool],
-) -> Scores:
-    """Score on the held-out pictures of this step and of all before it."""
-    with ExitStack() as stack:
-        sets = [HeldOut(reader, gathered.held_out, job.new_classes)]
-        for earlier in job.earlier:
-            source = stack.enter_context(ZipSource(earlier.path, job.limits))
-            opened = open_reader(source)
-            sets.append(HeldOut(opened, opened.ids, earlier.classes))
-        todo = sum(len(held_out.ids) for held_out in sets)
-        progress = Progress(emit, ProgressEvent(phase="evaluating", step=0, steps=todo), todo)
+) -> tuple[Scores, ForgettingReport | None]:
+    """Score the new version and, where it had something to forget, find out why it did."""
+    todo = sum(len(held_out.ids) for held_out in sets)
+    if start.old:
+        todo += sum(len(examined(held_out.ids)) for held_out in sets)
+    progress = Progress(emit, ProgressEvent(phase="evaluating", step=0, steps=todo), todo)
+    done = 0
 
-        def seen(pictures: int) -> None:
-            if should_stop():
-                raise StoppedError
-            progress.advance(1, step=pictures)
+    def seen() -> None:
+        nonlocal done
+        if should_stop():
+            raise StoppedError
+        done += 1
+        progress.advance(1, step=done)
 
-        introduced = start.old.scores.introduced if start.old else {}
-        return score(start.model, start.settings.size, start.catalogue, introduced, sets, seen)
+    size, introduced = start.settings.size, start.old.scores.introduced if start.old else {}
+    scores = score(start.model, size, start.catalogue, introduced, sets, seen)
+    if start.old is None:
+        return scores, None
+    sample = examined(range(len(cache)))
+    trained = (labelled_input(*cache[index], size, start.model) for index in sample)
+    report = why_forgotten(
+        start.model,
+        start.old.model,
+        size,
+        start.catalogue,
+        scores.forgetting,
+        sets,
+        trained,
+        seen,
+    )
+    return scores, report
 
 
 def _keep(job: StepJob, start: Start, sources: list[Keepable]) -> MemoryRecord | None:
@@ -153,6 +179,7 @@ def _write(
         start.model,
         start.catalogue,
         result.scores,
+        result.forgetting_report,
         config,
         _probes(start, reader, gathered),
     )
