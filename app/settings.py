@@ -61,6 +61,11 @@ class Settings(BaseSettings):
         description="Directory of `<backbone>.safetensors` files that pretrained starts are read "
         "from before timm asks its hub.",
     )
+    memory_dir: Path | None = Field(
+        None,
+        description="Folder of its own for the training pictures that versions keep for replay; "
+        "default: the blob store in data_dir. Only tasks that ask for `memory` keep any.",
+    )
     serve_threads: int = Field(2, ge=1, description="CPU threads of one inference session.")
     serve_batch: int = Field(8, ge=1, description="Most pictures in one inference batch.")
     serve_queue: int = Field(

@@ -9,6 +9,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 MethodName = Literal["finetune", "lwf", "ilt", "mib", "plop", "sats", "sats_plus", "joint"]
 
+OfferedMethod = Literal["finetune", "lwf", "ilt", "mib", "plop", "sats", "sats_plus"]
+"""What the service runs: all but `joint`, which needs the pictures of every step."""
+
 Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1)]
 

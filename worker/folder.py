@@ -22,6 +22,8 @@ class WorkFolder:
         result: what the step gives back.
         version: the new version's files, inside `result`.
         held_out: the held-out pictures to keep, if any, inside `result`.
+        memory: the training pictures to keep for replay, if any, inside `result`.
+        old_memory: those that the version to start from keeps.
         result_file: written last: once it is there, the step is done.
         job: the job file that the child reads.
     """
@@ -33,6 +35,8 @@ class WorkFolder:
         self.result = self.path / "result"
         self.version = self.result / "version"
         self.held_out = self.result / "held_out.zip"
+        self.memory = self.result / "memory.zip"
+        self.old_memory = self.path / "old-memory.zip"
         self.result_file = self.result / "result.json"
         self.job = self.path / "job.json"
 

@@ -8,8 +8,9 @@ from pathlib import Path
 
 from sqlalchemy import Engine
 
-from app.db import HeldOutSet, Task, Version, read_session
+from app.db import HeldOutSet, Memory, Task, Version, read_session
 from app.errors import InvalidDatasetProblem, Problem
+from app.models.memory import memory_of, memory_store
 from app.models.service import assign_indices, held_out_sets
 from app.settings import Settings
 from app.storage import BlobMissingError, BlobStore
@@ -45,6 +46,7 @@ def prepare(
         task = session.get_one(Task, task_id)
         parent = session.get_one(Version, task.parent_id) if task.parent_id else None
         kept = held_out_sets(session, parent) if parent else ()
+        memory = memory_of(session, parent) if parent and task.spec.get("memory") else None
     spec = TaskSpec.model_validate(task.spec)
     dataset = _dataset(blobs, task.dataset)
     names = _new_classes(spec, dataset_classes(dataset, settings.limits), parent)
@@ -58,6 +60,7 @@ def prepare(
         settings=spec.step_settings(),
         held_out=spec.held_out,
         earlier=tuple(_held_out(blobs, pictures) for pictures in kept),
+        memory=_memory(blobs, settings, memory, folder.old_memory) if memory else None,
         limits=settings.limits,
         backbone_dir=settings.backbone_dir.resolve() if settings.backbone_dir else None,
         threads=settings.threads,
@@ -94,11 +97,27 @@ def _materialise(blobs: BlobStore, version: Version, target: Path) -> Path:
     target.mkdir(parents=True)
     for name, entry in version.files.items():
         what = f"file {name!r} of version {version.number}"
-        source = _verified(blobs, entry["blob"], what)
-        try:
-            os.link(source, target / name)
-        except OSError:  # another file system, or one without links
-            shutil.copyfile(source, target / name)
+        _lay(_verified(blobs, entry["blob"], what), target / name)
+    return target
+
+
+def _lay(source: Path, target: Path) -> None:
+    try:
+        os.link(source, target)
+    except OSError:  # another file system, or one without links
+        shutil.copyfile(source, target)
+
+
+def _memory(blobs: BlobStore, settings: Settings, memory: Memory, target: Path) -> Path | None:
+    """Lay the parent's replay pictures out in the work folder; None where they were deleted.
+
+    A step that runs keeps its own link to them, so that deleting them does not break it.
+    """
+    target.unlink(missing_ok=True)
+    if memory.deleted_at is not None:
+        return None
+    store = memory_store(settings, blobs, memory.place)
+    _lay(_verified(store, memory.blob, "the pictures kept for replay"), target)
     return target
 
 

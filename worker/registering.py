@@ -8,8 +8,10 @@ from sqlalchemy.orm import Session
 from app.db import HeldOutSet, Task, TaskState, Version, write_session
 from app.db.base import JsonObject
 from app.models.gate import judge
+from app.models.memory import add_memory, memory_place, memory_store
 from app.models.service import go_live, live_version, lock_model, register_version
-from app.storage import BlobStore
+from app.settings import Settings
+from app.storage import Blob, BlobStore
 from app.tasks.schemas import TaskSpec
 from sats_core.evaluation.scores import Scores
 from sats_core.job import StepResult
@@ -27,9 +29,13 @@ class _Stored:
     result: StepResult
     files: dict[str, JsonObject]
     held_out: str | None
+    memory: Blob | None
+    place: str
 
 
-def register(engine: Engine, blobs: BlobStore, claim: Claim, folder: WorkFolder) -> TaskState:
+def register(
+    engine: Engine, blobs: BlobStore, settings: Settings, claim: Claim, folder: WorkFolder
+) -> TaskState:
     """Register the version that lies in the work folder, judge it, and end the task.
 
     Blobs come first and are named by their content: a worker lost in between leaves bytes that
@@ -38,22 +44,26 @@ def register(engine: Engine, blobs: BlobStore, claim: Claim, folder: WorkFolder)
     Raises:
         LeaseLostError: the task is somebody else's; nothing is registered.
     """
-    stored = _store(blobs, folder)
+    stored = _store(blobs, settings, folder)
     with write_session(engine) as session:
         if hold(session, claim):  # somebody asked to cancel it before this very moment
             return end(session, claim, TaskState.CANCELLED)
         return _register(session, claim, stored)
 
 
-def _store(blobs: BlobStore, folder: WorkFolder) -> _Stored:
+def _store(blobs: BlobStore, settings: Settings, folder: WorkFolder) -> _Stored:
     files: dict[str, JsonObject] = {}
     for path in sorted(folder.version.iterdir()):
         blob = blobs.put_file(path)
         files[path.name] = {"blob": blob.key, "bytes": blob.size}
+    place = memory_place(settings)
+    memories = memory_store(settings, blobs, place)
     return _Stored(
         result=StepResult.model_validate_json(folder.result_file.read_bytes()),
         files=files,
         held_out=blobs.put_file(folder.held_out).key if folder.held_out.exists() else None,
+        memory=memories.put_file(folder.memory) if folder.memory.exists() else None,
+        place=place,
     )
 
 
@@ -92,6 +102,9 @@ def _register(session: Session, claim: Claim, stored: _Stored) -> TaskState:
                 pictures=stored.result.held_out_pictures,
             )
         )
+    if stored.memory is not None and stored.result.memory is not None:
+        memory = stored.memory
+        add_memory(session, version, stored.result.memory, memory.key, memory.size, stored.place)
     if verdict.passed:
         go_live(session, version, by=GATE)
     state = TaskState.LIVE if verdict.passed else TaskState.HELD

@@ -128,7 +128,7 @@ class Supervisor:
             if not folder.is_done:
                 job = prepare(self._engine, self._blobs, self._settings, held.task_id, folder)
                 self._train(held, pulse, folder, job, lock)
-            return register(self._engine, self._blobs, held, folder)
+            return register(self._engine, self._blobs, self._settings, held, folder)
 
     def _train(
         self, held: Claim, pulse: Heartbeat, folder: WorkFolder, job: StepJob, lock: int

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Depends, Path, Query
 from fastapi.responses import FileResponse
 
 from app.admin import service
-from app.admin.schemas import MetricsJson, ModelJson, MoveJson, VersionJson
+from app.admin.schemas import MemoryJson, MetricsJson, ModelJson, MoveJson, VersionJson
 from app.dependencies import Admin, AppServices, ReadSession, WriteSession, require
 from app.errors import (
     BusyProblem,
@@ -17,6 +17,7 @@ from app.errors import (
     UnauthorizedProblem,
 )
 from app.keys.service import Caller, Scope
+from app.models.memory import delete_memory
 from app.models.schemas import MODEL_PATTERN
 from app.models.service import (
     alias_history,
@@ -28,6 +29,7 @@ from app.models.service import (
 )
 from app.problems import Responses, responses
 from app.storage import BlobMissingError
+from sats_core.evaluation.forgetting import ForgettingReport
 
 MAX_NUMBER = 2**31 - 1
 NO_KEY = "a caller without a key"
@@ -67,7 +69,7 @@ def list_model_versions(session: ReadSession, model: ModelName) -> list[VersionJ
     """Return every version of a model, the newest first."""
     found = service.get_model(session, model)
     live = live_version(session, found.id)
-    return [service.describe_version(v, live) for v in list_versions(session, found.id)]
+    return [service.describe_version(session, v, live) for v in list_versions(session, found.id)]
 
 
 @router.get(
@@ -79,7 +81,7 @@ def show_version(session: ReadSession, model: ModelName, number: Number) -> Vers
     """Return a version: lineage, classes, scores, what the gate said, files."""
     found = service.get_model(session, model)
     version = get_version(session, found.id, number)
-    return service.describe_version(version, live_version(session, found.id))
+    return service.describe_version(session, version, live_version(session, found.id))
 
 
 @router.get(
@@ -103,6 +105,39 @@ def download(
     except BlobMissingError as error:
         raise NotFoundProblem(f"the content of {name!r} is gone from the blob store") from error
     return FileResponse(path, filename=f"{model}-{number}-{name}", headers={"ETag": f'"{key}"'})
+
+
+@router.get(
+    "/models/{model}/versions/{number}/forgetting",
+    summary="Why a version forgot",
+    responses=responses(NotFoundProblem),
+)
+def why_forgotten(session: ReadSession, model: ModelName, number: Number) -> ForgettingReport:
+    """Return the causes of forgetting, each figure with a reading in plain words.
+
+    After Kalb and Beyerer, Causes of Catastrophic Forgetting in Class-Incremental Semantic
+    Segmentation (ACCV 2022).
+    """
+    found = service.get_model(session, model)
+    return service.forgetting_report(get_version(session, found.id, number))
+
+
+@router.delete(
+    "/models/{model}/versions/{number}/memory",
+    summary="Delete a version's replay pictures",
+    responses=responses(NotFoundProblem),
+)
+def forget_pictures(
+    held: AppServices, session: WriteSession, model: ModelName, number: Number
+) -> MemoryJson:
+    """Delete the training pictures that a version keeps; steps that start later replay none.
+
+    Versions after it may keep some of the same pictures: each deletes its own. A step that runs
+    now goes on with what it has; cancel it if it must not. Deleting twice is no error.
+    """
+    found = service.get_model(session, model)
+    version = get_version(session, found.id, number)
+    return service.describe_memory(delete_memory(session, held.blobs, held.settings, version))
 
 
 @router.get(

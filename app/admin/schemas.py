@@ -78,6 +78,23 @@ class FileJson(BaseModel):
     href: str = Field(description="Where to download it.")
 
 
+class MemoryJson(BaseModel):
+    """Training pictures that a version keeps, to be replayed in later steps."""
+
+    pictures: int = Field(description="How many are kept, of this step and of those before.")
+    classes: dict[str, int] = Field(
+        description="Pictures that show each class and are labelled for it."
+    )
+    bytes: int = Field(description="Size of the zip.")
+    sha256: str = Field(description="Checksum of the zip, hex.")
+    place: Literal["blob store", "memory folder"] = Field(
+        description="Where they lie: among all blobs, or in the folder of SATS_MEMORY_DIR."
+    )
+    deleted_at: datetime | None = Field(
+        description="When they were deleted; the record stays, the pictures are gone."
+    )
+
+
 class VersionJson(BaseModel):
     """A version: what one step made, for ever."""
 
@@ -99,6 +116,13 @@ class VersionJson(BaseModel):
     )
     settings: dict[str, Any] = Field(description="The step's settings, every default filled in.")
     seconds: float = Field(description="Wall time of the step.")
+    fusion: bool = Field(description="Whether old and new weights were averaged after the step.")
+    replayed_pictures: int = Field(
+        description="Pictures of the parent's memory that the step trained on."
+    )
+    memory: MemoryJson | None = Field(
+        description="Training pictures that this version keeps; null: none."
+    )
     files: list[FileJson] = Field(description="Its files.")
 
 

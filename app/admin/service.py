@@ -10,17 +10,20 @@ from app.admin.schemas import (
     CurveJson,
     FileJson,
     GateJson,
+    MemoryJson,
     ModelJson,
     MoveJson,
     PointJson,
     ScoresJson,
     VersionJson,
 )
-from app.db import AliasMove, Model, Version
+from app.db import AliasMove, Memory, Model, Version
 from app.db.base import JsonObject
 from app.errors import NotFoundProblem
+from app.models.memory import memory_of
 from app.models.schemas import hex_colour
 from app.models.service import find_model, lineage, list_versions, live_version
+from sats_core.evaluation.forgetting import ForgettingReport
 
 
 def get_model(session: Session, name: str) -> Model:
@@ -53,8 +56,9 @@ def describe_model(session: Session, model: Model) -> ModelJson:
     )
 
 
-def describe_version(version: Version, live: Version | None) -> VersionJson:
+def describe_version(session: Session, version: Version, live: Version | None) -> VersionJson:
     """Return how a version looks over HTTP; `live` is its model's live version."""
+    memory = memory_of(session, version)
     line = [ancestor.number for ancestor in lineage(version)]
     return VersionJson(
         model=version.model.name,
@@ -81,8 +85,34 @@ def describe_version(version: Version, live: Version | None) -> VersionJson:
         backbone_start=version.backbone_start,
         settings=version.settings,
         seconds=version.seconds,
+        fusion=bool(version.settings.get("fusion")),
+        replayed_pictures=version.replayed_pictures,
+        memory=describe_memory(memory) if memory else None,
         files=[_describe_file(version, name, file) for name, file in version.files.items()],
     )
+
+
+def describe_memory(memory: Memory) -> MemoryJson:
+    """Return how replay pictures look over HTTP."""
+    return MemoryJson(
+        pictures=memory.pictures,
+        classes=memory.classes,
+        bytes=memory.bytes,
+        sha256=memory.blob,
+        place=memory.place,
+        deleted_at=memory.deleted_at,
+    )
+
+
+def forgetting_report(version: Version) -> ForgettingReport:
+    """Return why a version forgot.
+
+    Raises:
+        NotFoundProblem: it came of a base step, or was made before there were reports.
+    """
+    if version.forgetting_report is None:
+        raise NotFoundProblem(f"version {version.number} has no report: nothing came before it")
+    return ForgettingReport.model_validate(version.forgetting_report)
 
 
 def describe_move(move: AliasMove) -> MoveJson:

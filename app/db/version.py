@@ -30,6 +30,9 @@ class Version(Base):
     gate: Mapped[JsonObject]  # the gate's verdict with every figure it looked at
     files: Mapped[JsonObject]  # file name -> {"blob": key, "bytes": n}
     seconds: Mapped[float]  # wall time of the step
+    # sats_core.evaluation.forgetting.ForgettingReport; None in a base step
+    forgetting_report: Mapped[JsonObject | None]
+    replayed_pictures: Mapped[int] = mapped_column(server_default="0")
 
     model: Mapped[Model] = relationship(lazy="joined")
     parent: Mapped["Version | None"] = relationship(remote_side=[id])

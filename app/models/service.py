@@ -169,6 +169,8 @@ def register_version(
         gate=verdict.model_dump(mode="json"),
         files=files,
         seconds=result.seconds,
+        forgetting_report=written["forgetting_report"],
+        replayed_pictures=result.replayed_pictures,
     )
     session.add(version)
     session.flush()

@@ -11,7 +11,7 @@ from app.models.schemas import MODEL_PATTERN
 from app.problem_json import ProblemJson
 from sats_core.classes import MAX_CLASSES
 from sats_core.job import HeldOutChoice
-from sats_core.settings import Record, StepSettings
+from sats_core.settings import OfferedMethod, Record, StepSettings
 
 _PRINTABLE = r"^[^\x00-\x1f\x7f]+$"
 
@@ -65,9 +65,21 @@ class Wanted(Record):
 class TaskSpec(StepSettings, Wanted):
     """What a task is to learn and how; only `name` is needed."""
 
+    method: OfferedMethod = Field("sats", description="How the step fights forgetting.")
+
     model_config = ConfigDict(
         allow_inf_nan=False, json_schema_extra={"examples": [SPEC_EXAMPLE, {"name": "sheep"}]}
     )
+
+    @field_validator("method", mode="before")
+    @classmethod
+    def _not_joint(cls, name: object) -> object:
+        if name == "joint":
+            raise ValueError(
+                "joint is not offered: it trains on the pictures of all steps at once, and the "
+                "service keeps none; it is the upper bound of the benchmarks"
+            )
+        return name
 
     def step_settings(self) -> StepSettings:
         """Return the part that the learning core reads."""

@@ -56,6 +56,8 @@ def run_step(job: StepJob, emit: Emit, should_stop: Callable[[], bool]) -> None:
     start = begin(job)
     emit(PhaseEvent(phase="validating"))
     _warn_of_scratch(start, emit)
+    if start.old and start.settings.memory and not job.memory:
+        emit(WarningEvent(message="the version before keeps no pictures: none are replayed"))
     size = start.settings.size
     with ExitStack() as stack:
         reader = open_reader(stack.enter_context(ZipSource(job.dataset, job.limits)))

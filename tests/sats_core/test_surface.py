@@ -10,10 +10,16 @@ def test_losses() -> None:
         "PseudoLabels",
         "QueryKey",
         "attention_transfer",
+        "distillation",
         "entropy_pseudo_labels",
+        "label_guided_distillation",
+        "local_pod",
         "median_thresholds",
+        "pod_distance",
         "unbiased_cross_entropy",
         "unbiased_distillation",
+        "with_background_summed",
+        "with_truth",
     ]
 
 
@@ -35,7 +41,16 @@ def test_signatures_of_the_losses() -> None:
 
 
 def test_methods_and_models() -> None:
-    assert sorted(methods.METHODS) == ["finetune", "sats"]
+    assert sorted(methods.METHODS) == [
+        "finetune",
+        "ilt",
+        "joint",
+        "lwf",
+        "mib",
+        "plop",
+        "sats",
+        "sats_plus",
+    ]
     assert set(models.__all__) == {
         "SCRATCH",
         "STRIDE",
@@ -58,6 +73,7 @@ def test_records_between_worker_and_child() -> None:
         "settings",
         "held_out",
         "earlier",
+        "memory",
         "limits",
         "backbone_dir",
         "threads",

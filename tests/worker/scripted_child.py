@@ -27,7 +27,7 @@ from sats_core.events import (
     ProgressEvent,
     WarningEvent,
 )
-from sats_core.job import StepJob, StepResult
+from sats_core.job import MemoryRecord, StepJob, StepResult
 from worker.child import STOPPED, die_with_parent
 
 
@@ -195,6 +195,13 @@ def write_result(job: StepJob, plan: Plan) -> None:
         pixel_accuracy=0.9,
         pictures=1 + len(job.earlier),
     )
+    memory = None
+    if job.settings.memory:
+        with ZipSource(job.dataset, job.limits) as source:
+            item = open_reader(source).read(open_reader(source).ids[0])
+        kept = EncodedPicture(item.id, ".jpg", f"of {job.new_classes}".encode(), item.label)
+        write_voc_zip(job.result / "memory.zip", [kept], catalogue.foreground)
+        memory = MemoryRecord(pictures=1, classes=dict.fromkeys(catalogue.foreground, 1))
     result = StepResult(
         classes=classes,
         scores=scores,
@@ -202,6 +209,8 @@ def write_result(job: StepJob, plan: Plan) -> None:
         backbone_start="scratch",
         trained_pictures=1,
         held_out_pictures=held_out,
+        memory=memory,
+        replayed_pictures=1 if job.memory else 0,
         seconds=0.1,
     )
     partial = job.result / "result.new"

@@ -1,8 +1,14 @@
 import hashlib
+import io
 
 import pytest
+from sqlalchemy import select
 
-from app.db import write_session
+from app.db import Version, write_session
+from app.models.memory import add_memory
+from app.storage import BlobMissingError
+from sats_core.evaluation.forgetting import ForgettingReport, readings
+from sats_core.job import MemoryRecord
 from tests.fixtures.versions import WEIGHTS, add_version
 
 VERSIONS = "/admin/models/default/versions"
@@ -89,6 +95,60 @@ def test_an_unknown_version_is_404(client, line):
     for call in (client.get(f"{VERSIONS}/4"), client.post(f"{VERSIONS}/4:promote")):
         assert call.status_code == 404
         assert call.json()["detail"] == "the model has no version 4"
+
+
+def test_why_a_version_forgot(client, line, engine):
+    assert client.get(f"{VERSIONS}/1/forgetting").status_code == 404
+    assert client.get(f"{VERSIONS}/9/forgetting").status_code == 404
+    figures = {
+        "forgetting": {"cat": 0.03},
+        "lost": {"share": 0.1, "to_background": 0.75, "to_new": 0.25, "to_old": 0.0},
+        "false_positives": {"on_old": 0.02, "on_background": 0.0},
+        "norm_ratio": 1.0,
+        "regained": {
+            "as_is": 0.7,
+            "new_masked": 0.75,
+            "background_masked": 0.9,
+            "parent_background_masked": 0.9,
+        },
+        "alignment": [{"old": 0.99, "background": 0.98, "new": None}],
+        "background_shift": 0.4,
+    }
+    report = {**figures, "pictures": 4, "readings": readings(figures)}
+    with write_session(engine) as session:
+        found = session.scalars(select(Version).where(Version.number == 2)).one()
+        found.forgetting_report = ForgettingReport.model_validate(report).model_dump(mode="json")
+    answer = client.get(f"{VERSIONS}/2/forgetting")
+    assert answer.status_code == 200
+    assert answer.json() == report
+    assert "most went to background" in answer.json()["readings"]["lost"]
+
+
+def test_replay_pictures_are_shown_and_deleted(client, line, engine, blobs):
+    blob = blobs.put(io.BytesIO(b"pictures"))
+    with write_session(engine) as session:
+        found = session.scalars(select(Version).where(Version.number == 2)).one()
+        record = MemoryRecord(pictures=3, classes={"cat": 2, "dog": 1})
+        add_memory(session, found, record, blob.key, blob.size, "blob store")
+    shown = client.get(f"{VERSIONS}/2").json()["memory"]
+    assert shown == {
+        "pictures": 3,
+        "classes": {"cat": 2, "dog": 1},
+        "bytes": 8,
+        "sha256": blob.key,
+        "place": "blob store",
+        "deleted_at": None,
+    }
+    gone = client.delete(f"{VERSIONS}/2/memory")
+    assert gone.status_code == 200
+    assert gone.json()["deleted_at"]
+    with pytest.raises(BlobMissingError):
+        blobs.path(blob.key)
+    assert client.delete(f"{VERSIONS}/2/memory").json() == gone.json()
+    assert client.get(f"{VERSIONS}/2").json()["memory"] == gone.json()
+    refused = client.delete(f"{VERSIONS}/1/memory")
+    assert refused.status_code == 404
+    assert "keeps no training pictures" in refused.json()["detail"]
 
 
 def test_metrics_are_a_curve_per_model(client, line, engine, blobs):

@@ -3,6 +3,7 @@ import json
 import socket
 import threading
 import zipfile
+from typing import get_args
 
 import httpx
 import pytest
@@ -11,6 +12,7 @@ from sqlalchemy import func, select
 from app.db import Task, TaskEvent, read_session, write_session
 from app.settings import MIB
 from app.tasks.upload import FRAME_BYTES
+from sats_core.settings import MethodName, OfferedMethod
 from tests.app.tasks.posting import SPEC, drawn, post
 from tests.fixtures.versions import add_version
 
@@ -105,6 +107,23 @@ def test_a_wrong_spec_names_the_field(client, pets, spec, field, settings):
     assert answer.headers["content-type"] == "application/problem+json"
     assert [error["field"] for error in answer.json()["errors"]] == [field]
     assert _stored(settings) == []
+
+
+def test_joint_is_not_offered_and_the_answer_says_why(client, pets):
+    answer = post(client, pets, {"name": "all", "method": "joint"})
+    assert answer.status_code == 422
+    (error,) = answer.json()["errors"]
+    assert error["field"] == "spec.method"
+    assert "pictures of all steps" in str(error)
+
+
+@pytest.mark.parametrize("method", get_args(OfferedMethod))
+def test_every_offered_method_is_taken(client, pets, method):
+    assert post(client, pets, {"name": "one", "method": method}).status_code == 202
+
+
+def test_the_service_offers_every_method_but_joint():
+    assert set(get_args(MethodName)) - set(get_args(OfferedMethod)) == {"joint"}
 
 
 def test_missing_parts_are_named(client, pets):

@@ -1,0 +1,77 @@
+"""Replay memory: which pictures a version keeps, and their deletion."""
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from app.db import Memory, Version, utc_now
+from app.errors import NotFoundProblem
+from app.settings import Settings
+from app.storage import BlobStore, LocalBlobStore
+from sats_core.job import MemoryRecord
+
+BLOB_STORE, MEMORY_FOLDER = "blob store", "memory folder"
+
+
+def memory_place(settings: Settings) -> str:
+    """Return where replay pictures are kept from now on."""
+    return MEMORY_FOLDER if settings.memory_dir else BLOB_STORE
+
+
+def memory_store(settings: Settings, blobs: BlobStore, place: str) -> BlobStore:
+    """Return the store of a place.
+
+    Raises:
+        NotFoundProblem: the place is the memory folder, which the settings name no more.
+    """
+    if place == BLOB_STORE:
+        return blobs
+    if settings.memory_dir is None:
+        raise NotFoundProblem(
+            "the pictures lie in a memory folder; set SATS_MEMORY_DIR to it to reach them"
+        )
+    return LocalBlobStore(settings.memory_dir)
+
+
+def memory_of(session: Session, version: Version) -> Memory | None:
+    """Return what a version keeps, or kept before it was deleted; None where it never did."""
+    return session.scalar(select(Memory).where(Memory.version_id == version.id))
+
+
+def add_memory(
+    session: Session, version: Version, record: MemoryRecord, blob: str, size: int, place: str
+) -> None:
+    """Note what a version keeps; its blob is stored already."""
+    session.add(
+        Memory(
+            version_id=version.id,
+            blob=blob,
+            bytes=size,
+            place=place,
+            pictures=record.pictures,
+            classes=record.classes,
+        )
+    )
+
+
+def delete_memory(
+    session: Session, blobs: BlobStore, settings: Settings, version: Version
+) -> Memory:
+    """Delete a version's replay pictures; deleting twice is no error. Flushes.
+
+    The pictures go before the row says so: a row that says deleted is never wrong.
+
+    Raises:
+        NotFoundProblem: the version never kept any.
+    """
+    memory = memory_of(session, version)
+    if memory is None:
+        raise NotFoundProblem(f"version {version.number} keeps no training pictures")
+    if memory.deleted_at is None:
+        others = select(Memory.id).where(
+            Memory.blob == memory.blob, Memory.id != memory.id, Memory.deleted_at.is_(None)
+        )
+        if session.scalar(others) is None:
+            memory_store(settings, blobs, memory.place).delete(memory.blob)
+        memory.deleted_at = utc_now()
+        session.flush()
+    return memory
