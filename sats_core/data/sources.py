@@ -10,10 +10,11 @@ import stat
 import zipfile
 import zlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import BinaryIO, Self, TypeVar, cast
 
 from sats_core.data.names import common_folder, is_junk, name_fault, printable
 from sats_core.errors import DatasetError, Issue
@@ -51,6 +52,14 @@ class Source(ABC):
 
         Raises:
             DatasetError: no such file, damaged, or larger than `limits.max_file_bytes`.
+        """
+
+    @abstractmethod
+    def stream(self, name: str) -> AbstractContextManager[BinaryIO]:
+        """Open a file to be read piece by piece, so that its size never sits in memory.
+
+        Raises:
+            DatasetError: as `read`, on entering or while the file is read.
         """
 
     @abstractmethod
@@ -108,6 +117,20 @@ class ZipSource(Source):
         try:
             return self._archive.read(info)
         except _ZIP_FAULTS as error:
+            raise _fault("damaged inside the zip", name) from error
+
+    @contextmanager
+    def stream(self, name: str) -> Iterator[BinaryIO]:
+        """See `Source.stream`."""
+        info = self._members.get(name)
+        if info is None:
+            raise _fault("no such file", name)
+        self._check_size(name, info.file_size)
+        try:
+            with self._archive.open(info) as file:
+                yield cast(BinaryIO, file)
+        except (zipfile.BadZipFile, zlib.error, OSError, EOFError, NotImplementedError) as error:
+            # Fewer faults than when reading: the caller's own errors pass through here too.
             raise _fault("damaged inside the zip", name) from error
 
     def close(self) -> None:
@@ -180,6 +203,19 @@ class DirectorySource(Source):
         try:
             self._check_size(name, file.stat().st_size)
             return file.read_bytes()
+        except OSError as error:
+            raise _fault("cannot be read", name) from error
+
+    @contextmanager
+    def stream(self, name: str) -> Iterator[BinaryIO]:
+        """See `Source.stream`."""
+        file = self._members.get(name)
+        if file is None:
+            raise _fault("no such file", name)
+        try:
+            self._check_size(name, file.stat().st_size)
+            with file.open("rb") as opened:
+                yield opened
         except OSError as error:
             raise _fault("cannot be read", name) from error
 

@@ -1,6 +1,9 @@
 """One reader for each layout of a data set, all behind `Reader`."""
 
+from sats_core.data.readers.ade20k import Ade20kReader
 from sats_core.data.readers.base import EncodedPicture, LabelledPicture, Reader
+from sats_core.data.readers.coco import CocoReader
+from sats_core.data.readers.pairs import PairsReader
 from sats_core.data.readers.voc import VocReader
 from sats_core.data.readers.voc_writer import write_voc_zip
 from sats_core.data.sources import Source
@@ -8,15 +11,23 @@ from sats_core.errors import DatasetError
 
 __all__ = [
     "READERS",
+    "Ade20kReader",
+    "CocoReader",
     "EncodedPicture",
     "LabelledPicture",
+    "PairsReader",
     "Reader",
     "VocReader",
     "open_reader",
     "write_voc_zip",
 ]
 
-READERS: dict[str, type[Reader]] = {"voc": VocReader}
+READERS: dict[str, type[Reader]] = {
+    "voc": VocReader,
+    "ade20k": Ade20kReader,
+    "pairs": PairsReader,
+    "coco": CocoReader,
+}
 """Every layout that can be read, tried in this order."""
 
 

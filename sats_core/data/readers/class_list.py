@@ -5,7 +5,7 @@ A list says what an index in a mask means, and what a colour means; both end as 
 """
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -82,6 +82,22 @@ def parse_classes(data: bytes, file: str) -> ClassList:
     """
     lines = _lines(data, file)
     entries = _indexed(lines, file) if _INDEXED.fullmatch(lines[0]) else _bare(lines, file)
+    return indexed_classes(entries, file)
+
+
+def indexed_classes(
+    entries: Sequence[tuple[int, str]], file: str, colours: Mapping[int, Colour] | None = None
+) -> ClassList:
+    """Return the list of classes that masks name by index.
+
+    Args:
+        entries: index and name; 0 and 255 need none.
+        file: the list's file, for errors.
+        colours: of an index; by default VOC's.
+
+    Raises:
+        DatasetError: no, too many, doubled or unusable classes.
+    """
     void = {IGNORE: IGNORE}
     kept = [(index, name) for index, name in entries if index not in (BACKGROUND, IGNORE)]
     if any(index > IGNORE for index, _ in entries):
@@ -89,7 +105,8 @@ def parse_classes(data: bytes, file: str) -> ClassList:
     _refuse_doubles((str(index) for index, _ in entries), "index", file)
     classes = _checked([name for _, name in kept], file)
     by_index = {BACKGROUND: 0} | {i: at for at, (i, _) in enumerate(kept, start=1)} | void
-    by_colour = {voc_colour(i): value for i, value in by_index.items() if i != IGNORE}
+    given = colours or {}
+    by_colour = {given.get(i, voc_colour(i)): value for i, value in by_index.items() if i != IGNORE}
     return ClassList(classes, by_index, by_colour | {VOID_COLOUR: IGNORE}, colours_first=False)
 
 

@@ -1,0 +1,60 @@
+"""ADE20K as the scene-parsing challenge hands it out (ADEChallengeData2016)."""
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from sats_core.data.readers.base import at_fault
+from sats_core.data.readers.class_list import ClassList, indexed_classes
+from sats_core.data.readers.paired import PairedReader
+from sats_core.errors import DatasetError
+
+CLASS_LIST = "objectInfo150.txt"
+
+
+class Ade20kReader(PairedReader):
+    """images/ and annotations/ with training/ and validation/ inside; masks hold indices.
+
+    Index 0, "other" in ADE20K, is background. A class is called by the first of its names, or by
+    all of them where another class has that one too.
+    """
+
+    layout: ClassVar[str] = (
+        "ADE20K (images/training/, images/validation/, annotations/ likewise, objectInfo150.txt)"
+    )
+    pictures = "images/"
+    masks = "annotations/"
+
+    @classmethod
+    def recognises(cls, names: Sequence[str]) -> bool:
+        """See `Reader.recognises`."""
+        return any(
+            name == CLASS_LIST
+            or name.startswith((f"{cls.masks}training/", f"{cls.masks}validation/"))
+            for name in names
+        )
+
+    def _class_list(self) -> ClassList:
+        if CLASS_LIST not in self.source.names():
+            raise DatasetError(f"no class list: {CLASS_LIST} is missing")
+        try:
+            text = self.source.read(CLASS_LIST).decode("utf-8-sig")
+        except UnicodeDecodeError as error:
+            raise at_fault("a class list is UTF-8 text", CLASS_LIST) from error
+        rows = [line.split("\t") for line in text.splitlines() if line.strip()]
+        rows = [row for row in rows if row[0].strip() != "Idx"]
+        entries = []
+        for row in rows:
+            if len(row) < 2 or not row[0].strip().isdecimal():
+                line = "\t".join(row)
+                raise at_fault(f"{line!r} is not `index ... names`, parted by tabs", CLASS_LIST)
+            entries.append((int(row[0]), row[-1].strip()))
+        firsts = [_first(names) for _, names in entries]
+        named = [
+            (index, first if firsts.count(first) == 1 else names)
+            for (index, names), first in zip(entries, firsts, strict=True)
+        ]
+        return indexed_classes(named, CLASS_LIST)
+
+
+def _first(names: str) -> str:
+    return names.replace(";", ",").partition(",")[0].strip()

@@ -1,0 +1,97 @@
+"""Pictures and masks in two folders, and a class list in JSON."""
+
+import json
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+from sats_core.classes import Colour
+from sats_core.data.readers.base import at_fault
+from sats_core.data.readers.class_list import MAX_LIST_BYTES, ClassList, indexed_classes
+from sats_core.data.readers.paired import PairedReader
+from sats_core.errors import DatasetError
+
+CLASS_LIST = "classes.json"
+
+
+class PairsReader(PairedReader):
+    """images/NAME.jpg, masks/NAME.png and classes.json; splits are folders inside the two.
+
+    `classes.json` is `{"1": "cat"}`, `{"cat": 1}`, a list of names in the order of their indices
+    (the first is background), or a list of `{"index": 1, "name": "cat", "color": "#ff0000"}`.
+    Masks hold indices, or RGB in the classes' colours (VOC's where none are given).
+    """
+
+    layout: ClassVar[str] = (
+        "pictures and masks (images/, masks/*.png, classes.json, optionally train/ and val/ "
+        "inside both folders)"
+    )
+    pictures = "images/"
+    masks = "masks/"
+
+    @classmethod
+    def recognises(cls, names: Sequence[str]) -> bool:
+        """See `Reader.recognises`."""
+        if any(name.endswith(".json") for name in names):
+            return CLASS_LIST in names
+        return any(name.startswith(cls.masks) for name in names)
+
+    def _class_list(self) -> ClassList:
+        if CLASS_LIST not in self.source.names():
+            raise DatasetError(f"no class list: {CLASS_LIST} is missing")
+        data = self.source.read(CLASS_LIST)
+        if len(data) > MAX_LIST_BYTES:
+            raise at_fault(f"a class list has at most {MAX_LIST_BYTES} bytes", CLASS_LIST)
+        try:
+            listed = json.loads(data)
+        except (ValueError, RecursionError) as error:
+            raise at_fault("not JSON", CLASS_LIST) from error
+        entries, colours = _entries(listed)
+        return indexed_classes(entries, CLASS_LIST, colours)
+
+
+def _entries(listed: Any) -> tuple[list[tuple[int, str]], dict[int, Colour]]:
+    colours: dict[int, Colour] = {}
+    entries: list[tuple[int, str]] = []
+    if isinstance(listed, dict):
+        for key, value in listed.items():
+            # Either way round: {"1": "cat"} or {"cat": 1}.
+            index, name = (key, value) if isinstance(value, str) else (value, key)
+            entries.append((_index(index), name))
+    elif isinstance(listed, list):
+        for position, entry in enumerate(listed):
+            if isinstance(entry, str):
+                entries.append((position, entry))
+                continue
+            if not isinstance(entry, dict) or not isinstance(entry.get("name"), str):
+                raise at_fault(f"entry {position} has no `name`", CLASS_LIST)
+            index = _index(entry.get("index", entry.get("id", position)))
+            entries.append((index, entry["name"]))
+            if (colour := entry.get("color", entry.get("colour"))) is not None:
+                colours[index] = _colour(colour, entry["name"])
+    else:
+        raise at_fault("neither an object nor a list", CLASS_LIST)
+    return entries, colours
+
+
+def _index(value: Any) -> int:
+    if isinstance(value, str) and value.isdecimal() and len(value) < 10:
+        return int(value)
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+        return value
+    raise at_fault(f"{value!r} is no index", CLASS_LIST)
+
+
+def _colour(value: Any, name: str) -> Colour:
+    if isinstance(value, str) and len(value) == 7 and value.startswith("#"):
+        try:
+            red, green, blue = bytes.fromhex(value[1:])
+        except ValueError as error:
+            raise at_fault(f"{value!r} is no colour", CLASS_LIST, name) from error
+        return red, green, blue
+    if (
+        isinstance(value, list)
+        and len(value) == 3
+        and all(isinstance(part, int) and 0 <= part <= 255 for part in value)
+    ):
+        return value[0], value[1], value[2]
+    raise at_fault(f"{value!r} is no colour: #rrggbb or three numbers", CLASS_LIST, name)
