@@ -85,14 +85,14 @@ class SatsSettings(Record):
 
 
 class SatsPlusSettings(Record):
-    """Our own combination on top of SATS; each part's source stands beside it."""
+    """Our own combination on top of SATS (docs/decisions/0007)."""
 
-    belief: Share = 0.7
-    """Score from which a background pixel takes the old model's class (MBS, ECCV 2024)."""
-    distillation_weight: Weight = 25.0
-    """Weight of the label-guided distillation of the outputs (MBS)."""
+    distillation_weight: Weight = 40.0
+    """Weight of the unbiased distillation of the outputs, as MiB has it on SegFormer."""
     attention_weight: Weight = 20.0
     """Weight of the self-attention transfer (SATS)."""
+    entropy_floor: Share = 0.001
+    """Least threshold of a class's entropy, below which a pixel counts to its region (PLOP)."""
 
 
 METHOD_SETTINGS: dict[str, type[Record]] = {

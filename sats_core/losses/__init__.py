@@ -10,7 +10,11 @@ from sats_core.losses.pseudo_labels import (
     median_thresholds,
     with_truth,
 )
-from sats_core.losses.unbiased import unbiased_cross_entropy, unbiased_distillation
+from sats_core.losses.unbiased import (
+    truthful_cross_entropy,
+    unbiased_cross_entropy,
+    unbiased_distillation,
+)
 
 __all__ = [
     "PseudoLabels",
@@ -22,6 +26,7 @@ __all__ = [
     "local_pod",
     "median_thresholds",
     "pod_distance",
+    "truthful_cross_entropy",
     "unbiased_cross_entropy",
     "unbiased_distillation",
     "with_background_summed",

@@ -34,6 +34,24 @@ def unbiased_cross_entropy(logits: Tensor, labels: Tensor, old_classes: int) -> 
     )
 
 
+def truthful_cross_entropy(logits: Tensor, labels: Tensor, old_classes: int) -> Tensor:
+    """Return the unbiased cross-entropy, but the plain one where an old class is labelled.
+
+    Only background may hide an old class; what a replayed picture is labelled with is truth.
+
+    Args:
+        logits: (B, C, H, W) of the new model.
+        labels: (B, H, W) integers: new classes, replayed old ones, 0 elsewhere, 255 ignored.
+        old_classes: channels of the old model, background included.
+
+    Returns:
+        (B, H, W), 0 where ignored.
+    """
+    unbiased = unbiased_cross_entropy(logits, labels, old_classes)
+    plain = F.cross_entropy(logits, labels, ignore_index=IGNORE, reduction="none")
+    return torch.where((labels > BACKGROUND) & (labels < old_classes), plain, unbiased)
+
+
 def unbiased_distillation(logits: Tensor, old_logits: Tensor) -> Tensor:
     """Return the distillation in which background may be any new class (MiB, equation 8).
 

@@ -9,17 +9,17 @@ from sats_core.losses import entropy_pseudo_labels, median_thresholds, with_trut
 from sats_core.methods.finetune import at_size
 from sats_core.methods.taught import Taught
 from sats_core.models import Segmenter
-from sats_core.settings import PlopSettings, SatsSettings
+from sats_core.settings import PlopSettings, SatsPlusSettings, SatsSettings
+
+Believed = PlopSettings | SatsSettings | SatsPlusSettings
 
 
 class Believing(Taught):
     """A method that believes the old model where its entropy is low (PLOP, section 3.3)."""
 
-    settings: PlopSettings | SatsSettings
+    settings: Believed
 
-    def __init__(
-        self, model: Segmenter, old: Segmenter | None, settings: PlopSettings | SatsSettings
-    ) -> None:
+    def __init__(self, model: Segmenter, old: Segmenter | None, settings: Believed) -> None:
         """See `Taught`.
 
         Raises:
@@ -34,11 +34,21 @@ class Believing(Taught):
 
         def seen() -> Iterator[tuple[Tensor, Tensor]]:
             for pictures, labels in batches:
-                yield labels, at_size(self.teacher(pictures), labels)
+                old_logits = at_size(self.teacher(pictures), labels)
+                self.watch(labels, old_logits)
+                yield labels, old_logits
 
         self.thresholds = median_thresholds(
             seen(), self.old_classes, self.classes, self.settings.entropy_floor
         )
+
+    def watch(self, labels: Tensor, old_logits: Tensor) -> None:
+        """Look at one batch of the pass before training; here there is no need.
+
+        Args:
+            labels: (B, H, W) as in `Finetune.loss_terms`.
+            old_logits: (B, C_old, H, W).
+        """
 
     def seen(self, labels: Tensor, old_logits: Tensor) -> tuple[Tensor, Tensor]:
         """Return labels (B, H, W) with the old model's opinion, and the share (B,) it decided.

@@ -4,10 +4,8 @@ from collections.abc import Mapping
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
-from sats_core.classes import BACKGROUND, IGNORE
-from sats_core.losses import unbiased_cross_entropy, unbiased_distillation
+from sats_core.losses import truthful_cross_entropy, unbiased_distillation
 from sats_core.methods.finetune import at_size
 from sats_core.methods.taught import Taught
 from sats_core.settings import MibSettings
@@ -23,13 +21,8 @@ class Mib(Taught):
         with torch.no_grad():
             old_logits = at_size(self.teacher(pictures), labels)
         logits = at_size(self.model(pictures), labels)
-        old_classes = old_logits.shape[1]
-        unbiased = unbiased_cross_entropy(logits, labels, old_classes)
-        plain = F.cross_entropy(logits, labels, ignore_index=IGNORE, reduction="none")
-        # A replayed picture's old class is truth; only background may hide one.
-        replayed = (labels > BACKGROUND) & (labels < old_classes)
         kept = unbiased_distillation(logits, old_logits).mean()
         return {
-            "cross_entropy": torch.where(replayed, plain, unbiased).mean(),
+            "cross_entropy": truthful_cross_entropy(logits, labels, self.old_classes).mean(),
             "distillation": self.settings.distillation_weight * kept,
         }

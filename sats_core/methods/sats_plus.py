@@ -1,34 +1,69 @@
-"""SATS with what measurably helps beside it: the default."""
+"""SATS with what measurably helps beside it: the default (docs/decisions/0007)."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor
 
-from sats_core.losses import attention_transfer, label_guided_distillation
-from sats_core.losses.score_labels import score_pseudo_labels
-from sats_core.methods.finetune import at_size, cross_entropy
-from sats_core.methods.taught import Taught
+from sats_core.classes import IGNORE
+from sats_core.losses import attention_transfer, truthful_cross_entropy, unbiased_distillation
+from sats_core.methods.believing import Believing
+from sats_core.methods.finetune import at_size
+from sats_core.models import Segmenter
 from sats_core.settings import SatsPlusSettings
 
 
-class SatsPlus(Taught):
-    """Cross-entropy on score pseudo-labels + label-guided distillation + attention transfer."""
+class SatsPlus(Believing):
+    """Unbiased cross-entropy + 40 x unbiased distillation + 20 x attention transfer.
+
+    What the labels call background stays "background or an old class" (MiB) instead of taking the
+    opinion of an old model that may be unsure; that opinion only draws the regions whose attention
+    is held. New rows start from the old classes that their pixels look like.
+    """
 
     settings: SatsPlusSettings
+
+    def __init__(self, model: Segmenter, old: Segmenter | None, settings: SatsPlusSettings) -> None:
+        """See `Taught`.
+
+        Raises:
+            ValueError: there is no old model.
+        """
+        super().__init__(model, old, settings)
+        new = self.classes - self.old_classes
+        self._responses = torch.zeros(new, self.old_classes, dtype=torch.float64)
+        self._pixels = torch.zeros(new, dtype=torch.float64)
+
+    def prepare(self, batches: Iterable[tuple[Tensor, Tensor]]) -> None:
+        """See `Believing.prepare`; then start each new row from what the old model sees there.
+
+        A row becomes the mean of the old rows, weighted by the old model's mean probabilities on
+        the new class's pixels (NeST, Xie et al., ECCV 2024, in its simplest form).
+        """
+        super().prepare(batches)
+        shares = self._responses / self._pixels.clamp(min=1)[:, None]
+        self.model.classifier.start_rows(self.teacher.classifier, shares, self._pixels > 0)
+
+    def watch(self, labels: Tensor, old_logits: Tensor) -> None:
+        """Add up what the old model sees on the pixels of each new class."""
+        new = (labels >= self.old_classes) & (labels != IGNORE)
+        scores = old_logits.movedim(1, -1)[new].softmax(dim=-1).double().cpu()
+        numbers = (labels[new] - self.old_classes).cpu()
+        self._responses.index_add_(0, numbers, scores)
+        self._pixels += torch.bincount(numbers, minlength=len(self._pixels))
 
     def loss_terms(self, pictures: Tensor, labels: Tensor) -> Mapping[str, Tensor]:
         """See `Finetune.loss_terms`."""
         with torch.no_grad():
             old = self.teacher.observe(pictures)
             old_logits = at_size(old.logits, labels)
-            seen = score_pseudo_labels(labels, old_logits, self.settings.belief)
+            seen, _ = self.seen(labels, old_logits)
         new = self.model.observe(pictures)
         logits = at_size(new.logits, labels)
-        distillation = label_guided_distillation(logits, old_logits, labels)
+        distillation = unbiased_distillation(logits, old_logits).mean()
         transfer = attention_transfer(old.attention, new.attention, seen)
         return {
-            "cross_entropy": cross_entropy(logits, seen),
-            "distillation": self.settings.distillation_weight * distillation.mean(),
+            "cross_entropy": truthful_cross_entropy(logits, labels, self.old_classes).mean(),
+            "distillation": self.settings.distillation_weight * distillation,
             "attention_transfer": self.settings.attention_weight * transfer,
         }

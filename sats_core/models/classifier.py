@@ -52,17 +52,36 @@ class GrowingClassifier(nn.Module):
     def grow(self, new: int) -> None:
         """Add `new` rows with the balanced start."""
         first = self.convolutions()[0]
-        if first.bias is None:
-            raise RuntimeError("the classifier's convolutions have biases")
-        weight, bias, background = balanced_start(first.weight, first.bias, new)
+        weight, bias, background = balanced_start(first.weight, _bias(first), new)
         step = nn.Conv2d(self.features, new, 1, device=weight.device, dtype=weight.dtype)
-        if step.bias is None:
-            raise RuntimeError("the classifier's convolutions have biases")
         step.weight.copy_(weight)
-        step.bias.copy_(bias)
-        first.bias[:1] = background
+        _bias(step).copy_(bias)
+        _bias(first)[:1] = background
         self.steps.append(step)
+
+    @torch.no_grad()
+    def start_rows(self, old: "GrowingClassifier", shares: Tensor, known: Tensor) -> None:
+        """Start the last step's rows as means of an older classifier's rows.
+
+        Args:
+            old: the classifier before the step, of C_old channels.
+            shares: (N, C_old), of each old row in each new one; a row sums to 1.
+            known: (N,) bool: which rows to start; the others stay as they are.
+        """
+        last = self.convolutions()[-1]
+        weight = torch.cat([step.weight for step in old.convolutions()])[:, :, 0, 0]
+        bias = torch.cat([_bias(step) for step in old.convolutions()])
+        mixed = shares.to(weight)
+        known = known.to(weight.device)
+        last.weight[known] = (mixed @ weight)[known][:, :, None, None]
+        _bias(last)[known] = (mixed @ bias)[known]
 
     def convolutions(self) -> list[nn.Conv2d]:
         """Return the convolutions, the base step's first."""
         return [step for step in self.steps if isinstance(step, nn.Conv2d)]
+
+
+def _bias(step: nn.Conv2d) -> Tensor:
+    if step.bias is None:
+        raise RuntimeError("the classifier's convolutions have biases")
+    return step.bias

@@ -16,6 +16,7 @@ def test_losses() -> None:
         "local_pod",
         "median_thresholds",
         "pod_distance",
+        "truthful_cross_entropy",
         "unbiased_cross_entropy",
         "unbiased_distillation",
         "with_background_summed",

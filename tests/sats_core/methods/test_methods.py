@@ -68,9 +68,12 @@ class TestEveryMethod:
         self, method: Finetune, batch: tuple[Tensor, Tensor]
     ) -> None:
         model, old = method.model.state_dict(), copy.deepcopy(method.old)
-        weights = {name: t.clone() for name, t in model.items()}
+        before = {name: t.clone() for name, t in model.items()}
         pictures, labels = batch[0].clone(), batch[1].clone()
         method.prepare([batch])
+        changed = {name for name, t in model.items() if not torch.equal(t, before[name])}
+        assert changed <= {"classifier.steps.1.weight", "classifier.steps.1.bias"}
+        weights = {name: t.clone() for name, t in model.items()}
         method.loss_terms(*batch)
         assert torch.equal(batch[0], pictures)
         assert torch.equal(batch[1], labels)
@@ -176,6 +179,23 @@ def test_published_weights(
     single = make_method(StepSettings(method=name, method_settings={setting: 1}), *models)
     ratio = published.loss_terms(*batch)[term] / single.loss_terms(*batch)[term]
     assert ratio.item() == pytest.approx(weight, rel=1e-4)
+
+
+def test_sats_plus_starts_new_rows_from_what_the_old_model_sees_there(
+    models: tuple[Segmenter, Segmenter], batch: tuple[Tensor, Tensor]
+) -> None:
+    model, old = models
+    pictures, labels = batch
+    make_method(StepSettings(method="sats_plus"), *models).prepare([batch, batch])
+    with torch.no_grad():
+        logits = F.interpolate(old(pictures), size=(64, 64), mode="bilinear")
+        seen = logits.softmax(1).movedim(1, -1)[labels == OLD].mean(0)
+    before, rows = old.classifier.steps[0], model.classifier.steps[1]
+    expected = (seen @ before.weight[:, :, 0, 0]).detach()
+    torch.testing.assert_close(rows.weight[0, :, 0, 0].detach(), expected, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(rows.bias[0].detach(), (seen @ before.bias).detach())
+    # The second new class has no pixel: its row keeps the balanced start.
+    torch.testing.assert_close(rows.weight[1], before.weight[0])
 
 
 class TestPlop:
