@@ -14,7 +14,8 @@ class Finetune:
     """Cross-entropy on the step's labels and nothing against forgetting.
 
     A method turns a batch into named loss terms; the training loop sums them. It changes neither
-    the models nor the batch; only `prepare` may give the new classes' rows their start. A base step, which has nothing to forget, runs this one.
+    the models nor the batch; only `prepare` may give the new classes' rows their start. A base
+    step, which has nothing to forget, runs this one.
     """
 
     def __init__(self, model: Segmenter, old: Segmenter | None, settings: Any) -> None:
