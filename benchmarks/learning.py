@@ -23,8 +23,9 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+from benchmarks.learning_plan import BASE, JOINT, PRESETS, Sequence, Variant
 from benchmarks.learning_report import write_report
-from benchmarks.learning_run import BASE, JOINT, PRESETS, Sequence, Variant, run_sequence
+from benchmarks.learning_run import run_sequence
 from sats_core.data.protocols import PROTOCOLS, Setting
 from sats_core.events import Event, ProgressEvent
 

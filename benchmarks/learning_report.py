@@ -13,7 +13,7 @@ import torch
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 
-from benchmarks.learning_run import BASE, JOINT, PRESETS, Sequence, Variant
+from benchmarks.learning_plan import BASE, JOINT, PRESETS, Sequence, Variant
 from benchmarks.machine import hardware
 from sats_core.data.protocols import PROTOCOLS
 
