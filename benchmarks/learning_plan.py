@@ -65,7 +65,7 @@ class Variant:
 
     method: str
     memory: int = 0
-    fusion: bool | None = None
+    fusion: bool = False
     weights: tuple[tuple[str, float], ...] = ()
 
     @classmethod
@@ -77,12 +77,12 @@ class Variant:
         """
         method, *options = text.split("@")
         pairs = dict(option.split("=") for option in options)
-        fusion = pairs.pop("fusion", None)
+        fusion = pairs.pop("fusion", "0") == "1"
         memory = int(pairs.pop("memory", 0))
         return cls(
             method,
             memory,
-            None if fusion is None else fusion == "1",
+            fusion,
             tuple((name, float(value)) for name, value in pairs.items()),
         )
 
@@ -90,7 +90,7 @@ class Variant:
     def label(self) -> str:
         """Its name in folders and tables."""
         options = [f"memory={self.memory}"] if self.memory else []
-        options += [f"fusion={int(self.fusion)}"] if self.fusion is not None else []
+        options += ["fusion=1"] if self.fusion else []
         options += [f"{name}={value:g}" for name, value in self.weights]
         return "@".join([self.method, *options])
 

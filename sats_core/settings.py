@@ -123,10 +123,8 @@ class StepSettings(Record):
         "its classes, and replayed as half of every batch of this step where the version before "
         "kept some. 0 keeps and replays none.",
     )
-    fusion: bool | None = Field(
-        None,
-        description="Average the weights of old and new model after the step (EWF); by default "
-        "`sats_plus` does and the other methods do not.",
+    fusion: bool = Field(
+        False, description="Average the weights of old and new model after the step (EWF)."
     )
     backbone: str = Field(
         "pvt_v2_b0",

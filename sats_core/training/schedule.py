@@ -16,18 +16,17 @@ DECAYS = {"adamw": 0.01, "sgd": 1e-4}
 """Weight decays; adamw's as in SegFormer, sgd's as published."""
 
 
-FUSED = frozenset({"sats_plus"})
-"""Methods whose weights are fused after a step unless the settings say otherwise."""
-
-
 def filled_in(settings: StepSettings, base: bool) -> StepSettings:
     """Return the settings as they are run: defaults that hang on the step are filled in."""
     rate = settings.learning_rate or RATES[settings.optimizer][0 if base else 1]
     decay = settings.weight_decay
     decay = DECAYS[settings.optimizer] if decay is None else decay
-    fusion = settings.method in FUSED if settings.fusion is None else settings.fusion
     return settings.model_copy(
-        update={"learning_rate": rate, "weight_decay": decay, "fusion": fusion and not base}
+        update={
+            "learning_rate": rate,
+            "weight_decay": decay,
+            "fusion": settings.fusion and not base,
+        }
     )
 
 
