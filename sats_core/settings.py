@@ -110,7 +110,7 @@ METHOD_SETTINGS: dict[str, type[Record]] = {
 class StepSettings(Record):
     """How one step trains. Defaults fit a workstation; `published()` is the paper's schedule."""
 
-    method: MethodName = Field("sats", description="How the step fights forgetting.")
+    method: MethodName = Field("sats_plus", description="How the step fights forgetting.")
     method_settings: dict[str, float] = Field(
         default_factory=dict,
         description="Weights of the method that differ from the published ones.",

@@ -21,7 +21,7 @@ SPEC_EXAMPLE: dict[str, Any] = {
     "name": "sheep",
     "model": "default",
     "classes": ["sheep"],
-    "method": "sats",
+    "method": "sats_plus",
     "epochs": 30,
     "gate": {"max_drop": 0.05, "min_iou": 0.3},
 }
@@ -65,7 +65,7 @@ class Wanted(Record):
 class TaskSpec(StepSettings, Wanted):
     """What a task is to learn and how; only `name` is needed."""
 
-    method: OfferedMethod = Field("sats", description="How the step fights forgetting.")
+    method: OfferedMethod = Field("sats_plus", description="How the step fights forgetting.")
 
     model_config = ConfigDict(
         allow_inf_nan=False, json_schema_extra={"examples": [SPEC_EXAMPLE, {"name": "sheep"}]}

@@ -67,6 +67,8 @@ def test_every_call_has_an_example(settings: Settings):
 
 
 def _method(command: str) -> str:
+    if " -X DELETE" in command:
+        return "delete"
     return "post" if re.search(r" -(F|X POST|-data)", command) else "get"
 
 

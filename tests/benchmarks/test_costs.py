@@ -1,0 +1,28 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from benchmarks import attention_transfer, step_cost
+
+pytestmark = pytest.mark.slow
+
+
+def test_attention_transfer(tmp_path: Path) -> None:
+    attention_transfer.main(tmp_path, quick=True)
+    written = json.loads((tmp_path / "attention_transfer.json").read_text())
+    assert set(written["bars"]) >= {"never slower than the explicit map"}
+    for record in written["records"]:
+        assert record.keys() >= {"device", "hardware", "threads", "commit", "L", "K", "classes"}
+        for name in ("ours", "explicit", "loop"):
+            assert record[name]["ms"] > 0
+        assert record["explicit"]["value"] == pytest.approx(record["ours"]["value"], rel=1e-4)
+
+
+def test_step_cost(tmp_path: Path) -> None:
+    step_cost.main(tmp_path, quick=True, compile_too=False)
+    (record,) = json.loads((tmp_path / "step_cost.json").read_text())["records"]
+    assert record["times_finetune"]["finetune"] == 1
+    assert set(record["ms_per_step"]) == set(step_cost.METHODS)
+    assert sum(record["sats_parts_ms"].values()) > 0
+    assert record["loop_over_bare"] > 0
