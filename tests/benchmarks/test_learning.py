@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
-from benchmarks import learning
+from benchmarks import learning, learning_bars
 from benchmarks.learning_plan import BASE, JOINT, PRESETS, Sequence, Variant
 from benchmarks.learning_report import write_report
 from benchmarks.learning_run import run_sequence
@@ -158,3 +158,28 @@ def test_a_wrong_protocol_is_named() -> None:
     answer = CliRunner().invoke(app, ["nowhere", "--protocol", "voc-1-2-3"])
     assert answer.exit_code == 2
     assert "voc-1-2-3" in answer.output
+
+
+def test_bars_are_read_from_the_records(tmp_path: Path) -> None:
+    scores = {"sats": 0.5, "mib": 0.4, "plop": 0.3, "ilt": 0.3, "lwf": 0.3, "finetune": 0.1}
+    found = [
+        {
+            "variant": name,
+            "miou_all": score,
+            "ratio_to_joint": 0.94,
+            "old_lost": 0.02,
+            "tuning": False,
+            "preset": "cpu",
+        }
+        for name, score in scores.items()
+    ]
+    path = tmp_path / "learning-ccp-15-1.json"
+    path.write_text(json.dumps(found))
+    table = list(learning_bars.rows(tmp_path))
+    assert "| sats 0.500 > mib 0.400 >" in table[2]
+    assert table[2].endswith("| 1 | yes |")
+    assert any("0.938" in row and "| 0.940 | 1 | yes |" in row for row in table)
+    assert any("memory 300" in row and "not measured" in row for row in table)
+    found[1]["miou_all"] = 0.6
+    path.write_text(json.dumps(found))
+    assert "**no**" in list(learning_bars.rows(tmp_path))[2]
