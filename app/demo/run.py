@@ -106,7 +106,7 @@ def _learn_all(
     # Fine-tuning's version is held back, so that SATS starts from the same version as it did.
     finetune = plan.STEP | {"name": f"{new}, fine-tuned", "method": "finetune"}
     finetune["gate"] = {"promote": False}
-    sats = plan.STEP | plan.SATS | {"name": f"{new}, SATS", "method": "sats"}
+    sats = plan.STEP | plan.SATS | {"name": f"{new}, SATS"}
     before = _learn(client, console, f"1  learn {old}", base, plan.BASE | {"name": old}, scenes)
     if not before.version["live"]:
         raise DemoError("the first version was held back, so there is nothing to add a class to")
