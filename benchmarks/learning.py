@@ -2,7 +2,7 @@
 
     python -m benchmarks.learning DATA --protocol ccp-15-1 --preset cpu
 
-DATA is the data set's folder. The base step and training on everything at once (`joint`) are
+DATA is the data set's folder (of Pascal VOC with a `classes.txt` beside it; ADE20K as it comes). The base step and training on everything at once (`joint`) are
 taken once a seed and shared by all methods. Every finished step stays in `--out`, a step that was
 interrupted goes on from its last epoch: the same command again resumes. Writes a Markdown report,
 plots and `learning-<protocol>.json` to `--results`.

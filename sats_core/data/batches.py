@@ -112,4 +112,11 @@ def made_ahead(batches: Iterator[Batch]) -> Iterator[Batch]:
         waiting = deque(loader.submit(next, batches, None) for _ in range(AHEAD))
         while (batch := waiting.popleft().result()) is not None:
             waiting.append(loader.submit(next, batches, None))
-            yield batch
+            yield _pinned(batch)
+
+
+def _pinned(batch: Batch) -> Batch:
+    """Return a batch that an accelerator copies while it computes; without one, as it is."""
+    if not torch.cuda.is_available():
+        return batch
+    return Batch(batch.pictures.pin_memory(), batch.labels.pin_memory())

@@ -94,10 +94,10 @@ def train(
             rate = rate_at(step - 1, steps, settings)
             for group in optimizer.param_groups:
                 group["lr"] = rate
-            pixels = normalise(pictures.to(device), model)
+            pixels = normalise(pictures.to(device, non_blocking=True), model)
             pixels = pixels.contiguous(memory_format=torch.channels_last)
             with autocast(device, settings.size):
-                terms = method.loss_terms(pixels, labels.to(device))
+                terms = method.loss_terms(pixels, labels.to(device, non_blocking=True))
             loss = torch.stack(list(terms.values())).sum()
             optimizer.zero_grad(set_to_none=True)
             loss.backward()

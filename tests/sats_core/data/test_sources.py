@@ -33,10 +33,18 @@ def test_names_are_sorted_and_bytes_come_back(source: Source) -> None:
         assert {name: source.read(name) for name in source.names()} == FILES
 
 
+def test_a_file_can_be_read_piece_by_piece(source: Source) -> None:
+    with source, source.stream("a/two.txt") as stream:
+        assert (stream.read(1), stream.read(1), stream.read(1)) == (b"2", b"2", b"")
+
+
 def test_a_file_that_is_not_there(source: Source) -> None:
-    with source, pytest.raises(DatasetError, match="no such file") as caught:
-        source.read("../list.txt")
-    assert caught.value.issues[0].file == "../list.txt"
+    with source:
+        with pytest.raises(DatasetError, match="no such file") as caught:
+            source.read("../list.txt")
+        assert caught.value.issues[0].file == "../list.txt"
+        with pytest.raises(DatasetError, match="no such file"), source.stream("../list.txt"):
+            pass
 
 
 @pytest.mark.parametrize("kind", ["zip", "directory"])
@@ -194,6 +202,8 @@ def test_damage_is_found_when_the_file_is_read(tmp_path: Path) -> None:
         assert source.read("b") == b"1"
         with pytest.raises(DatasetError, match="damaged"):
             source.read("a/x")
+        with pytest.raises(DatasetError, match="damaged"), source.stream("a/x") as stream:
+            stream.read()
 
 
 @pytest.mark.parametrize("data", [b"", b"PK", b"PK\x05\x06", b"not a zip" * 100])
