@@ -2,10 +2,11 @@
 
     python -m benchmarks.learning DATA --protocol ccp-15-1 --preset cpu
 
-DATA is the data set's folder (of Pascal VOC with a `classes.txt` beside it; ADE20K as it comes). The base step and training on everything at once (`joint`) are
-taken once a seed and shared by all methods. Every finished step stays in `--out`, a step that was
-interrupted goes on from its last epoch: the same command again resumes. Writes a Markdown report,
-plots and `learning-<protocol>.json` to `--results`.
+DATA is the folder of the data set (of Pascal VOC with a `classes.txt`; ADE20K as it comes). The
+base step and training on everything at once (`joint`) are taken once a seed and shared by all
+methods. Every finished step stays in `--out`, a step that was interrupted goes on from its last
+epoch: the same command again resumes. Writes a Markdown report, a plot and
+`learning-<protocol>.json` to `--results`.
 """
 
 import multiprocessing
