@@ -84,15 +84,11 @@ class SatsSettings(Record):
     """Least threshold of a class's entropy, below which pseudo-labels are kept (PLOP)."""
 
 
-class SatsPlusSettings(Record):
+class SatsPlusSettings(SatsSettings):
     """Our own combination on top of SATS (docs/decisions/0007)."""
 
     distillation_weight: Weight = 40.0
-    """Weight of the unbiased distillation of the outputs, as MiB has it on SegFormer."""
-    attention_weight: Weight = 20.0
-    """Weight of the self-attention transfer (SATS)."""
-    entropy_floor: Share = 0.001
-    """Least threshold of a class's entropy, below which a pixel counts to its region (PLOP)."""
+    """As MiB has it on SegFormer."""
 
 
 METHOD_SETTINGS: dict[str, type[Record]] = {

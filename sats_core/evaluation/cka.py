@@ -21,7 +21,7 @@ class LinearCka:
         self._products += torch.stack([x.mT @ x, y.mT @ y, x.mT @ y])
 
     def value(self) -> float | None:
-        """Return CKA, 0..1: |Y'X|^2 / (|X'X| |Y'Y|) of the centred features (section 3).
+        """Return CKA, 0..1: |Y'X|^2 / (|X'X| |Y'Y|) of the centred features.
 
         None where there are fewer than two pixels, or features that never differ.
         """

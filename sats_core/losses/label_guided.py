@@ -12,7 +12,7 @@ def label_guided_distillation(logits: Tensor, old_logits: Tensor, labels: Tensor
 
     The old model's probabilities are padded with zeros for the new classes; where a pixel is
     labelled with a new class, the old background's share moves there, because background is what
-    the old model had to call it (LGKD, equation 4).
+    the old model had to call it (LGKD).
 
     Args:
         logits: (B, C, H, W) of the new model.

@@ -23,7 +23,7 @@ def pod_distance(old: Tensor, new: Tensor) -> Tensor:
 
 
 def local_pod(features: Tensor) -> Tensor:
-    """Return the means over rows and over columns of every window (PLOP, equation 4).
+    """Return the means over rows and over columns of every window (PLOP).
 
     Args:
         features: (B, D, H, W).

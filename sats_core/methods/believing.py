@@ -9,9 +9,9 @@ from sats_core.losses import entropy_pseudo_labels, median_thresholds, with_trut
 from sats_core.methods.finetune import at_size
 from sats_core.methods.taught import Taught
 from sats_core.models import Segmenter
-from sats_core.settings import PlopSettings, SatsPlusSettings, SatsSettings
+from sats_core.settings import PlopSettings, SatsSettings
 
-Believed = PlopSettings | SatsSettings | SatsPlusSettings
+Believed = PlopSettings | SatsSettings
 
 
 class Believing(Taught):

@@ -27,7 +27,17 @@ class Sats(Believing):
         distillation = unbiased_distillation(logits, old_logits).mean()
         transfer = attention_transfer(old.attention, new.attention, seen)
         return {
-            "cross_entropy": cross_entropy(logits, seen),
+            "cross_entropy": self.supervision(logits, labels, seen),
             "distillation": self.settings.distillation_weight * distillation,
             "attention_transfer": self.settings.attention_weight * transfer,
         }
+
+    def supervision(self, logits: Tensor, labels: Tensor, seen: Tensor) -> Tensor:  # noqa: ARG002
+        """Return what labels ask of the new model, a scalar; here all that stands in `seen`.
+
+        Args:
+            logits: (B, C, H, W) of the new model.
+            labels: (B, H, W) as in `loss_terms`.
+            seen: (B, H, W), the same with the old model's opinion filled in.
+        """
+        return cross_entropy(logits, seen)

@@ -1,19 +1,18 @@
 """SATS with what measurably helps beside it: the default (docs/decisions/0007)."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor
 
 from sats_core.classes import IGNORE
-from sats_core.losses import attention_transfer, truthful_cross_entropy, unbiased_distillation
-from sats_core.methods.believing import Believing
-from sats_core.methods.finetune import at_size
+from sats_core.losses import truthful_cross_entropy
+from sats_core.methods.sats import Sats
 from sats_core.models import Segmenter
 from sats_core.settings import SatsPlusSettings
 
 
-class SatsPlus(Believing):
+class SatsPlus(Sats):
     """Unbiased cross-entropy + 40 x unbiased distillation + 20 x attention transfer.
 
     What the labels call background stays "background or an old class" (MiB) instead of taking the
@@ -52,18 +51,6 @@ class SatsPlus(Believing):
         self._responses.index_add_(0, numbers, scores)
         self._pixels += torch.bincount(numbers, minlength=len(self._pixels))
 
-    def loss_terms(self, pictures: Tensor, labels: Tensor) -> Mapping[str, Tensor]:
-        """See `Finetune.loss_terms`."""
-        with torch.no_grad():
-            old = self.teacher.observe(pictures)
-            old_logits = at_size(old.logits, labels)
-            seen, _ = self.seen(labels, old_logits)
-        new = self.model.observe(pictures)
-        logits = at_size(new.logits, labels)
-        distillation = unbiased_distillation(logits, old_logits).mean()
-        transfer = attention_transfer(old.attention, new.attention, seen)
-        return {
-            "cross_entropy": truthful_cross_entropy(logits, labels, self.old_classes).mean(),
-            "distillation": self.settings.distillation_weight * distillation,
-            "attention_transfer": self.settings.attention_weight * transfer,
-        }
+    def supervision(self, logits: Tensor, labels: Tensor, seen: Tensor) -> Tensor:  # noqa: ARG002
+        """See `Sats.supervision`; here only what was labelled, background meaning any old class."""
+        return truthful_cross_entropy(logits, labels, self.old_classes).mean()

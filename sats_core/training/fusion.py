@@ -1,4 +1,4 @@
-"""Weight fusion after a step (EWF, Xiao et al., CVPR 2023, section 3.3)."""
+"""Weight fusion after a step (EWF, Xiao et al., CVPR 2023)."""
 
 import math
 
@@ -8,7 +8,7 @@ from sats_core.models import Segmenter
 
 
 def fusion_share(new_classes: int, old_classes: int) -> float:
-    """Return the share of the new weights, a = sqrt(N / (N + C_old)) (EWF, equation 6)."""
+    """Return the share of the new weights, a = sqrt(N / (N + C_old))."""
     return math.sqrt(new_classes / (new_classes + old_classes))
 
 
