@@ -13,6 +13,7 @@ import multiprocessing
 import os
 import queue
 import sys
+import threading
 import time
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import replace
@@ -61,7 +62,7 @@ def run_all(runs: list[Sequence], workers: int, threads: int, console: Console) 
     waiting, running, done = list(runs), dict[Future[None], Sequence](), set[Path]()
     with (
         context.Manager() as manager,
-        ProcessPoolExecutor(workers, context) as pool,
+        ProcessPoolExecutor(workers, context, _end_with_parent) as pool,
         _bars(console) as bars,
     ):
         said: Any = manager.Queue()
@@ -80,6 +81,18 @@ def run_all(runs: list[Sequence], workers: int, threads: int, console: Console) 
                 console.print(f"done: {run.protocol} seed {run.seed} {run.variant.label}")
                 if run in shown:
                     bars.remove_task(shown.pop(run))
+
+
+def _end_with_parent() -> None:
+    """End this process when the command ends, however that ends."""
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _needs(run: Sequence) -> Path | None:

@@ -44,7 +44,7 @@ def test_the_graph_answers_as_evaluation_does(tmp_path: Path) -> None:
     model = seeded_model()
     directory = tmp_path / "version"
     probes = [torch.randn(1, 3, 64, 96), torch.randn(2, 3, 96, 32)]
-    export_version(directory, model, CATALOGUE, SCORES, CONFIG, probes)
+    export_version(directory, model, CATALOGUE, SCORES, None, CONFIG, probes)
     graph = Graph(directory / "config.json", directory / "model.onnx", threads=1)
     assert graph.catalogue == CATALOGUE
     indices = np.array([c.index for c in CATALOGUE.classes], dtype=np.uint8)

@@ -24,6 +24,8 @@ SCOPES: dict[tuple[str, str], Scope | None] = {
     ("get", "/admin/models/{model}/versions"): Scope.ADMIN,
     ("get", "/admin/models/{model}/versions/{number}"): Scope.ADMIN,
     ("get", "/admin/models/{model}/versions/{number}/files/{name}"): Scope.ADMIN,
+    ("get", "/admin/models/{model}/versions/{number}/forgetting"): Scope.ADMIN,
+    ("delete", "/admin/models/{model}/versions/{number}/memory"): Scope.ADMIN,
     ("get", "/admin/models/{model}/aliases/live"): Scope.ADMIN,
     ("post", "/admin/models/{model}/versions/{number}:promote"): Scope.ADMIN,
     ("post", "/admin/models/{model}/versions/{number}:rollback"): Scope.ADMIN,
