@@ -1,11 +1,13 @@
 """One sequence of steps of a protocol, step by step through the learning core."""
 
 import json
+import shutil
 import time
 from collections.abc import Callable, Collection
 from contextlib import ExitStack
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -157,28 +159,25 @@ def _job(
     folder: Path,
     threads: int,
 ) -> StepJob:
-    base = parent is None
     old = Catalogue.empty()
     if parent:
         record = json.loads((parent / "version" / "config.json").read_text())
         old = old.grow([c["name"] for c in record["classes"][1:]])
     first = len(old)
-    method = (
-        {}
-        if base
-        else {
+    method: dict[str, Any] = {"method": "joint" if run.variant.method == JOINT else "finetune"}
+    if parent:
+        method = {
             "method": run.variant.method,
             "method_settings": dict(run.variant.weights),
             "memory": run.variant.memory,
             "fusion": run.variant.fusion,
         }
-    )
     return StepJob(
         dataset=run.data,
         old_version=parent / "version" if parent else None,
         new_classes=classes,
         indices=tuple(range(first, first + len(classes))),
-        settings=PRESETS[run.preset].settings(run.dataset, base, seed=run.seed, **method),
+        settings=PRESETS[run.preset].settings(run.dataset, parent is None, seed=run.seed, **method),
         held_out=HeldOutChoice(split="val"),
         earlier=(),
         limits=Limits(),
@@ -219,6 +218,8 @@ def _save(folder: Path, start: Start, bench: Bench, scores: Scores) -> None:
         "parameters": sum(p.numel() for p in model.parameters()),
         "catalogue": [asdict(c) for c in start.catalogue.classes],
     }
+    # A run that was killed behind this point takes the step's end again.
+    shutil.rmtree(folder / "version", ignore_errors=True)
     probe, _ = model_input(picture, start.settings.size, model)
     export_version(folder / "version", model, start.catalogue, scores, None, config, [probe])
 

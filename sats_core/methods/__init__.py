@@ -39,6 +39,6 @@ METHODS: dict[str, type[Finetune]] = {
 
 def make_method(settings: StepSettings, model: Segmenter, old: Segmenter | None) -> Finetune:
     """Return the method of a step; a base step (`old` is None) has nothing to forget."""
-    if old is None:
+    if old is None and settings.method != "joint":
         return Finetune(model, None, FinetuneSettings())
     return METHODS[settings.method](model, old, settings.for_method())

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from sats_core.methods import METHODS, Finetune, Plop, Sats, make_method
+from sats_core.methods import METHODS, Finetune, Joint, Plop, Sats, make_method
 from sats_core.models import Segmenter, seeded_backbone
 from sats_core.settings import METHOD_SETTINGS, StepSettings
 
@@ -121,7 +121,7 @@ class TestEveryMethod:
     ) -> None:
         name = next(n for n, kind in METHODS.items() if type(method) is kind)
         base = make_method(StepSettings(method=name), models[0], None)
-        assert type(base) is Finetune
+        assert type(base) is (Joint if name == "joint" else Finetune)
 
 
 TERMS = {
