@@ -12,7 +12,6 @@ epoch: the same command again resumes. Writes a Markdown report, a plot and
 import multiprocessing
 import os
 import queue
-import sys
 import threading
 import time
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -163,8 +162,11 @@ def main(
     if not report_only:
         run_all(runs, workers, max(1, cores // workers), console)
         console.print(f"all runs: {time.monotonic() - began:.0f} s")
-    command = "python -m benchmarks.learning " + " ".join(sys.argv[1:])
-    console.print(write_report(runs, results, command))
+    command = (
+        f"python -m benchmarks.learning DATA --protocol {protocol} --preset {preset} "
+        f"--setting {setting} --methods {methods} --seeds {seeds}"
+    )
+    console.print(write_report(runs, results, command + (" --tuning" if tuning else "")))
 
 
 if __name__ == "__main__":

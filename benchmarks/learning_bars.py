@@ -49,7 +49,6 @@ BARS = (
     Bar("`sats` / joint at least 0.938", "ccp-15-1", "sats", RATIO, 0.938),
     Bar("`sats_plus` / joint at least 0.95", "ccp-15-1", "sats_plus", RATIO, 0.95),
     Bar("`sats_plus` / joint at least 0.85", "ccp-10-1", "sats_plus", RATIO, 0.85),
-    Bar("`sats`, memory 300 / joint at least 0.97", "ccp-15-1", "sats@memory=300", RATIO, 0.97),
     Bar(
         "`sats_plus`, memory 300 / joint at least 0.97",
         "ccp-15-1",
