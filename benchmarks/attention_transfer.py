@@ -34,7 +34,9 @@ CLASSES = (21, 151)
 REDUCTIONS = (8, 1)
 """Queries per key and side: 8 as in stage 1 of PVTv2 and MiT, 1 as in a plain ViT."""
 MOST_ENTRIES = 2**28
-"""Of one whole map, 1 GiB; what is larger is measured with `ours` alone."""
+"""Of one whole map, 1 GiB; a larger one is not formed."""
+MOST_LOOP_ENTRIES = 2**24
+"""Of the map that the loop goes through; every region's backward pass makes all of it anew."""
 REPEATS = 7
 FASTER = 20
 """Times that `ours` must be faster than `loop` at the largest L."""
@@ -143,7 +145,9 @@ def compare(side: int, reduction: int, classes: int, device: str) -> Record:
     """
     queries = side * side
     keys = (side // reduction) ** 2
-    names = list(LOSSES) if BATCH * queries * keys <= MOST_ENTRIES else ["ours"]
+    entries = BATCH * queries * keys
+    most = {"ours": entries, "explicit": MOST_ENTRIES, "loop": MOST_LOOP_ENTRIES}
+    names = [name for name in LOSSES if entries <= most[name]]
     record: Record = {"L": queries, "K": keys, "classes": classes, "batch": BATCH, "heads": 1}
     context = multiprocessing.get_context("spawn")
     for name in names:
@@ -160,13 +164,14 @@ def compare(side: int, reduction: int, classes: int, device: str) -> Record:
 def bars(records: list[Record]) -> dict[str, bool]:
     """Return whether each bar holds."""
     compared = [r for r in records if "explicit" in r]
-    most = max(r["L"] for r in compared)
+    looped = [r for r in records if "loop" in r]
+    most = max(r["L"] for r in looped)
     held = {
         "never slower than the explicit map": all(
             r["times_faster_than_explicit"] >= 1 for r in compared
         ),
         f"at least {FASTER} x faster than the loop at L = {most:,}": all(
-            r["times_faster_than_loop"] >= FASTER for r in compared if r["L"] == most
+            r["times_faster_than_loop"] >= FASTER for r in looped if r["L"] == most
         ),
     }
     for classes in sorted({r["classes"] for r in records}):

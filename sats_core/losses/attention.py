@@ -11,6 +11,8 @@ from sats_core.classes import BACKGROUND, IGNORE
 
 CHUNK_ENTRIES = 2**20
 """Attention entries held at once while rows are pooled: 4 MiB in float32, about a core's cache."""
+ACCELERATOR_CHUNK_ENTRIES = 2**24
+"""The same on an accelerator, where a smaller chunk takes longer to launch than to compute."""
 
 
 class QueryKey(NamedTuple):
@@ -89,14 +91,22 @@ def class_regions(
         `regions` (B, L) int64: number of each query's region, R where it has none, and
         `present` (B, R) bool: which regions each picture shows.
     """
-    small = F.interpolate(labels[:, None].double(), size=grid, mode="nearest-exact")
-    small = small[:, 0].long().flatten(1)
-    classes = torch.unique(small)
-    classes = classes[(classes != BACKGROUND) & (classes != ignore_index)]
-    member = small[..., None] == classes  # (B, L, R)
-    number = torch.arange(len(classes), device=labels.device)
-    regions = torch.where(member.any(-1), (member * number).sum(-1), len(classes))
-    return regions, member.any(1)
+    small = _at_grid(labels, grid).flatten(1)
+    classes, numbers = torch.unique(small, return_inverse=True)
+    counted = (classes != BACKGROUND) & (classes != ignore_index)
+    count = int(counted.sum())
+    regions = torch.where(counted, counted.cumsum(0) - 1, count)[numbers]
+    present = torch.zeros(len(labels), count + 1, dtype=torch.bool, device=labels.device)
+    return regions, present.scatter_(1, regions, True)[:, :count]
+
+
+def _at_grid(labels: Tensor, grid: tuple[int, int]) -> Tensor:
+    """Return labels (B, *grid) as they are at the centres of the grid's pixels."""
+    ys, xs = (
+        (2 * torch.arange(small, device=labels.device) + 1) * size // (2 * small)
+        for small, size in zip(grid, labels.shape[1:], strict=True)
+    )
+    return labels[:, ys[:, None], xs]
 
 
 def pooled_attention(attention: QueryKey, regions: Tensor, count: int) -> Tensor:
@@ -126,58 +136,66 @@ class _PooledRows(torch.autograd.Function):
     def forward(
         ctx: Any, query: Tensor, key: Tensor, scale: float, regions: Tensor, count: int
     ) -> Tensor:
+        images, heads, _, keys = *query.shape[:3], key.shape[2]
         slots, shares = _slots(regions, count, query)
-        keys = key.shape[2]
-        # One region more: what belongs to none goes there, with share 0.
-        pooled = query.new_zeros(slots.shape[0] * slots.shape[1] * (count + 1), keys)
-        scaled = key * scale
-        parts = _chunks(query, key)
+        query, scaled = query.flatten(0, 1), key.flatten(0, 1) * scale
+        # One region more: what belongs to none goes there, and is left behind.
+        pooled = query.new_zeros(images * heads * (count + 1), keys)
+        parts = _chunks(query, scaled)
         for part in parts:
-            rows = torch.softmax(query[:, :, part] @ scaled.mT, dim=-1)
-            pooled.index_add_(
-                0, slots[:, :, part].flatten(), (rows * shares[:, :, part]).view(-1, keys)
-            )
+            rows = _rows(query, scaled, part)
+            pooled.index_add_(0, slots[part].flatten(), rows.view(-1, keys))
         # A map that is one chunk need not be made again.
         ctx.save_for_backward(query, scaled, slots, shares, rows if len(parts) == 1 else None)
         ctx.scale = scale
-        return pooled.view(*slots.shape[:2], count + 1, keys)[:, :, :count]
+        return pooled.view(images, heads, count + 1, keys)[:, :, :count] * shares
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         query, scaled, slots, shares, kept = ctx.saved_tensors
-        grad = F.pad(grads[0], (0, 0, 0, 1)).flatten(0, 2)
+        grad = F.pad(grads[0] * shares, (0, 0, 0, 1)).flatten(0, 2)
         grad_query, grad_scaled = torch.empty_like(query), torch.zeros_like(scaled)
         for part in _chunks(query, scaled):
-            rows = kept
-            if rows is None:
-                rows = torch.softmax(query[:, :, part] @ scaled.mT, dim=-1)
+            rows = _rows(query, scaled, part) if kept is None else kept
             # The softmax's backward: s * (g - <s, g>), row by row.
-            grad_logits = grad[slots[:, :, part].flatten()].view_as(rows)
-            grad_logits.mul_(shares[:, :, part]).mul_(rows)
+            grad_logits = grad.index_select(0, slots[part].flatten()).view_as(rows).mul_(rows)
             grad_logits.addcmul_(rows, grad_logits.sum(-1, keepdim=True), value=-1)
-            grad_query[:, :, part] = grad_logits @ scaled
-            grad_scaled += grad_logits.mT @ query[:, :, part]
-        return grad_query, grad_scaled * ctx.scale, None, None, None
+            maps, _queries = part
+            grad_query[part] = grad_logits @ scaled[maps]
+            grad_scaled[maps].baddbmm_(grad_logits.mT, query[part])
+        split = grads[0].shape[:2]
+        grad_key = grad_scaled.mul_(ctx.scale).unflatten(0, split)
+        return grad_query.unflatten(0, split), grad_key, None, None, None
+
+
+def _rows(query: Tensor, scaled: Tensor, part: tuple[slice, slice]) -> Tensor:
+    """Return A's rows of one chunk, (maps, queries, K)."""
+    return torch.softmax(query[part] @ scaled[part[0]].mT, dim=-1)
 
 
 def _slots(regions: Tensor, count: int, query: Tensor) -> tuple[Tensor, Tensor]:
-    """Return where each query's row goes, and its share there.
+    """Return where each query's row goes, and what each region's sum is to be multiplied by.
 
     Returns:
-        Number of the region among those of all pictures and heads, (B, h, L) int64, and 1 / size of
-        the region, 0 for what belongs to none, (B, 1, L, 1).
+        Number of the region among those of all maps, a map for each picture and head,
+        (B h, L) int64, and 1 / size of each region, (B, 1, R, 1).
     """
     images, heads = query.shape[:2]
     sizes = query.new_zeros(images, count + 1)
     sizes.scatter_add_(1, regions, torch.ones_like(regions, dtype=query.dtype))
-    shares = 1 / sizes.clamp(min=1)
-    shares[:, count] = 0
+    shares = 1 / sizes[:, None, :count, None].clamp(min=1)
     maps = torch.arange(images * heads, device=regions.device).view(images, heads, 1)
-    slots = maps * (count + 1) + regions[:, None]
-    return slots, shares.gather(1, regions)[:, None, :, None]
+    return (maps * (count + 1) + regions[:, None]).flatten(0, 1), shares
 
 
-def _chunks(query: Tensor, key: Tensor) -> list[slice]:
-    images, heads, queries, _ = query.shape
-    length = max(1, CHUNK_ENTRIES // (images * heads * key.shape[2]))
-    return [slice(start, start + length) for start in range(0, queries, length)]
+def _chunks(query: Tensor, key: Tensor) -> list[tuple[slice, slice]]:
+    """Return the chunks, each some maps and some queries: as many of one map's as may be."""
+    entries = CHUNK_ENTRIES if query.device.type == "cpu" else ACCELERATOR_CHUNK_ENTRIES
+    (maps, queries, _), keys = query.shape, key.shape[1]
+    length = min(queries, max(1, entries // keys))
+    group = max(1, entries // (length * keys))
+    return [
+        (slice(first, first + group), slice(start, start + length))
+        for first in range(0, maps, group)
+        for start in range(0, queries, length)
+    ]
