@@ -13,7 +13,12 @@ from sats_core.classes import BACKGROUND, IGNORE, Catalogue
 from sats_core.data.labels import Lookup, labelled_lookup, step_lookup
 from sats_core.evaluation.cka import LinearCka
 from sats_core.evaluation.confusion import ConfusionMatrix
-from sats_core.evaluation.forgetting import ForgettingReport, StageAlignment, readings
+from sats_core.evaluation.forgetting import (
+    ForgettingReport,
+    Regained,
+    StageAlignment,
+    readings,
+)
 from sats_core.evaluation.held_out import HeldOut
 from sats_core.evaluation.predict import labelled_input
 from sats_core.models import Segmenter
@@ -128,10 +133,7 @@ class _Causes:
         self._went = dict.fromkeys(("background", "new", "old"), 0)
         # Pixels, and those of them that are called a new class.
         self._called_new = {"old": [0, 0], "background": [0, 0]}
-        self._matrices = {
-            name: ConfusionMatrix(self._before)
-            for name in ("as_is", "new_masked", "background_masked", "parent")
-        }
+        self._matrices = {name: ConfusionMatrix(self._before) for name in Regained.model_fields}
         self._cka = [
             {kind: LinearCka(channels) for kind in KINDS} for channels in model.backbone.channels
         ]
@@ -176,15 +178,15 @@ class _Causes:
             return
         answer = labelled_lookup(known)
         marks = _array(labels)
+        # Only pixels of old classes count: masking a class turns its right pixels wrong too, and
+        # what masking costs elsewhere must not hide what it brings back here.
         truth = np.where(marks == IGNORE, IGNORE, answer[marks]).astype(np.uint8)
-        foreground = np.where(truth == BACKGROUND, IGNORE, truth).astype(np.uint8)
+        truth[truth == BACKGROUND] = IGNORE
         before = self._before
         self._score("as_is", truth, logits.argmax(dim=1), answer)
         self._score("new_masked", truth, logits[:, :before].argmax(dim=1), answer)
-        if before > 1:
-            without = logits[:, 1:before].argmax(dim=1) + 1
-            self._score("background_masked", foreground, without, answer)
-            self._score("parent", foreground, old_logits[:, 1:].argmax(dim=1) + 1, answer)
+        self._score("background_masked", truth, logits[:, 1:before].argmax(dim=1) + 1, answer)
+        self._score("parent_background_masked", truth, old_logits[:, 1:].argmax(dim=1) + 1, answer)
 
     def _score(self, name: str, truth: Marks, predicted: Tensor, answer: Lookup) -> None:
         self._matrices[name].add(truth, answer[_array(predicted)])
@@ -206,19 +208,13 @@ class _Causes:
         """Return what was counted, as the report names it."""
         lost = sum(self._went.values())
         shares = {f"to_{kind}": _ratio(count, lost) for kind, count in self._went.items()}
-        mious = {name: _mean(matrix.iou()) for name, matrix in self._matrices.items()}
         return {
             "lost": {"share": _ratio(lost, self._right), **shares},
             "false_positives": {
                 f"on_{kind}": _ratio(called, pixels)
                 for kind, (pixels, called) in self._called_new.items()
             },
-            "regained": {
-                "as_is": mious["as_is"],
-                "new_masked": mious["new_masked"],
-                "background_masked": mious["background_masked"],
-                "parent_background_masked": mious["parent"],
-            },
+            "regained": {name: _mean(found.iou()) for name, found in self._matrices.items()},
             "alignment": [
                 StageAlignment(**{kind: stage[kind].value() for kind in KINDS})
                 for stage in self._cka

@@ -31,15 +31,15 @@ class FalsePositives(Record):
 
 
 class Regained(Record):
-    """mIoU of old classes as outputs are masked; what does not come back is lost in the features.
+    """mIoU of old classes on their own pixels, as outputs are masked one kind after the other.
 
-    The last two leave the background out of the answer, so that they count old-class pixels only.
+    What does not come back is lost in the features.
     """
 
-    as_is: float | None = Field(description="Background and old classes, nothing masked.")
-    new_masked: float | None = Field(description="The same with the new classes' outputs masked.")
+    as_is: float | None = Field(description="Nothing masked.")
+    new_masked: float | None = Field(description="The new classes' outputs masked.")
     background_masked: float | None = Field(
-        description="Old classes alone on their own pixels, new and background outputs masked."
+        description="The background's output masked too: old classes against each other."
     )
     parent_background_masked: float | None = Field(
         description="The same of the version before: what is missing to it is lost representation."
@@ -143,19 +143,20 @@ def _norm_ratio(ratio: float | None) -> str:
 
 
 def _regained(regained: Regained) -> str:
-    steps = (regained.as_is, regained.new_masked)
-    if regained.as_is is None or regained.new_masked is None:
+    whole, without_new = regained.as_is, regained.new_masked
+    now, before = regained.background_masked, regained.parent_background_masked
+    if whole is None or without_new is None or now is None or before is None:
         return NOT_MEASURED
-    parts = [f"Without the new classes old mIoU is {steps[1]:.3f} instead of {steps[0]:.3f}"]
-    before, now = regained.parent_background_masked, regained.background_masked
-    if before is not None and now is not None:
-        gap = before - now
-        parts.append(
-            f"telling old classes apart lost {gap:.3f}: the features themselves forgot"
-            if gap > 0.02
-            else "old classes are still told apart: the features did not forget"
-        )
-    return "; ".join(parts) + "."
+    gap = before - now
+    rest = (
+        f"telling old classes apart lost {gap:.3f}: the features themselves forgot"
+        if gap > 0.02
+        else "old classes are still told apart: the features did not forget"
+    )
+    return (
+        f"On old-class pixels mIoU is {whole:.3f}, {without_new:.3f} without the new classes, "
+        f"{now:.3f} without the background too; {rest}."
+    )
 
 
 def _alignment(stages: list[StageAlignment]) -> str:

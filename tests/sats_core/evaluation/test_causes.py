@@ -160,6 +160,7 @@ def test_a_raised_background_takes_old_pixels(
     assert (found.lost.share or 0) > 0.05
     assert found.lost.to_background == 1
     assert (found.regained.as_is or 1) < 0.95
+    assert found.regained.background_masked == 1
     assert "most went to background" in found.readings["lost"]
 
 
@@ -177,6 +178,20 @@ def test_a_raised_new_class_takes_old_pixels_and_masking_it_brings_them_back(
     assert found.regained.new_masked == 1
     assert "most went to new classes" in found.readings["lost"]
     assert "New classes are seen on" in found.readings["false_positives"]
+
+
+def test_masking_costs_nothing_on_pixels_of_no_old_class(
+    model: Segmenter, old: Segmenter, sets: list[HeldOut]
+) -> None:
+    """The new class sits where background was; masked, these pixels fall to old classes."""
+    first, last = model.classifier.convolutions()
+    with torch.no_grad():
+        last.weight.copy_(first.weight[:1])
+        last.bias.copy_(first.bias[:1])
+        first.bias[0] -= 100
+    found = report(model, old, sets)
+    quiet(found, "false_positives", "norm_ratio")
+    assert (found.false_positives.on_background or 0) > 0.05
 
 
 def test_swapped_rows_send_pixels_to_other_old_classes(
