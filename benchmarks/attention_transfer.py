@@ -62,7 +62,8 @@ def explicit(old: QueryKey, new: QueryKey, labels: Tensor) -> Tensor:
         target = weights.mT @ _map(old)
     distance = torch.linalg.vector_norm(weights.mT @ _map(new) - target, dim=-1).mean(dim=1)
     shares = present / present.sum(dim=1, keepdim=True).clamp(min=1)
-    return (distance * shares).sum(dim=1).mean() / 4
+    mean: Tensor = (distance * shares).sum(dim=1).mean()
+    return mean / 4
 
 
 def loop(old: QueryKey, new: QueryKey, labels: Tensor) -> Tensor:

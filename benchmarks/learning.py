@@ -5,8 +5,8 @@
 DATA is the folder of the data set (of Pascal VOC with a `classes.txt`; ADE20K as it comes). The
 base step and training on everything at once (`joint`) are taken once a seed and shared by all
 methods. Every finished step stays in `--out`, a step that was interrupted goes on from its last
-epoch: the same command again resumes. Writes a Markdown report, a plot and
-`learning-<protocol>.json` to `--results`.
+epoch: the same command again resumes. Writes a Markdown report, a plot of
+each preset and `learning-<protocol>.json` to `--results`, beside what other runs left there.
 """
 
 import multiprocessing
@@ -162,11 +162,7 @@ def main(
     if not report_only:
         run_all(runs, workers, max(1, cores // workers), console)
         console.print(f"all runs: {time.monotonic() - began:.0f} s")
-    command = (
-        f"python -m benchmarks.learning DATA --protocol {protocol} --preset {preset} "
-        f"--setting {setting} --methods {methods} --seeds {seeds}"
-    )
-    console.print(write_report(runs, results, command + (" --tuning" if tuning else "")))
+    console.print(write_report(runs, results))
 
 
 if __name__ == "__main__":

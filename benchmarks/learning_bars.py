@@ -44,6 +44,8 @@ class Bar(NamedTuple):
         )
 
 
+Record = dict[str, Any]
+
 RATIO = "ratio_to_joint"
 BARS = (
     Bar("`sats` / joint at least 0.938", "ccp-15-1", "sats", RATIO, 0.938),
@@ -67,32 +69,39 @@ BARS = (
 
 
 def rows(results: Path) -> Iterator[str]:
-    """Yield the table's rows."""
-    yield "| bar | protocol | measured | seeds | holds |"
-    yield "|---|---|---|---|---|"
+    """Yield the table's rows: a bar for every preset that it was measured with."""
+    yield "| bar | protocol | preset | measured | seeds | holds |"
+    yield "|---|---|---|---|---|---|"
     for protocol in ("ccp-15-1", "voc8-4-1"):
-        yield _order(protocol, records(results, protocol))
+        for preset, found in records(results, protocol):
+            yield f"| order of the paper, mIoU all | {protocol} | {preset} | {_order(found)} |"
     for bar in BARS:
-        values = [r[bar.key] for r in records(results, bar.protocol) if r["variant"] == bar.variant]
-        if not values:
-            yield f"| {bar.what} | {bar.protocol} | not measured | 0 | |"
-            continue
-        verdict = "yes" if bar.holds(mean(values)) else "**no**"
-        yield f"| {bar.what} | {bar.protocol} | {mean(values):.3f} | {len(values)} | {verdict} |"
+        for preset, found in records(results, bar.protocol):
+            yield f"| {bar.what} | {bar.protocol} | {preset} | {_measured(bar, found)} |"
 
 
-def records(results: Path, protocol: str) -> list[dict[str, Any]]:
-    """Return a protocol's records on the validation pictures; none where there are none."""
+def records(results: Path, protocol: str) -> Iterator[tuple[str, list[Record]]]:
+    """Yield each preset with its records on the validation pictures."""
     path = results / f"learning-{protocol}.json"
-    found = json.loads(path.read_text()) if path.exists() else []
-    return [record for record in found if not record["tuning"] and record["preset"] != "quick"]
+    found: list[Record] = json.loads(path.read_text()) if path.exists() else []
+    presets = dict.fromkeys(record["preset"] for record in found if not record["tuning"])
+    for preset in presets:
+        if preset != "quick":
+            yield preset, [r for r in found if r["preset"] == preset and not r["tuning"]]
 
 
-def _order(protocol: str, found: list[dict[str, Any]]) -> str:
+def _measured(bar: Bar, found: list[Record]) -> str:
+    values = [record[bar.key] for record in found if record["variant"] == bar.variant]
+    if not values:
+        return "not measured | 0 | "
+    return f"{mean(values):.3f} | {len(values)} | {_verdict(bar.holds(mean(values)))}"
+
+
+def _order(found: list[Record]) -> str:
     names = [name for group in PAPERS_ORDER for name in group]
     scores = {n: [r["miou_all"] for r in found if r["variant"] == n] for n in names}
     if not all(scores.values()):
-        return f"| order of the paper, mIoU all | {protocol} | not measured | 0 | |"
+        return "not measured | 0 | "
     means = {name: mean(values) for name, values in scores.items()}
     ordered = sorted(names, key=lambda name: -means[name])
     holds = all(
@@ -102,9 +111,11 @@ def _order(protocol: str, found: list[dict[str, Any]]) -> str:
         for worse in below
     )
     said = " > ".join(f"{name} {means[name]:.3f}" for name in ordered)
-    seeds = min(len(values) for values in scores.values())
-    verdict = "yes" if holds else "**no**"
-    return f"| order of the paper, mIoU all | {protocol} | {said} | {seeds} | {verdict} |"
+    return f"{said} | {min(len(values) for values in scores.values())} | {_verdict(holds)}"
+
+
+def _verdict(holds: bool) -> str:
+    return "yes" if holds else "**no**"
 
 
 def main(

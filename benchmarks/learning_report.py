@@ -8,20 +8,18 @@ from statistics import mean
 from typing import Any
 
 import matplotlib
-import torch
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 
 from benchmarks.learning_plan import BASE, JOINT, PRESETS, Sequence, Variant
-from benchmarks.machine import hardware
 from sats_core.data.protocols import PROTOCOLS
 
 Record = dict[str, Any]
 
 
-def write_report(runs: list[Sequence], results: Path, command: str) -> str:
-    """Write JSON, Markdown and plot of the runs that are finished; return what was written."""
+def write_report(runs: list[Sequence], results: Path) -> str:
+    """Write JSON, Markdown and a plot a preset of the runs that are finished; say where."""
     records = [record for run in runs if (record := record_of(run))]
     if not records:
         return "no run is finished: nothing to report"
@@ -32,9 +30,15 @@ def write_report(runs: list[Sequence], results: Path, command: str) -> str:
     kept = [r for r in _earlier(results / f"{name}.json") if _key(r) not in map(_key, records)]
     records = kept + records
     (results / f"{name}.json").write_text(json.dumps(records, indent=1) + "\n")
-    _plot(records, results / f"{name}.svg")
-    (results / f"{name}.md").write_text(_markdown(records, name, command))
-    return f"{results / name}.json, .md and .svg"
+    presets = {
+        preset: [r for r in records if r["preset"] == preset]
+        for preset in PRESETS
+        if preset in {r["preset"] for r in records}
+    }
+    for preset, taken in presets.items():
+        _plot(taken, results / f"{name}-{preset}.svg")
+    (results / f"{name}.md").write_text(_markdown(presets, name))
+    return f"{results / name}.json, .md and .svg of {', '.join(presets)}"
 
 
 def _earlier(path: Path) -> list[Record]:
@@ -80,6 +84,7 @@ def record_of(run: Sequence) -> Record | None:
         "seconds": sum(step["seconds"] for step in later),
         "peak_mib": max(step["peak_mib"] for step in later),
         "commit": later[-1]["commit"],
+        "hardware": later[-1]["hardware"],
         "threads": later[-1]["threads"],
         "settings": later[-1]["settings"],
         "base_settings": base[0]["settings"],
@@ -131,9 +136,8 @@ def _miou(values: Iterable[float | None]) -> float | None:
 
 def _grouped(records: list[Record]) -> dict[str, list[Record]]:
     groups: dict[str, list[Record]] = {}
-    for record in sorted(records, key=lambda r: (r["preset"], r["seed"])):
-        name = f"{record['variant']} ({record['preset']})"
-        groups.setdefault(name, []).append(record)
+    for record in sorted(records, key=lambda r: int(r["seed"])):
+        groups.setdefault(record["variant"], []).append(record)
     return dict(sorted(groups.items(), key=lambda item: -mean(r["miou_all"] for r in item[1])))
 
 
@@ -146,64 +150,85 @@ def _plot(records: list[Record], path: Path) -> None:
         axes.plot(numbers, means, marker="o", label=name)
     joint = mean(r["joint_miou_all"] for r in records)
     axes.axhline(joint, color="black", linestyle="--", label="joint, all classes")
-    axes.set(xlabel="step", ylabel="mIoU over all classes known", title=records[0]["protocol"])
+    axes.set(xlabel="step", ylabel="mIoU over all classes known", title=_title(records[0]))
     axes.legend(fontsize="small")
     figure.savefig(path, metadata={"Date": None})
     plt.close(figure)
 
 
-def _markdown(records: list[Record], name: str, command: str) -> str:
-    one = records[0]
-    groups = _grouped(records)
-    seeds = ", ".join(str(seed) for seed in sorted({r["seed"] for r in records}))
-    machine = hardware("cuda" if torch.cuda.is_available() else "cpu")
+def _title(record: Record) -> str:
+    return f"{record['protocol']}, preset {record['preset']}"
+
+
+def _markdown(presets: dict[str, list[Record]], name: str) -> str:
+    one = next(iter(presets.values()))[0]
     where = "a fold of the training pictures" if one["tuning"] else "the validation pictures"
     lines = [
         f"# Learning: {one['protocol']}, {one['setting']}",
         "",
-        f"    {command}",
+        f"Scored on {where}. Old: background and the classes of the base step. New: the classes of "
+        "all later steps. Forgetting: IoU when a class was introduced less IoU now, mean over "
+        "classes. Old lost: mIoU old after the base step less mIoU old at the end. Each figure is "
+        "the mean over the seeds, the spread (largest less smallest) behind it in brackets.",
         "",
-        f"Scored on {where}. Seeds {seeds}. Hardware: {machine}; "
-        f"{one['threads']} thread(s) a run. Backbones start from: {one['backbone_start']}.",
+    ]
+    for preset, records in presets.items():
+        lines += _section(preset, records, f"{name}-{preset}.svg")
+    return "\n".join(lines)
+
+
+def _section(preset: str, records: list[Record], plot: str) -> list[str]:
+    groups = _grouped(records)
+    joint = ", ".join(
+        f"{part} {_figure([r[f'joint_miou_{part}'] for r in records])}"
+        for part in ("all", "old", "new")
+    )
+    return [
+        f"## Preset `{preset}`",
         "",
-        *(_schedule(preset) for preset in sorted({r["preset"] for r in records})),
+        f"    {_command(records)}",
         "",
-        "Old: background and the classes of the base step. New: the classes of all later steps. "
-        "Forgetting: IoU when a class was introduced less IoU now, mean over classes. Old lost: "
-        "mIoU old after the base step less mIoU old at the end. Each figure is the mean over the "
-        "seeds, the spread (largest less smallest) behind it in brackets.",
+        _schedule(records[0]),
         "",
-        f"![mIoU over steps]({name}.svg)",
+        f"![mIoU over steps]({plot})",
         "",
         "| method | mIoU all | old | new | ratio to joint | forgetting | old lost | seconds a step "
         "| peak MiB | seeds | commit |",
         "|---|---|---|---|---|---|---|---|---|---|---|",
         *(_row(name, group) for name, group in groups.items()),
         "",
-        "`joint`, trained on everything at once: "
-        + ", ".join(
-            f"{part} {_figure([r[f'joint_miou_{part}'] for r in records])}"
-            for part in ("all", "old", "new")
-        )
-        + ".",
+        f"`joint`, trained on everything at once: {joint}.",
         "",
-        "## mIoU after every step",
+        "### mIoU after every step",
         "",
         *_per_step(groups),
         "",
-        "## IoU per class after the last step",
+        "### IoU per class after the last step",
         "",
-        *_per_class(groups, one),
+        *_per_class(groups, records[0]),
         "",
     ]
-    return "\n".join(lines)
 
 
-def _schedule(preset: str) -> str:
-    values = PRESETS[preset]
+def _command(records: list[Record]) -> str:
+    """Return the command that makes these records."""
+    one = records[0]
+    methods = dict.fromkeys(record["variant"] for record in records)
+    seeds = sorted({record["seed"] for record in records})
     return (
-        f"Preset `{preset}`: {values.backbone}, {values.size} px, batch {values.batch_size}, "
-        f"{values.optimizer}, epochs of base and later steps {values.epochs}."
+        f"python -m benchmarks.learning DATA --protocol {one['protocol']} "
+        f"--preset {one['preset']} --setting {one['setting']} --methods {','.join(methods)} "
+        f"--seeds {','.join(map(str, seeds))}" + (" --tuning" if one["tuning"] else "")
+    )
+
+
+def _schedule(record: Record) -> str:
+    base, later = record["base_settings"], record["settings"]
+    return (
+        f"{base['backbone']}, {base['size']} px, batch {base['batch_size']}, {base['optimizer']}, "
+        f"{base['epochs']} epochs of the base step and `joint`, {later['epochs']} of later steps. "
+        f"Backbones start from: {record['backbone_start']}. {record['hardware']}; "
+        f"{record['threads']} thread(s) a run."
     )
 
 

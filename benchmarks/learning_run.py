@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from benchmarks.learning_plan import BASE, JOINT, PRESETS, Sequence, Variant
-from benchmarks.machine import commit, peak, reset_peak
+from benchmarks.machine import commit, hardware, peak, reset_peak
 from sats_core.classes import Catalogue
 from sats_core.data.cache import PictureCache
 from sats_core.data.protocols import PROTOCOLS, Setting, step_pictures
@@ -143,6 +143,7 @@ def _take(
         "settings": start.settings.model_dump(),
         "backbone_start": start.backbone_start,
         "commit": commit(),
+        "hardware": hardware("cuda" if torch.cuda.is_available() else "cpu"),
         "threads": threads,
     }
     for scratch in (folder / "work").iterdir():

@@ -80,12 +80,13 @@ class Bench:
         self.labels[:, quarter : 2 * quarter, quarter : 3 * quarter] = OLD
 
     def _placed(self, model: Segmenter) -> Segmenter:
-        return model.to(memory_format=torch.channels_last).to(self.device)  # type: ignore[call-overload]
+        model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return model
 
     def settings(self, method: str) -> StepSettings:
         """Return the settings of a step by one method."""
         wanted = StepSettings(
-            method=method,  # type: ignore[arg-type]  # every name of METHODS is one
+            method=method,
             backbone=self.size.backbone,
             size=self.size.pixels,
             batch_size=self.size.batch,

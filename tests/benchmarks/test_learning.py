@@ -112,7 +112,7 @@ def test_a_protocol_from_pictures_to_report(data: Path, tmp_path: Path) -> None:
     assert set(steps) == {2}, "a step that is finished is not taken again"
 
     runs = [sequence(data, out, variant) for variant in ("finetune", "sats_plus@memory=6", "mib")]
-    assert "learning-voc8-4-1" in write_report(runs, results, "the command")
+    assert "learning-voc8-4-1" in write_report(runs, results)
     records = json.loads((results / "learning-voc8-4-1.json").read_text())
     assert [record["variant"] for record in records] == ["finetune", "sats_plus@memory=6"]
     for record in records:
@@ -123,12 +123,12 @@ def test_a_protocol_from_pictures_to_report(data: Path, tmp_path: Path) -> None:
     assert records[1]["steps"][1]["replayed"] == 6
     assert json.loads((runs[0].folder / "run.json").read_text()) == records[0]
     report = (results / "learning-voc8-4-1.md").read_text()
-    assert "the command" in report
-    assert "sats_plus@memory=6 (quick)" in report
-    assert (results / "learning-voc8-4-1.svg").stat().st_size > 1000
+    assert "--methods finetune,sats_plus@memory=6 --seeds 0\n" in report
+    assert "## Preset `quick`" in report
+    assert (results / "learning-voc8-4-1-quick.svg").stat().st_size > 1000
 
     # Other runs are added to those that stand there, and replace their own.
-    write_report(runs[:1], results, "again")
+    write_report(runs[:1], results)
     assert len(json.loads((results / "learning-voc8-4-1.json").read_text())) == 2
 
 

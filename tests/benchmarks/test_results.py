@@ -24,8 +24,10 @@ def test_learning_records(protocol: str) -> None:
     if protocol != "ccp-10-1":
         for method in METHODS:
             assert len({r["seed"] for r in records if r["variant"] == method}) >= 2, method
-    for suffix in ("md", "svg"):
-        assert (RESULTS / f"learning-{protocol}.{suffix}").exists()
+    report = (RESULTS / f"learning-{protocol}.md").read_text()
+    for preset in {record["preset"] for record in records}:
+        assert f"learning-{protocol}-{preset}.svg" in report
+        assert (RESULTS / f"learning-{protocol}-{preset}.svg").exists()
 
 
 def test_the_bars_are_those_of_the_records() -> None:
