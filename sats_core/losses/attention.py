@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from sats_core.classes import BACKGROUND, IGNORE
@@ -13,6 +14,9 @@ CHUNK_ENTRIES = 2**20
 """Attention entries held at once while rows are pooled: 4 MiB in float32, about a core's cache."""
 ACCELERATOR_CHUNK_ENTRIES = 2**24
 """The same on an accelerator, where a smaller chunk takes longer to launch than to compute."""
+
+KEPT_CHUNKS = 4
+"""Chunks that wait for the backward pass: small maps are not made twice, large ones stay bounded."""
 
 
 class QueryKey(NamedTuple):
@@ -68,124 +72,127 @@ def _stage_distance(old: QueryKey, new: QueryKey, labels: Tensor, ignore_index: 
             f"old attention {tuple(old.query.shape)} x {tuple(old.key.shape)} against new "
             f"{tuple(new.query.shape)} x {tuple(new.key.shape)}"
         )
-    regions, present = class_regions(labels, new.grid, ignore_index)
-    with torch.no_grad():
-        target = pooled_attention(old, regions, present.shape[1])
-    pooled = pooled_attention(new, regions, present.shape[1])
-    distance: Tensor = torch.linalg.vector_norm(pooled - target, dim=-1).mean(dim=1)  # (B, R)
-    shares = present.to(distance.dtype) / present.sum(dim=1, keepdim=True).clamp(min=1)
-    return (distance * shares).sum(dim=1).mean()
+    dtype = torch.promote_types(new.query.dtype, torch.float32)
+    regions = class_regions(labels, new, ignore_index)
+    tensors = [t.to(dtype) for t in (old.query, old.key, new.query, new.key)]
+    # Products and exponentials in half precision would lose what is compared here.
+    with torch.autocast(labels.device.type, enabled=False):
+        distance: Tensor = _PooledDistance.apply(  # type: ignore[no-untyped-call]  # torch's gap
+            *tensors, old.scale, new.scale, regions.slots, regions.weights.to(dtype)
+        )
+    return distance
 
 
-def class_regions(
-    labels: Tensor, grid: tuple[int, int], ignore_index: int = IGNORE
-) -> tuple[Tensor, Tensor]:
-    """Bring labels to a stage's grid and number the classes that the batch shows.
+class Regions(NamedTuple):
+    """By which regions the rows of the maps are pooled; there is a map for each picture and head.
 
-    Args:
-        labels: (B, H, W) integer classes.
-        grid: (H_s, W_s).
-        ignore_index: label that belongs to no class.
-
-    Returns:
-        `regions` (B, L) int64: number of each query's region, R where it has none, and
-        `present` (B, R) bool: which regions each picture shows.
+    Attributes:
+        slots: (B h, L) int64, each row's region among the B h (R + 1) of all maps; the last one of
+            each map takes the rows of no class.
+        weights: (B, R + 1) float64, what the norm of a region's sum counts in the whole.
     """
-    small = _at_grid(labels, grid).flatten(1)
-    classes, numbers = torch.unique(small, return_inverse=True)
-    counted = (classes != BACKGROUND) & (classes != ignore_index)
-    count = int(counted.sum())
-    regions = torch.where(counted, counted.cumsum(0) - 1, count)[numbers]
-    present = torch.zeros(len(labels), count + 1, dtype=torch.bool, device=labels.device)
-    return regions, present.scatter_(1, regions, True)[:, :count]
+
+    slots: Tensor
+    weights: Tensor
+
+
+def class_regions(labels: Tensor, attention: QueryKey, ignore_index: int = IGNORE) -> Regions:
+    """Return the regions that the classes of a batch make on the grid of a stage's queries."""
+    small = _at_grid(labels, attention.grid).flatten(1)
+    images, heads = attention.query.shape[:2]
+    sizes = small.new_zeros(images, int(small.max()) + 1)
+    sizes.scatter_add_(1, small, torch.ones_like(small))
+    sizes[:, BACKGROUND] = 0
+    sizes[:, ignore_index : ignore_index + 1] = 0
+    classes = sizes.any(dim=0).nonzero().squeeze(1)
+    count = len(classes)
+    numbers = sizes.new_full(sizes.shape[1:], count)
+    numbers[classes] = torch.arange(count, device=labels.device)
+    regions, sizes = numbers.take(small), sizes[:, classes]
+    # Mean over a region's rows, over heads, over the classes present, over the batch.
+    present = sizes > 0
+    shared = sizes * present.sum(dim=1, keepdim=True) * (heads * images)
+    weights = F.pad(present.double() / shared.clamp(min=1), (0, 1))
+    maps = torch.arange(images * heads, device=labels.device).view(images, heads, 1)
+    slots = torch.add(regions[:, None], maps, alpha=count + 1).flatten(0, 1)
+    return Regions(slots, weights)
 
 
 def _at_grid(labels: Tensor, grid: tuple[int, int]) -> Tensor:
     """Return labels (B, *grid) as they are at the centres of the grid's pixels."""
+    height, width = labels.shape[1:]
+    down, right = height // grid[0], width // grid[1]
+    if (grid[0] * down, grid[1] * right) == (height, width):
+        return labels[:, down // 2 :: down, right // 2 :: right].long()
     ys, xs = (
         (2 * torch.arange(small, device=labels.device) + 1) * size // (2 * small)
-        for small, size in zip(grid, labels.shape[1:], strict=True)
+        for small, size in zip(grid, (height, width), strict=True)
     )
-    return labels[:, ys[:, None], xs]
+    return labels[:, ys[:, None], xs].long()
 
 
-def pooled_attention(attention: QueryKey, regions: Tensor, count: int) -> Tensor:
-    """Return the mean of A's rows over each region, without ever holding A.
+class _PooledDistance(torch.autograd.Function):
+    """Pool the change of softmax rows by region, chunk by chunk, and weigh the pooled norms.
 
-    Args:
-        attention: query (B, h, L, d) and key (B, h, K, d).
-        regions: (B, L) region of each query, `count` where it has none.
-        count: number of regions R.
-
-    Returns:
-        (B, h, R, K); a region that a picture does not show is a row of zeros.
+    No map is held as a whole: the backward pass makes the new one's rows again, but for the first
+    few chunks.
     """
-    # Products and exponentials of half-precision queries would lose what is compared here.
-    dtype = torch.promote_types(attention.query.dtype, torch.float32)
-    with torch.autocast(attention.query.device.type, enabled=False):
-        pooled: Tensor = _PooledRows.apply(  # type: ignore[no-untyped-call]  # torch's own gap
-            attention.query.to(dtype), attention.key.to(dtype), attention.scale, regions, count
-        )
-    return pooled
-
-
-class _PooledRows(torch.autograd.Function):
-    """Pool softmax rows by region in chunks of queries; the backward pass makes them again."""
 
     @staticmethod
     def forward(
-        ctx: Any, query: Tensor, key: Tensor, scale: float, regions: Tensor, count: int
+        ctx: Any,
+        old_query: Tensor,
+        old_key: Tensor,
+        query: Tensor,
+        key: Tensor,
+        old_scale: float,
+        scale: float,
+        slots: Tensor,
+        weights: Tensor,
     ) -> Tensor:
-        images, heads, _, keys = *query.shape[:3], key.shape[2]
-        slots, shares = _slots(regions, count, query)
+        images, heads, keys, _ = key.shape
+        old_query, old_scaled = old_query.flatten(0, 1), old_key.flatten(0, 1) * old_scale
         query, scaled = query.flatten(0, 1), key.flatten(0, 1) * scale
-        # One region more: what belongs to none goes there, and is left behind.
-        pooled = query.new_zeros(images * heads * (count + 1), keys)
-        parts = _chunks(query, scaled)
-        for part in parts:
+        sums = query.new_zeros(images, heads, weights.shape[1], keys)
+        kept: list[Tensor] = []
+        for part in _chunks(query, scaled):
             rows = _rows(query, scaled, part)
-            pooled.index_add_(0, slots[part].flatten(), rows.view(-1, keys))
-        # A map that is one chunk need not be made again.
-        ctx.save_for_backward(query, scaled, slots, shares, rows if len(parts) == 1 else None)
-        ctx.scale = scale
-        return pooled.view(images, heads, count + 1, keys)[:, :, :count] * shares
+            if len(kept) < KEPT_CHUNKS:
+                kept.append(rows)
+            change = _rows(old_query, old_scaled, part)
+            torch.sub(rows, change, out=change)
+            sums.view(-1, keys).index_add_(0, slots[part].flatten(), change.view(-1, keys))
+        norms = torch.linalg.vector_norm(sums, dim=-1, keepdim=True)
+        weights = weights[:, None, :, None]
+        # The gradient that each row gets; where nothing changed the sum is 0, and so is this.
+        pull = sums.mul_(weights / norms.clamp(min=1e-30))
+        ctx.save_for_backward(query, scaled, slots, pull, *kept)
+        ctx.scale, ctx.split = scale, (images, heads)
+        distance: Tensor = (norms * weights).sum()
+        return distance
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        query, scaled, slots, shares, kept = ctx.saved_tensors
-        grad = F.pad(grads[0] * shares, (0, 0, 0, 1)).flatten(0, 2)
-        grad_query, grad_scaled = torch.empty_like(query), torch.zeros_like(scaled)
-        for part in _chunks(query, scaled):
-            rows = _rows(query, scaled, part) if kept is None else kept
-            # The softmax's backward: s * (g - <s, g>), row by row.
-            grad_logits = grad.index_select(0, slots[part].flatten()).view_as(rows).mul_(rows)
-            grad_logits.addcmul_(rows, grad_logits.sum(-1, keepdim=True), value=-1)
-            maps, _queries = part
-            grad_query[part] = grad_logits @ scaled[maps]
-            grad_scaled[maps].baddbmm_(grad_logits.mT, query[part])
-        split = grads[0].shape[:2]
-        grad_key = grad_scaled.mul_(ctx.scale).unflatten(0, split)
-        return grad_query.unflatten(0, split), grad_key, None, None, None
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        query, scaled, slots, pull, *kept = ctx.saved_tensors
+        pull = (pull * grad).flatten(0, 2)
+        grad_query, grad_key = torch.empty_like(query), torch.zeros_like(scaled)
+        for number, part in enumerate(_chunks(query, scaled)):
+            rows = kept[number] if number < len(kept) else _rows(query, scaled, part)
+            grad_rows = pull.index_select(0, slots[part].flatten()).view_as(rows)
+            # What autograd calls for a softmax: s * (g - <s, g>) in one pass over the rows.
+            grad_logits = torch._softmax_backward_data(grad_rows, rows, -1, rows.dtype)
+            maps = part[0]
+            torch.bmm(grad_logits, scaled[maps], out=grad_query[part])
+            grad_key[maps].baddbmm_(grad_logits.mT, query[part], alpha=ctx.scale)
+        grads = tuple(g.unflatten(0, ctx.split) for g in (grad_query, grad_key))
+        return None, None, *grads, None, None, None, None
 
 
 def _rows(query: Tensor, scaled: Tensor, part: tuple[slice, slice]) -> Tensor:
     """Return A's rows of one chunk, (maps, queries, K)."""
-    return torch.softmax(query[part] @ scaled[part[0]].mT, dim=-1)
-
-
-def _slots(regions: Tensor, count: int, query: Tensor) -> tuple[Tensor, Tensor]:
-    """Return where each query's row goes, and what each region's sum is to be multiplied by.
-
-    Returns:
-        Number of the region among those of all maps, a map for each picture and head,
-        (B h, L) int64, and 1 / size of each region, (B, 1, R, 1).
-    """
-    images, heads = query.shape[:2]
-    sizes = query.new_zeros(images, count + 1)
-    sizes.scatter_add_(1, regions, torch.ones_like(regions, dtype=query.dtype))
-    shares = 1 / sizes[:, None, :count, None].clamp(min=1)
-    maps = torch.arange(images * heads, device=regions.device).view(images, heads, 1)
-    return (maps * (count + 1) + regions[:, None]).flatten(0, 1), shares
+    rows: Tensor = torch.softmax(query[part] @ scaled[part[0]].mT, dim=-1)
+    return rows
 
 
 def _chunks(query: Tensor, key: Tensor) -> list[tuple[slice, slice]]:

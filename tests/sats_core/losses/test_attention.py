@@ -66,10 +66,11 @@ def test_reference_value_and_gradient(case: dict[str, Any], dtype: torch.dtype) 
         torch.testing.assert_close(query.grad, expected, rtol=tolerance * 100, atol=tolerance)
 
 
+@pytest.mark.parametrize("size", [(19, 23), (16, 24), (4, 4)])
 @pytest.mark.parametrize("grid", [(5, 7), (8, 8), (1, 3)])
-def test_is_the_definition_on_any_grid(grid: tuple[int, int]) -> None:
+def test_is_the_definition_on_any_grid(grid: tuple[int, int], size: tuple[int, int]) -> None:
     old, new = random_attention(grid, 6, 1), random_attention(grid, 6, 2)
-    labels = torch.randint(0, 4, (2, 19, 23), generator=torch.Generator().manual_seed(3))
+    labels = torch.randint(0, 4, (2, *size), generator=torch.Generator().manual_seed(3))
     labels[:, :2] = 255
 
     loss = attention_transfer([old] * 4, [new] * 4, labels)
@@ -82,13 +83,14 @@ def test_gradients_hold_in_chunks_of_any_size(
     entries: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "CHUNK_ENTRIES", entries)
-    new = random_attention((4, 3), 5, 4)
-    regions = torch.randint(0, 3, (2, 12), generator=torch.Generator().manual_seed(5))
+    old, new = random_attention((4, 3), 5, 1), random_attention((4, 3), 5, 4)
+    labels = torch.randint(0, 4, (2, 4, 3), generator=torch.Generator().manual_seed(5))
 
-    def pooled(query: Tensor, key: Tensor) -> Tensor:
-        return module.pooled_attention(QueryKey(query, key, 0.5, (4, 3)), regions, 2)
+    def distance(query: Tensor, key: Tensor) -> Tensor:
+        return attention_transfer([old], [QueryKey(query, key, 0.5, (4, 3))], labels)
 
-    assert torch.autograd.gradcheck(pooled, (new.query.requires_grad_(), new.key.requires_grad_()))
+    inputs = (new.query.requires_grad_(), new.key.requires_grad_())
+    assert torch.autograd.gradcheck(distance, inputs)
 
 
 def test_no_class_is_no_loss_and_no_gradient() -> None:
