@@ -16,7 +16,7 @@ ACCELERATOR_CHUNK_ENTRIES = 2**24
 """The same on an accelerator, where a smaller chunk takes longer to launch than to compute."""
 
 KEPT_CHUNKS = 4
-"""Chunks that wait for the backward pass: small maps are not made twice, large ones stay bounded."""
+"""Chunks that wait for the backward pass: a small map is not made twice, a large one is bounded."""
 
 
 class QueryKey(NamedTuple):
