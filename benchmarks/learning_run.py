@@ -24,6 +24,7 @@ from sats_core.evaluation.predict import model_input
 from sats_core.evaluation.scores import Scores
 from sats_core.events import Event
 from sats_core.export import export_version
+from sats_core.heap import keep_freed_memory
 from sats_core.job import HeldOutChoice, StepJob
 from sats_core.settings import Limits
 from sats_core.training.learn import fingerprint_of, learn
@@ -71,6 +72,7 @@ def run_sequence(run: Sequence, threads: int, emit: Callable[[int, Event], None]
         emit: called with the number of the step and its event.
     """
     torch.set_num_threads(threads)
+    keep_freed_memory()
     with DirectorySource(run.data, Limits()) as source:
         bench = Bench(run, open_reader(source))
         if run.variant.method in (BASE, JOINT):

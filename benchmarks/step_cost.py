@@ -29,6 +29,7 @@ from torch import Tensor, nn
 from benchmarks.machine import stamped
 from sats_core.data.batches import StepBatches
 from sats_core.data.cache import PictureCache
+from sats_core.heap import keep_freed_memory
 from sats_core.losses import attention_transfer, unbiased_distillation
 from sats_core.methods import METHODS, Sats, make_method
 from sats_core.methods.finetune import at_size, cross_entropy
@@ -40,7 +41,8 @@ from sats_core.training.schedule import filled_in, make_optimizer
 OLD, NEW = 16, 1
 MOST_TIMES_FINETUNE = 1.5
 LEAST_OF_BARE = 0.9
-PICTURES = 96
+PICTURES = 320
+BARE = "forward and backward"
 
 Record = dict[str, Any]
 
@@ -108,6 +110,18 @@ class Bench:
             torch.stack(list(terms.values())).sum().backward()
             nn.utils.clip_grad_norm_(model.parameters(), settings.gradient_clip)
             optimizer.step()
+
+        return once
+
+    def bare(self) -> Callable[[], None]:
+        """Return forward pass, cross-entropy and backward pass, and nothing else."""
+        model = copy.deepcopy(self.grown).train()
+
+        def once() -> None:
+            model.zero_grad(set_to_none=True)
+            with autocast(self.device, self.size.pixels):
+                loss = cross_entropy(at_size(model(self.pixels), self.labels), self.labels)
+            loss.backward()
 
         return once
 
@@ -224,8 +238,8 @@ def measure(size: Size, device: str, repeats: int, epochs: int, compile_too: boo
     steps = {name: bench.step(name) for name in METHODS}
     if compile_too:
         steps["finetune, compiled"] = compiled(bench)
-    milliseconds = timed(bench, steps, repeats)
-    bare = 1000 * size.batch / milliseconds["finetune"]
+    milliseconds = timed(bench, {**steps, BARE: bench.bare()}, repeats)
+    bare = 1000 * size.batch / milliseconds.pop(BARE)
     looped = loop_rate(bench, epochs)
     return stamped(
         device,
@@ -275,6 +289,7 @@ def main(
     ] = torch.cuda.is_available(),
 ) -> None:
     """Measure every size of the device there is, and write the figures."""
+    keep_freed_memory()
     console = Console()
     device = "cuda" if torch.cuda.is_available() else "cpu"
     records = []

@@ -34,6 +34,7 @@ def main(job_file: Path) -> int:
     # torch comes in here: the guards above must stand before the seconds that its import takes.
     from sats_core.errors import CoreError, DatasetError
     from sats_core.events import Event, FailedEvent, Fault
+    from sats_core.heap import keep_freed_memory
     from sats_core.job import StepJob
     from sats_core.training.loop import StoppedError
     from sats_core.training.step import run_step
@@ -43,6 +44,7 @@ def main(job_file: Path) -> int:
 
     job = StepJob.model_validate_json(job_file.read_bytes())
     try:
+        keep_freed_memory()
         run_step(job, emit, stop.is_set)
     except StoppedError:
         return STOPPED

@@ -37,7 +37,7 @@ def normalised_entropy(old_logits: Tensor, classes: int) -> Tensor:
         classes: number of all classes C, background and new ones included.
     """
     p = old_logits.softmax(dim=1)
-    entropy = -(p * torch.log(p + 1e-8)).mean(dim=1)
+    entropy = -(p + 1e-8).log_().mul_(p).mean(dim=1)
     return entropy / math.log(old_logits.shape[1] + 1e-8) / math.log(classes)
 
 

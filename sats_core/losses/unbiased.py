@@ -2,7 +2,6 @@
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from sats_core.classes import BACKGROUND, IGNORE
 
@@ -21,17 +20,8 @@ def unbiased_cross_entropy(logits: Tensor, labels: Tensor, old_classes: int) -> 
     Returns:
         (B, H, W), 0 where ignored.
     """
-    log_sum = torch.logsumexp(logits, dim=1, keepdim=True)
-    background = torch.logsumexp(logits[:, :old_classes], dim=1, keepdim=True) - log_sum
-    log_probabilities = torch.cat([background, logits[:, 1:] - log_sum], dim=1)
-    # An old class in the labels would be counted twice; a step's labels hold none.
-    known = (labels >= old_classes) | (labels == IGNORE)
-    return F.nll_loss(
-        log_probabilities,
-        torch.where(known, labels, BACKGROUND),
-        ignore_index=IGNORE,
-        reduction="none",
-    )
+    # An old class in the labels is background to this step as well.
+    return _marginal_cross_entropy(logits, labels, labels < old_classes, old_classes)
 
 
 def truthful_cross_entropy(logits: Tensor, labels: Tensor, old_classes: int) -> Tensor:
@@ -47,9 +37,17 @@ def truthful_cross_entropy(logits: Tensor, labels: Tensor, old_classes: int) -> 
     Returns:
         (B, H, W), 0 where ignored.
     """
-    unbiased = unbiased_cross_entropy(logits, labels, old_classes)
-    plain = F.cross_entropy(logits, labels, ignore_index=IGNORE, reduction="none")
-    return torch.where((labels > BACKGROUND) & (labels < old_classes), plain, unbiased)
+    return _marginal_cross_entropy(logits, labels, labels == BACKGROUND, old_classes)
+
+
+def _marginal_cross_entropy(
+    logits: Tensor, labels: Tensor, hidden: Tensor, old_classes: int
+) -> Tensor:
+    """Return -log p(label), where `hidden` (B, H, W) of all old channels together; 0 if ignored."""
+    ignored = labels == IGNORE
+    picked = logits.gather(1, labels.masked_fill(ignored, BACKGROUND)[:, None])[:, 0]
+    answer = torch.where(hidden, logits[:, :old_classes].logsumexp(dim=1), picked)
+    return (logits.logsumexp(dim=1) - answer).masked_fill(ignored, 0)
 
 
 def unbiased_distillation(logits: Tensor, old_logits: Tensor) -> Tensor:
@@ -66,9 +64,11 @@ def unbiased_distillation(logits: Tensor, old_logits: Tensor) -> Tensor:
         (B, H, W), the cross-entropy divided by C_old.
     """
     old_classes = old_logits.shape[1]
-    log_sum = torch.logsumexp(logits, dim=1, keepdim=True)
-    background = torch.cat([logits[:, :1], logits[:, old_classes:]], dim=1)
-    log_background = torch.logsumexp(background, dim=1, keepdim=True) - log_sum
-    log_probabilities = torch.cat([log_background, logits[:, 1:old_classes] - log_sum], dim=1)
     target = old_logits.detach().softmax(dim=1)
-    return -(target * log_probabilities).sum(dim=1) / old_classes
+    parts = (1, old_classes - 1, logits.shape[1] - old_classes)
+    background, known, new = logits.split(parts, dim=1)
+    log_background = torch.cat([background, new], dim=1).logsumexp(dim=1)
+    # Targets sum to 1, so that the softmax's denominator comes out of the sum over channels.
+    agreed = target[:, 0] * log_background + (target[:, 1:] * known).sum(dim=1)
+    distance: Tensor = (logits.logsumexp(dim=1) - agreed) / old_classes
+    return distance

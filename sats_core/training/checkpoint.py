@@ -61,9 +61,13 @@ def resume(folder: Path, model: Segmenter, optimizer: torch.optim.Optimizer, ste
         return 0
     model.load_state_dict(_under(_MODEL, tensors))
     state: dict[int, dict[str, Tensor]] = {}
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
     for key, tensor in _under(_OPTIMIZER, tensors).items():
         number, name = key.split(".", 1)
-        state.setdefault(int(number), {})[name] = tensor
+        like = parameters[int(number)]
+        # Fused optimisers walk through memory: moments must lie in it as their weights do.
+        laid_out = torch.empty_like(like).copy_(tensor) if tensor.shape == like.shape else tensor
+        state.setdefault(int(number), {})[name] = laid_out
     groups = optimizer.state_dict()["param_groups"]
     optimizer.load_state_dict({"state": state, "param_groups": groups})
     return int(json.loads(metadata["epochs"]))

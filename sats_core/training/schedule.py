@@ -40,8 +40,8 @@ def make_optimizer(model: nn.Module, settings: StepSettings) -> torch.optim.Opti
     ]
     rate = settings.learning_rate or 0.0
     if settings.optimizer == "sgd":
-        return torch.optim.SGD(groups, lr=rate, momentum=MOMENTUM, nesterov=True)
-    return torch.optim.AdamW(groups, lr=rate)
+        return torch.optim.SGD(groups, lr=rate, momentum=MOMENTUM, nesterov=True, fused=True)
+    return torch.optim.AdamW(groups, lr=rate, fused=True)
 
 
 def rate_at(step: int, steps: int, settings: StepSettings) -> float:
