@@ -46,8 +46,10 @@ def _marginal_cross_entropy(
     """Return -log p(label), where `hidden` (B, H, W) of all old channels together; 0 if ignored."""
     ignored = labels == IGNORE
     picked = logits.gather(1, labels.masked_fill(ignored, BACKGROUND)[:, None])[:, 0]
-    answer = torch.where(hidden, logits[:, :old_classes].logsumexp(dim=1), picked)
-    return (logits.logsumexp(dim=1) - answer).masked_fill(ignored, 0)
+    old, new = logits.split((old_classes, logits.shape[1] - old_classes), dim=1)
+    log_old = old.logsumexp(dim=1)
+    answer = torch.where(hidden, log_old, picked)
+    return (log_old.logaddexp(new.logsumexp(dim=1)) - answer).masked_fill(ignored, 0)
 
 
 def unbiased_distillation(logits: Tensor, old_logits: Tensor) -> Tensor:
@@ -70,5 +72,5 @@ def unbiased_distillation(logits: Tensor, old_logits: Tensor) -> Tensor:
     log_background = torch.cat([background, new], dim=1).logsumexp(dim=1)
     # Targets sum to 1, so that the softmax's denominator comes out of the sum over channels.
     agreed = target[:, 0] * log_background + (target[:, 1:] * known).sum(dim=1)
-    distance: Tensor = (logits.logsumexp(dim=1) - agreed) / old_classes
+    distance: Tensor = (log_background.logaddexp(known.logsumexp(dim=1)) - agreed) / old_classes
     return distance

@@ -44,8 +44,10 @@ class Finetune:
 
 def at_size(logits: Tensor, labels: Tensor) -> Tensor:
     """Return logits (B, C, h, w) at the labels' size (B, C, H, W), in float32, bilinear."""
+    # Losses go over channels at every pixel: faster with each channel in one piece.
+    channels_first = logits.float().contiguous()
     return F.interpolate(
-        logits.float(), size=labels.shape[-2:], mode="bilinear", align_corners=False
+        channels_first, size=labels.shape[-2:], mode="bilinear", align_corners=False
     )
 
 
