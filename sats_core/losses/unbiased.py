@@ -49,7 +49,8 @@ def _marginal_cross_entropy(
     old, new = logits.split((old_classes, logits.shape[1] - old_classes), dim=1)
     log_old = old.logsumexp(dim=1)
     answer = torch.where(hidden, log_old, picked)
-    return (log_old.logaddexp(new.logsumexp(dim=1)) - answer).masked_fill(ignored, 0)
+    unlikely: Tensor = log_old.logaddexp(new.logsumexp(dim=1)) - answer
+    return unlikely.masked_fill(ignored, 0)
 
 
 def unbiased_distillation(logits: Tensor, old_logits: Tensor) -> Tensor:
