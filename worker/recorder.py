@@ -17,7 +17,7 @@ from sats_core.events import (
 from worker.claim import Claim, enter, report, warn
 
 PROGRESS_SECONDS = 1.0
-"""Progress within an epoch is written at most this often; an epoch's end always is."""
+"""Progress is written at most this often, but the end of an epoch or a phase always is."""
 
 log = structlog.get_logger(__name__)
 
@@ -64,7 +64,8 @@ class Recorder:
 
     def _report(self, event: ProgressEvent) -> None:
         now = time.monotonic()
-        if not event.epoch_end and now - self._written_at < PROGRESS_SECONDS:
+        ends = event.epoch_end or event.step == event.steps
+        if not ends and now - self._written_at < PROGRESS_SECONDS:
             return
         self._written_at = now
         progress = event.model_dump(mode="json", exclude={"event", "epoch_end"})

@@ -30,7 +30,7 @@ class Progress:
         self.say()
 
     def advance(self, pictures: int, **values: object) -> None:
-        """Count pictures and say it, at most twice a second.
+        """Count pictures and say it, at most twice a second and at the end.
 
         Args:
             pictures: done since the last call.
@@ -38,7 +38,7 @@ class Progress:
         """
         self._done += pictures
         self._event = self._event.model_copy(update=values)
-        if time.monotonic() - self._said >= EVERY_SECONDS:
+        if self._done >= self._todo or time.monotonic() - self._said >= EVERY_SECONDS:
             self.say()
 
     def end_epoch(self, epoch: int) -> None:
