@@ -72,6 +72,8 @@ def test_two_steps_over_http(bench, served, tmp_path):
         done = wait(served, second)
         bench.assert_clean(first["id"], second["id"])
     assert (done["state"], done["version"], done["error"]) == ("live", 2, None)
+    assert done["progress"]["phase"] == "evaluating"
+    assert done["progress"]["step"] == done["progress"]["steps"]
     assert any(
         "scratch" in warning for warning in served.get(f"/tasks/{first['id']}").json()["warnings"]
     )
