@@ -15,6 +15,7 @@ from sats_core.models import Segmenter, seeded_backbone
 from sats_core.settings import StepSettings
 from sats_core.training.loop import autocast
 from sats_core.training.schedule import filled_in, make_optimizer
+from sats_core.training.start import placed
 
 OLD, NEW = 16, 1
 """Channels of the old model, and new ones."""
@@ -38,18 +39,14 @@ class Bench:
         self.old = Segmenter(seeded_backbone(size.backbone, 0), [OLD])
         grown = copy.deepcopy(self.old)
         grown.classifier.grow(NEW)
-        self.grown = self._placed(grown)
-        self._placed(self.old)
+        self.grown = placed(grown)
+        placed(self.old)
         shape = (size.batch, 3, size.pixels, size.pixels)
         pixels = torch.randn(shape, device=self.device)
         self.pixels = pixels.contiguous(memory_format=torch.channels_last)
         self.labels = torch.zeros(size.batch, *shape[2:], dtype=torch.long, device=self.device)
         quarter = size.pixels // 4
         self.labels[:, quarter : 2 * quarter, quarter : 3 * quarter] = OLD
-
-    def _placed(self, model: Segmenter) -> Segmenter:
-        model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        return model
 
     def settings(self, method: str) -> StepSettings:
         """Return the settings of a step by one method."""

@@ -104,7 +104,7 @@ METHOD_SETTINGS: dict[str, type[Record]] = {
 
 
 class StepSettings(Record):
-    """How one step trains. Defaults fit a workstation; `published()` is the paper's schedule."""
+    """How one step trains. Defaults fit a workstation."""
 
     method: MethodName = Field("sats_plus", description="How the step fights forgetting.")
     method_settings: dict[str, float] = Field(

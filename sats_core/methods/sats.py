@@ -1,6 +1,7 @@
 """SATS: self-attention transfer (Qiu et al., Pattern Recognition 2023)."""
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -9,6 +10,13 @@ from sats_core.losses import attention_transfer, unbiased_distillation
 from sats_core.methods.believing import Believing
 from sats_core.methods.finetune import at_size, cross_entropy
 from sats_core.settings import SatsSettings
+
+
+class Supervision(NamedTuple):
+    """Labels of one batch, (B, H, W) int64 each: as they were given, and as pseudo-labels."""
+
+    given: Tensor
+    pseudo: Tensor
 
 
 class Sats(Believing):
@@ -27,17 +35,16 @@ class Sats(Believing):
         distillation = unbiased_distillation(logits, old_logits).mean()
         transfer = attention_transfer(old.attention, new.attention, seen)
         return {
-            "cross_entropy": self.supervision(logits, labels, seen),
+            "cross_entropy": self.supervision(logits, Supervision(labels, seen)),
             "distillation": self.settings.distillation_weight * distillation,
             "attention_transfer": self.settings.attention_weight * transfer,
         }
 
-    def supervision(self, logits: Tensor, labels: Tensor, seen: Tensor) -> Tensor:  # noqa: ARG002
-        """Return what labels ask of the new model, a scalar; here all that stands in `seen`.
+    def supervision(self, logits: Tensor, labels: Supervision) -> Tensor:
+        """Return the cross-entropy, a scalar; here on the pseudo-labels.
 
         Args:
             logits: (B, C, H, W) of the new model.
-            labels: (B, H, W) as in `loss_terms`.
-            seen: (B, H, W), the same with the old model's opinion filled in.
+            labels: what it may learn from.
         """
-        return cross_entropy(logits, seen)
+        return cross_entropy(logits, labels.pseudo)

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from sats_core.classes import IGNORE
 from sats_core.losses import truthful_cross_entropy
-from sats_core.methods.sats import Sats
+from sats_core.methods.sats import Sats, Supervision
 from sats_core.models import Segmenter
 from sats_core.settings import SatsPlusSettings
 
@@ -51,6 +51,6 @@ class SatsPlus(Sats):
         self._responses.index_add_(0, numbers, scores)
         self._pixels += torch.bincount(numbers, minlength=len(self._pixels))
 
-    def supervision(self, logits: Tensor, labels: Tensor, seen: Tensor) -> Tensor:  # noqa: ARG002
-        """See `Sats.supervision`; here only what was labelled, background meaning any old class."""
-        return truthful_cross_entropy(logits, labels, self.old_classes).mean()
+    def supervision(self, logits: Tensor, labels: Supervision) -> Tensor:
+        """See `Sats.supervision`; here on the labels given, background meaning any old class."""
+        return truthful_cross_entropy(logits, labels.given, self.old_classes).mean()

@@ -46,18 +46,19 @@ def begin(job: StepJob) -> Start:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(settings.seed)
             model = Segmenter(backbone, catalogue.sizes())
-        return Start(_placed(model), None, catalogue, settings, source)
+        return Start(placed(model), None, catalogue, settings, source)
     old = load_version(job.old_version)
     catalogue = old.catalogue.grow(job.new_classes, job.indices)
     kept = {"backbone": old.config["backbone"], "size": old.config["size"]}
     settings = filled_in(job.settings.model_copy(update=kept), base=False)
     model = load_version(job.old_version).model
     model.classifier.grow(len(job.new_classes))
-    _placed(old.model)
-    return Start(_placed(model), old, catalogue, settings, old.config["backbone_start"])
+    placed(old.model)
+    return Start(placed(model), old, catalogue, settings, old.config["backbone_start"])
 
 
-def _placed(model: Segmenter) -> Segmenter:
+def placed(model: Segmenter) -> Segmenter:
+    """Return the model on the device there is, its weights laid out as convolutions like them."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in stubs
     return model.to(device)

@@ -1,6 +1,5 @@
 """The main job on real pictures: real HTTP, real worker, real training, seen from outside."""
 
-import os
 from pathlib import Path
 
 import pytest
@@ -8,8 +7,7 @@ from rich.console import Console
 
 from app.demo.service import serving
 from benchmarks.real_pictures import BASE, NEW, Plan, run, table
-
-VOC8 = Path(__file__).parents[3] / "shared" / "data" / "voc8"
+from tests.fixtures.shared import shared
 
 # Small enough for two cores and two minutes; far too short for a good model.
 PLAN = Plan(
@@ -20,12 +18,9 @@ PLAN = Plan(
 @pytest.mark.real
 @pytest.mark.slow
 def test_a_new_class_on_real_pictures(tmp_path: Path) -> None:
-    if not VOC8.exists():
-        if os.environ.get("CI"):
-            pytest.fail(f"the real pictures are missing: {VOC8}")
-        pytest.skip(f"no real pictures at {VOC8}")
+    voc8 = shared("data", "voc8")
     with serving(tmp_path / "service") as url:
-        versions = run(url, VOC8, PLAN, Console(width=100))
+        versions = run(url, voc8, PLAN, Console(width=100))
     Console(width=100).print(table(versions))
 
     base, finetune, sats = versions["base"], versions["finetune"], versions["sats"]

@@ -1,14 +1,10 @@
-import os
-from pathlib import Path
-
 import pytest
 
 from sats_core.data.protocols import PROTOCOLS, step_pictures
 from sats_core.data.readers import open_reader
 from sats_core.data.sources import DirectorySource
 from sats_core.settings import Limits
-
-DATA = Path(__file__).resolve().parents[4] / "shared" / "data"
+from tests.fixtures.shared import shared
 
 
 @pytest.mark.real
@@ -21,11 +17,7 @@ DATA = Path(__file__).resolve().parents[4] / "shared" / "data"
     ],
 )
 def test_steps_of_the_real_pictures(protocol: str, pictures: list[int]) -> None:
-    folder = DATA / protocol.split("-")[0]
-    if not folder.exists():
-        if os.environ.get("CI"):
-            pytest.fail(f"the real pictures are missing: {folder}")
-        pytest.skip(f"no real pictures at {folder}")
+    folder = shared("data", protocol.split("-")[0])
     with DirectorySource(folder, Limits()) as source:
         reader = open_reader(source)
         shown = {i: reader.shown(reader.label(i)) for i in reader.splits["train"]}

@@ -1,23 +1,16 @@
 import math
-import os
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
 from sats_core.models import GrowingClassifier, Segmenter, balanced_start, seeded_backbone
-
-REFERENCE = Path(__file__).parents[4] / "shared" / "reference"
+from tests.fixtures.shared import shared
 
 
 @pytest.mark.parametrize("case", ["case_1", "case_2", "case_3", "case_4"])
 def test_balanced_start_reference(case: str) -> None:
-    path = REFERENCE / f"{case}.npz"
-    if not path.exists():
-        if os.environ.get("CI"):
-            pytest.fail(f"the reference numbers are missing: {path}")
-        pytest.skip(f"no reference numbers at {path}")
+    path = shared("reference", f"{case}.npz")
     arrays = {k: torch.from_numpy(v) for k, v in np.load(path).items() if k != "meta"}
     new = len(arrays["expanded_new_bias"])
 
