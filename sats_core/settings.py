@@ -7,9 +7,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-MethodName = Literal["finetune", "lwf", "ilt", "mib", "plop", "sats", "sats_plus", "joint"]
+MethodName = Literal[
+    "finetune", "lwf", "ilt", "mib", "plop", "sats", "sats_plus", "frozen", "joint"
+]
 
-OfferedMethod = Literal["finetune", "lwf", "ilt", "mib", "plop", "sats", "sats_plus"]
+OfferedMethod = Literal["finetune", "lwf", "ilt", "mib", "plop", "sats", "sats_plus", "frozen"]
 """What the service runs: all but `joint`, which needs the pictures of every step."""
 
 Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -91,6 +93,25 @@ class SatsPlusSettings(SatsSettings):
     """As MiB has it on SegFormer."""
 
 
+class FrozenSettings(Record):
+    """Solving the new rows alone (docs/decisions/0011)."""
+
+    distillation_weight: Weight = 10.0
+    """Weight of the unbiased distillation of the outputs (MiB)."""
+    class_balance: Share = 0.0
+    """Each class's pixels count times its frequency to minus this; 0 counts every pixel alike."""
+    residual: bool = False
+    """Whether the background's row learns too, beside the new ones (after BARM)."""
+    decay: Weight = 1e-3
+    """Factor of half the squared rows of standardised features, biases left out."""
+    pixels: int = Field(40_000, ge=100, le=1_000_000)
+    """Pixels sampled of all pictures together; each takes 4 bytes a feature, 8 while solving."""
+    iterations: int = Field(300, ge=1, le=10_000)
+    """Most steps of L-BFGS."""
+    tolerance: float = Field(1e-5, gt=0, lt=1)
+    """Largest gradient at which the rows count as solved."""
+
+
 METHOD_SETTINGS: dict[str, type[Record]] = {
     "finetune": FinetuneSettings,
     "lwf": LwfSettings,
@@ -99,6 +120,7 @@ METHOD_SETTINGS: dict[str, type[Record]] = {
     "plop": PlopSettings,
     "sats": SatsSettings,
     "sats_plus": SatsPlusSettings,
+    "frozen": FrozenSettings,
     "joint": JointSettings,
 }
 

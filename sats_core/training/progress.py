@@ -41,9 +41,9 @@ class Progress:
         if self._done >= self._todo or time.monotonic() - self._said >= EVERY_SECONDS:
             self.say()
 
-    def end_epoch(self, epoch: int) -> None:
-        """Say that `epoch` epochs are finished."""
-        self._event = self._event.model_copy(update={"epoch": epoch})
+    def end_epoch(self, epoch: int, **values: object) -> None:
+        """Say that `epoch` epochs are finished, with the fields that changed."""
+        self._event = self._event.model_copy(update={"epoch": epoch, **values})
         self.say(epoch_end=True)
 
     def say(self, epoch_end: bool = False) -> None:
