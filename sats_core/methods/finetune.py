@@ -19,7 +19,8 @@ class Finetune(Method):
 
     def learn(self, trainer: Trainer) -> None:
         """See `Method.learn`: a look at the pictures, then gradient descent."""
-        self.prepare(trainer.look())
+        with trainer.precision():
+            self.prepare(trainer.look())
         trainer.descend(self)
 
     def prepare(self, batches: Iterable[tuple[Tensor, Tensor]]) -> None:

@@ -42,7 +42,8 @@ class Frozen(Method):
         Raises:
             DivergedError: the loss is not finite.
         """
-        sample = self.sampled(trainer.visit(), trainer.seed)
+        with trainer.precision():
+            sample = self.sampled(trainer.visit(), trainer.seed)
         if sample is None:  # every pixel is ignored: nothing is known of the new classes
             trainer.fitted({})
             return

@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Protocol
 
 from torch import Tensor
@@ -38,6 +39,9 @@ class Trainer(Protocol):
 
     def fitted(self, losses: Mapping[str, float]) -> None:
         """Tell that what `visit` gave is learned, with each weighted loss term at the end."""
+
+    def precision(self) -> AbstractContextManager[None]:
+        """Return what a pass over the pictures is computed in: autocast where that pays."""
 
     def check(self) -> None:
         """Raise what ends the step, where somebody asked to stop it."""

@@ -2,19 +2,22 @@
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from sats_core.data.batches import LabelledPictures, StepBatches
+from sats_core.data.transforms import fit, padded
 from sats_core.evaluation.predict import labelled_input
 from sats_core.events import ProgressEvent
 from sats_core.job import StepJob
 from sats_core.methods import Finetune, make_method
 from sats_core.training.fusion import fuse
-from sats_core.training.loop import StoppedError, train
+from sats_core.training.loop import StoppedError, autocast, train
 from sats_core.training.progress import Emit, Progress
 from sats_core.training.start import Start
 
@@ -72,18 +75,12 @@ class StepTrainer:
 
     def descend(self, method: Finetune) -> None:
         """See `Trainer.descend`; resumes from a checkpoint where there is one."""
-        settings, model = self.start.settings, self.start.model
-        red, green, blue = (round(255 * part) for part in model.backbone.mean)
+        settings = self.start.settings
         batches = StepBatches(
-            self.pictures,
-            settings.size,
-            settings.batch_size,
-            (red, green, blue),
-            settings.seed,
-            self.memory,
+            self.pictures, settings.size, settings.batch_size, settings.seed, self.memory
         )
         train(
-            model,
+            self.start.model,
             method,
             batches,
             settings,
@@ -119,12 +116,26 @@ class StepTrainer:
         if self.should_stop():
             raise StoppedError
 
+    def precision(self) -> AbstractContextManager[None]:
+        """See `Trainer.precision`."""
+        return autocast(next(self.start.model.parameters()).device, self.start.settings.size)
+
     def _whole(self, pictures: LabelledPictures) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield every picture as evaluation sees it, with its label, one at a time."""
+        """Yield every picture once as evaluation sees it, in batches of one size each."""
+        settings, model = self.start.settings, self.start.model
+        alike: dict[tuple[int, int], list[int]] = {}
         for index in range(len(pictures)):
-            self.check()
-            picture, label = pictures[index]
-            yield labelled_input(picture, label, self.start.settings.size, self.start.model)
+            height, width = pictures[index][1].shape
+            height, width = fit(height, width, settings.size)
+            alike.setdefault((padded(height), padded(width)), []).append(index)
+        for indices in alike.values():
+            for first in range(0, len(indices), settings.batch_size):
+                self.check()
+                views = [
+                    labelled_input(*pictures[index], settings.size, model)
+                    for index in indices[first : first + settings.batch_size]
+                ]
+                yield torch.cat([view[0] for view in views]), torch.cat([view[1] for view in views])
 
 
 def fingerprint_of(job: StepJob) -> str:
