@@ -64,9 +64,11 @@ def model_card(
 def _facts(config: Mapping[str, Any], scores: Scores) -> list[str]:
     settings = config["settings"]
     pixels = _figure(scores.pixel_accuracy)
+    epochs = settings["epochs"]
+    passes = "one pass, then solved" if epochs is None else f"{epochs} epochs"
     return [
         f"- backbone: {config['backbone']}, first weights: {config['backbone_start']}",
-        f"- last step: {settings['method']}, {settings['epochs']} epochs, "
+        f"- last step: {settings['method']}, {passes}, "
         f"{config['trained_pictures']} training pictures",
         f"- pixel accuracy: {pixels}",
         f"- graph and weights agree on {config['onnx_agreement']:.3%} of the probed pixels",

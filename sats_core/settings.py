@@ -106,15 +106,16 @@ class SatsPlusSettings(SatsSettings):
 class FrozenSettings(Record):
     """Solving the new rows alone (docs/decisions/0011)."""
 
-    distillation_weight: Weight = 10.0
-    """Weight of the unbiased distillation of the outputs (MiB)."""
+    distillation_weight: Weight = 1.0
+    """Weight of the unbiased distillation (MiB), as a sum over channels like the cross-entropy:
+    the mean over C_old channels, which other methods take, times C_old."""
     class_balance: Share = 0.0
     """Each class's pixels count times its frequency to minus this; 0 counts every pixel alike."""
     residual: bool = False
     """Whether the background's row learns too, beside the new ones (after BARM)."""
     decay: Weight = 1e-3
     """Factor of half the squared rows of standardised features, biases left out."""
-    pixels: int = Field(40_000, ge=100, le=1_000_000)
+    pixels: int = Field(20_000, ge=100, le=1_000_000)
     """Pixels sampled of all pictures together; each takes 4 bytes a feature, 8 while solving."""
     iterations: int = Field(300, ge=1, le=10_000)
     """Most steps of L-BFGS."""
@@ -133,6 +134,18 @@ METHOD_SETTINGS: dict[str, type[Record]] = {
     "frozen": FrozenSettings,
     "joint": JointSettings,
 }
+
+
+DESCENT = (
+    "epochs",
+    "batch_size",
+    "optimizer",
+    "learning_rate",
+    "weight_decay",
+    "warmup",
+    "gradient_clip",
+)
+"""Settings that gradient descent alone reads."""
 
 
 class StepSettings(Record):
@@ -198,6 +211,15 @@ class StepSettings(Record):
             pydantic.ValidationError: a name the method does not know, or a value out of range.
         """
         return METHOD_SETTINGS[self.method].model_validate(self.method_settings)
+
+    def as_run(self, base: bool) -> dict[str, Any]:
+        """Return what a step ran with, as JSON would have it; null where nothing was read.
+
+        Args:
+            base: whether it was a base step, which trains by gradient descent whatever the method.
+        """
+        unread = DESCENT if self.method == "frozen" and not base else ()
+        return {**self.model_dump(mode="json"), **dict.fromkeys(unread)}
 
     def model_post_init(self, _context: object) -> None:
         """Refuse wrong method settings when the record is made, not when the step starts."""

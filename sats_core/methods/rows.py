@@ -100,7 +100,6 @@ class _Problem:
         self, sample: PixelSample, old_logits: Tensor, new: int, settings: FrozenSettings
     ) -> None:
         self._settings = settings
-        self._classes = old_logits.shape[1]
         self._kinds = sample.kinds[None]
         self._weights = _balanced(sample, settings.class_balance)
         self._old = _summed(old_logits.double()).T[None]
@@ -120,8 +119,8 @@ class _Problem:
         known = self._old.shape[1]
         told = truthful_cross_entropy(logits, self._kinds, known) @ self._weights
         kept = unbiased_distillation(logits, self._old) @ self._weights
-        # The mean over the old model's channels, which are summed to two here.
-        weight = self._settings.distillation_weight * known / self._classes
+        # As a sum over channels, like the cross-entropy; the loss is their mean.
+        weight = self._settings.distillation_weight * known
         decayed = self.rows[:, :-1].square().sum() * self._settings.decay / 2
         return {
             "cross_entropy": told.sum(),
