@@ -64,7 +64,7 @@ def test_the_new_class_is_learned_and_one_without_a_pixel_is_not_seen(
     before: Segmenter, batches: list[tuple[Tensor, Tensor]], residual: float
 ) -> None:
     model = learned(before, batches, residual=residual, distillation_weight=0.1)
-    pictures, labels = batches[0]
+    pictures, _ = batches[0]
     with torch.no_grad():
         found = model(pictures).argmax(dim=1)
     assert (found[:, :, :6] == OLD).float().mean() > 0.95
