@@ -12,7 +12,7 @@ from torch import Tensor
 from sats_core.errors import ModelError
 from sats_core.models.backbone import Backbone, seeded_backbone
 from sats_core.segformer import config, names
-from sats_core.segformer.files import SAFETENSORS
+from sats_core.segformer.layout import SAFETENSORS
 from sats_core.segformer.variants import DEPTHS
 from sats_core.segformer.weights import as_float, check, encoder_from_hub, renamed
 

@@ -2,7 +2,6 @@
 
 import hashlib
 import pickle
-import re
 import reprlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,16 +11,17 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from sats_core.errors import ModelError
+from sats_core.segformer.layout import (
+    INDEX,
+    MAX_FILE_BYTES,
+    MAX_INDEX_BYTES,
+    MAX_SHARDS,
+    PICKLE,
+    SAFETENSORS,
+    SHARD,
+)
 from sats_core.segformer.strict_json import read_object
 
-SAFETENSORS, PICKLE = "model.safetensors", "pytorch_model.bin"
-INDEX = ".index.json"
-MAX_INDEX_BYTES = 2**22
-MAX_SHARDS = 100
-MAX_FILE_BYTES = 2 * 2**30
-"""Of one weight file; the largest SegFormer, B5, has 0.34 GB in all."""
-
-_SHARD = re.compile(r"[A-Za-z0-9][\w.-]{0,199}\.(safetensors|bin)", re.ASCII)
 _KINDS = {SAFETENSORS: ".safetensors", PICKLE: ".bin"}
 
 
@@ -95,7 +95,7 @@ def _shards(index: Path, kind: str) -> list[str]:
         raise ModelError(f"{index.name}: weight_map must name the file of every tensor")
     found: set[str] = set()
     for shard in table.values():
-        if not isinstance(shard, str) or not _SHARD.fullmatch(shard) or not shard.endswith(kind):
+        if not isinstance(shard, str) or not SHARD.fullmatch(shard) or not shard.endswith(kind):
             raise ModelError(f"{index.name}: {reprlib.repr(shard)} is no file of this directory")
         found.add(shard)
     if len(found) > MAX_SHARDS:

@@ -69,16 +69,11 @@ def import_directory(
     files = weight_files(directory, allow_pickle)
     tensors = renamed(load_tensors(files))
     encoder, picture = checkpoint.encoder, checkpoint.processor
-    model = Segmenter(
-        seeded_backbone(encoder.backbone, 0),
-        [len(checkpoint.labels)],
-        encoder.head_width,
-        picture.view,
-    )
-    check(tensors, shapes_of(model.state_dict()))
-    rows = with_background(as_float(tensors), order)
-    model = Segmenter(model.backbone, [len(order.foreground) + 1], encoder.head_width, picture.view)
-    model.load_state_dict(from_hub(rows, model.state_dict(), [len(order.foreground) + 1]))
+    sizes = [len(order.foreground) + 1]
+    model = Segmenter(seeded_backbone(encoder.backbone, 0), sizes, encoder.head_width, picture.view)
+    check(tensors, shapes_of(model.state_dict(), len(checkpoint.labels)))
+    ordered = with_background(as_float(tensors), order)
+    model.load_state_dict(from_hub(ordered, model.state_dict(), sizes))
     model.backbone.mean, model.backbone.std = picture.mean, picture.std
     return Imported(
         model.eval(),

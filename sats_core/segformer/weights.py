@@ -78,9 +78,18 @@ def encoder_from_hub(tensors: Mapping[str, Tensor], ours: Iterable[str]) -> dict
     return {name: torch.cat([tensors[part] for part in names.of_timm(name)]) for name in ours}
 
 
-def shapes_of(state: Mapping[str, Tensor]) -> Shapes:
-    """Return the shapes that Hugging Face's tensors have for a model of ours, by classic names."""
-    return {name: tuple(tensor.shape) for name, tensor in to_hub(state).items()}
+def shapes_of(state: Mapping[str, Tensor], labels: int) -> Shapes:
+    """Return the shapes of Hugging Face's tensors for a model of ours, by classic names.
+
+    Args:
+        state: `Segmenter.state_dict()`.
+        labels: rows of the classifier there.
+    """
+    shapes = {name: tuple(tensor.shape) for name, tensor in to_hub(state).items()}
+    for kind in ("weight", "bias"):
+        name = names.CLASSIFIER + kind
+        shapes[name] = (labels, *shapes[name][1:])
+    return shapes
 
 
 def renamed(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
