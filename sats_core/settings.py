@@ -151,7 +151,11 @@ DESCENT = (
 class StepSettings(Record):
     """How one step trains. Defaults fit a workstation."""
 
-    method: MethodName = Field("sats_plus", description="How the step fights forgetting.")
+    method: MethodName = Field(
+        "sats_plus",
+        description="How the step fights forgetting. `frozen` solves the new classes' rows alone, "
+        "in one pass over the pictures: seconds, where the others train for all epochs.",
+    )
     method_settings: dict[str, float | str] = Field(
         default_factory=dict,
         description="Weights and choices of the method that differ from the published ones.",
@@ -185,7 +189,13 @@ class StepSettings(Record):
         description="Side of a training crop and longest side in evaluation and serving, pixels; "
         "read by a model's base step, later steps keep it.",
     )
-    epochs: int = Field(30, ge=1, le=1000, description="Passes over the training pictures.")
+    epochs: int = Field(
+        30,
+        ge=1,
+        le=1000,
+        description="Passes over the training pictures; `frozen` makes one, whatever is said here, "
+        "and reads no batch size, optimiser or learning rate either.",
+    )
     batch_size: int = Field(16, ge=2, le=512, description="Pictures per optimiser step.")
     optimizer: Literal["adamw", "sgd"] = Field(
         "adamw", description="`sgd` is the published one: momentum 0.9, Nesterov."
