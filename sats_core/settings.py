@@ -119,7 +119,7 @@ class FrozenSettings(Record):
     """Pixels sampled of all pictures together; each takes 4 bytes a feature, 8 while solving."""
     iterations: int = Field(300, ge=1, le=10_000)
     """Most steps of L-BFGS."""
-    tolerance: float = Field(1e-5, gt=0, lt=1)
+    tolerance: float = Field(1e-4, gt=0, lt=1)
     """Largest gradient at which the rows count as solved."""
 
 

@@ -1,6 +1,6 @@
 """Only the new rows learn: a step in seconds, in which old classes lose by competition alone."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor
@@ -37,21 +37,28 @@ class Frozen(Method):
         self.new_classes = model.classifier.channels - self.old_classes
 
     def learn(self, trainer: Trainer) -> None:
-        """See `Method.learn`.
+        """See `Method.learn`; the pass over the pictures is all that there is."""
+        trainer.fitted(self.solve(trainer.visit(), trainer))
+
+    def solve(
+        self, pictures: Iterable[tuple[Tensor, Tensor]], trainer: Trainer
+    ) -> Mapping[str, float]:
+        """Put solved rows into the model and return each weighted loss term at the solution.
+
+        Where every pixel is ignored there is nothing to learn: the rows stay, no terms come back.
 
         Raises:
             DivergedError: the loss is not finite.
         """
         with trainer.precision():
-            sample = self.sampled(trainer.visit(), trainer.seed)
-        if sample is None:  # every pixel is ignored: nothing is known of the new classes
-            trainer.fitted({})
-            return
+            sample = self.sampled(pictures, trainer.seed)
+        if sample is None:
+            return {}
         with torch.no_grad():
             old_logits = self.teacher.classifier(sample.features[:, :, None, None])[:, :, 0, 0]
         rows = solve_rows(sample, old_logits, self.new_classes, self.settings, trainer.check)
         self.model.classifier.put_rows(self.teacher.classifier, rows.weight, rows.bias)
-        trainer.fitted(rows.losses)
+        return rows.losses
 
     @torch.no_grad()
     def sampled(self, pictures: Iterable[tuple[Tensor, Tensor]], seed: int) -> PixelSample | None:
