@@ -117,7 +117,7 @@ class FrozenSettings(Record):
     """Factor of half the squared rows of standardised features, biases left out."""
     pixels: int = Field(20_000, ge=100, le=1_000_000)
     """Pixels sampled of all pictures together; each takes 4 bytes a feature, 8 while solving."""
-    iterations: int = Field(300, ge=1, le=10_000)
+    iterations: int = Field(150, ge=1, le=10_000)
     """Most steps of L-BFGS."""
     tolerance: float = Field(1e-4, gt=0, lt=1)
     """Largest gradient at which the rows count as solved."""
