@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from transformers import AutoImageProcessor, pipeline
 
 from app.inference.graph import Graph
 from sats_core.data.readers import open_reader
@@ -24,7 +23,14 @@ from sats_core.job import HeldOutPictures, ImportJob, ImportResult, Limits, Step
 from sats_core.training.import_model import run_import
 from sats_core.training.loop import StoppedError
 from tests.fixtures.drawings import voc_zip
-from tests.fixtures.segformer import logits, picture, random_segformer, reloaded
+from tests.fixtures.segformer import (
+    AutoImageProcessor,
+    logits,
+    picture,
+    pipeline,
+    random_segformer,
+    reloaded,
+)
 from tests.sats_core.training.conftest import make_job, never, run
 
 SIZE = (64, 96)
