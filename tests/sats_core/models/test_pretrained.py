@@ -104,7 +104,7 @@ def test_an_unreachable_hub(tmp_path: Path) -> None:
     backbone, source = start_backbone("mit_b0", 0, True, tmp_path)
     assert source == "scratch (no pretrained weights: OSError)"
     assert backbone.hub_id == "nvidia/mit-b0"
-    with pytest.raises(ModelError, match=r"'acme/mit-b0' is neither in the directory .* \(OSError\)"):
+    with pytest.raises(ModelError, match=r"'acme/mit-b0' is neither .* \(OSError\)"):
         start_backbone("acme/mit-b0", 0, True, tmp_path)
 
 
