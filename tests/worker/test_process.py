@@ -9,7 +9,8 @@ import pytest
 
 from sats_core.job import ImportJob, Limits
 from tests.worker.bench import ROOT, eventually, is_gone
-from worker.process import CHILD, TrainingProcess, how_it_ended
+from worker.process import CHILD as REAL_CHILD
+from worker.process import TrainingProcess, how_it_ended
 
 PARENT = """
 import subprocess, sys, time
@@ -114,7 +115,7 @@ def test_the_real_child_runs_an_import(tmp_path):
     job.source.write_bytes(b"no zip")
     (tmp_path / "job.json").write_text(job.model_dump_json())
     handle = os.open(tmp_path, os.O_RDONLY)
-    with TrainingProcess(CHILD, tmp_path / "job.json", handle) as process:
+    with TrainingProcess(REAL_CHILD, tmp_path / "job.json", handle) as process:
         heard = []
         while not process.ended:
             heard.append(process.next_event(60))
