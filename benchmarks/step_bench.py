@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from sats_core.methods import make_method
+from sats_core.methods import METHODS, Finetune, make_method
 from sats_core.methods.finetune import at_size, cross_entropy
 from sats_core.models import Segmenter, seeded_backbone
 from sats_core.settings import StepSettings
@@ -17,6 +17,8 @@ from sats_core.training.loop import autocast
 from sats_core.training.schedule import filled_in, make_optimizer
 from sats_core.training.start import placed
 
+DESCENDING = tuple(name for name, kind in METHODS.items() if issubclass(kind, Finetune))
+"""Methods that learn by gradient descent; `frozen` takes no such steps."""
 OLD, NEW = 16, 1
 """Channels of the old model, and new ones."""
 
@@ -62,7 +64,7 @@ class Bench:
     def step(self, method: str) -> Callable[[], None]:
         """Return one training step by a method, as the loop takes it."""
         model, settings = copy.deepcopy(self.grown).train(), self.settings(method)
-        made = make_method(settings, model, self.old)
+        made = self.made(settings, model)
         made.prepare([(self.pixels, self.labels)])
         optimizer = make_optimizer(model, settings)
 
@@ -75,6 +77,17 @@ class Bench:
             optimizer.step()
 
         return once
+
+    def made(self, settings: StepSettings, model: Segmenter) -> Finetune:
+        """Return the method of filled-in settings.
+
+        Raises:
+            TypeError: it takes no training steps.
+        """
+        made = make_method(settings, model, self.old)
+        if not isinstance(made, Finetune):
+            raise TypeError(f"{settings.method} does not learn by gradient descent")
+        return made
 
     def bare(self) -> Callable[[], None]:
         """Return forward pass, cross-entropy and backward pass, and nothing else."""

@@ -26,12 +26,12 @@ from rich.table import Table
 from torch import Tensor, nn
 
 from benchmarks.machine import stamped
-from benchmarks.step_bench import OLD, Bench, Size, timed
+from benchmarks.step_bench import DESCENDING, OLD, Bench, Size, timed
 from sats_core.data.batches import StepBatches
 from sats_core.data.cache import PictureCache
 from sats_core.heap import keep_freed_memory
 from sats_core.losses import attention_transfer, unbiased_distillation
-from sats_core.methods import METHODS, Sats, make_method
+from sats_core.methods import Sats, make_method
 from sats_core.methods.finetune import at_size, cross_entropy
 from sats_core.training.loop import autocast, train
 from sats_core.training.schedule import make_optimizer
@@ -109,7 +109,7 @@ def loop_rate(bench: Bench, epochs: int) -> float:
                 picture = rng.integers(0, 255, (side, side, 3), dtype=np.uint8)
                 cache.add(picture, rng.integers(0, 2, (side, side), dtype=np.uint8) * OLD)
             batches = StepBatches(cache, settings.size, settings.batch_size, 0)
-            method = make_method(settings, model, bench.old)
+            method = bench.made(settings, model)
             began = time.perf_counter()
             train(model, method, batches, settings, folder, "", lambda _: None, lambda: False)
             bench.synchronise()
@@ -138,7 +138,7 @@ def compiled(bench: Bench) -> Callable[[], None]:
 def measure(size: Size, device: str, repeats: int, epochs: int, compile_too: bool) -> Record:
     """Measure one size."""
     bench = Bench(size, device)
-    steps = {name: bench.step(name) for name in METHODS}
+    steps = {name: bench.step(name) for name in DESCENDING}
     if compile_too:
         steps["finetune, compiled"] = compiled(bench)
     milliseconds = timed(bench, {**steps, BARE: bench.bare()}, repeats)

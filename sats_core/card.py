@@ -88,8 +88,10 @@ def _last_step(config: Mapping[str, Any]) -> str:
     if origin:
         return f"- imported from {origin['source']}, weights sha256 {origin['sha256']}"
     settings = config["settings"]
+    epochs = settings["epochs"]
+    passes = "one pass, then solved" if epochs is None else f"{epochs} epochs"
     return (
-        f"- last step: {settings['method']}, {settings['epochs']} epochs, "
+        f"- last step: {settings['method']}, {passes}, "
         f"{config['trained_pictures']} training pictures"
     )
 

@@ -199,7 +199,7 @@ def _write_model(
 def _write_hub_model(
     directory: Path, model: Segmenter, catalogue: Catalogue, config: dict[str, Any]
 ) -> None:
-    backbone, view = model.backbone, model.view or View(longest=config["size"])
+    backbone, view = model.backbone, model.view_at(config["size"])
     save_file(to_hub(model.state_dict()), directory / WEIGHTS, {"format": "pt"})
     theirs = hub_config(backbone.name, model.head.width, catalogue.names, config)
     _write_json(directory / CONFIG, theirs)

@@ -1,7 +1,7 @@
 """What a step is asked for and what it gives back: JSON files between worker and child process."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, TypeAdapter
 
@@ -118,8 +118,8 @@ class StepResult(Record):
     scores: Scores
     forgetting_report: ForgettingReport | None = None
     """Why old classes lost IoU; None in a base step."""
-    settings: StepSettings
-    """As run, every default filled in."""
+    settings: dict[str, Any]
+    """As run (`StepSettings.as_run`): every default filled in, null what the method reads not."""
     backbone_start: str
     """Where the backbone's first weights came from; "scratch" says there were none."""
     trained_pictures: int

@@ -7,9 +7,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-MethodName = Literal["finetune", "lwf", "ilt", "mib", "plop", "sats", "sats_plus", "joint"]
+MethodName = Literal[
+    "finetune", "lwf", "ilt", "mib", "plop", "sats", "sats_plus", "frozen", "joint"
+]
 
-OfferedMethod = Literal["finetune", "lwf", "ilt", "mib", "plop", "sats", "sats_plus"]
+OfferedMethod = Literal["finetune", "lwf", "ilt", "mib", "plop", "sats", "sats_plus", "frozen"]
 """What the service runs: all but `joint`, which needs the pictures of every step."""
 
 Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -101,6 +103,26 @@ class SatsPlusSettings(SatsSettings):
     """As MiB has it on SegFormer."""
 
 
+class FrozenSettings(Record):
+    """Solving the new rows alone (docs/decisions/0011)."""
+
+    distillation_weight: Weight = 1.0
+    """Weight of the unbiased distillation (MiB), as a sum over channels like the cross-entropy:
+    the mean over C_old channels, which other methods take, times C_old."""
+    class_balance: Share = 0.0
+    """Each class's pixels count times its frequency to minus this; 0 counts every pixel alike."""
+    residual: bool = False
+    """Whether the background's row learns too, beside the new ones (after BARM)."""
+    decay: Weight = 1e-3
+    """Factor of half the squared rows of standardised features, biases left out."""
+    pixels: int = Field(20_000, ge=100, le=1_000_000)
+    """Pixels sampled of all pictures together; each takes 4 bytes a feature, 8 while solving."""
+    iterations: int = Field(150, ge=1, le=10_000)
+    """Most steps of L-BFGS."""
+    tolerance: float = Field(1e-4, gt=0, lt=1)
+    """Largest gradient at which the rows count as solved."""
+
+
 METHOD_SETTINGS: dict[str, type[Record]] = {
     "finetune": FinetuneSettings,
     "lwf": LwfSettings,
@@ -109,14 +131,31 @@ METHOD_SETTINGS: dict[str, type[Record]] = {
     "plop": PlopSettings,
     "sats": SatsSettings,
     "sats_plus": SatsPlusSettings,
+    "frozen": FrozenSettings,
     "joint": JointSettings,
 }
+
+
+DESCENT = (
+    "epochs",
+    "batch_size",
+    "optimizer",
+    "learning_rate",
+    "weight_decay",
+    "warmup",
+    "gradient_clip",
+)
+"""Settings that gradient descent alone reads."""
 
 
 class StepSettings(Record):
     """How one step trains. Defaults fit a workstation."""
 
-    method: MethodName = Field("sats_plus", description="How the step fights forgetting.")
+    method: MethodName = Field(
+        "sats_plus",
+        description="How the step fights forgetting. `frozen` solves the new classes' rows alone, "
+        "in one pass over the pictures: seconds, where the others train for all epochs.",
+    )
     method_settings: dict[str, float | str] = Field(
         default_factory=dict,
         description="Weights and choices of the method that differ from the published ones.",
@@ -150,7 +189,13 @@ class StepSettings(Record):
         description="Side of a training crop and longest side in evaluation and serving, pixels; "
         "read by a model's base step, later steps keep it.",
     )
-    epochs: int = Field(30, ge=1, le=1000, description="Passes over the training pictures.")
+    epochs: int = Field(
+        30,
+        ge=1,
+        le=1000,
+        description="Passes over the training pictures; `frozen` makes one, whatever is said here, "
+        "and reads no batch size, optimiser or learning rate either.",
+    )
     batch_size: int = Field(16, ge=2, le=512, description="Pictures per optimiser step.")
     optimizer: Literal["adamw", "sgd"] = Field(
         "adamw", description="`sgd` is the published one: momentum 0.9, Nesterov."
@@ -176,6 +221,15 @@ class StepSettings(Record):
             pydantic.ValidationError: a name the method does not know, or a value out of range.
         """
         return METHOD_SETTINGS[self.method].model_validate(self.method_settings)
+
+    def as_run(self, base: bool) -> dict[str, Any]:
+        """Return what a step ran with, as JSON would have it; null where nothing was read.
+
+        Args:
+            base: whether it was a base step, which trains by gradient descent whatever the method.
+        """
+        unread = DESCENT if self.method == "frozen" and not base else ()
+        return {**self.model_dump(mode="json"), **dict.fromkeys(unread)}
 
     def model_post_init(self, _context: object) -> None:
         """Refuse wrong method settings when the record is made, not when the step starts."""

@@ -114,7 +114,10 @@ class VersionJson(BaseModel):
     backbone_start: str = Field(
         description="Where the backbone's first weights came from; `scratch`: there were none."
     )
-    settings: dict[str, Any] = Field(description="The step's settings, every default filled in.")
+    settings: dict[str, Any] = Field(
+        description="The step's settings, every default filled in; null what its method "
+        "does not read."
+    )
     seconds: float = Field(description="Wall time of the step.")
     fusion: bool = Field(description="Whether old and new weights were averaged after the step.")
     replayed_pictures: int = Field(

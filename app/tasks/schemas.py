@@ -65,7 +65,9 @@ class Wanted(Record):
 class TaskSpec(StepSettings, Wanted):
     """What a task is to learn and how; only `name` is needed."""
 
-    method: OfferedMethod = Field("sats_plus", description="How the step fights forgetting.")
+    method: OfferedMethod = Field(
+        "sats_plus", description=StepSettings.model_fields["method"].description
+    )
 
     model_config = ConfigDict(
         allow_inf_nan=False, json_schema_extra={"examples": [SPEC_EXAMPLE, {"name": "sheep"}]}
@@ -93,7 +95,7 @@ class ProgressJson(BaseModel):
         description="What the step is doing."
     )
     epoch: int = Field(0, description="Epochs finished; 0 outside training.")
-    epochs: int = Field(0, description="Epochs in all; 0 outside training.")
+    epochs: int = Field(0, description="Epochs in all; 0 outside training, 1 by `frozen`.")
     step: int = Field(description="Steps (training) or pictures (otherwise) done.")
     steps: int = Field(description="Steps or pictures in all.")
     losses: dict[str, float] = Field(

@@ -1,9 +1,11 @@
 """How a step fights forgetting: one file per method, fine-tuning is the base class."""
 
 from sats_core.methods.finetune import Finetune
+from sats_core.methods.frozen import Frozen
 from sats_core.methods.ilt import Ilt
 from sats_core.methods.joint import Joint
 from sats_core.methods.lwf import Lwf
+from sats_core.methods.method import Method, Trainer
 from sats_core.methods.mib import Mib
 from sats_core.methods.plop import Plop
 from sats_core.methods.sats import Sats
@@ -14,18 +16,22 @@ from sats_core.settings import FinetuneSettings, StepSettings
 __all__ = [
     "METHODS",
     "Finetune",
+    "Frozen",
     "Ilt",
     "Joint",
     "Lwf",
+    "Method",
     "Mib",
     "Plop",
     "Sats",
     "SatsPlus",
+    "Trainer",
     "make_method",
 ]
 
-METHODS: dict[str, type[Finetune]] = {
+METHODS: dict[str, type[Method]] = {
     "finetune": Finetune,
+    "frozen": Frozen,
     "lwf": Lwf,
     "ilt": Ilt,
     "mib": Mib,
@@ -37,7 +43,7 @@ METHODS: dict[str, type[Finetune]] = {
 """Every method by the name that settings use."""
 
 
-def make_method(settings: StepSettings, model: Segmenter, old: Segmenter | None) -> Finetune:
+def make_method(settings: StepSettings, model: Segmenter, old: Segmenter | None) -> Method:
     """Return the method of a step; a base step (`old` is None) has nothing to forget."""
     if old is None and settings.method != "joint":
         return Finetune(model, None, FinetuneSettings())

@@ -1,28 +1,27 @@
 """Plain fine-tuning, the base of every method."""
 
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 from torch import Tensor
 from torch.nn import functional as F
 
 from sats_core.classes import IGNORE
-from sats_core.models import Segmenter
+from sats_core.methods.method import Method, Trainer
 
 
-class Finetune:
+class Finetune(Method):
     """Cross-entropy on the step's labels and nothing against forgetting.
 
-    A method turns a batch into named loss terms; the training loop sums them. It changes neither
-    the models nor the batch; only `prepare` may give the new classes' rows their start. A base
-    step, which has nothing to forget, runs this one.
+    A method of this kind turns a batch into named loss terms; the training loop sums them. It
+    changes neither the models nor the batch; only `prepare` may give the new classes' rows their
+    start. A base step, which has nothing to forget, runs this one.
     """
 
-    def __init__(self, model: Segmenter, old: Segmenter | None, settings: Any) -> None:
-        """Take the model to train, the frozen one before it, and the method's own settings."""
-        self.model = model
-        self.old = old
-        self.settings = settings
+    def learn(self, trainer: Trainer) -> None:
+        """See `Method.learn`: a look at the pictures, then gradient descent."""
+        with trainer.precision():
+            self.prepare(trainer.look())
+        trainer.descend(self)
 
     def prepare(self, batches: Iterable[tuple[Tensor, Tensor]]) -> None:
         """Look at every training picture once before training; here there is no need.

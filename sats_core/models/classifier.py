@@ -82,6 +82,21 @@ class GrowingClassifier(nn.Module):
         _bias(first)[0] = halved
         _bias(last)[:] = torch.where(known, mixed @ bias, halved) - math.log(len(known))
 
+    @torch.no_grad()
+    def put_rows(self, old: "GrowingClassifier", weight: Tensor, bias: Tensor) -> None:
+        """Put learned rows into the last step and set the background's row anew.
+
+        Args:
+            old: the classifier before the step.
+            weight: (1 + N, D): what is added to the old background's row, then the new rows.
+            bias: (1 + N,), likewise.
+        """
+        first, last, before = self.convolutions()[0], self.convolutions()[-1], old.convolutions()[0]
+        first.weight[0] = before.weight[0] + weight[0].to(before.weight)[:, None, None]
+        _bias(first)[0] = _bias(before)[0] + bias[0].to(before.weight)
+        last.weight.copy_(weight[1:, :, None, None])
+        _bias(last).copy_(bias[1:])
+
     def convolutions(self) -> list[nn.Conv2d]:
         """Return the convolutions, the base step's first."""
         return [step for step in self.steps if isinstance(step, nn.Conv2d)]

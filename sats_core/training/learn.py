@@ -1,7 +1,10 @@
 """The learning itself: method, training, weight fusion."""
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import torch
@@ -9,13 +12,12 @@ from torch import Tensor
 
 from sats_core.data.batches import LabelledPictures, StepBatches
 from sats_core.evaluation.predict import labelled_input
+from sats_core.events import ProgressEvent
 from sats_core.job import StepJob
-from sats_core.methods import make_method
-from sats_core.models import Segmenter
-from sats_core.settings import StepSettings
+from sats_core.methods import Finetune, make_method
 from sats_core.training.fusion import fuse
 from sats_core.training.loop import StoppedError, autocast, train
-from sats_core.training.progress import Emit
+from sats_core.training.progress import Emit, Progress
 from sats_core.training.start import Start
 
 
@@ -43,40 +45,96 @@ def learn(
         StoppedError: `should_stop` said yes.
         DivergedError: a loss is not finite.
     """
-    settings, model = start.settings, start.model
     old = start.old.model if start.old else None
-    batches = StepBatches(pictures, settings.size, settings.batch_size, settings.seed, memory)
-    method = make_method(settings, model, old)
-    device = next(model.parameters()).device
-    with autocast(device, settings.size):
-        method.prepare(_whole_pictures(pictures, settings, model, should_stop))
-    train(model, method, batches, settings, work, fingerprint, emit, should_stop)
-    if settings.fusion and old is not None:
-        fuse(model, old)
+    trainer = StepTrainer(start, pictures, memory, work, fingerprint, emit, should_stop)
+    make_method(start.settings, start.model, old).learn(trainer)
+    if start.settings.fusion and old is not None:
+        fuse(start.model, old)
 
 
-def _whole_pictures(
-    pictures: LabelledPictures,
-    settings: StepSettings,
-    model: Segmenter,
-    should_stop: Callable[[], bool],
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield every training picture once as evaluation sees it, in batches of one size each."""
-    size = settings.size
-    view = model.view_at(size)
-    alike: dict[tuple[int, int], list[int]] = {}
-    for index in range(len(pictures)):
-        height, width = pictures[index][1].shape
-        alike.setdefault(view.room(*view.shown(height, width)), []).append(index)
-    for indices in alike.values():
-        for first in range(0, len(indices), settings.batch_size):
-            if should_stop():
-                raise StoppedError
-            views = [
-                labelled_input(*pictures[index], size, model)
-                for index in indices[first : first + settings.batch_size]
-            ]
-            yield torch.cat([view[0] for view in views]), torch.cat([view[1] for view in views])
+@dataclass
+class StepTrainer:
+    """What training lends a method (`sats_core.methods.Trainer`); arguments as for `learn`."""
+
+    start: Start
+    pictures: LabelledPictures
+    memory: LabelledPictures
+    work: Path
+    fingerprint: str
+    emit: Emit
+    should_stop: Callable[[], bool]
+
+    def __post_init__(self) -> None:
+        self.seed = self.start.settings.seed
+        self._progress: Progress | None = None
+
+    def look(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """See `Trainer.look`."""
+        return self._whole(self.pictures)
+
+    def descend(self, method: Finetune) -> None:
+        """See `Trainer.descend`; resumes from a checkpoint where there is one."""
+        settings = self.start.settings
+        batches = StepBatches(
+            self.pictures, settings.size, settings.batch_size, settings.seed, self.memory
+        )
+        train(
+            self.start.model,
+            method,
+            batches,
+            settings,
+            self.work,
+            self.fingerprint,
+            self.emit,
+            self.should_stop,
+        )
+
+    def visit(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """See `Trainer.visit`; nothing is resumed, the pass is made again."""
+        todo = len(self.pictures) + len(self.memory)
+        first = ProgressEvent(phase="training", epochs=1, step=0, steps=todo)
+        progress = self._progress = Progress(self.emit, first, todo)
+        done = 0
+        for pictures, labels in chain(self._whole(self.pictures), self._whole(self.memory)):
+            yield pictures, labels
+            done += len(pictures)
+            progress.advance(len(pictures), step=done)
+
+    def fitted(self, losses: Mapping[str, float]) -> None:
+        """See `Trainer.fitted`; the pass and its fit are told as one epoch."""
+        if self._progress is None:
+            raise RuntimeError("nothing was visited")
+        self._progress.end_epoch(1, losses=dict(losses))
+
+    def check(self) -> None:
+        """See `Trainer.check`.
+
+        Raises:
+            StoppedError: `should_stop` said yes.
+        """
+        if self.should_stop():
+            raise StoppedError
+
+    def precision(self) -> AbstractContextManager[None]:
+        """See `Trainer.precision`."""
+        return autocast(next(self.start.model.parameters()).device, self.start.settings.size)
+
+    def _whole(self, pictures: LabelledPictures) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield every picture once as evaluation sees it, in batches of one size each."""
+        settings, model = self.start.settings, self.start.model
+        view = model.view_at(settings.size)
+        alike: dict[tuple[int, int], list[int]] = {}
+        for index in range(len(pictures)):
+            height, width = pictures[index][1].shape
+            alike.setdefault(view.room(*view.shown(height, width)), []).append(index)
+        for indices in alike.values():
+            for first in range(0, len(indices), settings.batch_size):
+                self.check()
+                views = [
+                    labelled_input(*pictures[index], settings.size, model)
+                    for index in indices[first : first + settings.batch_size]
+                ]
+                yield torch.cat([view[0] for view in views]), torch.cat([view[1] for view in views])
 
 
 def fingerprint_of(job: StepJob) -> str:

@@ -81,7 +81,7 @@ def run_step(job: StepJob, emit: Emit, should_stop: Callable[[], bool]) -> None:
             classes=tuple(asdict(c) for c in start.catalogue.classes),
             scores=scores,
             forgetting_report=report,
-            settings=start.settings,
+            settings=start.settings.as_run(base=start.old is None),
             backbone_start=start.backbone_start,
             trained_pictures=len(cache),
             held_out_pictures=len(gathered.held_out),
@@ -172,7 +172,7 @@ def _write(
     """Write everything that the step gives back, `result.json` last."""
     config = {
         "size": start.settings.size,
-        "settings": start.settings.model_dump(),
+        "settings": result.settings,
         "backbone_start": start.backbone_start,
         "trained_pictures": result.trained_pictures,
         "replayed_pictures": result.replayed_pictures,

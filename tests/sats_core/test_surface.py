@@ -44,6 +44,7 @@ def test_signatures_of_the_losses() -> None:
 def test_methods_and_models() -> None:
     assert sorted(methods.METHODS) == [
         "finetune",
+        "frozen",
         "ilt",
         "joint",
         "lwf",

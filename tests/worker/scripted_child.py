@@ -205,7 +205,7 @@ def write_result(job: StepJob, plan: Plan) -> None:
     result = StepResult(
         classes=classes,
         scores=scores,
-        settings=job.settings,
+        settings=job.settings.as_run(base=not job.old_version),
         backbone_start="scratch",
         trained_pictures=1,
         held_out_pictures=held_out,

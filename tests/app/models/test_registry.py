@@ -40,7 +40,7 @@ def step_result(catalogue):
             pixel_accuracy=0.9,
             pictures=3,
         ),
-        settings=StepSettings(),
+        settings=StepSettings().as_run(base=True),
         backbone_start="scratch",
         trained_pictures=8,
         held_out_pictures=3,

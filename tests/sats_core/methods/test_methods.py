@@ -7,10 +7,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from sats_core.methods import METHODS, Finetune, Joint, Plop, Sats, make_method
+from sats_core.methods import METHODS, Finetune, Joint, Method, Plop, Sats, make_method
 from sats_core.methods.pseudo_labelling import PseudoLabelling
 from sats_core.models import Segmenter, seeded_backbone
 from sats_core.settings import METHOD_SETTINGS, StepSettings
+from tests.sats_core.methods.trainers import AskedToStopError, BatchTrainer
 
 OLD, NEW = 3, 2
 
@@ -42,15 +43,68 @@ def test_every_method_has_settings_and_the_names_agree() -> None:
     assert set(METHODS) == set(METHOD_SETTINGS)
 
 
+DESCENDING = sorted(name for name, kind in METHODS.items() if issubclass(kind, Finetune))
+
+
+def descending(settings: StepSettings, models: tuple[Segmenter, Segmenter]) -> Finetune:
+    """Make a method that gives loss terms."""
+    method = make_method(settings, *models)
+    assert isinstance(method, Finetune)
+    return method
+
+
 class TestEveryMethod:
-    """What the training loop stands on, for every method."""
+    """What a step stands on, however the method learns."""
 
     @pytest.fixture(params=sorted(METHODS))
+    def method(self, request: pytest.FixtureRequest, models: tuple[Segmenter, Segmenter]) -> Method:
+        return make_method(StepSettings(method=request.param), *models)
+
+    def test_learns_and_leaves_batch_and_old_model_as_they_are(
+        self, method: Method, models: tuple[Segmenter, Segmenter], batch: tuple[Tensor, Tensor]
+    ) -> None:
+        model, old = models
+        before = {name: t.clone() for name, t in old.state_dict().items()}
+        rows = model.classifier.steps[1].weight.clone()
+        pictures, labels = batch[0].clone(), batch[1].clone()
+        trainer = BatchTrainer([batch])
+        method.learn(trainer)
+        assert torch.equal(batch[0], pictures)
+        assert torch.equal(batch[1], labels)
+        assert all(torch.equal(t, before[name]) for name, t in old.state_dict().items())
+        assert all(t.isfinite().all() for t in model.state_dict().values())
+        assert not torch.equal(model.classifier.steps[1].weight, rows)
+        assert "cross_entropy" in trainer.told
+        assert all(math.isfinite(value) for value in trainer.told.values())
+
+    def test_learns_nothing_where_everything_is_ignored(
+        self, method: Method, models: tuple[Segmenter, Segmenter], batch: tuple[Tensor, Tensor]
+    ) -> None:
+        method.learn(BatchTrainer([(batch[0], torch.full_like(batch[1], 255))]))
+        assert all(t.isfinite().all() for t in models[0].state_dict().values())
+
+    def test_ends_where_somebody_asks_to_stop(
+        self, method: Method, batch: tuple[Tensor, Tensor]
+    ) -> None:
+        with pytest.raises(AskedToStopError):
+            method.learn(BatchTrainer([batch], stop=True))
+
+    def test_a_base_step_is_plain_training(
+        self, method: Method, models: tuple[Segmenter, Segmenter]
+    ) -> None:
+        name = next(n for n, kind in METHODS.items() if type(method) is kind)
+        base = make_method(StepSettings(method=name), models[0], None)
+        assert type(base) is (Joint if name == "joint" else Finetune)
+
+
+class TestEveryMethodThatDescends:
+    """What the training loop stands on, for every method that gives it loss terms."""
+
+    @pytest.fixture(params=DESCENDING)
     def method(
         self, request: pytest.FixtureRequest, models: tuple[Segmenter, Segmenter]
     ) -> Finetune:
-        settings = StepSettings(method=request.param)
-        return make_method(settings, *models)
+        return descending(StepSettings(method=request.param), models)
 
     def test_terms_are_finite_scalars_with_a_gradient(
         self, method: Finetune, batch: tuple[Tensor, Tensor]
@@ -121,13 +175,6 @@ class TestEveryMethod:
         assert cost(favoured=1) < cost(favoured=0)
         assert cost(favoured=1) < cost(favoured=2)
 
-    def test_a_base_step_is_plain_training(
-        self, method: Finetune, models: tuple[Segmenter, Segmenter]
-    ) -> None:
-        name = next(n for n, kind in METHODS.items() if type(method) is kind)
-        base = make_method(StepSettings(method=name), models[0], None)
-        assert type(base) is (Joint if name == "joint" else Finetune)
-
 
 TERMS = {
     "finetune": {"cross_entropy"},
@@ -141,11 +188,11 @@ TERMS = {
 }
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", DESCENDING)
 def test_terms_by_name(
     name: str, models: tuple[Segmenter, Segmenter], batch: tuple[Tensor, Tensor]
 ) -> None:
-    method = make_method(StepSettings(method=name), *models)
+    method = descending(StepSettings(method=name), models)
     assert set(method.loss_terms(*batch)) == TERMS[name]
 
 
@@ -180,8 +227,8 @@ def test_published_weights(
     )
     with torch.no_grad():
         models[0].backbone.net.stages[0].blocks[-1].attn.q.weight.mul_(4)
-    published = make_method(StepSettings(method=name), *models)
-    single = make_method(StepSettings(method=name, method_settings={setting: 1}), *models)
+    published = descending(StepSettings(method=name), models)
+    single = descending(StepSettings(method=name, method_settings={setting: 1}), models)
     ratio = published.loss_terms(*batch)[term] / single.loss_terms(*batch)[term]
     assert ratio.item() == pytest.approx(weight, rel=1e-4)
 
@@ -189,7 +236,7 @@ def test_published_weights(
 def test_ilt_compares_what_dropout_does_not_touch(
     models: tuple[Segmenter, Segmenter], batch: tuple[Tensor, Tensor]
 ) -> None:
-    method = make_method(StepSettings(method="ilt"), *models)
+    method = descending(StepSettings(method="ilt"), models)
     models[0].train_step(base=False)
     assert method.loss_terms(*batch)["features"].item() == pytest.approx(0, abs=1e-9)
 
@@ -201,7 +248,7 @@ class TestUnsure:
         self, name: str, unsure: str, models: tuple[Segmenter, Segmenter], batch: object
     ) -> Tensor:
         """Return the gradient of each unsure background pixel on the logits (C,)."""
-        method = make_method(StepSettings(method=name, method_settings={"unsure": unsure}), *models)
+        method = descending(StepSettings(method=name, method_settings={"unsure": unsure}), models)
         assert isinstance(method, PseudoLabelling)
         method.thresholds = torch.zeros(OLD)  # unsure everywhere
         logits = torch.randn(1, OLD + NEW, 4, 4).requires_grad_()
@@ -239,7 +286,7 @@ def test_sats_plus_starts_new_rows_from_what_the_old_model_sees_there(
 ) -> None:
     model, old = models
     pictures, labels = batch
-    make_method(StepSettings(method="sats_plus"), *models).prepare([batch, batch])
+    descending(StepSettings(method="sats_plus"), models).prepare([batch, batch])
     with torch.no_grad():
         logits = F.interpolate(old(pictures), size=(64, 64), mode="bilinear")
         seen = logits.softmax(1).movedim(1, -1)[labels == OLD].mean(0)
@@ -257,7 +304,7 @@ class TestPlop:
         self, models: tuple[Segmenter, Segmenter], batch: tuple[Tensor, Tensor]
     ) -> None:
         settings = StepSettings(method="plop", method_settings={"pod_logits_weight": 0})
-        assert make_method(settings, *models).loss_terms(*batch)["pod"].item() < 1e-7
+        assert descending(settings, models).loss_terms(*batch)["pod"].item() < 1e-7
 
     def test_pod_holds_the_decoder_too(
         self, models: tuple[Segmenter, Segmenter], batch: tuple[Tensor, Tensor]
@@ -265,12 +312,12 @@ class TestPlop:
         settings = StepSettings(method="plop", method_settings={"pod_logits_weight": 0})
         with torch.no_grad():
             models[0].head.mix.weight.mul_(1.5)
-        assert make_method(settings, *models).loss_terms(*batch)["pod"].item() > 1e-4
+        assert descending(settings, models).loss_terms(*batch)["pod"].item() > 1e-4
 
     def test_pictures_whose_background_is_not_believed_weigh_nothing(
         self, models: tuple[Segmenter, Segmenter], batch: tuple[Tensor, Tensor]
     ) -> None:
-        method = make_method(StepSettings(method="plop"), *models)
+        method = descending(StepSettings(method="plop"), models)
         assert isinstance(method, Plop)
         method.thresholds = torch.zeros(OLD)
         assert method.loss_terms(*batch)["cross_entropy"].item() == 0
@@ -279,7 +326,7 @@ class TestPlop:
 def test_finetune_is_cross_entropy(
     models: tuple[Segmenter, Segmenter], batch: tuple[Tensor, Tensor]
 ) -> None:
-    method = make_method(StepSettings(method="finetune"), *models)
+    method = descending(StepSettings(method="finetune"), models)
     terms = method.loss_terms(*batch)
     assert set(terms) == {"cross_entropy"}
     logits = F.interpolate(models[0](batch[0]), size=(64, 64), mode="bilinear")
@@ -292,7 +339,7 @@ class TestSats:
     def test_the_unchanged_model_is_held_by_nothing(
         self, models: tuple[Segmenter, Segmenter], batch: tuple[Tensor, Tensor]
     ) -> None:
-        method = make_method(StepSettings(method="sats"), *models)
+        method = descending(StepSettings(method="sats"), models)
         method.prepare([batch])
         terms = method.loss_terms(*batch)
         assert set(terms) == {"cross_entropy", "distillation", "attention_transfer"}
@@ -307,7 +354,7 @@ class TestSats:
     def test_moving_the_attention_is_felt(
         self, models: tuple[Segmenter, Segmenter], batch: tuple[Tensor, Tensor]
     ) -> None:
-        method = make_method(StepSettings(method="sats"), *models)
+        method = descending(StepSettings(method="sats"), models)
         method.prepare([batch])
         with torch.no_grad():
             for name, weight in models[0].named_parameters():
@@ -319,7 +366,7 @@ class TestSats:
         self, models: tuple[Segmenter, Segmenter], batch: tuple[Tensor, Tensor]
     ) -> None:
         def terms(**weights: float) -> dict[str, Tensor]:
-            method = make_method(StepSettings(method="sats", method_settings=weights), *models)
+            method = descending(StepSettings(method="sats", method_settings=weights), models)
             return dict(method.loss_terms(*batch))
 
         with torch.no_grad():
@@ -333,7 +380,7 @@ class TestSats:
     def test_prepare_takes_thresholds_from_all_batches(
         self, models: tuple[Segmenter, Segmenter], batch: tuple[Tensor, Tensor]
     ) -> None:
-        method = make_method(StepSettings(method="sats"), *models)
+        method = descending(StepSettings(method="sats"), models)
         assert isinstance(method, Sats)
 
         def batches() -> Iterator[tuple[Tensor, Tensor]]:

@@ -161,7 +161,7 @@ def test_fusion_changes_the_step(tmp_path: Path, base: StepJob, step_zip: Path) 
             settings={"method": "finetune", "fusion": fusion},
         )
         result, _ = run(job)
-        assert result.settings.fusion is fusion
+        assert result.settings["fusion"] is fusion
         weights.append(load_file(job.result / "version" / "model.safetensors"))
     plain, fused = weights
     before = load_file(base.result / "version" / "model.safetensors")

@@ -21,6 +21,7 @@ from sats_core.evaluation.predict import model_input, predict
 from sats_core.events import DoneEvent, PhaseEvent, ProgressEvent, WarningEvent
 from sats_core.export import load_version
 from sats_core.job import HeldOutChoice, HeldOutPictures, Limits, StepJob
+from sats_core.settings import DESCENT
 from sats_core.training.loop import StoppedError
 from tests.fixtures.drawings import voc_zip
 from tests.sats_core.training.conftest import make_job, run
@@ -186,6 +187,51 @@ def test_held_out_pictures_are_not_kept_against_the_users_word(
     result, _ = run(job)
     assert not (job.result / "held_out.zip").exists()
     assert result.held_out_pictures == 2
+
+
+def test_a_frozen_step_is_one_pass_and_says_so(
+    base: StepJob, step_zip: Path, tmp_path: Path
+) -> None:
+    job = second_step(tmp_path, base, step_zip, "frozen")
+    result, events = run(job)
+    told = [e for e in events if isinstance(e, ProgressEvent) and e.phase == "training"]
+    assert (told[-1].epoch, told[-1].epochs, told[-1].epoch_end) == (1, 1, True)
+    assert told[-1].step == told[-1].steps == result.trained_pictures
+    assert set(told[-1].losses) == {"cross_entropy", "distillation", "decay"}
+    config = json.loads((job.result / "version" / "config.json").read_text())
+    for settings in (result.settings, config["settings"]):
+        assert {settings[name] for name in DESCENT} == {None}
+        assert settings["seed"] == 0
+    assert "one pass, then solved" in (job.result / "version" / "README.md").read_text()
+    was, now = weights(base), weights(job)
+    assert all(torch.equal(now[name], tensor) for name, tensor in was.items())
+    assert not (job.work / "checkpoint.safetensors").exists()
+
+
+def test_a_base_step_by_frozen_is_plain_training(base_zip: Path, tmp_path: Path) -> None:
+    job = make_job(tmp_path, base_zip, ("disc",), settings={"method": "frozen"})
+    result, events = run(job)
+    assert result.settings["epochs"] == 2
+    assert [e.epoch for e in events if isinstance(e, ProgressEvent) and e.epoch_end] == [1, 2]
+
+
+def test_a_frozen_step_that_was_stopped_starts_again(
+    base: StepJob, step_zip: Path, tmp_path: Path
+) -> None:
+    whole, cut = (second_step(tmp_path / n, base, step_zip, "frozen") for n in ("whole", "cut"))
+    run(whole)
+    told = 0
+
+    def should_stop() -> bool:
+        nonlocal told
+        told += 1
+        return told > 12  # all pictures are validated: the pass, or the fit, is under way
+
+    with pytest.raises(StoppedError):
+        run(cut, should_stop)
+    assert not (cut.result / "result.json").exists()
+    run(cut)
+    assert differing(whole, cut) == []
 
 
 @pytest.mark.parametrize("method", ["sats", "finetune"])

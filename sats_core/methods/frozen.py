@@ -1,0 +1,77 @@
+"""Only the new rows learn: a step in seconds, in which old classes lose by competition alone."""
+
+from collections.abc import Iterable, Mapping
+
+import torch
+from torch import Tensor
+
+from sats_core.methods.method import Method, Trainer
+from sats_core.methods.rows import FIRST_NEW_KIND, kinds_of, solve_rows
+from sats_core.methods.sampling import PixelSample, PixelSampler
+from sats_core.models import Segmenter
+from sats_core.settings import FrozenSettings
+
+
+class Frozen(Method):
+    """Backbone, head and old rows stay as they are; new rows are solved on features seen once.
+
+    One pass over the pictures samples what the classifier sees; unbiased cross-entropy and
+    distillation (MiB) over the new rows are then a small problem, solved to convergence. With
+    `residual` the background's row learns too, as z0 + r f with r = 0 at the start (after BARM,
+    Zhang & Gao, ECCV 2024), folded into the row at the end: the classifier stays a plain one.
+    """
+
+    settings: FrozenSettings
+
+    def __init__(self, model: Segmenter, old: Segmenter | None, settings: FrozenSettings) -> None:
+        """See `Method`.
+
+        Raises:
+            ValueError: there is no old model.
+        """
+        super().__init__(model, old, settings)
+        if old is None:
+            raise ValueError("this method needs the model before the step")
+        self.teacher = old.eval().requires_grad_(False)
+        self.old_classes = old.classifier.channels
+        self.new_classes = model.classifier.channels - self.old_classes
+
+    def learn(self, trainer: Trainer) -> None:
+        """See `Method.learn`; the pass over the pictures is all that there is."""
+        trainer.fitted(self.solve(trainer.visit(), trainer))
+
+    def solve(
+        self, pictures: Iterable[tuple[Tensor, Tensor]], trainer: Trainer
+    ) -> Mapping[str, float]:
+        """Put solved rows into the model and return each weighted loss term at the solution.
+
+        Where every pixel is ignored there is nothing to learn: the rows stay, no terms come back.
+
+        Raises:
+            DivergedError: the loss is not finite.
+        """
+        with trainer.precision():
+            sample = self.sampled(pictures, trainer.seed)
+        if sample is None:
+            return {}
+        with torch.no_grad():
+            old_logits = self.teacher.classifier(sample.features[:, :, None, None])[:, :, 0, 0]
+        rows = solve_rows(sample, old_logits, self.new_classes, self.settings, trainer.check)
+        self.model.classifier.put_rows(self.teacher.classifier, rows.weight, rows.bias)
+        return rows.losses
+
+    @torch.no_grad()
+    def sampled(self, pictures: Iterable[tuple[Tensor, Tensor]], seed: int) -> PixelSample | None:
+        """Return pixels of the pictures, evenly over kinds and pictures; None without any.
+
+        Args:
+            pictures: as `Trainer.visit` yields them.
+            seed: of what is drawn.
+        """
+        kinds = FIRST_NEW_KIND + self.new_classes
+        sampler = PixelSampler(kinds, self.settings.pixels // (1 + self.new_classes), seed)
+        for batch, labels in pictures:
+            features = self.teacher.head(self.teacher.backbone(batch))
+            for seen, marked in zip(features, kinds_of(labels, self.old_classes), strict=True):
+                sampler.add(seen, marked)
+        return sampler.sample()

@@ -1,0 +1,61 @@
+"""What every method is, and what training lends it."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any, Protocol
+
+from torch import Tensor
+
+from sats_core.models import Segmenter
+
+if TYPE_CHECKING:
+    from sats_core.methods.finetune import Finetune
+
+
+class Trainer(Protocol):
+    """What training lends a method: pictures, the loop of gradient descent, a way to report.
+
+    Attributes:
+        seed: of everything that the method leaves to chance.
+    """
+
+    seed: int
+
+    def look(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield the step's own pictures once, as evaluation sees them, before training.
+
+        Normalised pictures (B, 3, H, W) with labels (B, H, W), not augmented.
+        """
+
+    def descend(self, method: "Finetune") -> None:
+        """Train the method's model by gradient descent on its loss terms, epoch by epoch."""
+
+    def visit(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield every picture once, the replayed ones too: the only pass of a method.
+
+        As `look`, but it is the training itself: progress is told.
+        """
+
+    def fitted(self, losses: Mapping[str, float]) -> None:
+        """Tell that what `visit` gave is learned, with each weighted loss term at the end."""
+
+    def precision(self) -> AbstractContextManager[None]:
+        """Return what a pass over the pictures is computed in: autocast where that pays."""
+
+    def check(self) -> None:
+        """Raise what ends the step, where somebody asked to stop it."""
+
+
+class Method(ABC):
+    """How a step learns, and how it fights forgetting."""
+
+    def __init__(self, model: Segmenter, old: Segmenter | None, settings: Any) -> None:
+        """Take the model to train, the frozen one before it, and the method's own settings."""
+        self.model = model
+        self.old = old
+        self.settings = settings
+
+    @abstractmethod
+    def learn(self, trainer: Trainer) -> None:
+        """Train the model in place."""

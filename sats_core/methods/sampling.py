@@ -1,0 +1,130 @@
+"""A bounded sample of what the classifier sees, taken in one pass over the pictures."""
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+PER_PICTURE = 1024
+"""Most pixels of one kind from one picture: neighbours on the head's grid say the same again."""
+SLACK = 1.25
+"""A stratum is thinned out when it holds this times what it has room for."""
+
+
+class PixelSample(NamedTuple):
+    """Labelled pixels with the features that the classifier sees there.
+
+    Attributes:
+        features: (P, D) float32.
+        kinds: (P,) int64: as in the labels that the sampler was given.
+        weights: (P,) float32: how many pixels of the pictures each one stands for.
+    """
+
+    features: Tensor
+    kinds: Tensor
+    weights: Tensor
+
+
+class PixelSampler:
+    """Draws pixels evenly over kinds, and within a kind evenly over pictures.
+
+    Every kind has the same room. A picture's pixels of a kind are ranked at random and the lowest
+    ranks over all pictures stay, so that each picture gives as many as any other, or all it has
+    (a reservoir that fills like water). What is drawn depends on the seed and on the order of the
+    pictures alone. Memory is bounded by `SLACK` times the room, however many pictures come.
+    """
+
+    def __init__(self, kinds: int, room: int, seed: int) -> None:
+        """Stand ready for labels 0 <= kind < `kinds`, with `room` pixels for each of them."""
+        self._strata = [_Stratum(room) for _ in range(kinds)]
+        self._chance = torch.Generator().manual_seed(seed)
+
+    def add(self, features: Tensor, kinds: Tensor) -> None:
+        """Offer one picture.
+
+        Args:
+            features: (D, h, w) on the head's grid. They are read at the drawn pixels of the full
+                grid by the interpolation that brings logits there, which commutes with the
+                classifier: a pixel's logits are those of training and evaluation.
+            kinds: (H, W) int64: of each pixel, 255 ignored.
+        """
+        for kind, stratum in enumerate(self._strata):
+            places = (kinds == kind).nonzero()
+            if len(places):
+                drawn = torch.randperm(len(places), generator=self._chance)[: stratum.wanted]
+                ranks = torch.arange(len(drawn)) + torch.rand(len(drawn), generator=self._chance)
+                at = places[drawn.to(places.device)]
+                stratum.offer(_read(features, at, kinds.shape), ranks, len(places))
+
+    def sample(self) -> PixelSample | None:
+        """Return what was drawn, kind after kind; None where every pixel was ignored."""
+        filled = [(kind, stratum) for kind, stratum in enumerate(self._strata) if stratum.pixels]
+        if not filled:
+            return None
+        features = torch.cat([stratum.thinned() for _, stratum in filled])
+        weights = torch.cat([stratum.weights() for _, stratum in filled])
+        kinds = torch.cat(
+            [torch.full_like(stratum.weights(), kind, dtype=torch.long) for kind, stratum in filled]
+        )
+        return PixelSample(features, kinds.to(features.device), weights.to(features.device))
+
+
+class _Stratum:
+    """Drawn pixels of one kind; `pixels` says how many each picture has of it."""
+
+    def __init__(self, room: int) -> None:
+        self._room = room
+        self._features: list[Tensor] = []
+        self._ranks = torch.empty(0)
+        self._pictures = torch.empty(0, dtype=torch.long)
+        self._highest = math.inf
+        self.pixels: list[int] = []
+
+    @property
+    def wanted(self) -> int:
+        """Pixels of one picture that may stay: ranks above the highest one kept never do."""
+        return int(min(self._room, PER_PICTURE, self._highest + 1))
+
+    def offer(self, features: Tensor, ranks: Tensor, pixels: int) -> None:
+        """Add pixels (n, D) of one picture that has `pixels` of this kind."""
+        self._features.append(features)
+        self._ranks = torch.cat([self._ranks, ranks])
+        picture = torch.full((len(ranks),), len(self.pixels))
+        self._pictures = torch.cat([self._pictures, picture])
+        self.pixels.append(pixels)
+        if len(self._ranks) > SLACK * self._room:
+            self.thinned()
+
+    def thinned(self) -> Tensor:
+        """Keep the lowest ranks, as many as there is room for, and return their features."""
+        features = torch.cat(self._features)
+        if len(self._ranks) > self._room:
+            kept = self._ranks.argsort()[: self._room].sort().values
+            features = features[kept.to(features.device)]
+            self._ranks, self._pictures = self._ranks[kept], self._pictures[kept]
+            self._highest = self._ranks.max().item()
+        self._features = [features]
+        return features
+
+    def weights(self) -> Tensor:
+        """Return how many pixels each kept one stands for; together, all that there were."""
+        pixels = torch.tensor(self.pixels, dtype=torch.float32)
+        kept = torch.bincount(self._pictures, minlength=len(pixels))
+        shares = pixels / kept.clamp(min=1)
+        return shares[self._pictures] * (pixels.sum() / pixels[kept > 0].sum())
+
+
+def _read(features: Tensor, at: Tensor, shape: torch.Size) -> Tensor:
+    """Return features (n, D) at pixels (n, 2), row and column, of the full grid (H, W)."""
+    size = torch.tensor(shape, device=at.device)
+    points = ((at + 0.5) / size * 2 - 1).flip(-1)  # grid_sample takes x before y
+    read = F.grid_sample(
+        features[None].float(),
+        points[None, None].float(),
+        mode="bilinear",
+        padding_mode="border",
+        align_corners=False,
+    )
+    return read[0, :, 0].T.contiguous()

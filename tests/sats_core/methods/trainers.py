@@ -1,0 +1,56 @@
+"""A trainer that methods can be tried with: a few batches, a few steps of gradient descent."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+from torch import Tensor
+
+from sats_core.methods import Finetune, Trainer
+
+STEPS = 3
+
+
+class AskedToStopError(Exception):
+    """What `BatchTrainer` raises where it was made to stop."""
+
+
+class BatchTrainer(Trainer):
+    """Gives the same batches to every pass.
+
+    Attributes:
+        told: the loss terms that were told last.
+    """
+
+    def __init__(self, batches: Sequence[tuple[Tensor, Tensor]], stop: bool = False) -> None:
+        self.seed = 0
+        self.told: dict[str, float] = {}
+        self._batches = batches
+        self._stop = stop
+
+    def look(self) -> Iterator[tuple[Tensor, Tensor]]:
+        yield from self._batches
+
+    def visit(self) -> Iterator[tuple[Tensor, Tensor]]:
+        yield from self._batches
+
+    def descend(self, method: Finetune) -> None:
+        optimizer = torch.optim.SGD(method.model.parameters(), lr=1e-3)
+        for _ in range(STEPS):
+            for batch in self._batches:
+                self.check()
+                terms = method.loss_terms(*batch)
+                optimizer.zero_grad()
+                torch.stack(list(terms.values())).sum().backward()
+                optimizer.step()
+                self.told = {name: term.item() for name, term in terms.items()}
+
+    def fitted(self, losses: Mapping[str, float]) -> None:
+        self.told = dict(losses)
+
+    def precision(self) -> AbstractContextManager[None]:
+        return nullcontext()
+
+    def check(self) -> None:
+        if self._stop:
+            raise AskedToStopError
