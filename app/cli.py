@@ -98,7 +98,7 @@ def demo(
     ),
 ) -> None:
     """Show the main job on drawn pictures: learn three classes, then a fourth."""
-    from app.demo.run import run_demo
+    from demo.run import run_demo
 
     raise typer.Exit(run_demo(output))
 

@@ -1,6 +1,6 @@
 import numpy as np
 
-from app.demo.figures import HEADINGS, Row, draw_figure, overlay
+from demo.figures import HEADINGS, Row, draw_figure, overlay
 
 COLOURS = {1: ("fish", (128, 0, 0)), 2: ("leaf", (0, 128, 0))}
 

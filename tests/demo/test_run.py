@@ -7,9 +7,9 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
-from app.demo import plan
-from app.demo.run import run_demo
-from app.demo.service import DemoError, serving
+from demo import plan
+from demo.run import run_demo
+from demo.service import DemoError, serving
 
 TINY = {"size": 32, "epochs": 1, "batch_size": 4, "pretrained": False, "gate": {"min_iou": 0}}
 
@@ -53,13 +53,13 @@ def test_the_whole_demo_runs_and_says_what_does_not_hold(tmp_path: Path):
 
 
 def test_a_service_that_does_not_start_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("app.demo.service._environment", lambda _: {"SATS_MAX_TRIES": "none"})
+    monkeypatch.setattr("demo.service._environment", lambda _: {"SATS_MAX_TRIES": "none"})
     with pytest.raises(DemoError, match=r"(?s)did not start.*max_tries"), serving(tmp_path / "s"):
         pass
 
 
 def test_settings_of_a_real_service_are_kept_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    from app.demo.service import _environment
+    from demo.service import _environment
 
     monkeypatch.setenv("SATS_DATABASE_URL", "postgresql+psycopg://somewhere/real")
     monkeypatch.setenv("SATS_THREADS", "2")

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
-from app.demo.objects import CLUTTER, OBJECTS, Drawer
-from app.demo.textures import GROUNDS, Array, fractal_noise, grid, turned
+from demo.objects import CLUTTER, OBJECTS, Drawer
+from demo.textures import GROUNDS, Array, fractal_noise, grid, turned
 from sats_core.classes import voc_colour
 
 # How hard the pictures are.

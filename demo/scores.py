@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from app.demo import plan
-from app.demo.service import DemoError
+from demo import plan
+from demo.service import DemoError
 
 Labels = NDArray[np.uint8]
 

@@ -11,13 +11,13 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from app.demo import plan
-from app.demo.client import Client
-from app.demo.figures import Labels, Row, draw_figure
-from app.demo.pictures import Scene, draw_dataset, draw_showcase, jpeg
-from app.demo.progress import watch
-from app.demo.scores import Comparison, iou_by_class, mean_iou
-from app.demo.service import DemoError, serving
+from demo import plan
+from demo.client import Client
+from demo.figures import Labels, Row, draw_figure
+from demo.pictures import Scene, draw_dataset, draw_showcase, jpeg
+from demo.progress import watch
+from demo.scores import Comparison, iou_by_class, mean_iou
+from demo.service import DemoError, serving
 
 LABELS = dict(enumerate(("background", *plan.CLASSES)))
 INTERRUPTED = 130

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from app.demo.textures import Array, jittered, mix
+from demo.textures import Array, jittered, mix
 
 Cover = NDArray[np.bool_]
 Drawing = tuple[Cover, Array]

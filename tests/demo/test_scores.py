@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from app.demo import plan
-from app.demo.scores import Comparison, iou_by_class, mean_iou
-from app.demo.service import DemoError
+from demo import plan
+from demo.scores import Comparison, iou_by_class, mean_iou
+from demo.service import DemoError
 
 OLD = dict.fromkeys(plan.OLD_CLASSES, 0.8)
 GOOD = OLD | {"cup": 0.7}
