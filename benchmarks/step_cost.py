@@ -76,20 +76,20 @@ def parts(bench: Bench, repeats: int) -> dict[str, float]:
                 old = method.teacher.observe(bench.pixels)
             with part("pseudo-labels"), torch.no_grad():
                 old_logits = at_size(old.logits, bench.labels)
-                seen, _kept = method.seen(bench.labels, old_logits)
+                supervision = method.supervise(bench.labels, old_logits)
             with part("new model, forward"):
                 new = model.observe(bench.pixels)
             with part("cross-entropy"):
                 logits = at_size(new.logits, bench.labels)
-                plain = cross_entropy(logits, seen)
+                plain = method.supervised(logits, supervision)
             with part("distillation"):
-                kept = unbiased_distillation(logits, old_logits).mean()
+                distillation = unbiased_distillation(logits, old_logits).mean()
             with part("attention transfer"):
-                transfer = attention_transfer(old.attention, new.attention, seen)
+                transfer = attention_transfer(old.attention, new.attention, supervision.pseudo)
         with part("backward"):
             optimizer.zero_grad(set_to_none=True)
             # Weights cost nothing, and are left out.
-            torch.stack([plain, kept, transfer]).sum().backward()
+            torch.stack([plain, distillation, transfer]).sum().backward()
         with part("clipping and optimiser"):
             nn.utils.clip_grad_norm_(model.parameters(), settings.gradient_clip)
             optimizer.step()
@@ -108,7 +108,7 @@ def loop_rate(bench: Bench, epochs: int) -> float:
                 side = 2 * settings.size
                 picture = rng.integers(0, 255, (side, side, 3), dtype=np.uint8)
                 cache.add(picture, rng.integers(0, 2, (side, side), dtype=np.uint8) * OLD)
-            batches = StepBatches(cache, settings.size, settings.batch_size, (0, 0, 0), 0)
+            batches = StepBatches(cache, settings.size, settings.batch_size, 0)
             method = make_method(settings, model, bench.old)
             began = time.perf_counter()
             train(model, method, batches, settings, folder, "", lambda _: None, lambda: False)

@@ -52,7 +52,7 @@ class IltSettings(Record):
     distillation_weight: Weight = 10.0
     """Weight of the distillation over the old channels."""
     feature_weight: Weight = 10.0
-    """Weight of the mean squared difference of the last feature map."""
+    """Weight of the mean squared difference of the backbone's last stage."""
 
 
 class MibSettings(Record):
@@ -62,26 +62,36 @@ class MibSettings(Record):
     """Weight of the unbiased distillation of the outputs."""
 
 
-class PlopSettings(Record):
+class PseudoLabelSettings(Record):
+    """Pseudo-labels from the old model's entropy (PLOP, section 3.3)."""
+
+    entropy_floor: Share = 0.001
+    """Least threshold of a class's entropy, below which pseudo-labels are kept."""
+    thresholds: Literal["released", "median"] = "released"
+    """A class's threshold as the code finds it that gave the published figures, or the exact
+    median of its entropies, as the paper has it."""
+    unsure: Literal["ignored", "unbiased"] = "ignored"
+    """What background teaches where the old model is unsure: nothing, or that it is "background
+    or any old class" (PLOP's other published choice). On ignored pixels nothing opposes a drift
+    to the newest class: unbiased distillation has no gradient between it and background."""
+
+
+class PlopSettings(PseudoLabelSettings):
     """PLOP (Douillard et al., CVPR 2021, section 4.1)."""
 
     pod_weight: Weight = 0.01
-    """Factor of local POD on each of the backbone's stages."""
+    """Factor of local POD on each of the backbone's stages and on the decoder's output."""
     pod_logits_weight: Weight = 0.0005
     """Factor of local POD on the logits."""
-    entropy_floor: Share = 0.001
-    """Least threshold of a class's entropy, below which pseudo-labels are kept."""
 
 
-class SatsSettings(Record):
+class SatsSettings(PseudoLabelSettings):
     """Weights of SATS (Qiu et al., Pattern Recognition 2023, section 4.1)."""
 
     distillation_weight: Weight = 20.0
     """Weight of the unbiased distillation of the outputs (MiB)."""
     attention_weight: Weight = 20.0
     """Weight of the self-attention transfer."""
-    entropy_floor: Share = 0.001
-    """Least threshold of a class's entropy, below which pseudo-labels are kept (PLOP)."""
 
 
 class SatsPlusSettings(SatsSettings):
@@ -107,9 +117,9 @@ class StepSettings(Record):
     """How one step trains. Defaults fit a workstation."""
 
     method: MethodName = Field("sats_plus", description="How the step fights forgetting.")
-    method_settings: dict[str, float] = Field(
+    method_settings: dict[str, float | str] = Field(
         default_factory=dict,
-        description="Weights of the method that differ from the published ones.",
+        description="Weights and choices of the method that differ from the published ones.",
     )
     memory: int = Field(
         0,

@@ -1,8 +1,11 @@
 """Training batches: order and augmentation depend on seed, epoch and position alone."""
 
+import os
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from itertools import islice
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -12,16 +15,19 @@ from torch import Tensor
 from sats_core.data.transforms import Pixels, augment
 
 AHEAD = 3
-"""Batches made before they are asked for, where they are made ahead."""
+"""Batches made before they are asked for by each thread, where they are made ahead."""
 _REPLAY = 1
 """Sets the chance of replayed pictures apart from that of the step's own."""
 
 
 class Batch(NamedTuple):
-    """Training input: pictures (B, 3, S, S) uint8 and labels (B, S, S) int64."""
+    """Training input: pictures (B, 3, S, S) and labels (B, S, S), both uint8."""
 
     pictures: Tensor
     labels: Tensor
+
+
+MakeBatch = Callable[[], Batch]
 
 
 class LabelledPictures(Protocol):
@@ -40,7 +46,6 @@ class StepBatches:
         pictures: LabelledPictures,
         size: int,
         batch_size: int,
-        fill: tuple[int, int, int],
         seed: int,
         memory: LabelledPictures = (),
     ) -> None:
@@ -51,7 +56,6 @@ class StepBatches:
             size: side of a crop, pixels.
             batch_size: pictures a batch, replayed ones included; fewer where the step has not as
                 many of its own.
-            fill: colour of what a crop shows beyond its picture.
             seed: of order and augmentation.
             memory: pictures of earlier steps, replayed as half of every batch (SATS-M); an epoch
                 is a pass over `pictures` all the same.
@@ -63,60 +67,72 @@ class StepBatches:
         self._own = min(own, len(pictures))
         self._replayed = self._own if len(memory) else 0
         self.batch_size = self._own + self._replayed
-        self._fill = fill
         self._seed = seed
 
     def __len__(self) -> int:
         """Return the batches of an epoch; what does not fill one waits for another shuffle."""
         return len(self._pictures) // self._own
 
-    def epoch(self, number: int) -> Iterator[Batch]:
-        """Yield the batches of epoch `number`, a batch's own pictures before its replayed ones."""
+    def epoch(self, number: int) -> Iterator[MakeBatch]:
+        """Yield what makes each batch of epoch `number`, in any order and by any thread.
+
+        A batch's own pictures come before its replayed ones.
+        """
         rng = np.random.default_rng((self._seed, number))
         order = rng.permutation(len(self._pictures)).tolist()
         for batch in range(len(self)):
-            views = [
-                self._view(self._pictures, index, (number, index))
-                for index in order[batch * self._own : (batch + 1) * self._own]
-            ]
-            replayed = (
-                rng.integers(len(self._memory), size=self._replayed) if self._replayed else ()
-            )
-            views += [
-                self._view(self._memory, int(index), (number, batch, place, _REPLAY))
-                for place, index in enumerate(replayed)
-            ]
-            yield _stacked(views)
+            own = order[batch * self._own : (batch + 1) * self._own]
+            replayed: list[int] = []
+            if self._replayed:
+                replayed = rng.integers(len(self._memory), size=self._replayed).tolist()
+            yield partial(self._make, number, batch, own, replayed)
+
+    def _make(self, number: int, batch: int, own: Sequence[int], replayed: Sequence[int]) -> Batch:
+        views = [self._view(self._pictures, index, (number, index)) for index in own]
+        views += [
+            self._view(self._memory, index, (number, batch, place, _REPLAY))
+            for place, index in enumerate(replayed)
+        ]
+        # numpy's stack: one of torch's would wake a second team of threads beside the trainer's.
+        pictures = np.stack([picture for picture, _ in views])
+        labels = np.stack([label for _, label in views])
+        return Batch(torch.from_numpy(pictures).permute(0, 3, 1, 2), torch.from_numpy(labels))
 
     def _view(
         self, pictures: LabelledPictures, index: int, chance: tuple[int, ...]
     ) -> tuple[Pixels, Pixels]:
         rng = np.random.default_rng((self._seed, *chance))
         picture, label = pictures[index]
-        return augment(picture, label, self._size, self._fill, rng)
+        return augment(picture, label, self._size, rng)
 
 
-def _stacked(views: Sequence[tuple[Pixels, Pixels]]) -> Batch:
-    # numpy's casts: one of torch's would wake a second team of threads beside the trainer's.
-    pictures = np.stack([picture for picture, _ in views])
-    labels = np.stack([label for _, label in views], dtype=np.int64)
-    return Batch(torch.from_numpy(pictures).permute(0, 3, 1, 2), torch.from_numpy(labels))
+def made_at_once(makers: Iterator[MakeBatch]) -> Iterator[Batch]:
+    """Yield each batch as it is asked for.
 
-
-def made_ahead(batches: Iterator[Batch]) -> Iterator[Batch]:
-    """Yield the same batches, made by a thread beside an accelerator that computes.
-
-    Beside a CPU that computes there is nothing to gain: the thread takes a core from it.
+    Beside a CPU that computes there is nothing to gain from threads: they take a core from it.
     """
-    with ThreadPoolExecutor(1) as loader:
-        waiting = deque(loader.submit(next, batches, None) for _ in range(AHEAD))
-        while (batch := waiting.popleft().result()) is not None:
-            waiting.append(loader.submit(next, batches, None))
-            yield _pinned(batch)
+    return (make() for make in makers)
 
 
-def _pinned(batch: Batch) -> Batch:
+def made_ahead(makers: Iterator[MakeBatch], threads: int | None = None) -> Iterator[Batch]:
+    """Yield the same batches, made by threads beside an accelerator that computes.
+
+    Args:
+        makers: of `StepBatches.epoch`.
+        threads: by default one less than there are cores, eight at most.
+    """
+    threads = threads or max(1, min(8, (os.cpu_count() or 2) - 1))
+    with ThreadPoolExecutor(threads) as loaders:
+        waiting = deque(loaders.submit(_pinned, make) for make in islice(makers, AHEAD * threads))
+        while waiting:
+            batch = waiting.popleft().result()
+            waiting.extend(loaders.submit(_pinned, make) for make in islice(makers, 1))
+            yield batch
+
+
+def _pinned(make: MakeBatch) -> Batch:
     """Return a batch that an accelerator copies while it computes; without one, as it is."""
+    batch = make()
     if not torch.cuda.is_available():
         return batch
     return Batch(batch.pictures.pin_memory(), batch.labels.pin_memory())

@@ -1,5 +1,6 @@
 """Decoded pictures on disk: each is decoded and resized once per step, however many epochs."""
 
+import math
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -7,18 +8,18 @@ from typing import Self
 import numpy as np
 from PIL import Image
 
-from sats_core.data.transforms import SCALE, Pixels, fit, resize_label
+from sats_core.data.transforms import AREA, Pixels, fit, resize_label
 
 
 class PictureCache:
     """Pictures and labels in one raw file, read back through a memory map.
 
-    Pictures larger than the largest training scale are stored at that scale.
+    Pictures are stored no larger than the smallest training crop can show them.
     """
 
     def __init__(self, path: Path, size: int) -> None:
         """Start an empty cache for crops of `size` pixels; an old file at `path` is replaced."""
-        self._longest = int(size * SCALE[1])
+        self._longest = math.ceil(size / math.sqrt(AREA[0]))
         self._file = path.open("wb+")
         self._shapes: list[tuple[int, int, int]] = []  # offset, height, width
 

@@ -8,12 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from sats_core.classes import IGNORE
-
 Pixels = NDArray[np.uint8]
 
-SCALE = (0.5, 2.0)
-"""Range of the random scale in training."""
+AREA = (0.25, 1.0)
+"""Range of a training crop's area, as a share of its picture's."""
+ASPECT = (3 / 4, 4 / 3)
+"""Range of a training crop's width over its height."""
 MULTIPLE = 32
 """Height and width of what the backbone sees are multiples of its deepest stride."""
 
@@ -25,51 +25,48 @@ def fit(height: int, width: int, longer: float) -> tuple[int, int]:
 
 
 def augment(
-    picture: Pixels, label: Pixels, size: int, fill: tuple[int, int, int], rng: np.random.Generator
+    picture: Pixels, label: Pixels, size: int, rng: np.random.Generator
 ) -> tuple[Pixels, Pixels]:
-    """Return a random `size` x `size` view: scaled 0.5 to 2, cropped, flipped one time in two.
+    """Return a random resized crop, flipped one time in two.
+
+    A window of random area and aspect ratio, brought to `size` x `size` pixels: as MiB, PLOP and
+    SATS crop, so that everything in it is picture.
 
     Args:
         picture: (H, W, 3) uint8.
         label: (H, W) uint8.
         size: side of the crop, pixels.
-        fill: colour where a picture smaller than the crop leaves room; its label is 255.
         rng: the only source of chance.
 
     Returns:
         Picture (size, size, 3) and label (size, size).
     """
-    source_height, source_width = label.shape
-    height, width = fit(source_height, source_width, size * rng.uniform(*SCALE))
-    top, cropped_height = _window(height, size, rng)
-    left, cropped_width = _window(width, size, rng)
-    # Only the part that the crop shows is resized: the window in the source's own pixels.
-    box = (
-        left * source_width / width,
-        top * source_height / height,
-        min(source_width, (left + cropped_width) * source_width / width),
-        min(source_height, (top + cropped_height) * source_height / height),
-    )
-    shape = (cropped_width, cropped_height)
-    view = Image.fromarray(picture).resize(shape, Image.Resampling.BILINEAR, box)
-    marks = Image.fromarray(label).resize(shape, Image.Resampling.NEAREST, box)
-    y = int(rng.integers(0, size - cropped_height + 1))
-    x = int(rng.integers(0, size - cropped_width + 1))
-    out = np.empty((size, size, 3), np.uint8)
-    out[:] = fill
-    out[y : y + cropped_height, x : x + cropped_width] = np.asarray(view)
-    out_label = np.full((size, size), IGNORE, np.uint8)
-    out_label[y : y + cropped_height, x : x + cropped_width] = np.asarray(marks)
+    box = _window(label.shape[0], label.shape[1], rng)
+    view = Image.fromarray(picture).resize((size, size), Image.Resampling.BILINEAR, box)
+    marks = Image.fromarray(label).resize((size, size), Image.Resampling.NEAREST, box)
     if rng.random() < 0.5:
-        return np.ascontiguousarray(out[:, ::-1]), np.ascontiguousarray(out_label[:, ::-1])
-    return out, out_label
+        view = view.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+        marks = marks.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    return np.array(view), np.array(marks)
 
 
-def _window(length: int, size: int, rng: np.random.Generator) -> tuple[int, int]:
-    """Return start and length of a crop of at most `size` along one side."""
-    if length <= size:
-        return 0, length
-    return int(rng.integers(0, length - size + 1)), size
+def _window(height: int, width: int, rng: np.random.Generator) -> tuple[float, float, float, float]:
+    """Draw (left, top, right, bottom) of a window inside height x width pixels.
+
+    Where ten draws do not fit, as in a panorama, it is the largest window within the bounds of the
+    aspect ratio.
+    """
+    low, high = np.log(ASPECT)
+    for _ in range(10):
+        area = height * width * rng.uniform(*AREA)
+        ratio = np.exp(rng.uniform(low, high))
+        across, down = np.sqrt(area * ratio), np.sqrt(area / ratio)
+        if across <= width and down <= height:
+            break
+    else:
+        across, down = min(width, height * ASPECT[1]), min(height, width / ASPECT[0])
+    left, top = rng.uniform(0, width - across), rng.uniform(0, height - down)
+    return left, top, left + across, top + down
 
 
 def evaluation_view(picture: Pixels, size: int) -> Pixels:

@@ -12,11 +12,8 @@ from sats_core.models import Segmenter
 
 def normalise(pictures: Tensor, model: Segmenter) -> Tensor:
     """Return pictures (B, 3, H, W) uint8 as float32, normalised for the model's backbone."""
-    mean, std = (
-        torch.tensor(values, device=pictures.device)[:, None, None]
-        for values in (model.backbone.mean, model.backbone.std)
-    )
-    return (pictures.float() / 255 - mean) / std
+    backbone = model.backbone
+    return (pictures.float() / 255 - backbone.pixel_mean) / backbone.pixel_std
 
 
 def model_input(picture: Pixels, size: int, model: Segmenter) -> tuple[Tensor, tuple[int, int]]:

@@ -2,12 +2,12 @@
 
 from sats_core.losses.attention import QueryKey, attention_transfer
 from sats_core.losses.distillation import distillation
-from sats_core.losses.label_guided import label_guided_distillation
 from sats_core.losses.pod import local_pod, pod_distance, with_background_summed
 from sats_core.losses.pseudo_labels import (
     PseudoLabels,
     entropy_pseudo_labels,
     median_thresholds,
+    released_thresholds,
     with_truth,
 )
 from sats_core.losses.unbiased import (
@@ -22,10 +22,10 @@ __all__ = [
     "attention_transfer",
     "distillation",
     "entropy_pseudo_labels",
-    "label_guided_distillation",
     "local_pod",
     "median_thresholds",
     "pod_distance",
+    "released_thresholds",
     "truthful_cross_entropy",
     "unbiased_cross_entropy",
     "unbiased_distillation",

@@ -15,6 +15,8 @@ CHUNK_ENTRIES = 2**20
 ACCELERATOR_CHUNK_ENTRIES = 2**24
 """The same on an accelerator, where a smaller chunk takes longer to launch than to compute."""
 
+LABEL_VALUES = IGNORE + 1
+
 KEPT_CHUNKS = 4
 """Chunks that wait for the backward pass: a small map is not made twice, a large one is bounded."""
 
@@ -100,15 +102,13 @@ def class_regions(labels: Tensor, attention: QueryKey, ignore_index: int = IGNOR
     """Return the regions that the classes of a batch make on the grid of a stage's queries."""
     small = _at_grid(labels, attention.grid).flatten(1)
     images, heads = attention.query.shape[:2]
-    sizes = small.new_zeros(images, int(small.max()) + 1)
+    sizes = small.new_zeros(images, max(LABEL_VALUES, ignore_index + 1))
     sizes.scatter_add_(1, small, torch.ones_like(small))
     sizes[:, BACKGROUND] = 0
-    sizes[:, ignore_index : ignore_index + 1] = 0
-    classes = sizes.any(dim=0).nonzero().squeeze(1)
-    count = len(classes)
-    numbers = sizes.new_full(sizes.shape[1:], count)
-    numbers[classes] = torch.arange(count, device=labels.device)
-    regions, sizes = numbers.take(small), sizes[:, classes]
+    sizes[:, ignore_index] = 0
+    number = _only_present if small.device.type == "cpu" else _every_value
+    regions, sizes = number(small, sizes)
+    count = sizes.shape[1]
     # Mean over a region's rows, over heads, over the classes present, over the batch.
     present = sizes > 0
     shared = sizes * present.sum(dim=1, keepdim=True) * (heads * images)
@@ -116,6 +116,25 @@ def class_regions(labels: Tensor, attention: QueryKey, ignore_index: int = IGNOR
     maps = torch.arange(images * heads, device=labels.device).view(images, heads, 1)
     slots = torch.add(regions[:, None], maps, alpha=count + 1).flatten(0, 1)
     return Regions(slots, weights)
+
+
+def _every_value(small: Tensor, sizes: Tensor) -> tuple[Tensor, Tensor]:
+    """Return each pixel's region (B, L), one for every label value, and the regions' sizes (B, R).
+
+    What belongs to no region has the number R. For accelerators: how many values there are is not
+    known without waiting for one.
+    """
+    here = sizes.gather(1, small) > 0
+    return torch.where(here, small, sizes.shape[1]), sizes
+
+
+def _only_present(small: Tensor, sizes: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the same with regions for the R values that are there: less to pool."""
+    classes = sizes.any(dim=0).nonzero().squeeze(1)
+    count = len(classes)
+    numbers = sizes.new_full(sizes.shape[1:], count)
+    numbers[classes] = torch.arange(count)
+    return numbers.take(small), sizes[:, classes]
 
 
 def _at_grid(labels: Tensor, grid: tuple[int, int]) -> Tensor:

@@ -10,7 +10,8 @@ def unbiased_cross_entropy(logits: Tensor, labels: Tensor, old_classes: int) -> 
     """Return the cross-entropy in which background may be any old class (MiB, equation 5).
 
     p(background) is the sum over background and the old classes, because a step's labels call
-    old classes background.
+    old classes background. The published definition, for use outside this package; methods here
+    may replay pictures that are labelled for old classes, see `truthful_cross_entropy`.
 
     Args:
         logits: (B, C, H, W) of the new model.

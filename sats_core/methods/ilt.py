@@ -7,13 +7,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from sats_core.losses import distillation
+from sats_core.methods.distilled import Distilled
 from sats_core.methods.finetune import at_size, cross_entropy
-from sats_core.methods.taught import Taught
 from sats_core.settings import IltSettings
 
 
-class Ilt(Taught):
-    """Cross-entropy + 10 x distillation + 10 x squared difference of the last feature map."""
+class Ilt(Distilled):
+    """Cross-entropy + 10 x distillation + 10 x squared difference of the backbone's last stage."""
 
     settings: IltSettings
 
@@ -24,10 +24,10 @@ class Ilt(Taught):
             old_logits = at_size(old.logits, labels)
         new = self.model.observe(pictures)
         logits = at_size(new.logits, labels)
-        kept = distillation(logits, old_logits).mean()
-        features = F.mse_loss(new.features.float(), old.features.float())
+        outputs = distillation(logits, old_logits).mean()
+        features = F.mse_loss(new.stages[-1].float(), old.stages[-1].float())
         return {
             "cross_entropy": cross_entropy(logits, labels),
-            "distillation": self.settings.distillation_weight * kept,
+            "distillation": self.settings.distillation_weight * outputs,
             "features": self.settings.feature_weight * features,
         }

@@ -1,4 +1,4 @@
-"""Joint training: the upper bound that methods are measured against."""
+"""Joint training: what methods are measured against."""
 
 from sats_core.methods.finetune import Finetune
 

@@ -6,12 +6,12 @@ import torch
 from torch import Tensor
 
 from sats_core.losses import distillation
+from sats_core.methods.distilled import Distilled
 from sats_core.methods.finetune import at_size, cross_entropy
-from sats_core.methods.taught import Taught
 from sats_core.settings import LwfSettings
 
 
-class Lwf(Taught):
+class Lwf(Distilled):
     """Cross-entropy + 100 x distillation over the old channels."""
 
     settings: LwfSettings
@@ -21,8 +21,8 @@ class Lwf(Taught):
         with torch.no_grad():
             old_logits = at_size(self.teacher(pictures), labels)
         logits = at_size(self.model(pictures), labels)
-        kept = distillation(logits, old_logits).mean()
+        outputs = distillation(logits, old_logits).mean()
         return {
             "cross_entropy": cross_entropy(logits, labels),
-            "distillation": self.settings.distillation_weight * kept,
+            "distillation": self.settings.distillation_weight * outputs,
         }

@@ -6,12 +6,12 @@ import torch
 from torch import Tensor
 
 from sats_core.losses import truthful_cross_entropy, unbiased_distillation
+from sats_core.methods.distilled import Distilled
 from sats_core.methods.finetune import at_size
-from sats_core.methods.taught import Taught
 from sats_core.settings import MibSettings
 
 
-class Mib(Taught):
+class Mib(Distilled):
     """Unbiased cross-entropy + 40 x unbiased distillation."""
 
     settings: MibSettings
@@ -21,8 +21,8 @@ class Mib(Taught):
         with torch.no_grad():
             old_logits = at_size(self.teacher(pictures), labels)
         logits = at_size(self.model(pictures), labels)
-        kept = unbiased_distillation(logits, old_logits).mean()
+        outputs = unbiased_distillation(logits, old_logits).mean()
         return {
             "cross_entropy": truthful_cross_entropy(logits, labels, self.old_classes).mean(),
-            "distillation": self.settings.distillation_weight * kept,
+            "distillation": self.settings.distillation_weight * outputs,
         }

@@ -1,25 +1,17 @@
 """SATS: self-attention transfer (Qiu et al., Pattern Recognition 2023)."""
 
 from collections.abc import Mapping
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from sats_core.losses import attention_transfer, unbiased_distillation
-from sats_core.methods.believing import Believing
-from sats_core.methods.finetune import at_size, cross_entropy
+from sats_core.methods.finetune import at_size
+from sats_core.methods.pseudo_labelling import PseudoLabelling, Supervision
 from sats_core.settings import SatsSettings
 
 
-class Supervision(NamedTuple):
-    """Labels of one batch, (B, H, W) int64 each: as they were given, and as pseudo-labels."""
-
-    given: Tensor
-    pseudo: Tensor
-
-
-class Sats(Believing):
+class Sats(PseudoLabelling):
     """Cross-entropy on pseudo-labels + 20 x unbiased distillation + 20 x attention transfer."""
 
     settings: SatsSettings
@@ -29,22 +21,22 @@ class Sats(Believing):
         with torch.no_grad():
             old = self.teacher.observe(pictures)
             old_logits = at_size(old.logits, labels)
-            seen, _ = self.seen(labels, old_logits)
+            supervision = self.supervise(labels, old_logits)
         new = self.model.observe(pictures)
         logits = at_size(new.logits, labels)
         distillation = unbiased_distillation(logits, old_logits).mean()
-        transfer = attention_transfer(old.attention, new.attention, seen)
+        transfer = attention_transfer(old.attention, new.attention, supervision.pseudo)
         return {
-            "cross_entropy": self.supervision(logits, Supervision(labels, seen)),
+            "cross_entropy": self.supervised(logits, supervision),
             "distillation": self.settings.distillation_weight * distillation,
             "attention_transfer": self.settings.attention_weight * transfer,
         }
 
-    def supervision(self, logits: Tensor, labels: Supervision) -> Tensor:
+    def supervised(self, logits: Tensor, labels: Supervision) -> Tensor:
         """Return the cross-entropy, a scalar; here on the pseudo-labels.
 
         Args:
             logits: (B, C, H, W) of the new model.
             labels: what it may learn from.
         """
-        return cross_entropy(logits, labels.pseudo)
+        return self.cross_entropy(logits, labels).mean()

@@ -7,7 +7,8 @@ from torch import Tensor
 
 from sats_core.classes import IGNORE
 from sats_core.losses import truthful_cross_entropy
-from sats_core.methods.sats import Sats, Supervision
+from sats_core.methods.pseudo_labelling import Supervision
+from sats_core.methods.sats import Sats
 from sats_core.models import Segmenter
 from sats_core.settings import SatsPlusSettings
 
@@ -23,7 +24,7 @@ class SatsPlus(Sats):
     settings: SatsPlusSettings
 
     def __init__(self, model: Segmenter, old: Segmenter | None, settings: SatsPlusSettings) -> None:
-        """See `Taught`.
+        """See `Distilled`.
 
         Raises:
             ValueError: there is no old model.
@@ -34,10 +35,10 @@ class SatsPlus(Sats):
         self._pixels = torch.zeros(new, dtype=torch.float64)
 
     def prepare(self, batches: Iterable[tuple[Tensor, Tensor]]) -> None:
-        """See `Believing.prepare`; then start each new row from what the old model sees there.
+        """See `PseudoLabelling.prepare`; then start the new rows from what the old model sees.
 
-        A row becomes the mean of the old rows, weighted by the old model's mean probabilities on
-        the new class's pixels (NeST, Xie et al., ECCV 2024, in its simplest form).
+        Response-weighted imprinting: a row becomes the mean of the old rows, weighted by the old
+        model's mean probabilities on the new class's pixels.
         """
         super().prepare(batches)
         shares = self._responses / self._pixels.clamp(min=1)[:, None]
@@ -51,6 +52,6 @@ class SatsPlus(Sats):
         self._responses.index_add_(0, numbers, scores)
         self._pixels += torch.bincount(numbers, minlength=len(self._pixels))
 
-    def supervision(self, logits: Tensor, labels: Supervision) -> Tensor:
-        """See `Sats.supervision`; here on the labels given, background meaning any old class."""
+    def supervised(self, logits: Tensor, labels: Supervision) -> Tensor:
+        """See `Sats.supervised`; here on the labels given, background meaning any old class."""
         return truthful_cross_entropy(logits, labels.given, self.old_classes).mean()

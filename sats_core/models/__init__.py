@@ -2,11 +2,10 @@
 
 from sats_core.models.backbone import SCRATCH, Backbone, load_pretrained, seeded_backbone
 from sats_core.models.classifier import GrowingClassifier, balanced_start
-from sats_core.models.segmenter import STRIDE, Output, Segmenter
+from sats_core.models.segmenter import Output, Segmenter
 
 __all__ = [
     "SCRATCH",
-    "STRIDE",
     "Backbone",
     "GrowingClassifier",
     "Output",

@@ -1,11 +1,12 @@
 """Reading a backbone's self-attention without a fork of it.
 
 A forward hook sees the query and key projections of the last block of each stage; the forward
-pass itself stays on torch's fused attention kernel, which never forms the map.
+pass itself stays on torch's fused attention kernel, which never forms the map. Hooks are set once,
+when the model is built: setting them around every pass would make a compiled model compile anew.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 from torch import Tensor, nn
@@ -14,16 +15,40 @@ from sats_core.errors import ModelError
 from sats_core.losses import QueryKey
 
 
+class Projections:
+    """What a stage's forward pass leaves while somebody wants it.
+
+    Attributes:
+        wanted: whether the pass that runs is observed.
+        tensors: by the name of the layer that made them.
+    """
+
+    def __init__(self) -> None:
+        self.wanted = False
+        self.tensors: dict[str, Tensor] = {}
+
+
+class _Keep:
+    """A forward hook; an object, so that a copied model's hooks write to the copy's projections."""
+
+    def __init__(self, projections: Projections, name: str) -> None:
+        self._projections = projections
+        self._name = name
+
+    def __call__(self, _module: nn.Module, _args: object, output: Tensor) -> None:
+        if self._projections.wanted:
+            self._projections.tensors[self._name] = output
+
+
 class StageAttention(ABC):
     """The last self-attention of one stage."""
 
-    @abstractmethod
-    def hook(self, projections: dict[str, Tensor]) -> list[Callable[[], None]]:
-        """Start writing projections into `projections`; return what stops it."""
+    def __init__(self) -> None:
+        self.projections = Projections()
 
     @abstractmethod
-    def query_key(self, projections: dict[str, Tensor], grid: tuple[int, int]) -> QueryKey:
-        """Shape the projections that one forward pass left."""
+    def query_key(self, grid: tuple[int, int]) -> QueryKey:
+        """Shape the projections that one forward pass left, queries on a grid of (H_s, W_s)."""
 
 
 class PvtAttention(StageAttention):
@@ -32,27 +57,16 @@ class PvtAttention(StageAttention):
     NEEDS = ("q", "kv", "num_heads", "scale")
 
     def __init__(self, attention: nn.Module) -> None:
-        self.attention = attention
+        super().__init__()
         self.heads: int = attention.num_heads  # type: ignore[assignment]  # Module's attributes
         self.scale: float = attention.scale  # type: ignore[assignment]  # are typed as modules
 
-    def hook(self, projections: dict[str, Tensor]) -> list[Callable[[], None]]:
-        """See `StageAttention.hook`."""
+        for name in ("q", "kv"):
+            attention.get_submodule(name).register_forward_hook(_Keep(self.projections, name))
 
-        def keep(name: str) -> Callable[[nn.Module, object, Tensor], None]:
-            def write(_module: nn.Module, _args: object, output: Tensor) -> None:
-                projections[name] = output
-
-            return write
-
-        return [
-            self.attention.get_submodule(name).register_forward_hook(keep(name)).remove
-            for name in ("q", "kv")
-        ]
-
-    def query_key(self, projections: dict[str, Tensor], grid: tuple[int, int]) -> QueryKey:
+    def query_key(self, grid: tuple[int, int]) -> QueryKey:
         """See `StageAttention.query_key`; query (B, L, h d) and key-value (B, K, 2 h d)."""
-        query, key_value = projections["q"], projections["kv"]
+        query, key_value = (self.projections.tensors[name] for name in ("q", "kv"))
         batch, queries, _ = query.shape
         query = query.view(batch, queries, self.heads, -1).transpose(1, 2)
         key_value = key_value.view(batch, key_value.shape[1], 2, self.heads, -1)
@@ -97,7 +111,6 @@ class AttentionTap:
 
     def __init__(self, stages: list[StageAttention]) -> None:
         self._stages = stages
-        self._projections: list[dict[str, Tensor]] = [{} for _ in stages]
 
     def read(self, grids: list[tuple[int, int]]) -> list[QueryKey]:
         """Return each stage's query and key from the last forward pass, and forget them.
@@ -105,24 +118,24 @@ class AttentionTap:
         Args:
             grids: (H_s, W_s) of each stage's output.
         """
-        attention = [
-            stage.query_key(projections, grid)
-            for stage, projections, grid in zip(self._stages, self._projections, grids, strict=True)
-        ]
-        for projections in self._projections:
-            projections.clear()
+        attention = [stage.query_key(grid) for stage, grid in zip(self._stages, grids, strict=True)]
+        self._forget()
         return attention
 
     @contextmanager
     def open(self) -> Iterator[None]:
         """Keep the projections of the forward passes inside the `with` block."""
-        stops = [
-            stop
-            for stage, projections in zip(self._stages, self._projections, strict=True)
-            for stop in stage.hook(projections)
-        ]
+        self._want(True)
         try:
             yield
         finally:
-            for stop in stops:
-                stop()
+            self._want(False)
+            self._forget()
+
+    def _want(self, wanted: bool) -> None:
+        for stage in self._stages:
+            stage.projections.wanted = wanted
+
+    def _forget(self) -> None:
+        for stage in self._stages:
+            stage.projections.tensors.clear()

@@ -26,8 +26,12 @@ class Backbone(nn.Module):
         channels: of each stage's output.
         hub_id: where pretrained weights are; None where timm knows of none.
         mean, std: of the pictures it expects, per RGB channel, for values 0..1.
+        pixel_mean, pixel_std: the same as tensors (3, 1, 1).
         tap: reads the last self-attention of each stage.
     """
+
+    pixel_mean: Tensor
+    pixel_std: Tensor
 
     def __init__(self, name: str) -> None:
         """Build the architecture with random weights.
@@ -50,6 +54,9 @@ class Backbone(nn.Module):
         self.channels = tuple(int(stage["num_chs"]) for stage in stages)
         self.mean: tuple[float, float, float] = tuple(net.pretrained_cfg["mean"])
         self.std: tuple[float, float, float] = tuple(net.pretrained_cfg["std"])
+        # On the model's device from the start: a copy at every step would wait for it.
+        for name, values in (("pixel_mean", self.mean), ("pixel_std", self.std)):
+            self.register_buffer(name, torch.tensor(values)[:, None, None], persistent=False)
         self.hub_id: str | None = net.pretrained_cfg.get("hf_hub_id")
         self.tap = AttentionTap(stage_attentions(net, name))
 

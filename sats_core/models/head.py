@@ -8,7 +8,6 @@ from torch.nn import functional as F
 WIDTHS = {"pvt_v2_b0": 256, "pvt_v2_b1": 256}
 """Width of the head per backbone as in SegFormer (B0 and B1: 256); every other one has 768."""
 LARGE_WIDTH = 768
-DROPOUT = 0.1
 
 
 class AllMlpHead(nn.Module):
@@ -25,9 +24,7 @@ class AllMlpHead(nn.Module):
         self.width = width
         self.project = nn.ModuleList(nn.Linear(stage, width) for stage in channels)
         self.mix = nn.Linear(width * len(channels), width, bias=False)
-        self.finish = nn.Sequential(
-            nn.BatchNorm2d(width), nn.ReLU(inplace=True), nn.Dropout2d(DROPOUT)
-        )
+        self.finish = nn.Sequential(nn.BatchNorm2d(width), nn.ReLU(inplace=True))
 
     def forward(self, stages: Sequence[Tensor]) -> Tensor:
         """Return features (B, width, H / 4, W / 4) of the stages' outputs."""

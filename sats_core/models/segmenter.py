@@ -10,8 +10,8 @@ from sats_core.models.backbone import Backbone
 from sats_core.models.classifier import GrowingClassifier
 from sats_core.models.head import LARGE_WIDTH, WIDTHS, AllMlpHead
 
-STRIDE = 4
-"""Pixels of the picture per pixel of the logits, per side."""
+DROPOUT = 0.1
+"""Share of the features that the classifier does not see in training (SegFormer)."""
 
 
 class Output(NamedTuple):
@@ -19,7 +19,8 @@ class Output(NamedTuple):
 
     Attributes:
         logits: (B, C, H / 4, W / 4).
-        features: (B, D, H / 4, W / 4), what the classifier sees.
+        features: (B, D, H / 4, W / 4), the decoder's output, before dropout: two passes over one
+            picture give the same.
         stages: output of each of the backbone's stages, (B, C_s, H / 2^(s+2), W / 2^(s+2)).
         attention: query and key of the last block of each stage.
     """
@@ -38,11 +39,27 @@ class Segmenter(nn.Module):
         super().__init__()
         self.backbone = backbone
         self.head = AllMlpHead(backbone.channels, WIDTHS.get(backbone.name, LARGE_WIDTH))
+        self.dropout = nn.Dropout2d(DROPOUT)
         self.classifier = GrowingClassifier(self.head.width, sizes)
+
+    def train_step(self, base: bool) -> None:
+        """Set training mode; after the base step batch norm keeps the statistics that it has.
+
+        A later step sees other pictures, on which running statistics would drift away from what
+        the old classes were learned with, weights unchanged or not.
+
+        Args:
+            base: whether this is the base step.
+        """
+        self.train()
+        if not base:
+            for module in self.modules():
+                if isinstance(module, nn.BatchNorm2d):
+                    module.eval()
 
     def forward(self, pictures: Tensor) -> Tensor:
         """Return logits (B, C, H / 4, W / 4) of normalised pictures (B, 3, H, W)."""
-        logits: Tensor = self.classifier(self.head(self.backbone(pictures)))
+        logits: Tensor = self.classifier(self.dropout(self.head(self.backbone(pictures))))
         return logits
 
     def observe(self, pictures: Tensor) -> Output:
@@ -52,4 +69,5 @@ class Segmenter(nn.Module):
             grids = [(stage.shape[2], stage.shape[3]) for stage in stages]
             attention = self.backbone.tap.read(grids)
         features = self.head(stages)
-        return Output(self.classifier(features), features, stages, attention)
+        logits = self.classifier(self.dropout(features))
+        return Output(logits, features, stages, attention)

@@ -4,15 +4,18 @@ import hashlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from sats_core.data.batches import LabelledPictures, StepBatches
+from sats_core.data.transforms import fit, padded
 from sats_core.evaluation.predict import labelled_input
 from sats_core.job import StepJob
 from sats_core.methods import make_method
 from sats_core.models import Segmenter
+from sats_core.settings import StepSettings
 from sats_core.training.fusion import fuse
-from sats_core.training.loop import StoppedError, train
+from sats_core.training.loop import StoppedError, autocast, train
 from sats_core.training.progress import Emit
 from sats_core.training.start import Start
 
@@ -43,26 +46,37 @@ def learn(
     """
     settings, model = start.settings, start.model
     old = start.old.model if start.old else None
-    red, green, blue = (round(255 * part) for part in model.backbone.mean)
-    batches = StepBatches(
-        pictures, settings.size, settings.batch_size, (red, green, blue), settings.seed, memory
-    )
+    batches = StepBatches(pictures, settings.size, settings.batch_size, settings.seed, memory)
     method = make_method(settings, model, old)
-    method.prepare(_whole_pictures(pictures, settings.size, model, should_stop))
+    device = next(model.parameters()).device
+    with autocast(device, settings.size):
+        method.prepare(_whole_pictures(pictures, settings, model, should_stop))
     train(model, method, batches, settings, work, fingerprint, emit, should_stop)
     if settings.fusion and old is not None:
         fuse(model, old)
 
 
 def _whole_pictures(
-    pictures: LabelledPictures, size: int, model: Segmenter, should_stop: Callable[[], bool]
+    pictures: LabelledPictures,
+    settings: StepSettings,
+    model: Segmenter,
+    should_stop: Callable[[], bool],
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield every training picture as evaluation sees it, with its label, one at a time."""
+    """Yield every training picture once as evaluation sees it, in batches of one size each."""
+    size = settings.size
+    alike: dict[tuple[int, int], list[int]] = {}
     for index in range(len(pictures)):
-        if should_stop():
-            raise StoppedError
-        picture, label = pictures[index]
-        yield labelled_input(picture, label, size, model)
+        height, width = fit(pictures[index][1].shape[0], pictures[index][1].shape[1], size)
+        alike.setdefault((padded(height), padded(width)), []).append(index)
+    for indices in alike.values():
+        for first in range(0, len(indices), settings.batch_size):
+            if should_stop():
+                raise StoppedError
+            views = [
+                labelled_input(*pictures[index], size, model)
+                for index in indices[first : first + settings.batch_size]
+            ]
+            yield torch.cat([view[0] for view in views]), torch.cat([view[1] for view in views])
 
 
 def fingerprint_of(job: StepJob) -> str:

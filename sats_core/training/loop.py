@@ -1,13 +1,14 @@
 """The training loop."""
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from sats_core.data.batches import StepBatches, made_ahead
+from sats_core.data.batches import StepBatches, made_ahead, made_at_once
 from sats_core.errors import DivergedError
 from sats_core.evaluation.predict import normalise
 from sats_core.events import ProgressEvent
@@ -30,7 +31,7 @@ CPU_AUTOCAST_FROM = 256
 def autocast(device: torch.device, size: int) -> AbstractContextManager[None]:
     """Return bfloat16 autocast where the device computes in it with profit, else nothing."""
     if device.type == "cuda":
-        able = torch.cuda.is_bf16_supported()
+        able = torch.cuda.is_bf16_supported(including_emulation=False)
     else:
         # Without these instructions bfloat16 is emulated, slower than float32.
         able = size >= CPU_AUTOCAST_FROM and (
@@ -69,6 +70,7 @@ def train(
         DivergedError: a loss is not finite.
     """
     device = next(model.parameters()).device
+    made = made_ahead if device.type == "cuda" else made_at_once
     optimizer = make_optimizer(model, settings)
     first = checkpoint.resume(work, model, optimizer, fingerprint)
     steps = settings.epochs * len(batches)
@@ -82,12 +84,9 @@ def train(
     progress = Progress(emit, start, (steps - start.step) * batches.batch_size)
     for epoch in range(first, settings.epochs):
         torch.manual_seed(settings.seed * 100_003 + epoch)
-        model.train()
-        totals: dict[str, float] = {}
-        epoch_batches = batches.epoch(epoch)
-        if device.type == "cuda":
-            epoch_batches = made_ahead(epoch_batches)
-        for number, (pictures, labels) in enumerate(epoch_batches, start=1):
+        model.train_step(base=method.old is None)
+        sums = _LossSums()
+        for number, (pictures, labels) in enumerate(made(batches.epoch(epoch)), start=1):
             if should_stop():
                 raise StoppedError
             step = epoch * len(batches) + number
@@ -97,28 +96,51 @@ def train(
             pixels = normalise(pictures.to(device, non_blocking=True), model)
             pixels = pixels.contiguous(memory_format=torch.channels_last)
             with autocast(device, settings.size):
-                terms = method.loss_terms(pixels, labels.to(device, non_blocking=True))
-            loss = torch.stack(list(terms.values())).sum()
+                terms = method.loss_terms(pixels, labels.to(device, non_blocking=True).long())
+            values = torch.stack(list(terms.values()))
             optimizer.zero_grad(set_to_none=True)
-            loss.backward()
+            values.sum().backward()
             nn.utils.clip_grad_norm_(model.parameters(), settings.gradient_clip)
             optimizer.step()
-            _add(totals, terms)
-            progress.advance(
-                len(pictures),
-                step=step,
-                learning_rate=rate,
-                losses={name: total / number for name, total in totals.items()},
-            )
+            sums.add(list(terms), values)
+            progress.advance(len(pictures), sums.means, step=step, learning_rate=rate)
+        means = sums.means()  # before the checkpoint: one of a step that has diverged helps nobody
         checkpoint.save(work, model, optimizer, epoch + 1, fingerprint)
-        progress.end_epoch(epoch + 1)
+        progress.end_epoch(epoch + 1, **means)
 
 
-def _add(totals: dict[str, float], terms: Mapping[str, Tensor]) -> None:
-    for name, term in terms.items():
-        value = term.item()
-        if not torch.isfinite(term):
-            raise DivergedError(
-                f"the loss term {name} is {value}: a lower learning rate or weight may help"
-            )
-        totals[name] = totals.get(name, 0.0) + value
+class _LossSums:
+    """Loss terms of an epoch, summed where they are computed: reading them waits for the device."""
+
+    def __init__(self) -> None:
+        self._names: Sequence[str] = ()
+        self._sums: Tensor | None = None
+        self._last = torch.zeros(0)
+        self._batches = 0
+
+    def add(self, names: Sequence[str], values: Tensor) -> None:
+        """Add the terms (T,) of one batch."""
+        values = values.detach()
+        self._names = names
+        if self._sums is None:
+            self._sums = self._last = values
+        else:
+            # Stays at the first batch that is not finite: after it every term is nan.
+            self._last = torch.where(self._last.isfinite().all(), values, self._last)
+            self._sums = self._sums + values
+        self._batches += 1
+
+    def means(self) -> dict[str, dict[str, float]]:
+        """Return `losses`, each term's mean since the epoch began.
+
+        Raises:
+            DivergedError: one was not finite, in this batch or any before; it names the first.
+        """
+        for name, value in zip(self._names, self._last.tolist(), strict=True):
+            if not math.isfinite(value):
+                raise DivergedError(
+                    f"the loss term {name} is {value}: a lower learning rate or weight may help"
+                )
+        sums = [] if self._sums is None else self._sums.tolist()
+        means = (total / self._batches for total in sums)
+        return {"losses": dict(zip(self._names, means, strict=True))}

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sats_core.classes import Catalogue
+from sats_core.classes import BACKGROUND, IGNORE, Catalogue
 from sats_core.data.cache import PictureCache
 from sats_core.data.labels import Lookup, step_lookup
 from sats_core.data.readers import EncodedPicture, Reader, write_voc_zip
@@ -39,6 +39,9 @@ def recall(
 ) -> Keepable:
     """Fill `cache` with the pictures of a memory, their labels as output channels.
 
+    What they do not label is ignored: it may be a class that came after they were labelled, the
+    step's new ones among them, and must not be taught as background.
+
     Raises:
         DatasetError: a picture cannot be read, or a class of the memory is not in the catalogue.
         StoppedError: `should_stop` said yes.
@@ -52,7 +55,9 @@ def recall(
         if should_stop():
             raise StoppedError
         picture = reader.read(picture_id)
-        cache.add(picture.picture, lookup[picture.label])
+        labels = lookup[picture.label]
+        labels[labels == BACKGROUND] = IGNORE
+        cache.add(picture.picture, labels)
         shown.append(frozenset(reader.shown(picture.label)))
     return Keepable(reader, reader.ids, shown, reader.classes)
 

@@ -1,13 +1,14 @@
 """How far a phase is, said often enough to watch and seldom enough to store."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from sats_core.events import Event, ProgressEvent
 
 EVERY_SECONDS = 0.5
 
 Emit = Callable[[Event], None]
+Read = Callable[[], Mapping[str, object]]
 
 
 class Progress:
@@ -29,21 +30,24 @@ class Progress:
 
         self.say()
 
-    def advance(self, pictures: int, **values: object) -> None:
+    def advance(self, pictures: int, read: Read = dict, **values: object) -> None:
         """Count pictures and say it, at most twice a second and at the end.
 
         Args:
             pictures: done since the last call.
-            values: fields of `ProgressEvent` that changed.
+            read: gives fields of `ProgressEvent` that are costly to read; asked only when it is
+                said.
+            values: fields that changed.
         """
         self._done += pictures
         self._event = self._event.model_copy(update=values)
         if self._done >= self._todo or time.monotonic() - self._said >= EVERY_SECONDS:
+            self._event = self._event.model_copy(update=read())
             self.say()
 
-    def end_epoch(self, epoch: int) -> None:
-        """Say that `epoch` epochs are finished."""
-        self._event = self._event.model_copy(update={"epoch": epoch})
+    def end_epoch(self, epoch: int, **values: object) -> None:
+        """Say that `epoch` epochs are finished, with the fields that changed."""
+        self._event = self._event.model_copy(update={"epoch": epoch, **values})
         self.say(epoch_end=True)
 
     def say(self, epoch_end: bool = False) -> None:

@@ -12,10 +12,10 @@ def test_losses() -> None:
         "attention_transfer",
         "distillation",
         "entropy_pseudo_labels",
-        "label_guided_distillation",
         "local_pod",
         "median_thresholds",
         "pod_distance",
+        "released_thresholds",
         "truthful_cross_entropy",
         "unbiased_cross_entropy",
         "unbiased_distillation",
@@ -38,7 +38,7 @@ def test_signatures_of_the_losses() -> None:
     names = ["labels", "old_logits", "thresholds", "classes"]
     assert parameters(losses.entropy_pseudo_labels) == names
     assert losses.QueryKey._fields == ("query", "key", "scale", "grid")
-    assert losses.PseudoLabels._fields == ("labels", "valid", "kept")
+    assert losses.PseudoLabels._fields == ("labels", "valid", "kept_share")
 
 
 def test_methods_and_models() -> None:
@@ -54,7 +54,6 @@ def test_methods_and_models() -> None:
     ]
     assert set(models.__all__) == {
         "SCRATCH",
-        "STRIDE",
         "Backbone",
         "GrowingClassifier",
         "Output",

@@ -151,3 +151,21 @@ def test_different_shapes_are_refused() -> None:
         )
     with pytest.raises(ValueError, match="stages"):
         attention_transfer([], [random_attention((4, 4), 5, 2)], labels)
+
+
+@pytest.mark.parametrize("ignore_index", [255, 3])
+def test_regions_for_every_value_give_what_those_present_give(
+    ignore_index: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old, new = random_attention((4, 3), 5, 1), random_attention((4, 3), 5, 4)
+    new.query.requires_grad_()
+    labels = torch.randint(0, 4, (2, 8, 6), generator=torch.Generator().manual_seed(5))
+    present = attention_transfer([old], [new], labels, ignore_index)
+    (expected,) = torch.autograd.grad(present, new.query)
+
+    monkeypatch.setattr(module, "_only_present", module._every_value)
+    every = attention_transfer([old], [new], labels, ignore_index)
+    (gradient,) = torch.autograd.grad(every, new.query)
+
+    torch.testing.assert_close(every, present)
+    torch.testing.assert_close(gradient, expected)

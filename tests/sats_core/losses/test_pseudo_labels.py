@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 import torch
 
-from sats_core.losses import entropy_pseudo_labels, median_thresholds
+from sats_core.losses import entropy_pseudo_labels, median_thresholds, released_thresholds
 from sats_core.losses.pseudo_labels import normalised_entropy
 
 
@@ -17,7 +17,7 @@ def test_reference(case: dict[str, Any]) -> None:
     )
     assert torch.equal(result.labels, case["pseudo_labels"])
     assert torch.equal(result.valid, case["pseudo_valid"])
-    torch.testing.assert_close(result.kept, case["adaptive_factor"], rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(result.kept_share, case["adaptive_factor"], rtol=1e-9, atol=1e-9)
 
 
 def test_given_labels_stay() -> None:
@@ -28,7 +28,7 @@ def test_given_labels_stay() -> None:
     result = entropy_pseudo_labels(labels, sure_one, torch.full((3,), 0.01), classes=4)
 
     assert result.labels.tolist() == [[[1, 255, 3, 255]]]
-    assert result.kept.tolist() == [0.5]
+    assert result.kept_share.tolist() == [0.5]
 
 
 def test_medians_are_those_of_the_pixels() -> None:
@@ -61,3 +61,46 @@ def test_a_class_seen_nowhere_gets_the_floor() -> None:
 
     assert thresholds[2].item() == pytest.approx(0.001)
     assert thresholds[1].item() > 0.001
+
+
+def entropies(values: list[float], old_classes: int = 3) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return background labels and logits that predict class 1 with about these entropies."""
+    grid = torch.linspace(0, 40, 20_001, dtype=torch.float64)
+    logits = torch.zeros(1, old_classes, 1, len(grid), dtype=torch.float64)
+    logits[:, 1] = grid
+    found = normalised_entropy(logits, old_classes + 1)[0, 0]
+    picks = torch.stack([(found - value).abs().argmin() for value in values])
+    picked = logits[..., picks].expand(1, old_classes, 1, len(values))
+    return torch.zeros(1, 1, len(values), dtype=torch.long), picked
+
+
+class TestReleasedThresholds:
+    """By hand from the rule: the first of 100 bins on [0, 1] that holds half of the pixels."""
+
+    def found(self, values: list[float]) -> float:
+        return released_thresholds([entropies(values)], 3, 4, 0.001)[1].item()
+
+    def test_most_of_a_class_in_the_first_bin(self) -> None:
+        # However sure the model is: 0.01 * half / count, never the floor.
+        assert self.found([1e-6] * 8 + [0.05] * 2) == pytest.approx(0.01 * 5 / 8)
+        assert self.found([1e-6] * 10) == pytest.approx(0.005)
+
+    def test_half_in_a_later_bin(self) -> None:
+        assert self.found([0.001] * 3 + [0.035] * 6 + [0.095]) == pytest.approx(0.03 + 0.01 * 5 / 6)
+
+    def test_no_bin_holds_half(self) -> None:
+        assert self.found([0.001, 0.015, 0.025, 0.035, 0.045]) == pytest.approx(0.005)
+
+    def test_predicted_nowhere(self) -> None:
+        assert released_thresholds([entropies([0.01])], 3, 4, 0.001)[2].item() == pytest.approx(
+            0.001
+        )
+
+    def test_a_sure_model_is_believed_more_than_by_the_exact_median(self) -> None:
+        batch = entropies([1e-5 * (1 + i) for i in range(40)])
+        kept = {
+            rule: entropy_pseudo_labels(*batch, rule([batch], 3, 4, 0.0), 4).kept_share.item()
+            for rule in (released_thresholds, median_thresholds)
+        }
+        assert kept[released_thresholds] == 1.0
+        assert kept[median_thresholds] == pytest.approx(0.5, abs=0.05)

@@ -1,4 +1,5 @@
 import copy
+import math
 from collections.abc import Iterator
 
 import pytest
@@ -7,6 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from sats_core.methods import METHODS, Finetune, Joint, Plop, Sats, make_method
+from sats_core.methods.pseudo_labelling import PseudoLabelling
 from sats_core.models import Segmenter, seeded_backbone
 from sats_core.settings import METHOD_SETTINGS, StepSettings
 
@@ -65,14 +67,17 @@ class TestEveryMethod:
         assert all(grad.isfinite().all() for grad in grads)
 
     def test_changes_neither_batch_nor_models(
-        self, method: Finetune, batch: tuple[Tensor, Tensor]
+        self, method: Finetune, models: tuple[Segmenter, Segmenter], batch: tuple[Tensor, Tensor]
     ) -> None:
         model, old = method.model.state_dict(), copy.deepcopy(method.old)
         before = {name: t.clone() for name, t in model.items()}
         pictures, labels = batch[0].clone(), batch[1].clone()
         method.prepare([batch])
         changed = {name for name, t in model.items() if not torch.equal(t, before[name])}
-        assert changed <= {"classifier.steps.1.weight", "classifier.steps.1.bias"}
+        started = {"steps.1.weight", "steps.1.bias", "steps.0.bias"}
+        assert changed <= {f"classifier.{name}" for name in started}
+        first = models[0].classifier.steps[0].bias
+        assert torch.equal(first[1:], before["classifier.steps.0.bias"][1:])
         weights = {name: t.clone() for name, t in model.items()}
         method.loss_terms(*batch)
         assert torch.equal(batch[0], pictures)
@@ -181,6 +186,54 @@ def test_published_weights(
     assert ratio.item() == pytest.approx(weight, rel=1e-4)
 
 
+def test_ilt_compares_what_dropout_does_not_touch(
+    models: tuple[Segmenter, Segmenter], batch: tuple[Tensor, Tensor]
+) -> None:
+    method = make_method(StepSettings(method="ilt"), *models)
+    models[0].train_step(base=False)
+    assert method.loss_terms(*batch)["features"].item() == pytest.approx(0, abs=1e-9)
+
+
+class TestUnsure:
+    """What a pixel teaches where the old model is unsure, sats and plop alike."""
+
+    def pull(
+        self, name: str, unsure: str, models: tuple[Segmenter, Segmenter], batch: object
+    ) -> Tensor:
+        """Return the gradient of each unsure background pixel on the logits (C,)."""
+        method = make_method(StepSettings(method=name, method_settings={"unsure": unsure}), *models)
+        assert isinstance(method, PseudoLabelling)
+        method.thresholds = torch.zeros(OLD)  # unsure everywhere
+        logits = torch.randn(1, OLD + NEW, 4, 4).requires_grad_()
+        supervision = method.supervise(torch.zeros(1, 4, 4, dtype=torch.long), logits[:, :OLD])
+        method.cross_entropy(logits, supervision).sum().backward()
+        assert logits.grad is not None
+        return logits.grad
+
+    @pytest.mark.parametrize("name", ["plop", "sats"])
+    def test_ignored_or_held_against_the_newest_classes(
+        self, name: str, models: tuple[Segmenter, Segmenter], batch: tuple[Tensor, Tensor]
+    ) -> None:
+        assert not self.pull(name, "ignored", models, batch).any()
+        held = self.pull(name, "unbiased", models, batch)
+        assert (held[:, OLD:] > 0).all()  # descent lowers the new classes' logits
+        assert (held[:, :OLD].sum(1) < 0).all()
+
+    @pytest.mark.parametrize("unsure", ["ignored", "unbiased"])
+    def test_a_new_class_is_taught_either_way(
+        self, unsure: str, models: tuple[Segmenter, Segmenter]
+    ) -> None:
+        method = make_method(
+            StepSettings(method="sats", method_settings={"unsure": unsure}), *models
+        )
+        assert isinstance(method, PseudoLabelling)
+        logits = torch.zeros(1, OLD + NEW, 1, 1).requires_grad_()
+        labels = torch.full((1, 1, 1), OLD)
+        method.cross_entropy(logits, method.supervise(labels, logits[:, :OLD])).sum().backward()
+        assert logits.grad is not None
+        assert logits.grad[0, OLD] == pytest.approx(1 / (OLD + NEW) - 1)
+
+
 def test_sats_plus_starts_new_rows_from_what_the_old_model_sees_there(
     models: tuple[Segmenter, Segmenter], batch: tuple[Tensor, Tensor]
 ) -> None:
@@ -193,7 +246,8 @@ def test_sats_plus_starts_new_rows_from_what_the_old_model_sees_there(
     before, rows = old.classifier.steps[0], model.classifier.steps[1]
     expected = (seen @ before.weight[:, :, 0, 0]).detach()
     torch.testing.assert_close(rows.weight[0, :, 0, 0].detach(), expected, atol=1e-5, rtol=1e-4)
-    torch.testing.assert_close(rows.bias[0].detach(), (seen @ before.bias).detach())
+    lowered = (seen @ before.bias).detach() - math.log(NEW)
+    torch.testing.assert_close(rows.bias[0].detach(), lowered)
     # The second new class has no pixel: its row keeps the balanced start.
     torch.testing.assert_close(rows.weight[1], before.weight[0])
 
@@ -203,7 +257,15 @@ class TestPlop:
         self, models: tuple[Segmenter, Segmenter], batch: tuple[Tensor, Tensor]
     ) -> None:
         settings = StepSettings(method="plop", method_settings={"pod_logits_weight": 0})
-        assert make_method(settings, *models).loss_terms(*batch)["pod"].item() == 0
+        assert make_method(settings, *models).loss_terms(*batch)["pod"].item() < 1e-7
+
+    def test_pod_holds_the_decoder_too(
+        self, models: tuple[Segmenter, Segmenter], batch: tuple[Tensor, Tensor]
+    ) -> None:
+        settings = StepSettings(method="plop", method_settings={"pod_logits_weight": 0})
+        with torch.no_grad():
+            models[0].head.mix.weight.mul_(1.5)
+        assert make_method(settings, *models).loss_terms(*batch)["pod"].item() > 1e-4
 
     def test_pictures_whose_background_is_not_believed_weigh_nothing(
         self, models: tuple[Segmenter, Segmenter], batch: tuple[Tensor, Tensor]

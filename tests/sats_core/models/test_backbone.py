@@ -1,3 +1,4 @@
+import copy
 from pathlib import Path
 
 import pytest
@@ -52,12 +53,35 @@ def test_query_and_key_are_those_of_the_forward_pass() -> None:
         torch.testing.assert_close(rebuilt, fused(query, key, value), rtol=1e-5, atol=1e-6)
 
 
-def test_tapping_changes_nothing_and_leaves_no_hook() -> None:
+def test_tapping_changes_nothing_and_remembers_nothing() -> None:
     model = Segmenter(seeded_backbone("pvt_v2_b0", 0), [2]).eval()
     pictures = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    stages = model.backbone.tap._stages
     with torch.no_grad():
         assert torch.equal(model(pictures), model.observe(pictures).logits)
-    assert not any(module._forward_hooks for module in model.modules())
+        model(pictures)
+    assert not any(stage.projections.tensors for stage in stages)
+
+
+def test_observing_sets_no_hook_anew() -> None:
+    model = Segmenter(seeded_backbone("pvt_v2_b0", 0), [2]).eval()
+    hooks = [list(module._forward_hooks) for module in model.modules()]
+    model.observe(torch.randn(1, 3, 64, 64))
+    assert hooks == [list(module._forward_hooks) for module in model.modules()]
+
+
+def test_a_copy_observes_itself() -> None:
+    model = Segmenter(seeded_backbone("pvt_v2_b0", 0), [2]).eval()
+    copied = copy.deepcopy(model)
+    with torch.no_grad():
+        for weight in copied.backbone.parameters():
+            weight.mul_(1.5)
+    pictures = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    with model.backbone.tap.open(), torch.no_grad():
+        seen = copied.observe(pictures).attention
+        model(pictures)
+        own = model.backbone.tap.read([a.grid for a in seen])
+    assert not any(torch.equal(a.query, b.query) for a, b in zip(own, seen, strict=True))
 
 
 @pytest.mark.parametrize(

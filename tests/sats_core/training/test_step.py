@@ -327,3 +327,17 @@ def test_torch_free_parts_load_no_torch() -> None:
         "sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_batch_norm_keeps_its_statistics_after_the_base_step(
+    base: StepJob, step_zip: Path, tmp_path: Path
+) -> None:
+    job = second_step(tmp_path, base, step_zip)
+    run(job)
+    before = load_file(base.result / "version" / "model.safetensors")
+    after = load_file(job.result / "version" / "model.safetensors")
+    statistics = [name for name in before if "running_" in name]
+    assert statistics
+    assert all(torch.equal(before[name], after[name]) for name in statistics)
+    # The base step learned them: a new model's are 0 and 1.
+    assert before["head.finish.0.running_mean"].abs().max() > 0

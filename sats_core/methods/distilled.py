@@ -6,8 +6,8 @@ from sats_core.methods.finetune import Finetune
 from sats_core.models import Segmenter
 
 
-class Taught(Finetune):
-    """A method that the model before the step teaches."""
+class Distilled(Finetune):
+    """A method that distils the model before the step, its teacher, into the one that learns."""
 
     def __init__(self, model: Segmenter, old: Segmenter | None, settings: Any) -> None:
         """See `Finetune`; the old model is frozen.
