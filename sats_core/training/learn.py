@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from sats_core.data.batches import LabelledPictures, StepBatches
-from sats_core.data.transforms import fit, padded
 from sats_core.evaluation.predict import labelled_input
 from sats_core.job import StepJob
 from sats_core.methods import make_method
@@ -64,10 +63,11 @@ def _whole_pictures(
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield every training picture once as evaluation sees it, in batches of one size each."""
     size = settings.size
+    view = model.view_at(size)
     alike: dict[tuple[int, int], list[int]] = {}
     for index in range(len(pictures)):
-        height, width = fit(pictures[index][1].shape[0], pictures[index][1].shape[1], size)
-        alike.setdefault((padded(height), padded(width)), []).append(index)
+        height, width = pictures[index][1].shape
+        alike.setdefault(view.room(*view.shown(height, width)), []).append(index)
     for indices in alike.values():
         for first in range(0, len(indices), settings.batch_size):
             if should_stop():
