@@ -33,7 +33,7 @@ from benchmarks.learning_run import run_sequence
 from sats_core.data.protocols import PROTOCOLS, Setting
 from sats_core.events import Event, ProgressEvent
 
-METHODS = "finetune,lwf,ilt,mib,plop,sats,sats_plus"
+METHODS = "finetune,lwf,ilt,mib,plop,sats,sats_plus,frozen"
 
 Said = tuple[Sequence, int, Event]
 

@@ -85,15 +85,16 @@ def _draw(plan: Plan, base: Path, step: Path) -> list[Scene]:
 
     Pictures of either task show classes of the other as background (the overlapped protocol).
     """
-    base_seed, step_seed, showcase_seed = plan.picture_seeds
+    size, look = plan.size, plan.look
+    seeds = plan.picture_seeds
     draw_dataset(
-        base, OLD_CLASSES, plan.base_pictures, plan.size, base_seed, unlabelled=NEW_CLASSES
+        *(base, OLD_CLASSES, plan.base_pictures, size, seeds[0]), unlabelled=NEW_CLASSES, look=look
     )
     draw_dataset(
-        step, NEW_CLASSES, plan.step_pictures, plan.size, step_seed, unlabelled=OLD_CLASSES
+        *(step, NEW_CLASSES, plan.step_pictures, size, seeds[1]), unlabelled=OLD_CLASSES, look=look
     )
     return draw_showcase(
-        CLASSES, plan.showcase_pictures, plan.showcase_size, showcase_seed, always=NEW_CLASSES
+        *(CLASSES, plan.showcase_pictures, plan.showcase_size, seeds[2]), NEW_CLASSES, look
     )
 
 

@@ -143,14 +143,19 @@ def draw_dataset(
 
 
 def draw_showcase(
-    classes: Sequence[str], pictures: int, size: int, seed: int, always: Sequence[str] = ()
+    classes: Sequence[str],
+    pictures: int,
+    size: int,
+    seed: int,
+    always: Sequence[str] = (),
+    look: Look = DEMO,
 ) -> list[Scene]:
     """Draw pictures with full labels, drawn for no data set; object i + 1 is `classes[i]`.
 
     Every picture shows one of `always` at least, where it names any.
     """
     return [
-        draw_scene(np.random.default_rng((seed, number)), size, classes, always)
+        draw_scene(np.random.default_rng((seed, number)), size, classes, always, look)
         for number in range(pictures)
     ]
 

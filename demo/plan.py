@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from demo.pictures import DEMO, Look
+
 MODEL = "demo"
 OLD_CLASSES = ("mushroom", "fish", "leaf")
 NEW_CLASSES = ("cup",)
@@ -70,6 +72,7 @@ class Plan:
         showcase_pictures: that no task sees.
         showcase_size: their side, pixels.
         shown_pictures: of those, in the overview of the result.
+        look: how hard the pictures are.
         base: what the first task asks for.
         step: what every task of the new classes asks for.
     """
@@ -82,6 +85,7 @@ class Plan:
     showcase_pictures: int = 24
     showcase_size: int = 256
     shown_pictures: int = 5
+    look: Look = DEMO
     base: Mapping[str, Any] = field(default_factory=_base)
     step: Mapping[str, Any] = field(default_factory=_step)
 

@@ -20,6 +20,7 @@ from sats_core.data.protocols import PROTOCOLS, VOC8
 from sats_core.errors import ModelError
 from sats_core.events import Event, ProgressEvent
 from tests.fixtures.drawings import voc_zip
+from tests.fixtures.shared import shared
 
 FIELDS = {
     *("protocol", "method", "memory", "fusion", "seed", "preset", "commit", "tuning"),
@@ -197,6 +198,20 @@ def test_a_preset_from_pretrained_weights_refuses_to_start_without(
         patch.setitem(PRESETS, "quick", preset)
         with pytest.raises(ModelError, match="--backbone-dir"):
             run_sequence(run, 1, nothing)
+
+
+@pytest.mark.real
+@pytest.mark.slow
+def test_a_preset_from_pretrained_weights_starts_from_them(data: Path, tmp_path: Path) -> None:
+    backbones = shared("backbones")
+    preset = replace(PRESETS["quick"], pretrained=True, backbone="mit_b0")
+    run = replace(sequence(data, tmp_path, BASE), backbone_dir=backbones)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(PRESETS, "quick", preset)
+        run_sequence(run, 1, nothing)
+        run_sequence(replace(run, variant=Variant("sats_plus"), until=1), 1, nothing)
+    (base,) = taken(run)
+    assert base["backbone_start"] == "directory mit_b0"
 
 
 @pytest.mark.slow
