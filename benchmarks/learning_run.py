@@ -168,6 +168,14 @@ def _take(
     partial = folder / "step.json.partial"
     partial.write_text(json.dumps(record, indent=1))
     partial.replace(folder / "step.json")
+    _forget(run, step)
+
+
+def _forget(run: Sequence, step: Step) -> None:
+    """Remove the version that nobody starts from any more; the base version serves all methods."""
+    before = step.goes_on_from or step.parent
+    if before and before.parent == run.folder:
+        shutil.rmtree(before / "version", ignore_errors=True)
 
 
 def _begin(run: Sequence, job: StepJob, step: Step) -> Start:

@@ -3,6 +3,7 @@ import re
 import zipfile
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from benchmarks.learning_run import run_sequence
 from sats_core.data.protocols import PROTOCOLS, VOC8
 from sats_core.errors import ModelError
 from sats_core.events import Event, ProgressEvent
+from sats_core.training.start import Start
 from tests.fixtures.drawings import voc_zip
 from tests.fixtures.shared import shared
 
@@ -170,15 +172,28 @@ def test_joint_trains_until_more_changes_little(
     assert not learning_run.joint_converged(run.folder)
     monkeypatch.setattr(learning_run, "CONVERGED", 2.0)
     assert learning_run.joint_converged(run.folder)
-    again = replace(run, out=tmp_path / "again")
-    run_sequence(again, 1, nothing)
-    assert len(taken(again)) == 2
-    first, second = (load_file(p / "version/model.safetensors") for p in _stages(again))
-    assert any(not torch.equal(first[name], second[name]) for name in first)
 
 
-def _stages(run: Sequence) -> list[Path]:
-    return [run.folder / f"step{number}" for number in range(2)]
+@pytest.mark.slow
+def test_a_stage_of_joint_goes_on_from_the_one_before(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = sequence(data, tmp_path, JOINT)
+    weights = run.folder / "step0" / "version" / "model.safetensors"
+    learn, began = learning_run.learn, []
+
+    def noted(start: Start, *rest: Any) -> None:
+        if weights.exists():
+            was, now = load_file(weights), start.model.state_dict()
+            began.append(all(torch.equal(was[name], now[name].contiguous()) for name in was))
+        learn(start, *rest)
+
+    monkeypatch.setattr(learning_run, "CONVERGED", 2.0)
+    monkeypatch.setattr(learning_run, "learn", noted)
+    run_sequence(run, 1, nothing)
+    assert began == [True]
+    assert len(taken(run)) == 2
+    assert [path.parent.parent.name for path in run.folder.rglob("model.safetensors")] == ["step1"]
 
 
 def test_the_frozen_base_is_scored_on_all_classes() -> None:
