@@ -51,6 +51,7 @@ def record_of(run: Sequence) -> Record | None:
         "entropy": _mean(step["entropy"] for step in steps),
         "seconds": sum(step["seconds"] for step in later),
         "seconds_per_step": mean(step["seconds"] for step in later),
+        "seconds_to_joint": mean(step["seconds"] for step in later) / joint["joint_seconds"],
         "base_seconds": first["seconds"],
         "peak_mib": max(step["peak_mib"] for step in later),
         "commit": later[-1]["commit"],

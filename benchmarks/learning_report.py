@@ -180,6 +180,7 @@ COLUMNS = (
     ("after", "background_after"),
     ("kept share", "kept_share"),
     ("entropy", "entropy"),
+    ("a step's seconds / joint's", "seconds_to_joint"),
 )
 
 

@@ -30,7 +30,7 @@ FIELDS = {
     *("joint_miou_all", "joint_miou_new", "joint_epochs", "joint_converged", "joint_seconds"),
     *("ratio_to_joint", "ratio_to_joint_new", "kept_share", "entropy"),
     *("background_before", "background_after", "background_lost"),
-    *("seconds", "seconds_per_step", "steps", "iou"),
+    *("seconds", "seconds_per_step", "seconds_to_joint", "steps", "iou"),
 }
 
 
