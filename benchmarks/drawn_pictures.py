@@ -28,11 +28,7 @@ LOOK = Look(
         "doughnut": doughnut,
         "flower": flower,
         "butterfly": butterfly,
-    },
-    objects=(2, 4),
-    side=(0.4, 0.66),
-    most_covered=0.25,
-    clutter=(0, 3),
+    }
 )
 
 

@@ -85,16 +85,15 @@ def _draw(plan: Plan, base: Path, step: Path) -> list[Scene]:
 
     Pictures of either task show classes of the other as background (the overlapped protocol).
     """
-    size, look = plan.size, plan.look
-    seeds = plan.picture_seeds
+    base_seed, step_seed, showcase_seed = plan.picture_seeds
     draw_dataset(
-        *(base, OLD_CLASSES, plan.base_pictures, size, seeds[0]), unlabelled=NEW_CLASSES, look=look
+        base, OLD_CLASSES, plan.base_pictures, plan.size, base_seed, unlabelled=NEW_CLASSES
     )
     draw_dataset(
-        *(step, NEW_CLASSES, plan.step_pictures, size, seeds[1]), unlabelled=OLD_CLASSES, look=look
+        step, NEW_CLASSES, plan.step_pictures, plan.size, step_seed, unlabelled=OLD_CLASSES
     )
     return draw_showcase(
-        *(CLASSES, plan.showcase_pictures, plan.showcase_size, seeds[2]), NEW_CLASSES, look
+        CLASSES, plan.showcase_pictures, plan.showcase_size, showcase_seed, always=NEW_CLASSES
     )
 
 

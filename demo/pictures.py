@@ -41,9 +41,9 @@ class Look:
 
     drawers: Mapping[str, Drawer]
     objects: tuple[int, int] = (2, 4)
-    side: tuple[float, float] = (0.3, 0.58)
-    most_covered: float = 0.35
-    clutter: tuple[int, int] = (2, 5)
+    side: tuple[float, float] = (0.4, 0.66)
+    most_covered: float = 0.25
+    clutter: tuple[int, int] = (0, 3)
     clutter_side: tuple[float, float] = (0.08, 0.24)
 
 
@@ -148,14 +148,13 @@ def draw_showcase(
     size: int,
     seed: int,
     always: Sequence[str] = (),
-    look: Look = DEMO,
 ) -> list[Scene]:
     """Draw pictures with full labels, drawn for no data set; object i + 1 is `classes[i]`.
 
     Every picture shows one of `always` at least, where it names any.
     """
     return [
-        draw_scene(np.random.default_rng((seed, number)), size, classes, always, look)
+        draw_scene(np.random.default_rng((seed, number)), size, classes, always)
         for number in range(pictures)
     ]
 

@@ -4,8 +4,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from demo.pictures import DEMO, Look
-
 MODEL = "demo"
 OLD_CLASSES = ("mushroom", "fish", "leaf")
 NEW_CLASSES = ("cup",)
@@ -48,7 +46,7 @@ def _base() -> dict[str, Any]:
     # Trained from scratch, so that the demo shows the same on every machine and loads nothing.
     return {
         "pretrained": False,
-        "epochs": 30,
+        "epochs": 14,
         "batch_size": 8,
         "learning_rate": 1.2e-3,
         "method": "finetune",
@@ -56,7 +54,7 @@ def _base() -> dict[str, Any]:
 
 
 def _step() -> dict[str, Any]:
-    return {"epochs": 30, "batch_size": 8, "learning_rate": 1.2e-3}
+    return {"epochs": 20, "batch_size": 8, "learning_rate": 1.2e-3}
 
 
 @dataclass(frozen=True)
@@ -72,20 +70,18 @@ class Plan:
         showcase_pictures: that no task sees.
         showcase_size: their side, pixels.
         shown_pictures: of those, in the overview of the result.
-        look: how hard the pictures are.
         base: what the first task asks for.
         step: what every task of the new classes asks for.
     """
 
     seed: int = 0
     threads: int | None = None
-    size: int = 96
-    base_pictures: int = 300
-    step_pictures: int = 200
+    size: int = 64
+    base_pictures: int = 800
+    step_pictures: int = 300
     showcase_pictures: int = 24
     showcase_size: int = 256
     shown_pictures: int = 5
-    look: Look = DEMO
     base: Mapping[str, Any] = field(default_factory=_base)
     step: Mapping[str, Any] = field(default_factory=_step)
 
