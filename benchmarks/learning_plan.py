@@ -175,7 +175,10 @@ class Sequence:
         fold = "tuning" if self.tuning else "validation"
         preset = self.preset
         sequence = f"{self.protocol}-{self.setting}"
-        if self.variant.method == JOINT:
+        if self.variant.method == BASE:
+            # The base step is the same however many classes come after it at a time.
+            sequence = f"{self.dataset}-base{PROTOCOLS[self.protocol].sizes[0]}-{self.setting}"
+        elif self.variant.method == JOINT:
             # Training on everything at once is the same whatever the order of the steps would be.
             sequence = f"{self.dataset}-all"
             preset = PRESETS[preset].joint_of or preset

@@ -96,12 +96,16 @@ def test_teachers_of_rising_sureness_share_their_joint() -> None:
     assert epochs == sorted(set(epochs))
 
 
-def test_joint_is_shared_by_the_protocols_of_a_data_set() -> None:
-    one = sequence(Path(), Path("runs"), JOINT)
-    assert one.folder == replace(one, protocol="voc8-other").folder
-    assert replace(one, seed=1).folder != one.folder
-    base = sequence(Path(), Path("runs"), BASE)
-    assert base.folder != replace(base, protocol="voc8-other").folder
+def test_joint_and_base_are_shared_by_protocols_that_have_them_in_common() -> None:
+    def folder(protocol: str, variant: str, seed: int = 0) -> Path:
+        run = sequence(Path(), Path("runs"), variant)
+        return replace(run, protocol=protocol, seed=seed).folder
+
+    assert folder("ccp-15-1", JOINT) == folder("ccp-10-1", JOINT) != folder("voc8-4-1", JOINT)
+    assert folder("ccp-15-1", BASE) == folder("ccp-15-7", BASE) != folder("ccp-10-1", BASE)
+    assert folder("ccp-15-1", "sats") != folder("ccp-15-7", "sats")
+    for variant in (JOINT, BASE, "sats"):
+        assert folder("ccp-15-1", variant) != folder("ccp-15-1", variant, seed=1)
 
 
 @pytest.mark.slow
