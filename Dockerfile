@@ -25,6 +25,7 @@ RUN python -c "import tomllib; print('\n'.join(tomllib.load(open('pyproject.toml
 COPY README.md ./
 COPY sats_core ./sats_core
 COPY app ./app
+COPY demo ./demo
 COPY worker ./worker
 COPY migrations ./migrations
 RUN pip install --no-deps . && python -m compileall -q /opt/sats/lib

@@ -1,12 +1,15 @@
 """Methods x protocol x seeds: how well old and new classes survive a sequence of steps.
 
-    python -m benchmarks.learning DATA --protocol ccp-15-1 --preset cpu
+    python -m benchmarks.learning DATA --protocol ccp-15-1 --preset mit_b0 --backbone-dir BACKBONES
 
-DATA is the folder of the data set (of Pascal VOC with a `classes.txt`; ADE20K as it comes). The
-base step and training on everything at once (`joint`) are taken once a seed and shared by all
-methods. Every finished step stays in `--out`, a step that was interrupted goes on from its last
-epoch: the same command again resumes. Writes a Markdown report, a plot of
-each preset and `learning-<protocol>.json` to `--results`, beside what other runs left there.
+DATA is the folder of the data set (of Pascal VOC with a `classes.txt`; ADE20K as it comes; for
+`drawn-6-1` what `python -m benchmarks.drawn_pictures` writes). The base step and training on
+everything at once (`joint`) are taken once a seed and shared by all methods. Every finished step
+stays in `--out`, a step that was interrupted goes on from its last epoch: the same command again
+resumes, whenever the last one ended. A run that fails is named and the others go on. Hours of it
+beside other work: `setsid nohup nice -n 19 python -m benchmarks.learning ... --workers 2 &`, a
+thread a run. Writes a Markdown report, a plot of each preset and `learning-<protocol>.json` to
+`--results`, beside what other runs left there.
 """
 
 import multiprocessing
@@ -24,13 +27,13 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from benchmarks.learning_plan import BASE, JOINT, PRESETS, Sequence, Variant
+from benchmarks.learning_plan import BASE, FROZEN_BASE, JOINT, PRESETS, Sequence, Variant
 from benchmarks.learning_report import write_report
 from benchmarks.learning_run import run_sequence
 from sats_core.data.protocols import PROTOCOLS, Setting
 from sats_core.events import Event, ProgressEvent
 
-METHODS = "finetune,lwf,ilt,mib,plop,sats,sats_plus,sats@memory=300,sats_plus@memory=300"
+METHODS = "finetune,lwf,ilt,mib,plop,sats,sats_plus,frozen"
 
 Said = tuple[Sequence, int, Event]
 
@@ -44,19 +47,31 @@ def plan(
     variants: list[Variant],
     out: Path,
     tuning: bool,
+    backbone_dir: Path | None,
 ) -> list[Sequence]:
-    """Return every run: what others stand on first."""
-    blank = Sequence(protocol, setting, data, preset, 0, Variant(BASE), out, tuning)
-    shared = [replace(blank, seed=s, variant=Variant(v)) for s in seeds for v in (BASE, JOINT)]
-    return shared + [replace(blank, seed=s, variant=v) for v in variants for s in seeds]
+    """Return every run: what others stand on first, then a seed after the other."""
+    blank = Sequence(
+        protocol,
+        setting,
+        data,
+        preset,
+        0,
+        Variant(BASE),
+        out,
+        tuning=tuning,
+        backbone_dir=backbone_dir,
+    )
+    every = [*(Variant(name) for name in (BASE, JOINT, FROZEN_BASE)), *variants]
+    return [replace(blank, seed=seed, variant=variant) for seed in seeds for variant in every]
 
 
-def run_all(runs: list[Sequence], workers: int, threads: int, console: Console) -> None:
+def run_all(runs: list[Sequence], workers: int, threads: int, console: Console) -> list[str]:
     """Take all steps of all runs, several at a time, and show how far each is.
 
-    Raises:
-        Exception: the first error of a run, after the others that were running have ended.
+    Returns:
+        What went wrong: a line for every run that failed or whose base step did.
     """
+    failed: list[str] = []
     context = multiprocessing.get_context("spawn")
     waiting, running, done = list(runs), dict[Future[None], Sequence](), set[Path]()
     with (
@@ -75,11 +90,17 @@ def run_all(runs: list[Sequence], workers: int, threads: int, console: Console) 
             _show(said, shown, bars)
             for future in finished:
                 run = running.pop(future)
-                future.result()
-                done.add(run.folder)
-                console.print(f"done: {run.protocol} seed {run.seed} {run.variant.label}")
                 if run in shown:
                     bars.remove_task(shown.pop(run))
+                name = f"{run.protocol} {run.preset} seed {run.seed} {run.variant.label}"
+                if error := future.exception():
+                    failed.append(f"{name}: {type(error).__name__}: {error}")
+                    waiting = [each for each in waiting if _needs(each) != run.folder]
+                    console.print(f"failed: {failed[-1]}", markup=False)
+                else:
+                    done.add(run.folder)
+                    console.print(f"done: {name}")
+    return failed
 
 
 def _end_with_parent() -> None:
@@ -95,7 +116,7 @@ def _end_with_parent() -> None:
 
 
 def _needs(run: Sequence) -> Path | None:
-    """Return the folder of the run that this one starts from."""
+    """Return the folder of the run that this one starts from; without it, it is not taken."""
     if run.variant.method in (BASE, JOINT):
         return None
     return replace(run, variant=Variant(BASE)).folder
@@ -146,6 +167,9 @@ def main(
     tuning: Annotated[
         bool, typer.Option(help="Validate on a fold of the training pictures.")
     ] = False,
+    backbone_dir: Annotated[
+        Path | None, typer.Option(help="Folder that holds pretrained weights.")
+    ] = None,
     report_only: Annotated[bool, typer.Option(help="Report what is there, run nothing.")] = False,
 ) -> None:
     """Run what is not there yet, then write the report."""
@@ -157,12 +181,20 @@ def main(
     workers = workers or (1 if torch.cuda.is_available() else cores)
     variants = [Variant.parse(text) for text in methods.split(",")]
     chosen = [int(seed) for seed in seeds.split(",")]
-    runs = plan(protocol, cast(Setting, setting), data, preset, chosen, variants, out, tuning)
-    began = time.monotonic()
+    if protocol.split("-", 1)[0] not in PRESETS[preset].epochs:
+        raise typer.BadParameter(f"preset {preset!r} has no schedule for {protocol!r}")
+    runs = plan(
+        *(protocol, cast(Setting, setting), data, preset, chosen, variants),
+        *(out, tuning, backbone_dir),
+    )
+    began, failed = time.monotonic(), list[str]()
     if not report_only:
-        run_all(runs, workers, max(1, cores // workers), console)
+        failed = run_all(runs, workers, max(1, cores // workers), console)
         console.print(f"all runs: {time.monotonic() - began:.0f} s")
     console.print(write_report(runs, results))
+    if failed:
+        console.print("failed:", *failed, sep="\n", markup=False)
+        raise typer.Exit(1)
 
 
 if __name__ == "__main__":

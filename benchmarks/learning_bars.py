@@ -1,21 +1,34 @@
-"""The bars that learning is held to, read from the records of the learning benchmark.
+"""What learning must hold, read from the records of the learning benchmark.
 
     python -m benchmarks.learning_bars
 
 Reads `docs/results/learning-*.json`, prints a Markdown table and writes it to
-`docs/results/bars.md`. Figures are means over seeds.
+`docs/results/bars.md`. Every figure stands with its 95 % confidence interval over the seeds
+(Student's t). A bar on a figure holds by its mean; one that says "above" or "beats" holds by its
+interval, so that one seed proves nothing.
 """
 
-import json
-from collections.abc import Iterator
-from itertools import pairwise
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from statistics import mean
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, NamedTuple
 
 import typer
 
-PAPERS_ORDER = (("sats",), ("mib", "plop", "ilt", "lwf"), ("finetune",))
+from benchmarks.intervals import Interval, paired
+from benchmarks.learning_plan import FROZEN_BASE
+from benchmarks.learning_records import Record, by_seed, read
+from benchmarks.learning_report import DEFAULT
+
+DRAWN, REAL = "drawn-most", "mit_b0"
+"""Presets that the bars are read from: the surest teacher, and the encoder that knows something."""
+
+
+class Measured(NamedTuple):
+    """What was measured for a bar: in words, from how many seeds, and whether it holds."""
+
+    text: str
+    seeds: int
+    holds: bool
 
 
 class Bar(NamedTuple):
@@ -24,98 +37,166 @@ class Bar(NamedTuple):
     Attributes:
         what: in words.
         protocol: whose records it is read from.
-        variant: of which method.
-        key: field of the records.
-        least: least mean that holds; None where there is none.
-        most: most mean that holds; None where there is none.
+        preset: of those records.
+        measure: reads it; None where something is missing.
     """
 
     what: str
     protocol: str
-    variant: str
-    key: str
-    least: float | None = None
-    most: float | None = None
+    preset: str
+    measure: Callable[[list[Record]], Measured | None]
 
-    def holds(self, value: float) -> bool:
-        """Return whether a mean holds."""
-        return (self.least is None or value >= self.least) and (
-            self.most is None or value <= self.most
+
+def at_least(variant: str, key: str, least: float) -> Callable[[list[Record]], Measured | None]:
+    """Return what measures that a figure's mean reaches `least`."""
+    return lambda records: _limited(records, variant, key, lambda value: value >= least)
+
+
+def at_most(variant: str, key: str, most: float) -> Callable[[list[Record]], Measured | None]:
+    """Return what measures that a figure's mean does not exceed `most`."""
+    return lambda records: _limited(records, variant, key, lambda value: value <= most)
+
+
+def _limited(
+    records: list[Record], variant: str, key: str, holds: Callable[[float], bool]
+) -> Measured | None:
+    values = [v for v in by_seed(records, variant, key).values() if v is not None]
+    if not values:
+        return None
+    interval = Interval.of(values)
+    return Measured(str(interval), interval.seeds, holds(interval.mean))
+
+
+def base_at_least(least: float) -> Callable[[list[Record]], Measured | None]:
+    """Return what measures that the base version reaches `least` mIoU over its own classes."""
+
+    def measure(records: list[Record]) -> Measured | None:
+        values = {r["seed"]: r["steps"][0]["miou_base"] for r in records}
+        if not values:
+            return None
+        interval = Interval.of(list(values.values()))
+        return Measured(str(interval), interval.seeds, interval.mean >= least)
+
+    return measure
+
+
+def above(first: str, second: str) -> Callable[[list[Record]], Measured | None]:
+    """Return what measures that one variant's mIoU is above another's, interval and all."""
+
+    def measure(records: list[Record]) -> Measured | None:
+        found = _difference(records, first, second)
+        return found and Measured(str(found), found.seeds, bool(found.above_zero))
+
+    return measure
+
+
+def beaten_by_none(variant: str) -> Callable[[list[Record]], Measured | None]:
+    """Return what measures that a variant beats each other method or ties within the interval."""
+
+    def measure(records: list[Record]) -> Measured | None:
+        others = _methods(records) - {variant}
+        found = {n: d for n in others if (d := _difference(records, variant, n)) is not None}
+        if not found:
+            return None
+        closest = min(found, key=lambda name: found[name].mean)
+        margin = found[closest]
+        # One seed gives no interval to tie within.
+        ties = margin.mean >= 0 if margin.high is None else margin.high >= 0
+        lost = any(d.below_zero for d in found.values())
+        text = f"{margin} over `{closest}`, the closest of {len(found)}"
+        return Measured(text, margin.seeds, ties and not lost)
+
+    return measure
+
+
+def times(
+    variant: str, other: str, key: str, most: float
+) -> Callable[[list[Record]], Measured | None]:
+    """Return what measures that a figure is at most `most` times another variant's."""
+
+    def measure(records: list[Record]) -> Measured | None:
+        one, two = by_seed(records, variant, key), by_seed(records, other, key)
+        shares = [a / b for seed, a in one.items() if a is not None and (b := two.get(seed))]
+        if not shares:
+            return None
+        interval = Interval.of(shares)
+        return Measured(str(interval), interval.seeds, interval.mean <= most)
+
+    return measure
+
+
+def _difference(records: list[Record], first: str, second: str) -> Interval | None:
+    one, other = (by_seed(records, name, "miou_all") for name in (first, second))
+    return paired(one, other)
+
+
+def _methods(records: list[Record]) -> set[str]:
+    """Return the methods as they are by default: no options, no memory, nothing untrained."""
+    return {r["variant"] for r in records if r["variant"] == r["method"] != FROZEN_BASE}
+
+
+def _drawn() -> Iterator[Bar]:
+    where = ("drawn-6-1", DRAWN)
+    yield Bar("mIoU of the base version over 0.85", *where, base_at_least(0.85))
+    order = (("sats", "plop"), ("plop", "ilt"), ("plop", "lwf"), ("ilt", "finetune"))
+    for first, second in (*order, ("lwf", "finetune"), ("sats", "mib")):
+        yield Bar(f"`{first}` above `{second}`", *where, above(first, second))
+    ratio = "ratio_to_joint"
+    yield Bar("`sats` / joint at least 0.938", *where, at_least("sats", ratio, 0.938))
+    yield Bar(f"`{DEFAULT}` / joint at least 0.97", *where, at_least(DEFAULT, ratio, 0.97))
+    yield Bar("frozen base / joint at most 0.65", *where, at_most(FROZEN_BASE, ratio, 0.65))
+
+
+def _real() -> Iterator[Bar]:
+    for protocol, least in (("ccp-15-1", 0.95), ("ccp-10-1", 0.88), ("voc8-4-1", 0.92)):
+        where = (protocol, REAL)
+        yield Bar(f"no method beats `{DEFAULT}`", *where, beaten_by_none(DEFAULT))
+        yield Bar(f"`{DEFAULT}` above frozen base", *where, above(DEFAULT, FROZEN_BASE))
+        yield Bar(
+            f"`{DEFAULT}` / joint at least {least}",
+            *where,
+            at_least(DEFAULT, "ratio_to_joint", least),
+        )
+        yield Bar(
+            f"new classes' mIoU of `{DEFAULT}` / joint's at least 0.6",
+            *where,
+            at_least(DEFAULT, "ratio_to_joint_new", 0.6),
+        )
+    for protocol in ("voc8-4-4", "ccp-15-7"):
+        where = (protocol, REAL)
+        for what, key in (("background IoU", "background_lost"), ("base mIoU", "base_lost")):
+            yield Bar(
+                f"{what} lost by `{DEFAULT}` at most 0.03", *where, at_most(DEFAULT, key, 0.03)
+            )
+
+
+def _seconds() -> Iterator[Bar]:
+    places = [(protocol, REAL) for protocol in ("ccp-15-1", "ccp-10-1", "voc8-4-1")]
+    for where in [("drawn-6-1", DRAWN), *places]:
+        yield Bar(
+            f"seconds a step of `frozen` / those of `{DEFAULT}` at most 0.1",
+            *where,
+            times("frozen", DEFAULT, "seconds_per_step", 0.1),
         )
 
 
-Record = dict[str, Any]
-
-RATIO = "ratio_to_joint"
-BARS = (
-    Bar("`sats` / joint at least 0.938", "ccp-15-1", "sats", RATIO, 0.938),
-    Bar("`sats_plus` / joint at least 0.95", "ccp-15-1", "sats_plus", RATIO, 0.95),
-    Bar("`sats_plus` / joint at least 0.85", "ccp-10-1", "sats_plus", RATIO, 0.85),
-    Bar(
-        "`sats_plus`, memory 300 / joint at least 0.97",
-        "ccp-15-1",
-        "sats_plus@memory=300",
-        RATIO,
-        0.97,
-    ),
-    Bar(
-        "mIoU of the base classes lost by `sats_plus` at most 0.03",
-        "ccp-15-1",
-        "sats_plus",
-        "old_lost",
-        most=0.03,
-    ),
-)
+BARS = (*_drawn(), *_real(), *_seconds())
 
 
 def rows(results: Path) -> Iterator[str]:
-    """Yield the table's rows: a bar for every preset that it was measured with."""
+    """Yield the table's rows, a bar each."""
     yield "| bar | protocol | preset | measured | seeds | holds |"
     yield "|---|---|---|---|---|---|"
-    for protocol in ("ccp-15-1", "voc8-4-1"):
-        for preset, found in records(results, protocol):
-            yield f"| order of the paper, mIoU all | {protocol} | {preset} | {_order(found)} |"
     for bar in BARS:
-        for preset, found in records(results, bar.protocol):
-            yield f"| {bar.what} | {bar.protocol} | {preset} | {_measured(bar, found)} |"
-
-
-def records(results: Path, protocol: str) -> Iterator[tuple[str, list[Record]]]:
-    """Yield each preset with its records on the validation pictures."""
-    path = results / f"learning-{protocol}.json"
-    found: list[Record] = json.loads(path.read_text()) if path.exists() else []
-    presets = dict.fromkeys(record["preset"] for record in found if not record["tuning"])
-    for preset in presets:
-        if preset != "quick":
-            yield preset, [r for r in found if r["preset"] == preset and not r["tuning"]]
-
-
-def _measured(bar: Bar, found: list[Record]) -> str:
-    values = [record[bar.key] for record in found if record["variant"] == bar.variant]
-    if not values:
-        return "not measured | 0 | "
-    return f"{mean(values):.3f} | {len(values)} | {_verdict(bar.holds(mean(values)))}"
-
-
-def _order(found: list[Record]) -> str:
-    names = [name for group in PAPERS_ORDER for name in group]
-    scores = {n: [r["miou_all"] for r in found if r["variant"] == n] for n in names}
-    if not all(scores.values()):
-        return "not measured | 0 | "
-    means = {name: mean(values) for name, values in scores.items()}
-    ordered = sorted(names, key=lambda name: -means[name])
-    holds = all(
-        means[better] > means[worse]
-        for above, below in pairwise(PAPERS_ORDER)
-        for better in above
-        for worse in below
-    )
-    said = " > ".join(f"{name} {means[name]:.3f}" for name in ordered)
-    return f"{said} | {min(len(values) for values in scores.values())} | {_verdict(holds)}"
-
-
-def _verdict(holds: bool) -> str:
-    return "yes" if holds else "**no**"
+        found = [
+            r for r in read(results, bar.protocol) if r["preset"] == bar.preset and not r["tuning"]
+        ]
+        measured = bar.measure(found)
+        cells = "not measured | 0 | "
+        if measured:
+            holds = "yes" if measured.holds else "**no**"
+            cells = f"{measured.text} | {measured.seeds} | {holds}"
+        yield f"| {bar.what} | {bar.protocol} | {bar.preset} | {cells} |"
 
 
 def main(

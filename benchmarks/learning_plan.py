@@ -4,94 +4,132 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sats_core.data.protocols import Setting
+from sats_core.data.protocols import PROTOCOLS, Setting
 from sats_core.settings import StepSettings
 
-BASE, JOINT = "base", "joint"
+BASE, JOINT, FROZEN_BASE = "base", "joint", "frozen_base"
+"""Runs beside the methods: the base step; all classes at once; the base version as it is."""
 
 
 @dataclass(frozen=True)
 class Preset:
-    """How large the model is and how long it trains."""
+    """How large the model is and how long it trains.
+
+    Attributes:
+        backbone: of the model.
+        size: side of a crop, pixels.
+        batch_size: pictures per optimiser step.
+        optimizer: as in `StepSettings`.
+        epochs: of the base step and of later ones, by data set; others are refused.
+        joint_epochs: of `joint`'s first stage, by data set; None takes the base step's.
+        base_rate: peak learning rate of base step and `joint`; None takes the optimiser's default.
+        step_rate: the same of later steps.
+        pretrained: whether the backbone must start from pretrained weights.
+        most_pictures: of a later step, the first ones; None takes all.
+        joint_of: name of the preset whose `joint` this one is measured against; None its own.
+    """
 
     backbone: str
     size: int
     batch_size: int
     optimizer: str
     epochs: dict[str, tuple[int, int]]
-    """Of the base step and of later ones, by data set."""
+    joint_epochs: dict[str, int] | None = None
+    base_rate: float | None = None
     step_rate: float | None = None
-    """Peak learning rate of later steps; None takes the optimiser's default."""
+    pretrained: bool = False
+    most_pictures: int | None = None
+    joint_of: str | None = None
 
     def settings(self, dataset: str, base: bool, **others: Any) -> StepSettings:
-        """Return the settings of one step."""
-        return StepSettings(
-            backbone=self.backbone,
-            size=self.size,
-            batch_size=self.batch_size,
-            optimizer=self.optimizer,
-            epochs=self.epochs[dataset][0 if base else 1],
-            learning_rate=None if base else self.step_rate,
-            **others,
-        )
+        """Return the settings of one step; `others` take precedence."""
+        values = {
+            "backbone": self.backbone,
+            "size": self.size,
+            "batch_size": self.batch_size,
+            "optimizer": self.optimizer,
+            "epochs": self.epochs[dataset][0 if base else 1],
+            "learning_rate": self.base_rate if base else self.step_rate,
+            "pretrained": self.pretrained,
+        }
+        return StepSettings.model_validate(values | others)
 
+    def first_joint_epochs(self, dataset: str) -> int:
+        """Return the epochs of `joint`'s first stage."""
+        return (self.joint_epochs or {}).get(dataset, self.epochs[dataset][0])
+
+
+def _drawn(base_epochs: int) -> Preset:
+    return Preset(
+        "pvt_v2_b0",
+        64,
+        16,
+        "adamw",
+        {"drawn": (base_epochs, 10)},
+        joint_epochs={"drawn": 30},
+        base_rate=1.2e-3,
+        step_rate=4e-4,
+        most_pictures=400,
+        joint_of="drawn-most",
+    )
+
+
+DATASETS = tuple(dict.fromkeys(name.split("-", 1)[0] for name in PROTOCOLS))
 
 PRESETS = {
-    "cpu": Preset(
-        "pvt_v2_b0",
+    # Teachers of rising sureness: the same but for the length of the base step.
+    "drawn-few": _drawn(4),
+    "drawn-more": _drawn(12),
+    "drawn-most": _drawn(40),
+    # From an encoder that knows something: --backbone-dir names the folder that holds it.
+    "mit_b0": Preset(
+        "mit_b0",
         128,
-        8,
+        16,
         "adamw",
-        {"ccp": (24, 16), "voc8": (9, 8), "voc": (30, 30), "ade20k": (30, 30)},
+        {"ccp": (20, 10), "voc8": (10, 8)},
+        base_rate=6e-4,
+        step_rate=3e-4,
+        pretrained=True,
     ),
-    # The same with a surer old model: what of the figures is due to the short base step?
-    "cpu-long": Preset(
-        "pvt_v2_b0",
-        128,
-        8,
-        "adamw",
-        {"ccp": (60, 16), "voc8": (24, 8), "voc": (60, 30), "ade20k": (60, 30)},
-    ),
-    # The published schedule (SATS, 4.1), on the backbone nearest to SegFormer-B2.
+    # From scratch.
+    "cpu": Preset("pvt_v2_b0", 128, 8, "adamw", {"ccp": (24, 16), "voc8": (9, 8)}),
+    # The published schedule (SATS, 4.1) and backbone.
     "gpu": Preset(
-        "pvt_v2_b2",
+        "mit_b2",
         512,
         24,
         "sgd",
         dict.fromkeys(("ccp", "voc8", "voc"), (30, 30)) | {"ade20k": (60, 60)},
+        pretrained=True,
     ),
     # To see that everything works; its figures mean nothing.
-    "quick": Preset(
-        "pvt_v2_b0", 32, 8, "adamw", dict.fromkeys(("ccp", "voc8", "voc", "ade20k"), (1, 1))
-    ),
+    "quick": Preset("pvt_v2_b0", 32, 8, "adamw", dict.fromkeys(DATASETS, (1, 1)), most_pictures=12),
 }
 
 
 @dataclass(frozen=True)
 class Variant:
-    """A method with its options; written `sats`, `sats@memory=300`, `mib@fusion=1`."""
+    """A method with its options; written `sats`, `sats@memory=300`, `plop@unsure=unbiased`."""
 
     method: str
     memory: int = 0
     fusion: bool = False
-    weights: tuple[tuple[str, float], ...] = ()
+    options: tuple[tuple[str, float | str], ...] = ()
 
     @classmethod
     def parse(cls, text: str) -> "Variant":
         """Read a variant.
 
         Raises:
-            ValueError: an option without a number.
+            ValueError: an option without a value.
         """
         method, *options = text.split("@")
         pairs = dict(option.split("=") for option in options)
         fusion = pairs.pop("fusion", "0") == "1"
         memory = int(pairs.pop("memory", 0))
         return cls(
-            method,
-            memory,
-            fusion,
-            tuple((name, float(value)) for name, value in pairs.items()),
+            method, memory, fusion, tuple((name, _value(value)) for name, value in pairs.items())
         )
 
     @property
@@ -99,13 +137,23 @@ class Variant:
         """Its name in folders and tables."""
         options = [f"memory={self.memory}"] if self.memory else []
         options += ["fusion=1"] if self.fusion else []
-        options += [f"{name}={value:g}" for name, value in self.weights]
+        options += [
+            f"{name}={value}" if isinstance(value, str) else f"{name}={value:g}"
+            for name, value in self.options
+        ]
         return "@".join([self.method, *options])
+
+
+def _value(text: str) -> float | str:
+    try:
+        return float(text)
+    except ValueError:
+        return text
 
 
 @dataclass(frozen=True)
 class Sequence:
-    """One run: a protocol, a preset, a seed, a variant (or `base` or `joint`)."""
+    """One run: a protocol, a preset, a seed, a variant (or `base`, `joint`, `frozen_base`)."""
 
     protocol: str
     setting: Setting
@@ -118,21 +166,31 @@ class Sequence:
     """Validate on a fold of the training pictures and leave the validation pictures alone."""
     until: int | None = None
     """Number of the last step to take; None takes all."""
+    backbone_dir: Path | None = None
+    """Where pretrained weights lie; None asks the hub."""
 
     @property
     def folder(self) -> Path:
         """Where its steps are kept."""
         fold = "tuning" if self.tuning else "validation"
-        # Training on everything at once is the same whatever the order of the steps would be.
-        sequence = (
-            f"{self.dataset}-all"
-            if self.variant.method == JOINT
-            else f"{self.protocol}-{self.setting}"
-        )
-        run = f"{self.preset}-{fold}"
+        preset = self.preset
+        sequence = f"{self.protocol}-{self.setting}"
+        if self.variant.method == BASE:
+            # The base step is the same however many classes come after it at a time.
+            sequence = f"{self.dataset}-base{PROTOCOLS[self.protocol].sizes[0]}-{self.setting}"
+        elif self.variant.method == JOINT:
+            # Training on everything at once is the same whatever the order of the steps would be.
+            sequence = f"{self.dataset}-all"
+            preset = PRESETS[preset].joint_of or preset
+        run = f"{preset}-{fold}"
         return self.out / sequence / run / f"seed{self.seed}" / self.variant.label
 
     @property
     def dataset(self) -> str:
         """Name of the data set, as protocols begin with it."""
         return self.protocol.split("-", 1)[0]
+
+    @property
+    def last_step(self) -> int:
+        """Number of the last step to take."""
+        return self.until or len(PROTOCOLS[self.protocol].sizes) - 1

@@ -3,65 +3,68 @@
 import json
 import shutil
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
-from benchmarks.learning_plan import BASE, JOINT, PRESETS, Sequence, Variant
+from benchmarks.learning_data import Bench
+from benchmarks.learning_frozen_base import score_frozen_base
+from benchmarks.learning_plan import BASE, FROZEN_BASE, JOINT, PRESETS, Sequence, Variant
+from benchmarks.learning_teacher import sureness
 from benchmarks.machine import commit, hardware, peak, reset_peak
 from sats_core.classes import Catalogue
 from sats_core.data.cache import PictureCache
-from sats_core.data.protocols import PROTOCOLS, Setting, step_pictures
-from sats_core.data.readers import Reader, open_reader
+from sats_core.data.readers import open_reader
 from sats_core.data.sources import DirectorySource, ZipSource
+from sats_core.errors import ModelError
 from sats_core.evaluation.held_out import HeldOut, score
 from sats_core.evaluation.predict import model_input
 from sats_core.evaluation.scores import Scores
 from sats_core.events import Event
-from sats_core.export import CONFIG, export_version
+from sats_core.export import CONFIG, export_version, load_version
 from sats_core.heap import keep_freed_memory
 from sats_core.job import HeldOutChoice, StepJob
+from sats_core.models import SCRATCH
 from sats_core.settings import Limits
 from sats_core.training.learn import fingerprint_of, learn
 from sats_core.training.memory import MEMORY, Keepable, keep, recall
 from sats_core.training.pictures import gather
-from sats_core.training.start import Start, begin
+from sats_core.training.start import Start, begin, placed
 from sats_core.version_config import read_version_config
 
 PROBES = 8
 """Validation pictures on which a version's exported graph is checked."""
+CONVERGED = 0.01
+"""`joint` is trained until half as many epochs again change its mIoU by less than this."""
+MOST_STAGES = 5
+"""After the first E epochs at most four times half as many again: 5 E in all."""
+
+Emit = Callable[[Event], None]
 
 
-class Bench:
-    """A data set as a protocol sees it: which pictures train in which step, which validate."""
+@dataclass(frozen=True)
+class Step:
+    """One training to do.
 
-    def __init__(self, run: Sequence, reader: Reader) -> None:
-        self.reader = reader
-        self.steps = PROTOCOLS[run.protocol].steps(reader.classes)
-        train = sorted(reader.splits["train"])
-        if run.tuning:
-            order = np.random.default_rng(20).permutation(len(train)).tolist()
-            fold = set(order[: len(train) // 5])
-            self.validation = tuple(train[i] for i in sorted(fold))
-            train = [picture for i, picture in enumerate(train) if i not in fold]
-        else:
-            self.validation = tuple(reader.splits["val"])
-        self.shown: dict[str, Collection[str]] = {i: reader.shown(reader.label(i)) for i in train}
-        self.setting: Setting = run.setting
+    Attributes:
+        number: of its folder.
+        classes: that it teaches.
+        pictures: ids of what it trains on.
+        parent: folder of the step that it adds classes to; None without one.
+        goes_on_from: folder of a step of the same classes whose weights it goes on from.
+        settings: that differ from the preset's.
+    """
 
-    def pictures(self, number: int) -> tuple[str, ...]:
-        """Return the training pictures of a step."""
-        return step_pictures(self.shown, self.steps, number, self.setting)
-
-    def everything(self) -> tuple[str, ...]:
-        """Return the training pictures of all steps together."""
-        known = {name for step in self.steps for name in step}
-        return tuple(i for i, names in self.shown.items() if known & set(names))
+    number: int
+    classes: tuple[str, ...]
+    pictures: tuple[str, ...]
+    parent: Path | None = None
+    goes_on_from: Path | None = None
+    settings: dict[str, Any] = field(default_factory=dict)
 
 
 def run_sequence(run: Sequence, threads: int, emit: Callable[[int, Event], None]) -> None:
@@ -76,71 +79,82 @@ def run_sequence(run: Sequence, threads: int, emit: Callable[[int, Event], None]
     keep_freed_memory()
     with DirectorySource(run.data, Limits()) as source:
         bench = Bench(run, open_reader(source))
-        if run.variant.method in (BASE, JOINT):
-            classes = bench.steps[0] if run.variant.method == BASE else sum(bench.steps, ())
-            pictures = bench.pictures(0) if run.variant.method == BASE else bench.everything()
-            _take(run, bench, 0, None, classes, pictures, threads, lambda e: emit(0, e))
+        if run.variant.method == BASE:
+            _take(run, bench, Step(0, bench.steps[0], bench.pictures(0)), threads, emit)
+        elif run.variant.method == JOINT:
+            _train_joint(run, bench, threads, emit)
+        elif run.variant.method == FROZEN_BASE:
+            score_frozen_base(run, bench)
+        else:
+            parent = replace(run, variant=Variant(BASE)).folder / "step0"
+            for number in range(1, run.last_step + 1):
+                step = Step(number, bench.steps[number], bench.pictures(number), parent)
+                _take(run, bench, step, threads, emit)
+                parent = run.folder / f"step{number}"
+
+
+def _train_joint(
+    run: Sequence, bench: Bench, threads: int, emit: Callable[[int, Event], None]
+) -> None:
+    """Train on everything at once, in stages: each goes on from the last for half as long again.
+
+    A stage is a schedule of its own, from the peak rate down.
+    """
+    epochs = 0
+    for number in range(MOST_STAGES):
+        first = PRESETS[run.preset].first_joint_epochs(run.dataset)
+        more = -(-epochs // 2) if number else first
+        epochs += more
+        step = Step(
+            number,
+            bench.classes,
+            bench.everything(),
+            goes_on_from=run.folder / f"step{number - 1}" if number else None,
+            settings={"epochs": more, "seed": run.seed + 1000 * number},
+        )
+        _take(run, bench, step, threads, emit)
+        if joint_converged(run.folder):
             return
-        parent = replace(run, variant=Variant(BASE)).folder / "step0"
-        for number in range(1, (run.until or len(bench.steps) - 1) + 1):
-            _take(
-                run,
-                bench,
-                number,
-                parent,
-                bench.steps[number],
-                bench.pictures(number),
-                threads,
-                lambda e, n=number: emit(n, e),  # type: ignore[misc]
-            )
-            parent = run.folder / f"step{number}"
+
+
+def joint_converged(folder: Path) -> bool:
+    """Return whether the last of a joint run's stages changed its mIoU by less than 0.01."""
+    found = [folder / f"step{number}" / "step.json" for number in range(MOST_STAGES)]
+    scores = [_miou(json.loads(path.read_text())["iou"]) for path in found if path.exists()]
+    return len(scores) > 1 and abs(scores[-1] - scores[-2]) < CONVERGED
+
+
+def _miou(iou: dict[str, float | None]) -> float:
+    known = [value for value in iou.values() if value is not None]
+    return sum(known) / len(known)
 
 
 def _take(
     run: Sequence,
     bench: Bench,
-    number: int,
-    parent: Path | None,
-    classes: tuple[str, ...],
-    pictures: tuple[str, ...],
+    step: Step,
     threads: int,
-    emit: Callable[[Event], None],
+    emit: Callable[[int, Event], None],
 ) -> None:
-    folder = run.folder / f"step{number}"
+    folder = run.folder / f"step{step.number}"
     if (folder / "step.json").exists():
         return
     (folder / "work").mkdir(parents=True, exist_ok=True)
-    job = _job(run, parent, classes, folder, threads)
-    bench.reader.splits = {"train": pictures, "val": bench.validation[:PROBES]}
+    job = _job(run, step, folder, threads)
+    bench.reader.splits = {"train": step.pictures, "val": bench.validation[:PROBES]}
     reset_peak()
     began = time.monotonic()
-    start = begin(job)
-    with ExitStack() as stack:
-        size = start.settings.size
-        cache = stack.enter_context(PictureCache(folder / "work" / "pictures.raw", size))
-        replayed = stack.enter_context(PictureCache(folder / "work" / "memory.raw", size))
-        gathered = gather(bench.reader, job, start.catalogue, cache, emit, _never)
-        sources = [Keepable(bench.reader, gathered.train, gathered.shown, classes)]
-        if run.variant.memory and parent:
-            path = _memory_of(run, bench, parent)
-            kept = open_reader(stack.enter_context(ZipSource(path, Limits())))
-            sources.append(recall(kept, start.catalogue, replayed, _never))
-        learn(start, cache, replayed, folder / "work", fingerprint_of(job), emit, _never)
-        trained = time.monotonic() - began
-        most = peak()
-        if run.variant.memory:
-            known = start.catalogue.foreground
-            keep(folder / MEMORY, sources, known, run.variant.memory, run.seed)
+    start = _begin(run, job, step)
+    trained = _trained(run, bench, step, job, start, lambda event: emit(step.number, event))
+    trained |= {"seconds": time.monotonic() - began - trained.pop("aside"), "peak_mib": peak()}
     scores = _scored(start, bench)
     _save(folder, start, bench, scores)
     record = {
-        "step": number,
-        "classes": list(classes),
-        "trained_pictures": len(pictures),
-        "replayed_pictures": len(replayed),
-        "seconds": trained,
+        "step": step.number,
+        "classes": list(step.classes),
+        "trained_pictures": len(step.pictures),
+        **trained,
         "seconds_with_scoring": time.monotonic() - began,
-        "peak_mib": most,
         "iou": scores.iou,
         "introduced": scores.introduced,
         "settings": start.settings.model_dump(),
@@ -154,38 +168,81 @@ def _take(
     partial = folder / "step.json.partial"
     partial.write_text(json.dumps(record, indent=1))
     partial.replace(folder / "step.json")
+    _forget(run, step)
 
 
-def _job(
-    run: Sequence,
-    parent: Path | None,
-    classes: tuple[str, ...],
-    folder: Path,
-    threads: int,
-) -> StepJob:
+def _forget(run: Sequence, step: Step) -> None:
+    """Remove the version that nobody starts from any more; the base version serves all methods."""
+    before = step.goes_on_from or step.parent
+    if before and before.parent == run.folder:
+        shutil.rmtree(before / "version", ignore_errors=True)
+
+
+def _begin(run: Sequence, job: StepJob, step: Step) -> Start:
+    start = begin(job)
+    if job.settings.pretrained and start.backbone_start.startswith(SCRATCH):
+        raise ModelError(
+            f"preset {run.preset} starts from pretrained weights of {job.settings.backbone}, and "
+            f"the backbone starts from {start.backbone_start}: say --backbone-dir"
+        )
+    if step.goes_on_from is None:
+        return start
+    return replace(start, model=placed(load_version(step.goes_on_from / "version").model))
+
+
+def _trained(
+    run: Sequence, bench: Bench, step: Step, job: StepJob, start: Start, emit: Emit
+) -> dict[str, Any]:
+    """Train `start.model`; return what is known of it, `aside` the seconds of looking only."""
+    folder, size, aside = job.result, start.settings.size, 0.0
+    with ExitStack() as stack:
+        cache = stack.enter_context(PictureCache(job.work / "pictures.raw", size))
+        replayed = stack.enter_context(PictureCache(job.work / "memory.raw", size))
+        gathered = gather(bench.reader, job, start.catalogue, cache, emit, _never)
+        sources = [Keepable(bench.reader, gathered.train, gathered.shown, step.classes)]
+        if run.variant.memory and step.parent:
+            path = _memory_of(run, bench, step.parent)
+            kept = open_reader(stack.enter_context(ZipSource(path, Limits())))
+            sources.append(recall(kept, start.catalogue, replayed, _never))
+        teacher = None
+        if start.old:
+            began = time.monotonic()
+            old, classes = start.old.model, len(start.catalogue)
+            teacher = sureness(old, classes, cache, size, start.settings.for_method())
+            aside = time.monotonic() - began
+        learn(start, cache, replayed, job.work, fingerprint_of(job), emit, _never)
+        count = len(replayed)
+        if run.variant.memory:
+            known = start.catalogue.foreground
+            keep(folder / MEMORY, sources, known, run.variant.memory, run.seed)
+    return {"replayed_pictures": count, "teacher": teacher, "aside": aside}
+
+
+def _job(run: Sequence, step: Step, folder: Path, threads: int) -> StepJob:
     old = Catalogue.empty()
-    if parent:
-        record = read_version_config((parent / "version" / CONFIG).read_bytes())
+    if step.parent:
+        record = read_version_config((step.parent / "version" / CONFIG).read_bytes())
         old = old.grow([c["name"] for c in record["classes"][1:]])
     first = len(old)
-    method: dict[str, Any] = {"method": "joint" if run.variant.method == JOINT else "finetune"}
-    if parent:
-        method = {
+    chosen: dict[str, Any] = {"method": "joint" if run.variant.method == JOINT else "finetune"}
+    if step.parent:
+        chosen = {
             "method": run.variant.method,
-            "method_settings": dict(run.variant.weights),
+            "method_settings": dict(run.variant.options),
             "memory": run.variant.memory,
             "fusion": run.variant.fusion,
         }
+    chosen = {"seed": run.seed} | chosen | step.settings
     return StepJob(
         dataset=run.data,
-        old_version=parent / "version" if parent else None,
-        new_classes=classes,
-        indices=tuple(range(first, first + len(classes))),
-        settings=PRESETS[run.preset].settings(run.dataset, parent is None, seed=run.seed, **method),
+        old_version=step.parent / "version" if step.parent else None,
+        new_classes=step.classes,
+        indices=tuple(range(first, first + len(step.classes))),
+        settings=PRESETS[run.preset].settings(run.dataset, step.parent is None, **chosen),
         held_out=HeldOutChoice(split="val"),
         earlier=(),
         limits=Limits(),
-        backbone_dir=None,
+        backbone_dir=run.backbone_dir,
         threads=threads,
         work=folder / "work",
         result=folder,

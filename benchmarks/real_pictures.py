@@ -20,8 +20,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from app.demo.client import Client
-from app.demo.progress import watch
+from demo.client import Client
+from demo.progress import watch
 from sats_core.data.readers import EncodedPicture, Reader, open_reader, write_voc_zip
 from sats_core.data.sources import DirectorySource
 from sats_core.settings import Limits

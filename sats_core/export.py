@@ -178,7 +178,7 @@ def _built(config: dict[str, Any], catalogue: Catalogue) -> Segmenter:
     view = View.model_validate(config["view"]) if config.get("view") else None
     backbone = seeded_backbone(config["backbone"], 0)
     model = Segmenter(backbone, catalogue.sizes(), config.get("head_width"), view)
-    backbone.mean, backbone.std = tuple(config["image_mean"]), tuple(config["image_std"])
+    backbone.expect(tuple(config["image_mean"]), tuple(config["image_std"]))
     return model
 
 
@@ -199,7 +199,7 @@ def _write_model(
 def _write_hub_model(
     directory: Path, model: Segmenter, catalogue: Catalogue, config: dict[str, Any]
 ) -> None:
-    backbone, view = model.backbone, model.view or View(longest=config["size"])
+    backbone, view = model.backbone, model.view_at(config["size"])
     save_file(to_hub(model.state_dict()), directory / WEIGHTS, {"format": "pt"})
     theirs = hub_config(backbone.name, model.head.width, catalogue.names, config)
     _write_json(directory / CONFIG, theirs)

@@ -79,7 +79,7 @@ class TaskSpec(StepSettings, Wanted):
         if name == "joint":
             raise ValueError(
                 "joint is not offered: it trains on the pictures of all steps at once, and the "
-                "service keeps none; it is the upper bound of the benchmarks"
+                "service keeps none; it is what the benchmarks measure against"
             )
         return name
 

@@ -20,6 +20,11 @@ CCP = (
     *("skirt", "jeans", "sweater", "t-shirt", "blazer", "stockings", "suit", "scarf"),
     *("jacket", "shorts", "vest", "boots"),
 )
+DRAWN = (
+    *("mushroom", "fish", "leaf", "star", "house", "bottle"),
+    *("cup", "doughnut", "flower", "butterfly"),
+)
+"""Classes of the pictures that the learning benchmark draws for itself."""
 ADE20K_CLASSES = 150
 
 
@@ -100,8 +105,9 @@ PROTOCOLS: dict[str, Protocol] = {
             _preset("ade20k", None, ADE20K_CLASSES, *sizes)
             for sizes in ((100, 50), (100, 10), (100, 5), (50, 50), (25, 25))
         ),
-        _preset("voc8", VOC8, len(VOC8), 4, 1),
-        *(_preset("ccp", CCP, len(CCP), *sizes) for sizes in ((15, 1), (10, 1))),
+        *(_preset("voc8", VOC8, len(VOC8), *sizes) for sizes in ((4, 1), (4, 4))),
+        *(_preset("ccp", CCP, len(CCP), *sizes) for sizes in ((15, 1), (10, 1), (15, 7))),
+        _preset("drawn", DRAWN, len(DRAWN), 6, 1),
     )
 }
 """Every protocol by name."""

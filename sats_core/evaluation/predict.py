@@ -6,7 +6,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from sats_core.classes import IGNORE
-from sats_core.data.transforms import Pixels, View, evaluation_view, resize_label
+from sats_core.data.transforms import Pixels, evaluation_view, resize_label
 from sats_core.models import Segmenter
 
 
@@ -21,14 +21,14 @@ def model_input(picture: Pixels, size: int, model: Segmenter) -> tuple[Tensor, t
 
     Args:
         picture: (H, W, 3) uint8.
-        size: longer side, pixels; a model that was trained elsewhere has its own `view` instead.
+        size: longer side, pixels, for a model without a `view` of its own.
         model: whose mean and deviation are used.
 
     Returns:
         (1, 3, h', w') on the model's device: at the size of its view, normalised, padded with
         zeros at bottom and right; and the (h, w) inside that is picture.
     """
-    view = model.view or View(longest=size)
+    view = model.view_at(size)
     seen = torch.from_numpy(evaluation_view(picture, view).copy()).permute(2, 0, 1)[None]
     height, width = seen.shape[-2:]
     pixels = normalise(seen.to(next(model.parameters()).device), model)

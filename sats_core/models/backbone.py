@@ -17,6 +17,9 @@ MIT_EPS = 1e-5
 code never reads that key."""
 
 
+Rgb = tuple[float, float, float]
+
+
 class Backbone(nn.Module):
     """A timm backbone cut before its classifier.
 
@@ -29,6 +32,8 @@ class Backbone(nn.Module):
         tap: reads the last self-attention of each stage.
     """
 
+    mean: Rgb
+    std: Rgb
     pixel_mean: Tensor
     pixel_std: Tensor
 
@@ -49,15 +54,20 @@ class Backbone(nn.Module):
                 f"has {len(stages) if hasattr(self.net, 'stages') else 'none'}"
             )
         self.channels = tuple(int(stage["num_chs"]) for stage in stages)
-        self.mean: tuple[float, float, float] = tuple(net.pretrained_cfg["mean"])
-        self.std: tuple[float, float, float] = tuple(net.pretrained_cfg["std"])
-        # On the model's device from the start: a copy at every step would wait for it.
-        for name, values in (("pixel_mean", self.mean), ("pixel_std", self.std)):
-            self.register_buffer(name, torch.tensor(values)[:, None, None], persistent=False)
+        self.expect(tuple(net.pretrained_cfg["mean"]), tuple(net.pretrained_cfg["std"]))
         self.hub_id: str | None = net.pretrained_cfg.get("hf_hub_id")
         if name in DEPTHS:
             self.hub_id = f"nvidia/{name.replace('_', '-')}"
         self.tap = AttentionTap(stage_attentions(net, name))
+
+    def expect(self, mean: Rgb, std: Rgb) -> None:
+        """Set the mean and deviation of the pictures that it expects, for values 0..1."""
+        self.mean, self.std = mean, std
+        # Buffers lie where the model does: a copy from the host at every step would wait for it.
+        device = next(self.parameters()).device
+        for name, values in (("pixel_mean", mean), ("pixel_std", std)):
+            pixel = torch.tensor(values, device=device)[:, None, None]
+            self.register_buffer(name, pixel, persistent=False)
 
     def forward(self, pictures: Tensor) -> list[Tensor]:
         """Return the output of each stage, (B, C_s, H / 2^(s+2), W / 2^(s+2)).

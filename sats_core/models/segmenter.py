@@ -36,8 +36,8 @@ class Segmenter(nn.Module):
     """Backbone -> all-MLP head -> a classifier that grows.
 
     Attributes:
-        view: how whole pictures are shown to a model that was trained elsewhere; None: to one of
-            ours, by the size that is asked for.
+        view: how whole pictures are shown to the model; None: the longer side as long as is asked
+            for where they are.
     """
 
     def __init__(
@@ -76,6 +76,10 @@ class Segmenter(nn.Module):
             for module in self.modules():
                 if isinstance(module, nn.BatchNorm2d):
                     module.eval()
+
+    def view_at(self, size: int) -> View:
+        """Return how whole pictures are shown: the model's own view, or `size` at the longest."""
+        return self.view or View(longest=size)
 
     def forward(self, pictures: Tensor) -> Tensor:
         """Return logits (B, C, H / 4, W / 4) of normalised pictures (B, 3, H, W)."""

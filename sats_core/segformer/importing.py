@@ -74,7 +74,7 @@ def import_directory(
     check(tensors, shapes_of(model.state_dict(), len(checkpoint.labels)))
     ordered = with_background(as_float(tensors), order)
     model.load_state_dict(from_hub(ordered, model.state_dict(), sizes))
-    model.backbone.mean, model.backbone.std = picture.mean, picture.std
+    model.backbone.expect(picture.mean, picture.std)
     return Imported(
         model.eval(),
         Catalogue.empty().grow(order.foreground, indices),

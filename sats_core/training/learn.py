@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from sats_core.data.batches import LabelledPictures, StepBatches
-from sats_core.data.transforms import View
 from sats_core.evaluation.predict import labelled_input
 from sats_core.events import ProgressEvent
 from sats_core.job import StepJob
@@ -123,7 +122,7 @@ class StepTrainer:
     def _whole(self, pictures: LabelledPictures) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield every picture once as evaluation sees it, in batches of one size each."""
         settings, model = self.start.settings, self.start.model
-        view = model.view or View(longest=settings.size)
+        view = model.view_at(settings.size)
         alike: dict[tuple[int, int], list[int]] = {}
         for index in range(len(pictures)):
             height, width = pictures[index][1].shape

@@ -1,35 +1,36 @@
 import json
+import re
 import zipfile
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+import torch
 from rich.console import Console
+from safetensors.torch import load_file
 from typer.testing import CliRunner
 
-from benchmarks import learning, learning_bars
-from benchmarks.learning_plan import BASE, JOINT, PRESETS, Sequence, Variant
+from benchmarks import learning, learning_bars, learning_frozen_base, learning_run
+from benchmarks.learning_plan import BASE, FROZEN_BASE, JOINT, PRESETS, Sequence, Variant
+from benchmarks.learning_records import read, taken
 from benchmarks.learning_report import write_report
 from benchmarks.learning_run import run_sequence
 from sats_core.data.protocols import PROTOCOLS, VOC8
+from sats_core.errors import ModelError
 from sats_core.events import Event, ProgressEvent
+from sats_core.training.start import Start
 from tests.fixtures.drawings import voc_zip
+from tests.fixtures.shared import shared
 
 FIELDS = {
-    "protocol",
-    "method",
-    "memory",
-    "fusion",
-    "seed",
-    "preset",
-    "miou_all",
-    "miou_old",
-    "miou_new",
-    "joint_miou_all",
-    "ratio_to_joint",
-    "forgetting",
-    "seconds",
-    "commit",
+    *("protocol", "method", "memory", "fusion", "seed", "preset", "commit", "tuning"),
+    *("miou_all", "miou_base", "miou_new", "forgetting", "base_lost"),
+    *("joint_miou_all", "joint_miou_new", "joint_epochs", "joint_converged", "joint_seconds"),
+    *("ratio_to_joint", "ratio_to_joint_new", "kept_share", "entropy"),
+    *("background_before", "background_after", "background_lost"),
+    *("seconds", "seconds_per_step", "seconds_to_joint", "steps", "iou"),
 }
 
 
@@ -66,8 +67,9 @@ def nothing(_step: int, _event: Event) -> None:
         ("mib@fusion=1", Variant("mib", fusion=True)),
         (
             "sats@memory=3@attention_weight=5",
-            Variant("sats", memory=3, weights=(("attention_weight", 5.0),)),
+            Variant("sats", memory=3, options=(("attention_weight", 5.0),)),
         ),
+        ("plop@unsure=unbiased", Variant("plop", options=(("unsure", "unbiased"),))),
     ],
 )
 def test_variants(text: str, variant: Variant) -> None:
@@ -75,23 +77,41 @@ def test_variants(text: str, variant: Variant) -> None:
     assert variant.label == text
 
 
-def test_every_preset_knows_every_data_set() -> None:
-    datasets = {name.split("-", 1)[0] for name in PROTOCOLS}
-    assert all(datasets == set(preset.epochs) for preset in PRESETS.values())
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_every_protocol_has_a_preset(protocol: str) -> None:
+    dataset = protocol.split("-", 1)[0]
+    presets = [preset for name, preset in PRESETS.items() if name != "quick"]
+    assert any(dataset in preset.epochs for preset in presets)
+    assert dataset in PRESETS["quick"].epochs
 
 
-def test_joint_is_shared_by_the_protocols_of_a_data_set() -> None:
-    one = sequence(Path(), Path("runs"), JOINT)
-    assert one.folder == replace(one, protocol="voc8-other").folder
-    assert replace(one, seed=1).folder != one.folder
-    base = sequence(Path(), Path("runs"), BASE)
-    assert base.folder != replace(base, protocol="voc8-other").folder
+def test_teachers_of_rising_sureness_share_their_joint() -> None:
+    runs = [
+        replace(sequence(Path(), Path("runs"), JOINT), protocol="drawn-6-1", preset=f"drawn-{much}")
+        for much in ("few", "more", "most")
+    ]
+    assert len({run.folder for run in runs}) == 1
+    assert len({replace(run, variant=Variant(BASE)).folder for run in runs}) == 3
+    epochs = [PRESETS[run.preset].epochs["drawn"][0] for run in runs]
+    assert epochs == sorted(set(epochs))
+
+
+def test_joint_and_base_are_shared_by_protocols_that_have_them_in_common() -> None:
+    def folder(protocol: str, variant: str, seed: int = 0) -> Path:
+        run = sequence(Path(), Path("runs"), variant)
+        return replace(run, protocol=protocol, seed=seed).folder
+
+    assert folder("ccp-15-1", JOINT) == folder("ccp-10-1", JOINT) != folder("voc8-4-1", JOINT)
+    assert folder("ccp-15-1", BASE) == folder("ccp-15-7", BASE) != folder("ccp-10-1", BASE)
+    assert folder("ccp-15-1", "sats") != folder("ccp-15-7", "sats")
+    for variant in (JOINT, BASE, "sats"):
+        assert folder("ccp-15-1", variant) != folder("ccp-15-1", variant, seed=1)
 
 
 @pytest.mark.slow
 def test_a_protocol_from_pictures_to_report(data: Path, tmp_path: Path) -> None:
     out, results = tmp_path / "runs", tmp_path / "results"
-    for variant in (BASE, JOINT, "finetune"):
+    for variant in (BASE, JOINT, FROZEN_BASE, "finetune"):
         run_sequence(sequence(data, out, variant), 1, nothing)
     replayed = sequence(data, out, "sats_plus@memory=6")
 
@@ -111,25 +131,106 @@ def test_a_protocol_from_pictures_to_report(data: Path, tmp_path: Path) -> None:
     assert first.stat().st_mtime_ns == before
     assert set(steps) == {2}, "a step that is finished is not taken again"
 
-    runs = [sequence(data, out, variant) for variant in ("finetune", "sats_plus@memory=6", "mib")]
+    names = (FROZEN_BASE, "finetune", "sats_plus@memory=6", "mib")
+    runs = [sequence(data, out, variant) for variant in names]
     assert "learning-voc8-4-1" in write_report(runs, results)
-    records = json.loads((results / "learning-voc8-4-1.json").read_text())
-    assert [record["variant"] for record in records] == ["finetune", "sats_plus@memory=6"]
+    records = read(results, "voc8-4-1")
+    assert [record["variant"] for record in records] == list(names[:3])
     for record in records:
         assert record.keys() >= FIELDS
         assert len(record["steps"]) == 3
         assert len(record["iou"]) == 7
         assert record["ratio_to_joint"] == record["miou_all"] / record["joint_miou_all"]
-    assert records[1]["steps"][1]["replayed"] == 6
-    assert json.loads((runs[0].folder / "run.json").read_text()) == records[0]
+        assert record["background_lost"] == pytest.approx(
+            record["steps"][0]["background"] - record["iou"]["background"]
+        )
+    frozen, _, replayed_record = records
+    assert frozen["miou_new"] == 0
+    assert 0 <= replayed_record["kept_share"] <= 1
+    assert 0 <= replayed_record["entropy"] <= 1
+    assert replayed_record["steps"][1]["replayed"] == 6
+    assert json.loads((runs[1].folder / "run.json").read_text()) == records[1]
     report = (results / "learning-voc8-4-1.md").read_text()
     assert "--methods finetune,sats_plus@memory=6 --seeds 0\n" in report
     assert "## Preset `quick`" in report
+    assert "| frozen base |" in report
     assert (results / "learning-voc8-4-1-quick.svg").stat().st_size > 1000
 
     # Other runs are added to those that stand there, and replace their own.
     write_report(runs[:1], results)
-    assert len(json.loads((results / "learning-voc8-4-1.json").read_text())) == 2
+    assert len(read(results, "voc8-4-1")) == 3
+
+
+@pytest.mark.slow
+def test_joint_trains_until_more_changes_little(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = sequence(data, tmp_path, JOINT)
+    monkeypatch.setattr(learning_run, "CONVERGED", 0.0)
+    monkeypatch.setattr(learning_run, "MOST_STAGES", 3)
+    run_sequence(run, 1, nothing)
+    stages = taken(run)
+    # 1 epoch, then half as many again, then half of both, rounded up.
+    assert [stage["settings"]["epochs"] for stage in stages] == [1, 1, 1]
+    assert len({stage["settings"]["seed"] for stage in stages}) == 3
+    assert not learning_run.joint_converged(run.folder)
+    monkeypatch.setattr(learning_run, "CONVERGED", 2.0)
+    assert learning_run.joint_converged(run.folder)
+
+
+@pytest.mark.slow
+def test_a_stage_of_joint_goes_on_from_the_one_before(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = sequence(data, tmp_path, JOINT)
+    weights = run.folder / "step0" / "version" / "model.safetensors"
+    learn, began = learning_run.learn, []
+
+    def noted(start: Start, *rest: Any) -> None:
+        if weights.exists():
+            was, now = load_file(weights), start.model.state_dict()
+            began.append(all(torch.equal(was[name], now[name].contiguous()) for name in was))
+        learn(start, *rest)
+
+    monkeypatch.setattr(learning_run, "CONVERGED", 2.0)
+    monkeypatch.setattr(learning_run, "learn", noted)
+    run_sequence(run, 1, nothing)
+    assert began == [True]
+    assert len(taken(run)) == 2
+    assert [path.parent.parent.name for path in run.folder.rglob("model.safetensors")] == ["step1"]
+
+
+def test_the_frozen_base_is_scored_on_all_classes() -> None:
+    counts = np.array([[50, 5, 0], [2, 20, 0], [7, 3, 0]])
+    after = learning_frozen_base._collapsed(counts, 3).iou()
+    assert after == [50 / 64, 20 / 30, 0]
+    before = learning_frozen_base._collapsed(counts, 2).iou()
+    assert before == [57 / 67, 20 / 30], "a class nobody knows of yet is background"
+
+
+def test_a_preset_from_pretrained_weights_refuses_to_start_without(
+    data: Path, tmp_path: Path
+) -> None:
+    preset = replace(PRESETS["quick"], pretrained=True)
+    run = sequence(data, tmp_path, BASE)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(PRESETS, "quick", preset)
+        with pytest.raises(ModelError, match="--backbone-dir"):
+            run_sequence(run, 1, nothing)
+
+
+@pytest.mark.real
+@pytest.mark.slow
+def test_a_preset_from_pretrained_weights_starts_from_them(data: Path, tmp_path: Path) -> None:
+    backbones = shared("backbones")
+    preset = replace(PRESETS["quick"], pretrained=True, backbone="mit_b0")
+    run = replace(sequence(data, tmp_path, BASE), backbone_dir=backbones)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(PRESETS, "quick", preset)
+        run_sequence(run, 1, nothing)
+        run_sequence(replace(run, variant=Variant("sats_plus"), until=1), 1, nothing)
+    (base,) = taken(run)
+    assert base["backbone_start"] == "directory mit_b0"
 
 
 @pytest.mark.slow
@@ -146,8 +247,12 @@ def test_tuning_leaves_the_validation_pictures_alone(data: Path, tmp_path: Path)
 @pytest.mark.slow
 def test_runs_in_processes_of_their_own(data: Path, tmp_path: Path) -> None:
     runs = [sequence(data, tmp_path, variant) for variant in (BASE, JOINT)]
-    learning.run_all(runs, 2, 1, Console(quiet=True))
+    bad = replace(sequence(data, tmp_path, BASE), seed=1, data=tmp_path / "nowhere")
+    on_bad = replace(bad, variant=Variant("finetune"))
+    failed = learning.run_all([bad, on_bad, *runs], 2, 1, Console(quiet=True))
     assert all((run.folder / "step0" / "step.json").exists() for run in runs)
+    assert len(failed) == 1, "what stands on a failed run is not tried, the others are"
+    assert "seed 1 base" in failed[0]
 
 
 def test_a_wrong_protocol_is_named() -> None:
@@ -160,26 +265,78 @@ def test_a_wrong_protocol_is_named() -> None:
     assert "voc-1-2-3" in answer.output
 
 
+def record(variant: str, seed: int, **figures: float) -> dict[str, object]:
+    return {
+        "variant": variant,
+        "method": variant.split("@")[0],
+        "seed": seed,
+        "tuning": False,
+        "preset": learning_bars.DRAWN,
+        "steps": [{"miou_base": 0.9}],
+        **figures,
+    }
+
+
 def test_bars_are_read_from_the_records(tmp_path: Path) -> None:
-    scores = {"sats": 0.5, "mib": 0.4, "plop": 0.3, "ilt": 0.3, "lwf": 0.3, "finetune": 0.1}
+    scores = {"sats": 0.5, "mib": 0.4, "plop": 0.3, "ilt": 0.2, "lwf": 0.2, "finetune": 0.1}
     found = [
-        {
-            "variant": name,
-            "miou_all": score,
-            "ratio_to_joint": 0.94,
-            "old_lost": 0.02,
-            "tuning": False,
-            "preset": "cpu",
-        }
+        record(
+            name,
+            seed,
+            miou_all=score + 0.01 * seed,
+            ratio_to_joint=0.94,
+            seconds_per_step=10.0,
+        )
         for name, score in scores.items()
+        for seed in range(3)
     ]
-    path = tmp_path / "learning-ccp-15-1.json"
-    path.write_text(json.dumps(found))
-    table = list(learning_bars.rows(tmp_path))
-    assert "| sats 0.500 > mib 0.400 >" in table[2]
-    assert table[2].endswith("| 1 | yes |")
-    assert any("0.938" in row and "| 0.940 | 1 | yes |" in row for row in table)
-    assert any("memory 300" in row and "not measured" in row for row in table)
-    found[1]["miou_all"] = 0.6
-    path.write_text(json.dumps(found))
-    assert "**no**" in list(learning_bars.rows(tmp_path))[2]
+    path = tmp_path / "learning-drawn-6-1.json"
+
+    def table() -> str:
+        path.write_text(json.dumps(found))
+        return "\n".join(learning_bars.rows(tmp_path))
+
+    whole = table()
+    for bar in ("`sats` above `mib`", "`plop` above `lwf`", "base version over 0.85"):
+        assert re.search(rf"{re.escape(bar)} .*\| 3 \| yes \|", whole), bar
+    assert re.search(r"`sats` / joint at least 0.938 .* 0.940 \[0.940, 0.940\] \| 3 \| yes", whole)
+    assert re.search(r"`sats_plus` / joint at least 0.97 .* not measured", whole)
+    found[0]["miou_all"] = 0.0
+    assert re.search(r"`sats` above `mib` .*\*\*no\*\*", table()), "the interval reaches below 0"
+    del found[1:3]
+    found[0]["miou_all"] = 0.9
+    assert re.search(r"`sats` above `mib` .* no interval\) \| 1 \| \*\*no\*\*", table())
+
+
+def test_the_default_may_tie_but_not_lose() -> None:
+    def records(other: float) -> list[dict[str, object]]:
+        return [
+            record(name, seed, miou_all=score + noise * seed)
+            for name, score, noise in (
+                ("sats_plus", 0.50, 0.01),
+                ("mib", other, 0.02),
+                ("frozen_base", 0.9, 0.0),
+                ("mib@fusion=1", 0.9, 0.0),
+            )
+            for seed in range(3)
+        ]
+
+    measure = learning_bars.beaten_by_none("sats_plus")
+    tie, lost = measure(records(0.505)), measure(records(0.6))
+    assert tie is not None
+    assert tie.holds
+    assert lost is not None
+    assert not lost.holds
+    assert measure([]) is None
+
+
+def test_seconds_are_compared_seed_by_seed() -> None:
+    records = [
+        record(name, seed, seconds_per_step=seconds * (1 + seed))
+        for name, seconds in (("frozen", 2.0), ("sats_plus", 40.0))
+        for seed in range(2)
+    ]
+    measured = learning_bars.times("frozen", "sats_plus", "seconds_per_step", 0.1)(records)
+    assert measured is not None
+    assert measured.holds
+    assert measured.text.startswith("0.050")

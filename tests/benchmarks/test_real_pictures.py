@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from app.demo.service import serving
 from benchmarks.real_pictures import BASE, NEW, Plan, run, table
+from demo.service import serving
 from tests.fixtures.shared import shared
 
 # Small enough for two cores and two minutes; far too short for a good model.

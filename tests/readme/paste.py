@@ -5,7 +5,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from app.demo.service import serving
+from demo.service import serving
 from tests.readme.examples import README, Session, find_examples, pasted
 from tests.readme.settings_table import replace_table
 

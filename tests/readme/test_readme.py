@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from app.demo import plan
-from app.demo.pictures import draw_dataset, draw_scene, jpeg
-from app.demo.service import serving
 from app.main import create_app
 from app.settings import Settings
+from demo import plan
+from demo.pictures import draw_dataset, draw_scene, jpeg
+from demo.service import serving
 from tests.readme.examples import README, Session, differences, find_examples
 from tests.readme.settings_table import replace_table
 

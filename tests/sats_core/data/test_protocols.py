@@ -24,6 +24,9 @@ ADE = tuple(f"class {i}" for i in range(150))
         ("voc8-4-1", (4, 1, 1, 1, 1)),
         ("ccp-15-1", (15, *[1] * 7)),
         ("ccp-10-1", (10, *[1] * 12)),
+        ("ccp-15-7", (15, 7)),
+        ("voc8-4-4", (4, 4)),
+        ("drawn-6-1", (6, 1, 1, 1, 1)),
     ],
 )
 def test_presets(name: str, sizes: tuple[int, ...]) -> None:
@@ -35,7 +38,7 @@ def test_presets(name: str, sizes: tuple[int, ...]) -> None:
 
 
 def test_every_preset_is_tested() -> None:
-    assert len(PROTOCOLS) == 13
+    assert len(PROTOCOLS) == 16
 
 
 def test_a_data_set_that_lacks_a_class_is_named() -> None:

@@ -1,7 +1,8 @@
 import numpy as np
 
-from app.demo.figures import HEADINGS, Row, draw_figure, overlay
+from demo.figures import Row, draw_figure, overlay
 
+HEADINGS = ("picture", "truth", "before", "after")
 COLOURS = {1: ("fish", (128, 0, 0)), 2: ("leaf", (0, 128, 0))}
 
 
@@ -18,6 +19,6 @@ def test_an_overlay_colours_regions_over_a_grey_picture():
 
 def test_a_figure_has_a_column_for_every_heading():
     row = Row(np.zeros((32, 32, 3), np.uint8), [np.ones((32, 32), np.uint8)] * (len(HEADINGS) - 1))
-    figure = draw_figure([row, row], COLOURS)
+    figure = draw_figure(HEADINGS, [row, row], COLOURS)
     assert figure.width > len(HEADINGS) * 32
     assert figure.height > 2 * 32

@@ -23,8 +23,12 @@ class DemoError(Exception):
 
 
 @contextmanager
-def serving(folder: Path) -> Iterator[str]:
+def serving(folder: Path, threads: int | None = None) -> Iterator[str]:
     """Run the service on a fresh `folder` and give its URL; it is stopped at the end.
+
+    Args:
+        folder: its data and its log; emptied first.
+        threads: of its training; None leaves SATS_THREADS as it is.
 
     Raises:
         DemoError: it did not come up.
@@ -37,7 +41,7 @@ def serving(folder: Path) -> Iterator[str]:
     with log.open("wb") as out:
         process = subprocess.Popen(
             command,
-            env=_environment(folder),
+            env=_environment(folder, threads),
             stdout=out,
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,
@@ -51,7 +55,7 @@ def serving(folder: Path) -> Iterator[str]:
             _stop(process)
 
 
-def _environment(folder: Path) -> dict[str, str]:
+def _environment(folder: Path, threads: int | None) -> dict[str, str]:
     """Return this process's environment, less settings that lead to somebody's real service."""
     kept = {"SATS_THREADS", "SATS_SERVE_THREADS"}
     environment = {
@@ -59,6 +63,8 @@ def _environment(folder: Path) -> dict[str, str]:
         for name, value in os.environ.items()
         if not name.startswith("SATS_") or name in kept
     }
+    if threads:
+        environment["SATS_THREADS"] = str(threads)
     return environment | {"SATS_DATA_DIR": str(folder.resolve() / "data")}
 
 

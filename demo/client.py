@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from app.demo.pictures import jpeg
-from app.demo.service import DemoError
+from demo.pictures import jpeg
+from demo.service import DemoError
 
 END_STATES = {"live", "held", "failed", "cancelled"}
 POLL_SECONDS = 0.5

@@ -5,35 +5,35 @@ box, each (h, w); it returns the pixels it covers (h, w) bool and its colours (h
 Colour alone tells no class: the palettes overlap.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
 
-from app.demo.textures import Array, jittered, mix
+from demo.palette import (
+    BLUE,
+    BROWN,
+    CREAM,
+    DARK,
+    GREEN,
+    OCHRE,
+    ORANGE,
+    RED,
+    SILVER,
+    TEAL,
+    VIOLET,
+    WHITE,
+    near,
+    paint,
+    pick,
+    shade,
+    two_tones,
+)
+from demo.textures import Array, mix
 
 Cover = NDArray[np.bool_]
 Drawing = tuple[Cover, Array]
 Drawer = Callable[[np.random.Generator, Array, Array], Drawing]
-
-RED, ORANGE, OCHRE, BROWN = (
-    (0.76, 0.14, 0.12),
-    (0.92, 0.48, 0.12),
-    (0.82, 0.64, 0.28),
-    (0.5, 0.3, 0.17),
-)
-GREEN, TEAL, BLUE, VIOLET = (
-    (0.28, 0.55, 0.2),
-    (0.16, 0.55, 0.55),
-    (0.2, 0.34, 0.72),
-    (0.5, 0.3, 0.62),
-)
-CREAM, SILVER, DARK, WHITE = (
-    (0.93, 0.88, 0.76),
-    (0.66, 0.7, 0.74),
-    (0.1, 0.09, 0.09),
-    (0.96, 0.96, 0.94),
-)
 
 
 def mushroom(rng: np.random.Generator, u: Array, v: Array) -> Drawing:
@@ -44,18 +44,18 @@ def mushroom(rng: np.random.Generator, u: Array, v: Array) -> Drawing:
     stem = (
         (np.abs(u) < width * (1 + 0.35 * (v - 0.2))) & (v > low - 0.05) & (v < 0.95 - 0.25 * u**2)
     )
-    colours = mix(*_two_tones(rng, CREAM), 0.5 + 0.5 * np.cos(u * 2.2 / width + 0.5))
-    colours = _paint(colours, stem & (v < low + 0.22), _shade(_near(rng, CREAM), 0.6))
+    colours = mix(*two_tones(rng, CREAM), 0.5 + 0.5 * np.cos(u * 2.2 / width + 0.5))
+    colours = paint(colours, stem & (v < low + 0.22), shade(near(rng, CREAM), 0.6))
     top = mix(
-        *_two_tones(rng, _pick(rng, (RED, BROWN, OCHRE, VIOLET, ORANGE))), 0.5 - 0.5 * v - 0.3 * u
+        *two_tones(rng, pick(rng, (RED, BROWN, OCHRE, VIOLET, ORANGE))), 0.5 - 0.5 * v - 0.3 * u
     )
     colours = np.where(cap[..., None], top, colours)
     gills = cap & (v > low + 0.02 * np.cos(u * 40))
-    colours = _paint(colours, gills, _shade(_near(rng, CREAM), 0.75))
+    colours = paint(colours, gills, shade(near(rng, CREAM), 0.75))
     spots = np.zeros_like(cap)
     for x, y in rng.uniform((-0.75, -0.7), (0.75, -0.08), (9, 2)):
         spots |= (u - x) ** 2 + ((v - y) / 0.8) ** 2 < rng.uniform(0.06, 0.15) ** 2
-    return cap | stem, _paint(colours, cap & spots & ~gills, _near(rng, WHITE))
+    return cap | stem, paint(colours, cap & spots & ~gills, near(rng, WHITE))
 
 
 def fish(rng: np.random.Generator, u: Array, v: Array) -> Drawing:
@@ -65,8 +65,8 @@ def fish(rng: np.random.Generator, u: Array, v: Array) -> Drawing:
     tail = (u < -0.4) & (u > -0.98 + 0.25 * (1 - np.abs(v) / 0.6)) & (np.abs(v) < -0.75 * (u + 0.4))
     fins = (np.abs(v) < height + 0.2 - 0.6 * np.abs(u)) & (np.abs(u + 0.05) < 0.4)
     back, belly = (
-        _near(rng, _pick(rng, (ORANGE, BLUE, SILVER, TEAL, RED, OCHRE))),
-        _near(rng, CREAM),
+        near(rng, pick(rng, (ORANGE, BLUE, SILVER, TEAL, RED, OCHRE))),
+        near(rng, CREAM),
     )
     colours = mix(back, belly, (0.35 + 0.9 * v / height).clip(0, 1))
     rows = np.floor(v * 11)
@@ -74,18 +74,18 @@ def fish(rng: np.random.Generator, u: Array, v: Array) -> Drawing:
     colours = colours * (1.12 - 0.55 * scales)[..., None]
     if rng.random() < 0.4:
         bands = np.sin(u * rng.uniform(12, 18)) > 0.45
-        colours = _paint(colours, body & bands & (u < 0.5), _shade(back, 0.45))
+        colours = paint(colours, body & bands & (u < 0.5), shade(back, 0.45))
     rays = 0.75 + 0.25 * np.sin((v * 2 + u) * 26)
     colours = np.where(
-        ((tail | fins) & ~body)[..., None], np.asarray(_shade(back, 0.8)) * rays[..., None], colours
+        ((tail | fins) & ~body)[..., None], np.asarray(shade(back, 0.8)) * rays[..., None], colours
     )
     head = body & (np.hypot(u - 1.0, v * 0.8) < 0.5)
     colours = np.where(
-        head[..., None], colours * 0.45 + np.asarray(_shade(back, 0.9)) * 0.5, colours
+        head[..., None], colours * 0.45 + np.asarray(shade(back, 0.9)) * 0.5, colours
     )
     eye = np.hypot(u - 0.68, v + 0.12)
-    colours = _paint(colours, eye < 0.12, WHITE)
-    return body | tail | fins, _paint(colours, eye < 0.065, DARK)
+    colours = paint(colours, eye < 0.12, WHITE)
+    return body | tail | fins, paint(colours, eye < 0.065, DARK)
 
 
 def leaf(rng: np.random.Generator, u: Array, v: Array) -> Drawing:
@@ -97,13 +97,13 @@ def leaf(rng: np.random.Generator, u: Array, v: Array) -> Drawing:
     half = rng.uniform(0.5, 0.62) * np.sin(np.pi * along**0.75).clip(0, 1) ** 0.9 * teeth
     blade = (np.abs(v) < half) & (u > -0.68) & (u < 0.98)
     stalk = (np.abs(v) < 0.045) & (u > -0.99) & (u < -0.5)
-    base = _pick(rng, (GREEN, GREEN, OCHRE, RED, BROWN, TEAL))
-    dark, light = _two_tones(rng, base)
+    base = pick(rng, (GREEN, GREEN, OCHRE, RED, BROWN, TEAL))
+    dark, light = two_tones(rng, base)
     colours = mix(dark, light, 0.5 + 0.35 * np.sin(v * 3 + u * 2))
     side = np.sin((u - np.abs(v) * 0.9) * rng.uniform(22, 30)) > 0.86
-    colours = _paint(colours, side | (np.abs(v) < 0.03), [min(1.0, c * 1.3 + 0.12) for c in light])
+    colours = paint(colours, side | (np.abs(v) < 0.03), [min(1.0, c * 1.3 + 0.12) for c in light])
     colours = colours * np.where(v > 0, 0.82, 1.0).astype(np.float32)[..., None]
-    return blade | stalk, _paint(colours, stalk & ~blade, _shade(base, 0.7))
+    return blade | stalk, paint(colours, stalk & ~blade, shade(base, 0.7))
 
 
 def cup(rng: np.random.Generator, u: Array, v: Array) -> Drawing:
@@ -114,7 +114,7 @@ def cup(rng: np.random.Generator, u: Array, v: Array) -> Drawing:
     rim = x**2 + ((v + 0.7) / 0.2) ** 2
     ring = np.hypot((u - 0.48) / 0.46, (v - 0.02) / 0.52)
     handle = (ring < 1) & (ring > 0.58) & (u > 0.3)
-    tones = (_near(rng, WHITE), _near(rng, VIOLET))
+    tones = (near(rng, WHITE), near(rng, VIOLET))
     base, second = tones if rng.random() < 0.5 else tones[::-1]
     colours = np.broadcast_to(np.asarray(base, np.float32), (*u.shape, 3)).copy()
     kind = rng.integers(3)
@@ -124,12 +124,12 @@ def cup(rng: np.random.Generator, u: Array, v: Array) -> Drawing:
         pattern = np.sin(x * 1.2 * rng.uniform(7, 12)) > 0.4
     else:
         pattern = np.hypot((x * 2.2) % 1 - 0.5, (v * 2.2) % 1 - 0.5) < 0.26
-    colours = _paint(colours, wall & pattern & (v > -0.42), second)
+    colours = paint(colours, wall & pattern & (v > -0.42), second)
     round_light = (1.05 - 0.5 * (x + 0.35) ** 2).clip(0.4, 1.1)
     colours = colours * np.where(wall, round_light, 0.85)[..., None]
-    colours = _paint(colours, (rim < 1), _shade(base, 1.1))
-    drink = _pick(rng, ((0.22, 0.12, 0.06), (0.5, 0.26, 0.08), _shade(base, 0.35)))
-    return wall | (rim < 1) | handle, _paint(colours, rim < 0.72, drink)
+    colours = paint(colours, (rim < 1), shade(base, 1.1))
+    drink = pick(rng, ((0.22, 0.12, 0.06), (0.5, 0.26, 0.08), shade(base, 0.35)))
+    return wall | (rim < 1) | handle, paint(colours, rim < 0.72, drink)
 
 
 def stone(rng: np.random.Generator, u: Array, v: Array) -> Drawing:
@@ -138,25 +138,25 @@ def stone(rng: np.random.Generator, u: Array, v: Array) -> Drawing:
     edge = 0.75 + sum(
         rng.uniform(-0.09, 0.09) * np.cos(k * angle + rng.uniform(0, 6)) for k in (2, 3, 5)
     )
-    tone = _pick(rng, (SILVER, BROWN, OCHRE, CREAM))
+    tone = pick(rng, (SILVER, BROWN, OCHRE, CREAM))
     return np.hypot(u, v * rng.uniform(1, 1.5)) < edge, mix(
-        *_two_tones(rng, tone), 0.5 - 0.5 * (u + v) / 1.4
+        *two_tones(rng, tone), 0.5 - 0.5 * (u + v) / 1.4
     )
 
 
 def stick(rng: np.random.Generator, u: Array, v: Array) -> Drawing:
     """Draw a twig or pencil (clutter)."""
     v = v - rng.uniform(-0.2, 0.2) * u**2
-    tone = _pick(rng, (BROWN, OCHRE, RED, BLUE, GREEN))
+    tone = pick(rng, (BROWN, OCHRE, RED, BLUE, GREEN))
     return (np.abs(v) < rng.uniform(0.05, 0.12)) & (np.abs(u) < 0.98), mix(
-        *_two_tones(rng, tone), 0.5 - 4 * v + 0.2 * np.sin(u * 30)
+        *two_tones(rng, tone), 0.5 - 4 * v + 0.2 * np.sin(u * 30)
     )
 
 
 def ball(rng: np.random.Generator, u: Array, v: Array) -> Drawing:
     """Draw a banded ball (clutter)."""
     radius = np.hypot(u, v)
-    first, second = (_near(rng, _pick(rng, (RED, BLUE, WHITE, GREEN, ORANGE))) for _ in range(2))
+    first, second = (near(rng, pick(rng, (RED, BLUE, WHITE, GREEN, ORANGE))) for _ in range(2))
     colours = mix(first, second, (np.sin(u * 6 + 2 * v**2) > 0).astype(np.float32))
     return radius < 0.85, colours * (1.1 - 0.5 * np.hypot(u + 0.3, v + 0.3))[..., None]
 
@@ -164,35 +164,11 @@ def ball(rng: np.random.Generator, u: Array, v: Array) -> Drawing:
 def box(rng: np.random.Generator, u: Array, v: Array) -> Drawing:
     """Draw a book or box from above (clutter)."""
     tall = rng.uniform(0.45, 0.8)
-    tone = _pick(rng, (RED, BLUE, TEAL, BROWN, CREAM))
-    colours = mix(*_two_tones(rng, tone), 0.5 + 0.3 * u)
-    colours = _paint(colours, (np.abs(v) < 0.12) & (np.abs(u) < 0.5), _near(rng, CREAM))
-    return (np.abs(u) < 0.85) & (np.abs(v) < tall), _paint(colours, u < -0.7, _shade(tone, 0.6))
+    tone = pick(rng, (RED, BLUE, TEAL, BROWN, CREAM))
+    colours = mix(*two_tones(rng, tone), 0.5 + 0.3 * u)
+    colours = paint(colours, (np.abs(v) < 0.12) & (np.abs(u) < 0.5), near(rng, CREAM))
+    return (np.abs(u) < 0.85) & (np.abs(v) < tall), paint(colours, u < -0.7, shade(tone, 0.6))
 
 
 OBJECTS: dict[str, Drawer] = {"mushroom": mushroom, "fish": fish, "leaf": leaf, "cup": cup}
 CLUTTER: tuple[Drawer, ...] = (stone, stick, ball, box)
-
-
-def _pick(rng: np.random.Generator, colours: Sequence[Sequence[float]]) -> Sequence[float]:
-    return colours[int(rng.integers(len(colours)))]
-
-
-def _near(rng: np.random.Generator, colour: Sequence[float]) -> tuple[float, float, float]:
-    return jittered(rng, colour, 0.18)
-
-
-def _shade(colour: Sequence[float], factor: float) -> tuple[float, float, float]:
-    red, green, blue = (c * factor for c in colour)
-    return red, green, blue
-
-
-def _two_tones(
-    rng: np.random.Generator, colour: Sequence[float]
-) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
-    near = _near(rng, colour)
-    return _shade(near, 0.6), _shade(near, 1.15)
-
-
-def _paint(colours: Array, where: Cover, colour: Sequence[float]) -> Array:
-    return np.where(where[..., None], np.asarray(colour, np.float32), colours)

@@ -5,7 +5,7 @@ Needs numpy and Pillow only. The same seed gives the same pictures.
 
 import io
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,23 +13,41 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
-from app.demo.objects import CLUTTER, OBJECTS, Drawer
-from app.demo.textures import GROUNDS, Array, fractal_noise, grid, turned
+from demo.objects import CLUTTER, OBJECTS, Drawer
+from demo.textures import GROUNDS, Array, fractal_noise, grid, turned
 from sats_core.classes import voc_colour
 
-# How hard the pictures are.
-OBJECTS_A_PICTURE = (2, 4)
-OBJECT_SIDE = (0.3, 0.58)  # share of the picture's side
-MOST_COVERED = 0.35  # share of an object that later ones may hide
 LARGEST_TURN = 0.6  # radians either way
-CLUTTER_A_PICTURE = (2, 5)
-CLUTTER_SIDE = (0.08, 0.24)
 GRAIN = 0.02  # standard deviation of the camera's noise
 JPEG_QUALITY = (70, 95)
 LIGHT = (0.7, 1.25)  # darkest and brightest corner of the light's gradient
 
 _OVERSAMPLING = 2
 _PLACES_TRIED = 12
+
+
+@dataclass(frozen=True)
+class Look:
+    """What can be drawn, and how hard the pictures are.
+
+    Attributes:
+        drawers: objects by name.
+        objects: fewest and most of a picture.
+        side: least and largest share of the picture's side that an object takes.
+        most_covered: share of an object that later ones may hide.
+        clutter: fewest and most things of no class.
+        clutter_side: least and largest share of the picture's side that one takes.
+    """
+
+    drawers: Mapping[str, Drawer]
+    objects: tuple[int, int] = (2, 4)
+    side: tuple[float, float] = (0.4, 0.66)
+    most_covered: float = 0.25
+    clutter: tuple[int, int] = (0, 3)
+    clutter_side: tuple[float, float] = (0.08, 0.24)
+
+
+DEMO = Look(OBJECTS)
 
 
 @dataclass(frozen=True)
@@ -46,23 +64,28 @@ class Scene:
 
 
 def draw_scene(
-    rng: np.random.Generator, size: int, names: Sequence[str], always: Sequence[str] = ()
+    rng: np.random.Generator,
+    size: int,
+    names: Sequence[str],
+    always: Sequence[str] = (),
+    look: Look = DEMO,
 ) -> Scene:
     """Draw one picture of `size` px with several of the objects `names`.
 
     Args:
         rng: where chance comes from.
         size: side of the picture.
-        names: what may be drawn, keys of `OBJECTS`.
+        names: what may be drawn, by the names that `look` knows.
         always: half of the objects, and at least one, are of these.
+        look: what the names mean, and how hard the picture is.
     """
     side = size * _OVERSAMPLING
     canvas = GROUNDS[int(rng.integers(len(GROUNDS)))](rng, side)
     objects = np.zeros((side, side), np.uint8)
-    for _ in range(int(rng.integers(*CLUTTER_A_PICTURE, endpoint=True))):
+    for _ in range(int(rng.integers(*look.clutter, endpoint=True))):
         drawer = CLUTTER[int(rng.integers(len(CLUTTER)))]
-        _place(rng, canvas, drawer, rng.uniform(*CLUTTER_SIDE), objects, value=0)
-    count = int(rng.integers(*OBJECTS_A_PICTURE, endpoint=True))
+        _place(rng, canvas, drawer, rng.uniform(*look.clutter_side), objects, 0, look.most_covered)
+    count = int(rng.integers(*look.objects, endpoint=True))
     chosen = [str(name) for name in rng.choice(list(names), count)]
     if always:
         # Half of what a picture shows is what it was drawn for.
@@ -71,7 +94,8 @@ def draw_scene(
         rng.shuffle(chosen)
     for name in chosen:
         value = list(names).index(name) + 1
-        _place(rng, canvas, OBJECTS[name], rng.uniform(*OBJECT_SIDE), objects, value)
+        drawer = look.drawers[name]
+        _place(rng, canvas, drawer, rng.uniform(*look.side), objects, value, look.most_covered)
     return Scene(_developed(rng, canvas, size), objects[1::_OVERSAMPLING, 1::_OVERSAMPLING].copy())
 
 
@@ -84,6 +108,7 @@ def draw_dataset(
     *,
     unlabelled: Sequence[str] = (),
     held_out: float = 0.2,
+    look: Look = DEMO,
 ) -> None:
     """Write a zip in VOC layout with splits `train` and `val`.
 
@@ -95,6 +120,7 @@ def draw_dataset(
         seed: of all that is random.
         unlabelled: objects that the pictures show as well, labelled as background.
         held_out: share of the pictures in `val`.
+        look: what the names mean, and how hard the pictures are.
     """
     names = (*classes, *unlabelled)
     held = round(pictures * held_out)
@@ -102,7 +128,7 @@ def draw_dataset(
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
         for number in range(pictures):
             rng = np.random.default_rng((seed, number))
-            scene = draw_scene(rng, size, names, always=classes)
+            scene = draw_scene(rng, size, names, classes, look)
             label = np.where(scene.objects <= len(classes), scene.objects, 0).astype(np.uint8)
             name = f"{number:04d}"
             splits["val" if number < held else "train"].append(name)
@@ -117,7 +143,11 @@ def draw_dataset(
 
 
 def draw_showcase(
-    classes: Sequence[str], pictures: int, size: int, seed: int, always: Sequence[str] = ()
+    classes: Sequence[str],
+    pictures: int,
+    size: int,
+    seed: int,
+    always: Sequence[str] = (),
 ) -> list[Scene]:
     """Draw pictures with full labels, drawn for no data set; object i + 1 is `classes[i]`.
 
@@ -152,10 +182,11 @@ def _place(
     share: float,
     taken: NDArray[np.uint8],
     value: int,
+    most_covered: float,
 ) -> None:
     """Paint one object with its shadow onto `canvas` and into `taken`, if there is room for it."""
     side = canvas.shape[0]
-    look = rng.bit_generator.random_raw()  # the same object at every place tried
+    appearance = rng.bit_generator.random_raw()  # the same object at every place tried
     turn = rng.uniform(-LARGEST_TURN, LARGEST_TURN)
     scale = share * np.array([rng.choice([-1.0, 1.0]), rng.uniform(0.87, 1.15)], np.float32)
     sizes = np.bincount(taken.ravel(), minlength=256)
@@ -164,9 +195,9 @@ def _place(
         window = _window(centre, share, side)
         x, y = (axis[window] for axis in grid(side))
         u, v = turned(x - np.float32(centre[0]), y - np.float32(centre[1]), turn)
-        cover, colours = drawer(np.random.default_rng(look), u / scale[0], v / scale[1])
+        cover, colours = drawer(np.random.default_rng(appearance), u / scale[0], v / scale[1])
         hidden = np.bincount(taken[window][cover], minlength=256)
-        if np.all(hidden[1:] <= MOST_COVERED * sizes[1:]):
+        if np.all(hidden[1:] <= most_covered * sizes[1:]):
             break
     else:
         return

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from app.demo.objects import CLUTTER, OBJECTS
-from app.demo.pictures import draw_dataset, draw_scene, draw_showcase, palette_png
-from app.demo.textures import GROUNDS, grid
+from demo.objects import CLUTTER, OBJECTS
+from demo.pictures import draw_dataset, draw_scene, draw_showcase, palette_png
+from demo.textures import GROUNDS, grid
 from sats_core.classes import voc_colour
 
 SIZE = 64

@@ -7,38 +7,35 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
-from app.demo import plan
-from app.demo.run import run_demo
-from app.demo.service import DemoError, serving
+from demo.plan import WAYS, Plan
+from demo.run import run_demo
+from demo.service import DemoError, serving
 
-TINY = {"size": 32, "epochs": 1, "batch_size": 4, "pretrained": False, "gate": {"min_iou": 0}}
-
-
-@pytest.fixture
-def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SATS_THREADS", "1")
-    monkeypatch.setattr(plan, "SIZE", 32)
-    monkeypatch.setattr(plan, "BASE_PICTURES", 20)
-    monkeypatch.setattr(plan, "STEP_PICTURES", 10)
-    monkeypatch.setattr(plan, "SHOWCASE_PICTURES", 3)
-    monkeypatch.setattr(plan, "SHOWCASE_SIZE", 64)
-    monkeypatch.setattr(plan, "BASE", TINY)
-    monkeypatch.setattr(plan, "STEP", TINY)
+TRAINING = {"epochs": 1, "batch_size": 4, "gate": {"min_iou": 0}}
+TINY = Plan(
+    threads=1,
+    size=32,
+    base_pictures=20,
+    step_pictures=10,
+    showcase_pictures=3,
+    showcase_size=64,
+    base={"pretrained": False, **TRAINING},
+    step=TRAINING,
+)
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("tiny")
 def test_the_whole_demo_runs_and_says_what_does_not_hold(tmp_path: Path):
     out = io.StringIO()
-    assert run_demo(tmp_path, Console(file=out, width=120)) == 1
+    assert run_demo(tmp_path, TINY, Console(file=out, width=120)) == 1
     said = out.getvalue()
     for words in (
         "1  learn mushroom, fish, leaf: training",
         "version 1 after",
-        "2  add cup by plain fine-tuning",
+        "2  add cup by fine-tuning",
         "version 2 after",
         "held back: the task asked not to go live",
-        "3  add cup with SATS",
+        "3  add cup by SATS",
         "version 3 after",
         "showcase pictures, segmented over HTTP",
         "held-out pictures, scored by the service",
@@ -53,17 +50,29 @@ def test_the_whole_demo_runs_and_says_what_does_not_hold(tmp_path: Path):
 
 
 def test_a_service_that_does_not_start_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("app.demo.service._environment", lambda _: {"SATS_MAX_TRIES": "none"})
+    monkeypatch.setattr("demo.service._environment", lambda *_: {"SATS_MAX_TRIES": "none"})
     with pytest.raises(DemoError, match=r"(?s)did not start.*max_tries"), serving(tmp_path / "s"):
         pass
 
 
 def test_settings_of_a_real_service_are_kept_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    from app.demo.service import _environment
+    from demo.service import _environment
 
     monkeypatch.setenv("SATS_DATABASE_URL", "postgresql+psycopg://somewhere/real")
     monkeypatch.setenv("SATS_THREADS", "2")
-    environment = _environment(tmp_path)
+    environment = _environment(tmp_path, None)
     assert "SATS_DATABASE_URL" not in environment
     assert environment["SATS_THREADS"] == "2"
     assert environment["SATS_DATA_DIR"] == str(tmp_path / "data")
+    assert _environment(tmp_path, 1)["SATS_THREADS"] == "1"
+
+
+def test_every_way_starts_from_the_same_version():
+    plan = Plan(seed=3)
+    specs = [plan.step_spec(way) for way in WAYS]
+    assert [spec.get("gate", {}).get("promote", True) for spec in specs[:-1]] == [False] * (
+        len(WAYS) - 1
+    )
+    assert all(spec["seed"] == 3 for spec in [plan.base_spec(), *specs])
+    seeds = [seed for number in range(4) for seed in Plan(seed=number).picture_seeds]
+    assert len(set(seeds)) == len(seeds)

@@ -3,7 +3,7 @@ import io
 import pytest
 from rich.console import Console
 
-from app.demo.progress import watch
+from demo.progress import watch
 
 
 def _task(state: str, **progress: object) -> dict[str, object]:

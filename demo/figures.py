@@ -11,7 +11,6 @@ from sats_core.classes import Colour
 
 Labels = NDArray[np.uint8]
 
-HEADINGS = ("picture", "truth", "before", "after fine-tuning", "after SATS")
 _GAP, _BAR = 6, 26
 _PAPER, _INK = (255, 255, 255), (30, 30, 30)
 _OPACITY = 0.62
@@ -26,20 +25,23 @@ class Row:
     labels: Sequence[Labels]
 
 
-def draw_figure(rows: Sequence[Row], colours: Mapping[int, tuple[str, Colour]]) -> Image.Image:
+def draw_figure(
+    headings: Sequence[str], rows: Sequence[Row], colours: Mapping[int, tuple[str, Colour]]
+) -> Image.Image:
     """Draw rows of overlays under headings, with a legend.
 
     Args:
+        headings: of the picture and of each of a row's labels.
         rows: pictures of one size.
         colours: name and colour by label; what is not in it is left as it is.
     """
     side = rows[0].picture.shape[0]
-    width = len(HEADINGS) * (side + _GAP) + _GAP
+    width = len(headings) * (side + _GAP) + _GAP
     height = _BAR + len(rows) * (side + _GAP) + _BAR
     figure = Image.new("RGB", (width, height), _PAPER)
     draw = ImageDraw.Draw(figure)
     font = ImageFont.load_default(15)
-    for column, heading in enumerate(HEADINGS):
+    for column, heading in enumerate(headings):
         middle = _GAP + column * (side + _GAP) + side // 2
         draw.text((middle, _BAR // 2), heading, _INK, font, anchor="mm")
     for number, row in enumerate(rows):

@@ -1,0 +1,61 @@
+"""What a few seeds say: paired differences with 95 % confidence intervals."""
+
+from collections.abc import Mapping
+from math import sqrt
+from statistics import mean, stdev
+from typing import NamedTuple
+
+T_975 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
+"""Student's t, 97.5 % quantile, by degrees of freedom from 1 on."""
+
+
+class Interval(NamedTuple):
+    """A mean over seeds with its 95 % confidence interval (Student's t, n - 1 degrees of freedom).
+
+    Attributes:
+        mean: over the seeds.
+        low, high: ends of the interval; None with one seed, which gives none.
+        seeds: how many.
+    """
+
+    mean: float
+    low: float | None
+    high: float | None
+    seeds: int
+
+    @classmethod
+    def of(cls, values: list[float]) -> "Interval":
+        """Return the interval of one value a seed, ten seeds at most."""
+        middle = mean(values)
+        if len(values) == 1:
+            return cls(middle, None, None, 1)
+        half = T_975[len(values) - 2] * stdev(values) / sqrt(len(values))
+        return cls(middle, middle - half, middle + half, len(values))
+
+    @property
+    def above_zero(self) -> bool | None:
+        """Whether the whole interval is; None with one seed."""
+        return None if self.low is None else self.low > 0
+
+    @property
+    def below_zero(self) -> bool | None:
+        """Whether the whole interval is; None with one seed."""
+        return None if self.high is None else self.high < 0
+
+    def __str__(self) -> str:
+        """Return it as tables show it."""
+        if self.low is None or self.high is None:
+            return f"{self.mean:.3f} (one seed: no interval)"
+        return f"{self.mean:.3f} [{self.low:.3f}, {self.high:.3f}]"
+
+
+def paired(
+    first: Mapping[int, float | None], second: Mapping[int, float | None]
+) -> Interval | None:
+    """Return the interval of first less second over the seeds that both have; None without any."""
+    differences = [
+        a - b
+        for seed, a in sorted(first.items())
+        if a is not None and (b := second.get(seed)) is not None
+    ]
+    return Interval.of(differences) if differences else None

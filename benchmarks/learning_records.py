@@ -1,0 +1,139 @@
+"""What finished runs of the learning benchmark come to, a record each."""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+from benchmarks.learning_plan import BASE, JOINT, Sequence, Variant
+from benchmarks.learning_run import MOST_STAGES, joint_converged
+
+Record = dict[str, Any]
+
+
+def record_of(run: Sequence) -> Record | None:
+    """Return what a finished run comes to, None while a part of it is missing.
+
+    Base is background and the classes of the base step, new the classes of all later steps.
+    """
+    if run.variant.method in (BASE, JOINT):
+        return None
+    base, later = taken(replace(run, variant=Variant(BASE))), taken(run)
+    joint = _joint(run, base[0]["iou"]) if base else None
+    if not joint or len(later) < run.last_step:
+        return None
+    first, names = base[0], base[0]["iou"]
+    steps = [_step(step, names) for step in (first, *later)]
+    last = steps[-1]
+    record = {
+        "protocol": run.protocol,
+        "setting": run.setting,
+        "method": run.variant.method,
+        "variant": run.variant.label,
+        "memory": run.variant.memory,
+        "fusion": later[-1]["settings"]["fusion"],
+        "seed": run.seed,
+        "preset": run.preset,
+        "miou_all": last["miou_all"],
+        "miou_base": last["miou_base"],
+        "miou_new": last["miou_new"],
+        **joint,
+        "ratio_to_joint": last["miou_all"] / joint["joint_miou_all"],
+        "ratio_to_joint_new": _ratio(last["miou_new"], joint["joint_miou_new"]),
+        "forgetting": last["forgetting"],
+        "base_lost": steps[0]["miou_base"] - last["miou_base"],
+        "background_before": steps[0]["background"],
+        "background_after": last["background"],
+        "background_lost": steps[0]["background"] - last["background"],
+        "kept_share": _mean(step["kept_share"] for step in steps),
+        "entropy": _mean(step["entropy"] for step in steps),
+        "seconds": sum(step["seconds"] for step in later),
+        "seconds_per_step": mean(step["seconds"] for step in later),
+        "seconds_to_joint": mean(step["seconds"] for step in later) / joint["joint_seconds"],
+        "base_seconds": first["seconds"],
+        "peak_mib": max(step["peak_mib"] for step in later),
+        "commit": later[-1]["commit"],
+        "hardware": later[-1]["hardware"],
+        "threads": later[-1]["threads"],
+        "settings": later[-1]["settings"],
+        "base_settings": first["settings"],
+        "backbone_start": first["backbone_start"],
+        "tuning": run.tuning,
+        "steps": steps,
+        "iou": later[-1]["iou"],
+    }
+    (run.folder / "run.json").write_text(json.dumps(record, indent=1) + "\n")
+    return record
+
+
+def taken(run: Sequence) -> list[Record]:
+    """Return what the finished steps of a run left, in order."""
+    found = sorted(run.folder.glob("step*/step.json"), key=lambda path: int(path.parent.name[4:]))
+    return [json.loads(path.read_text()) for path in found]
+
+
+def _joint(run: Sequence, names: Mapping[str, float | None]) -> Record | None:
+    """Return what training on everything at once comes to; None while it is not finished."""
+    joint = replace(run, variant=Variant(JOINT))
+    stages, converged = taken(joint), joint_converged(joint.folder)
+    if not converged and len(stages) < MOST_STAGES:
+        return None
+    iou = stages[-1]["iou"]
+    return {
+        "joint_miou_all": _mean(iou.values()),
+        "joint_miou_base": _mean(value for name, value in iou.items() if name in names),
+        "joint_miou_new": _mean(value for name, value in iou.items() if name not in names),
+        "joint_iou": iou,
+        "joint_epochs": sum(stage["settings"]["epochs"] for stage in stages),
+        "joint_stages_miou": [_mean(stage["iou"].values()) for stage in stages],
+        "joint_converged": converged,
+        "joint_seconds": sum(stage["seconds"] for stage in stages),
+    }
+
+
+def _step(step: Record, base: Mapping[str, float | None]) -> Record:
+    iou = step["iou"]
+    born = step["introduced"]
+    losses = [
+        was - iou[name]
+        for name, was in born.items()
+        if name not in step["classes"] and was is not None and iou[name] is not None
+    ]
+    teacher = step["teacher"] or {"kept_share": None, "entropy": None}
+    return {
+        "step": step["step"],
+        "classes": step["classes"],
+        "miou_all": _mean(iou.values()),
+        "miou_base": _mean(value for name, value in iou.items() if name in base),
+        "miou_new": _mean(value for name, value in iou.items() if name not in base),
+        "background": iou["background"],
+        "forgetting": mean(losses) if losses else None,
+        **teacher,
+        "seconds": step["seconds"],
+        "peak_mib": step["peak_mib"],
+        "pictures": step["trained_pictures"],
+        "replayed": step["replayed_pictures"],
+    }
+
+
+def _ratio(part: float | None, whole: float | None) -> float | None:
+    return None if part is None or not whole else part / whole
+
+
+def _mean(values: Iterable[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return mean(known) if known else None
+
+
+def read(results: Path, protocol: str) -> list[Record]:
+    """Return the records of a protocol that stand in a folder of results; without one, none."""
+    path = results / f"learning-{protocol}.json"
+    found: list[Record] = json.loads(path.read_text()) if path.exists() else []
+    return found
+
+
+def by_seed(records: Iterable[Record], variant: str, key: str) -> dict[int, float | None]:
+    """Return one figure of one variant, by seed."""
+    return {r["seed"]: r[key] for r in records if r["variant"] == variant}

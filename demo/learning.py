@@ -1,0 +1,121 @@
+"""The main job over HTTP: learn three classes, then a fourth in every way of the plan."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+
+from demo.client import Client
+from demo.figures import Labels
+from demo.pictures import Scene, draw_dataset, draw_showcase
+from demo.plan import CLASSES, MODEL, NEW_CLASSES, OLD_CLASSES, WAYS, Plan
+from demo.progress import watch
+from demo.service import DemoError, serving
+
+LABELS = dict(enumerate(("background", *CLASSES)))
+
+
+@dataclass(frozen=True)
+class Learned:
+    """A version, how long its task took and what it makes of the showcase."""
+
+    version: dict[str, Any]
+    seconds: float
+    predictions: list[Labels]
+
+    @property
+    def held_out(self) -> dict[str, float | None]:
+        """IoU by class on the service's held-out pictures."""
+        iou: dict[str, float | None] = self.version["scores"]["iou"]
+        return iou
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came out of the job.
+
+    Attributes:
+        scenes: pictures that no task has seen, fully labelled.
+        before: the first version.
+        after: the versions with the new classes, by the key of `plan.Way`.
+    """
+
+    scenes: list[Scene]
+    before: Learned
+    after: Mapping[str, Learned]
+
+
+def learn_all(plan: Plan, output: Path, console: Console) -> Outcome:
+    """Draw the pictures into `output`, start a service and run every task of the plan on it.
+
+    Raises:
+        DemoError: the service does not start, or a task makes no version to go on from.
+    """
+    output.mkdir(parents=True, exist_ok=True)
+    console.print(f"Drawing {plan.base_pictures} + {plan.step_pictures} labelled pictures")
+    base, step = output / "base.zip", output / "step.zip"
+    scenes = _draw(plan, base, step)
+    old, new = ", ".join(OLD_CLASSES), ", ".join(NEW_CLASSES)
+    with serving(output / "service", plan.threads) as url:
+        console.print(f"The service answers at {url}\n")
+        client = Client(url, MODEL)
+        try:
+            spec = plan.base_spec() | {"name": old}
+            before = _learn(client, console, f"1  learn {old}", base, spec, scenes)
+            if not before.version["live"]:
+                raise DemoError(
+                    "the first version was held back, so there is nothing to add a class to"
+                )
+            after = {}
+            for number, way in enumerate(WAYS, start=2):
+                spec = plan.step_spec(way) | {"name": f"{new}, {way.heading}"}
+                title = f"{number}  add {new} by {way.heading}"
+                after[way.key] = _learn(client, console, title, step, spec, scenes)
+        finally:
+            client.close()
+    return Outcome(scenes, before, after)
+
+
+def _draw(plan: Plan, base: Path, step: Path) -> list[Scene]:
+    """Write both tasks' zips and return the showcase.
+
+    Pictures of either task show classes of the other as background (the overlapped protocol).
+    """
+    base_seed, step_seed, showcase_seed = plan.picture_seeds
+    draw_dataset(
+        base, OLD_CLASSES, plan.base_pictures, plan.size, base_seed, unlabelled=NEW_CLASSES
+    )
+    draw_dataset(
+        step, NEW_CLASSES, plan.step_pictures, plan.size, step_seed, unlabelled=OLD_CLASSES
+    )
+    return draw_showcase(
+        CLASSES, plan.showcase_pictures, plan.showcase_size, showcase_seed, always=NEW_CLASSES
+    )
+
+
+def _learn(
+    client: Client,
+    console: Console,
+    title: str,
+    dataset: Path,
+    spec: Mapping[str, Any],
+    scenes: list[Scene],
+) -> Learned:
+    started = time.monotonic()
+    task = watch(console, title, client.follow(client.submit(dataset, dict(spec))["id"]))
+    seconds = time.monotonic() - started
+    if task["version"] is None:
+        raise DemoError(f"{title}: the task ended as {task['state']}: {task['error']}")
+    version = client.version(task["version"])
+    verdict = "live" if version["live"] else "held back: " + "; ".join(version["gate"]["reasons"])
+    console.print(f"   version {version['number']} after {seconds:.0f} s, {verdict}\n")
+    label = {name: value for value, name in LABELS.items()}
+    lookup = np.zeros(256, np.uint8)
+    for entry in version["classes"]:
+        lookup[entry["index"]] = label[entry["name"]]
+    answers = [client.segment(scene.picture, version["number"]) for scene in scenes]
+    return Learned(version, seconds, [lookup[answer] for answer in answers])

@@ -1,0 +1,69 @@
+import json
+import os
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from benchmarks import demo_trial
+from benchmarks.demo_trial import Run, summary, take, write
+from tests.demo.test_run import TINY
+
+
+def record(seed: int, threads: int, iou: float, lost: float, seconds: float) -> dict[str, object]:
+    return {
+        "seed": seed,
+        "threads": threads,
+        "beside_a_busy_loop": Run(seed, threads).busy,
+        "seconds": seconds,
+        "ways": {"sats": {"new_class_iou": iou, "old_classes_lost": lost}},
+    }
+
+
+def test_the_worst_run_decides(tmp_path: Path) -> None:
+    good = [record(0, 2, 0.7, 0.0, 200), record(1, 2, 0.66, 0.01, 400)]
+    assert all(summary(good)["holds"].values()), "beside a busy loop it may take longer"
+    found = summary([*good, record(2, 1, 0.64, 0.031, 500), record(4, 2, 0.7, 0.0, 301)])
+    assert not any(found["holds"].values())
+    assert found["least_new_class_iou"] == 0.64
+    write(good, "the command", tmp_path)
+    assert json.loads((tmp_path / "demo.json").read_text())["command"] == "the command"
+
+
+def test_half_of_the_runs_share_the_machine() -> None:
+    runs = [Run(seed, threads) for seed in range(6) for threads in (1, 2)]
+    assert sum(run.busy for run in runs) == len(runs) / 2
+    assert len({run.name for run in runs}) == len(runs)
+
+
+def test_the_busy_loop_ends_with_what_it_disturbs(monkeypatch: pytest.MonkeyPatch) -> None:
+    started = []
+    popen = demo_trial.subprocess.Popen
+
+    def noted(command: list[str]) -> object:
+        started.append(popen(command))
+        return started[-1]
+
+    monkeypatch.setattr(demo_trial.subprocess, "Popen", noted)
+    with suppress(KeyError), demo_trial.busy_loop(True):
+        os.kill(started[0].pid, 0)
+        raise KeyError
+    assert started[0].returncode is not None
+    with demo_trial.busy_loop(False):
+        assert len(started) == 1
+
+
+@pytest.mark.slow
+def test_a_run_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    taken = take(Run(1, 1), TINY, tmp_path)
+    assert taken["beside_a_busy_loop"]
+    assert set(taken["ways"]) >= {"finetuned", "sats"}
+    assert taken["broken_claims"], "a minute of training cannot hold them"
+
+    def never(*_: object) -> None:
+        raise AssertionError("a finished run is taken again")
+
+    monkeypatch.setattr(demo_trial, "learn_all", never)
+    (tmp_path / "seed1-threads1.json").rename(tmp_path / "seed0-threads1.json")
+    demo_trial.main(1, "1", tmp_path, tmp_path / "results")
+    assert json.loads((tmp_path / "results" / "demo.json").read_text())["summary"]["runs"] == 1
