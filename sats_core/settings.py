@@ -173,7 +173,9 @@ class StepSettings(Record):
     )
     backbone: str = Field(
         "pvt_v2_b0",
-        description="timm backbone; read by a model's base step, later steps keep it.",
+        description="`pvt_v2_b0` to `b5`, SegFormer's own `mit_b0` to `b5`, or a SegFormer encoder "
+        "by its hub id or its folder in the directory of backbones; read by a model's base "
+        "step, later steps keep it.",
         max_length=100,
     )
     pretrained: bool = Field(

@@ -13,7 +13,7 @@ from torch import Tensor
 from sats_core.errors import ModelError
 from sats_core.segformer.layout import (
     INDEX,
-    MAX_FILE_BYTES,
+    MAX_BYTES,
     MAX_INDEX_BYTES,
     MAX_SHARDS,
     PICKLE,
@@ -36,10 +36,10 @@ def weight_files(directory: Path, allow_pickle: bool) -> tuple[Path, ...]:
     """
     for whole in (SAFETENSORS, PICKLE) if allow_pickle else (SAFETENSORS,):
         if (directory / whole).is_file():
-            return (_bounded(directory / whole),)
+            return _bounded([directory / whole])
         index = directory / (whole + INDEX)
         if index.is_file():
-            return tuple(_bounded(directory / name) for name in _shards(index, _KINDS[whole]))
+            return _bounded([directory / name for name in _shards(index, _KINDS[whole])])
     pickles = any((directory / name).is_file() for name in (PICKLE, PICKLE + INDEX))
     hint = f"; {PICKLE} is a pickle and not opened without being told to" if pickles else ""
     raise ModelError(f"the checkpoint has no {SAFETENSORS}{hint}")
@@ -106,7 +106,7 @@ def _shards(index: Path, kind: str) -> list[str]:
     return sorted(found)
 
 
-def _bounded(file: Path) -> Path:
-    if file.stat().st_size > MAX_FILE_BYTES:
-        raise ModelError(f"{file.name}: larger than {MAX_FILE_BYTES} bytes")
-    return file
+def _bounded(files: Sequence[Path]) -> tuple[Path, ...]:
+    if sum(file.stat().st_size for file in files) > MAX_BYTES:
+        raise ModelError(f"{files[0].name}: the weights have more than {MAX_BYTES} bytes")
+    return tuple(files)

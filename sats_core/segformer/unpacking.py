@@ -6,7 +6,7 @@ from pathlib import Path
 from sats_core.data.sources import Source, ZipSource
 from sats_core.errors import DatasetError
 from sats_core.segformer import config, processor
-from sats_core.segformer.layout import INDEX, MAX_FILE_BYTES, MAX_SHARDS, PICKLE, SAFETENSORS, SHARD
+from sats_core.segformer.layout import INDEX, MAX_BYTES, MAX_SHARDS, PICKLE, SAFETENSORS, SHARD
 from sats_core.settings import Limits
 
 _PIECE = 2**20
@@ -54,7 +54,7 @@ def unpack(path: Path, limits: Limits, target: Path) -> None:
 
 
 def _opened(path: Path, limits: Limits) -> ZipSource:
-    most = max(limits.max_file_bytes, MAX_FILE_BYTES)
+    most = max(limits.max_file_bytes, MAX_BYTES)
     try:
         return ZipSource(path, limits.model_copy(update={"max_file_bytes": most}))
     except DatasetError as error:

@@ -31,7 +31,7 @@ from sats_core.training.results import (
     write_result,
 )
 
-PROBE_SHAPES = ((480, 640), (640, 480), (512, 512), (300, 900))
+PROBE_SHAPES = ((480, 640), (900, 300))
 """Height and width of the pictures that are made up where none come along."""
 
 

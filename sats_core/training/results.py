@@ -8,7 +8,7 @@ from torch import Tensor
 
 from sats_core.data.labels import step_lookup
 from sats_core.data.readers import EncodedPicture, Reader, write_voc_zip
-from sats_core.data.transforms import Pixels
+from sats_core.data.transforms import MULTIPLE, Pixels
 from sats_core.evaluation.predict import model_input
 from sats_core.models import Segmenter
 from sats_core.settings import Record
@@ -47,5 +47,7 @@ def probes(model: Segmenter, size: int, pictures: Iterable[Pixels]) -> list[Tens
         pictures: one at least.
     """
     views = [model_input(picture, size, model)[0] for picture in pictures]
-    other = torch.nn.functional.interpolate(views[0], scale_factor=2, mode="nearest")
+    # Half the size is a quarter of the work, where that leaves enough for the deepest stage.
+    scale = 0.5 if min(views[0].shape[-2:]) >= 2 * MULTIPLE else 2.0
+    other = torch.nn.functional.interpolate(views[0], scale_factor=scale, mode="nearest")
     return [*views, torch.cat([other, other.flip(-1)])]
