@@ -37,16 +37,16 @@ def test_upgrade_twice_changes_nothing(engine):
 ROWS_OF_0002 = """
 INSERT INTO models (id, name, created_at) VALUES (1, 'default', '2026-01-01');
 INSERT INTO tasks (id, model_id, state, spec, dataset, dataset_bytes, created_at, submitted_by,
-    request_digest, fence, tries, warnings, parent_id, version_id)
-    VALUES ('t1', 1, 'live', '{"name": "a"}', 'd', 1, '2026-01-01', '', 'r', 2, 1, '[]', NULL, NULL);
+    request_digest, fence, tries, warnings, parent_id)
+    VALUES ('t1', 1, 'live', '{"name": "a"}', 'd', 1, '2026-01-01', '', 'r', 2, 1, '[]', NULL);
 INSERT INTO versions (id, model_id, number, parent_id, task_id, created_at, classes, new_classes,
     settings, backbone_start, scores, gate, files, seconds)
     VALUES (1, 1, 1, NULL, 't1', '2026-01-01', '[]', '[]', '{}', 'scratch', '{}',
     '{"passed": true}', '{}', 1.5);
 UPDATE tasks SET version_id = 1 WHERE id = 't1';
 INSERT INTO tasks (id, model_id, state, spec, dataset, dataset_bytes, created_at, submitted_by,
-    request_digest, fence, tries, warnings, parent_id, version_id)
-    VALUES ('t2', 1, 'training', '{"name": "b"}', 'd', 1, '2026-01-02', '', 'r', 1, 1, '[]', 1, NULL);
+    request_digest, fence, tries, warnings, parent_id)
+    VALUES ('t2', 1, 'training', '{"name": "b"}', 'd', 1, '2026-01-02', '', 'r', 1, 1, '[]', 1);
 """
 
 

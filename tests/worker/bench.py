@@ -23,7 +23,8 @@ from app.models.service import find_model, go_live, list_versions, live_version
 from app.settings import Settings
 from app.storage import BlobMissingError, BlobStore
 from app.tasks.schemas import TaskSpec
-from app.tasks.service import Submission, cancel, submit
+from app.tasks.service import cancel
+from app.tasks.submission import Submission, submit
 from tests.fixtures.drawings import voc_zip
 from tests.fixtures.processes import environment
 from tests.worker.scripted_child import Control
