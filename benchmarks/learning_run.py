@@ -23,7 +23,7 @@ from sats_core.evaluation.held_out import HeldOut, score
 from sats_core.evaluation.predict import model_input
 from sats_core.evaluation.scores import Scores
 from sats_core.events import Event
-from sats_core.export import export_version
+from sats_core.export import CONFIG, export_version
 from sats_core.heap import keep_freed_memory
 from sats_core.job import HeldOutChoice, StepJob
 from sats_core.settings import Limits
@@ -31,6 +31,7 @@ from sats_core.training.learn import fingerprint_of, learn
 from sats_core.training.memory import MEMORY, Keepable, keep, recall
 from sats_core.training.pictures import gather
 from sats_core.training.start import Start, begin
+from sats_core.version_config import read_version_config
 
 PROBES = 8
 """Validation pictures on which a version's exported graph is checked."""
@@ -164,7 +165,7 @@ def _job(
 ) -> StepJob:
     old = Catalogue.empty()
     if parent:
-        record = json.loads((parent / "version" / "config.json").read_text())
+        record = read_version_config((parent / "version" / CONFIG).read_bytes())
         old = old.grow([c["name"] for c in record["classes"][1:]])
     first = len(old)
     method: dict[str, Any] = {"method": "joint" if run.variant.method == JOINT else "finetune"}

@@ -6,6 +6,7 @@ from typing import Any
 from sats_core.classes import Catalogue
 from sats_core.evaluation.forgetting import ForgettingReport
 from sats_core.evaluation.scores import Scores
+from sats_core.segformer.variants import DEPTHS
 
 
 def model_card(
@@ -47,10 +48,10 @@ def model_card(
             "## Use",
             "",
             "`model.onnx` takes `pixel_values` (B, 3, H, W): RGB / 255, less `image_mean`, by "
-            "`image_std` of `config.json`, the longer side "
-            f"{config['size']} pixels, height and width padded to multiples of 32. It gives "
+            f"`image_std` of `config.json`, {_view(config)}. It gives "
             "`labels` (B, H, W), the channel of each pixel, `scores` (B, H, W), its probability, "
             "and `logits` (B, C, H/4, W/4).",
+            *_in_transformers(config),
             "",
             "## Limits",
             "",
@@ -61,13 +62,40 @@ def model_card(
     )
 
 
-def _facts(config: Mapping[str, Any], scores: Scores) -> list[str]:
+def _in_transformers(config: Mapping[str, Any]) -> list[str]:
+    if config["backbone"] not in DEPTHS:
+        return []
+    return [
+        "",
+        "This directory is a Hugging Face model too: "
+        "`SegformerForSemanticSegmentation.from_pretrained`, `AutoImageProcessor.from_pretrained` "
+        'and `pipeline("image-segmentation", ...)` open it.',
+    ]
+
+
+def _view(config: Mapping[str, Any]) -> str:
+    stretch = (config.get("view") or {}).get("stretch")
+    if stretch:
+        return f"stretched to {stretch[0]} x {stretch[1]} pixels (height x width)"
+    return f"the longer side {config['size']} pixels, height and width padded to multiples of 32"
+
+
+def _last_step(config: Mapping[str, Any]) -> str:
+    origin = config.get("origin")
+    if origin:
+        return f"- imported from {origin['source']}, weights sha256 {origin['sha256']}"
     settings = config["settings"]
+    return (
+        f"- last step: {settings['method']}, {settings['epochs']} epochs, "
+        f"{config['trained_pictures']} training pictures"
+    )
+
+
+def _facts(config: Mapping[str, Any], scores: Scores) -> list[str]:
     pixels = _figure(scores.pixel_accuracy)
     return [
         f"- backbone: {config['backbone']}, first weights: {config['backbone_start']}",
-        f"- last step: {settings['method']}, {settings['epochs']} epochs, "
-        f"{config['trained_pictures']} training pictures",
+        _last_step(config),
         f"- pixel accuracy: {pixels}",
         f"- graph and weights agree on {config['onnx_agreement']:.3%} of the probed pixels",
     ]

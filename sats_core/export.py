@@ -1,4 +1,9 @@
-"""A version as a directory: weights, config, ONNX graph, scores and model card."""
+"""A version as a directory: weights, config, ONNX graph, scores and model card.
+
+A version whose backbone is `mit_*` is a Hugging Face directory too: its weights have that library's
+names, its config is that library's with ours under one key, and `preprocessor_config.json` lies
+beside them.
+"""
 
 import json
 import os
@@ -21,14 +26,20 @@ from torch.nn import functional as F
 
 from sats_core.card import model_card
 from sats_core.classes import Catalogue, ClassInfo
+from sats_core.data.transforms import View
 from sats_core.errors import ModelError
 from sats_core.evaluation.forgetting import ForgettingReport
 from sats_core.evaluation.scores import Scores
 from sats_core.models import Segmenter, seeded_backbone
+from sats_core.segformer.exporting import hub_config, hub_processor
+from sats_core.segformer.variants import DEPTHS
+from sats_core.segformer.weights import as_float, check, from_hub, shapes_of, to_hub
+from sats_core.version_config import read_version_config
 
-WEIGHTS, CONFIG, GRAPH, SCORES, FORGETTING, CARD = (
+WEIGHTS, CONFIG, PROCESSOR, GRAPH, SCORES, FORGETTING, CARD = (
     "model.safetensors",
     "config.json",
+    "preprocessor_config.json",
     "model.onnx",
     "scores.json",
     "forgetting.json",
@@ -103,11 +114,12 @@ def export_version(
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     model = model.to("cpu").eval()
-    weights = {name: t.detach().contiguous() for name, t in model.state_dict().items()}
-    save_file(weights, partial / WEIGHTS, {"format": "pt"})
     agreement = _write_graph(model, partial / GRAPH, probes)
     whole = {**_described(model, catalogue), **config, "onnx_agreement": agreement}
-    (partial / CONFIG).write_text(json.dumps(whole, indent=2) + "\n")
+    if model.backbone.name in DEPTHS:
+        _write_hub_model(partial, model, catalogue, whole)
+    else:
+        _write_model(partial, model, catalogue, whole)
     (partial / SCORES).write_text(scores.model_dump_json(indent=2) + "\n")
     if forgetting:
         (partial / FORGETTING).write_text(forgetting.model_dump_json(indent=2) + "\n")
@@ -125,29 +137,77 @@ def load_version(directory: Path) -> LoadedVersion:
         ModelError: a file is missing or damaged, or the weights do not fit the config.
     """
     try:
-        config = json.loads((directory / CONFIG).read_text())
+        config = read_version_config((directory / CONFIG).read_bytes())
         catalogue = Catalogue(
             tuple(ClassInfo(**{**c, "colour": tuple(c["colour"])}) for c in config["classes"])
         )
         scores = Scores.model_validate_json((directory / SCORES).read_text())
-        model = Segmenter(seeded_backbone(config["backbone"], 0), catalogue.sizes())
-        model.load_state_dict(load_file(directory / WEIGHTS))
-    except (OSError, KeyError, TypeError, ValueError, RuntimeError, SafetensorError) as error:
+        model = _built(config, catalogue)
+        weights = load_file(directory / WEIGHTS)
+        if config["backbone"] in DEPTHS:
+            check(weights, shapes_of(model.state_dict(), len(catalogue)))
+            weights = from_hub(as_float(weights), model.state_dict(), catalogue.sizes())
+        model.load_state_dict(weights)
+    except (
+        OSError,
+        KeyError,
+        TypeError,
+        ValueError,
+        RuntimeError,
+        SafetensorError,
+        ModelError,
+    ) as error:
         raise ModelError(f"the version in {directory.name} cannot be loaded: {error}") from error
     return LoadedVersion(model.eval(), catalogue, scores, config)
 
 
 def _described(model: Segmenter, catalogue: Catalogue) -> dict[str, Any]:
-    names = dict(enumerate(catalogue.names))
+    view = model.view
     return {
-        "model_type": "sats",
         "backbone": model.backbone.name,
+        "head_width": model.head.width,
+        "view": view.model_dump(exclude_none=True) if view else None,
         "image_mean": list(model.backbone.mean),
         "image_std": list(model.backbone.std),
-        "id2label": {str(channel): name for channel, name in names.items()},
-        "label2id": {name: channel for channel, name in names.items()},
         "classes": [asdict(c) for c in catalogue.classes],
     }
+
+
+def _built(config: dict[str, Any], catalogue: Catalogue) -> Segmenter:
+    """Return the architecture that a config describes; one without a view has none of its own."""
+    view = View.model_validate(config["view"]) if config.get("view") else None
+    backbone = seeded_backbone(config["backbone"], 0)
+    model = Segmenter(backbone, catalogue.sizes(), config.get("head_width"), view)
+    backbone.mean, backbone.std = tuple(config["image_mean"]), tuple(config["image_std"])
+    return model
+
+
+def _write_model(
+    directory: Path, model: Segmenter, catalogue: Catalogue, config: dict[str, Any]
+) -> None:
+    weights = {name: t.detach().contiguous() for name, t in model.state_dict().items()}
+    save_file(weights, directory / WEIGHTS, {"format": "pt"})
+    names = dict(enumerate(catalogue.names))
+    labels = {
+        "model_type": "sats",
+        "id2label": {str(channel): name for channel, name in names.items()},
+        "label2id": {name: channel for channel, name in names.items()},
+    }
+    _write_json(directory / CONFIG, labels | config)
+
+
+def _write_hub_model(
+    directory: Path, model: Segmenter, catalogue: Catalogue, config: dict[str, Any]
+) -> None:
+    backbone, view = model.backbone, model.view or View(longest=config["size"])
+    save_file(to_hub(model.state_dict()), directory / WEIGHTS, {"format": "pt"})
+    theirs = hub_config(backbone.name, model.head.width, catalogue.names, config)
+    _write_json(directory / CONFIG, theirs)
+    _write_json(directory / PROCESSOR, hub_processor(view, backbone.mean, backbone.std))
+
+
+def _write_json(path: Path, value: dict[str, Any]) -> None:
+    path.write_text(json.dumps(value, indent=2) + "\n")
 
 
 def _write_graph(model: Segmenter, path: Path, probes: Sequence[Tensor]) -> float:

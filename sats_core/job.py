@@ -1,8 +1,9 @@
 """What a step is asked for and what it gives back: JSON files between worker and child process."""
 
 from pathlib import Path
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, TypeAdapter
 
 from sats_core.evaluation.forgetting import ForgettingReport
 from sats_core.evaluation.scores import Scores
@@ -36,6 +37,7 @@ class HeldOutPictures(Record):
 class StepJob(Record):
     """One step, complete: everything the child process needs to know."""
 
+    kind: Literal["step"] = "step"
     dataset: Path
     old_version: Path | None
     """Directory of the version to start from; None for a base step."""
@@ -55,6 +57,48 @@ class StepJob(Record):
     result: Path
     """Where the version directory `version/`, `held_out.zip`, `memory.zip` and `result.json` are
     written."""
+
+
+class ImportJob(Record):
+    """A version made of a SegFormer checkpoint that was trained elsewhere."""
+
+    kind: Literal["import"] = "import"
+    source: Path
+    """Zip of the checkpoint's directory (its files at the root or one folder down), or a
+    directory."""
+    source_name: str = Field(max_length=200)
+    """What the record says it came from: a directory's name, a hub id, a zip's name."""
+    background: str | None = None
+    """Which class is the background, as `segformer.config.Checkpoint.class_order` reads it."""
+    allow_pickle: bool = False
+    """Whether `pytorch_model.bin` may be read, by a loader that takes nothing but tensors."""
+    classes: tuple[str, ...]
+    """Foreground names in channel order: `class_order(background).foreground`."""
+    indices: tuple[int, ...]
+    """Mask value of each."""
+    evaluate: Path | None = None
+    """Zip of labelled pictures, in any layout that is read: scored, and kept as held-out pictures
+    for the steps after it."""
+    limits: Limits
+    threads: int | None
+    work: Path
+    result: Path
+    """Where `version/`, `held_out.zip` and `result.json` are written."""
+
+
+Job = StepJob | ImportJob
+
+
+def parse_job(data: str | bytes) -> Job:
+    """Read the JSON of a job, by its `kind`.
+
+    Raises:
+        pydantic.ValidationError: it is neither.
+    """
+    return _JOB.validate_json(data)
+
+
+_JOB: TypeAdapter[Job] = TypeAdapter(Annotated[Job, Field(discriminator="kind")])
 
 
 class MemoryRecord(Record):
@@ -84,4 +128,37 @@ class StepResult(Record):
     """What `memory.zip` holds; None where nothing is kept."""
     replayed_pictures: int = 0
     """Pictures of the old version's memory that this step trained on."""
+    seconds: float
+
+
+class Origin(Record):
+    """Where an imported version came from."""
+
+    source: str
+    """A directory's name, a hub id, a zip's name."""
+    sha256: str
+    """Of the weight files' bytes, one after the other in the order of their names."""
+    architecture: str
+    """As its config names it."""
+    transformers: str | None
+    """Version of the library that wrote it, where its config says so."""
+    background: str | None
+    """Label that became the background; None where there is none and row 0 never wins."""
+
+
+class ImportResult(Record):
+    """What a finished import gives back; `result.json` beside the version directory."""
+
+    kind: Literal["import"] = "import"
+    classes: tuple[dict[str, object], ...]
+    """The catalogue in channel order: index, name, colour (three ints), step."""
+    scores: Scores
+    """Nothing but None where no labelled pictures came along."""
+    origin: Origin
+    backbone: str
+    backbone_start: str
+    """`imported: NAME`."""
+    size: int
+    """Side of the training crops of later steps, pixels."""
+    held_out_pictures: int
     seconds: float

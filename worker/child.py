@@ -20,7 +20,7 @@ _PR_SET_PDEATHSIG = 1
 
 
 def main(job_file: Path) -> int:
-    """Run the step and return the exit status: 0 if an event said how it ended."""
+    """Run the job and return the exit status: 0 if an event said how it ended."""
     events = _claim_stdout()
     die_with_parent()
     stop = threading.Event()
@@ -35,17 +35,21 @@ def main(job_file: Path) -> int:
     from sats_core.errors import CoreError, DatasetError
     from sats_core.events import Event, FailedEvent, Fault
     from sats_core.heap import keep_freed_memory
-    from sats_core.job import StepJob
+    from sats_core.job import ImportJob, parse_job
+    from sats_core.training.import_model import run_import
     from sats_core.training.loop import StoppedError
     from sats_core.training.step import run_step
 
     def emit(event: Event) -> None:
         os.write(events, event.model_dump_json().encode() + b"\n")
 
-    job = StepJob.model_validate_json(job_file.read_bytes())
+    job = parse_job(job_file.read_bytes())
     try:
         keep_freed_memory()
-        run_step(job, emit, stop.is_set)
+        if isinstance(job, ImportJob):
+            run_import(job, emit, stop.is_set)
+        else:
+            run_step(job, emit, stop.is_set)
     except StoppedError:
         return STOPPED
     except DatasetError as error:

@@ -8,10 +8,12 @@ from typing import Any
 import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, PositiveInt
 
 from sats_core.classes import Catalogue, ClassInfo
-from sats_core.data.transforms import evaluation_view, padded, resize_label
+from sats_core.data import transforms
+from sats_core.data.transforms import evaluation_view, resize_label
+from sats_core.version_config import read_version_config
 
 Pixels = NDArray[np.uint8]
 
@@ -23,7 +25,10 @@ class GraphError(Exception):
 class GraphConfig(BaseModel):
     """What serving reads of a version's `config.json`."""
 
-    size: int = Field(ge=1)
+    size: PositiveInt
+    view: transforms.View | None = Field(
+        None, description="Of a model that was trained elsewhere; else the longer side is `size`."
+    )
     image_mean: tuple[float, float, float]
     image_std: tuple[float, float, float]
     classes: tuple[ClassInfo, ...]
@@ -34,7 +39,7 @@ class View:
     """A picture as the graph sees it.
 
     Attributes:
-        pixels: (3, H, W) float32, normalised; H and W are multiples of 32, zeros below and right.
+        pixels: (3, H, W) float32, normalised, zeros below and right of the picture.
         height: rows that show the picture.
         width: columns that show the picture.
     """
@@ -84,23 +89,24 @@ class Graph:
 
     def __init__(self, config: Path, graph: Path, threads: int) -> None:
         try:
-            self.config = GraphConfig.model_validate_json(config.read_bytes())
+            self.config = GraphConfig.model_validate(read_version_config(config.read_bytes()))
             self.catalogue = Catalogue(self.config.classes)
             self._session = onnxruntime.InferenceSession(
                 graph.read_bytes(), _options(threads), providers=["CPUExecutionProvider"]
             )
         except Exception as error:
             raise GraphError(f"the version cannot be loaded: {error}") from error
+        self._view = self.config.view or transforms.View(longest=self.config.size)
         self._indices = np.array([c.index for c in self.catalogue.classes], dtype=np.uint8)
         self._warm_up()
 
     def view(self, picture: Pixels) -> View:
         """Return what the graph sees of a picture, (H, W, 3) uint8."""
-        seen = evaluation_view(picture, self.config.size)
+        seen = evaluation_view(picture, self._view)
         height, width = seen.shape[:2]
         mean = np.array(self.config.image_mean, dtype=np.float32)
         std = np.array(self.config.image_std, dtype=np.float32)
-        pixels = np.zeros((3, padded(height), padded(width)), dtype=np.float32)
+        pixels = np.zeros((3, *self._view.room(height, width)), dtype=np.float32)
         normalised = (seen.astype(np.float32) / 255 - mean) / std
         pixels[:, :height, :width] = normalised.transpose(2, 0, 1)
         return View(pixels, height, width)
@@ -127,8 +133,7 @@ class Graph:
 
     def _warm_up(self) -> None:
         """Run once, so that no request pays for what the first run sets up; and look at it."""
-        side = padded(self.config.size)
-        grey = View(np.zeros((3, side, side), dtype=np.float32), side, side)
+        grey = self.view(np.full((self.config.size, self.config.size, 3), 128, dtype=np.uint8))
         try:
             logits, labels, scores = self._session.run(
                 ["logits", "labels", "scores"], {"pixel_values": grey.pixels[None]}
@@ -138,7 +143,8 @@ class Graph:
         known = len(self.catalogue)
         if logits.shape[1] != known:
             raise GraphError(f"the graph has {logits.shape[1]} channels for {known} classes")
-        if not labels.shape == scores.shape == (1, side, side) or labels.dtype != np.uint8:
+        size = (1, *grey.pixels.shape[1:])
+        if not labels.shape == scores.shape == size or labels.dtype != np.uint8:
             raise GraphError("the graph's masks do not have the picture's size")
 
 

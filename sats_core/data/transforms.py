@@ -4,11 +4,15 @@ One scale holds for both: `size` is the side of a training crop and the longer s
 as in the published setting, where 500-pixel pictures meet 512-pixel crops.
 """
 
+from typing import Self
+
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from pydantic import Field, PositiveInt, model_validator
 
 from sats_core.classes import IGNORE
+from sats_core.settings import Record
 
 Pixels = NDArray[np.uint8]
 
@@ -72,14 +76,41 @@ def _window(length: int, size: int, rng: np.random.Generator) -> tuple[int, int]
     return int(rng.integers(0, length - size + 1)), size
 
 
-def evaluation_view(picture: Pixels, size: int) -> Pixels:
-    """Return the picture with its longer side `size`, the aspect ratio kept.
+class View(Record):
+    """How a whole picture is brought to what the model sees, in evaluation and serving.
 
-    Args:
-        picture: (H, W, 3) uint8.
-        size: longer side, pixels.
+    Our own models see `longest`: the longer side that many pixels, the aspect ratio kept, zeros
+    at bottom and right up to multiples of 32. A model that was trained elsewhere sees what its own
+    processor showed it: `stretch`, (height, width) whatever the aspect ratio, nothing added.
     """
-    height, width = fit(picture.shape[0], picture.shape[1], size)
+
+    longest: int | None = Field(None, ge=1)
+    stretch: tuple[PositiveInt, PositiveInt] | None = None
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> Self:
+        if (self.longest is None) == (self.stretch is None):
+            raise ValueError("a view is either `longest` or `stretch`")
+        return self
+
+    def shown(self, height: int, width: int) -> tuple[int, int]:
+        """Return the (height, width) at which a picture of that size is seen."""
+        if self.stretch:
+            return self.stretch
+        return fit(height, width, self.longest or 1)
+
+    def room(self, height: int, width: int) -> tuple[int, int]:
+        """Return the (height, width) of the model's input for a picture seen at that size."""
+        return (height, width) if self.stretch else (padded(height), padded(width))
+
+    def side(self) -> int:
+        """Return a side for training crops: the longer one, as a multiple of 32 pixels."""
+        return padded(max(self.stretch) if self.stretch else self.longest or 1)
+
+
+def evaluation_view(picture: Pixels, view: View) -> Pixels:
+    """Return the picture (H, W, 3) uint8 at the size at which the model sees it."""
+    height, width = view.shown(*picture.shape[:2])
     return np.asarray(Image.fromarray(picture).resize((width, height), Image.Resampling.BILINEAR))
 
 

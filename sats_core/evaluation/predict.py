@@ -6,7 +6,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from sats_core.classes import IGNORE
-from sats_core.data.transforms import Pixels, evaluation_view, padded, resize_label
+from sats_core.data.transforms import Pixels, View, evaluation_view, resize_label
 from sats_core.models import Segmenter
 
 
@@ -24,18 +24,19 @@ def model_input(picture: Pixels, size: int, model: Segmenter) -> tuple[Tensor, t
 
     Args:
         picture: (H, W, 3) uint8.
-        size: longer side, pixels.
+        size: longer side, pixels; a model that was trained elsewhere has its own `view` instead.
         model: whose mean and deviation are used.
 
     Returns:
-        (1, 3, h', w') on the model's device: the longer side `size`, normalised, padded with
-        zeros at bottom and right to multiples of 32; and the (h, w) inside that is picture.
+        (1, 3, h', w') on the model's device: at the size of its view, normalised, padded with
+        zeros at bottom and right; and the (h, w) inside that is picture.
     """
-    view = torch.from_numpy(evaluation_view(picture, size).copy()).permute(2, 0, 1)[None]
-    height, width = view.shape[-2:]
-    pixels = normalise(view.to(next(model.parameters()).device), model)
-    room = (0, padded(width) - width, 0, padded(height) - height)
-    return F.pad(pixels, room), (height, width)
+    view = model.view or View(longest=size)
+    seen = torch.from_numpy(evaluation_view(picture, view).copy()).permute(2, 0, 1)[None]
+    height, width = seen.shape[-2:]
+    pixels = normalise(seen.to(next(model.parameters()).device), model)
+    whole_height, whole_width = view.room(height, width)
+    return F.pad(pixels, (0, whole_width - width, 0, whole_height - height)), (height, width)
 
 
 def labelled_input(

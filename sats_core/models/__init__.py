@@ -1,7 +1,8 @@
 """timm backbone -> all-MLP head -> a classifier that grows."""
 
-from sats_core.models.backbone import SCRATCH, Backbone, load_pretrained, seeded_backbone
+from sats_core.models.backbone import Backbone, seeded_backbone
 from sats_core.models.classifier import GrowingClassifier, balanced_start
+from sats_core.models.pretrained import SCRATCH, load_pretrained, start_backbone
 from sats_core.models.segmenter import STRIDE, Output, Segmenter
 
 __all__ = [
@@ -14,4 +15,5 @@ __all__ = [
     "balanced_start",
     "load_pretrained",
     "seeded_backbone",
+    "start_backbone",
 ]

@@ -1,28 +1,27 @@
 """timm backbones with stages and softmax self-attention."""
 
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 import torch
-from huggingface_hub import hf_hub_download
-from huggingface_hub.errors import HfHubHTTPError
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from sats_core.compat import timm
 from sats_core.errors import ModelError
 from sats_core.models.attention import AttentionTap, stage_attentions
+from sats_core.segformer.variants import DEPTHS
 
-SCRATCH = "scratch"
 STAGES = 4
+MIT_EPS = 1e-5
+"""Of every norm of Hugging Face's SegFormer, whatever a checkpoint's `layer_norm_eps` says: its
+code never reads that key."""
 
 
 class Backbone(nn.Module):
     """A timm backbone cut before its classifier.
 
     Attributes:
-        name: timm's name.
+        name: timm's name, or `mit_b0` ... `mit_b5`.
         channels: of each stage's output.
         hub_id: where pretrained weights are; None where timm knows of none.
         mean, std: of the pictures it expects, per RGB channel, for values 0..1.
@@ -36,10 +35,8 @@ class Backbone(nn.Module):
             ModelError: timm has no such backbone, or it lacks stages or readable attention.
         """
         super().__init__()
-        if name not in timm.list_models(name):
-            raise ModelError(f"timm has no backbone named {name!r}")
         self.name = name
-        net: Any = timm.create_model(name, num_classes=0)
+        net = _net(name)
         self.net = net
         stages = [info for info in getattr(net, "feature_info", []) if "reduction" in info]
         if len(stages) != STAGES or not hasattr(net, "stages"):
@@ -51,6 +48,8 @@ class Backbone(nn.Module):
         self.mean: tuple[float, float, float] = tuple(net.pretrained_cfg["mean"])
         self.std: tuple[float, float, float] = tuple(net.pretrained_cfg["std"])
         self.hub_id: str | None = net.pretrained_cfg.get("hf_hub_id")
+        if name in DEPTHS:
+            self.hub_id = f"nvidia/{name.replace('_', '-')}"
         self.tap = AttentionTap(stage_attentions(net, name))
 
     def forward(self, pictures: Tensor) -> list[Tensor]:
@@ -63,43 +62,19 @@ class Backbone(nn.Module):
         return stages
 
 
-def load_pretrained(backbone: Backbone, directory: Path | None) -> str:
-    """Load pretrained weights into `backbone` and say where they came from.
+def _net(name: str) -> Any:
+    """Return timm's network.
 
-    A file `<name>.safetensors` in `directory` is taken first, then timm's hub is asked.
-
-    Returns:
-        The source, for the version's record; "scratch" where there are no weights to be had.
-
-    Raises:
-        ModelError: the file is there but does not fit the backbone.
+    timm has no MiT (SegFormer's own encoder). Its PVTv2 with four-fold MLPs and another epsilon is
+    the same function, only its tensors are named otherwise: `sats_core.segformer.names`.
     """
-    path = directory / f"{backbone.name}.safetensors" if directory else None
-    if path and path.is_file():
-        _load_file(backbone, path)
-        return f"file {path.name}"
-    repository = backbone.hub_id
-    if repository is None:
-        return f"{SCRATCH} (timm knows no pretrained weights of it)"
-    try:
-        # timm's own loading would fall back to a pickle; only safetensors are opened here.
-        weights = hf_hub_download(repository, "model.safetensors", etag_timeout=5)
-    except (OSError, ValueError, HfHubHTTPError) as error:
-        # An unreachable hub is ordinary: no network, or a machine that may not ask.
-        return f"{SCRATCH} (no pretrained weights: {type(error).__name__})"
-    _load_file(backbone, Path(weights))
-    return f"timm hub: {repository}"
-
-
-def _load_file(backbone: Backbone, path: Path) -> None:
-    wanted = backbone.net.state_dict()
-    try:
-        weights = {k: v for k, v in load_file(path).items() if k in wanted}
-        backbone.net.load_state_dict(weights)
-    except (SafetensorError, OSError, RuntimeError) as error:
-        raise ModelError(
-            f"{path.name} does not hold the weights of {backbone.name!r}: {error}"
-        ) from error
+    if name in DEPTHS:
+        norm = partial(nn.LayerNorm, eps=MIT_EPS)
+        twin = name.replace("mit_", "pvt_v2_")
+        return timm.create_model(twin, num_classes=0, mlp_ratios=(4, 4, 4, 4), norm_layer=norm)
+    if name not in timm.list_models(name):
+        raise ModelError(f"timm has no backbone named {name!r}")
+    return timm.create_model(name, num_classes=0)
 
 
 def seeded_backbone(name: str, seed: int) -> Backbone:

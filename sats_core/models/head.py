@@ -5,10 +5,15 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-WIDTHS = {"pvt_v2_b0": 256, "pvt_v2_b1": 256}
-"""Width of the head per backbone as in SegFormer (B0 and B1: 256); every other one has 768."""
-LARGE_WIDTH = 768
+SMALL = ("pvt_v2_b0", "pvt_v2_b1", "mit_b0", "mit_b1")
+SMALL_WIDTH, LARGE_WIDTH = 256, 768
+"""Width of the head on B0 and B1 and on every other backbone, as in SegFormer."""
 DROPOUT = 0.1
+
+
+def head_width(backbone: str) -> int:
+    """Return the width of the head on a backbone, by its name."""
+    return SMALL_WIDTH if backbone in SMALL else LARGE_WIDTH
 
 
 class AllMlpHead(nn.Module):

@@ -5,10 +5,11 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
+from sats_core.data.transforms import View
 from sats_core.losses import QueryKey
 from sats_core.models.backbone import Backbone
 from sats_core.models.classifier import GrowingClassifier
-from sats_core.models.head import LARGE_WIDTH, WIDTHS, AllMlpHead
+from sats_core.models.head import AllMlpHead, head_width
 
 STRIDE = 4
 """Pixels of the picture per pixel of the logits, per side."""
@@ -31,13 +32,32 @@ class Output(NamedTuple):
 
 
 class Segmenter(nn.Module):
-    """Backbone -> all-MLP head -> a classifier that grows."""
+    """Backbone -> all-MLP head -> a classifier that grows.
 
-    def __init__(self, backbone: Backbone, sizes: Sequence[int]) -> None:
-        """Build a model of `sizes` channels per step, background counted to the first."""
+    Attributes:
+        view: how whole pictures are shown to a model that was trained elsewhere; None: to one of
+            ours, by the size that is asked for.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        sizes: Sequence[int],
+        width: int | None = None,
+        view: View | None = None,
+    ) -> None:
+        """Build a model.
+
+        Args:
+            backbone: the encoder.
+            sizes: channels per step, background counted to the first.
+            width: of the head; by default the backbone's in the paper.
+            view: see `Segmenter`.
+        """
         super().__init__()
         self.backbone = backbone
-        self.head = AllMlpHead(backbone.channels, WIDTHS.get(backbone.name, LARGE_WIDTH))
+        self.view = view
+        self.head = AllMlpHead(backbone.channels, width or head_width(backbone.name))
         self.classifier = GrowingClassifier(self.head.width, sizes)
 
     def forward(self, pictures: Tensor) -> Tensor:

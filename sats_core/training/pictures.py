@@ -1,6 +1,6 @@
 """Reading every posted picture once: which are held out, what is wrong, what is trained on."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -114,19 +114,29 @@ def gather(
         else:
             held_out |= shows
         progress.advance(1, step=number)
-    _refuse(issues, [name for name in channels if not any(name in shows for shows in shown)])
+    refuse(issues)
+    _refuse_unshown([name for name in channels if not any(name in shows for shows in shown)])
     for name in channels:
         if name not in held_out:
             emit(WarningEvent(message=f"no held-out picture shows {name!r}: it is not scored"))
     return Gathered(split.train, split.held_out, tuple(shown))
 
 
-def _refuse(issues: list[Issue], missing: list[str]) -> None:
-    if issues:
-        more = len(issues) - MOST_ISSUES
-        tail = f", {more} of them not named" if more > 0 else ""
-        count = f"{len(issues)} file{'s' if len(issues) > 1 else ''}"
-        raise DatasetError(f"{count} of the data set cannot be used{tail}", issues[:MOST_ISSUES])
+def refuse(issues: Sequence[Issue]) -> None:
+    """Do nothing where there are no issues.
+
+    Raises:
+        DatasetError: naming the files at fault, the first thousand of them.
+    """
+    if not issues:
+        return
+    more = len(issues) - MOST_ISSUES
+    tail = f", {more} of them not named" if more > 0 else ""
+    count = f"{len(issues)} file{'s' if len(issues) > 1 else ''}"
+    raise DatasetError(f"{count} of the data set cannot be used{tail}", issues[:MOST_ISSUES])
+
+
+def _refuse_unshown(missing: Sequence[str]) -> None:
     if missing:
         raise DatasetError(
             f"no training picture shows {', '.join(missing)}",

@@ -7,7 +7,7 @@ import torch
 from sats_core.classes import Catalogue
 from sats_core.export import LoadedVersion, load_version
 from sats_core.job import StepJob
-from sats_core.models import SCRATCH, Segmenter, load_pretrained, seeded_backbone
+from sats_core.models import Segmenter, start_backbone
 from sats_core.settings import StepSettings
 from sats_core.training.schedule import filled_in
 
@@ -41,8 +41,9 @@ def begin(job: StepJob) -> Start:
     if job.old_version is None:
         catalogue = Catalogue.empty().grow(job.new_classes, job.indices)
         settings = filled_in(job.settings, base=True)
-        backbone = seeded_backbone(settings.backbone, settings.seed)
-        source = load_pretrained(backbone, job.backbone_dir) if settings.pretrained else SCRATCH
+        backbone, source = start_backbone(
+            settings.backbone, settings.seed, settings.pretrained, job.backbone_dir
+        )
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(settings.seed)
             model = Segmenter(backbone, catalogue.sizes())

@@ -1,21 +1,19 @@
 """One step from labelled pictures to a scored, exported version."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import asdict
 
 import torch
-from torch import Tensor
 
 from sats_core.data.cache import PictureCache
-from sats_core.data.labels import step_lookup
-from sats_core.data.readers import EncodedPicture, Reader, open_reader, write_voc_zip
+from sats_core.data.readers import Reader, open_reader
 from sats_core.data.sources import ZipSource
 from sats_core.evaluation.causes import examined, why_forgotten
 from sats_core.evaluation.forgetting import ForgettingReport
 from sats_core.evaluation.held_out import HeldOut, score
-from sats_core.evaluation.predict import labelled_input, model_input
+from sats_core.evaluation.predict import labelled_input
 from sats_core.evaluation.scores import Scores
 from sats_core.events import DoneEvent, PhaseEvent, ProgressEvent, WarningEvent
 from sats_core.export import export_version
@@ -26,11 +24,15 @@ from sats_core.training.loop import StoppedError
 from sats_core.training.memory import MEMORY, Keepable, keep, recall
 from sats_core.training.pictures import Gathered, gather
 from sats_core.training.progress import Emit, Progress
+from sats_core.training.results import (
+    HELD_OUT,
+    MOST_PROBES,
+    VERSION,
+    probes,
+    write_held_out,
+    write_result,
+)
 from sats_core.training.start import Start, begin
-
-RESULT = "result.json"
-VERSION = "version"
-HELD_OUT = "held_out.zip"
 
 
 def run_step(job: StepJob, emit: Emit, should_stop: Callable[[], bool]) -> None:
@@ -176,6 +178,7 @@ def _write(
         "replayed_pictures": result.replayed_pictures,
         "memory": result.memory.model_dump() if result.memory else None,
     }
+    probed = (reader.picture(picture_id) for picture_id in gathered.held_out[:MOST_PROBES])
     export_version(
         job.result / VERSION,
         start.model,
@@ -183,32 +186,8 @@ def _write(
         result.scores,
         result.forgetting_report,
         config,
-        _probes(start, reader, gathered),
+        probes(start.model.to("cpu"), start.settings.size, probed),
     )
     if job.held_out.keep:
-        lookup = step_lookup(
-            reader.classes, {name: i for i, name in enumerate(job.new_classes, start=1)}
-        )
-
-        def kept() -> Iterator[EncodedPicture]:
-            for picture_id in gathered.held_out:
-                encoded = reader.encoded(picture_id)
-                yield EncodedPicture(
-                    encoded.id, encoded.suffix, encoded.data, lookup[encoded.label]
-                )
-
-        write_voc_zip(job.result / HELD_OUT, kept(), job.new_classes)
-    partial = job.result / f"{RESULT}.partial"
-    partial.write_text(result.model_dump_json(indent=2) + "\n")
-    partial.replace(job.result / RESULT)
-
-
-def _probes(start: Start, reader: Reader, gathered: Gathered) -> list[Tensor]:
-    """Return inputs of different sizes and batches, on which the exported graph is checked."""
-    model = start.model.to("cpu")
-    views = [
-        model_input(reader.picture(picture_id), start.settings.size, model)[0]
-        for picture_id in gathered.held_out[:8]
-    ]
-    other = torch.nn.functional.interpolate(views[0], scale_factor=2, mode="nearest")
-    return [*views, torch.cat([other, other.flip(-1)])]
+        write_held_out(job.result / HELD_OUT, reader, gathered.held_out, job.new_classes)
+    write_result(job.result, result)

@@ -62,11 +62,13 @@ def test_methods_and_models() -> None:
         "balanced_start",
         "load_pretrained",
         "seeded_backbone",
+        "start_backbone",
     }
 
 
 def test_records_between_worker_and_child() -> None:
     assert set(job.StepJob.model_fields) == {
+        "kind",
         "dataset",
         "old_version",
         "new_classes",

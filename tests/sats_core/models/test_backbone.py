@@ -116,5 +116,5 @@ def test_an_unreachable_hub_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     def unreachable(*_args: object, **_kwargs: object) -> str:
         raise OSError("no network")
 
-    monkeypatch.setattr("sats_core.models.backbone.hf_hub_download", unreachable)
+    monkeypatch.setattr("sats_core.models.pretrained.hf_hub_download", unreachable)
     assert load_pretrained(seeded_backbone("pvt_v2_b0", 0), None).startswith("scratch (")

@@ -1,0 +1,212 @@
+"""A checkpoint that was trained elsewhere becomes a scored, exported version, untrained."""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict
+
+import numpy as np
+import torch
+
+from sats_core.data.readers import Reader, open_reader
+from sats_core.data.sources import ZipSource
+from sats_core.data.transforms import Pixels
+from sats_core.errors import DatasetError, Issue, ModelError
+from sats_core.evaluation.held_out import HeldOut, score
+from sats_core.evaluation.scores import Scores
+from sats_core.events import DoneEvent, PhaseEvent, ProgressEvent, WarningEvent
+from sats_core.export import export_version
+from sats_core.job import ImportJob, ImportResult, Origin
+from sats_core.segformer.importing import Imported, import_directory, read_directory
+from sats_core.segformer.unpacking import unpack
+from sats_core.training.loop import StoppedError
+from sats_core.training.pictures import refuse
+from sats_core.training.progress import Emit, Progress
+from sats_core.training.results import (
+    HELD_OUT,
+    MOST_PROBES,
+    VERSION,
+    probes,
+    write_held_out,
+    write_result,
+)
+
+PROBE_SHAPES = ((480, 640), (640, 480), (512, 512), (300, 900))
+"""Height and width of the pictures that are made up where none come along."""
+
+
+def run_import(job: ImportJob, emit: Emit, should_stop: Callable[[], bool]) -> None:
+    """Read, score and export a checkpoint; everything ends up in `job.result`.
+
+    Written there: `version/` (weights, config, graph, scores, card), `held_out.zip` where labelled
+    pictures came along, and `result.json` last.
+
+    Args:
+        job: the import.
+        emit: where events go, `DoneEvent` last.
+        should_stop: asked often; the import ends soon after it says yes.
+
+    Raises:
+        CoreError: the checkpoint or the pictures are wrong; trying again gives the same.
+        StoppedError: `should_stop` said yes.
+    """
+    began = time.monotonic()
+    if job.threads:
+        torch.set_num_threads(job.threads)
+    job.work.mkdir(parents=True, exist_ok=True)
+    emit(PhaseEvent(phase="validating"))
+    imported = _imported(job)
+    with ExitStack() as stack:
+        held_out: list[HeldOut] = []
+        if job.evaluate:
+            reader = open_reader(stack.enter_context(ZipSource(job.evaluate, job.limits)))
+            held_out = [HeldOut(reader, reader.ids, _known(reader, imported, emit))]
+            _check(held_out[0], emit, should_stop)
+        emit(PhaseEvent(phase="evaluating"))
+        scores = _scored(imported, held_out, emit, should_stop)
+        result = _result(job, imported, scores, began)
+        _write(job, imported, held_out, result)
+    emit(DoneEvent())
+
+
+def _imported(job: ImportJob) -> Imported:
+    """Lay the checkpoint out as a directory and build its model.
+
+    Raises:
+        ModelError: it cannot be read, or its classes are not those that the job names.
+    """
+    directory = job.source
+    if not directory.is_dir():
+        directory = job.work / "checkpoint"
+        unpack(job.source, job.limits, directory)
+    order = read_directory(directory).class_order(job.background)
+    if order.foreground != job.classes:
+        raise ModelError(
+            "the checkpoint's classes are not those that the import was asked for: "
+            f"{len(order.foreground)} instead of {len(job.classes)}, or in another order"
+        )
+    return import_directory(directory, job.background, job.indices, job.allow_pickle)
+
+
+def _known(reader: Reader, imported: Imported, emit: Emit) -> tuple[str, ...]:
+    """Return the classes of labelled pictures that the model knows, and warn of the others.
+
+    Raises:
+        DatasetError: it knows none of them.
+    """
+    catalogue = imported.catalogue
+    known = tuple(name for name in reader.classes if name in catalogue.foreground)
+    unknown = [name for name in reader.classes if name not in known and name != imported.background]
+    if not known:
+        raise DatasetError(
+            f"the labelled pictures have no class that the model knows: {', '.join(unknown[:20])}",
+            [Issue("the model does not know this class", class_name=name) for name in unknown],
+        )
+    if unknown:
+        emit(
+            WarningEvent(
+                message=f"the model does not know {', '.join(unknown[:20])}"
+                f"{', ...' if len(unknown) > 20 else ''}: scored as background"
+            )
+        )
+    return known
+
+
+def _check(held_out: HeldOut, emit: Emit, should_stop: Callable[[], bool]) -> None:
+    """Read every labelled picture once.
+
+    Raises:
+        DatasetError: naming every file that is wrong.
+        StoppedError: `should_stop` said yes.
+    """
+    todo = len(held_out.ids)
+    progress = Progress(emit, ProgressEvent(phase="validating", step=0, steps=todo), todo)
+    issues: list[Issue] = []
+    for number, picture_id in enumerate(held_out.ids, start=1):
+        if should_stop():
+            raise StoppedError
+        try:
+            held_out.reader.read(picture_id)
+        except DatasetError as error:
+            issues.extend(error.issues)
+        progress.advance(1, step=number)
+    refuse(issues)
+
+
+def _scored(
+    imported: Imported, held_out: Sequence[HeldOut], emit: Emit, should_stop: Callable[[], bool]
+) -> Scores:
+    """Score the model on labelled pictures; without any, nothing but None."""
+    todo = sum(len(pictures.ids) for pictures in held_out)
+    progress = Progress(emit, ProgressEvent(phase="evaluating", step=0, steps=todo), todo)
+    done = 0
+
+    def seen() -> None:
+        nonlocal done
+        if should_stop():
+            raise StoppedError
+        done += 1
+        progress.advance(1, step=done)
+
+    size = imported.checkpoint.processor.view.side()
+    return score(imported.model, size, imported.catalogue, {}, held_out, seen)
+
+
+def _result(job: ImportJob, imported: Imported, scores: Scores, began: float) -> ImportResult:
+    encoder = imported.checkpoint.encoder
+    return ImportResult(
+        classes=tuple(asdict(c) for c in imported.catalogue.classes),
+        scores=scores,
+        origin=Origin(
+            source=job.source_name,
+            sha256=imported.sha256,
+            architecture=encoder.architecture,
+            transformers=encoder.transformers,
+            background=imported.background,
+        ),
+        backbone=encoder.backbone,
+        backbone_start=f"imported: {job.source_name}",
+        size=imported.checkpoint.processor.view.side(),
+        held_out_pictures=scores.pictures,
+        seconds=time.monotonic() - began,
+    )
+
+
+def _write(
+    job: ImportJob, imported: Imported, held_out: Sequence[HeldOut], result: ImportResult
+) -> None:
+    """Write everything that the import gives back, `result.json` last."""
+    config = {
+        "kind": "imported",
+        "size": result.size,
+        "origin": result.origin.model_dump(),
+        "backbone_start": result.backbone_start,
+    }
+    job.result.mkdir(parents=True, exist_ok=True)
+    export_version(
+        job.result / VERSION,
+        imported.model,
+        imported.catalogue,
+        result.scores,
+        None,
+        config,
+        probes(imported.model, result.size, _probed(held_out)),
+    )
+    for pictures in held_out:
+        write_held_out(job.result / HELD_OUT, pictures.reader, pictures.ids, pictures.classes)
+    write_result(job.result, result)
+
+
+def _probed(held_out: Sequence[HeldOut]) -> Iterator[Pixels]:
+    """Yield pictures to compare graph and torch on: labelled ones, or noise and gradients."""
+    for pictures in held_out:
+        for picture_id in pictures.ids[:MOST_PROBES]:
+            yield pictures.reader.picture(picture_id)
+    if held_out:
+        return
+    rng = np.random.default_rng(0)
+    for height, width in PROBE_SHAPES:
+        yield rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
+        rows, columns = np.mgrid[:height, :width]
+        ramps = (rows * 255 // height, columns * 255 // width, (rows + columns) % 256)
+        yield np.stack(ramps, axis=-1).astype(np.uint8)

@@ -1,0 +1,51 @@
+"""What a step and an import both give back beside the version."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from sats_core.data.labels import step_lookup
+from sats_core.data.readers import EncodedPicture, Reader, write_voc_zip
+from sats_core.data.transforms import Pixels
+from sats_core.evaluation.predict import model_input
+from sats_core.models import Segmenter
+from sats_core.settings import Record
+
+RESULT = "result.json"
+VERSION = "version"
+HELD_OUT = "held_out.zip"
+MOST_PROBES = 8
+
+
+def write_held_out(path: Path, reader: Reader, ids: Sequence[str], classes: Sequence[str]) -> None:
+    """Write pictures to a zip in VOC layout, labelled for `classes` and for nothing else."""
+    lookup = step_lookup(reader.classes, {name: i for i, name in enumerate(classes, start=1)})
+
+    def kept() -> Iterator[EncodedPicture]:
+        for picture_id in ids:
+            encoded = reader.encoded(picture_id)
+            yield EncodedPicture(encoded.id, encoded.suffix, encoded.data, lookup[encoded.label])
+
+    write_voc_zip(path, kept(), classes)
+
+
+def write_result(folder: Path, result: Record) -> None:
+    """Write `result.json`, whole or not at all; the last thing that a job writes."""
+    partial = folder / f"{RESULT}.partial"
+    partial.write_text(result.model_dump_json(indent=2) + "\n")
+    partial.replace(folder / RESULT)
+
+
+def probes(model: Segmenter, size: int, pictures: Iterable[Pixels]) -> list[Tensor]:
+    """Return inputs of different sizes and batches, on which the exported graph is checked.
+
+    Args:
+        model: on the CPU.
+        size: longer side of what it sees, pixels.
+        pictures: one at least.
+    """
+    views = [model_input(picture, size, model)[0] for picture in pictures]
+    other = torch.nn.functional.interpolate(views[0], scale_factor=2, mode="nearest")
+    return [*views, torch.cat([other, other.flip(-1)])]
