@@ -96,11 +96,6 @@ class Settings(BaseSettings):
             max_unpacked_bytes=self.max_unpacked_bytes,
         )
 
-    @property
-    def checkpoint_limits(self) -> Limits:
-        """What one checkpoint may ask of the machine: its weights are one large file."""
-        return self.limits.model_copy(update={"max_file_bytes": self.max_unpacked_bytes})
-
 
 @lru_cache
 def get_settings() -> Settings:

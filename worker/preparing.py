@@ -58,7 +58,7 @@ def _prepare_import(
 ) -> ImportJob:
     spec = ImportSpec.model_validate(task.spec)
     source = _upload(blobs, task.dataset, "checkpoint")
-    names = checkpoint_classes(source, spec, settings.checkpoint_limits)
+    names = checkpoint_classes(source, spec, settings.limits)
     return ImportJob(
         source=source,
         source_name=spec.source,
@@ -67,7 +67,7 @@ def _prepare_import(
         classes=names,
         indices=assign_indices(session, task.model_id, names),
         evaluate=_upload(blobs, task.evaluation, "data set") if task.evaluation else None,
-        limits=settings.checkpoint_limits,
+        limits=settings.limits,
         threads=settings.threads,
         work=folder.checkpoints,
         result=folder.result,

@@ -1,8 +1,7 @@
 """What can be known of a checkpoint without reading its weights."""
 
 import posixpath
-import zipfile
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from pathlib import Path
 
 from sqlalchemy.orm import Session
@@ -11,13 +10,13 @@ from app.errors import InvalidDatasetProblem, InvalidProblem, ProblemError
 from app.imports.schemas import ImportSpec
 from app.models.service import assign_indices, find_model
 from app.tasks.service import dataset_classes
-from sats_core.data.sources import Source, ZipSource
+from sats_core.data.sources import ZipSource
 from sats_core.errors import DatasetError, ModelError
 from sats_core.segformer.config import NO_BACKGROUND, Checkpoint, read_checkpoint
+from sats_core.segformer.layout import INDEX, PICKLE, SAFETENSORS
+from sats_core.segformer.unpacking import checkpoint_config
 from sats_core.settings import Limits
 
-CONFIG, PREPROCESSOR = "config.json", "preprocessor_config.json"
-WEIGHTS, PICKLED = ".safetensors", ".bin"
 CHECKPOINT = "checkpoint"
 EVALUATE = "evaluate"
 BACKGROUND_FIELD = "spec.background"
@@ -61,17 +60,18 @@ def checkpoint_classes(path: Path, spec: ImportSpec, limits: Limits) -> tuple[st
     Raises:
         InvalidCheckpointProblem: names the file or field at fault.
     """
-    if not zipfile.is_zipfile(path):
-        raise _refused("it is not a zip file, or a damaged one")
     try:
+        checkpoint = read_checkpoint(*checkpoint_config(path, limits))
         with ZipSource(path, limits) as source:
-            folder = _folder(source.names())
-            inside = {name.removeprefix(folder) for name in source.names()}
-            _check_weights(inside, spec.allow_pickle)
-            checkpoint = _read(source, folder, inside)
+            _check_weights({posixpath.basename(name) for name in source.names()}, spec.allow_pickle)
     except DatasetError as error:
-        files = tuple(ProblemError(i.reason, i.file, CHECKPOINT) for i in error.issues)
-        raise InvalidCheckpointProblem(f"the checkpoint's zip: {error.message}", files) from error
+        files = [ProblemError(i.reason, i.file, CHECKPOINT) for i in error.issues]
+        faults = files or [ProblemError(error.message, field=CHECKPOINT)]
+        raise InvalidCheckpointProblem(error.message, faults) from error
+    except ModelError as error:
+        raise InvalidCheckpointProblem(
+            str(error), [ProblemError(str(error), field=CHECKPOINT)]
+        ) from error
     return _foreground(checkpoint, spec.background)
 
 
@@ -94,45 +94,19 @@ def check_evaluate(path: Path, names: Collection[str], limits: Limits) -> None:
         )
 
 
-def _folder(names: Sequence[str]) -> str:
-    """Return the folder that holds the model, "" or one with its slash.
-
-    Raises:
-        InvalidCheckpointProblem: no model, or several.
-    """
-    places = [name for name in names if posixpath.basename(name) == CONFIG]
-    if CONFIG in places:
-        return ""
-    near = [name for name in places if name.count("/") == 1]
-    if len(near) == 1:
-        return near[0].removesuffix(CONFIG)
-    if near:
-        raise _refused(f"there are {len(near)} models in the zip, and one can be imported", CONFIG)
-    raise _refused("missing: it must lie at the root of the zip or one folder down", CONFIG)
-
-
-def _check_weights(inside: Collection[str], allow_pickle: bool) -> None:
-    if any(name.endswith(WEIGHTS) for name in inside):
+def _check_weights(files: set[str], allow_pickle: bool) -> None:
+    if files & {SAFETENSORS, SAFETENSORS + INDEX}:
         return
-    pickled = next((name for name in sorted(inside) if name.endswith(PICKLED)), None)
+    pickled = next((name for name in (PICKLE, PICKLE + INDEX) if name in files), None)
     if pickled is None:
-        raise _refused("missing", "model.safetensors")
+        raise _refused(f"the checkpoint has no {SAFETENSORS}", SAFETENSORS)
     if not allow_pickle:
         raise _refused(
-            "pickled weights can run code, so they are not read; save the model as safetensors, or "
-            "import it on the service's own machine: sats import SOURCE --allow-pickle",
+            f"{pickled} is a pickle, which can run code, so it is not read; save the model as "
+            "safetensors, or import it on the service's own machine: sats import SOURCE "
+            "--allow-pickle",
             pickled,
         )
-
-
-def _read(source: Source, folder: str, inside: Collection[str]) -> Checkpoint:
-    for name in (CONFIG, PREPROCESSOR):
-        if name not in inside:
-            raise _refused("missing", name)
-    try:
-        return read_checkpoint(source.read(folder + CONFIG), source.read(folder + PREPROCESSOR))
-    except ModelError as error:
-        raise _refused(str(error)) from error
 
 
 def _foreground(checkpoint: Checkpoint, background: str | None) -> tuple[str, ...]:
@@ -148,7 +122,5 @@ def _foreground(checkpoint: Checkpoint, background: str | None) -> tuple[str, ..
         raise InvalidCheckpointProblem(str(error), [fault]) from error
 
 
-def _refused(reason: str, file: str | None = None) -> InvalidCheckpointProblem:
-    fault = ProblemError(reason, file, CHECKPOINT)
-    shown = f"{file}: {reason}" if file else reason
-    return InvalidCheckpointProblem(f"the checkpoint cannot be imported: {shown}", [fault])
+def _refused(reason: str, file: str) -> InvalidCheckpointProblem:
+    return InvalidCheckpointProblem(reason, [ProblemError(reason, file, CHECKPOINT)])

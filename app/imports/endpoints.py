@@ -110,7 +110,7 @@ def post_import(
     weights when the task runs. Tasks posted afterwards start from the version.
     """
     spec = ImportSpec(**upload.wish.model_dump(), model=model, source=upload.source)
-    limits = held.settings.checkpoint_limits
+    limits = held.settings.limits
 
     def make(stored: Mapping[str, Blob]) -> Submission:
         evaluation = stored.get(EVALUATE)
