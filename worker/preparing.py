@@ -10,9 +10,10 @@ from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
 from app.db import HeldOutSet, Memory, Task, TaskKind, Version, read_session
-from app.errors import InvalidDatasetProblem, Problem
+from app.errors import InvalidDatasetProblem
 from app.imports.checking import checkpoint_classes
 from app.imports.schemas import ImportSpec
+from app.models.files import DamagedVersionProblem
 from app.models.memory import memory_of, memory_store
 from app.models.parents import check_base
 from app.models.service import assign_indices, held_out_sets
@@ -22,16 +23,6 @@ from app.tasks.schemas import TaskSpec
 from app.tasks.service import check_classes, class_names, dataset_classes
 from sats_core.job import HeldOutPictures, ImportJob, Job, StepJob
 from worker.folder import WorkFolder
-
-
-class DamagedVersionProblem(Problem):
-    """What the step must start from is missing or damaged.
-
-    The step fails: a model that starts from scratch would forget everything in silence.
-    """
-
-    slug = "damaged-version"
-    title = "The version to start from is damaged"
 
 
 def prepare(

@@ -63,7 +63,7 @@ def checkpoint_classes(path: Path, spec: ImportSpec, limits: Limits) -> tuple[st
     try:
         checkpoint = read_checkpoint(*checkpoint_config(path, limits))
         with ZipSource(path, limits) as source:
-            _check_weights({posixpath.basename(name) for name in source.names()}, spec.allow_pickle)
+            check_weights({posixpath.basename(name) for name in source.names()}, spec.allow_pickle)
     except DatasetError as error:
         files = [ProblemError(i.reason, i.file, CHECKPOINT) for i in error.issues]
         faults = files or [ProblemError(error.message, field=CHECKPOINT)]
@@ -94,7 +94,12 @@ def check_evaluate(path: Path, names: Collection[str], limits: Limits) -> None:
         )
 
 
-def _check_weights(files: set[str], allow_pickle: bool) -> None:
+def check_weights(files: set[str], allow_pickle: bool) -> None:
+    """Check that a checkpoint's directory has weights that may be read, by its files' names.
+
+    Raises:
+        InvalidCheckpointProblem: none, or pickled ones alone and `allow_pickle` is not said.
+    """
     if files & {SAFETENSORS, SAFETENSORS + INDEX}:
         return
     pickled = next((name for name in (PICKLE, PICKLE + INDEX) if name in files), None)
