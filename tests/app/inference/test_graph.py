@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 import numpy as np
@@ -57,6 +58,21 @@ def test_a_view_is_normalised_and_padded_with_zeros(graph: Graph) -> None:
     expected = (np.array([10, 120, 250]) / 255 - MEAN) / STD
     np.testing.assert_allclose(view.pixels[:, :38, :64].mean(axis=(1, 2)), expected, rtol=1e-5)
     assert not view.pixels[:, 38:].any()
+
+
+def test_a_view_may_be_stretched(tmp_path: Path) -> None:
+    config, onnx = write_version(tmp_path)
+    said = json.loads(config.read_text()) | {"view": {"stretch": [40, 72]}}
+    config.write_text(json.dumps({"id2label": {}, "sats": said}))  # as a Hugging Face model's
+    stretched = Graph(config, onnx, threads=1)
+    for height, width in ((40, 72), (100, 30), (7, 300)):
+        picture = np.full((height, width, 3), GREEN.colour, dtype=np.uint8)
+        view = stretched.view(picture)
+        assert view.pixels.shape == (3, 40, 72)
+        assert (view.height, view.width) == (40, 72)
+        mask = segmented(stretched, picture)
+        assert mask.shape == (height, width)
+        assert (mask == GREEN.index).all()
 
 
 def test_scores_are_of_the_classes_shown(graph: Graph) -> None:

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from sats_core.errors import ModelError
 from sats_core.models import Backbone, Segmenter, load_pretrained, seeded_backbone
 
-VARIANTS = ["pvt_v2_b0", "pvt_v2_b1", "pvt_v2_b2", "pvt_v2_b3", "pvt_v2_b4", "pvt_v2_b5"]
+VARIANTS = [f"{family}_b{size}" for family in ("pvt_v2", "mit") for size in range(6)]
 
 
 @pytest.mark.parametrize("name", VARIANTS)
