@@ -87,6 +87,11 @@ class Bench:
     def state(self, task_id: str) -> TaskState:
         return TaskState(self.task(task_id).state)
 
+    def queued(self) -> list[str]:
+        """Ids of the tasks that wait."""
+        with read_session(self.engine) as session:
+            return list(session.scalars(select(Task.id).where(Task.state == TaskState.QUEUED)))
+
     def cancel(self, task_id: str) -> None:
         with write_session(self.engine) as session:
             cancel(session, task_id)
