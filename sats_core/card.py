@@ -74,9 +74,12 @@ def _in_transformers(config: Mapping[str, Any]) -> list[str]:
 
 
 def _view(config: Mapping[str, Any]) -> str:
-    stretch = (config.get("view") or {}).get("stretch")
-    if stretch:
-        return f"stretched to {stretch[0]} x {stretch[1]} pixels (height x width)"
+    view = config.get("view") or {}
+    if "stretch" in view:
+        height, width = view["stretch"]
+        return f"stretched to {height} x {width} pixels (height x width)"
+    if "inside" in view:
+        return f"as large as fits into {view['inside']} x {view['inside']} pixels"
     return f"the longer side {config['size']} pixels, height and width padded to multiples of 32"
 
 

@@ -27,7 +27,7 @@ class GraphConfig(BaseModel):
 
     size: PositiveInt
     view: transforms.View | None = Field(
-        None, description="Of a model that was trained elsewhere; else the longer side is `size`."
+        None, description="How pictures are shown to it; by default the longer side is `size`."
     )
     image_mean: tuple[float, float, float]
     image_std: tuple[float, float, float]

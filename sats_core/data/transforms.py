@@ -9,7 +9,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from pydantic import Field, PositiveInt, model_validator
+from pydantic import PositiveInt, model_validator
 
 from sats_core.classes import IGNORE
 from sats_core.settings import Record
@@ -79,33 +79,44 @@ def _window(length: int, size: int, rng: np.random.Generator) -> tuple[int, int]
 class View(Record):
     """How a whole picture is brought to what the model sees, in evaluation and serving.
 
-    Our own models see `longest`: the longer side that many pixels, the aspect ratio kept, zeros
-    at bottom and right up to multiples of 32. A model that was trained elsewhere sees what its own
-    processor showed it: `stretch`, (height, width) whatever the aspect ratio, nothing added.
+    One of three:
+
+    Attributes:
+        longest: the longer side that many pixels, the aspect ratio kept, zeros at bottom and right
+            up to multiples of 32.
+        inside: as large as fits into a square of that side, the aspect ratio kept, sides rounded
+            down; zeros only where a side is below 32. Hugging Face's `max_height`, `max_width`.
+        stretch: (height, width), whatever the aspect ratio. Hugging Face's `height`, `width`.
     """
 
-    longest: int | None = Field(None, ge=1)
+    longest: PositiveInt | None = None
+    inside: PositiveInt | None = None
     stretch: tuple[PositiveInt, PositiveInt] | None = None
 
     @model_validator(mode="after")
-    def _one_of_both(self) -> Self:
-        if (self.longest is None) == (self.stretch is None):
-            raise ValueError("a view is either `longest` or `stretch`")
+    def _one_of_three(self) -> Self:
+        if [self.longest, self.inside, self.stretch].count(None) != 2:
+            raise ValueError("a view is one of `longest`, `inside` and `stretch`")
         return self
 
     def shown(self, height: int, width: int) -> tuple[int, int]:
         """Return the (height, width) at which a picture of that size is seen."""
         if self.stretch:
             return self.stretch
+        if self.inside:
+            scale = min(self.inside / height, self.inside / width)
+            return max(1, int(height * scale)), max(1, int(width * scale))
         return fit(height, width, self.longest or 1)
 
     def room(self, height: int, width: int) -> tuple[int, int]:
         """Return the (height, width) of the model's input for a picture seen at that size."""
-        return (height, width) if self.stretch else (padded(height), padded(width))
+        if self.longest:
+            return padded(height), padded(width)
+        return max(MULTIPLE, height), max(MULTIPLE, width)
 
     def side(self) -> int:
         """Return a side for training crops: the longer one, as a multiple of 32 pixels."""
-        return padded(max(self.stretch) if self.stretch else self.longest or 1)
+        return padded(max(self.stretch or (self.longest or self.inside or 1,)))
 
 
 def evaluation_view(picture: Pixels, view: View) -> Pixels:

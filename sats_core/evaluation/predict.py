@@ -24,7 +24,7 @@ def model_input(picture: Pixels, size: int, model: Segmenter) -> tuple[Tensor, t
 
     Args:
         picture: (H, W, 3) uint8.
-        size: longer side, pixels; a model that was trained elsewhere has its own `view` instead.
+        size: longer side, pixels, for a model without a `view` of its own.
         model: whose mean and deviation are used.
 
     Returns:

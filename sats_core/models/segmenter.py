@@ -35,8 +35,8 @@ class Segmenter(nn.Module):
     """Backbone -> all-MLP head -> a classifier that grows.
 
     Attributes:
-        view: how whole pictures are shown to a model that was trained elsewhere; None: to one of
-            ours, by the size that is asked for.
+        view: how whole pictures are shown to the model; None: the longer side as long as is asked
+            for where they are.
     """
 
     def __init__(

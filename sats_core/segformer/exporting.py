@@ -44,20 +44,20 @@ def hub_config(
 
 
 def hub_processor(view: View, mean: Triple, std: Triple) -> dict[str, Any]:
-    """Return the `preprocessor_config.json` that comes closest to how a version sees pictures.
+    """Return the `preprocessor_config.json` that shows pictures as a version sees them.
 
-    A `stretch` view is said exactly. A `longest` view becomes the largest size within a square,
-    with two differences: where a side falls between two pixels the library rounds it down and
-    we to the nearest; and we pad with zeros to multiples of 32, which it does not, so that a
-    padded picture's masks differ near the edges that the padding touches.
+    `stretch` and `inside` are said exactly, but for pictures so thin that a side is below 32
+    pixels, which the library does not pad. A `longest` view, which steps on `mit_*` backbones do
+    not have, comes out as `inside`: without our padding and our rounding to the nearest.
     """
     if view.stretch:
-        size = {"height": view.stretch[0], "width": view.stretch[1]}
+        kind, size = "", {"height": view.stretch[0], "width": view.stretch[1]}
     else:
-        longest = view.longest or 0
-        size = {"max_height": longest, "max_width": longest}
+        side = view.inside or view.longest or 0
+        # transformers 4 has two processors, and only the fast one knows these keys; 5 has one.
+        kind, size = "Fast", {"max_height": side, "max_width": side}
     return {
-        "image_processor_type": "SegformerImageProcessor",
+        "image_processor_type": f"SegformerImageProcessor{kind}",
         "do_resize": True,
         "size": size,
         "resample": BILINEAR,

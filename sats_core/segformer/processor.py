@@ -73,7 +73,7 @@ def _view(size: Any) -> View:
                     return View(stretch=(height, width))
             case {"max_height": height, "max_width": width} if len(given) == 2:
                 if _is_side(height) and height == width:
-                    return View(longest=height)
+                    return View(inside=height)
     raise _fault(
         "size",
         size,

@@ -5,9 +5,11 @@ from dataclasses import dataclass
 import torch
 
 from sats_core.classes import Catalogue
+from sats_core.data.transforms import View
 from sats_core.export import LoadedVersion, load_version
 from sats_core.job import StepJob
-from sats_core.models import Segmenter, start_backbone
+from sats_core.models import Backbone, Segmenter, start_backbone
+from sats_core.segformer.variants import DEPTHS
 from sats_core.settings import StepSettings
 from sats_core.training.schedule import filled_in
 
@@ -46,7 +48,7 @@ def begin(job: StepJob) -> Start:
         )
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(settings.seed)
-            model = Segmenter(backbone, catalogue.sizes())
+            model = Segmenter(backbone, catalogue.sizes(), view=_view(backbone, settings.size))
         return Start(placed(model), None, catalogue, settings, source)
     old = load_version(job.old_version)
     catalogue = old.catalogue.grow(job.new_classes, job.indices)
@@ -56,6 +58,12 @@ def begin(job: StepJob) -> Start:
     model.classifier.grow(len(job.new_classes))
     placed(old.model)
     return Start(placed(model), old, catalogue, settings, old.config["backbone_start"])
+
+
+def _view(backbone: Backbone, size: int) -> View | None:
+    """Return how a new model sees pictures: one with a SegFormer's backbone as that library can
+    show them, so that its masks are the same there."""
+    return View(inside=size) if backbone.name in DEPTHS else None
 
 
 def placed(model: Segmenter) -> Segmenter:

@@ -7,7 +7,9 @@ import textwrap
 
 import pytest
 
+from sats_core.job import ImportJob, Limits
 from tests.worker.bench import ROOT, eventually, is_gone
+from worker.process import CHILD as REAL_CHILD
 from worker.process import TrainingProcess, how_it_ended
 
 PARENT = """
@@ -97,3 +99,29 @@ def test_the_real_child_s_stdout_carries_events_only():
 )
 def test_how_a_process_ended_in_words(status, said):
     assert said in how_it_ended(status)
+
+
+def test_the_real_child_runs_an_import(tmp_path):
+    job = ImportJob(
+        source=tmp_path / "none.zip",
+        source_name="none.zip",
+        classes=("cat",),
+        indices=(1,),
+        limits=Limits(),
+        threads=1,
+        work=tmp_path / "work",
+        result=tmp_path / "result",
+    )
+    job.source.write_bytes(b"no zip")
+    (tmp_path / "job.json").write_text(job.model_dump_json())
+    handle = os.open(tmp_path, os.O_RDONLY)
+    with TrainingProcess(REAL_CHILD, tmp_path / "job.json", handle) as process:
+        heard = []
+        while not process.ended:
+            heard.append(process.next_event(60))
+        assert process.wait() == 0
+    os.close(handle)
+    phase, failed, end = heard
+    assert phase.phase == "validating"
+    assert failed.message == "the checkpoint is not a zip file, or a damaged one"
+    assert end is None

@@ -172,7 +172,7 @@ def test_a_processor_is_refused_by_key_and_value(changes: dict[str, Any], messag
     [
         (512, View(stretch=(512, 512))),
         ({"height": 100, "width": 64}, View(stretch=(100, 64))),
-        ({"max_height": 256, "max_width": 256}, View(longest=256)),
+        ({"max_height": 256, "max_width": 256}, View(inside=256)),
         ({"height": 64, "width": 64, "longest_edge": None}, View(stretch=(64, 64))),
     ],
 )

@@ -14,12 +14,19 @@ from safetensors.torch import load_file, save_file
 from sats_core.data.transforms import View
 from sats_core.errors import ModelError
 from sats_core.evaluation.predict import model_input, predict
-from sats_core.models import Segmenter
+from sats_core.models import Segmenter, seeded_backbone
 from sats_core.segformer import names
 from sats_core.segformer.config import ClassOrder
 from sats_core.segformer.importing import Imported, import_directory, with_background
 from sats_core.segformer.weights import renamed, to_hub
-from tests.fixtures.segformer import change, logits, picture, random_segformer, reloaded
+from tests.fixtures.segformer import (
+    AutoImageProcessor,
+    change,
+    logits,
+    picture,
+    random_segformer,
+    reloaded,
+)
 
 PIXELS = torch.randn(2, 3, 64, 96, generator=torch.Generator().manual_seed(1))
 
@@ -211,8 +218,6 @@ def test_the_epsilon_that_a_config_says_changes_nothing(tmp_path: Path) -> None:
 
 
 def test_every_name_is_renamed_back_and_forth() -> None:
-    from sats_core.models import seeded_backbone
-
     ours = Segmenter(seeded_backbone("mit_b0", 0), [3]).state_dict()
     theirs = to_hub(ours)
     assert all(name.startswith(("segformer.encoder.", "decode_head.")) for name in theirs)
@@ -222,8 +227,6 @@ def test_every_name_is_renamed_back_and_forth() -> None:
 
 
 def test_pictures_are_seen_as_its_own_processor_shows_them(tmp_path: Path) -> None:
-    from transformers import AutoImageProcessor
-
     random_segformer(tmp_path, ["background", "cat", "dog"], size=(72, 100))
     found = imported(tmp_path)
     assert found.model.view == View(stretch=(72, 100))
@@ -242,8 +245,6 @@ def test_pictures_are_seen_as_its_own_processor_shows_them(tmp_path: Path) -> No
 
 
 def test_the_files_own_scale_of_values_is_kept(tmp_path: Path) -> None:
-    from transformers import AutoImageProcessor
-
     random_segformer(tmp_path, ["background", "cat", "dog"])
     seen = picture(64, 96)
     for changes in (
@@ -259,8 +260,6 @@ def test_the_files_own_scale_of_values_is_kept(tmp_path: Path) -> None:
 
 
 def test_masks_are_the_pipelines(tmp_path: Path) -> None:
-    from transformers import AutoImageProcessor
-
     source = random_segformer(tmp_path, ["background", "cat", "dog"])
     show = AutoImageProcessor.from_pretrained(tmp_path)
     model = imported(tmp_path).model

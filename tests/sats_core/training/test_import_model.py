@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from transformers import AutoImageProcessor, pipeline
 
 from app.inference.graph import Graph
 from sats_core.data.readers import open_reader
@@ -24,10 +23,17 @@ from sats_core.job import HeldOutPictures, ImportJob, ImportResult, Limits, Step
 from sats_core.training.import_model import run_import
 from sats_core.training.loop import StoppedError
 from tests.fixtures.drawings import voc_zip
-from tests.fixtures.segformer import logits, picture, random_segformer, reloaded
+from tests.fixtures.segformer import (
+    AutoImageProcessor,
+    logits,
+    picture,
+    pipeline,
+    random_segformer,
+    reloaded,
+)
 from tests.sats_core.training.conftest import make_job, never, run
 
-SIZE = (64, 96)
+SIZE = (72, 100)  # no multiples of 32
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +91,7 @@ def test_the_record_says_where_it_came_from(
     job, result, events = finished
     assert result.backbone == "mit_b0"
     assert result.backbone_start == "imported: acme/segformer"
-    assert result.size == 96
+    assert result.size == 128
     assert result.origin.source == "acme/segformer"
     assert result.origin.background == "background"
     assert len(result.origin.sha256) == 64
@@ -103,7 +109,7 @@ def test_the_record_says_where_it_came_from(
     assert version.config["onnx_agreement"] >= 0.999
     card = (job.result / "version" / "README.md").read_text()
     assert f"imported from acme/segformer, weights sha256 {result.origin.sha256}" in card
-    assert "stretched to 64 x 96" in card
+    assert "stretched to 72 x 100" in card
 
 
 def test_labelled_pictures_score_it_and_are_kept(
@@ -170,7 +176,7 @@ def test_a_step_learns_on_it_and_goes_back_to_the_library(
     )
     result, _ = run(step)
     assert result.settings.backbone == "mit_b0"
-    assert result.settings.size == 96
+    assert result.settings.size == 128
     assert result.backbone_start == imported.backbone_start
     assert result.scores.introduced["disc"] == imported.scores.iou["disc"]
     directory = step.result / "version"
