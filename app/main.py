@@ -8,6 +8,7 @@ from fastapi import FastAPI
 
 from app.admin.endpoints import router as admin
 from app.dependencies import open_services
+from app.imports.endpoints import router as imports
 from app.models.endpoints import router as models
 from app.probes.endpoints import router as probes
 from app.probes.metrics import RequestMetrics, RequestMetricsMiddleware
@@ -24,6 +25,9 @@ needed.
 1. `POST /tasks` with a zip of labelled pictures; follow `GET /tasks/{id}` or its events.
 2. When the task is `live`, `POST /segment` finds the new classes too.
 3. `GET /admin/models/default/versions` shows what every step gained and what it forgot.
+
+A SegFormer that was trained elsewhere becomes a model's first version with
+`POST /admin/models/{model}/versions`.
 
 Every refusal is `application/problem+json` (RFC 9457) and names the file, field or class at fault.
 """
@@ -61,7 +65,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.metrics = RequestMetrics()
     app.add_middleware(RequestMetricsMiddleware, metrics=app.state.metrics)
     install_handlers(app)
-    for router in (tasks, segmentation, models, admin, probes):
+    for router in (tasks, segmentation, models, imports, admin, probes):
         app.include_router(router)
     return app
 

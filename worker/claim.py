@@ -28,12 +28,14 @@ from app.db import (
     RUNNING_STATES,
     Task,
     TaskEvent,
+    TaskKind,
     TaskState,
     database_now,
     utc_now,
 )
 from app.db.base import JsonObject
 from app.errors import Problem
+from app.models.parents import find_start
 from app.models.service import live_version
 
 
@@ -63,6 +65,7 @@ def claim(session: Session, task_id: str, worker: str, lease_seconds: float) -> 
     does not wait (any more): a wake-up may be doubled, late or too early.
 
     The parent version is fixed here, at the first claim, and stays when the task is resumed.
+    Without one, `worker.preparing` judges whether the step may start from scratch.
     """
     take = (
         update(Task)
@@ -74,7 +77,7 @@ def claim(session: Session, task_id: str, worker: str, lease_seconds: float) -> 
             worker=worker,
             lease_until=database_now() + lease_seconds,
         )
-        .returning(Task.fence, Task.model_id, Task.started_at)
+        .returning(Task.fence, Task.model_id, Task.started_at, Task.kind, Task.spec)
     )
     try:
         with session.begin_nested():
@@ -88,7 +91,16 @@ def claim(session: Session, task_id: str, worker: str, lease_seconds: float) -> 
     taken = Claim(task_id, row.fence)
     if row.started_at is None:
         live = live_version(session, row.model_id)
-        _write(session, taken, started_at=utc_now(), parent_id=live.id if live else None)
+        start = None
+        if row.kind == TaskKind.STEP:
+            start = find_start(session, row.model_id, row.spec.get("parent"))
+        _write(
+            session,
+            taken,
+            started_at=utc_now(),
+            parent_id=start.id if start else None,
+            live_id=live.id if live else None,
+        )
     _tell(session, task_id, "state", {"state": TaskState.VALIDATING})
     return taken
 

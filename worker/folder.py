@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from sats_core.job import StepJob
+from sats_core.job import Job
 
 _POLL_SECONDS = 0.1
 
@@ -45,7 +45,7 @@ class WorkFolder:
         """Whether a step ended here and wrote all of its result."""
         return self.result_file.exists()
 
-    def begin(self, job: StepJob) -> None:
+    def begin(self, job: Job) -> None:
         """Make the folder ready for a try: checkpoints stay, a half-written result goes."""
         shutil.rmtree(self.result, ignore_errors=True)
         for folder in (self.checkpoints, self.result):

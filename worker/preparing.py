@@ -7,56 +7,80 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sqlalchemy import Engine
+from sqlalchemy.orm import Session
 
-from app.db import HeldOutSet, Memory, Task, Version, read_session
-from app.errors import InvalidDatasetProblem, Problem
+from app.db import HeldOutSet, Memory, Task, TaskKind, Version, read_session
+from app.errors import InvalidDatasetProblem
+from app.imports.checking import checkpoint_classes
+from app.imports.schemas import ImportSpec
+from app.models.files import DamagedVersionProblem
 from app.models.memory import memory_of, memory_store
+from app.models.parents import check_base
 from app.models.service import assign_indices, held_out_sets
 from app.settings import Settings
 from app.storage import BlobMissingError, BlobStore
 from app.tasks.schemas import TaskSpec
-from app.tasks.service import check_classes, dataset_classes
-from sats_core.job import HeldOutPictures, StepJob
+from app.tasks.service import check_classes, class_names, dataset_classes
+from sats_core.job import HeldOutPictures, ImportJob, Job, StepJob
 from worker.folder import WorkFolder
-
-
-class DamagedVersionProblem(Problem):
-    """What the step must start from is missing or damaged.
-
-    The step fails: a model that starts from scratch would forget everything in silence.
-    """
-
-    slug = "damaged-version"
-    title = "The version to start from is damaged"
 
 
 def prepare(
     engine: Engine, blobs: BlobStore, settings: Settings, task_id: str, folder: WorkFolder
-) -> StepJob:
-    """Return the job of a claimed task; the old version lies verified in the work folder.
+) -> Job:
+    """Return the job of a claimed task; an old version lies verified in the work folder.
 
     The same task gives the same job on every try: its parent was fixed when it was claimed first,
-    and no other step of its model has run since.
+    and no other task of its model has run since.
 
     Raises:
         Problem: the task cannot be run, now or ever.
-        CoreError: the data set is wrong.
+        CoreError: the data set, or the checkpoint, is wrong.
     """
     with read_session(engine) as session:
         task = session.get_one(Task, task_id)
-        parent = session.get_one(Version, task.parent_id) if task.parent_id else None
-        kept = held_out_sets(session, parent) if parent else ()
-        memory = memory_of(session, parent) if parent and task.spec.get("memory") else None
+        if task.kind == TaskKind.IMPORT:
+            return _prepare_import(session, blobs, settings, task, folder)
+        return _prepare_step(session, blobs, settings, task, folder)
+
+
+def _prepare_import(
+    session: Session, blobs: BlobStore, settings: Settings, task: Task, folder: WorkFolder
+) -> ImportJob:
+    spec = ImportSpec.model_validate(task.spec)
+    source = _upload(blobs, task.dataset, "checkpoint")
+    names = checkpoint_classes(source, spec, settings.limits)
+    return ImportJob(
+        source=source,
+        source_name=spec.source,
+        background=spec.background,
+        allow_pickle=spec.allow_pickle,
+        classes=names,
+        indices=assign_indices(session, task.model_id, names),
+        evaluate=_upload(blobs, task.evaluation, "data set") if task.evaluation else None,
+        limits=settings.limits,
+        threads=settings.threads,
+        work=folder.checkpoints,
+        result=folder.result,
+    )
+
+
+def _prepare_step(
+    session: Session, blobs: BlobStore, settings: Settings, task: Task, folder: WorkFolder
+) -> StepJob:
+    parent = session.get_one(Version, task.parent_id) if task.parent_id else None
+    if parent is None:
+        check_base(session, task)
+    kept = held_out_sets(session, parent) if parent else ()
+    memory = memory_of(session, parent) if parent and task.spec.get("memory") else None
     spec = TaskSpec.model_validate(task.spec)
-    dataset = _dataset(blobs, task.dataset)
-    names = _new_classes(spec, dataset_classes(dataset, settings.limits), parent)
-    with read_session(engine) as session:
-        indices = assign_indices(session, task.model_id, names)
+    dataset = _upload(blobs, task.dataset, "data set")
+    names = _classes_to_learn(spec, dataset_classes(dataset, settings.limits), parent)
     return StepJob(
         dataset=dataset,
         old_version=_materialise(blobs, parent, folder.old_version) if parent else None,
         new_classes=names,
-        indices=indices,
+        indices=assign_indices(session, task.model_id, names),
         settings=spec.step_settings(),
         held_out=spec.held_out,
         earlier=tuple(_held_out(blobs, pictures) for pictures in kept),
@@ -69,7 +93,7 @@ def prepare(
     )
 
 
-def _new_classes(
+def _classes_to_learn(
     spec: TaskSpec, labelled: Sequence[str], parent: Version | None
 ) -> tuple[str, ...]:
     """Return the classes that the step brings, in channel order.
@@ -77,18 +101,18 @@ def _new_classes(
     They were checked when the task was posted, against what was live then; tasks before it in
     the queue may have taught the model since.
     """
-    known = {str(entry["name"]) for entry in parent.classes} if parent else set()
+    known = class_names(parent)
     check_classes(spec, labelled, known)
     if spec.classes is not None:
         return tuple(spec.classes)
     return tuple(name for name in labelled if name not in known)
 
 
-def _dataset(blobs: BlobStore, key: str) -> Path:
+def _upload(blobs: BlobStore, key: str, what: str) -> Path:
     try:
         return blobs.path(key).resolve()
     except BlobMissingError as error:
-        raise InvalidDatasetProblem("the posted data set is gone; post it again") from error
+        raise InvalidDatasetProblem(f"the posted {what} is gone; post it again") from error
 
 
 def _materialise(blobs: BlobStore, version: Version, target: Path) -> Path:

@@ -1,34 +1,41 @@
-"""From a finished step to a version: files into the blob store, then one transaction."""
+"""From a finished step or import to a version that can be seen: one transaction."""
 
 from dataclasses import dataclass
 
+from pydantic import TypeAdapter
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
-from app.db import HeldOutSet, Task, TaskState, Version, write_session
+from app.db import HeldOutSet, Task, TaskKind, TaskState, Version, write_session
 from app.db.base import JsonObject
+from app.imports.schemas import ImportSpec
 from app.models.gate import judge
 from app.models.memory import add_memory, memory_place, memory_store
-from app.models.service import go_live, live_version, lock_model, register_version
+from app.models.service import IMPORT, go_live, live_version, lock_model, register_version
 from app.settings import Settings
 from app.storage import Blob, BlobStore
 from app.tasks.schemas import TaskSpec
+from app.tasks.service import dataset_classes
 from sats_core.evaluation.scores import Scores
-from sats_core.job import StepResult
+from sats_core.job import ImportResult, StepResult
 from worker.claim import Claim, end, hold
 from worker.folder import WorkFolder
 
 GATE = "gate"
 """Who moved `live`, where it was nobody."""
 
+_RESULT: TypeAdapter[StepResult | ImportResult] = TypeAdapter(StepResult | ImportResult)
+
 
 @dataclass(frozen=True)
 class _Stored:
-    """A finished step whose files are all in the blob store."""
+    """A finished step or import whose files are all in the blob store."""
 
-    result: StepResult
+    result: StepResult | ImportResult
     files: dict[str, JsonObject]
     held_out: str | None
+    held_out_classes: tuple[str, ...]
+    """What held-out pictures that came with an import are labelled for."""
     memory: Blob | None
     place: str
 
@@ -48,7 +55,10 @@ def register(
     with write_session(engine) as session:
         if hold(session, claim):  # somebody asked to cancel it before this very moment
             return end(session, claim, TaskState.CANCELLED)
-        return _register(session, claim, stored)
+        task = session.get_one(Task, claim.task_id)
+        version, live = _register(session, task, stored)
+        state = TaskState.LIVE if live else TaskState.HELD
+        return end(session, claim, state, version=(version.id, version.number))
 
 
 def _store(blobs: BlobStore, settings: Settings, folder: WorkFolder) -> _Stored:
@@ -58,17 +68,55 @@ def _store(blobs: BlobStore, settings: Settings, folder: WorkFolder) -> _Stored:
         files[path.name] = {"blob": blob.key, "bytes": blob.size}
     place = memory_place(settings)
     memories = memory_store(settings, blobs, place)
+    result = _RESULT.validate_json(folder.result_file.read_bytes())
+    kept = folder.held_out.exists()
+    labelled = kept and isinstance(result, ImportResult)
     return _Stored(
-        result=StepResult.model_validate_json(folder.result_file.read_bytes()),
+        result=result,
         files=files,
-        held_out=blobs.put_file(folder.held_out).key if folder.held_out.exists() else None,
+        held_out=blobs.put_file(folder.held_out).key if kept else None,
+        held_out_classes=dataset_classes(folder.held_out, settings.limits) if labelled else (),
         memory=memories.put_file(folder.memory) if folder.memory.exists() else None,
         place=place,
     )
 
 
-def _register(session: Session, claim: Claim, stored: _Stored) -> TaskState:
-    task = session.get_one(Task, claim.task_id)
+def _register(session: Session, task: Task, stored: _Stored) -> tuple[Version, bool]:
+    """Add the version and what belongs to it; returns it and whether it went live."""
+    kind = _register_import if task.kind == TaskKind.IMPORT else _register_step
+    version, live = kind(session, task, stored)
+    if stored.held_out is not None:
+        session.add(
+            HeldOutSet(
+                version_id=version.id,
+                blob=stored.held_out,
+                classes=list(stored.held_out_classes or version.new_classes),
+                pictures=stored.result.held_out_pictures,
+            )
+        )
+    return version, live
+
+
+def _register_import(session: Session, task: Task, stored: _Stored) -> tuple[Version, bool]:
+    model = lock_model(session, task.model_id)
+    names = [str(entry["name"]) for entry in stored.result.classes[1:]]
+    version = register_version(
+        session,
+        model,
+        task_id=task.id,
+        parent=None,
+        new_classes=names,
+        result=stored.result,
+        verdict=None,
+        files=stored.files,
+    )
+    live = ImportSpec.model_validate(task.spec).promote
+    if live:
+        go_live(session, version, by=task.submitted_by or IMPORT, kind=IMPORT)
+    return version, live
+
+
+def _register_step(session: Session, task: Task, stored: _Stored) -> tuple[Version, bool]:
     model = lock_model(session, task.model_id)
     parent = session.get_one(Version, task.parent_id) if task.parent_id else None
     live = live_version(session, model.id)
@@ -81,7 +129,7 @@ def _register(session: Session, claim: Claim, stored: _Stored) -> TaskState:
         stored.result.scores,
         Scores.model_validate(parent.scores) if parent else None,
         new_classes,
-        live_moved=(live.id if live else None) != task.parent_id,
+        live_moved=(live.id if live else None) != task.live_id,
     )
     version = register_version(
         session,
@@ -93,19 +141,10 @@ def _register(session: Session, claim: Claim, stored: _Stored) -> TaskState:
         verdict=verdict,
         files=stored.files,
     )
-    if stored.held_out is not None:
-        session.add(
-            HeldOutSet(
-                version_id=version.id,
-                blob=stored.held_out,
-                classes=new_classes,
-                pictures=stored.result.held_out_pictures,
-            )
-        )
-    if stored.memory is not None and stored.result.memory is not None:
+    result = stored.result
+    if stored.memory is not None and isinstance(result, StepResult) and result.memory is not None:
         memory = stored.memory
-        add_memory(session, version, stored.result.memory, memory.key, memory.size, stored.place)
+        add_memory(session, version, result.memory, memory.key, memory.size, stored.place)
     if verdict.passed:
         go_live(session, version, by=GATE)
-    state = TaskState.LIVE if verdict.passed else TaskState.HELD
-    return end(session, claim, state, version=(version.id, version.number))
+    return version, verdict.passed

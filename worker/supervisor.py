@@ -11,7 +11,7 @@ from app.errors import Problem, problem_of, problem_of_faults
 from app.settings import Settings
 from app.storage import BlobStore
 from sats_core.errors import CoreError
-from sats_core.job import StepJob
+from sats_core.job import Job
 from worker.claim import Claim, LeaseLostError, claim, end, give_back, retry
 from worker.folder import WorkFolder
 from worker.heartbeat import Heartbeat
@@ -131,7 +131,7 @@ class Supervisor:
             return register(self._engine, self._blobs, self._settings, held, folder)
 
     def _train(
-        self, held: Claim, pulse: Heartbeat, folder: WorkFolder, job: StepJob, lock: int
+        self, held: Claim, pulse: Heartbeat, folder: WorkFolder, job: Job, lock: int
     ) -> None:
         """Run the child until its result is written."""
         folder.begin(job)

@@ -4,22 +4,25 @@ from pathlib import Path
 
 from sqlalchemy import Engine
 
-from app.db import END_STATES, Task, write_session
+from app.db import END_STATES, Task, read_session, write_session
 from app.storage import BlobStore
-from app.tasks.service import drop_dataset
+from app.tasks.uploads import drop_upload
 from worker.folder import WorkFolder
 
 
 def tidy(engine: Engine, blobs: BlobStore, work_dir: Path, task_id: str) -> None:
-    """Remove an ended task's upload and work folder; leave any other task's alone.
+    """Remove an ended task's uploads and work folder; leave any other task's alone.
 
     The work folder goes last: as long as it is there, `tidy_all` comes back for both.
     """
-    with write_session(engine) as session:
+    with read_session(engine) as session:
         task = session.get(Task, task_id)
         if task is None or task.state not in END_STATES:
             return
-        drop_dataset(session, blobs, task.dataset)
+        uploads = task.uploads
+    for key in uploads:
+        with write_session(engine) as session:
+            drop_upload(session, blobs, key)
     WorkFolder(work_dir, task_id).remove()
 
 

@@ -18,7 +18,7 @@ from app.errors import (
 )
 from app.keys.service import Caller, Scope
 from app.models.memory import delete_memory
-from app.models.schemas import MODEL_PATTERN
+from app.models.schemas import MAX_NUMBER, MODEL_PATTERN
 from app.models.service import (
     alias_history,
     get_version,
@@ -31,7 +31,6 @@ from app.problems import Responses, responses
 from app.storage import BlobMissingError
 from sats_core.evaluation.forgetting import ForgettingReport
 
-MAX_NUMBER = 2**31 - 1
 NO_KEY = "a caller without a key"
 
 router = APIRouter(

@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
+from app.db import TaskKind
 from app.models.gate import GateSettings
 
 
@@ -28,7 +29,10 @@ class ClassJson(BaseModel):
 
 
 class ScoresJson(BaseModel):
-    """Scores on held-out pictures, 0 to 1; null where no held-out picture shows the class."""
+    """Scores on held-out pictures, 0 to 1; null where no held-out picture shows the class.
+
+    All of them are null where a version was imported without labelled pictures.
+    """
 
     iou: dict[str, float | None] = Field(
         description="Intersection over union of every class, background included."
@@ -95,30 +99,51 @@ class MemoryJson(BaseModel):
     )
 
 
+class OriginJson(BaseModel):
+    """Where an imported version came from."""
+
+    source: str = Field(description="A directory's name, a hub id, a zip's name.")
+    sha256: str = Field(description="Checksum of its weight files, by name one after the other.")
+    architecture: str = Field(description="Class of the model, as its `config.json` names it.")
+    transformers: str | None = Field(
+        description="Version of the library that wrote it; null where the file does not say."
+    )
+    background: str | None = Field(
+        description="Label that became the background; null: the checkpoint has none, and the "
+        "version predicts none until a step teaches it."
+    )
+
+
 class VersionJson(BaseModel):
-    """A version: what one step made, for ever."""
+    """A version: what one step or one import made, for ever."""
 
     model: str = Field(description="The model.")
     number: int = Field(description="Its number in the model, from 1.")
     live: bool = Field(description="Whether it is the one that `/segment` uses.")
+    kind: TaskKind = Field(description="Whether a `step` made it or an `import`.")
+    origin: OriginJson | None = Field(description="Where an import came from; null: a step.")
     parent: int | None = Field(description="The version its step started from; null: none.")
     lineage: list[int] = Field(description="The versions it was learned through, itself last.")
     task: str = Field(description="Id of the task that made it.")
-    method: str = Field(description="How the step fought forgetting.")
+    method: str | None = Field(
+        description="How the step fought forgetting; null: an import, which trains nothing."
+    )
     created_at: datetime = Field(description="When it was registered.")
     classes: list[ClassJson] = Field(description="Its classes in channel order.")
     new_classes: list[str] = Field(description="The classes that its step brought.")
     scores: ScoresJson = Field(description="How well it does.")
-    gate: GateJson = Field(description="Whether and why it went live by itself.")
+    gate: GateJson | None = Field(
+        description="Whether and why it went live by itself; null: an import, which no gate judges."
+    )
     backbone: str = Field(description="timm name of its backbone.")
     backbone_start: str = Field(
         description="Where the backbone's first weights came from; `scratch`: there were none."
     )
     settings: dict[str, Any] = Field(
-        description="The step's settings, every default filled in; null what its method "
-        "does not read."
+        description="The step's settings, every default filled in, null what its method does "
+        "not read; of an import its backbone and size alone."
     )
-    seconds: float = Field(description="Wall time of the step.")
+    seconds: float = Field(description="Wall time of the step or the import.")
     fusion: bool = Field(description="Whether old and new weights were averaged after the step.")
     replayed_pictures: int = Field(
         description="Pictures of the parent's memory that the step trained on."
@@ -134,8 +159,8 @@ class MoveJson(BaseModel):
 
     sequence: int = Field(description="1 is the first move.")
     version: int = Field(description="The version it moved to.")
-    kind: Literal["gate", "promote", "rollback"] = Field(
-        description="Who moved it: the gate by itself, or an admin."
+    kind: Literal["gate", "import", "promote", "rollback"] = Field(
+        description="Who moved it: the gate by itself, an import, or an admin."
     )
     moved_at: datetime = Field(description="When.")
     moved_by: str = Field(description="Name of the API key, or of the part of the service.")

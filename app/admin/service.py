@@ -13,11 +13,12 @@ from app.admin.schemas import (
     MemoryJson,
     ModelJson,
     MoveJson,
+    OriginJson,
     PointJson,
     ScoresJson,
     VersionJson,
 )
-from app.db import AliasMove, Memory, Model, Version
+from app.db import AliasMove, Memory, Model, TaskKind, Version
 from app.db.base import JsonObject
 from app.errors import NotFoundProblem
 from app.models.memory import memory_of
@@ -64,10 +65,12 @@ def describe_version(session: Session, version: Version, live: Version | None) -
         model=version.model.name,
         number=version.number,
         live=_is(version, live),
+        kind=TaskKind.IMPORT if version.origin else TaskKind.STEP,
+        origin=OriginJson.model_validate(version.origin) if version.origin else None,
         parent=line[-2] if len(line) > 1 else None,
         lineage=line,
         task=version.task_id,
-        method=version.settings["method"],
+        method=version.settings.get("method"),
         created_at=version.created_at,
         classes=[
             ClassJson(
@@ -80,7 +83,7 @@ def describe_version(session: Session, version: Version, live: Version | None) -
         ],
         new_classes=version.new_classes,
         scores=ScoresJson.model_validate(version.scores),
-        gate=GateJson.model_validate(version.gate),
+        gate=GateJson.model_validate(version.gate) if version.gate else None,
         backbone=version.settings["backbone"],
         backbone_start=version.backbone_start,
         settings=version.settings,

@@ -15,11 +15,19 @@ from sqlalchemy import (
     UniqueConstraint,
     false,
     text,
+    true,
 )
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from app.db.base import Base, JsonObject, UtcDateTime, utc_now
 from app.db.model import Model
+
+
+class TaskKind(StrEnum):
+    """What a task makes its version of."""
+
+    STEP = "step"  # labelled pictures
+    IMPORT = "import"  # a checkpoint that was trained elsewhere
 
 
 class TaskState(StrEnum):
@@ -64,9 +72,15 @@ class Task(Base):
     id: Mapped[str] = mapped_column(String(36), primary_key=True, default=lambda: str(uuid4()))
     model_id: Mapped[int] = mapped_column(ForeignKey("models.id"))
     state: Mapped[TaskState] = mapped_column(String(20), default=TaskState.QUEUED)
+    kind: Mapped[TaskKind] = mapped_column(
+        String(10), default=TaskKind.STEP, server_default=TaskKind.STEP
+    )
     spec: Mapped[JsonObject]
-    dataset: Mapped[str] = mapped_column(String(64))  # blob key of the posted zip
+    # Blob key of the posted zip: labelled pictures, or the checkpoint of an import.
+    dataset: Mapped[str] = mapped_column(String(64))
     dataset_bytes: Mapped[int] = mapped_column(BigInteger)
+    # Blob key of the labelled pictures that an import is scored on.
+    evaluation: Mapped[str | None] = mapped_column(String(64))
     created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now)
     started_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     finished_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
@@ -81,9 +95,16 @@ class Task(Base):
     tries: Mapped[int] = mapped_column(Integer, default=0)
     cancel_requested: Mapped[bool] = mapped_column(Boolean, default=False, server_default=false())
 
-    # Version the step starts from: the live one at its first claim; kept when it resumes.
+    # Whether it may start from scratch: no version and no other task was there to build on when it
+    # was posted.
+    may_be_base: Mapped[bool] = mapped_column(Boolean, default=True, server_default=true())
+    # Version the step starts from and the live one, both as of its first claim; kept when it
+    # resumes.
     parent_id: Mapped[int | None] = mapped_column(
         ForeignKey("versions.id", use_alter=True, name="fk_tasks_parent_id_versions")
+    )
+    live_id: Mapped[int | None] = mapped_column(
+        ForeignKey("versions.id", use_alter=True, name="fk_tasks_live_id_versions")
     )
     progress: Mapped[JsonObject | None]
     warnings: Mapped[list[str]] = mapped_column(default=list)
@@ -93,6 +114,11 @@ class Task(Base):
     )
 
     model: Mapped[Model] = relationship(lazy="joined")
+
+    @property
+    def uploads(self) -> tuple[str, ...]:
+        """Blob keys of what was posted."""
+        return tuple(key for key in (self.dataset, self.evaluation) if key is not None)
 
 
 class TaskEvent(Base):

@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from sqlalchemy import ForeignKey, String, UniqueConstraint
+from sqlalchemy import JSON, ForeignKey, String, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from app.db.base import Base, JsonObject, UtcDateTime, utc_now
@@ -10,7 +10,7 @@ from app.db.model import Model
 
 
 class Version(Base):
-    """An immutable, numbered result of one step."""
+    """An immutable, numbered result of one step or one import."""
 
     __tablename__ = "versions"
     __table_args__ = (UniqueConstraint("model_id", "number"),)
@@ -24,12 +24,16 @@ class Version(Base):
 
     classes: Mapped[list[JsonObject]]  # channel order: {index, name, colour, step}
     new_classes: Mapped[list[str]]
-    settings: Mapped[JsonObject]  # the step's settings as they were run
-    backbone_start: Mapped[str] = mapped_column(String(300))  # "scratch", "timm hub: ...", file
+    settings: Mapped[JsonObject]  # as they were run; of an import its backbone and size alone
+    # "scratch", "timm hub: ...", file, "imported: ..."
+    backbone_start: Mapped[str] = mapped_column(String(300))
     scores: Mapped[JsonObject]  # sats_core.evaluation.scores.Scores
-    gate: Mapped[JsonObject]  # the gate's verdict with every figure it looked at
+    # The gate's verdict with every figure it looked at; NULL: an import, which no gate judges.
+    gate: Mapped[JsonObject | None] = mapped_column(JSON(none_as_null=True))
+    # Where an import came from; NULL: a step.
+    origin: Mapped[JsonObject | None] = mapped_column(JSON(none_as_null=True))
     files: Mapped[JsonObject]  # file name -> {"blob": key, "bytes": n}
-    seconds: Mapped[float]  # wall time of the step
+    seconds: Mapped[float]  # wall time of the step or the import
     # sats_core.evaluation.forgetting.ForgettingReport; None in a base step
     forgetting_report: Mapped[JsonObject | None]
     replayed_pictures: Mapped[int] = mapped_column(server_default="0")
@@ -61,7 +65,7 @@ class AliasMove(Base):
     alias: Mapped[str] = mapped_column(String(50), default="live")
     sequence: Mapped[int]  # 1, 2, ...; two movers at once collide here
     version_id: Mapped[int] = mapped_column(ForeignKey("versions.id"))
-    kind: Mapped[str] = mapped_column(String(20))  # gate | promote | rollback
+    kind: Mapped[str] = mapped_column(String(20))  # gate | import | promote | rollback
     moved_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now)
     moved_by: Mapped[str] = mapped_column(String(100))
 

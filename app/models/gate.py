@@ -8,6 +8,11 @@ from pydantic import Field
 from sats_core.evaluation.scores import Scores
 from sats_core.settings import Record
 
+UNGUARDED = (
+    "no old class is guarded: the version before was never scored, so nobody can say what it lost"
+)
+"""What the gate says where it has nothing to compare with; it holds nothing."""
+
 _ROUNDING = 1e-9
 """0.90 - 0.85 is a little over 0.05 in floating point; a drop of exactly the limit passes."""
 
@@ -51,7 +56,8 @@ class Verdict(Record):
     Attributes:
         passed: whether the version goes live.
         reasons: one sentence for everything that holds the version, and for every old class that
-            could not be measured (which is said, and does not hold it).
+            could not be measured (which is said, and does not hold it); one for all old classes
+            together where the version before was never scored.
         figures: every class that was looked at, old ones first.
         settings: the limits that were applied.
     """
@@ -73,15 +79,19 @@ def judge(
 
     Args:
         gate: the limits.
-        scores: the new version's scores.
+        scores: the new version's scores, background first.
         parent: scores of the version the step started from; None for a base step.
         new_classes: foreground classes that the step brought; all others are old.
         live_moved: whether `live` moved while the step ran. Then the scores compare the new
             version with something that is no longer served, and it is held.
     """
-    old_classes = [name for name in scores.introduced if name not in new_classes]
     before = parent.iou if parent else {}
+    _background, *foreground = scores.iou
+    old_classes = [name for name in foreground if name not in new_classes]
+    unguarded = bool(old_classes) and all(iou is None for iou in before.values())
     old = [_judge_old(name, before.get(name), scores.iou.get(name), gate) for name in old_classes]
+    if unguarded:
+        old = [(figure, None) for figure, _ in old]
     new = [_judge_new(name, scores.iou.get(name), gate) for name in new_classes]
     judged = old + new
     holds = []
@@ -91,7 +101,11 @@ def judge(
         holds.append("the task asked not to go live")
     return Verdict(
         passed=not holds and all(figure.passed for figure, _ in judged),
-        reasons=(*holds, *(reason for _, reason in judged if reason)),
+        reasons=(
+            *holds,
+            *([UNGUARDED] if unguarded else []),
+            *(reason for _, reason in judged if reason),
+        ),
         figures=tuple(figure for figure, _ in judged),
         settings=gate,
     )

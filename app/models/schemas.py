@@ -1,11 +1,20 @@
 """What comes out of `/classes`."""
 
 from collections.abc import Sequence
+from typing import Annotated
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, StringConstraints
 
 MODEL_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,99}$"
 """What a model may be called."""
+
+Named = Annotated[
+    str, StringConstraints(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")
+]
+"""What a class, a task or a source may be called."""
+
+MAX_NUMBER = 2**31 - 1
+"""Largest number that a version can have."""
 
 
 class LearnedClassJson(BaseModel):

@@ -1,6 +1,7 @@
 """The registry: models, their versions, the indices of their classes, and where `live` points."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from sqlalchemy import func, select
 from sqlalchemy.exc import IntegrityError
@@ -12,10 +13,11 @@ from app.errors import ConflictProblem, NoLiveVersionProblem, NotFoundProblem
 from app.models.gate import Verdict
 from sats_core.classes import BACKGROUND, MAX_CLASSES
 from sats_core.errors import ClassError
-from sats_core.job import StepResult
+from sats_core.job import ImportResult, StepResult
 
 LIVE = "live"
 GATE = "gate"
+IMPORT = "import"
 PROMOTE = "promote"
 ROLLBACK = "rollback"
 
@@ -78,7 +80,9 @@ def served_version(session: Session, model_name: str, number: int | None = None)
     """
     model = find_model(session, model_name)
     if model is None:
-        raise NotFoundProblem(f"there is no model {model_name!r}; the first POST /tasks makes it")
+        raise NotFoundProblem(
+            f"there is no model {model_name!r}; the first POST /tasks, or an import, makes it"
+        )
     if number is not None:
         return get_version(session, model.id, number)
     live = live_version(session, model.id)
@@ -131,8 +135,8 @@ def register_version(
     task_id: str,
     parent: Version | None,
     new_classes: Sequence[str],
-    result: StepResult,
-    verdict: Verdict,
+    result: StepResult | ImportResult,
+    verdict: Verdict | None,
     files: dict[str, JsonObject],
 ) -> Version:
     """Add a version, and what its new classes' indices are. Flushes; moves no alias.
@@ -140,11 +144,11 @@ def register_version(
     Args:
         session: one whose transaction holds `lock_model`.
         model: the model it belongs to.
-        task_id: the task whose step made it.
-        parent: the version the step started from; None for a base step.
-        new_classes: names of the classes that the step brought.
-        result: what the step gave back.
-        verdict: what the gate said.
+        task_id: the task whose step or import made it.
+        parent: the version the step started from; None for a base step and for an import.
+        new_classes: names of the classes that it brought.
+        result: what the step or the import gave back.
+        verdict: what the gate said; None for an import.
         files: file name -> {"blob": key, "bytes": size}; every blob is stored already.
     """
     known = set(
@@ -155,26 +159,30 @@ def register_version(
         if name not in known:
             session.add(ModelClass(model_id=model.id, name=name, index=indices[name]))
     last = session.scalar(select(func.max(Version.number)).where(Version.model_id == model.id))
-    written = result.model_dump(mode="json")
     version = Version(
         model_id=model.id,
         number=(last or 0) + 1,
         parent_id=parent.id if parent else None,
         task_id=task_id,
-        classes=written["classes"],
         new_classes=list(new_classes),
-        settings=written["settings"],
-        backbone_start=result.backbone_start,
-        scores=written["scores"],
-        gate=verdict.model_dump(mode="json"),
+        gate=verdict.model_dump(mode="json") if verdict else None,
         files=files,
-        seconds=result.seconds,
-        forgetting_report=written["forgetting_report"],
-        replayed_pictures=result.replayed_pictures,
+        **_written(result),
     )
     session.add(version)
     session.flush()
     return version
+
+
+def _written(result: StepResult | ImportResult) -> dict[str, Any]:
+    """Return the columns that come out of a result as it stands."""
+    written = result.model_dump(mode="json")
+    columns = {name: written[name] for name in ("classes", "scores", "backbone_start", "seconds")}
+    if isinstance(result, ImportResult):
+        settings = {"backbone": result.backbone, "size": result.size}
+        return columns | {"settings": settings, "origin": written["origin"]}
+    names = ("settings", "forgetting_report", "replayed_pictures")
+    return columns | {name: written[name] for name in names}
 
 
 def held_out_sets(session: Session, version: Version) -> Sequence[HeldOutSet]:
@@ -196,9 +204,9 @@ def alias_history(
     ).all()
 
 
-def go_live(session: Session, version: Version, by: str) -> AliasMove:
-    """Point `live` at a version that passed the gate. Flushes."""
-    return _move(session, version, GATE, by)
+def go_live(session: Session, version: Version, by: str, kind: str = GATE) -> AliasMove:
+    """Point `live` at a version that passed the gate, or was imported to go live. Flushes."""
+    return _move(session, version, kind, by)
 
 
 def promote(session: Session, model: Model, number: int, by: str) -> AliasMove:

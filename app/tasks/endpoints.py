@@ -1,5 +1,6 @@
 """`/tasks`: post labelled pictures, follow what becomes of them."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -7,15 +8,8 @@ from fastapi import APIRouter, BackgroundTasks, Depends, Header, Path, Query, Re
 from fastapi.responses import StreamingResponse
 from sqlalchemy.orm import Session
 
-from app.broker import wake
-from app.db import Task, TaskState, read_session, write_session
-from app.dependencies import (
-    AppServices,
-    ReadSession,
-    Services,
-    WriteSession,
-    require,
-)
+from app.db import Task, TaskState
+from app.dependencies import AppServices, ReadSession, WriteSession, require
 from app.errors import (
     BadRequestProblem,
     BusyProblem,
@@ -25,18 +19,20 @@ from app.errors import (
     InvalidDatasetProblem,
     InvalidProblem,
     NotFoundProblem,
-    ProblemError,
     TooLargeProblem,
     UnauthorizedProblem,
     UnsupportedMediaProblem,
 )
 from app.keys.service import Scope
+from app.models.parents import NothingToStartFromProblem
 from app.models.schemas import MODEL_PATTERN
 from app.problems import Responses, responses
-from app.storage import Blob, BlobMissingError, TooLargeError
+from app.storage import Blob
 from app.tasks import events, service
+from app.tasks.answering import ACCEPTED, IdempotencyKey, acceptance, announce
 from app.tasks.schemas import SPEC_EXAMPLE, TaskJson, TaskPage
-from app.tasks.upload import PostedUpload, Upload
+from app.tasks.submission import Submission
+from app.tasks.upload import PostedUpload
 
 router = APIRouter(
     prefix="/tasks",
@@ -77,18 +73,6 @@ _UPLOAD: dict[str, Any] = {
     }
 }
 
-_ACCEPTED: Responses = {
-    202: {
-        "description": "Queued. `Location` is the task.",
-        "headers": {
-            "Location": {"description": "The task.", "schema": {"type": "string"}},
-            "Idempotency-Replayed": {
-                "description": "`true` where this very request had made the task before.",
-                "schema": {"type": "string"},
-            },
-        },
-    }
-}
 _STREAM: Responses = {
     200: {
         "description": "Events, oldest first, until the task has ended. `event` is `state`, "
@@ -109,9 +93,10 @@ _STREAM: Responses = {
     status_code=202,
     summary="Post a task",
     openapi_extra=_UPLOAD,
-    responses=_ACCEPTED
+    responses=ACCEPTED
     | responses(
         BadRequestProblem,
+        NothingToStartFromProblem,
         TooLargeProblem,
         UnsupportedMediaProblem,
         InvalidProblem,
@@ -124,72 +109,23 @@ def post_task(
     upload: PostedUpload,
     response: Response,
     background: BackgroundTasks,
-    idempotency_key: Annotated[
-        str | None,
-        Header(
-            min_length=1,
-            max_length=200,
-            pattern=r"^[\x20-\x7e]+$",
-            description="Any text of the caller's. The same key with the same request gives the "
-            "same task again instead of a second one.",
-        ),
-    ] = None,
+    idempotency_key: IdempotencyKey = None,
 ) -> TaskJson:
     """Post labelled pictures of something new.
 
     The zip's structure is checked at once; the pictures themselves are checked when the task
     starts, and the task then names every bad file.
     """
-    submission = _store(held, upload, idempotency_key)
-    with write_session(held.engine) as session:
-        service.hold_dataset(session, submission.dataset.key)
-        task, replayed = service.submit(session, submission)
-        _keep_dataset(held, submission.dataset, upload)
-        answer = service.describe(session, [task])[0]
-    response.headers["Location"] = answer.links.self
-    if replayed:
-        response.headers["Idempotency-Replayed"] = "true"
-        _drop_dataset(held, submission.dataset.key)
-    else:
-        background.add_task(wake, held.celery, answer.id)
-    return answer
 
+    def make(stored: Mapping[str, Blob]) -> Submission:
+        return Submission(upload.spec, stored["dataset"], upload.caller.name, idempotency_key)
 
-def _store(held: Services, upload: Upload, idempotency_key: str | None) -> service.Submission:
-    most = held.settings.max_upload_bytes
-    try:
-        blob = held.blobs.put(upload.dataset, most)
-    except TooLargeError as error:
-        fault = ProblemError(f"more than {most} bytes", field="dataset")
-        raise TooLargeProblem(f"the data set has more than {most} bytes", [fault]) from error
-    submission = service.Submission(upload.spec, blob, upload.caller.name, idempotency_key)
-    try:
-        with read_session(held.engine) as session:
-            # A replay is not judged again: by now the model may know what the task taught it.
-            if service.find_replay(session, submission) is None:
-                _keep_dataset(held, blob, upload)
-                labelled = service.dataset_classes(held.blobs.path(blob.key), held.settings.limits)
-                known = service.known_classes(session, upload.spec.model)
-                service.check_classes(upload.spec, labelled, known)
-    except Exception:
-        _drop_dataset(held, blob.key)
-        raise
-    return submission
+    def check(session: Session, submission: Submission) -> None:
+        path = held.blobs.path(submission.dataset.key)
+        service.check_step(session, upload.spec, path, held.settings.limits)
 
-
-def _keep_dataset(held: Services, blob: Blob, upload: Upload) -> None:
-    # A task with the same data set may have ended, or another post of it been refused, and taken
-    # it away since we stored it.
-    try:
-        held.blobs.path(blob.key)
-    except BlobMissingError:
-        upload.dataset.seek(0)
-        held.blobs.put(upload.dataset)
-
-
-def _drop_dataset(held: Services, key: str) -> None:
-    with write_session(held.engine) as session:
-        service.drop_dataset(session, held.blobs, key)
+    answer, replayed = acceptance(held).accept({"dataset": upload.dataset}, make, check)
+    return announce(held, response, background, answer, replayed)
 
 
 @router.get("", summary="List tasks", responses=responses(NotFoundProblem))
@@ -235,7 +171,7 @@ def cancel_task(
     """Cancel a task: one that waits ends at once, one that runs as soon as its worker hears."""
     task = service.cancel(session, str(task_id))
     if task.state == TaskState.CANCELLED:
-        background.add_task(_drop_dataset, held, task.dataset)
+        background.add_task(acceptance(held).drop, *task.uploads)
     return _described(session, task)
 
 

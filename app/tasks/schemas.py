@@ -1,21 +1,18 @@
 """What goes in and out of `/tasks`."""
 
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from app.db import Task, TaskState
+from app.db import Task, TaskKind, TaskState
+from app.imports.schemas import ImportSpec
 from app.models.gate import GateSettings
-from app.models.schemas import MODEL_PATTERN
+from app.models.schemas import MAX_NUMBER, MODEL_PATTERN, Named
 from app.problem_json import ProblemJson
 from sats_core.classes import MAX_CLASSES
 from sats_core.job import HeldOutChoice
 from sats_core.settings import OfferedMethod, Record, StepSettings
-
-_PRINTABLE = r"^[^\x00-\x1f\x7f]+$"
-
-ClassName = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=_PRINTABLE)]
 
 SPEC_EXAMPLE: dict[str, Any] = {
     "name": "sheep",
@@ -30,15 +27,20 @@ SPEC_EXAMPLE: dict[str, Any] = {
 class Wanted(Record):
     """What a task is to learn."""
 
-    name: Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=_PRINTABLE)] = (
-        Field(description="What people call the task.")
-    )
+    name: Named = Field(description="What people call the task.")
     model: str = Field(
         "default",
         pattern=MODEL_PATTERN,
         description="The model that learns; made by the first task that names it.",
     )
-    classes: list[ClassName] | None = Field(
+    parent: int | None = Field(
+        None,
+        ge=1,
+        le=MAX_NUMBER,
+        description="Number of the version to start from, held ones too; by default the one that "
+        "is live when the step starts.",
+    )
+    classes: list[Named] | None = Field(
         None,
         min_length=1,
         max_length=MAX_CLASSES,
@@ -64,6 +66,8 @@ class Wanted(Record):
 
 class TaskSpec(StepSettings, Wanted):
     """What a task is to learn and how; only `name` is needed."""
+
+    kind: ClassVar[TaskKind] = TaskKind.STEP
 
     method: OfferedMethod = Field(
         "sats_plus", description=StepSettings.model_fields["method"].description
@@ -118,6 +122,10 @@ class TaskJson(BaseModel):
     """A task as it is now."""
 
     id: str = Field(description="Its id, a UUID.")
+    kind: TaskKind = Field(
+        description="`step`: it learns from labelled pictures; `import`: it makes a version of a "
+        "checkpoint that was trained elsewhere."
+    )
     name: str = Field(description="What people call it.")
     model: str = Field(description="The model that learns.")
     state: TaskState = Field(
@@ -125,9 +133,12 @@ class TaskJson(BaseModel):
         "version is served), `held` (the gate said no), `failed` or `cancelled`. A task whose "
         "worker was lost is `queued` again and goes on from its last checkpoint."
     )
-    method: str = Field(description="How the step fights forgetting.")
+    method: str | None = Field(
+        description="How the step fights forgetting; null: an import, which trains nothing."
+    )
     classes: list[str] | None = Field(
-        description="Classes to learn, as posted; null: all that the model does not know."
+        description="Classes to learn, as posted; null: all that the model does not know, or all "
+        "of an imported checkpoint."
     )
     created_at: datetime = Field(description="When it was posted.")
     started_at: datetime | None = Field(description="When a worker first took it.")
@@ -141,7 +152,10 @@ class TaskJson(BaseModel):
     warnings: list[str] = Field(description="What the user should know though the task goes on.")
     error: ProblemJson | None = Field(description="Why it failed; null unless it is `failed`.")
     version: int | None = Field(description="Number of the version it made.")
-    spec: TaskSpec = Field(description="The spec as posted, defaults filled in.")
+    spec: TaskSpec | ImportSpec = Field(
+        description="The spec as posted, defaults filled in: of a step or of an import, as `kind` "
+        "says."
+    )
     links: TaskLinks = Field(description="Where to look next.")
 
 
@@ -154,18 +168,26 @@ class TaskPage(BaseModel):
     )
 
 
+def spec_of(task: Task) -> TaskSpec | ImportSpec:
+    """Return what a task was posted with, by its kind."""
+    kind = ImportSpec if task.kind == TaskKind.IMPORT else TaskSpec
+    return kind.model_validate(task.spec)
+
+
 def task_json(task: Task, version: int | None, queue_place: int | None) -> TaskJson:
     """Return how a task looks over HTTP."""
     here = f"/tasks/{task.id}"
     made = f"/admin/models/{task.model.name}/versions/{version}" if version else None
-    spec = TaskSpec.model_validate(task.spec)
+    spec = spec_of(task)
+    learns = spec if isinstance(spec, TaskSpec) else None
     return TaskJson(
         id=task.id,
+        kind=task.kind,
         name=spec.name,
         model=task.model.name,
         state=task.state,
-        method=spec.method,
-        classes=spec.classes,
+        method=learns.method if learns else None,
+        classes=learns.classes if learns else None,
         created_at=task.created_at,
         started_at=task.started_at,
         finished_at=task.finished_at,

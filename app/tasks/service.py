@@ -1,52 +1,18 @@
 """Tasks: posted, found, cancelled. What runs them is the worker."""
 
-import hashlib
-import json
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-from sqlalchemy import func, select, tuple_
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy import select, tuple_
 from sqlalchemy.orm import Session
 
-from app.db import END_STATES, HeldOutSet, Task, TaskEvent, TaskState, Version, utc_now
-from app.errors import (
-    ConflictProblem,
-    IdempotencyKeyReusedProblem,
-    InvalidProblem,
-    NotFoundProblem,
-    ProblemError,
-)
-from app.models.service import ensure_model, find_model, live_version
-from app.storage import Blob, BlobStore
+from app.db import END_STATES, Task, TaskEvent, TaskState, Version, utc_now
+from app.errors import ConflictProblem, InvalidProblem, NotFoundProblem, ProblemError
+from app.models.parents import check_start
 from app.tasks.schemas import TaskJson, TaskSpec, task_json
 from sats_core.data.readers import open_reader
 from sats_core.data.sources import ZipSource
 from sats_core.settings import Limits
-
-
-@dataclass(frozen=True)
-class Submission:
-    """A task that somebody posts, its data set stored and its structure checked.
-
-    Attributes:
-        spec: what to learn and how.
-        dataset: the stored zip.
-        by: name of the caller's key.
-        idempotency_key: as posted.
-    """
-
-    spec: TaskSpec
-    dataset: Blob
-    by: str
-    idempotency_key: str | None
-
-    @property
-    def digest(self) -> str:
-        """SHA-256 of what was asked for: the same request gives the same."""
-        asked = {"spec": self.spec.model_dump(mode="json"), "dataset": self.dataset.key}
-        return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
 
 
 def dataset_classes(path: Path, limits: Limits) -> tuple[str, ...]:
@@ -59,6 +25,23 @@ def dataset_classes(path: Path, limits: Limits) -> tuple[str, ...]:
         return open_reader(source).classes
 
 
+def check_step(session: Session, spec: TaskSpec, dataset: Path, limits: Limits) -> None:
+    """Check what can be known of a step when it is posted.
+
+    Raises:
+        DatasetError: the data set's structure is wrong.
+        InvalidProblem: naming every class at fault, or the parent that there is not.
+        NothingToStartFromProblem: every version of the model is held.
+    """
+    start = check_start(session, spec.model, spec.parent)
+    check_classes(spec, dataset_classes(dataset, limits), class_names(start))
+
+
+def class_names(version: Version | None) -> tuple[str, ...]:
+    """Return the classes of a version; none if there is no version."""
+    return tuple(str(entry["name"]) for entry in version.classes) if version else ()
+
+
 def check_classes(spec: TaskSpec, labelled: Collection[str], known: Collection[str]) -> None:
     """Check that a task has something to learn that its data set labels.
 
@@ -67,7 +50,7 @@ def check_classes(spec: TaskSpec, labelled: Collection[str], known: Collection[s
     Args:
         spec: the task's spec.
         labelled: classes that its data set labels.
-        known: classes of the model's live version.
+        known: classes of the version that it starts from.
 
     Raises:
         InvalidProblem: naming every class at fault.
@@ -88,74 +71,6 @@ def check_classes(spec: TaskSpec, labelled: Collection[str], known: Collection[s
 
 def _class_error(name: str, message: str) -> ProblemError:
     return ProblemError(message, field="spec.classes", class_name=name)
-
-
-def known_classes(session: Session, model_name: str) -> tuple[str, ...]:
-    """Return the classes of a model's live version; none if there is no such version."""
-    model = find_model(session, model_name)
-    live = live_version(session, model.id) if model else None
-    return tuple(str(entry["name"]) for entry in live.classes) if live else ()
-
-
-def find_replay(session: Session, submission: Submission) -> Task | None:
-    """Return the task that this Idempotency-Key made before, if any.
-
-    Raises:
-        IdempotencyKeyReusedProblem: the key made a task of another request.
-    """
-    if submission.idempotency_key is None:
-        return None
-    before = session.scalar(
-        select(Task).where(
-            Task.submitted_by == submission.by,
-            Task.idempotency_key == submission.idempotency_key,
-        )
-    )
-    if before is not None and before.request_digest != submission.digest:
-        raise IdempotencyKeyReusedProblem(
-            f"this key made task {before.id} from another spec or data set",
-            [ProblemError("used before", field="Idempotency-Key")],
-        )
-    return before
-
-
-def submit(session: Session, submission: Submission) -> tuple[Task, bool]:
-    """Queue a task; returns it and whether the same request had made it before. Flushes.
-
-    Raises:
-        IdempotencyKeyReusedProblem: the key made a task of another request.
-    """
-    before = find_replay(session, submission)
-    if before is not None:
-        return before, True
-    try:
-        with session.begin_nested():
-            return _queue(session, submission), False
-    except IntegrityError:
-        # The same key came twice at once, and the other request was first.
-        before = find_replay(session, submission)
-        if before is None:
-            raise
-        return before, True
-
-
-def _queue(session: Session, submission: Submission) -> Task:
-    model = ensure_model(session, submission.spec.model)
-    task = Task(
-        model=model,
-        state=TaskState.QUEUED,
-        spec=submission.spec.model_dump(mode="json"),
-        dataset=submission.dataset.key,
-        dataset_bytes=submission.dataset.size,
-        submitted_by=submission.by,
-        idempotency_key=submission.idempotency_key,
-        request_digest=submission.digest,
-        warnings=[],
-    )
-    session.add(task)
-    session.flush()
-    _tell_state(session, task)
-    return task
 
 
 def get_task(session: Session, task_id: str) -> Task:
@@ -217,32 +132,9 @@ def cancel(session: Session, task_id: str) -> Task:
         task.state = TaskState.CANCELLED
         task.finished_at = utc_now()
         task.progress = None
-        session.flush()
-        _tell_state(session, task)
+        session.add(TaskEvent(task_id=task.id, kind="state", data={"state": task.state}))
     session.flush()
     return task
-
-
-def hold_dataset(session: Session, key: str) -> None:
-    """Keep everybody else from adding or removing a user of this blob until the transaction ends.
-
-    Who queues a task and who removes what no task needs would otherwise not see each other.
-    (SQLite has one writer at a time in any case.)
-    """
-    if session.get_bind().dialect.name == "postgresql":
-        session.execute(select(func.pg_advisory_xact_lock(int(key[:15], 16))))
-
-
-def drop_dataset(session: Session, blobs: BlobStore, key: str) -> None:
-    """Remove a posted data set, unless a task that has not ended reads it, or it is kept as it is.
-
-    `session` writes; nobody can queue a task for the blob before its transaction ends.
-    """
-    hold_dataset(session, key)
-    waiting = select(Task.id).where(Task.dataset == key, Task.state.not_in(END_STATES))
-    kept = select(HeldOutSet.id).where(HeldOutSet.blob == key)
-    if all(session.scalar(users.limit(1)) is None for users in (waiting, kept)):
-        blobs.delete(key)
 
 
 def describe(session: Session, tasks: Sequence[Task]) -> list[TaskJson]:
@@ -259,8 +151,3 @@ def _queue_places(session: Session) -> dict[str, int]:
         select(Task.id).where(Task.state == TaskState.QUEUED).order_by(Task.created_at, Task.id)
     )
     return {task_id: place for place, task_id in enumerate(session.scalars(waiting), start=1)}
-
-
-def _tell_state(session: Session, task: Task) -> None:
-    session.add(TaskEvent(task_id=task.id, kind="state", data={"state": task.state}))
-    session.flush()

@@ -36,6 +36,7 @@ OPERATIONS = [
     ("GET", "/classes"),
     ("GET", "/admin/models"),
     ("GET", "/admin/models/{}/versions"),
+    ("POST", "/admin/models/{}/versions"),
     ("GET", "/admin/models/{}/versions/{}"),
     ("GET", "/admin/models/{}/versions/{}/files/{}"),
     ("GET", "/admin/models/{}/aliases/live"),

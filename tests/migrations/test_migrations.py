@@ -1,7 +1,7 @@
 from alembic import command
-from sqlalchemy import inspect, text
+from sqlalchemy import inspect, select, text
 
-from app.db import Base
+from app.db import Base, Task, Version, read_session, write_session
 from app.db.migrate import is_current, migration_config, upgrade
 
 
@@ -32,3 +32,46 @@ def test_upgrade_twice_changes_nothing(engine):
     upgrade(engine)
     with engine.connect() as connection:
         assert connection.scalar(text("SELECT name FROM models")) == "kept"
+
+
+ROWS_OF_0002 = """
+INSERT INTO models (id, name, created_at) VALUES (1, 'default', '2026-01-01');
+INSERT INTO tasks (id, model_id, state, spec, dataset, dataset_bytes, created_at, submitted_by,
+    request_digest, fence, tries, warnings, parent_id)
+    VALUES ('t1', 1, 'live', '{"name": "a"}', 'd', 1, '2026-01-01', '', 'r', 2, 1, '[]', NULL);
+INSERT INTO versions (id, model_id, number, parent_id, task_id, created_at, classes, new_classes,
+    settings, backbone_start, scores, gate, files, seconds)
+    VALUES (1, 1, 1, NULL, 't1', '2026-01-01', '[]', '[]', '{}', 'scratch', '{}',
+    '{"passed": true}', '{}', 1.5);
+UPDATE tasks SET version_id = 1 WHERE id = 't1';
+INSERT INTO tasks (id, model_id, state, spec, dataset, dataset_bytes, created_at, submitted_by,
+    request_digest, fence, tries, warnings, parent_id)
+    VALUES ('t2', 1, 'training', '{"name": "b"}', 'd', 1, '2026-01-02', '', 'r', 1, 1, '[]', 1);
+"""
+
+
+def test_rows_written_before_imports_survive_and_go_back(engine):
+    config = migration_config()
+    with engine.execution_options(write=True).begin() as connection:
+        config.attributes["connection"] = connection
+        command.downgrade(config, "0002")
+        for statement in filter(str.strip, ROWS_OF_0002.split(";")):
+            connection.exec_driver_sql(statement)
+    upgrade(engine)
+    with read_session(engine) as session:
+        first, second = session.scalars(select(Task).order_by(Task.id))
+        version = session.get_one(Version, 1)
+    assert (first.kind, first.evaluation, first.may_be_base) == ("step", None, True)
+    assert (second.parent_id, second.live_id) == (1, 1)
+    assert (version.gate, version.origin) == ({"passed": True}, None)
+    with write_session(engine) as session:
+        imported = session.get_one(Version, 1)
+        imported.gate, imported.origin = None, {"source": "mit-b0"}
+    with engine.execution_options(write=True).begin() as connection:
+        config.attributes["connection"] = connection
+        command.downgrade(config, "0002")
+        gate = connection.scalar(text("SELECT gate FROM versions"))
+        assert "imported" in str(gate)
+        assert connection.scalar(text("SELECT count(*) FROM tasks")) == 2
+    upgrade(engine)
+    assert is_current(engine)

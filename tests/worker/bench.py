@@ -19,11 +19,14 @@ from sqlalchemy import Engine, select
 
 from app.broker import make_celery, wake
 from app.db import HeldOutSet, Task, TaskEvent, TaskState, Version, read_session, write_session
+from app.imports.schemas import ImportSpec
 from app.models.service import find_model, go_live, list_versions, live_version
 from app.settings import Settings
 from app.storage import BlobMissingError, BlobStore
 from app.tasks.schemas import TaskSpec
-from app.tasks.service import Submission, cancel, submit
+from app.tasks.service import cancel
+from app.tasks.submission import Submission, submit
+from tests.fixtures.checkpoints import checkpoint_zip
 from tests.fixtures.drawings import voc_zip
 from tests.fixtures.processes import environment
 from tests.worker.scripted_child import Control
@@ -51,6 +54,22 @@ class Bench:
         with write_session(self.engine) as session:
             return submit(session, Submission(wanted, blob, "", None))[0].id
 
+    def post_import(
+        self, labels: Sequence[str], *, evaluate: Sequence[str] = (), **spec: Any
+    ) -> str:
+        """Queue an import of a checkpoint with these labels; no wake-up is sent."""
+        blob = self.blobs.put(io.BytesIO(checkpoint_zip(labels)))
+        pictures = self.blobs.put(io.BytesIO(drawn(tuple(evaluate), 0))) if evaluate else None
+        wanted = ImportSpec.model_validate({"source": "pets.zip", **spec})
+        with write_session(self.engine) as session:
+            return submit(session, Submission(wanted, blob, "eva", None, pictures))[0].id
+
+    def run_import(self, labels: Sequence[str], **posted: Any) -> Task:
+        """Post an import, run it in this process, return its task."""
+        task_id = self.post_import(labels, **posted)
+        self.supervisor().run(task_id)
+        return self.task(task_id)
+
     def supervisor(self, name: str = "worker-1", **changes: Any) -> Supervisor:
         settings = self.settings.model_copy(update=changes)
         return Supervisor(self.engine, self.blobs, settings, name, self.control.command())
@@ -67,6 +86,11 @@ class Bench:
 
     def state(self, task_id: str) -> TaskState:
         return TaskState(self.task(task_id).state)
+
+    def queued(self) -> list[str]:
+        """Ids of the tasks that wait."""
+        with read_session(self.engine) as session:
+            return list(session.scalars(select(Task.id).where(Task.state == TaskState.QUEUED)))
 
     def cancel(self, task_id: str) -> None:
         with write_session(self.engine) as session:
@@ -122,7 +146,7 @@ class Bench:
         """Nothing is left on disk of these tasks."""
         for task_id in task_ids:
             eventually(lambda t=task_id: not (self.settings.work_dir / t).exists())
-            assert not self.has_blob(self.task(task_id).dataset)
+            assert not [key for key in self.task(task_id).uploads if self.has_blob(key)]
         incoming = self.settings.blob_dir / "incoming"
         assert not list(incoming.iterdir())
 

@@ -13,6 +13,7 @@ import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from sats_core.classes import Catalogue
 from sats_core.data.readers import EncodedPicture, open_reader, write_voc_zip
@@ -27,7 +28,16 @@ from sats_core.events import (
     ProgressEvent,
     WarningEvent,
 )
-from sats_core.job import MemoryRecord, StepJob, StepResult
+from sats_core.job import (
+    ImportJob,
+    ImportResult,
+    Job,
+    MemoryRecord,
+    Origin,
+    StepJob,
+    StepResult,
+    parse_job,
+)
 from worker.child import STOPPED, die_with_parent
 
 
@@ -58,7 +68,7 @@ class Trace:
 
     pid: int
     epoch: int
-    job: StepJob
+    job: Any
 
 
 class Control:
@@ -83,9 +93,7 @@ class Control:
         if not log.exists():
             return []
         rows = [json.loads(line) for line in log.read_text().splitlines()]
-        return [
-            Trace(row["pid"], row["epoch"], StepJob.model_validate_json(row["job"])) for row in rows
-        ]
+        return [Trace(row["pid"], row["epoch"], parse_job(row["job"])) for row in rows]
 
     def command(self) -> list[str]:
         return [sys.executable, __file__, str(self.path)]
@@ -99,7 +107,7 @@ def main(control: Control, job_file: Path) -> int:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
     else:
         signal.signal(signal.SIGTERM, lambda number, frame: stop.append(number))
-    job = StepJob.model_validate_json(job_file.read_bytes())
+    job = parse_job(job_file.read_bytes())
     checkpoint = job.work / "epoch"
     first = int(checkpoint.read_text()) if checkpoint.exists() else 0
     with (control.path / "starts.jsonl").open("a") as log:
@@ -134,7 +142,10 @@ def main(control: Control, job_file: Path) -> int:
         emit(progress(epoch + 1, plan, epoch_end=True))
     emit(PhaseEvent(phase="evaluating"))
     if plan.write_result:
-        write_result(job, plan)
+        if isinstance(job, ImportJob):
+            write_import_result(job, plan)
+        else:
+            write_result(job, plan)
         emit(DoneEvent())
     return plan.exit_status
 
@@ -213,6 +224,60 @@ def write_result(job: StepJob, plan: Plan) -> None:
         replayed_pictures=1 if job.memory else 0,
         seconds=0.1,
     )
+    write_last(job, result)
+
+
+def write_import_result(job: ImportJob, plan: Plan) -> None:
+    catalogue = Catalogue.empty().grow(job.classes, job.indices)
+    classes = tuple(
+        {"index": c.index, "name": c.name, "colour": c.colour, "step": c.step}
+        for c in catalogue.classes
+    )
+    version = job.result / "version"
+    version.mkdir()
+    (version / "config.json").write_text(json.dumps({"classes": classes[1:]}))
+    (version / "model.safetensors").write_text(f"weights of {job.source_name}")
+    iou: dict[str, float | None] = dict.fromkeys(catalogue.names)
+    held_out = 0
+    if job.evaluate:
+        with ZipSource(job.evaluate, job.limits) as source:
+            reader = open_reader(source)
+            item = reader.read(reader.ids[0])
+        known = [name for name in reader.classes if name in catalogue.foreground]
+        picture = EncodedPicture(item.id, ".jpg", b"not looked at", item.label)
+        held_out = write_voc_zip(job.result / "held_out.zip", [picture], known)
+        iou |= {"background": 0.9, **{n: plan.iou.get(n, plan.default_iou) for n in known}}
+    mean = plan.default_iou if held_out else None
+    result = ImportResult(
+        classes=classes,
+        scores=Scores(
+            iou=iou,
+            introduced={name: iou[name] for name in catalogue.foreground},
+            forgetting={},
+            miou_old=None,
+            miou_new=mean,
+            miou_all=mean,
+            mean_forgetting=None,
+            pixel_accuracy=mean,
+            pictures=held_out,
+        ),
+        origin=Origin(
+            source=job.source_name,
+            sha256="a" * 64,
+            architecture="SegformerForSemanticSegmentation",
+            transformers=None,
+            background=job.background,
+        ),
+        backbone="mit_b0",
+        backbone_start=f"imported: {job.source_name}",
+        size=512,
+        held_out_pictures=held_out,
+        seconds=0.1,
+    )
+    write_last(job, result)
+
+
+def write_last(job: Job, result: StepResult | ImportResult) -> None:
     partial = job.result / "result.new"
     partial.write_text(result.model_dump_json())
     partial.replace(job.result / "result.json")

@@ -22,6 +22,7 @@ SCOPES: dict[tuple[str, str], Scope | None] = {
     ("post", "/tasks/{task_id}:cancel"): Scope.SUBMIT,
     ("get", "/admin/models"): Scope.ADMIN,
     ("get", "/admin/models/{model}/versions"): Scope.ADMIN,
+    ("post", "/admin/models/{model}/versions"): Scope.ADMIN,
     ("get", "/admin/models/{model}/versions/{number}"): Scope.ADMIN,
     ("get", "/admin/models/{model}/versions/{number}/files/{name}"): Scope.ADMIN,
     ("get", "/admin/models/{model}/versions/{number}/forgetting"): Scope.ADMIN,

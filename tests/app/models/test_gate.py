@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from app.models.gate import GateSettings, judge
+from app.models.gate import UNGUARDED, GateSettings, judge
 from sats_core.evaluation.scores import Scores
 
 
@@ -100,3 +100,27 @@ def test_a_held_version_says_why_and_better_scores_never_hold(
     assert verdict.passed == (not verdict.reasons)
     better = judge(gate, scores({"cat": 1.0, "dog": 1.0}), scores({"cat": before}), ["dog"], False)
     assert better.passed
+
+
+def test_a_parent_that_was_never_scored_guards_nothing_and_that_is_said():
+    parent = scores({"cat": None, "dog": None}).model_copy(
+        update={"iou": {"background": None, "cat": None, "dog": None}}
+    )
+    after = scores({"cat": None, "dog": None, "cow": 0.5})
+    verdict = judge(GateSettings(), after, parent, ["cow"], False)
+    assert verdict.passed
+    assert verdict.reasons == (UNGUARDED,)
+    assert [(f.class_name, f.kind, f.before) for f in verdict.figures] == [
+        ("cat", "old", None),
+        ("dog", "old", None),
+        ("cow", "new", None),
+    ]
+    missed = judge(GateSettings(min_iou=0.6), after, parent, ["cow"], False)
+    assert missed.reasons == (UNGUARDED, "new class 'cow' reached 0.500 IoU, less than 0.6")
+
+
+def test_an_old_class_counts_though_nothing_says_what_it_had_when_it_came():
+    after = scores({"cat": 0.3, "dog": 0.6}).model_copy(update={"introduced": {"dog": 0.6}})
+    verdict = judge(GateSettings(), after, scores({"cat": 0.5}), ["dog"], False)
+    assert not verdict.passed
+    assert [f.class_name for f in verdict.figures] == ["cat", "dog"]

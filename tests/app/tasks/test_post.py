@@ -10,8 +10,8 @@ import pytest
 from sqlalchemy import func, select
 
 from app.db import Task, TaskEvent, read_session, write_session
+from app.multipart import FRAME_BYTES
 from app.settings import MIB
-from app.tasks.upload import FRAME_BYTES
 from sats_core.settings import MethodName, OfferedMethod
 from tests.app.tasks.posting import SPEC, drawn, post
 from tests.fixtures.versions import add_version

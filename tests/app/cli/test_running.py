@@ -1,6 +1,4 @@
-import logging
 import os
-import re
 import signal
 import socket
 import subprocess
@@ -11,7 +9,6 @@ from contextlib import contextmanager
 import httpx
 import psutil
 import pytest
-import structlog
 from typer.testing import CliRunner
 
 from app.cli import cli
@@ -21,46 +18,6 @@ from app.settings import get_settings
 from tests.fixtures.processes import environment
 
 START_SECONDS = 60
-
-
-@pytest.fixture
-def run(settings, monkeypatch):
-    """Run `sats ...` in this process on the test's settings."""
-    for name, value in environment(settings).items():
-        monkeypatch.setenv(name, value)
-    get_settings.cache_clear()
-    handlers = logging.root.handlers[:]
-    yield lambda *words: CliRunner().invoke(cli, words)
-    # The commands log to a stderr that ends with them.
-    logging.root.handlers[:] = handlers
-    structlog.reset_defaults()
-    get_settings.cache_clear()
-
-
-def test_keys_are_made_used_listed_and_revoked(run, client):
-    made = run("keys", "create", "ci", "--scope", "submit", "--scope", "segment")
-    assert made.exit_code == 0
-    key = made.stdout.strip()
-    assert re.fullmatch(r"sats_[\w-]{43}", key)
-    headers = {"Authorization": f"Bearer {key}"}
-    assert client.get("/tasks", headers=headers).status_code == 200
-    assert client.get("/admin/models", headers=headers).status_code == 403
-    listed = run("keys", "list").stdout
-    assert "ci" in listed
-    assert key not in listed
-    assert run("keys", "revoke", "ci").exit_code == 0
-    assert client.get("/tasks", headers=headers).status_code == 401
-
-
-def test_wrong_words_are_refused_in_words(run):
-    assert run("keys", "create", "ci", "--scope", "submit").exit_code == 0
-    twice = run("keys", "create", "ci", "--scope", "submit")
-    assert (twice.exit_code, twice.stdout) == (2, "")
-    assert "already" in twice.stderr
-    assert "no key named" in run("keys", "revoke", "nobody").stderr
-    assert run("keys", "create", "a\nb", "--scope", "submit").exit_code == 2
-    assert run("keys", "create", "c", "--scope", "everything").exit_code == 2
-    assert run("keys", "create", "c").exit_code == 2
 
 
 def test_migrate_makes_the_tables(tmp_path, monkeypatch):

@@ -1,0 +1,19 @@
+"""`sats`: run the service, bring models in and out, make keys."""
+
+import typer
+
+from app.cli.demo import demo
+from app.cli.exporting import export
+from app.cli.importing import import_model
+from app.cli.keys import keys
+from app.cli.running import api, migrate, serve, worker
+
+cli = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False)
+cli.command()(serve)
+cli.command()(api)
+cli.command()(worker)
+cli.command()(migrate)
+cli.command("import")(import_model)
+cli.command()(export)
+cli.command()(demo)
+cli.add_typer(keys, name="keys")

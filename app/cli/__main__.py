@@ -1,0 +1,5 @@
+"""`python -m app.cli` is `sats`."""
+
+from app.cli import cli
+
+cli()

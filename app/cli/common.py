@@ -1,0 +1,39 @@
+"""What commands that work on the service's own database share."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import typer
+from sqlalchemy import Engine
+
+from app.db import make_engine
+from app.db.migrate import upgrade
+from app.errors import Problem, problem_of
+from app.settings import get_settings
+from sats_core.errors import CoreError
+
+REFUSED = 2
+"""Exit status of a command that was refused; typer gives it to wrong words too."""
+
+
+@contextmanager
+def database() -> Iterator[Engine]:
+    """Open the service's database at its newest tables; a refusal inside ends the command."""
+    settings = get_settings()
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    engine = make_engine(settings.resolved_database_url)
+    try:
+        upgrade(engine)
+        yield engine
+    except Problem as problem:
+        raise refusal(problem.detail) from problem
+    except CoreError as error:
+        raise refusal(problem_of(error).detail) from error
+    finally:
+        engine.dispose()
+
+
+def refusal(message: str) -> typer.Exit:
+    """Say why not; returns what to raise."""
+    typer.echo(f"sats: {message}", err=True)
+    return typer.Exit(REFUSED)

@@ -1,0 +1,30 @@
+"""`sats export`: a version's files, out of the service's own blob store."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from app.cli.common import database, refusal
+from app.db import read_session
+from app.models.files import lay_out
+from app.models.service import served_version
+from app.settings import get_settings
+from app.storage import LocalBlobStore
+
+
+def export(
+    version: Annotated[
+        str, typer.Argument(metavar="MODEL[@N]", help="The model, and its version if not the live.")
+    ],
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="A new or empty directory.")],
+) -> None:
+    """Write a version's files to a new directory, every byte checked."""
+    name, at, text = version.partition("@")
+    if at and not (text.isascii() and text.isdecimal() and 0 < int(text) < 2**31):
+        raise refusal(f"{version}: behind the @ stands a version's number")
+    with database() as engine:
+        with read_session(engine) as session:
+            found = served_version(session, name, int(text) if at else None)
+        lay_out(LocalBlobStore(get_settings().blob_dir), found, directory)
+        typer.echo(f"version {found.number} of {name!r}: {len(found.files)} files in {directory}")

@@ -1,0 +1,104 @@
+"""`sats import`: a checkpoint from this machine or a hub, by way of the service's own queue."""
+
+import tempfile
+from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from pydantic import ValidationError
+from sqlalchemy import Engine
+from sqlalchemy.orm import Session
+
+from app.broker import make_celery, wake
+from app.cli.checkpoints import found, pack
+from app.cli.common import database, refusal
+from app.cli.following import follow
+from app.db import TaskState
+from app.imports.checking import CHECKPOINT, EVALUATE, check_import
+from app.imports.schemas import ImportSpec
+from app.problems import invalid_fields
+from app.settings import Settings, get_settings
+from app.storage import Blob, LocalBlobStore
+from app.tasks.accepting import Acceptance
+from app.tasks.schemas import TaskJson
+from app.tasks.submission import Submission
+
+FAILED = 1
+"""Exit status of an import that was queued and came to nothing."""
+
+
+def import_model(
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="SOURCE", help="A Hugging Face SegFormer: its directory, or its id on the hub."
+        ),
+    ],
+    model: Annotated[str, typer.Option(help="The model that gets the version.")] = "default",
+    background: Annotated[
+        str | None, typer.Option(help="The class that is the background; `none`: there is none.")
+    ] = None,
+    evaluate: Annotated[
+        Path | None,
+        typer.Option(help="Zip of labelled pictures to score it on.", exists=True, dir_okay=False),
+    ] = None,
+    allow_pickle: Annotated[
+        bool, typer.Option("--allow-pickle", help="Read pytorch_model.bin too, tensors alone.")
+    ] = False,
+    promote: Annotated[
+        bool, typer.Option("--promote/--no-promote", help="Go live when it is imported.")
+    ] = True,
+) -> None:
+    """Make a version of a SegFormer that was trained elsewhere, without training."""
+    settings = get_settings()
+    with database() as engine, ExitStack() as stack:
+        incoming = settings.data_dir / "tmp"
+        incoming.mkdir(exist_ok=True)
+        scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=incoming)))
+        checkpoint = found(source, scratch / "hub", allow_pickle)
+        spec = _spec(
+            name=f"import {checkpoint.name}"[:200],
+            model=model,
+            background=background,
+            promote=promote,
+            source=checkpoint.name,
+            allow_pickle=allow_pickle,
+        )
+        files = {CHECKPOINT: pack(checkpoint.directory, scratch / "checkpoint.zip", allow_pickle)}
+        if evaluate is not None:
+            files[EVALUATE] = evaluate
+        task = _queue(engine, settings, spec, files)
+        stack.close()  # the files are stored; they need not lie here while the import runs
+        state = follow(engine, task.id)
+    if state in (TaskState.FAILED, TaskState.CANCELLED):
+        raise typer.Exit(FAILED)
+
+
+def _spec(**wanted: object) -> ImportSpec:
+    try:
+        return ImportSpec.model_validate(wanted)
+    except ValidationError as error:
+        raise refusal(invalid_fields(error.errors()).errors[0].message) from error
+
+
+def _queue(
+    engine: Engine, settings: Settings, spec: ImportSpec, files: Mapping[str, Path]
+) -> TaskJson:
+    blobs = LocalBlobStore(settings.blob_dir)
+
+    def make(stored: Mapping[str, Blob]) -> Submission:
+        return Submission(spec, stored[CHECKPOINT], "", None, stored.get(EVALUATE))
+
+    def check(session: Session, _submission: Submission) -> None:
+        check_import(session, spec, files[CHECKPOINT], files.get(EVALUATE), settings.limits)
+
+    with ExitStack() as stack:
+        opened = {field: stack.enter_context(path.open("rb")) for field, path in files.items()}
+        accepting = Acceptance(engine, blobs, settings.max_upload_bytes)
+        task, _replayed = accepting.accept(opened, make, check)
+    celery = make_celery(settings)
+    wake(celery, task.id)
+    celery.close()
+    return task

@@ -1,0 +1,94 @@
+"""`sats serve`, `api`, `worker`, `migrate`: the service's processes."""
+
+import os
+import sys
+import tempfile
+from typing import Annotated
+
+import typer
+import uvicorn
+from sqlalchemy import Engine
+
+from app.cli.common import database, refusal
+from app.db import read_session
+from app.keys.service import any_key, is_loopback
+from app.logs import configure_logs
+from app.processes import Child, supervise
+from app.settings import get_settings
+
+GRACE_SECONDS = 5
+WORKER = [
+    sys.executable,
+    "-m",
+    "celery",
+    "--quiet",
+    "-A",
+    "worker.celery_app",
+    "worker",
+    "--pool=solo",
+]
+QUIET = ["--without-gossip", "--without-mingle", "--without-heartbeat", "--loglevel=INFO"]
+
+Host = Annotated[str, typer.Option(help="Address to listen at.", envvar="SATS_HOST")]
+Port = Annotated[int, typer.Option(help="Port to listen at.", envvar="SATS_PORT")]
+
+
+def serve(host: Host = "127.0.0.1", port: Port = 8000) -> None:
+    """Run the whole service: migrate the database, start the API and one worker."""
+    configure_logs()
+    with database() as engine:
+        _refuse_open(engine, host)
+        _greet(engine, host, port)
+    api = Child("api", [sys.executable, "-m", "app.cli", "api", f"--host={host}", f"--port={port}"])
+    raise typer.Exit(supervise(api, Child("worker", [*WORKER, *QUIET])))
+
+
+def api(host: Host = "127.0.0.1", port: Port = 8000) -> None:
+    """Run the HTTP API alone."""
+    configure_logs()
+    with database() as engine:
+        _refuse_open(engine, host)
+    incoming = get_settings().data_dir / "tmp"
+    incoming.mkdir(exist_ok=True)
+    tempfile.tempdir = str(incoming)  # uploads are large, and /tmp is often in memory
+    uvicorn.run(
+        "app.main:app",
+        host=host,
+        port=port,
+        log_config=None,
+        access_log=False,
+        timeout_graceful_shutdown=GRACE_SECONDS,
+    )
+
+
+def worker() -> None:
+    """Run one worker alone; start as many as there are devices to train on."""
+    os.execv(WORKER[0], [*WORKER, *QUIET])  # noqa: S606 - our own command, without a shell
+
+
+def migrate() -> None:
+    """Bring the database to the newest tables."""
+    with database():
+        typer.echo("the database is at the newest revision")
+
+
+def _refuse_open(engine: Engine, host: str) -> None:
+    with read_session(engine) as session:
+        open_to_all = not any_key(session)
+    if open_to_all and not is_loopback(host):
+        raise refusal(
+            f"there is no API key yet, so listening at {host} would let everybody in. "
+            "Make one first: sats keys create NAME --scope admin"
+        )
+
+
+def _greet(engine: Engine, host: str, port: int) -> None:
+    shown = f"[{host}]" if ":" in host else host
+    with read_session(engine) as session:
+        keyed = any_key(session)
+    typer.echo(f"SATS answers at http://{shown}:{port}, its documentation is at /docs")
+    if not keyed:
+        typer.echo(
+            "no API key was made yet: it listens on this machine only and asks for none "
+            "(sats keys create)"
+        )

@@ -1,0 +1,126 @@
+"""`POST /admin/models/{model}/versions`: a checkpoint that was trained elsewhere."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from fastapi import APIRouter, BackgroundTasks, Depends, Path, Response
+from sqlalchemy.orm import Session
+
+from app.dependencies import AppServices, require
+from app.errors import (
+    BadRequestProblem,
+    BusyProblem,
+    ForbiddenProblem,
+    IdempotencyKeyReusedProblem,
+    InvalidDatasetProblem,
+    InvalidProblem,
+    TooLargeProblem,
+    UnauthorizedProblem,
+    UnsupportedMediaProblem,
+)
+from app.imports.checking import (
+    CHECKPOINT,
+    EVALUATE,
+    InvalidCheckpointProblem,
+    check_import,
+)
+from app.imports.schemas import IMPORT_EXAMPLE, ImportSpec, ImportWish
+from app.imports.upload import PostedImport
+from app.keys.service import Scope
+from app.models.schemas import MODEL_PATTERN
+from app.problems import responses
+from app.storage import Blob
+from app.tasks.answering import ACCEPTED, IdempotencyKey, acceptance, announce
+from app.tasks.schemas import TaskJson
+from app.tasks.submission import Submission
+
+router = APIRouter(
+    prefix="/admin",
+    tags=["admin"],
+    dependencies=[Depends(require(Scope.ADMIN))],
+    responses=responses(UnauthorizedProblem, ForbiddenProblem, InvalidProblem, BusyProblem),
+)
+
+_FILE = {"type": "string", "format": "binary"}
+_UPLOAD: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "title": "Import",
+                    "required": [CHECKPOINT],
+                    "properties": {
+                        CHECKPOINT: {
+                            **_FILE,
+                            "description": "A zip of a Hugging Face SegFormer directory: "
+                            "`config.json`, `preprocessor_config.json`, `model.safetensors` (or "
+                            "its shards and index), at the root or one folder down.",
+                        },
+                        EVALUATE: {
+                            **_FILE,
+                            "description": "A zip of labelled pictures, in any layout that "
+                            "`POST /tasks` reads: the version is scored on them, and they are kept "
+                            "so that later versions are too.",
+                        },
+                        "spec": {
+                            **ImportWish.model_json_schema(),
+                            "description": "How to import it, as JSON.",
+                        },
+                    },
+                },
+                "example": {CHECKPOINT: "segformer.zip", "spec": IMPORT_EXAMPLE},
+                "encoding": {"spec": {"contentType": "application/json"}},
+            }
+        },
+    }
+}
+
+
+@router.post(
+    "/models/{model}/versions",
+    status_code=202,
+    summary="Import a model",
+    openapi_extra=_UPLOAD,
+    responses=ACCEPTED
+    | responses(
+        BadRequestProblem,
+        TooLargeProblem,
+        UnsupportedMediaProblem,
+        InvalidProblem,
+        InvalidCheckpointProblem,
+        InvalidDatasetProblem,
+        IdempotencyKeyReusedProblem,
+    ),
+)
+def post_import(
+    held: AppServices,
+    upload: PostedImport,
+    model: Annotated[
+        str, Path(pattern=MODEL_PATTERN, description="The model that gets the version.")
+    ],
+    response: Response,
+    background: BackgroundTasks,
+    idempotency_key: IdempotencyKey = None,
+) -> TaskJson:
+    """Make a version of a SegFormer that was trained elsewhere, without training.
+
+    A task does it: follow it as any other. Configuration and labels are checked at once; the
+    weights when the task runs. Tasks posted afterwards start from the version.
+    """
+    spec = ImportSpec(**upload.wish.model_dump(), model=model, source=upload.source)
+    limits = held.settings.limits
+
+    def make(stored: Mapping[str, Blob]) -> Submission:
+        evaluation = stored.get(EVALUATE)
+        return Submission(spec, stored[CHECKPOINT], upload.caller.name, idempotency_key, evaluation)
+
+    def check(session: Session, submission: Submission) -> None:
+        evaluation = submission.evaluation
+        checkpoint = held.blobs.path(submission.dataset.key)
+        pictures = held.blobs.path(evaluation.key) if evaluation else None
+        check_import(session, spec, checkpoint, pictures, limits)
+
+    answer, replayed = acceptance(held).accept(upload.files, make, check)
+    return announce(held, response, background, answer, replayed)

@@ -1,0 +1,42 @@
+"""What goes into an import."""
+
+from typing import Any, ClassVar
+
+from pydantic import ConfigDict, Field
+
+from app.db import TaskKind
+from app.models.schemas import MODEL_PATTERN, Named
+from sats_core.settings import Record
+
+IMPORT_EXAMPLE: dict[str, Any] = {"name": "street model", "background": "none", "promote": True}
+
+
+class ImportWish(Record):
+    """How to import a checkpoint; everything may be left out."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [IMPORT_EXAMPLE, {}]})
+
+    name: Named = Field("import", description="What people call the task.")
+    background: Named | None = Field(
+        None,
+        description="Which of the checkpoint's classes is the background: its name, or `none` for "
+        "none, and then the version predicts no background until a step teaches it. By default the "
+        "class 0 where that is called `background`, and none otherwise.",
+    )
+    promote: bool = Field(True, description="Go live when it is imported; false holds the version.")
+
+
+class ImportSpec(ImportWish):
+    """An import as it was asked for."""
+
+    kind: ClassVar[TaskKind] = TaskKind.IMPORT
+
+    model: str = Field(
+        "default", pattern=MODEL_PATTERN, description="The model that gets the version."
+    )
+    source: Named = Field(
+        "checkpoint.zip", description="Where it came from: the zip's name, a directory, a hub id."
+    )
+    allow_pickle: bool = Field(
+        False, description="Whether pickled weights may be read; only `sats import` can say so."
+    )

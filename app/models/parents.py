@@ -1,0 +1,89 @@
+"""What a step starts from: the version that its task names, or the live one (decision 10)."""
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from app.db import END_STATES, Model, Task, Version
+from app.errors import ConflictProblem, InvalidProblem, ProblemError
+from app.models.service import find_model, list_versions, live_version
+
+PARENT_FIELD = "spec.parent"
+
+
+class NothingToStartFromProblem(ConflictProblem):
+    """Versions of the model are held and none is live; a step would start from scratch."""
+
+    slug = "nothing-to-start-from"
+    title = "The step has no version to start from"
+
+
+def find_start(session: Session, model_id: int, number: int | None) -> Version | None:
+    """Return the version with this number, or without one the live version; None: no such one."""
+    if number is None:
+        return live_version(session, model_id)
+    return session.scalar(
+        select(Version).where(Version.model_id == model_id, Version.number == number)
+    )
+
+
+def check_start(session: Session, model_name: str, number: int | None) -> Version | None:
+    """Return what a task that is posted now would start from; None for a model without versions.
+
+    Raises:
+        InvalidProblem: it names a version that the model does not have.
+        NothingToStartFromProblem: it names none, and every version of the model is held.
+    """
+    model = find_model(session, model_name)
+    start = find_start(session, model.id, number) if model else None
+    if start is None and number is not None:
+        raise _unknown_parent(model_name, number)
+    if start is None and model is not None:
+        _refuse_held(session, model)
+    return start
+
+
+def may_be_base(session: Session, model_id: int) -> bool:
+    """Whether a task that is posted now may start from scratch.
+
+    It may where there is nothing to build on: no version, and no task that may still make one.
+    One that somebody asked to cancel does not count.
+    """
+    made = select(Version.id).where(Version.model_id == model_id).limit(1)
+    before = select(Task.id).where(
+        Task.model_id == model_id, Task.state.not_in(END_STATES), ~Task.cancel_requested
+    )
+    return session.scalar(made) is None and session.scalar(before.limit(1)) is None
+
+
+def check_base(session: Session, task: Task) -> None:
+    """Check that a step that was claimed with nothing to start from may start from scratch.
+
+    Raises:
+        NothingToStartFromProblem: it would teach the model its own classes alone.
+    """
+    if task.spec.get("parent") is not None:
+        raise _unknown_parent(task.model.name, task.spec["parent"])
+    _refuse_held(session, task.model)
+    if not task.may_be_base:
+        raise NothingToStartFromProblem(
+            "the task before this one ended without a version, so this one would teach "
+            f"{task.model.name!r} its own classes alone: post that one again, then this one; or "
+            "post this one again if it is to be the first"
+        )
+
+
+def _unknown_parent(model_name: str, number: int) -> InvalidProblem:
+    message = f"model {model_name!r} has no version {number} to start from"
+    return InvalidProblem(message, [ProblemError(message, field=PARENT_FIELD)])
+
+
+def _refuse_held(session: Session, model: Model) -> None:
+    held = list_versions(session, model.id)
+    if not held:
+        return
+    number = held[0].number
+    raise NothingToStartFromProblem(
+        f"version {number} of model {model.name!r} is held and none is live, so a step would start "
+        f"from scratch: promote it (POST /admin/models/{model.name}/versions/{number}:promote), "
+        f'or say `"parent": {number}` to start from it; another model starts from scratch'
+    )

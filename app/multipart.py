@@ -1,0 +1,104 @@
+"""Forms with files and a JSON part, read after the caller is known and under a limit."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import BinaryIO, TypeVar
+
+from fastapi import Request
+from pydantic import BaseModel, ValidationError
+from starlette.datastructures import FormData, UploadFile
+from starlette.requests import ClientDisconnect
+
+from app.bodies import bounded
+from app.errors import (
+    BadRequestProblem,
+    InvalidProblem,
+    ProblemError,
+    TooLargeProblem,
+    UnsupportedMediaProblem,
+)
+from app.problems import invalid_fields
+
+FRAME_BYTES = 2 * 1024 * 1024
+"""What a body may have beside its files: the JSON (at most 1 MiB) and the multipart frame."""
+
+T = TypeVar("T", bound=BaseModel)
+
+
+@asynccontextmanager
+async def read_form(request: Request, files: Sequence[str], most: int) -> AsyncIterator[FormData]:
+    """Read a form with these files and one other part; files go to disk as they come in.
+
+    FastAPI would read a body that it knows of before it asks who the caller is.
+
+    Args:
+        request: the request, its body unread.
+        files: names of the files, the one that is largest as a rule first.
+        most: bytes that any of them may have.
+
+    Raises:
+        UnsupportedMediaProblem: the body is no form.
+        TooLargeProblem: it is longer than all files together may be.
+        BadRequestProblem: it ends too early.
+    """
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != "multipart/form-data":
+        names = ", ".join(f"`{name}`" for name in files)
+        raise UnsupportedMediaProblem(f"post {names} and `spec` as multipart/form-data")
+    problem = too_large(files[0], most)
+    parts = len(files) + 1
+    whole = bounded(request, most * len(files) + FRAME_BYTES, problem)
+    try:
+        form = await whole.form(max_files=parts, max_fields=parts)
+    except ClientDisconnect as error:
+        raise BadRequestProblem("the connection was closed before the body was whole") from error
+    try:
+        yield form
+    finally:
+        await form.close()
+
+
+def too_large(field: str, most: int) -> TooLargeProblem:
+    """Return the refusal of a file that is longer than `most` bytes."""
+    return TooLargeProblem(
+        f"`{field}` has more than {most} bytes",
+        [ProblemError(f"more than {most} bytes", field=field)],
+    )
+
+
+def file_part(form: FormData, field: str) -> BinaryIO:
+    """Return a file of the form.
+
+    Raises:
+        InvalidProblem: there is none of this name, or it is no file.
+    """
+    return upload_part(form, field).file
+
+
+def upload_part(form: FormData, field: str) -> UploadFile:
+    """Return a file of the form with its name.
+
+    Raises:
+        InvalidProblem: there is none of this name, or it is no file.
+    """
+    part = form.get(field)
+    if not isinstance(part, UploadFile):
+        message = "missing" if part is None else "not a file: the part has no filename"
+        raise InvalidProblem(f"`{field}` is {message}", [ProblemError(message, field=field)])
+    return part
+
+
+async def json_part(form: FormData, field: str, record: type[T]) -> T:
+    """Return a JSON part of the form, which may be a file of its own.
+
+    Raises:
+        InvalidProblem: it is missing, or not valid; names the field at fault.
+    """
+    part = form.get(field)
+    if part is None:
+        raise InvalidProblem(f"`{field}` is missing", [ProblemError("missing", field=field)])
+    text = await part.read() if isinstance(part, UploadFile) else part
+    try:
+        return record.model_validate_json(text)
+    except ValidationError as error:
+        raise invalid_fields(error.errors(), field) from error

@@ -1,0 +1,56 @@
+"""How a post that queues a task is answered, in every endpoint that takes one."""
+
+from typing import Annotated
+
+from fastapi import BackgroundTasks, Header, Response
+
+from app.broker import wake
+from app.dependencies import Services
+from app.problems import Responses
+from app.tasks.accepting import Acceptance
+from app.tasks.schemas import TaskJson
+
+IdempotencyKey = Annotated[
+    str | None,
+    Header(
+        min_length=1,
+        max_length=200,
+        pattern=r"^[\x20-\x7e]+$",
+        description="Any text of the caller's. The same key with the same request gives the "
+        "same task again instead of a second one.",
+    ),
+]
+
+ACCEPTED: Responses = {
+    202: {
+        "description": "Queued. `Location` is the task.",
+        "headers": {
+            "Location": {"description": "The task.", "schema": {"type": "string"}},
+            "Idempotency-Replayed": {
+                "description": "`true` where this very request had made the task before.",
+                "schema": {"type": "string"},
+            },
+        },
+    }
+}
+
+
+def acceptance(held: Services) -> Acceptance:
+    """Return what accepts tasks in this process."""
+    return Acceptance(held.engine, held.blobs, held.settings.max_upload_bytes)
+
+
+def announce(
+    held: Services,
+    response: Response,
+    background: BackgroundTasks,
+    task: TaskJson,
+    replayed: bool,
+) -> TaskJson:
+    """Say where the task is, and wake a worker once the answer is out."""
+    response.headers["Location"] = task.links.self
+    if replayed:
+        response.headers["Idempotency-Replayed"] = "true"
+    else:
+        background.add_task(wake, held.celery, task.id)
+    return task

@@ -1,0 +1,117 @@
+"""A task on its way into the queue."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+
+from sqlalchemy import select
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from app.db import Task, TaskEvent, TaskState
+from app.errors import IdempotencyKeyReusedProblem, ProblemError
+from app.imports.schemas import ImportSpec
+from app.models.parents import may_be_base
+from app.models.service import ensure_model, lock_model
+from app.storage import Blob
+from app.tasks.schemas import TaskSpec
+
+
+@dataclass(frozen=True)
+class Submission:
+    """A task that somebody posts, its uploads stored and their structure checked.
+
+    Attributes:
+        spec: what to learn and how, or what to import.
+        dataset: the stored zip: labelled pictures, or a checkpoint.
+        by: name of the caller's key.
+        idempotency_key: as posted.
+        evaluation: the stored zip of labelled pictures that an import is scored on.
+    """
+
+    spec: TaskSpec | ImportSpec
+    dataset: Blob
+    by: str
+    idempotency_key: str | None
+    evaluation: Blob | None = None
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of what was asked for: the same request gives the same."""
+        asked = {"spec": self.spec.model_dump(mode="json"), "dataset": self.dataset.key}
+        if self.evaluation is not None:
+            asked["evaluation"] = self.evaluation.key
+        return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
+
+    @property
+    def uploads(self) -> tuple[Blob, ...]:
+        """Every stored blob, in an order that all who lock them keep."""
+        found = {blob.key: blob for blob in (self.dataset, self.evaluation) if blob is not None}
+        return tuple(found[key] for key in sorted(found))
+
+
+def find_replay(session: Session, submission: Submission) -> Task | None:
+    """Return the task that this Idempotency-Key made before, if any.
+
+    Raises:
+        IdempotencyKeyReusedProblem: the key made a task of another request.
+    """
+    if submission.idempotency_key is None:
+        return None
+    before = session.scalar(
+        select(Task).where(
+            Task.submitted_by == submission.by,
+            Task.idempotency_key == submission.idempotency_key,
+        )
+    )
+    if before is not None and before.request_digest != submission.digest:
+        raise IdempotencyKeyReusedProblem(
+            f"this key made task {before.id} from another spec or other files",
+            [ProblemError("used before", field="Idempotency-Key")],
+        )
+    return before
+
+
+def submit(session: Session, submission: Submission) -> tuple[Task, bool]:
+    """Queue a task; returns it and whether the same request had made it before. Flushes.
+
+    Raises:
+        IdempotencyKeyReusedProblem: the key made a task of another request.
+    """
+    before = find_replay(session, submission)
+    if before is not None:
+        return before, True
+    try:
+        with session.begin_nested():
+            return _queue(session, submission), False
+    except IntegrityError:
+        # The same key came twice at once, and the other request was first.
+        before = find_replay(session, submission)
+        if before is None:
+            raise
+        return before, True
+
+
+def _queue(session: Session, submission: Submission) -> Task:
+    # Locked, so that of two first tasks posted at once one sees the other before it.
+    model = lock_model(session, ensure_model(session, submission.spec.model).id)
+    evaluation = submission.evaluation
+    task = Task(
+        model=model,
+        state=TaskState.QUEUED,
+        kind=submission.spec.kind,
+        spec=submission.spec.model_dump(mode="json"),
+        dataset=submission.dataset.key,
+        dataset_bytes=submission.dataset.size,
+        evaluation=evaluation.key if evaluation else None,
+        submitted_by=submission.by,
+        idempotency_key=submission.idempotency_key,
+        request_digest=submission.digest,
+        may_be_base=may_be_base(session, model.id),
+        warnings=[],
+    )
+    session.add(task)
+    session.flush()
+    session.add(TaskEvent(task_id=task.id, kind="state", data={"state": task.state}))
+    session.flush()
+    return task

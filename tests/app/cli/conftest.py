@@ -1,0 +1,23 @@
+import logging
+
+import pytest
+import structlog
+from typer.testing import CliRunner
+
+from app.cli import cli
+from app.settings import get_settings
+from tests.fixtures.processes import environment
+
+
+@pytest.fixture
+def run(settings, monkeypatch):
+    """Run `sats ...` in this process on the test's settings."""
+    for name, value in environment(settings).items():
+        monkeypatch.setenv(name, value)
+    get_settings.cache_clear()
+    handlers = logging.root.handlers[:]
+    yield lambda *words: CliRunner().invoke(cli, words)
+    # The commands log to a stderr that ends with them.
+    logging.root.handlers[:] = handlers
+    structlog.reset_defaults()
+    get_settings.cache_clear()

@@ -1,0 +1,74 @@
+"""`sats export` as a user runs it."""
+
+import hashlib
+
+import pytest
+
+from app.db import write_session
+from tests.fixtures.versions import FILES, WEIGHTS, add_version
+
+
+@pytest.fixture
+def line(engine, blobs):
+    with write_session(engine) as session:
+        add_version(session, blobs, ["cat"])
+        add_version(session, blobs, ["dog"])
+        return add_version(session, blobs, ["cow"], live=False).files
+
+
+def test_the_live_version_s_files_are_written(run, line, tmp_path):
+    target = tmp_path / "deep" / "out"
+    answer = run("export", "default", str(target))
+    assert answer.exit_code == 0, answer.stderr
+    assert "version 2 of 'default': 3 files" in answer.stdout
+    assert {file.name for file in target.iterdir()} == set(FILES)
+    assert (target / "model.onnx").read_bytes() == WEIGHTS
+    assert [p.name for p in target.parent.iterdir()] == ["out"], "nothing half-made stays"
+
+
+def test_any_version_by_its_number_into_an_empty_directory(run, line, tmp_path):
+    (tmp_path / "out").mkdir()
+    answer = run("export", "default@3", str(tmp_path / "out"))
+    assert answer.exit_code == 0, answer.stderr
+    assert "version 3" in answer.stdout
+    assert len(list((tmp_path / "out").iterdir())) == 3
+
+
+@pytest.mark.parametrize(
+    ("version", "said"),
+    [
+        ("default@9", "no version 9"),
+        ("other", "no model 'other'"),
+        ("default@", "a version's number"),
+        ("default@0", "a version's number"),
+        ("default@two", "a version's number"),
+        ("default@99999999999", "a version's number"),
+    ],
+)
+def test_what_is_not_there_is_refused(run, line, tmp_path, version, said):
+    answer = run("export", version, str(tmp_path / "out"))
+    assert (answer.exit_code, answer.stdout) == (2, "")
+    assert said in answer.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_directory_with_something_in_it_is_left_alone(run, line, tmp_path):
+    (tmp_path / "mine.txt").write_text("mine")
+    for target in (tmp_path, tmp_path / "mine.txt"):
+        answer = run("export", "default", str(target))
+        assert answer.exit_code == 2
+        assert "not an empty directory" in answer.stderr
+    assert (tmp_path / "mine.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize("how", ["missing", "damaged"])
+def test_a_damaged_version_is_not_exported(run, line, tmp_path, blobs, how):
+    path = blobs.path(hashlib.sha256(WEIGHTS).hexdigest())
+    if how == "missing":
+        path.unlink()
+    else:
+        path.write_bytes(WEIGHTS + b"!")
+    answer = run("export", "default", str(tmp_path / "out"))
+    assert answer.exit_code == 2
+    assert f"is {how} in the blob store" in answer.stderr
+    assert not [p for p in tmp_path.iterdir() if p.name.startswith("out")]
