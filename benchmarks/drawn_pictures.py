@@ -28,7 +28,10 @@ LOOK = Look(
         "doughnut": doughnut,
         "flower": flower,
         "butterfly": butterfly,
-    }
+    },
+    objects=(2, 3),
+    side=(0.5, 0.8),
+    clutter=(0, 2),
 )
 
 
@@ -51,7 +54,7 @@ def draw(folder: Path, train: int, validation: int, size: int, seed: int) -> Non
 
 def main(
     folder: Annotated[Path, typer.Argument(help="Where they go; empty or not there.")],
-    train: Annotated[int, typer.Option(help="Training pictures.")] = 4000,
+    train: Annotated[int, typer.Option(help="Training pictures.")] = 3000,
     validation: Annotated[int, typer.Option(help="Validation pictures.")] = 400,
     size: Annotated[int, typer.Option(help="Side, pixels.")] = 64,
     seed: Annotated[int, typer.Option(help="Of all that is random.")] = 6,

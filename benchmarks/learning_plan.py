@@ -63,11 +63,11 @@ def _drawn(base_epochs: int) -> Preset:
     return Preset(
         "pvt_v2_b0",
         64,
-        16,
+        8,
         "adamw",
         {"drawn": (base_epochs, 10)},
         joint_epochs={"drawn": 30},
-        base_rate=1.2e-3,
+        base_rate=1e-3,
         step_rate=4e-4,
         most_pictures=400,
         joint_of="drawn-most",

@@ -37,6 +37,8 @@ class Way:
 
 WAYS = (
     Way("finetuned", "fine-tuning", {"method": "finetune"}),
+    # Seconds, and no training of the backbone.
+    Way("frozen", "frozen", {"method": "frozen"}),
     # The service's default, spelt out.
     Way("sats", "SATS", {"method": "sats_plus"}, live=True),
 )

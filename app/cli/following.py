@@ -18,14 +18,16 @@ def follow(engine: Engine, task_id: str) -> TaskState:
     """Print a task's events as they come, until it ends; return the state it ended in."""
     console = Console(markup=False, highlight=False, emoji=False, soft_wrap=True)
     console.print(f"task {task_id}")
-    began, told, after = time.monotonic(), False, 0
+    began, told, after, said = time.monotonic(), False, 0, ""
     while True:
         with read_session(engine) as session:
             events, ended = events_after(session, task_id, after)
             task = session.get_one(Task, task_id)
         for event in events:
             for line in lines(event):
-                console.print(line)
+                if line != said:  # a worker says that it validates, then its child does
+                    console.print(line)
+                said = line
             after = event.id
         if ended:
             _say_result(engine, console, task)
