@@ -116,8 +116,9 @@ class FrozenSettings(Record):
     """Each class's pixels count times its frequency to minus this; 0 counts every pixel alike."""
     residual: bool = False
     """Whether the background's row learns too, beside the new ones (after BARM)."""
-    decay: Weight = 1e-3
-    """Factor of half the squared rows of standardised features, biases left out."""
+    decay: Weight = 0.05
+    """Factor of half each squared row of standardised features, bias left out, times the share of
+    the pixels that are its class's."""
     pixels: int = Field(20_000, ge=100, le=1_000_000)
     """Pixels sampled of all pictures together; each takes 4 bytes a feature, 8 while solving."""
     iterations: int = Field(150, ge=1, le=10_000)

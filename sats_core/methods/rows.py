@@ -17,6 +17,8 @@ KNOWN_KIND, FIRST_NEW_KIND = 1, 2
 """Kinds of labels: 0 background, 1 any class known before, and from 2 on each new class."""
 HISTORY = 20
 """Steps that L-BFGS remembers."""
+LEAST_SHARE = 1e-4
+"""Of all pixels, that a class's row is decayed by at least; one may have no pixel at all."""
 FLATTEST = 1e-3
 """Least deviation of a feature; one that hardly moves is not blown up."""
 
@@ -102,6 +104,9 @@ class _Problem:
         self._settings = settings
         self._kinds = sample.kinds[None]
         self._weights = _balanced(sample, settings)
+        # A rare class must not be held harder than a common one, whose pixels pull more.
+        shares = torch.bincount(sample.kinds, self._weights, FIRST_NEW_KIND + new)
+        self._shares = torch.cat([shares[:1], shares[FIRST_NEW_KIND:]]).clamp(min=LEAST_SHARE)
         self._old = _summed(old_logits.double()).T[None]
         features = sample.features.double()
         self._mean = self._weights @ features
@@ -121,7 +126,7 @@ class _Problem:
         kept = unbiased_distillation(logits, self._old) @ self._weights
         # As a sum over channels, like the cross-entropy; the loss is their mean.
         weight = self._settings.distillation_weight * known
-        decayed = self.rows[:, :-1].square().sum() * self._settings.decay / 2
+        decayed = self._shares @ self.rows[:, :-1].square().sum(dim=1) * self._settings.decay / 2
         return {
             "cross_entropy": told.sum(),
             "distillation": weight * kept.sum(),
