@@ -109,6 +109,9 @@ class FrozenSettings(Record):
     distillation_weight: Weight = 1.0
     """Weight of the unbiased distillation (MiB), as a sum over channels like the cross-entropy:
     the mean over C_old channels, which other methods take, times C_old."""
+    presence: float = Field(0.1, gt=0, le=1)
+    """Share of the pictures to come that show a new class. Where more of the step's pictures do
+    (all of them, in a step of one class), its pixels count less by as much."""
     class_balance: Share = 0.0
     """Each class's pixels count times its frequency to minus this; 0 counts every pixel alike."""
     residual: bool = False

@@ -101,7 +101,7 @@ class _Problem:
     ) -> None:
         self._settings = settings
         self._kinds = sample.kinds[None]
-        self._weights = _balanced(sample, settings.class_balance)
+        self._weights = _balanced(sample, settings)
         self._old = _summed(old_logits.double()).T[None]
         features = sample.features.double()
         self._mean = self._weights @ features
@@ -145,9 +145,15 @@ def _summed(old_logits: Tensor) -> Tensor:
     return torch.cat([old_logits[:, :1], old_logits[:, 1:].logsumexp(1, keepdim=True)], dim=1)
 
 
-def _balanced(sample: PixelSample, balance: float) -> Tensor:
-    """Return the pixels' weights (P,) float64, each kind's times frequency^-balance, of sum 1."""
-    weights = sample.weights.double()
+def _balanced(sample: PixelSample, settings: FrozenSettings) -> Tensor:
+    """Return the pixels' weights (P,) float64, of sum 1.
+
+    A new class's pixels count as if `presence` of the pictures showed it, where more of the
+    step's do; then each kind's times frequency^-class_balance.
+    """
+    rarer = (settings.presence / sample.shown.double()).clamp(max=1)
+    rarer[:FIRST_NEW_KIND] = 1
+    weights = sample.weights.double() * rarer[sample.kinds]
     counts = torch.bincount(sample.kinds, weights)
-    weights = weights * (counts / counts.sum())[sample.kinds] ** -balance
+    weights = weights * (counts / counts.sum())[sample.kinds] ** -settings.class_balance
     return weights / weights.sum()

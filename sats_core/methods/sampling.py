@@ -20,11 +20,13 @@ class PixelSample(NamedTuple):
         features: (P, D) float32.
         kinds: (P,) int64: as in the labels that the sampler was given.
         weights: (P,) float32: how many pixels of the pictures each one stands for.
+        shown: (K,) float32: share of the pictures that show each kind.
     """
 
     features: Tensor
     kinds: Tensor
     weights: Tensor
+    shown: Tensor
 
 
 class PixelSampler:
@@ -40,6 +42,7 @@ class PixelSampler:
         """Stand ready for labels 0 <= kind < `kinds`, with `room` pixels for each of them."""
         self._strata = [_Stratum(room) for _ in range(kinds)]
         self._chance = torch.Generator().manual_seed(seed)
+        self._pictures = 0
 
     def add(self, features: Tensor, kinds: Tensor) -> None:
         """Offer one picture.
@@ -50,6 +53,7 @@ class PixelSampler:
                 classifier: a pixel's logits are those of training and evaluation.
             kinds: (H, W) int64: of each pixel, 255 ignored.
         """
+        self._pictures += 1
         for kind, stratum in enumerate(self._strata):
             places = (kinds == kind).nonzero()
             if len(places):
@@ -68,7 +72,8 @@ class PixelSampler:
         kinds = torch.cat(
             [torch.full_like(stratum.weights(), kind, dtype=torch.long) for kind, stratum in filled]
         )
-        return PixelSample(features, kinds.to(features.device), weights.to(features.device))
+        shown = torch.tensor([len(stratum.pixels) / self._pictures for stratum in self._strata])
+        return PixelSample(features, *(t.to(features.device) for t in (kinds, weights, shown)))
 
 
 class _Stratum:

@@ -36,7 +36,9 @@ def batches() -> list[tuple[Tensor, Tensor]]:
 def learned(before: Segmenter, batches: list[tuple[Tensor, Tensor]], **chosen: float) -> Segmenter:
     old, model = copy.deepcopy(before), copy.deepcopy(before)
     model.classifier.grow(NEW)
-    settings = StepSettings(method="frozen", method_settings={"pixels": 2000, **chosen})
+    settings = StepSettings(
+        method="frozen", method_settings={"pixels": 2000, "presence": 1, **chosen}
+    )
     make_method(settings, model, old).learn(BatchTrainer(batches))
     return model.eval()
 

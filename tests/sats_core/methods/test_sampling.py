@@ -28,6 +28,7 @@ def test_pictures_give_alike_or_all_that_they_have() -> None:
         sampler.add(*picture(number, shown))
     sample = drawn(sampler)
     counts = torch.bincount(sample.features[:, 0].long()).tolist()
+    assert sample.shown.tolist() == [0, 1]
     assert counts[1] == 50
     assert counts[0] == pytest.approx(100, abs=1)
     assert sum(counts) == 250
