@@ -8,6 +8,7 @@ command again goes on behind the last one. Writes `demo.json` to `--results`.
 """
 
 import json
+import shutil
 import subprocess
 import sys
 import time
@@ -89,6 +90,7 @@ def take(run: Run, plan: Plan, out: Path) -> Record:
     partial = out / f"{run.name}.json.partial"
     partial.write_text(json.dumps(record, indent=1) + "\n")
     partial.replace(_path(run, out))
+    shutil.rmtree(folder)
     return record
 
 

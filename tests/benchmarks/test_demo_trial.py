@@ -57,7 +57,8 @@ def test_the_busy_loop_ends_with_what_it_disturbs(monkeypatch: pytest.MonkeyPatc
 def test_a_run_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     taken = take(Run(1, 1), TINY, tmp_path)
     assert taken["beside_a_busy_loop"]
-    assert set(taken["ways"]) >= {"finetuned", "sats"}
+    assert set(taken["ways"]) == {"finetuned", "frozen", "sats"}
+    assert [path.name for path in tmp_path.iterdir()] == ["seed1-threads1.json"]
     assert taken["broken_claims"], "a minute of training cannot hold them"
 
     def never(*_: object) -> None:
