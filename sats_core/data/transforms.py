@@ -15,8 +15,9 @@ from sats_core.settings import Record
 
 Pixels = NDArray[np.uint8]
 
-AREA = (0.25, 1.0)
-"""Range of a training crop's area, as a share of its picture's."""
+AREA = (0.5, 1.0)
+"""Range of a training crop's area, as a share of its picture's: MiB, PLOP and SATS draw from 0.5 to
+2.0 and reject what does not fit into the picture."""
 ASPECT = (3 / 4, 4 / 3)
 """Range of a training crop's width over its height."""
 MULTIPLE = 32

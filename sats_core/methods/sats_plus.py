@@ -5,7 +5,6 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
-from sats_core.classes import IGNORE
 from sats_core.losses import truthful_cross_entropy
 from sats_core.methods.pseudo_labelling import Supervision
 from sats_core.methods.sats import Sats
@@ -31,8 +30,9 @@ class SatsPlus(Sats):
         """
         super().__init__(model, old, settings)
         new = self.classes - self.old_classes
-        self._responses = torch.zeros(new, self.old_classes, dtype=torch.float64)
-        self._pixels = torch.zeros(new, dtype=torch.float64)
+        device = next(model.parameters()).device
+        self._responses = torch.zeros(new, self.old_classes, dtype=torch.float64, device=device)
+        self._pixels = torch.zeros(new, dtype=torch.float64, device=device)
 
     def prepare(self, batches: Iterable[tuple[Tensor, Tensor]]) -> None:
         """See `PseudoLabelling.prepare`; then start the new rows from what the old model sees.
@@ -46,11 +46,12 @@ class SatsPlus(Sats):
 
     def watch(self, labels: Tensor, old_logits: Tensor) -> None:
         """Add up what the old model sees on the pixels of each new class."""
-        new = (labels >= self.old_classes) & (labels != IGNORE)
-        scores = old_logits.movedim(1, -1)[new].softmax(dim=-1).double().cpu()
-        numbers = (labels[new] - self.old_classes).cpu()
-        self._responses.index_add_(0, numbers, scores)
-        self._pixels += torch.bincount(numbers, minlength=len(self._pixels))
+        new = torch.arange(self.old_classes, self.classes, device=labels.device)
+        for logits, marks in zip(old_logits.flatten(2), labels.flatten(1), strict=True):
+            scores = logits.softmax(dim=0)
+            shown = (marks == new[:, None]).to(scores)
+            self._responses += (shown @ scores.mT).double()
+            self._pixels += shown.sum(dim=1)
 
     def supervised(self, logits: Tensor, labels: Supervision) -> Tensor:
         """See `Sats.supervised`; here on the labels given, background meaning any old class."""
