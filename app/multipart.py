@@ -22,6 +22,9 @@ from app.problems import invalid_fields
 FRAME_BYTES = 2 * 1024 * 1024
 """What a body may have beside its files: the JSON (at most 1 MiB) and the multipart frame."""
 
+SPEC = "spec"
+"""The part that is JSON."""
+
 T = TypeVar("T", bound=BaseModel)
 
 
@@ -40,6 +43,7 @@ async def read_form(request: Request, files: Sequence[str], most: int) -> AsyncI
         UnsupportedMediaProblem: the body is no form.
         TooLargeProblem: it is longer than all files together may be.
         BadRequestProblem: it ends too early.
+        InvalidProblem: it has a part that nobody asked for, or one twice.
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "multipart/form-data":
@@ -53,9 +57,20 @@ async def read_form(request: Request, files: Sequence[str], most: int) -> AsyncI
     except ClientDisconnect as error:
         raise BadRequestProblem("the connection was closed before the body was whole") from error
     try:
+        _refuse_strays(form, (*files, SPEC))
         yield form
     finally:
         await form.close()
+
+
+def _refuse_strays(form: FormData, known: Sequence[str]) -> None:
+    """Refuse what would be ignored: a misspelt part would be missing without a word."""
+    names = [name for name, _ in form.multi_items()]
+    wrong = [ProblemError("no part of this name is read", field=n) for n in names if n not in known]
+    wrong += [ProblemError("given twice", field=n) for n in known if names.count(n) > 1]
+    if wrong:
+        parts = ", ".join(f"`{name}`" for name in known)
+        raise InvalidProblem(f"the form's parts are {parts}, each at most once", wrong)
 
 
 def too_large(field: str, most: int) -> TooLargeProblem:

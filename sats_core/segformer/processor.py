@@ -11,8 +11,8 @@ from sats_core.settings import Record
 
 FILE = "preprocessor_config.json"
 MAX_BYTES = 2**18
-MOST_PIXELS = 2048
-"""Of either side of what a model sees."""
+MOST_PIXELS = 1024
+"""Of either side of what a model sees: at 2,048 one attention map of the first stage takes 4 GB."""
 BILINEAR = 2
 """As Pillow and the file number it."""
 SIZE = 512

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 import torch
 from torch import Tensor
 
+from sats_core.data.names import printable
 from sats_core.errors import ModelError
 from sats_core.segformer import names
 
@@ -149,4 +150,4 @@ def _reversed_blocks(weight: Tensor) -> Tensor:
 
 def _listed(found: list[str]) -> str:
     more = len(found) - MOST_NAMED
-    return ", ".join(found[:MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
+    return printable(", ".join(found[:MOST_NAMED])) + (f" and {more} more" if more > 0 else "")

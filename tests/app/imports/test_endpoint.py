@@ -176,12 +176,25 @@ def test_labelled_pictures_that_are_none_are_refused(client, tmp_path, settings,
 
 
 def test_parts_that_are_missing_are_named(client):
-    missing = client.post(VERSIONS, files={"other": ("a", b"")})
+    missing = client.post(VERSIONS, files={"evaluate": ("a", b"")})
     assert missing.json()["errors"] == [{"field": "checkpoint", "message": "missing"}]
-    no_file = client.post(VERSIONS, files={"x": ("a", b"")}, data={"checkpoint": "text"})
+    no_file = client.post(VERSIONS, files={"evaluate": ("a", b"")}, data={"checkpoint": "text"})
     assert "not a file" in no_file.json()["errors"][0]["message"]
     assert client.post(VERSIONS, json={}).status_code == 415
     assert post(client, checkpoint_zip(PETS), path="/admin/models/-/versions").status_code == 422
+
+
+@pytest.mark.parametrize(("path", "main"), [(VERSIONS, "checkpoint"), ("/tasks", "dataset")])
+def test_a_part_that_nobody_reads_is_named(client, engine, settings, path, main):
+    parts = [(main, ("a.zip", b"x")), ("evaluation", ("b.zip", b"x"))]
+    answer = client.post(path, files=parts)
+    assert answer.status_code == 422
+    message = "no part of this name is read"
+    assert {"field": "evaluation", "message": message} in answer.json()["errors"]
+    twice = client.post(path, files=[parts[0], parts[0]])
+    assert {"field": main, "message": "given twice"} in twice.json()["errors"]
+    assert tasks(engine) == 0
+    assert stored(settings) == set()
 
 
 def test_a_file_of_more_than_the_limit_is_413(client, settings):
