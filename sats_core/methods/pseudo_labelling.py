@@ -14,6 +14,7 @@ from sats_core.losses import (
     released_thresholds,
     truthful_cross_entropy,
     with_truth,
+    without_truth,
 )
 from sats_core.methods.distilled import Distilled
 from sats_core.methods.finetune import at_size
@@ -30,7 +31,8 @@ class Supervision(NamedTuple):
     Attributes:
         given: (B, H, W) int64, as they were posted.
         pseudo: (B, H, W) int64, with the old model's opinion where it is sure, 255 where not.
-        kept_share: (B,) share of each picture's background pixels that took a pseudo-label.
+        kept_share: (B,) share of each picture's background pixels that took a pseudo-label; 1
+            without any. What a replayed picture is labelled with is no background.
     """
 
     given: Tensor
@@ -85,7 +87,8 @@ class PseudoLabelling(Distilled):
             labels: (B, H, W) as in `Finetune.loss_terms`.
             old_logits: (B, C_old, H, W).
         """
-        pseudo = entropy_pseudo_labels(labels, old_logits, self.thresholds, self.classes)
+        asked = without_truth(labels, self.old_classes)
+        pseudo = entropy_pseudo_labels(asked, old_logits, self.thresholds, self.classes)
         return Supervision(
             labels, with_truth(pseudo.labels, labels, self.old_classes), pseudo.kept_share
         )

@@ -314,6 +314,21 @@ class TestPlop:
             models[0].head.mix.weight.mul_(1.5)
         assert descending(settings, models).loss_terms(*batch)["pod"].item() > 1e-4
 
+    def test_what_is_labelled_with_an_old_class_has_no_share_in_a_pictures_weight(
+        self, models: tuple[Segmenter, Segmenter]
+    ) -> None:
+        method = descending(StepSettings(method="plop"), models)
+        assert isinstance(method, Plop)
+        labels = torch.full((2, 1, 8), 255)
+        labels[:, :, :4] = 1  # both are replayed, and the old model is unsure of it
+        labels[1, :, 4:] = 0
+        logits = torch.zeros(2, OLD, 1, 8)
+        logits[:, 1, :, 6:] = 30
+        supervision = method.supervise(labels, logits)
+        assert supervision.kept_share.tolist() == [1, 0.5]
+        assert supervision.pseudo[0].tolist() == labels[0].tolist()
+        assert supervision.pseudo[1].tolist() == [[1, 1, 1, 1, 255, 255, 1, 1]]
+
     def test_pictures_whose_background_is_not_believed_weigh_nothing(
         self, models: tuple[Segmenter, Segmenter], batch: tuple[Tensor, Tensor]
     ) -> None:
