@@ -19,7 +19,7 @@ from sats_core.losses import (
 from sats_core.methods.distilled import Distilled
 from sats_core.methods.finetune import at_size
 from sats_core.models import Segmenter
-from sats_core.settings import PseudoLabelSettings
+from sats_core.settings import PseudoLabelSettings, UnsureSettings
 
 THRESHOLDS = {"released": released_thresholds, "median": median_thresholds}
 """How a class's threshold follows from its entropies, by the name that settings use."""
@@ -97,14 +97,15 @@ class PseudoLabelling(Distilled):
         """Return the cross-entropy of every pixel, (B, H, W): on the pseudo-labels.
 
         What the old model is unsure of counts 0, or is "background or any old class" where the
-        settings say so; new classes stay as they are labelled either way.
+        method's settings have that choice and say so; new classes stay as they are labelled
+        either way.
 
         Args:
             logits: (B, C, H, W) of the new model.
             labels: what it may learn from.
         """
         sure = F.cross_entropy(logits, labels.pseudo, ignore_index=IGNORE, reduction="none")
-        if self.settings.unsure == "ignored":
+        if not (isinstance(self.settings, UnsureSettings) and self.settings.unsure == "unbiased"):
             return sure
         unsure = truthful_cross_entropy(logits, labels.given, self.old_classes)
         return torch.where(labels.pseudo == IGNORE, unsure, sure)

@@ -266,6 +266,12 @@ class TestUnsure:
         assert (held[:, OLD:] > 0).all()  # descent lowers the new classes' logits
         assert (held[:, :OLD].sum(1) < 0).all()
 
+    def test_no_method_takes_a_choice_that_it_does_not_read(self) -> None:
+        able = {name for name, of in METHOD_SETTINGS.items() if "unsure" in of.model_fields}
+        assert able == {"plop", "sats"}
+        with pytest.raises(ValueError, match="unsure"):
+            StepSettings(method="sats_plus", method_settings={"unsure": "unbiased"})
+
     @pytest.mark.parametrize("unsure", ["ignored", "unbiased"])
     def test_a_new_class_is_taught_either_way(
         self, unsure: str, models: tuple[Segmenter, Segmenter]
