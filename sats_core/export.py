@@ -75,10 +75,10 @@ class ServingGraph(nn.Module):
         self.model = model
 
     def forward(self, pixel_values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return logits (B, C, H/4, W/4), labels (B, H, W) uint8 and scores (B, H, W).
+        """Return logits (B, C, H/4, W/4), rounded up, labels (B, H, W) uint8 and scores (B, H, W).
 
         Args:
-            pixel_values: (B, 3, H, W), normalised; H and W multiples of 32.
+            pixel_values: (B, 3, H, W), normalised; H and W 32 or more.
         """
         logits = self.model(pixel_values)
         size = pixel_values.shape[-2:]
@@ -216,7 +216,7 @@ def _write_graph(model: Segmenter, path: Path, probes: Sequence[Tensor]) -> floa
     graph = ServingGraph(model).eval()
     with warnings.catch_warnings():
         # torch deprecates this exporter for one that takes longer and writes two
-        # files; tracing warns of shape checks that hold for every multiple of 32.
+        # files; tracing warns of shape checks that hold for every side from 32 pixels on.
         warnings.simplefilter("ignore", DeprecationWarning)
         warnings.simplefilter("ignore", TracerWarning)
         _trace(graph, path, probes[0])

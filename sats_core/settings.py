@@ -72,13 +72,18 @@ class PseudoLabelSettings(Record):
     thresholds: Literal["released", "median"] = "released"
     """A class's threshold as the code finds it that gave the published figures, or the exact
     median of its entropies, as the paper has it."""
+
+
+class UnsureSettings(PseudoLabelSettings):
+    """What is left to choose where the cross-entropy is on pseudo-labels."""
+
     unsure: Literal["ignored", "unbiased"] = "ignored"
     """What background teaches where the old model is unsure: nothing, or that it is "background
     or any old class" (PLOP's other published choice). On ignored pixels nothing opposes a drift
     to the newest class: unbiased distillation has no gradient between it and background."""
 
 
-class PlopSettings(PseudoLabelSettings):
+class PlopSettings(UnsureSettings):
     """PLOP (Douillard et al., CVPR 2021, section 4.1)."""
 
     pod_weight: Weight = 0.01
@@ -88,12 +93,17 @@ class PlopSettings(PseudoLabelSettings):
 
 
 class SatsSettings(PseudoLabelSettings):
-    """Weights of SATS (Qiu et al., Pattern Recognition 2023, section 4.1)."""
+    """Weights of SATS (Qiu et al., Pattern Recognition 2023, section 4.1), whatever its
+    cross-entropy is."""
 
     distillation_weight: Weight = 20.0
     """Weight of the unbiased distillation of the outputs (MiB)."""
     attention_weight: Weight = 20.0
     """Weight of the self-attention transfer."""
+
+
+class PublishedSatsSettings(UnsureSettings, SatsSettings):
+    """SATS as published: its cross-entropy is on pseudo-labels."""
 
 
 class SatsPlusSettings(SatsSettings):
@@ -133,7 +143,7 @@ METHOD_SETTINGS: dict[str, type[Record]] = {
     "ilt": IltSettings,
     "mib": MibSettings,
     "plop": PlopSettings,
-    "sats": SatsSettings,
+    "sats": PublishedSatsSettings,
     "sats_plus": SatsPlusSettings,
     "frozen": FrozenSettings,
     "joint": JointSettings,

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from sats_core.data.transforms import Pixels, augment
 
-AHEAD = 3
-"""Batches made before they are asked for by each thread, where they are made ahead."""
+AHEAD = 10
+"""Most batches that are made before they are asked for, by all threads together."""
 _REPLAY = 1
 """Sets the chance of replayed pictures apart from that of the step's own."""
 
@@ -117,17 +117,23 @@ def made_at_once(makers: Iterator[MakeBatch]) -> Iterator[Batch]:
 def made_ahead(makers: Iterator[MakeBatch], threads: int | None = None) -> Iterator[Batch]:
     """Yield the same batches, made by threads beside an accelerator that computes.
 
+    At most `AHEAD` of them wait, however many threads there are.
+
     Args:
         makers: of `StepBatches.epoch`.
         threads: by default one less than there are cores, eight at most.
     """
     threads = threads or max(1, min(8, (os.cpu_count() or 2) - 1))
-    with ThreadPoolExecutor(threads) as loaders:
-        waiting = deque(loaders.submit(_pinned, make) for make in islice(makers, AHEAD * threads))
+    loaders = ThreadPoolExecutor(threads)
+    try:
+        waiting = deque(loaders.submit(_pinned, make) for make in islice(makers, AHEAD))
         while waiting:
             batch = waiting.popleft().result()
             waiting.extend(loaders.submit(_pinned, make) for make in islice(makers, 1))
             yield batch
+    finally:
+        # Who stops in the middle waits for what is being made, not for what is queued.
+        loaders.shutdown(cancel_futures=True)
 
 
 def _pinned(make: MakeBatch) -> Batch:

@@ -9,6 +9,7 @@ from sats_core.losses.pseudo_labels import (
     median_thresholds,
     released_thresholds,
     with_truth,
+    without_truth,
 )
 from sats_core.losses.unbiased import (
     truthful_cross_entropy,
@@ -31,4 +32,5 @@ __all__ = [
     "unbiased_distillation",
     "with_background_summed",
     "with_truth",
+    "without_truth",
 ]

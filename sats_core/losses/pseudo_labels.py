@@ -1,7 +1,7 @@
 """Pseudo-labels for what a step's pictures show of old classes (PLOP, CVPR 2021, section 3.3)."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -17,7 +17,7 @@ Batches = Iterable[tuple[Tensor, Tensor]]
 """Pairs of labels (B, H, W) and old logits (B, C_old, H, W)."""
 
 UNMATCHED = 0.005
-"""The released threshold of a class whose entropies no single bin holds half of (SATS)."""
+"""The released threshold of a class for which no bin is matched (SATS)."""
 
 
 class PseudoLabels(NamedTuple):
@@ -27,7 +27,7 @@ class PseudoLabels(NamedTuple):
         labels: (B, H, W) integers: new classes as given; a background pixel takes the old
             model's class where it is sure, 255 where it is not.
         valid: (B, H, W) bool: where the old model is sure, labelled or not.
-        kept_share: (B,) share of each picture's background pixels that took a label; 0 without any.
+        kept_share: (B,) share of each picture's background pixels that took a label; 1 without any.
     """
 
     labels: Tensor
@@ -67,8 +67,22 @@ def entropy_pseudo_labels(
     background = labels < old_logits.shape[1]
     filled = torch.where(background & valid, predicted, labels)
     filled = torch.where(background & ~valid, torch.full_like(labels, IGNORE), filled)
-    believed = (background & valid).sum(dim=(1, 2)).to(old_logits.dtype)
-    return PseudoLabels(filled, valid, believed / background.sum(dim=(1, 2)).clamp(min=1))
+    asked = background.sum(dim=(1, 2))
+    share = (background & valid).sum(dim=(1, 2)).to(old_logits.dtype) / asked.clamp(min=1)
+    return PseudoLabels(filled, valid, torch.where(asked > 0, share, 1))
+
+
+def without_truth(labels: Tensor, old_classes: int) -> Tensor:
+    """Take out what replayed pictures are labelled with of old classes: nobody's opinion is asked.
+
+    Args:
+        labels: (B, H, W) as they came.
+        old_classes: channels of the old model.
+
+    Returns:
+        (B, H, W) with 255 there.
+    """
+    return labels.masked_fill(_is_truth(labels, old_classes), IGNORE)
 
 
 def with_truth(seen: Tensor, labels: Tensor, old_classes: int) -> Tensor:
@@ -79,20 +93,29 @@ def with_truth(seen: Tensor, labels: Tensor, old_classes: int) -> Tensor:
         labels: (B, H, W) as they came.
         old_classes: channels of the old model.
     """
-    return torch.where((labels > BACKGROUND) & (labels < old_classes), labels, seen)
+    return torch.where(_is_truth(labels, old_classes), labels, seen)
+
+
+def _is_truth(labels: Tensor, old_classes: int) -> Tensor:
+    return (labels > BACKGROUND) & (labels < old_classes)
 
 
 def released_thresholds(batches: Batches, old_classes: int, classes: int, floor: float) -> Tensor:
     """Return the thresholds of the code that gave PLOP's and SATS's published figures, (C_old,).
 
-    A histogram of 100 bins on [0, 1]; the first bin that holds at least half of the class's pixels
-    by itself gives (bin + half / count) / 100: with most of a class in the first bin something
-    between 0.005 and 0.01, however low its entropies are. Where no bin holds half of them 0.005,
-    where the class is predicted nowhere the floor.
+    A histogram of 100 bins on [0, 1], searched from the first bin on: one is taken where half of
+    the class's pixels lies between a running sum and that sum + the bin's count. It gives (bin +
+    (half - sum) / count) / 100. The sum should be of the counts before and is of the bins'
+    *numbers*, and that is kept here, since the published figures come from it. So a bin is matched
+    by itself: with most of a class in the first one the threshold is between 0.005 and 0.01,
+    however low its entropies are. Of a class of few pixels later bins are not matched at all: the
+    numbers before bin b add up to b (b - 1) / 2, which half of the pixels must reach.
 
-    In the code the bins before one add their numbers to a running sum that their counts belong to:
-    so each bin is matched by itself. What the numbers add up to, at most 4,950 pixels, is left
-    out here.
+    Where no bin is matched the search runs out with 4,950 and the last bin, which is empty as a
+    rule: infinity, for which SATS takes 0.005, where half of the pixels is more, and the floor
+    where it is less (below 9,900 pixels). Where half equals the sum and the bin is empty the
+    threshold is not a number, and nothing is below it. A class that is predicted nowhere gets the
+    floor.
 
     Args:
         batches: the step's pictures.
@@ -101,13 +124,28 @@ def released_thresholds(batches: Batches, old_classes: int, classes: int, floor:
         floor: least threshold.
     """
     histogram = _entropy_histogram(batches, old_classes, classes, 1.0, RELEASED_BINS)
-    total = histogram.sum(dim=1)
-    holds_half = (histogram >= total[:, None] / 2) & (total > 0)[:, None]
-    first = holds_half.int().argmax(dim=1)
-    count = histogram.gather(1, first[:, None])[:, 0].clamp(min=1)
-    placed = (first + total / 2 / count) / RELEASED_BINS
-    matched = torch.where(holds_half.any(dim=1), placed, UNMATCHED)
-    return torch.where(total > 0, matched, 0).clamp(min=floor).float()
+    found = torch.tensor([_released_threshold(counts) for counts in histogram.tolist()])
+    found = found.clamp(min=floor)
+    return found.masked_fill(found.isinf(), max(UNMATCHED, floor))
+
+
+def _released_threshold(counts: Sequence[float]) -> float:
+    """Return what the released search finds in one class's histogram; maybe infinite or nan."""
+    half = sum(counts) / 2
+    if not half:
+        return 0.0
+    passed = 0.0
+    for number in range(len(counts)):
+        border = number / len(counts)
+        # 0.29 * 100 is a little less than 29: that bin is passed over, as in the released code.
+        place = int(border * len(counts))
+        if passed <= half <= passed + counts[place]:
+            break
+        passed += border * len(counts)
+    beyond = half - passed
+    if not counts[place]:
+        return math.copysign(math.inf, beyond) if beyond else math.nan
+    return border + beyond / counts[place] / len(counts)
 
 
 def median_thresholds(batches: Batches, old_classes: int, classes: int, floor: float) -> Tensor:

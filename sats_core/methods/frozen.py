@@ -5,14 +5,13 @@ from collections.abc import Iterable, Mapping
 import torch
 from torch import Tensor
 
-from sats_core.methods.method import Method, Trainer
+from sats_core.methods.method import Taught, Trainer
 from sats_core.methods.rows import FIRST_NEW_KIND, kinds_of, solve_rows
 from sats_core.methods.sampling import PixelSample, PixelSampler
-from sats_core.models import Segmenter
 from sats_core.settings import FrozenSettings
 
 
-class Frozen(Method):
+class Frozen(Taught):
     """Backbone, head and old rows stay as they are; new rows are solved on features seen once.
 
     One pass over the pictures samples what the classifier sees; unbiased cross-entropy and
@@ -22,19 +21,6 @@ class Frozen(Method):
     """
 
     settings: FrozenSettings
-
-    def __init__(self, model: Segmenter, old: Segmenter | None, settings: FrozenSettings) -> None:
-        """See `Method`.
-
-        Raises:
-            ValueError: there is no old model.
-        """
-        super().__init__(model, old, settings)
-        if old is None:
-            raise ValueError("this method needs the model before the step")
-        self.teacher = old.eval().requires_grad_(False)
-        self.old_classes = old.classifier.channels
-        self.new_classes = model.classifier.channels - self.old_classes
 
     def learn(self, trainer: Trainer) -> None:
         """See `Method.learn`; the pass over the pictures is all that there is."""
@@ -56,7 +42,13 @@ class Frozen(Method):
             return {}
         with torch.no_grad():
             old_logits = self.teacher.classifier(sample.features[:, :, None, None])[:, :, 0, 0]
-        rows = solve_rows(sample, old_logits, self.new_classes, self.settings, trainer.check)
+        new = self.classes - self.old_classes
+        rows = solve_rows(sample, old_logits, new, self.settings, trainer.check)
+        if rows.gradient > self.settings.tolerance:
+            trainer.warn(
+                f"the new rows were not solved: after {rows.iterations} steps the largest gradient "
+                f"is {rows.gradient:.2g}, above the tolerance of {self.settings.tolerance:.2g}"
+            )
         self.model.classifier.put_rows(self.teacher.classifier, rows.weight, rows.bias)
         return rows.losses
 
@@ -68,8 +60,8 @@ class Frozen(Method):
             pictures: as `Trainer.visit` yields them.
             seed: of what is drawn.
         """
-        kinds = FIRST_NEW_KIND + self.new_classes
-        sampler = PixelSampler(kinds, self.settings.pixels // (1 + self.new_classes), seed)
+        kinds = FIRST_NEW_KIND + self.classes - self.old_classes
+        sampler = PixelSampler(kinds, self.settings.pixels, seed)
         for batch, labels in pictures:
             features = self.teacher.head(self.teacher.backbone(batch))
             for seen, marked in zip(features, kinds_of(labels, self.old_classes), strict=True):

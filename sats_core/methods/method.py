@@ -40,6 +40,9 @@ class Trainer(Protocol):
     def fitted(self, losses: Mapping[str, float]) -> None:
         """Tell that what `visit` gave is learned, with each weighted loss term at the end."""
 
+    def warn(self, message: str) -> None:
+        """Tell the user something, though the step goes on."""
+
     def precision(self) -> AbstractContextManager[None]:
         """Return what a pass over the pictures is computed in: autocast where that pays."""
 
@@ -59,3 +62,20 @@ class Method(ABC):
     @abstractmethod
     def learn(self, trainer: Trainer) -> None:
         """Train the model in place."""
+
+
+class Taught(Method):
+    """A method that looks at the model before the step, its teacher, which is frozen."""
+
+    def __init__(self, model: Segmenter, old: Segmenter | None, settings: Any) -> None:
+        """See `Method`.
+
+        Raises:
+            ValueError: there is no old model.
+        """
+        super().__init__(model, old, settings)
+        if old is None:
+            raise ValueError("this method needs the model before the step")
+        self.teacher = old.eval().requires_grad_(False)
+        self.old_classes = old.classifier.channels
+        self.classes = model.classifier.channels

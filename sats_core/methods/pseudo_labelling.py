@@ -14,11 +14,12 @@ from sats_core.losses import (
     released_thresholds,
     truthful_cross_entropy,
     with_truth,
+    without_truth,
 )
 from sats_core.methods.distilled import Distilled
 from sats_core.methods.finetune import at_size
 from sats_core.models import Segmenter
-from sats_core.settings import PseudoLabelSettings
+from sats_core.settings import PseudoLabelSettings, UnsureSettings
 
 THRESHOLDS = {"released": released_thresholds, "median": median_thresholds}
 """How a class's threshold follows from its entropies, by the name that settings use."""
@@ -30,7 +31,8 @@ class Supervision(NamedTuple):
     Attributes:
         given: (B, H, W) int64, as they were posted.
         pseudo: (B, H, W) int64, with the old model's opinion where it is sure, 255 where not.
-        kept_share: (B,) share of each picture's background pixels that took a pseudo-label.
+        kept_share: (B,) share of each picture's background pixels that took a pseudo-label; 1
+            without any. What a replayed picture is labelled with is no background.
     """
 
     given: Tensor
@@ -85,7 +87,8 @@ class PseudoLabelling(Distilled):
             labels: (B, H, W) as in `Finetune.loss_terms`.
             old_logits: (B, C_old, H, W).
         """
-        pseudo = entropy_pseudo_labels(labels, old_logits, self.thresholds, self.classes)
+        asked = without_truth(labels, self.old_classes)
+        pseudo = entropy_pseudo_labels(asked, old_logits, self.thresholds, self.classes)
         return Supervision(
             labels, with_truth(pseudo.labels, labels, self.old_classes), pseudo.kept_share
         )
@@ -94,14 +97,15 @@ class PseudoLabelling(Distilled):
         """Return the cross-entropy of every pixel, (B, H, W): on the pseudo-labels.
 
         What the old model is unsure of counts 0, or is "background or any old class" where the
-        settings say so; new classes stay as they are labelled either way.
+        method's settings have that choice and say so; new classes stay as they are labelled
+        either way.
 
         Args:
             logits: (B, C, H, W) of the new model.
             labels: what it may learn from.
         """
         sure = F.cross_entropy(logits, labels.pseudo, ignore_index=IGNORE, reduction="none")
-        if self.settings.unsure == "ignored":
+        if not (isinstance(self.settings, UnsureSettings) and self.settings.unsure == "unbiased"):
             return sure
         unsure = truthful_cross_entropy(logits, labels.given, self.old_classes)
         return torch.where(labels.pseudo == IGNORE, unsure, sure)

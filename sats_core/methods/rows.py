@@ -30,11 +30,15 @@ class Rows(NamedTuple):
         weight: (1 + N, D).
         bias: (1 + N,).
         losses: each weighted term at the solution.
+        gradient: largest of the loss there; 0 where it is solved exactly.
+        iterations: steps of L-BFGS that were made.
     """
 
     weight: Tensor
     bias: Tensor
     losses: dict[str, float]
+    gradient: float
+    iterations: int
 
 
 def kinds_of(labels: Tensor, old_classes: int) -> Tensor:
@@ -72,7 +76,7 @@ def solve_rows(
         check: called before every evaluation; what it raises ends the fit.
 
     Raises:
-        DivergedError: the loss is not finite.
+        DivergedError: the loss or its gradient is not finite, at the start or anywhere on the way.
     """
     problem = _Problem(sample, old_logits, new, settings)
     optimizer = torch.optim.LBFGS(
@@ -80,6 +84,8 @@ def solve_rows(
         max_iter=settings.iterations,
         max_eval=2 * settings.iterations,
         tolerance_grad=settings.tolerance,
+        # The loss is this flat only where the gradient is too: it is the gradient that ends a fit.
+        tolerance_change=min(1e-9, settings.tolerance**2 / 10),
         history_size=HISTORY,
         line_search_fn="strong_wolfe",
     )
@@ -87,12 +93,14 @@ def solve_rows(
     def evaluate() -> Tensor:
         check()
         optimizer.zero_grad()
-        loss = torch.stack(list(problem.terms().values())).sum()
+        loss = problem.loss()
         loss.backward()
+        problem.largest_gradient()  # torch's line search does not stand one that is not finite
         return loss
 
     optimizer.step(evaluate)
-    return problem.solution()
+    evaluate()  # the line search may have looked at another point last
+    return problem.solution(optimizer.state[problem.rows]["n_iter"])
 
 
 class _Problem:
@@ -122,27 +130,48 @@ class _Problem:
         background = self._old[:, :1] + self._settings.residual * learned[:, :1]
         logits = torch.cat([background, self._old[:, 1:], learned[:, 1:]], dim=1)
         known = self._old.shape[1]
-        told = truthful_cross_entropy(logits, self._kinds, known) @ self._weights
-        kept = unbiased_distillation(logits, self._old) @ self._weights
+        cross_entropy = truthful_cross_entropy(logits, self._kinds, known) @ self._weights
+        distillation = unbiased_distillation(logits, self._old) @ self._weights
         # As a sum over channels, like the cross-entropy; the loss is their mean.
         weight = self._settings.distillation_weight * known
         decayed = self._shares @ self.rows[:, :-1].square().sum(dim=1) * self._settings.decay / 2
         return {
-            "cross_entropy": told.sum(),
-            "distillation": weight * kept.sum(),
+            "cross_entropy": cross_entropy.sum(),
+            "distillation": weight * distillation.sum(),
             "decay": decayed,
         }
 
+    def loss(self) -> Tensor:
+        """Return the sum of the terms.
+
+        Raises:
+            DivergedError: one is not finite.
+        """
+        terms = self.terms()
+        for name, term in terms.items():
+            if not math.isfinite(term.item()):
+                raise DivergedError(f"the loss term {name} of the new rows is {term.item()}")
+        return torch.stack(list(terms.values())).sum()
+
+    def largest_gradient(self) -> float:
+        """Return the largest gradient of the rows, of what was computed last.
+
+        Raises:
+            DivergedError: one is not finite.
+        """
+        gradient = self.rows.new_zeros(()) if self.rows.grad is None else self.rows.grad
+        largest = gradient.abs().max().item()
+        if not math.isfinite(largest):
+            raise DivergedError("the gradient of the new rows is not finite")
+        return largest
+
     @torch.no_grad()
-    def solution(self) -> Rows:
-        """Return the rows for features as they are."""
+    def solution(self, iterations: int) -> Rows:
+        """Return the rows for features as they are, found in so many steps."""
         losses = {name: term.item() for name, term in self.terms().items()}
-        for name, value in losses.items():
-            if not math.isfinite(value):
-                raise DivergedError(f"the loss term {name} of the new rows is {value}")
         weight = self.rows[:, :-1] / self._deviation
         bias = self.rows[:, -1] - weight @ self._mean
-        return Rows(weight, bias, losses)
+        return Rows(weight, bias, losses, self.largest_gradient(), iterations)
 
 
 def _summed(old_logits: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
 """A bounded sample of what the classifier sees, taken in one pass over the pictures."""
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -32,15 +33,17 @@ class PixelSample(NamedTuple):
 class PixelSampler:
     """Draws pixels evenly over kinds, and within a kind evenly over pictures.
 
-    Every kind has the same room. A picture's pixels of a kind are ranked at random and the lowest
-    ranks over all pictures stay, so that each picture gives as many as any other, or all it has
-    (a reservoir that fills like water). What is drawn depends on the seed and on the order of the
-    pictures alone. Memory is bounded by `SLACK` times the room, however many pictures come.
+    Every kind that a picture has shown has the same room. A picture's pixels of a kind are ranked
+    at random and the lowest ranks over all pictures stay, so that each picture gives as many as any
+    other, or all it has (a reservoir that fills like water). What is drawn depends on the seed and
+    on the order of the pictures alone. Memory is bounded by `SLACK` times the pixels, however many
+    pictures come.
     """
 
-    def __init__(self, kinds: int, room: int, seed: int) -> None:
-        """Stand ready for labels 0 <= kind < `kinds`, with `room` pixels for each of them."""
-        self._strata = [_Stratum(room) for _ in range(kinds)]
+    def __init__(self, kinds: int, pixels: int, seed: int) -> None:
+        """Stand ready for labels 0 <= kind < `kinds`, with `pixels` for all of them together."""
+        self._strata = [_Stratum(pixels) for _ in range(kinds)]
+        self._room_for_all = pixels
         self._chance = torch.Generator().manual_seed(seed)
         self._pictures = 0
 
@@ -54,13 +57,20 @@ class PixelSampler:
             kinds: (H, W) int64: of each pixel, 255 ignored.
         """
         self._pictures += 1
-        for kind, stratum in enumerate(self._strata):
-            places = (kinds == kind).nonzero()
+        found = [(kinds == kind).nonzero() for kind in range(len(self._strata))]
+        self._share_room(found)
+        for places, stratum in zip(found, self._strata, strict=True):
             if len(places):
                 drawn = torch.randperm(len(places), generator=self._chance)[: stratum.wanted]
                 ranks = torch.arange(len(drawn)) + torch.rand(len(drawn), generator=self._chance)
                 at = places[drawn.to(places.device)]
                 stratum.offer(_read(features, at, kinds.shape), ranks, len(places))
+
+    def _share_room(self, found: Sequence[Tensor]) -> None:
+        """Make room for kinds that were not shown before: what they take, the others give."""
+        shown = [s for at, s in zip(found, self._strata, strict=True) if s.pixels or len(at)]
+        for stratum in shown:
+            stratum.shrink(max(1, self._room_for_all // len(shown)))
 
     def sample(self) -> PixelSample | None:
         """Return what was drawn, kind after kind; None where every pixel was ignored."""
@@ -91,6 +101,13 @@ class _Stratum:
     def wanted(self) -> int:
         """Pixels of one picture that may stay: ranks above the highest one kept never do."""
         return int(min(self._room, PER_PICTURE, self._highest + 1))
+
+    def shrink(self, room: int) -> None:
+        """Go on with less room; ranks that stay are among those that stayed before."""
+        if room < self._room:
+            self._room = room
+            if self.pixels:
+                self.thinned()
 
     def offer(self, features: Tensor, ranks: Tensor, pixels: int) -> None:
         """Add pixels (n, D) of one picture that has `pixels` of this kind."""

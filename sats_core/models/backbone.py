@@ -70,10 +70,10 @@ class Backbone(nn.Module):
             self.register_buffer(name, pixel, persistent=False)
 
     def forward(self, pictures: Tensor) -> list[Tensor]:
-        """Return the output of each stage, (B, C_s, H / 2^(s+2), W / 2^(s+2)).
+        """Return the output of each stage, (B, C_s, H / 2^(s+2), W / 2^(s+2)), rounded up.
 
         Args:
-            pictures: (B, 3, H, W), normalised; H and W multiples of 32.
+            pictures: (B, 3, H, W), normalised; H and W 32 or more.
         """
         stages: list[Tensor] = self.net.forward_intermediates(pictures, intermediates_only=True)
         return stages

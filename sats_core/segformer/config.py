@@ -22,6 +22,8 @@ SEGMENTATION = "SegformerForSemanticSegmentation"
 ENCODERS = ("SegformerModel", "SegformerForImageClassification")
 DECODER_WIDTH = 256
 """`decoder_hidden_size` where the file says nothing, as the library has it."""
+OUTER = " \t\r\n"
+"""Stripped from both ends of a label: NVIDIA's checkpoints of ADE20K have a class "bed "."""
 
 
 class ClassOrder(Record):
@@ -62,7 +64,7 @@ class Checkpoint(Record):
 
     Attributes:
         encoder: its encoder and origin.
-        labels: names by row of the classifier.
+        labels: names by row of the classifier, without white space around them.
         processor: how pictures are shown to it.
     """
 
@@ -104,8 +106,9 @@ class Checkpoint(Record):
             return 0 if _is_background(self.labels[0]) else None
         if chosen == NO_BACKGROUND:
             return None
-        if chosen in self.labels:
-            return self.labels.index(chosen)
+        name = chosen.strip(OUTER)
+        if name in self.labels:
+            return self.labels.index(name)
         known = ", ".join(self.labels[:20]) + (", ..." if len(self.labels) > 20 else "")
         raise ModelError(
             f"the checkpoint has no class {printable(chosen[:MAX_NAME])!r} to be the background; "
@@ -201,11 +204,12 @@ def _labels(said: dict[str, Any]) -> tuple[str, ...]:
         name = table[str(row)]
         if not isinstance(name, str):
             raise _fault(f"id2label[{row}]", name, "must be a string")
+        name = name.strip(OUTER)
         if not 0 < len(name) <= MAX_NAME or printable(name) != name or name.strip() != name:
             raise _fault(
                 f"id2label[{row}]",
                 name,
-                f"must have 1 to {MAX_NAME} printable characters, no space around them",
+                f"must have 1 to {MAX_NAME} printable characters, no space of another kind around",
             )
         if name in names:
             raise _fault(f"id2label[{row}]", name, f"is the name of id {names.index(name)} too")

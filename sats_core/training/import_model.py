@@ -19,6 +19,7 @@ from sats_core.export import export_version
 from sats_core.job import ImportJob, ImportResult, Origin
 from sats_core.segformer.importing import Imported, import_directory, read_directory
 from sats_core.segformer.unpacking import unpack
+from sats_core.training.evaluating import evaluation_counter
 from sats_core.training.loop import StoppedError
 from sats_core.training.pictures import refuse
 from sats_core.training.progress import Emit, Progress
@@ -138,16 +139,7 @@ def _scored(
 ) -> Scores:
     """Score the model on labelled pictures; without any, nothing but None."""
     todo = sum(len(pictures.ids) for pictures in held_out)
-    progress = Progress(emit, ProgressEvent(phase="evaluating", step=0, steps=todo), todo)
-    done = 0
-
-    def seen() -> None:
-        nonlocal done
-        if should_stop():
-            raise StoppedError
-        done += 1
-        progress.advance(1, step=done)
-
+    seen = evaluation_counter(todo, emit, should_stop)
     size = imported.checkpoint.processor.view.side()
     return score(imported.model, size, imported.catalogue, {}, held_out, seen)
 

@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 
@@ -12,13 +12,17 @@ from torch import Tensor
 
 from sats_core.data.batches import LabelledPictures, StepBatches
 from sats_core.evaluation.predict import labelled_input
-from sats_core.events import ProgressEvent
+from sats_core.events import ProgressEvent, WarningEvent
 from sats_core.job import StepJob
 from sats_core.methods import Finetune, make_method
 from sats_core.training.fusion import fuse
 from sats_core.training.loop import StoppedError, autocast, train
 from sats_core.training.progress import Emit, Progress
 from sats_core.training.start import Start
+
+TRAINING = 2
+"""Raised whenever training changes, crops, thresholds or normalisation say: a checkpoint of what
+was before is not taken up, half a step of each would be a third thing."""
 
 
 def learn(
@@ -64,9 +68,11 @@ class StepTrainer:
     emit: Emit
     should_stop: Callable[[], bool]
 
+    seed: int = field(init=False)
+    _progress: Progress | None = field(init=False, default=None)
+
     def __post_init__(self) -> None:
         self.seed = self.start.settings.seed
-        self._progress: Progress | None = None
 
     def look(self) -> Iterator[tuple[Tensor, Tensor]]:
         """See `Trainer.look`."""
@@ -115,6 +121,10 @@ class StepTrainer:
         if self.should_stop():
             raise StoppedError
 
+    def warn(self, message: str) -> None:
+        """See `Trainer.warn`."""
+        self.emit(WarningEvent(message=message))
+
     def precision(self) -> AbstractContextManager[None]:
         """See `Trainer.precision`."""
         return autocast(next(self.start.model.parameters()).device, self.start.settings.size)
@@ -141,5 +151,5 @@ def fingerprint_of(job: StepJob) -> str:
     """Return what a checkpoint must share with a step to be taken up by it."""
     named = job.model_dump_json(include={"new_classes", "indices", "settings", "held_out"})
     files = (job.dataset, job.old_version, job.memory)
-    parts = (named, *(file.name if file else "" for file in files))
+    parts = (f"training {TRAINING}", named, *(file.name if file else "" for file in files))
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()

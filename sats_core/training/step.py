@@ -15,15 +15,15 @@ from sats_core.evaluation.forgetting import ForgettingReport
 from sats_core.evaluation.held_out import HeldOut, score
 from sats_core.evaluation.predict import labelled_input
 from sats_core.evaluation.scores import Scores
-from sats_core.events import DoneEvent, PhaseEvent, ProgressEvent, WarningEvent
+from sats_core.events import DoneEvent, PhaseEvent, WarningEvent
 from sats_core.export import export_version
 from sats_core.job import MemoryRecord, StepJob, StepResult
 from sats_core.models import SCRATCH
+from sats_core.training.evaluating import evaluation_counter
 from sats_core.training.learn import fingerprint_of, learn
-from sats_core.training.loop import StoppedError
 from sats_core.training.memory import MEMORY, Keepable, keep, recall
 from sats_core.training.pictures import Gathered, gather
-from sats_core.training.progress import Emit, Progress
+from sats_core.training.progress import Emit
 from sats_core.training.results import (
     HELD_OUT,
     MOST_PROBES,
@@ -123,16 +123,7 @@ def _evaluate(
     todo = sum(len(held_out.ids) for held_out in sets)
     if start.old:
         todo += sum(len(examined(held_out.ids)) for held_out in sets)
-    progress = Progress(emit, ProgressEvent(phase="evaluating", step=0, steps=todo), todo)
-    done = 0
-
-    def seen() -> None:
-        nonlocal done
-        if should_stop():
-            raise StoppedError
-        done += 1
-        progress.advance(1, step=done)
-
+    seen = evaluation_counter(todo, emit, should_stop)
     size, introduced = start.settings.size, start.old.scores.introduced if start.old else {}
     scores = score(start.model, size, start.catalogue, introduced, sets, seen)
     if start.old is None:

@@ -21,6 +21,7 @@ def test_losses() -> None:
         "unbiased_distillation",
         "with_background_summed",
         "with_truth",
+        "without_truth",
     ]
 
 

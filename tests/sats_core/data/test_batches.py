@@ -1,8 +1,12 @@
+import time
+from collections.abc import Generator, Iterator
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
 
-from sats_core.data.batches import Batch, StepBatches, made_ahead, made_at_once
+from sats_core.data.batches import AHEAD, Batch, MakeBatch, StepBatches, made_ahead, made_at_once
 
 RNG = np.random.default_rng(0)
 PICTURES = [
@@ -39,6 +43,40 @@ def test_made_ahead_gives_the_same_batches_in_order(threads: int) -> None:
     for a, b in zip(made(many, 1), ahead, strict=True):
         assert torch.equal(a.pictures, b.pictures)
         assert torch.equal(a.labels, b.labels)
+
+
+def counted(made: list[int]) -> Iterator[MakeBatch]:
+    """Makers that take a moment and add their number to `made` as they begin."""
+
+    def make(number: int) -> Batch:
+        made.append(number)
+        time.sleep(0.01)
+        return Batch(torch.zeros(1), torch.zeros(1))
+
+    return (partial(make, number) for number in range(100))
+
+
+def test_stopping_does_not_wait_for_what_is_queued() -> None:
+    made: list[int] = []
+    ahead = made_ahead(counted(made), 1)
+    next(ahead)
+    assert isinstance(ahead, Generator)
+    ahead.close()
+    assert len(made) <= 3
+
+
+@pytest.mark.parametrize("threads", [1, 8])
+def test_how_many_are_ahead_does_not_depend_on_the_threads(threads: int) -> None:
+    made: list[int] = []
+    ahead = made_ahead(counted(made), threads)
+    next(ahead)
+    deadline = time.monotonic() + 10
+    while len(made) < AHEAD + 1 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    time.sleep(0.1)  # nothing more may come
+    assert len(made) == AHEAD + 1
+    assert isinstance(ahead, Generator)
+    ahead.close()
 
 
 def test_made_ahead_hands_on_errors() -> None:

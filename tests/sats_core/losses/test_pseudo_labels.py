@@ -74,8 +74,37 @@ def entropies(values: list[float], old_classes: int = 3) -> tuple[torch.Tensor, 
     return torch.zeros(1, 1, len(values), dtype=torch.long), picked
 
 
+def released_loop(batches: list[tuple[torch.Tensor, torch.Tensor]], floor: float) -> list[float]:
+    """What PLOP's released `find_median` computes, SATS's line for infinity included."""
+    histograms = torch.zeros(2, 100, dtype=torch.long)
+    for labels, logits in batches:
+        background = labels == 0
+        found = (normalised_entropy(logits, 3)[background] * 100).long().clamp(max=99)
+        for c, place in zip(logits.argmax(1)[background].tolist(), found.tolist(), strict=True):
+            histograms[c, place] += 1
+    thresholds = torch.zeros(2)
+    for c in range(2):
+        total = histograms[c].sum()
+        if total <= 0:
+            continue
+        half = total / 2
+        running_sum = 0.0
+        for number in range(100):
+            lower_border = number / 100
+            bin_index = int(lower_border * 100)
+            if half >= running_sum and half <= (running_sum + histograms[c, bin_index]):
+                break
+            running_sum += lower_border * 100
+        count = histograms[c, bin_index].sum()
+        thresholds[c] = lower_border + ((half - running_sum) / count) * (1 / 100)
+    for c in range(2):
+        thresholds[c] = max(thresholds[c], thresholds.new_tensor(floor))
+    thresholds[torch.isinf(thresholds)] = 0.005
+    return thresholds.tolist()
+
+
 class TestReleasedThresholds:
-    """By hand from the rule: the first of 100 bins on [0, 1] that holds half of the pixels."""
+    """By hand from the rule, and from the code itself."""
 
     def found(self, values: list[float]) -> float:
         return released_thresholds([entropies(values)], 3, 4, 0.001)[1].item()
@@ -86,10 +115,30 @@ class TestReleasedThresholds:
         assert self.found([1e-6] * 10) == pytest.approx(0.005)
 
     def test_half_in_a_later_bin(self) -> None:
-        assert self.found([0.001] * 3 + [0.035] * 6 + [0.095]) == pytest.approx(0.03 + 0.01 * 5 / 6)
+        # 0 + 1 + 2 are the numbers of the bins before it.
+        found = self.found([0.001] * 3 + [0.035] * 6 + [0.095])
+        assert found == pytest.approx(0.03 + 0.01 * (5 - 3) / 6)
 
     def test_no_bin_holds_half(self) -> None:
-        assert self.found([0.001, 0.015, 0.025, 0.035, 0.045]) == pytest.approx(0.005)
+        labels, logits = entropies([0.001, 0.015, 0.025, 0.035, 0.045])
+        many = labels.repeat(2500, 1, 1), logits.repeat(2500, 1, 1, 1)
+        assert released_thresholds([many], 3, 4, 0.001)[1].item() == pytest.approx(0.005)
+        assert self.found([0.001, 0.015, 0.025, 0.035, 0.045]) == pytest.approx(0.001)
+
+    @pytest.mark.parametrize("pixels", [2, 9, 60, 600, 3_000, 12_000, 60_000])
+    @pytest.mark.parametrize("sharpness", [0.1, 0.7, 2, 6, 20])
+    def test_the_released_loop(self, pixels: int, sharpness: float) -> None:
+        make = torch.Generator().manual_seed(pixels)
+        labels = torch.randint(0, 4, (2, 1, pixels // 2), generator=make) // 3 * 2
+        logits = torch.randn(2, 2, 1, pixels // 2, generator=make) * sharpness
+        batches = [(labels[:1], logits[:1]), (labels[1:], logits[1:])]
+        expected = pytest.approx(released_loop(batches, 0.001), rel=1e-5, nan_ok=True)
+        assert released_thresholds(batches, 2, 3, 0.001).tolist() == expected
+
+    def test_half_of_few_pixels_in_a_later_bin(self) -> None:
+        # The numbers before bin 30 add up to 435, more than half of the pixels.
+        assert self.found([0.2005] * 10) == pytest.approx(0.001)
+        assert self.found([0.2005] * 500) == pytest.approx(0.2 + 0.01 * (250 - 190) / 500)
 
     def test_predicted_nowhere(self) -> None:
         assert released_thresholds([entropies([0.01])], 3, 4, 0.001)[2].item() == pytest.approx(

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from sats_core.methods import make_method
+from sats_core.methods import Frozen, make_method
 from sats_core.models import Segmenter, seeded_backbone
 from sats_core.settings import StepSettings
 from tests.sats_core.methods.trainers import BatchTrainer
@@ -80,6 +80,38 @@ def test_old_logits_are_the_old_ones(
     model = learned(before, batches)
     with torch.no_grad():
         assert torch.equal(model(batches[0][0])[:, :OLD], before(batches[0][0]))
+
+
+def test_rows_that_are_not_solved_are_told(
+    before: Segmenter, batches: list[tuple[Tensor, Tensor]]
+) -> None:
+    def warnings(**chosen: float) -> list[str]:
+        model = copy.deepcopy(before)
+        model.classifier.grow(NEW)
+        settings = StepSettings(method="frozen", method_settings={"pixels": 2000, **chosen})
+        trainer = BatchTrainer(batches)
+        make_method(settings, model, copy.deepcopy(before)).learn(trainer)
+        return trainer.warnings
+
+    assert not warnings()
+    (warning,) = warnings(iterations=1)
+    assert "after 1 steps the largest gradient is" in warning
+    assert "above the tolerance of 0.0001" in warning
+
+
+def test_replayed_classes_share_the_pixels(
+    before: Segmenter, batches: list[tuple[Tensor, Tensor]]
+) -> None:
+    model = copy.deepcopy(before)
+    model.classifier.grow(NEW)
+    settings = StepSettings(method="frozen", method_settings={"pixels": 2000})
+    method = make_method(settings, model, copy.deepcopy(before))
+    assert isinstance(method, Frozen)
+    pictures, labels = batches[0]
+    labels[:, 32:] = torch.where(labels[:, 32:] == 0, 1, OLD + 1)
+    sample = method.sampled([(pictures, labels)], seed=0)
+    assert sample is not None
+    assert torch.bincount(sample.kinds).tolist() == [500] * 4
 
 
 def test_the_same_seed_gives_the_same_rows(

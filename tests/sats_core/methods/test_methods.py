@@ -266,6 +266,12 @@ class TestUnsure:
         assert (held[:, OLD:] > 0).all()  # descent lowers the new classes' logits
         assert (held[:, :OLD].sum(1) < 0).all()
 
+    def test_no_method_takes_a_choice_that_it_does_not_read(self) -> None:
+        able = {name for name, of in METHOD_SETTINGS.items() if "unsure" in of.model_fields}
+        assert able == {"plop", "sats"}
+        with pytest.raises(ValueError, match="unsure"):
+            StepSettings(method="sats_plus", method_settings={"unsure": "unbiased"})
+
     @pytest.mark.parametrize("unsure", ["ignored", "unbiased"])
     def test_a_new_class_is_taught_either_way(
         self, unsure: str, models: tuple[Segmenter, Segmenter]
@@ -313,6 +319,21 @@ class TestPlop:
         with torch.no_grad():
             models[0].head.mix.weight.mul_(1.5)
         assert descending(settings, models).loss_terms(*batch)["pod"].item() > 1e-4
+
+    def test_what_is_labelled_with_an_old_class_has_no_share_in_a_pictures_weight(
+        self, models: tuple[Segmenter, Segmenter]
+    ) -> None:
+        method = descending(StepSettings(method="plop"), models)
+        assert isinstance(method, Plop)
+        labels = torch.full((2, 1, 8), 255)
+        labels[:, :, :4] = 1  # both are replayed, and the old model is unsure of it
+        labels[1, :, 4:] = 0
+        logits = torch.zeros(2, OLD, 1, 8)
+        logits[:, 1, :, 6:] = 30
+        supervision = method.supervise(labels, logits)
+        assert supervision.kept_share.tolist() == [1, 0.5]
+        assert supervision.pseudo[0].tolist() == labels[0].tolist()
+        assert supervision.pseudo[1].tolist() == [[1, 1, 1, 1, 255, 255, 1, 1]]
 
     def test_pictures_whose_background_is_not_believed_weigh_nothing(
         self, models: tuple[Segmenter, Segmenter], batch: tuple[Tensor, Tensor]

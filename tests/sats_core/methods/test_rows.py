@@ -56,9 +56,9 @@ def test_the_full_loss_is_flat_at_the_solution(
     learned = features.double() @ weights.T + biases
     before = (features @ old.T).double()
     logits = torch.cat([before[:, :1] + learned[:, :1], before[:, 1:], learned[:, 1:]], dim=1)
-    told = truthful_cross_entropy(logits, labels, OLD).mean()
-    kept = OLD * unbiased_distillation(logits, before).mean()
-    (told + weight * kept).backward()
+    cross_entropy = truthful_cross_entropy(logits, labels, OLD).mean()
+    distillation = OLD * unbiased_distillation(logits, before).mean()
+    (cross_entropy + weight * distillation).backward()
     learns = slice(0 if residual else 1, None)
     for gradient in (weights.grad, biases.grad):
         assert gradient is not None
@@ -109,6 +109,22 @@ def test_features_that_are_not_finite_are_said(
     features[3, 2] = float("nan")
     with pytest.raises(DivergedError, match="new rows"):
         solved(features, labels, old)
+
+
+def test_a_gradient_that_is_not_finite_is_said_from_inside_the_search(features: Tensor) -> None:
+    # A model that knows nothing but background: the other old classes together are log 0.
+    labels = torch.arange(PIXELS) % 2
+    sample = PixelSample(features, kinds_of(labels, 1), torch.ones(PIXELS), torch.ones(3))
+    with pytest.raises(DivergedError, match="new rows"):
+        solve_rows(sample, torch.zeros(PIXELS, 1), 1, FrozenSettings(), lambda: None)
+
+
+def test_how_far_the_search_came_is_said(features: Tensor, labels: Tensor, old: Tensor) -> None:
+    whole, cut = solved(features, labels, old), solved(features, labels, old, iterations=2)
+    assert whole.gradient <= 1e-7
+    assert whole.iterations > 2
+    assert cut.gradient > 1e-4
+    assert cut.iterations == 2
 
 
 def test_kinds() -> None:

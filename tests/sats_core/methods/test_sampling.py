@@ -23,7 +23,7 @@ def drawn(sampler: PixelSampler) -> PixelSample:
 
 
 def test_pictures_give_alike_or_all_that_they_have() -> None:
-    sampler = PixelSampler(2, room=250, seed=0)
+    sampler = PixelSampler(2, pixels=250, seed=0)
     for number, shown in enumerate([1000, 50, 300]):
         sampler.add(*picture(number, shown))
     sample = drawn(sampler)
@@ -35,7 +35,7 @@ def test_pictures_give_alike_or_all_that_they_have() -> None:
 
 
 def test_weights_say_how_many_pixels_each_one_stands_for() -> None:
-    sampler = PixelSampler(2, room=250, seed=0)
+    sampler = PixelSampler(2, pixels=250, seed=0)
     shown = [1000, 50, 300]
     for number, pixels in enumerate(shown):
         sampler.add(*picture(number, pixels))
@@ -49,7 +49,7 @@ def test_every_kind_has_room_of_its_own_and_ignored_pixels_have_none() -> None:
     make = torch.Generator().manual_seed(0)
     kinds = torch.randint(0, 3, (SIDE, SIDE), generator=make)
     kinds[:, 32:] = 255
-    sampler = PixelSampler(3, room=100, seed=0)
+    sampler = PixelSampler(3, pixels=300, seed=0)
     for _ in range(5):
         sampler.add(torch.randn(4, 16, 16, generator=make), kinds)
     sample = drawn(sampler)
@@ -57,8 +57,23 @@ def test_every_kind_has_room_of_its_own_and_ignored_pixels_have_none() -> None:
     assert sample.weights.sum().item() == pytest.approx(5 * SIDE * 32, rel=1e-5)
 
 
+def test_a_kind_that_comes_late_takes_its_room_from_the_others() -> None:
+    sampler = PixelSampler(4, pixels=300, seed=0)
+    features, kinds = picture(0, 2000)
+    sampler.add(features, kinds)
+    assert len(drawn(sampler).kinds) == 300
+    both = torch.where(kinds == 255, 2, kinds)
+    for _ in range(3):
+        sampler.add(features, both)
+    sample = drawn(sampler)
+    assert torch.bincount(sample.kinds, minlength=4).tolist() == [0, 150, 150, 0]
+    stand_for = torch.bincount(sample.kinds, sample.weights, minlength=4)
+    rest = SIDE * SIDE - 2000
+    assert stand_for.tolist() == pytest.approx([0, 4 * 2000, 3 * rest, 0], rel=1e-5)
+
+
 def test_memory_does_not_grow_with_the_pictures() -> None:
-    sampler = PixelSampler(2, room=500, seed=0)
+    sampler = PixelSampler(2, pixels=500, seed=0)
     stratum = sampler._strata[1]
     for number in range(40):
         sampler.add(*picture(number, SIDE * SIDE))
@@ -74,7 +89,7 @@ def test_features_are_those_that_bring_logits_to_the_full_grid() -> None:
     for row, column in [(0, 0), (31, 47), (13, 22), (2, 45)]:
         kinds[:] = 255
         kinds[row, column] = 0
-        sampler = PixelSampler(1, room=10, seed=0)
+        sampler = PixelSampler(1, pixels=10, seed=0)
         sampler.add(features, kinds)
         full = F.interpolate(features[None], size=(32, 48), mode="bilinear")[0]
         torch.testing.assert_close(drawn(sampler).features[0], full[:, row, column])
@@ -83,7 +98,7 @@ def test_features_are_those_that_bring_logits_to_the_full_grid() -> None:
 def test_the_seed_decides() -> None:
     def draw(seed: int) -> Tensor:
         make = torch.Generator().manual_seed(7)
-        sampler = PixelSampler(1, room=50, seed=seed)
+        sampler = PixelSampler(1, pixels=50, seed=seed)
         for _ in range(3):
             sampler.add(torch.randn(2, 16, 16, generator=make), torch.zeros(64, 64))
         return drawn(sampler).features
@@ -93,6 +108,6 @@ def test_the_seed_decides() -> None:
 
 
 def test_nothing_labelled_is_no_sample() -> None:
-    sampler = PixelSampler(2, room=10, seed=0)
+    sampler = PixelSampler(2, pixels=10, seed=0)
     sampler.add(torch.zeros(2, 8, 8), torch.full((32, 32), 255))
     assert sampler.sample() is None

@@ -20,11 +20,13 @@ class BatchTrainer(Trainer):
 
     Attributes:
         told: the loss terms that were told last.
+        warnings: what the method warned of.
     """
 
     def __init__(self, batches: Sequence[tuple[Tensor, Tensor]], stop: bool = False) -> None:
         self.seed = 0
         self.told: dict[str, float] = {}
+        self.warnings: list[str] = []
         self._batches = batches
         self._stop = stop
 
@@ -47,6 +49,9 @@ class BatchTrainer(Trainer):
 
     def fitted(self, losses: Mapping[str, float]) -> None:
         self.told = dict(losses)
+
+    def warn(self, message: str) -> None:
+        self.warnings.append(message)
 
     def precision(self) -> AbstractContextManager[None]:
         return nullcontext()

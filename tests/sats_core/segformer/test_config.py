@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from sats_core.data.transforms import View
 from sats_core.errors import ModelError
-from sats_core.segformer.config import Checkpoint, read_checkpoint, read_encoder
+from sats_core.segformer.config import OUTER, Checkpoint, read_checkpoint, read_encoder
 from sats_core.segformer.variants import DEPTHS, hidden_sizes
 
 CONFIG: dict[str, Any] = {
@@ -48,6 +49,34 @@ def test_what_is_read() -> None:
     assert found.processor.view == View(stretch=(512, 768))
     assert found.processor.mean == (0.5, 0.4, 0.3)
     assert found.processor.std == (0.229, 0.224, 0.225)
+
+
+HUB = Path(__file__).parents[2] / "fixtures" / "hub"
+"""What the hub has of NVIDIA's checkpoints, beside their weights."""
+
+
+@pytest.mark.parametrize(
+    ("name", "labels", "seventh"), [("ade20k", 150, "bed"), ("cityscapes", 19, "traffic sign")]
+)
+def test_checkpoints_as_the_hub_has_them(name: str, labels: int, seventh: str) -> None:
+    folder = HUB / name
+    found = read(
+        (folder / "config.json").read_bytes(), (folder / "preprocessor_config.json").read_bytes()
+    )
+    assert found.encoder.backbone == "mit_b0"
+    assert found.encoder.labelled
+    assert len(found.labels) == labels
+    assert found.labels[7] == seventh
+    assert len(found.class_order(None).foreground) == labels
+    assert found.processor.view == View(stretch=(512, 512))
+
+
+@pytest.mark.parametrize("name", ["bed ", "\tbed", "bed\r\n"])
+def test_white_space_around_a_label_is_no_part_of_it(name: str) -> None:
+    found = read(labels("wall", name))
+    assert found.labels == ("wall", "bed")
+    assert found.class_order(name).background == 1
+    assert found.class_order("bed").background == 1
 
 
 @pytest.mark.parametrize("name", DEPTHS)
@@ -126,10 +155,12 @@ class TestBackground:
         ({"id2label": {"0": "a", "01": "b"}}, "none for id 1"),
         ({"id2label": {"0": "a", "1": "a"}}, r"id2label\[1\] is 'a': is the name of id 0 too"),
         ({"id2label": {"0": "a", "1": 7}}, r"id2label\[1\] is 7: must be a string"),
-        ({"id2label": {"0": "a", "1": "b\n"}}, r"id2label\[1\] is 'b\\n'"),
+        ({"id2label": {"0": "a", "1": "b\na"}}, r"id2label\[1\] is 'b\\na'"),
+        ({"id2label": {"0": "a", "1": " a\n"}}, r"id2label\[1\] is 'a': is the name of id 0 too"),
         ({"id2label": {"0": "a", "1": "b\x00"}}, "printable"),
         ({"id2label": {"0": "a", "1": "\ud800"}}, "printable"),
-        ({"id2label": {"0": "a", "1": " b"}}, "no space around"),
+        ({"id2label": {"0": "a", "1": "\u2003b"}}, "no space of another kind around"),
+        ({"id2label": {"0": "a", "1": " \t"}}, "1 to 200"),
         ({"id2label": {"0": "a", "1": ""}}, "1 to 200"),
         ({"id2label": {"0": "a", "1": "b" * 201}}, "1 to 200"),
     ],
@@ -240,7 +271,7 @@ def test_whatever_labels_are_called(names: list[Any], chosen: str | None) -> Non
         order = found.class_order(chosen)
     except ModelError:
         return
-    assert found.labels == tuple(names)
+    assert found.labels == tuple(name.strip(OUTER) for name in names)
     rows = [row for row in (order.background, *order.rows) if row is not None]
     assert sorted(rows) == list(range(len(names)))
 
