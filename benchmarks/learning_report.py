@@ -24,6 +24,9 @@ PAIRS = (
     ("lwf", "finetune"),
 )
 """Whose difference the papers speak of, beside every method's to the default and frozen base."""
+TWO_SEEDS = (
+    "Two seeds leave one degree of freedom: the interval is 12.7 times as wide as the two are apart."
+)
 
 Groups = dict[str, list[Record]]
 
@@ -124,8 +127,7 @@ def _section(preset: str, records: list[Record], plot: str) -> list[str]:
         "### Differences",
         "",
         "mIoU over all classes, first less second, paired over the seeds: mean and 95 % confidence "
-        "interval (Student's t). Two seeds leave one degree of freedom and intervals nine times as "
-        "wide as their spread.",
+        f"interval (Student's t). {TWO_SEEDS}",
         "",
         *_differences(groups),
         "",
