@@ -1,6 +1,6 @@
-"""What a few seeds say: paired differences with 95 % confidence intervals."""
+"""Means of what is known; what a few seeds say: paired differences with 95 % intervals."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from math import sqrt
 from statistics import NormalDist, mean, stdev
 from typing import NamedTuple
@@ -61,6 +61,12 @@ class Interval(NamedTuple):
         if self.low is None or self.high is None:
             return f"{self.mean:.3f} (one seed: no interval)"
         return f"{self.mean:.3f} [{self.low:.3f}, {self.high:.3f}]"
+
+
+def mean_known(values: Iterable[float | None]) -> float | None:
+    """Return the mean of the values that are not None; None without any."""
+    known = [value for value in values if value is not None]
+    return mean(known) if known else None
 
 
 def paired(
