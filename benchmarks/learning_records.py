@@ -8,8 +8,8 @@ from statistics import mean
 from typing import Any
 
 from benchmarks.intervals import Interval, mean_known, paired
+from benchmarks.learning_joint import MOST_STAGES, best, converged, score, stages
 from benchmarks.learning_plan import BASE, JOINT, Sequence, Variant
-from benchmarks.learning_run import MOST_STAGES, joint_converged
 
 Record = dict[str, Any]
 
@@ -77,20 +77,21 @@ def taken(run: Sequence) -> list[Record]:
 
 def _joint(run: Sequence, names: Mapping[str, float | None]) -> Record | None:
     """Return what training on everything at once comes to; None while it is not finished."""
-    joint = replace(run, variant=Variant(JOINT))
-    stages, converged = taken(joint), joint_converged(joint.folder)
-    if not converged and len(stages) < MOST_STAGES:
+    found = stages(replace(run, variant=Variant(JOINT)).folder)
+    if not converged(found) and len(found) < MOST_STAGES:
         return None
-    iou = stages[-1]["iou"]
+    mark = best(found)
+    iou = mark["iou"]
     return {
         "joint_miou_all": mean_known(iou.values()),
         "joint_miou_base": mean_known(value for name, value in iou.items() if name in names),
         "joint_miou_new": mean_known(value for name, value in iou.items() if name not in names),
         "joint_iou": iou,
-        "joint_epochs": sum(stage["settings"]["epochs"] for stage in stages),
-        "joint_stages_miou": [mean_known(stage["iou"].values()) for stage in stages],
-        "joint_converged": converged,
-        "joint_seconds": sum(stage["seconds"] for stage in stages),
+        "joint_epochs": mark["settings"]["epochs"],
+        "joint_stages_epochs": [stage["settings"]["epochs"] for stage in found],
+        "joint_stages_miou": [score(stage) for stage in found],
+        "joint_converged": converged(found),
+        "joint_seconds": mark["seconds"],
     }
 
 

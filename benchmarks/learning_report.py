@@ -210,15 +210,19 @@ def _joint(records: list[Record]) -> str:
         for part in ("all", "base", "new")
     )
     stages = "; ".join(
-        f"seed {r['seed']}: {r['joint_epochs']} epochs, "
-        + " > ".join(f"{value:.3f}" for value in r["joint_stages_miou"])
-        + ("" if r["joint_converged"] else ", **still changing**")
+        f"seed {r['seed']}: "
+        + ", ".join(
+            f"{epochs} epochs {value:.3f}"
+            for epochs, value in zip(r["joint_stages_epochs"], r["joint_stages_miou"], strict=True)
+        )
+        + ("" if r["joint_converged"] else ", **still gaining**")
         for r in seeds
     )
     seconds = mean(r["joint_seconds"] for r in seeds)
     return (
-        f"`joint`: {parts}; {seconds:.0f} s. Trained until half as many epochs again changed its "
-        f"mIoU by less than 0.01 ({stages})."
+        f"`joint`: {parts}; {seconds:.0f} s. The best of longer and longer schedules, each from "
+        "the start and half as long again, until one gained less than 0.01 mIoU; length and best "
+        f"are decided on the pictures scored here ({stages})."
     )
 
 
