@@ -1,12 +1,26 @@
-"""What a few seeds say: paired differences with 95 % confidence intervals."""
+"""Means of what is known; what a few seeds say: paired differences with 95 % intervals."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from math import sqrt
-from statistics import mean, stdev
+from statistics import NormalDist, mean, stdev
 from typing import NamedTuple
 
 T_975 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
 """Student's t, 97.5 % quantile, by degrees of freedom from 1 on."""
+
+
+def t_975(freedom: int) -> float:
+    """Return the 97.5 % quantile of Student's t, to 0.001.
+
+    Beyond the table by its expansion about the normal quantile (Abramowitz and Stegun, 26.7.5).
+    """
+    if freedom <= len(T_975):
+        return T_975[freedom - 1]
+    z = NormalDist().inv_cdf(0.975)
+    first = (z**3 + z) / 4
+    second = (5 * z**5 + 16 * z**3 + 3 * z) / 96
+    third = (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384
+    return z + first / freedom + second / freedom**2 + third / freedom**3
 
 
 class Interval(NamedTuple):
@@ -25,11 +39,11 @@ class Interval(NamedTuple):
 
     @classmethod
     def of(cls, values: list[float]) -> "Interval":
-        """Return the interval of one value a seed, ten seeds at most."""
+        """Return the interval of one value a seed."""
         middle = mean(values)
         if len(values) == 1:
             return cls(middle, None, None, 1)
-        half = T_975[len(values) - 2] * stdev(values) / sqrt(len(values))
+        half = t_975(len(values) - 1) * stdev(values) / sqrt(len(values))
         return cls(middle, middle - half, middle + half, len(values))
 
     @property
@@ -47,6 +61,12 @@ class Interval(NamedTuple):
         if self.low is None or self.high is None:
             return f"{self.mean:.3f} (one seed: no interval)"
         return f"{self.mean:.3f} [{self.low:.3f}, {self.high:.3f}]"
+
+
+def mean_known(values: Iterable[float | None]) -> float | None:
+    """Return the mean of the values that are not None; None without any."""
+    known = [value for value in values if value is not None]
+    return mean(known) if known else None
 
 
 def paired(

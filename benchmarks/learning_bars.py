@@ -5,7 +5,8 @@
 Reads `docs/results/learning-*.json`, prints a Markdown table and writes it to
 `docs/results/bars.md`. Every figure stands with its 95 % confidence interval over the seeds
 (Student's t). A bar on a figure holds by its mean; one that says "above" or "beats" holds by its
-interval, so that one seed proves nothing.
+interval, so that one seed proves nothing. "No method beats" is open while an interval holds 0
+and is wider than 0.02: too few seeds to tell a tie from a loss.
 """
 
 from collections.abc import Callable, Iterator
@@ -14,21 +15,29 @@ from typing import Annotated, NamedTuple
 
 import typer
 
-from benchmarks.intervals import Interval, paired
+from benchmarks.intervals import Interval
 from benchmarks.learning_plan import FROZEN_BASE
-from benchmarks.learning_records import Record, by_seed, read
+from benchmarks.learning_records import Record, by_seed, difference, read
 from benchmarks.learning_report import DEFAULT
 
 DRAWN, REAL = "drawn-most", "mit_b0"
 """Presets that the bars are read from: the surest teacher, and the encoder that knows something."""
+WIDEST_TIE = 0.02
+"""An interval of mIoU that holds 0 and is wider than this says neither tie nor loss."""
 
 
 class Measured(NamedTuple):
-    """What was measured for a bar: in words, from how many seeds, and whether it holds."""
+    """What was measured for a bar.
+
+    Attributes:
+        text: in words.
+        seeds: from how many.
+        holds: whether the bar does; None where it is open.
+    """
 
     text: str
     seeds: int
-    holds: bool
+    holds: bool | None
 
 
 class Bar(NamedTuple):
@@ -84,29 +93,35 @@ def above(first: str, second: str) -> Callable[[list[Record]], Measured | None]:
     """Return what measures that one variant's mIoU is above another's, interval and all."""
 
     def measure(records: list[Record]) -> Measured | None:
-        found = _difference(records, first, second)
+        found = difference(records, first, second)
         return found and Measured(str(found), found.seeds, bool(found.above_zero))
 
     return measure
 
 
 def beaten_by_none(variant: str) -> Callable[[list[Record]], Measured | None]:
-    """Return what measures that a variant beats each other method or ties within the interval."""
+    """Return what measures that a variant beats each other method or ties with it."""
 
     def measure(records: list[Record]) -> Measured | None:
-        others = _methods(records) - {variant}
-        found = {n: d for n in others if (d := _difference(records, variant, n)) is not None}
+        others = sorted(_methods(records) - {variant})
+        found = {n: d for n in others if (d := difference(records, variant, n)) is not None}
         if not found:
             return None
         closest = min(found, key=lambda name: found[name].mean)
-        margin = found[closest]
-        # One seed gives no interval to tie within.
-        ties = margin.mean >= 0 if margin.high is None else margin.high >= 0
-        lost = any(d.below_zero for d in found.values())
-        text = f"{margin} over `{closest}`, the closest of {len(found)}"
-        return Measured(text, margin.seeds, ties and not lost)
+        text = f"{found[closest]} over `{closest}`, the closest of {len(found)}"
+        holds = None if any(_open(d) for d in found.values()) else True
+        if any(d.below_zero for d in found.values()):
+            holds = False
+        return Measured(text, found[closest].seeds, holds)
 
     return measure
+
+
+def _open(margin: Interval) -> bool:
+    """Return whether a margin says neither who is ahead nor that they tie."""
+    if margin.low is None or margin.high is None:
+        return True
+    return margin.low <= 0 <= margin.high and margin.high - margin.low > WIDEST_TIE
 
 
 def times(
@@ -123,11 +138,6 @@ def times(
         return Measured(str(interval), interval.seeds, interval.mean <= most)
 
     return measure
-
-
-def _difference(records: list[Record], first: str, second: str) -> Interval | None:
-    one, other = (by_seed(records, name, "miou_all") for name in (first, second))
-    return paired(one, other)
 
 
 def _methods(records: list[Record]) -> set[str]:
@@ -180,6 +190,7 @@ def _seconds() -> Iterator[Bar]:
         )
 
 
+HOLDS = {True: "yes", False: "**no**", None: "open"}
 BARS = (*_drawn(), *_real(), *_seconds())
 
 
@@ -194,8 +205,7 @@ def rows(results: Path) -> Iterator[str]:
         measured = bar.measure(found)
         cells = "not measured | 0 | "
         if measured:
-            holds = "yes" if measured.holds else "**no**"
-            cells = f"{measured.text} | {measured.seeds} | {holds}"
+            cells = f"{measured.text} | {measured.seeds} | {HOLDS[measured.holds]}"
         yield f"| {bar.what} | {bar.protocol} | {bar.preset} | {cells} |"
 
 

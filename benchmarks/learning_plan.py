@@ -94,7 +94,8 @@ PRESETS = {
     ),
     # From scratch.
     "cpu": Preset("pvt_v2_b0", 128, 8, "adamw", {"ccp": (24, 16), "voc8": (9, 8)}),
-    # The published schedule (SATS, 4.1) and backbone.
+    # The published schedule (SATS, 4.1) and backbone, but for its drop path of 0.1: backbones here
+    # have none.
     "gpu": Preset(
         "mit_b2",
         512,

@@ -7,8 +7,9 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
+from benchmarks.intervals import Interval, mean_known, paired
+from benchmarks.learning_joint import MOST_STAGES, best, converged, score, stages
 from benchmarks.learning_plan import BASE, JOINT, Sequence, Variant
-from benchmarks.learning_run import MOST_STAGES, joint_converged
 
 Record = dict[str, Any]
 
@@ -47,8 +48,8 @@ def record_of(run: Sequence) -> Record | None:
         "background_before": steps[0]["background"],
         "background_after": last["background"],
         "background_lost": steps[0]["background"] - last["background"],
-        "kept_share": _mean(step["kept_share"] for step in steps),
-        "entropy": _mean(step["entropy"] for step in steps),
+        "kept_share": mean_known(step["kept_share"] for step in steps),
+        "entropy": mean_known(step["entropy"] for step in steps),
         "seconds": sum(step["seconds"] for step in later),
         "seconds_per_step": mean(step["seconds"] for step in later),
         "seconds_to_joint": mean(step["seconds"] for step in later) / joint["joint_seconds"],
@@ -76,20 +77,21 @@ def taken(run: Sequence) -> list[Record]:
 
 def _joint(run: Sequence, names: Mapping[str, float | None]) -> Record | None:
     """Return what training on everything at once comes to; None while it is not finished."""
-    joint = replace(run, variant=Variant(JOINT))
-    stages, converged = taken(joint), joint_converged(joint.folder)
-    if not converged and len(stages) < MOST_STAGES:
+    found = stages(replace(run, variant=Variant(JOINT)).folder)
+    if not converged(found) and len(found) < MOST_STAGES:
         return None
-    iou = stages[-1]["iou"]
+    mark = best(found)
+    iou = mark["iou"]
     return {
-        "joint_miou_all": _mean(iou.values()),
-        "joint_miou_base": _mean(value for name, value in iou.items() if name in names),
-        "joint_miou_new": _mean(value for name, value in iou.items() if name not in names),
+        "joint_miou_all": mean_known(iou.values()),
+        "joint_miou_base": mean_known(value for name, value in iou.items() if name in names),
+        "joint_miou_new": mean_known(value for name, value in iou.items() if name not in names),
         "joint_iou": iou,
-        "joint_epochs": sum(stage["settings"]["epochs"] for stage in stages),
-        "joint_stages_miou": [_mean(stage["iou"].values()) for stage in stages],
-        "joint_converged": converged,
-        "joint_seconds": sum(stage["seconds"] for stage in stages),
+        "joint_epochs": mark["settings"]["epochs"],
+        "joint_stages_epochs": [stage["settings"]["epochs"] for stage in found],
+        "joint_stages_miou": [score(stage) for stage in found],
+        "joint_converged": converged(found),
+        "joint_seconds": mark["seconds"],
     }
 
 
@@ -105,9 +107,9 @@ def _step(step: Record, base: Mapping[str, float | None]) -> Record:
     return {
         "step": step["step"],
         "classes": step["classes"],
-        "miou_all": _mean(iou.values()),
-        "miou_base": _mean(value for name, value in iou.items() if name in base),
-        "miou_new": _mean(value for name, value in iou.items() if name not in base),
+        "miou_all": mean_known(iou.values()),
+        "miou_base": mean_known(value for name, value in iou.items() if name in base),
+        "miou_new": mean_known(value for name, value in iou.items() if name not in base),
         "background": iou["background"],
         "forgetting": mean(losses) if losses else None,
         **teacher,
@@ -122,11 +124,6 @@ def _ratio(part: float | None, whole: float | None) -> float | None:
     return None if part is None or not whole else part / whole
 
 
-def _mean(values: Iterable[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return mean(known) if known else None
-
-
 def read(results: Path, protocol: str) -> list[Record]:
     """Return the records of a protocol that stand in a folder of results; without one, none."""
     path = results / f"learning-{protocol}.json"
@@ -137,3 +134,11 @@ def read(results: Path, protocol: str) -> list[Record]:
 def by_seed(records: Iterable[Record], variant: str, key: str) -> dict[int, float | None]:
     """Return one figure of one variant, by seed."""
     return {r["seed"]: r[key] for r in records if r["variant"] == variant}
+
+
+def difference(
+    records: Iterable[Record], first: str, second: str, key: str = "miou_all"
+) -> Interval | None:
+    """Return how much more of a figure one variant has than another; None where one is missing."""
+    found = list(records)
+    return paired(*(by_seed(found, name, key) for name in (first, second)))

@@ -1,6 +1,8 @@
 """From finished runs to JSON, a Markdown report and plots."""
 
 import json
+from collections.abc import Iterable
+from itertools import chain
 from pathlib import Path
 from statistics import mean
 
@@ -9,9 +11,9 @@ import matplotlib
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 
-from benchmarks.intervals import Interval, paired
+from benchmarks.intervals import mean_known
 from benchmarks.learning_plan import FROZEN_BASE, PRESETS, Sequence
-from benchmarks.learning_records import Record, by_seed, read, record_of
+from benchmarks.learning_records import Record, difference, read, record_of
 
 DEFAULT = "sats_plus"
 """The method that the service takes unless a task says otherwise."""
@@ -24,6 +26,10 @@ PAIRS = (
     ("lwf", "finetune"),
 )
 """Whose difference the papers speak of, beside every method's to the default and frozen base."""
+TWO_SEEDS = (
+    "Two seeds leave one degree of freedom and an interval that is 12.7 times as wide as the two "
+    "are apart."
+)
 
 Groups = dict[str, list[Record]]
 
@@ -124,8 +130,7 @@ def _section(preset: str, records: list[Record], plot: str) -> list[str]:
         "### Differences",
         "",
         "mIoU over all classes, first less second, paired over the seeds: mean and 95 % confidence "
-        "interval (Student's t). Two seeds leave one degree of freedom and intervals nine times as "
-        "wide as their spread.",
+        f"interval (Student's t). {TWO_SEEDS}",
         "",
         *_differences(groups),
         "",
@@ -189,7 +194,7 @@ def _scores(groups: Groups) -> list[str]:
     headings = ["method", *headings, "seconds a step", "peak MiB", "seeds", "commit"]
     lines = ["| " + " | ".join(headings) + " |", "|---" * len(headings) + "|"]
     for name, group in groups.items():
-        cells = [_mean([r[key] for r in group]) for _, key in COLUMNS]
+        cells = [_shown_mean([r[key] for r in group]) for _, key in COLUMNS]
         seconds = mean(r["seconds_per_step"] for r in group)
         peak = max(r["peak_mib"] for r in group)
         commits = ", ".join(sorted({r["commit"] for r in group}))
@@ -201,19 +206,23 @@ def _scores(groups: Groups) -> list[str]:
 def _joint(records: list[Record]) -> str:
     seeds = {r["seed"]: r for r in records}.values()
     parts = ", ".join(
-        f"{part} {_mean([r[f'joint_miou_{part}'] for r in seeds])}"
+        f"{part} {_shown_mean([r[f'joint_miou_{part}'] for r in seeds])}"
         for part in ("all", "base", "new")
     )
     stages = "; ".join(
-        f"seed {r['seed']}: {r['joint_epochs']} epochs, "
-        + " > ".join(f"{value:.3f}" for value in r["joint_stages_miou"])
-        + ("" if r["joint_converged"] else ", **still changing**")
+        f"seed {r['seed']}: "
+        + ", ".join(
+            f"{epochs} epochs {value:.3f}"
+            for epochs, value in zip(r["joint_stages_epochs"], r["joint_stages_miou"], strict=True)
+        )
+        + ("" if r["joint_converged"] else ", **still gaining**")
         for r in seeds
     )
     seconds = mean(r["joint_seconds"] for r in seeds)
     return (
-        f"`joint`: {parts}; {seconds:.0f} s. Trained until half as many epochs again changed its "
-        f"mIoU by less than 0.01 ({stages})."
+        f"`joint`: {parts}; {seconds:.0f} s. The best of longer and longer schedules, each from "
+        "the start and half as long again, until one gained less than 0.01 mIoU; length and best "
+        f"are decided on the pictures scored here ({stages})."
     )
 
 
@@ -221,18 +230,13 @@ def _differences(groups: Groups) -> list[str]:
     lines = ["| first | second | mIoU all | new classes' mIoU |", "|---|---|---|---|"]
     pairs = [(n, DEFAULT) for n in groups if n not in (DEFAULT, FROZEN_BASE)]
     pairs += [(n, FROZEN_BASE) for n in groups if n != FROZEN_BASE]
+    records = list(chain.from_iterable(groups.values()))
     for first, second in dict.fromkeys((*PAIRS, *pairs)):
-        found = [difference(groups, first, second, key) for key in ("miou_all", "miou_new")]
+        found = [difference(records, first, second, key) for key in ("miou_all", "miou_new")]
         if found[0] is not None:
             cells = " | ".join("-" if each is None else str(each) for each in found)
             lines.append(f"| {_shown(first)} | {_shown(second)} | {cells} |")
     return lines
-
-
-def difference(groups: Groups, first: str, second: str, key: str) -> Interval | None:
-    """Return how much more of a figure one variant has than another; None where one is missing."""
-    one, other = (by_seed(groups.get(name, []), name, key) for name in (first, second))
-    return paired(one, other)
 
 
 def _per_step(groups: Groups) -> list[str]:
@@ -247,7 +251,7 @@ def _per_step(groups: Groups) -> list[str]:
         cells = []
         for i in range(count):
             figures = {
-                key: _mean([r["steps"][i][key] for r in group])
+                key: _shown_mean([r["steps"][i][key] for r in group])
                 for key in (
                     *("miou_all", "miou_base", "miou_new"),
                     *("background", "kept_share", "entropy"),
@@ -266,12 +270,12 @@ def _per_class(groups: Groups, one: Record) -> list[str]:
     lines = ["| class | " + " | ".join(names) + " | joint |", "|---" * (len(groups) + 2) + "|"]
     everything = [r for group in groups.values() for r in group]
     for name in one["iou"]:
-        cells = [_mean([r["iou"][name] for r in group]) for group in groups.values()]
-        joint = _mean([r["joint_iou"][name] for r in everything])
+        cells = [_shown_mean([r["iou"][name] for r in group]) for group in groups.values()]
+        joint = _shown_mean([r["joint_iou"][name] for r in everything])
         lines.append(f"| {name} | " + " | ".join([*cells, joint]) + " |")
     return lines
 
 
-def _mean(values: list[float | None]) -> str:
-    known = [value for value in values if value is not None]
-    return f"{mean(known):.3f}" if known else "-"
+def _shown_mean(values: Iterable[float | None]) -> str:
+    middle = mean_known(values)
+    return "-" if middle is None else f"{middle:.3f}"

@@ -13,6 +13,7 @@ import torch
 
 from benchmarks.learning_data import Bench
 from benchmarks.learning_frozen_base import score_frozen_base
+from benchmarks.learning_joint import MOST_STAGES, check_stages, converged, stage_epochs, stages
 from benchmarks.learning_plan import BASE, FROZEN_BASE, JOINT, PRESETS, Sequence, Variant
 from benchmarks.learning_teacher import sureness
 from benchmarks.machine import commit, hardware, peak, reset_peak
@@ -25,7 +26,7 @@ from sats_core.evaluation.held_out import HeldOut, score
 from sats_core.evaluation.predict import model_input
 from sats_core.evaluation.scores import Scores
 from sats_core.events import Event
-from sats_core.export import CONFIG, export_version, load_version
+from sats_core.export import CONFIG, export_version
 from sats_core.heap import keep_freed_memory
 from sats_core.job import HeldOutChoice, StepJob
 from sats_core.models import SCRATCH
@@ -33,15 +34,11 @@ from sats_core.settings import Limits
 from sats_core.training.learn import fingerprint_of, learn
 from sats_core.training.memory import MEMORY, Keepable, keep, recall
 from sats_core.training.pictures import gather
-from sats_core.training.start import Start, begin, placed
+from sats_core.training.start import Start, begin
 from sats_core.version_config import read_version_config
 
 PROBES = 8
 """Validation pictures on which a version's exported graph is checked."""
-CONVERGED = 0.01
-"""`joint` is trained until half as many epochs again change its mIoU by less than this."""
-MOST_STAGES = 5
-"""After the first E epochs at most four times half as many again: 5 E in all."""
 
 Emit = Callable[[Event], None]
 
@@ -55,7 +52,6 @@ class Step:
         classes: that it teaches.
         pictures: ids of what it trains on.
         parent: folder of the step that it adds classes to; None without one.
-        goes_on_from: folder of a step of the same classes whose weights it goes on from.
         settings: that differ from the preset's.
     """
 
@@ -63,7 +59,6 @@ class Step:
     classes: tuple[str, ...]
     pictures: tuple[str, ...]
     parent: Path | None = None
-    goes_on_from: Path | None = None
     settings: dict[str, Any] = field(default_factory=dict)
 
 
@@ -96,37 +91,15 @@ def run_sequence(run: Sequence, threads: int, emit: Callable[[int, Event], None]
 def _train_joint(
     run: Sequence, bench: Bench, threads: int, emit: Callable[[int, Event], None]
 ) -> None:
-    """Train on everything at once, in stages: each goes on from the last for half as long again.
-
-    A stage is a schedule of its own, from the peak rate down.
-    """
-    epochs = 0
+    """Train on everything at once, for longer and longer, each time from the same start."""
+    first = PRESETS[run.preset].first_joint_epochs(run.dataset)
+    check_stages(run.folder, first)
     for number in range(MOST_STAGES):
-        first = PRESETS[run.preset].first_joint_epochs(run.dataset)
-        more = -(-epochs // 2) if number else first
-        epochs += more
-        step = Step(
-            number,
-            bench.classes,
-            bench.everything(),
-            goes_on_from=run.folder / f"step{number - 1}" if number else None,
-            settings={"epochs": more, "seed": run.seed + 1000 * number},
-        )
+        epochs = {"epochs": stage_epochs(first, number)}
+        step = Step(number, bench.classes, bench.everything(), settings=epochs)
         _take(run, bench, step, threads, emit)
-        if joint_converged(run.folder):
+        if converged(stages(run.folder)):
             return
-
-
-def joint_converged(folder: Path) -> bool:
-    """Return whether the last of a joint run's stages changed its mIoU by less than 0.01."""
-    found = [folder / f"step{number}" / "step.json" for number in range(MOST_STAGES)]
-    scores = [_miou(json.loads(path.read_text())["iou"]) for path in found if path.exists()]
-    return len(scores) > 1 and abs(scores[-1] - scores[-2]) < CONVERGED
-
-
-def _miou(iou: dict[str, float | None]) -> float:
-    known = [value for value in iou.values() if value is not None]
-    return sum(known) / len(known)
 
 
 def _take(
@@ -144,7 +117,7 @@ def _take(
     bench.reader.splits = {"train": step.pictures, "val": bench.validation[:PROBES]}
     reset_peak()
     began = time.monotonic()
-    start = _begin(run, job, step)
+    start = _begin(run, job)
     trained = _trained(run, bench, step, job, start, lambda event: emit(step.number, event))
     trained |= {"seconds": time.monotonic() - began - trained.pop("aside"), "peak_mib": peak()}
     scores = _scored(start, bench)
@@ -173,21 +146,20 @@ def _take(
 
 def _forget(run: Sequence, step: Step) -> None:
     """Remove the version that nobody starts from any more; the base version serves all methods."""
-    before = step.goes_on_from or step.parent
-    if before and before.parent == run.folder:
-        shutil.rmtree(before / "version", ignore_errors=True)
+    if run.variant.method == JOINT:
+        shutil.rmtree(run.folder / f"step{step.number}" / "version", ignore_errors=True)
+    elif step.parent and step.parent.parent == run.folder:
+        shutil.rmtree(step.parent / "version", ignore_errors=True)
 
 
-def _begin(run: Sequence, job: StepJob, step: Step) -> Start:
+def _begin(run: Sequence, job: StepJob) -> Start:
     start = begin(job)
     if job.settings.pretrained and start.backbone_start.startswith(SCRATCH):
         raise ModelError(
             f"preset {run.preset} starts from pretrained weights of {job.settings.backbone}, and "
             f"the backbone starts from {start.backbone_start}: say --backbone-dir"
         )
-    if step.goes_on_from is None:
-        return start
-    return replace(start, model=placed(load_version(step.goes_on_from / "version").model))
+    return start
 
 
 def _trained(
