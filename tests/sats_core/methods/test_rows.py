@@ -130,3 +130,23 @@ def test_how_far_the_search_came_is_said(features: Tensor, labels: Tensor, old: 
 def test_kinds() -> None:
     labels = torch.tensor([[0, 1, 3], [4, 5, 255]])
     assert kinds_of(labels, OLD).tolist() == [[0, 1, 1], [2, 3, 255]]
+
+
+@pytest.mark.parametrize("several", [3, 10])
+def test_what_new_classes_take_does_not_grow_with_their_number(old: Tensor, several: int) -> None:
+    """The same pixels as one new class, and dealt out at random to several."""
+    make = torch.Generator().manual_seed(3)
+    features = torch.randn(3000, WIDTH, generator=make)
+    shown = torch.rand(3000, generator=make) < 0.3
+    features[shown, 0] += 2
+    taken = {}
+    for new in (1, several):
+        dealt = OLD + torch.randint(0, new, (3000,), generator=make)
+        kinds = kinds_of(torch.where(shown, dealt, 0), OLD)
+        sample = PixelSample(features, kinds, torch.ones(3000), torch.ones(2 + new))
+        rows = solve_rows(sample, features @ old.T, new, FrozenSettings(presence=1), lambda: None)
+        before = (features @ old.T).double()
+        learned = features.double() @ rows.weight.T + rows.bias
+        logits = torch.cat([before[:, :1] + learned[:, :1], before[:, 1:], learned[:, 1:]], dim=1)
+        taken[new] = logits.softmax(1)[~shown, OLD:].sum(1).mean().item()
+    assert taken[several] == pytest.approx(taken[1], rel=0.1)
