@@ -9,6 +9,7 @@ from pathlib import Path
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
+from app.datasets import dataset_classes
 from app.db import HeldOutSet, Memory, Task, TaskKind, Version, read_session
 from app.errors import InvalidDatasetProblem
 from app.imports.checking import checkpoint_classes
@@ -20,7 +21,7 @@ from app.models.service import assign_indices, held_out_sets
 from app.settings import Settings
 from app.storage import BlobMissingError, BlobStore
 from app.tasks.schemas import TaskSpec
-from app.tasks.service import check_classes, class_names, dataset_classes
+from app.tasks.service import check_classes, class_names
 from sats_core.job import HeldOutPictures, ImportJob, Job, StepJob
 from worker.folder import WorkFolder
 

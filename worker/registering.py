@@ -6,6 +6,7 @@ from pydantic import TypeAdapter
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
+from app.datasets import dataset_classes
 from app.db import HeldOutSet, Task, TaskKind, TaskState, Version, write_session
 from app.db.base import JsonObject
 from app.imports.schemas import ImportSpec
@@ -15,7 +16,6 @@ from app.models.service import IMPORT, go_live, live_version, lock_model, regist
 from app.settings import Settings
 from app.storage import Blob, BlobStore
 from app.tasks.schemas import TaskSpec
-from app.tasks.service import dataset_classes
 from sats_core.evaluation.scores import Scores
 from sats_core.job import ImportResult, StepResult
 from worker.claim import Claim, end, hold
