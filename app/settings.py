@@ -58,8 +58,9 @@ class Settings(BaseSettings):
     )
     backbone_dir: Path | None = Field(
         None,
-        description="Directory of `<backbone>.safetensors` files that pretrained starts are read "
-        "from before timm asks its hub.",
+        description="Directory that pretrained starts are read from before the hub is asked: "
+        "`<backbone>.safetensors` files, and SegFormer encoders as the hub has them in directories "
+        "called `mit_b0` to `mit_b5` or, by hub id, `owner/name`.",
     )
     memory_dir: Path | None = Field(
         None,

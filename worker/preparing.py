@@ -1,6 +1,5 @@
 """From a claimed row to the job that its training process runs."""
 
-import hashlib
 import os
 import shutil
 from collections.abc import Sequence
@@ -9,18 +8,19 @@ from pathlib import Path
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
+from app.datasets import dataset_classes
 from app.db import HeldOutSet, Memory, Task, TaskKind, Version, read_session
 from app.errors import InvalidDatasetProblem
 from app.imports.checking import checkpoint_classes
 from app.imports.schemas import ImportSpec
-from app.models.files import DamagedVersionProblem
+from app.models.files import lay_out, verified
 from app.models.memory import memory_of, memory_store
 from app.models.parents import check_base
 from app.models.service import assign_indices, held_out_sets
 from app.settings import Settings
 from app.storage import BlobMissingError, BlobStore
 from app.tasks.schemas import TaskSpec
-from app.tasks.service import check_classes, class_names, dataset_classes
+from app.tasks.service import check_classes, class_names
 from sats_core.job import HeldOutPictures, ImportJob, Job, StepJob
 from worker.folder import WorkFolder
 
@@ -78,7 +78,7 @@ def _prepare_step(
     names = _classes_to_learn(spec, dataset_classes(dataset, settings.limits), parent)
     return StepJob(
         dataset=dataset,
-        old_version=_materialise(blobs, parent, folder.old_version) if parent else None,
+        old_version=_old_version(blobs, parent, folder.old_version) if parent else None,
         new_classes=names,
         indices=assign_indices(session, task.model_id, names),
         settings=spec.step_settings(),
@@ -115,21 +115,11 @@ def _upload(blobs: BlobStore, key: str, what: str) -> Path:
         raise InvalidDatasetProblem(f"the posted {what} is gone; post it again") from error
 
 
-def _materialise(blobs: BlobStore, version: Version, target: Path) -> Path:
-    """Lay the files of a version out in `target`, every byte checked."""
+def _old_version(blobs: BlobStore, version: Version, target: Path) -> Path:
+    """Lay the version to start from out in `target`, afresh on every try."""
     shutil.rmtree(target, ignore_errors=True)
-    target.mkdir(parents=True)
-    for name, entry in version.files.items():
-        what = f"file {name!r} of version {version.number}"
-        _lay(_verified(blobs, entry["blob"], what), target / name)
+    lay_out(blobs, version, target)
     return target
-
-
-def _lay(source: Path, target: Path) -> None:
-    try:
-        os.link(source, target)
-    except OSError:  # another file system, or one without links
-        shutil.copyfile(source, target)
 
 
 def _memory(blobs: BlobStore, settings: Settings, memory: Memory, target: Path) -> Path | None:
@@ -141,21 +131,14 @@ def _memory(blobs: BlobStore, settings: Settings, memory: Memory, target: Path) 
     if memory.deleted_at is not None:
         return None
     store = memory_store(settings, blobs, memory.place)
-    _lay(_verified(store, memory.blob, "the pictures kept for replay"), target)
+    source = verified(store, memory.blob, "the pictures kept for replay")
+    try:
+        os.link(source, target)
+    except OSError:  # another file system, or one without links
+        shutil.copyfile(source, target)
     return target
 
 
 def _held_out(blobs: BlobStore, kept: HeldOutSet) -> HeldOutPictures:
-    path = _verified(blobs, kept.blob, "a set of held-out pictures")
+    path = verified(blobs, kept.blob, "a set of held-out pictures")
     return HeldOutPictures(path=path, classes=tuple(kept.classes))
-
-
-def _verified(blobs: BlobStore, key: str, what: str) -> Path:
-    try:
-        path = blobs.path(key).resolve()
-    except BlobMissingError as error:
-        raise DamagedVersionProblem(f"{what} is missing in the blob store") from error
-    with path.open("rb") as stream:
-        if hashlib.file_digest(stream, "sha256").hexdigest() != key:
-            raise DamagedVersionProblem(f"{what} is damaged in the blob store")
-    return path

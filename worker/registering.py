@@ -6,6 +6,7 @@ from pydantic import TypeAdapter
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
+from app.datasets import dataset_classes
 from app.db import HeldOutSet, Task, TaskKind, TaskState, Version, write_session
 from app.db.base import JsonObject
 from app.imports.schemas import ImportSpec
@@ -15,10 +16,10 @@ from app.models.service import IMPORT, go_live, live_version, lock_model, regist
 from app.settings import Settings
 from app.storage import Blob, BlobStore
 from app.tasks.schemas import TaskSpec
-from app.tasks.service import dataset_classes
+from app.tasks.service import class_names
 from sats_core.evaluation.scores import Scores
 from sats_core.job import ImportResult, StepResult
-from worker.claim import Claim, end, hold
+from worker.claim import Claim, end, hold, warn
 from worker.folder import WorkFolder
 
 GATE = "gate"
@@ -56,7 +57,7 @@ def register(
         if hold(session, claim):  # somebody asked to cancel it before this very moment
             return end(session, claim, TaskState.CANCELLED)
         task = session.get_one(Task, claim.task_id)
-        version, live = _register(session, task, stored)
+        version, live = _register(session, claim, task, stored)
         state = TaskState.LIVE if live else TaskState.HELD
         return end(session, claim, state, version=(version.id, version.number))
 
@@ -81,10 +82,12 @@ def _store(blobs: BlobStore, settings: Settings, folder: WorkFolder) -> _Stored:
     )
 
 
-def _register(session: Session, task: Task, stored: _Stored) -> tuple[Version, bool]:
+def _register(session: Session, claim: Claim, task: Task, stored: _Stored) -> tuple[Version, bool]:
     """Add the version and what belongs to it; returns it and whether it went live."""
-    kind = _register_import if task.kind == TaskKind.IMPORT else _register_step
-    version, live = kind(session, task, stored)
+    if task.kind == TaskKind.IMPORT:
+        version, live = _register_import(session, claim, task, stored)
+    else:
+        version, live = _register_step(session, task, stored)
     if stored.held_out is not None:
         session.add(
             HeldOutSet(
@@ -97,7 +100,9 @@ def _register(session: Session, task: Task, stored: _Stored) -> tuple[Version, b
     return version, live
 
 
-def _register_import(session: Session, task: Task, stored: _Stored) -> tuple[Version, bool]:
+def _register_import(
+    session: Session, claim: Claim, task: Task, stored: _Stored
+) -> tuple[Version, bool]:
     model = lock_model(session, task.model_id)
     names = [str(entry["name"]) for entry in stored.result.classes[1:]]
     version = register_version(
@@ -110,10 +115,16 @@ def _register_import(session: Session, task: Task, stored: _Stored) -> tuple[Ver
         verdict=None,
         files=stored.files,
     )
-    live = ImportSpec.model_validate(task.spec).promote
-    if live:
-        go_live(session, version, by=task.submitted_by or IMPORT, kind=IMPORT)
-    return version, live
+    if not ImportSpec.model_validate(task.spec).promote:
+        return version, False
+    before = live_version(session, model.id)
+    gone = [name for name in class_names(before) if name not in class_names(version)]
+    if before is not None and gone:
+        lost = ", ".join(map(repr, gone))
+        message = f"version {before.number}, live until now, knew {lost} and this import does not"
+        warn(session, claim, message)
+    go_live(session, version, by=task.submitted_by or IMPORT, kind=IMPORT)
+    return version, True
 
 
 def _register_step(session: Session, task: Task, stored: _Stored) -> tuple[Version, bool]:
@@ -130,6 +141,7 @@ def _register_step(session: Session, task: Task, stored: _Stored) -> tuple[Versi
         Scores.model_validate(parent.scores) if parent else None,
         new_classes,
         live_moved=(live.id if live else None) != task.live_id,
+        live_classes=class_names(live),
     )
     version = register_version(
         session,

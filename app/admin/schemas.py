@@ -135,7 +135,7 @@ class VersionJson(BaseModel):
     gate: GateJson | None = Field(
         description="Whether and why it went live by itself; null: an import, which no gate judges."
     )
-    backbone: str = Field(description="timm name of its backbone.")
+    backbone: str = Field(description="Its backbone: `pvt_v2_b0` to `b5`, or `mit_b0` to `b5`.")
     backbone_start: str = Field(
         description="Where the backbone's first weights came from; `scratch`: there were none."
     )

@@ -1,6 +1,5 @@
 """Where `sats import` finds a checkpoint, and the zip that it makes of it."""
 
-import re
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,11 +9,11 @@ import httpx
 from app.errors import NotFoundProblem, Problem
 from app.imports.checking import check_weights
 from sats_core.data.names import printable
+from sats_core.segformer.layout import is_hub_id
 
 NEEDED = ("config.json", "preprocessor_config.json", "*.safetensors", "*.safetensors.index.json")
 PICKLES = ("*.bin", "*.bin.index.json")
 MAX_NAME = 200
-_HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?", re.ASCII)
 
 
 class HubProblem(Problem):
@@ -53,7 +52,7 @@ def found(source: str, target: Path, allow_pickle: bool) -> FoundCheckpoint:
     directory = Path(source)
     if directory.is_dir():
         return FoundCheckpoint(directory, printable(directory.resolve().name)[:MAX_NAME] or "/")
-    if not _HUB_ID.fullmatch(source):
+    if not is_hub_id(source):
         raise NotFoundProblem(f"{source}: no such directory, and not a model's id on the hub")
     _download(source, target, allow_pickle)
     return FoundCheckpoint(target, source[:MAX_NAME])

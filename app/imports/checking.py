@@ -6,10 +6,10 @@ from pathlib import Path
 
 from sqlalchemy.orm import Session
 
+from app.datasets import dataset_classes
 from app.errors import InvalidDatasetProblem, InvalidProblem, ProblemError
 from app.imports.schemas import ImportSpec
 from app.models.service import assign_indices, find_model
-from app.tasks.service import dataset_classes
 from sats_core.data.sources import ZipSource
 from sats_core.errors import DatasetError, ModelError
 from sats_core.segformer.config import NO_BACKGROUND, Checkpoint, read_checkpoint

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from typing import TypeVar
 
 from app.inference.batcher import Batcher, Load
-from app.inference.graph import GraphError, Pixels, Prediction, Segmented, View
+from app.inference.graph import GraphError, ModelInput, Pixels, Prediction, Segmented
 from app.inference.graphs import Choice, Graphs, Served, graph_loader
 from app.settings import Settings
 from app.storage import BlobStore
@@ -26,7 +26,7 @@ class Inference:
 
     def __init__(self, settings: Settings, blobs: BlobStore) -> None:
         self.graphs = Graphs(graph_loader(blobs, settings.serve_threads), KEPT_VERSIONS)
-        self._batcher: Batcher[tuple[Served, View], Prediction] = Batcher(
+        self._batcher: Batcher[tuple[Served, ModelInput], Prediction] = Batcher(
             _run, _key_of, most=settings.serve_batch, places=settings.serve_queue
         )
         self._pool = ThreadPoolExecutor(settings.serve_threads, thread_name_prefix="pictures")
@@ -79,11 +79,11 @@ class Inference:
         return await self.in_thread(lambda: graph.segmented(prediction, height, width))
 
 
-def _key_of(item: tuple[Served, View]) -> tuple[int, tuple[int, ...]]:
+def _key_of(item: tuple[Served, ModelInput]) -> tuple[int, tuple[int, ...]]:
     served, view = item
     return id(served.graph), view.pixels.shape
 
 
-def _run(items: Sequence[tuple[Served, View]]) -> list[Prediction]:
+def _run(items: Sequence[tuple[Served, ModelInput]]) -> list[Prediction]:
     graph = items[0][0].graph
     return graph.run([view for _, view in items])

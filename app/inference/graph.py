@@ -35,7 +35,7 @@ class GraphConfig(BaseModel):
 
 
 @dataclass(frozen=True, eq=False)
-class View:
+class ModelInput:
     """A picture as the graph sees it.
 
     Attributes:
@@ -100,7 +100,7 @@ class Graph:
         self._indices = np.array([c.index for c in self.catalogue.classes], dtype=np.uint8)
         self._warm_up()
 
-    def view(self, picture: Pixels) -> View:
+    def view(self, picture: Pixels) -> ModelInput:
         """Return what the graph sees of a picture, (H, W, 3) uint8."""
         seen = evaluation_view(picture, self._view)
         height, width = seen.shape[:2]
@@ -109,9 +109,9 @@ class Graph:
         pixels = np.zeros((3, *self._view.room(height, width)), dtype=np.float32)
         normalised = (seen.astype(np.float32) / 255 - mean) / std
         pixels[:, :height, :width] = normalised.transpose(2, 0, 1)
-        return View(pixels, height, width)
+        return ModelInput(pixels, height, width)
 
-    def run(self, views: Sequence[View]) -> list[Prediction]:
+    def run(self, views: Sequence[ModelInput]) -> list[Prediction]:
         """Run views of one padded shape together."""
         batch = np.stack([view.pixels for view in views])
         labels, scores = self._session.run(["labels", "scores"], {"pixel_values": batch})

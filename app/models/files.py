@@ -3,12 +3,12 @@
 import hashlib
 import os
 import shutil
+import tempfile
 from pathlib import Path
 
 from app.db import Version
 from app.errors import ConflictProblem, Problem
 from app.storage import BlobMissingError, BlobStore
-from app.storage.base import chunks
 
 
 class DamagedVersionProblem(Problem):
@@ -36,29 +36,39 @@ def lay_out(blobs: BlobStore, version: Version, directory: Path) -> None:
     if directory.exists() and not (directory.is_dir() and not any(directory.iterdir())):
         raise ConflictProblem(f"{directory} is there already and is not an empty directory")
     target = directory.resolve()
-    partial = target.with_name(f"{target.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    try:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}-") as scratch:
+        partial = Path(scratch) / target.name
+        partial.mkdir()
         for name, entry in version.files.items():
-            _copy(blobs, version, name, str(entry["blob"]), partial / name)
+            what = f"file {name!r} of version {version.number}"
+            _copy(verified(blobs, str(entry["blob"]), what), partial / name)
         partial.replace(target)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
 
 
-def _copy(blobs: BlobStore, version: Version, name: str, key: str, target: Path) -> None:
-    what = f"file {name!r} of version {version.number}"
-    digest = hashlib.sha256()
+def verified(blobs: BlobStore, key: str, what: str) -> Path:
+    """Return the local file of a blob, every byte checked; it must not be changed.
+
+    Args:
+        blobs: that hold it.
+        key: its key.
+        what: what the blob is to whoever reads the error.
+
+    Raises:
+        DamagedVersionProblem: its bytes are missing or not those that were stored.
+    """
     try:
-        source = blobs.path(key)
+        path = blobs.path(key).resolve()
     except BlobMissingError as error:
         raise DamagedVersionProblem(f"{what} is missing in the blob store") from error
+    with path.open("rb") as stream:
+        if hashlib.file_digest(stream, "sha256").hexdigest() != key:
+            raise DamagedVersionProblem(f"{what} is damaged in the blob store")
+    return path
+
+
+def _copy(source: Path, target: Path) -> None:
     with source.open("rb") as stream, target.open("wb") as out:
-        for chunk in chunks(stream):
-            digest.update(chunk)
-            out.write(chunk)
+        shutil.copyfileobj(stream, out)
         out.flush()
         os.fsync(out.fileno())
-    if digest.hexdigest() != key:
-        raise DamagedVersionProblem(f"{what} is damaged in the blob store")

@@ -1,6 +1,6 @@
 """The gate: whether a new version may go live by itself. A pure function of scores."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Literal
 
 from pydantic import Field
@@ -74,6 +74,7 @@ def judge(
     parent: Scores | None,
     new_classes: Sequence[str],
     live_moved: bool,
+    live_classes: Collection[str] = (),
 ) -> Verdict:
     """Decide whether a version goes live.
 
@@ -84,6 +85,8 @@ def judge(
         new_classes: foreground classes that the step brought; all others are old.
         live_moved: whether `live` moved while the step ran. Then the scores compare the new
             version with something that is no longer served, and it is held.
+        live_classes: all classes of the version that is live now; a version that lacks one of
+            them is held, whatever it started from.
     """
     before = parent.iou if parent else {}
     _background, *foreground = scores.iou
@@ -97,6 +100,10 @@ def judge(
     holds = []
     if live_moved:
         holds.append("the live version changed while the step ran")
+    lacking = [name for name in live_classes if name not in scores.iou]
+    if lacking:
+        names = ", ".join(map(repr, lacking))
+        holds.append(f"the live version knows {names} and this one does not")
     if not gate.promote:
         holds.append("the task asked not to go live")
     return Verdict(

@@ -46,24 +46,28 @@ class Acceptance:
 
         Raises:
             TooLargeProblem: a file is longer than it may be.
-            Problem, CoreError: whatever `check` raises; no file is kept.
+            Problem, CoreError: whatever `check` raises.
+
+        Whatever is raised, no file is kept.
         """
-        stored = self._store(files)
+        stored: dict[str, Blob] = {}
         try:
+            for field, file in files.items():
+                stored[field] = self._store(field, file)
             submission = make(stored)
             with read_session(self.engine) as session:
                 if find_replay(session, submission) is None:
                     self._keep(files, stored)
                     check(session, submission)
+            with write_session(self.engine) as session:
+                for blob in submission.uploads:
+                    hold_upload(session, blob.key)
+                task, replayed = submit(session, submission)
+                self._keep(files, stored)
+                answer = describe(session, [task])[0]
         except Exception:
             self.drop(*(blob.key for blob in stored.values()))
             raise
-        with write_session(self.engine) as session:
-            for blob in submission.uploads:
-                hold_upload(session, blob.key)
-            task, replayed = submit(session, submission)
-            self._keep(files, stored)
-            answer = describe(session, [task])[0]
         if replayed:
             self.drop(*(blob.key for blob in stored.values()))
         return answer, replayed
@@ -74,18 +78,12 @@ class Acceptance:
             with write_session(self.engine) as session:
                 drop_upload(session, self.blobs, key)
 
-    def _store(self, files: Mapping[str, BinaryIO]) -> dict[str, Blob]:
-        stored: dict[str, Blob] = {}
-        for field, file in files.items():
-            try:
-                stored[field] = self.blobs.put(file, self.most)
-            except TooLargeError as error:
-                self.drop(*(blob.key for blob in stored.values()))
-                fault = ProblemError(f"more than {self.most} bytes", field=field)
-                raise TooLargeProblem(
-                    f"`{field}` has more than {self.most} bytes", [fault]
-                ) from error
-        return stored
+    def _store(self, field: str, file: BinaryIO) -> Blob:
+        try:
+            return self.blobs.put(file, self.most)
+        except TooLargeError as error:
+            fault = ProblemError(f"more than {self.most} bytes", field=field)
+            raise TooLargeProblem(f"`{field}` has more than {self.most} bytes", [fault]) from error
 
     def _keep(self, files: Mapping[str, BinaryIO], stored: Mapping[str, Blob]) -> None:
         # A task with the same file may have ended, or another post of it been refused, and taken

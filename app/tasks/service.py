@@ -6,23 +6,12 @@ from pathlib import Path
 from sqlalchemy import select, tuple_
 from sqlalchemy.orm import Session
 
+from app.datasets import dataset_classes
 from app.db import END_STATES, Task, TaskEvent, TaskState, Version, utc_now
 from app.errors import ConflictProblem, InvalidProblem, NotFoundProblem, ProblemError
 from app.models.parents import check_start
 from app.tasks.schemas import TaskJson, TaskSpec, task_json
-from sats_core.data.readers import open_reader
-from sats_core.data.sources import ZipSource
 from sats_core.settings import Limits
-
-
-def dataset_classes(path: Path, limits: Limits) -> tuple[str, ...]:
-    """Check the structure of a zip, decoding no picture, and return the classes it labels.
-
-    Raises:
-        DatasetError: what is wrong with it.
-    """
-    with ZipSource(path, limits) as source:
-        return open_reader(source).classes
 
 
 def check_step(session: Session, spec: TaskSpec, dataset: Path, limits: Limits) -> None:

@@ -38,7 +38,10 @@ class Submission:
     @property
     def digest(self) -> str:
         """SHA-256 of what was asked for: the same request gives the same."""
-        asked = {"spec": self.spec.model_dump(mode="json"), "dataset": self.dataset.key}
+        spec = self.spec.model_dump(mode="json")
+        if spec.get("parent") is None:  # digests written before a spec had one stay valid
+            spec.pop("parent", None)
+        asked = {"spec": spec, "dataset": self.dataset.key}
         if self.evaluation is not None:
             asked["evaluation"] = self.evaluation.key
         return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()

@@ -1,6 +1,5 @@
 """Where a backbone's first weights come from: a directory, timm's hub, Hugging Face's."""
 
-import re
 from pathlib import Path
 
 from huggingface_hub import hf_hub_download
@@ -12,15 +11,13 @@ from torch import Tensor
 from sats_core.errors import ModelError
 from sats_core.models.backbone import Backbone, seeded_backbone
 from sats_core.segformer import config, names
-from sats_core.segformer.layout import SAFETENSORS
+from sats_core.segformer.layout import SAFETENSORS, is_hub_id
 from sats_core.segformer.variants import DEPTHS
 from sats_core.segformer.weights import as_float, check, encoder_from_hub, renamed
 
 SCRATCH = "scratch"
 HUB_SECONDS = 5
 """How long the hub may take to say what it has."""
-
-_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}", re.ASCII)
 
 
 def start_backbone(
@@ -81,7 +78,7 @@ def load_pretrained(backbone: Backbone, directory: Path | None) -> str:
 def _named_segformer(
     name: str, seed: int, pretrained: bool, directory: Path | None
 ) -> tuple[Backbone, str]:
-    if not _HUB_ID.fullmatch(name) or ".." in name:
+    if not is_hub_id(name):
         raise ModelError(f"{name!r} is no hub id: owner/name, letters, digits and - _ . in each")
     folder = directory / name if directory else None
     if folder and (folder / config.FILE).is_file():

@@ -75,3 +75,37 @@ def test_rows_written_before_imports_survive_and_go_back(engine):
         assert connection.scalar(text("SELECT count(*) FROM tasks")) == 2
     upgrade(engine)
     assert is_current(engine)
+
+
+QUEUED_IN_0002 = """
+INSERT INTO models (id, name, created_at) VALUES (1, 'held', '2026-01-01');
+INSERT INTO models (id, name, created_at) VALUES (2, 'new', '2026-01-01');
+INSERT INTO tasks (id, model_id, state, spec, dataset, dataset_bytes, created_at, submitted_by,
+    request_digest, fence, tries, warnings, cancel_requested) VALUES
+    ('a1', 1, 'held', '{}', 'd', 1, '2026-01-01', '', 'r', 2, 1, '[]', false),
+    ('a2', 1, 'queued', '{}', 'd', 1, '2026-01-02', '', 'r', 0, 0, '[]', false),
+    ('b1', 2, 'failed', '{}', 'd', 1, '2026-01-01', '', 'r', 2, 1, '[]', false),
+    ('b2', 2, 'training', '{}', 'd', 1, '2026-01-02', '', 'r', 1, 1, '[]', true),
+    ('b3', 2, 'queued', '{}', 'd', 1, '2026-01-03', '', 'r', 0, 0, '[]', false),
+    ('b4', 2, 'queued', '{}', 'd', 1, '2026-01-03', '', 'r', 0, 0, '[]', false);
+INSERT INTO versions (id, model_id, number, parent_id, task_id, created_at, classes, new_classes,
+    settings, backbone_start, scores, gate, files, seconds)
+    VALUES (1, 1, 1, NULL, 'a1', '2026-01-01', '[]', '[]', '{}', 'scratch', '{}',
+    '{"passed": false}', '{}', 1.5);
+"""
+
+
+def test_tasks_that_wait_at_the_upgrade_start_from_scratch_only_as_the_first(engine):
+    config = migration_config()
+    with engine.execution_options(write=True).begin() as connection:
+        config.attributes["connection"] = connection
+        command.downgrade(config, "0002")
+        for statement in filter(str.strip, QUEUED_IN_0002.split(";")):
+            connection.exec_driver_sql(statement)
+    upgrade(engine)
+    with read_session(engine) as session:
+        may = {task.id: task.may_be_base for task in session.scalars(select(Task))}
+    assert may["a2"] is False, "its model has a version"
+    assert may["b2"] is True, "the task before it has ended without one"
+    assert may["b3"] is True, "the one before it is being cancelled"
+    assert may["b4"] is False, "it was posted behind one that may still make a version"

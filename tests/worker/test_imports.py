@@ -120,6 +120,9 @@ def test_a_model_with_versions_keeps_the_indices_of_its_names(bench):
         ("dog", 1),
     ]
     assert moves(bench)[-1] == ("import", 3, "eva")
+    said = "version 2, live until now, knew 'cow' and this import does not"
+    assert task.warnings == [said]
+    assert [e.data["message"] for e in bench.events(task.id, "warning")] == [said]
     bench.run(["sheep"], seed=2)
     fourth = bench.versions()[3]
     assert fourth.parent_id == third.id
@@ -185,3 +188,9 @@ def test_an_upload_that_a_version_consists_of_stays(bench):
         tidy(bench.engine, bench.blobs, bench.settings.work_dir, other)
         assert bench.has_blob(key)
         assert not bench.has_blob(bench.task(other).dataset)
+
+
+def test_only_an_import_that_goes_live_and_lacks_a_class_warns(bench):
+    assert bench.run_import(PETS).warnings == []
+    assert bench.run_import(("background", "cow"), promote=False).warnings == []
+    assert bench.run_import((*PETS, "cow")).warnings == []

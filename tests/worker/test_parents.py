@@ -112,3 +112,13 @@ def test_an_unknown_parent_fails_the_task(bench):
     assert task.state == TaskState.FAILED
     assert task.error["errors"][0]["field"] == "spec.parent"
     assert bench.control.starts() == []
+
+
+def test_a_step_from_an_earlier_version_takes_no_live_class_away_by_itself(bench):
+    bench.run(["cat"])
+    bench.run(["dog"], seed=1)
+    task = bench.run(["cow"], seed=2, parent=1)
+    assert (task.state, bench.live()) == (TaskState.HELD, 2)
+    third = bench.versions()[2]
+    assert [c["name"] for c in third.classes] == ["background", "cat", "cow"]
+    assert third.gate["reasons"] == ["the live version knows 'dog' and this one does not"]

@@ -56,7 +56,10 @@ def test_live_that_moved_while_the_step_ran_holds(bench):
         eventually(lambda: bool(left))
     assert left == [TaskState.HELD]
     third = bench.versions()[2]
-    assert third.gate["reasons"] == ["the live version changed while the step ran"]
+    assert third.gate["reasons"] == [
+        "the live version changed while the step ran",
+        "the live version knows 'dog' and this one does not",
+    ]
     assert third.parent_id == bench.versions()[0].id
     assert bench.live() == 2
 

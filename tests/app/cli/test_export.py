@@ -72,3 +72,13 @@ def test_a_damaged_version_is_not_exported(run, line, tmp_path, blobs, how):
     assert answer.exit_code == 2
     assert f"is {how} in the blob store" in answer.stderr
     assert not [p for p in tmp_path.iterdir() if p.name.startswith("out")]
+
+
+def test_whatever_lies_beside_the_directory_is_left_alone(run, line, tmp_path):
+    beside = tmp_path / "out.partial"
+    beside.mkdir()
+    (beside / "mine.txt").write_text("mine")
+    assert run("export", "default@2", str(tmp_path / "out")).exit_code == 0
+    assert (beside / "mine.txt").read_text() == "mine"
+    mode = (tmp_path / "out").stat().st_mode
+    assert mode == beside.stat().st_mode, "as open to others as any directory that is made here"

@@ -107,6 +107,8 @@ def test_pickled_weights_are_read_only_where_that_is_said(run, bench, tmp_path):
     ("words", "said"),
     [
         (["./nowhere"], "no such directory"),
+        (["nowhere"], "no such directory, and not a model's id on the hub"),
+        (["acme/.."], "no such directory, and not a model's id on the hub"),
         (["{pets}", "--background", "wall"], "wall"),
         (["{pets}", "--model", "A model"], "pattern"),
         (["{empty}"], "no model.safetensors"),

@@ -8,7 +8,7 @@ import pytest
 
 from app.inference.batcher import ClosedError, FullError
 from app.inference.engine import Inference
-from app.inference.graph import Graph, GraphError, Prediction, View
+from app.inference.graph import Graph, GraphError, ModelInput, Prediction
 from app.inference.graphs import Choice, Exported, Served
 from app.settings import Settings
 from app.storage import LocalBlobStore
@@ -25,7 +25,7 @@ class GatedGraph(Graph):
     gate = threading.Event()
     entered = threading.Event()
 
-    def run(self, views: Sequence[View]) -> list[Prediction]:
+    def run(self, views: Sequence[ModelInput]) -> list[Prediction]:
         self.entered.set()
         assert self.gate.wait(WAIT)
         return super().run(views)

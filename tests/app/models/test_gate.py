@@ -124,3 +124,12 @@ def test_an_old_class_counts_though_nothing_says_what_it_had_when_it_came():
     verdict = judge(GateSettings(), after, scores({"cat": 0.5}), ["dog"], False)
     assert not verdict.passed
     assert [f.class_name for f in verdict.figures] == ["cat", "dog"]
+
+
+def test_a_class_that_only_the_live_version_knows_holds():
+    parent, after = scores({"cat": 0.8}), scores({"cat": 0.8, "cow": 0.8})
+    live = ["background", "cat", "dog", "sheep"]
+    verdict = judge(GateSettings(), after, parent, ["cow"], False, live)
+    assert not verdict.passed
+    assert verdict.reasons == ("the live version knows 'dog', 'sheep' and this one does not",)
+    assert judge(GateSettings(), after, parent, ["cow"], False, ["background", "cat"]).passed

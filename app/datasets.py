@@ -1,0 +1,17 @@
+"""What can be known of a posted data set without decoding a picture."""
+
+from pathlib import Path
+
+from sats_core.data.readers import open_reader
+from sats_core.data.sources import ZipSource
+from sats_core.settings import Limits
+
+
+def dataset_classes(path: Path, limits: Limits) -> tuple[str, ...]:
+    """Check the structure of a zip, decoding no picture, and return the classes it labels.
+
+    Raises:
+        DatasetError: what is wrong with it.
+    """
+    with ZipSource(path, limits) as source:
+        return open_reader(source).classes
