@@ -1,46 +1,72 @@
+from pathlib import Path
+
+import numpy as np
 import pytest
 import torch
-from torch import nn
 
+from sats_core.data.batches import StepBatches
 from sats_core.evaluation.predict import normalise
+from sats_core.events import Event
 from sats_core.methods import METHODS, Finetune, make_method
 from sats_core.models import Segmenter, seeded_backbone
 from sats_core.settings import StepSettings
-from sats_core.training.loop import autocast
-from sats_core.training.schedule import filled_in, make_optimizer
+from sats_core.training import loop
+from sats_core.training.schedule import filled_in
 
 OLD, NEW = 3, 2
 DESCENDING = sorted(name for name, kind in METHODS.items() if issubclass(kind, Finetune))
+WARM, LAST = 1, 4
+"""Steps: what is made once, workspaces and plans, may wait; the end of an epoch does."""
+
+
+class Watch:
+    """In place of the loop's progress: lets no step between `WARM` and `LAST` wait.
+
+    Attributes:
+        watched: steps that were made so.
+    """
+
+    watched: int
+
+    def __init__(self, *_: object) -> None:
+        type(self).watched = 0
+
+    def advance(self, *_: object, step: int, **values: object) -> None:
+        type(self).watched += WARM < step <= LAST
+        torch.cuda.set_sync_debug_mode("error" if WARM <= step < LAST else "default")
+
+    def end_epoch(self, *_: object, **values: object) -> None:
+        pass
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("name", DESCENDING)
-def test_a_training_step_never_waits_for_the_device(name: str) -> None:
-    device = torch.device("cuda")
-    old = Segmenter(seeded_backbone("pvt_v2_b0", 0), [OLD]).to(device)
+def test_a_training_step_never_waits_for_the_device(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop, "Progress", Watch)
+    rng = np.random.default_rng(0)
+    pictures = [
+        (
+            rng.integers(0, 255, (64, 64, 3), np.uint8),
+            rng.integers(0, OLD + NEW, (64, 64), np.uint8),
+        )
+        for _ in range(2 * LAST)
+    ]
+    old = Segmenter(seeded_backbone("pvt_v2_b0", 0), [OLD]).to("cuda")
     model = Segmenter(seeded_backbone("pvt_v2_b0", 0), [OLD])
     model.classifier.grow(NEW)
-    model.to(device)
-    settings = filled_in(StepSettings(method=name, size=64), base=False)
+    model.to("cuda")
+    chosen = StepSettings(method=name, size=64, batch_size=2, epochs=1)
+    settings = filled_in(chosen, base=False)
     method = make_method(settings, model, old)
     assert isinstance(method, Finetune)
-    pictures = torch.randint(0, 255, (2, 3, 64, 64), dtype=torch.uint8).pin_memory()
-    labels = torch.randint(0, OLD + NEW, (2, 64, 64), dtype=torch.uint8).pin_memory()
-    method.prepare([(normalise(pictures.to(device), model), labels.to(device).long())])
-    optimizer = make_optimizer(model, settings)
-    model.train_step(base=False)
-
-    def step() -> None:
-        pixels = normalise(pictures.to(device, non_blocking=True), model)
-        with autocast(device, settings.size):
-            terms = method.loss_terms(pixels, labels.to(device, non_blocking=True).long())
-        torch.stack(list(terms.values())).sum().backward()
-        nn.utils.clip_grad_norm_(model.parameters(), settings.gradient_clip)
-        optimizer.step()
-
-    step()  # what is made once, workspaces and plans, may wait
-    torch.cuda.set_sync_debug_mode("error")
+    shown, labels = (torch.from_numpy(array)[None].to("cuda") for array in pictures[0])
+    method.prepare([(normalise(shown.permute(0, 3, 1, 2), model), labels.long())])
+    batches = StepBatches(pictures, 64, 2, 0)
+    events: list[Event] = []
     try:
-        step()
+        loop.train(model, method, batches, settings, tmp_path, "step", events.append, lambda: False)
     finally:
         torch.cuda.set_sync_debug_mode("default")
+    assert Watch.watched == LAST - WARM
