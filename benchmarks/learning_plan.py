@@ -1,11 +1,14 @@
 """What the learning benchmark runs: presets, variants of methods, runs and their folders."""
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from sats_core.data.protocols import PROTOCOLS, Setting
 from sats_core.settings import StepSettings
+
+Value = bool | int | float | str
 
 BASE, JOINT, FROZEN_BASE = "base", "joint", "frozen_base"
 """Runs beside the methods: the base step; all classes at once; the base version as it is."""
@@ -116,7 +119,7 @@ class Variant:
     method: str
     memory: int = 0
     fusion: bool = False
-    options: tuple[tuple[str, float | str], ...] = ()
+    options: tuple[tuple[str, Value], ...] = ()
 
     @classmethod
     def parse(cls, text: str) -> "Variant":
@@ -138,18 +141,23 @@ class Variant:
         """Its name in folders and tables."""
         options = [f"memory={self.memory}"] if self.memory else []
         options += ["fusion=1"] if self.fusion else []
-        options += [
-            f"{name}={value}" if isinstance(value, str) else f"{name}={value:g}"
-            for name, value in self.options
-        ]
+        options += [f"{name}={_text(value)}" for name, value in self.options]
         return "@".join([self.method, *options])
 
 
-def _value(text: str) -> float | str:
+def _text(value: Value) -> str:
+    if isinstance(value, str):
+        return value
+    return f"{value:g}" if isinstance(value, float) else json.dumps(value)
+
+
+def _value(text: str) -> Value:
+    """Read a setting as JSON would: `0.5`, `100`, `true`, and anything else as a text."""
     try:
-        return float(text)
+        value = json.loads(text)
     except ValueError:
         return text
+    return value if isinstance(value, Value) else text
 
 
 @dataclass(frozen=True)

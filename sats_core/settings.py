@@ -5,7 +5,16 @@ Torch-free: the HTTP service validates a task's settings with the same records t
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StrictBool,
+    StrictFloat,
+    StrictInt,
+    StrictStr,
+    ValidationError,
+)
 
 MethodName = Literal[
     "finetune", "lwf", "ilt", "mib", "plop", "sats", "sats_plus", "frozen", "joint"
@@ -33,22 +42,28 @@ class Limits(Record):
     max_file_bytes: int = Field(256 * 2**20, gt=0, description="Unpacked bytes of one file.")
 
 
-class FinetuneSettings(Record):
+class MethodRecord(Record):
+    """Base of a method's own settings: a number is a number, not a text or a yes that reads so."""
+
+    model_config = ConfigDict(strict=True)
+
+
+class FinetuneSettings(MethodRecord):
     """Plain fine-tuning has nothing to set: cross-entropy on the step's labels."""
 
 
-class JointSettings(Record):
+class JointSettings(MethodRecord):
     """Training on all classes at once has nothing to set either."""
 
 
-class LwfSettings(Record):
+class LwfSettings(MethodRecord):
     """Learning without forgetting (Li & Hoiem, ECCV 2016), weight as MiB compares it (4.1)."""
 
     distillation_weight: Weight = 100.0
     """Weight of the distillation over the old channels."""
 
 
-class IltSettings(Record):
+class IltSettings(MethodRecord):
     """ILT (Michieli & Zanuttigh, ICCV workshops 2019), weights as SATS compares it."""
 
     distillation_weight: Weight = 10.0
@@ -57,14 +72,14 @@ class IltSettings(Record):
     """Weight of the mean squared difference of the backbone's last stage."""
 
 
-class MibSettings(Record):
+class MibSettings(MethodRecord):
     """MiB (Cermelli et al., CVPR 2020), weight as SATS compares it on SegFormer."""
 
     distillation_weight: Weight = 40.0
     """Weight of the unbiased distillation of the outputs."""
 
 
-class PseudoLabelSettings(Record):
+class PseudoLabelSettings(MethodRecord):
     """Pseudo-labels from the old model's entropy (PLOP, section 3.3)."""
 
     entropy_floor: Share = 0.001
@@ -113,7 +128,7 @@ class SatsPlusSettings(SatsSettings):
     """As MiB has it on SegFormer."""
 
 
-class FrozenSettings(Record):
+class FrozenSettings(MethodRecord):
     """Solving the new rows alone (docs/decisions/0011)."""
 
     distillation_weight: Weight = 1.0
@@ -170,7 +185,7 @@ class StepSettings(Record):
         description="How the step fights forgetting. `frozen` solves the new classes' rows alone, "
         "in one pass over the pictures: seconds, where the others train for all epochs.",
     )
-    method_settings: dict[str, float | str] = Field(
+    method_settings: dict[str, StrictBool | StrictInt | StrictFloat | StrictStr] = Field(
         default_factory=dict,
         description="Weights and choices of the method that differ from the published ones.",
     )

@@ -26,5 +26,8 @@ def export(
     with database() as engine:
         with read_session(engine) as session:
             found = served_version(session, name, int(text) if at else None)
-        lay_out(LocalBlobStore(get_settings().blob_dir), found, directory)
+        try:
+            lay_out(LocalBlobStore(get_settings().blob_dir), found, directory)
+        except (OSError, RuntimeError) as error:  # a file in the way, a loop of links, no right
+            raise refusal(f"{directory} cannot be written: {error}") from error
         typer.echo(f"version {found.number} of {name!r}: {len(found.files)} files in {directory}")

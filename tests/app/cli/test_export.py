@@ -52,6 +52,16 @@ def test_what_is_not_there_is_refused(run, line, tmp_path, version, said):
     assert not (tmp_path / "out").exists()
 
 
+def test_a_place_that_cannot_be_written_is_refused(run, line, tmp_path):
+    (tmp_path / "file").write_text("mine")
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    for place in ("file/inside", "loop", "loop/inside"):
+        answer = run("export", "default", str(tmp_path / place))
+        assert answer.exit_code == 2, place
+        assert "Traceback" not in answer.output
+    assert (tmp_path / "file").read_text() == "mine"
+
+
 def test_a_directory_with_something_in_it_is_left_alone(run, line, tmp_path):
     (tmp_path / "mine.txt").write_text("mine")
     for target in (tmp_path, tmp_path / "mine.txt"):

@@ -43,7 +43,7 @@ def learned(before: Segmenter, batches: list[tuple[Tensor, Tensor]], **chosen: f
     return model.eval()
 
 
-@pytest.mark.parametrize("residual", [0, 1])
+@pytest.mark.parametrize("residual", [False, True])
 def test_everything_known_stays_bit_for_bit(
     before: Segmenter, batches: list[tuple[Tensor, Tensor]], residual: float
 ) -> None:
@@ -61,7 +61,7 @@ def test_everything_known_stays_bit_for_bit(
     assert moved is bool(residual)
 
 
-@pytest.mark.parametrize("residual", [0, 1])
+@pytest.mark.parametrize("residual", [False, True])
 def test_the_new_class_is_learned_and_one_without_a_pixel_is_not_seen(
     before: Segmenter, batches: list[tuple[Tensor, Tensor]], residual: float
 ) -> None:

@@ -1,6 +1,7 @@
 import copy
 import math
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import torch
@@ -427,3 +428,20 @@ class TestSats:
         assert method.thresholds.shape == (OLD,)
         assert (method.thresholds >= floor).all()
         assert (method.thresholds > floor).any()
+
+
+@pytest.mark.parametrize(
+    ("method", "chosen"),
+    [
+        ("sats", {"distillation_weight": "20"}),
+        ("sats", {"distillation_weight": True}),
+        ("sats", {"thresholds": 1}),
+        ("frozen", {"pixels": "100"}),
+        ("frozen", {"pixels": 100.5}),
+        ("frozen", {"residual": "yes"}),
+        ("frozen", {"residual": 1}),
+    ],
+)
+def test_settings_of_another_type_are_refused(method: str, chosen: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=f"method_settings.{next(iter(chosen))}"):
+        StepSettings(method=method, method_settings=chosen)
