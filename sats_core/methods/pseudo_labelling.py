@@ -63,12 +63,22 @@ class PseudoLabelling(Distilled):
 
         def seen() -> Iterator[tuple[Tensor, Tensor]]:
             for pictures, labels in batches:
-                yield labels, at_size(self.teacher(pictures), labels)
+                old_logits = at_size(self.teacher(pictures), labels)
+                self.watch(labels, old_logits)
+                yield labels, old_logits
 
         find = THRESHOLDS[self.settings.thresholds]
         found = find(seen(), self.old_classes, self.classes, self.settings.entropy_floor)
         # Where the losses are: a copy from the host at every step would wait for the device.
         self.thresholds = found.to(self.thresholds.device)
+
+    def watch(self, labels: Tensor, old_logits: Tensor) -> None:
+        """Look at one batch of the pass before training; here there is no need.
+
+        Args:
+            labels: (B, H, W) as in `Finetune.loss_terms`.
+            old_logits: (B, C_old, H, W).
+        """
 
     def supervise(self, labels: Tensor, old_logits: Tensor) -> Supervision:
         """Return what may be learned from labels and the old model's opinion.

@@ -24,11 +24,11 @@ class Sats(PseudoLabelling):
             supervision = self.supervise(labels, old_logits)
         new = self.model.observe(pictures)
         logits = at_size(new.logits, labels)
+        distillation = unbiased_distillation(logits, old_logits).mean()
         transfer = attention_transfer(old.attention, new.attention, supervision.pseudo)
         return {
             "cross_entropy": self.supervised(logits, supervision),
-            "distillation": self.settings.distillation_weight
-            * self.distilled(logits, old_logits, supervision),
+            "distillation": self.settings.distillation_weight * distillation,
             "attention_transfer": self.settings.attention_weight * transfer,
         }
 
@@ -40,13 +40,3 @@ class Sats(PseudoLabelling):
             labels: what it may learn from.
         """
         return self.cross_entropy(logits, labels).mean()
-
-    def distilled(self, logits: Tensor, old_logits: Tensor, labels: Supervision) -> Tensor:  # noqa: ARG002
-        """Return the distillation, a scalar; here over all pixels, whatever is labelled.
-
-        Args:
-            logits: (B, C, H, W) of the new model.
-            old_logits: (B, C_old, H, W) of the old one.
-            labels: as for `supervised`.
-        """
-        return unbiased_distillation(logits, old_logits).mean()

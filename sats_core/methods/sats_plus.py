@@ -1,14 +1,15 @@
 """SATS with what measurably helps beside it: the default (docs/decisions/0007)."""
 
+from collections.abc import Iterable
+
+import torch
 from torch import Tensor
 
-from sats_core.classes import IGNORE
-from sats_core.losses import truthful_cross_entropy, unbiased_distillation
-from sats_core.methods.frozen import Frozen
-from sats_core.methods.method import Trainer
+from sats_core.losses import truthful_cross_entropy
 from sats_core.methods.pseudo_labelling import Supervision
 from sats_core.methods.sats import Sats
-from sats_core.settings import FrozenSettings, SatsPlusSettings
+from sats_core.models import Segmenter
+from sats_core.settings import SatsPlusSettings
 
 
 class SatsPlus(Sats):
@@ -16,24 +17,42 @@ class SatsPlus(Sats):
 
     What the labels call background stays "background or an old class" (MiB) instead of taking the
     opinion of an old model that may be unsure; that opinion only draws the regions whose attention
-    is held. The new rows are solved alone first, then everything learns together; and where the
-    labels name a new class the old model, which cannot know it, is not distilled.
+    is held. New rows start from the old classes that their pixels look like.
     """
 
     settings: SatsPlusSettings
 
-    def learn(self, trainer: Trainer) -> None:
-        """See `Method.learn`: a look at the pictures, the new rows alone, gradient descent."""
-        with trainer.precision():
-            self.prepare(trainer.look())
-        Frozen(self.model, self.teacher, FrozenSettings()).solve(trainer.look(), trainer)
-        trainer.descend(self)
+    def __init__(self, model: Segmenter, old: Segmenter | None, settings: SatsPlusSettings) -> None:
+        """See `Distilled`.
+
+        Raises:
+            ValueError: there is no old model.
+        """
+        super().__init__(model, old, settings)
+        new = self.classes - self.old_classes
+        device = next(model.parameters()).device
+        self._responses = torch.zeros(new, self.old_classes, dtype=torch.float64, device=device)
+        self._pixels = torch.zeros(new, dtype=torch.float64, device=device)
+
+    def prepare(self, batches: Iterable[tuple[Tensor, Tensor]]) -> None:
+        """See `PseudoLabelling.prepare`; then start the new rows from what the old model sees.
+
+        Response-weighted imprinting: a row becomes the mean of the old rows, weighted by the old
+        model's mean probabilities on the new class's pixels.
+        """
+        super().prepare(batches)
+        shares = self._responses / self._pixels.clamp(min=1)[:, None]
+        self.model.classifier.start_rows(self.teacher.classifier, shares, self._pixels > 0)
+
+    def watch(self, labels: Tensor, old_logits: Tensor) -> None:
+        """Add up what the old model sees on the pixels of each new class."""
+        new = torch.arange(self.old_classes, self.classes, device=labels.device)
+        for logits, marks in zip(old_logits.flatten(2), labels.flatten(1), strict=True):
+            scores = logits.softmax(dim=0)
+            shown = (marks == new[:, None]).to(scores)
+            self._responses += (shown @ scores.mT).double()
+            self._pixels += shown.sum(dim=1)
 
     def supervised(self, logits: Tensor, labels: Supervision) -> Tensor:
         """See `Sats.supervised`; here on the labels given, background meaning any old class."""
         return truthful_cross_entropy(logits, labels.given, self.old_classes).mean()
-
-    def distilled(self, logits: Tensor, old_logits: Tensor, labels: Supervision) -> Tensor:
-        """See `Sats.distilled`; a pixel that is labelled with a new class counts 0."""
-        unknown = (labels.given < self.old_classes) | (labels.given == IGNORE)
-        return (unbiased_distillation(logits, old_logits) * unknown).mean()

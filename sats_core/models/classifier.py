@@ -60,6 +60,29 @@ class GrowingClassifier(nn.Module):
         self.steps.append(step)
 
     @torch.no_grad()
+    def start_rows(self, old: "GrowingClassifier", shares: Tensor, known: Tensor) -> None:
+        """Start the last step's rows as means of an older classifier's rows.
+
+        However many rows a step brings, together they start with the probability that one would
+        have: the background gives half of its own away, as to one new class, and each of N rows
+        gets a bias lower by log N. A row that is not known shares the background's other half.
+
+        Args:
+            old: the classifier before the step, of C_old channels.
+            shares: (N, C_old), of each old row in each new one; a row sums to 1.
+            known: (N,) bool: which rows to start; the others stay as they are.
+        """
+        first, last = self.convolutions()[0], self.convolutions()[-1]
+        weight = torch.cat([step.weight for step in old.convolutions()])[:, :, 0, 0]
+        bias = torch.cat([_bias(step) for step in old.convolutions()])
+        mixed = shares.to(weight)
+        known = known.to(weight.device)
+        last.weight[known] = (mixed @ weight)[known][:, :, None, None]
+        halved = bias[0] - math.log(2)
+        _bias(first)[0] = halved
+        _bias(last)[:] = torch.where(known, mixed @ bias, halved) - math.log(len(known))
+
+    @torch.no_grad()
     def put_rows(self, old: "GrowingClassifier", weight: Tensor, bias: Tensor) -> None:
         """Put learned rows into the last step and set the background's row anew.
 

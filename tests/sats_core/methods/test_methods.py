@@ -10,7 +10,6 @@ from torch.nn import functional as F
 
 from sats_core.methods import METHODS, Finetune, Joint, Method, Plop, Sats, make_method
 from sats_core.methods.pseudo_labelling import PseudoLabelling
-from sats_core.methods.sats_plus import SatsPlus
 from sats_core.models import Segmenter, seeded_backbone
 from sats_core.settings import METHOD_SETTINGS, StepSettings
 from tests.sats_core.methods.trainers import AskedToStopError, BatchTrainer
@@ -289,35 +288,22 @@ class TestUnsure:
         assert logits.grad[0, OLD] == pytest.approx(1 / (OLD + NEW) - 1)
 
 
-class TestSatsPlus:
-    def test_starts_from_solved_rows(
-        self, models: tuple[Segmenter, Segmenter], batch: tuple[Tensor, Tensor]
-    ) -> None:
-        class StartOnly(BatchTrainer):
-            def descend(self, method: Finetune) -> None:
-                self.started = copy.deepcopy(method.model.state_dict())
-
-        solved = copy.deepcopy(models)
-        make_method(StepSettings(method="frozen"), *solved).learn(BatchTrainer([batch]))
-        trainer = StartOnly([batch])
-        make_method(StepSettings(method="sats_plus"), *models).learn(trainer)
-        for name, tensor in solved[0].state_dict().items():
-            torch.testing.assert_close(trainer.started[name], tensor)
-
-    def test_distils_nothing_where_a_new_class_is_labelled(
-        self, models: tuple[Segmenter, Segmenter], batch: tuple[Tensor, Tensor]
-    ) -> None:
-        method = descending(StepSettings(method="sats_plus"), models)
-        assert isinstance(method, SatsPlus)
-        labels = batch[1]
-        make = torch.Generator().manual_seed(0)
-        logits = torch.randn(2, OLD + NEW, 64, 64, generator=make).requires_grad_()
-        old_logits = torch.randn(2, OLD, 64, 64, generator=make)
-        supervision = method.supervise(labels, old_logits)
-        method.distilled(logits, old_logits, supervision).backward()
-        assert logits.grad is not None
-        pulled = logits.grad.abs().sum(1) > 0
-        assert torch.equal(pulled, labels != OLD)
+def test_sats_plus_starts_new_rows_from_what_the_old_model_sees_there(
+    models: tuple[Segmenter, Segmenter], batch: tuple[Tensor, Tensor]
+) -> None:
+    model, old = models
+    pictures, labels = batch
+    descending(StepSettings(method="sats_plus"), models).prepare([batch, batch])
+    with torch.no_grad():
+        logits = F.interpolate(old(pictures), size=(64, 64), mode="bilinear")
+        seen = logits.softmax(1).movedim(1, -1)[labels == OLD].mean(0)
+    before, rows = old.classifier.steps[0], model.classifier.steps[1]
+    expected = (seen @ before.weight[:, :, 0, 0]).detach()
+    torch.testing.assert_close(rows.weight[0, :, 0, 0].detach(), expected, atol=1e-5, rtol=1e-4)
+    lowered = (seen @ before.bias).detach() - math.log(NEW)
+    torch.testing.assert_close(rows.bias[0].detach(), lowered)
+    # The second new class has no pixel: its row keeps the balanced start.
+    torch.testing.assert_close(rows.weight[1], before.weight[0])
 
 
 class TestPlop:

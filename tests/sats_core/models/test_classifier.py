@@ -1,3 +1,4 @@
+import copy
 import math
 
 import numpy as np
@@ -54,3 +55,34 @@ def test_a_grown_model_has_the_shape_of_one_built_so() -> None:
     grown.classifier.grow(2)
     built = Segmenter(seeded_backbone("pvt_v2_b0", 0), [3, 2])
     built.load_state_dict(grown.state_dict())
+
+
+class TestStartRows:
+    def taken(self, new: int, known: int) -> torch.Tensor:
+        """Return the probability (2, 4, 4) that all new classes take right after the start."""
+        torch.manual_seed(0)
+        classifier = GrowingClassifier(8, [4])
+        with torch.no_grad():
+            for weight in classifier.parameters():
+                weight.mul_(6)
+        features = torch.randn(2, 8, 4, 4)
+        old = copy.deepcopy(classifier)
+        classifier.grow(new)
+        response = torch.tensor([[0.1, 0.2, 0.6, 0.1]])
+        classifier.start_rows(old, response.expand(new, -1), torch.arange(new) < known)
+        return classifier(features).softmax(1)[:, 4:].sum(1)
+
+    @pytest.mark.parametrize("new", [2, 5, 10, 40])
+    def test_what_new_classes_take_does_not_depend_on_their_number(self, new: int) -> None:
+        torch.testing.assert_close(self.taken(new, new), self.taken(1, 1))
+        torch.testing.assert_close(self.taken(new, 0), self.taken(1, 0))
+
+    def test_rows_that_are_not_known_share_the_backgrounds_half(self) -> None:
+        classifier = GrowingClassifier(8, [4])
+        old = copy.deepcopy(classifier)
+        classifier.grow(3)
+        classifier.start_rows(old, torch.zeros(3, 4), torch.zeros(3, dtype=torch.bool))
+        features = torch.randn(2, 8, 4, 4)
+        before, after = old(features).softmax(1), classifier(features).softmax(1)
+        torch.testing.assert_close(after[:, 1:4], before[:, 1:4])
+        torch.testing.assert_close(after[:, 4:].sum(1), before[:, 0] / 2)
