@@ -175,8 +175,8 @@ def test_a_step_learns_on_it_and_goes_back_to_the_library(
         settings={"method": "sats_plus", "epochs": 1},
     )
     result, _ = run(step)
-    assert result.settings.backbone == "mit_b0"
-    assert result.settings.size == 128
+    assert result.settings["backbone"] == "mit_b0"
+    assert result.settings["size"] == 128
     assert result.backbone_start == imported.backbone_start
     assert result.scores.introduced["disc"] == imported.scores.iou["disc"]
     directory = step.result / "version"
