@@ -61,8 +61,9 @@ def test_stopping_does_not_wait_for_what_is_queued() -> None:
     ahead = made_ahead(counted(made), 1)
     next(ahead)
     assert isinstance(ahead, Generator)
+    begun = len(made)
     ahead.close()
-    assert len(made) <= 3
+    assert len(made) <= begun + 2
 
 
 @pytest.mark.parametrize("threads", [1, 8])
