@@ -20,6 +20,10 @@ from sats_core.events import Event, parse_event
 CHILD = (sys.executable, "-m", "worker.child")
 """Command line of the training process; the job file comes behind it."""
 
+PATIENT_THREADS = {"OMP_WAIT_POLICY": "PASSIVE"}
+"""What the training process's threads do while they wait for each other: sleep. To spin, which is
+the default, takes the core from whom they wait for as soon as anything else runs beside them."""
+
 STOP_SECONDS = 5.0
 """How long a process that was asked to stop may take before it is killed."""
 
@@ -42,6 +46,7 @@ class TrainingProcess:
             stdout=subprocess.PIPE,
             pass_fds=[inherit],
             process_group=0,  # Ctrl-C in a terminal reaches the worker only; see `kill`
+            env={**PATIENT_THREADS, **os.environ},
         )
         self._events: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
         self._reader = threading.Thread(

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 
 import pytest
 
@@ -125,3 +126,18 @@ def test_the_real_child_runs_an_import(tmp_path):
     assert phase.phase == "validating"
     assert failed.message == "the checkpoint is not a zip file, or a damaged one"
     assert end is None
+
+
+@pytest.mark.parametrize(("mine", "theirs"), [(None, "PASSIVE"), ("ACTIVE", "ACTIVE")])
+def test_threads_wait_without_spinning_unless_told_otherwise(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mine: str | None, theirs: str
+) -> None:
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    if mine:
+        monkeypatch.setenv("OMP_WAIT_POLICY", mine)
+    said = tmp_path / "said"
+    tell = "import os, sys; open(sys.argv[1], 'w').write(os.environ['OMP_WAIT_POLICY'])"
+    command = [sys.executable, "-c", tell]
+    with (tmp_path / "lock").open("w") as held, TrainingProcess(command, said, held.fileno()) as ch:
+        ch.wait()
+    assert said.read_text() == theirs
