@@ -19,9 +19,9 @@ ROOT = README.parent
 
 # The examples train for minutes; here a moment is enough to see that they work.
 QUICK = {
-    '"epochs": 30': '"epochs": 1, "gate": {"max_drop": 1, "min_iou": 0}',
-    '"epochs": 24': '"epochs": 1, "gate": {"max_drop": 1, "min_iou": 0}',
-    '"size": 96': '"size": 32',
+    '"epochs": 12': '"epochs": 1, "gate": {"max_drop": 1, "min_iou": 0}',
+    '"epochs": 10': '"epochs": 1, "gate": {"max_drop": 1, "min_iou": 0}',
+    '"size": 64': '"size": 32',
 }
 
 
