@@ -12,8 +12,8 @@ def demo(
     ),
     seed: Annotated[int, typer.Option(help="Of its pictures and its training.", min=0)] = 0,
     threads: Annotated[
-        int | None, typer.Option(help="Of its training; default: the service's.", min=1)
-    ] = None,
+        int, typer.Option(help="Of its training; its pictures are too small for more.", min=1)
+    ] = 1,
 ) -> None:
     """Show the main job on drawn pictures: learn three classes, then a fourth."""
     from demo.plan import Plan
