@@ -76,7 +76,7 @@ def run_all(runs: list[Sequence], workers: int, threads: int, console: Console) 
     waiting, running, done = list(runs), dict[Future[None], Sequence](), set[Path]()
     with (
         context.Manager() as manager,
-        ProcessPoolExecutor(workers, context, _end_with_parent) as pool,
+        ProcessPoolExecutor(workers, context, _end_with_parent, (os.getpid(),)) as pool,
         _bars(console) as bars,
     ):
         said: Any = manager.Queue()
@@ -103,9 +103,8 @@ def run_all(runs: list[Sequence], workers: int, threads: int, console: Console) 
     return failed
 
 
-def _end_with_parent() -> None:
-    """End this process when the command ends, however that ends."""
-    parent = os.getppid()
+def _end_with_parent(parent: int) -> None:
+    """End this process when the command does, however that ends, even while this one starts."""
 
     def watch() -> None:
         while os.getppid() == parent:
@@ -162,6 +161,9 @@ def main(
     workers: Annotated[
         int, typer.Option(help="Runs at a time; 0: one a core, or one on a GPU.")
     ] = 0,
+    threads: Annotated[
+        int, typer.Option(help="Of each run; 0: the cores, divided by the runs at a time.")
+    ] = 0,
     out: Annotated[Path, typer.Option(help="Where finished steps stay.")] = Path("runs"),
     results: Annotated[Path, typer.Option(help="Where the report goes.")] = Path("docs/results"),
     tuning: Annotated[
@@ -189,7 +191,7 @@ def main(
     )
     began, failed = time.monotonic(), list[str]()
     if not report_only:
-        failed = run_all(runs, workers, max(1, cores // workers), console)
+        failed = run_all(runs, workers, threads or max(1, cores // workers), console)
         console.print(f"all runs: {time.monotonic() - began:.0f} s")
     console.print(write_report(runs, results))
     if failed:

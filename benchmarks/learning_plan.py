@@ -66,10 +66,10 @@ def _drawn(base_epochs: int) -> Preset:
     return Preset(
         "pvt_v2_b0",
         64,
-        8,
+        16,
         "adamw",
         {"drawn": (base_epochs, 10)},
-        joint_epochs={"drawn": 30},
+        joint_epochs={"drawn": 20},
         base_rate=1e-3,
         step_rate=4e-4,
         most_pictures=400,
