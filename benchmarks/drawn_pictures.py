@@ -29,9 +29,9 @@ LOOK = Look(
         "flower": flower,
         "butterfly": butterfly,
     },
-    objects=(2, 3),
-    side=(0.5, 0.8),
-    clutter=(0, 2),
+    objects=(1, 2),
+    side=(0.65, 0.95),
+    clutter=(0, 1),
 )
 
 

@@ -64,14 +64,15 @@ class Preset:
 
 def _drawn(base_epochs: int) -> Preset:
     return Preset(
-        "pvt_v2_b0",
+        "mit_b0",
         64,
         16,
         "adamw",
         {"drawn": (base_epochs, 10)},
-        joint_epochs={"drawn": 20},
-        base_rate=1e-3,
-        step_rate=4e-4,
+        joint_epochs={"drawn": 10},
+        base_rate=6e-4,
+        step_rate=3e-4,
+        pretrained=True,
         most_pictures=400,
         joint_of="drawn-most",
     )
@@ -81,14 +82,14 @@ DATASETS = tuple(dict.fromkeys(name.split("-", 1)[0] for name in PROTOCOLS))
 
 PRESETS = {
     # Teachers of rising sureness: the same but for the length of the base step.
-    "drawn-few": _drawn(4),
-    "drawn-more": _drawn(12),
-    "drawn-most": _drawn(40),
+    "drawn-few": _drawn(2),
+    "drawn-more": _drawn(6),
+    "drawn-most": _drawn(20),
     # From an encoder that knows something: --backbone-dir names the folder that holds it.
     "mit_b0": Preset(
         "mit_b0",
-        96,
-        16,
+        128,
+        8,
         "adamw",
         {"ccp": (20, 10), "voc8": (10, 8)},
         base_rate=6e-4,
