@@ -137,15 +137,16 @@ def _register_step(session: Session, task: Task, stored: _Stored) -> tuple[Versi
         str(entry["name"]) for entry in stored.result.classes if entry["name"] not in known
     ]
     preview = preview_version(session, task.id)
-    found = {task.live_id}
+    unmoved = {task.live_id}
     if preview is not None and preview.id == task.live_id:
-        found.add(preview.parent_id)  # where somebody rolled the preview back
+        # Rolled back, the preview leaves live what both started from and the scores compare with.
+        unmoved.add(preview.parent_id)
     verdict = judge(
         TaskSpec.model_validate(task.spec).gate,
         stored.result.scores,
         Scores.model_validate(parent.scores) if parent else None,
         new_classes,
-        live_moved=(live.id if live else None) not in found,
+        live_moved=(live.id if live else None) not in unmoved,
         live_classes=class_names(live),
         preview=Scores.model_validate(preview.scores) if preview and live is preview else None,
     )

@@ -24,6 +24,7 @@ SPEC_EXAMPLE: dict[str, Any] = {
 }
 
 PREVIEW_METHOD = "frozen"
+"""How a preview learns."""
 
 
 class Wanted(Record):
@@ -103,7 +104,7 @@ class TaskSpec(StepSettings, Wanted):
         return preview
 
     def preview_spec(self) -> "TaskSpec":
-        """Return the spec of this step's preview: it differs in how it learns alone."""
+        """Return the spec of this step's preview, which differs only in how it learns."""
         how = {"method": PREVIEW_METHOD, "method_settings": {}, "fusion": False, "preview": False}
         return TaskSpec.model_validate(self.model_dump() | how)
 
