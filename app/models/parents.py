@@ -98,6 +98,10 @@ def check_base(session: Session, task: Task) -> None:
     if task.spec.get("parent") is not None:
         raise _unknown_parent(task.model.name, task.spec["parent"])
     _refuse_held(session, task.model)
+    if task.preview_of is not None:
+        raise NothingToStartFromProblem(
+            "a preview starts from an old version, and the task before it ended without one"
+        )
     if not task.may_be_base:
         raise NothingToStartFromProblem(
             "the task before this one ended without a version, so this one would teach "

@@ -5,7 +5,6 @@ from pathlib import Path
 
 from sqlalchemy import select, tuple_
 from sqlalchemy.orm import Session
-from sqlalchemy.sql.elements import ColumnElement
 
 from app.datasets import dataset_classes
 from app.db import END_STATES, Task, TaskEvent, TaskState, Version, utc_now
@@ -112,27 +111,33 @@ def cancel(session: Session, task_id: str) -> Task:
         NotFoundProblem: no such task.
         ConflictProblem: it has ended.
     """
-    task = _locked(session, Task.id == task_id)
-    if task is None:
-        raise NotFoundProblem(f"there is no task {task_id}")
+    task = _locked(session, task_id)
     if task.state in END_STATES:
         raise ConflictProblem(f"the task has ended: it is {task.state}")
     _stop(session, task)
-    preview = _locked(session, Task.preview_of == task_id)
-    if preview is not None and preview.state not in END_STATES:
-        _stop(session, preview)
+    preview = session.scalar(select(Task.id).where(Task.preview_of == task_id))
+    if preview is not None:
+        _stop(session, _locked(session, preview))
     session.flush()
     return task
 
 
-def _locked(session: Session, which: ColumnElement[bool]) -> Task | None:
-    # Locked, so that no worker takes it, and none ends it, between the look and the write.
-    return session.scalar(
-        select(Task).where(which).with_for_update(of=Task).execution_options(populate_existing=True)
+def _locked(session: Session, task_id: str) -> Task:
+    """Lock a task: no worker takes it, and none ends it, between the look and the write."""
+    task = session.scalar(
+        select(Task)
+        .where(Task.id == task_id)
+        .with_for_update(of=Task)
+        .execution_options(populate_existing=True)
     )
+    if task is None:
+        raise NotFoundProblem(f"there is no task {task_id}")
+    return task
 
 
 def _stop(session: Session, task: Task) -> None:
+    if task.state in END_STATES:
+        return
     task.cancel_requested = True
     if task.state == TaskState.QUEUED:
         task.state = TaskState.CANCELLED

@@ -114,18 +114,12 @@ def _queue(session: Session, submission: Submission) -> Task:
     model = lock_model(session, ensure_model(session, submission.spec.model).id)
     base = may_be_base(session, model.id)
     posted = _next_moment(session, model)
-    if submission.preview is None:
+    preview = submission.preview
+    if preview is None:
         return _add(session, model, submission, created_at=posted, may_be_base=base)
+    # Added first, as its preview names it; posted a moment later, so that the preview runs first.
     task = _add(session, model, submission, created_at=posted + MOMENT, may_be_base=base)
-    # It never starts from scratch, not even if what it was posted behind is gone by now.
-    _add(
-        session,
-        model,
-        submission.preview,
-        created_at=posted,
-        may_be_base=False,
-        preview_of=task.id,
-    )
+    _add(session, model, preview, created_at=posted, may_be_base=False, preview_of=task.id)
     return task
 
 
