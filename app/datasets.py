@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from sats_core.data.readers import open_reader
+from sats_core.data.readers import glance, open_reader
 from sats_core.data.sources import ZipSource
 from sats_core.settings import Limits
 
@@ -15,3 +15,16 @@ def dataset_classes(path: Path, limits: Limits) -> tuple[str, ...]:
     """
     with ZipSource(path, limits) as source:
         return open_reader(source).classes
+
+
+def posted_classes(path: Path, limits: Limits) -> tuple[str, ...] | None:
+    """Check a zip when it is posted, in less time than it took to come.
+
+    Returns the classes it labels; None where only reading large files whole tells them, which the
+    worker does.
+
+    Raises:
+        DatasetError: what is wrong with it.
+    """
+    with ZipSource(path, limits) as source:
+        return glance(source)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from sqlalchemy.orm import Session
 
-from app.datasets import dataset_classes
+from app.datasets import posted_classes
 from app.errors import InvalidDatasetProblem, InvalidProblem, ProblemError
 from app.imports.schemas import ImportSpec
 from app.models.service import assign_indices, find_model
@@ -82,12 +82,12 @@ def check_evaluate(path: Path, names: Collection[str], limits: Limits) -> None:
         InvalidDatasetProblem: they do not, or cannot be read.
     """
     try:
-        labelled = dataset_classes(path, limits)
+        labelled = posted_classes(path, limits)
     except DatasetError as error:
         issues = [ProblemError(i.reason, i.file, EVALUATE, i.class_name) for i in error.issues]
         fault = issues or [ProblemError(error.message, field=EVALUATE)]
         raise InvalidDatasetProblem(f"`{EVALUATE}`: {error.message}", fault) from error
-    if not set(labelled) & set(names):
+    if labelled is not None and not set(labelled) & set(names):
         message = f"they label none of the checkpoint's classes, but {', '.join(labelled[:20])}"
         raise InvalidDatasetProblem(
             f"`{EVALUATE}`: {message}", [ProblemError(message, field=EVALUATE)]

@@ -113,8 +113,8 @@ def post_task(
 ) -> TaskJson:
     """Post labelled pictures of something new.
 
-    The zip's structure is checked at once; the pictures themselves are checked when the task
-    starts, and the task then names every bad file.
+    The zip's structure is checked at once; the pictures themselves, and COCO's files, are read
+    when the task starts, and the task then names every bad file.
     """
 
     def make(stored: Mapping[str, Blob]) -> Submission:

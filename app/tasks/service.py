@@ -6,7 +6,7 @@ from pathlib import Path
 from sqlalchemy import select, tuple_
 from sqlalchemy.orm import Session
 
-from app.datasets import dataset_classes
+from app.datasets import posted_classes
 from app.db import END_STATES, Task, TaskEvent, TaskState, Version, utc_now
 from app.errors import ConflictProblem, InvalidProblem, NotFoundProblem, ProblemError
 from app.models.parents import check_start, would_be_base
@@ -27,7 +27,7 @@ def check_step(session: Session, spec: TaskSpec, dataset: Path, limits: Limits) 
     if spec.preview and start is None and would_be_base(session, spec.model):
         message = f"this is the first task of model {spec.model!r}: a preview needs an old version"
         raise InvalidProblem(message, [ProblemError(message, field="spec.preview")])
-    check_classes(spec, dataset_classes(dataset, limits), class_names(start))
+    check_classes(spec, posted_classes(dataset, limits), class_names(start))
 
 
 def class_names(version: Version | None) -> tuple[str, ...]:
@@ -35,24 +35,24 @@ def class_names(version: Version | None) -> tuple[str, ...]:
     return tuple(str(entry["name"]) for entry in version.classes) if version else ()
 
 
-def check_classes(spec: TaskSpec, labelled: Collection[str], known: Collection[str]) -> None:
+def check_classes(spec: TaskSpec, labelled: Collection[str] | None, known: Collection[str]) -> None:
     """Check that a task has something to learn that its data set labels.
 
     The worker checks again when the task starts: by then the model may know more.
 
     Args:
         spec: the task's spec.
-        labelled: classes that its data set labels.
+        labelled: classes that its data set labels; None while nobody has read it whole.
         known: classes of the version that it starts from.
 
     Raises:
         InvalidProblem: naming every class at fault.
     """
     if spec.classes is None:
-        if set(labelled) <= set(known):
+        if labelled is not None and set(labelled) <= set(known):
             raise InvalidProblem("the model knows every class of the data set already")
         return
-    missing = [name for name in spec.classes if name not in labelled]
+    missing = [name for name in spec.classes if labelled is not None and name not in labelled]
     again = [name for name in spec.classes if name in known]
     errors = [
         *(_class_error(name, "the data set does not label it") for name in missing),

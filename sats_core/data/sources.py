@@ -10,7 +10,7 @@ import stat
 import zipfile
 import zlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -45,6 +45,14 @@ class Source(ABC):
     @abstractmethod
     def names(self) -> Sequence[str]:
         """Return every file's name, sorted."""
+
+    @abstractmethod
+    def size(self, name: str) -> int:
+        """Return a file's size in bytes, as the zip or the directory says.
+
+        Raises:
+            DatasetError: no such file.
+        """
 
     @abstractmethod
     def read(self, name: str) -> bytes:
@@ -105,11 +113,13 @@ class ZipSource(Source):
         """See `Source.names`."""
         return tuple(self._members)
 
+    def size(self, name: str) -> int:
+        """See `Source.size`."""
+        return _found(self._members, name).file_size
+
     def read(self, name: str) -> bytes:
         """See `Source.read`."""
-        info = self._members.get(name)
-        if info is None:
-            raise _fault("no such file", name)
+        info = _found(self._members, name)
         self._check_size(name, info.file_size)
         if self._process != os.getpid():
             self.close()  # a forked process shares its parent's place in the file
@@ -122,9 +132,7 @@ class ZipSource(Source):
     @contextmanager
     def stream(self, name: str) -> Iterator[BinaryIO]:
         """See `Source.stream`."""
-        info = self._members.get(name)
-        if info is None:
-            raise _fault("no such file", name)
+        info = _found(self._members, name)
         self._check_size(name, info.file_size)
         try:
             with self._archive.open(info) as file:
@@ -195,11 +203,17 @@ class DirectorySource(Source):
         """See `Source.names`."""
         return tuple(self._members)
 
+    def size(self, name: str) -> int:
+        """See `Source.size`."""
+        file = _found(self._members, name)
+        try:
+            return file.stat().st_size
+        except OSError as error:
+            raise _fault("cannot be read", name) from error
+
     def read(self, name: str) -> bytes:
         """See `Source.read`."""
-        file = self._members.get(name)
-        if file is None:
-            raise _fault("no such file", name)
+        file = _found(self._members, name)
         try:
             self._check_size(name, file.stat().st_size)
             return file.read_bytes()
@@ -209,9 +223,7 @@ class DirectorySource(Source):
     @contextmanager
     def stream(self, name: str) -> Iterator[BinaryIO]:
         """See `Source.stream`."""
-        file = self._members.get(name)
-        if file is None:
-            raise _fault("no such file", name)
+        file = _found(self._members, name)
         try:
             self._check_size(name, file.stat().st_size)
             with file.open("rb") as opened:
@@ -283,6 +295,13 @@ def _named(
         raise DatasetError(f"unsafe entry {first.file!r}: {first.reason}", issues)
     prefix = common_folder(members)
     return {name.removeprefix(prefix): members[name] for name in sorted(members)}
+
+
+def _found(members: Mapping[str, T], name: str) -> T:
+    found = members.get(name)
+    if found is None:
+        raise _fault("no such file", name)
+    return found
 
 
 def _entry_fault(entry: zipfile.ZipInfo) -> str | None:

@@ -18,6 +18,7 @@ __all__ = [
     "PairsReader",
     "Reader",
     "VocReader",
+    "glance",
     "open_reader",
     "write_voc_zip",
 ]
@@ -37,11 +38,26 @@ def open_reader(source: Source) -> Reader:
     Raises:
         DatasetError: no known layout, or the first thing that the layout lacks.
     """
+    return _layout(source)(source)
+
+
+def glance(source: Source) -> tuple[str, ...] | None:
+    """Check cheaply that a data set is one that can be read, and return its classes.
+
+    Returns None where only the whole of large files tells the classes; `open_reader` reads them.
+
+    Raises:
+        DatasetError: no known layout, or the first thing that the layout lacks.
+    """
+    return _layout(source).glance(source)
+
+
+def _layout(source: Source) -> type[Reader]:
     names = source.names()
     if not names:
         raise DatasetError("the data set is empty")
     for reader in READERS.values():
         if reader.recognises(names):
-            return reader(source)
+            return reader
     layouts = "; ".join(f"{reader.layout}" for reader in READERS.values())
     raise DatasetError(f"the data set has none of the layouts that can be read: {layouts}")

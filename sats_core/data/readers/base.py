@@ -77,6 +77,17 @@ class Reader(ABC):
     def recognises(cls, names: Sequence[str]) -> bool:
         """Return whether a data set with these files is meant to be in this layout."""
 
+    @classmethod
+    def glance(cls, source: Source) -> tuple[str, ...] | None:
+        """Check what is cheap to check of a data set in this layout, and return its classes.
+
+        Returns None where only reading whole annotation files would tell them.
+
+        Raises:
+            DatasetError: the structure is wrong.
+        """
+        return cls(source).classes
+
     @abstractmethod
     def picture_file(self, picture_id: str) -> str:
         """Return the name of a picture's file in the source.

@@ -1,7 +1,7 @@
 """COCO JSON: instances, stuff or panoptic, as COCO, CVAT, Label Studio and Roboflow write it."""
 
 import posixpath
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import ClassVar
 
 import numpy as np
@@ -11,13 +11,17 @@ from sats_core.data.pictures import decode_mask
 from sats_core.data.readers.base import Pixels, Reader, at_fault
 from sats_core.data.readers.class_list import BACKGROUND_NAMES, indexed_classes
 from sats_core.data.readers.coco_index import CocoIndex, Entry
-from sats_core.data.readers.coco_shapes import ShapeError, shape_mask
+from sats_core.data.readers.coco_shapes import Runs, ShapeError, painted, shape_runs
 from sats_core.data.readers.paired import PICTURE_SUFFIXES, SPLIT_FOLDERS
 from sats_core.data.sources import Source
 from sats_core.errors import DatasetError, PictureError
 
 VOID_NAMES = frozenset({"void", "ignore"})
 """Categories whose pixels count for nothing."""
+
+
+BAND_PIXELS = 1_000_000
+_START_BYTES = 4096
 
 
 class CocoReader(Reader):
@@ -33,11 +37,12 @@ class CocoReader(Reader):
 
     def __init__(self, source: Source) -> None:
         super().__init__(source)
-        self._index = CocoIndex(source, tuple(n for n in source.names() if n.endswith(".json")))
+        self._index = CocoIndex(source, _json_files(source))
         self._values = self._label_values()
         self._names = set(source.names())
         self._by_name = self._unique_names()
         self._entries = self._found()
+        self._masks = self._mask_names()
         self.ids = tuple(sorted(self._entries))
         if not self.ids:
             raise DatasetError(
@@ -45,16 +50,29 @@ class CocoReader(Reader):
                 "lists is there"
             )
         used = {file for _, file in self._entries.values()}
-        masks = {self._mask_name(entry) for entry, _ in self._entries.values()}
-        self.unpaired = tuple(
-            sorted(name for name in self._pictures() if name not in used and name not in masks)
-        )
+        used.update(self._masks.values())
+        self.unpaired = tuple(sorted(name for name in self._pictures() if name not in used))
         self.splits = self._read_splits()
 
     @classmethod
     def recognises(cls, names: Sequence[str]) -> bool:
         """See `Reader.recognises`."""
         return any(name.endswith(".json") for name in names)
+
+    @classmethod
+    def glance(cls, source: Source) -> None:
+        """See `Reader.glance`: the names, the files' sizes and how they begin; no file is parsed.
+
+        Only whole files tell the classes, so it returns None.
+        """
+        names = source.names()
+        files = _json_files(source)
+        if not any(_is_picture(name) for name in names):
+            raise DatasetError(f"no picture is beside {', '.join(files[:3])}")
+        for file in files:
+            with source.stream(file) as stream:
+                if not stream.read(_START_BYTES).lstrip().startswith(b"{"):
+                    raise at_fault("not COCO JSON: it does not begin with {", file)
 
     def _label_values(self) -> dict[int, int]:
         """Return the label value of each category."""
@@ -75,7 +93,7 @@ class CocoReader(Reader):
         return values
 
     def _pictures(self) -> list[str]:
-        return [n for n in self._names if n.rpartition(".")[2].lower() in PICTURE_SUFFIXES]
+        return [name for name in self._names if _is_picture(name)]
 
     def _unique_names(self) -> dict[str, str | None]:
         """Return files by their name without folders; None where two share it."""
@@ -122,66 +140,69 @@ class CocoReader(Reader):
     def mask_file(self, picture_id: str) -> str:
         """See `Reader.mask_file`: the JSON file, or a panoptic picture's PNG."""
         entry, _ = self._entries[picture_id]
-        return self._mask_name(entry) or self._index.files[entry.file]
+        return self._masks.get((entry.file, entry.id)) or self._index.files[entry.file]
 
-    def _mask_name(self, entry: Entry) -> str | None:
-        """Return the file of a panoptic mask."""
-        segments = self._index.segments(entry)
-        if segments is None:
-            return None
-        file = self._index.files[entry.file]
+    def _mask_names(self) -> dict[tuple[int, int], str]:
+        """Return the file of each panoptic mask, by its picture's entry."""
+        used = {(entry.file, entry.id) for entry, _ in self._entries.values()}
+        listed = self._index.panoptic_masks()
+        return {
+            (at, id_): self._mask_name(at, name) for at, id_, name in listed if (at, id_) in used
+        }
+
+    def _mask_name(self, number: int, listed: str) -> str:
+        file = self._index.files[number]
         folder = file.removesuffix(".json")
         for place in (folder, posixpath.dirname(file), "", "masks"):
-            name = posixpath.normpath(posixpath.join(place, segments[0]))
+            name = posixpath.normpath(posixpath.join(place, listed))
             if name in self._names:
                 return name
-        found = self._by_name.get(posixpath.basename(segments[0]))
+        found = self._by_name.get(posixpath.basename(listed))
         if found is None:
-            raise at_fault(f"the panoptic mask {segments[0]} is missing", file)
+            raise at_fault(f"the panoptic mask {listed} is missing", file)
         return found
 
     def label(self, picture_id: str) -> Pixels:
         """See `Reader.label`."""
         entry, _ = self._entries[picture_id]
         limit = self.source.limits.max_pixels
-        if entry.height * entry.width > limit:
-            file = self._index.files[entry.file]
-            raise at_fault(f"picture {entry.name} has more than {limit} pixels", file)
-        segments = self._index.segments(entry)
-        if segments is not None:
-            return self._panoptic(entry, segments[1])
-        return self._painted(entry)
-
-    def _painted(self, entry: Entry) -> Pixels:
         file = self._index.files[entry.file]
-        shapes = []
-        for category, segmentation in self._index.shapes(entry):
-            try:
-                mask = shape_mask(segmentation, entry.height, entry.width)
-            except ShapeError as error:
-                raise at_fault(f"a shape of {entry.name}: {error}", file) from error
-            shapes.append((int(mask.sum()), self._value(category, entry), mask))
-        label = np.zeros((entry.height, entry.width), dtype=np.uint8)
-        for _, value, mask in sorted(shapes, key=lambda shape: -shape[0]):
-            label[mask] = value
-        return label
+        if entry.height * entry.width > limit:
+            raise at_fault(f"picture {entry.name} has more than {limit} pixels", file)
+        if (entry.file, entry.id) in self._masks:
+            return self._panoptic(entry)
+        try:
+            return painted(self._shapes(entry), entry.height, entry.width)
+        except ShapeError as error:
+            raise at_fault(f"a shape of {entry.name}: {error}", file) from error
 
-    def _panoptic(self, entry: Entry, segments: dict[int, int]) -> Pixels:
-        file = self._mask_name(entry) or ""
+    def _shapes(self, entry: Entry) -> Iterator[tuple[Runs, int]]:
+        for category, segmentation in self._index.shapes(entry):
+            runs = shape_runs(segmentation, entry.height, entry.width)
+            yield runs, self._value(category, entry)
+
+    def _panoptic(self, entry: Entry) -> Pixels:
+        file = self._masks[entry.file, entry.id]
         try:
             mask = decode_mask(self.source.read(file), self.source.limits.max_pixels)
         except PictureError as error:
             raise at_fault(str(error), file) from error
         if mask.values.ndim != 3:
             raise at_fault("a panoptic mask is RGB: id = R + 256 G + 65536 B", file)
-        ids = mask.values.astype(np.uint32) @ np.array([1, 256, 65536], dtype=np.uint32)
-        label = np.zeros(ids.shape, dtype=np.uint8)
-        for number in np.unique(ids).tolist():
-            if number == 0:
-                continue
-            if number not in segments:
-                raise at_fault(f"segment {number} is not in segments_info", file)
-            label[ids == number] = self._value(segments[number], entry)
+        categories: dict[int, int | None] = {**self._index.segments(entry), 0: None}
+        numbers = np.array(sorted(categories), dtype=np.int64)
+        label = np.zeros(mask.values.shape[:2], dtype=np.uint8)
+        for rows in _bands(*label.shape):
+            ids = mask.values[rows].astype(np.int64) @ np.array([1, 256, 65536])
+            places = np.searchsorted(numbers, ids).clip(max=len(numbers) - 1)
+            unknown = ids[numbers[places] != ids]
+            if unknown.size:
+                raise at_fault(f"segment {unknown.min()} is not in segments_info", file)
+            values = np.zeros(len(numbers), dtype=np.uint8)
+            for place in np.unique(places).tolist():
+                category = categories[int(numbers[place])]
+                values[place] = BACKGROUND if category is None else self._value(category, entry)
+            label[rows] = values[places]
         return label
 
     def _value(self, category: int, entry: Entry) -> int:
@@ -189,6 +210,29 @@ class CocoReader(Reader):
             file = self._index.files[entry.file]
             raise at_fault(f"{entry.name} has category {category}, which is not listed", file)
         return self._values[category]
+
+
+def _json_files(source: Source) -> tuple[str, ...]:
+    """Return the JSON files, their sizes checked.
+
+    Raises:
+        DatasetError: together they are larger than `limits.max_annotation_bytes`.
+    """
+    files = tuple(name for name in source.names() if name.endswith(".json"))
+    most = source.limits.max_annotation_bytes
+    if sum(source.size(name) for name in files) > most:
+        raise DatasetError(f"the .json files have more than {most} bytes together")
+    return files
+
+
+def _is_picture(name: str) -> bool:
+    return name.rpartition(".")[2].lower() in PICTURE_SUFFIXES
+
+
+def _bands(height: int, width: int) -> Iterator[slice]:
+    """Yield slices of rows, about a million pixels each: numbers take several bytes a pixel."""
+    step = max(1, BAND_PIXELS // max(1, width))
+    return (slice(top, top + step) for top in range(0, height, step))
 
 
 def _split(file: str) -> str | None:

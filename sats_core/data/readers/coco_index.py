@@ -1,23 +1,28 @@
 """A COCO file read once, piece by piece, into an index on disk: its size never sits in memory."""
 
 import json
+import os
 import shutil
 import sqlite3
 import tempfile
+import threading
 import weakref
 from collections.abc import Iterator
 from contextlib import closing
-from decimal import Decimal
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import ijson
 
 from sats_core.data.readers.base import at_fault
+from sats_core.data.readers.coco_parsing import entries
 from sats_core.data.sources import Source
 
 MAX_NAME = 1000
+MAX_CATEGORIES = 10_000
 _SCHEMA = """
+PRAGMA journal_mode = OFF;
+PRAGMA synchronous = OFF;
 CREATE TABLE pictures (
     file INTEGER, id INTEGER, name TEXT, height INTEGER, width INTEGER, PRIMARY KEY (file, id));
 CREATE TABLE shapes (file INTEGER, picture INTEGER, category INTEGER, segmentation TEXT);
@@ -56,22 +61,19 @@ class CocoIndex:
         self.files = files
         self.categories: dict[int, str] = {}
         folder = tempfile.mkdtemp(prefix="sats-coco-")
-        weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
         self._path = Path(folder) / "index.db"
-        with closing(self._connect()) as database, database:
+        self._connections: dict[int, _Connection] = {}
+        weakref.finalize(self, _let_go, folder, os.getpid(), self._connections)
+        with closing(sqlite3.connect(self._path)) as database, database:
             database.executescript(_SCHEMA)
             for number, file in enumerate(files):
                 self._read(database, source, number, file)
             database.executescript(_INDEXES)
 
-    def _connect(self) -> sqlite3.Connection:
-        # A connection a query: readers are used from several threads and processes.
-        return sqlite3.connect(self._path)
-
     def _read(self, database: sqlite3.Connection, source: Source, number: int, file: str) -> None:
         try:
             with source.stream(file) as stream:
-                for kind, entry in _entries(stream):
+                for kind, entry in entries(stream):
                     self._add(database, number, kind, entry)
         except (
             ijson.JSONError,
@@ -98,62 +100,83 @@ class CocoIndex:
             whole = (file, _whole(entry["image_id"]), name, json.dumps(segments))
             database.execute("INSERT INTO segments VALUES (?, ?, ?, ?)", whole)
         else:
-            shape = json.dumps(entry["segmentation"], default=_number)
+            shape = json.dumps(entry["segmentation"])
             drawn = (file, _whole(entry["image_id"]), _whole(entry["category_id"]), shape)
             database.execute("INSERT INTO shapes VALUES (?, ?, ?, ?)", drawn)
 
     def _add_category(self, category: int, name: str) -> None:
         if self.categories.setdefault(category, name) != name:
             raise ValueError(f"category {category} is {self.categories[category]!r} and {name!r}")
+        if len(self.categories) > MAX_CATEGORIES:
+            raise ValueError(f"more than {MAX_CATEGORIES} categories")
 
     def pictures(self) -> Iterator[Entry]:
         """Yield every picture."""
-        with closing(self._connect()) as database:
-            for row in database.execute("SELECT * FROM pictures ORDER BY file, name"):
-                yield Entry(*row)
+        for row in self._rows("SELECT * FROM pictures ORDER BY file, name"):
+            yield Entry(*row)
 
-    def shapes(self, entry: Entry) -> list[tuple[int, Any]]:
-        """Return category and segmentation of a picture's shapes, in the file's order."""
-        with closing(self._connect()) as database:
-            rows = database.execute(
-                "SELECT category, segmentation FROM shapes WHERE file = ? AND picture = ? "
-                "ORDER BY rowid",
-                (entry.file, entry.id),
-            )
-            return [(category, json.loads(text)) for category, text in rows]
+    def shapes(self, entry: Entry) -> Iterator[tuple[int, Any]]:
+        """Yield category and segmentation of a picture's shapes, in the file's order."""
+        rows = self._rows(
+            "SELECT category, segmentation FROM shapes WHERE file = ? AND picture = ? "
+            "ORDER BY rowid",
+            entry.file,
+            entry.id,
+        )
+        for category, text in rows:
+            yield category, json.loads(text)
 
-    def segments(self, entry: Entry) -> tuple[str, dict[int, int]] | None:
-        """Return a picture's panoptic mask and the category of each of its segments."""
-        with closing(self._connect()) as database:
-            row = database.execute(
-                "SELECT name, segments FROM segments WHERE file = ? AND picture = ?",
-                (entry.file, entry.id),
-            ).fetchone()
-        return (row[0], dict(json.loads(row[1]))) if row else None
+    def panoptic_masks(self) -> Iterator[tuple[int, int, str]]:
+        """Yield file, picture's id and name of every panoptic mask; a picture's first one last."""
+        yield from self._rows("SELECT file, picture, name FROM segments ORDER BY rowid DESC")
+
+    def segments(self, entry: Entry) -> dict[int, int]:
+        """Return the category of each segment of a picture's panoptic mask."""
+        rows = self._rows(
+            "SELECT segments FROM segments WHERE file = ? AND picture = ? ORDER BY rowid LIMIT 1",
+            entry.file,
+            entry.id,
+        )
+        return {segment: category for (text,) in rows for segment, category in json.loads(text)}
+
+    def _rows(self, query: str, *values: int) -> Iterator[Any]:
+        """Yield a query's rows, one at a time."""
+        connection = self._connection()
+        with connection.lock:
+            cursor = connection.database.execute(query, values)
+        while True:
+            with connection.lock:
+                row = cursor.fetchone()
+            if row is None:
+                return
+            yield row
+
+    def _connection(self) -> "_Connection":
+        """Return this process's connection: a forked process must not use its parent's."""
+        process = os.getpid()
+        held = self._connections.get(process)
+        if held is None:
+            ours = _Connection(self._path)
+            held = self._connections.setdefault(process, ours)
+            if held is not ours:  # another thread was faster
+                ours.database.close()
+        return held
 
 
-_LISTS = ("images.item", "annotations.item", "categories.item")
+class _Connection:
+    """A connection that threads share; the index is never written again, so it needs no locks."""
+
+    def __init__(self, path: Path) -> None:
+        uri = f"{path.as_uri()}?mode=ro&immutable=1"
+        self.database = sqlite3.connect(uri, uri=True, check_same_thread=False)
+        self.lock = threading.Lock()
 
 
-def _entries(stream: Any) -> Iterator[tuple[str, Any]]:
-    """Yield the entries of the three lists, one at a time, whatever their order."""
-    parser = ijson.parse(stream)
-    for prefix, event, value in parser:
-        if event == "start_map" and prefix in (
-            "images.item",
-            "annotations.item",
-            "categories.item",
-        ):
-            builder = ijson.ObjectBuilder()
-            builder.event(event, value)
-            depth = 1
-            while depth:
-                _, event, value = next(parser)
-                depth += (event in ("start_map", "start_array")) - (
-                    event in ("end_map", "end_array")
-                )
-                builder.event(event, value)
-            yield prefix.removesuffix(".item"), builder.value
+def _let_go(folder: str, owner: int, connections: dict[int, _Connection]) -> None:
+    for connection in connections.values():
+        connection.database.close()
+    if owner == os.getpid():
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _said(error: Exception) -> str:
@@ -172,9 +195,3 @@ def _text(value: Any) -> str:
     if not isinstance(value, str) or not 0 < len(value) <= MAX_NAME:
         raise ValueError(f"a name has 1 to {MAX_NAME} characters")
     return value
-
-
-def _number(value: Any) -> float:
-    if isinstance(value, Decimal):
-        return float(value)
-    raise TypeError(f"{type(value).__name__} in a segmentation")

@@ -1,24 +1,37 @@
-"""COCO's shapes to masks; what a stranger wrote is checked before anything is allocated."""
+"""COCO's shapes as run lengths; what a stranger wrote is checked before anything is allocated.
 
-from collections.abc import Sequence
+pycocotools draws the outlines of polygons. It does not read run lengths here: it takes those that
+fall short of the picture, and leaves whatever memory held where they end.
+"""
+
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from pycocotools import mask as coco
 
-MAX_POINTS = 1_000_000
-"""Most numbers in the polygons of one shape."""
+MAX_POINTS = 250_000
+"""Most numbers of one shape that is written in numbers."""
+MAX_TEXT = 2 * 2**20
+"""Most characters of one shape that is written as COCO's compressed text."""
+MAX_OUTLINE = 1_000_000
+"""Longest outline of a shape, pixels: drawing it takes some 100 bytes for each."""
+MAX_RUNS = 16_000_000
+"""Most runs that the shapes of one picture may have together, four bytes each."""
 
 Mask = NDArray[np.bool_]
+Label = NDArray[np.uint8]
+Runs = NDArray[np.int32]
+"""Lengths of a shape's runs, column by column, the first one outside of it."""
 
 
 class ShapeError(ValueError):
     """A segmentation that is none."""
 
 
-def shape_mask(segmentation: Any, height: int, width: int) -> Mask:
-    """Return a shape as a mask (H, W).
+def shape_runs(segmentation: Any, height: int, width: int) -> Runs:
+    """Return the runs of a shape; they add up to the picture's pixels.
 
     Args:
         segmentation: polygons `[[x, y, x, y, ...], ...]`, or run lengths
@@ -27,7 +40,7 @@ def shape_mask(segmentation: Any, height: int, width: int) -> Mask:
         width: of the picture.
 
     Raises:
-        ShapeError: it is neither, or does not fit the picture.
+        ShapeError: it is neither, does not fit the picture, or is too large to be drawn.
     """
     if isinstance(segmentation, list):
         return _polygons(segmentation, height, width)
@@ -35,59 +48,101 @@ def shape_mask(segmentation: Any, height: int, width: int) -> Mask:
         if segmentation.get("size") != [height, width]:
             raise ShapeError(f"its size is not that of the picture, {height} x {width}")
         counts = segmentation.get("counts")
-        return _runs(_unpacked(counts) if isinstance(counts, str) else counts, height, width)
+        listed = _unpacked(counts) if isinstance(counts, str) else _listed(counts)
+        return _checked(listed, height, width)
     raise ShapeError("neither polygons nor run lengths")
 
 
-def _polygons(polygons: Sequence[Any], height: int, width: int) -> Mask:
+def painted(shapes: Iterable[tuple[Runs, int]], height: int, width: int) -> Label:
+    """Return a label (H, W) with shapes in their values, the smaller ones on top.
+
+    Shapes are held as runs and painted one after another: no two are unpacked at a time.
+
+    Raises:
+        ShapeError: the shapes have more than `MAX_RUNS` runs together.
+    """
+    held: list[tuple[int, Runs, int]] = []
+    left = MAX_RUNS
+    for runs, value in shapes:
+        left -= len(runs)
+        if left < 0:
+            raise ShapeError(f"with it the picture's shapes have more than {MAX_RUNS} runs")
+        held.append((int(runs[1::2].sum(dtype=np.int64)), runs, value))
+    columns = np.zeros(height * width, dtype=np.uint8)
+    for _, runs, value in sorted(held, key=lambda shape: -shape[0]):
+        _paint(columns, runs, value)
+    return np.ascontiguousarray(columns.reshape((height, width), order="F"))
+
+
+def _paint(columns: Label, runs: Runs, value: int) -> None:
+    """Paint the runs of one shape, from where it begins to where it ends."""
+    if len(runs) < 2:
+        return
+    inside = np.repeat(np.arange(1, len(runs)) % 2 == 1, runs[1:])
+    columns[runs[0] :][inside] = value
+
+
+def _polygons(polygons: Sequence[Any], height: int, width: int) -> Runs:
     rings = []
-    total = 0
+    numbers = 0
+    outline = 0.0
     for polygon in polygons:
-        total += len(polygon) if isinstance(polygon, list) else 0
         if not isinstance(polygon, list) or len(polygon) < 6 or len(polygon) % 2:
             raise ShapeError("a polygon is a list of at least three pairs of numbers")
-        if total > MAX_POINTS:
+        numbers += len(polygon)
+        if numbers > MAX_POINTS:
             raise ShapeError(f"more than {MAX_POINTS} numbers")
         if not all(isinstance(v, int | float) and abs(v) < 1e9 for v in polygon):
             raise ShapeError("a polygon holds finite numbers")
-        ring = np.array(polygon, dtype=np.float64).reshape(-1, 2)
         # pycocotools allocates by the length of an outline, wherever it runs.
-        rings.append(ring.clip((0, 0), (width, height)).ravel().tolist())
+        ring = np.array(polygon, dtype=np.float64).reshape(-1, 2).clip((0, 0), (width, height))
+        outline += float(np.abs(ring - np.roll(ring, 1, axis=0)).max(axis=1).sum())
+        if outline > MAX_OUTLINE:
+            raise ShapeError(f"an outline longer than {MAX_OUTLINE} pixels")
+        rings.append(ring.ravel().tolist())
     if not rings:
-        return np.zeros((height, width), dtype=bool)
+        return np.array([height * width], dtype=np.int32)
     merged = coco.merge(coco.frPyObjects(rings, height, width))
-    return _runs(_unpacked(merged["counts"].decode("ascii")), height, width)
+    return _checked(_unpacked(merged["counts"].decode("ascii")), height, width)
 
 
-def _runs(counts: Any, height: int, width: int) -> Mask:
-    whole = isinstance(counts, list) and all(
-        isinstance(count, int) and not isinstance(count, bool) and count >= 0 for count in counts
-    )
-    if not whole or sum(counts) != height * width:
+def _checked(counts: NDArray[np.int64], height: int, width: int) -> Runs:
+    if (counts < 0).any() or (counts > height * width).any() or counts.sum() != height * width:
         raise ShapeError("its run lengths do not add up to the picture's pixels")
-    values = np.arange(len(counts)) % 2 == 1
-    flat: Mask = np.repeat(values, np.array(counts, dtype=np.int64))
-    return flat.reshape((height, width), order="F")
+    return counts.astype(np.int32)
 
 
-def _unpacked(text: str) -> list[int]:
+def _listed(counts: Any) -> NDArray[np.int64]:
+    if not isinstance(counts, list) or len(counts) > MAX_POINTS:
+        raise ShapeError(f"its run lengths are neither text nor a list of up to {MAX_POINTS}")
+    if not all(type(count) is int and 0 <= count < 2**31 for count in counts):
+        raise ShapeError("its run lengths do not add up to the picture's pixels")
+    return np.array(counts, dtype=np.int64)
+
+
+def _unpacked(text: str) -> NDArray[np.int64]:
     """Return the run lengths of COCO's compressed text.
 
     Five bits a character, the lowest first, the sixth says that more follow; from the third on a
     number is the difference to the one two before it.
     """
-    counts: list[int] = []
-    value = shift = 0
-    for character in text:
-        bits = ord(character) - 48
-        if not 0 <= bits < 64 or shift > 60:
-            raise ShapeError("its compressed run lengths are damaged")
-        value |= (bits & 31) << shift
-        shift += 5
-        if bits & 32:
-            continue
-        if bits & 16:
-            value -= 1 << shift
-        counts.append(value + (counts[-2] if len(counts) > 2 else 0))
-        value = shift = 0
-    return counts
+    if len(text) > MAX_TEXT:
+        raise ShapeError(f"more than {MAX_TEXT} characters")
+    if not text.isascii():
+        raise ShapeError("its compressed run lengths are damaged")
+    bits = np.frombuffer(text.encode("ascii"), np.uint8) - np.uint8(48)  # below 48 wraps around
+    (ends,) = np.nonzero(bits & 32 == 0)
+    if (bits > 63).any() or (len(bits) and (not len(ends) or ends[-1] != len(bits) - 1)):
+        raise ShapeError("its compressed run lengths are damaged")
+    starts = np.concatenate(([0], ends[:-1] + 1)) if len(ends) else ends
+    lengths = ends - starts + 1
+    if (lengths > 7).any():
+        raise ShapeError("its compressed run lengths are damaged")
+    places = np.arange(len(bits)) - np.repeat(starts, lengths)
+    values = np.zeros(len(ends), dtype=np.int64)
+    if len(ends):
+        values = np.add.reduceat((bits & 31).astype(np.int64) << (5 * places), starts)
+        values -= np.where(bits[ends] & 16, np.int64(1) << (5 * lengths), 0)
+    values[1::2] = values[1::2].cumsum()
+    values[2::2] = values[2::2].cumsum()
+    return values

@@ -13,7 +13,7 @@ from PIL import Image
 from pycocotools import mask as coco
 
 from sats_core.data.readers import CocoReader, open_reader
-from sats_core.data.readers.coco_shapes import ShapeError, shape_mask
+from sats_core.data.readers.coco_shapes import ShapeError, shape_runs
 from sats_core.data.sources import ZipSource
 from sats_core.errors import DatasetError
 from sats_core.settings import Limits
@@ -23,6 +23,11 @@ from tests.sats_core.data.readers.contract import LABELS, PICTURES, ReaderContra
 CATEGORIES = [{"id": 7, "name": "dog"}, {"id": 3, "name": "cat"}, {"id": 9, "name": "void"}]
 CATEGORY = {1: 3, 2: 7, 255: 9}
 SPLITS = {"train": ("one", "sub/three"), "val": ("two",)}
+
+
+def shape_mask(segmentation: Any, height: int, width: int) -> np.ndarray:
+    runs = shape_runs(segmentation, height, width)
+    return np.repeat(np.arange(len(runs)) % 2 == 1, runs).reshape((height, width), order="F")
 
 
 def entry(number: int, name: str) -> dict[str, Any]:

@@ -1,0 +1,78 @@
+"""COCO JSON as a stream of entries, none of which is built beyond a bound."""
+
+from collections.abc import Iterator
+from typing import Any, BinaryIO
+
+import ijson
+
+from sats_core.data.readers.coco_shapes import MAX_POINTS, MAX_TEXT
+
+MAX_VALUES = MAX_POINTS + 10_000
+"""Most names and values of one entry, those inside of it counted."""
+MAX_DEPTH = 20
+"""How deep an entry may be nested; COCO needs four."""
+_LISTS = ("images", "annotations", "categories")
+_OPENING = ("start_map", "start_array")
+_CLOSING = ("end_map", "end_array")
+
+
+def entries(stream: BinaryIO) -> Iterator[tuple[str, Any]]:
+    """Yield list and entry of all entries of the three lists, one at a time, in any order.
+
+    Raises:
+        ijson.JSONError, ValueError: no JSON, or an entry or a token that is larger than COCO's are.
+    """
+    pieces = _Pieces(stream)
+    events = pieces.events()
+    depth = 0
+    name = ""
+    for event, value in events:
+        if depth == 1 and event == "map_key":
+            name = value
+        elif depth == 2 and event == "start_map" and name in _LISTS:
+            yield name, _built(events)
+            continue
+        depth += (event in _OPENING) - (event in _CLOSING)
+
+
+def _built(events: Iterator[tuple[str, Any]]) -> Any:
+    """Return the object that has just begun."""
+    builder = ijson.ObjectBuilder()
+    builder.event("start_map", None)
+    depth, values, text = 1, MAX_VALUES, MAX_TEXT + 10_000
+    while depth:
+        event, value = next(events)
+        depth += (event in _OPENING) - (event in _CLOSING)
+        values -= event not in _CLOSING
+        text -= len(value) if isinstance(value, str) else 0
+        if values < 0:
+            raise ValueError(f"an entry has more than {MAX_VALUES} values")
+        if text < 0:
+            raise ValueError(f"an entry has more than {MAX_TEXT} characters")
+        if depth > MAX_DEPTH:
+            raise ValueError(f"an entry is nested deeper than {MAX_DEPTH}")
+        builder.event(event, value)
+    return builder.value
+
+
+class _Pieces:
+    """A stream that ends in an error where a single token is longer than any of COCO's.
+
+    The parser gathers a token, however long, before it says a word of it. So what it takes between
+    two words is counted.
+    """
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+        self._silent = 0
+
+    def read(self, size: int) -> bytes:
+        self._silent += size
+        if self._silent > MAX_TEXT + 2**20:
+            raise ValueError(f"a value has more than {MAX_TEXT} characters")
+        return self._stream.read(size)
+
+    def events(self) -> Iterator[tuple[str, Any]]:
+        for event in ijson.basic_parse(self, use_float=True):
+            self._silent = 0
+            yield event
