@@ -67,6 +67,13 @@ class Settings(BaseSettings):
         description="Folder of its own for the training pictures that versions keep for replay; "
         "default: the blob store in data_dir. Only tasks that ask for `memory` keep any.",
     )
+    serve_bytes: int = Field(
+        2048 * MIB,
+        gt=0,
+        description="Most memory that the pictures of unanswered /segment requests take, bytes: as "
+        "they came, and 8 for each pixel; beyond it /segment answers 503, and 413 where one "
+        "request alone takes more. Besides, each of serve_threads works on one picture.",
+    )
     serve_threads: int = Field(2, ge=1, description="CPU threads of one inference session.")
     serve_batch: int = Field(8, ge=1, description="Most pictures in one inference batch.")
     serve_queue: int = Field(

@@ -2,18 +2,16 @@
 
 import threading
 from collections import deque
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
+from app.inference.budget import Budget, Held
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-
-
-class FullError(Exception):
-    """Every place is taken; trying again a little later helps."""
 
 
 class ClosedError(Exception):
@@ -67,7 +65,7 @@ class Batcher(Generic[Item, Result]):
         self._run = run
         self._key_of = key_of
         self._most = most
-        self._free = places
+        self._places = Budget(places)
         self._batches = 0
         self._items = 0
         self._waiting: deque[_Waiting[Item, Result]] = deque()
@@ -80,24 +78,15 @@ class Batcher(Generic[Item, Result]):
     def load(self) -> Load:
         """What was run so far, and the places that are free now."""
         with self._changed:
-            return Load(self._batches, self._items, self._free)
+            return Load(self._batches, self._items, self._places.free)
 
-    @contextmanager
-    def reserve(self, items: int) -> Iterator[None]:
+    def reserve(self, items: int) -> AbstractContextManager[Held]:
         """Hold places while the block runs, all or none of them.
 
         Raises:
             FullError: not so many are free.
         """
-        with self._changed:
-            if items > self._free:
-                raise FullError
-            self._free -= items
-        try:
-            yield
-        finally:
-            with self._changed:
-                self._free += items
+        return self._places.hold(items)
 
     def submit(self, item: Item) -> "Future[Result]":
         """Queue an item; cancelling the future before its run takes the item out.

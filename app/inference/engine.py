@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager
 from typing import TypeVar
 
 from app.inference.batcher import Batcher, Load
+from app.inference.budget import Budget, Held
 from app.inference.graph import GraphError, ModelInput, Pixels, Prediction, Segmented
 from app.inference.graphs import Choice, Graphs, Served, graph_loader
 from app.settings import Settings
@@ -22,6 +23,10 @@ class Inference:
     """Everything that a process needs to segment pictures; one for the whole process.
 
     One batcher serves all versions, so that their runs never fight for the same threads.
+
+    Attributes:
+        graphs: the loaded versions.
+        memory: bytes that the pictures of unanswered requests may take.
     """
 
     def __init__(self, settings: Settings, blobs: BlobStore) -> None:
@@ -29,6 +34,7 @@ class Inference:
         self._batcher: Batcher[tuple[Served, ModelInput], Prediction] = Batcher(
             _run, _key_of, most=settings.serve_batch, places=settings.serve_queue
         )
+        self.memory = Budget(settings.serve_bytes)
         self._pool = ThreadPoolExecutor(settings.serve_threads, thread_name_prefix="pictures")
 
     @property
@@ -36,8 +42,8 @@ class Inference:
         """What was run so far, and how many pictures may still come."""
         return self._batcher.load
 
-    def reserve(self, pictures: int) -> AbstractContextManager[None]:
-        """Hold places for pictures from before they are decoded until they are answered.
+    def reserve(self, pictures: int) -> AbstractContextManager[Held]:
+        """Hold places for pictures from before they come until they are answered.
 
         Raises:
             FullError: not so many are free.

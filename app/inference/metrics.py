@@ -22,3 +22,8 @@ class InferenceCollector(Collector):
         yield GaugeMetricFamily(
             "sats_segment_places_free", "Pictures that may still come.", value=load.free
         )
+        yield GaugeMetricFamily(
+            "sats_segment_bytes_free",
+            "Memory that pictures may still take.",
+            value=self.inference.memory.free,
+        )

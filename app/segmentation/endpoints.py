@@ -2,10 +2,9 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi import APIRouter, Depends, Request, Response
 
-from app.db import read_session
-from app.dependencies import AppServices, Segmenter
+from app.dependencies import AppServices
 from app.errors import (
     BadRequestProblem,
     BusyProblem,
@@ -19,12 +18,12 @@ from app.errors import (
     UnauthorizedProblem,
     UnsupportedMediaProblem,
 )
-from app.inference.batcher import ClosedError, FullError
+from app.inference.batcher import ClosedError
 from app.inference.graph import GraphError
-from app.inference.graphs import Choice
-from app.models.schemas import MODEL_PATTERN
 from app.problems import Responses, responses
 from app.segmentation import service
+from app.segmentation.admission import Admitted
+from app.segmentation.choosing import Chosen
 from app.segmentation.negotiation import Representation, negotiate
 from app.segmentation.schemas import SegmentationJson
 from app.segmentation.upload import FIELD, PostedPicture, read_pictures
@@ -86,31 +85,16 @@ _ANSWERS: Responses = {
 }
 
 
-def choose(
-    held: AppServices,
-    _caller: Segmenter,
-    model: Annotated[
-        str, Query(pattern=MODEL_PATTERN, description="The model that is to answer.")
-    ] = "default",
-    version: Annotated[
-        int | None,
-        Query(ge=1, lt=2**31, description="Number of its version; by default the live one."),
-    ] = None,
-) -> Choice:
-    """Choose who answers, before the body is read."""
-    with read_session(held.engine) as session:
-        return service.choose(session, held.inference, model, version)
-
-
 async def read_body(
-    request: Request, held: AppServices, _choice: Annotated[Choice, Depends(choose)]
+    request: Request, held: AppServices, admission: Admitted
 ) -> list[PostedPicture]:
-    """Read the pictures, after the caller and the version are known, if there is room at all."""
-    if not held.inference.load.free:
-        raise _busy()
+    """Read the pictures, and make room for them decoded."""
     settings = held.settings
     most = min(settings.max_pictures, settings.serve_queue)
-    return await read_pictures(request, settings.max_picture_bytes, most)
+    posted = await read_pictures(request, settings.max_picture_bytes, most)
+    pixels = await held.inference.in_thread(lambda: service.pixels(posted, settings.max_pixels))
+    admission.make_room(len(posted), pixels)
+    return posted
 
 
 @router.post(
@@ -136,7 +120,7 @@ async def read_body(
 async def segment(
     request: Request,
     held: AppServices,
-    choice: Annotated[Choice, Depends(choose)],
+    choice: Chosen,
     posted: Annotated[list[PostedPicture], Depends(read_body)],
 ) -> Response:
     """Say of every pixel which learned class it shows.
@@ -145,19 +129,20 @@ async def segment(
     are seen over white. The live version answers unless `version` names another, a held one too.
     When the live version changes, requests are answered by the one before until the new one is
     loaded; `X-Sats-Version` says which one answered.
+
+    Room is taken before the body is read: as many bytes as it announces, then 8 for each pixel.
+    Where it is full the answer is 503 with `Retry-After`; where one request takes more than there
+    is in all, 413.
     """
     offers = list(Representation) if len(posted) == 1 else [Representation.JSON]
     representation = negotiate(",".join(request.headers.getlist("accept")), offers)
     inference = held.inference
     try:
-        with inference.reserve(len(posted)):
-            served = await inference.served(choice)
-            answers = await service.segment(inference, served, posted, held.settings.max_pixels)
-            body = await inference.in_thread(
-                lambda: service.render(answers, served, representation)
-            )
-    except (FullError, ClosedError) as error:
-        raise _busy() from error
+        served = await inference.served(choice)
+        answers = await service.segment(inference, served, posted, held.settings.max_pixels)
+        body = await inference.in_thread(lambda: service.render(answers, served, representation))
+    except ClosedError as error:
+        raise BusyProblem("the service is being stopped; come back in a second") from error
     except GraphError as error:
         raise NotReadyProblem("the version cannot be served; the service's log says why") from error
     return Response(
@@ -169,7 +154,3 @@ async def segment(
             "Vary": "Accept",
         },
     )
-
-
-def _busy() -> BusyProblem:
-    return BusyProblem("too many pictures wait for an answer; come back in a second")

@@ -1,6 +1,7 @@
 """From posted bytes to an answer."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from sqlalchemy.orm import Session
@@ -20,7 +21,7 @@ from app.segmentation.schemas import (
 )
 from app.segmentation.upload import PostedPicture
 from sats_core.classes import BACKGROUND, Catalogue, ClassInfo
-from sats_core.data.pictures import decode_picture
+from sats_core.data.pictures import count_pixels, decode_picture
 from sats_core.errors import PictureError, PictureTooLargeError
 
 
@@ -43,6 +44,19 @@ def choose(session: Session, inference: Inference, model: str, number: int | Non
     exported = Exported.of(served_version(session, model, number))
     graphs = inference.graphs
     return graphs.live(exported) if number is None else graphs.pinned(exported)
+
+
+def pixels(posted: Sequence[PostedPicture], max_pixels: int) -> int:
+    """Return how many pixels pictures will have once decoded.
+
+    Those that cannot be decoded, or will be refused for their size, have none.
+    """
+    found = 0
+    for one in posted:
+        with suppress(PictureError):
+            count = count_pixels(one.data)
+            found += count if count <= max_pixels else 0
+    return found
 
 
 async def segment(

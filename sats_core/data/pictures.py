@@ -59,6 +59,16 @@ def decode_picture(data: bytes, max_pixels: int) -> Pixels:
     return _decoded(data, PICTURE_FORMATS, max_pixels, _as_rgb)
 
 
+def count_pixels(data: bytes) -> int:
+    """Return how many pixels a picture says that it has; nothing is decoded.
+
+    Raises:
+        PictureError: not a PNG, JPEG, WebP, BMP or TIFF.
+    """
+    with _opened(data, PICTURE_FORMATS) as image:
+        return image.width * image.height
+
+
 def decode_mask(data: bytes, max_pixels: int) -> Mask:
     """Return a mask's indices or colours, exactly as stored.
 
@@ -73,12 +83,7 @@ def _decoded(
     data: bytes, formats: tuple[str, ...], max_pixels: int, convert: Callable[[Image.Image], T]
 ) -> T:
     """Open, bound, load and convert; whatever a decoder raises becomes a `PictureError`."""
-    try:
-        image = Image.open(BytesIO(data), formats=formats)
-    except Exception as error:
-        names = ", ".join(formats)
-        raise PictureError(f"not a picture that can be read ({names})") from error
-    with image:
+    with _opened(data, formats) as image:
         if image.width * image.height > max_pixels:
             size = f"{image.width} x {image.height}"
             raise PictureTooLargeError(f"{size} is more than {max_pixels} pixels")
@@ -89,6 +94,14 @@ def _decoded(
             raise
         except Exception as error:
             raise PictureError(f"the {image.format} picture is damaged or incomplete") from error
+
+
+def _opened(data: bytes, formats: tuple[str, ...]) -> Image.Image:
+    try:
+        return Image.open(BytesIO(data), formats=formats)
+    except Exception as error:
+        names = ", ".join(formats)
+        raise PictureError(f"not a picture that can be read ({names})") from error
 
 
 def _as_rgb(image: Image.Image) -> Pixels:

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.inference.batcher import Batcher, ClosedError, FullError, Load
+from app.inference.batcher import Batcher, ClosedError, Load
+from app.inference.budget import FullError
 
 WAIT = 20
 

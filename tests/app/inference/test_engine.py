@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from app.inference.batcher import ClosedError, FullError
+from app.inference.batcher import ClosedError
+from app.inference.budget import FullError
 from app.inference.engine import Inference
 from app.inference.graph import Graph, GraphError, ModelInput, Prediction
 from app.inference.graphs import Choice, Exported, Served

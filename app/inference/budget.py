@@ -1,0 +1,83 @@
+"""Room that requests take and give back: places for pictures, bytes of memory."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+class FullError(Exception):
+    """So much is not free; trying again a little later helps."""
+
+
+class OverBudgetError(FullError):
+    """More than there is in all; trying again does not help."""
+
+
+class Budget:
+    """An amount that several threads take of.
+
+    Args:
+        total: all there is.
+    """
+
+    def __init__(self, total: int) -> None:
+        self.total = total
+        self._free = total
+        self._lock = threading.Lock()
+
+    @property
+    def free(self) -> int:
+        """What nobody holds now."""
+        with self._lock:
+            return self._free
+
+    @contextmanager
+    def hold(self, amount: int) -> Iterator["Held"]:
+        """Hold an amount while the block runs, all or nothing of it.
+
+        Raises:
+            FullError: so much is not free.
+            OverBudgetError: so much never is.
+        """
+        held = Held(self)
+        held.grow(amount)
+        try:
+            yield held
+        finally:
+            with self._lock:
+                self._free += held.amount
+
+    def take(self, amount: int) -> None:
+        """Take an amount that `Held` gives back.
+
+        Raises:
+            FullError: so much is not free.
+        """
+        with self._lock:
+            if amount > self._free:
+                raise FullError
+            self._free -= amount
+
+
+class Held:
+    """What one request holds of a budget.
+
+    Attributes:
+        amount: how much.
+    """
+
+    def __init__(self, budget: Budget) -> None:
+        self.amount = 0
+        self._budget = budget
+
+    def grow(self, amount: int) -> None:
+        """Hold more.
+
+        Raises:
+            FullError: so much is not free.
+            OverBudgetError: with what is held already it is more than there is in all.
+        """
+        if self.amount + amount > self._budget.total:
+            raise OverBudgetError
+        self._budget.take(amount)
+        self.amount += amount

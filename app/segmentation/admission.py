@@ -1,0 +1,80 @@
+"""Room for a request: taken before its body is read, kept until its answer is out."""
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from app.dependencies import AppServices
+from app.errors import BusyProblem, TooLargeProblem
+from app.inference.budget import FullError, Held, OverBudgetError
+from app.segmentation.choosing import Chosen
+from app.segmentation.upload import FRAME_BYTES
+
+PIXEL_BYTES = 8
+"""What a pixel takes until its picture is answered: picture, mask, and what is rendered of them."""
+
+
+@dataclass(frozen=True)
+class Admission:
+    """What a request holds.
+
+    Attributes:
+        places: one for each picture.
+        memory: bytes, of the pictures as they came and decoded.
+    """
+
+    places: Held
+    memory: Held
+
+    def make_room(self, pictures: int, pixels: int) -> None:
+        """Hold what pictures take that have come; one place was held before.
+
+        Raises:
+            BusyProblem: it is not free now.
+            TooLargeProblem: there is not so much room in all.
+        """
+        with _refused(self.memory.amount + PIXEL_BYTES * pixels):
+            self.places.grow(pictures - 1)
+            self.memory.grow(PIXEL_BYTES * pixels)
+
+
+async def admit(request: Request, held: AppServices, _choice: Chosen) -> AsyncIterator[Admission]:
+    """Hold a place and the body's bytes, after the caller and the version are known.
+
+    Raises:
+        BusyProblem: they are not free now.
+        TooLargeProblem: there is not so much room in all.
+    """
+    inference = held.inference
+    coming = _body_bytes(request, held.settings.max_picture_bytes + FRAME_BYTES)
+    with ExitStack() as stack:
+        with _refused(coming):
+            places = stack.enter_context(inference.reserve(1))
+            memory = stack.enter_context(inference.memory.hold(coming))
+        yield Admission(places, memory)
+
+
+# Until the answer is out: the exit of a dependency of this scope waits for it.
+Admitted = Annotated[Admission, Depends(admit, scope="request")]
+
+
+def _body_bytes(request: Request, most: int) -> int:
+    """Return what a body may take: as many bytes as it announces, else the most."""
+    announced = request.headers.get("content-length", "")
+    return min(int(announced), most) if announced.isdecimal() else most
+
+
+@contextmanager
+def _refused(needed: int) -> Iterator[None]:
+    """Turn the lack of room into a problem."""
+    try:
+        yield
+    except OverBudgetError as error:
+        raise TooLargeProblem(
+            f"the pictures take {needed} bytes of memory, more than the service has for them"
+        ) from error
+    except FullError as error:
+        raise BusyProblem("too many pictures wait for an answer; come back in a second") from error
