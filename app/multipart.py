@@ -19,8 +19,11 @@ from app.errors import (
 )
 from app.problems import invalid_fields
 
-FRAME_BYTES = 2 * 1024 * 1024
-"""What a body may have beside its files: the JSON (at most 1 MiB) and the multipart frame."""
+SPEC_BYTES = 1024 * 1024
+"""Longest JSON part, whether it comes as a field or as a file."""
+
+FRAME_BYTES = 2 * SPEC_BYTES
+"""What a body may have beside its files: the JSON and the multipart frame."""
 
 SPEC = "spec"
 """The part that is JSON."""
@@ -108,11 +111,14 @@ async def json_part(form: FormData, field: str, record: type[T]) -> T:
 
     Raises:
         InvalidProblem: it is missing, or not valid; names the field at fault.
+        TooLargeProblem: it is longer than `SPEC_BYTES`.
     """
     part = form.get(field)
     if part is None:
         raise InvalidProblem(f"`{field}` is missing", [ProblemError("missing", field=field)])
-    text = await part.read() if isinstance(part, UploadFile) else part
+    text = await part.read(SPEC_BYTES + 1) if isinstance(part, UploadFile) else part
+    if len(text) > SPEC_BYTES:
+        raise too_large(field, SPEC_BYTES)
     try:
         return record.model_validate_json(text)
     except ValidationError as error:
