@@ -74,6 +74,12 @@ class Settings(BaseSettings):
         "they came, and 8 for each pixel; beyond it /segment answers 503, and 413 where one "
         "request alone takes more. Besides, each of serve_threads works on one picture.",
     )
+    serve_deadline: float = Field(
+        60.0,
+        gt=0,
+        description="Seconds from the first byte of a /segment request to its answer; what takes "
+        "longer is given up, with 503.",
+    )
     serve_threads: int = Field(2, ge=1, description="CPU threads of one inference session.")
     serve_batch: int = Field(8, ge=1, description="Most pictures in one inference batch.")
     serve_queue: int = Field(

@@ -1,5 +1,6 @@
 """Room for a request: taken before its body is read, kept until its answer is out."""
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -24,10 +25,12 @@ class Admission:
     Attributes:
         places: one for each picture.
         memory: bytes, of the pictures as they came and decoded.
+        deadline: when the answer must be ready, on the event loop's clock.
     """
 
     places: Held
     memory: Held
+    deadline: float
 
     def make_room(self, pictures: int, pixels: int) -> None:
         """Hold what pictures take that have come; one place was held before.
@@ -49,12 +52,13 @@ async def admit(request: Request, held: AppServices, _choice: Chosen) -> AsyncIt
         TooLargeProblem: there is not so much room in all.
     """
     inference = held.inference
+    deadline = asyncio.get_running_loop().time() + held.settings.serve_deadline
     coming = _body_bytes(request, held.settings.max_picture_bytes + FRAME_BYTES)
     with ExitStack() as stack:
         with _refused(coming):
             places = stack.enter_context(inference.reserve(1))
             memory = stack.enter_context(inference.memory.hold(coming))
-        yield Admission(places, memory)
+        yield Admission(places, memory, deadline)
 
 
 # Until the answer is out: the exit of a dependency of this scope waits for it.

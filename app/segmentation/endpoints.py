@@ -27,6 +27,7 @@ from app.segmentation.choosing import Chosen
 from app.segmentation.negotiation import Representation, negotiate
 from app.segmentation.schemas import SegmentationJson
 from app.segmentation.upload import FIELD, PostedPicture, read_pictures
+from app.segmentation.waiting import until, while_connected
 
 router = APIRouter(tags=["segmentation"])
 
@@ -91,8 +92,10 @@ async def read_body(
     """Read the pictures, and make room for them decoded."""
     settings = held.settings
     most = min(settings.max_pictures, settings.serve_queue)
-    posted = await read_pictures(request, settings.max_picture_bytes, most)
-    pixels = await held.inference.in_thread(lambda: service.pixels(posted, settings.max_pixels))
+    async with until(admission.deadline):
+        posted = await read_pictures(request, settings.max_picture_bytes, most)
+        counting = held.inference.in_thread(lambda: service.pixels(posted, settings.max_pixels))
+        pixels = await while_connected(request, counting)
     admission.make_room(len(posted), pixels)
     return posted
 
@@ -121,6 +124,7 @@ async def segment(
     request: Request,
     held: AppServices,
     choice: Chosen,
+    admission: Admitted,
     posted: Annotated[list[PostedPicture], Depends(read_body)],
 ) -> Response:
     """Say of every pixel which learned class it shows.
@@ -132,15 +136,15 @@ async def segment(
 
     Room is taken before the body is read: as many bytes as it announces, then 8 for each pixel.
     Where it is full the answer is 503 with `Retry-After`; where one request takes more than there
-    is in all, 413.
+    is in all, 413. A request that is not answered by the deadline of the service is given up with
+    503, and one whose client leaves is worked for no longer.
     """
     offers = list(Representation) if len(posted) == 1 else [Representation.JSON]
     representation = negotiate(",".join(request.headers.getlist("accept")), offers)
-    inference = held.inference
+    work = service.answer(held.inference, choice, posted, representation, held.settings.max_pixels)
     try:
-        served = await inference.served(choice)
-        answers = await service.segment(inference, served, posted, held.settings.max_pixels)
-        body = await inference.in_thread(lambda: service.render(answers, served, representation))
+        async with until(admission.deadline):
+            served, body = await while_connected(request, work)
     except ClosedError as error:
         raise BusyProblem("the service is being stopped; come back in a second") from error
     except GraphError as error:

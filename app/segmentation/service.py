@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 
 from sqlalchemy.orm import Session
 
@@ -59,6 +60,25 @@ def pixels(posted: Sequence[PostedPicture], max_pixels: int) -> int:
     return found
 
 
+async def answer(
+    inference: Inference,
+    choice: Choice,
+    posted: Sequence[PostedPicture],
+    representation: Representation,
+    max_pixels: int,
+) -> tuple[Served, bytes]:
+    """Return who answers, and the body of the answer. Cancelled, it takes its work back.
+
+    Raises:
+        GraphError: the version cannot be loaded, and none was live before.
+        ClosedError: the service is being stopped.
+        TooLargeProblem, InvalidProblem: as `segment`.
+    """
+    served = await inference.served(choice)
+    answers = await segment(inference, served, posted, max_pixels)
+    return served, await inference.in_thread(lambda: render(answers, served, representation))
+
+
 async def segment(
     inference: Inference, served: Served, posted: Sequence[PostedPicture], max_pixels: int
 ) -> list[Answer]:
@@ -68,7 +88,7 @@ async def segment(
         TooLargeProblem: a picture has more than `max_pixels` pixels.
         InvalidProblem: a picture cannot be read; every such picture is named.
     """
-    pictures = await inference.in_thread(lambda: _decoded(posted, max_pixels))
+    pictures = await _decoded(inference, posted, max_pixels)
     found = await inference.segment(served, pictures)
     return [
         Answer(one.name, picture, segmented)
@@ -93,12 +113,16 @@ def render(answers: Sequence[Answer], served: Served, representation: Representa
             return body.model_dump_json().encode()
 
 
-def _decoded(posted: Sequence[PostedPicture], max_pixels: int) -> list[Pixels]:
+async def _decoded(
+    inference: Inference, posted: Sequence[PostedPicture], max_pixels: int
+) -> list[Pixels]:
+    """Decode one picture after another: between two, others have their turn."""
     pictures = []
     faults = []
     for one in posted:
         try:
-            pictures.append(decode_picture(one.data, max_pixels))
+            decode = partial(decode_picture, one.data, max_pixels)
+            pictures.append(await inference.in_thread(decode))
         except PictureTooLargeError as error:
             fault = ProblemError(str(error), file=one.name)
             raise TooLargeProblem(f"{one.name}: {error}", [fault]) from error

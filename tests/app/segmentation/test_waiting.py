@@ -1,0 +1,102 @@
+"""Who has left is not worked for, and nobody waits for ever."""
+
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+import httpx
+import pytest
+from fastapi import FastAPI
+from PIL import Image
+
+from app.inference.engine import Inference
+from app.main import create_app
+from app.settings import Settings
+from tests.app.inference.colour_graph import GREEN
+from tests.app.segmentation.conftest import Register
+from tests.app.segmentation.requests import as_body, as_files, encoded
+from tests.fixtures.processes import serving
+
+WAIT = 30
+PICTURE = encoded(Image.new("RGB", (64, 64), GREEN.colour))
+
+
+@contextmanager
+def started(settings: Settings, **changes: float) -> Iterator[tuple[Inference, httpx.Client]]:
+    app: FastAPI = create_app(settings.model_copy(update=changes))
+    with serving(app) as url, httpx.Client(base_url=url, timeout=WAIT) as client:
+        yield app.state.services.inference, client
+
+
+@contextmanager
+def busy(inference: Inference) -> Iterator[None]:
+    """Keep every thread that prepares pictures busy."""
+    done, begun = threading.Event(), threading.Event()
+
+    def work() -> None:
+        begun.set()
+        done.wait(2 * WAIT)
+
+    inference._pool.submit(work)
+    assert begun.wait(WAIT)
+    try:
+        yield
+    finally:
+        done.set()
+
+
+def eventually(free: int, inference: Inference) -> bool:
+    deadline = time.monotonic() + WAIT
+    while inference.load.free != free and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return inference.load.free == free
+
+
+@pytest.mark.parametrize("request_of", [as_body, lambda p: as_files(p, p, p)])
+def test_what_waits_goes_with_its_client(
+    settings: Settings, register: Register, request_of: object
+) -> None:
+    register()
+    with started(settings) as (inference, client):
+        assert client.post("/segment", **as_body(PICTURE)).status_code == 200
+
+        def hang_up(_: int) -> None:
+            with pytest.raises(httpx.TimeoutException):
+                httpx.post(f"{client.base_url}/segment", **request_of(PICTURE), timeout=2)
+
+        with busy(inference):
+            with ThreadPoolExecutor(8) as pool:
+                list(pool.map(hang_up, range(8)))
+            assert eventually(settings.serve_queue, inference)
+        assert client.post("/segment", **as_body(PICTURE)).status_code == 200
+        assert inference.load.items == 2  # of those who left, nothing was run
+
+
+def test_beyond_its_deadline_a_request_is_given_up(settings: Settings, register: Register) -> None:
+    register()
+    with started(settings, serve_deadline=3.0) as (inference, client):
+        assert client.post("/segment", **as_body(PICTURE)).status_code == 200
+        with busy(inference):
+            answer = client.post("/segment", **as_body(PICTURE))
+            assert answer.status_code == 503
+            assert int(answer.headers["Retry-After"]) >= 1
+            assert answer.json()["type"].endswith("busy")
+            assert eventually(settings.serve_queue, inference)
+        assert client.post("/segment", **as_body(PICTURE)).status_code == 200
+
+
+def test_a_body_that_does_not_come_gives_its_room_back(
+    settings: Settings, register: Register
+) -> None:
+    register()
+    lines = ["POST /segment HTTP/1.1", "Host: 127.0.0.1", "Content-Type: image/png"]
+    with started(settings, serve_deadline=1.0) as (inference, client):
+        address = (client.base_url.host, client.base_url.port or 80)
+        with socket.create_connection(address) as raw:
+            raw.settimeout(WAIT)
+            raw.sendall("\r\n".join([*lines, "Content-Length: 100", "", ""]).encode())
+            assert raw.recv(4096).startswith(b"HTTP/1.1 503")
+        assert eventually(settings.serve_queue, inference)
