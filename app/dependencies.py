@@ -15,6 +15,7 @@ from app.broker import make_celery
 from app.db import make_engine, read_session, write_session
 from app.errors import ForbiddenProblem, UnauthorizedProblem
 from app.inference.engine import Inference
+from app.inference.warm_up import WarmUp
 from app.keys.secret import read_secret
 from app.keys.service import Caller, Scope, authenticate, keyless_caller
 from app.settings import Settings
@@ -32,6 +33,7 @@ class Services:
     secret: bytes
     """Secret under the digests of API keys."""
     inference: Inference
+    warm_up: WarmUp
 
     def close(self) -> None:
         """Give threads and connections back."""
@@ -44,13 +46,16 @@ def open_services(settings: Settings) -> Services:
     """Open database, blob store and broker; makes data_dir where it is missing."""
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     blobs = LocalBlobStore(settings.blob_dir)
+    engine = make_engine(settings.resolved_database_url)
+    inference = Inference(settings, blobs)
     return Services(
         settings=settings,
-        engine=make_engine(settings.resolved_database_url),
+        engine=engine,
         blobs=blobs,
         celery=make_celery(settings),
         secret=read_secret(settings),
-        inference=Inference(settings, blobs),
+        inference=inference,
+        warm_up=WarmUp(engine, inference.graphs, settings.serve_warm_up),
     )
 
 

@@ -80,6 +80,17 @@ class Settings(BaseSettings):
         description="Seconds from the first byte of a /segment request to its answer; what takes "
         "longer is given up, with 503.",
     )
+    serve_graph_bytes: int = Field(
+        1024 * MIB,
+        ge=0,
+        description="Most bytes of graph files (`model.onnx`) of versions that stay loaded beside "
+        "the live ones, which always do.",
+    )
+    serve_warm_up: float = Field(
+        120.0,
+        ge=0,
+        description="Seconds that /health/ready waits, in all, for the live versions to be loaded.",
+    )
     serve_threads: int = Field(2, ge=1, description="CPU threads of one inference session.")
     serve_batch: int = Field(8, ge=1, description="Most pictures in one inference batch.")
     serve_queue: int = Field(

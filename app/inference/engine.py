@@ -15,9 +15,6 @@ from app.storage import BlobStore
 
 T = TypeVar("T")
 
-KEPT_VERSIONS = 4
-"""Versions in memory at once: the live one, the one before it, and two that somebody named."""
-
 
 class Inference:
     """Everything that a process needs to segment pictures; one for the whole process.
@@ -30,7 +27,9 @@ class Inference:
     """
 
     def __init__(self, settings: Settings, blobs: BlobStore) -> None:
-        self.graphs = Graphs(graph_loader(blobs, settings.serve_threads), KEPT_VERSIONS)
+        self.graphs = Graphs(
+            graph_loader(blobs, settings.serve_threads), settings.serve_graph_bytes
+        )
         self._batcher: Batcher[tuple[Served, ModelInput], Prediction] = Batcher(
             _run, _key_of, most=settings.serve_batch, places=settings.serve_queue
         )

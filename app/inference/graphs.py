@@ -33,6 +33,8 @@ class Exported:
     """Blob key of `config.json`."""
     graph: str
     """Blob key of `model.onnx`."""
+    bytes: int
+    """Size of `model.onnx`."""
 
     @classmethod
     def of(cls, version: Version) -> "Exported":
@@ -44,6 +46,7 @@ class Exported:
             number=version.number,
             config=version.files["config.json"]["blob"],
             graph=version.files["model.onnx"]["blob"],
+            bytes=version.files["model.onnx"]["bytes"],
         )
 
 
@@ -68,30 +71,38 @@ class Choice:
     before: Served | None = None
 
 
+@dataclass(frozen=True)
+class _Entry:
+    exported: Exported
+    load: "Future[Served]"
+
+
 class Graphs:
-    """The loaded versions, least recently used first out.
+    """The loaded versions: the live ones, and of the others what was used last.
 
     Args:
-        load: reads a version and warms it up; runs on one thread, never on a request's.
-        keep: most versions in memory.
+        load: reads a version and warms it up; runs on a loader's thread, never on a request's.
+        spare_bytes: of graph files of the versions that are not live.
     """
 
-    def __init__(self, load: Callable[[Exported], Graph], keep: int) -> None:
+    def __init__(self, load: Callable[[Exported], Graph], spare_bytes: int) -> None:
         self._load = load
-        self._keep = keep
-        self._loads: OrderedDict[int, Future[Served]] = OrderedDict()
+        self._spare_bytes = spare_bytes
+        self._entries: OrderedDict[int, _Entry] = OrderedDict()
         self._failed: dict[int, float] = {}
         self._wanted: dict[int, int] = {}
         """Model -> version that is live, as far as requests have told."""
         self._answering: dict[int, int] = {}
         """Model -> version that answers while the wanted one is on its way."""
         self._lock = threading.RLock()  # a load that is done already calls back at once
+        # A thread each: no live version waits for those that somebody named.
+        self._live_loader = ThreadPoolExecutor(1, thread_name_prefix="live-graph-loader")
         self._loader = ThreadPoolExecutor(1, thread_name_prefix="graph-loader")
 
     def pinned(self, exported: Exported) -> Choice:
         """Choose this version and no other."""
         with self._lock:
-            return Choice(self._loading(exported)[0])
+            return Choice(self._loading(exported, self._loader)[0])
 
     def live(self, exported: Exported) -> Choice:
         """Choose the live version of a model, without a pause when it changes.
@@ -102,9 +113,7 @@ class Graphs:
         with self._lock:
             self._wanted[exported.model_id] = exported.version_id
             before = self._loaded(self._answering.get(exported.model_id))
-            load, found_now = self._loading(exported)
-            if found_now:
-                load.add_done_callback(lambda _: self._take_over(exported))
+            load, found_now = self._loading(exported, self._live_loader)
             if _succeeded(load):
                 self._answering[exported.model_id] = exported.version_id
                 return Choice(load)
@@ -113,27 +122,33 @@ class Graphs:
             return Choice(_finished(before))
 
     def close(self) -> None:
-        """End the loading thread; what is loading is finished, what waits is not."""
-        self._loader.shutdown(cancel_futures=True)
+        """End the loading threads; what is loading is finished, what waits is not."""
+        for loader in (self._live_loader, self._loader):
+            loader.shutdown(cancel_futures=True)
 
-    def _loading(self, exported: Exported) -> "tuple[Future[Served], bool]":
+    def _loading(
+        self, exported: Exported, loader: ThreadPoolExecutor
+    ) -> "tuple[Future[Served], bool]":
         """Return a version's load, and whether this call began it."""
-        key = exported.version_id
-        load = self._loads.get(key)
-        if load is not None and not self._may_retry(key):
-            self._loads.move_to_end(key)
-            return load, False
-        load = self._loads[key] = self._loader.submit(self._served, exported)
-        self._loads.move_to_end(key)
         self._forget_oldest()
+        key = exported.version_id
+        entry = self._entries.get(key)
+        if entry is not None and not self._may_retry(key):
+            self._entries.move_to_end(key)
+            return entry.load, False
+        load = loader.submit(self._served, exported)
+        self._entries[key] = _Entry(exported, load)
+        self._entries.move_to_end(key)
+        load.add_done_callback(lambda _: self._settle(exported))
         return load, True
 
-    def _take_over(self, exported: Exported) -> None:
+    def _settle(self, exported: Exported) -> None:
+        """Let a version answer that is live and loaded now; forget what has no room beside it."""
         with self._lock:
-            if self._wanted[exported.model_id] == exported.version_id and self._loaded(
-                exported.version_id
-            ):
+            wanted = self._wanted.get(exported.model_id) == exported.version_id
+            if wanted and self._loaded(exported.version_id):
                 self._answering[exported.model_id] = exported.version_id
+            self._forget_oldest()
 
     def _served(self, exported: Exported) -> Served:
         started = time.monotonic()
@@ -148,11 +163,11 @@ class Graphs:
         return served
 
     def _loaded(self, version_id: int | None) -> Served | None:
-        load = None if version_id is None else self._loads.get(version_id)
-        if load is None or version_id is None or not _succeeded(load):
+        entry = None if version_id is None else self._entries.get(version_id)
+        if entry is None or not _succeeded(entry.load):
             return None
-        self._loads.move_to_end(version_id)
-        return load.result()
+        self._entries.move_to_end(entry.exported.version_id)
+        return entry.load.result()
 
     def _may_retry(self, version_id: int) -> bool:
         failed = self._failed.get(version_id)
@@ -162,10 +177,16 @@ class Graphs:
         return True
 
     def _forget_oldest(self) -> None:
-        done = [key for key, load in self._loads.items() if load.done()]
-        for key in done[: max(0, len(self._loads) - self._keep)]:
-            del self._loads[key]
-            self._failed.pop(key, None)
+        """Forget versions that are not live until the others fit, the least recently used first."""
+        kept = {*self._wanted.values(), *self._answering.values()}
+        spare = [e for key, e in self._entries.items() if key not in kept and e.load.done()]
+        excess = sum(entry.exported.bytes for entry in spare) - self._spare_bytes
+        for entry in spare:
+            if excess <= 0:
+                return
+            excess -= entry.exported.bytes
+            del self._entries[entry.exported.version_id]
+            self._failed.pop(entry.exported.version_id, None)
 
 
 def graph_loader(blobs: BlobStore, threads: int) -> Callable[[Exported], Graph]:

@@ -57,6 +57,27 @@ def live_version(session: Session, model_id: int) -> Version | None:
     return history[0].version if history else None
 
 
+def live_versions(session: Session) -> Sequence[Version]:
+    """Return the live version of every model that has one, by the model's name."""
+    last = (
+        select(AliasMove.model_id, func.max(AliasMove.sequence).label("sequence"))
+        .where(AliasMove.alias == LIVE)
+        .group_by(AliasMove.model_id)
+        .subquery()
+    )
+    return session.scalars(
+        select(Version)
+        .join(AliasMove, AliasMove.version_id == Version.id)
+        .join(
+            last,
+            (last.c.model_id == AliasMove.model_id) & (last.c.sequence == AliasMove.sequence),
+        )
+        .join(Model, Model.id == Version.model_id)
+        .where(AliasMove.alias == LIVE)
+        .order_by(Model.name)
+    ).all()
+
+
 def get_version(session: Session, model_id: int, number: int) -> Version:
     """Return a version by its number.
 

@@ -34,7 +34,10 @@ def live() -> HealthJson:
 
 @router.get("/health/ready", summary="Can the service work", responses=responses(NotReadyProblem))
 def ready(held: AppServices) -> HealthJson:
-    """Ask the database, the broker and the blob store whether they answer."""
+    """Ask the database, the broker and the blob store whether they answer.
+
+    After a start the live versions are waited for, for a bounded time.
+    """
     failed = [
         ProblemError(message, field=part)
         for part, check in CHECKS.items()
@@ -72,10 +75,19 @@ def _check_blobs(held: Services) -> str | None:
     return None
 
 
+def _check_graphs(held: Services) -> str | None:
+    try:
+        loading = held.warm_up.loading()
+    except SQLAlchemyError:
+        return None  # the database's own check says so
+    return f"loading {', '.join(loading)}" if loading else None
+
+
 CHECKS: dict[str, Callable[[Services], str | None]] = {
     "database": _check_database,
     "broker": _check_broker,
     "blobs": _check_blobs,
+    "graphs": _check_graphs,
 }
 
 _TEXT: Responses = {

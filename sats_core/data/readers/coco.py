@@ -191,8 +191,9 @@ class CocoReader(Reader):
             raise at_fault("a panoptic mask is RGB: id = R + 256 G + 65536 B", file)
         categories: dict[int, int | None] = {**self._index.segments(entry), 0: None}
         numbers = np.array(sorted(categories), dtype=np.int64)
-        label = np.zeros(mask.values.shape[:2], dtype=np.uint8)
-        for rows in _bands(*label.shape):
+        height, width = mask.values.shape[:2]
+        label = np.zeros((height, width), dtype=np.uint8)
+        for rows in _bands(height, width):
             ids = mask.values[rows].astype(np.int64) @ np.array([1, 256, 65536])
             places = np.searchsorted(numbers, ids).clip(max=len(numbers) - 1)
             unknown = ids[numbers[places] != ids]

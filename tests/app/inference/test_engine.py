@@ -37,7 +37,7 @@ def served(path: Path, number: int) -> Served:
     others = (BACKGROUND, GREEN)[:number]
     red = ClassInfo(10 * number, "red", RED.colour, 0)
     graph = GatedGraph(*write_version(path / str(number), (*others, red)), threads=1)
-    return Served(Exported(number, 1, "default", number, "", ""), graph)
+    return Served(Exported(number, 1, "default", number, "", "", 1), graph)
 
 
 @pytest.fixture
@@ -138,4 +138,4 @@ def test_places_and_closing(inference: Inference, tmp_path: Path) -> None:
 
 
 def _missing() -> Exported:
-    return Exported(99, 1, "default", 99, "0" * 64, "0" * 64)
+    return Exported(99, 1, "default", 99, "0" * 64, "0" * 64, 1)

@@ -13,8 +13,8 @@ from tests.app.inference.colour_graph import write_version
 WAIT = 20
 
 
-def version(number: int, model: int = 1) -> Exported:
-    return Exported(model * 100 + number, model, f"model-{model}", number, "c", "g")
+def version(number: int, model: int = 1, size: int = 1) -> Exported:
+    return Exported(model * 100 + number, model, f"model-{model}", number, "c", "g", size)
 
 
 class Loader:
@@ -47,7 +47,7 @@ def loader(graph: Graph) -> Loader:
 
 @pytest.fixture
 def graphs(loader: Loader) -> Iterator[Graphs]:
-    made = Graphs(loader, keep=3)
+    made = Graphs(loader, spare_bytes=3)
     yield made
     for gate in loader.gates.values():
         gate.set()
@@ -160,11 +160,46 @@ def test_the_least_used_version_goes_first(graphs: Graphs, loader: Loader) -> No
     assert loader.loaded == [1, 2, 3, 4, 2]
 
 
+def test_live_versions_stay_whatever_else_is_asked_for(graphs: Graphs, loader: Loader) -> None:
+    for _ in range(3):
+        for model in range(1, 7):
+            graphs.live(version(1, model)).load.result(WAIT)
+        for number in range(2, 12):
+            graphs.pinned(version(number)).load.result(WAIT)
+    assert loader.loaded.count(1) == 6
+
+
+def test_the_others_have_so_many_bytes(graphs: Graphs, loader: Loader) -> None:
+    for number, size in ((1, 1), (2, 1), (3, 2), (2, 1), (3, 2)):
+        graphs.pinned(version(number, size=size)).load.result(WAIT)
+    assert loader.loaded == [1, 2, 3]
+    graphs.pinned(version(4, size=9)).load.result(WAIT)  # answers, but is not kept
+    graphs.pinned(version(4, size=9)).load.result(WAIT)
+    assert loader.loaded == [1, 2, 3, 4, 4]
+
+
+def test_a_version_that_was_live_takes_of_the_rest(graphs: Graphs, loader: Loader) -> None:
+    for number in (1, 2):
+        graphs.live(version(number, size=4)).load.result(WAIT)
+    assert graphs.live(version(2, size=4)).load.done()
+    graphs.live(version(1, size=4)).load.result(WAIT)
+    assert loader.loaded == [1, 2, 1]  # four bytes are more than the rest may have
+
+
+def test_a_live_version_does_not_wait_for_those_that_somebody_names(
+    graphs: Graphs, loader: Loader
+) -> None:
+    loader.gates[2] = threading.Event()
+    named = graphs.pinned(version(2))
+    assert graphs.live(version(1)).load.result(WAIT).exported.number == 1
+    assert not named.load.done()
+
+
 def test_versions_come_from_blobs_that_are_checked(tmp_path: Path) -> None:
     store = LocalBlobStore(tmp_path / "blobs")
     keys = [store.put_file(path).key for path in write_version(tmp_path / "version")]
     load = graph_loader(store, threads=1)
-    exported = Exported(1, 1, "default", 1, *keys)
+    exported = Exported(1, 1, "default", 1, *keys, 1)
     assert load(exported).config.size == 64
     path = store.path(keys[1])
     path.write_bytes(path.read_bytes() + b"x")

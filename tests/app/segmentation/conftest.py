@@ -41,7 +41,10 @@ def register(engine: Engine, blobs: BlobStore, tmp_path: Path) -> Register:
                 backbone_start="scratch",
                 scores={},
                 gate={},
-                files={f.name: {"blob": blobs.put_file(f).key} for f in files},
+                files={
+                    f.name: {"blob": blobs.put_file(f).key, "bytes": f.stat().st_size}
+                    for f in files
+                },
                 seconds=1.0,
             )
             session.add(version)

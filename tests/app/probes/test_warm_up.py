@@ -1,0 +1,86 @@
+"""The service is ready once its live versions are loaded."""
+
+import threading
+from collections.abc import Iterator
+
+import httpx
+import pytest
+from fastapi import FastAPI
+from starlette.testclient import TestClient
+
+from app.inference.engine import Inference
+from app.main import create_app
+from app.settings import Settings
+from tests.app.segmentation.conftest import Register, register
+
+__all__ = ["register"]
+
+WAIT = 30
+
+
+def started(settings: Settings, **changes: float) -> TestClient:
+    app = create_app(settings.model_copy(update=changes))
+    return TestClient(app, base_url="http://127.0.0.1", client=("127.0.0.1", 50000))
+
+
+def ready(client: TestClient) -> httpx.Response:
+    return client.get("/health/ready")
+
+
+@pytest.fixture
+def gate() -> Iterator[threading.Event]:
+    made = threading.Event()
+    yield made
+    made.set()
+
+
+def keep_loading(client: TestClient, gate: threading.Event) -> Inference:
+    """Let nothing be loaded before the gate opens."""
+    app = client.app
+    assert isinstance(app, FastAPI)
+    inference: Inference = app.state.services.inference
+    inference.graphs._live_loader.submit(gate.wait, WAIT)
+    return inference
+
+
+def test_what_is_loading_is_named(
+    settings: Settings, register: Register, gate: threading.Event
+) -> None:
+    register()
+    register(model="street")
+    register(model="street", live=False)
+    with started(settings) as client:
+        keep_loading(client, gate)
+        answer = ready(client)
+        assert answer.status_code == 503
+        (error,) = answer.json()["errors"]
+        assert (error["field"], error["message"]) == ("graphs", "loading default 1, street 1")
+        gate.set()
+        for _ in range(WAIT):  # a look takes a second while something is loading
+            if ready(client).status_code == 200:
+                break
+        assert ready(client).json()["status"] == "ok"
+
+
+def test_it_is_waited_for_a_bounded_time(
+    settings: Settings, register: Register, gate: threading.Event
+) -> None:
+    register()
+    with started(settings, serve_warm_up=0.0) as client:
+        keep_loading(client, gate)
+        assert ready(client).status_code == 200
+
+
+def test_a_version_that_cannot_be_loaded_does_not_keep_the_others(
+    settings: Settings, register: Register
+) -> None:
+    register()
+    for blob in settings.blob_dir.rglob("*"):
+        if blob.is_file():
+            blob.unlink()
+    register(model="street")
+    with started(settings) as client:
+        for _ in range(WAIT):
+            if ready(client).status_code == 200:
+                break
+        assert ready(client).status_code == 200
