@@ -197,6 +197,14 @@ class StepSettings(Record):
         "its classes, and replayed as half of every batch of this step where the version before "
         "kept some. 0 keeps and replays none.",
     )
+    features: int = Field(
+        4000,
+        ge=0,
+        le=1_000_000,
+        description="Pixels whose features, what the classifier sees there, are kept with the "
+        "version, balanced over its classes: they tell the new classes of later steps what they "
+        "are not. Vectors of numbers, no pictures; 0 keeps none.",
+    )
     fusion: bool = Field(
         False, description="Average the weights of old and new model after the step (EWF)."
     )

@@ -5,8 +5,9 @@ from collections.abc import Iterable, Mapping
 import torch
 from torch import Tensor
 
+from sats_core.methods.expected import expected
 from sats_core.methods.method import Taught, Trainer
-from sats_core.methods.rows import FIRST_NEW_KIND, kinds_of, solve_rows
+from sats_core.methods.rows import FIRST_NEW_KIND, as_channels, kinds_of, solve_rows
 from sats_core.methods.sampling import PixelSample, PixelSampler
 from sats_core.settings import FrozenSettings
 
@@ -40,6 +41,8 @@ class Frozen(Taught):
             sample = self.sampled(pictures, trainer.seed)
         if sample is None:
             return {}
+        trainer.sampled(as_channels(sample, self.old_classes))
+        sample = expected(sample, trainer.features, self.settings.presence)
         with torch.no_grad():
             old_logits = self.teacher.classifier(sample.features[:, :, None, None])[:, :, 0, 0]
         new = self.classes - self.old_classes

@@ -53,6 +53,17 @@ def kinds_of(labels: Tensor, old_classes: int) -> Tensor:
     return torch.where(labels == IGNORE, labels, kinds)
 
 
+def as_channels(sample: PixelSample, old_classes: int) -> PixelSample:
+    """Return the pixels whose kind says which channel they are, with that as their kind.
+
+    Replayed old classes are left out: as a kind they are all one.
+    """
+    named = sample.kinds != KNOWN_KIND
+    kinds = sample.kinds[named]
+    channels = torch.where(kinds < KNOWN_KIND, kinds, kinds - FIRST_NEW_KIND + old_classes)
+    return PixelSample(sample.features[named], channels, sample.weights[named], sample.shown)
+
+
 def solve_rows(
     sample: PixelSample,
     old_logits: Tensor,
@@ -182,12 +193,9 @@ def _summed(old_logits: Tensor) -> Tensor:
 def _balanced(sample: PixelSample, settings: FrozenSettings) -> Tensor:
     """Return the pixels' weights (P,) float64, of sum 1.
 
-    A new class's pixels count as if `presence` of the pictures showed it, where more of the
-    step's do; then each kind's times frequency^-class_balance.
+    Each kind's pixels count times frequency^-class_balance.
     """
-    rarer = (settings.presence / sample.shown.double()).clamp(max=1)
-    rarer[:FIRST_NEW_KIND] = 1
-    weights = sample.weights.double() * rarer[sample.kinds]
+    weights = sample.weights.double()
     counts = torch.bincount(sample.kinds, weights)
     weights = weights * (counts / counts.sum())[sample.kinds] ** -settings.class_balance
     return weights / weights.sum()

@@ -15,12 +15,15 @@ from sats_core.evaluation.predict import labelled_input
 from sats_core.events import ProgressEvent, WarningEvent
 from sats_core.job import StepJob
 from sats_core.methods import Finetune, make_method
+from sats_core.methods.features import FeatureMemory
+from sats_core.methods.sampling import PixelSample
+from sats_core.training.features import seen_by_classifier
 from sats_core.training.fusion import fuse
 from sats_core.training.loop import StoppedError, autocast, train
 from sats_core.training.progress import Emit, Progress
 from sats_core.training.start import Start
 
-TRAINING = 2
+TRAINING = 3
 """Raised whenever training changes, crops, thresholds or normalisation say: a checkpoint of what
 was before is not taken up, half a step of each would be a third thing."""
 
@@ -33,7 +36,7 @@ def learn(
     fingerprint: str,
     emit: Emit,
     should_stop: Callable[[], bool],
-) -> None:
+) -> FeatureMemory | None:
     """Train `start.model` in place, by the method that its settings name.
 
     Args:
@@ -45,6 +48,9 @@ def learn(
         emit: where progress goes.
         should_stop: asked before every batch.
 
+    Returns:
+        What the version keeps of its classifier's inputs; None where it is to keep none.
+
     Raises:
         StoppedError: `should_stop` said yes.
         DivergedError: a loss is not finite.
@@ -54,6 +60,25 @@ def learn(
     make_method(start.settings, start.model, old).learn(trainer)
     if start.settings.fusion and old is not None:
         fuse(start.model, old)
+    return _remembered(trainer)
+
+
+def _remembered(trainer: "StepTrainer") -> FeatureMemory | None:
+    settings, before = trainer.start.settings, trainer.features
+    if not settings.features:
+        return None
+    sample = trainer.drawn or seen_by_classifier(
+        trainer.start.model,
+        trainer.pictures,
+        settings.size,
+        settings.features,
+        settings.seed,
+        trainer.should_stop,
+    )
+    if sample is None:
+        return before
+    added = FeatureMemory.of(sample, settings.features, settings.seed)
+    return before.joined(added, settings.features, settings.seed) if before else added
 
 
 @dataclass
@@ -69,10 +94,13 @@ class StepTrainer:
     should_stop: Callable[[], bool]
 
     seed: int = field(init=False)
+    features: FeatureMemory | None = field(init=False)
+    drawn: PixelSample | None = field(init=False, default=None)
     _progress: Progress | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
         self.seed = self.start.settings.seed
+        self.features = self.start.old.features if self.start.old else None
 
     def look(self) -> Iterator[tuple[Tensor, Tensor]]:
         """See `Trainer.look`."""
@@ -105,6 +133,10 @@ class StepTrainer:
             yield pictures, labels
             done += len(pictures)
             progress.advance(len(pictures), step=done)
+
+    def sampled(self, sample: PixelSample) -> None:
+        """See `Trainer.sampled`."""
+        self.drawn = sample
 
     def fitted(self, losses: Mapping[str, float]) -> None:
         """See `Trainer.fitted`; the pass and its fit are told as one epoch."""

@@ -41,7 +41,7 @@ def labels() -> Tensor:
 def solved(features: Tensor, labels: Tensor, old: Tensor, **settings: float) -> Rows:
     everywhere = torch.ones(2 + NEW)  # every picture shows every kind
     sample = PixelSample(features, kinds_of(labels, OLD), torch.ones(len(features)), everywhere)
-    chosen = FrozenSettings.model_validate({"tolerance": 1e-7, "presence": 1, **settings})
+    chosen = FrozenSettings.model_validate({"tolerance": 1e-7, **settings})
     return solve_rows(sample, features @ old.T, NEW, chosen, lambda: None)
 
 
@@ -94,13 +94,6 @@ def test_balance_raises_the_rare_class(features: Tensor, labels: Tensor, old: Te
     rare = torch.where(torch.arange(PIXELS) % 40 == 0, 5, labels.clamp(max=4))
     plain, balanced = (solved(features, rare, old, class_balance=b) for b in (0, 0.5))
     assert balanced.bias[2] > plain.bias[2] + 0.5
-
-
-def test_a_class_that_every_picture_of_the_step_shows_is_expected_in_fewer(
-    features: Tensor, labels: Tensor, old: Tensor
-) -> None:
-    everywhere, seldom = (solved(features, labels, old, presence=p) for p in (1, 0.1))
-    assert (seldom.bias[1:] < everywhere.bias[1:] - 1).all()
 
 
 def test_features_that_are_not_finite_are_said(

@@ -1,0 +1,111 @@
+"""Feature replay: what the classifier saw of the classes known before, instead of their pictures.
+
+A version keeps a few thousand vectors of its classifier's input, with their labels. A later step
+has no pictures of the old classes; these vectors tell its new rows what they are not. Replaying
+features in place of pictures is REMIND's idea (Hayes et al., ECCV 2020).
+"""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from sats_core.errors import ModelError
+from sats_core.methods.sampling import PixelSample
+
+
+class FeatureMemory(NamedTuple):
+    """Labelled pixels of all steps so far, as the classifier sees them.
+
+    Attributes:
+        features: (P, D) float32; they are kept in half precision.
+        labels: (P,) int64 channels; 0 is background or any class known when it was labelled.
+        weights: (P,) float32 of sum 1: each pixel's share of all that it stands for.
+    """
+
+    features: Tensor
+    labels: Tensor
+    weights: Tensor
+
+    @classmethod
+    def of(cls, sample: PixelSample, most: int, seed: int) -> "FeatureMemory":
+        """Keep at most about `most` pixels of a sample whose kinds are channels."""
+        weights = sample.weights / sample.weights.sum()
+        return cls(sample.features, sample.kinds, weights).thinned(most, seed)
+
+    def joined(self, later: "FeatureMemory", most: int, seed: int) -> "FeatureMemory":
+        """Return this memory with what a later step adds; every class has had its share.
+
+        Args:
+            later: of the step; its labels are background and the classes that it brought.
+            most: pixels to keep, about.
+            seed: of the choice.
+        """
+        known, brought = (_foreground(memory.labels) for memory in (self, later))
+        share = brought / max(1, known + brought)
+        both = FeatureMemory(
+            torch.cat([self.features, later.features]),
+            torch.cat([self.labels, later.labels]),
+            torch.cat([self.weights * (1 - share), later.weights * share]),
+        )
+        return both.thinned(most, seed)
+
+    def thinned(self, most: int, seed: int) -> "FeatureMemory":
+        """Return as many pixels of every label as of any other, `most` in all, drawn at random.
+
+        What a label's pixels stand for together stays.
+        """
+        chance = torch.Generator().manual_seed(seed)
+        labels = self.labels.unique().tolist()
+        room = max(1, most // max(1, len(labels)))
+        drawn, weights = [], []
+        for label in labels:
+            of_label = (self.labels == label).nonzero()[:, 0]
+            kept = of_label[torch.randperm(len(of_label), generator=chance)[:room]]
+            drawn.append(kept)
+            whole, left = self.weights[of_label].sum(), self.weights[kept].sum()
+            weights.append(self.weights[kept] * whole / left)
+        if not drawn:
+            return self
+        at = torch.cat(drawn)
+        return FeatureMemory(self.features[at], self.labels[at], torch.cat(weights))
+
+    def save(self, path: Path) -> None:
+        """Write it to a safetensors file."""
+        tensors = {
+            "features": self.features.half(),
+            "labels": self.labels.int(),
+            "weights": self.weights.float(),
+        }
+        save_file({name: t.cpu().contiguous() for name, t in tensors.items()}, path)
+
+    @classmethod
+    def load(cls, path: Path, width: int, classes: int) -> "FeatureMemory":
+        """Read what `save` wrote.
+
+        Args:
+            path: of the file.
+            width: of the classifier's input.
+            classes: channels of the model.
+
+        Raises:
+            ModelError: it is not of a model like this.
+            OSError, SafetensorError: it cannot be read.
+        """
+        with safe_open(path, framework="pt") as file:  # type: ignore[no-untyped-call]
+            features, labels, weights = (
+                file.get_tensor(name) for name in ("features", "labels", "weights")
+            )
+        count = len(labels)
+        fits = features.shape == (count, width) and weights.shape == labels.shape == (count,)
+        if not fits or (count and not 0 <= int(labels.min()) <= int(labels.max()) < classes):
+            raise ModelError(f"{path.name} is not of a model with {classes} classes")
+        return cls(features.float(), labels.long(), weights.float())
+
+
+def _foreground(labels: Tensor) -> int:
+    """Return how many classes beside the background there are."""
+    return int((labels.unique() > 0).sum())
