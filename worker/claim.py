@@ -35,7 +35,7 @@ from app.db import (
 )
 from app.db.base import JsonObject
 from app.errors import Problem
-from app.models.parents import find_start
+from app.models.parents import step_start
 from app.models.service import live_version
 
 
@@ -93,7 +93,7 @@ def claim(session: Session, task_id: str, worker: str, lease_seconds: float) -> 
         live = live_version(session, row.model_id)
         start = None
         if row.kind == TaskKind.STEP:
-            start = find_start(session, row.model_id, row.spec.get("parent"))
+            start = step_start(session, task_id, row.model_id, row.spec.get("parent"))
         _write(
             session,
             taken,

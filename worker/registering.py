@@ -12,6 +12,7 @@ from app.db.base import JsonObject
 from app.imports.schemas import ImportSpec
 from app.models.gate import judge
 from app.models.memory import add_memory, memory_place, memory_store
+from app.models.parents import preview_version
 from app.models.service import IMPORT, go_live, live_version, lock_model, register_version
 from app.settings import Settings
 from app.storage import Blob, BlobStore
@@ -135,13 +136,19 @@ def _register_step(session: Session, task: Task, stored: _Stored) -> tuple[Versi
     new_classes = [
         str(entry["name"]) for entry in stored.result.classes if entry["name"] not in known
     ]
+    preview = preview_version(session, task.id)
+    unmoved = {task.live_id}
+    if preview is not None and preview.id == task.live_id:
+        # Rolled back, the preview leaves live what both started from and the scores compare with.
+        unmoved.add(preview.parent_id)
     verdict = judge(
         TaskSpec.model_validate(task.spec).gate,
         stored.result.scores,
         Scores.model_validate(parent.scores) if parent else None,
         new_classes,
-        live_moved=(live.id if live else None) != task.live_id,
+        live_moved=(live.id if live else None) not in unmoved,
         live_classes=class_names(live),
+        preview=Scores.model_validate(preview.scores) if preview and live is preview else None,
     )
     version = register_version(
         session,

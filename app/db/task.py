@@ -106,6 +106,8 @@ class Task(Base):
     live_id: Mapped[int | None] = mapped_column(
         ForeignKey("versions.id", use_alter=True, name="fk_tasks_live_id_versions")
     )
+    # The task that this one is the preview of.
+    preview_of: Mapped[str | None] = mapped_column(ForeignKey("tasks.id"), unique=True, index=True)
     progress: Mapped[JsonObject | None]
     warnings: Mapped[list[str]] = mapped_column(default=list)
     error: Mapped[JsonObject | None]

@@ -24,7 +24,8 @@ class GateSettings(Record):
         0.05,
         ge=0,
         le=1,
-        description="Most IoU that any old class may lose against the version before the step.",
+        description="Most IoU that any old class may lose against the version before the step, "
+        "and most that the new classes' mean may lie below that of a preview that is live.",
     )
     min_iou: float = Field(0.3, ge=0, le=1, description="Least IoU that every new class must have.")
     promote: bool = Field(
@@ -75,6 +76,7 @@ def judge(
     new_classes: Sequence[str],
     live_moved: bool,
     live_classes: Collection[str] = (),
+    preview: Scores | None = None,
 ) -> Verdict:
     """Decide whether a version goes live.
 
@@ -87,6 +89,8 @@ def judge(
             version with something that is no longer served, and it is held.
         live_classes: all classes of the version that is live now; a version that lacks one of
             them is held, whatever it started from.
+        preview: scores of the version that is live now, where it is the step's own preview.
+            Nothing much worse at the new classes replaces it.
     """
     before = parent.iou if parent else {}
     _background, *foreground = scores.iou
@@ -104,6 +108,8 @@ def judge(
     if lacking:
         names = ", ".join(map(repr, lacking))
         holds.append(f"the live version knows {names} and this one does not")
+    if preview is not None:
+        holds.extend(_judge_against_preview(scores, preview, new_classes, gate))
     if not gate.promote:
         holds.append("the task asked not to go live")
     return Verdict(
@@ -116,6 +122,30 @@ def judge(
         figures=tuple(figure for figure, _ in judged),
         settings=gate,
     )
+
+
+def _judge_against_preview(
+    scores: Scores, preview: Scores, new_classes: Sequence[str], gate: GateSettings
+) -> list[str]:
+    """Return why the new classes are too much worse than in the preview, or nothing.
+
+    Both were scored on the same held-out pictures.
+    """
+    measured = [
+        (before, after)
+        for name in new_classes
+        if (before := preview.iou.get(name)) is not None
+        and (after := scores.iou.get(name)) is not None
+    ]
+    if not measured:
+        return []
+    was, now = (sum(ious) / len(ious) for ious in zip(*measured, strict=True))
+    if was - now <= gate.max_drop + _ROUNDING:
+        return []
+    return [
+        f"its preview is live and better: the new classes' mIoU is {was:.3f} there and {now:.3f} "
+        f"here, lower by more than {gate.max_drop:g}"
+    ]
 
 
 def _judge_old(

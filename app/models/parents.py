@@ -1,4 +1,7 @@
-"""What a step starts from: the version that its task names, or the live one (decision 10)."""
+"""What a step starts from: the version that its task names, or the live one (decision 10).
+
+A task with a preview starts from what its preview started from (decision 12).
+"""
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -23,6 +26,31 @@ def find_start(session: Session, model_id: int, number: int | None) -> Version |
         return live_version(session, model_id)
     return session.scalar(
         select(Version).where(Version.model_id == model_id, Version.number == number)
+    )
+
+
+def step_start(session: Session, task_id: str, model_id: int, number: int | None) -> Version | None:
+    """Return the version that a step starts from when it is claimed first; None: there is none.
+
+    Never its own preview, which knows the classes already: then from what that started from.
+
+    Args:
+        session: the transaction.
+        task_id: the step's task.
+        model_id: its model.
+        number: of the version that the task names, if any.
+    """
+    start = find_start(session, model_id, number)
+    preview = preview_version(session, task_id)
+    if start is not None and preview is not None and start.id == preview.id:
+        return preview.parent
+    return start
+
+
+def preview_version(session: Session, task_id: str) -> Version | None:
+    """Return the version that a task's preview made; None: no preview, or it made none."""
+    return session.scalar(
+        select(Version).join(Task, Task.version_id == Version.id).where(Task.preview_of == task_id)
     )
 
 
@@ -55,6 +83,12 @@ def may_be_base(session: Session, model_id: int) -> bool:
     return session.scalar(made) is None and session.scalar(before.limit(1)) is None
 
 
+def would_be_base(session: Session, model_name: str) -> bool:
+    """Whether a task that is posted now for this model, known or not, may start from scratch."""
+    model = find_model(session, model_name)
+    return model is None or may_be_base(session, model.id)
+
+
 def check_base(session: Session, task: Task) -> None:
     """Check that a step that was claimed with nothing to start from may start from scratch.
 
@@ -64,6 +98,10 @@ def check_base(session: Session, task: Task) -> None:
     if task.spec.get("parent") is not None:
         raise _unknown_parent(task.model.name, task.spec["parent"])
     _refuse_held(session, task.model)
+    if task.preview_of is not None:
+        raise NothingToStartFromProblem(
+            "a preview starts from an old version, and the task before it ended without one"
+        )
     if not task.may_be_base:
         raise NothingToStartFromProblem(
             "the task before this one ended without a version, so this one would teach "

@@ -52,5 +52,5 @@ def announce(
     if replayed:
         response.headers["Idempotency-Replayed"] = "true"
     else:
-        background.add_task(wake, held.celery, task.id)
+        background.add_task(wake, held.celery, task.preview or task.id)  # a preview comes first
     return task

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 from app.db import Task, TaskKind, TaskState
 from app.imports.schemas import ImportSpec
@@ -22,6 +22,9 @@ SPEC_EXAMPLE: dict[str, Any] = {
     "epochs": 30,
     "gate": {"max_drop": 0.05, "min_iou": 0.3},
 }
+
+PREVIEW_METHOD = "frozen"
+"""How a preview learns."""
 
 
 class Wanted(Record):
@@ -72,6 +75,12 @@ class TaskSpec(StepSettings, Wanted):
     method: OfferedMethod = Field(
         "sats_plus", description=StepSettings.model_fields["method"].description
     )
+    preview: bool = Field(
+        False,
+        description="Queue a task by `frozen` before this one, on the same pictures and from the "
+        "same version: a first version within seconds to minutes, which this task's version "
+        "replaces. Not where `method` is `frozen`, nor in a model's base step.",
+    )
 
     model_config = ConfigDict(
         allow_inf_nan=False, json_schema_extra={"examples": [SPEC_EXAMPLE, {"name": "sheep"}]}
@@ -86,6 +95,18 @@ class TaskSpec(StepSettings, Wanted):
                 "service keeps none; it is what the benchmarks measure against"
             )
         return name
+
+    @field_validator("preview")
+    @classmethod
+    def _not_of_frozen(cls, preview: bool, info: ValidationInfo) -> bool:
+        if preview and info.data.get("method") == PREVIEW_METHOD:
+            raise ValueError(f"a step by {PREVIEW_METHOD} is its own preview")
+        return preview
+
+    def preview_spec(self) -> "TaskSpec":
+        """Return the spec of this step's preview, which differs only in how it learns."""
+        how = {"method": PREVIEW_METHOD, "method_settings": {}, "fusion": False, "preview": False}
+        return TaskSpec.model_validate(self.model_dump() | how)
 
     def step_settings(self) -> StepSettings:
         """Return the part that the learning core reads."""
@@ -152,6 +173,12 @@ class TaskJson(BaseModel):
     warnings: list[str] = Field(description="What the user should know though the task goes on.")
     error: ProblemJson | None = Field(description="Why it failed; null unless it is `failed`.")
     version: int | None = Field(description="Number of the version it made.")
+    preview: str | None = Field(
+        description="Id of the task that makes its preview; null: its spec asks for none."
+    )
+    preview_of: str | None = Field(
+        description="Id of the task that this one is the preview of; null: it is none."
+    )
     spec: TaskSpec | ImportSpec = Field(
         description="The spec as posted, defaults filled in: of a step or of an import, as `kind` "
         "says."
@@ -174,8 +201,17 @@ def spec_of(task: Task) -> TaskSpec | ImportSpec:
     return kind.model_validate(task.spec)
 
 
-def task_json(task: Task, version: int | None, queue_place: int | None) -> TaskJson:
-    """Return how a task looks over HTTP."""
+def task_json(
+    task: Task, version: int | None, queue_place: int | None, preview: str | None
+) -> TaskJson:
+    """Return how a task looks over HTTP.
+
+    Args:
+        task: the task.
+        version: number of the version it made.
+        queue_place: its place, if it waits.
+        preview: id of the task that makes its preview.
+    """
     here = f"/tasks/{task.id}"
     made = f"/admin/models/{task.model.name}/versions/{version}" if version else None
     spec = spec_of(task)
@@ -198,6 +234,8 @@ def task_json(task: Task, version: int | None, queue_place: int | None) -> TaskJ
         warnings=task.warnings,
         error=ProblemJson.model_validate(task.error) if task.error else None,
         version=version,
+        preview=preview,
+        preview_of=task.preview_of,
         spec=spec,
         links=TaskLinks(self=here, events=f"{here}/events", version=made),
     )

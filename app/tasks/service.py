@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 from app.datasets import dataset_classes
 from app.db import END_STATES, Task, TaskEvent, TaskState, Version, utc_now
 from app.errors import ConflictProblem, InvalidProblem, NotFoundProblem, ProblemError
-from app.models.parents import check_start
+from app.models.parents import check_start, would_be_base
 from app.tasks.schemas import TaskJson, TaskSpec, task_json
 from sats_core.settings import Limits
 
@@ -19,10 +19,14 @@ def check_step(session: Session, spec: TaskSpec, dataset: Path, limits: Limits) 
 
     Raises:
         DatasetError: the data set's structure is wrong.
-        InvalidProblem: naming every class at fault, or the parent that there is not.
+        InvalidProblem: naming every class at fault, the parent that there is not, or the preview
+            of a base step.
         NothingToStartFromProblem: every version of the model is held.
     """
     start = check_start(session, spec.model, spec.parent)
+    if spec.preview and start is None and would_be_base(session, spec.model):
+        message = f"this is the first task of model {spec.model!r}: a preview needs an old version"
+        raise InvalidProblem(message, [ProblemError(message, field="spec.preview")])
     check_classes(spec, dataset_classes(dataset, limits), class_names(start))
 
 
@@ -99,13 +103,27 @@ def list_tasks(
 
 
 def cancel(session: Session, task_id: str) -> Task:
-    """Cancel a task: at once if it waits, else its worker is told. Flushes.
+    """Cancel a task, and its preview if that has not ended. Flushes.
+
+    A task that waits is cancelled at once; the worker of one that runs is told.
 
     Raises:
         NotFoundProblem: no such task.
         ConflictProblem: it has ended.
     """
-    # Locked, so that no worker takes it, and none ends it, between the look and the write.
+    task = _locked(session, task_id)
+    if task.state in END_STATES:
+        raise ConflictProblem(f"the task has ended: it is {task.state}")
+    _stop(session, task)
+    preview = session.scalar(select(Task.id).where(Task.preview_of == task_id))
+    if preview is not None:
+        _stop(session, _locked(session, preview))
+    session.flush()
+    return task
+
+
+def _locked(session: Session, task_id: str) -> Task:
+    """Lock a task: no worker takes it, and none ends it, between the look and the write."""
     task = session.scalar(
         select(Task)
         .where(Task.id == task_id)
@@ -114,25 +132,36 @@ def cancel(session: Session, task_id: str) -> Task:
     )
     if task is None:
         raise NotFoundProblem(f"there is no task {task_id}")
+    return task
+
+
+def _stop(session: Session, task: Task) -> None:
     if task.state in END_STATES:
-        raise ConflictProblem(f"the task has ended: it is {task.state}")
+        return
     task.cancel_requested = True
     if task.state == TaskState.QUEUED:
         task.state = TaskState.CANCELLED
         task.finished_at = utc_now()
         task.progress = None
         session.add(TaskEvent(task_id=task.id, kind="state", data={"state": task.state}))
-    session.flush()
-    return task
 
 
 def describe(session: Session, tasks: Sequence[Task]) -> list[TaskJson]:
-    """Return how tasks look over HTTP, with their version numbers and places in the queue."""
+    """Return how tasks look over HTTP, with version numbers, previews and places in the queue."""
     made = [task.version_id for task in tasks if task.version_id is not None]
     rows = session.execute(select(Version.id, Version.number).where(Version.id.in_(made)))
     numbers = {row.id: row.number for row in rows}
     places = _queue_places(session) if any(t.state == TaskState.QUEUED for t in tasks) else {}
-    return [task_json(task, numbers.get(task.version_id), places.get(task.id)) for task in tasks]
+    previews = _previews(session, [task.id for task in tasks])
+    return [
+        task_json(task, numbers.get(task.version_id), places.get(task.id), previews.get(task.id))
+        for task in tasks
+    ]
+
+
+def _previews(session: Session, task_ids: Sequence[str]) -> dict[str | None, str]:
+    rows = session.execute(select(Task.preview_of, Task.id).where(Task.preview_of.in_(task_ids)))
+    return {row.preview_of: row.id for row in rows}
 
 
 def _queue_places(session: Session) -> dict[str, int]:

@@ -2,19 +2,23 @@
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from app.db import Task, TaskEvent, TaskState
+from app.db import END_STATES, Model, Task, TaskEvent, TaskState, utc_now
 from app.errors import IdempotencyKeyReusedProblem, ProblemError
 from app.imports.schemas import ImportSpec
 from app.models.parents import may_be_base
 from app.models.service import ensure_model, lock_model
 from app.storage import Blob
 from app.tasks.schemas import TaskSpec
+
+MOMENT = timedelta(microseconds=1)
+"""The least by which two times differ in the database."""
 
 
 @dataclass(frozen=True)
@@ -39,8 +43,9 @@ class Submission:
     def digest(self) -> str:
         """SHA-256 of what was asked for: the same request gives the same."""
         spec = self.spec.model_dump(mode="json")
-        if spec.get("parent") is None:  # digests written before a spec had one stay valid
-            spec.pop("parent", None)
+        for name in ("parent", "preview"):  # digests written before a spec had them stay valid
+            if not spec.get(name):
+                spec.pop(name, None)
         asked = {"spec": spec, "dataset": self.dataset.key}
         if self.evaluation is not None:
             asked["evaluation"] = self.evaluation.key
@@ -51,6 +56,13 @@ class Submission:
         """Every stored blob, in an order that all who lock them keep."""
         found = {blob.key: blob for blob in (self.dataset, self.evaluation) if blob is not None}
         return tuple(found[key] for key in sorted(found))
+
+    @property
+    def preview(self) -> "Submission | None":
+        """What is queued before it as its preview, under no Idempotency-Key of its own."""
+        if not (isinstance(self.spec, TaskSpec) and self.spec.preview):
+            return None
+        return replace(self, spec=self.spec.preview_spec(), idempotency_key=None)
 
 
 def find_replay(session: Session, submission: Submission) -> Task | None:
@@ -78,6 +90,8 @@ def find_replay(session: Session, submission: Submission) -> Task | None:
 def submit(session: Session, submission: Submission) -> tuple[Task, bool]:
     """Queue a task; returns it and whether the same request had made it before. Flushes.
 
+    A preview that its spec asks for is queued before it.
+
     Raises:
         IdempotencyKeyReusedProblem: the key made a task of another request.
     """
@@ -98,6 +112,39 @@ def submit(session: Session, submission: Submission) -> tuple[Task, bool]:
 def _queue(session: Session, submission: Submission) -> Task:
     # Locked, so that of two first tasks posted at once one sees the other before it.
     model = lock_model(session, ensure_model(session, submission.spec.model).id)
+    base = may_be_base(session, model.id)
+    posted = _next_moment(session, model)
+    preview = submission.preview
+    if preview is None:
+        return _add(session, model, submission, created_at=posted, may_be_base=base)
+    # Added first, as its preview names it; posted a moment later, so that the preview runs first.
+    task = _add(session, model, submission, created_at=posted + MOMENT, may_be_base=base)
+    _add(session, model, preview, created_at=posted, may_be_base=False, preview_of=task.id)
+    return task
+
+
+def _next_moment(session: Session, model: Model) -> datetime:
+    """Return when a task that is posted now was posted: after all of its model that have not ended.
+
+    The queue runs in this order. No two servers' clocks may put a task between a preview and the
+    task that it belongs to.
+    """
+    waiting = select(func.max(Task.created_at)).where(
+        Task.model_id == model.id, Task.state.not_in(END_STATES)
+    )
+    last = session.scalar(waiting)
+    return utc_now() if last is None else max(utc_now(), last + MOMENT)
+
+
+def _add(
+    session: Session,
+    model: Model,
+    submission: Submission,
+    *,
+    created_at: datetime,
+    may_be_base: bool,
+    preview_of: str | None = None,
+) -> Task:
     evaluation = submission.evaluation
     task = Task(
         model=model,
@@ -107,10 +154,12 @@ def _queue(session: Session, submission: Submission) -> Task:
         dataset=submission.dataset.key,
         dataset_bytes=submission.dataset.size,
         evaluation=evaluation.key if evaluation else None,
+        created_at=created_at,
         submitted_by=submission.by,
         idempotency_key=submission.idempotency_key,
         request_digest=submission.digest,
-        may_be_base=may_be_base(session, model.id),
+        may_be_base=may_be_base,
+        preview_of=preview_of,
         warnings=[],
     )
     session.add(task)

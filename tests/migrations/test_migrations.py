@@ -1,5 +1,7 @@
+import pytest
 from alembic import command
 from sqlalchemy import inspect, select, text
+from sqlalchemy.exc import IntegrityError
 
 from app.db import Base, Task, Version, read_session, write_session
 from app.db.migrate import is_current, migration_config, upgrade
@@ -75,6 +77,49 @@ def test_rows_written_before_imports_survive_and_go_back(engine):
         assert connection.scalar(text("SELECT count(*) FROM tasks")) == 2
     upgrade(engine)
     assert is_current(engine)
+
+
+ROWS_OF_0003 = """
+INSERT INTO models (id, name, created_at) VALUES (1, 'default', '2026-01-01');
+INSERT INTO tasks (id, model_id, state, spec, dataset, dataset_bytes, created_at, submitted_by,
+    request_digest, fence, tries, warnings)
+    VALUES ('t1', 1, 'queued', '{"name": "a"}', 'd', 1, '2026-01-01', '', 'r', 0, 0, '[]');
+"""
+
+
+def test_tasks_written_before_previews_are_none_and_previews_go_back(engine):
+    config = migration_config()
+    with engine.execution_options(write=True).begin() as connection:
+        config.attributes["connection"] = connection
+        command.downgrade(config, "0003")
+        for statement in filter(str.strip, ROWS_OF_0003.split(";")):
+            connection.exec_driver_sql(statement)
+    upgrade(engine)
+    with write_session(engine) as session:
+        task = session.get_one(Task, "t1")
+        assert task.preview_of is None
+        session.add(preview_of(task))
+    with pytest.raises(IntegrityError), write_session(engine) as session:
+        session.add(preview_of(task))
+    with pytest.raises(IntegrityError), write_session(engine) as session:
+        session.add(preview_of(task, "nobody"))
+    with engine.execution_options(write=True).begin() as connection:
+        config.attributes["connection"] = connection
+        command.downgrade(config, "0003")
+        assert connection.scalar(text("SELECT count(*) FROM tasks")) == 2
+    upgrade(engine)
+    assert is_current(engine)
+
+
+def preview_of(task: Task, task_id: str | None = None) -> Task:
+    return Task(
+        model_id=task.model_id,
+        spec={"name": "a"},
+        dataset="d",
+        dataset_bytes=1,
+        request_digest="r",
+        preview_of=task_id or task.id,
+    )
 
 
 QUEUED_IN_0002 = """

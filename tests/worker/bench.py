@@ -84,6 +84,11 @@ class Bench:
         with read_session(self.engine) as session:
             return session.get_one(Task, task_id)
 
+    def preview(self, task_id: str) -> Task:
+        """The task that makes a task's preview."""
+        with read_session(self.engine) as session:
+            return session.scalars(select(Task).where(Task.preview_of == task_id)).one()
+
     def state(self, task_id: str) -> TaskState:
         return TaskState(self.task(task_id).state)
 

@@ -92,6 +92,29 @@ def test_two_steps_over_http(bench, served, tmp_path):
 
 
 @pytest.mark.parametrize("database_url", ["embedded"], indirect=True)
+def test_a_preview_is_live_before_its_task_and_scored_on_the_same_pictures(bench, served, tmp_path):
+    with bench.worker(WORKER):
+        base = post(served, pictures(tmp_path, ["circle", "square"], 1), memory=3)
+        assert wait(served, base)["state"] == "live"
+        # No split of its own: which pictures are held out is drawn.
+        data = voc_zip(tmp_path / "b.zip", ["star", "cross"], pictures=10, size=48, seed=2)
+        task = post(served, data.read_bytes(), memory=3, preview=True, held_out={"share": 0.4})
+        preview = served.get(f"/tasks/{task['preview']}").json()
+        quick, full = wait(served, preview), wait(served, task)
+        bench.assert_clean(task["id"], preview["id"])
+    assert (quick["state"], quick["version"], quick["progress"]["epochs"]) == ("live", 2, 0)
+    assert (full["state"], full["version"]) == ("live", 3)
+    assert quick["finished_at"] <= full["started_at"]
+    first, second = (served.get(done["links"]["version"]).json() for done in (quick, full))
+    assert (first["settings"]["method"], second["settings"]["method"]) == ("frozen", "sats_plus")
+    assert (first["lineage"], second["lineage"]) == ([1, 2], [1, 3])
+    assert [c["index"] for c in first["classes"]] == [c["index"] for c in second["classes"]]
+    assert first["scores"]["pictures"] == second["scores"]["pictures"]
+    _base, of_preview, of_task = bench.held_out()
+    assert (of_preview.blob, of_preview.pictures) == (of_task.blob, 4)
+
+
+@pytest.mark.parametrize("database_url", ["embedded"], indirect=True)
 def test_a_step_whose_child_and_worker_are_killed_resumes(bench, served, tmp_path):
     task = post(served, pictures(tmp_path, ["circle"], 1), epochs=6)
     with bench.worker(WORKER) as first:

@@ -80,6 +80,34 @@ def test_background_is_no_old_class():
     assert judge(GateSettings(), scores({"cat": 0.5, "dog": 0.5}), parent, ["dog"], False).passed
 
 
+def test_nothing_much_worse_at_the_new_classes_replaces_a_live_preview():
+    parent = scores({"cat": 0.8})
+    preview = scores({"cat": 0.8, "dog": 0.7, "cow": 0.5})
+    worse = scores({"cat": 0.8, "dog": 0.6, "cow": 0.4})
+    new = ["dog", "cow"]
+    verdict = judge(GateSettings(), worse, parent, new, False, preview=preview)
+    assert not verdict.passed
+    assert verdict.reasons == (
+        "its preview is live and better: the new classes' mIoU is 0.600 there and 0.500 here, "
+        "lower by more than 0.05",
+    )
+    assert judge(GateSettings(max_drop=0.1), worse, parent, new, False, preview=preview).passed
+    assert judge(GateSettings(), preview, parent, new, False, preview=worse).passed
+    one_each = scores({"cat": 0.8, "dog": 0.7, "cow": 0.4})
+    assert judge(GateSettings(), one_each, parent, new, False, preview=preview).passed, "the mean"
+
+
+def test_a_class_that_was_not_measured_says_nothing_against_a_preview():
+    preview = scores({"dog": 0.9, "cow": None})
+    after = scores({"dog": 0.9, "cow": None})
+    reasons = judge(GateSettings(), after, None, ["dog", "cow"], False, preview=preview).reasons
+    assert reasons == ("new class 'cow' is not measured: no held-out picture shows it",)
+    unscored = scores({"dog": None, "cow": None})
+    assert judge(GateSettings(), after, None, ["dog", "cow"], False, preview=unscored).reasons == (
+        reasons
+    )
+
+
 @pytest.mark.parametrize("wrong", [{"max_drop": -0.1}, {"min_iou": 1.5}, {"max_dorp": 0.1}])
 def test_wrong_settings_are_refused(wrong):
     with pytest.raises(ValidationError):

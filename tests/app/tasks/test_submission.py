@@ -1,8 +1,11 @@
 """Whether a request is the one that its Idempotency-Key stands for."""
 
-import pytest
+from datetime import timedelta
 
-from app.db import write_session
+import pytest
+from sqlalchemy import select
+
+from app.db import Task, read_session, utc_now, write_session
 from app.errors import IdempotencyKeyReusedProblem
 from app.storage import Blob
 from app.tasks.schemas import TaskSpec
@@ -33,3 +36,26 @@ def test_every_parent_is_another_request():
     digests = {submission(**spec).digest for spec in ({}, {"parent": 1}, {"parent": 2})}
     assert len(digests) == 3
     assert submission(parent=None).digest == submission().digest
+
+
+def test_with_a_preview_it_is_another_request():
+    assert submission(preview=True).digest != submission().digest
+    assert submission(preview=False).digest == submission().digest
+
+
+def test_a_clock_that_runs_behind_puts_no_task_before_those_that_wait(engine, monkeypatch):
+    """Servers have clocks of their own, and one of them is late."""
+
+    def queued(**spec: object) -> Task:
+        with write_session(engine) as session:
+            wanted = TaskSpec.model_validate({**SPEC, "name": "pets", **spec})
+            return submit(session, Submission(wanted, Blob("0" * 64, 1), "eva", None))[0]
+
+    first = queued()
+    monkeypatch.setattr("app.tasks.submission.utc_now", lambda: utc_now() - timedelta(hours=1))
+    second, third = queued(preview=True), queued()
+    with read_session(engine) as session:
+        order = select(Task.id, Task.preview_of).order_by(Task.created_at)
+        rows = session.execute(order).all()
+    assert [row.preview_of for row in rows] == [None, second.id, None, None]
+    assert [row.id for row in rows if row.preview_of is None] == [first.id, second.id, third.id]
