@@ -191,8 +191,7 @@ def _trained(
         if run.variant.memory:
             known = start.catalogue.foreground
             keep(folder / MEMORY, sources, known, run.variant.memory, run.seed)
-    known = {"replayed_pictures": count, "teacher": teacher, "aside": aside}
-    return known, features
+    return {"replayed_pictures": count, "teacher": teacher, "aside": aside}, features
 
 
 def _job(run: Sequence, step: Step, folder: Path, threads: int) -> StepJob:

@@ -134,13 +134,17 @@ class FrozenSettings(MethodRecord):
     distillation_weight: Weight = 1.0
     """Weight of the unbiased distillation (MiB), as a sum over channels like the cross-entropy:
     the mean over C_old channels, which other methods take, times C_old."""
-    presence: float = Field(0.1, gt=0, le=1)
-    """Share of the pictures to come that show a new class. Where more of the step's pictures do
-    (all of them, in a step of one class), its pixels count less by as much."""
+    rows: Literal["all", "new"] = "all"
+    """Which rows learn where the version before keeps features of its classes; without these the
+    old rows stay whatever is said."""
+    presence: float | None = Field(None, gt=0, le=1)
+    """Share of the pictures to come that are like the step's. By default N / (N + old classes),
+    replayed features standing for the others; without features 0.1, the share that shows a new
+    class: where more of the step's pictures do, its pixels count less by as much."""
     class_balance: Share = 0.0
     """Each class's pixels count times its frequency to minus this; 0 counts every pixel alike."""
     residual: bool = False
-    """Whether the background's row learns too, beside the new ones (after BARM)."""
+    """Whether the background's row learns too where the new ones learn alone (after BARM)."""
     decay: Weight = 0.05
     """Factor of half each squared row of standardised features, bias left out, times the share of
     the pixels that are its class's."""

@@ -46,7 +46,8 @@ def augment(
     Returns:
         Picture (size, size, 3) and label (size, size).
     """
-    height, width = fit(*label.shape, size * rng.uniform(*SCALE))
+    whole_height, whole_width = label.shape
+    height, width = fit(whole_height, whole_width, size * rng.uniform(*SCALE))
     rows, columns = _stretch(height, size, rng)[:, None], _stretch(width, size, rng)
     if rng.random() < 0.5:
         columns = columns[::-1]

@@ -3,33 +3,39 @@
 import torch
 
 from sats_core.methods.features import FeatureMemory
-from sats_core.methods.rows import FIRST_NEW_KIND, KNOWN_KIND
 from sats_core.methods.sampling import PixelSample
 
+ALONE = 0.1
+"""Share of the pictures to come that show a new class, where nothing is known of them."""
 
-def expected(
-    sample: PixelSample, memory: FeatureMemory | None, presence: float | None
-) -> PixelSample:
-    """Return the pixels that stand for the pictures to come.
 
-    With a memory, pictures like the step's are `presence` of those, and what the memory holds
-    stands for the others. Without one nothing is known of the others but that fewer of them show
-    a new class: its pixels count less, as if `presence` of the pictures showed it.
+def rarer(sample: PixelSample, old_classes: int, presence: float) -> PixelSample:
+    """Return the pixels, a new class's counting as if fewer pictures showed it.
 
     Args:
-        sample: of the step's pictures, of the kinds that `rows.kinds_of` gives.
-        memory: what earlier steps left.
-        presence: share of the pictures to come that are like the step's, 0..1.
+        sample: of the step's pictures, channels as kinds.
+        old_classes: channels before the step.
+        presence: share of the pictures to come that show a new class, 0..1; where fewer of the
+            step's do, its pixels count as they are.
     """
-    if memory is None:
-        rarer = (presence / sample.shown).clamp(max=1)
-        rarer[:FIRST_NEW_KIND] = 1
-        return sample._replace(weights=sample.weights * rarer[sample.kinds])
+    less = (presence / sample.shown).clamp(max=1)
+    less[:old_classes] = 1
+    return sample._replace(weights=sample.weights * less[sample.kinds])
+
+
+def among(sample: PixelSample, memory: FeatureMemory, presence: float) -> PixelSample:
+    """Return the step's pixels among those that a memory holds, channels as kinds.
+
+    Args:
+        sample: of the step's pictures, channels as kinds.
+        memory: what earlier steps left; it stands for all pictures to come but
+        presence: the share of them that are like the step's, 0..1.
+    """
     own = sample.weights / sample.weights.sum() * presence
     old = memory.weights.to(own) / memory.weights.sum() * (1 - presence)
     return PixelSample(
         torch.cat([sample.features, memory.features.to(sample.features)]),
-        torch.cat([sample.kinds, memory.labels.to(sample.kinds).clamp(max=KNOWN_KIND)]),
+        torch.cat([sample.kinds, memory.labels.to(sample.kinds)]),
         torch.cat([own, old]),
         sample.shown,
     )

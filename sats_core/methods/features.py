@@ -95,7 +95,7 @@ class FeatureMemory(NamedTuple):
             ModelError: it is not of a model like this.
             OSError, SafetensorError: it cannot be read.
         """
-        with safe_open(path, framework="pt") as file:  # type: ignore[no-untyped-call]
+        with safe_open(path, framework="pt") as file:
             features, labels, weights = (
                 file.get_tensor(name) for name in ("features", "labels", "weights")
             )

@@ -2,10 +2,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor
 
 from sats_core.errors import ModelError
-from sats_core.methods.expected import expected
+from sats_core.methods.expected import among, rarer
 from sats_core.methods.features import FeatureMemory
 from sats_core.methods.sampling import PixelSample
 
@@ -91,20 +90,17 @@ class TestExpected:
         features = torch.ones(3, WIDTH)
         return PixelSample(features, torch.arange(3), torch.tensor(weights), torch.tensor(shown))
 
-    @staticmethod
-    def shares(found: PixelSample) -> Tensor:
-        return torch.bincount(found.kinds, found.weights, 3) / found.weights.sum()
-
-    def test_without_a_memory_a_new_class_counts_as_if_fewer_pictures_showed_it(self) -> None:
-        found = expected(self.sample([50.0, 0.0, 50.0], [1.0, 0.0, 1.0]), None, 0.1)
+    def test_alone_a_new_class_counts_as_if_fewer_pictures_showed_it(self) -> None:
+        found = rarer(self.sample([50.0, 0.0, 50.0], [1.0, 0.0, 1.0]), 2, 0.1)
         assert found.weights.tolist() == [50, 0, 5]
 
     def test_a_class_that_is_rarer_than_that_counts_as_it_is(self) -> None:
-        found = expected(self.sample([50.0, 0.0, 50.0], [1.0, 0.0, 0.05]), None, 0.1)
+        found = rarer(self.sample([50.0, 0.0, 50.0], [1.0, 0.0, 0.05]), 2, 0.1)
         assert found.weights.tolist() == [50, 0, 50]
 
     def test_a_memory_stands_for_the_other_pictures(self) -> None:
-        before = memory([0, 1, 2, 3], [0.4, 0.2, 0.2, 0.2])
-        found = expected(self.sample([60.0, 0.0, 40.0], [1.0, 0.0, 1.0]), before, 0.1)
-        assert self.shares(found).tolist() == pytest.approx([0.06 + 0.36, 0.54, 0.04])
-        assert len(found.features) == 7
+        before = memory([0, 1], [0.4, 0.6])
+        found = among(self.sample([60.0, 0.0, 40.0], [1.0, 0.0, 1.0]), before, 0.1)
+        shares = torch.bincount(found.kinds, found.weights, 3)
+        assert shares.tolist() == pytest.approx([0.06 + 0.36, 0.54, 0.04])
+        assert len(found.features) == 5
