@@ -126,6 +126,9 @@ class SatsPlusSettings(SatsSettings):
 
     distillation_weight: Weight = 40.0
     """As MiB has it on SegFormer."""
+    realign: bool = True
+    """Whether all rows are solved anew after training, as `frozen` solves them, where the version
+    before keeps features of its classes."""
 
 
 class FrozenSettings(MethodRecord):

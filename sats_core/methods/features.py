@@ -16,6 +16,9 @@ from torch import Tensor
 from sats_core.errors import ModelError
 from sats_core.methods.sampling import PixelSample
 
+RIDGE = 1e-3
+"""Of the regression that follows features, times the pixels."""
+
 
 class FeatureMemory(NamedTuple):
     """Labelled pixels of all steps so far, as the classifier sees them.
@@ -52,6 +55,22 @@ class FeatureMemory(NamedTuple):
             torch.cat([self.weights * (1 - share), later.weights * share]),
         )
         return both.thinned(most, seed)
+
+    def followed(self, before: Tensor, after: Tensor) -> "FeatureMemory":
+        """Return the memory as a model sees it whose features have moved.
+
+        What cannot be seen again is moved as what can: a ridge regression from the features of the
+        step's own pixels before the step to what became of them, applied to all that is kept
+        (drift compensation after Yu et al., CVPR 2020, linear instead of by nearest neighbours).
+
+        Args:
+            before, after: (P, D) of the same pixels, in the old and in the new model.
+        """
+        inputs, moves = _with_one(before), (after - before).double()
+        held = RIDGE * len(inputs) * torch.eye(inputs.shape[1]).to(inputs)
+        change = torch.linalg.solve(inputs.T @ inputs + held, inputs.T @ moves)
+        moved = self.features + (_with_one(self.features.to(before)) @ change).to(self.features)
+        return self._replace(features=moved)
 
     def thinned(self, most: int, seed: int) -> "FeatureMemory":
         """Return as many pixels of every label as of any other, `most` in all, drawn at random.
@@ -104,6 +123,11 @@ class FeatureMemory(NamedTuple):
         if not fits or (count and not 0 <= int(labels.min()) <= int(labels.max()) < classes):
             raise ModelError(f"{path.name} is not of a model with {classes} classes")
         return cls(features.float(), labels.long(), weights.float())
+
+
+def _with_one(features: Tensor) -> Tensor:
+    """Return features (P, D) in double precision with a last column of ones."""
+    return torch.cat([features, features.new_ones(len(features), 1)], dim=1).double()
 
 
 def _foreground(labels: Tensor) -> int:

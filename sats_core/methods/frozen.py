@@ -2,16 +2,13 @@
 
 from collections.abc import Iterable, Mapping
 
-import torch
 from torch import Tensor
 
 from sats_core.methods.expected import ALONE, among, rarer
 from sats_core.methods.fits import Rows
 from sats_core.methods.method import Taught, Trainer
-from sats_core.methods.realign import realign
+from sats_core.methods.realign import Seen, logits_of, realign, see
 from sats_core.methods.rows import solve_rows
-from sats_core.methods.sampling import PixelSample, PixelSampler
-from sats_core.models.classifier import GrowingClassifier
 from sats_core.settings import FrozenSettings
 
 
@@ -42,11 +39,11 @@ class Frozen(Taught):
             DivergedError: the loss is not finite.
         """
         with trainer.precision():
-            sample = self.sampled(pictures, trainer.seed)
-        if sample is None:
+            seen = see(self.model, None, pictures, self.settings.pixels, trainer.seed)
+        if seen is None:
             return {}
-        trainer.sampled(sample)
-        rows = self._solved(sample, trainer)
+        trainer.sampled(seen.before, trainer.features)
+        rows = self._solved(seen, trainer)
         if rows.gradient > self.settings.tolerance:
             trainer.warn(
                 f"the rows were not solved: after {rows.iterations} steps the largest gradient "
@@ -54,41 +51,17 @@ class Frozen(Taught):
             )
         return rows.losses
 
-    def _solved(self, sample: PixelSample, trainer: Trainer) -> Rows:
+    def _solved(self, seen: Seen, trainer: Trainer) -> Rows:
         settings, memory, check = self.settings, trainer.features, trainer.check
-        before, now = self.teacher.classifier, self.model.classifier
-        new = self.classes - self.old_classes
+        if memory is not None and settings.rows == "all":
+            rows, _ = realign(self.model, self.teacher, seen, memory, settings, check)
+            return rows
+        sample, new = seen.before, self.classes - self.old_classes
         if memory is None:
             sample = rarer(sample, self.old_classes, settings.presence or ALONE)
         else:
             sample = among(sample, memory, settings.presence or new / (self.classes - 1))
-        old_logits = _logits(before, sample.features)
-        if memory is None or settings.rows == "new":
-            rows = solve_rows(sample, old_logits, new, settings, check)
-            now.put_rows(before, rows.weight, rows.bias)
-        else:
-            rows = realign(sample, _logits(now, sample.features), old_logits, settings, check)
-            now.move_rows(rows.weight, rows.bias)
+        before = self.teacher.classifier
+        rows = solve_rows(sample, logits_of(before, sample.features), new, settings, check)
+        self.model.classifier.put_rows(before, rows.weight, rows.bias)
         return rows
-
-    @torch.no_grad()
-    def sampled(self, pictures: Iterable[tuple[Tensor, Tensor]], seed: int) -> PixelSample | None:
-        """Return pixels of the pictures, evenly over channels and pictures; None without any.
-
-        Args:
-            pictures: as `Trainer.visit` yields them.
-            seed: of what is drawn.
-        """
-        sampler = PixelSampler(self.classes, self.settings.pixels, seed)
-        for batch, labels in pictures:
-            features = self.teacher.head(self.teacher.backbone(batch))
-            for seen, marked in zip(features, labels, strict=True):
-                sampler.add(seen, marked)
-        return sampler.sample()
-
-
-@torch.no_grad()
-def _logits(classifier: GrowingClassifier, features: Tensor) -> Tensor:
-    """Return logits (P, C) of features (P, D)."""
-    logits: Tensor = classifier(features[:, :, None, None])[:, :, 0, 0]
-    return logits

@@ -41,11 +41,14 @@ class Trainer(Protocol):
         As `look`, but it is the training itself: progress is told.
         """
 
-    def sampled(self, sample: PixelSample) -> None:
-        """Hand over pixels, their kinds as channels, that the pass over the pictures has drawn.
+    def sampled(self, sample: PixelSample, memory: FeatureMemory | None) -> None:
+        """Hand over what the version may keep, as the model sees it at the end of the step.
 
-        What the version keeps is taken from it; without a sample, training makes a pass for it.
-        The classifier's input must be at the end of the step what it was then.
+        Without it, training makes a pass over the pictures for it.
+
+        Args:
+            sample: pixels of the step's pictures, channels as kinds.
+            memory: what the version before kept.
         """
 
     def fitted(self, losses: Mapping[str, float]) -> None:

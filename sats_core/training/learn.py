@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -16,8 +17,8 @@ from sats_core.events import ProgressEvent, WarningEvent
 from sats_core.job import StepJob
 from sats_core.methods import Finetune, make_method
 from sats_core.methods.features import FeatureMemory
+from sats_core.methods.realign import see
 from sats_core.methods.sampling import PixelSample
-from sats_core.training.features import seen_by_classifier
 from sats_core.training.fusion import fuse
 from sats_core.training.loop import StoppedError, autocast, train
 from sats_core.training.progress import Emit, Progress
@@ -26,6 +27,9 @@ from sats_core.training.start import Start
 TRAINING = 3
 """Raised whenever training changes, crops, thresholds or normalisation say: a checkpoint of what
 was before is not taken up, half a step of each would be a third thing."""
+
+MOST_LOOKED_AT = 1000
+"""Pictures that a version's features are drawn from: thousands of pixels need no more."""
 
 
 def learn(
@@ -64,21 +68,24 @@ def learn(
 
 
 def _remembered(trainer: "StepTrainer") -> FeatureMemory | None:
-    settings, before = trainer.start.settings, trainer.features
-    if not settings.features:
+    """Return what the version keeps of its classifier's inputs, those of earlier steps moved along
+    with the model."""
+    settings = trainer.start.settings
+    most, seed = settings.features, settings.seed
+    if not most:
         return None
-    sample = trainer.drawn or seen_by_classifier(
-        trainer.start.model,
-        trainer.pictures,
-        settings.size,
-        settings.features,
-        settings.seed,
-        trainer.should_stop,
-    )
-    if sample is None:
-        return before
-    added = FeatureMemory.of(sample, settings.features, settings.seed)
-    return before.joined(added, settings.features, settings.seed) if before else added
+    drawn = None if settings.fusion else trainer.drawn
+    if drawn is None:
+        old = trainer.start.old.model if trainer.start.old else None
+        with trainer.precision():
+            seen = see(trainer.start.model, old, trainer.some(), most, seed)
+        if seen is None:
+            return trainer.features
+        memory = trainer.features and trainer.features.followed(seen.before.features, seen.after)
+        drawn = seen.before._replace(features=seen.after), memory
+    sample, memory = drawn
+    added = FeatureMemory.of(sample, most, seed)
+    return memory.joined(added, most, seed) if memory else added
 
 
 @dataclass
@@ -95,7 +102,7 @@ class StepTrainer:
 
     seed: int = field(init=False)
     features: FeatureMemory | None = field(init=False)
-    drawn: PixelSample | None = field(init=False, default=None)
+    drawn: tuple[PixelSample, FeatureMemory | None] | None = field(init=False, default=None)
     _progress: Progress | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
@@ -134,9 +141,15 @@ class StepTrainer:
             done += len(pictures)
             progress.advance(len(pictures), step=done)
 
-    def sampled(self, sample: PixelSample) -> None:
+    def some(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield at most 1,000 of the step's pictures as `look` does, spread evenly."""
+        count = len(self.pictures)
+        chosen = np.linspace(0, count - 1, min(MOST_LOOKED_AT, count)).astype(int)
+        return self._whole([self.pictures[index] for index in chosen.tolist()])
+
+    def sampled(self, sample: PixelSample, memory: FeatureMemory | None) -> None:
         """See `Trainer.sampled`."""
-        self.drawn = sample
+        self.drawn = sample, memory
 
     def fitted(self, losses: Mapping[str, float]) -> None:
         """See `Trainer.fitted`; the pass and its fit are told as one epoch."""

@@ -4,8 +4,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from sats_core.methods import Frozen, make_method
+from sats_core.methods import make_method
 from sats_core.methods.features import FeatureMemory
+from sats_core.methods.realign import see
 from sats_core.models import Segmenter, seeded_backbone
 from sats_core.settings import StepSettings
 from tests.sats_core.methods.trainers import BatchTrainer
@@ -105,14 +106,11 @@ def test_replayed_classes_share_the_pixels(
 ) -> None:
     model = copy.deepcopy(before)
     model.classifier.grow(NEW)
-    settings = StepSettings(method="frozen", method_settings={"pixels": 2000})
-    method = make_method(settings, model, copy.deepcopy(before))
-    assert isinstance(method, Frozen)
     pictures, labels = batches[0]
     labels[:, 32:] = torch.where(labels[:, 32:] == 0, 1, OLD + 1)
-    sample = method.sampled([(pictures, labels)], seed=0)
-    assert sample is not None
-    assert torch.bincount(sample.kinds).tolist() == [500, 500, 0, 500, 500]
+    seen = see(model, None, [(pictures, labels)], 2000, seed=0)
+    assert seen is not None
+    assert torch.bincount(seen.before.kinds).tolist() == [500, 500, 0, 500, 500]
 
 
 def test_the_same_seed_gives_the_same_rows(
@@ -184,4 +182,6 @@ class TestReplay:
     ) -> None:
         self.learned(before, trainer)
         assert trainer.drawn is not None
-        assert trainer.drawn.kinds.unique().tolist() == [0, OLD]
+        sample, memory = trainer.drawn
+        assert sample.kinds.unique().tolist() == [0, OLD]
+        assert memory is trainer.features

@@ -2,7 +2,7 @@ import torch
 from torch import Tensor
 
 from sats_core.losses import truthful_cross_entropy, unbiased_distillation
-from sats_core.methods.realign import realign
+from sats_core.methods.realign import realigned
 from sats_core.methods.sampling import PixelSample
 from sats_core.settings import FrozenSettings
 
@@ -23,7 +23,7 @@ def problem() -> tuple[PixelSample, Tensor, Tensor]:
 def test_the_loss_is_flat_at_the_solution() -> None:
     sample, logits, old = problem()
     settings = FrozenSettings(decay=0, tolerance=1e-7, distillation_weight=0.7, iterations=500)
-    rows = realign(sample, logits, old, settings, lambda: None)
+    rows = realigned(sample, logits, old, settings, lambda: None)
     change = rows.weight.requires_grad_()
     learned = (logits.double() + sample.features.double() @ change.T + rows.bias)[None].mT
     weights = sample.weights.double() / sample.weights.double().sum()
@@ -37,5 +37,5 @@ def test_the_loss_is_flat_at_the_solution() -> None:
 
 def test_a_large_decay_leaves_the_rows_as_they_are() -> None:
     sample, logits, old = problem()
-    rows = realign(sample, logits, old, FrozenSettings(decay=1e9), lambda: None)
+    rows = realigned(sample, logits, old, FrozenSettings(decay=1e9), lambda: None)
     assert rows.weight.abs().max() < 1e-6

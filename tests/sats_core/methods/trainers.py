@@ -28,7 +28,7 @@ class BatchTrainer(Trainer):
     def __init__(self, batches: Sequence[tuple[Tensor, Tensor]], stop: bool = False) -> None:
         self.seed = 0
         self.features: FeatureMemory | None = None
-        self.drawn: PixelSample | None = None
+        self.drawn: tuple[PixelSample, FeatureMemory | None] | None = None
         self.told: dict[str, float] = {}
         self.warnings: list[str] = []
         self._batches = batches
@@ -51,8 +51,8 @@ class BatchTrainer(Trainer):
                 optimizer.step()
                 self.told = {name: term.item() for name, term in terms.items()}
 
-    def sampled(self, sample: PixelSample) -> None:
-        self.drawn = sample
+    def sampled(self, sample: PixelSample, memory: FeatureMemory | None) -> None:
+        self.drawn = sample, memory
 
     def fitted(self, losses: Mapping[str, float]) -> None:
         self.told = dict(losses)
