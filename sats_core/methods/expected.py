@@ -1,8 +1,5 @@
 """A step's pixels weighted as they will come: its own pictures show more of the new classes."""
 
-import torch
-
-from sats_core.methods.features import FeatureMemory
 from sats_core.methods.sampling import PixelSample
 
 ALONE = 0.1
@@ -21,21 +18,3 @@ def rarer(sample: PixelSample, old_classes: int, presence: float) -> PixelSample
     less = (presence / sample.shown).clamp(max=1)
     less[:old_classes] = 1
     return sample._replace(weights=sample.weights * less[sample.kinds])
-
-
-def among(sample: PixelSample, memory: FeatureMemory, presence: float) -> PixelSample:
-    """Return the step's pixels among those that a memory holds, channels as kinds.
-
-    Args:
-        sample: of the step's pictures, channels as kinds.
-        memory: what earlier steps left; it stands for all pictures to come but
-        presence: the share of them that are like the step's, 0..1.
-    """
-    own = sample.weights / sample.weights.sum() * presence
-    old = memory.weights.to(own) / memory.weights.sum() * (1 - presence)
-    return PixelSample(
-        torch.cat([sample.features, memory.features.to(sample.features)]),
-        torch.cat([sample.kinds, memory.labels.to(sample.kinds)]),
-        torch.cat([own, old]),
-        sample.shown,
-    )

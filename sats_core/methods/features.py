@@ -25,36 +25,39 @@ class FeatureMemory(NamedTuple):
 
     Attributes:
         features: (P, D) float32; they are kept in half precision.
-        labels: (P,) int64 channels; 0 is background or any class known when it was labelled.
+        labels: (P,) int64 channels, 0 for background.
+        hides: (P,) int64: a pixel labelled 0 may be of any channel below this one. Of a base step 1:
+            its background is background; of a later one the channels known before it.
         weights: (P,) float32 of sum 1: each pixel's share of all that it stands for.
     """
 
     features: Tensor
     labels: Tensor
+    hides: Tensor
     weights: Tensor
 
     @classmethod
-    def of(cls, sample: PixelSample, most: int, seed: int) -> "FeatureMemory":
-        """Keep at most about `most` pixels of a sample whose kinds are channels."""
+    def of(cls, sample: PixelSample, hides: int) -> "FeatureMemory":
+        """Return a sample whose kinds are channels as a memory of one step."""
         weights = sample.weights / sample.weights.sum()
-        return cls(sample.features, sample.kinds, weights).thinned(most, seed)
+        return cls(sample.features, sample.kinds, torch.full_like(sample.kinds, hides), weights)
 
-    def joined(self, later: "FeatureMemory", most: int, seed: int) -> "FeatureMemory":
+    def joined(self, later: "FeatureMemory") -> "FeatureMemory":
         """Return this memory with what a later step adds; every class has had its share.
 
         Args:
             later: of the step; its labels are background and the classes that it brought.
-            most: pixels to keep, about.
-            seed: of the choice.
         """
         known, brought = (_foreground(memory.labels) for memory in (self, later))
-        share = brought / max(1, known + brought)
-        both = FeatureMemory(
-            torch.cat([self.features, later.features]),
-            torch.cat([self.labels, later.labels]),
-            torch.cat([self.weights * (1 - share), later.weights * share]),
+        return self.among(later, brought / max(1, known + brought))
+
+    def among(self, later: "FeatureMemory", share: float) -> "FeatureMemory":
+        """Return this memory and another, which has `share` of the weight, 0..1."""
+        both = (
+            self._replace(weights=self.weights * (1 - share)),
+            later._replace(weights=later.weights * share),
         )
-        return both.thinned(most, seed)
+        return FeatureMemory(*(torch.cat(pair) for pair in zip(*both, strict=True)))
 
     def followed(self, before: Tensor, after: Tensor) -> "FeatureMemory":
         """Return the memory as a model sees it whose features have moved.
@@ -73,30 +76,32 @@ class FeatureMemory(NamedTuple):
         return self._replace(features=moved)
 
     def thinned(self, most: int, seed: int) -> "FeatureMemory":
-        """Return as many pixels of every label as of any other, `most` in all, drawn at random.
+        """Return half of `most` pixels of the background, and as many of every class as of others.
 
-        What a label's pixels stand for together stays.
+        They are drawn at random; what a label's pixels stand for together stays.
         """
         chance = torch.Generator().manual_seed(seed)
         labels = self.labels.unique().tolist()
-        room = max(1, most // max(1, len(labels)))
+        room = max(1, most // 2 // max(1, len(labels) - 1))
         drawn, weights = [], []
         for label in labels:
             of_label = (self.labels == label).nonzero()[:, 0]
-            kept = of_label[torch.randperm(len(of_label), generator=chance)[:room]]
+            wanted = room if label else most // 2
+            kept = of_label[torch.randperm(len(of_label), generator=chance)[:wanted]]
             drawn.append(kept)
             whole, left = self.weights[of_label].sum(), self.weights[kept].sum()
             weights.append(self.weights[kept] * whole / left)
         if not drawn:
             return self
         at = torch.cat(drawn)
-        return FeatureMemory(self.features[at], self.labels[at], torch.cat(weights))
+        return FeatureMemory(self.features[at], self.labels[at], self.hides[at], torch.cat(weights))
 
     def save(self, path: Path) -> None:
         """Write it to a safetensors file."""
         tensors = {
             "features": self.features.half(),
             "labels": self.labels.int(),
+            "hides": self.hides.int(),
             "weights": self.weights.float(),
         }
         save_file({name: t.cpu().contiguous() for name, t in tensors.items()}, path)
@@ -115,14 +120,13 @@ class FeatureMemory(NamedTuple):
             OSError, SafetensorError: it cannot be read.
         """
         with safe_open(path, framework="pt") as file:
-            features, labels, weights = (
-                file.get_tensor(name) for name in ("features", "labels", "weights")
-            )
+            features, labels, hides, weights = (file.get_tensor(name) for name in cls._fields)
         count = len(labels)
-        fits = features.shape == (count, width) and weights.shape == labels.shape == (count,)
+        fits = features.shape == (count, width)
+        fits &= all(tensor.shape == (count,) for tensor in (labels, hides, weights))
         if not fits or (count and not 0 <= int(labels.min()) <= int(labels.max()) < classes):
             raise ModelError(f"{path.name} is not of a model with {classes} classes")
-        return cls(features.float(), labels.long(), weights.float())
+        return cls(features.float(), labels.long(), hides.long(), weights.float())
 
 
 def _with_one(features: Tensor) -> Tensor:

@@ -4,11 +4,13 @@ from collections.abc import Iterable, Mapping
 
 from torch import Tensor
 
-from sats_core.methods.expected import ALONE, among, rarer
+from sats_core.methods.expected import ALONE, rarer
+from sats_core.methods.features import FeatureMemory
 from sats_core.methods.fits import Rows
 from sats_core.methods.method import Taught, Trainer
 from sats_core.methods.realign import Seen, logits_of, realign, see
 from sats_core.methods.rows import solve_rows
+from sats_core.methods.sampling import PixelSample
 from sats_core.settings import FrozenSettings
 
 
@@ -60,7 +62,9 @@ class Frozen(Taught):
         if memory is None:
             sample = rarer(sample, self.old_classes, settings.presence or ALONE)
         else:
-            sample = among(sample, memory, settings.presence or new / (self.classes - 1))
+            own = FeatureMemory.of(sample, hides=self.old_classes)
+            every = memory.among(own, settings.presence or new / (self.classes - 1))
+            sample = PixelSample(every.features, every.labels, every.weights, sample.shown)
         before = self.teacher.classifier
         rows = solve_rows(sample, logits_of(before, sample.features), new, settings, check)
         self.model.classifier.put_rows(before, rows.weight, rows.bias)

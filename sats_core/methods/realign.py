@@ -6,8 +6,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from sats_core.losses import truthful_cross_entropy, unbiased_distillation
-from sats_core.methods.expected import among
+from sats_core.classes import BACKGROUND
+from sats_core.losses import unbiased_distillation
 from sats_core.methods.features import FeatureMemory
 from sats_core.methods.fits import Fit, Rows, balanced
 from sats_core.methods.sampling import PixelSample, PixelSampler
@@ -88,18 +88,19 @@ def realign(
     """
     old, now = teacher.classifier, model.classifier
     presence = settings.presence or (now.channels - old.channels) / (now.channels - 1)
-    before = among(seen.before, memory, presence)
-    old_logits = logits_of(old, before.features)
+    own = FeatureMemory.of(seen.before, hides=old.channels)
+    old_logits = logits_of(old, memory.among(own, presence).features)
     if seen.after is not seen.before.features:
         memory = memory.followed(seen.before.features, seen.after)
-    sample = among(seen.before._replace(features=seen.after), memory, presence)
-    rows = realigned(sample, logits_of(now, sample.features), old_logits, settings, check)
+        own = own._replace(features=seen.after)
+    pixels = memory.among(own, presence)
+    rows = realigned(pixels, logits_of(now, pixels.features), old_logits, settings, check)
     now.move_rows(rows.weight, rows.bias)
     return rows, memory
 
 
 def realigned(
-    sample: PixelSample,
+    pixels: FeatureMemory,
     logits: Tensor,
     old_logits: Tensor,
     settings: FrozenSettings,
@@ -111,7 +112,7 @@ def realigned(
     class is labelled: there the truth is known. + a small L2 penalty on the change.
 
     Args:
-        sample: P pixels, their channels as kinds; 0 is background or any class known before.
+        pixels: P pixels of all classes.
         logits: (P, C) of the rows as they are.
         old_logits: (P, C_old) of the old model there.
         settings: of the fit.
@@ -120,7 +121,7 @@ def realigned(
     Raises:
         DivergedError: the loss or its gradient is not finite, at the start or anywhere on the way.
     """
-    return _AllRows(sample, logits, old_logits, settings).solve(settings, check)
+    return _AllRows(pixels, logits, old_logits, settings).solve(settings, check)
 
 
 @torch.no_grad()
@@ -133,30 +134,33 @@ def logits_of(classifier: GrowingClassifier, features: Tensor) -> Tensor:
 class _AllRows(Fit):
     def __init__(
         self,
-        sample: PixelSample,
+        pixels: FeatureMemory,
         logits: Tensor,
         old_logits: Tensor,
         settings: FrozenSettings,
     ) -> None:
-        weights = balanced(sample.weights, sample.kinds, settings.class_balance)
-        classes, self._known = logits.shape[1], old_logits.shape[1]
-        super().__init__(sample.features, weights, classes)
+        weights = balanced(pixels.weights, pixels.labels, settings.class_balance)
+        classes, known = logits.shape[1], old_logits.shape[1]
+        super().__init__(pixels.features, weights, classes)
         self._settings = settings
-        self._labels = sample.kinds[None]
-        self._shares = torch.bincount(sample.kinds, weights, classes)
+        self._shares = torch.bincount(pixels.labels, weights, classes)
         self._start = logits.double().T
         self._old = old_logits.double().T[None]
+        channels = torch.arange(classes, device=logits.device)[:, None]
+        hidden = (pixels.labels == BACKGROUND) & (channels < pixels.hides)
+        self._impossible = ~((channels == pixels.labels) | hidden)
         # As a sum over channels, like the cross-entropy; the loss is their mean.
-        whole = settings.distillation_weight * self._known
-        self._distilled = whole * weights * (sample.kinds < self._known)
+        whole = settings.distillation_weight * known
+        self._distilled = whole * weights * (pixels.labels < known)
 
     def terms(self) -> dict[str, Tensor]:
         """See `Fit.terms`."""
-        logits = (self._start + self.rows @ self.inputs)[None]
-        cross_entropy = truthful_cross_entropy(logits, self._labels, self._known) @ self.weights
-        distillation = unbiased_distillation(logits, self._old) @ self._distilled
+        logits = self._start + self.rows @ self.inputs
+        possible = logits.masked_fill(self._impossible, -torch.inf).logsumexp(dim=0)
+        cross_entropy = (logits.logsumexp(dim=0) - possible) @ self.weights
+        distillation = unbiased_distillation(logits[None], self._old) @ self._distilled
         return {
-            "cross_entropy": cross_entropy.sum(),
+            "cross_entropy": cross_entropy,
             "distillation": distillation.sum(),
             "decay": self._settings.decay * self.decayed(self._shares),
         }

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sats_core.classes import BACKGROUND
 from sats_core.data.batches import LabelledPictures, StepBatches
 from sats_core.evaluation.predict import labelled_input
 from sats_core.events import ProgressEvent, WarningEvent
@@ -84,8 +85,11 @@ def _remembered(trainer: "StepTrainer") -> FeatureMemory | None:
         memory = trainer.features and trainer.features.followed(seen.before.features, seen.after)
         drawn = seen.before._replace(features=seen.after), memory
     sample, memory = drawn
-    added = FeatureMemory.of(sample, most, seed)
-    return memory.joined(added, most, seed) if memory else added
+    old_classes = (
+        trainer.start.old.model.classifier.channels if trainer.start.old else BACKGROUND + 1
+    )
+    added = FeatureMemory.of(sample, hides=old_classes)
+    return (memory.joined(added) if memory else added).thinned(most, seed)
 
 
 @dataclass

@@ -130,7 +130,8 @@ class TestReplay:
             seen = before.head(before.backbone(pictures))[:, :, :, :6].transpose(0, 1).flatten(1).T
         trainer = BatchTrainer(batches)
         labels = torch.full((len(seen),), OLD - 1)
-        trainer.features = FeatureMemory(seen, labels, torch.full((len(seen),), 1 / len(seen)))
+        shares = torch.full((len(seen),), 1 / len(seen))
+        trainer.features = FeatureMemory(seen, labels, torch.ones_like(labels), shares)
         return trainer
 
     def learned(self, before: Segmenter, trainer: BatchTrainer, **chosen: float | str) -> Segmenter:
