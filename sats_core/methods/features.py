@@ -26,8 +26,8 @@ class FeatureMemory(NamedTuple):
     Attributes:
         features: (P, D) float32; they are kept in half precision.
         labels: (P,) int64 channels, 0 for background.
-        hides: (P,) int64: a pixel labelled 0 may be of any channel below this one. Of a base step 1:
-            its background is background; of a later one the channels known before it.
+        hides: (P,) int64: a pixel labelled 0 may be of any channel below this one. From a base
+            step 1: background is background; from a later one what was known before it.
         weights: (P,) float32 of sum 1: each pixel's share of all that it stands for.
     """
 
