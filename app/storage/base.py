@@ -1,6 +1,7 @@
 """What a blob store can do."""
 
 import hashlib
+import os
 import threading
 import time
 from abc import ABC, abstractmethod
@@ -153,7 +154,7 @@ class BlobStore(ABC):
         """
         path = self.path(key)
         with path.open("rb") as stream:
-            state = path.stat()
+            state = os.fstat(stream.fileno())  # of the very bytes that are read below
             stamp = (state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns)
             if self._verified_lately(key, stamp):
                 return path

@@ -73,20 +73,22 @@ class Collector:
         before = time.time() - self.grace
         found: list[Garbage] = []
         for place, store in self.stores.items():
-            found += [Garbage(place, entry, ended=True) for entry in self._blobs(place, store)]
-            found += [Garbage(place, entry, ended=False) for entry in store.unfinished()]
-        old = [one for one in found if one.entry.modified < before]
-        return sorted(old, key=lambda one: (one.entry.modified, one.entry.name))
+            unknown = self._unknown(place, store, before)
+            unfinished = [entry for entry in store.unfinished() if entry.modified < before]
+            found += [Garbage(place, entry, ended=True) for entry in unknown]
+            found += [Garbage(place, entry, ended=False) for entry in unfinished]
+        return sorted(found, key=lambda one: (one.entry.modified, one.entry.name))
 
     def remove(self, found: Sequence[Garbage]) -> list[Garbage]:
         """Remove garbage; returns what was removed: something may refer to a blob by now."""
         return [one for one in found if self._remove(one)]
 
-    def _blobs(self, place: Place, store: BlobStore) -> list[Entry]:
-        entries = list(store.entries())  # before the rows: what comes after it is not in it
+    def _unknown(self, place: Place, store: BlobStore, before: float) -> list[Entry]:
+        entries = list(store.entries())
         with read_session(self.engine) as session:
             known = referenced(session, place)
-            unknown = [entry for entry in entries if entry.name not in known]
+            old = [entry for entry in entries if entry.modified < before]
+            unknown = [entry for entry in old if entry.name not in known]
             if unknown:
                 _check_kinship(session, place, known, entries)
         return unknown
