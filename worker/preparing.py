@@ -9,7 +9,7 @@ from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
 from app.datasets import dataset_classes
-from app.db import HeldOutSet, Memory, Task, TaskKind, Version, read_session
+from app.db import HeldOutSet, Memory, Place, Task, TaskKind, Version, read_session
 from app.errors import InvalidDatasetProblem
 from app.imports.checking import checkpoint_classes
 from app.imports.schemas import ImportSpec
@@ -130,7 +130,7 @@ def _memory(blobs: BlobStore, settings: Settings, memory: Memory, target: Path) 
     target.unlink(missing_ok=True)
     if memory.deleted_at is not None:
         return None
-    store = memory_store(settings, blobs, memory.place)
+    store = memory_store(settings, blobs, Place(memory.place))
     source = verified(store, memory.blob, "the pictures kept for replay")
     try:
         os.link(source, target)

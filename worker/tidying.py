@@ -4,9 +4,9 @@ from pathlib import Path
 
 from sqlalchemy import Engine
 
-from app.db import END_STATES, Task, read_session, write_session
+from app.db import END_STATES, Task, read_session
 from app.storage import BlobStore
-from app.tasks.uploads import drop_upload
+from app.tasks.uploads import drop_uploads
 from worker.folder import WorkFolder
 
 
@@ -20,9 +20,7 @@ def tidy(engine: Engine, blobs: BlobStore, work_dir: Path, task_id: str) -> None
         if task is None or task.state not in END_STATES:
             return
         uploads = task.uploads
-    for key in uploads:
-        with write_session(engine) as session:
-            drop_upload(session, blobs, key)
+    drop_uploads(engine, blobs, uploads)
     WorkFolder(work_dir, task_id).remove()
 
 

@@ -136,18 +136,6 @@ def curve(session: Session, model: Model) -> CurveJson:
     return CurveJson(model=model.name, points=[_point(version, live) for version in versions])
 
 
-def file_key(version: Version, name: str) -> str:
-    """Return the blob key of a version's file.
-
-    Raises:
-        NotFoundProblem: the version has no such file.
-    """
-    if name not in version.files:
-        has = ", ".join(version.files)
-        raise NotFoundProblem(f"version {version.number} has no file {name!r}, only {has}")
-    return str(version.files[name]["blob"])
-
-
 def _point(version: Version, live: Version | None) -> PointJson:
     scores = ScoresJson.model_validate(version.scores)
     return PointJson(

@@ -2,7 +2,7 @@
 
 from app.db.api_key import ApiKey
 from app.db.base import Base, database_now, utc_now
-from app.db.memory import Memory
+from app.db.memory import Memory, Place
 from app.db.model import Model, ModelClass
 from app.db.session import make_engine, read_session, write_session
 from app.db.task import END_STATES, RUNNING_STATES, Task, TaskEvent, TaskKind, TaskState
@@ -18,6 +18,7 @@ __all__ = [
     "Memory",
     "Model",
     "ModelClass",
+    "Place",
     "Task",
     "TaskEvent",
     "TaskKind",

@@ -1,6 +1,7 @@
 """`/tasks`: post labelled pictures, follow what becomes of them."""
 
 from collections.abc import Mapping
+from pathlib import Path as FilePath
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -33,6 +34,7 @@ from app.tasks.answering import ACCEPTED, IdempotencyKey, acceptance, announce
 from app.tasks.schemas import SPEC_EXAMPLE, TaskJson, TaskPage
 from app.tasks.submission import Submission
 from app.tasks.upload import PostedUpload
+from app.tasks.uploads import drop_uploads
 
 router = APIRouter(
     prefix="/tasks",
@@ -120,9 +122,8 @@ def post_task(
     def make(stored: Mapping[str, Blob]) -> Submission:
         return Submission(upload.spec, stored["dataset"], upload.caller.name, idempotency_key)
 
-    def check(session: Session, submission: Submission) -> None:
-        path = held.blobs.path(submission.dataset.key)
-        service.check_step(session, upload.spec, path, held.settings.limits)
+    def check(session: Session, staged: Mapping[str, FilePath]) -> None:
+        service.check_step(session, upload.spec, staged["dataset"], held.settings.limits)
 
     answer, replayed = acceptance(held).accept({"dataset": upload.dataset}, make, check)
     return announce(held, response, background, answer, replayed)
@@ -171,7 +172,7 @@ def cancel_task(
     """Cancel a task: one that waits ends at once, one that runs as soon as its worker hears."""
     task = service.cancel(session, str(task_id))
     if task.state == TaskState.CANCELLED:
-        background.add_task(acceptance(held).drop, *task.uploads)
+        background.add_task(drop_uploads, held.engine, held.blobs, task.uploads)
     return _described(session, task)
 
 

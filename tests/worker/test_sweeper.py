@@ -1,5 +1,10 @@
 """What is left undone by a lost message or a lost worker is found and done."""
 
+import io
+import os
+import time
+from pathlib import Path
+
 from sqlalchemy import update
 
 from app.db import Task, TaskState, write_session
@@ -99,3 +104,42 @@ def test_the_thread_outlives_a_bad_sweep(bench, monkeypatch):
     made.start()
     eventually(lambda: len(calls) > 2)
     made.stop()
+
+
+def leave(bench) -> Path:
+    """Leave a blob that nothing refers to, long ago."""
+    path = bench.blobs.path(bench.blobs.put(io.BytesIO(b"left behind")).key)
+    os.utime(path, (1.0, 1.0))
+    return path
+
+
+def test_garbage_is_collected_now_and_then(bench):
+    bench.post(["cat"])
+    made, _ = sweeper(bench, gc_seconds=0.5)
+    first = leave(bench)
+    made.sweep()
+    assert not first.exists()
+    second = leave(bench)
+    made.sweep()
+    assert second.exists(), "not at every sweep"
+    time.sleep(0.5)
+    made.sweep()
+    assert not second.exists()
+    assert all(bench.has_blob(bench.task(task).dataset) for task in bench.queued())
+
+
+def test_garbage_that_is_not_collected_stops_no_sweep(bench):
+    made, _ = sweeper(bench)
+    path = leave(bench)
+    made.sweep()
+    assert path.exists(), "the database knows no model: it may be the wrong one"
+
+
+def test_a_cancelled_task_whose_api_died_before_it_removed_the_upload(bench):
+    task_id, other = bench.post(["cat"]), bench.post(["dog"])
+    bench.cancel(task_id)
+    path = bench.blobs.path(bench.task(task_id).dataset)
+    os.utime(path, (1.0, 1.0))
+    sweeper(bench)[0].sweep()
+    assert not path.exists()
+    assert bench.has_blob(bench.task(other).dataset)

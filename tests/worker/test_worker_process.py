@@ -79,15 +79,20 @@ def test_killing_the_worker_ends_its_child_and_another_worker_resumes(bench):
 
 
 def test_killing_the_worker_between_result_and_registration(bench):
-    """A worker that kills itself there, after the files are stored and before the transaction."""
+    """A worker that kills itself there, after the files are staged and before the transaction."""
     task_id = bench.post(["cat"])
     with bench.worker("tests.worker.dying_worker") as first:
         bench.wake(task_id)
         assert first.process.wait(60) == -signal.SIGKILL
     assert bench.versions() == []
     assert bench.settings.work_dir.joinpath(task_id, "result", "result.json").exists()
+    left = list(bench.settings.blob_dir.joinpath("incoming").iterdir())
+    assert left
+    for path in left:
+        os.utime(path, (1.0, 1.0))
     with bench.worker():
         bench.ends(task_id, LIVE)
+        eventually(lambda: not any(path.exists() for path in left))
         bench.assert_clean(task_id)
     assert len(bench.control.starts()) == 1
     assert len(bench.versions()) == 1
