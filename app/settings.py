@@ -89,6 +89,11 @@ class Settings(BaseSettings):
         return self.data_dir / "work"
 
     @property
+    def restarts_file(self) -> Path:
+        """Where `sats serve` writes how often it started its worker again."""
+        return self.data_dir / "serve.json"
+
+    @property
     def limits(self) -> Limits:
         """What one data set may ask of the machine."""
         return Limits(

@@ -9,6 +9,7 @@ from itertools import pairwise
 
 import pytest
 
+from app.broker import skipped_messages
 from app.db import END_STATES, TaskState
 from tests.worker.bench import ROOT, eventually, is_gone
 
@@ -29,6 +30,27 @@ def test_a_wake_up_that_was_lost_is_not_missed(bench):
         bench.ends(task_id, LIVE)
         later = bench.post(["dog"], seed=1)
         bench.ends(later, LIVE)
+
+
+def test_files_that_are_no_messages_do_not_end_the_worker(bench):
+    """Before it starts and while it runs; over Redis there are none."""
+    messages = bench.settings.data_dir / "broker" / "messages"
+    messages.mkdir(parents=True, exist_ok=True)
+    messages.joinpath("0_a.sats.msg").touch()
+    messages.joinpath("0_b.sats.msg").write_text('{"body": "W1tdLCB7')
+    task_id = bench.post(["cat"])
+    with bench.worker() as worker:
+        bench.wake(task_id)
+        bench.ends(task_id, LIVE)
+        messages.joinpath("0_c.sats.msg").touch()
+        messages.joinpath("0_d.sats.msg").write_text("[]")
+        later = bench.post(["dog"], seed=1)
+        bench.wake(later)
+        bench.ends(later, LIVE)
+        assert worker.process.poll() is None
+        if bench.settings.redis_url is None:
+            eventually(lambda: skipped_messages(bench.settings) == 4)
+            assert worker.log.read_text().count("message_skipped") == 4
 
 
 def test_a_wake_up_that_is_doubled_runs_the_task_once(bench):
