@@ -64,6 +64,8 @@ def test_a_message_is_never_seen_half_written(embedded):
             for file in folder(embedded).glob("*.sats.msg"):
                 try:
                     json.loads(file.read_text())
+                except FileNotFoundError:
+                    continue  # removed below
                 except ValueError:
                     halves.append(file.name)
 
