@@ -52,7 +52,15 @@ class Settings(BaseSettings):
     sweep_seconds: float = Field(
         5.0, gt=0, description="How often a worker looks for tasks that nobody holds."
     )
-    max_tries: int = Field(3, ge=1, description="Times a task is started before it fails.")
+    max_tries: int = Field(
+        3, ge=1, description="Times a task is started without finishing an epoch before it fails."
+    )
+    keep_failed_hours: float = Field(
+        72.0,
+        ge=0,
+        description="How long upload and checkpoints of a failed task are kept, so that it can be "
+        "tried again.",
+    )
     threads: int | None = Field(
         None, ge=1, description="CPU threads of the training child; default: torch's choice."
     )

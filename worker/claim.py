@@ -5,6 +5,7 @@
        ├──── give_back ────┤   its worker stops: the try is not counted
        ├──── retry ────────┤   its training process was lost: the try counts
        ├──── sweep ────────┤   its worker was lost and the lease ran out: the try counts
+       │                   │   (and none counts any more once an epoch is finished: `report`)
        │                   └──── end ──► live, held, failed, cancelled
 
 Every arrow is one transaction and every write of it is an UPDATE that names the fence it was
@@ -18,7 +19,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import and_, delete, exists, or_, select, tuple_, update
+from sqlalchemy import and_, delete, exists, func, or_, select, tuple_, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, aliased
 from sqlalchemy.sql.elements import ColumnElement
@@ -34,9 +35,9 @@ from app.db import (
     utc_now,
 )
 from app.db.base import JsonObject
-from app.errors import Problem
 from app.models.parents import find_start
 from app.models.service import live_version
+from worker.failures import WorkerLostProblem
 
 
 @dataclass(frozen=True)
@@ -49,13 +50,6 @@ class Claim:
 
 class LeaseLostError(Exception):
     """Somebody else holds the task now; nothing was written."""
-
-
-class WorkerLostProblem(Problem):
-    """A task was started as often as the settings allow and never came to an end."""
-
-    slug = "step-lost"
-    title = "The step was lost too often"
 
 
 def claim(session: Session, task_id: str, worker: str, lease_seconds: float) -> Claim | None:
@@ -124,8 +118,11 @@ def enter(session: Session, claim: Claim, state: TaskState) -> None:
 
 
 def report(session: Session, claim: Claim, progress: JsonObject, epoch_end: bool) -> None:
-    """Write how far the step is."""
-    _write(session, claim, progress=progress)
+    """Write how far the step is; an epoch that no try finished before sets the tries to 0."""
+    values: dict[str, Any] = {"progress": progress}
+    if epoch_end and progress["epoch"] > _furthest(session, claim.task_id):
+        values["tries"] = 0
+    _write(session, claim, **values)
     _tell(session, claim.task_id, "epoch" if epoch_end else "progress", progress)
 
 
@@ -147,7 +144,7 @@ def give_back(session: Session, claim: Claim) -> TaskState:
     held = _write(session, claim)
     if held.cancel_requested:
         return end(session, claim, TaskState.CANCELLED)
-    return _queue(session, claim, tries=held.tries - 1)
+    return _queue(session, claim, tries=max(held.tries - 1, 0))
 
 
 def retry(session: Session, claim: Claim, max_tries: int, reason: str) -> TaskState:
@@ -156,14 +153,16 @@ def retry(session: Session, claim: Claim, max_tries: int, reason: str) -> TaskSt
     Args:
         session: the transaction.
         claim: the task.
-        max_tries: how often a task may be started in all.
+        max_tries: how often a task may be started without finishing an epoch.
         reason: how the try was lost, one sentence; the task's error if this was the last.
     """
     held = _write(session, claim)
     if held.cancel_requested:
         return end(session, claim, TaskState.CANCELLED)
     if held.tries >= max_tries:
-        problem = WorkerLostProblem(f"started {held.tries} times, each time lost. {reason}")
+        problem = WorkerLostProblem(
+            f"started {held.tries} times without getting further, each time lost. {reason}"
+        )
         return end(session, claim, TaskState.FAILED, error=problem.body())
     return _queue(session, claim, tries=held.tries)
 
@@ -269,6 +268,14 @@ def _queue(session: Session, claim: Claim, tries: int) -> TaskState:
     _release(session, claim, state=TaskState.QUEUED, tries=tries, progress=None)
     _tell(session, claim.task_id, "state", {"state": TaskState.QUEUED})
     return TaskState.QUEUED
+
+
+def _furthest(session: Session, task_id: str) -> int:
+    """Return how many epochs any try has finished: one that repeats them makes no progress."""
+    epochs = select(func.max(TaskEvent.data["epoch"].as_integer())).where(
+        TaskEvent.task_id == task_id, TaskEvent.kind == "epoch"
+    )
+    return session.scalar(epochs) or 0
 
 
 def _tell(session: Session, task_id: str, kind: str, data: JsonObject) -> None:

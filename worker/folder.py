@@ -10,6 +10,9 @@ from pathlib import Path
 
 from sats_core.job import Job
 
+CACHE_SUFFIX = ".raw"
+"""Of the files in which a step keeps decoded pictures."""
+
 _POLL_SECONDS = 0.1
 
 
@@ -51,6 +54,18 @@ class WorkFolder:
         for folder in (self.checkpoints, self.result):
             folder.mkdir(parents=True, exist_ok=True)
         self.job.write_text(job.model_dump_json())
+
+    def shrink(self) -> None:
+        """Remove what the next try makes anew; the folder stays, made if need be.
+
+        Nothing is touched while somebody works in it.
+        """
+        with self.locked(give_up=lambda: True) as lock:
+            if lock is None:
+                return
+            shutil.rmtree(self.old_version, ignore_errors=True)
+            for file in (self.old_memory, *self.checkpoints.glob(f"*{CACHE_SUFFIX}")):
+                file.unlink(missing_ok=True)
 
     def remove(self) -> None:
         """Remove everything; a folder that is not there is no error."""

@@ -33,6 +33,7 @@ class Heartbeat:
         self._claim = claim
         self._lease_seconds = lease_seconds
         self._every_seconds = min(every_seconds, lease_seconds / 3)
+        self._held_until = time.monotonic() + lease_seconds
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
 
@@ -49,21 +50,22 @@ class Heartbeat:
         self._over.set()
         self._thread.join()
 
-    def _beat(self) -> None:
-        held_until = time.monotonic() + self._lease_seconds
-        while not self._over.wait(self._every_seconds):
-            asked_at = time.monotonic()
-            try:
-                with write_session(self._engine) as session:
-                    if renew(session, self._claim, self._lease_seconds):
-                        self.cancelled.set()
-                held_until = asked_at + self._lease_seconds
-            except LeaseLostError:
-                # At a task's regular end the last beat may come after it: then nobody looks.
+    def renew(self) -> None:
+        """Renew the lease now, as every beat does; safe from any thread."""
+        asked_at = time.monotonic()
+        try:
+            with write_session(self._engine) as session:
+                if renew(session, self._claim, self._lease_seconds):
+                    self.cancelled.set()
+            self._held_until = asked_at + self._lease_seconds
+        except LeaseLostError:
+            # At a task's regular end the last beat may come after it: then nobody looks.
+            self.lost.set()
+        except OperationalError as error:
+            log.warning("lease_not_renewed", task=self._claim.task_id, error=str(error))
+            if time.monotonic() >= self._held_until:
                 self.lost.set()
-                return
-            except OperationalError as error:
-                log.warning("lease_not_renewed", task=self._claim.task_id, error=str(error))
-                if time.monotonic() >= held_until:
-                    self.lost.set()
-                    return
+
+    def _beat(self) -> None:
+        while not self._over.wait(self._every_seconds) and not self.lost.is_set():
+            self.renew()

@@ -66,6 +66,16 @@ class Supervisor:
         self._settings = settings
         self._worker = worker
         self._command = command
+        self._pulse: Heartbeat | None = None
+
+    def renew(self) -> None:
+        """Renew the lease of the task that runs, if any.
+
+        After a machine was suspended its leases have run out though its worker still works.
+        """
+        pulse = self._pulse
+        if pulse is not None:
+            pulse.renew()
 
     def run(self, task_id: str) -> TaskState | None:
         """Run a task if it can be claimed; return the state it is left in.
@@ -90,13 +100,16 @@ class Supervisor:
         log.info("task_claimed", task=task_id, fence=held.fence)
         try:
             with Heartbeat(self._engine, held, lease, self._settings.heartbeat_seconds) as pulse:
+                self._pulse = pulse
                 state = self._attempt(held, pulse)
         except LeaseLostError:
             log.warning("lease_lost", task=task_id, fence=held.fence)
             return None
+        finally:
+            self._pulse = None
         log.info("task_left", task=task_id, state=state)
         if state in END_STATES:
-            tidy(self._engine, self._blobs, self._settings.work_dir, task_id)
+            tidy(self._engine, self._blobs, self._settings, task_id)
         return state
 
     def _attempt(self, held: Claim, pulse: Heartbeat) -> TaskState:

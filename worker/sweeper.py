@@ -26,6 +26,7 @@ class Sweeper:
         engine: the database.
         blobs: where ended tasks may have left their upload.
         settings: the process's settings.
+        renew: renews what this very worker holds, so that it takes nothing from itself.
         wake: sends a worker the id of a task that waits.
         idle: whether this worker could take a task. A busy one sends no wake-ups: they would
             pile up in the broker while it works.
@@ -36,12 +37,14 @@ class Sweeper:
         engine: Engine,
         blobs: BlobStore,
         settings: Settings,
+        renew: Callable[[], None],
         wake: Callable[[str], None],
         idle: Callable[[], bool],
     ) -> None:
         self._engine = engine
         self._blobs = blobs
         self._settings = settings
+        self._renew = renew
         self._wake = wake
         self._idle = idle
         self._over = threading.Event()
@@ -58,8 +61,9 @@ class Sweeper:
 
     def sweep(self) -> None:
         """Take lapsed tasks from their workers, tidy up, wake for what waits."""
+        self._renew()
         self._recover()
-        tidy_all(self._engine, self._blobs, self._settings.work_dir)
+        tidy_all(self._engine, self._blobs, self._settings)
         if self._idle():
             self.wake_waiting()
 
@@ -80,7 +84,7 @@ class Sweeper:
                 continue
             log.warning("task_swept", task=task_id, state=state)
             if state in END_STATES:
-                tidy(self._engine, self._blobs, self._settings.work_dir, task_id)
+                tidy(self._engine, self._blobs, self._settings, task_id)
 
     def _run(self) -> None:
         while True:

@@ -92,7 +92,7 @@ class Task(Base):
     fence: Mapped[int] = mapped_column(Integer, default=0)
     lease_until: Mapped[float | None] = mapped_column(Float)  # on the database's clock
     worker: Mapped[str | None] = mapped_column(String(200))
-    tries: Mapped[int] = mapped_column(Integer, default=0)
+    tries: Mapped[int] = mapped_column(Integer, default=0)  # since an epoch was finished last
     cancel_requested: Mapped[bool] = mapped_column(Boolean, default=False, server_default=false())
 
     # Whether it may start from scratch: no version and no other task was there to build on when it
@@ -112,6 +112,9 @@ class Task(Base):
     version_id: Mapped[int | None] = mapped_column(
         ForeignKey("versions.id", use_alter=True, name="fk_tasks_version_id_versions")
     )
+
+    # When a failed task's upload and checkpoints were removed; until then it may be tried again.
+    tidied_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
 
     model: Mapped[Model] = relationship(lazy="joined")
 

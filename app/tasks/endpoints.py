@@ -8,6 +8,7 @@ from fastapi import APIRouter, BackgroundTasks, Depends, Header, Path, Query, Re
 from fastapi.responses import StreamingResponse
 from sqlalchemy.orm import Session
 
+from app.broker import wake
 from app.db import Task, TaskState
 from app.dependencies import AppServices, ReadSession, WriteSession, require
 from app.errors import (
@@ -172,6 +173,25 @@ def cancel_task(
     task = service.cancel(session, str(task_id))
     if task.state == TaskState.CANCELLED:
         background.add_task(acceptance(held).drop, *task.uploads)
+    return _described(session, task)
+
+
+@router.post(
+    "/{task_id}:retry",
+    status_code=202,
+    summary="Try a failed task again",
+    responses=responses(NotFoundProblem, ConflictProblem),
+)
+def retry_task(
+    held: AppServices, session: WriteSession, task_id: TaskId, background: BackgroundTasks
+) -> TaskJson:
+    """Queue a failed task again, at its old place; it goes on from its last checkpoint.
+
+    Its upload and its checkpoints are kept for `SATS_KEEP_FAILED_HOURS`. It starts from the version
+    that it started from before: where another one went live since, its version will be held.
+    """
+    task = service.retry(session, held.blobs, str(task_id))
+    background.add_task(wake, held.celery, task.id)
     return _described(session, task)
 
 

@@ -146,7 +146,10 @@ class TaskJson(BaseModel):
     queue_place: int | None = Field(
         description="1 is the next task to start; null unless it is `queued`."
     )
-    tries: int = Field(description="Times it was started.")
+    tries: int = Field(
+        description="Times it was started since it last got further: 1 while the first start "
+        "works, 0 once an epoch is finished. Too many starts that finish no epoch make it fail."
+    )
     cancel_requested: bool = Field(description="Whether somebody asked to cancel it.")
     progress: ProgressJson | None = Field(description="How far it is; null until it reports.")
     warnings: list[str] = Field(description="What the user should know though the task goes on.")

@@ -1,9 +1,9 @@
 """What was posted with tasks: kept while a task needs it, and not longer."""
 
-from sqlalchemy import String, cast, func, or_, select
+from sqlalchemy import String, and_, cast, func, or_, select
 from sqlalchemy.orm import Session
 
-from app.db import END_STATES, HeldOutSet, Memory, Task, Version
+from app.db import END_STATES, HeldOutSet, Memory, Task, TaskState, Version
 from app.storage import BlobStore
 
 
@@ -18,7 +18,7 @@ def hold_upload(session: Session, key: str) -> None:
 
 
 def drop_upload(session: Session, blobs: BlobStore, key: str) -> None:
-    """Remove a posted blob, unless a task that has not ended reads it, or it is kept as it is.
+    """Remove a posted blob, unless a task may still read it, or it is kept as it is.
 
     Blobs are named by their content: somebody may post the very bytes that a version, a set of
     held-out pictures or a memory consists of.
@@ -27,8 +27,9 @@ def drop_upload(session: Session, blobs: BlobStore, key: str) -> None:
     """
     hold_upload(session, key)
     posted = or_(Task.dataset == key, Task.evaluation == key)
+    retryable = and_(Task.state == TaskState.FAILED, Task.tidied_at.is_(None))
     users = (
-        select(Task.id).where(posted, Task.state.not_in(END_STATES)),
+        select(Task.id).where(posted, or_(Task.state.not_in(END_STATES), retryable)),
         select(HeldOutSet.id).where(HeldOutSet.blob == key),
         select(Memory.id).where(Memory.blob == key, Memory.deleted_at.is_(None)),
         select(Version.id).where(cast(Version.files, String).contains(key)),

@@ -241,8 +241,21 @@ def test_sweeping_bounds_the_tries(post, row, do, engine):
     assert do(claims.sweep, task_id, 3) == TaskState.FAILED
     task = row(task_id)
     assert task.error["type"] == "urn:sats:problem:step-lost"
-    assert "3 times" in task.error["detail"]
+    assert "3 times without getting further" in task.error["detail"]
     assert task.finished_at is not None
+
+
+def test_a_finished_epoch_sets_the_tries_back_and_a_repeated_one_does_not(post, row, do, engine):
+    task_id = post()
+    counted = []
+    for epoch in (1, 2, 2, 1, 3):
+        held = do(claims.claim, task_id, "w", LEASE)
+        do(claims.report, held, {"epoch": epoch}, epoch_end=False)
+        do(claims.report, held, {"epoch": epoch}, epoch_end=True)
+        counted.append(row(task_id).tries)
+        lapse(engine, task_id)
+        assert do(claims.sweep, task_id, 3) == TaskState.QUEUED
+    assert counted == [0, 0, 1, 2, 0]
 
 
 @pytest.mark.parametrize("how", ["give_back", "retry", "sweep"])

@@ -20,6 +20,7 @@ SCOPES: dict[tuple[str, str], Scope | None] = {
     ("get", "/tasks/{task_id}"): Scope.SUBMIT,
     ("get", "/tasks/{task_id}/events"): Scope.SUBMIT,
     ("post", "/tasks/{task_id}:cancel"): Scope.SUBMIT,
+    ("post", "/tasks/{task_id}:retry"): Scope.SUBMIT,
     ("get", "/admin/models"): Scope.ADMIN,
     ("get", "/admin/models/{model}/versions"): Scope.ADMIN,
     ("post", "/admin/models/{model}/versions"): Scope.ADMIN,
