@@ -3,6 +3,7 @@
     queued ── claim ──► running ── renew, enter, report, warn ──► running
        ▲                   │
        ├──── give_back ────┤   its worker stops: the try is not counted
+       ├──── halve ────────┤   memory ran out: smaller batches, the try is not counted
        ├──── retry ────────┤   its training process was lost: the try counts
        ├──── sweep ────────┤   its worker was lost and the lease ran out: the try counts
        │                   │   (and none counts any more once an epoch is finished: `report`)
@@ -35,9 +36,10 @@ from app.db import (
     utc_now,
 )
 from app.db.base import JsonObject
+from app.errors import Problem
 from app.models.parents import find_start
 from app.models.service import live_version
-from worker.failures import WorkerLostProblem
+from worker.failures import silent_worker
 
 
 @dataclass(frozen=True)
@@ -147,23 +149,25 @@ def give_back(session: Session, claim: Claim) -> TaskState:
     return _queue(session, claim, tries=max(held.tries - 1, 0))
 
 
-def retry(session: Session, claim: Claim, max_tries: int, reason: str) -> TaskState:
-    """Put the task back in the queue because a try was lost; after `max_tries` it fails.
+def halve(session: Session, claim: Claim, warning: str) -> TaskState:
+    """Put the task back in the queue for half the batch; the try is not counted."""
+    warn(session, claim, warning)
+    _write(session, claim, halvings=Task.halvings + 1)
+    return give_back(session, claim)
 
-    Args:
-        session: the transaction.
-        claim: the task.
-        max_tries: how often a task may be started without finishing an epoch.
-        reason: how the try was lost, one sentence; the task's error if this was the last.
+
+def retry(session: Session, claim: Claim, max_tries: int, problem: Problem) -> TaskState:
+    """Put the task back in the queue because a try was lost.
+
+    After `max_tries` starts without a finished epoch it fails with `problem`.
     """
     held = _write(session, claim)
     if held.cancel_requested:
         return end(session, claim, TaskState.CANCELLED)
     if held.tries >= max_tries:
-        problem = WorkerLostProblem(
-            f"started {held.tries} times without getting further, each time lost. {reason}"
-        )
-        return end(session, claim, TaskState.FAILED, error=problem.body())
+        tried = f"started {held.tries} times without getting further. "
+        error = {**problem.body(), "detail": tried + problem.detail}
+        return end(session, claim, TaskState.FAILED, error=error)
     return _queue(session, claim, tries=held.tries)
 
 
@@ -207,17 +211,11 @@ def sweep(session: Session, task_id: str, max_tries: int) -> TaskState | None:
 
     Returns None if the lease holds after all, or somebody else was faster.
     """
-    take = (
-        update(Task)
-        .where(Task.id == task_id, _lapsed())
-        .values(fence=Task.fence + 1)
-        .returning(Task.fence)
-    )
-    fence = session.scalar(take)
+    take = update(Task).where(Task.id == task_id, _lapsed()).values(fence=Task.fence + 1)
+    fence = session.scalar(take.returning(Task.fence))
     if fence is None:
         return None
-    reason = "The worker that held it stopped without a word."
-    return retry(session, Claim(task_id, fence), max_tries, reason)
+    return retry(session, Claim(task_id, fence), max_tries, silent_worker())
 
 
 def lapsed(session: Session) -> Sequence[str]:
@@ -272,10 +270,9 @@ def _queue(session: Session, claim: Claim, tries: int) -> TaskState:
 
 def _furthest(session: Session, task_id: str) -> int:
     """Return how many epochs any try has finished: one that repeats them makes no progress."""
-    epochs = select(func.max(TaskEvent.data["epoch"].as_integer())).where(
-        TaskEvent.task_id == task_id, TaskEvent.kind == "epoch"
-    )
-    return session.scalar(epochs) or 0
+    epochs = func.max(TaskEvent.data["epoch"].as_integer())
+    told = (TaskEvent.task_id == task_id, TaskEvent.kind == "epoch")
+    return session.scalar(select(epochs).where(*told)) or 0
 
 
 def _tell(session: Session, task_id: str, kind: str, data: JsonObject) -> None:

@@ -82,6 +82,7 @@ def _prepare_step(
         new_classes=names,
         indices=assign_indices(session, task.model_id, names),
         settings=spec.step_settings(),
+        halvings=task.halvings,
         held_out=spec.held_out,
         earlier=tuple(_held_out(blobs, pictures) for pictures in kept),
         memory=_memory(blobs, settings, memory, folder.old_memory) if memory else None,

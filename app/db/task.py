@@ -12,6 +12,7 @@ from sqlalchemy import (
     Index,
     Integer,
     String,
+    Text,
     UniqueConstraint,
     false,
     text,
@@ -113,6 +114,8 @@ class Task(Base):
         ForeignKey("versions.id", use_alter=True, name="fk_tasks_version_id_versions")
     )
 
+    # How often its batch is halved, because memory ran out.
+    halvings: Mapped[int] = mapped_column(Integer, default=0, server_default="0")
     # When a failed task's upload and checkpoints were removed; until then it may be tried again.
     tidied_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
 
@@ -122,6 +125,17 @@ class Task(Base):
     def uploads(self) -> tuple[str, ...]:
         """Blob keys of what was posted."""
         return tuple(key for key in (self.dataset, self.evaluation) if key is not None)
+
+
+class TaskLog(Base):
+    """The last lines that a task's training process wrote, over all its tries."""
+
+    __tablename__ = "task_logs"
+
+    task_id: Mapped[str] = mapped_column(
+        ForeignKey("tasks.id", ondelete="CASCADE"), primary_key=True
+    )
+    text: Mapped[str] = mapped_column(Text)
 
 
 class TaskEvent(Base):

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import APIRouter, BackgroundTasks, Depends, Header, Path, Query, Response
-from fastapi.responses import StreamingResponse
+from fastapi.responses import PlainTextResponse, StreamingResponse
 from sqlalchemy.orm import Session
 
 from app.broker import wake
@@ -86,6 +86,20 @@ _STREAM: Responses = {
         },
     },
     204: {"description": "The task has ended and every event was sent: do not come back."},
+}
+
+
+_LOG: Responses = {
+    200: {
+        "description": "The last lines, the oldest first; empty before the task has started.",
+        "content": {
+            "text/plain": {
+                "schema": {"type": "string", "description": "Times are in UTC."},
+                "example": "2026-11-21T16:51:04Z training\n"
+                "2026-11-21T16:51:18Z epoch 1 of 10: cross_entropy 0.4212\n",
+            }
+        },
+    }
 }
 
 
@@ -193,6 +207,20 @@ def retry_task(
     task = service.retry(session, held.blobs, str(task_id))
     background.add_task(wake, held.celery, task.id)
     return _described(session, task)
+
+
+@router.get(
+    "/{task_id}/log",
+    summary="Read a task's log",
+    response_class=PlainTextResponse,
+    responses=_LOG | responses(NotFoundProblem),
+)
+def read_log(session: ReadSession, task_id: TaskId) -> PlainTextResponse:
+    """Return what the task's training process wrote last, over all its tries: 64 KiB at most.
+
+    It is a few seconds behind while the task runs, and stays when the task has ended.
+    """
+    return PlainTextResponse(service.read_log(session, str(task_id)))
 
 
 def _described(session: Session, task: Task) -> TaskJson:

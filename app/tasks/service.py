@@ -7,7 +7,7 @@ from sqlalchemy import select, tuple_
 from sqlalchemy.orm import Session
 
 from app.datasets import dataset_classes
-from app.db import END_STATES, Task, TaskEvent, TaskState, Version, utc_now
+from app.db import END_STATES, Task, TaskEvent, TaskLog, TaskState, Version, utc_now
 from app.errors import ConflictProblem, InvalidProblem, NotFoundProblem, ProblemError
 from app.models.parents import check_start, may_be_base
 from app.models.service import lock_model
@@ -74,6 +74,16 @@ def get_task(session: Session, task_id: str) -> Task:
     if task is None:
         raise NotFoundProblem(f"there is no task {task_id}")
     return task
+
+
+def read_log(session: Session, task_id: str) -> str:
+    """Return the last lines that a task's training process wrote; none if it never started.
+
+    Raises:
+        NotFoundProblem: no such task.
+    """
+    kept = session.get(TaskLog, get_task(session, task_id).id)
+    return kept.text if kept else ""
 
 
 def list_tasks(

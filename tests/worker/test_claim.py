@@ -20,8 +20,10 @@ from app.db import (
 from app.models.service import ensure_model
 from worker import claim as claims
 from worker.claim import Claim, LeaseLostError
+from worker.failures import WorkerLostProblem
 
 LEASE = 30.0
+LOST = WorkerLostProblem("lost")
 
 
 @pytest.fixture
@@ -191,7 +193,8 @@ WRITES = [
     lambda session, held: claims.warn(session, held, "beware"),
     claims.hold,
     claims.give_back,
-    lambda session, held: claims.retry(session, held, 3, "lost"),
+    lambda session, held: claims.halve(session, held, "less"),
+    lambda session, held: claims.retry(session, held, 3, LOST),
     lambda session, held: claims.end(session, held, TaskState.LIVE),
 ]
 
@@ -268,7 +271,7 @@ def test_a_task_to_be_cancelled_does_not_go_back_into_the_queue(post, row, do, e
     if how == "give_back":
         do(claims.give_back, held)
     elif how == "retry":
-        do(claims.retry, held, 3, "lost")
+        do(claims.retry, held, 3, LOST)
     else:
         lapse(engine, task_id)
         do(claims.sweep, task_id, 3)

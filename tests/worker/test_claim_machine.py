@@ -26,8 +26,10 @@ from app.models.service import ensure_model
 from app.tasks.service import cancel
 from worker import claim as claims
 from worker.claim import Claim, LeaseLostError
+from worker.failures import WorkerLostProblem
 
 MAX_TRIES = 3
+LOST = WorkerLostProblem("lost")
 
 
 @dataclass
@@ -173,7 +175,7 @@ class ClaimMachine(RuleBasedStateMachine):
 
     @rule(claim=held)
     def retry(self, claim):
-        state = self.write(claim, claims.retry, MAX_TRIES, "lost")
+        state = self.write(claim, claims.retry, MAX_TRIES, LOST)
         if state is not None:
             self.lost(self.expected[claim.task_id], state)
 

@@ -199,7 +199,9 @@ def test_tries_are_bounded(bench):
     lived = [supervisor.run(task_id) for _ in range(3)]
     assert lived == [TaskState.QUEUED, TaskState.QUEUED, TaskState.FAILED]
     task = bench.task(task_id)
-    assert task.error["type"] == "urn:sats:problem:step-lost"
+    assert task.error["type"] == "urn:sats:problem:process-killed"
+    assert "3 times without getting further" in task.error["detail"]
+    assert ":retry" in task.error["detail"]
     assert "SIGKILL" in task.error["detail"]
     assert supervisor.run(task_id) is None
     bench.assert_clean(task_id)

@@ -63,6 +63,7 @@ def test_an_unknown_task_is_404(client):
     assert client.get("/tasks", params={"before": NOBODY}).status_code == 404
     assert client.get(f"/tasks/{NOBODY}").status_code == 404
     assert client.get(f"/tasks/{NOBODY}/events").status_code == 404
+    assert client.get(f"/tasks/{NOBODY}/log").status_code == 404
     assert client.post(f"/tasks/{NOBODY}:cancel").status_code == 404
     assert client.post(f"/tasks/{NOBODY}:retry").status_code == 404
 
