@@ -10,12 +10,12 @@ from app.datasets import dataset_classes
 from app.db import HeldOutSet, Task, TaskKind, TaskState, Version, write_session
 from app.db.base import JsonObject
 from app.imports.schemas import ImportSpec
-from app.models.gate import judge
+from app.models.gate import GateSettings, judge
 from app.models.memory import add_memory, memory_place, memory_store
 from app.models.service import IMPORT, go_live, live_version, lock_model, register_version
 from app.settings import Settings
 from app.storage import Blob, BlobStore
-from app.tasks.schemas import TaskSpec
+from app.stored import read_spec, read_stored
 from app.tasks.service import class_names
 from sats_core.evaluation.scores import Scores
 from sats_core.job import ImportResult, StepResult
@@ -115,7 +115,7 @@ def _register_import(
         verdict=None,
         files=stored.files,
     )
-    if not ImportSpec.model_validate(task.spec).promote:
+    if not read_spec(ImportSpec, task.spec).promote:
         return version, False
     before = live_version(session, model.id)
     gone = [name for name in class_names(before) if name not in class_names(version)]
@@ -136,9 +136,9 @@ def _register_step(session: Session, task: Task, stored: _Stored) -> tuple[Versi
         str(entry["name"]) for entry in stored.result.classes if entry["name"] not in known
     ]
     verdict = judge(
-        TaskSpec.model_validate(task.spec).gate,
+        read_spec(GateSettings, task.spec.get("gate", {})),
         stored.result.scores,
-        Scores.model_validate(parent.scores) if parent else None,
+        read_stored(Scores, parent.scores) if parent else None,
         new_classes,
         live_moved=(live.id if live else None) != task.live_id,
         live_classes=class_names(live),
