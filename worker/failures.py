@@ -7,6 +7,7 @@ from app.errors import Problem, problem_of_faults
 from sats_core.events import FailedEvent
 from sats_core.job import Job, StepJob
 from sats_core.settings import LEAST_BATCH
+from worker.folder import FolderHeldError
 from worker.process import how_it_ended
 
 AGAIN = "then POST /tasks/{id}:retry: it goes on from the last checkpoint"
@@ -46,6 +47,13 @@ class ExportFailedProblem(Problem):
 
     slug = "export-failed"
     title = "The trained model could not be exported"
+
+
+class FolderHeldProblem(Problem):
+    """A process that hangs still works in the task's folder, so that no other one may."""
+
+    slug = "work-folder-held"
+    title = "Another process holds the task's work folder"
 
 
 class StepLostError(Exception):
@@ -128,6 +136,11 @@ def problem_of_worker(error: Exception) -> Problem:
     """Return what a task fails with after an error of the worker's own."""
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return _disk_full(f"the disk is full: {error.strerror}")
+    if isinstance(error, FolderHeldError):
+        return FolderHeldProblem(
+            f"{error.holder} held the task before, still works in its folder and did not end "
+            f"within {error.waited:g} seconds: it may hang. End it and its training process, {AGAIN}"
+        )
     if isinstance(error, MemoryError):
         return OutOfMemoryProblem(f"memory ran out in the worker. {_MORE_MEMORY}")
     return WorkerLostProblem(

@@ -7,7 +7,7 @@ from typing import Self
 
 import structlog
 from sqlalchemy import Engine
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import SQLAlchemyError
 
 from app.db import write_session
 from worker.claim import Claim, LeaseLostError, renew
@@ -19,8 +19,8 @@ class Heartbeat:
     """A thread that renews a lease; a context manager around the work that the lease is for.
 
     Attributes:
-        lost: set once the task is somebody else's, or the database could not be reached for as
-            long as the lease lasts, which comes to the same.
+        lost: set once the task is somebody else's, or the database took no renewal for as long as
+            the lease lasts, or this thread ended, which come to the same.
         cancelled: set once somebody asked to cancel the task.
     """
 
@@ -61,11 +61,19 @@ class Heartbeat:
         except LeaseLostError:
             # At a task's regular end the last beat may come after it: then nobody looks.
             self.lost.set()
-        except OperationalError as error:
+        except SQLAlchemyError as error:
+            # Not only a database that does not answer: one that is read-only for a while, say.
             log.warning("lease_not_renewed", task=self._claim.task_id, error=str(error))
             if time.monotonic() >= self._held_until:
                 self.lost.set()
 
     def _beat(self) -> None:
-        while not self._over.wait(self._every_seconds) and not self.lost.is_set():
-            self.renew()
+        try:
+            while not self._over.wait(self._every_seconds) and not self.lost.is_set():
+                self.renew()
+        except Exception:
+            log.exception("heartbeat_failed", task=self._claim.task_id)
+        finally:
+            # Whatever ended this thread before its time: nobody renews the lease any more.
+            if not self._over.is_set():
+                self.lost.set()

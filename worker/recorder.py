@@ -4,7 +4,7 @@ import time
 
 import structlog
 from sqlalchemy import Engine
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import SQLAlchemyError
 
 from app.db import TaskLog, TaskState, read_session, write_session
 from sats_core.events import (
@@ -47,7 +47,7 @@ class Recorder:
     def hear(self, event: Event) -> None:
         """Record one event.
 
-        A database that does not answer costs the event and not the step: whether the step may
+        A database that takes no write costs the event and not the step: whether the step may
         go on is the lease's business.
 
         Raises:
@@ -55,7 +55,7 @@ class Recorder:
         """
         try:
             self._record(event)
-        except OperationalError as error:
+        except SQLAlchemyError as error:
             log.warning("event_not_written", task=self._claim.task_id, error=str(error))
 
     def write_log(self, at_once: bool = False) -> None:
@@ -75,7 +75,7 @@ class Recorder:
             with write_session(self._engine) as session:
                 hold(session, self._claim)
                 session.merge(TaskLog(task_id=self._claim.task_id, text=text))
-        except OperationalError as error:
+        except SQLAlchemyError as error:
             log.warning("log_not_written", task=self._claim.task_id, error=str(error))
 
     def _record(self, event: Event) -> None:

@@ -145,7 +145,9 @@ class Supervisor:
 
     def _step(self, held: Claim, pulse: Heartbeat) -> TaskState:
         folder = WorkFolder(self._settings.work_dir, held.task_id)
-        with folder.locked(give_up=lambda: self._interrupted(pulse)) as lock:
+        # Whoever lost the lease before us has this long to see it and to end its child.
+        patience = 2 * self._settings.lease_seconds
+        with folder.locked(self._worker, patience, lambda: self._interrupted(pulse)) as lock:
             if lock is None:
                 raise InterruptedStepError
             if not folder.is_done:

@@ -1,5 +1,7 @@
 """A task from claim to end: the supervisor with a scripted child, on both databases."""
 
+import subprocess
+import sys
 import threading
 import time
 from contextlib import contextmanager
@@ -9,6 +11,7 @@ import pytest
 from app.db import TaskState, write_session
 from tests.worker.bench import eventually, is_gone
 from worker.claim import claim
+from worker.folder import FolderHeldError, WorkFolder
 
 
 @contextmanager
@@ -302,12 +305,52 @@ def test_two_children_never_work_in_one_folder(bench):
             row = session.get_one(type(bench.task(task_id)), task_id)
             row.fence, row.state, row.lease_until = row.fence + 1, TaskState.QUEUED, None
         first = bench.child_pid(1)
-        with running(bench.supervisor("worker-2"), task_id) as left:
+        with running(bench.supervisor("worker-2", lease_seconds=60), task_id) as left:
             eventually(lambda: bench.state(task_id) == TaskState.VALIDATING)
             eventually(lambda: len(bench.control.starts()) == 2 or bool(left))
             assert is_gone(first)
             eventually(lambda: left == [TaskState.LIVE])
     assert len(bench.versions()) == 1
+
+
+def test_a_worker_that_hangs_blocks_its_successor_for_a_while_only(bench):
+    """It holds the folder's lock, as a real process, and never lets it go."""
+    task_id = bench.post(["cat"])
+    lock = bench.settings.work_dir / task_id / "lock"
+    lock.parent.mkdir(parents=True)
+    hang = (
+        "import fcntl, sys, time; held = open(sys.argv[1], 'w'); "
+        "fcntl.flock(held, fcntl.LOCK_EX); held.write('gpu-7:4711'); held.flush(); "
+        "print('held', flush=True); time.sleep(600)"
+    )
+    command = [sys.executable, "-c", hang, str(lock)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as hanging:
+        assert hanging.stdout.readline() == b"held\n"
+        supervisor = bench.supervisor(max_tries=2, lease_seconds=0.5)
+        began = time.monotonic()
+        assert supervisor.run(task_id) == TaskState.QUEUED
+        assert supervisor.run(task_id) == TaskState.FAILED
+        assert 2 <= time.monotonic() - began < 20
+        hanging.kill()
+    error = bench.task(task_id).error
+    assert error["type"] == "urn:sats:problem:work-folder-held"
+    assert "gpu-7:4711" in error["detail"]
+    assert not bench.control.starts()
+    bench.retry(task_id)
+    assert bench.supervisor("worker-2").run(task_id) == TaskState.LIVE
+
+
+def test_who_holds_a_folder_is_named(bench):
+    folder = WorkFolder(bench.settings.work_dir, "some-task")
+    with folder.locked("worker-1", 0) as first:
+        assert first is not None
+        with pytest.raises(FolderHeldError, match="worker-1"), folder.locked("worker-2", 0.2):
+            pass
+        with folder.locked("worker-2", 60, give_up=lambda: True) as second:
+            assert second is None
+        folder.shrink()
+    with folder.locked("worker-2", 0) as second:
+        assert second is not None
 
 
 def test_a_bug_of_ours_costs_a_try_and_says_so(bench, monkeypatch):
