@@ -139,7 +139,8 @@ def problem_of_worker(error: Exception) -> Problem:
     if isinstance(error, FolderHeldError):
         return FolderHeldProblem(
             f"{error.holder} held the task before, still works in its folder and did not end "
-            f"within {error.waited:g} seconds: it may hang. End it and its training process, {AGAIN}"
+            f"within {error.waited:g} seconds: it may hang. End it and its training process, "
+            f"{AGAIN}"
         )
     if isinstance(error, MemoryError):
         return OutOfMemoryProblem(f"memory ran out in the worker. {_MORE_MEMORY}")
