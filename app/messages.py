@@ -17,7 +17,6 @@ from typing import Any
 from uuid import uuid4
 
 import structlog
-from kombu.exceptions import ChannelError
 from kombu.transport import filesystem
 from kombu.utils.json import dumps, loads
 
@@ -57,13 +56,11 @@ class Channel(filesystem.Channel):  # type: ignore[misc]  # kombu has no types
 
     def _put(self, queue: str, payload: Any, **_kw: Any) -> None:
         # The names sort by age; wall time, as files outlive a restart of the machine.
-        name = f"{time_ns() // 1_000_000}_{uuid4()}.{queue}.msg"
-        try:
-            _write_whole(self._messages / name, dumps(payload))
-        except OSError as error:
-            raise ChannelError(f"cannot add {name} to the broker's folder: {error}") from error
+        name = f"{time_ns()}_{uuid4()}.{queue}.msg"
+        _write_whole(self._messages / name, dumps(payload))
 
     def _get(self, queue: str) -> Any:
+        self._messages.mkdir(parents=True, exist_ok=True)  # somebody may have tidied it away
         for file in sorted(self._messages.iterdir()):
             if file.name.partition(".")[2] == f"{queue}.msg" and file.name not in self._stuck:
                 payload = self._take(file)

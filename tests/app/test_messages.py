@@ -98,5 +98,18 @@ def test_a_damaged_table_of_queues_is_written_anew(embedded, content):
     assert taken(embedded) == "some-id"
 
 
+def test_a_folder_that_is_gone_while_somebody_reads_harms_nobody(embedded):
+    celery = make_celery(embedded)
+    with celery.connection_for_read() as connection:
+        queue = connection.SimpleQueue("sats")
+        folder(embedded).rmdir()
+        wake(celery, "lost, and found by the sweep")
+        with pytest.raises(queue.Empty):
+            queue.get(timeout=0.1)
+        wake(celery, "some-id")
+        assert queue.get(timeout=10).payload[0] == ["some-id"]
+    celery.close()
+
+
 def test_with_redis_there_is_nothing_to_count(embedded):
     assert skipped_messages(embedded.model_copy(update={"redis_url": "redis://x"})) is None
