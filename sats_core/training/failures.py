@@ -8,8 +8,15 @@ import torch
 from sats_core.errors import CoreError, DatasetError, ExportError
 from sats_core.events import FailedEvent, Fault
 
-NO_MEMORY = ("can't allocate memory", "not enough memory", "_ALLOC_FAILED", "bad_alloc")
-"""What errors say that have no type of their own: of torch's CPU allocator, cuBLAS, C++."""
+NO_MEMORY = (
+    "can't allocate memory",  # torch's CPU allocator
+    "not enough memory",
+    "CUDA error: out of memory",
+    "_ALLOC_FAILED",  # cuBLAS, cuDNN
+    "Failed to allocate memory",  # onnxruntime
+    "bad_alloc",
+)
+"""What errors say that have no type of their own."""
 FULL_DISK = ("No space left on device", "Disk quota exceeded", "os error 28", "os error 122")
 """The same of libraries that are not written in Python."""
 

@@ -27,6 +27,10 @@ def no_memory_on_the_device() -> None:
     raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB")
 
 
+def no_memory_on_the_device_for_the_driver() -> None:
+    raise RuntimeError("CUDA error: out of memory\nCompile with TORCH_USE_CUDA_DSA")
+
+
 def full_disk() -> None:
     with Path("/dev/full").open("wb") as file:
         file.write(b"x")
@@ -57,6 +61,7 @@ MEMORY = [
     no_memory_for_numpy,
     no_memory_for_torch,
     no_memory_on_the_device,
+    no_memory_on_the_device_for_the_driver,
     an_export_that_runs_out_of_memory,
 ]
 DISK = [full_disk, full_disk_under_a_library, full_disk_taken_for_damaged_files]
