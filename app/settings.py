@@ -53,7 +53,16 @@ class Settings(BaseSettings):
     sweep_seconds: float = Field(
         5.0, gt=0, description="How often a worker looks for tasks that nobody holds."
     )
-    max_tries: int = Field(3, ge=1, description="Times a task is started before it fails.")
+    max_tries: int = Field(
+        3, ge=1, description="Times a task is started without finishing an epoch before it fails."
+    )
+    keep_failed_hours: float = Field(
+        72.0,
+        ge=0,
+        le=1_000_000,
+        description="How long upload and checkpoints of a failed task are kept, so that it can be "
+        "tried again.",
+    )
     gc_seconds: float = Field(
         3600.0, gt=0, description="How often a worker collects blobs that nothing refers to."
     )
@@ -103,6 +112,11 @@ class Settings(BaseSettings):
     def work_dir(self) -> Path:
         """Where running steps keep checkpoints and half-made results, one folder a task."""
         return self.data_dir / "work"
+
+    @property
+    def restarts_file(self) -> Path:
+        """Where `sats serve` writes how often it started its worker again."""
+        return self.data_dir / "serve.json"
 
     @property
     def limits(self) -> Limits:

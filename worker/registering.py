@@ -13,14 +13,14 @@ from app.datasets import dataset_classes
 from app.db import HeldOutSet, Place, Task, TaskKind, TaskState, Version, write_session
 from app.db.base import JsonObject
 from app.imports.schemas import ImportSpec
-from app.models.gate import judge
+from app.models.gate import GateSettings, judge
 from app.models.memory import add_memory, memory_place, memory_store
 from app.models.parents import preview_version
 from app.models.service import IMPORT, go_live, live_version, lock_model, register_version
 from app.settings import Settings
 from app.storage import BlobStore, StagedBlob
 from app.storage.references import lock_blobs
-from app.tasks.schemas import TaskSpec
+from app.stored import read_spec, read_stored
 from app.tasks.service import class_names
 from sats_core.evaluation.scores import Scores
 from sats_core.job import ImportResult, StepResult
@@ -134,7 +134,7 @@ def _register_import(
         verdict=None,
         files=_described(staged.files),
     )
-    if not ImportSpec.model_validate(task.spec).promote:
+    if not read_spec(ImportSpec, task.spec).promote:
         return version, False
     before = live_version(session, model.id)
     gone = [name for name in class_names(before) if name not in class_names(version)]
@@ -156,17 +156,18 @@ def _register_step(session: Session, task: Task, staged: _Staged) -> tuple[Versi
     ]
     preview = preview_version(session, task.id)
     unmoved = {task.live_id}
-    if preview is not None and preview.id == task.live_id:
-        # Rolled back, the preview leaves live what both started from and the scores compare with.
-        unmoved.add(preview.parent_id)
+    if preview is not None and task.live_id in (preview.id, preview.parent_id):
+        # Rolled back, the preview leaves live what both started from and the scores compare with;
+        # promoted, or live at a later try, it is compared with itself.
+        unmoved |= {preview.id, preview.parent_id}
     verdict = judge(
-        TaskSpec.model_validate(task.spec).gate,
+        read_spec(GateSettings, task.spec.get("gate", {})),
         staged.result.scores,
-        Scores.model_validate(parent.scores) if parent else None,
+        read_stored(Scores, parent.scores) if parent else None,
         new_classes,
         live_moved=(live.id if live else None) not in unmoved,
         live_classes=class_names(live),
-        preview=Scores.model_validate(preview.scores) if preview and live is preview else None,
+        preview=read_stored(Scores, preview.scores) if preview and live is preview else None,
     )
     version = register_version(
         session,

@@ -29,6 +29,7 @@ class Sweeper:
         engine: the database.
         blobs: where ended tasks, and lost processes, may have left files.
         settings: the process's settings.
+        renew: renews what this very worker holds, so that it takes nothing from itself.
         wake: sends a worker the id of a task that waits.
         idle: whether this worker could take a task. A busy one sends no wake-ups: they would
             pile up in the broker while it works.
@@ -39,12 +40,14 @@ class Sweeper:
         engine: Engine,
         blobs: BlobStore,
         settings: Settings,
+        renew: Callable[[], None],
         wake: Callable[[str], None],
         idle: Callable[[], bool],
     ) -> None:
         self._engine = engine
         self._blobs = blobs
         self._settings = settings
+        self._renew = renew
         self._wake = wake
         self._idle = idle
         self._next_collection = time.monotonic()
@@ -62,8 +65,9 @@ class Sweeper:
 
     def sweep(self) -> None:
         """Take lapsed tasks from their workers, tidy up, wake for what waits, collect garbage."""
+        self._renew()
         self._recover()
-        tidy_all(self._engine, self._blobs, self._settings.work_dir)
+        tidy_all(self._engine, self._blobs, self._settings)
         if self._idle():
             self.wake_waiting()
         if time.monotonic() >= self._next_collection:
@@ -87,7 +91,7 @@ class Sweeper:
                 continue
             log.warning("task_swept", task=task_id, state=state)
             if state in END_STATES:
-                tidy(self._engine, self._blobs, self._settings.work_dir, task_id)
+                tidy(self._engine, self._blobs, self._settings, task_id)
 
     def _collect(self) -> None:
         collector = Collector.of(self._engine, self._blobs, self._settings)

@@ -5,7 +5,7 @@ from app.db.base import Base, database_now, utc_now
 from app.db.memory import Memory, Place
 from app.db.model import Model, ModelClass
 from app.db.session import make_engine, read_session, write_session
-from app.db.task import END_STATES, RUNNING_STATES, Task, TaskEvent, TaskKind, TaskState
+from app.db.task import END_STATES, RUNNING_STATES, Task, TaskEvent, TaskKind, TaskLog, TaskState
 from app.db.version import AliasMove, HeldOutSet, Version
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "Task",
     "TaskEvent",
     "TaskKind",
+    "TaskLog",
     "TaskState",
     "Version",
     "database_now",

@@ -13,10 +13,10 @@ Between the two nothing can come: the second of them sees what the first one lef
 from collections.abc import Collection
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, String, and_, cast, func, select, true
+from sqlalchemy import ColumnElement, Select, String, and_, cast, func, or_, select, true
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
-from app.db import END_STATES, HeldOutSet, Memory, Place, Task, Version
+from app.db import END_STATES, HeldOutSet, Memory, Place, Task, TaskState, Version
 from app.storage.base import BlobStore
 
 _Condition = ColumnElement[bool]
@@ -27,10 +27,15 @@ def _kept(place: Place) -> _Condition:
     return and_(Memory.place == place, Memory.deleted_at.is_(None))
 
 
+_RUNNABLE: _Condition = or_(
+    Task.state.not_in(END_STATES),
+    and_(Task.state == TaskState.FAILED, Task.tidied_at.is_(None)),  # it may be tried again
+)
+
 COLUMNS: dict[Place, tuple[tuple[_Column, _Condition], ...]] = {
     Place.BLOB_STORE: (
-        (Task.dataset, Task.state.not_in(END_STATES)),
-        (Task.evaluation, Task.state.not_in(END_STATES)),
+        (Task.dataset, _RUNNABLE),
+        (Task.evaluation, _RUNNABLE),
         (HeldOutSet.blob, true()),
         (Memory.blob, _kept(Place.BLOB_STORE)),
     ),

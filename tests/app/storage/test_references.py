@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from sqlalchemy import select
 
-from app.db import Place, Task, TaskState, read_session, write_session
+from app.db import Place, Task, TaskState, read_session, utc_now, write_session
 from app.models.memory import delete_memory
 from app.storage import BlobMissingError
 from app.storage.references import (
@@ -88,8 +88,20 @@ def test_an_upload_is_kept_until_its_task_has_ended(engine, blobs, state):
     with write_session(engine) as session:
         add_task(session, KEY, state)
     drop_uploads(engine, blobs, [KEY])
-    ended = state in ("live", "held", "failed", "cancelled")
+    ended = state in ("live", "held", "cancelled")
     assert lies_in(blobs, KEY) == (not ended)
+
+
+def test_an_upload_of_a_failed_task_is_kept_until_it_cannot_be_tried_again(engine, blobs):
+    blobs.put(io.BytesIO(DATA))
+    with write_session(engine) as session:
+        task = add_task(session, KEY, TaskState.FAILED, KEY)
+    drop_uploads(engine, blobs, [KEY])
+    assert lies_in(blobs, KEY)
+    with write_session(engine) as session:
+        session.get_one(Task, task.id).tidied_at = utc_now()
+    drop_uploads(engine, blobs, [KEY])
+    assert not lies_in(blobs, KEY)
 
 
 @pytest.mark.parametrize("name", FILES)
