@@ -63,14 +63,18 @@ def shown(kind: type[Stored], stored: JsonObject | None) -> Stored | None:
 
 
 def with_defaults(kind: type[BaseModel], stored: JsonObject) -> JsonObject:
-    """Return a stored record as it is, with the defaults of what it does not say."""
+    """Return a stored record as it is, with the defaults of what it does not say.
+
+    Its keys come in the order of the fields, unknown ones last.
+    """
     defaults = {
         name: field.get_default(call_default_factory=True)
         for name, field in kind.model_fields.items()
         if not field.is_required()
     }
     filled = kind.model_construct(**defaults).model_dump(mode="json", include=set(defaults))
-    return filled | stored
+    said = filled | stored
+    return {name: said[name] for name in kind.model_fields if name in said} | stored
 
 
 @dataclass(frozen=True)

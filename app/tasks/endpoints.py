@@ -203,7 +203,8 @@ def retry_task(
     """Queue a failed task again, at its old place; it goes on from its last checkpoint.
 
     Its upload and its checkpoints are kept for `SATS_KEEP_FAILED_HOURS`. It starts from the version
-    that it started from before: where another one went live since, its version will be held.
+    that it started from before: where another one went live since, other than its preview's, its
+    version will be held.
     """
     task = service.retry(session, held.blobs, str(task_id))
     background.add_task(wake, held.celery, task.id)

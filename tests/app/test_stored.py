@@ -92,3 +92,10 @@ def test_to_run_it_unknown_keys_are_dropped_and_wrong_values_are_named():
     assert read_spec(TaskSpec, spec) == TaskSpec(name="a", gate={"max_drop": 0.1})
     assert read_spec(ImportSpec, {"warmth": 3}) == ImportSpec()
     assert with_defaults(ImportSpec, {"promote": False})["promote"] is False
+
+
+def test_a_record_is_shown_in_the_order_of_its_fields():
+    spec = TaskSpec(name="a", epochs=3).model_dump(mode="json")
+    assert list(with_defaults(TaskSpec, spec)) == list(spec)
+    shown_keys = list(with_defaults(TaskSpec, {"gone": 1, "epochs": 3, "name": "a"}))
+    assert shown_keys == [*spec, "gone"]
