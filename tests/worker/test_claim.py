@@ -221,11 +221,11 @@ def test_a_stale_worker_changes_nothing(post, row, do, engine, write, after):
 
 def test_a_lease_that_holds_is_not_swept(post, row, do, engine):
     task_id = post()
-    held = do(claims.claim, task_id, "worker-1", 0.2)
+    held = do(claims.claim, task_id, "worker-1", LEASE)
     with read_session(engine) as session:
         assert claims.lapsed(session) == []
     assert do(claims.sweep, task_id, 3) is None
-    threading.Event().wait(0.3)
+    lapse(engine, task_id)
     with read_session(engine) as session:
         assert claims.lapsed(session) == [task_id]
     assert do(claims.renew, held, LEASE) is False, "late, but nobody took it"
