@@ -89,12 +89,13 @@ def test_a_disk_that_is_full_when_the_version_is_stored_is_named(bench, monkeypa
     def full(*_args):
         raise OSError(number, "no room")
 
-    monkeypatch.setattr(bench.blobs, "put_file", full)
-    task = bench.run(["cat"])
-    assert task.error["type"] == PREFIX + "disk-full"
+    task_id = bench.post(["cat"])
+    monkeypatch.setattr(bench.blobs, "stage", full)
+    assert bench.supervisor().run(task_id) == TaskState.FAILED
+    assert bench.task(task_id).error["type"] == PREFIX + "disk-full"
     monkeypatch.undo()
-    bench.retry(task.id)
-    assert bench.supervisor().run(task.id) == TaskState.LIVE
+    bench.retry(task_id)
+    assert bench.supervisor().run(task_id) == TaskState.LIVE
     assert len(bench.control.starts()) == 1, "its result was kept"
 
 
