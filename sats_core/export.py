@@ -27,7 +27,7 @@ from torch.nn import functional as F
 from sats_core.card import model_card
 from sats_core.classes import Catalogue, ClassInfo
 from sats_core.data.transforms import View
-from sats_core.errors import ModelError
+from sats_core.errors import ExportError, ModelError
 from sats_core.evaluation.forgetting import ForgettingReport
 from sats_core.evaluation.scores import Scores
 from sats_core.methods.features import FeatureMemory
@@ -114,8 +114,9 @@ def export_version(
         features: what later steps replay; None keeps none.
 
     Raises:
-        ModelError: graph and torch differ on more than 0.1 % of the pixels, or an answer is not
-            finite.
+        ExportError: the graph cannot be made, or graph and torch differ on more than 0.1 % of the
+            pixels.
+        ModelError: an answer is not finite.
     """
     partial = directory.with_name(directory.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
@@ -234,10 +235,15 @@ def _write_graph(model: Segmenter, path: Path, probes: Sequence[Tensor]) -> floa
         # files; tracing warns of shape checks that hold for every side from 32 pixels on.
         warnings.simplefilter("ignore", DeprecationWarning)
         warnings.simplefilter("ignore", TracerWarning)
-        _trace(graph, path, probes[0])
-    agreement = _agreement(graph, path, probes)
+        try:
+            _trace(graph, path, probes[0])
+            agreement = _agreement(graph, path, probes)
+        except ModelError:
+            raise
+        except Exception as error:  # whatever torch, onnx and onnxruntime raise
+            raise ExportError(f"the model's graph cannot be made: {error}") from error
     if agreement < AGREEMENT:
-        raise ModelError(
+        raise ExportError(
             f"the exported graph agrees with torch on {agreement:.4%} of the pixels only"
         )
     return agreement

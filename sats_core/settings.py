@@ -172,6 +172,9 @@ METHOD_SETTINGS: dict[str, type[Record]] = {
 }
 
 
+LEAST_BATCH = 2
+"""Fewer pictures than this have no statistics to normalise by."""
+
 DESCENT = (
     "epochs",
     "batch_size",
@@ -242,7 +245,7 @@ class StepSettings(Record):
         description="Passes over the training pictures; `frozen` makes one, whatever is said here, "
         "and reads no batch size, optimiser or learning rate either.",
     )
-    batch_size: int = Field(16, ge=2, le=512, description="Pictures per optimiser step.")
+    batch_size: int = Field(16, ge=LEAST_BATCH, le=512, description="Pictures per optimiser step.")
     optimizer: Literal["adamw", "sgd"] = Field(
         "adamw", description="`sgd` is the published one: momentum 0.9, Nesterov."
     )
@@ -267,6 +270,14 @@ class StepSettings(Record):
             pydantic.ValidationError: a name the method does not know, or a value out of range.
         """
         return METHOD_SETTINGS[self.method].model_validate(self.method_settings)
+
+    def with_batch(self, batch_size: int) -> "StepSettings":
+        """Return the settings with another batch size and, times the same factor, another rate.
+
+        The learning rate must be filled in.
+        """
+        rate = (self.learning_rate or 0.0) * batch_size / self.batch_size
+        return self.model_copy(update={"batch_size": batch_size, "learning_rate": rate})
 
     def as_run(self, base: bool) -> dict[str, Any]:
         """Return what a step ran with, as JSON would have it; null where nothing was read.
