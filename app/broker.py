@@ -1,11 +1,13 @@
 """The Celery broker. A message is only a wake-up: the database row is the truth."""
 
+from pathlib import Path
 from typing import Any
 
 import structlog
 from celery import Celery
 from kombu.exceptions import OperationalError
 
+from app.messages import transport_options, unreadable_folder
 from app.settings import Settings
 
 RUN_TASK = "sats.run_task"
@@ -19,6 +21,7 @@ def make_celery(settings: Settings) -> Celery:
     celery = Celery("sats")
     celery.conf.update(
         broker_url=settings.redis_url or "filesystem://",
+        broker_transport=None if settings.redis_url else "app.messages:Transport",
         broker_transport_options=_transport_options(settings),
         broker_connection_retry_on_startup=True,
         task_default_queue="sats",
@@ -36,16 +39,23 @@ def make_celery(settings: Settings) -> Celery:
 def _transport_options(settings: Settings) -> dict[str, Any]:
     if settings.redis_url:
         return {"socket_connect_timeout": 2, "socket_timeout": 5}
-    folder = settings.data_dir.resolve() / "broker"
-    messages, control = folder / "messages", folder / "control"
-    for path in (messages, control):
-        path.mkdir(parents=True, exist_ok=True)
-    return {
-        "data_folder_in": str(messages),
-        "data_folder_out": str(messages),
-        "control_folder": str(control),
-        "polling_interval": POLLING_SECONDS,
-    }
+    return transport_options(_folder(settings), POLLING_SECONDS)
+
+
+def skipped_messages(settings: Settings) -> int | None:
+    """Return how many files the embedded broker set aside as no messages; None with Redis.
+
+    They lie in `data_dir/broker/unreadable` until somebody deletes them. None is needed: the sweep
+    finds the task of a lost wake-up by its row.
+    """
+    if settings.redis_url:
+        return None
+    folder = unreadable_folder(_folder(settings))
+    return sum(1 for _ in folder.iterdir()) if folder.is_dir() else 0
+
+
+def _folder(settings: Settings) -> Path:
+    return settings.data_dir.resolve() / "broker"
 
 
 def wake(celery: Celery, task_id: str) -> None:

@@ -9,7 +9,9 @@ class ProblemErrorJson(BaseModel):
     """One thing at fault."""
 
     message: str = Field(description="What is wrong, one sentence.")
-    file: str | None = Field(None, description="File of the posted data set or request.")
+    file: str | None = Field(
+        None, description="File of the posted data set or request, or of a version."
+    )
     field: str | None = Field(
         None, description="Field, parameter or header of the request; dots between levels."
     )

@@ -1,12 +1,14 @@
 """The API and one worker as child processes of `sats serve`."""
 
 import ctypes
+import json
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import FrameType
 
 import structlog
@@ -28,10 +30,12 @@ class Child:
     Attributes:
         name: for the log.
         command: its command line.
+        restarts: how often it was started again.
     """
 
     name: str
     command: Sequence[str]
+    restarts: int = field(default=0, init=False)
     _process: subprocess.Popen[bytes] | None = field(default=None, init=False)
     _started: float = field(default=0.0, init=False)
     _wait: float = field(default=FIRST_WAIT_SECONDS, init=False)
@@ -51,19 +55,24 @@ class Child:
         """Return its exit status, or None while it runs."""
         return self._process.poll() if self._process else None
 
-    def restart_when_due(self) -> None:
-        """Start it again if it has ended, after a wait that doubles as long as it keeps ending."""
+    def restart_when_due(self) -> bool:
+        """Start it again if it has ended, after a wait that doubles as long as it keeps ending.
+
+        Returns whether it was started.
+        """
         status = self.ended()
         if status is None:
-            return
+            return False
         ran = time.monotonic() - self._started
         if ran > STEADY_SECONDS:
             self._wait = FIRST_WAIT_SECONDS
         if ran < self._wait:
-            return
-        log.error("ended_unasked", child=self.name, status=status)
+            return False
+        self.restarts += 1
+        log.error("ended_unasked", child=self.name, status=status, restarts=self.restarts)
         self._wait = min(self._wait * 2, LONGEST_WAIT_SECONDS)
         self.start()
+        return True
 
     def ask_to_stop(self) -> None:
         """Send SIGTERM."""
@@ -82,10 +91,15 @@ class Child:
             self._process.wait()
 
 
-def supervise(api: Child, worker: Child) -> int:
+def supervise(api: Child, worker: Child, record: Path) -> int:
     """Run both until SIGINT or SIGTERM, or until the API ends; returns an exit status.
 
     A worker that dies is started again: the task that it held comes back by its lease.
+
+    Args:
+        api: the HTTP service.
+        worker: what trains.
+        record: file through which the API knows how often the worker was started again.
     """
     stopping = False
 
@@ -94,11 +108,13 @@ def supervise(api: Child, worker: Child) -> int:
         stopping = True
 
     before = {each: signal.signal(each, stop) for each in (signal.SIGINT, signal.SIGTERM)}
+    write_restarts(record, 0)
     api.start()
     worker.start()
     try:
         while not stopping and api.ended() is None:
-            worker.restart_when_due()
+            if worker.restart_when_due():
+                write_restarts(record, worker.restarts)
             time.sleep(POLL_SECONDS)
         status = api.ended() or 0
     finally:
@@ -107,10 +123,32 @@ def supervise(api: Child, worker: Child) -> int:
         deadline = time.monotonic() + STOP_SECONDS
         for child in (worker, api):
             child.wait(max(0.0, deadline - time.monotonic()))
+        record.unlink(missing_ok=True)
         for each, handler in before.items():
             signal.signal(each, handler)
     log.info("stopped")
     return status
+
+
+def write_restarts(record: Path, restarts: int) -> None:
+    """Write how often the worker was started again; a disk that is full costs the record alone."""
+    partial = record.with_suffix(".partial")
+    try:
+        partial.write_text(json.dumps({"worker_restarts": restarts}))
+        partial.replace(record)
+    except OSError as error:
+        log.warning("restarts_not_recorded", error=str(error))
+
+
+def read_restarts(record: Path) -> int | None:
+    """Return how often `sats serve` started its worker again; None where it runs none here."""
+    try:
+        return int(json.loads(record.read_text())["worker_restarts"])
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        log.warning("restarts_not_read", error=str(error))
+        return None
 
 
 def _end_with_parent() -> None:

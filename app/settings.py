@@ -2,8 +2,9 @@
 
 from functools import lru_cache
 from pathlib import Path
+from typing import Self
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from sats_core.settings import Limits
@@ -52,7 +53,25 @@ class Settings(BaseSettings):
     sweep_seconds: float = Field(
         5.0, gt=0, description="How often a worker looks for tasks that nobody holds."
     )
-    max_tries: int = Field(3, ge=1, description="Times a task is started before it fails.")
+    max_tries: int = Field(
+        3, ge=1, description="Times a task is started without finishing an epoch before it fails."
+    )
+    keep_failed_hours: float = Field(
+        72.0,
+        ge=0,
+        le=1_000_000,
+        description="How long upload and checkpoints of a failed task are kept, so that it can be "
+        "tried again.",
+    )
+    gc_seconds: float = Field(
+        3600.0, gt=0, description="How often a worker collects blobs that nothing refers to."
+    )
+    gc_grace_seconds: float = Field(
+        3600.0,
+        ge=60,
+        description="Age at which a blob that nothing refers to, or a write that never ended, is "
+        "garbage; longer than any upload takes to be checked.",
+    )
     threads: int | None = Field(
         None, ge=1, description="CPU threads of the training child; default: torch's choice."
     )
@@ -97,6 +116,12 @@ class Settings(BaseSettings):
         64, ge=1, description="Most pictures waiting for inference; beyond it /segment answers 503."
     )
 
+    @model_validator(mode="after")
+    def _memory_has_a_folder_of_its_own(self) -> Self:
+        if self.memory_dir is not None and self.memory_dir.resolve() == self.blob_dir.resolve():
+            raise ValueError("SATS_MEMORY_DIR is the blob store's own folder; name another")
+        return self
+
     @property
     def resolved_database_url(self) -> str:
         """The database's URL, the embedded default filled in."""
@@ -111,6 +136,11 @@ class Settings(BaseSettings):
     def work_dir(self) -> Path:
         """Where running steps keep checkpoints and half-made results, one folder a task."""
         return self.data_dir / "work"
+
+    @property
+    def restarts_file(self) -> Path:
+        """Where `sats serve` writes how often it started its worker again."""
+        return self.data_dir / "serve.json"
 
     @property
     def limits(self) -> Limits:

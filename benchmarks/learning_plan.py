@@ -88,7 +88,7 @@ PRESETS = {
     # From an encoder that knows something: --backbone-dir names the folder that holds it.
     "mit_b0": Preset(
         "mit_b0",
-        128,
+        96,
         8,
         "adamw",
         {"ccp": (20, 10), "voc8": (10, 8)},

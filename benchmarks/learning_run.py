@@ -29,6 +29,7 @@ from sats_core.events import Event
 from sats_core.export import CONFIG, export_version
 from sats_core.heap import keep_freed_memory
 from sats_core.job import HeldOutChoice, StepJob
+from sats_core.methods.features import FeatureMemory
 from sats_core.models import SCRATCH
 from sats_core.settings import Limits
 from sats_core.training.learn import fingerprint_of, learn
@@ -118,10 +119,12 @@ def _take(
     reset_peak()
     began = time.monotonic()
     start = _begin(run, job)
-    trained = _trained(run, bench, step, job, start, lambda event: emit(step.number, event))
+    trained, features = _trained(
+        run, bench, step, job, start, lambda event: emit(step.number, event)
+    )
     trained |= {"seconds": time.monotonic() - began - trained.pop("aside"), "peak_mib": peak()}
     scores = _scored(start, bench)
-    _save(folder, start, bench, scores)
+    _save(folder, start, bench, scores, features)
     record = {
         "step": step.number,
         "classes": list(step.classes),
@@ -164,8 +167,9 @@ def _begin(run: Sequence, job: StepJob) -> Start:
 
 def _trained(
     run: Sequence, bench: Bench, step: Step, job: StepJob, start: Start, emit: Emit
-) -> dict[str, Any]:
-    """Train `start.model`; return what is known of it, `aside` the seconds of looking only."""
+) -> tuple[dict[str, Any], FeatureMemory | None]:
+    """Train `start.model`; return what is known of it, `aside` the seconds of looking only, and
+    what its version keeps."""
     folder, size, aside = job.result, start.settings.size, 0.0
     with ExitStack() as stack:
         cache = stack.enter_context(PictureCache(job.work / "pictures.raw", size))
@@ -182,12 +186,12 @@ def _trained(
             old, classes = start.old.model, len(start.catalogue)
             teacher = sureness(old, classes, cache, size, start.settings.for_method())
             aside = time.monotonic() - began
-        learn(start, cache, replayed, job.work, fingerprint_of(job), emit, _never)
+        features = learn(start, cache, replayed, job.work, fingerprint_of(job), emit, _never)
         count = len(replayed)
         if run.variant.memory:
             known = start.catalogue.foreground
             keep(folder / MEMORY, sources, known, run.variant.memory, run.seed)
-    return {"replayed_pictures": count, "teacher": teacher, "aside": aside}
+    return {"replayed_pictures": count, "teacher": teacher, "aside": aside}, features
 
 
 def _job(run: Sequence, step: Step, folder: Path, threads: int) -> StepJob:
@@ -240,7 +244,9 @@ def _scored(start: Start, bench: Bench) -> Scores:
     return score(start.model, size, start.catalogue, introduced, [held_out], lambda: None)
 
 
-def _save(folder: Path, start: Start, bench: Bench, scores: Scores) -> None:
+def _save(
+    folder: Path, start: Start, bench: Bench, scores: Scores, features: FeatureMemory | None
+) -> None:
     model = start.model.to("cpu")
     picture = bench.reader.picture(bench.validation[0])
     config = {
@@ -254,7 +260,9 @@ def _save(folder: Path, start: Start, bench: Bench, scores: Scores) -> None:
     # A run that was killed behind this point takes the step's end again.
     shutil.rmtree(folder / "version", ignore_errors=True)
     probe, _ = model_input(picture, start.settings.size, model)
-    export_version(folder / "version", model, start.catalogue, scores, None, config, [probe])
+    export_version(
+        folder / "version", model, start.catalogue, scores, None, config, [probe], features
+    )
 
 
 def _never() -> bool:

@@ -47,6 +47,10 @@ class ModelError(CoreError):
     """A model cannot be built or loaded: unknown backbone, missing or damaged files."""
 
 
+class ExportError(ModelError):
+    """A trained model cannot be exported: no graph can be made of it, or one that differs."""
+
+
 class ClassError(CoreError):
     """A class cannot be added to a catalogue: known already, too many, no name."""
 

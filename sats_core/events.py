@@ -54,10 +54,21 @@ class Fault(Record):
     class_name: str | None = None
 
 
+Cause = Literal["input", "memory", "disk", "export"]
+
+
 class FailedEvent(Record):
-    """The input is wrong; trying again would give the same."""
+    """The step cannot go on.
+
+    Attributes:
+        cause: what is at fault: the input (trying again would give the same), the machine's memory,
+            a full disk, or the export of the trained model.
+        message: what happened, for the person who posted the task.
+        faults: every file or class at fault, where the input is.
+    """
 
     event: Literal["failed"] = "failed"
+    cause: Cause = "input"
     message: str
     faults: tuple[Fault, ...] = ()
 

@@ -27,22 +27,24 @@ from torch.nn import functional as F
 from sats_core.card import model_card
 from sats_core.classes import Catalogue, ClassInfo
 from sats_core.data.transforms import View
-from sats_core.errors import ModelError
+from sats_core.errors import ExportError, ModelError
 from sats_core.evaluation.forgetting import ForgettingReport
 from sats_core.evaluation.scores import Scores
+from sats_core.methods.features import FeatureMemory
 from sats_core.models import Segmenter, seeded_backbone
 from sats_core.segformer.exporting import hub_config, hub_processor
 from sats_core.segformer.variants import DEPTHS
 from sats_core.segformer.weights import as_float, check, from_hub, shapes_of, to_hub
 from sats_core.version_config import read_version_config
 
-WEIGHTS, CONFIG, PROCESSOR, GRAPH, SCORES, FORGETTING, CARD = (
+WEIGHTS, CONFIG, PROCESSOR, GRAPH, SCORES, FORGETTING, FEATURES, CARD = (
     "model.safetensors",
     "config.json",
     "preprocessor_config.json",
     "model.onnx",
     "scores.json",
     "forgetting.json",
+    "features.safetensors",
     "README.md",
 )
 OPSET = 17
@@ -59,12 +61,14 @@ class LoadedVersion:
         catalogue: its classes.
         scores: as it was scored.
         config: `config.json`.
+        features: what it keeps for later steps; None where it keeps none.
     """
 
     model: Segmenter
     catalogue: Catalogue
     scores: Scores
     config: dict[str, Any]
+    features: FeatureMemory | None
 
 
 class ServingGraph(nn.Module):
@@ -95,6 +99,7 @@ def export_version(
     forgetting: ForgettingReport | None,
     config: dict[str, Any],
     probes: Sequence[Tensor],
+    features: FeatureMemory | None = None,
 ) -> None:
     """Write a version to `directory`, whole or not at all.
 
@@ -106,10 +111,12 @@ def export_version(
         forgetting: why old classes lost IoU; None in a base step.
         config: what else `config.json` says: size, settings, backbone's start, ...
         probes: inputs (B, 3, H, W) of more than one size, on which graph and torch are compared.
+        features: what later steps replay; None keeps none.
 
     Raises:
-        ModelError: graph and torch differ on more than 0.1 % of the pixels, or an answer is not
-            finite.
+        ExportError: the graph cannot be made, or graph and torch differ on more than 0.1 % of the
+            pixels.
+        ModelError: an answer is not finite.
     """
     partial = directory.with_name(directory.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
@@ -124,6 +131,8 @@ def export_version(
     (partial / SCORES).write_text(scores.model_dump_json(indent=2) + "\n")
     if forgetting:
         (partial / FORGETTING).write_text(forgetting.model_dump_json(indent=2) + "\n")
+    if features:
+        features.save(partial / FEATURES)
     (partial / CARD).write_text(model_card(catalogue, scores, forgetting, whole))
     for file in partial.iterdir():
         with file.open("rb") as stream:
@@ -149,6 +158,7 @@ def load_version(directory: Path) -> LoadedVersion:
             check(weights, shapes_of(model.state_dict(), len(catalogue)))
             weights = from_hub(as_float(weights), model.state_dict(), catalogue.sizes())
         model.load_state_dict(weights)
+        features = _features(directory / FEATURES, model)
     except (
         OSError,
         KeyError,
@@ -159,7 +169,13 @@ def load_version(directory: Path) -> LoadedVersion:
         ModelError,
     ) as error:
         raise ModelError(f"the version in {directory.name} cannot be loaded: {error}") from error
-    return LoadedVersion(model.eval(), catalogue, scores, config)
+    return LoadedVersion(model.eval(), catalogue, scores, config, features)
+
+
+def _features(path: Path, model: Segmenter) -> FeatureMemory | None:
+    if not path.exists():
+        return None
+    return FeatureMemory.load(path, model.head.width, model.classifier.channels)
 
 
 def _described(model: Segmenter, catalogue: Catalogue) -> dict[str, Any]:
@@ -219,10 +235,15 @@ def _write_graph(model: Segmenter, path: Path, probes: Sequence[Tensor]) -> floa
         # files; tracing warns of shape checks that hold for every side from 32 pixels on.
         warnings.simplefilter("ignore", DeprecationWarning)
         warnings.simplefilter("ignore", TracerWarning)
-        _trace(graph, path, probes[0])
-    agreement = _agreement(graph, path, probes)
+        try:
+            _trace(graph, path, probes[0])
+            agreement = _agreement(graph, path, probes)
+        except ModelError:
+            raise
+        except Exception as error:  # whatever torch, onnx and onnxruntime raise
+            raise ExportError(f"the model's graph cannot be made: {error}") from error
     if agreement < AGREEMENT:
-        raise ModelError(
+        raise ExportError(
             f"the exported graph agrees with torch on {agreement:.4%} of the pixels only"
         )
     return agreement

@@ -7,8 +7,8 @@ from pydantic import Field, TypeAdapter
 
 from sats_core.evaluation.forgetting import ForgettingReport
 from sats_core.evaluation.scores import Scores
+from sats_core.settings import LEAST_BATCH, Record, StepSettings
 from sats_core.settings import Limits as Limits
-from sats_core.settings import Record, StepSettings
 
 
 class HeldOutChoice(Record):
@@ -45,6 +45,10 @@ class StepJob(Record):
     indices: tuple[int, ...]
     """Mask value of each new class."""
     settings: StepSettings
+    """As posted."""
+    halvings: int = Field(0, ge=0)
+    """How often the batch is halved, because memory ran out before. The checkpoint of a larger
+    batch is taken up all the same."""
     held_out: HeldOutChoice
     earlier: tuple[HeldOutPictures, ...]
     memory: Path | None = None
@@ -57,6 +61,15 @@ class StepJob(Record):
     result: Path
     """Where the version directory `version/`, `held_out.zip`, `memory.zip` and `result.json` are
     written."""
+
+    @property
+    def batch_size(self) -> int:
+        """Pictures in a batch, as it is run."""
+        return self.batch_at(self.halvings)
+
+    def batch_at(self, halvings: int) -> int:
+        """Return the pictures in a batch after so many halvings."""
+        return max(self.settings.batch_size >> halvings, LEAST_BATCH)
 
 
 class ImportJob(Record):

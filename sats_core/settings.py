@@ -129,6 +129,9 @@ class SatsPlusSettings(SatsSettings):
 
     distillation_weight: Weight = 40.0
     """As MiB has it on SegFormer."""
+    realign: bool = True
+    """Whether all rows are solved anew after training, as `frozen` solves them, where the version
+    before keeps features of its classes."""
 
 
 class FrozenSettings(MethodRecord):
@@ -137,13 +140,17 @@ class FrozenSettings(MethodRecord):
     distillation_weight: Weight = 1.0
     """Weight of the unbiased distillation (MiB), as a sum over channels like the cross-entropy:
     the mean over C_old channels, which other methods take, times C_old."""
-    presence: float = Field(0.1, gt=0, le=1)
-    """Share of the pictures to come that show a new class. Where more of the step's pictures do
-    (all of them, in a step of one class), its pixels count less by as much."""
+    rows: Literal["all", "new"] = "all"
+    """Which rows learn where the version before keeps features of its classes; without these the
+    old rows stay whatever is said."""
+    presence: float | None = Field(None, gt=0, le=1)
+    """Share of the pictures to come that are like the step's. By default N / (N + old classes),
+    replayed features standing for the others; without features 0.1, the share that shows a new
+    class: where more of the step's pictures do, its pixels count less by as much."""
     class_balance: Share = 0.0
     """Each class's pixels count times its frequency to minus this; 0 counts every pixel alike."""
     residual: bool = False
-    """Whether the background's row learns too, beside the new ones (after BARM)."""
+    """Whether the background's row learns too where the new ones learn alone (after BARM)."""
     decay: Weight = 0.05
     """Factor of half each squared row of standardised features, bias left out, times the share of
     the pixels that are its class's."""
@@ -167,6 +174,9 @@ METHOD_SETTINGS: dict[str, type[Record]] = {
     "joint": JointSettings,
 }
 
+
+LEAST_BATCH = 2
+"""Fewer pictures than this have no statistics to normalise by."""
 
 DESCENT = (
     "epochs",
@@ -200,6 +210,14 @@ class StepSettings(Record):
         "its classes, and replayed as half of every batch of this step where the version before "
         "kept some. 0 keeps and replays none.",
     )
+    features: int = Field(
+        4000,
+        ge=0,
+        le=1_000_000,
+        description="Pixels whose features, what the classifier sees there, are kept with the "
+        "version, balanced over its classes: they tell the new classes of later steps what they "
+        "are not. Vectors of numbers, no pictures; 0 keeps none.",
+    )
     fusion: bool = Field(
         False, description="Average the weights of old and new model after the step (EWF)."
     )
@@ -230,7 +248,7 @@ class StepSettings(Record):
         description="Passes over the training pictures; `frozen` makes one, whatever is said here, "
         "and reads no batch size, optimiser or learning rate either.",
     )
-    batch_size: int = Field(16, ge=2, le=512, description="Pictures per optimiser step.")
+    batch_size: int = Field(16, ge=LEAST_BATCH, le=512, description="Pictures per optimiser step.")
     optimizer: Literal["adamw", "sgd"] = Field(
         "adamw", description="`sgd` is the published one: momentum 0.9, Nesterov."
     )
@@ -255,6 +273,14 @@ class StepSettings(Record):
             pydantic.ValidationError: a name the method does not know, or a value out of range.
         """
         return METHOD_SETTINGS[self.method].model_validate(self.method_settings)
+
+    def with_batch(self, batch_size: int) -> "StepSettings":
+        """Return the settings with another batch size and, times the same factor, another rate.
+
+        The learning rate must be filled in.
+        """
+        rate = (self.learning_rate or 0.0) * batch_size / self.batch_size
+        return self.model_copy(update={"batch_size": batch_size, "learning_rate": rate})
 
     def as_run(self, base: bool) -> dict[str, Any]:
         """Return what a step ran with, as JSON would have it; null where nothing was read.

@@ -1,8 +1,9 @@
 """The process that trains: `python -m worker.child JOB.json`.
 
-Its stdout carries events, a JSON line each, and nothing else; its stdin is held open by the worker
-and never written to. It ends with its worker, however that ends: the kernel kills it where it can
-(Linux), and the end of stdin tells it everywhere else. SIGTERM asks it to stop at the next batch.
+Its stdout carries events, a JSON line each, and nothing else; its stderr is the task's log; its
+stdin is held open by the worker and never written to. It ends with its worker, however that ends:
+the kernel kills it where it can (Linux), and the end of stdin tells it everywhere else. SIGTERM
+asks it to stop at the next batch.
 """
 
 import ctypes
@@ -10,8 +11,14 @@ import os
 import signal
 import sys
 import threading
+import traceback
+from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from sats_core.events import Event
 
 STOPPED = 75
 """Exit status of a step that stopped because it was asked to (EX_TEMPFAIL)."""
@@ -32,16 +39,17 @@ def main(job_file: Path) -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the worker's business
 
     # torch comes in here: the guards above must stand before the seconds that its import takes.
-    from sats_core.errors import CoreError, DatasetError
-    from sats_core.events import Event, FailedEvent, Fault
+    from sats_core.events import Event
     from sats_core.heap import keep_freed_memory
     from sats_core.job import ImportJob, parse_job
+    from sats_core.training.failures import failure_of
     from sats_core.training.import_model import run_import
     from sats_core.training.loop import StoppedError
     from sats_core.training.step import run_step
 
     def emit(event: Event) -> None:
         os.write(events, event.model_dump_json().encode() + b"\n")
+        _log(event)
 
     job = parse_job(job_file.read_bytes())
     try:
@@ -52,14 +60,35 @@ def main(job_file: Path) -> int:
             run_step(job, emit, stop.is_set)
     except StoppedError:
         return STOPPED
-    except DatasetError as error:
-        faults = tuple(
-            Fault(reason=i.reason, file=i.file, class_name=i.class_name) for i in error.issues
-        )
-        emit(FailedEvent(message=error.message, faults=faults))
-    except CoreError as error:
-        emit(FailedEvent(message=str(error)))
+    except Exception as error:
+        failure = failure_of(error)
+        if failure is None:
+            raise
+        if failure.cause != "input":
+            traceback.print_exc()
+        emit(failure)
     return 0
+
+
+def _log(event: "Event") -> None:
+    """Write to stderr what of an event is worth keeping."""
+    said = _said(event)
+    if said:
+        now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        print(now, said, file=sys.stderr, flush=True)  # noqa: T201 - the log itself
+
+
+def _said(event: "Event") -> str | None:
+    match event.event:
+        case "phase":
+            return event.phase
+        case "progress":
+            losses = ", ".join(f"{name} {value:.4g}" for name, value in event.losses.items())
+            return f"epoch {event.epoch} of {event.epochs}: {losses}" if event.epoch_end else None
+        case "warning" | "failed":
+            return f"{event.event}: {event.message}"
+        case "done":
+            return event.event
 
 
 def die_with_parent() -> None:

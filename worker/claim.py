@@ -3,8 +3,10 @@
     queued ── claim ──► running ── renew, enter, report, warn ──► running
        ▲                   │
        ├──── give_back ────┤   its worker stops: the try is not counted
+       ├──── halve ────────┤   memory ran out: smaller batches, the try is not counted
        ├──── retry ────────┤   its training process was lost: the try counts
        ├──── sweep ────────┤   its worker was lost and the lease ran out: the try counts
+       │                   │   (and none counts any more once an epoch is finished: `report`)
        │                   └──── end ──► live, held, failed, cancelled
 
 Every arrow is one transaction and every write of it is an UPDATE that names the fence it was
@@ -18,7 +20,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import and_, delete, exists, or_, select, tuple_, update
+from sqlalchemy import and_, delete, exists, func, or_, select, tuple_, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, aliased
 from sqlalchemy.sql.elements import ColumnElement
@@ -37,6 +39,7 @@ from app.db.base import JsonObject
 from app.errors import Problem
 from app.models.parents import step_start
 from app.models.service import live_version
+from worker.failures import silent_worker
 
 
 @dataclass(frozen=True)
@@ -49,13 +52,6 @@ class Claim:
 
 class LeaseLostError(Exception):
     """Somebody else holds the task now; nothing was written."""
-
-
-class WorkerLostProblem(Problem):
-    """A task was started as often as the settings allow and never came to an end."""
-
-    slug = "step-lost"
-    title = "The step was lost too often"
 
 
 def claim(session: Session, task_id: str, worker: str, lease_seconds: float) -> Claim | None:
@@ -124,8 +120,11 @@ def enter(session: Session, claim: Claim, state: TaskState) -> None:
 
 
 def report(session: Session, claim: Claim, progress: JsonObject, epoch_end: bool) -> None:
-    """Write how far the step is."""
-    _write(session, claim, progress=progress)
+    """Write how far the step is; an epoch that no try finished before sets the tries to 0."""
+    values: dict[str, Any] = {"progress": progress}
+    if epoch_end and progress["epoch"] > _furthest(session, claim.task_id):
+        values["tries"] = 0
+    _write(session, claim, **values)
     _tell(session, claim.task_id, "epoch" if epoch_end else "progress", progress)
 
 
@@ -147,24 +146,28 @@ def give_back(session: Session, claim: Claim) -> TaskState:
     held = _write(session, claim)
     if held.cancel_requested:
         return end(session, claim, TaskState.CANCELLED)
-    return _queue(session, claim, tries=held.tries - 1)
+    return _queue(session, claim, tries=max(held.tries - 1, 0))
 
 
-def retry(session: Session, claim: Claim, max_tries: int, reason: str) -> TaskState:
-    """Put the task back in the queue because a try was lost; after `max_tries` it fails.
+def halve(session: Session, claim: Claim, warning: str) -> TaskState:
+    """Put the task back in the queue for half the batch; the try is not counted."""
+    warn(session, claim, warning)
+    _write(session, claim, halvings=Task.halvings + 1)
+    return give_back(session, claim)
 
-    Args:
-        session: the transaction.
-        claim: the task.
-        max_tries: how often a task may be started in all.
-        reason: how the try was lost, one sentence; the task's error if this was the last.
+
+def retry(session: Session, claim: Claim, max_tries: int, problem: Problem) -> TaskState:
+    """Put the task back in the queue because a try was lost.
+
+    After `max_tries` starts without a finished epoch it fails with `problem`.
     """
     held = _write(session, claim)
     if held.cancel_requested:
         return end(session, claim, TaskState.CANCELLED)
     if held.tries >= max_tries:
-        problem = WorkerLostProblem(f"started {held.tries} times, each time lost. {reason}")
-        return end(session, claim, TaskState.FAILED, error=problem.body())
+        tried = f"started {held.tries} times without getting further. "
+        error = {**problem.body(), "detail": tried + problem.detail}
+        return end(session, claim, TaskState.FAILED, error=error)
     return _queue(session, claim, tries=held.tries)
 
 
@@ -208,17 +211,11 @@ def sweep(session: Session, task_id: str, max_tries: int) -> TaskState | None:
 
     Returns None if the lease holds after all, or somebody else was faster.
     """
-    take = (
-        update(Task)
-        .where(Task.id == task_id, _lapsed())
-        .values(fence=Task.fence + 1)
-        .returning(Task.fence)
-    )
-    fence = session.scalar(take)
+    take = update(Task).where(Task.id == task_id, _lapsed()).values(fence=Task.fence + 1)
+    fence = session.scalar(take.returning(Task.fence))
     if fence is None:
         return None
-    reason = "The worker that held it stopped without a word."
-    return retry(session, Claim(task_id, fence), max_tries, reason)
+    return retry(session, Claim(task_id, fence), max_tries, silent_worker())
 
 
 def lapsed(session: Session) -> Sequence[str]:
@@ -269,6 +266,13 @@ def _queue(session: Session, claim: Claim, tries: int) -> TaskState:
     _release(session, claim, state=TaskState.QUEUED, tries=tries, progress=None)
     _tell(session, claim.task_id, "state", {"state": TaskState.QUEUED})
     return TaskState.QUEUED
+
+
+def _furthest(session: Session, task_id: str) -> int:
+    """Return how many epochs any try has finished: one that repeats them makes no progress."""
+    epochs = func.max(TaskEvent.data["epoch"].as_integer())
+    told = (TaskEvent.task_id == task_id, TaskEvent.kind == "epoch")
+    return session.scalar(select(epochs).where(*told)) or 0
 
 
 def _tell(session: Session, task_id: str, kind: str, data: JsonObject) -> None:

@@ -38,6 +38,7 @@ def make_worker(settings: Settings, command: Sequence[str] = CHILD) -> Celery:
         engine,
         blobs,
         settings,
+        renew=supervisor.renew,
         wake=partial(wake, celery),
         idle=lambda: not (supervisor.busy.is_set() or supervisor.stopping.is_set()),
     )

@@ -5,12 +5,30 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from sats_core.job import Job
 
+CACHE_SUFFIX = ".raw"
+"""Of the files in which a step keeps decoded pictures."""
+
 _POLL_SECONDS = 0.1
+_MOST_NAME_BYTES = 300
+
+
+class FolderHeldError(Exception):
+    """Another process works in the folder and does not end.
+
+    Attributes:
+        holder: who it is.
+        waited: seconds waited for it.
+    """
+
+    def __init__(self, holder: str, waited: float) -> None:
+        super().__init__(f"held by {holder}")
+        self.holder = holder
+        self.waited = waited
 
 
 class WorkFolder:
@@ -52,33 +70,61 @@ class WorkFolder:
             folder.mkdir(parents=True, exist_ok=True)
         self.job.write_text(job.model_dump_json())
 
+    def shrink(self) -> None:
+        """Remove what the next try makes anew; the folder stays, if there is one.
+
+        Nothing is touched while somebody works in it.
+        """
+        if not self.path.is_dir():
+            return
+        with suppress(FolderHeldError), self.locked("tidying", wait_seconds=0):
+            shutil.rmtree(self.old_version, ignore_errors=True)
+            for file in (self.old_memory, *self.checkpoints.glob(f"*{CACHE_SUFFIX}")):
+                file.unlink(missing_ok=True)
+
     def remove(self) -> None:
         """Remove everything; a folder that is not there is no error."""
         shutil.rmtree(self.path, ignore_errors=True)
 
     @contextmanager
-    def locked(self, give_up: Callable[[], bool]) -> Iterator[int | None]:
+    def locked(
+        self, holder: str, wait_seconds: float, give_up: Callable[[], bool] = lambda: False
+    ) -> Iterator[int | None]:
         """Hold the folder alone; gives the lock's file descriptor, or None after `give_up()`.
 
         The fence guards the row, this guards the files: a worker that stood still beyond its
         lease may leave a child that still writes checkpoints. The child inherits the descriptor,
         so the lock is held until worker and child are both gone.
+
+        Args:
+            holder: who asks; whoever waits in vain is told.
+            wait_seconds: longest wait for the one who holds it.
+            give_up: asked again and again while waiting.
+
+        Raises:
+            FolderHeldError: it is held still.
         """
         self.path.mkdir(parents=True, exist_ok=True)
         handle = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT, 0o600)
         try:
-            yield handle if _lock(handle, give_up) else None
+            yield handle if _lock(handle, holder, wait_seconds, give_up) else None
         finally:
             os.close(handle)
 
 
-def _lock(handle: int, give_up: Callable[[], bool]) -> bool:
+def _lock(handle: int, holder: str, wait_seconds: float, give_up: Callable[[], bool]) -> bool:
+    until = time.monotonic() + wait_seconds
     while True:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             if give_up():
                 return False
+            if time.monotonic() >= until:
+                said = os.pread(handle, _MOST_NAME_BYTES, 0).decode(errors="replace")
+                raise FolderHeldError(said or "somebody", wait_seconds) from None
             time.sleep(_POLL_SECONDS)
         else:
+            os.ftruncate(handle, 0)
+            os.pwrite(handle, holder.encode()[:_MOST_NAME_BYTES], 0)
             return True

@@ -7,7 +7,7 @@ from typing import Self
 
 import structlog
 from sqlalchemy import Engine
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import SQLAlchemyError
 
 from app.db import write_session
 from worker.claim import Claim, LeaseLostError, renew
@@ -19,8 +19,8 @@ class Heartbeat:
     """A thread that renews a lease; a context manager around the work that the lease is for.
 
     Attributes:
-        lost: set once the task is somebody else's, or the database could not be reached for as
-            long as the lease lasts, which comes to the same.
+        lost: set once the task is somebody else's, or the database took no renewal for as long as
+            the lease lasts, or this thread ended, which come to the same.
         cancelled: set once somebody asked to cancel the task.
     """
 
@@ -33,6 +33,7 @@ class Heartbeat:
         self._claim = claim
         self._lease_seconds = lease_seconds
         self._every_seconds = min(every_seconds, lease_seconds / 3)
+        self._held_until = time.monotonic() + lease_seconds
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
 
@@ -49,21 +50,30 @@ class Heartbeat:
         self._over.set()
         self._thread.join()
 
-    def _beat(self) -> None:
-        held_until = time.monotonic() + self._lease_seconds
-        while not self._over.wait(self._every_seconds):
-            asked_at = time.monotonic()
-            try:
-                with write_session(self._engine) as session:
-                    if renew(session, self._claim, self._lease_seconds):
-                        self.cancelled.set()
-                held_until = asked_at + self._lease_seconds
-            except LeaseLostError:
-                # At a task's regular end the last beat may come after it: then nobody looks.
+    def renew(self) -> None:
+        """Renew the lease now, as every beat does; safe from any thread."""
+        asked_at = time.monotonic()
+        try:
+            with write_session(self._engine) as session:
+                if renew(session, self._claim, self._lease_seconds):
+                    self.cancelled.set()
+            self._held_until = asked_at + self._lease_seconds
+        except LeaseLostError:
+            # At a task's regular end the last beat may come after it: then nobody looks.
+            self.lost.set()
+        except SQLAlchemyError as error:
+            # Not only a database that does not answer: one that is read-only for a while, say.
+            log.warning("lease_not_renewed", task=self._claim.task_id, error=str(error))
+            if time.monotonic() >= self._held_until:
                 self.lost.set()
-                return
-            except OperationalError as error:
-                log.warning("lease_not_renewed", task=self._claim.task_id, error=str(error))
-                if time.monotonic() >= held_until:
-                    self.lost.set()
-                    return
+
+    def _beat(self) -> None:
+        try:
+            while not self._over.wait(self._every_seconds) and not self.lost.is_set():
+                self.renew()
+        except Exception:
+            log.exception("heartbeat_failed", task=self._claim.task_id)
+        finally:
+            # Whatever ended this thread before its time: nobody renews the lease any more.
+            if not self._over.is_set():
+                self.lost.set()

@@ -9,7 +9,7 @@ from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
 from app.datasets import dataset_classes
-from app.db import HeldOutSet, Memory, Task, TaskKind, Version, read_session
+from app.db import HeldOutSet, Memory, Place, Task, TaskKind, Version, read_session
 from app.errors import InvalidDatasetProblem
 from app.imports.checking import checkpoint_classes
 from app.imports.schemas import ImportSpec
@@ -19,6 +19,7 @@ from app.models.parents import check_base
 from app.models.service import assign_indices, held_out_sets
 from app.settings import Settings
 from app.storage import BlobMissingError, BlobStore
+from app.stored import read_spec
 from app.tasks.schemas import TaskSpec
 from app.tasks.service import check_classes, class_names
 from sats_core.job import HeldOutPictures, ImportJob, Job, StepJob
@@ -47,7 +48,7 @@ def prepare(
 def _prepare_import(
     session: Session, blobs: BlobStore, settings: Settings, task: Task, folder: WorkFolder
 ) -> ImportJob:
-    spec = ImportSpec.model_validate(task.spec)
+    spec = read_spec(ImportSpec, task.spec)
     source = _upload(blobs, task.dataset, "checkpoint")
     names = checkpoint_classes(source, spec, settings.limits)
     return ImportJob(
@@ -73,7 +74,7 @@ def _prepare_step(
         check_base(session, task)
     kept = held_out_sets(session, parent) if parent else ()
     memory = memory_of(session, parent) if parent and task.spec.get("memory") else None
-    spec = TaskSpec.model_validate(task.spec)
+    spec = read_spec(TaskSpec, task.spec)
     dataset = _upload(blobs, task.dataset, "data set")
     names = _classes_to_learn(spec, dataset_classes(dataset, settings.limits), parent)
     return StepJob(
@@ -82,6 +83,7 @@ def _prepare_step(
         new_classes=names,
         indices=assign_indices(session, task.model_id, names),
         settings=spec.step_settings(),
+        halvings=task.halvings,
         held_out=spec.held_out,
         earlier=tuple(_held_out(blobs, pictures) for pictures in kept),
         memory=_memory(blobs, settings, memory, folder.old_memory) if memory else None,
@@ -130,7 +132,7 @@ def _memory(blobs: BlobStore, settings: Settings, memory: Memory, target: Path) 
     target.unlink(missing_ok=True)
     if memory.deleted_at is not None:
         return None
-    store = memory_store(settings, blobs, memory.place)
+    store = memory_store(settings, blobs, Place(memory.place))
     source = verified(store, memory.blob, "the pictures kept for replay")
     try:
         os.link(source, target)

@@ -16,6 +16,7 @@ import structlog
 from pydantic import ValidationError
 
 from sats_core.events import Event, parse_event
+from worker.log_tail import LogTail
 
 CHILD = (sys.executable, "-m", "worker.child")
 """Command line of the training process; the job file comes behind it."""
@@ -27,6 +28,9 @@ the default, takes the core from whom they wait for as soon as anything else run
 STOP_SECONDS = 5.0
 """How long a process that was asked to stop may take before it is killed."""
 
+VMSTAT = Path("/proc/vmstat")
+"""Where Linux counts, among others, whom it killed for lack of memory."""
+
 log = structlog.get_logger(__name__)
 
 
@@ -37,22 +41,33 @@ class TrainingProcess:
         command: the command line; the job file is put behind it.
         job_file: what to run.
         inherit: a file descriptor that the child keeps open as long as it lives.
+        log: what it writes to stderr; the worker's own stderr gets it too.
     """
 
-    def __init__(self, command: Sequence[str], job_file: Path, inherit: int) -> None:
+    def __init__(
+        self, command: Sequence[str], job_file: Path, inherit: int, log: LogTail | None = None
+    ) -> None:
+        self._log = log or LogTail()
+        self._oom_kills = oom_kills()
         self._process = subprocess.Popen(
             [*command, str(job_file)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             pass_fds=[inherit],
             process_group=0,  # Ctrl-C in a terminal reaches the worker only; see `kill`
             env={**PATIENT_THREADS, **os.environ},
         )
         self._events: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
-        self._reader = threading.Thread(
-            target=self._read, args=(self._process.stdout,), name="child-events", daemon=True
-        )
-        self._reader.start()
+        self._readers = [
+            threading.Thread(target=read, args=(stream,), name=name, daemon=True)
+            for read, stream, name in (
+                (self._read, self._process.stdout, "child-events"),
+                (self._copy, self._process.stderr, "child-log"),
+            )
+        ]
+        for reader in self._readers:
+            reader.start()
         self.ended = False
         """Whether the process closed its stdout; there will be no more events."""
 
@@ -105,11 +120,22 @@ class TrainingProcess:
         with suppress(ProcessLookupError):
             os.killpg(self.pid, signal.SIGKILL)
         status = self._process.wait()
-        self._reader.join()
-        for stream in (self._process.stdin, self._process.stdout):
+        for reader in self._readers:
+            reader.join()
+        for stream in (self._process.stdin, self._process.stdout, self._process.stderr):
             if stream is not None:
                 stream.close()
         return status
+
+    def ran_out_of_memory(self, status: int) -> bool:
+        """Whether it was killed (exit status `status`) while the kernel killed for memory."""
+        return status == -signal.SIGKILL and oom_kills() > self._oom_kills
+
+    def _copy(self, stream: IO[bytes]) -> None:
+        while chunk := os.read(stream.fileno(), 65536):
+            self._log.add(chunk)
+            with suppress(OSError):  # whoever reads our stderr may be gone
+                os.write(2, chunk)
 
     def _read(self, stream: IO[bytes]) -> None:
         for line in stream:
@@ -127,6 +153,17 @@ def how_it_ended(status: int) -> str:
             name = signal.Signals(-status).name
         except ValueError:
             name = f"signal {-status}"
-        hint = ", often a lack of memory" if -status == signal.SIGKILL else ""
-        return f"The training process was killed ({name}{hint})."
-    return f"The training process ended unexpectedly (status {status}); the worker's log says why."
+        return f"The training process was killed ({name})."
+    return f"The training process ended unexpectedly (status {status}); the task's log says why."
+
+
+def oom_kills() -> int:
+    """Return how many processes the kernel has killed for lack of memory since it started.
+
+    Those of a container's limit count too. Where nobody counts (not Linux) it is always 0.
+    """
+    try:
+        lines = VMSTAT.read_text().splitlines()
+    except OSError:
+        return 0
+    return sum(int(line.split()[1]) for line in lines if line.startswith("oom_kill "))

@@ -4,9 +4,9 @@ import time
 
 import structlog
 from sqlalchemy import Engine
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import SQLAlchemyError
 
-from app.db import TaskState, write_session
+from app.db import TaskLog, TaskState, read_session, write_session
 from sats_core.events import (
     Event,
     FailedEvent,
@@ -14,10 +14,14 @@ from sats_core.events import (
     ProgressEvent,
     WarningEvent,
 )
-from worker.claim import Claim, enter, report, warn
+from worker.claim import Claim, enter, hold, report, warn
+from worker.log_tail import LogTail
 
 PROGRESS_SECONDS = 1.0
 """Progress is written at most this often, but the end of an epoch or a phase always is."""
+
+LOG_SECONDS = 2.0
+"""The log is written at most this often, and when the process has ended."""
 
 log = structlog.get_logger(__name__)
 
@@ -26,11 +30,16 @@ class Recorder:
     """Writes events in one short transaction each.
 
     Attributes:
-        failure: what is wrong with the input, once the process said so.
+        failure: why the step cannot go on, once the process said so.
+        phase: what it is doing, as it said last.
+        log: what it writes.
     """
 
     def __init__(self, engine: Engine, claim: Claim) -> None:
         self.failure: FailedEvent | None = None
+        self.phase: str | None = None
+        self.log = LogTail(_log_so_far(engine, claim.task_id))
+        self._logged_at = time.monotonic()
         self._engine = engine
         self._claim = claim
         self._written_at = -PROGRESS_SECONDS
@@ -38,7 +47,7 @@ class Recorder:
     def hear(self, event: Event) -> None:
         """Record one event.
 
-        A database that does not answer costs the event and not the step: whether the step may
+        A database that takes no write costs the event and not the step: whether the step may
         go on is the lease's business.
 
         Raises:
@@ -46,12 +55,33 @@ class Recorder:
         """
         try:
             self._record(event)
-        except OperationalError as error:
+        except SQLAlchemyError as error:
             log.warning("event_not_written", task=self._claim.task_id, error=str(error))
+
+    def write_log(self, at_once: bool = False) -> None:
+        """Write the log, if there is more of it; now and then, or at once.
+
+        Raises:
+            LeaseLostError: the task is somebody else's.
+        """
+        now = time.monotonic()
+        if not at_once and now - self._logged_at < LOG_SECONDS:
+            return
+        self._logged_at = now
+        text = self.log.take()
+        if text is None:
+            return
+        try:
+            with write_session(self._engine) as session:
+                hold(session, self._claim)
+                session.merge(TaskLog(task_id=self._claim.task_id, text=text))
+        except SQLAlchemyError as error:
+            log.warning("log_not_written", task=self._claim.task_id, error=str(error))
 
     def _record(self, event: Event) -> None:
         match event:
             case PhaseEvent():
+                self.phase = event.phase
                 with write_session(self._engine) as session:
                     enter(session, self._claim, TaskState(event.phase))
             case ProgressEvent():
@@ -71,3 +101,9 @@ class Recorder:
         progress = event.model_dump(mode="json", exclude={"event", "epoch_end"})
         with write_session(self._engine) as session:
             report(session, self._claim, progress, event.epoch_end)
+
+
+def _log_so_far(engine: Engine, task_id: str) -> str:
+    with read_session(engine) as session:
+        kept = session.get(TaskLog, task_id)
+        return kept.text if kept else ""

@@ -1,22 +1,26 @@
 """From a finished step or import to a version that can be seen: one transaction."""
 
+from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
 
 from pydantic import TypeAdapter
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
 from app.datasets import dataset_classes
-from app.db import HeldOutSet, Task, TaskKind, TaskState, Version, write_session
+from app.db import HeldOutSet, Place, Task, TaskKind, TaskState, Version, write_session
 from app.db.base import JsonObject
 from app.imports.schemas import ImportSpec
-from app.models.gate import judge
+from app.models.gate import GateSettings, judge
 from app.models.memory import add_memory, memory_place, memory_store
 from app.models.parents import preview_version
 from app.models.service import IMPORT, go_live, live_version, lock_model, register_version
 from app.settings import Settings
-from app.storage import Blob, BlobStore
-from app.tasks.schemas import TaskSpec
+from app.storage import BlobStore, StagedBlob
+from app.storage.references import lock_blobs
+from app.stored import read_spec, read_stored
 from app.tasks.service import class_names
 from sats_core.evaluation.scores import Scores
 from sats_core.job import ImportResult, StepResult
@@ -30,16 +34,23 @@ _RESULT: TypeAdapter[StepResult | ImportResult] = TypeAdapter(StepResult | Impor
 
 
 @dataclass(frozen=True)
-class _Stored:
-    """A finished step or import whose files are all in the blob store."""
+class _Staged:
+    """A finished step or import whose files are all staged, each for the store it belongs in."""
 
     result: StepResult | ImportResult
-    files: dict[str, JsonObject]
-    held_out: str | None
+    files: Mapping[str, StagedBlob]
+    held_out: StagedBlob | None
     held_out_classes: tuple[str, ...]
     """What held-out pictures that came with an import are labelled for."""
-    memory: Blob | None
-    place: str
+    memory: StagedBlob | None
+    place: Place
+    """Where the memory belongs."""
+
+    @property
+    def all(self) -> tuple[StagedBlob, ...]:
+        """Every file."""
+        beside = tuple(one for one in (self.held_out, self.memory) if one is not None)
+        return (*self.files.values(), *beside)
 
 
 def register(
@@ -47,76 +58,83 @@ def register(
 ) -> TaskState:
     """Register the version that lies in the work folder, judge it, and end the task.
 
-    Blobs come first and are named by their content: a worker lost in between leaves bytes that
-    the next one finds and uses. Everything that can be seen happens in one transaction.
+    The files are staged first, which takes as long as they are large. Everything that can be seen
+    happens in one transaction.
 
     Raises:
         LeaseLostError: the task is somebody else's; nothing is registered.
     """
-    stored = _store(blobs, settings, folder)
-    with write_session(engine) as session:
-        if hold(session, claim):  # somebody asked to cancel it before this very moment
-            return end(session, claim, TaskState.CANCELLED)
-        task = session.get_one(Task, claim.task_id)
-        version, live = _register(session, claim, task, stored)
-        state = TaskState.LIVE if live else TaskState.HELD
-        return end(session, claim, state, version=(version.id, version.number))
+    with ExitStack() as stack:
+        staged = _stage(stack, blobs, settings, folder)
+        with write_session(engine) as session:
+            lock_blobs(session, [one.blob.key for one in staged.all])
+            if hold(session, claim):  # somebody asked to cancel it before this very moment
+                return end(session, claim, TaskState.CANCELLED)
+            task = session.get_one(Task, claim.task_id)
+            version, live = _register(session, claim, task, staged)
+            for one in staged.all:
+                one.publish()
+            state = TaskState.LIVE if live else TaskState.HELD
+            return end(session, claim, state, version=(version.id, version.number))
 
 
-def _store(blobs: BlobStore, settings: Settings, folder: WorkFolder) -> _Stored:
-    files: dict[str, JsonObject] = {}
-    for path in sorted(folder.version.iterdir()):
-        blob = blobs.put_file(path)
-        files[path.name] = {"blob": blob.key, "bytes": blob.size}
+def _stage(stack: ExitStack, blobs: BlobStore, settings: Settings, folder: WorkFolder) -> _Staged:
+    """Stage what lies in the work folder; what is not published goes when `stack` closes."""
+
+    def stage(store: BlobStore, path: Path) -> StagedBlob:
+        with path.open("rb") as stream:
+            return stack.enter_context(store.stage(stream))
+
     place = memory_place(settings)
     memories = memory_store(settings, blobs, place)
     result = _RESULT.validate_json(folder.result_file.read_bytes())
     kept = folder.held_out.exists()
     labelled = kept and isinstance(result, ImportResult)
-    return _Stored(
+    keeps_memory = isinstance(result, StepResult) and result.memory is not None
+    return _Staged(
         result=result,
-        files=files,
-        held_out=blobs.put_file(folder.held_out).key if kept else None,
+        files={path.name: stage(blobs, path) for path in sorted(folder.version.iterdir())},
+        held_out=stage(blobs, folder.held_out) if kept else None,
         held_out_classes=dataset_classes(folder.held_out, settings.limits) if labelled else (),
-        memory=memories.put_file(folder.memory) if folder.memory.exists() else None,
+        memory=stage(memories, folder.memory) if keeps_memory else None,
         place=place,
     )
 
 
-def _register(session: Session, claim: Claim, task: Task, stored: _Stored) -> tuple[Version, bool]:
+def _register(session: Session, claim: Claim, task: Task, staged: _Staged) -> tuple[Version, bool]:
     """Add the version and what belongs to it; returns it and whether it went live."""
     if task.kind == TaskKind.IMPORT:
-        version, live = _register_import(session, claim, task, stored)
+        version, live = _register_import(session, claim, task, staged)
     else:
-        version, live = _register_step(session, task, stored)
-    if stored.held_out is not None:
+        version, live = _register_step(session, task, staged)
+    if staged.held_out is not None:
         session.add(
             HeldOutSet(
                 version_id=version.id,
-                blob=stored.held_out,
-                classes=list(stored.held_out_classes or version.new_classes),
-                pictures=stored.result.held_out_pictures,
+                blob=staged.held_out.blob.key,
+                classes=list(staged.held_out_classes or version.new_classes),
+                pictures=staged.result.held_out_pictures,
             )
         )
     return version, live
 
 
 def _register_import(
-    session: Session, claim: Claim, task: Task, stored: _Stored
+    session: Session, claim: Claim, task: Task, staged: _Staged
 ) -> tuple[Version, bool]:
     model = lock_model(session, task.model_id)
-    names = [str(entry["name"]) for entry in stored.result.classes[1:]]
+    names = [str(entry["name"]) for entry in staged.result.classes[1:]]
     version = register_version(
         session,
         model,
         task_id=task.id,
         parent=None,
         new_classes=names,
-        result=stored.result,
+        result=staged.result,
         verdict=None,
-        files=stored.files,
+        files=_described(staged.files),
     )
-    if not ImportSpec.model_validate(task.spec).promote:
+    if not read_spec(ImportSpec, task.spec).promote:
         return version, False
     before = live_version(session, model.id)
     gone = [name for name in class_names(before) if name not in class_names(version)]
@@ -128,27 +146,28 @@ def _register_import(
     return version, True
 
 
-def _register_step(session: Session, task: Task, stored: _Stored) -> tuple[Version, bool]:
+def _register_step(session: Session, task: Task, staged: _Staged) -> tuple[Version, bool]:
     model = lock_model(session, task.model_id)
     parent = session.get_one(Version, task.parent_id) if task.parent_id else None
     live = live_version(session, model.id)
     known = {entry["name"] for entry in parent.classes} if parent else {"background"}
     new_classes = [
-        str(entry["name"]) for entry in stored.result.classes if entry["name"] not in known
+        str(entry["name"]) for entry in staged.result.classes if entry["name"] not in known
     ]
     preview = preview_version(session, task.id)
     unmoved = {task.live_id}
-    if preview is not None and preview.id == task.live_id:
-        # Rolled back, the preview leaves live what both started from and the scores compare with.
-        unmoved.add(preview.parent_id)
+    if preview is not None and task.live_id in (preview.id, preview.parent_id):
+        # Rolled back, the preview leaves live what both started from and the scores compare with;
+        # promoted, or live at a later try, it is compared with itself.
+        unmoved |= {preview.id, preview.parent_id}
     verdict = judge(
-        TaskSpec.model_validate(task.spec).gate,
-        stored.result.scores,
-        Scores.model_validate(parent.scores) if parent else None,
+        read_spec(GateSettings, task.spec.get("gate", {})),
+        staged.result.scores,
+        read_stored(Scores, parent.scores) if parent else None,
         new_classes,
         live_moved=(live.id if live else None) not in unmoved,
         live_classes=class_names(live),
-        preview=Scores.model_validate(preview.scores) if preview and live is preview else None,
+        preview=read_stored(Scores, preview.scores) if preview and live is preview else None,
     )
     version = register_version(
         session,
@@ -156,14 +175,18 @@ def _register_step(session: Session, task: Task, stored: _Stored) -> tuple[Versi
         task_id=task.id,
         parent=parent,
         new_classes=new_classes,
-        result=stored.result,
+        result=staged.result,
         verdict=verdict,
-        files=stored.files,
+        files=_described(staged.files),
     )
-    result = stored.result
-    if stored.memory is not None and isinstance(result, StepResult) and result.memory is not None:
-        memory = stored.memory
-        add_memory(session, version, result.memory, memory.key, memory.size, stored.place)
+    result = staged.result
+    if staged.memory is not None and isinstance(result, StepResult) and result.memory is not None:
+        memory = staged.memory.blob
+        add_memory(session, version, result.memory, memory.key, memory.size, staged.place)
     if verdict.passed:
         go_live(session, version, by=GATE)
     return version, verdict.passed
+
+
+def _described(files: Mapping[str, StagedBlob]) -> dict[str, JsonObject]:
+    return {name: {"blob": f.blob.key, "bytes": f.blob.size} for name, f in files.items()}

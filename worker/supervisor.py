@@ -7,16 +7,24 @@ import structlog
 from sqlalchemy import Engine
 
 from app.db import END_STATES, TaskState, write_session
-from app.errors import Problem, problem_of, problem_of_faults
+from app.errors import Problem, problem_of
 from app.settings import Settings
 from app.storage import BlobStore
 from sats_core.errors import CoreError
 from sats_core.job import Job
-from worker.claim import Claim, LeaseLostError, claim, end, give_back, retry
+from worker.claim import Claim, LeaseLostError, claim, end, give_back, halve, retry
+from worker.failures import (
+    DiskFullProblem,
+    SmallerBatchError,
+    StepLostError,
+    problem_of_worker,
+    why_failed,
+    why_lost,
+)
 from worker.folder import WorkFolder
 from worker.heartbeat import Heartbeat
 from worker.preparing import prepare
-from worker.process import CHILD, TrainingProcess, how_it_ended
+from worker.process import CHILD, TrainingProcess
 from worker.recorder import Recorder
 from worker.registering import register
 from worker.tidying import tidy
@@ -25,10 +33,6 @@ LISTEN_SECONDS = 0.2
 """How soon a worker sees that it should stop."""
 
 log = structlog.get_logger(__name__)
-
-
-class StepLostError(Exception):
-    """A try came to nothing through no fault of the input; another one may do better."""
 
 
 class InterruptedStepError(Exception):
@@ -66,6 +70,16 @@ class Supervisor:
         self._settings = settings
         self._worker = worker
         self._command = command
+        self._pulse: Heartbeat | None = None
+
+    def renew(self) -> None:
+        """Renew the lease of the task that runs, if any.
+
+        After a machine was suspended its leases have run out though its worker still works.
+        """
+        pulse = self._pulse
+        if pulse is not None:
+            pulse.renew()
 
     def run(self, task_id: str) -> TaskState | None:
         """Run a task if it can be claimed; return the state it is left in.
@@ -90,13 +104,16 @@ class Supervisor:
         log.info("task_claimed", task=task_id, fence=held.fence)
         try:
             with Heartbeat(self._engine, held, lease, self._settings.heartbeat_seconds) as pulse:
+                self._pulse = pulse
                 state = self._attempt(held, pulse)
         except LeaseLostError:
             log.warning("lease_lost", task=task_id, fence=held.fence)
             return None
+        finally:
+            self._pulse = None
         log.info("task_left", task=task_id, state=state)
         if state in END_STATES:
-            tidy(self._engine, self._blobs, self._settings.work_dir, task_id)
+            tidy(self._engine, self._blobs, self._settings, task_id)
         return state
 
     def _attempt(self, held: Claim, pulse: Heartbeat) -> TaskState:
@@ -115,14 +132,22 @@ class Supervisor:
         except Problem as problem:
             return self._fail(held, problem)
         except StepLostError as error:
-            return self._retry(held, str(error))
-        except Exception:
+            return self._retry(held, error.problem)
+        except SmallerBatchError as error:
+            with write_session(self._engine) as session:
+                return halve(session, held, error.warning)
+        except Exception as error:
             log.exception("worker_error", task=held.task_id)
-            return self._retry(held, "The worker met an error of its own; its log says which.")
+            found = problem_of_worker(error)
+            if isinstance(found, DiskFullProblem):
+                return self._fail(held, found)
+            return self._retry(held, found)
 
     def _step(self, held: Claim, pulse: Heartbeat) -> TaskState:
         folder = WorkFolder(self._settings.work_dir, held.task_id)
-        with folder.locked(give_up=lambda: self._interrupted(pulse)) as lock:
+        # Whoever lost the lease before us has this long to see it and to end its child.
+        patience = 2 * self._settings.lease_seconds
+        with folder.locked(self._worker, patience, lambda: self._interrupted(pulse)) as lock:
             if lock is None:
                 raise InterruptedStepError
             if not folder.is_done:
@@ -133,25 +158,41 @@ class Supervisor:
     def _train(
         self, held: Claim, pulse: Heartbeat, folder: WorkFolder, job: Job, lock: int
     ) -> None:
-        """Run the child until its result is written."""
+        """Run the child until its result is written.
+
+        Raises:
+            InterruptedStepError: it was stopped.
+            SmallerBatchError: memory ran out, and a smaller batch may do.
+            StepLostError: it ended without a result; another try may do better.
+            Problem: it said why none will.
+        """
         folder.begin(job)
         recorder = Recorder(self._engine, held)
-        with TrainingProcess(self._command, folder.job, lock) as process:
-            log.info("child_started", task=held.task_id, pid=process.pid)
-            while not process.ended:
-                if self._interrupted(pulse):
-                    process.stop()
-                    raise InterruptedStepError
-                event = process.next_event(LISTEN_SECONDS)
-                if event is not None:
-                    recorder.hear(event)
-            status = process.wait()
+        try:
+            with TrainingProcess(self._command, folder.job, lock, recorder.log) as process:
+                log.info("child_started", task=held.task_id, pid=process.pid)
+                self._listen(process, pulse, recorder)
+                status = process.wait()
+                starved = process.ran_out_of_memory(status)
+        finally:
+            recorder.write_log(at_once=True)
         if recorder.failure is not None:
-            raise problem_of_faults(recorder.failure.message, recorder.failure.faults)
+            raise why_failed(recorder.failure, job, recorder.phase)
         # A result that is there counts, even if the process fell over on its way out.
         if not folder.is_done:
-            log.warning("child_lost", task=held.task_id, status=status)
-            raise StepLostError(how_it_ended(status))
+            log.warning("child_lost", task=held.task_id, status=status, out_of_memory=starved)
+            raise why_lost(status, starved, job, recorder.phase)
+
+    def _listen(self, process: TrainingProcess, pulse: Heartbeat, recorder: Recorder) -> None:
+        """Record what the child says until it says no more."""
+        while not process.ended:
+            if self._interrupted(pulse):
+                process.stop()
+                raise InterruptedStepError
+            event = process.next_event(LISTEN_SECONDS)
+            if event is not None:
+                recorder.hear(event)
+            recorder.write_log()
 
     def _interrupted(self, pulse: Heartbeat) -> bool:
         return self.stopping.is_set() or pulse.cancelled.is_set() or pulse.lost.is_set()
@@ -160,6 +201,6 @@ class Supervisor:
         with write_session(self._engine) as session:
             return end(session, held, TaskState.FAILED, error=problem.body())
 
-    def _retry(self, held: Claim, reason: str) -> TaskState:
+    def _retry(self, held: Claim, problem: Problem) -> TaskState:
         with write_session(self._engine) as session:
-            return retry(session, held, self._settings.max_tries, reason)
+            return retry(session, held, self._settings.max_tries, problem)

@@ -1,6 +1,7 @@
 """Finds the tasks that nobody holds, and wakes workers for those that wait."""
 
 import threading
+import time
 from collections.abc import Callable
 
 import structlog
@@ -8,8 +9,10 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import OperationalError
 
 from app.db import END_STATES, read_session, write_session
+from app.errors import Problem
 from app.settings import Settings
 from app.storage import BlobStore
+from app.storage.garbage import Collector
 from worker.claim import claimable, lapsed, sweep
 from worker.tidying import tidy, tidy_all
 
@@ -24,8 +27,9 @@ class Sweeper:
 
     Args:
         engine: the database.
-        blobs: where ended tasks may have left their upload.
+        blobs: where ended tasks, and lost processes, may have left files.
         settings: the process's settings.
+        renew: renews what this very worker holds, so that it takes nothing from itself.
         wake: sends a worker the id of a task that waits.
         idle: whether this worker could take a task. A busy one sends no wake-ups: they would
             pile up in the broker while it works.
@@ -36,14 +40,17 @@ class Sweeper:
         engine: Engine,
         blobs: BlobStore,
         settings: Settings,
+        renew: Callable[[], None],
         wake: Callable[[str], None],
         idle: Callable[[], bool],
     ) -> None:
         self._engine = engine
         self._blobs = blobs
         self._settings = settings
+        self._renew = renew
         self._wake = wake
         self._idle = idle
+        self._next_collection = time.monotonic()
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, name="sweeper", daemon=True)
 
@@ -57,11 +64,15 @@ class Sweeper:
         self._thread.join()
 
     def sweep(self) -> None:
-        """Take lapsed tasks from their workers, tidy up, wake for what waits."""
+        """Take lapsed tasks from their workers, tidy up, wake for what waits, collect garbage."""
+        self._renew()
         self._recover()
-        tidy_all(self._engine, self._blobs, self._settings.work_dir)
+        tidy_all(self._engine, self._blobs, self._settings)
         if self._idle():
             self.wake_waiting()
+        if time.monotonic() >= self._next_collection:
+            self._next_collection = time.monotonic() + self._settings.gc_seconds
+            self._collect()
 
     def wake_waiting(self) -> None:
         """Send a wake-up for every task that a worker could claim now: one a model at most."""
@@ -80,7 +91,17 @@ class Sweeper:
                 continue
             log.warning("task_swept", task=task_id, state=state)
             if state in END_STATES:
-                tidy(self._engine, self._blobs, self._settings.work_dir, task_id)
+                tidy(self._engine, self._blobs, self._settings, task_id)
+
+    def _collect(self) -> None:
+        collector = Collector.of(self._engine, self._blobs, self._settings)
+        try:
+            removed = collector.remove(collector.find())
+        except Problem as problem:
+            log.warning("garbage_not_collected", reason=problem.detail)
+            return
+        for one in removed:
+            log.info("garbage_removed", name=one.entry.name, bytes=one.entry.size, place=one.place)
 
     def _run(self) -> None:
         while True:

@@ -1,33 +1,70 @@
-"""Leaves no bytes behind a task that has ended."""
+"""Leaves no bytes behind a task that has ended; a failed one may be tried again for a while."""
 
-from pathlib import Path
+from collections.abc import Sequence
+from datetime import timedelta
 
-from sqlalchemy import Engine
+from sqlalchemy import Engine, select
 
-from app.db import END_STATES, Task, read_session, write_session
+from app.db import END_STATES, Task, TaskState, read_session, utc_now, write_session
+from app.settings import Settings
 from app.storage import BlobStore
-from app.tasks.uploads import drop_upload
+from app.tasks.uploads import drop_uploads
 from worker.folder import WorkFolder
 
 
-def tidy(engine: Engine, blobs: BlobStore, work_dir: Path, task_id: str) -> None:
+def tidy(engine: Engine, blobs: BlobStore, settings: Settings, task_id: str) -> None:
     """Remove an ended task's uploads and work folder; leave any other task's alone.
 
-    The work folder goes last: as long as it is there, `tidy_all` comes back for both.
+    Of a failed task the upload and the checkpoints stay for `keep_failed_hours`. The work folder
+    goes last: as long as it is there, `tidy_all` comes back for both. Where there is none, uploads
+    that a lost worker left are the garbage collector's.
     """
+    folder = WorkFolder(settings.work_dir, task_id)
     with read_session(engine) as session:
         task = session.get(Task, task_id)
         if task is None or task.state not in END_STATES:
             return
-        uploads = task.uploads
-    for key in uploads:
-        with write_session(engine) as session:
-            drop_upload(session, blobs, key)
-    WorkFolder(work_dir, task_id).remove()
+        uploads, kept = task.uploads, _is_kept(task, settings)
+    if kept:
+        folder.shrink()
+    elif _take(engine, settings, task_id):
+        drop_uploads(engine, blobs, uploads)
+        folder.remove()
 
 
-def tidy_all(engine: Engine, blobs: BlobStore, work_dir: Path) -> None:
-    """Tidy up behind every ended task that a lost worker left something of."""
-    if work_dir.is_dir():
-        for folder in list(work_dir.iterdir()):
-            tidy(engine, blobs, work_dir, folder.name)
+def tidy_all(engine: Engine, blobs: BlobStore, settings: Settings) -> None:
+    """Tidy up behind every ended task that a lost worker, or a failure, left something of.
+
+    Failed tasks are known by their rows, as their folders may never have been made, or lie on
+    another machine; every machine's worker looks after the folders that it has.
+    """
+    folders = settings.work_dir.iterdir() if settings.work_dir.is_dir() else ()
+    for task_id in {*_due(engine, settings), *(folder.name for folder in folders)}:
+        tidy(engine, blobs, settings, task_id)
+
+
+def _due(engine: Engine, settings: Settings) -> Sequence[str]:
+    """Return the ids of the failed tasks whose upload has been kept for long enough."""
+    failed_before = utc_now() - timedelta(hours=settings.keep_failed_hours)
+    due = select(Task.id).where(
+        Task.state == TaskState.FAILED, Task.tidied_at.is_(None), Task.finished_at <= failed_before
+    )
+    with read_session(engine) as session:
+        return session.scalars(due).all()
+
+
+def _is_kept(task: Task, settings: Settings) -> bool:
+    if task.state != TaskState.FAILED or task.tidied_at is not None or task.finished_at is None:
+        return False
+    return utc_now() < task.finished_at + timedelta(hours=settings.keep_failed_hours)
+
+
+def _take(engine: Engine, settings: Settings, task_id: str) -> bool:
+    """Say, where it is so, that a task's files are gone: from now on nobody tries it again."""
+    with write_session(engine) as session:
+        task = session.scalar(select(Task).where(Task.id == task_id).with_for_update(of=Task))
+        if task is None or task.state not in END_STATES or _is_kept(task, settings):
+            return False  # somebody was faster, and it is to be tried again
+        if task.state == TaskState.FAILED:
+            task.tidied_at = task.tidied_at or utc_now()
+        return True

@@ -17,6 +17,7 @@ from app.errors import (
     UnauthorizedProblem,
 )
 from app.keys.service import Caller, Scope
+from app.models.files import DamagedVersionProblem, version_file
 from app.models.memory import delete_memory
 from app.models.schemas import MAX_NUMBER, MODEL_PATTERN
 from app.models.service import (
@@ -28,7 +29,6 @@ from app.models.service import (
     rollback,
 )
 from app.problems import Responses, responses
-from app.storage import BlobMissingError
 from sats_core.evaluation.forgetting import ForgettingReport
 
 NO_KEY = "a caller without a key"
@@ -87,7 +87,7 @@ def show_version(session: ReadSession, model: ModelName, number: Number) -> Vers
     "/models/{model}/versions/{number}/files/{name}",
     summary="Download a version's file",
     response_class=FileResponse,
-    responses=_FILE | responses(NotFoundProblem),
+    responses=_FILE | responses(NotFoundProblem, DamagedVersionProblem),
 )
 def download(
     held: AppServices,
@@ -96,14 +96,15 @@ def download(
     number: Number,
     name: Annotated[str, Path(description="The file's name.", examples=["model.onnx"])],
 ) -> FileResponse:
-    """Download weights, ONNX graph, configuration, scores or model card of a version."""
+    """Download weights, ONNX graph, configuration, scores or model card of a version.
+
+    Its bytes are checked before the first of them is sent: a damaged file is no file.
+    """
     found = service.get_model(session, model)
-    key = service.file_key(get_version(session, found.id, number), name)
-    try:
-        path = held.blobs.path(key)
-    except BlobMissingError as error:
-        raise NotFoundProblem(f"the content of {name!r} is gone from the blob store") from error
-    return FileResponse(path, filename=f"{model}-{number}-{name}", headers={"ETag": f'"{key}"'})
+    version = get_version(session, found.id, number)
+    path = version_file(held.blobs, version, name)
+    headers = {"ETag": f'"{version.files[name]["blob"]}"'}
+    return FileResponse(path, filename=f"{model}-{number}-{name}", headers=headers)
 
 
 @router.get(

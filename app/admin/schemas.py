@@ -1,12 +1,14 @@
 """What comes out of `/admin`."""
 
 from datetime import datetime
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field
 
 from app.db import TaskKind
+from app.db.base import JsonObject
 from app.models.gate import GateSettings
+from app.stored import ShownAs
 
 
 class ModelJson(BaseModel):
@@ -70,7 +72,9 @@ class GateJson(BaseModel):
     passed: bool = Field(description="Whether the version went live by itself.")
     reasons: list[str] = Field(description="What held it, and what could not be measured.")
     figures: list[FigureJson] = Field(description="Every class that was looked at.")
-    settings: GateSettings = Field(description="The limits that were applied.")
+    settings: Annotated[JsonObject, ShownAs(GateSettings)] = Field(
+        description="The limits that were applied."
+    )
 
 
 class FileJson(BaseModel):

@@ -24,6 +24,7 @@ from app.errors import NotFoundProblem
 from app.models.memory import memory_of
 from app.models.schemas import hex_colour
 from app.models.service import find_model, lineage, list_versions, live_version
+from app.stored import read_stored
 from sats_core.evaluation.forgetting import ForgettingReport
 
 
@@ -115,7 +116,7 @@ def forgetting_report(version: Version) -> ForgettingReport:
     """
     if version.forgetting_report is None:
         raise NotFoundProblem(f"version {version.number} has no report: nothing came before it")
-    return ForgettingReport.model_validate(version.forgetting_report)
+    return read_stored(ForgettingReport, version.forgetting_report)
 
 
 def describe_move(move: AliasMove) -> MoveJson:
@@ -134,18 +135,6 @@ def curve(session: Session, model: Model) -> CurveJson:
     live = live_version(session, model.id)
     versions = reversed(list_versions(session, model.id))
     return CurveJson(model=model.name, points=[_point(version, live) for version in versions])
-
-
-def file_key(version: Version, name: str) -> str:
-    """Return the blob key of a version's file.
-
-    Raises:
-        NotFoundProblem: the version has no such file.
-    """
-    if name not in version.files:
-        has = ", ".join(version.files)
-        raise NotFoundProblem(f"version {version.number} has no file {name!r}, only {has}")
-    return str(version.files[name]["blob"])
 
 
 def _point(version: Version, live: Version | None) -> PointJson:

@@ -1,7 +1,8 @@
-"""`sats`: run the service, bring models in and out, make keys."""
+"""`sats`: run the service, bring models in and out, make keys, clean up."""
 
 import typer
 
+from app.cli.collecting import gc
 from app.cli.demo import demo
 from app.cli.exporting import export
 from app.cli.importing import import_model
@@ -15,5 +16,6 @@ cli.command()(worker)
 cli.command()(migrate)
 cli.command("import")(import_model)
 cli.command()(export)
+cli.command()(gc)
 cli.command()(demo)
 cli.add_typer(keys, name="keys")

@@ -91,8 +91,8 @@ def _queue(
     def make(stored: Mapping[str, Blob]) -> Submission:
         return Submission(spec, stored[CHECKPOINT], "", None, stored.get(EVALUATE))
 
-    def check(session: Session, _submission: Submission) -> None:
-        check_import(session, spec, files[CHECKPOINT], files.get(EVALUATE), settings.limits)
+    def check(session: Session, staged: Mapping[str, Path]) -> None:
+        check_import(session, spec, staged[CHECKPOINT], staged.get(EVALUATE), settings.limits)
 
     with ExitStack() as stack:
         opened = {field: stack.enter_context(path.open("rb")) for field, path in files.items()}

@@ -40,7 +40,8 @@ def serve(host: Host = "127.0.0.1", port: Port = 8000) -> None:
         _refuse_open(engine, host)
         _greet(engine, host, port)
     api = Child("api", [sys.executable, "-m", "app.cli", "api", f"--host={host}", f"--port={port}"])
-    raise typer.Exit(supervise(api, Child("worker", [*WORKER, *QUIET])))
+    worker = Child("worker", [*WORKER, *QUIET])
+    raise typer.Exit(supervise(api, worker, get_settings().restarts_file))
 
 
 def api(host: Host = "127.0.0.1", port: Port = 8000) -> None:

@@ -2,10 +2,10 @@
 
 from app.db.api_key import ApiKey
 from app.db.base import Base, database_now, utc_now
-from app.db.memory import Memory
+from app.db.memory import Memory, Place
 from app.db.model import Model, ModelClass
 from app.db.session import make_engine, read_session, write_session
-from app.db.task import END_STATES, RUNNING_STATES, Task, TaskEvent, TaskKind, TaskState
+from app.db.task import END_STATES, RUNNING_STATES, Task, TaskEvent, TaskKind, TaskLog, TaskState
 from app.db.version import AliasMove, HeldOutSet, Version
 
 __all__ = [
@@ -18,9 +18,11 @@ __all__ = [
     "Memory",
     "Model",
     "ModelClass",
+    "Place",
     "Task",
     "TaskEvent",
     "TaskKind",
+    "TaskLog",
     "TaskState",
     "Version",
     "database_now",

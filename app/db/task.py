@@ -12,6 +12,7 @@ from sqlalchemy import (
     Index,
     Integer,
     String,
+    Text,
     UniqueConstraint,
     false,
     text,
@@ -92,7 +93,7 @@ class Task(Base):
     fence: Mapped[int] = mapped_column(Integer, default=0)
     lease_until: Mapped[float | None] = mapped_column(Float)  # on the database's clock
     worker: Mapped[str | None] = mapped_column(String(200))
-    tries: Mapped[int] = mapped_column(Integer, default=0)
+    tries: Mapped[int] = mapped_column(Integer, default=0)  # since an epoch was finished last
     cancel_requested: Mapped[bool] = mapped_column(Boolean, default=False, server_default=false())
 
     # Whether it may start from scratch: no version and no other task was there to build on when it
@@ -115,12 +116,28 @@ class Task(Base):
         ForeignKey("versions.id", use_alter=True, name="fk_tasks_version_id_versions")
     )
 
+    # How often its batch is halved, because memory ran out.
+    halvings: Mapped[int] = mapped_column(Integer, default=0, server_default="0")
+    # When a failed task's upload and checkpoints were removed; until then it may be tried again.
+    tidied_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+
     model: Mapped[Model] = relationship(lazy="joined")
 
     @property
     def uploads(self) -> tuple[str, ...]:
         """Blob keys of what was posted."""
         return tuple(key for key in (self.dataset, self.evaluation) if key is not None)
+
+
+class TaskLog(Base):
+    """The last lines that a task's training process wrote, over all its tries."""
+
+    __tablename__ = "task_logs"
+
+    task_id: Mapped[str] = mapped_column(
+        ForeignKey("tasks.id", ondelete="CASCADE"), primary_key=True
+    )
+    text: Mapped[str] = mapped_column(Text)
 
 
 class TaskEvent(Base):

@@ -1,6 +1,7 @@
 """`POST /admin/models/{model}/versions`: a checkpoint that was trained elsewhere."""
 
 from collections.abc import Mapping
+from pathlib import Path as FilePath
 from typing import Annotated, Any
 
 from fastapi import APIRouter, BackgroundTasks, Depends, Path, Response
@@ -116,11 +117,8 @@ def post_import(
         evaluation = stored.get(EVALUATE)
         return Submission(spec, stored[CHECKPOINT], upload.caller.name, idempotency_key, evaluation)
 
-    def check(session: Session, submission: Submission) -> None:
-        evaluation = submission.evaluation
-        checkpoint = held.blobs.path(submission.dataset.key)
-        pictures = held.blobs.path(evaluation.key) if evaluation else None
-        check_import(session, spec, checkpoint, pictures, limits)
+    def check(session: Session, staged: Mapping[str, FilePath]) -> None:
+        check_import(session, spec, staged[CHECKPOINT], staged.get(EVALUATE), limits)
 
     answer, replayed = acceptance(held).accept(upload.files, make, check)
     return announce(held, response, background, answer, replayed)

@@ -1,19 +1,17 @@
 """Which graphs are loaded, and the change from one live version to the next."""
 
-import hashlib
 import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 
 import structlog
 
 from app.db import Version
 from app.inference.graph import Graph, GraphError
-from app.storage import BlobMissingError, BlobStore
+from app.storage import BlobDamagedError, BlobMissingError, BlobStore
 
 RETRY_SECONDS = 5.0
 """How long a version that could not be loaded is left alone."""
@@ -194,20 +192,14 @@ def graph_loader(blobs: BlobStore, threads: int) -> Callable[[Exported], Graph]:
 
     def load(exported: Exported) -> Graph:
         try:
-            config, graph = (_checked(blobs, key) for key in (exported.config, exported.graph))
+            config, graph = (blobs.verified(key) for key in (exported.config, exported.graph))
         except (BlobMissingError, OSError) as error:
             raise GraphError(f"a file of the version is missing: {error}") from error
+        except BlobDamagedError as error:
+            raise GraphError(f"blob {error} is damaged") from error
         return Graph(config, graph, threads)
 
     return load
-
-
-def _checked(blobs: BlobStore, key: str) -> Path:
-    path = blobs.path(key)
-    with path.open("rb") as stream:
-        if hashlib.file_digest(stream, "sha256").hexdigest() != key:
-            raise GraphError(f"blob {key} is damaged")
-    return path
 
 
 def _succeeded(load: "Future[Served]") -> bool:

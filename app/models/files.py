@@ -1,14 +1,13 @@
 """A version's files, laid out as a directory."""
 
-import hashlib
 import os
 import shutil
 import tempfile
 from pathlib import Path
 
 from app.db import Version
-from app.errors import ConflictProblem, Problem
-from app.storage import BlobMissingError, BlobStore
+from app.errors import ConflictProblem, NotFoundProblem, Problem, ProblemError
+from app.storage import BlobDamagedError, BlobMissingError, BlobStore
 
 
 class DamagedVersionProblem(Problem):
@@ -40,31 +39,49 @@ def lay_out(blobs: BlobStore, version: Version, directory: Path) -> None:
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}-") as scratch:
         partial = Path(scratch) / target.name
         partial.mkdir()
-        for name, entry in version.files.items():
-            what = f"file {name!r} of version {version.number}"
-            _copy(verified(blobs, str(entry["blob"]), what), partial / name)
+        for name in version.files:
+            _copy(version_file(blobs, version, name), partial / name)
         partial.replace(target)
 
 
-def verified(blobs: BlobStore, key: str, what: str) -> Path:
-    """Return the local file of a blob, every byte checked; it must not be changed.
+def version_file(blobs: BlobStore, version: Version, name: str) -> Path:
+    """Return the local file that one of a version's files lies in, checked as `verified` does.
+
+    Raises:
+        NotFoundProblem: the version has no such file.
+        DamagedVersionProblem: names the file, whose bytes are missing or not those stored.
+    """
+    if name not in version.files:
+        has = ", ".join(version.files)
+        raise NotFoundProblem(f"version {version.number} has no file {name!r}, only {has}")
+    what = f"file {name!r} of version {version.number}"
+    return verified(blobs, str(version.files[name]["blob"]), what, file=name)
+
+
+def verified(blobs: BlobStore, key: str, what: str, file: str | None = None) -> Path:
+    """Return the local file of a blob, checked against its key; it must not be changed.
 
     Args:
         blobs: that hold it.
         key: its key.
         what: what the blob is to whoever reads the error.
+        file: its name, where it has one, for the problem's `errors`.
 
     Raises:
         DamagedVersionProblem: its bytes are missing or not those that were stored.
     """
     try:
-        path = blobs.path(key).resolve()
-    except BlobMissingError as error:
-        raise DamagedVersionProblem(f"{what} is missing in the blob store") from error
-    with path.open("rb") as stream:
-        if hashlib.file_digest(stream, "sha256").hexdigest() != key:
-            raise DamagedVersionProblem(f"{what} is damaged in the blob store")
-    return path
+        return blobs.verified(key).resolve()
+    except (BlobMissingError, FileNotFoundError) as error:
+        message = f"{what} is missing in the blob store"
+        raise DamagedVersionProblem(message, _faults(message, file)) from error
+    except BlobDamagedError as error:
+        message = f"{what} is damaged in the blob store"
+        raise DamagedVersionProblem(message, _faults(message, file)) from error
+
+
+def _faults(message: str, file: str | None) -> list[ProblemError]:
+    return [ProblemError(message, file=file)] if file else []
 
 
 def _copy(source: Path, target: Path) -> None:

@@ -3,27 +3,26 @@
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from app.db import Memory, Version, utc_now
+from app.db import Memory, Place, Version, utc_now
 from app.errors import NotFoundProblem
 from app.settings import Settings
 from app.storage import BlobStore, LocalBlobStore
+from app.storage.references import delete_unreferenced, lock_blobs
 from sats_core.job import MemoryRecord
 
-BLOB_STORE, MEMORY_FOLDER = "blob store", "memory folder"
 
-
-def memory_place(settings: Settings) -> str:
+def memory_place(settings: Settings) -> Place:
     """Return where replay pictures are kept from now on."""
-    return MEMORY_FOLDER if settings.memory_dir else BLOB_STORE
+    return Place.MEMORY_FOLDER if settings.memory_dir else Place.BLOB_STORE
 
 
-def memory_store(settings: Settings, blobs: BlobStore, place: str) -> BlobStore:
+def memory_store(settings: Settings, blobs: BlobStore, place: Place) -> BlobStore:
     """Return the store of a place.
 
     Raises:
         NotFoundProblem: the place is the memory folder, which the settings name no more.
     """
-    if place == BLOB_STORE:
+    if place == Place.BLOB_STORE:
         return blobs
     if settings.memory_dir is None:
         raise NotFoundProblem(
@@ -38,9 +37,9 @@ def memory_of(session: Session, version: Version) -> Memory | None:
 
 
 def add_memory(
-    session: Session, version: Version, record: MemoryRecord, blob: str, size: int, place: str
+    session: Session, version: Version, record: MemoryRecord, blob: str, size: int, place: Place
 ) -> None:
-    """Note what a version keeps; its blob is stored already."""
+    """Note what a version keeps; its blob is locked and published."""
     session.add(
         Memory(
             version_id=version.id,
@@ -58,7 +57,8 @@ def delete_memory(
 ) -> Memory:
     """Delete a version's replay pictures; deleting twice is no error. Flushes.
 
-    The pictures go before the row says so: a row that says deleted is never wrong.
+    The pictures go before the row says so: a row that says deleted is never wrong. Bytes that
+    somebody else stored too, and needs, stay.
 
     Raises:
         NotFoundProblem: the version never kept any.
@@ -66,12 +66,12 @@ def delete_memory(
     memory = memory_of(session, version)
     if memory is None:
         raise NotFoundProblem(f"version {version.number} keeps no training pictures")
+    lock_blobs(session, [memory.blob])
+    session.refresh(memory)  # another deletion may have been first
     if memory.deleted_at is None:
-        others = select(Memory.id).where(
-            Memory.blob == memory.blob, Memory.id != memory.id, Memory.deleted_at.is_(None)
-        )
-        if session.scalar(others) is None:
-            memory_store(settings, blobs, memory.place).delete(memory.blob)
+        place = Place(memory.place)
+        store = memory_store(settings, blobs, place)
         memory.deleted_at = utc_now()
         session.flush()
+        delete_unreferenced(session, store, place, memory.blob)
     return memory

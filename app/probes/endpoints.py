@@ -9,11 +9,13 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_1_0_0
 from pydantic import BaseModel, Field
 from sqlalchemy.exc import SQLAlchemyError
 
+from app.broker import skipped_messages
 from app.db.migrate import is_current
 from app.dependencies import AppServices, Services
 from app.errors import BusyProblem, NotReadyProblem, ProblemError
 from app.probes.metrics import RequestMetrics
 from app.problems import Responses, responses
+from app.processes import read_restarts
 
 CONNECT_SECONDS = 2
 
@@ -26,6 +28,19 @@ class HealthJson(BaseModel):
     status: str = Field("ok", description="Always `ok`; what is wrong is a problem.")
 
 
+class ReadyJson(HealthJson):
+    """The service can work; what went wrong on the way and was mended."""
+
+    worker_restarts: int | None = Field(
+        description="How often `sats serve` started its worker again, because it had ended; null "
+        "where it runs none."
+    )
+    skipped_messages: int | None = Field(
+        description="Files that the embedded broker set aside because they were no messages; null "
+        "with Redis. No task is lost by them."
+    )
+
+
 @router.get("/health/live", summary="Is the process alive")
 def live() -> HealthJson:
     """Answer; asks nobody else."""
@@ -33,10 +48,11 @@ def live() -> HealthJson:
 
 
 @router.get("/health/ready", summary="Can the service work", responses=responses(NotReadyProblem))
-def ready(held: AppServices) -> HealthJson:
+def ready(held: AppServices) -> ReadyJson:
     """Ask the database, the broker and the blob store whether they answer.
 
-    After a start the live versions are waited for, for a bounded time.
+    After a start the live versions are waited for, for a bounded time. What was mended on the way
+    does not make the service unready; it is worth a look at the log.
     """
     failed = [
         ProblemError(message, field=part)
@@ -46,7 +62,10 @@ def ready(held: AppServices) -> HealthJson:
     if failed:
         names = ", ".join(str(error.field) for error in failed)
         raise NotReadyProblem(f"not ready: {names}", failed)
-    return HealthJson()
+    return ReadyJson(
+        worker_restarts=read_restarts(held.settings.restarts_file),
+        skipped_messages=skipped_messages(held.settings),
+    )
 
 
 def _check_database(held: Services) -> str | None:
@@ -110,8 +129,9 @@ _TEXT: Responses = {
     responses=_TEXT | responses(BusyProblem),
 )
 def metrics(request: Request, held: AppServices) -> Response:
-    """Requests and pictures of this process; tasks by state and live versions in all."""
+    """Requests and pictures of this process; tasks, live versions and mended faults in all."""
     counted: RequestMetrics = request.app.state.metrics
     return Response(
-        counted.expose(held.engine, held.inference), media_type=CONTENT_TYPE_PLAIN_1_0_0
+        counted.expose(held.settings, held.engine, held.inference),
+        media_type=CONTENT_TYPE_PLAIN_1_0_0,
     )

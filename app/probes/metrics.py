@@ -5,14 +5,17 @@ from collections.abc import Iterator
 
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 from sqlalchemy import Engine, func, select
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.broker import skipped_messages
 from app.db import AliasMove, Model, Task, TaskState, Version, read_session
 from app.inference.engine import Inference
 from app.inference.metrics import InferenceCollector
+from app.processes import read_restarts
+from app.settings import Settings
 
 BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0)
 
@@ -38,11 +41,12 @@ class RequestMetrics:
             registry=self.registry,
         )
 
-    def expose(self, engine: Engine, inference: Inference) -> bytes:
+    def expose(self, settings: Settings, engine: Engine, inference: Inference) -> bytes:
         """Return this process's figures, and what the database says of tasks and models."""
         registry = CollectorRegistry()
         registry.register(InferenceCollector(inference))
         registry.register(DatabaseCollector(engine))
+        registry.register(MendedCollector(settings))
         return generate_latest(self.registry) + generate_latest(registry)
 
 
@@ -128,3 +132,27 @@ class DatabaseCollector(Collector):
         for name, number in numbers:
             live.add_metric([name], number)
         yield from (tasks, live)
+
+
+class MendedCollector(Collector):
+    """What went wrong in other processes and was mended; nothing where it cannot happen."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield a counter and a gauge."""
+        restarts = read_restarts(self.settings.restarts_file)
+        if restarts is not None:
+            yield CounterMetricFamily(
+                "sats_worker_restarts",
+                "Times that `sats serve` started its worker again.",
+                value=restarts,
+            )
+        skipped = skipped_messages(self.settings)
+        if skipped is not None:
+            yield GaugeMetricFamily(
+                "sats_broker_skipped_messages",
+                "Files that the embedded broker set aside because they were no messages.",
+                value=skipped,
+            )

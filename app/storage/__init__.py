@@ -1,6 +1,23 @@
 """Blobs by content: a blob's key is the SHA-256 of its bytes, so it never changes."""
 
-from app.storage.base import Blob, BlobMissingError, BlobStore, TooLargeError
+from app.storage.base import (
+    Blob,
+    BlobDamagedError,
+    BlobMissingError,
+    BlobStore,
+    Entry,
+    StagedBlob,
+    TooLargeError,
+)
 from app.storage.local import LocalBlobStore
 
-__all__ = ["Blob", "BlobMissingError", "BlobStore", "LocalBlobStore", "TooLargeError"]
+__all__ = [
+    "Blob",
+    "BlobDamagedError",
+    "BlobMissingError",
+    "BlobStore",
+    "Entry",
+    "LocalBlobStore",
+    "StagedBlob",
+    "TooLargeError",
+]

@@ -1,16 +1,33 @@
 """What a blob store can do."""
 
+import hashlib
+import os
+import threading
+import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+import structlog
+
 CHUNK_BYTES = 1024 * 1024
+VERIFIED_SECONDS = 3600.0
+"""How long a file that was found whole is believed to be, while it does not change."""
+MAX_VERIFIED = 10_000
+"""Most files that a process remembers to have found whole."""
+
+log = structlog.get_logger(__name__)
 
 
 class BlobMissingError(Exception):
     """No blob has this key."""
+
+
+class BlobDamagedError(Exception):
+    """The bytes of a blob are not those that were stored."""
 
 
 class TooLargeError(Exception):
@@ -25,6 +42,38 @@ class Blob:
     size: int
 
 
+@dataclass(frozen=True)
+class StagedBlob:
+    """Bytes that are on disk and checksummed, but in the store only once they are published.
+
+    Attributes:
+        blob: what they will be.
+        path: a local file that holds them until then; nobody else knows it.
+        publish: puts them in the store, whether or not the blob is there already. Whoever adds a
+            row that refers to the blob does it in that row's transaction
+            (`app.storage.references.lock_blobs`), so that nothing can delete it in between.
+    """
+
+    blob: Blob
+    path: Path
+    publish: Callable[[], None]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One file of a store.
+
+    Attributes:
+        name: a blob's key, or what the store calls a write that has not ended.
+        size: bytes.
+        modified: when it was written last, seconds since 1970.
+    """
+
+    name: str
+    size: int
+    modified: float
+
+
 def chunks(stream: BinaryIO) -> Iterable[bytes]:
     """Read a stream piece by piece, so that its size never sits in memory."""
     while chunk := stream.read(CHUNK_BYTES):
@@ -32,13 +81,21 @@ def chunks(stream: BinaryIO) -> Iterable[bytes]:
 
 
 class BlobStore(ABC):
-    """Immutable blobs by content. Safe for many processes at once."""
+    """Immutable blobs by content. Safe for many processes at once.
+
+    Blobs are shared by whoever stored the same bytes. So nothing but `app.storage.references` and
+    `app.storage.garbage`, which know who refers to a blob, may delete one.
+    """
+
+    def __init__(self) -> None:
+        self._verified: dict[str, tuple[tuple[int, ...], float]] = {}
+        self._verified_lock = threading.Lock()
 
     @abstractmethod
-    def put(self, stream: BinaryIO, limit: int | None = None) -> Blob:
-        """Store all of `stream`; a blob that is there already is not written twice.
-
-        Nothing is visible before every byte is on disk and checksummed.
+    def stage(
+        self, stream: BinaryIO, limit: int | None = None
+    ) -> AbstractContextManager[StagedBlob]:
+        """Write all of `stream` beside the store; what is not published inside is removed.
 
         Raises:
             TooLargeError: the stream has more than `limit` bytes.
@@ -56,7 +113,61 @@ class BlobStore(ABC):
     def delete(self, key: str) -> None:
         """Remove a blob; one that is not there is no error."""
 
+    @abstractmethod
+    def entries(self) -> Iterator[Entry]:
+        """Give every blob, in no order; one that comes or goes meanwhile may be missing."""
+
+    @abstractmethod
+    def unfinished(self) -> Iterator[Entry]:
+        """Give every write that has not ended, or never will: its process may be gone."""
+
+    @abstractmethod
+    def discard(self, name: str) -> None:
+        """Remove what `unfinished` gave; one that is not there is no error."""
+
+    def put(self, stream: BinaryIO, limit: int | None = None) -> Blob:
+        """Store all of `stream` at once.
+
+        Nothing refers to the blob yet: it stays for the grace period of `app.storage.garbage`.
+
+        Raises:
+            TooLargeError: the stream has more than `limit` bytes.
+        """
+        with self.stage(stream, limit) as staged:
+            staged.publish()
+        return staged.blob
+
     def put_file(self, path: Path) -> Blob:
-        """Store the content of a file."""
+        """Store the content of a file at once."""
         with path.open("rb") as stream:
             return self.put(stream)
+
+    def verified(self, key: str) -> Path:
+        """Return a blob's local file once every byte of it was checked against the key.
+
+        A file that this process found whole in the last hour, and that has not changed since, is
+        not read again.
+
+        Raises:
+            BlobMissingError: no such blob.
+            BlobDamagedError: its bytes are not those that were stored.
+        """
+        path = self.path(key)
+        with path.open("rb") as stream:
+            state = os.fstat(stream.fileno())  # of the very bytes that are read below
+            stamp = (state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns)
+            if self._verified_lately(key, stamp):
+                return path
+            if hashlib.file_digest(stream, "sha256").hexdigest() != key:
+                log.error("blob_damaged", blob=key, path=str(path))
+                raise BlobDamagedError(key)
+        with self._verified_lock:
+            if len(self._verified) >= MAX_VERIFIED:
+                self._verified.clear()
+            self._verified[key] = (stamp, time.monotonic())
+        return path
+
+    def _verified_lately(self, key: str, stamp: tuple[int, ...]) -> bool:
+        with self._verified_lock:
+            found, at = self._verified.get(key, ((), 0.0))
+        return found == stamp and time.monotonic() - at < VERIFIED_SECONDS

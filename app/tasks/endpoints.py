@@ -1,13 +1,15 @@
 """`/tasks`: post labelled pictures, follow what becomes of them."""
 
 from collections.abc import Mapping
+from pathlib import Path as FilePath
 from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import APIRouter, BackgroundTasks, Depends, Header, Path, Query, Response
-from fastapi.responses import StreamingResponse
+from fastapi.responses import PlainTextResponse, StreamingResponse
 from sqlalchemy.orm import Session
 
+from app.broker import wake
 from app.db import Task, TaskState
 from app.dependencies import AppServices, ReadSession, WriteSession, require
 from app.errors import (
@@ -33,6 +35,7 @@ from app.tasks.answering import ACCEPTED, IdempotencyKey, acceptance, announce
 from app.tasks.schemas import SPEC_EXAMPLE, TaskJson, TaskPage
 from app.tasks.submission import Submission
 from app.tasks.upload import PostedUpload
+from app.tasks.uploads import drop_uploads
 
 router = APIRouter(
     prefix="/tasks",
@@ -88,6 +91,20 @@ _STREAM: Responses = {
 }
 
 
+_LOG: Responses = {
+    200: {
+        "description": "The last lines, the oldest first; empty before the task has started.",
+        "content": {
+            "text/plain": {
+                "schema": {"type": "string", "description": "Times are in UTC."},
+                "example": "2026-11-21T16:51:04Z training\n"
+                "2026-11-21T16:51:18Z epoch 1 of 10: cross_entropy 0.4212\n",
+            }
+        },
+    }
+}
+
+
 @router.post(
     "",
     status_code=202,
@@ -120,9 +137,8 @@ def post_task(
     def make(stored: Mapping[str, Blob]) -> Submission:
         return Submission(upload.spec, stored["dataset"], upload.caller.name, idempotency_key)
 
-    def check(session: Session, submission: Submission) -> None:
-        path = held.blobs.path(submission.dataset.key)
-        service.check_step(session, upload.spec, path, held.settings.limits)
+    def check(session: Session, staged: Mapping[str, FilePath]) -> None:
+        service.check_step(session, upload.spec, staged["dataset"], held.settings.limits)
 
     answer, replayed = acceptance(held).accept({"dataset": upload.dataset}, make, check)
     return announce(held, response, background, answer, replayed)
@@ -171,8 +187,42 @@ def cancel_task(
     """Cancel a task: one that waits ends at once, one that runs as soon as its worker hears."""
     task = service.cancel(session, str(task_id))
     if task.state == TaskState.CANCELLED:
-        background.add_task(acceptance(held).drop, *task.uploads)
+        background.add_task(drop_uploads, held.engine, held.blobs, task.uploads)
     return _described(session, task)
+
+
+@router.post(
+    "/{task_id}:retry",
+    status_code=202,
+    summary="Try a failed task again",
+    responses=responses(NotFoundProblem, ConflictProblem),
+)
+def retry_task(
+    held: AppServices, session: WriteSession, task_id: TaskId, background: BackgroundTasks
+) -> TaskJson:
+    """Queue a failed task again, at its old place; it goes on from its last checkpoint.
+
+    Its upload and its checkpoints are kept for `SATS_KEEP_FAILED_HOURS`. It starts from the version
+    that it started from before: where another one went live since, other than its preview's, its
+    version will be held.
+    """
+    task = service.retry(session, held.blobs, str(task_id))
+    background.add_task(wake, held.celery, task.id)
+    return _described(session, task)
+
+
+@router.get(
+    "/{task_id}/log",
+    summary="Read a task's log",
+    response_class=PlainTextResponse,
+    responses=_LOG | responses(NotFoundProblem),
+)
+def read_log(session: ReadSession, task_id: TaskId) -> PlainTextResponse:
+    """Return what the task's training process wrote last, over all its tries: 64 KiB at most.
+
+    It is a few seconds behind while the task runs, and stays when the task has ended.
+    """
+    return PlainTextResponse(service.read_log(session, str(task_id)))
 
 
 def _described(session: Session, task: Task) -> TaskJson:

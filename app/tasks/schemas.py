@@ -1,15 +1,17 @@
 """What goes in and out of `/tasks`."""
 
 from datetime import datetime
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 from app.db import Task, TaskKind, TaskState
+from app.db.base import JsonObject
 from app.imports.schemas import ImportSpec
 from app.models.gate import GateSettings
 from app.models.schemas import MAX_NUMBER, MODEL_PATTERN, Named
 from app.problem_json import ProblemJson
+from app.stored import ShownAs, shown, with_defaults
 from sats_core.classes import MAX_CLASSES
 from sats_core.job import HeldOutChoice
 from sats_core.settings import OfferedMethod, Record, StepSettings
@@ -167,7 +169,10 @@ class TaskJson(BaseModel):
     queue_place: int | None = Field(
         description="1 is the next task to start; null unless it is `queued`."
     )
-    tries: int = Field(description="Times it was started.")
+    tries: int = Field(
+        description="Times it was started since it last got further: 1 while the first start "
+        "works, 0 once an epoch is finished. Too many starts that finish no epoch make it fail."
+    )
     cancel_requested: bool = Field(description="Whether somebody asked to cancel it.")
     progress: ProgressJson | None = Field(description="How far it is; null until it reports.")
     warnings: list[str] = Field(description="What the user should know though the task goes on.")
@@ -179,9 +184,9 @@ class TaskJson(BaseModel):
     preview_of: str | None = Field(
         description="Id of the task that this one is the preview of; null: it is none."
     )
-    spec: TaskSpec | ImportSpec = Field(
+    spec: Annotated[JsonObject, ShownAs(TaskSpec | ImportSpec)] = Field(
         description="The spec as posted, defaults filled in: of a step or of an import, as `kind` "
-        "says."
+        "says. What an older version of the service took stands as it is."
     )
     links: TaskLinks = Field(description="Where to look next.")
 
@@ -195,10 +200,10 @@ class TaskPage(BaseModel):
     )
 
 
-def spec_of(task: Task) -> TaskSpec | ImportSpec:
-    """Return what a task was posted with, by its kind."""
+def spec_of(task: Task) -> JsonObject:
+    """Return what a task was posted with, to show it; it may be what is not offered any more."""
     kind = ImportSpec if task.kind == TaskKind.IMPORT else TaskSpec
-    return kind.model_validate(task.spec)
+    return with_defaults(kind, task.spec)
 
 
 def task_json(
@@ -215,24 +220,23 @@ def task_json(
     here = f"/tasks/{task.id}"
     made = f"/admin/models/{task.model.name}/versions/{version}" if version else None
     spec = spec_of(task)
-    learns = spec if isinstance(spec, TaskSpec) else None
     return TaskJson(
         id=task.id,
         kind=task.kind,
-        name=spec.name,
+        name=spec.get("name", ""),
         model=task.model.name,
         state=task.state,
-        method=learns.method if learns else None,
-        classes=learns.classes if learns else None,
+        method=spec.get("method"),
+        classes=spec.get("classes"),
         created_at=task.created_at,
         started_at=task.started_at,
         finished_at=task.finished_at,
         queue_place=queue_place,
         tries=task.tries,
         cancel_requested=task.cancel_requested,
-        progress=ProgressJson.model_validate(task.progress) if task.progress else None,
+        progress=shown(ProgressJson, task.progress),
         warnings=task.warnings,
-        error=ProblemJson.model_validate(task.error) if task.error else None,
+        error=shown(ProblemJson, task.error),
         version=version,
         preview=preview,
         preview_of=task.preview_of,

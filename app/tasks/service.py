@@ -1,4 +1,4 @@
-"""Tasks: posted, found, cancelled. What runs them is the worker."""
+"""Tasks: posted, found, cancelled, tried again. What runs them is the worker."""
 
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -7,9 +7,11 @@ from sqlalchemy import select, tuple_
 from sqlalchemy.orm import Session
 
 from app.datasets import posted_classes
-from app.db import END_STATES, Task, TaskEvent, TaskState, Version, utc_now
+from app.db import END_STATES, Task, TaskEvent, TaskLog, TaskState, Version, utc_now
 from app.errors import ConflictProblem, InvalidProblem, NotFoundProblem, ProblemError
-from app.models.parents import check_start, would_be_base
+from app.models.parents import check_start, may_be_base, would_be_base
+from app.models.service import lock_model
+from app.storage import BlobMissingError, BlobStore
 from app.tasks.schemas import TaskJson, TaskSpec, task_json
 from sats_core.settings import Limits
 
@@ -78,6 +80,16 @@ def get_task(session: Session, task_id: str) -> Task:
     return task
 
 
+def read_log(session: Session, task_id: str) -> str:
+    """Return the last lines that a task's training process wrote; none if it never started.
+
+    Raises:
+        NotFoundProblem: no such task.
+    """
+    kept = session.get(TaskLog, get_task(session, task_id).id)
+    return kept.text if kept else ""
+
+
 def list_tasks(
     session: Session,
     *,
@@ -144,6 +156,46 @@ def _stop(session: Session, task: Task) -> None:
         task.finished_at = utc_now()
         task.progress = None
         session.add(TaskEvent(task_id=task.id, kind="state", data={"state": task.state}))
+
+
+def retry(session: Session, blobs: BlobStore, task_id: str) -> Task:
+    """Queue a failed task again, to go on from its last checkpoint. Flushes.
+
+    It starts from the version that it started from before. One that had none to start from looks
+    again when its turn comes.
+
+    Raises:
+        NotFoundProblem: no such task.
+        ConflictProblem: it has not failed, or its files are gone.
+    """
+    task = _locked(session, task_id)
+    if task.state != TaskState.FAILED:
+        raise ConflictProblem(f"only a failed task can be tried again: this one is {task.state}")
+    _check_files(blobs, task)
+    if task.parent_id is None:
+        model = lock_model(session, task.model_id)
+        task.may_be_base = task.may_be_base or may_be_base(session, model.id)
+        task.started_at = None
+    task.state = TaskState.QUEUED
+    task.tries = 0
+    task.cancel_requested = False
+    task.error = task.progress = task.finished_at = None
+    session.add(TaskEvent(task_id=task.id, kind="state", data={"state": task.state}))
+    session.flush()
+    return task
+
+
+def _check_files(blobs: BlobStore, task: Task) -> None:
+    if task.tidied_at is not None:
+        raise ConflictProblem(
+            f"the task's files were removed at {task.tidied_at.isoformat(timespec='seconds')}: "
+            "post it again"
+        )
+    try:
+        for key in task.uploads:
+            blobs.path(key)
+    except BlobMissingError as error:
+        raise ConflictProblem("the files posted with the task are gone: post it again") from error
 
 
 def describe(session: Session, tasks: Sequence[Task]) -> list[TaskJson]:

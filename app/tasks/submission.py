@@ -23,14 +23,14 @@ MOMENT = timedelta(microseconds=1)
 
 @dataclass(frozen=True)
 class Submission:
-    """A task that somebody posts, its uploads stored and their structure checked.
+    """A task that somebody posts, its uploads staged and their structure checked.
 
     Attributes:
         spec: what to learn and how, or what to import.
-        dataset: the stored zip: labelled pictures, or a checkpoint.
+        dataset: the staged zip: labelled pictures, or a checkpoint.
         by: name of the caller's key.
         idempotency_key: as posted.
-        evaluation: the stored zip of labelled pictures that an import is scored on.
+        evaluation: the staged zip of labelled pictures that an import is scored on.
     """
 
     spec: TaskSpec | ImportSpec
@@ -50,12 +50,6 @@ class Submission:
         if self.evaluation is not None:
             asked["evaluation"] = self.evaluation.key
         return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
-
-    @property
-    def uploads(self) -> tuple[Blob, ...]:
-        """Every stored blob, in an order that all who lock them keep."""
-        found = {blob.key: blob for blob in (self.dataset, self.evaluation) if blob is not None}
-        return tuple(found[key] for key in sorted(found))
 
     @property
     def preview(self) -> "Submission | None":

@@ -1,37 +1,16 @@
 """What was posted with tasks: kept while a task needs it, and not longer."""
 
-from sqlalchemy import String, cast, func, or_, select
-from sqlalchemy.orm import Session
+from collections.abc import Iterable
 
-from app.db import END_STATES, HeldOutSet, Memory, Task, Version
+from sqlalchemy import Engine
+
+from app.db import Place, write_session
 from app.storage import BlobStore
+from app.storage.references import delete_unreferenced
 
 
-def hold_upload(session: Session, key: str) -> None:
-    """Keep everybody else from adding or removing a user of this blob until the transaction ends.
-
-    Who queues a task and who removes what no task needs would otherwise not see each other.
-    (SQLite has one writer at a time in any case.)
-    """
-    if session.get_bind().dialect.name == "postgresql":
-        session.execute(select(func.pg_advisory_xact_lock(int(key[:15], 16))))
-
-
-def drop_upload(session: Session, blobs: BlobStore, key: str) -> None:
-    """Remove a posted blob, unless a task that has not ended reads it, or it is kept as it is.
-
-    Blobs are named by their content: somebody may post the very bytes that a version, a set of
-    held-out pictures or a memory consists of.
-
-    `session` writes; nobody can queue a task for the blob before its transaction ends.
-    """
-    hold_upload(session, key)
-    posted = or_(Task.dataset == key, Task.evaluation == key)
-    users = (
-        select(Task.id).where(posted, Task.state.not_in(END_STATES)),
-        select(HeldOutSet.id).where(HeldOutSet.blob == key),
-        select(Memory.id).where(Memory.blob == key, Memory.deleted_at.is_(None)),
-        select(Version.id).where(cast(Version.files, String).contains(key)),
-    )
-    if all(session.scalar(one.limit(1)) is None for one in users):
-        blobs.delete(key)
+def drop_uploads(engine: Engine, blobs: BlobStore, keys: Iterable[str]) -> None:
+    """Delete what an ended task was posted with, but what somebody else needs."""
+    for key in keys:
+        with write_session(engine) as session:
+            delete_unreferenced(session, blobs, Place.BLOB_STORE, key)

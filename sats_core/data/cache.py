@@ -8,18 +8,22 @@ from typing import Self
 import numpy as np
 from PIL import Image
 
-from sats_core.data.transforms import AREA, Pixels, fit, resize_label
+from sats_core.data.transforms import Pixels, fit, resize_label
+
+LARGEST = math.sqrt(2)
+"""Times the crop's side that a picture is kept at: the largest crops are a little soft for it, and
+the file half as large."""
 
 
 class PictureCache:
     """Pictures and labels in one raw file, read back through a memory map.
 
-    Pictures are stored no larger than the smallest training crop can show them.
+    Pictures are kept no larger than crops of an ordinary scale show them.
     """
 
     def __init__(self, path: Path, size: int) -> None:
         """Start an empty cache for crops of `size` pixels; an old file at `path` is replaced."""
-        self._longest = math.ceil(size / math.sqrt(AREA[0]))
+        self._longest = math.ceil(size * LARGEST)
         self._file = path.open("wb+")
         self._shapes: list[tuple[int, int, int]] = []  # offset, height, width
 

@@ -15,11 +15,9 @@ from sats_core.settings import Record
 
 Pixels = NDArray[np.uint8]
 
-AREA = (0.5, 1.0)
-"""Range of a training crop's area, as a share of its picture's: MiB, PLOP and SATS draw from 0.5 to
-2.0 and reject what does not fit into the picture."""
-ASPECT = (3 / 4, 4 / 3)
-"""Range of a training crop's width over its height."""
+SCALE = (0.5, 2.0)
+"""Range of a training crop's scale, beside the one at which evaluation sees the picture (SATS,
+4.1)."""
 MULTIPLE = 32
 """Height and width of what the backbone sees are multiples of its deepest stride."""
 
@@ -33,10 +31,11 @@ def fit(height: int, width: int, longer: float) -> tuple[int, int]:
 def augment(
     picture: Pixels, label: Pixels, size: int, rng: np.random.Generator
 ) -> tuple[Pixels, Pixels]:
-    """Return a random resized crop, flipped one time in two.
+    """Return a square of the picture at a random scale, flipped one time in two.
 
-    A window of random area and aspect ratio, brought to `size` x `size` pixels: as MiB, PLOP and
-    SATS crop, so that everything in it is picture.
+    Scales lie evenly about the one of evaluation. Where the picture is smaller than the square, it
+    goes on as in a mirror, and so do its labels: nothing that is trained on, distilled or attended
+    to is made up.
 
     Args:
         picture: (H, W, 3) uint8.
@@ -47,32 +46,22 @@ def augment(
     Returns:
         Picture (size, size, 3) and label (size, size).
     """
-    box = _window(label.shape[0], label.shape[1], rng)
-    view = Image.fromarray(picture).resize((size, size), Image.Resampling.BILINEAR, box)
-    marks = Image.fromarray(label).resize((size, size), Image.Resampling.NEAREST, box)
+    whole_height, whole_width = label.shape
+    height, width = fit(whole_height, whole_width, size * rng.uniform(*SCALE))
+    rows, columns = _stretch(height, size, rng)[:, None], _stretch(width, size, rng)
     if rng.random() < 0.5:
-        view = view.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-        marks = marks.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-    return np.array(view), np.array(marks)
+        columns = columns[::-1]
+    view = np.asarray(Image.fromarray(picture).resize((width, height), Image.Resampling.BILINEAR))
+    marks = np.asarray(Image.fromarray(label).resize((width, height), Image.Resampling.NEAREST))
+    return view[rows, columns], marks[rows, columns]
 
 
-def _window(height: int, width: int, rng: np.random.Generator) -> tuple[float, float, float, float]:
-    """Draw (left, top, right, bottom) of a window inside height x width pixels.
-
-    Where ten draws do not fit, as in a panorama, it is the largest window within the bounds of the
-    aspect ratio.
-    """
-    low, high = np.log(ASPECT)
-    for _ in range(10):
-        area = height * width * rng.uniform(*AREA)
-        ratio = np.exp(rng.uniform(low, high))
-        across, down = np.sqrt(area * ratio), np.sqrt(area / ratio)
-        if across <= width and down <= height:
-            break
-    else:
-        across, down = min(width, height * ASPECT[1]), min(height, width / ASPECT[0])
-    left, top = rng.uniform(0, width - across), rng.uniform(0, height - down)
-    return left, top, left + across, top + down
+def _stretch(length: int, size: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    """Draw `size` places in a row, 0 <= place < `length`; behind either end they turn back."""
+    room = length - size
+    first = rng.integers(min(0, room), max(0, room), endpoint=True)
+    places = np.arange(first, first + size) % (2 * length)
+    return np.minimum(places, 2 * length - 1 - places)
 
 
 class View(Record):

@@ -1,23 +1,27 @@
-"""Only the new rows learn: a step in seconds, in which old classes lose by competition alone."""
+"""Only the classifier learns: a step in seconds, on features that stay as they are."""
 
 from collections.abc import Iterable, Mapping
 
-import torch
 from torch import Tensor
 
+from sats_core.methods.expected import ALONE, rarer
+from sats_core.methods.features import FeatureMemory
+from sats_core.methods.fits import Rows
 from sats_core.methods.method import Taught, Trainer
-from sats_core.methods.rows import FIRST_NEW_KIND, kinds_of, solve_rows
-from sats_core.methods.sampling import PixelSample, PixelSampler
+from sats_core.methods.realign import Seen, logits_of, realign, see
+from sats_core.methods.rows import solve_rows
+from sats_core.methods.sampling import PixelSample
 from sats_core.settings import FrozenSettings
 
 
 class Frozen(Taught):
-    """Backbone, head and old rows stay as they are; new rows are solved on features seen once.
+    """Backbone and head stay as they are; rows are solved on features seen once.
 
     One pass over the pictures samples what the classifier sees; unbiased cross-entropy and
-    distillation (MiB) over the new rows are then a small problem, solved to convergence. With
-    `residual` the background's row learns too, as z0 + r f with r = 0 at the start (after BARM,
-    Zhang & Gao, ECCV 2024), folded into the row at the end: the classifier stays a plain one.
+    distillation (MiB) over the rows are then a small problem, solved to convergence. Where the
+    version before keeps features of its classes, these are replayed and all rows learn together;
+    without them the new rows learn alone, and with `residual` the background's row too, as
+    z0 + r f with r = 0 at the start (after BARM, Zhang & Gao, ECCV 2024).
     """
 
     settings: FrozenSettings
@@ -37,33 +41,31 @@ class Frozen(Taught):
             DivergedError: the loss is not finite.
         """
         with trainer.precision():
-            sample = self.sampled(pictures, trainer.seed)
-        if sample is None:
+            seen = see(self.model, None, pictures, self.settings.pixels, trainer.seed)
+        if seen is None:
             return {}
-        with torch.no_grad():
-            old_logits = self.teacher.classifier(sample.features[:, :, None, None])[:, :, 0, 0]
-        new = self.classes - self.old_classes
-        rows = solve_rows(sample, old_logits, new, self.settings, trainer.check)
+        trainer.sampled(seen.before, trainer.features)
+        rows = self._solved(seen, trainer)
         if rows.gradient > self.settings.tolerance:
             trainer.warn(
-                f"the new rows were not solved: after {rows.iterations} steps the largest gradient "
+                f"the rows were not solved: after {rows.iterations} steps the largest gradient "
                 f"is {rows.gradient:.2g}, above the tolerance of {self.settings.tolerance:.2g}"
             )
-        self.model.classifier.put_rows(self.teacher.classifier, rows.weight, rows.bias)
         return rows.losses
 
-    @torch.no_grad()
-    def sampled(self, pictures: Iterable[tuple[Tensor, Tensor]], seed: int) -> PixelSample | None:
-        """Return pixels of the pictures, evenly over kinds and pictures; None without any.
-
-        Args:
-            pictures: as `Trainer.visit` yields them.
-            seed: of what is drawn.
-        """
-        kinds = FIRST_NEW_KIND + self.classes - self.old_classes
-        sampler = PixelSampler(kinds, self.settings.pixels, seed)
-        for batch, labels in pictures:
-            features = self.teacher.head(self.teacher.backbone(batch))
-            for seen, marked in zip(features, kinds_of(labels, self.old_classes), strict=True):
-                sampler.add(seen, marked)
-        return sampler.sample()
+    def _solved(self, seen: Seen, trainer: Trainer) -> Rows:
+        settings, memory, check = self.settings, trainer.features, trainer.check
+        if memory is not None and settings.rows == "all":
+            rows, _ = realign(self.model, self.teacher, seen, memory, settings, check)
+            return rows
+        sample, new = seen.before, self.classes - self.old_classes
+        if memory is None:
+            sample = rarer(sample, self.old_classes, settings.presence or ALONE)
+        else:
+            own = FeatureMemory.of(sample, hides=self.old_classes)
+            every = memory.among(own, settings.presence or new / (self.classes - 1))
+            sample = PixelSample(every.features, every.labels, every.weights, sample.shown)
+        before = self.teacher.classifier
+        rows = solve_rows(sample, logits_of(before, sample.features), new, settings, check)
+        self.model.classifier.put_rows(before, rows.weight, rows.bias)
+        return rows

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from torch import Tensor
 
+from sats_core.methods.features import FeatureMemory
+from sats_core.methods.sampling import PixelSample
 from sats_core.models import Segmenter
 
 if TYPE_CHECKING:
@@ -18,9 +20,11 @@ class Trainer(Protocol):
 
     Attributes:
         seed: of everything that the method leaves to chance.
+        features: what the version before keeps of its classifier's inputs; None: it keeps none.
     """
 
     seed: int
+    features: FeatureMemory | None
 
     def look(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield the step's own pictures once, as evaluation sees them, before training.
@@ -35,6 +39,16 @@ class Trainer(Protocol):
         """Yield every picture once, the replayed ones too: the only pass of a method.
 
         As `look`, but it is the training itself: progress is told.
+        """
+
+    def sampled(self, sample: PixelSample, memory: FeatureMemory | None) -> None:
+        """Hand over what the version may keep, as the model sees it at the end of the step.
+
+        Without it, training makes a pass over the pictures for it.
+
+        Args:
+            sample: pixels of the step's pictures, channels as kinds.
+            memory: what the version before kept.
         """
 
     def fitted(self, losses: Mapping[str, float]) -> None:

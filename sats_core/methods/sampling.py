@@ -57,7 +57,12 @@ class PixelSampler:
             kinds: (H, W) int64: of each pixel, 255 ignored.
         """
         self._pictures += 1
-        found = [(kinds == kind).nonzero() for kind in range(len(self._strata))]
+        shown = set(kinds.unique().tolist())
+        none = kinds.new_empty(0, 2)
+        found = [
+            (kinds == kind).nonzero() if kind in shown else none
+            for kind in range(len(self._strata))
+        ]
         self._share_room(found)
         for places, stratum in zip(found, self._strata, strict=True):
             if len(places):

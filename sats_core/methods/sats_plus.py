@@ -6,10 +6,12 @@ import torch
 from torch import Tensor
 
 from sats_core.losses import truthful_cross_entropy
+from sats_core.methods.method import Trainer
 from sats_core.methods.pseudo_labelling import Supervision
+from sats_core.methods.realign import realign, see
 from sats_core.methods.sats import Sats
 from sats_core.models import Segmenter
-from sats_core.settings import SatsPlusSettings
+from sats_core.settings import FrozenSettings, SatsPlusSettings
 
 
 class SatsPlus(Sats):
@@ -33,6 +35,19 @@ class SatsPlus(Sats):
         device = next(model.parameters()).device
         self._responses = torch.zeros(new, self.old_classes, dtype=torch.float64, device=device)
         self._pixels = torch.zeros(new, dtype=torch.float64, device=device)
+
+    def learn(self, trainer: Trainer) -> None:
+        """See `Finetune.learn`; then realign the rows, where old classes' features are kept."""
+        super().learn(trainer)
+        if trainer.features is None or not self.settings.realign:
+            return
+        fit = FrozenSettings()
+        with trainer.precision():
+            seen = see(self.model, self.teacher, trainer.look(), fit.pixels, trainer.seed)
+        if seen is None:
+            return
+        _, memory = realign(self.model, self.teacher, seen, trainer.features, fit, trainer.check)
+        trainer.sampled(seen.before._replace(features=seen.after), memory)
 
     def prepare(self, batches: Iterable[tuple[Tensor, Tensor]]) -> None:
         """See `PseudoLabelling.prepare`; then start the new rows from what the old model sees.

@@ -97,6 +97,16 @@ class GrowingClassifier(nn.Module):
         last.weight.copy_(weight[1:, :, None, None])
         _bias(last).copy_(bias[1:])
 
+    @torch.no_grad()
+    def move_rows(self, weight: Tensor, bias: Tensor) -> None:
+        """Add weight (C, D) and bias (C,) to the rows of all steps, in channel order."""
+        sizes = [step.out_channels for step in self.convolutions()]
+        for step, more, lift in zip(
+            self.convolutions(), weight.split(sizes), bias.split(sizes), strict=True
+        ):
+            step.weight += more[:, :, None, None].to(step.weight)
+            _bias(step).add_(lift.to(step.weight))
+
     def convolutions(self) -> list[nn.Conv2d]:
         """Return the convolutions, the base step's first."""
         return [step for step in self.steps if isinstance(step, nn.Conv2d)]

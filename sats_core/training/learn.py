@@ -7,22 +7,30 @@ from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from sats_core.classes import BACKGROUND
 from sats_core.data.batches import LabelledPictures, StepBatches
 from sats_core.evaluation.predict import labelled_input
 from sats_core.events import ProgressEvent, WarningEvent
 from sats_core.job import StepJob
 from sats_core.methods import Finetune, make_method
+from sats_core.methods.features import FeatureMemory
+from sats_core.methods.realign import see
+from sats_core.methods.sampling import PixelSample
 from sats_core.training.fusion import fuse
 from sats_core.training.loop import StoppedError, autocast, train
 from sats_core.training.progress import Emit, Progress
 from sats_core.training.start import Start
 
-TRAINING = 2
+TRAINING = 3
 """Raised whenever training changes, crops, thresholds or normalisation say: a checkpoint of what
 was before is not taken up, half a step of each would be a third thing."""
+
+MOST_LOOKED_AT = 1000
+"""Pictures that a version's features are drawn from: thousands of pixels need no more."""
 
 
 def learn(
@@ -33,7 +41,7 @@ def learn(
     fingerprint: str,
     emit: Emit,
     should_stop: Callable[[], bool],
-) -> None:
+) -> FeatureMemory | None:
     """Train `start.model` in place, by the method that its settings name.
 
     Args:
@@ -45,6 +53,9 @@ def learn(
         emit: where progress goes.
         should_stop: asked before every batch.
 
+    Returns:
+        What the version keeps of its classifier's inputs; None where it is to keep none.
+
     Raises:
         StoppedError: `should_stop` said yes.
         DivergedError: a loss is not finite.
@@ -54,6 +65,31 @@ def learn(
     make_method(start.settings, start.model, old).learn(trainer)
     if start.settings.fusion and old is not None:
         fuse(start.model, old)
+    return _remembered(trainer)
+
+
+def _remembered(trainer: "StepTrainer") -> FeatureMemory | None:
+    """Return what the version keeps of its classifier's inputs, those of earlier steps moved along
+    with the model."""
+    settings = trainer.start.settings
+    most, seed = settings.features, settings.seed
+    if not most:
+        return None
+    drawn = None if settings.fusion else trainer.drawn
+    if drawn is None:
+        old = trainer.start.old.model if trainer.start.old else None
+        with trainer.precision():
+            seen = see(trainer.start.model, old, trainer.some(), most, seed)
+        if seen is None:
+            return trainer.features
+        memory = trainer.features and trainer.features.followed(seen.before.features, seen.after)
+        drawn = seen.before._replace(features=seen.after), memory
+    sample, memory = drawn
+    old_classes = (
+        trainer.start.old.model.classifier.channels if trainer.start.old else BACKGROUND + 1
+    )
+    added = FeatureMemory.of(sample, hides=old_classes)
+    return (memory.joined(added) if memory else added).thinned(most, seed)
 
 
 @dataclass
@@ -69,10 +105,13 @@ class StepTrainer:
     should_stop: Callable[[], bool]
 
     seed: int = field(init=False)
+    features: FeatureMemory | None = field(init=False)
+    drawn: tuple[PixelSample, FeatureMemory | None] | None = field(init=False, default=None)
     _progress: Progress | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
         self.seed = self.start.settings.seed
+        self.features = self.start.old.features if self.start.old else None
 
     def look(self) -> Iterator[tuple[Tensor, Tensor]]:
         """See `Trainer.look`."""
@@ -105,6 +144,16 @@ class StepTrainer:
             yield pictures, labels
             done += len(pictures)
             progress.advance(len(pictures), step=done)
+
+    def some(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield at most 1,000 of the step's pictures as `look` does, spread evenly."""
+        count = len(self.pictures)
+        chosen = np.linspace(0, count - 1, min(MOST_LOOKED_AT, count)).astype(int)
+        return self._whole([self.pictures[index] for index in chosen.tolist()])
+
+    def sampled(self, sample: PixelSample, memory: FeatureMemory | None) -> None:
+        """See `Trainer.sampled`."""
+        self.drawn = sample, memory
 
     def fitted(self, losses: Mapping[str, float]) -> None:
         """See `Trainer.fitted`; the pass and its fit are told as one epoch."""

@@ -18,6 +18,7 @@ from sats_core.evaluation.scores import Scores
 from sats_core.events import DoneEvent, PhaseEvent, WarningEvent
 from sats_core.export import export_version
 from sats_core.job import MemoryRecord, StepJob, StepResult
+from sats_core.methods.features import FeatureMemory
 from sats_core.models import SCRATCH
 from sats_core.training.evaluating import evaluation_counter
 from sats_core.training.learn import fingerprint_of, learn
@@ -72,7 +73,8 @@ def run_step(job: StepJob, emit: Emit, should_stop: Callable[[], bool]) -> None:
             kept = open_reader(stack.enter_context(ZipSource(job.memory, job.limits)))
             sources.append(recall(kept, start.catalogue, replayed, should_stop))
         emit(PhaseEvent(phase="training"))
-        learn(start, cache, replayed, job.work, fingerprint_of(job), emit, should_stop)
+        fingerprint = fingerprint_of(job)
+        features = learn(start, cache, replayed, job.work, fingerprint, emit, should_stop)
         emit(PhaseEvent(phase="evaluating"))
         sets = _held_out(stack, job, reader, gathered)
         scores, report = _evaluate(start, sets, cache, emit, should_stop)
@@ -89,7 +91,7 @@ def run_step(job: StepJob, emit: Emit, should_stop: Callable[[], bool]) -> None:
             replayed_pictures=len(replayed),
             seconds=time.monotonic() - began,
         )
-        _write(job, start, reader, gathered, result)
+        _write(job, start, reader, gathered, result, features)
     emit(DoneEvent())
 
 
@@ -158,7 +160,12 @@ def _keep(job: StepJob, start: Start, sources: list[Keepable]) -> MemoryRecord |
 
 
 def _write(
-    job: StepJob, start: Start, reader: Reader, gathered: Gathered, result: StepResult
+    job: StepJob,
+    start: Start,
+    reader: Reader,
+    gathered: Gathered,
+    result: StepResult,
+    features: FeatureMemory | None,
 ) -> None:
     """Write everything that the step gives back, `result.json` last."""
     config = {
@@ -178,6 +185,7 @@ def _write(
         result.forgetting_report,
         config,
         probes(start.model.to("cpu"), start.settings.size, probed),
+        features,
     )
     if job.held_out.keep:
         write_held_out(job.result / HELD_OUT, reader, gathered.held_out, job.new_classes)

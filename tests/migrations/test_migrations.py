@@ -154,3 +154,26 @@ def test_tasks_that_wait_at_the_upgrade_start_from_scratch_only_as_the_first(eng
     assert may["b2"] is True, "the task before it has ended without one"
     assert may["b3"] is True, "the one before it is being cancelled"
     assert may["b4"] is False, "it was posted behind one that may still make a version"
+
+
+FAILED_IN_0003 = """
+INSERT INTO models (id, name, created_at) VALUES (1, 'default', '2026-01-01');
+INSERT INTO tasks (id, model_id, state, spec, dataset, dataset_bytes, created_at, finished_at,
+    submitted_by, request_digest, fence, tries, warnings, cancel_requested) VALUES
+    ('t1', 1, 'failed', '{}', 'd', 1, '2026-01-01', '2026-01-02', '', 'r', 2, 1, '[]', false),
+    ('t2', 1, 'queued', '{}', 'd', 1, '2026-01-01', NULL, '', 'r', 0, 0, '[]', false);
+"""
+
+
+def test_tasks_that_failed_before_their_files_were_kept_say_that_they_are_gone(engine):
+    config = migration_config()
+    with engine.execution_options(write=True).begin() as connection:
+        config.attributes["connection"] = connection
+        command.downgrade(config, "0003")
+        for statement in filter(str.strip, FAILED_IN_0003.split(";")):
+            connection.exec_driver_sql(statement)
+    upgrade(engine)
+    with read_session(engine) as session:
+        first, second = session.scalars(select(Task).order_by(Task.id))
+    assert first.tidied_at == first.finished_at is not None
+    assert second.tidied_at is None

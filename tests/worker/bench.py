@@ -24,7 +24,7 @@ from app.models.service import find_model, go_live, list_versions, live_version
 from app.settings import Settings
 from app.storage import BlobMissingError, BlobStore
 from app.tasks.schemas import TaskSpec
-from app.tasks.service import cancel
+from app.tasks.service import cancel, retry
 from app.tasks.submission import Submission, submit
 from tests.fixtures.checkpoints import checkpoint_zip
 from tests.fixtures.drawings import voc_zip
@@ -148,12 +148,28 @@ class Bench:
         return True
 
     def assert_clean(self, *task_ids: str) -> None:
-        """Nothing is left on disk of these tasks."""
+        """Nothing is left on disk of these tasks, but what a failed one is tried again with."""
         for task_id in task_ids:
+            if self.state(task_id) == TaskState.FAILED:
+                self.assert_kept(task_id)
+                continue
             eventually(lambda t=task_id: not (self.settings.work_dir / t).exists())
             assert not [key for key in self.task(task_id).uploads if self.has_blob(key)]
         incoming = self.settings.blob_dir / "incoming"
         assert not list(incoming.iterdir())
+
+    def assert_kept(self, task_id: str) -> None:
+        """A failed task has its upload and its work folder, without what is made anew."""
+        task = self.task(task_id)
+        folder = self.settings.work_dir / task_id
+        assert task.tidied_at is None
+        assert all(self.has_blob(key) for key in task.uploads)
+        assert folder.is_dir()
+        assert not (folder / "old").exists()
+
+    def retry(self, task_id: str) -> None:
+        with write_session(self.engine) as session:
+            retry(session, self.blobs, task_id)
 
     def ends(self, task_id: str, *states: TaskState, patience: float = PATIENCE) -> Task:
         """Wait until a task is in one of `states`; return it."""

@@ -1,4 +1,4 @@
-"""The scripted worker, but it kills itself once a result's files are stored."""
+"""The scripted worker, but it kills itself once a result's files are staged."""
 
 import os
 import signal
@@ -6,12 +6,12 @@ import signal
 from tests.worker.scripted_worker import app as app
 from worker import registering
 
-_store = registering._store
+_stage = registering._stage
 
 
-def store_and_die(*args):
-    _store(*args)
+def stage_and_die(*args):
+    _stage(*args)
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-registering._store = store_and_die
+registering._stage = stage_and_die

@@ -51,6 +51,11 @@ class Plan:
     crash_starts: int = 1  # ... as often as this
     crash_signal: int = signal.SIGKILL
     fail: str | None = None
+    fail_cause: str = "input"
+    affords: int = 512  # pictures in a batch, before memory runs out while it trains
+    affords_to_evaluate: bool = True
+    vmstat: str | None = None  # where the kernel counts its kills; None: it tells by an event
+    stderr: str | None = None
     iou: dict[str, float] = field(default_factory=dict)
     default_iou: float = 0.8
     warning: str | None = None
@@ -118,14 +123,19 @@ def main(control: Control, job_file: Path) -> int:
         say('{"event": "unheard of"}')
     if plan.orphan:
         subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    if plan.stderr:
+        sys.stderr.write(plan.stderr)
+        sys.stderr.flush()
     emit(PhaseEvent(phase="validating"))
     if plan.warning:
         emit(WarningEvent(message=plan.warning))
     if plan.fail:
         fault = Fault(reason="broken", file="JPEGImages/a.jpg", class_name="cat")
-        emit(FailedEvent(message=plan.fail, faults=(fault,)))
+        emit(FailedEvent(cause=plan.fail_cause, message=plan.fail, faults=(fault,)))
         return 0
     emit(PhaseEvent(phase="training"))
+    if isinstance(job, StepJob) and job.batch_size > plan.affords:
+        return run_out_of_memory(plan)
     for epoch in range(first, plan.epochs):
         for _ in range(plan.progress_per_epoch):
             emit(progress(epoch, plan, epoch_end=False))
@@ -141,6 +151,8 @@ def main(control: Control, job_file: Path) -> int:
         partial.replace(checkpoint)
         emit(progress(epoch + 1, plan, epoch_end=True))
     emit(PhaseEvent(phase="evaluating"))
+    if not plan.affords_to_evaluate:
+        return run_out_of_memory(plan)
     if plan.write_result:
         if isinstance(job, ImportJob):
             write_import_result(job, plan)
@@ -148,6 +160,15 @@ def main(control: Control, job_file: Path) -> int:
             write_result(job, plan)
         emit(DoneEvent())
     return plan.exit_status
+
+
+def run_out_of_memory(plan: Plan) -> int:
+    if plan.vmstat is None:
+        emit(FailedEvent(cause="memory", message="memory ran out: 9 GiB"))
+        return 0
+    Path(plan.vmstat).write_text("nr_free_pages 1\noom_kill 8\n")
+    os.kill(os.getpid(), signal.SIGKILL)
+    return 1
 
 
 def emit(event: Event) -> None:

@@ -20,8 +20,10 @@ from app.db import (
 from app.models.service import ensure_model
 from worker import claim as claims
 from worker.claim import Claim, LeaseLostError
+from worker.failures import WorkerLostProblem
 
 LEASE = 30.0
+LOST = WorkerLostProblem("lost")
 
 
 @pytest.fixture
@@ -191,7 +193,8 @@ WRITES = [
     lambda session, held: claims.warn(session, held, "beware"),
     claims.hold,
     claims.give_back,
-    lambda session, held: claims.retry(session, held, 3, "lost"),
+    lambda session, held: claims.halve(session, held, "less"),
+    lambda session, held: claims.retry(session, held, 3, LOST),
     lambda session, held: claims.end(session, held, TaskState.LIVE),
 ]
 
@@ -218,11 +221,11 @@ def test_a_stale_worker_changes_nothing(post, row, do, engine, write, after):
 
 def test_a_lease_that_holds_is_not_swept(post, row, do, engine):
     task_id = post()
-    held = do(claims.claim, task_id, "worker-1", 0.2)
+    held = do(claims.claim, task_id, "worker-1", LEASE)
     with read_session(engine) as session:
         assert claims.lapsed(session) == []
     assert do(claims.sweep, task_id, 3) is None
-    threading.Event().wait(0.3)
+    lapse(engine, task_id)
     with read_session(engine) as session:
         assert claims.lapsed(session) == [task_id]
     assert do(claims.renew, held, LEASE) is False, "late, but nobody took it"
@@ -241,8 +244,21 @@ def test_sweeping_bounds_the_tries(post, row, do, engine):
     assert do(claims.sweep, task_id, 3) == TaskState.FAILED
     task = row(task_id)
     assert task.error["type"] == "urn:sats:problem:step-lost"
-    assert "3 times" in task.error["detail"]
+    assert "3 times without getting further" in task.error["detail"]
     assert task.finished_at is not None
+
+
+def test_a_finished_epoch_sets_the_tries_back_and_a_repeated_one_does_not(post, row, do, engine):
+    task_id = post()
+    counted = []
+    for epoch in (1, 2, 2, 1, 3):
+        held = do(claims.claim, task_id, "w", LEASE)
+        do(claims.report, held, {"epoch": epoch}, epoch_end=False)
+        do(claims.report, held, {"epoch": epoch}, epoch_end=True)
+        counted.append(row(task_id).tries)
+        lapse(engine, task_id)
+        assert do(claims.sweep, task_id, 3) == TaskState.QUEUED
+    assert counted == [0, 0, 1, 2, 0]
 
 
 @pytest.mark.parametrize("how", ["give_back", "retry", "sweep"])
@@ -255,7 +271,7 @@ def test_a_task_to_be_cancelled_does_not_go_back_into_the_queue(post, row, do, e
     if how == "give_back":
         do(claims.give_back, held)
     elif how == "retry":
-        do(claims.retry, held, 3, "lost")
+        do(claims.retry, held, 3, LOST)
     else:
         lapse(engine, task_id)
         do(claims.sweep, task_id, 3)

@@ -26,8 +26,10 @@ from app.models.service import ensure_model
 from app.tasks.service import cancel
 from worker import claim as claims
 from worker.claim import Claim, LeaseLostError
+from worker.failures import WorkerLostProblem
 
 MAX_TRIES = 3
+LOST = WorkerLostProblem("lost")
 
 
 @dataclass
@@ -37,6 +39,7 @@ class Expected:
     model: str
     holder: Claim | None = None
     tries: int = 0
+    furthest: int = 0
     cancel: bool = False
     ended: bool = False
     lapsed: bool = False
@@ -163,13 +166,16 @@ class ClaimMachine(RuleBasedStateMachine):
     def enter(self, claim, state):
         self.write(claim, claims.enter, state)
 
-    @rule(claim=held, epoch_end=st.booleans())
-    def report(self, claim, epoch_end):
-        self.write(claim, claims.report, {"epoch": 1}, epoch_end=epoch_end)
+    @rule(claim=held, epoch=st.integers(1, 4), epoch_end=st.booleans())
+    def report(self, claim, epoch, epoch_end):
+        told = self.write(claim, claims.report, {"epoch": epoch}, epoch_end=epoch_end)
+        mine = self.expected[claim.task_id]
+        if told and epoch_end and epoch > mine.furthest:
+            mine.furthest, mine.tries = epoch, 0
 
     @rule(claim=held)
     def retry(self, claim):
-        state = self.write(claim, claims.retry, MAX_TRIES, "lost")
+        state = self.write(claim, claims.retry, MAX_TRIES, LOST)
         if state is not None:
             self.lost(self.expected[claim.task_id], state)
 
@@ -179,7 +185,7 @@ class ClaimMachine(RuleBasedStateMachine):
         if state is not None:
             mine = self.expected[claim.task_id]
             mine.holder, mine.lapsed = None, False
-            mine.tries -= 1
+            mine.tries = max(mine.tries - 1, 0)
             assert state == (TaskState.CANCELLED if mine.cancel else TaskState.QUEUED)
             mine.ended = mine.cancel
 

@@ -137,7 +137,7 @@ def test_an_import_that_lost_its_child_starts_again(bench):
     assert bench.supervisor().run(task_id) == TaskState.QUEUED
     assert bench.supervisor().run(task_id) == TaskState.LIVE
     task = bench.task(task_id)
-    assert (task.tries, task.parent_id) == (2, None)
+    assert (task.tries, task.parent_id) == (0, None)
     assert len(bench.versions()) == 1
     bench.assert_clean(task_id)
 
@@ -185,7 +185,7 @@ def test_an_upload_that_a_version_consists_of_stays(bench):
         with write_session(bench.engine) as session:
             session.get_one(Task, other).evaluation = key
         bench.cancel(other)
-        tidy(bench.engine, bench.blobs, bench.settings.work_dir, other)
+        tidy(bench.engine, bench.blobs, bench.settings, other)
         assert bench.has_blob(key)
         assert not bench.has_blob(bench.task(other).dataset)
 

@@ -221,3 +221,79 @@ def test_only_the_preview_can_be_claimed_until_it_ends(learned):
         assert claim(session, preview, "w", 30) is not None
         assert list(claimable(session)) == []
         assert claim(session, task, "w", 30) is None
+
+
+def fail(bench, task_id):
+    bench.control.plan(fail="not this time")
+    assert bench.supervisor().run(task_id) == TaskState.FAILED
+    bench.control.plan()
+
+
+def test_a_failed_preview_that_is_tried_again_runs_before_its_task(learned):
+    preview, task = post(learned)
+    fail(learned, preview)
+    learned.retry(preview)
+    assert learned.supervisor().run(task) is None
+    assert learned.supervisor().run(preview) == TaskState.LIVE
+    assert learned.supervisor().run(task) == TaskState.LIVE
+    assert [v.parent_id for v in learned.versions()[1:]] == [learned.versions()[0].id] * 2
+    learned.assert_clean(preview, task)
+
+
+def test_a_preview_that_is_tried_again_after_its_task_went_live_is_held(learned):
+    preview, task = post(learned)
+    fail(learned, preview)
+    assert learned.supervisor().run(task) == TaskState.LIVE
+    learned.assert_kept(preview)
+    learned.retry(preview)
+    assert learned.supervisor().run(preview) == TaskState.HELD
+    assert reasons(learned) == ["the live version changed while the step ran"]
+    assert learned.live() == 2
+    learned.assert_clean(preview, task)
+
+
+def test_a_preview_that_had_nothing_to_start_from_fails_again_once_its_classes_are_known(bench):
+    preview, task = post(bench)
+    fail(bench, preview)
+    assert bench.supervisor().run(task) == TaskState.LIVE
+    bench.retry(preview)
+    assert bench.supervisor().run(preview) == TaskState.FAILED
+    assert "knows every class" in bench.task(preview).error["detail"]
+    assert bench.live() == 1
+
+
+def test_a_preview_that_is_tried_again_never_starts_from_scratch(bench):
+    preview, task = post(bench)
+    fail(bench, preview)
+    fail(bench, task)
+    bench.retry(preview)
+    assert bench.task(preview).may_be_base
+    assert bench.supervisor().run(preview) == TaskState.FAILED
+    assert "a preview starts from an old version" in bench.task(preview).error["detail"]
+
+
+def test_a_task_that_is_tried_again_replaces_a_preview_that_went_live_since(learned):
+    preview, task = post(learned)
+    fail(learned, preview)
+    fail(learned, task)
+    learned.retry(preview)
+    learned.control.plan(iou={"dog": 0.7})
+    assert learned.supervisor().run(preview) == TaskState.LIVE
+    learned.control.plan(iou={"dog": 0.6})
+    learned.retry(task)
+    assert learned.supervisor().run(task) == TaskState.HELD
+    assert reasons(learned)[0].startswith("its preview is live and better")
+
+
+@pytest.mark.parametrize(("iou", "state"), [(0.7, TaskState.LIVE), (0.6, TaskState.HELD)])
+def test_a_held_preview_that_is_promoted_while_its_task_runs_is_compared_with(learned, iou, state):
+    preview, task = post(learned, gate={"min_iou": 0.5})
+    learned.control.plan(iou={"cat": 0.1, "dog": 0.7})
+    assert learned.supervisor().run(preview) == TaskState.HELD
+    learned.control.plan(epoch_seconds=0.5, iou={"dog": iou})
+    with running(learned.supervisor(), task) as left:
+        eventually(lambda: learned.state(task) == TaskState.TRAINING)
+        learned.move_live(learned.versions()[1])
+        eventually(lambda: bool(left))
+    assert left == [state]
+    assert all("its preview is live" in reason for reason in reasons(learned))

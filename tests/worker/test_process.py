@@ -1,6 +1,7 @@
 """The training process's guards: it dies with its parent, and its stdout is its own."""
 
 import os
+import re
 import subprocess
 import sys
 import textwrap
@@ -10,8 +11,9 @@ import pytest
 
 from sats_core.job import ImportJob, Limits
 from tests.worker.bench import ROOT, eventually, is_gone
+from worker.log_tail import LogTail
 from worker.process import CHILD as REAL_CHILD
-from worker.process import TrainingProcess, how_it_ended
+from worker.process import TrainingProcess, how_it_ended, oom_kills
 
 PARENT = """
 import subprocess, sys, time
@@ -126,6 +128,50 @@ def test_the_real_child_runs_an_import(tmp_path):
     assert phase.phase == "validating"
     assert failed.message == "the checkpoint is not a zip file, or a damaged one"
     assert end is None
+
+
+def test_stderr_is_the_log_and_its_end_is_kept(tmp_path, capfd):
+    script = """
+        import sys
+        for number in range(20000):
+            print(f"line {number}", file=sys.stderr)
+        sys.stderr.buffer.write(b"\\0\\xff the end")
+    """
+    (tmp_path / "child.py").write_text(textwrap.dedent(script))
+    log = LogTail("before\n")
+    command = [sys.executable, str(tmp_path / "child.py")]
+    with (
+        (tmp_path / "lock").open("w") as held,
+        TrainingProcess(command, tmp_path / "job", held.fileno(), log) as process,
+    ):
+        assert process.wait() == 0
+    text = log.take()
+    assert log.take() is None, "nothing new"
+    first, *_, last = text.splitlines()
+    assert re.fullmatch(r"line \d+", first), "from a line's beginning on"
+    assert last == "\ufffd\ufffd the end"
+    assert 60_000 < len(text.encode()) <= 64 * 1024 + 16
+    assert "line 0\n" in capfd.readouterr().err, "the worker's own log has all of it"
+
+
+def test_the_log_of_a_try_stands_behind_that_of_the_try_before():
+    log = LogTail("before\n")
+    log.add(b"after\n")
+    assert log.take() == "before\nafter\n"
+
+
+def test_the_kernel_s_kills_are_told_from_others(tmp_path, monkeypatch):
+    vmstat = tmp_path / "vmstat"
+    vmstat.write_text("nr_free_pages 1\noom_kill 7\nother 9\n")
+    monkeypatch.setattr("worker.process.VMSTAT", vmstat)
+    with started(tmp_path, "import time; time.sleep(60)") as process:
+        status = process.kill()
+        assert not process.ran_out_of_memory(status)
+        vmstat.write_text("oom_kill 8\n")
+        assert process.ran_out_of_memory(status)
+        assert not process.ran_out_of_memory(1)
+    monkeypatch.setattr("worker.process.VMSTAT", tmp_path / "none")
+    assert oom_kills() == 0
 
 
 @pytest.mark.parametrize(("mine", "theirs"), [(None, "PASSIVE"), ("ACTIVE", "ACTIVE")])

@@ -3,6 +3,7 @@
 import pytest
 
 from app.db import TaskState
+from app.tasks.uploads import drop_uploads
 from tests.worker.bench import eventually
 from tests.worker.test_supervisor import running
 
@@ -114,17 +115,17 @@ def test_a_stale_worker_registers_nothing(bench, monkeypatch):
     task_id = bench.post(["cat"])
     from worker import registering
 
-    store = registering._store
+    stage = registering._stage
 
-    def steal_then_store(*args):
+    def steal_then_stage(*args):
         stolen = bench.task(task_id)
         with registering.write_session(bench.engine) as session:
             row = session.get_one(type(stolen), task_id)
             row.fence, row.state, row.lease_until = row.fence + 1, TaskState.QUEUED, None
-        return store(*args)
+        return stage(*args)
 
     with monkeypatch.context() as patch:
-        patch.setattr(registering, "_store", steal_then_store)
+        patch.setattr(registering, "_stage", steal_then_stage)
         assert bench.supervisor("stale").run(task_id) is None
     assert bench.versions() == []
     assert bench.supervisor("fresh").run(task_id) == TaskState.LIVE
@@ -134,14 +135,33 @@ def test_a_stale_worker_registers_nothing(bench, monkeypatch):
 def test_cancelled_before_the_registration(bench, monkeypatch):
     from worker import registering
 
-    store = registering._store
+    stage = registering._stage
     task_id = bench.post(["cat"])
 
-    def cancel_then_store(*args):
+    def cancel_then_stage(*args):
         bench.cancel(task_id)
-        return store(*args)
+        return stage(*args)
 
-    monkeypatch.setattr(registering, "_store", cancel_then_store)
+    monkeypatch.setattr(registering, "_stage", cancel_then_stage)
     assert bench.supervisor().run(task_id) == TaskState.CANCELLED
     assert bench.versions() == []
     bench.assert_clean(task_id)
+
+
+def test_files_that_somebody_removes_before_the_registration_are_there_after_it(bench, monkeypatch):
+    """Another post of the same bytes is refused, or a task with them ends, at the worst moment."""
+    from worker import registering
+
+    stage = registering._stage
+
+    def stage_then_remove(*args):
+        staged = stage(*args)
+        for one in staged.all:
+            drop_uploads(bench.engine, bench.blobs, [one.blob.key])
+        return staged
+
+    monkeypatch.setattr(registering, "_stage", stage_then_remove)
+    bench.run(["cat"], memory=10)
+    (version,) = bench.versions()
+    assert all(bench.has_blob(file["blob"]) for file in version.files.values())
+    assert bench.has_blob(bench.held_out()[0].blob)

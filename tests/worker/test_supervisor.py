@@ -1,5 +1,7 @@
 """A task from claim to end: the supervisor with a scripted child, on both databases."""
 
+import subprocess
+import sys
 import threading
 import time
 from contextlib import contextmanager
@@ -9,6 +11,7 @@ import pytest
 from app.db import TaskState, write_session
 from tests.worker.bench import eventually, is_gone
 from worker.claim import claim
+from worker.folder import FolderHeldError, WorkFolder
 
 
 @contextmanager
@@ -43,7 +46,7 @@ def test_a_base_step_goes_live(bench):
     assert bench.live() == 1
     assert all(bench.has_blob(entry["blob"]) for entry in version.files.values())
     assert set(version.files) == {"config.json", "model.safetensors"}
-    assert (task.tries, task.lease_until, task.worker, task.error) == (1, None, None, None)
+    assert (task.tries, task.lease_until, task.worker, task.error) == (0, None, None, None)
     assert task.started_at <= task.finished_at
     bench.assert_clean(task.id)
 
@@ -124,9 +127,72 @@ def test_a_crashed_child_is_started_again_from_its_checkpoint(bench):
     assert supervisor.run(task_id) == TaskState.QUEUED
     assert supervisor.run(task_id) == TaskState.LIVE
     assert [start.epoch for start in bench.control.starts()] == [0, 2]
-    assert bench.task(task_id).tries == 2
+    assert bench.task(task_id).tries == 0, "it got further"
     assert len(bench.versions()) == 1
     bench.assert_clean(task_id)
+
+
+def test_tries_that_get_further_do_not_count(bench):
+    """Three losses, each after an epoch more: what three suspends of a machine come to."""
+    task_id = bench.post(["cat"])
+    supervisor = bench.supervisor()
+    for epoch in (1, 2, 3):
+        bench.control.plan(epochs=5, crash_epoch=epoch, crash_starts=99)
+        assert supervisor.run(task_id) == TaskState.QUEUED
+        assert bench.task(task_id).tries == 0
+    bench.control.plan(epochs=5)
+    assert supervisor.run(task_id) == TaskState.LIVE
+
+
+def test_tries_that_only_repeat_epochs_count(bench):
+    """Where the checkpoint is lost with the process, epochs are finished, but never one more."""
+    bench.control.plan(epochs=3, crash_epoch=1, crash_starts=99)
+    task_id = bench.post(["cat"])
+    supervisor = bench.supervisor()
+    lived = []
+    for _ in range(4):
+        lived.append(supervisor.run(task_id))
+        bench.settings.work_dir.joinpath(task_id, "checkpoints", "epoch").unlink(missing_ok=True)
+    queued = TaskState.QUEUED
+    assert lived == [queued, queued, queued, TaskState.FAILED], "the first one finished an epoch"
+
+
+def test_a_failed_task_is_tried_again_from_its_checkpoint(bench):
+    bench.control.plan(epochs=3, crash_epoch=2, crash_starts=4)
+    task_id = bench.post(["cat"])
+    supervisor = bench.supervisor(max_tries=1)
+    assert supervisor.run(task_id) == TaskState.QUEUED, "it got further"
+    assert supervisor.run(task_id) == TaskState.FAILED
+    bench.assert_kept(task_id)
+    bench.retry(task_id)
+    task = bench.task(task_id)
+    assert (task.state, task.tries, task.error, task.finished_at) == ("queued", 0, None, None)
+    assert bench.states(task_id)[-2:] == ["failed", "queued"]
+    bench.control.plan(epochs=3)
+    assert supervisor.run(task_id) == TaskState.LIVE
+    assert [start.epoch for start in bench.control.starts()] == [0, 2, 2]
+    bench.assert_clean(task_id)
+
+
+def test_a_step_tried_again_starts_from_the_same_version_and_one_without_looks_again(bench):
+    bench.control.plan(fail="broken")
+    base, step = bench.post(["cat"]), bench.post(["dog"], seed=1)
+    supervisor = bench.supervisor()
+    assert [supervisor.run(task) for task in (base, step)] == [TaskState.FAILED] * 2
+    bench.control.plan()
+    bench.retry(step)
+    bench.retry(base)
+    assert supervisor.run(step) is None, "the base was posted first"
+    assert [supervisor.run(task) for task in (base, step)] == [TaskState.LIVE] * 2
+    first, second = bench.versions()
+    assert second.parent_id == first.id
+    bench.control.plan(fail="broken")
+    third = bench.run(["cow"], seed=2)
+    bench.control.plan()
+    bench.move_live(first)
+    bench.retry(third.id)
+    assert supervisor.run(third.id) == TaskState.HELD
+    assert bench.versions()[2].parent_id == second.id
 
 
 def test_tries_are_bounded(bench):
@@ -136,7 +202,9 @@ def test_tries_are_bounded(bench):
     lived = [supervisor.run(task_id) for _ in range(3)]
     assert lived == [TaskState.QUEUED, TaskState.QUEUED, TaskState.FAILED]
     task = bench.task(task_id)
-    assert task.error["type"] == "urn:sats:problem:step-lost"
+    assert task.error["type"] == "urn:sats:problem:process-killed"
+    assert "3 times without getting further" in task.error["detail"]
+    assert ":retry" in task.error["detail"]
     assert "SIGKILL" in task.error["detail"]
     assert supervisor.run(task_id) is None
     bench.assert_clean(task_id)
@@ -145,6 +213,7 @@ def test_tries_are_bounded(bench):
 def test_a_child_that_ends_without_a_result_costs_a_try(bench):
     bench.control.plan(write_result=False)
     task_id = bench.post(["cat"])
+    assert bench.supervisor(max_tries=1).run(task_id) == TaskState.QUEUED, "its epochs count"
     assert bench.supervisor(max_tries=1).run(task_id) == TaskState.FAILED
     assert "status 0" in bench.task(task_id).error["detail"]
 
@@ -196,7 +265,7 @@ def test_stopping_gives_the_task_back_and_costs_no_try(bench):
     bench.control.plan(epochs=2)
     assert bench.supervisor().run(task_id) == TaskState.LIVE
     assert [start.epoch for start in bench.control.starts()] == [0, 1]
-    assert bench.task(task_id).tries == 1
+    assert bench.task(task_id).tries == 0
 
 
 def test_a_child_that_does_not_stop_is_killed(bench, monkeypatch):
@@ -236,12 +305,52 @@ def test_two_children_never_work_in_one_folder(bench):
             row = session.get_one(type(bench.task(task_id)), task_id)
             row.fence, row.state, row.lease_until = row.fence + 1, TaskState.QUEUED, None
         first = bench.child_pid(1)
-        with running(bench.supervisor("worker-2"), task_id) as left:
+        with running(bench.supervisor("worker-2", lease_seconds=60), task_id) as left:
             eventually(lambda: bench.state(task_id) == TaskState.VALIDATING)
             eventually(lambda: len(bench.control.starts()) == 2 or bool(left))
             assert is_gone(first)
             eventually(lambda: left == [TaskState.LIVE])
     assert len(bench.versions()) == 1
+
+
+def test_a_worker_that_hangs_blocks_its_successor_for_a_while_only(bench):
+    """It holds the folder's lock, as a real process, and never lets it go."""
+    task_id = bench.post(["cat"])
+    lock = bench.settings.work_dir / task_id / "lock"
+    lock.parent.mkdir(parents=True)
+    hang = (
+        "import fcntl, sys, time; held = open(sys.argv[1], 'w'); "
+        "fcntl.flock(held, fcntl.LOCK_EX); held.write('gpu-7:4711'); held.flush(); "
+        "print('held', flush=True); time.sleep(600)"
+    )
+    command = [sys.executable, "-c", hang, str(lock)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as hanging:
+        assert hanging.stdout.readline() == b"held\n"
+        supervisor = bench.supervisor(max_tries=2, lease_seconds=0.5)
+        began = time.monotonic()
+        assert supervisor.run(task_id) == TaskState.QUEUED
+        assert supervisor.run(task_id) == TaskState.FAILED
+        assert 2 <= time.monotonic() - began < 20
+        hanging.kill()
+    error = bench.task(task_id).error
+    assert error["type"] == "urn:sats:problem:work-folder-held"
+    assert "gpu-7:4711" in error["detail"]
+    assert not bench.control.starts()
+    bench.retry(task_id)
+    assert bench.supervisor("worker-2").run(task_id) == TaskState.LIVE
+
+
+def test_who_holds_a_folder_is_named(bench):
+    folder = WorkFolder(bench.settings.work_dir, "some-task")
+    with folder.locked("worker-1", 0) as first:
+        assert first is not None
+        with pytest.raises(FolderHeldError, match="worker-1"), folder.locked("worker-2", 0.2):
+            pass
+        with folder.locked("worker-2", 60, give_up=lambda: True) as second:
+            assert second is None
+        folder.shrink()
+    with folder.locked("worker-2", 0) as second:
+        assert second is not None
 
 
 def test_a_bug_of_ours_costs_a_try_and_says_so(bench, monkeypatch):

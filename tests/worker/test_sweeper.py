@@ -1,5 +1,11 @@
 """What is left undone by a lost message or a lost worker is found and done."""
 
+import io
+import os
+import threading
+import time
+from pathlib import Path
+
 from sqlalchemy import update
 
 from app.db import Task, TaskState, write_session
@@ -10,8 +16,9 @@ from worker.sweeper import Sweeper
 
 def sweeper(bench, idle=True, **changes):
     woken: list[str] = []
+    renew = changes.pop("renew", lambda: None)
     settings = bench.settings.model_copy(update=changes)
-    return Sweeper(bench.engine, bench.blobs, settings, woken.append, lambda: idle), woken
+    return Sweeper(bench.engine, bench.blobs, settings, renew, woken.append, lambda: idle), woken
 
 
 def lose(bench, task_id):
@@ -44,15 +51,44 @@ def test_a_busy_worker_sends_no_wake_ups(bench):
     assert woken == []
 
 
-def test_the_last_try_fails_and_leaves_nothing(bench):
+def test_a_worker_takes_nothing_from_itself(bench):
+    """After a suspend its own lease has run out, and its own sweeper may look first."""
+    bench.control.plan(epochs=1, epoch_seconds=60)
+    task_id = bench.post(["cat"])
+    supervisor = bench.supervisor(heartbeat_seconds=60, lease_seconds=180)
+    thread = threading.Thread(target=supervisor.run, args=(task_id,))
+    thread.start()
+    eventually(lambda: bench.state(task_id) == TaskState.TRAINING)
+    with write_session(bench.engine) as session:
+        session.execute(update(Task).where(Task.id == task_id).values(lease_until=1.0))
+    sweeper(bench, renew=supervisor.renew)[0].sweep()
+    task = bench.task(task_id)
+    supervisor.stopping.set()
+    thread.join()
+    assert (task.state, task.tries) == (TaskState.TRAINING, 1)
+    supervisor.renew()
+
+
+def test_the_last_try_fails_and_leaves_nothing_where_nothing_is_kept(bench):
     task_id = bench.post(["cat"])
     lose(bench, task_id)
     bench.settings.work_dir.joinpath(task_id).mkdir(parents=True)
-    made, woken = sweeper(bench, max_tries=1)
+    made, woken = sweeper(bench, max_tries=1, keep_failed_hours=0.0)
     made.sweep()
-    assert bench.state(task_id) == TaskState.FAILED
+    task = bench.task(task_id)
+    assert task.state == TaskState.FAILED
     assert woken == []
-    bench.assert_clean(task_id)
+    assert not bench.has_blob(task.dataset)
+    assert not bench.settings.work_dir.joinpath(task_id).exists()
+
+
+def test_the_last_try_keeps_what_another_one_needs(bench):
+    task_id = bench.post(["cat"])
+    lose(bench, task_id)
+    bench.settings.work_dir.joinpath(task_id).mkdir(parents=True)
+    sweeper(bench, max_tries=1)[0].sweep()
+    assert bench.state(task_id) == TaskState.FAILED
+    bench.assert_kept(task_id)
 
 
 def test_what_a_worker_lost_after_its_last_write_left_is_tidied(bench, monkeypatch):
@@ -99,3 +135,56 @@ def test_the_thread_outlives_a_bad_sweep(bench, monkeypatch):
     made.start()
     eventually(lambda: len(calls) > 2)
     made.stop()
+
+
+def leave(bench) -> Path:
+    """Leave a blob that nothing refers to, long ago."""
+    path = bench.blobs.path(bench.blobs.put(io.BytesIO(b"left behind")).key)
+    os.utime(path, (1.0, 1.0))
+    return path
+
+
+def test_garbage_is_collected_now_and_then(bench):
+    bench.post(["cat"])
+    made, _ = sweeper(bench, gc_seconds=0.5)
+    first = leave(bench)
+    made.sweep()
+    assert not first.exists()
+    second = leave(bench)
+    made.sweep()
+    assert second.exists(), "not at every sweep"
+    time.sleep(0.5)
+    made.sweep()
+    assert not second.exists()
+    assert all(bench.has_blob(bench.task(task).dataset) for task in bench.queued())
+
+
+def test_what_a_failed_task_is_tried_again_with_is_no_garbage(bench):
+    bench.control.plan(fail="not this time")
+    task = bench.run(["cat"])
+    path = bench.blobs.path(task.dataset)
+    os.utime(path, (1.0, 1.0))
+    left = leave(bench)
+    sweeper(bench)[0].sweep()
+    assert (path.exists(), left.exists()) == (True, False)
+    bench.control.plan()
+    bench.retry(task.id)
+    assert bench.supervisor().run(task.id) == TaskState.LIVE
+    bench.assert_clean(task.id)
+
+
+def test_garbage_that_is_not_collected_stops_no_sweep(bench):
+    made, _ = sweeper(bench)
+    path = leave(bench)
+    made.sweep()
+    assert path.exists(), "the database knows no model: it may be the wrong one"
+
+
+def test_a_cancelled_task_whose_api_died_before_it_removed_the_upload(bench):
+    task_id, other = bench.post(["cat"]), bench.post(["dog"])
+    bench.cancel(task_id)
+    path = bench.blobs.path(bench.task(task_id).dataset)
+    os.utime(path, (1.0, 1.0))
+    sweeper(bench)[0].sweep()
+    assert not path.exists()
+    assert bench.has_blob(bench.task(other).dataset)

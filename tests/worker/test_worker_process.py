@@ -9,6 +9,7 @@ from itertools import pairwise
 
 import pytest
 
+from app.broker import skipped_messages
 from app.db import END_STATES, TaskState
 from tests.worker.bench import ROOT, eventually, is_gone
 
@@ -31,6 +32,27 @@ def test_a_wake_up_that_was_lost_is_not_missed(bench):
         bench.ends(later, LIVE)
 
 
+def test_files_that_are_no_messages_do_not_end_the_worker(bench):
+    """Before it starts and while it runs; over Redis there are none."""
+    messages = bench.settings.data_dir / "broker" / "messages"
+    messages.mkdir(parents=True, exist_ok=True)
+    messages.joinpath("0_a.sats.msg").touch()
+    messages.joinpath("0_b.sats.msg").write_text('{"body": "W1tdLCB7')
+    task_id = bench.post(["cat"])
+    with bench.worker() as worker:
+        bench.wake(task_id)
+        bench.ends(task_id, LIVE)
+        messages.joinpath("0_c.sats.msg").touch()
+        messages.joinpath("0_d.sats.msg").write_text("[]")
+        later = bench.post(["dog"], seed=1)
+        bench.wake(later)
+        bench.ends(later, LIVE)
+        assert worker.process.poll() is None
+        if bench.settings.redis_url is None:
+            eventually(lambda: skipped_messages(bench.settings) == 4)
+            assert worker.log.read_text().count("message_skipped") == 4
+
+
 def test_a_wake_up_that_is_doubled_runs_the_task_once(bench):
     bench.control.plan(epoch_seconds=0.5)
     task_id = bench.post(["cat"])
@@ -44,7 +66,7 @@ def test_a_wake_up_that_is_doubled_runs_the_task_once(bench):
         time.sleep(1)
     assert len(bench.control.starts()) == 1
     assert len(bench.versions()) == 1
-    assert bench.task(task_id).tries == 1
+    assert bench.task(task_id).tries == 0
 
 
 def test_killing_the_child_costs_a_try_and_resumes(bench):
@@ -57,7 +79,7 @@ def test_killing_the_child_costs_a_try_and_resumes(bench):
         bench.ends(task_id, LIVE)
         bench.assert_clean(task_id)
     assert [start.epoch for start in bench.control.starts()] == [0, 1]
-    assert bench.task(task_id).tries == 2
+    assert bench.task(task_id).tries == 0, "it got further"
     assert len(bench.versions()) == 1
 
 
@@ -74,20 +96,25 @@ def test_killing_the_worker_ends_its_child_and_another_worker_resumes(bench):
             bench.ends(task_id, LIVE)
             bench.assert_clean(task_id)
     assert [start.epoch for start in bench.control.starts()] == [0, 1]
-    assert bench.task(task_id).tries == 2
+    assert bench.task(task_id).tries == 0, "it got further"
     assert len(bench.versions()) == 1
 
 
 def test_killing_the_worker_between_result_and_registration(bench):
-    """A worker that kills itself there, after the files are stored and before the transaction."""
+    """A worker that kills itself there, after the files are staged and before the transaction."""
     task_id = bench.post(["cat"])
     with bench.worker("tests.worker.dying_worker") as first:
         bench.wake(task_id)
         assert first.process.wait(60) == -signal.SIGKILL
     assert bench.versions() == []
     assert bench.settings.work_dir.joinpath(task_id, "result", "result.json").exists()
+    left = list(bench.settings.blob_dir.joinpath("incoming").iterdir())
+    assert left
+    for path in left:
+        os.utime(path, (1.0, 1.0))
     with bench.worker():
         bench.ends(task_id, LIVE)
+        eventually(lambda: not any(path.exists() for path in left))
         bench.assert_clean(task_id)
     assert len(bench.control.starts()) == 1
     assert len(bench.versions()) == 1
@@ -109,7 +136,7 @@ def test_sigterm_gives_the_task_back_at_no_cost(bench):
     with bench.worker():
         bench.ends(task_id, LIVE)
     assert [start.epoch for start in bench.control.starts()] == [0, 1]
-    assert bench.task(task_id).tries == 1
+    assert bench.task(task_id).tries == 0
 
 
 def test_cancelling_a_running_task(bench):

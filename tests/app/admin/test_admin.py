@@ -9,7 +9,7 @@ from app.models.memory import add_memory
 from app.storage import BlobMissingError
 from sats_core.evaluation.forgetting import ForgettingReport, readings
 from sats_core.job import MemoryRecord
-from tests.fixtures.versions import WEIGHTS, add_version
+from tests.fixtures.versions import FILES, add_version, content
 
 VERSIONS = "/admin/models/default/versions"
 
@@ -53,16 +53,39 @@ def test_versions_show_lineage_classes_and_scores(client, line):
     assert second["backbone"] == "pvt_v2_b0"
 
 
-def test_files_can_be_downloaded(client, line, blobs):
-    file = client.get(f"{VERSIONS}/1").json()["files"][0]
-    assert file["name"] == "model.safetensors"
-    assert file["sha256"] == hashlib.sha256(WEIGHTS).hexdigest()
-    answer = client.get(file["href"])
-    assert answer.content == WEIGHTS
-    assert len(answer.content) == file["bytes"]
+def test_files_can_be_downloaded(client, line):
+    files = client.get(f"{VERSIONS}/1").json()["files"]
+    assert {file["name"] for file in files} == set(FILES)
+    for file in files:
+        answer = client.get(file["href"])
+        assert answer.content == content(file["name"], 1)
+        assert len(answer.content) == file["bytes"]
+        assert hashlib.sha256(answer.content).hexdigest() == file["sha256"]
+        assert answer.headers["ETag"] == f'"{file["sha256"]}"'
     assert client.get(f"{VERSIONS}/1/files/other").status_code == 404
-    blobs.delete(file["sha256"])
-    assert client.get(file["href"]).status_code == 404
+
+
+@pytest.mark.parametrize("how", ["missing", "damaged"])
+@pytest.mark.parametrize("seen", [False, True])
+def test_a_damaged_file_is_not_sent(client, line, blobs, how, seen):
+    href = f"{VERSIONS}/2/files/model.onnx"
+    if seen:  # what was found whole before is not believed to be whole for ever
+        assert client.get(href).status_code == 200
+    whole = content("model.onnx", 2)
+    path = blobs.path(hashlib.sha256(whole).hexdigest())
+    if how == "missing":
+        path.unlink()
+    else:
+        path.write_bytes(whole[:-1] + b"!!")
+    answer = client.get(href)
+    assert answer.status_code == 500
+    assert answer.headers["content-type"] == "application/problem+json"
+    problem = answer.json()
+    assert problem["type"] == "urn:sats:problem:damaged-version"
+    message = f"file 'model.onnx' of version 2 is {how} in the blob store"
+    assert problem["detail"] == message
+    assert problem["errors"] == [{"file": "model.onnx", "message": message}]
+    assert client.get(f"{VERSIONS}/2/files/config.json").status_code == 200
 
 
 def test_promote_and_roll_back_keep_history(client, line):

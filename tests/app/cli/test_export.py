@@ -5,7 +5,7 @@ import hashlib
 import pytest
 
 from app.db import write_session
-from tests.fixtures.versions import FILES, WEIGHTS, add_version
+from tests.fixtures.versions import FILES, add_version, content
 
 
 @pytest.fixture
@@ -22,7 +22,8 @@ def test_the_live_version_s_files_are_written(run, line, tmp_path):
     assert answer.exit_code == 0, answer.stderr
     assert "version 2 of 'default': 3 files" in answer.stdout
     assert {file.name for file in target.iterdir()} == set(FILES)
-    assert (target / "model.onnx").read_bytes() == WEIGHTS
+    for name in FILES:
+        assert (target / name).read_bytes() == content(name, 2)
     assert [p.name for p in target.parent.iterdir()] == ["out"], "nothing half-made stays"
 
 
@@ -73,14 +74,15 @@ def test_a_directory_with_something_in_it_is_left_alone(run, line, tmp_path):
 
 @pytest.mark.parametrize("how", ["missing", "damaged"])
 def test_a_damaged_version_is_not_exported(run, line, tmp_path, blobs, how):
-    path = blobs.path(hashlib.sha256(WEIGHTS).hexdigest())
+    whole = content("model.onnx", 2)
+    path = blobs.path(hashlib.sha256(whole).hexdigest())
     if how == "missing":
         path.unlink()
     else:
-        path.write_bytes(WEIGHTS + b"!")
+        path.write_bytes(whole + b"!")
     answer = run("export", "default", str(tmp_path / "out"))
     assert answer.exit_code == 2
-    assert f"is {how} in the blob store" in answer.stderr
+    assert f"'model.onnx' of version 2 is {how} in the blob store" in answer.stderr
     assert not [p for p in tmp_path.iterdir() if p.name.startswith("out")]
 
 

@@ -4,6 +4,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import text
 
 from app.db import write_session
+from app.processes import write_restarts
 from tests.fixtures.versions import add_version
 
 
@@ -16,9 +17,28 @@ def _samples(client):
     }
 
 
-def test_alive_and_ready(client):
+def test_alive_and_ready(client, settings):
     assert client.get("/health/live").json() == {"status": "ok"}
-    assert client.get("/health/ready").json() == {"status": "ok"}
+    skipped = None if settings.redis_url else 0
+    ready = {"status": "ok", "worker_restarts": None, "skipped_messages": skipped}
+    assert client.get("/health/ready").json() == ready
+
+
+def test_skipped_messages_and_restarts_of_the_worker_are_told(client, settings):
+    write_restarts(settings.restarts_file, 3)
+    embedded = settings.redis_url is None
+    if embedded:
+        settings.data_dir.joinpath("broker", "unreadable", "0_a.sats.msg").touch()
+    ready = client.get("/health/ready").json()
+    assert (ready["worker_restarts"], ready["skipped_messages"]) == (3, 1 if embedded else None)
+    samples = _samples(client)
+    assert samples["sats_worker_restarts_total",] == 3
+    assert samples.get(("sats_broker_skipped_messages",)) == (1 if embedded else None)
+
+
+def test_a_damaged_record_of_restarts_harms_nobody(client, settings):
+    settings.restarts_file.write_text("{")
+    assert client.get("/health/ready").json()["worker_restarts"] is None
 
 
 def test_a_database_that_was_not_migrated_is_named(client, engine):

@@ -4,7 +4,7 @@ import httpx
 import pytest
 from sqlalchemy import update
 
-from app.db import Task, TaskState, read_session, write_session
+from app.db import Task, TaskState, read_session, utc_now, write_session
 from app.errors import InvalidDatasetProblem, ProblemError
 from tests.app.tasks.posting import drawn, post
 
@@ -63,13 +63,16 @@ def test_an_unknown_task_is_404(client):
     assert client.get("/tasks", params={"before": NOBODY}).status_code == 404
     assert client.get(f"/tasks/{NOBODY}").status_code == 404
     assert client.get(f"/tasks/{NOBODY}/events").status_code == 404
+    assert client.get(f"/tasks/{NOBODY}/log").status_code == 404
     assert client.post(f"/tasks/{NOBODY}:cancel").status_code == 404
+    assert client.post(f"/tasks/{NOBODY}:retry").status_code == 404
 
 
 @pytest.mark.parametrize("wrong", ["x", "%00", "1" * 5000, NOBODY + "x"])
 def test_an_id_that_is_none_is_refused(client, wrong):
     assert client.get(f"/tasks/{wrong}").status_code == 422
     assert client.post(f"/tasks/{wrong}:cancel").status_code == 422
+    assert client.post(f"/tasks/{wrong}:retry").status_code == 422
 
 
 def test_places_in_the_queue_count_all_models(client, engine, pets):
@@ -121,6 +124,29 @@ def test_an_ended_task_cannot_be_cancelled(client, engine, pets, state):
     (task_id,) = _post_many(client, pets, 1)
     _set(engine, task_id, state=state)
     assert client.post(f"/tasks/{task_id}:cancel").status_code == 409
+
+
+def test_a_failed_task_is_tried_again(client, engine, pets):
+    (task_id,) = _post_many(client, pets, 1)
+    problem = InvalidDatasetProblem("1 picture cannot be read").body()
+    failed = {"state": TaskState.FAILED, "error": problem, "finished_at": utc_now(), "tries": 3}
+    _set(engine, task_id, **failed)
+    answer = client.post(f"/tasks/{task_id}:retry")
+    task = answer.json()
+    assert (answer.status_code, task["state"], task["tries"]) == (202, "queued", 0)
+    assert (task["error"], task["finished_at"], task["queue_place"]) == (None, None, 1)
+    again = client.post(f"/tasks/{task_id}:retry")
+    assert again.status_code == 409
+    assert again.json()["type"] == "urn:sats:problem:conflict"
+    assert "this one is queued" in again.json()["detail"]
+
+
+def test_a_failed_task_whose_files_were_removed_is_not(client, engine, pets):
+    (task_id,) = _post_many(client, pets, 1)
+    _set(engine, task_id, state=TaskState.FAILED, tidied_at=utc_now())
+    answer = client.post(f"/tasks/{task_id}:retry")
+    assert answer.status_code == 409
+    assert "files were removed" in answer.json()["detail"]
 
 
 def test_cancel_against_claim_ends_in_one_of_two_ways(served, engine, tmp_path):

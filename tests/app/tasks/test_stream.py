@@ -108,9 +108,8 @@ def test_many_streams_leave_the_service_free(served, pets, engine):
     for thread in threads:
         thread.start()
     time.sleep(0.5)
-    started = time.monotonic()
     assert served.get("/tasks").status_code == 200
-    assert time.monotonic() - started < 3
+    assert all(thread.is_alive() for thread in threads)  # answered while all of them still wait
     _tell(engine, task_id, "state", {"state": "cancelled"}, TaskState.CANCELLED)
     for thread in threads:
         thread.join(30)

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sats_core.data.transforms import AREA, ASPECT, _window, augment
+from sats_core.data.transforms import SCALE, _stretch, augment
 
 
 @given(
@@ -24,22 +24,38 @@ def test_a_crop_shows_nothing_but_its_picture(
     assert (marks == 3).all()
 
 
-@given(height=st.integers(1, 2000), width=st.integers(1, 2000), seed=st.integers(0, 2**16))
-def test_a_window_lies_inside_the_picture(height: int, width: int, seed: int) -> None:
-    left, top, right, bottom = _window(height, width, np.random.default_rng(seed))
-    assert 0 <= left < right <= width + 1e-9
-    assert 0 <= top < bottom <= height + 1e-9
-    assert ASPECT[0] - 1e-9 <= (right - left) / (bottom - top) <= ASPECT[1] + 1e-9
+@given(length=st.integers(1, 300), size=st.integers(1, 100), seed=st.integers(0, 2**16))
+def test_a_stretch_leaves_out_nothing_that_fits_and_turns_back_behind_the_ends(
+    length: int, size: int, seed: int
+) -> None:
+    places = _stretch(length, size, np.random.default_rng(seed))
+    assert len(places) == size
+    assert places.min() >= 0
+    assert places.max() < length
+    assert np.abs(np.diff(places)).max(initial=0) <= 1
+    assert len(set(places.tolist())) == min(length, size)
 
 
-def test_windows_of_an_ordinary_picture_have_every_area() -> None:
+def test_crops_magnify_and_shrink_up_to_twice() -> None:
     rng = np.random.default_rng(0)
-    shares = []
-    for _ in range(500):
-        left, top, right, bottom = _window(300, 400, rng)
-        shares.append((right - left) * (bottom - top) / (300 * 400))
-    assert min(shares) == pytest.approx(AREA[0], abs=0.02)
-    assert max(shares) == pytest.approx(AREA[1], abs=0.05)
+    ramp = np.tile(np.arange(64, dtype=np.uint8), (64, 1))
+    picture = np.repeat(ramp[:, :, None], 3, axis=2)
+    crops = [augment(picture, ramp, 64, rng)[1] for _ in range(300)]
+    moves = [np.abs(np.diff(marks[32].astype(int))) for marks in crops]
+    fewest = min(len(np.unique(marks[32])) for marks in crops)
+    assert fewest == pytest.approx(64 / SCALE[1], abs=2)
+    assert max(int((move == 2).sum()) for move in moves) > 50  # every second column is left out
+    assert min(int((move == 1).sum()) for move in moves) < 33  # every column comes twice
+
+
+def test_what_lies_behind_the_edge_is_the_picture_mirrored() -> None:
+    ramp = np.arange(32, dtype=np.uint8)[None, :]
+    places = next(
+        found
+        for seed in range(100)
+        if (found := _stretch(32, 64, np.random.default_rng(seed)))[:2].tolist() == [0, 1]
+    )
+    assert ramp[0, places].tolist() == [*range(32), *reversed(range(32))]
 
 
 def test_picture_and_label_stay_together() -> None:

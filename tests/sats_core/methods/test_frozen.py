@@ -4,7 +4,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from sats_core.methods import Frozen, make_method
+from sats_core.methods import make_method
+from sats_core.methods.features import FeatureMemory
+from sats_core.methods.realign import see
 from sats_core.models import Segmenter, seeded_backbone
 from sats_core.settings import StepSettings
 from tests.sats_core.methods.trainers import BatchTrainer
@@ -104,14 +106,11 @@ def test_replayed_classes_share_the_pixels(
 ) -> None:
     model = copy.deepcopy(before)
     model.classifier.grow(NEW)
-    settings = StepSettings(method="frozen", method_settings={"pixels": 2000})
-    method = make_method(settings, model, copy.deepcopy(before))
-    assert isinstance(method, Frozen)
     pictures, labels = batches[0]
     labels[:, 32:] = torch.where(labels[:, 32:] == 0, 1, OLD + 1)
-    sample = method.sampled([(pictures, labels)], seed=0)
-    assert sample is not None
-    assert torch.bincount(sample.kinds).tolist() == [500] * 4
+    seen = see(model, None, [(pictures, labels)], 2000, seed=0)
+    assert seen is not None
+    assert torch.bincount(seen.before.kinds).tolist() == [500, 500, 0, 500, 500]
 
 
 def test_the_same_seed_gives_the_same_rows(
@@ -119,3 +118,71 @@ def test_the_same_seed_gives_the_same_rows(
 ) -> None:
     first, again = learned(before, batches), learned(before, batches)
     assert torch.equal(first.classifier.steps[1].weight, again.classifier.steps[1].weight)
+
+
+class TestReplay:
+    """The version before keeps features: those of the new class's own pixels, as another class."""
+
+    @pytest.fixture
+    def trainer(self, before: Segmenter, batches: list[tuple[Tensor, Tensor]]) -> BatchTrainer:
+        pictures, _ = batches[0]
+        with torch.no_grad():
+            seen = before.head(before.backbone(pictures))[:, :, :, :6].transpose(0, 1).flatten(1).T
+        trainer = BatchTrainer(batches)
+        labels = torch.full((len(seen),), OLD - 1)
+        shares = torch.full((len(seen),), 1 / len(seen))
+        trainer.features = FeatureMemory(seen, labels, torch.ones_like(labels), shares)
+        return trainer
+
+    def learned(self, before: Segmenter, trainer: BatchTrainer, **chosen: float | str) -> Segmenter:
+        model = copy.deepcopy(before)
+        model.classifier.grow(NEW)
+        settings = StepSettings(method="frozen", method_settings={"pixels": 2000, **chosen})
+        make_method(settings, model, copy.deepcopy(before)).learn(trainer)
+        return model.eval()
+
+    def taken(self, model: Segmenter, batches: list[tuple[Tensor, Tensor]]) -> float:
+        with torch.no_grad():
+            found = model(batches[0][0]).argmax(dim=1)
+        return (found[:, :, :6] == OLD).float().mean().item()
+
+    @pytest.mark.parametrize("rows", ["all", "new"])
+    def test_what_old_classes_look_like_is_left_to_them(
+        self,
+        before: Segmenter,
+        batches: list[tuple[Tensor, Tensor]],
+        trainer: BatchTrainer,
+        rows: str,
+    ) -> None:
+        alone = learned(before, batches, distillation_weight=0.1)
+        among = self.learned(before, trainer, rows=rows, presence=0.1, distillation_weight=0.1)
+        assert self.taken(alone, batches) > 0.95
+        assert self.taken(among, batches) < 0.05
+
+    def test_an_old_row_learns_what_its_class_looks_like(
+        self, before: Segmenter, batches: list[tuple[Tensor, Tensor]], trainer: BatchTrainer
+    ) -> None:
+        def scores(model: Segmenter) -> Tensor:
+            with torch.no_grad():
+                return model(batches[0][0]).softmax(dim=1)[:, OLD - 1, :, :6].mean()
+
+        every = self.learned(before, trainer, rows="all", presence=0.1)
+        new = self.learned(before, trainer, rows="new", presence=0.1)
+        assert scores(every) > scores(new) + 0.1
+        first = every.classifier.steps[0], before.classifier.steps[0]
+        assert not torch.equal(first[0].weight, first[1].weight)
+        assert torch.equal(new.classifier.steps[0].weight, before.classifier.steps[0].weight)
+
+    def test_backbone_and_head_stay(self, before: Segmenter, trainer: BatchTrainer) -> None:
+        model = self.learned(before, trainer).state_dict()
+        for name, tensor in before.state_dict().items():
+            assert name.startswith("classifier.") or torch.equal(model[name], tensor), name
+
+    def test_the_sample_is_handed_over_by_channel(
+        self, before: Segmenter, trainer: BatchTrainer
+    ) -> None:
+        self.learned(before, trainer)
+        assert trainer.drawn is not None
+        sample, memory = trainer.drawn
+        assert sample.kinds.unique().tolist() == [0, OLD]
+        assert memory is trainer.features

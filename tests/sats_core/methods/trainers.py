@@ -7,6 +7,8 @@ import torch
 from torch import Tensor
 
 from sats_core.methods import Finetune, Trainer
+from sats_core.methods.features import FeatureMemory
+from sats_core.methods.sampling import PixelSample
 
 STEPS = 3
 
@@ -25,6 +27,8 @@ class BatchTrainer(Trainer):
 
     def __init__(self, batches: Sequence[tuple[Tensor, Tensor]], stop: bool = False) -> None:
         self.seed = 0
+        self.features: FeatureMemory | None = None
+        self.drawn: tuple[PixelSample, FeatureMemory | None] | None = None
         self.told: dict[str, float] = {}
         self.warnings: list[str] = []
         self._batches = batches
@@ -46,6 +50,9 @@ class BatchTrainer(Trainer):
                 torch.stack(list(terms.values())).sum().backward()
                 optimizer.step()
                 self.told = {name: term.item() for name, term in terms.items()}
+
+    def sampled(self, sample: PixelSample, memory: FeatureMemory | None) -> None:
+        self.drawn = sample, memory
 
     def fitted(self, losses: Mapping[str, float]) -> None:
         self.told = dict(losses)

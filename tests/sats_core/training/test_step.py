@@ -266,6 +266,27 @@ def test_a_base_step_resumes_too(base_zip: Path, tmp_path: Path) -> None:
     assert differing(whole, cut) == []
 
 
+def test_half_the_batch_goes_on_from_the_same_checkpoint_with_half_the_rate(
+    base: StepJob, step_zip: Path, tmp_path: Path
+) -> None:
+    whole = make_job(
+        tmp_path,
+        step_zip,
+        ("ring",),
+        first_index=3,
+        old_version=base.result / "version",
+        settings={"batch_size": 5, "learning_rate": 0.001, "epochs": 3, "method": "finetune"},
+    )
+    with pytest.raises(StoppedError):
+        run(whole, (whole.work / "checkpoint.safetensors").exists)
+    halved = whole.model_copy(update={"halvings": 1})
+    result, events = run(halved)
+    assert (result.settings["batch_size"], halved.batch_size) == (2, 2)
+    assert result.settings["learning_rate"] == pytest.approx(0.0004)
+    ends = [e.epoch for e in events if isinstance(e, ProgressEvent) and e.epoch_end]
+    assert ends == [2, 3]
+
+
 def test_another_seed_is_another_model(base: StepJob, base_zip: Path, tmp_path: Path) -> None:
     job = make_job(tmp_path, base_zip, ("disc", "bar"), settings={"seed": 1})
     run(job)

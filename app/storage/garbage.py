@@ -1,0 +1,117 @@
+"""Garbage collection: blobs that nothing refers to, and writes that never ended.
+
+A process that dies between a file and its row leaves either. Nothing that works as it should
+makes garbage, so nothing waits for the collector.
+"""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import Engine, select
+from sqlalchemy.orm import Session
+
+from app.db import Model, Place, read_session, write_session
+from app.errors import ConflictProblem
+from app.settings import Settings
+from app.storage.base import BlobStore, Entry
+from app.storage.local import LocalBlobStore
+from app.storage.references import delete_unreferenced, referenced
+
+
+class StrangeStoreProblem(ConflictProblem):
+    """A store and the database do not seem to be of one service; nothing is collected."""
+
+    slug = "strange-store"
+    title = "The store does not belong to the database"
+
+
+@dataclass(frozen=True)
+class Garbage:
+    """What may be removed.
+
+    Attributes:
+        place: where it lies.
+        entry: the blob or the write.
+        ended: whether it is a blob; else a write that never became one.
+    """
+
+    place: Place
+    entry: Entry
+    ended: bool
+
+
+@dataclass(frozen=True)
+class Collector:
+    """Finds and removes garbage. Any number may run at once, beside everything else.
+
+    Attributes:
+        engine: the database that knows what is referred to.
+        stores: every place that it keeps blobs in.
+        grace: seconds that must have passed since something was written.
+    """
+
+    engine: Engine
+    stores: Mapping[Place, BlobStore]
+    grace: float
+
+    @classmethod
+    def of(cls, engine: Engine, blobs: BlobStore, settings: Settings) -> "Collector":
+        """Return the collector of a process's settings."""
+        stores = {Place.BLOB_STORE: blobs}
+        if settings.memory_dir is not None:
+            stores[Place.MEMORY_FOLDER] = LocalBlobStore(settings.memory_dir)
+        return cls(engine, stores, settings.gc_grace_seconds)
+
+    def find(self) -> list[Garbage]:
+        """Return what is garbage now, the oldest first; removes nothing.
+
+        Raises:
+            StrangeStoreProblem: the database does not know a single blob of a store that has some
+                to remove: more likely a setting is wrong than everything is garbage.
+        """
+        before = time.time() - self.grace
+        found: list[Garbage] = []
+        for place, store in self.stores.items():
+            unknown = self._unknown(place, store, before)
+            unfinished = [entry for entry in store.unfinished() if entry.modified < before]
+            found += [Garbage(place, entry, ended=True) for entry in unknown]
+            found += [Garbage(place, entry, ended=False) for entry in unfinished]
+        return sorted(found, key=lambda one: (one.entry.modified, one.entry.name))
+
+    def remove(self, found: Sequence[Garbage]) -> list[Garbage]:
+        """Remove garbage; returns what was removed: something may refer to a blob by now."""
+        return [one for one in found if self._remove(one)]
+
+    def _unknown(self, place: Place, store: BlobStore, before: float) -> list[Entry]:
+        entries = list(store.entries())
+        with read_session(self.engine) as session:
+            known = referenced(session, place)
+            old = [entry for entry in entries if entry.modified < before]
+            unknown = [entry for entry in old if entry.name not in known]
+            if unknown:
+                _check_kinship(session, place, known, entries)
+        return unknown
+
+    def _remove(self, garbage: Garbage) -> bool:
+        store, entry = self.stores[garbage.place], garbage.entry
+        if not garbage.ended:
+            store.discard(entry.name)
+            return True
+        with write_session(self.engine) as session:
+            return delete_unreferenced(session, store, garbage.place, entry.name)
+
+
+def _check_kinship(
+    session: Session, place: Place, known: set[str], entries: Sequence[Entry]
+) -> None:
+    if session.scalar(select(Model.id).limit(1)) is None:
+        raise StrangeStoreProblem(
+            f"the {place} holds blobs and the database knows no model: SATS_DATABASE_URL and "
+            "SATS_DATA_DIR must be those of one service"
+        )
+    if known and not any(entry.name in known for entry in entries):
+        raise StrangeStoreProblem(
+            f"the {place} holds blobs and none of those that the database refers to: "
+            "SATS_DATABASE_URL, SATS_DATA_DIR and SATS_MEMORY_DIR must be those of one service"
+        )

@@ -1,0 +1,94 @@
+"""Who refers to a blob: the one place that knows, and the one that deletes.
+
+A blob belongs to nobody: whoever stores the same bytes shares it. So three rules hold.
+
+- Who adds a row that refers to a blob locks the blob, publishes the staged bytes and commits, in
+  one transaction. Whether the blob was there before does not matter.
+- Who deletes a blob locks it, sees that no row refers to it, deletes it and commits.
+- Locks on blobs are taken before any other, in the order of their keys.
+
+Between the two nothing can come: the second of them sees what the first one left.
+"""
+
+from collections.abc import Collection
+from typing import Any
+
+from sqlalchemy import ColumnElement, Select, String, and_, cast, func, or_, select, true
+from sqlalchemy.orm import InstrumentedAttribute, Session
+
+from app.db import END_STATES, HeldOutSet, Memory, Place, Task, TaskState, Version
+from app.storage.base import BlobStore
+
+_Condition = ColumnElement[bool]
+_Column = InstrumentedAttribute[str] | InstrumentedAttribute[str | None]
+
+
+def _kept(place: Place) -> _Condition:
+    return and_(Memory.place == place, Memory.deleted_at.is_(None))
+
+
+_RUNNABLE: _Condition = or_(
+    Task.state.not_in(END_STATES),
+    and_(Task.state == TaskState.FAILED, Task.tidied_at.is_(None)),  # it may be tried again
+)
+
+COLUMNS: dict[Place, tuple[tuple[_Column, _Condition], ...]] = {
+    Place.BLOB_STORE: (
+        (Task.dataset, _RUNNABLE),
+        (Task.evaluation, _RUNNABLE),
+        (HeldOutSet.blob, true()),
+        (Memory.blob, _kept(Place.BLOB_STORE)),
+    ),
+    Place.MEMORY_FOLDER: ((Memory.blob, _kept(Place.MEMORY_FOLDER)),),
+}
+"""Every column that holds a blob's key, and which of its rows count. A version's files, which are
+JSON in the blob store, are the rest."""
+
+
+def lock_blobs(session: Session, keys: Collection[str]) -> None:
+    """Keep everybody else from adding and from deleting these blobs until the transaction ends.
+
+    SQLite has one writer at a time, so that beginning to write is all the lock it needs.
+
+    Raises:
+        RuntimeError: the session is not one that writes, so it would lock nothing.
+    """
+    connection = session.connection()
+    if not connection.get_execution_options().get("write"):
+        raise RuntimeError("blobs are locked in a session that writes")
+    if connection.dialect.name == "postgresql":
+        for number in sorted({int(key[:15], 16) for key in keys}):
+            session.execute(select(func.pg_advisory_xact_lock(number)))
+
+
+def is_referenced(session: Session, place: Place, key: str) -> bool:
+    """Return whether any row refers to a blob."""
+    wanted: list[Select[Any]] = [
+        select(column).where(column == key, counts) for column, counts in COLUMNS[place]
+    ]
+    if place == Place.BLOB_STORE:
+        wanted.append(select(Version.id).where(cast(Version.files, String).contains(key)))
+    return any(session.scalar(one.limit(1)) is not None for one in wanted)
+
+
+def referenced(session: Session, place: Place) -> set[str]:
+    """Return the key of every blob that any row refers to."""
+    found: set[str] = set()
+    for column, counts in COLUMNS[place]:
+        found.update(key for key in session.scalars(select(column).where(counts)) if key)
+    if place == Place.BLOB_STORE:
+        for files in session.scalars(select(Version.files)):
+            found.update(str(entry["blob"]) for entry in files.values())
+    return found
+
+
+def delete_unreferenced(session: Session, store: BlobStore, place: Place, key: str) -> bool:
+    """Delete a blob unless a row refers to it; return whether none does.
+
+    `session` writes, and must hold no lock but those on blobs.
+    """
+    lock_blobs(session, [key])
+    if is_referenced(session, place, key):
+        return False
+    store.delete(key)
+    return True

@@ -1,0 +1,122 @@
+"""Blobs in a directory: staged, published, listed, checked."""
+
+import hashlib
+import io
+
+import pytest
+
+from app.storage import BlobDamagedError, BlobMissingError, LocalBlobStore, TooLargeError, base
+
+DATA = b"some bytes"
+KEY = hashlib.sha256(DATA).hexdigest()
+
+
+@pytest.fixture
+def store(tmp_path):
+    return LocalBlobStore(tmp_path / "blobs")
+
+
+@pytest.fixture
+def reads(monkeypatch):
+    """Every file that was read to be checked."""
+    made: list[str] = []
+    digest = hashlib.file_digest
+
+    def counted(stream, *args):
+        made.append(stream.name)
+        return digest(stream, *args)
+
+    monkeypatch.setattr(hashlib, "file_digest", counted)
+    return made
+
+
+def test_staged_bytes_are_seen_by_nobody_else(store):
+    with store.stage(io.BytesIO(DATA)) as staged:
+        assert (staged.blob.key, staged.blob.size) == (KEY, len(DATA))
+        assert staged.path.read_bytes() == DATA
+        assert list(store.entries()) == []
+        assert [entry.size for entry in store.unfinished()] == [len(DATA)]
+        with pytest.raises(BlobMissingError):
+            store.path(KEY)
+    assert [*store.entries(), *store.unfinished()] == []
+
+
+def test_published_bytes_are_a_blob(store):
+    with store.stage(io.BytesIO(DATA)) as staged:
+        staged.publish()
+        assert store.path(KEY).read_bytes() == DATA
+    assert [(entry.name, entry.size) for entry in store.entries()] == [(KEY, len(DATA))]
+    assert list(store.unfinished()) == []
+
+
+def test_publishing_brings_back_what_was_deleted_meanwhile(store):
+    store.put(io.BytesIO(DATA))
+    with store.stage(io.BytesIO(DATA)) as staged:
+        store.delete(KEY)
+        staged.publish()
+    assert store.path(KEY).read_bytes() == DATA
+
+
+@pytest.mark.parametrize("error", [TooLargeError, ZeroDivisionError])
+def test_nothing_stays_of_what_is_not_published(store, error):
+    with (
+        pytest.raises(error),
+        store.stage(io.BytesIO(DATA), limit=5 if error is TooLargeError else 99),
+    ):
+        raise ZeroDivisionError
+    assert [*store.entries(), *store.unfinished()] == []
+
+
+def test_a_stranger_s_files_are_no_blobs(store):
+    (store.root / "ab").mkdir()
+    (store.root / "ab" / "notes.txt").write_text("mine")
+    (store.root / "other").mkdir()
+    (store.root / "other" / KEY).write_text("mine")
+    (store.root / KEY).write_text("mine")
+    assert list(store.entries()) == []
+
+
+def test_a_write_is_discarded_by_its_name_alone(store, tmp_path):
+    (tmp_path / "mine").write_text("mine")
+    (store.root / "incoming" / "left").write_text("half")
+    for name in ("../../mine", "left", "left"):
+        store.discard(name)
+    assert (tmp_path / "mine").exists()
+    assert list(store.unfinished()) == []
+
+
+def test_a_whole_file_is_read_once(store, reads):
+    store.put(io.BytesIO(DATA))
+    assert store.verified(KEY) == store.verified(KEY) == store.path(KEY)
+    assert len(reads) == 1
+
+
+def test_a_file_that_changed_is_read_again(store, reads):
+    store.put(io.BytesIO(DATA))
+    path = store.verified(KEY)
+    path.write_bytes(b"some bytes that are others")
+    for _ in range(2):
+        with pytest.raises(BlobDamagedError, match=KEY):
+            store.verified(KEY)
+    store.put(io.BytesIO(DATA))
+    assert store.verified(KEY).read_bytes() == DATA
+
+
+def test_a_file_is_not_believed_to_be_whole_for_ever(store, reads, monkeypatch):
+    store.put(io.BytesIO(DATA))
+    store.verified(KEY)
+    monkeypatch.setattr(base, "VERIFIED_SECONDS", 0.0)
+    store.verified(KEY)
+    assert len(reads) == 2
+
+
+def test_what_is_remembered_is_bounded(store, monkeypatch):
+    monkeypatch.setattr(base, "MAX_VERIFIED", 2)
+    for number in range(5):
+        store.verified(store.put(io.BytesIO(bytes([number]))).key)
+    assert len(store._verified) <= 2
+
+
+def test_what_is_missing_cannot_be_checked(store):
+    with pytest.raises(BlobMissingError):
+        store.verified(KEY)

@@ -1,0 +1,119 @@
+from pathlib import Path
+
+import pytest
+import torch
+
+from sats_core.errors import ModelError
+from sats_core.methods.expected import rarer
+from sats_core.methods.features import FeatureMemory
+from sats_core.methods.sampling import PixelSample
+
+WIDTH = 4
+
+
+def memory(labels: list[int], weights: list[float] | None = None) -> FeatureMemory:
+    """Features that say which pixel they are."""
+    count = len(labels)
+    features = torch.arange(count, dtype=torch.float32)[:, None].expand(-1, WIDTH)
+    shares = torch.tensor(weights) if weights else torch.full((count,), 1 / count)
+    return FeatureMemory(features, torch.tensor(labels), torch.ones(count).long(), shares)
+
+
+def share_of(found: FeatureMemory, label: int) -> float:
+    return float(found.weights[found.labels == label].sum())
+
+
+class TestThinned:
+    def test_background_takes_half_and_classes_the_same(self) -> None:
+        whole = memory([0] * 50 + [1] * 30 + [2] * 20)
+        kept = whole.thinned(40, seed=0)
+        assert torch.bincount(kept.labels).tolist() == [20, 10, 10]
+        assert [share_of(kept, label) for label in range(3)] == pytest.approx([0.5, 0.3, 0.2])
+        drawn = kept.features[:, 0].long()
+        assert torch.equal(whole.labels[drawn], kept.labels)
+        assert len(drawn.unique()) == 40
+
+    def test_a_rare_label_keeps_all_it_has(self) -> None:
+        kept = memory([0] * 50 + [1] * 3).thinned(20, seed=0)
+        assert torch.bincount(kept.labels).tolist() == [10, 3]
+
+    def test_the_seed_draws(self) -> None:
+        whole = memory([0] * 100)
+        first, again, other = (whole.thinned(10, seed).features for seed in (0, 0, 1))
+        assert torch.equal(first, again)
+        assert not torch.equal(first, other)
+
+    def test_nothing_stays_nothing(self) -> None:
+        none = torch.zeros(0)
+        empty = FeatureMemory(torch.zeros(0, WIDTH), none.long(), none.long(), none)
+        assert len(empty.thinned(10, seed=0).labels) == 0
+
+
+def test_each_class_has_its_share_of_a_joined_memory() -> None:
+    before, step = memory([0, 0, 1, 2, 3]), memory([0, 4, 4, 4])
+    joined = before.joined(step)
+    # Three classes were known and one came: a quarter is the step's.
+    assert share_of(joined, 4) == pytest.approx(0.25 * 0.75)
+    assert share_of(joined, 1) == pytest.approx(0.75 * 0.2)
+    assert joined.weights.sum().item() == pytest.approx(1)
+
+
+def test_a_memory_among_others() -> None:
+    found = memory([0, 1], [0.4, 0.6]).among(memory([0, 2], [0.5, 0.5]), 0.1)
+    assert [share_of(found, label) for label in range(3)] == pytest.approx([0.41, 0.54, 0.05])
+
+
+def test_a_memory_of_a_sample_weighs_pixels_by_what_they_stand_for() -> None:
+    kinds, weights = torch.tensor([0, 3, 3]), torch.tensor([6.0, 1.0, 1.0])
+    sample = PixelSample(torch.rand(3, WIDTH), kinds, weights, torch.ones(4))
+    found = FeatureMemory.of(sample, hides=3)
+    assert share_of(found, 0) == pytest.approx(0.75)
+    assert found.labels.tolist() == [0, 3, 3]
+    assert found.hides.tolist() == [3, 3, 3]
+
+
+def test_what_is_kept_moves_as_the_pixels_moved_that_can_be_seen_again() -> None:
+    make = torch.Generator().manual_seed(0)
+    before, kept = torch.randn(500, WIDTH, generator=make), torch.randn(7, WIDTH, generator=make)
+    turn = torch.randn(WIDTH, WIDTH, generator=make)
+    labels = torch.zeros(7).long()
+    moved = FeatureMemory(kept, labels, labels + 1, torch.full((7,), 1 / 7)).followed(
+        before, before @ turn + 3
+    )
+    torch.testing.assert_close(moved.features, kept @ turn + 3, atol=0.02, rtol=0.02)
+    assert torch.equal(moved.labels, labels)
+
+
+class TestFile:
+    def test_it_comes_back(self, tmp_path: Path) -> None:
+        before = memory([0, 1, 5], [0.5, 0.25, 0.25])
+        before.save(tmp_path / "features.safetensors")
+        after = FeatureMemory.load(tmp_path / "features.safetensors", WIDTH, classes=6)
+        for one, other in zip(before, after, strict=True):
+            assert torch.equal(one, other)
+            assert one.dtype == other.dtype
+
+    @pytest.mark.parametrize(("width", "classes"), [(WIDTH + 1, 6), (WIDTH, 5)])
+    def test_one_of_another_model_is_refused(
+        self, tmp_path: Path, width: int, classes: int
+    ) -> None:
+        memory([0, 1, 5]).save(tmp_path / "features.safetensors")
+        with pytest.raises(ModelError, match="not of a model"):
+            FeatureMemory.load(tmp_path / "features.safetensors", width, classes)
+
+
+class TestExpected:
+    """Background (0), a class known before (1) and a new one (2)."""
+
+    @staticmethod
+    def sample(weights: list[float], shown: list[float]) -> PixelSample:
+        features = torch.ones(3, WIDTH)
+        return PixelSample(features, torch.arange(3), torch.tensor(weights), torch.tensor(shown))
+
+    def test_alone_a_new_class_counts_as_if_fewer_pictures_showed_it(self) -> None:
+        found = rarer(self.sample([50.0, 0.0, 50.0], [1.0, 0.0, 1.0]), 2, 0.1)
+        assert found.weights.tolist() == [50, 0, 5]
+
+    def test_a_class_that_is_rarer_than_that_counts_as_it_is(self) -> None:
+        found = rarer(self.sample([50.0, 0.0, 50.0], [1.0, 0.0, 0.05]), 2, 0.1)
+        assert found.weights.tolist() == [50, 0, 50]

@@ -1,0 +1,128 @@
+"""What ends a step through no fault of the input is named, and memory is tried with less."""
+
+import errno
+
+import pytest
+
+from app.db import TaskState
+from tests.worker.bench import eventually
+
+PREFIX = "urn:sats:problem:"
+
+
+def runs(bench, task_id, most=10):
+    """Run a task until it has ended; returns the batch size of every start."""
+    supervisor = bench.supervisor()
+    for _ in range(most):
+        if supervisor.run(task_id) != TaskState.QUEUED:
+            break
+    return [start.job.batch_size for start in bench.control.starts()]
+
+
+@pytest.fixture
+def vmstat(tmp_path, monkeypatch):
+    path = tmp_path / "vmstat"
+    path.write_text("oom_kill 7\n")
+    monkeypatch.setattr("worker.process.VMSTAT", path)
+    return path
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_where_memory_runs_out_half_the_batch_is_tried(bench, vmstat, killed):
+    bench.control.plan(affords=4, vmstat=str(vmstat) if killed else None)
+    task_id = bench.post(["cat"], batch_size=16)
+    sizes = []
+    for _ in range(3):
+        vmstat.write_text("oom_kill 7\n")
+        sizes = runs(bench, task_id, most=1)
+    task = bench.task(task_id)
+    assert sizes == [16, 8, 4]
+    assert (task.state, task.halvings, task.tries) == (TaskState.LIVE, 2, 0)
+    first, second = task.warnings
+    assert "memory ran out" in first
+    assert "8 instead of 16" in first
+    assert "4 instead of 8" in second
+    assert [e.data["message"] for e in bench.events(task_id, "warning")] == task.warnings
+
+
+def test_memory_that_is_never_enough_fails_with_what_to_do(bench):
+    bench.control.plan(affords=1)
+    task_id = bench.post(["cat"], batch_size=4)
+    assert runs(bench, task_id) == [4, 2, 2, 2]
+    task = bench.task(task_id)
+    assert task.error["type"] == PREFIX + "out-of-memory"
+    assert "`batch_size`" in task.error["detail"]
+    assert ":retry" in task.error["detail"]
+    bench.assert_kept(task_id)
+
+
+def test_memory_that_runs_out_after_training_is_not_the_batch_s_fault(bench):
+    bench.control.plan(affords_to_evaluate=False)
+    task_id = bench.post(["cat"], batch_size=8)
+    assert set(runs(bench, task_id)) == {8}
+    assert bench.task(task_id).error["type"] == PREFIX + "out-of-memory"
+
+
+def test_an_import_has_no_batch(bench):
+    bench.control.plan(affords_to_evaluate=False, epochs=0)
+    task_id = bench.post_import(("background", "cat"))
+    for _ in range(3):
+        bench.supervisor().run(task_id)
+    assert bench.task(task_id).error["type"] == PREFIX + "out-of-memory"
+
+
+@pytest.mark.parametrize(
+    ("cause", "slug", "advice"),
+    [("disk", "disk-full", "SATS_DATA_DIR"), ("export", "export-failed", "Its training is kept")],
+)
+def test_a_full_disk_and_a_failing_export_are_named_at_once(bench, cause, slug, advice):
+    bench.control.plan(fail="what it said", fail_cause=cause)
+    task = bench.run(["cat"])
+    assert (task.state, task.error["type"]) == (TaskState.FAILED, PREFIX + slug)
+    assert task.error["detail"].startswith("what it said. ")
+    assert advice in task.error["detail"]
+    bench.assert_kept(task.id)
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_a_disk_that_is_full_when_the_version_is_stored_is_named(bench, monkeypatch, number):
+    def full(*_args):
+        raise OSError(number, "no room")
+
+    task_id = bench.post(["cat"])
+    monkeypatch.setattr(bench.blobs, "stage", full)
+    assert bench.supervisor().run(task_id) == TaskState.FAILED
+    assert bench.task(task_id).error["type"] == PREFIX + "disk-full"
+    monkeypatch.undo()
+    bench.retry(task_id)
+    assert bench.supervisor().run(task_id) == TaskState.LIVE
+    assert len(bench.control.starts()) == 1, "its result was kept"
+
+
+def test_the_log_is_read_by_task_over_all_its_tries(bench, client):
+    bench.control.plan(stderr="first try\n", crash_epoch=1)
+    task_id = bench.post(["cat"])
+    assert client.get(f"/tasks/{task_id}/log").text == ""
+    bench.supervisor().run(task_id)
+    bench.control.plan(stderr="second try\n")
+    bench.supervisor().run(task_id)
+    answer = client.get(f"/tasks/{task_id}/log")
+    assert answer.headers["content-type"] == "text/plain; charset=utf-8"
+    assert answer.text == "first try\nsecond try\n"
+    bench.assert_clean(task_id)
+
+
+def test_the_log_is_written_while_the_step_runs(bench, monkeypatch, client):
+    import threading
+
+    monkeypatch.setattr("worker.recorder.LOG_SECONDS", 0.1)
+    bench.control.plan(stderr="at work\n", epoch_seconds=60)
+    task_id = bench.post(["cat"])
+    supervisor = bench.supervisor()
+    thread = threading.Thread(target=supervisor.run, args=(task_id,))
+    thread.start()
+    try:
+        eventually(lambda: client.get(f"/tasks/{task_id}/log").text == "at work\n")
+    finally:
+        supervisor.stopping.set()
+        thread.join()

@@ -1,0 +1,74 @@
+"""A lease that is not renewed any more is said to be lost, whatever the reason."""
+
+import time
+from contextlib import contextmanager
+
+import pytest
+from sqlalchemy import text
+
+from app.db import TaskState, write_session
+from tests.worker.bench import eventually, is_gone
+from tests.worker.test_supervisor import running
+from worker.claim import claim
+from worker.heartbeat import Heartbeat
+
+
+@contextmanager
+def beating(bench, lease=1.5):
+    task_id = bench.post(["cat"])
+    with write_session(bench.engine) as session:
+        held = claim(session, task_id, "worker-1", lease)
+    with Heartbeat(bench.engine, held, lease, 0.2) as pulse:
+        yield pulse
+
+
+def rename(bench, before, after):
+    with bench.engine.execution_options(write=True).begin() as connection:
+        connection.execute(text(f"ALTER TABLE {before} RENAME TO {after}"))
+
+
+def test_an_error_of_the_database_that_passes_costs_nothing(bench):
+    with beating(bench, lease=20) as pulse:
+        rename(bench, "tasks", "elsewhere")
+        time.sleep(1)
+        rename(bench, "elsewhere", "tasks")
+        before = time.monotonic()
+        pulse.renew()
+        assert not pulse.lost.is_set()
+        assert pulse._held_until > before + 19, "it was renewed"
+
+
+def test_an_error_of_the_database_that_stays_is_a_lost_lease(bench):
+    """Of whatever kind: no such table is another one than a server that does not answer."""
+    with beating(bench) as pulse:
+        rename(bench, "tasks", "elsewhere")
+        eventually(pulse.lost.is_set, 10)
+
+
+@pytest.mark.parametrize("database_url", ["served"], indirect=True)
+def test_a_database_that_became_read_only_is_a_lost_lease(bench):
+    with beating(bench) as pulse:
+        name = bench.engine.url.database
+        with bench.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            connection.execute(
+                text(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
+            )
+        bench.engine.dispose()  # as a fail-over does: the next connections are read-only
+        eventually(pulse.lost.is_set, 10)
+
+
+def test_a_thread_that_dies_says_so_and_the_step_is_stopped(bench, monkeypatch):
+    bench.control.plan(epoch_seconds=60)
+    task_id = bench.post(["cat"])
+    with running(bench.supervisor(), task_id) as left:
+        eventually(lambda: bench.state(task_id) == TaskState.TRAINING)
+        monkeypatch.setattr("worker.heartbeat.renew", lambda *_: 1 / 0)
+        eventually(lambda: left == [None])
+    assert is_gone(bench.child_pid(1))
+    assert bench.state(task_id) == TaskState.TRAINING, "for the sweep of whoever can write"
+
+
+def test_at_its_regular_end_nothing_is_lost(bench):
+    with beating(bench) as pulse:
+        pass
+    assert not pulse.lost.is_set()
