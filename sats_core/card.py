@@ -102,6 +102,7 @@ def _facts(config: Mapping[str, Any], scores: Scores) -> list[str]:
         f"- backbone: {config['backbone']}, first weights: {config['backbone_start']}",
         _last_step(config),
         f"- pixel accuracy: {pixels}",
+        f"- kept for later steps: what the classifier sees at {config['kept_features']} pixels",
         f"- graph and weights agree on {config['onnx_agreement']:.3%} of the probed pixels",
     ]
 

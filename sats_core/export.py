@@ -123,7 +123,8 @@ def export_version(
     partial.mkdir(parents=True)
     model = model.to("cpu").eval()
     agreement = _write_graph(model, partial / GRAPH, probes)
-    whole = {**_described(model, catalogue), **config, "onnx_agreement": agreement}
+    known = {"onnx_agreement": agreement, "kept_features": len(features.labels) if features else 0}
+    whole = {**_described(model, catalogue), **config, **known}
     if model.backbone.name in DEPTHS:
         _write_hub_model(partial, model, catalogue, whole)
     else:

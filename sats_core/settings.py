@@ -140,9 +140,9 @@ class FrozenSettings(MethodRecord):
     distillation_weight: Weight = 1.0
     """Weight of the unbiased distillation (MiB), as a sum over channels like the cross-entropy:
     the mean over C_old channels, which other methods take, times C_old."""
-    rows: Literal["all", "new"] = "all"
+    rows: Literal["new", "all"] = "new"
     """Which rows learn where the version before keeps features of its classes; without these the
-    old rows stay whatever is said."""
+    old rows stay whatever is said (docs/decisions/0014)."""
     presence: float | None = Field(None, gt=0, le=1)
     """Share of the pictures to come that are like the step's. By default N / (N + old classes),
     replayed features standing for the others; without features 0.1, the share that shows a new

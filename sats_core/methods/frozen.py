@@ -18,10 +18,10 @@ class Frozen(Taught):
     """Backbone and head stay as they are; rows are solved on features seen once.
 
     One pass over the pictures samples what the classifier sees; unbiased cross-entropy and
-    distillation (MiB) over the rows are then a small problem, solved to convergence. Where the
-    version before keeps features of its classes, these are replayed and all rows learn together;
-    without them the new rows learn alone, and with `residual` the background's row too, as
-    z0 + r f with r = 0 at the start (after BARM, Zhang & Gao, ECCV 2024).
+    distillation (MiB) over the new rows are then a small problem, solved to convergence. Where the
+    version before keeps features of its classes, these are replayed beside the step's pixels; with
+    `rows: all` the old rows learn from them too. With `residual` the background's row learns as
+    z0 + r f, r = 0 at the start (after BARM, Zhang & Gao, ECCV 2024).
     """
 
     settings: FrozenSettings

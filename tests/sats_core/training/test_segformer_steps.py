@@ -48,6 +48,7 @@ def test_a_version_has_the_files_of_both(base_step: StepJob) -> None:
         "model.safetensors",
         "config.json",
         "preprocessor_config.json",
+        "features.safetensors",
         "model.onnx",
         "scores.json",
         "README.md",

@@ -73,6 +73,7 @@ def test_a_base_step_writes_a_whole_version(base: StepJob) -> None:
     assert {file.name for file in version.iterdir()} == {
         "model.safetensors",
         "config.json",
+        "features.safetensors",
         "model.onnx",
         "scores.json",
         "README.md",

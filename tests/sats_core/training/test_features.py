@@ -1,0 +1,91 @@
+"""What a version keeps of its classifier's inputs, step after step."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from sats_core.errors import ModelError
+from sats_core.export import load_version
+from sats_core.job import StepJob
+from sats_core.methods.features import FeatureMemory
+from tests.sats_core.training.conftest import make_job, run
+
+
+def kept(job: StepJob) -> FeatureMemory:
+    features = load_version(job.result / "version").features
+    assert features is not None
+    return features
+
+
+def step(folder: Path, base: StepJob, step_zip: Path, method: str, **settings: object) -> StepJob:
+    chosen = {"method": method, "features": 300, **settings}
+    version = base.result / "version"
+    return make_job(
+        folder, step_zip, ("ring",), first_index=3, old_version=version, settings=chosen
+    )
+
+
+def test_a_base_step_keeps_pixels_of_every_class(base: StepJob) -> None:
+    memory = kept(base)
+    assert memory.labels.unique().tolist() == [0, 1, 2]
+    assert memory.hides.unique().tolist() == [1]  # all that it knows is labelled
+    assert memory.weights.sum().item() == pytest.approx(1, abs=1e-3)
+    assert len(memory.labels) <= base.settings.features
+    loaded = load_version(base.result / "version")
+    with torch.no_grad():
+        found = loaded.model.classifier(memory.features[:, :, None, None])
+    assert found.shape[1] == 3
+    assert loaded.config["kept_features"] == len(memory.labels)
+
+
+@pytest.mark.parametrize("method", ["frozen", "sats_plus", "mib"])
+def test_a_later_step_adds_its_own(
+    tmp_path: Path, base: StepJob, step_zip: Path, method: str
+) -> None:
+    job = step(tmp_path, base, step_zip, method)
+    run(job)
+    memory = kept(job)
+    assert memory.labels.unique().tolist() == [0, 1, 2, 3]
+    assert len(memory.labels) <= 300
+    assert set(memory.hides[memory.labels == 3].tolist()) == {3}  # its background hides any of 3
+    assert set(memory.hides[memory.labels == 1].tolist()) == {1}
+
+
+def test_what_is_kept_stays_where_features_stay(
+    tmp_path: Path, base: StepJob, step_zip: Path
+) -> None:
+    job = step(tmp_path, base, step_zip, "frozen")
+    run(job)
+    before = {tuple(row.tolist()) for row in kept(base).features}
+    now = kept(job)
+    assert all(tuple(row.tolist()) in before for row in now.features[now.labels == 1])
+
+
+def test_what_is_kept_moves_with_a_model_that_trains(
+    tmp_path: Path, base: StepJob, step_zip: Path
+) -> None:
+    job = step(tmp_path, base, step_zip, "mib", learning_rate=1e-2)
+    run(job)
+    before = {tuple(row.tolist()) for row in kept(base).features}
+    now = kept(job)
+    assert not any(tuple(row.tolist()) in before for row in now.features[now.labels == 1])
+
+
+def test_a_step_that_is_to_keep_none_keeps_none(
+    tmp_path: Path, base: StepJob, step_zip: Path
+) -> None:
+    job = step(tmp_path, base, step_zip, "frozen", features=0)
+    run(job)
+    loaded = load_version(job.result / "version")
+    assert loaded.features is None
+    assert loaded.config["kept_features"] == 0
+
+
+def test_a_damaged_file_is_said(base: StepJob, tmp_path: Path, step_zip: Path) -> None:
+    version = tmp_path / "version"
+    shutil.copytree(base.result / "version", version)
+    (version / "features.safetensors").write_bytes(b"\x10\0\0\0\0\0\0\0{}")
+    with pytest.raises(ModelError, match="cannot be loaded"):
+        load_version(version)
