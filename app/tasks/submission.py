@@ -20,6 +20,10 @@ from app.tasks.schemas import TaskSpec
 MOMENT = timedelta(microseconds=1)
 """The least by which two times differ in the database."""
 
+ADDED = {"parent": None, "preview": False, "features": 4000}
+"""What specs were given later, and its default then: left out of digests, so that those written
+before stay valid."""
+
 
 @dataclass(frozen=True)
 class Submission:
@@ -43,8 +47,8 @@ class Submission:
     def digest(self) -> str:
         """SHA-256 of what was asked for: the same request gives the same."""
         spec = self.spec.model_dump(mode="json")
-        for name in ("parent", "preview"):  # digests written before a spec had them stay valid
-            if not spec.get(name):
+        for name, default in ADDED.items():
+            if spec.get(name) == default:
                 spec.pop(name, None)
         asked = {"spec": spec, "dataset": self.dataset.key}
         if self.evaluation is not None:

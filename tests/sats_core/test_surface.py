@@ -79,6 +79,7 @@ def test_records_between_worker_and_child() -> None:
         "earlier",
         "memory",
         "limits",
+        "halvings",
         "backbone_dir",
         "threads",
         "work",
