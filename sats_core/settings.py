@@ -132,6 +132,9 @@ class SatsPlusSettings(SatsSettings):
     realign: bool = True
     """Whether all rows are solved anew after training, as `frozen` solves them, where the version
     before keeps features of its classes."""
+    presence: float | None = Field(None, gt=0, le=1)
+    """Share of the pictures to come that are like the step's, for that; by default
+    N / (N + old classes)."""
 
 
 class FrozenSettings(MethodRecord):

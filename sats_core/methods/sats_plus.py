@@ -41,7 +41,7 @@ class SatsPlus(Sats):
         super().learn(trainer)
         if trainer.features is None or not self.settings.realign:
             return
-        fit = FrozenSettings()
+        fit = FrozenSettings(presence=self.settings.presence)
         with trainer.precision():
             seen = see(self.model, self.teacher, trainer.look(), fit.pixels, trainer.seed)
         if seen is None:
