@@ -10,10 +10,10 @@ from torch import Tensor
 from sats_core.data.batches import LabelledPictures
 from sats_core.evaluation.predict import labelled_input
 from sats_core.losses import entropy_pseudo_labels
+from sats_core.method_settings import PseudoLabelSettings
 from sats_core.methods.finetune import at_size
 from sats_core.methods.pseudo_labelling import THRESHOLDS
 from sats_core.models import Segmenter
-from sats_core.settings import PseudoLabelSettings
 
 MOST_PICTURES = 200
 

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, TypeAdapter
 
-from sats_core.settings import Record
+from sats_core.record import Record
 
 
 class PhaseEvent(Record):

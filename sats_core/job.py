@@ -7,7 +7,8 @@ from pydantic import Field, TypeAdapter
 
 from sats_core.evaluation.forgetting import ForgettingReport
 from sats_core.evaluation.scores import Scores
-from sats_core.settings import LEAST_BATCH, Record, StepSettings
+from sats_core.record import Record
+from sats_core.settings import LEAST_BATCH, StepSettings
 from sats_core.settings import Limits as Limits
 
 

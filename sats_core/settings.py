@@ -3,18 +3,12 @@
 Torch-free: the HTTP service validates a task's settings with the same records that the core runs.
 """
 
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    StrictBool,
-    StrictFloat,
-    StrictInt,
-    StrictStr,
-    ValidationError,
-)
+from pydantic import Field, StrictBool, StrictFloat, StrictInt, StrictStr, ValidationError
+
+from sats_core.method_settings import METHOD_SETTINGS
+from sats_core.record import Record
 
 MethodName = Literal[
     "finetune", "lwf", "ilt", "mib", "plop", "sats", "sats_plus", "frozen", "joint"
@@ -23,14 +17,9 @@ MethodName = Literal[
 OfferedMethod = Literal["finetune", "lwf", "ilt", "mib", "plop", "sats", "sats_plus", "frozen"]
 """What the service runs: all but `joint`, which needs the pictures of every step."""
 
-Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Share = Annotated[float, Field(ge=0, le=1)]
 
-
-class Record(BaseModel):
-    """Base of all settings: frozen, and an unknown name is an error rather than ignored."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
+LEAST_BATCH = 2
+"""Fewer pictures than this have no statistics to normalise by."""
 
 
 class Limits(Record):
@@ -44,142 +33,6 @@ class Limits(Record):
         512 * 2**20, gt=0, description="Unpacked bytes of all COCO files of a data set."
     )
 
-
-class MethodRecord(Record):
-    """Base of a method's own settings: a number is a number, not a text or a yes that reads so."""
-
-    model_config = ConfigDict(strict=True)
-
-
-class FinetuneSettings(MethodRecord):
-    """Plain fine-tuning has nothing to set: cross-entropy on the step's labels."""
-
-
-class JointSettings(MethodRecord):
-    """Training on all classes at once has nothing to set either."""
-
-
-class LwfSettings(MethodRecord):
-    """Learning without forgetting (Li & Hoiem, ECCV 2016), weight as MiB compares it (4.1)."""
-
-    distillation_weight: Weight = 100.0
-    """Weight of the distillation over the old channels."""
-
-
-class IltSettings(MethodRecord):
-    """ILT (Michieli & Zanuttigh, ICCV workshops 2019), weights as SATS compares it."""
-
-    distillation_weight: Weight = 10.0
-    """Weight of the distillation over the old channels."""
-    feature_weight: Weight = 10.0
-    """Weight of the mean squared difference of the backbone's last stage."""
-
-
-class MibSettings(MethodRecord):
-    """MiB (Cermelli et al., CVPR 2020), weight as SATS compares it on SegFormer."""
-
-    distillation_weight: Weight = 40.0
-    """Weight of the unbiased distillation of the outputs."""
-
-
-class PseudoLabelSettings(MethodRecord):
-    """Pseudo-labels from the old model's entropy (PLOP, section 3.3)."""
-
-    entropy_floor: Share = 0.001
-    """Least threshold of a class's entropy, below which pseudo-labels are kept."""
-    thresholds: Literal["released", "median"] = "released"
-    """A class's threshold as the code finds it that gave the published figures, or the exact
-    median of its entropies, as the paper has it."""
-
-
-class UnsureSettings(PseudoLabelSettings):
-    """What is left to choose where the cross-entropy is on pseudo-labels."""
-
-    unsure: Literal["ignored", "unbiased"] = "ignored"
-    """What background teaches where the old model is unsure: nothing, or that it is "background
-    or any old class" (PLOP's other published choice). On ignored pixels nothing opposes a drift
-    to the newest class: unbiased distillation has no gradient between it and background."""
-
-
-class PlopSettings(UnsureSettings):
-    """PLOP (Douillard et al., CVPR 2021, section 4.1)."""
-
-    pod_weight: Weight = 0.01
-    """Factor of local POD on each of the backbone's stages and on the decoder's output."""
-    pod_logits_weight: Weight = 0.0005
-    """Factor of local POD on the logits."""
-
-
-class SatsSettings(PseudoLabelSettings):
-    """Weights of SATS (Qiu et al., Pattern Recognition 2023, section 4.1), whatever its
-    cross-entropy is."""
-
-    distillation_weight: Weight = 20.0
-    """Weight of the unbiased distillation of the outputs (MiB)."""
-    attention_weight: Weight = 20.0
-    """Weight of the self-attention transfer."""
-
-
-class PublishedSatsSettings(UnsureSettings, SatsSettings):
-    """SATS as published: its cross-entropy is on pseudo-labels."""
-
-
-class SatsPlusSettings(SatsSettings):
-    """Our own combination on top of SATS (docs/decisions/0007)."""
-
-    distillation_weight: Weight = 40.0
-    """As MiB has it on SegFormer."""
-    realign: bool = True
-    """Whether all rows are solved anew after training, as `frozen` solves them, where the version
-    before keeps features of its classes."""
-    presence: float | None = Field(None, gt=0, le=1)
-    """Share of the pictures to come that are like the step's, for that; by default
-    N / (N + old classes)."""
-
-
-class FrozenSettings(MethodRecord):
-    """Solving the new rows alone (docs/decisions/0011)."""
-
-    distillation_weight: Weight = 1.0
-    """Weight of the unbiased distillation (MiB), as a sum over channels like the cross-entropy:
-    the mean over C_old channels, which other methods take, times C_old."""
-    rows: Literal["new", "all"] = "new"
-    """Which rows learn where the version before keeps features of its classes; without these the
-    old rows stay whatever is said (docs/decisions/0014)."""
-    presence: float | None = Field(None, gt=0, le=1)
-    """Share of the pictures to come that are like the step's. By default N / (N + old classes),
-    replayed features standing for the others; without features 0.1, the share that shows a new
-    class: where more of the step's pictures do, its pixels count less by as much."""
-    class_balance: Share = 0.0
-    """Each class's pixels count times its frequency to minus this; 0 counts every pixel alike."""
-    residual: bool = False
-    """Whether the background's row learns too where the new ones learn alone (after BARM)."""
-    decay: Weight = 0.05
-    """Factor of half each squared row of standardised features, bias left out, times the share of
-    the pixels that are its class's."""
-    pixels: int = Field(20_000, ge=100, le=1_000_000)
-    """Pixels sampled of all pictures together; each takes 4 bytes a feature, 8 while solving."""
-    iterations: int = Field(150, ge=1, le=10_000)
-    """Most steps of L-BFGS."""
-    tolerance: float = Field(1e-4, gt=0, lt=1)
-    """Largest gradient at which the rows count as solved."""
-
-
-METHOD_SETTINGS: dict[str, type[Record]] = {
-    "finetune": FinetuneSettings,
-    "lwf": LwfSettings,
-    "ilt": IltSettings,
-    "mib": MibSettings,
-    "plop": PlopSettings,
-    "sats": PublishedSatsSettings,
-    "sats_plus": SatsPlusSettings,
-    "frozen": FrozenSettings,
-    "joint": JointSettings,
-}
-
-
-LEAST_BATCH = 2
-"""Fewer pictures than this have no statistics to normalise by."""
 
 DESCENT = (
     "epochs",

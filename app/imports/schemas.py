@@ -6,7 +6,7 @@ from pydantic import ConfigDict, Field
 
 from app.db import TaskKind
 from app.models.schemas import MODEL_PATTERN, Named
-from sats_core.settings import Record
+from sats_core.record import Record
 
 IMPORT_EXAMPLE: dict[str, Any] = {"name": "street model", "background": "none", "promote": True}
 

@@ -6,7 +6,7 @@ from typing import Literal
 from pydantic import Field
 
 from sats_core.evaluation.scores import Scores
-from sats_core.settings import Record
+from sats_core.record import Record
 
 UNGUARDED = (
     "no old class is guarded: the version before was never scored, so nobody can say what it lost"

@@ -14,7 +14,8 @@ from app.problem_json import ProblemJson
 from app.stored import ShownAs, shown, with_defaults
 from sats_core.classes import MAX_CLASSES
 from sats_core.job import HeldOutChoice
-from sats_core.settings import OfferedMethod, Record, StepSettings
+from sats_core.record import Record
+from sats_core.settings import OfferedMethod, StepSettings
 
 SPEC_EXAMPLE: dict[str, Any] = {
     "name": "sheep",

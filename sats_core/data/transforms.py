@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from pydantic import PositiveInt, model_validator
 
-from sats_core.settings import Record
+from sats_core.record import Record
 
 Pixels = NDArray[np.uint8]
 

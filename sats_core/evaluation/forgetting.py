@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 from pydantic import Field
 
-from sats_core.settings import Record
+from sats_core.record import Record
 
 MeasuredShare = float | None
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 
 from sats_core.classes import Catalogue
 from sats_core.evaluation.confusion import ConfusionMatrix
-from sats_core.settings import Record
+from sats_core.record import Record
 
 
 class Scores(Record):

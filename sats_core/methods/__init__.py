@@ -1,5 +1,6 @@
 """How a step fights forgetting: one file per method, fine-tuning is the base class."""
 
+from sats_core.method_settings import FinetuneSettings
 from sats_core.methods.finetune import Finetune
 from sats_core.methods.frozen import Frozen
 from sats_core.methods.ilt import Ilt
@@ -11,7 +12,7 @@ from sats_core.methods.plop import Plop
 from sats_core.methods.sats import Sats
 from sats_core.methods.sats_plus import SatsPlus
 from sats_core.models import Segmenter
-from sats_core.settings import FinetuneSettings, StepSettings
+from sats_core.settings import StepSettings
 
 __all__ = [
     "METHODS",

@@ -13,6 +13,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from sats_core.classes import BACKGROUND
 from sats_core.errors import ModelError
 from sats_core.methods.sampling import PixelSample
 
@@ -46,10 +47,10 @@ class FeatureMemory(NamedTuple):
         """Return this memory with what a later step adds; every class has had its share.
 
         Args:
-            later: of the step; its labels are background and the classes that it brought.
+            later: of the step; classes known before, replayed from pictures, bring no share.
         """
-        known, brought = (_foreground(memory.labels) for memory in (self, later))
-        return self.among(later, brought / max(1, known + brought))
+        known, shown = (set(memory.labels.tolist()) - {BACKGROUND} for memory in (self, later))
+        return self.among(later, len(shown - known) / max(1, len(shown | known)))
 
     def among(self, later: "FeatureMemory", share: float) -> "FeatureMemory":
         """Return this memory and another, which has `share` of the weight, 0..1."""
@@ -85,7 +86,7 @@ class FeatureMemory(NamedTuple):
         room = max(1, most // 2 // max(1, len(labels) - 1))
         drawn, weights = [], []
         for label in labels:
-            of_label = (self.labels == label).nonzero()[:, 0]
+            of_label = ((self.labels == label) & (self.weights > 0)).nonzero()[:, 0]
             wanted = room if label else most // 2
             kept = of_label[torch.randperm(len(of_label), generator=chance)[:wanted]]
             drawn.append(kept)
@@ -96,10 +97,15 @@ class FeatureMemory(NamedTuple):
         at = torch.cat(drawn)
         return FeatureMemory(self.features[at], self.labels[at], self.hides[at], torch.cat(weights))
 
+    def on(self, device: torch.device) -> "FeatureMemory":
+        """Return the memory on a device."""
+        return FeatureMemory(*(tensor.to(device) for tensor in self))
+
     def save(self, path: Path) -> None:
-        """Write it to a safetensors file."""
+        """Write it to a safetensors file; what half precision cannot hold becomes its largest."""
+        largest = torch.finfo(torch.half).max
         tensors = {
-            "features": self.features.half(),
+            "features": self.features.clamp(-largest, largest).half(),
             "labels": self.labels.int(),
             "hides": self.hides.int(),
             "weights": self.weights.float(),
@@ -134,6 +140,11 @@ def _with_one(features: Tensor) -> Tensor:
     return torch.cat([features, features.new_ones(len(features), 1)], dim=1).double()
 
 
-def _foreground(labels: Tensor) -> int:
-    """Return how many classes beside the background there are."""
-    return int((labels.unique() > 0).sum())
+def usual_share(old_classes: int, classes: int) -> float:
+    """Return N / (N + old classes): the new classes' share of all but the background.
+
+    Args:
+        old_classes: channels before the step, background included.
+        classes: channels after it.
+    """
+    return (classes - old_classes) / (classes - 1)

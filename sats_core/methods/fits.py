@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from sats_core.errors import DivergedError
-from sats_core.settings import FrozenSettings
+from sats_core.method_settings import FitSettings
 
 HISTORY = 20
 """Steps that L-BFGS remembers."""
@@ -35,6 +35,15 @@ class Rows(NamedTuple):
     losses: dict[str, float]
     gradient: float
     iterations: int
+
+    def unsolved(self, settings: FitSettings) -> str | None:
+        """Return what to warn of where the search ended before it had found the solution."""
+        if self.gradient <= settings.tolerance:
+            return None
+        return (
+            f"the rows were not solved: after {self.iterations} steps the largest gradient "
+            f"is {self.gradient:.2g}, above the tolerance of {settings.tolerance:.2g}"
+        )
 
 
 class Fit(ABC):
@@ -63,7 +72,7 @@ class Fit(ABC):
         squares = self.rows[:, :-1].square().sum(dim=1)
         return shares.clamp(min=LEAST_SHARE) @ squares / 2
 
-    def solve(self, settings: FrozenSettings, check: Callable[[], None]) -> Rows:
+    def solve(self, settings: FitSettings, check: Callable[[], None]) -> Rows:
         """Return the solution, the same with any number of threads: float64, strong-Wolfe search.
 
         Args:

@@ -4,14 +4,16 @@ from collections.abc import Iterable, Mapping
 
 from torch import Tensor
 
-from sats_core.methods.expected import ALONE, rarer
-from sats_core.methods.features import FeatureMemory
+from sats_core.method_settings import FrozenSettings
+from sats_core.methods.features import FeatureMemory, usual_share
 from sats_core.methods.fits import Rows
 from sats_core.methods.method import Taught, Trainer
-from sats_core.methods.realign import Seen, logits_of, realign, see
+from sats_core.methods.realign import realign
 from sats_core.methods.rows import solve_rows
-from sats_core.methods.sampling import PixelSample
-from sats_core.settings import FrozenSettings
+from sats_core.methods.sampling import PixelSample, Seen, see
+
+ALONE = 0.1
+"""Share of the pictures to come that show a new class, where nothing is known of them."""
 
 
 class Frozen(Taught):
@@ -46,11 +48,8 @@ class Frozen(Taught):
             return {}
         trainer.sampled(seen.before, trainer.features)
         rows = self._solved(seen, trainer)
-        if rows.gradient > self.settings.tolerance:
-            trainer.warn(
-                f"the rows were not solved: after {rows.iterations} steps the largest gradient "
-                f"is {rows.gradient:.2g}, above the tolerance of {self.settings.tolerance:.2g}"
-            )
+        if warning := rows.unsolved(self.settings):
+            trainer.warn(warning)
         return rows.losses
 
     def _solved(self, seen: Seen, trainer: Trainer) -> Rows:
@@ -58,14 +57,29 @@ class Frozen(Taught):
         if memory is not None and settings.rows == "all":
             rows, _ = realign(self.model, self.teacher, seen, memory, settings, check)
             return rows
-        sample, new = seen.before, self.classes - self.old_classes
+        sample, before = seen.before, self.teacher.classifier
         if memory is None:
-            sample = rarer(sample, self.old_classes, settings.presence or ALONE)
+            sample = _rarer(sample, self.old_classes, settings.presence or ALONE)
         else:
             own = FeatureMemory.of(sample, hides=self.old_classes)
-            every = memory.among(own, settings.presence or new / (self.classes - 1))
+            share = settings.presence or usual_share(self.old_classes, self.classes)
+            every = memory.among(own, share)
             sample = PixelSample(every.features, every.labels, every.weights, sample.shown)
-        before = self.teacher.classifier
-        rows = solve_rows(sample, logits_of(before, sample.features), new, settings, check)
+        new = self.classes - self.old_classes
+        rows = solve_rows(sample, before.logits(sample.features), new, settings, check)
         self.model.classifier.put_rows(before, rows.weight, rows.bias)
         return rows
+
+
+def _rarer(sample: PixelSample, old_classes: int, presence: float) -> PixelSample:
+    """Return the pixels, a new class's counting as if fewer pictures showed it.
+
+    Args:
+        sample: of the step's pictures, channels as kinds.
+        old_classes: channels before the step.
+        presence: share of the pictures to come that show a new class, 0..1; where fewer of the
+            step's do, its pixels count as they are.
+    """
+    less = (presence / sample.shown).clamp(max=1)
+    less[:old_classes] = 1
+    return sample._replace(weights=sample.weights * less[sample.kinds])

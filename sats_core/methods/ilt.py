@@ -7,9 +7,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from sats_core.losses import distillation
+from sats_core.method_settings import IltSettings
 from sats_core.methods.distilled import Distilled
 from sats_core.methods.finetune import at_size, cross_entropy
-from sats_core.settings import IltSettings
 
 
 class Ilt(Distilled):

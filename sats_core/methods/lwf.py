@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 from sats_core.losses import distillation
+from sats_core.method_settings import LwfSettings
 from sats_core.methods.distilled import Distilled
 from sats_core.methods.finetune import at_size, cross_entropy
-from sats_core.settings import LwfSettings
 
 
 class Lwf(Distilled):

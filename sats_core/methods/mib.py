@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 from sats_core.losses import truthful_cross_entropy, unbiased_distillation
+from sats_core.method_settings import MibSettings
 from sats_core.methods.distilled import Distilled
 from sats_core.methods.finetune import at_size
-from sats_core.settings import MibSettings
 
 
 class Mib(Distilled):

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from sats_core.losses import pod_distance, with_background_summed
+from sats_core.method_settings import PlopSettings
 from sats_core.methods.finetune import at_size
 from sats_core.methods.pseudo_labelling import PseudoLabelling
-from sats_core.settings import PlopSettings
 
 
 class Plop(PseudoLabelling):

@@ -16,10 +16,10 @@ from sats_core.losses import (
     with_truth,
     without_truth,
 )
+from sats_core.method_settings import PseudoLabelSettings, UnsureSettings
 from sats_core.methods.distilled import Distilled
 from sats_core.methods.finetune import at_size
 from sats_core.models import Segmenter
-from sats_core.settings import PseudoLabelSettings, UnsureSettings
 
 THRESHOLDS = {"released": released_thresholds, "median": median_thresholds}
 """How a class's threshold follows from its entropies, by the name that settings use."""

@@ -7,9 +7,9 @@ from torch import Tensor
 
 from sats_core.classes import IGNORE
 from sats_core.losses import truthful_cross_entropy, unbiased_distillation
+from sats_core.method_settings import FrozenSettings
 from sats_core.methods.fits import Fit, Rows, balanced
 from sats_core.methods.sampling import PixelSample
-from sats_core.settings import FrozenSettings
 
 KNOWN_KIND, FIRST_NEW_KIND = 1, 2
 """Kinds of labels: 0 background, 1 any class known before, and from 2 on each new class."""

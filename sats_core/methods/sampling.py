@@ -1,12 +1,14 @@
 """A bounded sample of what the classifier sees, taken in one pass over the pictures."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+from sats_core.models import Segmenter
 
 PER_PICTURE = 1024
 """Most pixels of one kind from one picture: neighbours on the head's grid say the same again."""
@@ -28,6 +30,18 @@ class PixelSample(NamedTuple):
     kinds: Tensor
     weights: Tensor
     shown: Tensor
+
+
+class Seen(NamedTuple):
+    """The same pixels of the step's pictures, as two classifiers see them.
+
+    Attributes:
+        before: in the model before the step, channels as kinds.
+        after: (P, D) in the model after it; the very same tensor where features stay.
+    """
+
+    before: PixelSample
+    after: Tensor
 
 
 class PixelSampler:
@@ -89,6 +103,40 @@ class PixelSampler:
         )
         shown = torch.tensor([len(stratum.pixels) / self._pictures for stratum in self._strata])
         return PixelSample(features, *(t.to(features.device) for t in (kinds, weights, shown)))
+
+
+@torch.no_grad()
+def see(
+    model: Segmenter,
+    teacher: Segmenter | None,
+    pictures: Iterable[tuple[Tensor, Tensor]],
+    pixels: int,
+    seed: int,
+) -> Seen | None:
+    """Draw pixels of labelled pictures as two classifiers see them; None where all are ignored.
+
+    Args:
+        model: after the step, C classes.
+        teacher: before it; without one both are the model.
+        pictures: normalised (B, 3, H, W) with labels (B, H, W).
+        pixels: to draw, evenly over the classes.
+        seed: of the draw.
+    """
+    model.eval()
+    sampler = PixelSampler(model.classifier.channels, pixels, seed)
+    for batch, labels in pictures:
+        features = model.head(model.backbone(batch))
+        if teacher is not None:
+            features = torch.cat([teacher.head(teacher.backbone(batch)), features], dim=1)
+        for seen, marked in zip(features, labels, strict=True):
+            sampler.add(seen, marked)
+    sample = sampler.sample()
+    if sample is None:
+        return None
+    width = model.head.width
+    before = sample._replace(features=sample.features[:, :width].contiguous())
+    after = before.features if teacher is None else sample.features[:, width:].contiguous()
+    return Seen(before, after)
 
 
 class _Stratum:

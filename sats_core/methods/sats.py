@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 from sats_core.losses import attention_transfer, unbiased_distillation
+from sats_core.method_settings import SatsSettings
 from sats_core.methods.finetune import at_size
 from sats_core.methods.pseudo_labelling import PseudoLabelling, Supervision
-from sats_core.settings import SatsSettings
 
 
 class Sats(PseudoLabelling):

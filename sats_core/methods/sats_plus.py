@@ -6,12 +6,13 @@ import torch
 from torch import Tensor
 
 from sats_core.losses import truthful_cross_entropy
+from sats_core.method_settings import FitSettings, SatsPlusSettings
 from sats_core.methods.method import Trainer
 from sats_core.methods.pseudo_labelling import Supervision
-from sats_core.methods.realign import realign, see
+from sats_core.methods.realign import realign
+from sats_core.methods.sampling import see
 from sats_core.methods.sats import Sats
 from sats_core.models import Segmenter
-from sats_core.settings import FrozenSettings, SatsPlusSettings
 
 
 class SatsPlus(Sats):
@@ -41,12 +42,14 @@ class SatsPlus(Sats):
         super().learn(trainer)
         if trainer.features is None or not self.settings.realign:
             return
-        fit = FrozenSettings(presence=self.settings.presence)
+        fit = FitSettings(presence=self.settings.presence)
         with trainer.precision():
             seen = see(self.model, self.teacher, trainer.look(), fit.pixels, trainer.seed)
         if seen is None:
             return
-        _, memory = realign(self.model, self.teacher, seen, trainer.features, fit, trainer.check)
+        rows, memory = realign(self.model, self.teacher, seen, trainer.features, fit, trainer.check)
+        if warning := rows.unsolved(fit):
+            trainer.warn(warning)
         trainer.sampled(seen.before._replace(features=seen.after), memory)
 
     def prepare(self, batches: Iterable[tuple[Tensor, Tensor]]) -> None:

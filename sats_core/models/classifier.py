@@ -49,6 +49,12 @@ class GrowingClassifier(nn.Module):
         return torch.cat([step(features) for step in self.steps], dim=1)
 
     @torch.no_grad()
+    def logits(self, features: Tensor) -> Tensor:
+        """Return logits (P, C) of single pixels' features (P, D), without a gradient."""
+        found: Tensor = self(features[:, :, None, None])
+        return found[:, :, 0, 0]
+
+    @torch.no_grad()
     def grow(self, new: int) -> None:
         """Add `new` rows with the balanced start."""
         first = self.convolutions()[0]

@@ -7,10 +7,10 @@ from typing import Any
 from sats_core.classes import MAX_CLASSES
 from sats_core.data.names import printable
 from sats_core.errors import ModelError
+from sats_core.record import Record
 from sats_core.segformer.processor import Processor, read_processor
 from sats_core.segformer.strict_json import read_object
 from sats_core.segformer.variants import DEPTHS, SHARED, SMALL, hidden_sizes, variant_of
-from sats_core.settings import Record
 
 FILE = "config.json"
 MAX_BYTES = 2**20

@@ -6,8 +6,8 @@ from typing import Any
 
 from sats_core.data.transforms import View
 from sats_core.errors import ModelError
+from sats_core.record import Record
 from sats_core.segformer.strict_json import read_object
-from sats_core.settings import Record
 
 FILE = "preprocessor_config.json"
 MAX_BYTES = 2**18

@@ -18,8 +18,7 @@ from sats_core.events import ProgressEvent, WarningEvent
 from sats_core.job import StepJob
 from sats_core.methods import Finetune, make_method
 from sats_core.methods.features import FeatureMemory
-from sats_core.methods.realign import see
-from sats_core.methods.sampling import PixelSample
+from sats_core.methods.sampling import PixelSample, see
 from sats_core.training.fusion import fuse
 from sats_core.training.loop import StoppedError, autocast, train
 from sats_core.training.progress import Emit, Progress
@@ -111,7 +110,9 @@ class StepTrainer:
 
     def __post_init__(self) -> None:
         self.seed = self.start.settings.seed
-        self.features = self.start.old.features if self.start.old else None
+        kept = self.start.old.features if self.start.old else None
+        device = next(self.start.model.parameters()).device
+        self.features = kept.on(device) if kept else None
 
     def look(self) -> Iterator[tuple[Tensor, Tensor]]:
         """See `Trainer.look`."""

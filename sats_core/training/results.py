@@ -11,7 +11,7 @@ from sats_core.data.readers import EncodedPicture, Reader, write_voc_zip
 from sats_core.data.transforms import MULTIPLE, Pixels
 from sats_core.evaluation.predict import model_input
 from sats_core.models import Segmenter
-from sats_core.settings import Record
+from sats_core.record import Record
 
 RESULT = "result.json"
 VERSION = "version"

@@ -11,9 +11,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sats_core.data import sources
 from sats_core.data.names import printable
-from sats_core.data.sources import DirectorySource, Source, ZipSource
+from sats_core.data.sources import DirectorySource, Source, ZipSource, zipped
 from sats_core.errors import DatasetError
 from sats_core.settings import Limits
 from tests.sats_core.data.drawn import write_directory, write_zip
@@ -171,7 +170,7 @@ def test_all_unsafe_entries_are_named(tmp_path: Path) -> None:
 def test_a_bomb_by_ratio(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write_zip(tmp_path / "set.zip", {"a/x": bytes(5_000_000)})
     ZipSource(path, LIMITS).close()  # small enough to be honest
-    monkeypatch.setattr(sources, "RATIO_FREE_BYTES", 1_000_000)
+    monkeypatch.setattr(zipped, "RATIO_FREE_BYTES", 1_000_000)
     with pytest.raises(DatasetError, match="times its size"):
         ZipSource(path, LIMITS)
 

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from sats_core.errors import ModelError
-from sats_core.methods.expected import rarer
 from sats_core.methods.features import FeatureMemory
+from sats_core.methods.frozen import _rarer
 from sats_core.methods.sampling import PixelSample
 
 WIDTH = 4
@@ -58,6 +58,15 @@ def test_each_class_has_its_share_of_a_joined_memory() -> None:
     assert joined.weights.sum().item() == pytest.approx(1)
 
 
+def test_classes_that_were_replayed_from_pictures_bring_no_share() -> None:
+    before = memory([0, 1, 2, 3])
+    joined = before.joined(memory([0, 1, 2, 4]))
+    assert share_of(joined, 4) == pytest.approx(0.25 * 0.25)
+    nothing_new = before.joined(memory([0, 1])).thinned(100, seed=0)
+    assert nothing_new.weights.isfinite().all()
+    assert share_of(nothing_new, 3) == pytest.approx(0.25)
+
+
 def test_a_memory_among_others() -> None:
     found = memory([0, 1], [0.4, 0.6]).among(memory([0, 2], [0.5, 0.5]), 0.1)
     assert [share_of(found, label) for label in range(3)] == pytest.approx([0.41, 0.54, 0.05])
@@ -93,6 +102,12 @@ class TestFile:
             assert torch.equal(one, other)
             assert one.dtype == other.dtype
 
+    def test_what_half_precision_cannot_hold_stays_finite(self, tmp_path: Path) -> None:
+        large = memory([0, 1])._replace(features=torch.full((2, WIDTH), 1e6))
+        large.save(tmp_path / "features.safetensors")
+        after = FeatureMemory.load(tmp_path / "features.safetensors", WIDTH, classes=2)
+        assert after.features.isfinite().all()
+
     @pytest.mark.parametrize(("width", "classes"), [(WIDTH + 1, 6), (WIDTH, 5)])
     def test_one_of_another_model_is_refused(
         self, tmp_path: Path, width: int, classes: int
@@ -102,7 +117,7 @@ class TestFile:
             FeatureMemory.load(tmp_path / "features.safetensors", width, classes)
 
 
-class TestExpected:
+class TestRarer:
     """Background (0), a class known before (1) and a new one (2)."""
 
     @staticmethod
@@ -111,9 +126,9 @@ class TestExpected:
         return PixelSample(features, torch.arange(3), torch.tensor(weights), torch.tensor(shown))
 
     def test_alone_a_new_class_counts_as_if_fewer_pictures_showed_it(self) -> None:
-        found = rarer(self.sample([50.0, 0.0, 50.0], [1.0, 0.0, 1.0]), 2, 0.1)
+        found = _rarer(self.sample([50.0, 0.0, 50.0], [1.0, 0.0, 1.0]), 2, 0.1)
         assert found.weights.tolist() == [50, 0, 5]
 
     def test_a_class_that_is_rarer_than_that_counts_as_it_is(self) -> None:
-        found = rarer(self.sample([50.0, 0.0, 50.0], [1.0, 0.0, 0.05]), 2, 0.1)
+        found = _rarer(self.sample([50.0, 0.0, 50.0], [1.0, 0.0, 0.05]), 2, 0.1)
         assert found.weights.tolist() == [50, 0, 50]

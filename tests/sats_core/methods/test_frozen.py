@@ -6,7 +6,7 @@ from torch import Tensor
 
 from sats_core.methods import make_method
 from sats_core.methods.features import FeatureMemory
-from sats_core.methods.realign import see
+from sats_core.methods.sampling import see
 from sats_core.models import Segmenter, seeded_backbone
 from sats_core.settings import StepSettings
 from tests.sats_core.methods.trainers import BatchTrainer

@@ -8,10 +8,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from sats_core.method_settings import METHOD_SETTINGS
 from sats_core.methods import METHODS, Finetune, Joint, Method, Plop, Sats, make_method
 from sats_core.methods.pseudo_labelling import PseudoLabelling
 from sats_core.models import Segmenter, seeded_backbone
-from sats_core.settings import METHOD_SETTINGS, StepSettings
+from sats_core.settings import StepSettings
 from tests.sats_core.methods.trainers import AskedToStopError, BatchTrainer
 
 OLD, NEW = 3, 2

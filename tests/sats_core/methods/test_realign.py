@@ -3,9 +3,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from sats_core.losses import truthful_cross_entropy, unbiased_distillation
+from sats_core.method_settings import FrozenSettings
 from sats_core.methods.features import FeatureMemory
 from sats_core.methods.realign import realigned
-from sats_core.settings import FrozenSettings
 
 OLD, NEW, WIDTH, PIXELS = 4, 2, 6, 600
 

@@ -6,10 +6,10 @@ from torch import Tensor
 
 from sats_core.errors import DivergedError
 from sats_core.losses import truthful_cross_entropy, unbiased_distillation
+from sats_core.method_settings import FrozenSettings
 from sats_core.methods.fits import Rows
 from sats_core.methods.rows import kinds_of, solve_rows
 from sats_core.methods.sampling import PixelSample
-from sats_core.settings import FrozenSettings
 
 OLD, NEW, WIDTH, PIXELS = 4, 2, 6, 400
 

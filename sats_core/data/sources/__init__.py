@@ -1,0 +1,10 @@
+"""Where a data set's files lie: a zip or a directory behind one interface.
+
+Nothing is ever unpacked to disk: a member is read into memory when it is asked for, under a limit.
+"""
+
+from sats_core.data.sources.base import Source
+from sats_core.data.sources.directory import DirectorySource
+from sats_core.data.sources.zipped import ZipSource
+
+__all__ = ["DirectorySource", "Source", "ZipSource"]
