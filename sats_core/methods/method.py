@@ -26,10 +26,13 @@ class Trainer(Protocol):
     seed: int
     features: FeatureMemory | None
 
-    def look(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield the step's own pictures once, as evaluation sees them, before training.
+    def look(self, most: int | None = None) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield the step's own pictures once, as evaluation sees them.
 
         Normalised pictures (B, 3, H, W) with labels (B, H, W), not augmented.
+
+        Args:
+            most: pictures, spread evenly over all; None: all of them.
         """
 
     def descend(self, method: "Finetune") -> None:

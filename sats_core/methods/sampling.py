@@ -12,6 +12,8 @@ from sats_core.models import Segmenter
 
 PER_PICTURE = 1024
 """Most pixels of one kind from one picture: neighbours on the head's grid say the same again."""
+ENOUGH = 1000
+"""Pictures to draw some thousand pixels from."""
 SLACK = 1.25
 """A stratum is thinned out when it holds this times what it has room for."""
 

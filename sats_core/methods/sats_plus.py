@@ -10,7 +10,7 @@ from sats_core.method_settings import FitSettings, SatsPlusSettings
 from sats_core.methods.method import Trainer
 from sats_core.methods.pseudo_labelling import Supervision
 from sats_core.methods.realign import realign
-from sats_core.methods.sampling import see
+from sats_core.methods.sampling import ENOUGH, see
 from sats_core.methods.sats import Sats
 from sats_core.models import Segmenter
 
@@ -44,7 +44,7 @@ class SatsPlus(Sats):
             return
         fit = FitSettings(presence=self.settings.presence)
         with trainer.precision():
-            seen = see(self.model, self.teacher, trainer.look(), fit.pixels, trainer.seed)
+            seen = see(self.model, self.teacher, trainer.look(ENOUGH), fit.pixels, trainer.seed)
         if seen is None:
             return
         rows, memory = realign(self.model, self.teacher, seen, trainer.features, fit, trainer.check)

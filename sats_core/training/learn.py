@@ -18,7 +18,7 @@ from sats_core.events import ProgressEvent, WarningEvent
 from sats_core.job import StepJob
 from sats_core.methods import Finetune, make_method
 from sats_core.methods.features import FeatureMemory
-from sats_core.methods.sampling import PixelSample, see
+from sats_core.methods.sampling import ENOUGH, PixelSample, see
 from sats_core.training.fusion import fuse
 from sats_core.training.loop import StoppedError, autocast, train
 from sats_core.training.progress import Emit, Progress
@@ -27,9 +27,6 @@ from sats_core.training.start import Start
 TRAINING = 3
 """Raised whenever training changes, crops, thresholds or normalisation say: a checkpoint of what
 was before is not taken up, half a step of each would be a third thing."""
-
-MOST_LOOKED_AT = 1000
-"""Pictures that a version's features are drawn from: thousands of pixels need no more."""
 
 
 def learn(
@@ -78,7 +75,7 @@ def _remembered(trainer: "StepTrainer") -> FeatureMemory | None:
     if drawn is None:
         old = trainer.start.old.model if trainer.start.old else None
         with trainer.precision():
-            seen = see(trainer.start.model, old, trainer.some(), most, seed)
+            seen = see(trainer.start.model, old, trainer.look(ENOUGH), most, seed)
         if seen is None:
             return trainer.features
         memory = trainer.features and trainer.features.followed(seen.before.features, seen.after)
@@ -114,9 +111,13 @@ class StepTrainer:
         device = next(self.start.model.parameters()).device
         self.features = kept.on(device) if kept else None
 
-    def look(self) -> Iterator[tuple[Tensor, Tensor]]:
+    def look(self, most: int | None = None) -> Iterator[tuple[Tensor, Tensor]]:
         """See `Trainer.look`."""
-        return self._whole(self.pictures)
+        count = len(self.pictures)
+        if most is None or count <= most:
+            return self._whole(self.pictures)
+        chosen = np.linspace(0, count - 1, most).astype(int).tolist()
+        return self._whole([self.pictures[index] for index in chosen])
 
     def descend(self, method: Finetune) -> None:
         """See `Trainer.descend`; resumes from a checkpoint where there is one."""
@@ -145,12 +146,6 @@ class StepTrainer:
             yield pictures, labels
             done += len(pictures)
             progress.advance(len(pictures), step=done)
-
-    def some(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield at most 1,000 of the step's pictures as `look` does, spread evenly."""
-        count = len(self.pictures)
-        chosen = np.linspace(0, count - 1, min(MOST_LOOKED_AT, count)).astype(int)
-        return self._whole([self.pictures[index] for index in chosen.tolist()])
 
     def sampled(self, sample: PixelSample, memory: FeatureMemory | None) -> None:
         """See `Trainer.sampled`."""

@@ -34,8 +34,8 @@ class BatchTrainer(Trainer):
         self._batches = batches
         self._stop = stop
 
-    def look(self) -> Iterator[tuple[Tensor, Tensor]]:
-        yield from self._batches
+    def look(self, most: int | None = None) -> Iterator[tuple[Tensor, Tensor]]:
+        yield from self._batches[:most]
 
     def visit(self) -> Iterator[tuple[Tensor, Tensor]]:
         yield from self._batches
