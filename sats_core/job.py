@@ -92,7 +92,10 @@ class ImportJob(Record):
     """Mask value of each."""
     evaluate: Path | None = None
     """Zip of labelled pictures, in any layout that is read: scored, and kept as held-out pictures
-    for the steps after it."""
+    for the steps after it. Where they have a `train` split beside others, its pictures give
+    features instead."""
+    features: int = Field(4000, ge=0)
+    """Pixels whose features are kept with the version."""
     limits: Limits
     threads: int | None
     work: Path

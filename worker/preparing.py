@@ -59,6 +59,7 @@ def _prepare_import(
         classes=names,
         indices=assign_indices(session, task.model_id, names),
         evaluate=_upload(blobs, task.evaluation, "data set") if task.evaluation else None,
+        features=spec.features,
         limits=settings.limits,
         threads=settings.threads,
         work=folder.checkpoints,

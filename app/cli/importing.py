@@ -42,8 +42,16 @@ def import_model(
     ] = None,
     evaluate: Annotated[
         Path | None,
-        typer.Option(help="Zip of labelled pictures to score it on.", exists=True, dir_okay=False),
+        typer.Option(
+            help="Zip of labelled pictures to score it on; of its split `train`, if it has others "
+            "too, features are kept instead.",
+            exists=True,
+            dir_okay=False,
+        ),
     ] = None,
+    features: Annotated[
+        int, typer.Option(help="Pixels whose features are kept; 0 keeps none.")
+    ] = 4000,
     allow_pickle: Annotated[
         bool, typer.Option("--allow-pickle", help="Read pytorch_model.bin too, tensors alone.")
     ] = False,
@@ -62,6 +70,7 @@ def import_model(
             name=f"import {checkpoint.name}"[:200],
             model=model,
             background=background,
+            features=features,
             promote=promote,
             source=checkpoint.name,
             allow_pickle=allow_pickle,

@@ -23,6 +23,14 @@ class ImportWish(Record):
         "none, and then the version predicts no background until a step teaches it. By default the "
         "class 0 where that is called `background`, and none otherwise.",
     )
+    features: int = Field(
+        4000,
+        ge=0,
+        le=1_000_000,
+        description="Pixels whose features are kept with the version, balanced over its classes, "
+        "where `evaluate` has a split called `train` beside others: they tell the new classes of "
+        "later steps what they are not. Vectors of numbers, no pictures; 0 keeps none.",
+    )
     promote: bool = Field(True, description="Go live when it is imported; false holds the version.")
 
 

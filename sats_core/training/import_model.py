@@ -17,9 +17,11 @@ from sats_core.evaluation.scores import Scores
 from sats_core.events import DoneEvent, PhaseEvent, ProgressEvent, WarningEvent
 from sats_core.export import export_version
 from sats_core.job import ImportJob, ImportResult, Origin
+from sats_core.methods.features import FeatureMemory
 from sats_core.segformer.importing import Imported, import_directory, read_directory
 from sats_core.segformer.unpacking import unpack
 from sats_core.training.evaluating import evaluation_counter
+from sats_core.training.import_features import parted, remember
 from sats_core.training.loop import StoppedError
 from sats_core.training.pictures import refuse
 from sats_core.training.progress import Emit, Progress
@@ -58,15 +60,20 @@ def run_import(job: ImportJob, emit: Emit, should_stop: Callable[[], bool]) -> N
     emit(PhaseEvent(phase="validating"))
     imported = _imported(job)
     with ExitStack() as stack:
-        held_out: list[HeldOut] = []
+        held_out, taught = list[HeldOut](), list[HeldOut]()
         if job.evaluate:
             reader = open_reader(stack.enter_context(ZipSource(job.evaluate, job.limits)))
-            held_out = [HeldOut(reader, reader.ids, _known(reader, imported, emit))]
-            _check(held_out[0], emit, should_stop)
+            known = _known(reader, imported, emit)
+            train, others = parted(reader)
+            held_out = [HeldOut(reader, others, known)]
+            taught = [HeldOut(reader, train, known)] if job.features else []
+            _check([*held_out, *taught], emit, should_stop)
         emit(PhaseEvent(phase="evaluating"))
-        scores = _scored(imported, held_out, emit, should_stop)
-        result = _result(job, imported, scores, began)
-        _write(job, imported, held_out, result)
+        todo = sum(len(pictures.ids) for pictures in (*held_out, *taught))
+        seen = evaluation_counter(todo, emit, should_stop)
+        features = remember(imported, taught[0], job.features, seen) if taught else None
+        result = _result(job, imported, _scored(imported, held_out, seen), began)
+        _write(job, imported, held_out, features, result)
     emit(DoneEvent())
 
 
@@ -113,33 +120,30 @@ def _known(reader: Reader, imported: Imported, emit: Emit) -> tuple[str, ...]:
     return known
 
 
-def _check(held_out: HeldOut, emit: Emit, should_stop: Callable[[], bool]) -> None:
+def _check(sets: Sequence[HeldOut], emit: Emit, should_stop: Callable[[], bool]) -> None:
     """Read every labelled picture once.
 
     Raises:
         DatasetError: naming every file that is wrong.
         StoppedError: `should_stop` said yes.
     """
-    todo = len(held_out.ids)
+    wanted = [(pictures.reader, each) for pictures in sets for each in pictures.ids]
+    todo = len(wanted)
     progress = Progress(emit, ProgressEvent(phase="validating", step=0, steps=todo), todo)
     issues: list[Issue] = []
-    for number, picture_id in enumerate(held_out.ids, start=1):
+    for number, (reader, picture_id) in enumerate(wanted, start=1):
         if should_stop():
             raise StoppedError
         try:
-            held_out.reader.read(picture_id)
+            reader.read(picture_id)
         except DatasetError as error:
             issues.extend(error.issues)
         progress.advance(1, step=number)
     refuse(issues)
 
 
-def _scored(
-    imported: Imported, held_out: Sequence[HeldOut], emit: Emit, should_stop: Callable[[], bool]
-) -> Scores:
+def _scored(imported: Imported, held_out: Sequence[HeldOut], seen: Callable[[], None]) -> Scores:
     """Score the model on labelled pictures; without any, nothing but None."""
-    todo = sum(len(pictures.ids) for pictures in held_out)
-    seen = evaluation_counter(todo, emit, should_stop)
     size = imported.checkpoint.processor.view.side()
     return score(imported.model, size, imported.catalogue, {}, held_out, seen)
 
@@ -165,7 +169,11 @@ def _result(job: ImportJob, imported: Imported, scores: Scores, began: float) ->
 
 
 def _write(
-    job: ImportJob, imported: Imported, held_out: Sequence[HeldOut], result: ImportResult
+    job: ImportJob,
+    imported: Imported,
+    held_out: Sequence[HeldOut],
+    features: FeatureMemory | None,
+    result: ImportResult,
 ) -> None:
     """Write everything that the import gives back, `result.json` last."""
     config = {
@@ -183,6 +191,7 @@ def _write(
         None,
         config,
         probes(imported.model, result.size, _probed(held_out)),
+        features,
     )
     for pictures in held_out:
         write_held_out(job.result / HELD_OUT, pictures.reader, pictures.ids, pictures.classes)

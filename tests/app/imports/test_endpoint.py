@@ -47,6 +47,7 @@ def test_an_import_is_queued_as_a_task(client, engine, settings):
         "name": "pets",
         "model": "default",
         "background": None,
+        "features": 4000,
         "promote": False,
         "source": "pets.zip",
         "allow_pickle": False,
