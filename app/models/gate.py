@@ -24,8 +24,8 @@ class GateSettings(Record):
         0.05,
         ge=0,
         le=1,
-        description="Most IoU that any old class may lose against the version before the step, "
-        "and most that the new classes' mean may lie below that of a preview that is live.",
+        description="Most IoU that any old class, the background among them, may lose against the "
+        "version before the step, and most that the new classes' mean may lie below that of a preview that is live.",
     )
     min_iou: float = Field(0.3, ge=0, le=1, description="Least IoU that every new class must have.")
     promote: bool = Field(
@@ -38,7 +38,7 @@ class Figure(Record):
 
     Attributes:
         class_name: the class.
-        kind: known before the step, or brought by it.
+        kind: known before the step, or brought by it. The background is an old class.
         before: IoU in the version before the step, 0..1; None for a new class or if unmeasured.
         after: IoU in the new version, 0..1; None if no held-out picture shows the class.
         passed: whether this class lets the version go live.
@@ -93,12 +93,13 @@ def judge(
             Nothing much worse at the new classes replaces it.
     """
     before = parent.iou if parent else {}
-    _background, *foreground = scores.iou
+    background, *foreground = scores.iou
     old_classes = [name for name in foreground if name not in new_classes]
     unguarded = bool(old_classes) and all(iou is None for iou in before.values())
     old = [_judge_old(name, before.get(name), scores.iou.get(name), gate) for name in old_classes]
     if unguarded:
         old = [(figure, None) for figure, _ in old]
+    old = _judge_background(background, before.get(background), scores, gate) + old
     new = [_judge_new(name, scores.iou.get(name), gate) for name in new_classes]
     judged = old + new
     holds = []
@@ -146,6 +147,27 @@ def _judge_against_preview(
         f"its preview is live and better: the new classes' mIoU is {was:.3f} there and {now:.3f} "
         f"here, lower by more than {gate.max_drop:g}"
     ]
+
+
+def _judge_background(
+    name: str, before: float | None, scores: Scores, gate: GateSettings
+) -> list[tuple[Figure, str | None]]:
+    """Judge the background as an old class; nothing where it was not measured before and after.
+
+    On the pictures of earlier tasks alone: the step's own show another background than those that
+    the version before was scored on.
+    """
+    after = scores.earlier_background
+    if before is None or after is None:
+        return []
+    figure, reason = _judge_old(name, before, after, gate)
+    if reason:
+        reason = (
+            f"the background lost {before - after:.3f} IoU on the pictures of earlier tasks "
+            f"({before:.3f} to {after:.3f}), more than {gate.max_drop:g}: old classes run into it, "
+            "or it into them"
+        )
+    return [(figure, reason)]
 
 
 def _judge_old(
