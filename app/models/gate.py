@@ -25,7 +25,8 @@ class GateSettings(Record):
         ge=0,
         le=1,
         description="Most IoU that any old class, the background among them, may lose against the "
-        "version before the step, and most that the new classes' mean may lie below that of a preview that is live.",
+        "version before the step, and most that the new classes' mean may lie below that of a "
+        "preview that is live.",
     )
     min_iou: float = Field(0.3, ge=0, le=1, description="Least IoU that every new class must have.")
     promote: bool = Field(

@@ -85,4 +85,4 @@ def test_without_keys_another_machine_is_refused(service):
 
     with TestClient(service, base_url="http://127.0.0.1", client=("10.1.2.3", 5)) as far:
         for (method, path), needed in SCOPES.items():
-            assert (_call(far, method, path).status_code == 401) == (needed is not None)
+            assert (_call(far, method, path).status_code == 403) == (needed is not None)
