@@ -1,6 +1,6 @@
 """The gate: whether a new version may go live by itself. A pure function of scores."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Literal
 
 from pydantic import Field
@@ -13,12 +13,17 @@ UNGUARDED = (
 )
 """What the gate says where it has nothing to compare with; it holds nothing."""
 
+AWAITS_APPROVAL = "awaits approval"
+"""What holds a version that passed where an admin has the last word."""
+
+Approval = Literal["none", "required"]
+
 _ROUNDING = 1e-9
 """0.90 - 0.85 is a little over 0.05 in floating point; a drop of exactly the limit passes."""
 
 
 class GateSettings(Record):
-    """What a new version must reach to go live; otherwise it is held for an admin to promote."""
+    """The limits that were applied to a version."""
 
     max_drop: float = Field(
         0.05,
@@ -31,6 +36,9 @@ class GateSettings(Record):
     min_iou: float = Field(0.3, ge=0, le=1, description="Least IoU that every new class must have.")
     promote: bool = Field(
         True, description="Go live when the gate passes; false holds the version in any case."
+    )
+    approval: Approval = Field(
+        "none", description="`required`: a version that passes is held until an admin promotes it."
     )
 
 
@@ -62,12 +70,15 @@ class Verdict(Record):
             together where the version before was never scored.
         figures: every class that was looked at, old ones first.
         settings: the limits that were applied.
+        waived: limits of the model's floor that the task, an admin's, asked laxer ones than, as
+            the floor has them.
     """
 
     passed: bool
     reasons: tuple[str, ...]
     figures: tuple[Figure, ...]
     settings: GateSettings
+    waived: dict[str, float] = Field(default_factory=dict)
 
 
 def judge(
@@ -78,6 +89,7 @@ def judge(
     live_moved: bool,
     live_classes: Collection[str] = (),
     preview: Scores | None = None,
+    waived: Mapping[str, float] | None = None,
 ) -> Verdict:
     """Decide whether a version goes live.
 
@@ -92,6 +104,7 @@ def judge(
             them is held, whatever it started from.
         preview: scores of the version that is live now, where it is the step's own preview.
             Nothing much worse at the new classes replaces it.
+        waived: limits of the floor that an admin's task is laxer than, for the record.
     """
     before = parent.iou if parent else {}
     background, *foreground = scores.iou
@@ -114,8 +127,12 @@ def judge(
         holds.extend(_judge_against_preview(scores, preview, new_classes, gate))
     if not gate.promote:
         holds.append("the task asked not to go live")
+    passed = not holds and all(figure.passed for figure, _ in judged)
+    if passed and gate.approval == "required":
+        passed = False
+        holds.append(AWAITS_APPROVAL)
     return Verdict(
-        passed=not holds and all(figure.passed for figure, _ in judged),
+        passed=passed,
         reasons=(
             *holds,
             *([UNGUARDED] if unguarded else []),
@@ -123,6 +140,7 @@ def judge(
         ),
         figures=tuple(figure for figure, _ in judged),
         settings=gate,
+        waived=dict(waived or {}),
     )
 
 

@@ -23,6 +23,8 @@ SCOPES: dict[tuple[str, str], Scope | None] = {
     ("post", "/tasks/{task_id}:cancel"): Scope.SUBMIT,
     ("post", "/tasks/{task_id}:retry"): Scope.SUBMIT,
     ("get", "/admin/models"): Scope.ADMIN,
+    ("get", "/admin/models/{model}/gate"): Scope.ADMIN,
+    ("put", "/admin/models/{model}/gate"): Scope.ADMIN,
     ("get", "/admin/models/{model}/versions"): Scope.ADMIN,
     ("post", "/admin/models/{model}/versions"): Scope.ADMIN,
     ("get", "/admin/models/{model}/versions/{number}"): Scope.ADMIN,
