@@ -176,7 +176,7 @@ def _register_step(
         live_moved=(live.id if live else None) not in unmoved,
         live_classes=class_names(live),
         preview=read_stored(Scores, preview.scores) if preview and live is preview else None,
-        waived=floor.laxer(wish) if task.by_admin else {},
+        waived=floor.waived(wish) if task.by_admin else (),
     )
     version = register_version(
         session,

@@ -76,10 +76,9 @@ class GateJson(BaseModel):
     settings: Annotated[JsonObject, ShownAs(GateSettings)] = Field(
         description="The limits that were applied."
     )
-    waived: dict[str, float] = Field(
-        {},
-        description="Limits of the model that its task, an admin's, was laxer than, as the model "
-        "had them.",
+    waived: list[str] = Field(
+        [],
+        description="Limits of the model's floor that the task, an admin's, was laxer than.",
     )
 
 

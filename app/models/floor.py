@@ -71,6 +71,13 @@ class GateFloor(Record):
             found["min_iou"] = self.min_iou
         return found
 
+    def waived(self, wish: GateWish) -> list[str]:
+        """Return a sentence for every limit that a task wants laxer."""
+        return [
+            f"{name} {getattr(wish, name):g} is laxer than the model's floor, {limit:g}"
+            for name, limit in self.laxer(wish).items()
+        ]
+
     def settings(self, wish: GateWish, *, by_admin: bool) -> GateSettings:
         """Return the limits for a task's version: the stricter ones, or as an admin's task asks."""
         asked = wish.model_dump(exclude_none=True)
@@ -103,7 +110,7 @@ def check_gate(wish: GateWish, floor: GateFloor, model_name: str) -> None:
     errors = [
         ProblemError(
             f"{getattr(wish, name):g} is laxer than the floor of model {model_name!r}, {limit:g}; "
-            "a key with scope `admin` may ask for it",
+            "only a key with scope `admin` may ask for it",
             field=f"spec.gate.{name}",
         )
         for name, limit in floor.laxer(wish).items()

@@ -1,6 +1,6 @@
 """The gate: whether a new version may go live by itself. A pure function of scores."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from typing import Literal
 
 from pydantic import Field
@@ -70,15 +70,15 @@ class Verdict(Record):
             together where the version before was never scored.
         figures: every class that was looked at, old ones first.
         settings: the limits that were applied.
-        waived: limits of the model's floor that the task, an admin's, asked laxer ones than, as
-            the floor has them.
+        waived: one sentence for every limit of the model's floor that the task, an admin's, was
+            laxer than.
     """
 
     passed: bool
     reasons: tuple[str, ...]
     figures: tuple[Figure, ...]
     settings: GateSettings
-    waived: dict[str, float] = Field(default_factory=dict)
+    waived: tuple[str, ...] = ()
 
 
 def judge(
@@ -89,7 +89,7 @@ def judge(
     live_moved: bool,
     live_classes: Collection[str] = (),
     preview: Scores | None = None,
-    waived: Mapping[str, float] | None = None,
+    waived: Sequence[str] = (),
 ) -> Verdict:
     """Decide whether a version goes live.
 
@@ -104,7 +104,7 @@ def judge(
             them is held, whatever it started from.
         preview: scores of the version that is live now, where it is the step's own preview.
             Nothing much worse at the new classes replaces it.
-        waived: limits of the floor that an admin's task is laxer than, for the record.
+        waived: one sentence for every limit that an admin's task waives, for the record.
     """
     before = parent.iou if parent else {}
     background, *foreground = scores.iou
@@ -140,7 +140,7 @@ def judge(
         ),
         figures=tuple(figure for figure, _ in judged),
         settings=gate,
-        waived=dict(waived or {}),
+        waived=tuple(waived),
     )
 
 
