@@ -16,8 +16,9 @@ from app.db import make_engine, read_session, write_session
 from app.errors import ForbiddenProblem, UnauthorizedProblem
 from app.inference.engine import Inference
 from app.inference.warm_up import WarmUp
+from app.keyless import keyless_caller
 from app.keys.secret import read_secret
-from app.keys.service import Caller, Scope, authenticate, keyless_caller
+from app.keys.service import Caller, Scope, any_key, authenticate
 from app.settings import Settings
 from app.storage import BlobStore, LocalBlobStore
 
@@ -89,7 +90,7 @@ _bearer = HTTPBearer(
     auto_error=False,
     bearerFormat="sats_...",
     description="An API key, made by `sats keys create`. While no key was ever made, calls from "
-    "the same machine need none.",
+    "the same machine need none, where no proxy and no page of another site stands between.",
 )
 _Credentials = Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
 
@@ -100,14 +101,14 @@ def require(scope: Scope) -> Callable[..., Caller]:
 
     def caller(request: Request, held: AppServices, credentials: _Credentials) -> Caller:
         with read_session(held.engine) as session:
-            if credentials is None:
-                found = keyless_caller(session, request.client, request.headers)
-            else:
+            if credentials is not None:
                 found = authenticate(session, held.secret, credentials.credentials)
-        if found is None:
-            raise UnauthorizedProblem(
-                "send `Authorization: Bearer sats_...`; `sats keys create` makes a key"
-            )
+            elif any_key(session):  # a revoked one too: revoking opens nothing
+                raise UnauthorizedProblem(
+                    "send `Authorization: Bearer sats_...`; `sats keys create` makes a key"
+                )
+            else:
+                found = keyless_caller(request)
         if not found.may(scope):
             raise ForbiddenProblem(f"the key has no scope `{scope}`")
         return found

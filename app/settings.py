@@ -2,7 +2,7 @@
 
 from functools import lru_cache
 from pathlib import Path
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -43,6 +43,25 @@ class Settings(BaseSettings):
         32 * MIB, gt=0, description="Largest body of one /segment request, bytes."
     )
     max_pictures: int = Field(16, gt=0, description="Most pictures in one /segment request.")
+
+    gate_max_drop: float = Field(
+        0.05,
+        ge=0,
+        le=1,
+        description="Most IoU that a version may lose on any old class and go live, where its "
+        "model has no limit of its own; tasks of keys without `admin` may ask for less only.",
+    )
+    gate_min_iou: float = Field(
+        0.3,
+        ge=0,
+        le=1,
+        description="Least IoU of every new class of a version that goes live, likewise.",
+    )
+    gate_approval: Literal["none", "required"] = Field(
+        "none",
+        description="`required` holds every version that passes its gate, and every import, until "
+        "an admin promotes it, where its model does not say otherwise.",
+    )
 
     lease_seconds: float = Field(
         30.0, gt=0, description="How long a task stays claimed without a heartbeat."

@@ -13,7 +13,8 @@ from app.datasets import dataset_classes
 from app.db import HeldOutSet, Place, Task, TaskKind, TaskState, Version, write_session
 from app.db.base import JsonObject
 from app.imports.schemas import ImportSpec
-from app.models.gate import GateSettings, judge
+from app.models.floor import GateWish, floor_of, judge_import
+from app.models.gate import judge
 from app.models.memory import add_memory, memory_place, memory_store
 from app.models.parents import preview_version
 from app.models.service import IMPORT, go_live, live_version, lock_model, register_version
@@ -71,7 +72,7 @@ def register(
             if hold(session, claim):  # somebody asked to cancel it before this very moment
                 return end(session, claim, TaskState.CANCELLED)
             task = session.get_one(Task, claim.task_id)
-            version, live = _register(session, claim, task, staged)
+            version, live = _register(session, settings, claim, task, staged)
             for one in staged.all:
                 one.publish()
             state = TaskState.LIVE if live else TaskState.HELD
@@ -101,12 +102,14 @@ def _stage(stack: ExitStack, blobs: BlobStore, settings: Settings, folder: WorkF
     )
 
 
-def _register(session: Session, claim: Claim, task: Task, staged: _Staged) -> tuple[Version, bool]:
+def _register(
+    session: Session, settings: Settings, claim: Claim, task: Task, staged: _Staged
+) -> tuple[Version, bool]:
     """Add the version and what belongs to it; returns it and whether it went live."""
     if task.kind == TaskKind.IMPORT:
-        version, live = _register_import(session, claim, task, staged)
+        version, live = _register_import(session, settings, claim, task, staged)
     else:
-        version, live = _register_step(session, task, staged)
+        version, live = _register_step(session, settings, task, staged)
     if staged.held_out is not None:
         session.add(
             HeldOutSet(
@@ -120,9 +123,11 @@ def _register(session: Session, claim: Claim, task: Task, staged: _Staged) -> tu
 
 
 def _register_import(
-    session: Session, claim: Claim, task: Task, staged: _Staged
+    session: Session, settings: Settings, claim: Claim, task: Task, staged: _Staged
 ) -> tuple[Version, bool]:
     model = lock_model(session, task.model_id)
+    promote = read_spec(ImportSpec, task.spec).promote
+    verdict = judge_import(floor_of(model, settings)) if promote else None
     names = [str(entry["name"]) for entry in staged.result.classes[1:]]
     version = register_version(
         session,
@@ -131,10 +136,10 @@ def _register_import(
         parent=None,
         new_classes=names,
         result=staged.result,
-        verdict=None,
+        verdict=verdict,
         files=_described(staged.files),
     )
-    if not read_spec(ImportSpec, task.spec).promote:
+    if not promote or verdict is not None:
         return version, False
     before = live_version(session, model.id)
     gone = [name for name in class_names(before) if name not in class_names(version)]
@@ -146,7 +151,9 @@ def _register_import(
     return version, True
 
 
-def _register_step(session: Session, task: Task, staged: _Staged) -> tuple[Version, bool]:
+def _register_step(
+    session: Session, settings: Settings, task: Task, staged: _Staged
+) -> tuple[Version, bool]:
     model = lock_model(session, task.model_id)
     parent = session.get_one(Version, task.parent_id) if task.parent_id else None
     live = live_version(session, model.id)
@@ -160,14 +167,16 @@ def _register_step(session: Session, task: Task, staged: _Staged) -> tuple[Versi
         # Rolled back, the preview leaves live what both started from and the scores compare with;
         # promoted, or live at a later try, it is compared with itself.
         unmoved |= {preview.id, preview.parent_id}
+    wish, floor = read_spec(GateWish, task.spec.get("gate", {})), floor_of(model, settings)
     verdict = judge(
-        read_spec(GateSettings, task.spec.get("gate", {})),
+        floor.settings(wish, by_admin=task.by_admin),
         staged.result.scores,
         read_stored(Scores, parent.scores) if parent else None,
         new_classes,
         live_moved=(live.id if live else None) not in unmoved,
         live_classes=class_names(live),
         preview=read_stored(Scores, preview.scores) if preview and live is preview else None,
+        waived=floor.waived(wish) if task.by_admin else (),
     )
     version = register_version(
         session,

@@ -6,7 +6,14 @@ from fastapi import APIRouter, Depends, Path, Query
 from fastapi.responses import FileResponse
 
 from app.admin import service
-from app.admin.schemas import MemoryJson, MetricsJson, ModelJson, MoveJson, VersionJson
+from app.admin.schemas import (
+    MemoryJson,
+    MetricsJson,
+    ModelGateJson,
+    ModelJson,
+    MoveJson,
+    VersionJson,
+)
 from app.dependencies import Admin, AppServices, ReadSession, WriteSession, require
 from app.errors import (
     BusyProblem,
@@ -18,6 +25,7 @@ from app.errors import (
 )
 from app.keys.service import Caller, Scope
 from app.models.files import DamagedVersionProblem, version_file
+from app.models.floor import ModelGate
 from app.models.memory import delete_memory
 from app.models.schemas import MAX_NUMBER, MODEL_PATTERN
 from app.models.service import (
@@ -59,6 +67,26 @@ _FILE: Responses = {
 def list_models(session: ReadSession) -> list[ModelJson]:
     """Return all models with their live version, by name."""
     return [service.describe_model(session, model) for model in service.list_models(session)]
+
+
+@router.get(
+    "/models/{model}/gate", summary="Look at a model's gate", responses=responses(NotFoundProblem)
+)
+def show_gate(held: AppServices, session: ReadSession, model: ModelName) -> ModelGateJson:
+    """Return what a model's versions must reach to go live, and what of it is the model's own."""
+    return service.describe_gate(service.get_model(session, model), held.settings)
+
+
+@router.put("/models/{model}/gate", summary="Set a model's gate")
+def set_gate(
+    held: AppServices, session: WriteSession, model: ModelName, gate: ModelGate
+) -> ModelGateJson:
+    """Set the floor of a model's gate; what is left out is as the service's settings say.
+
+    It holds for every version that is registered from now on. Tasks may be stricter; only those of
+    keys with scope `admin` may be laxer. A model that no task has named yet is made.
+    """
+    return service.describe_gate(service.set_gate(session, model, gate), held.settings)
 
 
 @router.get(

@@ -7,7 +7,8 @@ from pydantic import BaseModel, Field
 
 from app.db import TaskKind
 from app.db.base import JsonObject
-from app.models.gate import GateSettings
+from app.models.floor import ModelGate
+from app.models.gate import Approval, GateSettings
 from app.stored import ShownAs
 
 
@@ -75,6 +76,23 @@ class GateJson(BaseModel):
     settings: Annotated[JsonObject, ShownAs(GateSettings)] = Field(
         description="The limits that were applied."
     )
+    waived: list[str] = Field(
+        [],
+        description="Limits of the model's floor that the task, an admin's, was laxer than.",
+    )
+
+
+class ModelGateJson(BaseModel):
+    """What a model's versions must reach to go live, whatever their tasks ask."""
+
+    max_drop: float = Field(description="Most IoU that any old class may lose.")
+    min_iou: float = Field(description="Least IoU of every new class.")
+    approval: Approval = Field(
+        description="`required`: what passes is held, imports too, until an admin promotes it."
+    )
+    own: ModelGate = Field(
+        description="What was set for this model; null: as the service's settings say."
+    )
 
 
 class FileJson(BaseModel):
@@ -137,7 +155,7 @@ class VersionJson(BaseModel):
     new_classes: list[str] = Field(description="The classes that its step brought.")
     scores: ScoresJson = Field(description="How well it does.")
     gate: GateJson | None = Field(
-        description="Whether and why it went live by itself; null: an import, which no gate judges."
+        description="Whether and why it went live by itself; null: an import that no gate judged."
     )
     backbone: str = Field(description="Its backbone: `pvt_v2_b0` to `b5`, or `mit_b0` to `b5`.")
     backbone_start: str = Field(

@@ -11,6 +11,7 @@ from app.admin.schemas import (
     FileJson,
     GateJson,
     MemoryJson,
+    ModelGateJson,
     ModelJson,
     MoveJson,
     OriginJson,
@@ -21,9 +22,11 @@ from app.admin.schemas import (
 from app.db import AliasMove, Memory, Model, TaskKind, Version
 from app.db.base import JsonObject
 from app.errors import NotFoundProblem
+from app.models.floor import ModelGate, floor_of, own_gate
 from app.models.memory import memory_of
 from app.models.schemas import hex_colour
-from app.models.service import find_model, lineage, list_versions, live_version
+from app.models.service import ensure_model, find_model, lineage, list_versions, live_version
+from app.settings import Settings
 from app.stored import read_stored
 from sats_core.evaluation.forgetting import ForgettingReport
 
@@ -56,6 +59,19 @@ def describe_model(session: Session, model: Model) -> ModelJson:
         classes=[entry["name"] for entry in live.classes[1:]] if live else [],
         created_at=model.created_at,
     )
+
+
+def describe_gate(model: Model, settings: Settings) -> ModelGateJson:
+    """Return the floor of a model's gate, and what of it is the model's own."""
+    return ModelGateJson(**floor_of(model, settings).model_dump(), own=own_gate(model))
+
+
+def set_gate(session: Session, name: str, gate: ModelGate) -> Model:
+    """Give a model limits of its own; makes it where no task has named it yet. Flushes."""
+    model = ensure_model(session, name)
+    model.gate = gate.model_dump(mode="json", exclude_none=True) or None
+    session.flush()
+    return model
 
 
 def describe_version(session: Session, version: Version, live: Version | None) -> VersionJson:

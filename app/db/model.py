@@ -2,20 +2,22 @@
 
 from datetime import datetime
 
-from sqlalchemy import ForeignKey, String, UniqueConstraint
+from sqlalchemy import JSON, ForeignKey, String, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
-from app.db.base import Base, UtcDateTime, utc_now
+from app.db.base import Base, JsonObject, UtcDateTime, utc_now
 
 
 class Model(Base):
-    """A named line of versions; made by the first task that names it."""
+    """A named line of versions; made by the first task, or gate, that names it."""
 
     __tablename__ = "models"
 
     id: Mapped[int] = mapped_column(primary_key=True)
     name: Mapped[str] = mapped_column(String(100), unique=True)
     created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now)
+    # app.models.floor.ModelGate; NULL: the service's limits hold.
+    gate: Mapped[JsonObject | None] = mapped_column(JSON(none_as_null=True))
 
 
 class ModelClass(Base):

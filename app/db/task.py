@@ -87,6 +87,8 @@ class Task(Base):
     finished_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
 
     submitted_by: Mapped[str] = mapped_column(String(100), default="")  # name of the API key
+    # Whether whoever posted it had scope `admin`: its gate may be laxer than its model's floor.
+    by_admin: Mapped[bool] = mapped_column(Boolean, default=False, server_default=false())
     idempotency_key: Mapped[str | None] = mapped_column(String(200))
     request_digest: Mapped[str] = mapped_column(String(64))
 

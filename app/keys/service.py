@@ -4,10 +4,9 @@ import hashlib
 import hmac
 import ipaddress
 import secrets
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol
 
 from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
@@ -38,14 +37,6 @@ class Caller:
     def may(self, scope: Scope) -> bool:
         """Return whether the caller has `scope`; `admin` has all."""
         return scope in self.scopes or Scope.ADMIN in self.scopes
-
-
-class Address(Protocol):
-    """Where a request comes from."""
-
-    @property
-    def host(self) -> str:
-        """The address in text."""
 
 
 def digest(secret: bytes, key: str) -> str:
@@ -104,24 +95,6 @@ def authenticate(session: Session, secret: bytes, key: str) -> Caller:
     if found is None or not hmac.compare_digest(found.digest, wanted) or found.revoked_at:
         raise UnauthorizedProblem("the API key is not known or was revoked")
     return Caller(found.name, frozenset(Scope(scope) for scope in found.scopes))
-
-
-def keyless_caller(
-    session: Session, client: Address | None, headers: Mapping[str, str]
-) -> Caller | None:
-    """Return the caller without a key: all scopes from this machine while no key was ever made.
-
-    A web page that a browser on this machine shows must not call on its user's behalf. Hence the
-    name that was asked for has to be a loopback one (no DNS rebinding), and a browser's request
-    may not come from another site.
-    """
-    if client is None or not is_loopback(client.host) or any_key(session):
-        return None
-    host = headers.get("host", "").rsplit(":", 1)[0] if headers.get("host") else ""
-    foreign = headers.get("sec-fetch-site", "none") not in ("none", "same-origin")
-    if foreign or not is_loopback(host.strip("[]")):
-        return None
-    return Caller("", frozenset(Scope))
 
 
 def is_loopback(host: str) -> bool:

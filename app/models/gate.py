@@ -13,23 +13,32 @@ UNGUARDED = (
 )
 """What the gate says where it has nothing to compare with; it holds nothing."""
 
+AWAITS_APPROVAL = "awaits approval"
+"""What holds a version that passed where an admin has the last word."""
+
+Approval = Literal["none", "required"]
+
 _ROUNDING = 1e-9
 """0.90 - 0.85 is a little over 0.05 in floating point; a drop of exactly the limit passes."""
 
 
 class GateSettings(Record):
-    """What a new version must reach to go live; otherwise it is held for an admin to promote."""
+    """The limits that were applied to a version."""
 
     max_drop: float = Field(
         0.05,
         ge=0,
         le=1,
-        description="Most IoU that any old class may lose against the version before the step, "
-        "and most that the new classes' mean may lie below that of a preview that is live.",
+        description="Most IoU that any old class, the background among them, may lose against the "
+        "version before the step, and most that the new classes' mean may lie below that of a "
+        "preview that is live.",
     )
     min_iou: float = Field(0.3, ge=0, le=1, description="Least IoU that every new class must have.")
     promote: bool = Field(
         True, description="Go live when the gate passes; false holds the version in any case."
+    )
+    approval: Approval = Field(
+        "none", description="`required`: a version that passes is held until an admin promotes it."
     )
 
 
@@ -38,7 +47,7 @@ class Figure(Record):
 
     Attributes:
         class_name: the class.
-        kind: known before the step, or brought by it.
+        kind: known before the step, or brought by it. The background is an old class.
         before: IoU in the version before the step, 0..1; None for a new class or if unmeasured.
         after: IoU in the new version, 0..1; None if no held-out picture shows the class.
         passed: whether this class lets the version go live.
@@ -61,12 +70,15 @@ class Verdict(Record):
             together where the version before was never scored.
         figures: every class that was looked at, old ones first.
         settings: the limits that were applied.
+        waived: one sentence for every limit of the model's floor that the task, an admin's, was
+            laxer than.
     """
 
     passed: bool
     reasons: tuple[str, ...]
     figures: tuple[Figure, ...]
     settings: GateSettings
+    waived: tuple[str, ...] = ()
 
 
 def judge(
@@ -77,6 +89,7 @@ def judge(
     live_moved: bool,
     live_classes: Collection[str] = (),
     preview: Scores | None = None,
+    waived: Sequence[str] = (),
 ) -> Verdict:
     """Decide whether a version goes live.
 
@@ -91,14 +104,16 @@ def judge(
             them is held, whatever it started from.
         preview: scores of the version that is live now, where it is the step's own preview.
             Nothing much worse at the new classes replaces it.
+        waived: one sentence for every limit that an admin's task waives, for the record.
     """
     before = parent.iou if parent else {}
-    _background, *foreground = scores.iou
+    background, *foreground = scores.iou
     old_classes = [name for name in foreground if name not in new_classes]
     unguarded = bool(old_classes) and all(iou is None for iou in before.values())
     old = [_judge_old(name, before.get(name), scores.iou.get(name), gate) for name in old_classes]
     if unguarded:
         old = [(figure, None) for figure, _ in old]
+    old = _judge_background(background, before.get(background), scores, gate) + old
     new = [_judge_new(name, scores.iou.get(name), gate) for name in new_classes]
     judged = old + new
     holds = []
@@ -112,8 +127,12 @@ def judge(
         holds.extend(_judge_against_preview(scores, preview, new_classes, gate))
     if not gate.promote:
         holds.append("the task asked not to go live")
+    passed = not holds and all(figure.passed for figure, _ in judged)
+    if passed and gate.approval == "required":
+        passed = False
+        holds.append(AWAITS_APPROVAL)
     return Verdict(
-        passed=not holds and all(figure.passed for figure, _ in judged),
+        passed=passed,
         reasons=(
             *holds,
             *([UNGUARDED] if unguarded else []),
@@ -121,6 +140,7 @@ def judge(
         ),
         figures=tuple(figure for figure, _ in judged),
         settings=gate,
+        waived=tuple(waived),
     )
 
 
@@ -146,6 +166,27 @@ def _judge_against_preview(
         f"its preview is live and better: the new classes' mIoU is {was:.3f} there and {now:.3f} "
         f"here, lower by more than {gate.max_drop:g}"
     ]
+
+
+def _judge_background(
+    name: str, before: float | None, scores: Scores, gate: GateSettings
+) -> list[tuple[Figure, str | None]]:
+    """Judge the background as an old class; nothing where it was not measured before and after.
+
+    On the pictures of earlier tasks alone: the step's own show another background than those that
+    the version before was scored on.
+    """
+    after = scores.earlier_background
+    if before is None or after is None:
+        return []
+    figure, reason = _judge_old(name, before, after, gate)
+    if reason:
+        reason = (
+            f"the background lost {before - after:.3f} IoU on the pictures of earlier tasks "
+            f"({before:.3f} to {after:.3f}), more than {gate.max_drop:g}: old classes run into it, "
+            "or it into them"
+        )
+    return [(figure, reason)]
 
 
 def _judge_old(

@@ -26,8 +26,10 @@ from app.errors import (
     UnsupportedMediaProblem,
 )
 from app.keys.service import Scope
+from app.models.floor import check_gate, floor_of
 from app.models.parents import NothingToStartFromProblem
 from app.models.schemas import MODEL_PATTERN
+from app.models.service import find_model
 from app.problems import Responses, responses
 from app.storage import Blob
 from app.tasks import events, service
@@ -131,13 +133,19 @@ def post_task(
     """Post labelled pictures of something new.
 
     The zip's structure is checked at once; the pictures themselves, and COCO's files, are read
-    when the task starts, and the task then names every bad file.
+    when the task starts, and the task then names every bad file. A gate that is laxer than the
+    model's floor is refused, unless the key has scope `admin`.
     """
+    by_admin = upload.caller.may(Scope.ADMIN)
 
     def make(stored: Mapping[str, Blob]) -> Submission:
-        return Submission(upload.spec, stored["dataset"], upload.caller.name, idempotency_key)
+        by = upload.caller.name
+        return Submission(upload.spec, stored["dataset"], by, idempotency_key, by_admin=by_admin)
 
     def check(session: Session, staged: Mapping[str, FilePath]) -> None:
+        if not by_admin:
+            model = find_model(session, upload.spec.model)
+            check_gate(upload.spec.gate, floor_of(model, held.settings), upload.spec.model)
         service.check_step(session, upload.spec, staged["dataset"], held.settings.limits)
 
     answer, replayed = acceptance(held).accept({"dataset": upload.dataset}, make, check)

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validat
 from app.db import Task, TaskKind, TaskState
 from app.db.base import JsonObject
 from app.imports.schemas import ImportSpec
-from app.models.gate import GateSettings
+from app.models.floor import GateWish
 from app.models.schemas import MAX_NUMBER, MODEL_PATTERN, Named
 from app.problem_json import ProblemJson
 from app.stored import ShownAs, shown, with_defaults
@@ -57,8 +57,8 @@ class Wanted(Record):
         default_factory=HeldOutChoice,
         description="Which pictures are kept out of training, to score the new version on.",
     )
-    gate: GateSettings = Field(
-        default_factory=GateSettings,
+    gate: GateWish = Field(
+        default_factory=GateWish,
         description="What the new version must reach to go live by itself.",
     )
 

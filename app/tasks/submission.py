@@ -24,6 +24,10 @@ ADDED = {"parent": None, "preview": False, "features": 4000}
 """What specs were given later, and its default then: left out of digests, so that those written
 before stay valid."""
 
+GATE = {"max_drop": 0.05, "min_iou": 0.3}
+"""What specs that said nothing of the gate were written with before models had floors: still so in
+digests."""
+
 
 @dataclass(frozen=True)
 class Submission:
@@ -35,6 +39,7 @@ class Submission:
         by: name of the caller's key.
         idempotency_key: as posted.
         evaluation: the staged zip of labelled pictures that an import is scored on.
+        by_admin: whether the caller has scope `admin`.
     """
 
     spec: TaskSpec | ImportSpec
@@ -42,6 +47,7 @@ class Submission:
     by: str
     idempotency_key: str | None
     evaluation: Blob | None = None
+    by_admin: bool = False
 
     @property
     def digest(self) -> str:
@@ -50,6 +56,8 @@ class Submission:
         for name, default in ADDED.items():
             if spec.get(name) == default:
                 spec.pop(name, None)
+        if isinstance(self.spec, TaskSpec):
+            spec["gate"] |= {name: v for name, v in GATE.items() if spec["gate"][name] is None}
         asked = {"spec": spec, "dataset": self.dataset.key}
         if self.evaluation is not None:
             asked["evaluation"] = self.evaluation.key
@@ -154,6 +162,7 @@ def _add(
         evaluation=evaluation.key if evaluation else None,
         created_at=created_at,
         submitted_by=submission.by,
+        by_admin=submission.by_admin,
         idempotency_key=submission.idempotency_key,
         request_digest=submission.digest,
         may_be_base=may_be_base,

@@ -13,6 +13,12 @@ class ConfusionMatrix:
         """Start at zero for `classes` channels, background included."""
         self.counts = np.zeros((classes, classes), dtype=np.int64)
 
+    def __add__(self, other: "ConfusionMatrix") -> "ConfusionMatrix":
+        """Return the counts of both; they are of the same channels."""
+        both = ConfusionMatrix(len(self.counts))
+        both.counts = self.counts + other.counts
+        return both
+
     def add(self, label: NDArray[np.uint8], prediction: NDArray[np.uint8]) -> None:
         """Count one picture.
 

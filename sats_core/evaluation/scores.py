@@ -20,6 +20,8 @@ class Scores(Record):
         mean_forgetting: mean of `forgetting`; None where it is empty.
         pixel_accuracy: share of the scored pixels that are right.
         pictures: held-out pictures scored, of this task and of earlier ones.
+        earlier_background: the background's IoU on the pictures of earlier tasks alone, which are
+            those that the version before was scored on; None where there are none.
     """
 
     iou: dict[str, float | None]
@@ -31,6 +33,7 @@ class Scores(Record):
     mean_forgetting: float | None
     pixel_accuracy: float | None
     pictures: int
+    earlier_background: float | None = None
 
 
 def scores_of(
@@ -38,6 +41,7 @@ def scores_of(
     catalogue: Catalogue,
     introduced: Mapping[str, float | None],
     pictures: int,
+    earlier: ConfusionMatrix | None = None,
 ) -> Scores:
     """Read a version's scores from its confusion matrix.
 
@@ -46,6 +50,7 @@ def scores_of(
         catalogue: the version's classes; those of its last step count as new.
         introduced: `Scores.introduced` of the parent; empty for a base step.
         pictures: how many were counted.
+        earlier: the part of the matrix that pictures of earlier tasks gave.
     """
     iou = dict(zip(catalogue.names, matrix.iou(), strict=True))
     last = catalogue.steps - 1
@@ -67,6 +72,7 @@ def scores_of(
         mean_forgetting=_mean(forgetting.values()),
         pixel_accuracy=matrix.accuracy(),
         pictures=pictures,
+        earlier_background=earlier.iou()[0] if earlier is not None else None,
     )
 
 

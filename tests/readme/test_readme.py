@@ -69,6 +69,8 @@ def test_every_call_has_an_example(settings: Settings):
 def _method(command: str) -> str:
     if " -X DELETE" in command:
         return "delete"
+    if " -X PUT" in command:
+        return "put"
     return "post" if re.search(r" -(F|X POST|-data)", command) else "get"
 
 

@@ -46,13 +46,20 @@ class Bench:
     control: Control
 
     def post(
-        self, labelled: Sequence[str], *, model: str = "default", seed: int = 0, **spec: Any
+        self,
+        labelled: Sequence[str],
+        *,
+        model: str = "default",
+        seed: int = 0,
+        by_admin: bool = True,
+        **spec: Any,
     ) -> str:
         """Queue a task whose pictures are labelled for some classes; no wake-up is sent."""
         blob = self.blobs.put(io.BytesIO(drawn(tuple(labelled), seed)))
         wanted = TaskSpec.model_validate({"name": "+".join(labelled), "model": model, **spec})
         with write_session(self.engine) as session:
-            return submit(session, Submission(wanted, blob, "", None))[0].id
+            posted = Submission(wanted, blob, "", None, by_admin=by_admin)
+            return submit(session, posted)[0].id
 
     def post_import(
         self, labels: Sequence[str], *, evaluate: Sequence[str] = (), **spec: Any

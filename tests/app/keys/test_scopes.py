@@ -23,6 +23,8 @@ SCOPES: dict[tuple[str, str], Scope | None] = {
     ("post", "/tasks/{task_id}:cancel"): Scope.SUBMIT,
     ("post", "/tasks/{task_id}:retry"): Scope.SUBMIT,
     ("get", "/admin/models"): Scope.ADMIN,
+    ("get", "/admin/models/{model}/gate"): Scope.ADMIN,
+    ("put", "/admin/models/{model}/gate"): Scope.ADMIN,
     ("get", "/admin/models/{model}/versions"): Scope.ADMIN,
     ("post", "/admin/models/{model}/versions"): Scope.ADMIN,
     ("get", "/admin/models/{model}/versions/{number}"): Scope.ADMIN,
@@ -85,4 +87,4 @@ def test_without_keys_another_machine_is_refused(service):
 
     with TestClient(service, base_url="http://127.0.0.1", client=("10.1.2.3", 5)) as far:
         for (method, path), needed in SCOPES.items():
-            assert (_call(far, method, path).status_code == 401) == (needed is not None)
+            assert (_call(far, method, path).status_code == 403) == (needed is not None)

@@ -75,9 +75,46 @@ def test_asked_not_to_go_live():
     assert verdict.reasons == ("the task asked not to go live",)
 
 
-def test_background_is_no_old_class():
-    parent = scores({"cat": 0.5}).model_copy(update={"iou": {"background": 1.0, "cat": 0.5}})
-    assert judge(GateSettings(), scores({"cat": 0.5, "dog": 0.5}), parent, ["dog"], False).passed
+def with_background(iou: dict[str, float | None], earlier: float | None) -> Scores:
+    return scores(iou).model_copy(update={"earlier_background": earlier})
+
+
+def test_the_background_is_an_old_class():
+    parent = scores({"cat": 0.5})
+    after = with_background({"cat": 0.5, "dog": 0.5}, 0.8)
+    verdict = judge(GateSettings(), after, parent, ["dog"], False)
+    assert not verdict.passed
+    assert verdict.reasons == (
+        "the background lost 0.100 IoU on the pictures of earlier tasks (0.900 to 0.800), more "
+        "than 0.05: old classes run into it, or it into them",
+    )
+    first = verdict.figures[0]
+    assert (first.class_name, first.kind, first.before) == ("background", "old", 0.9)
+    assert (first.after, first.passed) == (0.8, False)
+    assert judge(GateSettings(max_drop=0.2), after, parent, ["dog"], False).passed
+
+
+@pytest.mark.parametrize(("after", "passed"), [(0.85, True), (0.849, False), (1.0, True)])
+def test_the_background_may_lose_exactly_the_limit(after, passed):
+    verdict = judge(
+        GateSettings(),
+        with_background({"cat": 0.5, "dog": 0.5}, after),
+        scores({"cat": 0.5}),
+        ["dog"],
+        False,
+    )
+    assert verdict.passed == passed
+
+
+def test_a_background_that_nobody_can_compare_is_no_figure():
+    """In a base step, behind an unscored import, or without pictures of earlier tasks."""
+    after = with_background({"cat": 0.5, "dog": 0.5}, 0.1)
+    assert judge(GateSettings(), after, None, ["cat", "dog"], False).passed
+    unscored = scores({}).model_copy(update={"iou": {"background": None, "cat": None}})
+    assert judge(GateSettings(), after, unscored, ["dog"], False).reasons == (UNGUARDED,)
+    kept_none = with_background({"cat": None, "dog": 0.5}, None)
+    figures = judge(GateSettings(), kept_none, scores({"cat": 0.5}), ["dog"], False).figures
+    assert [figure.class_name for figure in figures] == ["cat", "dog"]
 
 
 def test_nothing_much_worse_at_the_new_classes_replaces_a_live_preview():

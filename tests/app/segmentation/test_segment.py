@@ -176,7 +176,7 @@ def test_a_stranger_is_refused_before_anything_is_read(
     register()
     with TestClient(service, client=("203.0.113.9", 1)) as stranger:
         answer = stranger.post("/segment", **as_files(b"x"))
-    assert answer.status_code == 401
+    assert answer.status_code == 403
 
 
 def test_the_documentation_is_complete(client: TestClient) -> None:

@@ -17,7 +17,7 @@ from sats_core.data.readers import EncodedPicture, open_reader, write_voc_zip
 from sats_core.data.sources import ZipSource
 from sats_core.evaluation.causes import background_shift, examined, why_forgotten
 from sats_core.evaluation.forgetting import ForgettingReport
-from sats_core.evaluation.held_out import HeldOut
+from sats_core.evaluation.held_out import HeldOut, score
 from sats_core.evaluation.predict import labelled_input, normalise
 from sats_core.models import Segmenter, seeded_backbone
 from sats_core.settings import Limits
@@ -148,6 +148,25 @@ def test_an_undamaged_model_forgot_nothing(
     assert "hardly ever" in found.readings["false_positives"]
     assert "did not forget" in found.readings["regained"]
     assert "nearly what it was" in found.readings["alignment"]
+
+
+def test_the_background_is_compared_on_the_pictures_of_before_alone(
+    model: Segmenter, sets: list[HeldOut]
+) -> None:
+    """It never finds the new class, which costs the background on the step's own pictures."""
+    found = score(model, SIZE, CATALOGUE, {}, sets, lambda: None)
+    assert found.earlier_background == pytest.approx(1, abs=0.02)
+    whole = found.iou["background"]
+    assert whole is not None
+    assert whole < 0.95
+    with torch.no_grad():
+        bias = model.classifier.convolutions()[0].bias
+        assert bias is not None
+        bias[0] += 1e4
+    drifted = score(model, SIZE, CATALOGUE, {}, sets, lambda: None).earlier_background
+    assert drifted is not None
+    assert drifted < 0.5
+    assert score(model, SIZE, CATALOGUE, {}, sets[:1], lambda: None).earlier_background is None
 
 
 def test_a_raised_background_takes_old_pixels(

@@ -1,0 +1,130 @@
+"""What an operator asks of a model's versions at least, and what a task may ask beside it."""
+
+from pydantic import Field
+
+from app.db import Model
+from app.errors import InvalidProblem, ProblemError
+from app.models.gate import AWAITS_APPROVAL, Approval, GateSettings, Verdict
+from app.settings import Settings
+from app.stored import read_stored
+from sats_core.record import Record
+
+_MOST_DROP = (
+    "Most IoU that any old class, the background among them, may lose against the version before "
+    "the step, and most that the new classes' mean may lie below that of a preview that is live"
+)
+_LEAST_IOU = "Least IoU that every new class must have"
+
+
+class GateWish(Record):
+    """What a task asks of its version to go live; otherwise it is held for an admin to promote.
+
+    Only an admin's task may ask less than its model's floor.
+    """
+
+    max_drop: float | None = Field(
+        None, ge=0, le=1, description=f"{_MOST_DROP}; null: as the model's floor says."
+    )
+    min_iou: float | None = Field(
+        None, ge=0, le=1, description=f"{_LEAST_IOU}; null: as the model's floor says."
+    )
+    promote: bool = Field(
+        True, description="Go live when the gate passes; false holds the version in any case."
+    )
+
+
+class ModelGate(Record):
+    """A model's own limits; null leaves one to the service's settings."""
+
+    max_drop: float | None = Field(
+        None, ge=0, le=1, description=f"{_MOST_DROP}; null: SATS_GATE_MAX_DROP."
+    )
+    min_iou: float | None = Field(
+        None, ge=0, le=1, description=f"{_LEAST_IOU}; null: SATS_GATE_MIN_IOU."
+    )
+    approval: Approval | None = Field(
+        None,
+        description="`required` holds every version that passes, imports too, until an admin "
+        "promotes it; null: SATS_GATE_APPROVAL.",
+    )
+
+
+class GateFloor(Record):
+    """The limits that hold for a model; a task may be stricter, and an admin's laxer.
+
+    Attributes:
+        max_drop: most IoU that an old class may lose.
+        min_iou: least IoU of every new class.
+        approval: whether an admin must promote what passes.
+    """
+
+    max_drop: float
+    min_iou: float
+    approval: Approval
+
+    def laxer(self, wish: GateWish) -> dict[str, float]:
+        """Return the limits that a task wants laxer, as the floor has them."""
+        found: dict[str, float] = {}
+        if wish.max_drop is not None and wish.max_drop > self.max_drop:
+            found["max_drop"] = self.max_drop
+        if wish.min_iou is not None and wish.min_iou < self.min_iou:
+            found["min_iou"] = self.min_iou
+        return found
+
+    def waived(self, wish: GateWish) -> list[str]:
+        """Return a sentence for every limit that a task wants laxer."""
+        return [
+            f"{name} {getattr(wish, name):g} is laxer than the model's floor, {limit:g}"
+            for name, limit in self.laxer(wish).items()
+        ]
+
+    def settings(self, wish: GateWish, *, by_admin: bool) -> GateSettings:
+        """Return the limits for a task's version: the stricter ones, or as an admin's task asks."""
+        asked = wish.model_dump(exclude_none=True)
+        if not by_admin:  # the floor may have been raised since the task was posted
+            asked |= self.laxer(wish)
+        return GateSettings.model_validate(self.model_dump() | asked)
+
+
+def floor_of(model: Model | None, settings: Settings) -> GateFloor:
+    """Return a model's floor; of one that is not known yet, the service's."""
+    own = own_gate(model)
+    return GateFloor(
+        max_drop=settings.gate_max_drop if own.max_drop is None else own.max_drop,
+        min_iou=settings.gate_min_iou if own.min_iou is None else own.min_iou,
+        approval=own.approval or settings.gate_approval,
+    )
+
+
+def own_gate(model: Model | None) -> ModelGate:
+    """Return what a model has of its own."""
+    return read_stored(ModelGate, model.gate) if model and model.gate else ModelGate()
+
+
+def check_gate(wish: GateWish, floor: GateFloor, model_name: str) -> None:
+    """Check that a task asks no less than the floor.
+
+    Raises:
+        InvalidProblem: naming every limit that is laxer, and the floor.
+    """
+    errors = [
+        ProblemError(
+            f"{getattr(wish, name):g} is laxer than the floor of model {model_name!r}, {limit:g}; "
+            "only a key with scope `admin` may ask for it",
+            field=f"spec.gate.{name}",
+        )
+        for name, limit in floor.laxer(wish).items()
+    ]
+    if errors:
+        raise InvalidProblem("the task's gate is laxer than the model's floor", errors)
+
+
+def judge_import(floor: GateFloor) -> Verdict | None:
+    """Return what holds an import that was to go live; None: no gate judges it.
+
+    Its scores are not judged: there is no version before it, and an admin asked for it.
+    """
+    if floor.approval != "required":
+        return None
+    settings = floor.settings(GateWish(), by_admin=False)
+    return Verdict(passed=False, reasons=(AWAITS_APPROVAL,), figures=(), settings=settings)
