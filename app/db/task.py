@@ -87,6 +87,8 @@ class Task(Base):
     finished_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
 
     submitted_by: Mapped[str] = mapped_column(String(100), default="")  # name of the API key
+    # The key that posted it; NULL: nobody's, posted without a key or on the command line.
+    key_id: Mapped[int | None] = mapped_column(ForeignKey("api_keys.id"), index=True)
     idempotency_key: Mapped[str | None] = mapped_column(String(200))
     request_digest: Mapped[str] = mapped_column(String(64))
 
