@@ -91,11 +91,15 @@ def test_every_operation_has_a_row(service):
     assert found == set(TABLE)
 
 
-def call(client, operation, key=None, task_id=ID, **parameters):
+def call(client, operation, header=None, task_id=ID):
     method, path = operation
     filled = path.format(task_id=task_id, model="default", number=1, name="model.onnx", key_id=99)
-    headers = {} if key is None else {"Authorization": f"Bearer {key}"}
-    return client.request(method, filled, headers=headers, **parameters)
+    headers = {} if header is None else {"Authorization": header}
+    return client.request(method, filled, headers=headers)
+
+
+def bearer(key):
+    return {"Authorization": f"Bearer {key}"}
 
 
 @pytest.fixture
@@ -120,7 +124,7 @@ def test_every_scope_on_every_operation(client, keys):
     wrong = []
     for operation, row in TABLE.items():
         for scope, key in keys.items():
-            answer = call(client, operation, key)
+            answer = call(client, operation, f"Bearer {key}")
             allowed = row.needs in (None, scope) or scope is Scope.ADMIN
             if (answer.status_code == 403) == allowed or answer.status_code in (401, 500):
                 wrong.append((operation, scope, answer.status_code))
@@ -131,26 +135,14 @@ def test_every_scope_on_every_operation(client, keys):
     "header", [None, "Bearer sats_" + "x" * 43, "Bearer", "Basic c2F0czpzYXRz", "Bearer  ", "x"]
 )
 def test_no_key_or_a_wrong_one_is_401_everywhere(client, keys, header):
-    headers = {} if header is None else {"Authorization": header}
     for operation, row in TABLE.items():
-        answer = call(TestClientWith(client, headers), operation)
+        answer = call(client, operation, header)
         if row.needs is None:
             assert answer.status_code == 200
         else:
             assert answer.status_code == 401, operation
             assert answer.headers["www-authenticate"] == "Bearer"
             assert answer.json()["type"] == "urn:sats:problem:unauthorized"
-
-
-@dataclass(frozen=True)
-class TestClientWith:
-    """A client with headers on every request."""
-
-    client: TestClient
-    headers: dict[str, str]
-
-    def request(self, method, path, headers, **parameters):
-        return self.client.request(method, path, headers=headers | self.headers, **parameters)
 
 
 def test_without_keys_another_machine_is_refused(service):
@@ -170,19 +162,15 @@ def test_a_key_of_another_model_reaches_nothing_of_this_one(client, make, tmp_pa
         if operation == ("POST", "/tasks"):
             answer = post(client, pets, Authorization=f"Bearer {bound}")
         else:
-            answer = call(client, operation, bound, task)
+            answer = call(client, operation, f"Bearer {bound}", task)
         status, said = row.elsewhere
         detail = answer.json().get("detail", "") if answer.status_code >= 400 else ""
         if answer.status_code != status or (said and said not in detail):
             wrong.append((operation, answer.status_code, detail))
     assert not wrong
     for operation in FILTERED:
-        listed = call(client, operation, bound).json()
+        listed = call(client, operation, f"Bearer {bound}").json()
         assert "default" not in str(listed), operation
-
-
-def bearer(key):
-    return {"Authorization": f"Bearer {key}"}
 
 
 @pytest.mark.parametrize("path", ["/tasks", "/admin/metrics"])
