@@ -11,14 +11,26 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
+from app.audit.actor import Actor, ActorType, act_as
 from app.broker import make_celery
-from app.db import make_engine, read_session, write_session
-from app.errors import ForbiddenProblem, UnauthorizedProblem
+from app.db import make_engine, read_session, utc_now, write_session
+from app.errors import UnauthorizedProblem
 from app.inference.engine import Inference
 from app.inference.warm_up import WarmUp
 from app.keyless import keyless_caller
+from app.keys.last_use import LastUses
+from app.keys.rates import Rates
 from app.keys.secret import read_secret
-from app.keys.service import Caller, Scope, any_key, authenticate
+from app.keys.service import (
+    Caller,
+    Scope,
+    any_key,
+    authenticate,
+    check_end,
+    check_model,
+    check_scope,
+    check_unbound,
+)
 from app.settings import Settings
 from app.storage import BlobStore, LocalBlobStore
 
@@ -35,11 +47,15 @@ class Services:
     """Secret under the digests of API keys."""
     inference: Inference
     warm_up: WarmUp
+    rates: Rates
+    """What keys asked this process for in the last minute."""
+    last_uses: LastUses
 
     def close(self) -> None:
         """Give threads and connections back."""
         self.inference.close()
         self.celery.close()
+        self.last_uses.close()
         self.engine.dispose()
 
 
@@ -57,6 +73,8 @@ def open_services(settings: Settings) -> Services:
         secret=read_secret(settings),
         inference=inference,
         warm_up=WarmUp(engine, inference.graphs, settings.serve_warm_up),
+        rates=Rates(),
+        last_uses=LastUses(engine),
     )
 
 
@@ -75,9 +93,20 @@ def read(held: AppServices) -> Iterator[Session]:
         yield session
 
 
-def write(held: AppServices) -> Iterator[Session]:
+def acting(request: Request) -> Actor:
+    """Return who acts in a request whose caller was let through."""
+    caller: Caller = request.state.caller
+    kind = ActorType.KEYLESS if caller.key_id is None else ActorType.KEY
+    return Actor(kind, caller.name, getattr(request.state, "request_id", None))
+
+
+Acting = Annotated[Actor, Depends(acting)]
+
+
+def write(held: AppServices, actor: Acting) -> Iterator[Session]:
     """Open one transaction; it commits when the endpoint returns."""
     with write_session(held.engine) as session:
+        act_as(session, actor)
         yield session
 
 
@@ -95,22 +124,40 @@ _bearer = HTTPBearer(
 _Credentials = Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
 
 
+def identify(request: Request, held: Services, key: str | None) -> Caller:
+    """Return who calls, whatever they may.
+
+    Raises:
+        UnauthorizedProblem: a key is needed, or this one is wrong.
+        LocalCallersOnlyProblem: none is, and it is not certain that the caller is on this machine.
+    """
+    with read_session(held.engine) as session:
+        if key is not None:
+            return authenticate(session, held.secret, key)
+        if any_key(session):  # a revoked one too: revoking opens nothing
+            raise UnauthorizedProblem(
+                "send `Authorization: Bearer sats_...`; `sats keys create` makes a key"
+            )
+    return keyless_caller(request)
+
+
 @cache
 def require(scope: Scope) -> Callable[..., Caller]:
-    """Return the dependency that lets callers with `scope` (or `admin`) through."""
+    """Return the dependency that lets callers with `scope` (or `admin`) through.
+
+    A model that is part of the path must be one that the caller may use.
+    """
 
     def caller(request: Request, held: AppServices, credentials: _Credentials) -> Caller:
-        with read_session(held.engine) as session:
-            if credentials is not None:
-                found = authenticate(session, held.secret, credentials.credentials)
-            elif any_key(session):  # a revoked one too: revoking opens nothing
-                raise UnauthorizedProblem(
-                    "send `Authorization: Bearer sats_...`; `sats keys create` makes a key"
-                )
-            else:
-                found = keyless_caller(request)
-        if not found.may(scope):
-            raise ForbiddenProblem(f"the key has no scope `{scope}`")
+        found = identify(request, held, credentials.credentials if credentials else None)
+        check_end(found, utc_now())
+        held.last_uses.note(found.key_id)
+        held.rates.request(found)
+        check_scope(found, scope)
+        model = request.path_params.get("model")
+        if model is not None:
+            check_model(found, model)
+        request.state.caller = found
         return found
 
     return caller
@@ -119,3 +166,12 @@ def require(scope: Scope) -> Callable[..., Caller]:
 Segmenter = Annotated[Caller, Depends(require(Scope.SEGMENT))]
 Submitter = Annotated[Caller, Depends(require(Scope.SUBMIT))]
 Admin = Annotated[Caller, Depends(require(Scope.ADMIN))]
+
+
+def require_everywhere(caller: Admin) -> Caller:
+    """Let admins through whose key is bound to no model."""
+    check_unbound(caller)
+    return caller
+
+
+EverywhereAdmin = Annotated[Caller, Depends(require_everywhere)]

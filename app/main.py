@@ -7,8 +7,10 @@ from importlib.metadata import version
 from fastapi import FastAPI
 
 from app.admin.endpoints import router as admin
+from app.audit.endpoints import router as audit
 from app.dependencies import open_services
 from app.imports.endpoints import router as imports
+from app.keys.endpoints import router as keys
 from app.models.endpoints import router as models
 from app.probes.endpoints import router as probes
 from app.probes.metrics import RequestMetrics, RequestMetricsMiddleware
@@ -65,7 +67,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.metrics = RequestMetrics()
     app.add_middleware(RequestMetricsMiddleware, metrics=app.state.metrics)
     install_handlers(app)
-    for router in (tasks, segmentation, models, imports, admin, probes):
+    for router in (tasks, segmentation, models, imports, admin, keys, audit, probes):
         app.include_router(router)
     return app
 

@@ -9,6 +9,7 @@ from pydantic import TypeAdapter
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
+from app.audit.actor import Actor, ActorType, act_as
 from app.datasets import dataset_classes
 from app.db import HeldOutSet, Place, Task, TaskKind, TaskState, Version, write_session
 from app.db.base import JsonObject
@@ -72,6 +73,7 @@ def register(
             if hold(session, claim):  # somebody asked to cancel it before this very moment
                 return end(session, claim, TaskState.CANCELLED)
             task = session.get_one(Task, claim.task_id)
+            act_as(session, Actor(ActorType.WORKER, task.worker or ""))
             version, live = _register(session, settings, claim, task, staged)
             for one in staged.all:
                 one.publish()

@@ -18,12 +18,11 @@ from app.dependencies import Admin, AppServices, ReadSession, WriteSession, requ
 from app.errors import (
     BusyProblem,
     ConflictProblem,
-    ForbiddenProblem,
     InvalidProblem,
     NotFoundProblem,
-    UnauthorizedProblem,
 )
-from app.keys.service import Caller, Scope
+from app.keys.problems import KEY_PROBLEMS
+from app.keys.service import Caller, Scope, check_model
 from app.models.files import DamagedVersionProblem, version_file
 from app.models.floor import ModelGate
 from app.models.memory import delete_memory
@@ -45,7 +44,7 @@ router = APIRouter(
     prefix="/admin",
     tags=["admin"],
     dependencies=[Depends(require(Scope.ADMIN))],
-    responses=responses(UnauthorizedProblem, ForbiddenProblem, InvalidProblem, BusyProblem),
+    responses=responses(*KEY_PROBLEMS, InvalidProblem, BusyProblem),
 )
 
 ModelName = Annotated[str, Path(pattern=MODEL_PATTERN, description="The model's name.")]
@@ -64,9 +63,10 @@ _FILE: Responses = {
 
 
 @router.get("/models", summary="List models")
-def list_models(session: ReadSession) -> list[ModelJson]:
-    """Return all models with their live version, by name."""
-    return [service.describe_model(session, model) for model in service.list_models(session)]
+def list_models(session: ReadSession, caller: Admin) -> list[ModelJson]:
+    """Return all models that the key may use with their live version, by name."""
+    found = service.list_models(session)
+    return [service.describe_model(session, one) for one in found if caller.reaches(one.name)]
 
 
 @router.get(
@@ -208,12 +208,17 @@ def rollback_version(
 @router.get("/metrics", summary="mIoU over versions", responses=responses(NotFoundProblem))
 def metrics(
     session: ReadSession,
+    caller: Admin,
     model: Annotated[
         str | None, Query(pattern=MODEL_PATTERN, description="Only this model.")
     ] = None,
 ) -> MetricsJson:
     """Return mIoU of old, new and all classes over versions, for charts."""
-    found = service.list_models(session) if model is None else [service.get_model(session, model)]
+    if model is None:
+        found = [one for one in service.list_models(session) if caller.reaches(one.name)]
+    else:
+        check_model(caller, model)
+        found = [service.get_model(session, model)]
     return MetricsJson(models=[service.curve(session, one) for one in found])
 
 

@@ -19,6 +19,7 @@ from app.admin.schemas import (
     ScoresJson,
     VersionJson,
 )
+from app.audit.service import Action, record
 from app.db import AliasMove, Memory, Model, TaskKind, Version
 from app.db.base import JsonObject
 from app.errors import NotFoundProblem
@@ -69,8 +70,9 @@ def describe_gate(model: Model, settings: Settings) -> ModelGateJson:
 def set_gate(session: Session, name: str, gate: ModelGate) -> Model:
     """Give a model limits of its own; makes it where no task has named it yet. Flushes."""
     model = ensure_model(session, name)
-    model.gate = gate.model_dump(mode="json", exclude_none=True) or None
-    session.flush()
+    before, model.gate = model.gate, gate.model_dump(mode="json", exclude_none=True) or None
+    path = f"/admin/models/{name}/gate"
+    record(session, Action.GATE_SET, path, model=name, before=before, after=model.gate)
     return model
 
 

@@ -2,6 +2,7 @@
 
 import typer
 
+from app.cli.audit import audit
 from app.cli.collecting import gc
 from app.cli.demo import demo
 from app.cli.exporting import export
@@ -19,3 +20,4 @@ cli.command()(export)
 cli.command()(gc)
 cli.command()(demo)
 cli.add_typer(keys, name="keys")
+cli.add_typer(audit, name="audit")

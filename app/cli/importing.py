@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from app.broker import make_celery, wake
 from app.cli.checkpoints import found, pack
-from app.cli.common import database, refusal
+from app.cli.common import command_actor, database, refusal
 from app.cli.following import follow
 from app.db import TaskState
 from app.imports.checking import CHECKPOINT, EVALUATE, check_import
@@ -105,7 +105,7 @@ def _queue(
 
     with ExitStack() as stack:
         opened = {field: stack.enter_context(path.open("rb")) for field, path in files.items()}
-        accepting = Acceptance(engine, blobs, settings.max_upload_bytes)
+        accepting = Acceptance(engine, blobs, settings.max_upload_bytes, command_actor())
         task, _replayed = accepting.accept(opened, make, check)
     celery = make_celery(settings)
     wake(celery, task.id)

@@ -1,6 +1,7 @@
 """Tables and sessions. Importing this package registers every table."""
 
 from app.db.api_key import ApiKey
+from app.db.audit import AuditEntry
 from app.db.base import Base, database_now, utc_now
 from app.db.memory import Memory, Place
 from app.db.model import Model, ModelClass
@@ -13,6 +14,7 @@ __all__ = [
     "RUNNING_STATES",
     "AliasMove",
     "ApiKey",
+    "AuditEntry",
     "Base",
     "HeldOutSet",
     "Memory",

@@ -1,8 +1,8 @@
-"""API keys, stored as HMAC digests."""
+"""API keys, stored as HMAC digests, and what each of them may."""
 
 from datetime import datetime
 
-from sqlalchemy import String
+from sqlalchemy import BigInteger, String
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.db.base import Base, UtcDateTime, utc_now
@@ -19,3 +19,12 @@ class ApiKey(Base):
     scopes: Mapped[list[str]]
     created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now)
     revoked_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    expires_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    last_used_at: Mapped[datetime | None] = mapped_column(UtcDateTime)  # to the minute
+
+    models: Mapped[list[str] | None] = mapped_column(default=list)  # empty or NULL: all
+    # NULL: no limit.
+    requests_per_minute: Mapped[int | None]
+    pictures_per_minute: Mapped[int | None]
+    queued_tasks: Mapped[int | None]
+    stored_bytes: Mapped[int | None] = mapped_column(BigInteger)

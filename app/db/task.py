@@ -89,6 +89,8 @@ class Task(Base):
     submitted_by: Mapped[str] = mapped_column(String(100), default="")  # name of the API key
     # Whether whoever posted it had scope `admin`: its gate may be laxer than its model's floor.
     by_admin: Mapped[bool] = mapped_column(Boolean, default=False, server_default=false())
+    # The key that posted it; NULL: nobody's, posted without a key or on the command line.
+    key_id: Mapped[int | None] = mapped_column(ForeignKey("api_keys.id"), index=True)
     idempotency_key: Mapped[str | None] = mapped_column(String(200))
     request_digest: Mapped[str] = mapped_column(String(64))
 

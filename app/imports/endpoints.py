@@ -7,16 +7,14 @@ from typing import Annotated, Any
 from fastapi import APIRouter, BackgroundTasks, Depends, Path, Response
 from sqlalchemy.orm import Session
 
-from app.dependencies import AppServices, require
+from app.dependencies import Acting, AppServices, require
 from app.errors import (
     BadRequestProblem,
     BusyProblem,
-    ForbiddenProblem,
     IdempotencyKeyReusedProblem,
     InvalidDatasetProblem,
     InvalidProblem,
     TooLargeProblem,
-    UnauthorizedProblem,
     UnsupportedMediaProblem,
 )
 from app.imports.checking import (
@@ -27,6 +25,12 @@ from app.imports.checking import (
 )
 from app.imports.schemas import IMPORT_EXAMPLE, ImportSpec, ImportWish
 from app.imports.upload import PostedImport
+from app.keys.problems import (
+    KEY_PROBLEMS,
+    ByteLimitProblem,
+    RequestLimitProblem,
+    TaskLimitProblem,
+)
 from app.keys.service import Scope
 from app.models.schemas import MODEL_PATTERN
 from app.problems import responses
@@ -39,7 +43,7 @@ router = APIRouter(
     prefix="/admin",
     tags=["admin"],
     dependencies=[Depends(require(Scope.ADMIN))],
-    responses=responses(UnauthorizedProblem, ForbiddenProblem, InvalidProblem, BusyProblem),
+    responses=responses(*KEY_PROBLEMS, InvalidProblem, BusyProblem),
 )
 
 _FILE = {"type": "string", "format": "binary"}
@@ -93,10 +97,14 @@ _UPLOAD: dict[str, Any] = {
         InvalidCheckpointProblem,
         InvalidDatasetProblem,
         IdempotencyKeyReusedProblem,
+        RequestLimitProblem,
+        TaskLimitProblem,
+        ByteLimitProblem,
     ),
 )
 def post_import(
     held: AppServices,
+    actor: Acting,
     upload: PostedImport,
     model: Annotated[
         str, Path(pattern=MODEL_PATTERN, description="The model that gets the version.")
@@ -114,11 +122,19 @@ def post_import(
     limits = held.settings.limits
 
     def make(stored: Mapping[str, Blob]) -> Submission:
-        evaluation = stored.get(EVALUATE)
-        return Submission(spec, stored[CHECKPOINT], upload.caller.name, idempotency_key, evaluation)
+        caller = upload.caller
+        return Submission(
+            spec,
+            stored[CHECKPOINT],
+            caller.name,
+            idempotency_key,
+            stored.get(EVALUATE),
+            by_admin=caller.may(Scope.ADMIN),
+            key_id=caller.key_id,
+        )
 
     def check(session: Session, staged: Mapping[str, FilePath]) -> None:
         check_import(session, spec, staged[CHECKPOINT], staged.get(EVALUATE), limits)
 
-    answer, replayed = acceptance(held).accept(upload.files, make, check)
+    answer, replayed = acceptance(held, actor).accept(upload.files, make, check)
     return announce(held, response, background, answer, replayed)

@@ -3,20 +3,21 @@
 import hashlib
 import hmac
 import ipaddress
-import secrets
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
+from datetime import datetime
 from enum import StrEnum
 
 from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
+from app.audit.service import Action, record
 from app.db import ApiKey, utc_now
-from app.errors import ConflictProblem, NotFoundProblem, UnauthorizedProblem
-
-PREFIX = "sats_"
-KEY_BYTES = 32
+from app.db.base import JsonObject
+from app.errors import ConflictProblem, ForbiddenProblem, NotFoundProblem, UnauthorizedProblem
+from app.keys.problems import ExpiredKeyProblem, MistypedKeyProblem
+from app.keys.text import is_mistyped, make_key
 
 
 class Scope(StrEnum):
@@ -28,15 +29,48 @@ class Scope(StrEnum):
 
 
 @dataclass(frozen=True)
+class KeyLimits:
+    """How much a key may ask for; None: as much as there is."""
+
+    requests_per_minute: int | None = None
+    pictures_per_minute: int | None = None
+    queued_tasks: int | None = None
+    stored_bytes: int | None = None
+
+
+NO_LIMITS = KeyLimits()
+
+
+@dataclass(frozen=True)
 class Caller:
-    """Who calls: the key's name ("" where none is needed) and what it may do."""
+    """Who calls, and what it may: a key as it was looked up, or nobody's call.
+
+    Whether it may now, and this, is for the checks below to say: a caller that was looked up some
+    seconds ago is as good as a new one, but for a key that was revoked since.
+
+    Attributes:
+        name: the key's name; "" where none is needed.
+        scopes: what it may do.
+        key_id: row of the key; None where none is needed.
+        models: names of the only models that it may use; empty: all.
+        expires_at: from when on it works no more.
+        limits: how much it may ask for.
+    """
 
     name: str
     scopes: frozenset[Scope]
+    key_id: int | None = None
+    models: frozenset[str] = frozenset()
+    expires_at: datetime | None = None
+    limits: KeyLimits = NO_LIMITS
 
     def may(self, scope: Scope) -> bool:
         """Return whether the caller has `scope`; `admin` has all."""
         return scope in self.scopes or Scope.ADMIN in self.scopes
+
+    def reaches(self, model: str) -> bool:
+        """Return whether the caller may use a model."""
+        return not self.models or model in self.models
 
 
 def digest(secret: bytes, key: str) -> str:
@@ -44,19 +78,48 @@ def digest(secret: bytes, key: str) -> str:
     return hmac.new(secret, key.encode("utf-8", "surrogatepass"), hashlib.sha256).hexdigest()
 
 
-def create_key(session: Session, secret: bytes, name: str, scopes: Collection[Scope]) -> str:
-    """Store a new key's digest and return the key, which is never seen again.
+def create_key(
+    session: Session,
+    secret: bytes,
+    name: str,
+    scopes: Collection[Scope],
+    *,
+    models: Collection[str] = (),
+    expires_at: datetime | None = None,
+    limits: KeyLimits = NO_LIMITS,
+) -> str:
+    """Store a new key's digest and return the key, which is never seen again. Flushes.
 
     Raises:
         ConflictProblem: a key of this name was made before.
     """
-    key = PREFIX + secrets.token_urlsafe(KEY_BYTES)
-    session.add(ApiKey(name=name, digest=digest(secret, key), scopes=sorted(set(scopes))))
+    key = make_key()
+    row = ApiKey(
+        name=name,
+        digest=digest(secret, key),
+        scopes=sorted(set(scopes)),
+        models=sorted(set(models)),
+        expires_at=expires_at,
+        **asdict(limits),
+    )
+    session.add(row)
     try:
         session.flush()
     except IntegrityError as error:
         raise ConflictProblem(f"there is a key named {name!r} already") from error
+    record(session, Action.KEY_CREATE, f"/admin/keys/{row.id}", after=_described(row))
     return key
+
+
+def limits_of(key: ApiKey) -> KeyLimits:
+    """Return the limits of a key."""
+    return KeyLimits(**{field.name: getattr(key, field.name) for field in fields(KeyLimits)})
+
+
+def _described(key: ApiKey) -> JsonObject:
+    ends = key.expires_at.isoformat() if key.expires_at else None
+    rules = {"scopes": key.scopes, "models": key.models or [], "expires_at": ends}
+    return {"name": key.name, **rules, **asdict(limits_of(key))}
 
 
 def list_keys(session: Session) -> list[ApiKey]:
@@ -64,18 +127,46 @@ def list_keys(session: Session) -> list[ApiKey]:
     return list(session.scalars(select(ApiKey).order_by(ApiKey.id)))
 
 
-def revoke_key(session: Session, name: str) -> ApiKey:
-    """Stop a key from working; its row stays, so that its tasks keep their owner's name.
+def find_key(session: Session, name: str) -> ApiKey:
+    """Return the key of this name.
 
     Raises:
-        NotFoundProblem: no key of this name.
+        NotFoundProblem: there is none.
     """
     found = session.scalar(select(ApiKey).where(ApiKey.name == name))
     if found is None:
         raise NotFoundProblem(f"there is no key named {name!r}")
+    return found
+
+
+def get_key(session: Session, key_id: int) -> ApiKey:
+    """Return the key of this id.
+
+    Raises:
+        NotFoundProblem: there is none.
+    """
+    found = session.get(ApiKey, key_id)
+    if found is None:
+        raise NotFoundProblem(f"there is no key {key_id}")
+    return found
+
+
+def revoke_key(session: Session, name: str) -> ApiKey:
+    """Stop a key from working; its row stays, so that its tasks keep their owner. Flushes.
+
+    Revoking twice is no error.
+
+    Raises:
+        NotFoundProblem: no key of this name.
+    """
+    found = find_key(session, name)
+    session.refresh(found, with_for_update=True)  # of two that revoke it one does
     if found.revoked_at is None:
         found.revoked_at = utc_now()
         session.flush()
+        before = {"name": name, "revoked_at": None}
+        after = {"name": name, "revoked_at": found.revoked_at.isoformat()}
+        record(session, Action.KEY_REVOKE, f"/admin/keys/{found.id}", before=before, after=after)
     return found
 
 
@@ -84,17 +175,88 @@ def any_key(session: Session) -> bool:
     return session.scalar(select(ApiKey.id).limit(1)) is not None
 
 
-def authenticate(session: Session, secret: bytes, key: str) -> Caller:
-    """Return the caller that a key stands for.
+def check_text(key: str) -> None:
+    """Check a key's text by itself; asks nobody.
 
     Raises:
+        MistypedKeyProblem: its checksum does not fit.
+    """
+    if is_mistyped(key):
+        raise MistypedKeyProblem("the API key is mistyped: its checksum does not fit")
+
+
+def look_up(session: Session, key_digest: str) -> Caller:
+    """Return the caller that a key of this digest stands for, whatever it may now.
+
+    Raises:
+        UnauthorizedProblem: there is no such key, or it was revoked.
+    """
+    found = session.scalar(select(ApiKey).where(ApiKey.digest == key_digest))
+    if found is None or not hmac.compare_digest(found.digest, key_digest) or found.revoked_at:
+        raise UnauthorizedProblem("the API key is not known or was revoked")
+    return Caller(
+        name=found.name,
+        scopes=frozenset(Scope(scope) for scope in found.scopes),
+        key_id=found.id,
+        models=frozenset(found.models or ()),
+        expires_at=found.expires_at,
+        limits=limits_of(found),
+    )
+
+
+def authenticate(session: Session, secret: bytes, key: str) -> Caller:
+    """Return the caller that a key stands for, whatever it may now.
+
+    Raises:
+        MistypedKeyProblem: its checksum does not fit.
         UnauthorizedProblem: the key is not known or revoked.
     """
-    wanted = digest(secret, key)
-    found = session.scalar(select(ApiKey).where(ApiKey.digest == wanted))
-    if found is None or not hmac.compare_digest(found.digest, wanted) or found.revoked_at:
-        raise UnauthorizedProblem("the API key is not known or was revoked")
-    return Caller(found.name, frozenset(Scope(scope) for scope in found.scopes))
+    check_text(key)
+    return look_up(session, digest(secret, key))
+
+
+def check_end(caller: Caller, now: datetime) -> None:
+    """Check that a caller's key still works.
+
+    Raises:
+        ExpiredKeyProblem: its end has come.
+    """
+    if caller.expires_at is not None and caller.expires_at <= now:
+        ended = caller.expires_at.isoformat(timespec="seconds")
+        raise ExpiredKeyProblem(f"the API key {caller.name!r} expired at {ended}")
+
+
+def check_scope(caller: Caller, scope: Scope) -> None:
+    """Check what a caller may do.
+
+    Raises:
+        ForbiddenProblem: it may not.
+    """
+    if not caller.may(scope):
+        raise ForbiddenProblem(f"the key has no scope `{scope}`")
+
+
+def check_model(caller: Caller, model: str) -> None:
+    """Check that a caller may use a model.
+
+    Raises:
+        ForbiddenProblem: its key is bound to others.
+    """
+    if not caller.reaches(model):
+        raise ForbiddenProblem(f"the key {caller.name!r} may not use model {model!r}")
+
+
+def check_unbound(caller: Caller) -> None:
+    """Check that a caller may use every model, and so what belongs to none.
+
+    Raises:
+        ForbiddenProblem: its key is bound to some.
+    """
+    if caller.models:
+        bound = ", ".join(map(repr, sorted(caller.models)))
+        raise ForbiddenProblem(
+            f"this is not for keys that are bound to models; {caller.name!r} is bound to {bound}"
+        )
 
 
 def is_loopback(host: str) -> bool:

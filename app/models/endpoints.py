@@ -4,16 +4,15 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query
 
-from app.dependencies import ReadSession, require
+from app.dependencies import ReadSession, Segmenter, require
 from app.errors import (
     BusyProblem,
-    ForbiddenProblem,
     InvalidProblem,
     NoLiveVersionProblem,
     NotFoundProblem,
-    UnauthorizedProblem,
 )
-from app.keys.service import Scope
+from app.keys.problems import KEY_PROBLEMS
+from app.keys.service import Scope, check_model
 from app.models.schemas import MODEL_PATTERN, ClassesJson, LearnedClassJson, hex_colour
 from app.models.service import lineage, served_version
 from app.problems import responses
@@ -25,8 +24,7 @@ router = APIRouter(tags=["segmentation"], dependencies=[Depends(require(Scope.SE
     "/classes",
     summary="List the classes",
     responses=responses(
-        UnauthorizedProblem,
-        ForbiddenProblem,
+        *KEY_PROBLEMS,
         NotFoundProblem,
         NoLiveVersionProblem,
         InvalidProblem,
@@ -35,6 +33,7 @@ router = APIRouter(tags=["segmentation"], dependencies=[Depends(require(Scope.SE
 )
 def list_classes(
     session: ReadSession,
+    caller: Segmenter,
     model: Annotated[str, Query(pattern=MODEL_PATTERN, description="The model.")] = "default",
     version: Annotated[
         int | None,
@@ -42,6 +41,7 @@ def list_classes(
     ] = None,
 ) -> ClassesJson:
     """Return every class that a version has learned."""
+    check_model(caller, model)
     found = served_version(session, model, version)
     line = lineage(found)
     return ClassesJson(

@@ -3,6 +3,7 @@
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from app.audit.service import Action, record
 from app.db import Memory, Place, Version, utc_now
 from app.errors import NotFoundProblem
 from app.settings import Settings
@@ -73,5 +74,14 @@ def delete_memory(
         store = memory_store(settings, blobs, place)
         memory.deleted_at = utc_now()
         session.flush()
+        name = version.model.name
+        record(
+            session,
+            Action.MEMORY_DELETE,
+            f"/admin/models/{name}/versions/{version.number}/memory",
+            model=name,
+            before={"pictures": memory.pictures, "deleted_at": None},
+            after={"pictures": 0, "deleted_at": memory.deleted_at.isoformat()},
+        )
         delete_unreferenced(session, store, place, memory.blob)
     return memory

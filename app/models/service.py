@@ -7,6 +7,7 @@ from sqlalchemy import func, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
+from app.audit.service import Action, record
 from app.db import AliasMove, HeldOutSet, Model, ModelClass, Version
 from app.db.base import JsonObject
 from app.errors import ConflictProblem, NoLiveVersionProblem, NotFoundProblem
@@ -271,6 +272,7 @@ def rollback(session: Session, model: Model, number: int, by: str) -> AliasMove:
 
 def _move(session: Session, version: Version, kind: str, by: str) -> AliasMove:
     last = alias_history(session, version.model_id, limit=1)
+    before = last[0].version.number if last else None
     move = AliasMove(
         model_id=version.model_id,
         sequence=last[0].sequence + 1 if last else 1,
@@ -281,4 +283,15 @@ def _move(session: Session, version: Version, kind: str, by: str) -> AliasMove:
     )
     session.add(move)
     session.flush()
+    name = version.model.name
+    # What is rolled back is the version that was live.
+    of = before if kind == ROLLBACK else version.number
+    record(
+        session,
+        Action.ROLLBACK if kind == ROLLBACK else Action.PROMOTE,
+        f"/admin/models/{name}/versions/{of}",
+        model=name,
+        before={"live": before},
+        after={"live": version.number, "kind": kind},
+    )
     return move

@@ -7,13 +7,14 @@ from fastapi import Depends, Query
 from app.db import read_session
 from app.dependencies import AppServices, Segmenter
 from app.inference.graphs import Choice
+from app.keys.service import check_model
 from app.models.schemas import MODEL_PATTERN
 from app.segmentation import service
 
 
 def choose(
     held: AppServices,
-    _caller: Segmenter,
+    caller: Segmenter,
     model: Annotated[
         str, Query(pattern=MODEL_PATTERN, description="The model that is to answer.")
     ] = "default",
@@ -23,8 +24,11 @@ def choose(
     ] = None,
 ) -> Choice:
     """Choose who answers, before the body is read."""
+    check_model(caller, model)
     with read_session(held.engine) as session:
-        return service.choose(session, held.inference, model, version)
+        choice = service.choose(session, held.inference, model, version)
+    held.rates.pictures(caller, 1)  # the others are counted when they have come
+    return choice
 
 
 Chosen = Annotated[Choice, Depends(choose)]

@@ -4,22 +4,21 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request, Response
 
-from app.dependencies import AppServices
+from app.dependencies import AppServices, Segmenter
 from app.errors import (
     BadRequestProblem,
     BusyProblem,
-    ForbiddenProblem,
     InvalidProblem,
     NoLiveVersionProblem,
     NotAcceptableProblem,
     NotFoundProblem,
     NotReadyProblem,
     TooLargeProblem,
-    UnauthorizedProblem,
     UnsupportedMediaProblem,
 )
 from app.inference.batcher import ClosedError
 from app.inference.graph import GraphError
+from app.keys.problems import KEY_PROBLEMS, PictureLimitProblem
 from app.problems import Responses, responses
 from app.segmentation import service
 from app.segmentation.admission import Admitted
@@ -87,13 +86,15 @@ _ANSWERS: Responses = {
 
 
 async def read_body(
-    request: Request, held: AppServices, admission: Admitted
+    request: Request, held: AppServices, caller: Segmenter, admission: Admitted
 ) -> list[PostedPicture]:
     """Read the pictures, and make room for them decoded."""
     settings = held.settings
     most = min(settings.max_pictures, settings.serve_queue)
     async with until(admission.deadline):
         posted = await read_pictures(request, settings.max_picture_bytes, most)
+        if len(posted) > 1:
+            held.rates.pictures(caller, len(posted) - 1)
         counting = held.inference.in_thread(lambda: service.pixels(posted, settings.max_pixels))
         pixels = await while_connected(request, counting)
     admission.make_room(len(posted), pixels)
@@ -108,8 +109,8 @@ async def read_body(
     responses=_ANSWERS
     | responses(
         BadRequestProblem,
-        UnauthorizedProblem,
-        ForbiddenProblem,
+        *KEY_PROBLEMS,
+        PictureLimitProblem,
         NotFoundProblem,
         NotAcceptableProblem,
         NoLiveVersionProblem,

@@ -9,6 +9,7 @@ from typing import BinaryIO
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
+from app.audit.actor import COMMAND, Actor, act_as
 from app.db import read_session, write_session
 from app.errors import ProblemError, TooLargeProblem
 from app.storage import Blob, BlobStore, StagedBlob, TooLargeError
@@ -26,11 +27,13 @@ class Acceptance:
         engine: the database.
         blobs: where the files go.
         most: bytes that any file may have.
+        actor: who posts.
     """
 
     engine: Engine
     blobs: BlobStore
     most: int
+    actor: Actor = COMMAND
 
     def accept(
         self,
@@ -63,6 +66,7 @@ class Acceptance:
                 if find_replay(session, submission) is None:
                     check(session, {field: one.path for field, one in staged.items()})
             with write_session(self.engine) as session:
+                act_as(session, self.actor)
                 lock_blobs(session, [one.blob.key for one in staged.values()])
                 task, replayed = submit(session, submission)
                 if not replayed:

@@ -4,6 +4,7 @@ from typing import Annotated
 
 from fastapi import BackgroundTasks, Header, Response
 
+from app.audit.actor import Actor
 from app.broker import wake
 from app.dependencies import Services
 from app.problems import Responses
@@ -35,9 +36,9 @@ ACCEPTED: Responses = {
 }
 
 
-def acceptance(held: Services) -> Acceptance:
+def acceptance(held: Services, actor: Actor) -> Acceptance:
     """Return what accepts tasks in this process."""
-    return Acceptance(held.engine, held.blobs, held.settings.max_upload_bytes)
+    return Acceptance(held.engine, held.blobs, held.settings.max_upload_bytes, actor)
 
 
 def announce(

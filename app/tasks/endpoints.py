@@ -5,27 +5,31 @@ from pathlib import Path as FilePath
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter, BackgroundTasks, Depends, Header, Path, Query, Response
+from fastapi import APIRouter, BackgroundTasks, Depends, Header, Query, Response
 from fastapi.responses import PlainTextResponse, StreamingResponse
 from sqlalchemy.orm import Session
 
 from app.broker import wake
 from app.db import Task, TaskState
-from app.dependencies import AppServices, ReadSession, WriteSession, require
+from app.dependencies import Acting, AppServices, ReadSession, Submitter, WriteSession, require
 from app.errors import (
     BadRequestProblem,
     BusyProblem,
     ConflictProblem,
-    ForbiddenProblem,
     IdempotencyKeyReusedProblem,
     InvalidDatasetProblem,
     InvalidProblem,
     NotFoundProblem,
     TooLargeProblem,
-    UnauthorizedProblem,
     UnsupportedMediaProblem,
 )
-from app.keys.service import Scope
+from app.keys.problems import (
+    KEY_PROBLEMS,
+    ByteLimitProblem,
+    RequestLimitProblem,
+    TaskLimitProblem,
+)
+from app.keys.service import Scope, check_model
 from app.models.floor import check_gate, floor_of
 from app.models.parents import NothingToStartFromProblem
 from app.models.schemas import MODEL_PATTERN
@@ -34,6 +38,7 @@ from app.problems import Responses, responses
 from app.storage import Blob
 from app.tasks import events, service
 from app.tasks.answering import ACCEPTED, IdempotencyKey, acceptance, announce
+from app.tasks.owning import TaskId, visible
 from app.tasks.schemas import SPEC_EXAMPLE, TaskJson, TaskPage
 from app.tasks.submission import Submission
 from app.tasks.upload import PostedUpload
@@ -43,10 +48,8 @@ router = APIRouter(
     prefix="/tasks",
     tags=["tasks"],
     dependencies=[Depends(require(Scope.SUBMIT))],
-    responses=responses(UnauthorizedProblem, ForbiddenProblem, InvalidProblem, BusyProblem),
+    responses=responses(*KEY_PROBLEMS, InvalidProblem, BusyProblem),
 )
-
-TaskId = Annotated[UUID, Path(description="The task's id.")]
 
 _UPLOAD: dict[str, Any] = {
     "requestBody": {
@@ -121,10 +124,14 @@ _LOG: Responses = {
         InvalidProblem,
         InvalidDatasetProblem,
         IdempotencyKeyReusedProblem,
+        RequestLimitProblem,
+        TaskLimitProblem,
+        ByteLimitProblem,
     ),
 )
 def post_task(
     held: AppServices,
+    actor: Acting,
     upload: PostedUpload,
     response: Response,
     background: BackgroundTasks,
@@ -139,8 +146,14 @@ def post_task(
     by_admin = upload.caller.may(Scope.ADMIN)
 
     def make(stored: Mapping[str, Blob]) -> Submission:
-        by = upload.caller.name
-        return Submission(upload.spec, stored["dataset"], by, idempotency_key, by_admin=by_admin)
+        return Submission(
+            upload.spec,
+            stored["dataset"],
+            upload.caller.name,
+            idempotency_key,
+            by_admin=by_admin,
+            key_id=upload.caller.key_id,
+        )
 
     def check(session: Session, staged: Mapping[str, FilePath]) -> None:
         if not by_admin:
@@ -148,13 +161,14 @@ def post_task(
             check_gate(upload.spec.gate, floor_of(model, held.settings), upload.spec.model)
         service.check_step(session, upload.spec, staged["dataset"], held.settings.limits)
 
-    answer, replayed = acceptance(held).accept({"dataset": upload.dataset}, make, check)
+    answer, replayed = acceptance(held, actor).accept({"dataset": upload.dataset}, make, check)
     return announce(held, response, background, answer, replayed)
 
 
 @router.get("", summary="List tasks", responses=responses(NotFoundProblem))
 def list_tasks(
     session: ReadSession,
+    caller: Submitter,
     model: Annotated[
         str | None, Query(pattern=MODEL_PATTERN, description="Only this model's tasks.")
     ] = None,
@@ -164,13 +178,16 @@ def list_tasks(
         UUID | None, Query(description="Read on after this task: `next` of the page before.")
     ] = None,
 ) -> TaskPage:
-    """Return tasks, the newest first."""
+    """Return tasks, the newest first: those that the key posted, with scope `admin` all."""
+    if model is not None:
+        check_model(caller, model)
     found = service.list_tasks(
         session,
         limit=limit + 1,
         model=model,
         state=state,
         before=str(before) if before else None,
+        visible=visible(caller),
     )
     page = found[:limit]
     more = len(found) > limit
@@ -203,7 +220,7 @@ def cancel_task(
     "/{task_id}:retry",
     status_code=202,
     summary="Try a failed task again",
-    responses=responses(NotFoundProblem, ConflictProblem),
+    responses=responses(NotFoundProblem, ConflictProblem, RequestLimitProblem, TaskLimitProblem),
 )
 def retry_task(
     held: AppServices, session: WriteSession, task_id: TaskId, background: BackgroundTasks

@@ -3,17 +3,21 @@
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
-from sqlalchemy import select, tuple_
+from sqlalchemy import ColumnElement, select, true, tuple_
 from sqlalchemy.orm import Session
 
+from app.audit.service import Action, record
 from app.datasets import posted_classes
 from app.db import END_STATES, Task, TaskEvent, TaskLog, TaskState, Version, utc_now
 from app.errors import ConflictProblem, InvalidProblem, NotFoundProblem, ProblemError
+from app.keys.quotas import check_quotas
 from app.models.parents import check_start, may_be_base, would_be_base
 from app.models.service import lock_model
 from app.storage import BlobMissingError, BlobStore
 from app.tasks.schemas import TaskJson, TaskSpec, task_json
 from sats_core.settings import Limits
+
+EVERY_TASK: ColumnElement[bool] = true()
 
 
 def check_step(session: Session, spec: TaskSpec, dataset: Path, limits: Limits) -> None:
@@ -68,13 +72,13 @@ def _class_error(name: str, message: str) -> ProblemError:
     return ProblemError(message, field="spec.classes", class_name=name)
 
 
-def get_task(session: Session, task_id: str) -> Task:
-    """Return a task.
+def get_task(session: Session, task_id: str, visible: ColumnElement[bool] = EVERY_TASK) -> Task:
+    """Return a task, if it is one of those that are visible.
 
     Raises:
         NotFoundProblem: no such task.
     """
-    task = session.get(Task, task_id)
+    task = session.scalar(select(Task).where(Task.id == task_id, visible))
     if task is None:
         raise NotFoundProblem(f"there is no task {task_id}")
     return task
@@ -97,19 +101,22 @@ def list_tasks(
     model: str | None = None,
     state: TaskState | None = None,
     before: str | None = None,
+    visible: ColumnElement[bool] = EVERY_TASK,
 ) -> Sequence[Task]:
-    """Return tasks, the newest first; `before` is the id of the last one seen.
+    """Return visible tasks, the newest first; `before` is the id of the last one seen.
 
     Raises:
-        NotFoundProblem: no task has the id `before`.
+        NotFoundProblem: no visible task has the id `before`.
     """
-    wanted = select(Task).order_by(Task.created_at.desc(), Task.id.desc()).limit(limit)
+    wanted = (
+        select(Task).where(visible).order_by(Task.created_at.desc(), Task.id.desc()).limit(limit)
+    )
     if model is not None:
         wanted = wanted.where(Task.model.has(name=model))
     if state is not None:
         wanted = wanted.where(Task.state == state)
     if before is not None:
-        last = get_task(session, before)
+        last = get_task(session, before, visible)
         wanted = wanted.where(tuple_(Task.created_at, Task.id) < (last.created_at, last.id))
     return session.scalars(wanted).all()
 
@@ -150,12 +157,29 @@ def _locked(session: Session, task_id: str) -> Task:
 def _stop(session: Session, task: Task) -> None:
     if task.state in END_STATES:
         return
+    before = task.state
     task.cancel_requested = True
     if task.state == TaskState.QUEUED:
         task.state = TaskState.CANCELLED
         task.finished_at = utc_now()
         task.progress = None
         session.add(TaskEvent(task_id=task.id, kind="state", data={"state": task.state}))
+    record_task(session, Action.TASK_CANCEL, task, before)
+
+
+def record_task(session: Session, action: Action, task: Task, before: TaskState | None) -> None:
+    """Write down what was done to a task; `before` is its state until then. Flushes."""
+    after = {"name": task.spec.get("name", ""), "state": task.state}
+    if task.cancel_requested:
+        after["cancel_requested"] = True
+    record(
+        session,
+        action,
+        f"/tasks/{task.id}",
+        model=task.model.name,
+        before=None if before is None else {"state": before},
+        after=after,
+    )
 
 
 def retry(session: Session, blobs: BlobStore, task_id: str) -> Task:
@@ -167,11 +191,13 @@ def retry(session: Session, blobs: BlobStore, task_id: str) -> Task:
     Raises:
         NotFoundProblem: no such task.
         ConflictProblem: it has not failed, or its files are gone.
+        TaskLimitProblem: as many tasks of its key wait as may.
     """
     task = _locked(session, task_id)
     if task.state != TaskState.FAILED:
         raise ConflictProblem(f"only a failed task can be tried again: this one is {task.state}")
     _check_files(blobs, task)
+    check_quotas(session, task.key_id, more_bytes=0)
     if task.parent_id is None:
         model = lock_model(session, task.model_id)
         task.may_be_base = task.may_be_base or may_be_base(session, model.id)
@@ -181,7 +207,7 @@ def retry(session: Session, blobs: BlobStore, task_id: str) -> Task:
     task.cancel_requested = False
     task.error = task.progress = task.finished_at = None
     session.add(TaskEvent(task_id=task.id, kind="state", data={"state": task.state}))
-    session.flush()
+    record_task(session, Action.TASK_RETRY, task, TaskState.FAILED)
     return task
 
 

@@ -9,13 +9,16 @@ from sqlalchemy import func, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from app.db import END_STATES, Model, Task, TaskEvent, TaskState, utc_now
+from app.audit.service import Action
+from app.db import END_STATES, Model, Task, TaskEvent, TaskKind, TaskState, utc_now
 from app.errors import IdempotencyKeyReusedProblem, ProblemError
 from app.imports.schemas import ImportSpec
+from app.keys.quotas import check_quotas
 from app.models.parents import may_be_base
 from app.models.service import ensure_model, lock_model
 from app.storage import Blob
 from app.tasks.schemas import TaskSpec
+from app.tasks.service import record_task
 
 MOMENT = timedelta(microseconds=1)
 """The least by which two times differ in the database."""
@@ -40,6 +43,7 @@ class Submission:
         idempotency_key: as posted.
         evaluation: the staged zip of labelled pictures that an import is scored on.
         by_admin: whether the caller has scope `admin`.
+        key_id: the caller's key, whose task it will be; None: nobody's.
     """
 
     spec: TaskSpec | ImportSpec
@@ -48,6 +52,7 @@ class Submission:
     idempotency_key: str | None
     evaluation: Blob | None = None
     by_admin: bool = False
+    key_id: int | None = None
 
     @property
     def digest(self) -> str:
@@ -62,6 +67,11 @@ class Submission:
         if self.evaluation is not None:
             asked["evaluation"] = self.evaluation.key
         return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
+
+    @property
+    def bytes(self) -> int:
+        """How many bytes its uploads have."""
+        return self.dataset.size + (self.evaluation.size if self.evaluation else 0)
 
     @property
     def preview(self) -> "Submission | None":
@@ -100,10 +110,12 @@ def submit(session: Session, submission: Submission) -> tuple[Task, bool]:
 
     Raises:
         IdempotencyKeyReusedProblem: the key made a task of another request.
+        TaskLimitProblem, ByteLimitProblem: it is too much for the caller's key.
     """
     before = find_replay(session, submission)
     if before is not None:
         return before, True
+    check_quotas(session, submission.key_id, submission.bytes)
     try:
         with session.begin_nested():
             return _queue(session, submission), False
@@ -163,6 +175,7 @@ def _add(
         created_at=created_at,
         submitted_by=submission.by,
         by_admin=submission.by_admin,
+        key_id=submission.key_id,
         idempotency_key=submission.idempotency_key,
         request_digest=submission.digest,
         may_be_base=may_be_base,
@@ -172,5 +185,6 @@ def _add(
     session.add(task)
     session.flush()
     session.add(TaskEvent(task_id=task.id, kind="state", data={"state": task.state}))
-    session.flush()
+    imports = task.kind == TaskKind.IMPORT
+    record_task(session, Action.IMPORT if imports else Action.TASK_POST, task, None)
     return task

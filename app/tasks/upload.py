@@ -7,7 +7,7 @@ from typing import Annotated, BinaryIO
 from fastapi import Depends, Request
 
 from app.dependencies import AppServices, Submitter
-from app.keys.service import Caller
+from app.keys.service import Caller, check_model
 from app.multipart import file_part, json_part, read_form
 from app.tasks.schemas import TaskSpec
 
@@ -32,7 +32,9 @@ async def read_upload(
 ) -> AsyncIterator[Upload]:
     """Read the two parts; the data set goes to a temporary file as it comes in."""
     async with read_form(request, ["dataset"], held.settings.max_upload_bytes) as form:
-        yield Upload(caller, await json_part(form, "spec", TaskSpec), file_part(form, "dataset"))
+        spec = await json_part(form, "spec", TaskSpec)
+        check_model(caller, spec.model)
+        yield Upload(caller, spec, file_part(form, "dataset"))
 
 
 PostedUpload = Annotated[Upload, Depends(read_upload, scope="function")]

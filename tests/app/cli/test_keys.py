@@ -1,11 +1,13 @@
 import re
 
+from app.keys.text import KEY_PATTERN
+
 
 def test_keys_are_made_used_listed_and_revoked(run, client):
     made = run("keys", "create", "ci", "--scope", "submit", "--scope", "segment")
     assert made.exit_code == 0
     key = made.stdout.strip()
-    assert re.fullmatch(r"sats_[\w-]{43}", key)
+    assert re.fullmatch(KEY_PATTERN, key)
     headers = {"Authorization": f"Bearer {key}"}
     assert client.get("/tasks", headers=headers).status_code == 200
     assert client.get("/admin/models", headers=headers).status_code == 403

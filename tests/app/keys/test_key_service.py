@@ -26,7 +26,7 @@ def test_a_key_is_recognised_and_not_stored(engine):
     with read_session(engine) as session:
         caller = authenticate(session, SECRET, key)
         (row,) = list_keys(session)
-    assert caller == Caller("ci", frozenset({Scope.SUBMIT, Scope.SEGMENT}))
+    assert caller == Caller("ci", frozenset({Scope.SUBMIT, Scope.SEGMENT}), key_id=row.id)
     assert key.startswith("sats_")
     assert key not in {row.digest, row.name, str(row.scopes)}
 

@@ -1,0 +1,111 @@
+"""`/admin/audit`: who did what."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi.responses import JSONResponse, StreamingResponse
+from pydantic import AfterValidator
+from sqlalchemy import Engine
+
+from app.audit.schemas import AuditPage, entry_json
+from app.audit.service import Action, Wanted, entries_after, list_entries
+from app.db import read_session
+from app.dependencies import AppServices, require_everywhere
+from app.errors import BusyProblem, InvalidProblem
+from app.keys.problems import KEY_PROBLEMS
+from app.models.schemas import MAX_NUMBER, MODEL_PATTERN
+from app.problems import Responses, responses
+
+LINES = "application/jsonl"
+
+router = APIRouter(
+    prefix="/admin/audit",
+    tags=["admin"],
+    dependencies=[Depends(require_everywhere)],
+    responses=responses(*KEY_PROBLEMS, InvalidProblem, BusyProblem),
+)
+
+
+def _in_utc(time: datetime) -> datetime:
+    """Take a time without a zone as UTC."""
+    try:
+        return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+    except OverflowError as error:
+        raise ValueError("not a time between the years 1 and 9999 in UTC") from error
+
+
+Time = Annotated[datetime, AfterValidator(_in_utc)]
+
+_ANSWERS: Responses = {
+    200: {
+        "description": "A page of entries; with `Accept: application/jsonl` or `format=jsonl` all "
+        "of them, one JSON a line, the oldest first.",
+        "content": {
+            LINES: {"schema": {"type": "string", "description": "An `AuditEntryJson` a line."}}
+        },
+    }
+}
+
+
+def wanted(
+    action: Annotated[Action | None, Query(description="Only this action.")] = None,
+    model: Annotated[
+        str | None, Query(pattern=MODEL_PATTERN, description="Only what concerns this model.")
+    ] = None,
+    actor: Annotated[
+        str | None, Query(max_length=200, description="Only what this key, worker or user did.")
+    ] = None,
+    since: Annotated[
+        Time | None, Query(description="Not before this time; without a zone, UTC.")
+    ] = None,
+    until: Annotated[Time | None, Query(description="Before this time.")] = None,
+) -> Wanted:
+    """Return which entries are asked for."""
+    return Wanted(action, model, actor, since, until)
+
+
+@router.get("", summary="Read the audit log", response_model=AuditPage, responses=_ANSWERS)
+def read_audit(
+    request: Request,
+    held: AppServices,
+    which: Annotated[Wanted, Depends(wanted)],
+    limit: Annotated[int, Query(ge=1, le=500, description="Most entries of a page.")] = 50,
+    before: Annotated[
+        int | None,
+        Query(
+            ge=1, le=MAX_NUMBER, description="Read on after this entry: `next` of the page before."
+        ),
+    ] = None,
+    format: Annotated[
+        Literal["json", "jsonl"] | None,
+        Query(description="`jsonl`: everything, a line each, whatever `Accept` says."),
+    ] = None,
+) -> Response:
+    """Return who did what, the newest first: by page, or everything as lines of JSON.
+
+    Entries are written in the transaction of the deed, and never changed.
+    """
+    asked = LINES if LINES in request.headers.get("accept", "").lower() else "application/json"
+    if format == "jsonl" or (format is None and asked == LINES):
+        return StreamingResponse(_lines(held.engine, which), media_type=LINES)
+    with read_session(held.engine) as session:
+        found = list_entries(session, which, limit + 1, before)
+    page = found[:limit]
+    following = page[-1].id if len(found) > limit else None
+    body = AuditPage(entries=[entry_json(entry) for entry in page], next=following)
+    return JSONResponse(body.model_dump(mode="json"), headers={"Vary": "Accept"})
+
+
+def _lines(engine: Engine, which: Wanted) -> Iterator[bytes]:
+    """Yield every entry as a line; a batch at a time is read and held."""
+    last = 0
+    while True:
+        with read_session(engine) as session:
+            batch = entries_after(session, which, last)
+        if not batch:
+            return
+        for entry in batch:
+            yield entry_json(entry).model_dump_json().encode() + b"\n"
+        last = batch[-1].id

@@ -1,0 +1,107 @@
+"""`/admin/keys`: keys made, listed and revoked over HTTP."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Path, Request, Response
+from pydantic import ValidationError
+from starlette.requests import ClientDisconnect
+
+from app.bodies import bounded
+from app.dependencies import (
+    AppServices,
+    EverywhereAdmin,
+    ReadSession,
+    WriteSession,
+    require_everywhere,
+)
+from app.errors import (
+    BadRequestProblem,
+    BusyProblem,
+    ConflictProblem,
+    InvalidProblem,
+    NotFoundProblem,
+    TooLargeProblem,
+)
+from app.keys.problems import KEY_PROBLEMS
+from app.keys.schemas import WISH_EXAMPLE, KeyJson, KeyWish, NewKeyJson, key_json
+from app.keys.service import create_key, find_key, get_key, list_keys, revoke_key
+from app.models.schemas import MAX_NUMBER
+from app.problems import invalid_fields, responses
+
+MAX_BODY = 128 * 1024
+
+router = APIRouter(
+    prefix="/admin/keys",
+    tags=["admin"],
+    dependencies=[Depends(require_everywhere)],
+    responses=responses(*KEY_PROBLEMS, InvalidProblem, BusyProblem),
+)
+
+_SCHEMA = KeyWish.model_json_schema(ref_template="#/components/schemas/{model}")
+_SCHEMA.pop("$defs")  # what they define is described with the answers
+_BODY: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {"application/json": {"schema": _SCHEMA, "example": WISH_EXAMPLE}},
+    }
+}
+
+
+async def read_wish(request: Request, _caller: EverywhereAdmin) -> KeyWish:
+    """Read the body after the caller is known; FastAPI would read it before."""
+    problem = TooLargeProblem(f"the body has more than {MAX_BODY} bytes")
+    try:
+        body = await bounded(request, MAX_BODY, problem).body()
+    except ClientDisconnect as error:
+        raise BadRequestProblem("the connection was closed before the body was whole") from error
+    try:
+        return KeyWish.model_validate_json(body)
+    except ValidationError as error:
+        raise invalid_fields(error.errors()) from error
+
+
+@router.get("", summary="List keys")
+def list_all_keys(session: ReadSession) -> list[KeyJson]:
+    """Return all keys, revoked and expired ones too, the oldest first; never their texts."""
+    return [key_json(key) for key in list_keys(session)]
+
+
+@router.post(
+    "",
+    status_code=201,
+    summary="Make a key",
+    openapi_extra=_BODY,
+    responses=responses(BadRequestProblem, ConflictProblem, TooLargeProblem),
+)
+def make_key(
+    held: AppServices,
+    session: WriteSession,
+    wish: Annotated[KeyWish, Depends(read_wish)],
+    response: Response,
+) -> NewKeyJson:
+    """Make a key and return its text: this is the only time it can be seen.
+
+    The first key that is made ends the time in which calls from the same machine need none; make
+    one with scope `admin` first, or more of them with `sats keys create`.
+    """
+    text = create_key(
+        session,
+        held.secret,
+        wish.name,
+        wish.scopes,
+        models=wish.models,
+        expires_at=wish.expires_at,
+        limits=wish.limits,
+    )
+    response.headers["Cache-Control"] = "no-store"
+    made = key_json(find_key(session, wish.name))
+    return NewKeyJson(**made.model_dump(), key=text)
+
+
+@router.delete("/{key_id}", summary="Revoke a key", responses=responses(NotFoundProblem))
+def revoke(
+    session: WriteSession,
+    key_id: Annotated[int, Path(ge=1, le=MAX_NUMBER, description="The key's number.")],
+) -> KeyJson:
+    """Stop a key from working, at once; its record stays. Revoking twice is no error."""
+    return key_json(revoke_key(session, get_key(session, key_id).name))

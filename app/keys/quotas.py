@@ -1,0 +1,81 @@
+"""What a key's tasks may take of the service, counted in the database."""
+
+from collections.abc import Iterable
+
+from sqlalchemy import and_, func, or_, select
+from sqlalchemy.orm import Session
+
+from app.db import END_STATES, ApiKey, Memory, Task, TaskState, Version
+from app.keys.problems import ByteLimitProblem, TaskLimitProblem
+
+RETRY_SECONDS = 60
+"""When to ask again: nobody knows when a task will have ended."""
+
+
+def check_quotas(session: Session, key_id: int | None, more_bytes: int) -> None:
+    """Check that a key may have one more task queue, with so many bytes of its own.
+
+    The key's row is locked until the transaction ends, so that of two posts at once one sees the
+    other's task.
+
+    Raises:
+        TaskLimitProblem: as many of its tasks wait as may.
+        ByteLimitProblem: its tasks would keep more bytes than they may.
+    """
+    if key_id is None:
+        return
+    key = session.scalars(select(ApiKey).where(ApiKey.id == key_id).with_for_update()).one()
+    if key.queued_tasks is not None and queued_tasks(session, key_id) >= key.queued_tasks:
+        raise TaskLimitProblem(
+            f"the key {key.name!r} may have {key.queued_tasks} tasks in the queue", RETRY_SECONDS
+        )
+    if key.stored_bytes is not None:
+        kept = stored_bytes(session, key_id)
+        if kept + more_bytes > key.stored_bytes:
+            raise ByteLimitProblem(
+                f"the tasks of the key {key.name!r} may keep {key.stored_bytes} bytes; they keep "
+                f"{kept}, and this one has {more_bytes}",
+                RETRY_SECONDS,
+            )
+
+
+def queued_tasks(session: Session, key_id: int) -> int:
+    """Return how many tasks of a key wait; one and its preview count once."""
+    waiting = select(func.count()).where(
+        Task.key_id == key_id, Task.state == TaskState.QUEUED, Task.preview_of.is_(None)
+    )
+    return session.scalar(waiting) or 0
+
+
+def stored_bytes(session: Session, key_id: int) -> int:
+    """Return the bytes that a key's tasks keep: uploads, versions' files, replay pictures.
+
+    Bytes that two of them share count for each. Held-out pictures, a part of an upload that stays
+    when it goes, are not counted.
+    """
+    runnable = or_(
+        Task.state.not_in(END_STATES),
+        and_(Task.state == TaskState.FAILED, Task.tidied_at.is_(None)),
+    )
+    # A preview has the upload of its task.
+    uploads = select(func.sum(Task.dataset_bytes)).where(
+        Task.key_id == key_id, Task.preview_of.is_(None), runnable
+    )
+    versions = select(Version.files).join(Task, Task.id == Version.task_id)
+    memories = (
+        select(func.sum(Memory.bytes))
+        .join(Version, Version.id == Memory.version_id)
+        .join(Task, Task.id == Version.task_id)
+        .where(Task.key_id == key_id, Memory.deleted_at.is_(None))
+    )
+    files = session.scalars(versions.where(Task.key_id == key_id))
+    return (
+        int(session.scalar(uploads) or 0)
+        + sum(_sizes(entry) for entry in files)
+        + int(session.scalar(memories) or 0)
+    )
+
+
+def _sizes(files: dict[str, dict[str, int]]) -> int:
+    sizes: Iterable[int] = (one["bytes"] for one in files.values())
+    return sum(sizes)

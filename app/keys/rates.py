@@ -1,0 +1,73 @@
+"""How much a key asks for in a minute.
+
+Counted in memory, by each process of the API for itself: with four of them a key may do up to four
+times what its limits say, and a restart forgets what was counted.
+"""
+
+import math
+import threading
+import time
+from collections.abc import Callable
+
+from app.errors import TooLargeProblem
+from app.keys.problems import LimitProblem, PictureLimitProblem, RequestLimitProblem
+from app.keys.service import Caller
+
+SECONDS = 60.0
+
+
+class Rates:
+    """Buckets that hold what a minute allows and fill up evenly, one for a key and what it spends.
+
+    Args:
+        clock: seconds that only grow.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._buckets: dict[tuple[int, type[LimitProblem]], tuple[float, float]] = {}
+
+    def request(self, caller: Caller) -> None:
+        """Count one request.
+
+        Raises:
+            RequestLimitProblem: there were too many in the last minute.
+        """
+        self._spend(caller, RequestLimitProblem, "requests", caller.limits.requests_per_minute, 1)
+
+    def pictures(self, caller: Caller, amount: int) -> None:
+        """Count pictures.
+
+        Raises:
+            PictureLimitProblem: there were too many in the last minute.
+            TooLargeProblem: it is more than a whole minute allows.
+        """
+        limit = caller.limits.pictures_per_minute
+        if limit is not None and amount > limit:
+            raise TooLargeProblem(
+                f"{amount} pictures; the key {caller.name!r} may send {limit} a minute"
+            )
+        self._spend(caller, PictureLimitProblem, "pictures", limit, amount)
+
+    def _spend(
+        self, caller: Caller, kind: type[LimitProblem], what: str, limit: int | None, amount: int
+    ) -> None:
+        if limit is None or caller.key_id is None:
+            return
+        missing = self._take(caller.key_id, kind, limit, amount)
+        if missing > 0:
+            message = f"the key {caller.name!r} may send {limit} {what} a minute"
+            raise kind(message, max(1, math.ceil(missing * SECONDS / limit)))
+
+    def _take(self, key_id: int, kind: type[LimitProblem], limit: int, amount: int) -> float:
+        """Take an amount out of a bucket if it is there; return how much is missing."""
+        now = self._clock()
+        with self._lock:
+            left, at = self._buckets.get((key_id, kind), (float(limit), now))
+            left = min(float(limit), left + (now - at) * limit / SECONDS)
+            missing = amount - left
+            # A bucket that filled up to just below a whole number is full: clocks are floats.
+            taken = missing <= 1e-9
+            self._buckets[key_id, kind] = (left - amount if taken else left, now)
+        return 0.0 if taken else missing

@@ -1,0 +1,242 @@
+"""What a key may ask for: over HTTP, with real rows, and with a clock that the test holds."""
+
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import event, select
+
+from app.db import ApiKey, Task, TaskState, read_session, utc_now, write_session
+from app.errors import TooLargeProblem
+from app.keys.last_use import LastUses
+from app.keys.problems import PictureLimitProblem, RequestLimitProblem
+from app.keys.quotas import stored_bytes
+from app.keys.rates import Rates
+from app.keys.secret import read_secret
+from app.keys.service import Caller, KeyLimits, Scope, create_key, digest, list_keys
+from tests.app.inference.colour_graph import RED
+from tests.app.segmentation.conftest import register  # noqa: F401 - a fixture
+from tests.app.segmentation.requests import as_files, encoded, left_red_right_green
+from tests.app.tasks.posting import drawn, post
+
+PROBLEM = "urn:sats:problem:"
+
+
+@pytest.fixture
+def make(engine, settings):
+    """Make a key with every scope but admin, and return its header."""
+    secret = read_secret(settings)
+
+    def make_one(name="app", scopes=(Scope.SEGMENT, Scope.SUBMIT), **rules):
+        with write_session(engine) as session:
+            key = create_key(session, secret, name, scopes, **rules)
+        return {"Authorization": f"Bearer {key}"}
+
+    return make_one
+
+
+def set_columns(engine, **values):
+    with write_session(engine) as session:
+        for key in list_keys(session):
+            for name, value in values.items():
+                setattr(key, name, value)
+
+
+class Clock:
+    now = 100.0
+
+    def __call__(self):
+        return self.now
+
+
+def limited(**limits):
+    return Caller("app", frozenset(Scope), key_id=1, limits=KeyLimits(**limits))
+
+
+def test_a_minute_s_requests_come_back_evenly():
+    clock = Clock()
+    rates = Rates(clock)
+    caller = limited(requests_per_minute=2)
+    rates.request(caller)
+    rates.request(caller)
+    with pytest.raises(RequestLimitProblem, match="'app' may send 2 requests a minute") as refused:
+        rates.request(caller)
+    assert refused.value.headers == {"Retry-After": "30"}
+    clock.now += 30
+    rates.request(caller)
+    with pytest.raises(RequestLimitProblem):
+        rates.request(caller)
+    clock.now += 1000
+    rates.request(caller)
+    rates.request(caller)
+    with pytest.raises(RequestLimitProblem):
+        rates.request(caller)
+
+
+def test_one_key_s_requests_are_not_another_s():
+    rates = Rates(Clock())
+    rates.request(limited(requests_per_minute=1))
+    rates.request(Caller("b", frozenset(), key_id=2, limits=KeyLimits(requests_per_minute=1)))
+    for _ in range(100):
+        rates.request(Caller("", frozenset(Scope)))
+        rates.request(limited(pictures_per_minute=1))
+
+
+def test_pictures_are_counted_together():
+    clock = Clock()
+    rates = Rates(clock)
+    caller = limited(pictures_per_minute=6)
+    rates.pictures(caller, 4)
+    with pytest.raises(PictureLimitProblem) as refused:
+        rates.pictures(caller, 3)
+    assert refused.value.retry_after == 10
+    rates.pictures(caller, 2)
+    with pytest.raises(TooLargeProblem, match="may send 6 a minute"):
+        rates.pictures(caller, 7)
+
+
+def test_requests_over_the_limit_are_429_on_any_call(client, make):
+    headers = make(limits=KeyLimits(requests_per_minute=3))
+    answers = [client.get(path, headers=headers) for path in ("/tasks", "/classes", "/tasks")]
+    assert [a.status_code for a in answers] == [200, 404, 200]
+    refused = client.get("/tasks", headers=headers)
+    assert refused.status_code == 429
+    assert 1 <= int(refused.headers["retry-after"]) <= 20
+    assert refused.json()["type"] == PROBLEM + "limit-requests-per-minute"
+    other = make("other")
+    assert client.get("/tasks", headers=other).status_code == 200
+
+
+def test_pictures_over_the_limit_are_429(client, make, register):  # noqa: F811
+    register()
+    headers = make(limits=KeyLimits(pictures_per_minute=3))
+    picture = encoded(left_red_right_green(8, 8))
+    first = client.post("/segment", headers=headers, **as_files(picture, picture))
+    assert first.status_code == 200, first.text
+    assert RED.name in first.text
+    refused = client.post("/segment", headers=headers, **as_files(picture, picture))
+    assert refused.status_code == 429
+    assert refused.json()["type"] == PROBLEM + "limit-pictures-per-minute"
+    assert int(refused.headers["retry-after"]) >= 1
+    too_many = client.post("/segment", headers=headers, **as_files(*[picture] * 4))
+    assert too_many.status_code in (413, 429)
+
+
+def test_tasks_that_wait_are_counted_in_the_database(client, engine, make, tmp_path):
+    headers = make(limits=KeyLimits(queued_tasks=1))
+    cat = drawn(tmp_path, "cat")
+    first = post(client, cat, **headers, **{"Idempotency-Key": "k"})
+    assert first.status_code == 202
+    refused = post(client, drawn(tmp_path, "dog"), **headers)
+    assert refused.status_code == 429
+    assert refused.headers["retry-after"] == "60"
+    assert refused.json()["type"] == PROBLEM + "limit-queued-tasks"
+    again = post(client, cat, **headers, **{"Idempotency-Key": "k"})
+    assert again.json()["id"] == first.json()["id"], "the same request asks for nothing more"
+    assert post(client, drawn(tmp_path, "dog"), **make("other")).status_code == 202
+    client.post(f"/tasks/{first.json()['id']}:cancel", headers=headers)
+    assert post(client, drawn(tmp_path, "dog"), **headers).status_code == 202
+
+
+def test_a_retry_is_one_more_that_waits(client, engine, make, tmp_path):
+    headers = make(limits=KeyLimits(queued_tasks=1))
+    failed = post(client, drawn(tmp_path, "cat"), **headers).json()["id"]
+    with write_session(engine) as session:
+        session.get_one(Task, failed).state = TaskState.FAILED
+    waiting = post(client, drawn(tmp_path, "dog"), **headers).json()["id"]
+    refused = client.post(f"/tasks/{failed}:retry", headers=headers)
+    assert refused.json()["type"] == PROBLEM + "limit-queued-tasks"
+    client.post(f"/tasks/{waiting}:cancel", headers=headers)
+    assert client.post(f"/tasks/{failed}:retry", headers=headers).status_code == 202
+
+
+def test_bytes_that_tasks_keep_are_counted_in_the_database(client, engine, make, tmp_path):
+    content = drawn(tmp_path, "cat").read_bytes()
+    headers = make(limits=KeyLimits(stored_bytes=len(content) + 10))
+    task = post(client, content, **headers).json()["id"]
+    with read_session(engine) as session:
+        (key,) = list_keys(session)
+        assert stored_bytes(session, key.id) == len(content)
+    refused = post(client, drawn(tmp_path, "dog"), **headers)
+    assert refused.status_code == 429
+    assert refused.json()["type"] == PROBLEM + "limit-stored-bytes"
+    assert str(len(content)) in refused.json()["detail"]
+    client.post(f"/tasks/{task}:cancel", headers=headers)
+    dog = drawn(tmp_path, "dog")
+    assert (post(client, dog, **headers).status_code == 202) == (
+        dog.stat().st_size <= len(content) + 10
+    )
+
+
+def test_an_expired_key_says_so(client, engine, make):
+    headers = make(expires_at=utc_now() + timedelta(hours=1))
+    assert client.get("/tasks", headers=headers).status_code == 200
+    set_columns(engine, expires_at=utc_now() - timedelta(seconds=1))
+    refused = client.get("/tasks", headers=headers)
+    assert refused.status_code == 401
+    assert refused.json()["type"] == PROBLEM + "key-expired"
+    assert "'app' expired at" in refused.json()["detail"]
+
+
+def test_a_mistyped_key_asks_no_database(client, service, make):
+    (key,) = make().values()
+    wrong = key[:-1] + ("0" if key[-1] != "0" else "1")
+    asked = []
+    event.listen(service.state.services.engine, "before_cursor_execute", lambda *a: asked.append(a))
+    refused = client.get("/tasks", headers={"Authorization": wrong})
+    assert refused.status_code == 401
+    assert refused.json()["type"] == PROBLEM + "key-mistyped"
+    assert not asked
+
+
+def test_a_key_from_before_there_were_checksums_works(client, engine, settings):
+    old = "sats_" + "aB3_" * 10 + "-_x"
+    with write_session(engine) as session:
+        row = ApiKey(name="old", digest=digest(read_secret(settings), old), scopes=["submit"])
+        row.models = None  # as its row was before keys were bound to any
+        session.add(row)
+    assert client.get("/tasks", headers={"Authorization": f"Bearer {old}"}).status_code == 200
+
+
+def used(engine):
+    with read_session(engine) as session:
+        return session.scalars(select(ApiKey.last_used_at)).one()
+
+
+def test_the_last_use_is_written_once_a_minute(engine, make):
+    make()
+    clock = Clock()
+    uses = LastUses(engine, clock)
+    uses.note(1)
+    uses.note(None)
+    uses.close()
+    first = used(engine)
+    assert utc_now() - first < timedelta(minutes=1)
+    other = LastUses(engine, clock)  # of another process, which does not know of the first
+    other.note(1)
+    set_by_other = used(engine)
+    assert set_by_other == first
+    set_columns(engine, last_used_at=utc_now() - timedelta(seconds=61))
+    other.note(1)  # it has noted a use within this minute
+    clock.now += 60
+    other.note(1)
+    other.close()
+    assert used(engine) > first
+
+
+def test_noting_a_use_waits_for_no_database(engine, make):
+    """A writer holds the only lock there is; whoever notes goes on."""
+    make()
+    uses = LastUses(engine)
+    with write_session(engine) as session:
+        session.scalars(select(ApiKey).with_for_update()).all()
+        uses.note(1)
+        uses.note(1)
+        assert used(engine) is None
+    uses.close()
+    assert used(engine) is not None
+
+
+def test_calls_with_a_key_note_its_use(client, service, engine, make):
+    assert client.get("/tasks", headers=make()).status_code == 200
+    service.state.services.last_uses.close()
+    assert used(engine) is not None

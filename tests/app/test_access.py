@@ -1,0 +1,197 @@
+"""Who may call what: a row for every operation that the app has, found by walking its routes.
+
+Every row says what a caller needs, and what a key that is bound to another model gets.
+"""
+
+import re
+from dataclasses import dataclass
+
+import pytest
+from fastapi.routing import APIRoute
+from starlette.testclient import TestClient
+
+from app.db import write_session
+from app.keys.secret import read_secret
+from app.keys.service import Scope, create_key
+from tests.app.tasks.posting import drawn, post
+
+ID = "00000000-0000-4000-8000-000000000000"
+
+NAMED = 403, "default"  # refused, and the refusal names the model
+NOT_THERE = 404, None
+NOTHING = 200, None  # answered, with what the key may see: nothing
+UNBOUND = 403, "bound to"  # not for any key that is bound to models
+
+
+@dataclass(frozen=True)
+class Row:
+    """What an operation needs, and what a key gets that is bound to a model but `default`."""
+
+    needs: Scope | None
+    elsewhere: tuple[int, str | None]
+
+
+def _rows(needs, elsewhere, *operations):
+    return {tuple(one.split(" ")): Row(needs, elsewhere) for one in operations}
+
+
+TABLE: dict[tuple[str, str], Row] = {
+    **_rows(None, NOTHING, "GET /health/live", "GET /health/ready", "GET /metrics"),
+    **_rows(Scope.SEGMENT, NAMED, "GET /classes", "POST /segment"),
+    **_rows(Scope.SUBMIT, NAMED, "POST /tasks"),
+    **_rows(Scope.SUBMIT, NOTHING, "GET /tasks"),
+    **_rows(
+        Scope.SUBMIT,
+        NOT_THERE,
+        "GET /tasks/{task_id}",
+        "GET /tasks/{task_id}/events",
+        "GET /tasks/{task_id}/log",
+        "POST /tasks/{task_id}:cancel",
+        "POST /tasks/{task_id}:retry",
+    ),
+    **_rows(Scope.ADMIN, NOTHING, "GET /admin/models", "GET /admin/metrics"),
+    **_rows(
+        Scope.ADMIN,
+        NAMED,
+        "GET /admin/models/{model}/gate",
+        "PUT /admin/models/{model}/gate",
+        "GET /admin/models/{model}/versions",
+        "POST /admin/models/{model}/versions",
+        "GET /admin/models/{model}/versions/{number}",
+        "GET /admin/models/{model}/versions/{number}/files/{name}",
+        "GET /admin/models/{model}/versions/{number}/forgetting",
+        "DELETE /admin/models/{model}/versions/{number}/memory",
+        "GET /admin/models/{model}/aliases/live",
+        "POST /admin/models/{model}/versions/{number}:promote",
+        "POST /admin/models/{model}/versions/{number}:rollback",
+    ),
+    **_rows(
+        Scope.ADMIN,
+        UNBOUND,
+        "GET /admin/keys",
+        "POST /admin/keys",
+        "DELETE /admin/keys/{key_id}",
+        "GET /admin/audit",
+    ),
+}
+FILTERED = [operation for operation, row in TABLE.items() if row.elsewhere == NOTHING and row.needs]
+
+
+def operations(router):
+    """Yield every operation under a router, those that the document hides too."""
+    for route in router.routes:
+        if isinstance(route, APIRoute):
+            yield from ((method, route.path) for method in route.methods)
+        elif hasattr(route, "original_router"):
+            yield from operations(route.original_router)
+
+
+def test_every_operation_has_a_row(service):
+    found = set(operations(service.router))
+    shown = service.openapi()["paths"]
+    found |= {(method.upper(), path) for path in shown for method in shown[path]}
+    assert found == set(TABLE)
+
+
+def call(client, operation, header=None, task_id=ID):
+    method, path = operation
+    filled = path.format(task_id=task_id, model="default", number=1, name="model.onnx", key_id=99)
+    headers = {} if header is None else {"Authorization": header}
+    return client.request(method, filled, headers=headers)
+
+
+def bearer(key):
+    return {"Authorization": f"Bearer {key}"}
+
+
+@pytest.fixture
+def make(engine, settings):
+    """Make a key."""
+    secret = read_secret(settings)
+
+    def make_one(name, scopes, **rules):
+        with write_session(engine) as session:
+            return create_key(session, secret, name, scopes, **rules)
+
+    return make_one
+
+
+@pytest.fixture
+def keys(make):
+    """A key of each scope alone."""
+    return {scope: make(scope.value, [scope]) for scope in Scope}
+
+
+def test_every_scope_on_every_operation(client, keys):
+    wrong = []
+    for operation, row in TABLE.items():
+        for scope, key in keys.items():
+            answer = call(client, operation, f"Bearer {key}")
+            allowed = row.needs in (None, scope) or scope is Scope.ADMIN
+            if (answer.status_code == 403) == allowed or answer.status_code in (401, 500):
+                wrong.append((operation, scope, answer.status_code))
+    assert not wrong
+
+
+@pytest.mark.parametrize(
+    "header", [None, "Bearer sats_" + "x" * 43, "Bearer", "Basic c2F0czpzYXRz", "Bearer  ", "x"]
+)
+def test_no_key_or_a_wrong_one_is_401_everywhere(client, keys, header):
+    for operation, row in TABLE.items():
+        answer = call(client, operation, header)
+        if row.needs is None:
+            assert answer.status_code == 200
+        else:
+            assert answer.status_code == 401, operation
+            assert answer.headers["www-authenticate"] == "Bearer"
+            assert answer.json()["type"] == "urn:sats:problem:unauthorized"
+
+
+def test_without_keys_another_machine_is_refused(service):
+    with TestClient(service, base_url="http://127.0.0.1", client=("10.1.2.3", 5)) as far:
+        for operation, row in TABLE.items():
+            assert (call(far, operation).status_code == 403) == (row.needs is not None)
+
+
+def test_a_key_of_another_model_reaches_nothing_of_this_one(client, make, tmp_path):
+    pets = drawn(tmp_path, "cat")
+    admin = make("admin", list(Scope))
+    bound = make("bound", list(Scope), models=["street"])
+    task = post(client, pets, Authorization=f"Bearer {admin}").json()["id"]
+    assert client.get("/tasks", headers=bearer(admin)).json()["tasks"]
+    wrong = []
+    for operation, row in TABLE.items():
+        if operation == ("POST", "/tasks"):
+            answer = post(client, pets, Authorization=f"Bearer {bound}")
+        else:
+            answer = call(client, operation, f"Bearer {bound}", task)
+        status, said = row.elsewhere
+        detail = answer.json().get("detail", "") if answer.status_code >= 400 else ""
+        if answer.status_code != status or (said and said not in detail):
+            wrong.append((operation, answer.status_code, detail))
+    assert not wrong
+    for operation in FILTERED:
+        listed = call(client, operation, f"Bearer {bound}").json()
+        assert "default" not in str(listed), operation
+
+
+@pytest.mark.parametrize("path", ["/tasks", "/admin/metrics"])
+def test_a_list_of_a_model_that_a_key_may_not_use_is_refused(client, make, path):
+    bound = make("bound", list(Scope), models=["street"])
+    refused = client.get(path, params={"model": "default"}, headers=bearer(bound))
+    assert refused.status_code == 403
+    assert "'default'" in refused.json()["detail"]
+    allowed = client.get(path, params={"model": "street"}, headers=bearer(bound))
+    assert allowed.status_code in (200, 404)
+
+
+def test_the_scopes_of_the_table_are_those_that_the_document_names(service):
+    """Operations under one tag need one scope, and the tag says which."""
+    document = service.openapi()
+    named = {
+        tag["name"]: re.search(r"Scope `(\w+)`", tag["description"]) for tag in document["tags"]
+    }
+    for (method, path), row in TABLE.items():
+        (tag,) = document["paths"][path][method.lower()]["tags"]
+        scope = named[tag]
+        assert (scope and scope.group(1)) == row.needs, (method, path)
