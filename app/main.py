@@ -9,6 +9,7 @@ from fastapi import FastAPI
 from app.admin.endpoints import router as admin
 from app.audit.endpoints import router as audit
 from app.dependencies import open_services
+from app.headers import CrossOriginMiddleware, SecurityHeadersMiddleware
 from app.imports.endpoints import router as imports
 from app.keys.endpoints import router as keys
 from app.models.endpoints import router as models
@@ -65,7 +66,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         separate_input_output_schemas=False,
     )
     app.state.metrics = RequestMetrics()
+    app.add_middleware(CrossOriginMiddleware)
     app.add_middleware(RequestMetricsMiddleware, metrics=app.state.metrics)
+    app.add_middleware(SecurityHeadersMiddleware)
     install_handlers(app)
     for router in (tasks, segmentation, models, imports, admin, keys, audit, probes):
         app.include_router(router)

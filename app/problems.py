@@ -25,6 +25,7 @@ from app.errors import (
     UnauthorizedProblem,
     problem_of,
 )
+from app.headers import SECURITY_HEADERS
 from sats_core.errors import CoreError
 
 MEDIA_TYPE = "application/problem+json"
@@ -70,7 +71,8 @@ def respond(problem: Problem, instance: str) -> JSONResponse:
     return JSONResponse(
         problem.body() | {"instance": instance},
         status_code=problem.status,
-        headers=problem.headers,
+        # Here too, because the answer to a bug is given outside of all middleware.
+        headers=SECURITY_HEADERS | problem.headers,
         media_type=MEDIA_TYPE,
     )
 

@@ -11,6 +11,10 @@ from sats_core.settings import Limits
 
 MIB = 1024 * 1024
 
+_ORIGIN = r"https?://[^\s/,*]+"
+ORIGINS = rf"^(\*|{_ORIGIN}(,\s*{_ORIGIN})*)$"
+"""What `cors_origins` may look like: a scheme, a host and no path, as browsers spell an origin."""
+
 
 class Settings(BaseSettings):
     """Settings of API and worker; both read the same ones."""
@@ -29,6 +33,13 @@ class Settings(BaseSettings):
     )
     key_secret: SecretStr | None = Field(
         None, description="Secret under API-key digests; default: made once in data_dir/secret."
+    )
+    cors_origins: str | None = Field(
+        None,
+        pattern=ORIGINS,
+        description="Origins whose web pages may call the service, separated by commas, as "
+        "`https://labels.example.org,http://localhost:3000`, or `*`; default: none. They need a "
+        "key, too.",
     )
 
     max_upload_bytes: int = Field(2048 * MIB, gt=0, description="Largest dataset zip, bytes.")
@@ -145,6 +156,11 @@ class Settings(BaseSettings):
     def resolved_database_url(self) -> str:
         """The database's URL, the embedded default filled in."""
         return self.database_url or f"sqlite:///{self.data_dir.resolve() / 'sats.db'}"
+
+    @property
+    def allowed_origins(self) -> tuple[str, ...]:
+        """The origins of `cors_origins`, one by one."""
+        return tuple(origin.strip() for origin in (self.cors_origins or "").split(",") if origin)
 
     @property
     def blob_dir(self) -> Path:

@@ -1,0 +1,87 @@
+"""What browsers are told of every answer: run nothing, show it in no frame, and who may read it."""
+
+from starlette.datastructures import MutableHeaders
+from starlette.middleware.cors import CORSMiddleware
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.settings import Settings
+
+SECURITY_HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+}
+"""Of every answer that does not say otherwise of itself."""
+
+DOCUMENTATION_POLICY = (
+    "default-src 'none'; "
+    "script-src 'unsafe-inline' https://cdn.jsdelivr.net; "
+    "style-src 'unsafe-inline' https://cdn.jsdelivr.net https://fonts.googleapis.com; "
+    "font-src https://fonts.gstatic.com; "
+    "img-src data: https://fastapi.tiangolo.com https://cdn.redoc.ly; "
+    "connect-src 'self'; worker-src blob:; base-uri 'none'; frame-ancestors 'none'"
+)
+"""Of FastAPI's pages, which load scripts from a CDN and start them with a line of their own."""
+
+METHODS = ("GET", "POST", "PUT", "DELETE")
+ASKED = ("Authorization", "Content-Type", "Idempotency-Key", "Last-Event-ID")
+ANSWERED = (
+    *("Location", "Idempotency-Replayed", "Retry-After", "ETag"),
+    *("X-Sats-Model", "X-Sats-Version"),
+)
+"""Headers that pages of allowed origins may send, and read."""
+
+
+class SecurityHeadersMiddleware:
+    """Adds `SECURITY_HEADERS` to every answer."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+
+        async def secured(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                if scope["path"] in (scope["app"].docs_url, scope["app"].redoc_url):
+                    headers["Content-Security-Policy"] = DOCUMENTATION_POLICY
+                for name, value in SECURITY_HEADERS.items():
+                    headers.setdefault(name, value)
+            await send(message)
+
+        await self.app(scope, receive, secured)
+
+
+class CrossOriginMiddleware:
+    """Lets pages of the origins in the settings read answers; those of no other.
+
+    The settings are read when the service starts, which is after its middleware was put together.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+        self._guarded: ASGIApp | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on, or answer what a browser asks before it sends one."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        if self._guarded is None:
+            self._guarded = self._guard(scope["app"].state.services.settings)
+        await self._guarded(scope, receive, send)
+
+    def _guard(self, settings: Settings) -> ASGIApp:
+        if not settings.allowed_origins:
+            return self.app
+        return CORSMiddleware(
+            self.app,
+            allow_origins=settings.allowed_origins,
+            allow_methods=METHODS,
+            allow_headers=ASKED,
+            expose_headers=ANSWERED,
+        )

@@ -1,0 +1,90 @@
+"""A key is a secret: nothing that a whole run writes or answers may hold it."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+import pytest
+
+from demo.service import serving
+from tests.app.segmentation.requests import as_files, encoded, left_red_right_green
+from tests.app.tasks.posting import drawn, post
+from tests.worker.bench import eventually
+
+END = ("live", "held", "failed", "cancelled")
+
+
+def written(folder: Path) -> dict[Path, bytes]:
+    """What lies in a folder at any depth; files come and go while a task runs."""
+    found = {}
+    for here, _, names in os.walk(folder):
+        for path in (Path(here, name) for name in names):
+            try:
+                found[path] = path.read_bytes()
+            except FileNotFoundError:
+                continue
+    return found
+
+
+@pytest.mark.slow
+def test_a_run_of_task_and_segment_leaves_no_key_behind(tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    folder, pets, answers, seen = tmp_path / "service", drawn(tmp_path, "cat"), [], set()
+    with serving(folder, threads=1) as url:
+        key = made_key(folder / "data")
+        secret = key.removeprefix("sats_").encode()
+
+        def ended() -> bool:
+            now = written(folder)
+            assert not [path for path, data in now.items() if secret in data]
+            seen.update(path for path in now if folder / "data" / "work" in path.parents)
+            answers.append(client.get(task))
+            return answers[-1].json()["state"] in END
+
+        with httpx.Client(base_url=url, timeout=60) as client:
+            client.headers["Authorization"] = f"Bearer {key}"
+            posted = post(client, pets, {"gate": {"min_iou": 0}})
+            task = posted.json()["links"]["self"]
+            eventually(ended, 240, lambda: answers[-1].text, every=0.3)
+            assert answers[-1].json()["state"] == "live", answers[-1].text
+            picture = as_files(encoded(left_red_right_green()))
+            segmented = client.post("/segment", **picture)
+            assert segmented.status_code == 200, segmented.text
+            answers += [posted, segmented, client.get(f"{task}/events"), client.get(f"{task}/log")]
+            answers += wrong_calls(client, key, pets)
+    left = written(folder)
+    assert not [path for path, data in left.items() if secret in data]
+    assert not [answer.url.path for answer in answers if secret in answer.content]
+    assert seen, "the work folder was looked at while the task ran"
+    assert b'"/segment"' in left[folder / "service.log"], "and the log tells of the calls"
+    digests = (folder / "data" / "secret").read_bytes()
+    assert [path.name for path, data in left.items() if digests in data] == ["secret"]
+
+
+def made_key(data_dir: Path) -> str:
+    made = subprocess.run(
+        [sys.executable, "-m", "app.cli", "keys", "create", "ci", "--scope", "admin"],
+        env=os.environ | {"SATS_DATA_DIR": str(data_dir)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return made.stdout.strip().splitlines()[-1]
+
+
+def wrong_calls(client: httpx.Client, key: str, pets: Path) -> list[httpx.Response]:
+    """The key where it does not belong, and calls that are refused."""
+    elsewhere = {"Authorization": f"Bearer {key}x"}
+    calls = [
+        client.get("/tasks", headers=elsewhere),
+        client.get("/tasks", headers={"Authorization": f"Basic {key}"}),
+        client.get("/tasks", params={"before": key}),
+        client.get("/tasks", params={"key": key, "limit": 1000}),
+        client.get("/nothing", params={"key": key}),
+        post(client, pets, "no JSON"),
+        post(client, b"no zip"),
+    ]
+    assert [answer.status_code for answer in calls] == [401, 401, 422, 422, 404, 422, 422]
+    return calls

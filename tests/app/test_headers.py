@@ -1,0 +1,93 @@
+"""What browsers are told, and which pages may read answers."""
+
+import re
+
+import pytest
+from pydantic import ValidationError
+from starlette.testclient import TestClient
+
+from app.headers import SECURITY_HEADERS
+from app.main import create_app
+from app.settings import Settings
+
+PAGE = "https://labels.example.org"
+CSP = "content-security-policy"
+BEFORE = {"Origin": PAGE, "Access-Control-Request-Method": "POST"}
+
+
+def test_every_answer_says_what_a_browser_may_do_with_it(service, client):
+    @service.get("/broken", include_in_schema=False)
+    def broken() -> None:
+        raise RuntimeError
+
+    for method, path, status in (
+        ("GET", "/health/live", 200),
+        ("GET", "/admin/models", 200),
+        ("GET", "/metrics", 200),
+        ("GET", "/openapi.json", 200),
+        ("GET", "/nothing", 404),
+        ("OPTIONS", "/tasks", 405),
+        ("POST", "/tasks", 415),
+        ("GET", "/broken", 500),
+    ):
+        answer = client.request(method, path)
+        assert answer.status_code == status, path
+        for name, value in SECURITY_HEADERS.items():
+            assert answer.headers.get_list(name) == [value], path
+    assert SECURITY_HEADERS["X-Content-Type-Options"] == "nosniff"
+
+
+@pytest.mark.parametrize("path", ["/docs", "/redoc"])
+def test_the_documentation_may_load_what_it_is_made_of(client, path):
+    answer = client.get(path)
+    policy = dict(part.split(" ", 1) for part in answer.headers[CSP].split("; "))
+    assert policy["frame-ancestors"] == "'none'"
+    kinds = {"script": "script-src", "link": "style-src", "img": "img-src"}
+    loaded = re.findall(r'<(script|link|img)\b[^>]*?(?:src|href)="(https://[^/"]+)', answer.text)
+    assert ("script", "https://cdn.jsdelivr.net") in loaded
+    for tag, origin in loaded:
+        allowed = policy[kinds[tag]] + policy["img-src"] * (tag == "link")
+        assert origin in allowed, (tag, origin)
+    assert "'unsafe-inline'" in policy["script-src"]
+    assert policy["connect-src"] == "'self'"
+
+
+def test_no_page_of_another_origin_may_read_anything(client):
+    answer = client.get("/health/live", headers={"Origin": PAGE})
+    assert not [name for name in answer.headers if name.startswith("access-control")]
+    assert client.options("/tasks", headers=BEFORE).status_code == 405
+
+
+def test_pages_of_the_origins_in_the_settings_may(settings):
+    opened = settings.model_copy(update={"cors_origins": f"http://localhost:3000, {PAGE}"})
+    with TestClient(
+        create_app(opened), base_url="http://127.0.0.1", client=("127.0.0.1", 1)
+    ) as client:
+        asked = client.options(
+            "/tasks",
+            headers=BEFORE | {"Access-Control-Request-Headers": "authorization, idempotency-key"},
+        )
+        assert asked.status_code == 200
+        assert asked.headers["access-control-allow-origin"] == PAGE
+        assert asked.headers["x-content-type-options"] == "nosniff"
+        read = client.get("/health/live", headers={"Origin": PAGE})
+        assert read.headers["access-control-allow-origin"] == PAGE
+        assert "Location" in read.headers["access-control-expose-headers"]
+        assert "access-control-allow-credentials" not in read.headers
+        other = client.get("/health/live", headers={"Origin": "https://evil.example"})
+        assert "access-control-allow-origin" not in other.headers
+        refused = client.get("/tasks", headers={"Origin": PAGE})
+        assert refused.json()["type"] == "urn:sats:problem:local-callers-only", "no key, no call"
+
+
+@pytest.mark.parametrize(
+    "wrong", ["", "labels.example.org", f"{PAGE}/", f"{PAGE}/labels", f"*,{PAGE}", f"{PAGE},"]
+)
+def test_what_is_no_list_of_origins_is_refused(wrong):
+    with pytest.raises(ValidationError, match="cors_origins"):
+        Settings(cors_origins=wrong)
+
+
+@pytest.mark.parametrize("right", ["*", PAGE, f"{PAGE},http://[::1]:3000"])
+def test_what_is_one_is_read(right):
+    assert Settings(cors_origins=right).allowed_origins == tuple(right.split(","))
