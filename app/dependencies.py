@@ -141,23 +141,33 @@ def identify(request: Request, held: Services, key: str | None) -> Caller:
     return keyless_caller(request)
 
 
-@cache
-def require(scope: Scope) -> Callable[..., Caller]:
-    """Return the dependency that lets callers with `scope` (or `admin`) through.
+def admit(request: Request, held: Services, caller: Caller, scope: Scope) -> None:
+    """Let a caller through to what needs `scope`, or raise; waits for nothing.
 
     A model that is part of the path must be one that the caller may use.
+
+    Raises:
+        ExpiredKeyProblem: the end of its key has come.
+        RequestLimitProblem: it has sent too many requests in the last minute.
+        ForbiddenProblem: it has no such scope, or may not use the model.
     """
+    check_end(caller, utc_now())
+    held.last_uses.note(caller.key_id)
+    held.rates.request(caller)
+    check_scope(caller, scope)
+    model = request.path_params.get("model")
+    if model is not None:
+        check_model(caller, model)
+    request.state.caller = caller
+
+
+@cache
+def require(scope: Scope) -> Callable[..., Caller]:
+    """Return the dependency that lets callers with `scope` (or `admin`) through."""
 
     def caller(request: Request, held: AppServices, credentials: _Credentials) -> Caller:
         found = identify(request, held, credentials.credentials if credentials else None)
-        check_end(found, utc_now())
-        held.last_uses.note(found.key_id)
-        held.rates.request(found)
-        check_scope(found, scope)
-        model = request.path_params.get("model")
-        if model is not None:
-            check_model(found, model)
-        request.state.caller = found
+        admit(request, held, found, scope)
         return found
 
     return caller

@@ -38,7 +38,10 @@ Every refusal is `application/problem+json` (RFC 9457) and names the file, field
 TAGS = [
     {"name": "tasks", "description": "Teach the model something new. Scope `submit`."},
     {"name": "segmentation", "description": "Ask the model. Scope `segment`."},
-    {"name": "admin", "description": "Versions, scores, what is live. Scope `admin`."},
+    {
+        "name": "admin",
+        "description": "Versions, scores, what is live, keys, who did what. Scope `admin`.",
+    },
     {"name": "probes", "description": "For the machines that watch the service. No key."},
 ]
 

@@ -36,19 +36,28 @@ class Rates:
         """
         self._spend(caller, RequestLimitProblem, "requests", caller.limits.requests_per_minute, 1)
 
-    def pictures(self, caller: Caller, amount: int) -> None:
-        """Count pictures.
+    def first_picture(self, caller: Caller) -> None:
+        """Count the picture that a request has at least, before its body is read.
 
         Raises:
             PictureLimitProblem: there were too many in the last minute.
-            TooLargeProblem: it is more than a whole minute allows.
         """
         limit = caller.limits.pictures_per_minute
-        if limit is not None and amount > limit:
+        self._spend(caller, PictureLimitProblem, "pictures", limit, 1)
+
+    def other_pictures(self, caller: Caller, pictures: int) -> None:
+        """Count a request's pictures but the first, when all of them have come.
+
+        Raises:
+            PictureLimitProblem: there were too many in the last minute.
+            TooLargeProblem: together they are more than a whole minute allows.
+        """
+        limit = caller.limits.pictures_per_minute
+        if limit is not None and pictures > limit:
             raise TooLargeProblem(
-                f"{amount} pictures; the key {caller.name!r} may send {limit} a minute"
+                f"{pictures} pictures; the key {caller.name!r} may send {limit} a minute"
             )
-        self._spend(caller, PictureLimitProblem, "pictures", limit, amount)
+        self._spend(caller, PictureLimitProblem, "pictures", limit, pictures - 1)
 
     def _spend(
         self, caller: Caller, kind: type[LimitProblem], what: str, limit: int | None, amount: int

@@ -27,7 +27,7 @@ def choose(
     check_model(caller, model)
     with read_session(held.engine) as session:
         choice = service.choose(session, held.inference, model, version)
-    held.rates.pictures(caller, 1)  # the others are counted when they have come
+    held.rates.first_picture(caller)
     return choice
 
 

@@ -93,8 +93,7 @@ async def read_body(
     most = min(settings.max_pictures, settings.serve_queue)
     async with until(admission.deadline):
         posted = await read_pictures(request, settings.max_picture_bytes, most)
-        if len(posted) > 1:
-            held.rates.pictures(caller, len(posted) - 1)
+        held.rates.other_pictures(caller, len(posted))
         counting = held.inference.in_thread(lambda: service.pixels(posted, settings.max_pixels))
         pixels = await while_connected(request, counting)
     admission.make_room(len(posted), pixels)

@@ -43,6 +43,9 @@ OPERATIONS = [
     ("POST", "/admin/models/{}/versions/{}:promote"),
     ("POST", "/admin/models/{}/versions/{}:rollback"),
     ("GET", "/admin/metrics"),
+    ("GET", "/admin/keys"),
+    ("DELETE", "/admin/keys/{}"),
+    ("GET", "/admin/audit"),
 ]
 SPEC_FIELDS = [*TaskSpec.model_fields, "unknown"]
 
@@ -74,7 +77,11 @@ headers = st.dictionaries(
     max_size=3,
 )
 queries = st.dictionaries(
-    st.sampled_from(["model", "version", "limit", "state", "before", "other"]), words, max_size=3
+    st.sampled_from(
+        ["model", "version", "limit", "state", "before", "since", "until", "format", "other"]
+    ),
+    words,
+    max_size=3,
 )
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),

@@ -1,9 +1,10 @@
 import pytest
 from alembic import command
 from sqlalchemy import inspect, select, text
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import DBAPIError, IntegrityError
 
-from app.db import Base, Task, Version, read_session, write_session
+from app.audit.service import Action, record
+from app.db import ApiKey, Base, Task, Version, read_session, write_session
 from app.db.migrate import is_current, migration_config, upgrade
 
 
@@ -177,3 +178,43 @@ def test_tasks_that_failed_before_their_files_were_kept_say_that_they_are_gone(e
         first, second = session.scalars(select(Task).order_by(Task.id))
     assert first.tidied_at == first.finished_at is not None
     assert second.tidied_at is None
+
+
+KEYS_IN_0005 = """
+INSERT INTO models (id, name, created_at) VALUES (1, 'default', '2026-01-01');
+INSERT INTO api_keys (id, name, digest, scopes, created_at) VALUES
+    (7, 'eva', 'd', '["submit"]', '2026-01-01');
+INSERT INTO tasks (id, model_id, state, spec, dataset, dataset_bytes, created_at, submitted_by,
+    request_digest, fence, tries, warnings) VALUES
+    ('t1', 1, 'queued', '{}', 'd', 1, '2026-01-01', 'eva', 'r', 0, 0, '[]'),
+    ('t2', 1, 'queued', '{}', 'd', 1, '2026-01-01', '', 'r', 0, 0, '[]');
+"""
+
+
+def test_tasks_posted_before_they_knew_their_key_find_it_by_its_name(engine):
+    config = migration_config()
+    with engine.execution_options(write=True).begin() as connection:
+        config.attributes["connection"] = connection
+        command.downgrade(config, "0005")
+        for statement in filter(str.strip, KEYS_IN_0005.split(";")):
+            connection.exec_driver_sql(statement)
+    upgrade(engine)
+    with read_session(engine) as session:
+        owners = {task.id: task.key_id for task in session.scalars(select(Task))}
+        key = session.get_one(ApiKey, 7)
+    assert owners == {"t1": 7, "t2": None}
+    assert (key.models, key.expires_at, key.stored_bytes) == (None, None, None)
+
+
+def test_the_audit_log_goes_back_with_entries_in_it(engine):
+    with write_session(engine) as session:
+        record(session, Action.TASK_POST, "/tasks/1")
+    config = migration_config()
+    with engine.execution_options(write=True).begin() as connection:
+        config.attributes["connection"] = connection
+        command.downgrade(config, "0005")
+    upgrade(engine)
+    with write_session(engine) as session:
+        record(session, Action.TASK_POST, "/tasks/1")
+    with pytest.raises(DBAPIError, match="only grows"), write_session(engine) as session:
+        session.execute(text("DELETE FROM audit_entries"))

@@ -2,7 +2,9 @@
 
 import pytest
 
-from app.db import TaskState
+from app.audit.actor import ActorType
+from app.audit.service import Action, Wanted, list_entries
+from app.db import TaskState, read_session
 from app.tasks.uploads import drop_uploads
 from tests.worker.bench import eventually
 from tests.worker.test_supervisor import running
@@ -21,6 +23,17 @@ def test_a_version_that_forgets_is_held(bench):
     assert bench.live() == 1
     assert bench.events(task.id)[-1].data == {"state": "held", "version": 2}
     bench.assert_clean(task.id)
+
+
+def test_what_the_gate_lets_go_live_is_written_down_as_the_worker_s_deed(bench):
+    bench.run(["cat"])
+    bench.control.plan(iou={"cat": 0.5})
+    assert bench.run(["dog"], seed=1).state == TaskState.HELD
+    with read_session(bench.engine) as session:
+        (entry,) = list_entries(session, Wanted(Action.PROMOTE), 10)
+    assert (entry.actor_type, entry.actor_name) == (ActorType.WORKER, "worker-1")
+    assert entry.object == "/admin/models/default/versions/1"
+    assert (entry.before, entry.after) == ({"live": None}, {"live": 1, "kind": "gate"})
 
 
 def test_the_task_s_own_limits_are_applied(bench):

@@ -1,5 +1,7 @@
 import re
 
+from app.audit.service import Wanted, list_entries
+from app.db import AuditEntry, read_session, write_session
 from app.keys.text import KEY_PATTERN
 
 
@@ -27,3 +29,41 @@ def test_wrong_words_are_refused_in_words(run):
     assert run("keys", "create", "a\nb", "--scope", "submit").exit_code == 2
     assert run("keys", "create", "c", "--scope", "everything").exit_code == 2
     assert run("keys", "create", "c").exit_code == 2
+
+
+def test_a_key_s_rules_are_words_of_the_command(run, client):
+    words = ("--scope", "submit", "--model", "street", "--expires", "2999-01-01")
+    limits = ("--requests-per-minute", "9", "--queued-tasks", "2", "--stored-bytes", "1000")
+    made = run("keys", "create", "ci", *words, *limits)
+    assert made.exit_code == 0, made.stderr
+    headers = {"Authorization": f"Bearer {made.stdout.strip()}"}
+    assert client.get("/tasks", headers=headers, params={"model": "default"}).status_code == 403
+    root = run("keys", "create", "root", "--scope", "admin").stdout.strip()
+    (key, *_) = client.get("/admin/keys", headers={"Authorization": f"Bearer {root}"}).json()
+    assert (key["models"], key["expires_at"]) == (["street"], "2999-01-01T00:00:00Z")
+    rates = (key["requests_per_minute"], key["pictures_per_minute"])
+    assert (*rates, key["queued_tasks"], key["stored_bytes"]) == (9, None, 2, 1000)
+
+
+def test_rules_that_make_no_sense_are_refused(run):
+    past = run("keys", "create", "ci", "--scope", "submit", "--expires", "2020-01-01")
+    assert (past.exit_code, past.stdout) == (2, "")
+    assert "expires_at: this time has passed" in past.stderr
+    assert run("keys", "create", "ci", "--scope", "submit", "--model", "A B").exit_code == 2
+    assert run("keys", "create", "ci", "--scope", "submit", "--queued-tasks", "0").exit_code == 2
+
+
+def test_commands_are_written_down_and_the_log_is_checked(run, engine):
+    run("keys", "create", "ci", "--scope", "submit")
+    run("keys", "revoke", "ci")
+    assert run("audit", "verify").exit_code == 0
+    with read_session(engine) as session:
+        found = list_entries(session, Wanted(), 10)
+    assert [entry.action for entry in found] == ["key.revoke", "key.create"]
+    assert {entry.actor_type for entry in found} == {"cli"}
+    with write_session(engine) as session:  # an entry that does not name the one before it
+        copied = {column.name: getattr(found[0], column.name) for column in AuditEntry.__table__.c}
+        session.add(AuditEntry(**copied | {"id": 3}))
+    broken = run("audit", "verify")
+    assert broken.exit_code == 1
+    assert "entry 3" in broken.stderr

@@ -1,5 +1,6 @@
 """What a key may ask for: over HTTP, with real rows, and with a clock that the test holds."""
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
@@ -85,13 +86,17 @@ def test_pictures_are_counted_together():
     clock = Clock()
     rates = Rates(clock)
     caller = limited(pictures_per_minute=6)
-    rates.pictures(caller, 4)
+    rates.first_picture(caller)
+    rates.other_pictures(caller, 4)
+    rates.first_picture(caller)
     with pytest.raises(PictureLimitProblem) as refused:
-        rates.pictures(caller, 3)
-    assert refused.value.retry_after == 10
-    rates.pictures(caller, 2)
-    with pytest.raises(TooLargeProblem, match="may send 6 a minute"):
-        rates.pictures(caller, 7)
+        rates.other_pictures(caller, 4)
+    assert refused.value.retry_after == 20
+    rates.other_pictures(caller, 2)
+    with pytest.raises(PictureLimitProblem):
+        rates.first_picture(caller)
+    with pytest.raises(TooLargeProblem, match=r"7 pictures; .* may send 6 a minute"):
+        rates.other_pictures(caller, 7)
 
 
 def test_requests_over_the_limit_are_429_on_any_call(client, make):
@@ -117,8 +122,9 @@ def test_pictures_over_the_limit_are_429(client, make, register):  # noqa: F811
     assert refused.status_code == 429
     assert refused.json()["type"] == PROBLEM + "limit-pictures-per-minute"
     assert int(refused.headers["retry-after"]) >= 1
-    too_many = client.post("/segment", headers=headers, **as_files(*[picture] * 4))
-    assert too_many.status_code in (413, 429)
+    fresh = make("other", limits=KeyLimits(pictures_per_minute=3))
+    too_many = client.post("/segment", headers=fresh, **as_files(*[picture] * 4))
+    assert too_many.status_code == 413, "no time will come when they may be sent at once"
 
 
 def test_tasks_that_wait_are_counted_in_the_database(client, engine, make, tmp_path):
@@ -135,6 +141,14 @@ def test_tasks_that_wait_are_counted_in_the_database(client, engine, make, tmp_p
     assert post(client, drawn(tmp_path, "dog"), **make("other")).status_code == 202
     client.post(f"/tasks/{first.json()['id']}:cancel", headers=headers)
     assert post(client, drawn(tmp_path, "dog"), **headers).status_code == 202
+
+
+def test_of_posts_at_once_no_more_are_queued_than_may(client, make, tmp_path):
+    headers = make(limits=KeyLimits(queued_tasks=1))
+    content = drawn(tmp_path, "cat").read_bytes()
+    with ThreadPoolExecutor(4) as pool:
+        answers = pool.map(lambda _: post(client, content, **headers).status_code, range(4))
+        assert sorted(answers) == [202, 429, 429, 429]
 
 
 def test_a_retry_is_one_more_that_waits(client, engine, make, tmp_path):

@@ -183,7 +183,7 @@ def test_the_documentation_is_complete(client: TestClient) -> None:
     document = client.get("/openapi.json").json()
     operation = document["paths"]["/segment"]["post"]
     assert set(operation["responses"]) == {
-        *("200", "400", "401", "403", "404", "406", "409", "413", "415", "422", "503")
+        *("200", "400", "401", "403", "404", "406", "409", "413", "415", "422", "429", "503")
     }
     assert set(operation["responses"]["200"]["content"]) == {"application/json", "image/png"}
     assert set(operation["requestBody"]["content"]) == {"multipart/form-data", "image/*"}
