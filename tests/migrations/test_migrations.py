@@ -1,10 +1,27 @@
+from collections.abc import Callable
+
 import pytest
 from alembic import command
-from sqlalchemy import inspect, select, text
+from sqlalchemy import Engine, inspect, select, text
 from sqlalchemy.exc import IntegrityError
 
 from app.db import Base, Task, Version, read_session, write_session
 from app.db.migrate import is_current, migration_config, upgrade
+
+
+@pytest.fixture
+def at(engine: Engine) -> Callable[..., None]:
+    """Takes the database back to a revision and writes rows there."""
+
+    def back(revision: str, rows: str = "") -> None:
+        config = migration_config()
+        with engine.execution_options(write=True).begin() as connection:
+            config.attributes["connection"] = connection
+            command.downgrade(config, revision)
+            for statement in filter(str.strip, rows.split(";")):
+                connection.exec_driver_sql(statement)
+
+    return back
 
 
 def test_migrations_and_tables_agree(engine):
@@ -14,12 +31,9 @@ def test_migrations_and_tables_agree(engine):
         command.check(config)
 
 
-def test_upgrade_from_empty_and_back(engine):
-    config = migration_config()
-    with engine.execution_options(write=True).begin() as connection:
-        config.attributes["connection"] = connection
-        command.downgrade(config, "base")
-        assert inspect(connection).get_table_names() == ["alembic_version"]
+def test_upgrade_from_empty_and_back(engine, at):
+    at("base")
+    assert inspect(engine).get_table_names() == ["alembic_version"]
     assert not is_current(engine)
     upgrade(engine)
     assert is_current(engine)
@@ -52,13 +66,8 @@ INSERT INTO tasks (id, model_id, state, spec, dataset, dataset_bytes, created_at
 """
 
 
-def test_rows_written_before_imports_survive_and_go_back(engine):
-    config = migration_config()
-    with engine.execution_options(write=True).begin() as connection:
-        config.attributes["connection"] = connection
-        command.downgrade(config, "0002")
-        for statement in filter(str.strip, ROWS_OF_0002.split(";")):
-            connection.exec_driver_sql(statement)
+def test_rows_written_before_imports_survive_and_go_back(engine, at):
+    at("0002", ROWS_OF_0002)
     upgrade(engine)
     with read_session(engine) as session:
         first, second = session.scalars(select(Task).order_by(Task.id))
@@ -69,9 +78,8 @@ def test_rows_written_before_imports_survive_and_go_back(engine):
     with write_session(engine) as session:
         imported = session.get_one(Version, 1)
         imported.gate, imported.origin = None, {"source": "mit-b0"}
-    with engine.execution_options(write=True).begin() as connection:
-        config.attributes["connection"] = connection
-        command.downgrade(config, "0002")
+    at("0002")
+    with engine.connect() as connection:
         gate = connection.scalar(text("SELECT gate FROM versions"))
         assert "imported" in str(gate)
         assert connection.scalar(text("SELECT count(*) FROM tasks")) == 2
@@ -87,13 +95,8 @@ INSERT INTO tasks (id, model_id, state, spec, dataset, dataset_bytes, created_at
 """
 
 
-def test_tasks_written_before_previews_are_none_and_previews_go_back(engine):
-    config = migration_config()
-    with engine.execution_options(write=True).begin() as connection:
-        config.attributes["connection"] = connection
-        command.downgrade(config, "0003")
-        for statement in filter(str.strip, ROWS_OF_0003.split(";")):
-            connection.exec_driver_sql(statement)
+def test_tasks_written_before_previews_are_none_and_previews_go_back(engine, at):
+    at("0003", ROWS_OF_0003)
     upgrade(engine)
     with write_session(engine) as session:
         task = session.get_one(Task, "t1")
@@ -103,9 +106,8 @@ def test_tasks_written_before_previews_are_none_and_previews_go_back(engine):
         session.add(preview_of(task))
     with pytest.raises(IntegrityError), write_session(engine) as session:
         session.add(preview_of(task, "nobody"))
-    with engine.execution_options(write=True).begin() as connection:
-        config.attributes["connection"] = connection
-        command.downgrade(config, "0003")
+    at("0003")
+    with engine.connect() as connection:
         assert connection.scalar(text("SELECT count(*) FROM tasks")) == 2
     upgrade(engine)
     assert is_current(engine)
@@ -122,7 +124,7 @@ def preview_of(task: Task, task_id: str | None = None) -> Task:
     )
 
 
-QUEUED_IN_0002 = """
+UNDER_WAY = """
 INSERT INTO models (id, name, created_at) VALUES (1, 'held', '2026-01-01');
 INSERT INTO models (id, name, created_at) VALUES (2, 'new', '2026-01-01');
 INSERT INTO tasks (id, model_id, state, spec, dataset, dataset_bytes, created_at, submitted_by,
@@ -140,13 +142,9 @@ INSERT INTO versions (id, model_id, number, parent_id, task_id, created_at, clas
 """
 
 
-def test_tasks_that_wait_at_the_upgrade_start_from_scratch_only_as_the_first(engine):
-    config = migration_config()
-    with engine.execution_options(write=True).begin() as connection:
-        config.attributes["connection"] = connection
-        command.downgrade(config, "0002")
-        for statement in filter(str.strip, QUEUED_IN_0002.split(";")):
-            connection.exec_driver_sql(statement)
+@pytest.mark.parametrize("revision", ["0002", "0003"])
+def test_tasks_that_wait_at_the_upgrade_start_from_scratch_only_as_the_first(engine, at, revision):
+    at(revision, UNDER_WAY)
     upgrade(engine)
     with read_session(engine) as session:
         may = {task.id: task.may_be_base for task in session.scalars(select(Task))}
@@ -165,13 +163,8 @@ INSERT INTO tasks (id, model_id, state, spec, dataset, dataset_bytes, created_at
 """
 
 
-def test_tasks_that_failed_before_their_files_were_kept_say_that_they_are_gone(engine):
-    config = migration_config()
-    with engine.execution_options(write=True).begin() as connection:
-        config.attributes["connection"] = connection
-        command.downgrade(config, "0003")
-        for statement in filter(str.strip, FAILED_IN_0003.split(";")):
-            connection.exec_driver_sql(statement)
+def test_tasks_that_failed_before_their_files_were_kept_say_that_they_are_gone(engine, at):
+    at("0003", FAILED_IN_0003)
     upgrade(engine)
     with read_session(engine) as session:
         first, second = session.scalars(select(Task).order_by(Task.id))
