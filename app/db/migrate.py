@@ -21,11 +21,18 @@ def migration_config() -> Config:
 
 
 def upgrade(engine: Engine) -> None:
-    """Bring the database to the newest revision; processes that start at once take turns."""
+    """Bring the database to the newest revision; processes that start at once take turns.
+
+    A turn, and a statement of it, may take long. A table's lock may not: whoever wants the table
+    waits behind it.
+    """
     config = migration_config()
     with engine.execution_options(write=True).begin() as connection:
         if connection.dialect.name == "postgresql":
+            connection.execute(text("SET LOCAL statement_timeout = 0"))
+            connection.execute(text("SET LOCAL lock_timeout = 0"))
             connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
+            connection.execute(text("SET LOCAL lock_timeout TO DEFAULT"))
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
 
