@@ -7,6 +7,7 @@ from fastapi.responses import FileResponse
 
 from app.admin import service
 from app.admin.schemas import MemoryJson, MetricsJson, ModelJson, MoveJson, VersionJson
+from app.db import read_session
 from app.dependencies import Admin, AppServices, ReadSession, WriteSession, require
 from app.errors import (
     BusyProblem,
@@ -91,7 +92,6 @@ def show_version(session: ReadSession, model: ModelName, number: Number) -> Vers
 )
 def download(
     held: AppServices,
-    session: ReadSession,
     model: ModelName,
     number: Number,
     name: Annotated[str, Path(description="The file's name.", examples=["model.onnx"])],
@@ -100,8 +100,9 @@ def download(
 
     Its bytes are checked before the first of them is sent: a damaged file is no file.
     """
-    found = service.get_model(session, model)
-    version = get_version(session, found.id, number)
+    with read_session(held.engine) as session:
+        version = get_version(session, service.get_model(session, model).id, number)
+    # Gigabytes are read below: no connection is held meanwhile.
     path = version_file(held.blobs, version, name)
     headers = {"ETag": f'"{version.files[name]["blob"]}"'}
     return FileResponse(path, filename=f"{model}-{number}-{name}", headers=headers)

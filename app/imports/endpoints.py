@@ -5,7 +5,6 @@ from pathlib import Path as FilePath
 from typing import Annotated, Any
 
 from fastapi import APIRouter, BackgroundTasks, Depends, Path, Response
-from sqlalchemy.orm import Session
 
 from app.dependencies import AppServices, require
 from app.errors import (
@@ -117,8 +116,8 @@ def post_import(
         evaluation = stored.get(EVALUATE)
         return Submission(spec, stored[CHECKPOINT], upload.caller.name, idempotency_key, evaluation)
 
-    def check(session: Session, staged: Mapping[str, FilePath]) -> None:
-        check_import(session, spec, staged[CHECKPOINT], staged.get(EVALUATE), limits)
+    def check(staged: Mapping[str, FilePath]) -> None:
+        check_import(held.engine, spec, staged[CHECKPOINT], staged.get(EVALUATE), limits)
 
     answer, replayed = acceptance(held).accept(upload.files, make, check)
     return announce(held, response, background, answer, replayed)

@@ -137,8 +137,8 @@ def post_task(
     def make(stored: Mapping[str, Blob]) -> Submission:
         return Submission(upload.spec, stored["dataset"], upload.caller.name, idempotency_key)
 
-    def check(session: Session, staged: Mapping[str, FilePath]) -> None:
-        service.check_step(session, upload.spec, staged["dataset"], held.settings.limits)
+    def check(staged: Mapping[str, FilePath]) -> None:
+        service.check_step(held.engine, upload.spec, staged["dataset"], held.settings.limits)
 
     answer, replayed = acceptance(held).accept({"dataset": upload.dataset}, make, check)
     return announce(held, response, background, answer, replayed)

@@ -3,11 +3,20 @@
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
-from sqlalchemy import select, tuple_
+from sqlalchemy import Engine, select, tuple_
 from sqlalchemy.orm import Session
 
 from app.datasets import posted_classes
-from app.db import END_STATES, Task, TaskEvent, TaskLog, TaskState, Version, utc_now
+from app.db import (
+    END_STATES,
+    Task,
+    TaskEvent,
+    TaskLog,
+    TaskState,
+    Version,
+    read_session,
+    utc_now,
+)
 from app.errors import ConflictProblem, InvalidProblem, NotFoundProblem, ProblemError
 from app.models.parents import check_start, may_be_base, would_be_base
 from app.models.service import lock_model
@@ -16,8 +25,10 @@ from app.tasks.schemas import TaskJson, TaskSpec, task_json
 from sats_core.settings import Limits
 
 
-def check_step(session: Session, spec: TaskSpec, dataset: Path, limits: Limits) -> None:
+def check_step(engine: Engine, spec: TaskSpec, dataset: Path, limits: Limits) -> None:
     """Check what can be known of a step when it is posted.
+
+    Holds no connection while it reads the data set.
 
     Raises:
         DatasetError: the data set's structure is wrong.
@@ -25,10 +36,13 @@ def check_step(session: Session, spec: TaskSpec, dataset: Path, limits: Limits) 
             of a base step.
         NothingToStartFromProblem: every version of the model is held.
     """
-    start = check_start(session, spec.model, spec.parent)
-    if spec.preview and start is None and would_be_base(session, spec.model):
-        message = f"this is the first task of model {spec.model!r}: a preview needs an old version"
-        raise InvalidProblem(message, [ProblemError(message, field="spec.preview")])
+    with read_session(engine) as session:
+        start = check_start(session, spec.model, spec.parent)
+        if spec.preview and start is None and would_be_base(session, spec.model):
+            message = (
+                f"this is the first task of model {spec.model!r}: a preview needs an old version"
+            )
+            raise InvalidProblem(message, [ProblemError(message, field="spec.preview")])
     check_classes(spec, posted_classes(dataset, limits), class_names(start))
 
 

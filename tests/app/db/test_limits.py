@@ -10,10 +10,15 @@ from sqlalchemy import make_url, select, text
 from sqlalchemy.exc import DBAPIError, OperationalError
 from starlette.testclient import TestClient
 
-from app.db import Task, make_engine
+import app.admin.endpoints
+import app.imports.checking
+import app.tasks.service
+from app.db import Task, make_engine, write_session
 from app.main import create_app
 from app.settings import DatabaseLimits, Settings
-from tests.app.tasks.posting import post
+from tests.app.tasks.posting import drawn, post
+from tests.fixtures.checkpoints import checkpoint_zip
+from tests.fixtures.versions import add_version
 from tests.worker.bench import eventually
 
 served = pytest.mark.parametrize("database_url", ["served"], indirect=True)
@@ -23,9 +28,8 @@ embedded = pytest.mark.parametrize("database_url", ["embedded"], indirect=True)
 @contextmanager
 def calling(settings: Settings, **changes: Any) -> Iterator[TestClient]:
     """A client of a service with other settings."""
-    app = create_app(settings.model_copy(update=changes))
     with TestClient(
-        app,
+        create_app(settings.model_copy(update=changes)),
         base_url="http://127.0.0.1",
         client=("127.0.0.1", 50000),
         raise_server_exceptions=False,
@@ -62,6 +66,37 @@ def test_a_pool_that_gives_no_connection_is_not_waited_for_for_ever(settings):
         with client.app.state.services.engine.connect():
             assert_busy(client.get("/tasks"))
         assert client.get("/tasks").status_code == 200
+
+
+def test_no_connection_is_held_while_files_are_read(
+    settings, engine, blobs, pets, monkeypatch, tmp_path
+):
+    """Of a pool of one connection the one is free meanwhile."""
+    with calling(settings, database_connections=1, database_connect_seconds=1) as client:
+        with write_session(engine) as session:
+            add_version(session, blobs, ["cat"])
+        seen = []
+
+        def calls_meanwhile(module, name):
+            slow = getattr(module, name)
+
+            def run(*args):
+                seen.append((name, client.get("/tasks").status_code))
+                return slow(*args)
+
+            monkeypatch.setattr(module, name, run)
+
+        calls_meanwhile(app.admin.endpoints, "version_file")
+        calls_meanwhile(app.tasks.service, "posted_classes")
+        calls_meanwhile(app.imports.checking, "posted_classes")
+        calls_meanwhile(app.imports.checking, "checkpoint_config")
+        assert client.get("/admin/models/default/versions/1/files/model.onnx").status_code == 200
+        assert post(client, drawn(tmp_path, "dog")).status_code == 202
+        files = {"checkpoint": checkpoint_zip(["cat", "dog"]), "evaluate": pets.read_bytes()}
+        answer = client.post("/admin/models/other/versions", files=files)
+        assert answer.status_code == 202, answer.text
+    calls = ["version_file", "posted_classes", "checkpoint_config", "posted_classes"]
+    assert seen == [(name, 200) for name in calls]
 
 
 @embedded
