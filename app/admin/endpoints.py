@@ -25,7 +25,6 @@ from app.models.service import (
     alias_history,
     get_version,
     list_versions,
-    live_version,
     promote,
     rollback,
 )
@@ -65,11 +64,22 @@ def list_models(session: ReadSession) -> list[ModelJson]:
 @router.get(
     "/models/{model}/versions", summary="List versions", responses=responses(NotFoundProblem)
 )
-def list_model_versions(session: ReadSession, model: ModelName) -> list[VersionJson]:
-    """Return every version of a model, the newest first."""
+def list_model_versions(
+    session: ReadSession,
+    model: ModelName,
+    limit: Annotated[
+        int | None, Query(ge=1, le=200, description="Most versions to return; all by default.")
+    ] = None,
+    before: Annotated[
+        int | None,
+        Query(ge=1, le=MAX_NUMBER, description="Only versions with numbers below this one."),
+    ] = None,
+) -> list[VersionJson]:
+    """Return the versions of a model, the newest first."""
     found = service.get_model(session, model)
-    live = live_version(session, found.id)
-    return [service.describe_version(session, v, live) for v in list_versions(session, found.id)]
+    return service.describe_versions(
+        session, found, list_versions(session, found.id, limit, before)
+    )
 
 
 @router.get(
@@ -81,7 +91,7 @@ def show_version(session: ReadSession, model: ModelName, number: Number) -> Vers
     """Return a version: lineage, classes, scores, what the gate said, files."""
     found = service.get_model(session, model)
     version = get_version(session, found.id, number)
-    return service.describe_version(session, version, live_version(session, found.id))
+    return service.describe_versions(session, found, [version])[0]
 
 
 @router.get(

@@ -21,9 +21,9 @@ from app.admin.schemas import (
 from app.db import AliasMove, Memory, Model, TaskKind, Version
 from app.db.base import JsonObject
 from app.errors import NotFoundProblem
-from app.models.memory import memory_of
+from app.models.memory import memories_of
 from app.models.schemas import hex_colour
-from app.models.service import find_model, lineage, list_versions, live_version
+from app.models.service import find_model, lineages, list_versions, live_version
 from app.stored import read_stored
 from sats_core.evaluation.forgetting import ForgettingReport
 
@@ -58,10 +58,22 @@ def describe_model(session: Session, model: Model) -> ModelJson:
     )
 
 
-def describe_version(session: Session, version: Version, live: Version | None) -> VersionJson:
-    """Return how a version looks over HTTP; `live` is its model's live version."""
-    memory = memory_of(session, version)
-    line = [ancestor.number for ancestor in lineage(version)]
+def describe_versions(
+    session: Session, model: Model, versions: Sequence[Version]
+) -> list[VersionJson]:
+    """Return how versions of a model look over HTTP; as many queries for one as for all."""
+    live = live_version(session, model.id)
+    memories = memories_of(session, versions)
+    lines = lineages(session, model.id, versions)
+    return [
+        _describe_version(version, live, memories.get(version.id), line)
+        for version, line in zip(versions, lines, strict=True)
+    ]
+
+
+def _describe_version(
+    version: Version, live: Version | None, memory: Memory | None, line: list[int]
+) -> VersionJson:
     return VersionJson(
         model=version.model.name,
         number=version.number,

@@ -35,6 +35,8 @@ def make_engine(url: str, limits: DatabaseLimits | None = None) -> Engine:
         max_overflow=0,
         pool_timeout=limits.connect_seconds,
         pool_pre_ping=not sqlite,
+        # SQLite would give all rows of one INSERT the same `next_task`.
+        use_insertmanyvalues=not sqlite,
         connect_args=_SQLITE if sqlite else _postgres_arguments(make_url(url), limits),
     )
     if sqlite:

@@ -3,12 +3,13 @@
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
-from sqlalchemy import Engine, select, tuple_
+from sqlalchemy import Engine, select
 from sqlalchemy.orm import Session
 
 from app.datasets import posted_classes
 from app.db import (
     END_STATES,
+    Model,
     Task,
     TaskEvent,
     TaskLog,
@@ -117,14 +118,14 @@ def list_tasks(
     Raises:
         NotFoundProblem: no task has the id `before`.
     """
-    wanted = select(Task).order_by(Task.created_at.desc(), Task.id.desc()).limit(limit)
+    wanted = select(Task).order_by(Task.sequence.desc()).limit(limit)
     if model is not None:
-        wanted = wanted.where(Task.model.has(name=model))
+        named = select(Model.id).where(Model.name == model).scalar_subquery()
+        wanted = wanted.where(Task.model_id == named)
     if state is not None:
         wanted = wanted.where(Task.state == state)
     if before is not None:
-        last = get_task(session, before)
-        wanted = wanted.where(tuple_(Task.created_at, Task.id) < (last.created_at, last.id))
+        wanted = wanted.where(Task.sequence < get_task(session, before).sequence)
     return session.scalars(wanted).all()
 
 
@@ -231,7 +232,5 @@ def _previews(session: Session, task_ids: Sequence[str]) -> dict[str | None, str
 
 
 def _queue_places(session: Session) -> dict[str, int]:
-    waiting = (
-        select(Task.id).where(Task.state == TaskState.QUEUED).order_by(Task.created_at, Task.id)
-    )
+    waiting = select(Task.id).where(Task.state == TaskState.QUEUED).order_by(Task.sequence)
     return {task_id: place for place, task_id in enumerate(session.scalars(waiting), start=1)}

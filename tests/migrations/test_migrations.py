@@ -170,3 +170,40 @@ def test_tasks_that_failed_before_their_files_were_kept_say_that_they_are_gone(e
         first, second = session.scalars(select(Task).order_by(Task.id))
     assert first.tidied_at == first.finished_at is not None
     assert second.tidied_at is None
+
+
+POSTED_IN_0005 = """
+INSERT INTO models (id, name, created_at) VALUES (1, 'default', '2026-01-01');
+INSERT INTO tasks (id, model_id, state, spec, dataset, dataset_bytes, created_at, submitted_by,
+    request_digest, fence, tries, warnings) VALUES
+    ('b', 1, 'live', '{}', 'd', 1, '2026-01-03', '', 'r', 2, 1, '[]'),
+    ('c', 1, 'queued', '{}', 'd', 1, '2026-01-02', '', 'r', 0, 0, '[]'),
+    ('a', 1, 'queued', '{}', 'd', 1, '2026-01-03', '', 'r', 0, 0, '[]');
+"""
+
+POSTED_BY_THE_VERSION_BEFORE = """
+INSERT INTO tasks (id, model_id, state, spec, dataset, dataset_bytes, created_at, submitted_by,
+    request_digest, fence, tries, warnings)
+    VALUES ('e', 1, 'queued', '{}', 'd', 1, '2026-01-01', '', 'r', 0, 0, '[]')
+"""
+
+
+def test_tasks_keep_the_order_that_they_had_and_new_ones_come_behind(engine, at):
+    at("0005", POSTED_IN_0005)
+    upgrade(engine)
+    with write_session(engine) as session:
+        first = session.scalars(select(Task).order_by(Task.id)).first()
+        new = preview_of(first)
+        session.add_all([new, preview_of(new, "c")])
+    in_order = select(Task.id).order_by(Task.sequence)
+    with read_session(engine) as session:
+        posted = session.scalars(in_order).all()
+    assert posted[:4] == ["c", "a", "b", new.id]
+    assert len(posted) == 5
+    if engine.dialect.name == "postgresql":  # SQLite's one machine has one version
+        with engine.begin() as connection:
+            connection.exec_driver_sql(POSTED_BY_THE_VERSION_BEFORE)
+            assert connection.scalars(in_order).all() == [*posted, "e"]
+    at("0005")
+    upgrade(engine)
+    assert is_current(engine)
