@@ -41,7 +41,7 @@ def acts(engine, blobs):
 
 
 @pytest.mark.parametrize("database_url", ["served"], indirect=True)
-@pytest.mark.parametrize("order", itertools.permutations(["promote", "rollback", "register"]))
+@pytest.mark.parametrize("order", [*itertools.permutations(["promote", "rollback", "register"])])
 def test_whoever_waits_moves_live_from_where_the_one_before_left_it(settings, engine, acts, order):
     with (
         calling(settings, database_lock_seconds=60.0) as client,
