@@ -63,7 +63,7 @@ def open_services(settings: Settings) -> Services:
     """Open database, blob store and broker; makes data_dir where it is missing."""
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     blobs = LocalBlobStore(settings.blob_dir)
-    engine = make_engine(settings.resolved_database_url)
+    engine = make_engine(settings.resolved_database_url, settings.database_limits)
     inference = Inference(settings, blobs)
     return Services(
         settings=settings,

@@ -8,7 +8,7 @@ import structlog
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import DBAPIError, InternalError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from starlette.exceptions import HTTPException
 
@@ -29,6 +29,10 @@ from app.headers import SECURITY_HEADERS
 from sats_core.errors import CoreError
 
 MEDIA_TYPE = "application/problem+json"
+
+NOT_NOW = {"25006", "25P03"}
+"""What Postgres says of a database that is read-only for a while, as in a failover, and of a
+transaction that it ended because nothing was done in it. Its driver calls both internal errors."""
 
 log = structlog.get_logger(__name__)
 
@@ -104,6 +108,12 @@ def install_handlers(app: FastAPI) -> None:
         cause = error.orig if isinstance(error, DBAPIError) else error
         log.error("database_unavailable", path=request.url.path, error=str(cause))
         return respond(BusyProblem("the database does not answer", 2), request.url.path)
+
+    @app.exception_handler(InternalError)
+    def not_now(request: Request, error: InternalError) -> Response:
+        if getattr(error.orig, "sqlstate", None) in NOT_NOW:
+            return no_database(request, error)
+        return bug(request, error)
 
     @app.exception_handler(Exception)
     def bug(request: Request, error: Exception) -> Response:

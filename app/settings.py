@@ -1,5 +1,6 @@
 """Every setting of the service, read from the environment with the prefix `SATS_`."""
 
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Literal, Self
@@ -16,6 +17,28 @@ ORIGINS = rf"^(\*|{_ORIGIN}(,\s*{_ORIGIN})*)$"
 """What `cors_origins` may look like: a scheme, a host and no path, as browsers spell an origin."""
 
 
+@dataclass(frozen=True)
+class DatabaseLimits:
+    """How many connections a process holds, and how long it waits for the database at most.
+
+    SQLite knows the first two alone: the others are Postgres'.
+
+    Attributes:
+        connections: open at once. The API answers on 40 threads, each with one at most.
+        connect_seconds: until the server, or the process's own pool, gives a connection.
+        lock_seconds: until a statement gets a lock.
+        statement_seconds: until a statement ends.
+        idle_seconds: between two statements of a transaction; then the server ends it, so that a
+            process that hangs holds no lock for ever.
+    """
+
+    connections: int = 40
+    connect_seconds: int = 5
+    lock_seconds: float = 5.0
+    statement_seconds: float = 30.0
+    idle_seconds: float = 60.0
+
+
 class Settings(BaseSettings):
     """Settings of API and worker; both read the same ones."""
 
@@ -26,6 +49,34 @@ class Settings(BaseSettings):
     )
     database_url: str | None = Field(
         None, description="SQLAlchemy URL, `postgresql+psycopg://...`; default: SQLite in data_dir."
+    )
+    database_connections: int = Field(
+        DatabaseLimits.connections,
+        ge=1,
+        description="Most database connections of one process; a request that gets none in "
+        "database_connect_seconds is answered with 503. The API works on 40 threads.",
+    )
+    database_connect_seconds: int = Field(
+        DatabaseLimits.connect_seconds,
+        ge=1,
+        description="Seconds to wait for a database connection.",
+    )
+    database_lock_seconds: float = Field(
+        DatabaseLimits.lock_seconds,
+        gt=0,
+        description="Seconds that a statement waits for a lock in Postgres; then 503.",
+    )
+    database_statement_seconds: float = Field(
+        DatabaseLimits.statement_seconds,
+        gt=0,
+        description="Seconds that a statement may run in Postgres; then 503. Migrations have no "
+        "such limit.",
+    )
+    database_idle_seconds: float = Field(
+        DatabaseLimits.idle_seconds,
+        gt=0,
+        description="Seconds after which Postgres ends a transaction that does nothing: its "
+        "process hangs. Longer than moving a file into the blob store takes.",
     )
     redis_url: str | None = Field(
         None,
@@ -161,6 +212,17 @@ class Settings(BaseSettings):
     def allowed_origins(self) -> tuple[str, ...]:
         """The origins of `cors_origins`, one by one."""
         return tuple(origin.strip() for origin in (self.cors_origins or "").split(",") if origin)
+
+    @property
+    def database_limits(self) -> DatabaseLimits:
+        """What one process may ask of the database."""
+        return DatabaseLimits(
+            connections=self.database_connections,
+            connect_seconds=self.database_connect_seconds,
+            lock_seconds=self.database_lock_seconds,
+            statement_seconds=self.database_statement_seconds,
+            idle_seconds=self.database_idle_seconds,
+        )
 
     @property
     def blob_dir(self) -> Path:

@@ -29,7 +29,7 @@ if given is not None:
 else:
     settings = get_settings()
     settings.data_dir.mkdir(parents=True, exist_ok=True)
-    engine = make_engine(settings.resolved_database_url)
+    engine = make_engine(settings.resolved_database_url, settings.database_limits)
     with engine.execution_options(write=True).connect() as opened:
         migrate(opened)
         opened.commit()

@@ -113,7 +113,7 @@ def settings(request: pytest.FixtureRequest, database_url: str, tmp_path: Path) 
 @pytest.fixture
 def engine(settings: Settings) -> Iterator[Engine]:
     """An engine on the test's database."""
-    made = make_engine(settings.resolved_database_url)
+    made = make_engine(settings.resolved_database_url, settings.database_limits)
     yield made
     made.dispose()
 

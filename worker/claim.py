@@ -20,7 +20,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import and_, delete, exists, func, or_, select, tuple_, update
+from sqlalchemy import and_, delete, exists, func, or_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, aliased
 from sqlalchemy.sql.elements import ColumnElement
@@ -228,7 +228,7 @@ def claimable(session: Session) -> Sequence[str]:
     waiting = (
         select(Task.id)
         .where(Task.state == TaskState.QUEUED, _next_of_its_model())
-        .order_by(Task.created_at, Task.id)
+        .order_by(Task.sequence)
     )
     return session.scalars(waiting).all()
 
@@ -286,11 +286,7 @@ def _lapsed() -> ColumnElement[bool]:
 def _next_of_its_model() -> ColumnElement[bool]:
     """Whether no other task of the model runs, and none waits that was posted before."""
     other = aliased(Task)
-    before = tuple_(other.created_at, other.id) < tuple_(Task.created_at, Task.id)
+    before = and_(other.state == TaskState.QUEUED, other.sequence < Task.sequence)
     return ~exists().where(
-        other.model_id == Task.model_id,
-        or_(
-            other.state.in_(RUNNING_STATES),
-            and_(other.state == TaskState.QUEUED, before),
-        ),
+        other.model_id == Task.model_id, or_(other.state.in_(RUNNING_STATES), before)
     )

@@ -27,7 +27,7 @@ def make_worker(settings: Settings, command: Sequence[str] = CHILD) -> Celery:
         command: command line of the training process.
     """
     settings.data_dir.mkdir(parents=True, exist_ok=True)
-    engine = make_engine(settings.resolved_database_url)
+    engine = make_engine(settings.resolved_database_url, settings.database_limits)
     blobs = LocalBlobStore(settings.blob_dir)
     celery = make_celery(settings)
     # The step has a process of its own; a pool that forks would only break what is open here.

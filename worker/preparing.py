@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sqlalchemy import Engine
-from sqlalchemy.orm import Session
 
 from app.datasets import dataset_classes
 from app.db import HeldOutSet, Memory, Place, Task, TaskKind, Version, read_session
@@ -32,7 +31,8 @@ def prepare(
     """Return the job of a claimed task; an old version lies verified in the work folder.
 
     The same task gives the same job on every try: its parent was fixed when it was claimed first,
-    and no other task of its model has run since.
+    and no other task of its model has run since. No connection is held while files are read or
+    copied.
 
     Raises:
         Problem: the task cannot be run, now or ever.
@@ -40,13 +40,13 @@ def prepare(
     """
     with read_session(engine) as session:
         task = session.get_one(Task, task_id)
-        if task.kind == TaskKind.IMPORT:
-            return _prepare_import(session, blobs, settings, task, folder)
-        return _prepare_step(session, blobs, settings, task, folder)
+    if task.kind == TaskKind.IMPORT:
+        return _prepare_import(engine, blobs, settings, task, folder)
+    return _prepare_step(engine, blobs, settings, task, folder)
 
 
 def _prepare_import(
-    session: Session, blobs: BlobStore, settings: Settings, task: Task, folder: WorkFolder
+    engine: Engine, blobs: BlobStore, settings: Settings, task: Task, folder: WorkFolder
 ) -> ImportJob:
     spec = read_spec(ImportSpec, task.spec)
     source = _upload(blobs, task.dataset, "checkpoint")
@@ -57,7 +57,7 @@ def _prepare_import(
         background=spec.background,
         allow_pickle=spec.allow_pickle,
         classes=names,
-        indices=assign_indices(session, task.model_id, names),
+        indices=_indices(engine, task, names),
         evaluate=_upload(blobs, task.evaluation, "data set") if task.evaluation else None,
         features=spec.features,
         limits=settings.limits,
@@ -68,13 +68,14 @@ def _prepare_import(
 
 
 def _prepare_step(
-    session: Session, blobs: BlobStore, settings: Settings, task: Task, folder: WorkFolder
+    engine: Engine, blobs: BlobStore, settings: Settings, task: Task, folder: WorkFolder
 ) -> StepJob:
-    parent = session.get_one(Version, task.parent_id) if task.parent_id else None
-    if parent is None:
-        check_base(session, task)
-    kept = held_out_sets(session, parent) if parent else ()
-    memory = memory_of(session, parent) if parent and task.spec.get("memory") else None
+    with read_session(engine) as session:
+        parent = session.get_one(Version, task.parent_id) if task.parent_id else None
+        if parent is None:
+            check_base(session, task)
+        kept = held_out_sets(session, parent) if parent else ()
+        memory = memory_of(session, parent) if parent and task.spec.get("memory") else None
     spec = read_spec(TaskSpec, task.spec)
     dataset = _upload(blobs, task.dataset, "data set")
     names = _classes_to_learn(spec, dataset_classes(dataset, settings.limits), parent)
@@ -82,7 +83,7 @@ def _prepare_step(
         dataset=dataset,
         old_version=_old_version(blobs, parent, folder.old_version) if parent else None,
         new_classes=names,
-        indices=assign_indices(session, task.model_id, names),
+        indices=_indices(engine, task, names),
         settings=spec.step_settings(),
         halvings=task.halvings,
         held_out=spec.held_out,
@@ -94,6 +95,11 @@ def _prepare_step(
         work=folder.checkpoints,
         result=folder.result,
     )
+
+
+def _indices(engine: Engine, task: Task, names: Sequence[str]) -> tuple[int, ...]:
+    with read_session(engine) as session:
+        return assign_indices(session, task.model_id, names)
 
 
 def _classes_to_learn(

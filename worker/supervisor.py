@@ -5,8 +5,9 @@ from collections.abc import Sequence
 
 import structlog
 from sqlalchemy import Engine
+from sqlalchemy.exc import DBAPIError
 
-from app.db import END_STATES, TaskState, write_session
+from app.db import END_STATES, TaskState, is_unreachable, write_session
 from app.errors import Problem, problem_of
 from app.settings import Settings
 from app.storage import BlobStore
@@ -138,10 +139,27 @@ class Supervisor:
                 return halve(session, held, error.warning)
         except Exception as error:
             log.exception("worker_error", task=held.task_id)
-            found = problem_of_worker(error)
-            if isinstance(found, DiskFullProblem):
-                return self._fail(held, found)
-            return self._retry(held, found)
+            if isinstance(error, DBAPIError) and is_unreachable(error):
+                return self._give_back_once_it_answers(held, pulse)
+            return self._lose(held, problem_of_worker(error))
+
+    def _lose(self, held: Claim, found: Problem) -> TaskState:
+        if isinstance(found, DiskFullProblem):
+            return self._fail(held, found)
+        return self._retry(held, found)
+
+    def _give_back_once_it_answers(self, held: Claim, pulse: Heartbeat) -> TaskState:
+        """Put the task back in the queue, at the cost of no try, if the lease lasts until then."""
+        while not pulse.lost.is_set():
+            try:
+                with write_session(self._engine) as session:
+                    return give_back(session, held)
+            except DBAPIError as error:
+                if not is_unreachable(error):
+                    raise
+            if self.stopping.wait(LISTEN_SECONDS):
+                break
+        raise LeaseLostError(held.task_id)
 
     def _step(self, held: Claim, pulse: Heartbeat) -> TaskState:
         folder = WorkFolder(self._settings.work_dir, held.task_id)

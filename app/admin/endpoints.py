@@ -14,6 +14,7 @@ from app.admin.schemas import (
     MoveJson,
     VersionJson,
 )
+from app.db import read_session
 from app.dependencies import Admin, AppServices, ReadSession, WriteSession, require
 from app.errors import (
     BusyProblem,
@@ -31,7 +32,6 @@ from app.models.service import (
     alias_history,
     get_version,
     list_versions,
-    live_version,
     promote,
     rollback,
 )
@@ -92,11 +92,22 @@ def set_gate(
 @router.get(
     "/models/{model}/versions", summary="List versions", responses=responses(NotFoundProblem)
 )
-def list_model_versions(session: ReadSession, model: ModelName) -> list[VersionJson]:
-    """Return every version of a model, the newest first."""
+def list_model_versions(
+    session: ReadSession,
+    model: ModelName,
+    limit: Annotated[
+        int | None, Query(ge=1, le=200, description="Most versions to return; all by default.")
+    ] = None,
+    before: Annotated[
+        int | None,
+        Query(ge=1, le=MAX_NUMBER, description="Only versions with numbers below this one."),
+    ] = None,
+) -> list[VersionJson]:
+    """Return the versions of a model, the newest first."""
     found = service.get_model(session, model)
-    live = live_version(session, found.id)
-    return [service.describe_version(session, v, live) for v in list_versions(session, found.id)]
+    return service.describe_versions(
+        session, found, list_versions(session, found.id, limit, before)
+    )
 
 
 @router.get(
@@ -108,7 +119,7 @@ def show_version(session: ReadSession, model: ModelName, number: Number) -> Vers
     """Return a version: lineage, classes, scores, what the gate said, files."""
     found = service.get_model(session, model)
     version = get_version(session, found.id, number)
-    return service.describe_version(session, version, live_version(session, found.id))
+    return service.describe_versions(session, found, [version])[0]
 
 
 @router.get(
@@ -119,7 +130,6 @@ def show_version(session: ReadSession, model: ModelName, number: Number) -> Vers
 )
 def download(
     held: AppServices,
-    session: ReadSession,
     model: ModelName,
     number: Number,
     name: Annotated[str, Path(description="The file's name.", examples=["model.onnx"])],
@@ -128,8 +138,9 @@ def download(
 
     Its bytes are checked before the first of them is sent: a damaged file is no file.
     """
-    found = service.get_model(session, model)
-    version = get_version(session, found.id, number)
+    with read_session(held.engine) as session:
+        version = get_version(session, service.get_model(session, model).id, number)
+    # Gigabytes are read below: no connection is held meanwhile.
     path = version_file(held.blobs, version, name)
     headers = {"ETag": f'"{version.files[name]["blob"]}"'}
     return FileResponse(path, filename=f"{model}-{number}-{name}", headers=headers)

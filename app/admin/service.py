@@ -24,9 +24,9 @@ from app.db import AliasMove, Memory, Model, TaskKind, Version
 from app.db.base import JsonObject
 from app.errors import NotFoundProblem
 from app.models.floor import ModelGate, floor_of, own_gate
-from app.models.memory import memory_of
+from app.models.memory import memories_of
 from app.models.schemas import hex_colour
-from app.models.service import ensure_model, find_model, lineage, list_versions, live_version
+from app.models.service import ensure_model, find_model, lineages, list_versions, live_version
 from app.settings import Settings
 from app.stored import read_stored
 from sats_core.evaluation.forgetting import ForgettingReport
@@ -76,10 +76,22 @@ def set_gate(session: Session, name: str, gate: ModelGate) -> Model:
     return model
 
 
-def describe_version(session: Session, version: Version, live: Version | None) -> VersionJson:
-    """Return how a version looks over HTTP; `live` is its model's live version."""
-    memory = memory_of(session, version)
-    line = [ancestor.number for ancestor in lineage(version)]
+def describe_versions(
+    session: Session, model: Model, versions: Sequence[Version]
+) -> list[VersionJson]:
+    """Return how versions of a model look over HTTP; as many queries for one as for all."""
+    live = live_version(session, model.id)
+    memories = memories_of(session, versions)
+    lines = lineages(session, model.id, versions)
+    return [
+        _describe_version(version, live, memories.get(version.id), line)
+        for version, line in zip(versions, lines, strict=True)
+    ]
+
+
+def _describe_version(
+    version: Version, live: Version | None, memory: Memory | None, line: list[int]
+) -> VersionJson:
     return VersionJson(
         model=version.model.name,
         number=version.number,

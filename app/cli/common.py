@@ -24,7 +24,7 @@ def database() -> Iterator[Engine]:
     """Open the service's database at its newest tables; a refusal inside ends the command."""
     settings = get_settings()
     settings.data_dir.mkdir(parents=True, exist_ok=True)
-    engine = make_engine(settings.resolved_database_url)
+    engine = make_engine(settings.resolved_database_url, settings.database_limits)
     try:
         upgrade(engine)
         yield engine

@@ -9,7 +9,6 @@ from typing import Annotated
 import typer
 from pydantic import ValidationError
 from sqlalchemy import Engine
-from sqlalchemy.orm import Session
 
 from app.broker import make_celery, wake
 from app.cli.checkpoints import found, pack
@@ -100,8 +99,8 @@ def _queue(
     def make(stored: Mapping[str, Blob]) -> Submission:
         return Submission(spec, stored[CHECKPOINT], "", None, stored.get(EVALUATE))
 
-    def check(session: Session, staged: Mapping[str, Path]) -> None:
-        check_import(session, spec, staged[CHECKPOINT], staged.get(EVALUATE), settings.limits)
+    def check(staged: Mapping[str, Path]) -> None:
+        check_import(engine, spec, staged[CHECKPOINT], staged.get(EVALUATE), settings.limits)
 
     with ExitStack() as stack:
         opened = {field: stack.enter_context(path.open("rb")) for field, path in files.items()}

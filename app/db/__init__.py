@@ -5,7 +5,7 @@ from app.db.audit import AuditEntry
 from app.db.base import Base, database_now, utc_now
 from app.db.memory import Memory, Place
 from app.db.model import Model, ModelClass
-from app.db.session import make_engine, read_session, write_session
+from app.db.session import is_unreachable, make_engine, read_session, write_session
 from app.db.task import END_STATES, RUNNING_STATES, Task, TaskEvent, TaskKind, TaskLog, TaskState
 from app.db.version import AliasMove, HeldOutSet, Version
 
@@ -28,6 +28,7 @@ __all__ = [
     "TaskState",
     "Version",
     "database_now",
+    "is_unreachable",
     "make_engine",
     "read_session",
     "utc_now",

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import JSON, DateTime, Dialect, Float, MetaData, TypeDecorator
+from sqlalchemy import JSON, BigInteger, DateTime, Dialect, Float, MetaData, TypeDecorator
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import DeclarativeBase
 from sqlalchemy.sql.functions import FunctionElement
@@ -52,6 +52,20 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
+class database_time(FunctionElement[datetime]):  # noqa: N801
+    """The present on the *database's* clock, as `UtcDateTime` stores it."""
+
+    type = UtcDateTime()
+    inherit_cache = True
+
+
+class next_task(FunctionElement[int]):  # noqa: N801
+    """A number over that of every task; who posts tasks of one model at once takes turns."""
+
+    type = BigInteger()
+    inherit_cache = True
+
+
 class database_now(FunctionElement[float]):  # noqa: N801
     """Seconds since 1970 on the *database's* clock.
 
@@ -71,3 +85,23 @@ def _sqlite_now(_element: Any, _compiler: Any, **_kw: Any) -> str:
 def _postgres_now(_element: Any, _compiler: Any, **_kw: Any) -> str:
     # clock_timestamp, not now(): now() stands still inside a transaction.
     return "extract(epoch from clock_timestamp())"
+
+
+@compiles(database_time, "sqlite")
+def _sqlite_time(_element: Any, _compiler: Any, **_kw: Any) -> str:
+    return "(strftime('%Y-%m-%d %H:%M:%f', 'now') || '000')"
+
+
+@compiles(database_time, "postgresql")
+def _postgres_time(_element: Any, _compiler: Any, **_kw: Any) -> str:
+    return "clock_timestamp()"
+
+
+@compiles(next_task, "sqlite")
+def _sqlite_next(_element: Any, _compiler: Any, **_kw: Any) -> str:
+    return "(SELECT COALESCE(MAX(sequence), 0) + 1 FROM tasks)"
+
+
+@compiles(next_task, "postgresql")
+def _postgres_next(_element: Any, _compiler: Any, **_kw: Any) -> str:
+    return "nextval('tasks_sequence_seq')"

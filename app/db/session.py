@@ -4,22 +4,64 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
+from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.orm import Session
+
+from app.settings import DatabaseLimits
 
 SQLITE_WAIT_SECONDS = 30
 
 
-def make_engine(url: str) -> Engine:
-    """Return an engine for a SQLite or Postgres URL, set up for many short transactions."""
-    if not url.startswith("sqlite"):
-        return create_engine(url, pool_pre_ping=True)
+KEEPALIVES = {
+    "keepalives": 1,
+    "keepalives_idle": 30,
+    "keepalives_interval": 10,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 30_000,  # milliseconds
+}
+"""A connection whose server is gone without a word breaks after a minute at most."""
+
+
+def make_engine(url: str, limits: DatabaseLimits | None = None) -> Engine:
+    """Return an engine for a SQLite or Postgres URL, set up for many short transactions.
+
+    What the URL says itself, `?connect_timeout=3` for instance, is left as it is.
+    """
+    limits = limits or DatabaseLimits()
+    sqlite = url.startswith("sqlite")
     engine = create_engine(
-        url, connect_args={"timeout": SQLITE_WAIT_SECONDS, "check_same_thread": False}
+        url,
+        pool_size=limits.connections,
+        max_overflow=0,
+        pool_timeout=limits.connect_seconds,
+        pool_pre_ping=not sqlite,
+        # SQLite would give all rows of one INSERT the same `next_task`.
+        use_insertmanyvalues=not sqlite,
+        connect_args=_SQLITE if sqlite else _postgres_arguments(make_url(url), limits),
     )
-    event.listen(engine, "connect", _prepare_sqlite)
-    event.listen(engine, "begin", _begin_sqlite)
+    if sqlite:
+        event.listen(engine, "connect", _prepare_sqlite)
+        event.listen(engine, "begin", _begin_sqlite)
     return engine
+
+
+_SQLITE = {"timeout": SQLITE_WAIT_SECONDS, "check_same_thread": False}
+
+
+def _postgres_arguments(url: URL, limits: DatabaseLimits) -> dict[str, Any]:
+    timeouts = {
+        "lock_timeout": limits.lock_seconds,
+        "statement_timeout": limits.statement_seconds,
+        "idle_in_transaction_session_timeout": limits.idle_seconds,
+    }
+    options = [f"-c {name}={round(1000 * seconds)}" for name, seconds in timeouts.items()]
+    given = url.query.get("options", "")
+    ours = KEEPALIVES | {"connect_timeout": limits.connect_seconds}
+    # Of an option that is said twice the last one holds.
+    return {name: value for name, value in ours.items() if name not in url.query} | {
+        "options": " ".join([*options, given if isinstance(given, str) else " ".join(given)])
+    }
 
 
 def _prepare_sqlite(connection: Any, _record: Any) -> None:
@@ -49,3 +91,9 @@ def write_session(engine: Engine) -> Iterator[Session]:
     with Session(engine.execution_options(write=True), expire_on_commit=False) as session:
         yield session
         session.commit()
+
+
+def is_unreachable(error: DBAPIError) -> bool:
+    """Whether Postgres, and not what was asked of it, is at fault: it restarts, or is gone."""
+    state = getattr(error.orig, "sqlstate", "")
+    return isinstance(error, OperationalError) and (state is None or state[:3] in ("57P", "080"))

@@ -20,7 +20,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
-from app.db.base import Base, JsonObject, UtcDateTime, utc_now
+from app.db.base import Base, JsonObject, UtcDateTime, database_time, next_task, utc_now
 from app.db.model import Model
 
 
@@ -67,10 +67,16 @@ class Task(Base):
             sqlite_where=text(_RUNNING_SQL),
             postgresql_where=text(_RUNNING_SQL),
         ),
-        Index("ix_tasks_state_created_at", "state", "created_at"),
+        Index("ix_tasks_state_sequence", "state", "sequence"),
+        Index("ix_tasks_model_id_sequence", "model_id", "sequence"),
     )
 
     id: Mapped[str] = mapped_column(String(36), primary_key=True, default=lambda: str(uuid4()))
+    # The order in which tasks were posted: no clock has a say in it. Never NULL; SQLite cannot add
+    # a column that says so.
+    sequence: Mapped[int] = mapped_column(
+        BigInteger, default=next_task(), nullable=True, unique=True, index=True
+    )
     model_id: Mapped[int] = mapped_column(ForeignKey("models.id"))
     state: Mapped[TaskState] = mapped_column(String(20), default=TaskState.QUEUED)
     kind: Mapped[TaskKind] = mapped_column(
@@ -78,11 +84,11 @@ class Task(Base):
     )
     spec: Mapped[JsonObject]
     # Blob key of the posted zip: labelled pictures, or the checkpoint of an import.
-    dataset: Mapped[str] = mapped_column(String(64))
+    dataset: Mapped[str] = mapped_column(String(64), index=True)
     dataset_bytes: Mapped[int] = mapped_column(BigInteger)
     # Blob key of the labelled pictures that an import is scored on.
-    evaluation: Mapped[str | None] = mapped_column(String(64))
-    created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now)
+    evaluation: Mapped[str | None] = mapped_column(String(64), index=True)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=database_time())
     started_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     finished_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
 

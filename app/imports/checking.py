@@ -4,9 +4,10 @@ import posixpath
 from collections.abc import Collection
 from pathlib import Path
 
-from sqlalchemy.orm import Session
+from sqlalchemy import Engine
 
 from app.datasets import posted_classes
+from app.db import read_session
 from app.errors import InvalidDatasetProblem, InvalidProblem, ProblemError
 from app.imports.schemas import ImportSpec
 from app.models.service import assign_indices, find_model
@@ -30,12 +31,12 @@ class InvalidCheckpointProblem(InvalidProblem):
 
 
 def check_import(
-    session: Session, spec: ImportSpec, checkpoint: Path, evaluate: Path | None, limits: Limits
+    engine: Engine, spec: ImportSpec, checkpoint: Path, evaluate: Path | None, limits: Limits
 ) -> None:
     """Check what can be known of an import when it is asked for.
 
     Args:
-        session: reads.
+        engine: the database; no connection is held while the files are read.
         spec: the import.
         checkpoint: the zip of the model's directory.
         evaluate: a zip of labelled pictures.
@@ -47,9 +48,10 @@ def check_import(
         ClassError: the model has no index left for a class.
     """
     names = checkpoint_classes(checkpoint, spec, limits)
-    model = find_model(session, spec.model)
-    if model is not None:
-        assign_indices(session, model.id, names)
+    with read_session(engine) as session:
+        model = find_model(session, spec.model)
+        if model is not None:
+            assign_indices(session, model.id, names)
     if evaluate is not None:
         check_evaluate(evaluate, names, limits)
 

@@ -5,7 +5,6 @@ from pathlib import Path as FilePath
 from typing import Annotated, Any
 
 from fastapi import APIRouter, BackgroundTasks, Depends, Path, Response
-from sqlalchemy.orm import Session
 
 from app.dependencies import Acting, AppServices, require
 from app.errors import (
@@ -133,8 +132,8 @@ def post_import(
             key_id=caller.key_id,
         )
 
-    def check(session: Session, staged: Mapping[str, FilePath]) -> None:
-        check_import(session, spec, staged[CHECKPOINT], staged.get(EVALUATE), limits)
+    def check(staged: Mapping[str, FilePath]) -> None:
+        check_import(held.engine, spec, staged[CHECKPOINT], staged.get(EVALUATE), limits)
 
     answer, replayed = acceptance(held, actor).accept(upload.files, make, check)
     return announce(held, response, background, answer, replayed)

@@ -1,5 +1,7 @@
 """Replay memory: which pictures a version keeps, and their deletion."""
 
+from collections.abc import Sequence
+
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
@@ -35,6 +37,13 @@ def memory_store(settings: Settings, blobs: BlobStore, place: Place) -> BlobStor
 def memory_of(session: Session, version: Version) -> Memory | None:
     """Return what a version keeps, or kept before it was deleted; None where it never did."""
     return session.scalar(select(Memory).where(Memory.version_id == version.id))
+
+
+def memories_of(session: Session, versions: Sequence[Version]) -> dict[int, Memory]:
+    """Return what versions keep, or kept, by the version's row id."""
+    ids = [version.id for version in versions]
+    found = session.scalars(select(Memory).where(Memory.version_id.in_(ids)))
+    return {memory.version_id: memory for memory in found}
 
 
 def add_memory(

@@ -73,7 +73,7 @@ def _check_database(held: Services) -> str | None:
         current = is_current(held.engine)
     except SQLAlchemyError as error:
         return f"does not answer: {type(error).__name__}"
-    return None if current else "its tables are not at the newest revision: `sats migrate`"
+    return None if current else "its tables are those of an older version: `sats migrate`"
 
 
 def _check_broker(held: Services) -> str | None:

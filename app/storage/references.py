@@ -28,7 +28,7 @@ def _kept(place: Place) -> _Condition:
 
 
 _RUNNABLE: _Condition = or_(
-    Task.state.not_in(END_STATES),
+    Task.state.in_(state for state in TaskState if state not in END_STATES),
     and_(Task.state == TaskState.FAILED, Task.tidied_at.is_(None)),  # it may be tried again
 )
 

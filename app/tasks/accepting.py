@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import BinaryIO
 
 from sqlalchemy import Engine
-from sqlalchemy.orm import Session
 
 from app.audit.actor import COMMAND, Actor, act_as
 from app.db import read_session, write_session
@@ -39,7 +38,7 @@ class Acceptance:
         self,
         files: Mapping[str, BinaryIO],
         make: Callable[[Mapping[str, Blob]], Submission],
-        check: Callable[[Session, Mapping[str, Path]], None],
+        check: Callable[[Mapping[str, Path]], None],
     ) -> tuple[TaskJson, bool]:
         """Queue a task; returns it and whether the same request had made it before.
 
@@ -47,7 +46,8 @@ class Acceptance:
             files: what was posted, by field.
             make: makes the submission of the staged files.
             check: judges them, each at a path of its own, by field; not asked about a replay: by
-                now the model may know what the task taught it.
+                now the model may know what the task taught it. It takes as long as the files are
+                large, so that nobody holds a connection for it.
 
         Raises:
             TooLargeProblem: a file is longer than it may be.
@@ -63,8 +63,9 @@ class Acceptance:
             }
             submission = make({field: one.blob for field, one in staged.items()})
             with read_session(self.engine) as session:
-                if find_replay(session, submission) is None:
-                    check(session, {field: one.path for field, one in staged.items()})
+                known = find_replay(session, submission) is not None
+            if not known:
+                check({field: one.path for field, one in staged.items()})
             with write_session(self.engine) as session:
                 act_as(session, self.actor)
                 lock_blobs(session, [one.blob.key for one in staged.values()])

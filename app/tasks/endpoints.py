@@ -10,7 +10,7 @@ from fastapi.responses import PlainTextResponse, StreamingResponse
 from sqlalchemy.orm import Session
 
 from app.broker import wake
-from app.db import Task, TaskState
+from app.db import Task, TaskState, read_session
 from app.dependencies import Acting, AppServices, ReadSession, Submitter, WriteSession, require
 from app.errors import (
     BadRequestProblem,
@@ -155,11 +155,12 @@ def post_task(
             key_id=upload.caller.key_id,
         )
 
-    def check(session: Session, staged: Mapping[str, FilePath]) -> None:
+    def check(staged: Mapping[str, FilePath]) -> None:
         if not by_admin:
-            model = find_model(session, upload.spec.model)
-            check_gate(upload.spec.gate, floor_of(model, held.settings), upload.spec.model)
-        service.check_step(session, upload.spec, staged["dataset"], held.settings.limits)
+            with read_session(held.engine) as session:
+                floor = floor_of(find_model(session, upload.spec.model), held.settings)
+            check_gate(upload.spec.gate, floor, upload.spec.model)
+        service.check_step(held.engine, upload.spec, staged["dataset"], held.settings.limits)
 
     answer, replayed = acceptance(held, actor).accept({"dataset": upload.dataset}, make, check)
     return announce(held, response, background, answer, replayed)

@@ -3,12 +3,22 @@
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
-from sqlalchemy import ColumnElement, select, true, tuple_
+from sqlalchemy import ColumnElement, Engine, select, true
 from sqlalchemy.orm import Session
 
 from app.audit.service import Action, record
 from app.datasets import posted_classes
-from app.db import END_STATES, Task, TaskEvent, TaskLog, TaskState, Version, utc_now
+from app.db import (
+    END_STATES,
+    Model,
+    Task,
+    TaskEvent,
+    TaskLog,
+    TaskState,
+    Version,
+    read_session,
+    utc_now,
+)
 from app.errors import ConflictProblem, InvalidProblem, NotFoundProblem, ProblemError
 from app.keys.quotas import check_quotas
 from app.models.parents import check_start, may_be_base, would_be_base
@@ -20,8 +30,10 @@ from sats_core.settings import Limits
 EVERY_TASK: ColumnElement[bool] = true()
 
 
-def check_step(session: Session, spec: TaskSpec, dataset: Path, limits: Limits) -> None:
+def check_step(engine: Engine, spec: TaskSpec, dataset: Path, limits: Limits) -> None:
     """Check what can be known of a step when it is posted.
+
+    Holds no connection while it reads the data set.
 
     Raises:
         DatasetError: the data set's structure is wrong.
@@ -29,10 +41,13 @@ def check_step(session: Session, spec: TaskSpec, dataset: Path, limits: Limits) 
             of a base step.
         NothingToStartFromProblem: every version of the model is held.
     """
-    start = check_start(session, spec.model, spec.parent)
-    if spec.preview and start is None and would_be_base(session, spec.model):
-        message = f"this is the first task of model {spec.model!r}: a preview needs an old version"
-        raise InvalidProblem(message, [ProblemError(message, field="spec.preview")])
+    with read_session(engine) as session:
+        start = check_start(session, spec.model, spec.parent)
+        if spec.preview and start is None and would_be_base(session, spec.model):
+            message = (
+                f"this is the first task of model {spec.model!r}: a preview needs an old version"
+            )
+            raise InvalidProblem(message, [ProblemError(message, field="spec.preview")])
     check_classes(spec, posted_classes(dataset, limits), class_names(start))
 
 
@@ -108,16 +123,14 @@ def list_tasks(
     Raises:
         NotFoundProblem: no visible task has the id `before`.
     """
-    wanted = (
-        select(Task).where(visible).order_by(Task.created_at.desc(), Task.id.desc()).limit(limit)
-    )
+    wanted = select(Task).where(visible).order_by(Task.sequence.desc()).limit(limit)
     if model is not None:
-        wanted = wanted.where(Task.model.has(name=model))
+        named = select(Model.id).where(Model.name == model).scalar_subquery()
+        wanted = wanted.where(Task.model_id == named)
     if state is not None:
         wanted = wanted.where(Task.state == state)
     if before is not None:
-        last = get_task(session, before, visible)
-        wanted = wanted.where(tuple_(Task.created_at, Task.id) < (last.created_at, last.id))
+        wanted = wanted.where(Task.sequence < get_task(session, before, visible).sequence)
     return session.scalars(wanted).all()
 
 
@@ -243,7 +256,5 @@ def _previews(session: Session, task_ids: Sequence[str]) -> dict[str | None, str
 
 
 def _queue_places(session: Session) -> dict[str, int]:
-    waiting = (
-        select(Task.id).where(Task.state == TaskState.QUEUED).order_by(Task.created_at, Task.id)
-    )
+    waiting = select(Task.id).where(Task.state == TaskState.QUEUED).order_by(Task.sequence)
     return {task_id: place for place, task_id in enumerate(session.scalars(waiting), start=1)}

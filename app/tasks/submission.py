@@ -3,14 +3,13 @@
 import hashlib
 import json
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
 
-from sqlalchemy import func, select
+from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from app.audit.service import Action
-from app.db import END_STATES, Model, Task, TaskEvent, TaskKind, TaskState, utc_now
+from app.db import Model, Task, TaskEvent, TaskKind, TaskState
 from app.errors import IdempotencyKeyReusedProblem, ProblemError
 from app.imports.schemas import ImportSpec
 from app.keys.quotas import check_quotas
@@ -19,9 +18,6 @@ from app.models.service import ensure_model, lock_model
 from app.storage import Blob
 from app.tasks.schemas import TaskSpec
 from app.tasks.service import record_task
-
-MOMENT = timedelta(microseconds=1)
-"""The least by which two times differ in the database."""
 
 ADDED = {"parent": None, "preview": False, "features": 4000}
 """What specs were given later, and its default then: left out of digests, so that those written
@@ -131,27 +127,15 @@ def _queue(session: Session, submission: Submission) -> Task:
     # Locked, so that of two first tasks posted at once one sees the other before it.
     model = lock_model(session, ensure_model(session, submission.spec.model).id)
     base = may_be_base(session, model.id)
-    posted = _next_moment(session, model)
     preview = submission.preview
     if preview is None:
-        return _add(session, model, submission, created_at=posted, may_be_base=base)
-    # Added first, as its preview names it; posted a moment later, so that the preview runs first.
-    task = _add(session, model, submission, created_at=posted + MOMENT, may_be_base=base)
-    _add(session, model, preview, created_at=posted, may_be_base=False, preview_of=task.id)
+        return _add(session, model, submission, may_be_base=base)
+    # The queue runs in the order of the inserts: the preview first.
+    before = _add(session, model, preview, may_be_base=False)
+    task = _add(session, model, submission, may_be_base=base)
+    before.preview_of = task.id
+    session.flush()
     return task
-
-
-def _next_moment(session: Session, model: Model) -> datetime:
-    """Return when a task that is posted now was posted: after all of its model that have not ended.
-
-    The queue runs in this order. No two servers' clocks may put a task between a preview and the
-    task that it belongs to.
-    """
-    waiting = select(func.max(Task.created_at)).where(
-        Task.model_id == model.id, Task.state.not_in(END_STATES)
-    )
-    last = session.scalar(waiting)
-    return utc_now() if last is None else max(utc_now(), last + MOMENT)
 
 
 def _add(
@@ -159,9 +143,7 @@ def _add(
     model: Model,
     submission: Submission,
     *,
-    created_at: datetime,
     may_be_base: bool,
-    preview_of: str | None = None,
 ) -> Task:
     evaluation = submission.evaluation
     task = Task(
@@ -172,14 +154,12 @@ def _add(
         dataset=submission.dataset.key,
         dataset_bytes=submission.dataset.size,
         evaluation=evaluation.key if evaluation else None,
-        created_at=created_at,
         submitted_by=submission.by,
         by_admin=submission.by_admin,
         key_id=submission.key_id,
         idempotency_key=submission.idempotency_key,
         request_digest=submission.digest,
         may_be_base=may_be_base,
-        preview_of=preview_of,
         warnings=[],
     )
     session.add(task)

@@ -13,21 +13,6 @@ depends_on: str | Sequence[str] | None = None
 NO_GATE = '{"passed": true, "reasons": ["imported"], "figures": [], "settings": {}}'
 """What stands for the gate of an import where every version must have one."""
 
-ENDED = "('live', 'held', 'failed', 'cancelled')"
-
-MAY_NOT_BE_BASE = f"""
-UPDATE tasks SET may_be_base = false WHERE state NOT IN {ENDED} AND (
-    EXISTS (SELECT 1 FROM versions WHERE versions.model_id = tasks.model_id)
-    OR EXISTS (
-        SELECT 1 FROM tasks AS earlier
-        WHERE earlier.model_id = tasks.model_id
-        AND earlier.state NOT IN {ENDED} AND NOT earlier.cancel_requested
-        AND (earlier.created_at, earlier.id) < (tasks.created_at, tasks.id)
-    )
-)
-"""  # noqa: S608 - our own text
-"""What posting a task decides from now on, for those that are under way."""
-
 
 def upgrade() -> None:
     op.add_column(
@@ -37,7 +22,6 @@ def upgrade() -> None:
     op.add_column(
         "tasks", sa.Column("may_be_base", sa.Boolean(), server_default=sa.true(), nullable=False)
     )
-    op.execute(MAY_NOT_BE_BASE)
     # As text: SQLite takes the link with its column, and making the table anew, as Alembic's batch
     # mode would, breaks the links that lead to it.
     op.execute(

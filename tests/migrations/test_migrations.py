@@ -1,11 +1,28 @@
+from collections.abc import Callable
+
 import pytest
 from alembic import command
-from sqlalchemy import inspect, select, text
+from sqlalchemy import Engine, inspect, select, text
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from app.audit.service import Action, record
 from app.db import ApiKey, Base, Task, Version, read_session, write_session
 from app.db.migrate import is_current, migration_config, upgrade
+
+
+@pytest.fixture
+def at(engine: Engine) -> Callable[..., None]:
+    """Takes the database back to a revision and writes rows there."""
+
+    def back(revision: str, rows: str = "") -> None:
+        config = migration_config()
+        with engine.execution_options(write=True).begin() as connection:
+            config.attributes["connection"] = connection
+            command.downgrade(config, revision)
+            for statement in filter(str.strip, rows.split(";")):
+                connection.exec_driver_sql(statement)
+
+    return back
 
 
 def test_migrations_and_tables_agree(engine):
@@ -15,12 +32,9 @@ def test_migrations_and_tables_agree(engine):
         command.check(config)
 
 
-def test_upgrade_from_empty_and_back(engine):
-    config = migration_config()
-    with engine.execution_options(write=True).begin() as connection:
-        config.attributes["connection"] = connection
-        command.downgrade(config, "base")
-        assert inspect(connection).get_table_names() == ["alembic_version"]
+def test_upgrade_from_empty_and_back(engine, at):
+    at("base")
+    assert inspect(engine).get_table_names() == ["alembic_version"]
     assert not is_current(engine)
     upgrade(engine)
     assert is_current(engine)
@@ -53,13 +67,8 @@ INSERT INTO tasks (id, model_id, state, spec, dataset, dataset_bytes, created_at
 """
 
 
-def test_rows_written_before_imports_survive_and_go_back(engine):
-    config = migration_config()
-    with engine.execution_options(write=True).begin() as connection:
-        config.attributes["connection"] = connection
-        command.downgrade(config, "0002")
-        for statement in filter(str.strip, ROWS_OF_0002.split(";")):
-            connection.exec_driver_sql(statement)
+def test_rows_written_before_imports_survive_and_go_back(engine, at):
+    at("0002", ROWS_OF_0002)
     upgrade(engine)
     with read_session(engine) as session:
         first, second = session.scalars(select(Task).order_by(Task.id))
@@ -70,9 +79,8 @@ def test_rows_written_before_imports_survive_and_go_back(engine):
     with write_session(engine) as session:
         imported = session.get_one(Version, 1)
         imported.gate, imported.origin = None, {"source": "mit-b0"}
-    with engine.execution_options(write=True).begin() as connection:
-        config.attributes["connection"] = connection
-        command.downgrade(config, "0002")
+    at("0002")
+    with engine.connect() as connection:
         gate = connection.scalar(text("SELECT gate FROM versions"))
         assert "imported" in str(gate)
         assert connection.scalar(text("SELECT count(*) FROM tasks")) == 2
@@ -88,13 +96,8 @@ INSERT INTO tasks (id, model_id, state, spec, dataset, dataset_bytes, created_at
 """
 
 
-def test_tasks_written_before_previews_are_none_and_previews_go_back(engine):
-    config = migration_config()
-    with engine.execution_options(write=True).begin() as connection:
-        config.attributes["connection"] = connection
-        command.downgrade(config, "0003")
-        for statement in filter(str.strip, ROWS_OF_0003.split(";")):
-            connection.exec_driver_sql(statement)
+def test_tasks_written_before_previews_are_none_and_previews_go_back(engine, at):
+    at("0003", ROWS_OF_0003)
     upgrade(engine)
     with write_session(engine) as session:
         task = session.get_one(Task, "t1")
@@ -104,9 +107,8 @@ def test_tasks_written_before_previews_are_none_and_previews_go_back(engine):
         session.add(preview_of(task))
     with pytest.raises(IntegrityError), write_session(engine) as session:
         session.add(preview_of(task, "nobody"))
-    with engine.execution_options(write=True).begin() as connection:
-        config.attributes["connection"] = connection
-        command.downgrade(config, "0003")
+    at("0003")
+    with engine.connect() as connection:
         assert connection.scalar(text("SELECT count(*) FROM tasks")) == 2
     upgrade(engine)
     assert is_current(engine)
@@ -123,7 +125,7 @@ def preview_of(task: Task, task_id: str | None = None) -> Task:
     )
 
 
-QUEUED_IN_0002 = """
+UNDER_WAY = """
 INSERT INTO models (id, name, created_at) VALUES (1, 'held', '2026-01-01');
 INSERT INTO models (id, name, created_at) VALUES (2, 'new', '2026-01-01');
 INSERT INTO tasks (id, model_id, state, spec, dataset, dataset_bytes, created_at, submitted_by,
@@ -141,13 +143,9 @@ INSERT INTO versions (id, model_id, number, parent_id, task_id, created_at, clas
 """
 
 
-def test_tasks_that_wait_at_the_upgrade_start_from_scratch_only_as_the_first(engine):
-    config = migration_config()
-    with engine.execution_options(write=True).begin() as connection:
-        config.attributes["connection"] = connection
-        command.downgrade(config, "0002")
-        for statement in filter(str.strip, QUEUED_IN_0002.split(";")):
-            connection.exec_driver_sql(statement)
+@pytest.mark.parametrize("revision", ["0002", "0003"])
+def test_tasks_that_wait_at_the_upgrade_start_from_scratch_only_as_the_first(engine, at, revision):
+    at(revision, UNDER_WAY)
     upgrade(engine)
     with read_session(engine) as session:
         may = {task.id: task.may_be_base for task in session.scalars(select(Task))}
@@ -166,13 +164,8 @@ INSERT INTO tasks (id, model_id, state, spec, dataset, dataset_bytes, created_at
 """
 
 
-def test_tasks_that_failed_before_their_files_were_kept_say_that_they_are_gone(engine):
-    config = migration_config()
-    with engine.execution_options(write=True).begin() as connection:
-        config.attributes["connection"] = connection
-        command.downgrade(config, "0003")
-        for statement in filter(str.strip, FAILED_IN_0003.split(";")):
-            connection.exec_driver_sql(statement)
+def test_tasks_that_failed_before_their_files_were_kept_say_that_they_are_gone(engine, at):
+    at("0003", FAILED_IN_0003)
     upgrade(engine)
     with read_session(engine) as session:
         first, second = session.scalars(select(Task).order_by(Task.id))
@@ -218,3 +211,40 @@ def test_the_audit_log_goes_back_with_entries_in_it(engine):
         record(session, Action.TASK_POST, "/tasks/1")
     with pytest.raises(DBAPIError, match="only grows"), write_session(engine) as session:
         session.execute(text("DELETE FROM audit_entries"))
+
+
+POSTED_IN_0005 = """
+INSERT INTO models (id, name, created_at) VALUES (1, 'default', '2026-01-01');
+INSERT INTO tasks (id, model_id, state, spec, dataset, dataset_bytes, created_at, submitted_by,
+    request_digest, fence, tries, warnings) VALUES
+    ('b', 1, 'live', '{}', 'd', 1, '2026-01-03', '', 'r', 2, 1, '[]'),
+    ('c', 1, 'queued', '{}', 'd', 1, '2026-01-02', '', 'r', 0, 0, '[]'),
+    ('a', 1, 'queued', '{}', 'd', 1, '2026-01-03', '', 'r', 0, 0, '[]');
+"""
+
+POSTED_BY_THE_VERSION_BEFORE = """
+INSERT INTO tasks (id, model_id, state, spec, dataset, dataset_bytes, created_at, submitted_by,
+    request_digest, fence, tries, warnings)
+    VALUES ('e', 1, 'queued', '{}', 'd', 1, '2026-01-01', '', 'r', 0, 0, '[]')
+"""
+
+
+def test_tasks_keep_the_order_that_they_had_and_new_ones_come_behind(engine, at):
+    at("0005", POSTED_IN_0005)
+    upgrade(engine)
+    with write_session(engine) as session:
+        first = session.scalars(select(Task).order_by(Task.id)).first()
+        new = preview_of(first)
+        session.add_all([new, preview_of(new, "c")])
+    in_order = select(Task.id).order_by(Task.sequence)
+    with read_session(engine) as session:
+        posted = session.scalars(in_order).all()
+    assert posted[:4] == ["c", "a", "b", new.id]
+    assert len(posted) == 5
+    if engine.dialect.name == "postgresql":  # SQLite's one machine has one version
+        with engine.begin() as connection:
+            connection.exec_driver_sql(POSTED_BY_THE_VERSION_BEFORE)
+            assert connection.scalars(in_order).all() == [*posted, "e"]
+    at("0005")
+    upgrade(engine)
+    assert is_current(engine)

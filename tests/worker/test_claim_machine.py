@@ -79,7 +79,7 @@ class ClaimMachine(RuleBasedStateMachine):
                 dataset="0" * 64,
                 dataset_bytes=1,
                 request_digest="",
-                created_at=self.began + timedelta(seconds=len(self.expected)),
+                created_at=self.began - timedelta(seconds=len(self.expected)),
             )
             session.add(task)
             session.flush()

@@ -2,7 +2,10 @@
 
 import pytest
 
-from app.db import TaskState
+from app.db import TaskState, write_session
+from worker import preparing
+from worker.claim import claim
+from worker.folder import WorkFolder
 
 
 def blob_of(bench, name):
@@ -38,6 +41,30 @@ def test_the_old_version_is_laid_out_whole(bench):
     assert {path.name for path in old.iterdir()} == {"config.json", "model.safetensors"}
     for path in old.iterdir():
         assert path.read_bytes() == blob_of(bench, path.name).read_bytes()
+
+
+def test_no_connection_is_held_while_files_are_read_and_copied(bench, monkeypatch):
+    bench.run(["cat"])
+    task_id = bench.post(["dog"], seed=1, memory=True)
+    with write_session(bench.engine) as session:
+        claim(session, task_id, "worker-1", 60)
+    held = {}
+
+    def watch(name):
+        slow = getattr(preparing, name)
+
+        def run(*args):
+            held[name] = bench.engine.pool.checkedout()
+            return slow(*args)
+
+        monkeypatch.setattr(preparing, name, run)
+
+    for name in ("dataset_classes", "lay_out", "verified"):
+        watch(name)
+    folder = WorkFolder(bench.settings.work_dir, task_id)
+    with folder.locked("worker-1", 1, lambda: False):
+        preparing.prepare(bench.engine, bench.blobs, bench.settings, task_id, folder)
+    assert held == {"dataset_classes": 0, "lay_out": 0, "verified": 0}
 
 
 def test_a_data_set_that_is_gone_fails_the_task(bench):

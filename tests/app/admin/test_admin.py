@@ -9,6 +9,7 @@ from app.models.memory import add_memory
 from app.storage import BlobMissingError
 from sats_core.evaluation.forgetting import ForgettingReport, readings
 from sats_core.job import MemoryRecord
+from tests.fixtures.statements import Statements
 from tests.fixtures.versions import FILES, add_version, content
 
 VERSIONS = "/admin/models/default/versions"
@@ -51,6 +52,26 @@ def test_versions_show_lineage_classes_and_scores(client, line):
     assert second["scores"]["iou"]["cat"] == 0.77
     assert second["gate"]["passed"]
     assert second["backbone"] == "pvt_v2_b0"
+
+
+def test_versions_come_in_pages(client, line):
+    every = client.get(VERSIONS).json()
+    assert client.get(VERSIONS, params={"limit": 2}).json() == every[:2]
+    assert client.get(VERSIONS, params={"limit": 2, "before": 2}).json() == every[2:]
+
+
+def test_versions_cost_no_query_each(client, line, engine, blobs):
+    first = client.get(VERSIONS).json()
+    with Statements(client.app.state.services.engine) as few:
+        client.get(VERSIONS)
+    with write_session(engine) as session:
+        for name in ("horse", "bird", "fish"):
+            add_version(session, blobs, [name])
+    with Statements(client.app.state.services.engine) as many:
+        assert len(client.get(VERSIONS).json()) == len(first) + 3
+    with Statements(client.app.state.services.engine) as page:
+        client.get(VERSIONS, params={"limit": 1})
+    assert len(few.seen) == len(many.seen) == len(page.seen)
 
 
 def test_files_can_be_downloaded(client, line):

@@ -4,6 +4,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import text
 
 from app.db import write_session
+from app.db.migrate import upgrade
 from app.processes import write_restarts
 from tests.fixtures.versions import add_version
 
@@ -48,6 +49,15 @@ def test_a_database_that_was_not_migrated_is_named(client, engine):
     assert answer.status_code == 503
     assert answer.json()["type"] == "urn:sats:problem:not-ready"
     assert [error["field"] for error in answer.json()["errors"]] == ["database"]
+
+
+def test_a_database_that_a_newer_version_migrated_does_not_make_it_unready(client, engine):
+    with engine.execution_options(write=True).begin() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    assert client.get("/health/ready").status_code == 200
+    upgrade(engine)  # as an older worker does that starts again meanwhile
+    with engine.connect() as connection:
+        assert connection.scalar(text("SELECT version_num FROM alembic_version")) == "9999"
 
 
 def test_a_blob_directory_that_is_gone_is_named(client, settings):

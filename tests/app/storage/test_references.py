@@ -228,7 +228,7 @@ def test_two_who_lock_the_same_blobs_do_not_wait_for_each_other_for_ever(engine)
 def test_a_post_does_not_read_what_another_may_delete(engine, blobs):
     """The same bytes are posted, refused and removed while a post of them is being checked."""
 
-    def check(_session, paths):
+    def check(paths):
         blobs.put(io.BytesIO(DATA))
         drop_uploads(engine, blobs, [KEY])
         assert not lies_in(blobs, KEY)

@@ -66,7 +66,7 @@ def test_both_read_the_same_pictures_and_only_the_task_has_the_key(
     client, pets, learned, engine, settings
 ):
     long = post(client, pets, PREVIEW, **{"Idempotency-Key": "k"}).json()
-    preview, main = sorted(posted(engine), key=lambda row: row.created_at)
+    preview, main = sorted(posted(engine), key=lambda row: row.sequence)
     assert (preview.id, main.id) == (long["preview"], long["id"])
     assert preview.dataset == main.dataset
     assert (preview.idempotency_key, main.idempotency_key) == (None, "k")

@@ -1,14 +1,15 @@
 """Whether a request is the one that its Idempotency-Key stands for."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from sqlalchemy import select
 
-from app.db import Task, read_session, utc_now, write_session
+from app.db import Task, database_now, read_session, write_session
 from app.errors import IdempotencyKeyReusedProblem
 from app.storage import Blob
 from app.tasks.schemas import TaskSpec
+from app.tasks.service import describe, list_tasks
 from app.tasks.submission import Submission, submit
 from tests.app.tasks.posting import SPEC
 
@@ -43,19 +44,33 @@ def test_with_a_preview_it_is_another_request():
     assert submission(preview=False).digest == submission().digest
 
 
-def test_a_clock_that_runs_behind_puts_no_task_before_those_that_wait(engine, monkeypatch):
-    """Servers have clocks of their own, and one of them is late."""
-
+def test_a_clock_that_steps_back_puts_no_task_before_those_that_wait(engine):
     def queued(**spec: object) -> Task:
         with write_session(engine) as session:
             wanted = TaskSpec.model_validate({**SPEC, "name": "pets", **spec})
             return submit(session, Submission(wanted, Blob("0" * 64, 1), "eva", None))[0]
 
     first = queued()
-    monkeypatch.setattr("app.tasks.submission.utc_now", lambda: utc_now() - timedelta(hours=1))
+    with write_session(engine) as session:
+        session.get_one(Task, first.id).created_at += timedelta(hours=1)
     second, third = queued(preview=True), queued()
     with read_session(engine) as session:
-        order = select(Task.id, Task.preview_of).order_by(Task.created_at)
-        rows = session.execute(order).all()
-    assert [row.preview_of for row in rows] == [None, second.id, None, None]
-    assert [row.id for row in rows if row.preview_of is None] == [first.id, second.id, third.id]
+        listed = list_tasks(session, limit=2)
+        listed = [*listed, *list_tasks(session, limit=9, before=listed[-1].id)][::-1]
+        places = [task.queue_place for task in describe(session, listed)]
+    assert [task.preview_of for task in listed] == [None, second.id, None, None]
+    assert [task.id for task in listed if not task.preview_of] == [first.id, second.id, third.id]
+    assert places == [1, 2, 3, 4]
+
+
+def test_a_task_is_posted_when_the_database_says(engine):
+    """Servers have clocks of their own."""
+    with write_session(engine) as session:
+        before = session.scalar(select(database_now()))
+        task, _ = submit(session, submission())
+        after = session.scalar(select(database_now()))
+        assert before - 0.01 <= task.created_at.timestamp() <= after + 0.01
+    with read_session(engine) as session:
+        now = datetime.fromtimestamp(after, UTC)
+        near = Task.created_at.between(now - timedelta(minutes=1), now + timedelta(minutes=1))
+        assert session.scalar(select(Task.id).where(near)) == task.id, "and it can be compared"

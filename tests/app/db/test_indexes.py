@@ -1,0 +1,69 @@
+"""What the service reads often it finds through an index, however many tasks there are."""
+
+from app.db import Place, Task, TaskState, read_session, write_session
+from app.models.parents import may_be_base
+from app.models.service import ensure_model
+from app.storage.references import is_referenced, referenced
+from app.tasks.service import describe, list_tasks
+from tests.fixtures.statements import Statements
+from worker.claim import claim, claimable, lapsed
+
+KEY = "0" * 64
+
+
+def queued(session):
+    """A task that waits, and another one behind it."""
+    model = ensure_model(session, "default")
+    for _ in range(2):
+        task = Task(model=model, spec={}, dataset=KEY, dataset_bytes=1, request_digest="")
+        session.add(task)
+        session.flush()
+    return model.id, task.id
+
+
+def look(session, model_id, last):
+    """Read as lists, claims and the garbage collector do."""
+    list_tasks(session, limit=50)
+    list_tasks(session, limit=50, before=last)
+    list_tasks(session, limit=50, model="default")
+    list_tasks(session, limit=50, model="default", before=last)
+    tasks = list_tasks(session, limit=50, state=TaskState.QUEUED)
+    describe(session, tasks)
+    claimable(session)
+    lapsed(session)
+    may_be_base(session, model_id)
+    for place in Place:
+        referenced(session, place)
+        is_referenced(session, place, "1" * 64)
+
+
+def test_no_read_goes_through_all_tasks(engine):
+    with write_session(engine) as session:
+        model_id, last = queued(session)
+    with Statements(engine) as sent:
+        with read_session(engine) as session:
+            look(session, model_id, last)
+        with write_session(engine) as session:
+            assert claim(session, last, "worker-1", 60) is None
+    wanted = [one for one in sent.seen if "tasks" in one[0]]
+    assert len(wanted) > 12
+    with engine.connect() as connection:
+        for statement, parameters in wanted:
+            plan = explain(connection, statement, parameters)
+            assert not [step for step in plan if is_scan(step)], "\n".join([statement, *plan])
+
+
+def explain(connection, statement, parameters):
+    """The steps of a plan; Postgres is kept from scanning a table only because it is small."""
+    if connection.dialect.name == "sqlite":
+        rows = connection.exec_driver_sql("EXPLAIN QUERY PLAN " + statement, parameters)
+        return [row.detail for row in rows]
+    connection.exec_driver_sql("SET LOCAL enable_seqscan = off")
+    rows = connection.exec_driver_sql("EXPLAIN " + statement, parameters)
+    return [row[0] for row in rows]
+
+
+def is_scan(step):
+    scanned = "Seq Scan on tasks" in step or step.startswith("SCAN tasks")
+    # A page of the newest tasks goes along the index, and stops.
+    return (scanned and "USING INDEX ix_tasks_sequence" not in step) or "TEMP B-TREE" in step
