@@ -31,9 +31,6 @@ def prepare(
 ) -> Job:
     """Return the job of a claimed task; an old version lies verified in the work folder.
 
-    The same task gives the same job on every try: its parent was fixed when it was claimed first,
-    and no other task of its model has run since.
-
     Raises:
         Problem: the task cannot be run, now or ever.
         CoreError: the data set, or the checkpoint, is wrong.

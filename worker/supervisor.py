@@ -150,8 +150,8 @@ class Supervisor:
         with folder.locked(self._worker, patience, lambda: self._interrupted(pulse)) as lock:
             if lock is None:
                 raise InterruptedStepError
-            if not folder.is_done:
-                job = prepare(self._engine, self._blobs, self._settings, held.task_id, folder)
+            job = prepare(self._engine, self._blobs, self._settings, held.task_id, folder)
+            if not folder.is_done_for(job):
                 self._train(held, pulse, folder, job, lock)
             return register(self._engine, self._blobs, self._settings, held, folder)
 
@@ -179,7 +179,7 @@ class Supervisor:
         if recorder.failure is not None:
             raise why_failed(recorder.failure, job, recorder.phase)
         # A result that is there counts, even if the process fell over on its way out.
-        if not folder.is_done:
+        if not folder.is_done_for(job):
             log.warning("child_lost", task=held.task_id, status=status, out_of_memory=starved)
             raise why_lost(status, starved, job, recorder.phase)
 
