@@ -85,14 +85,17 @@ class WorkFolder:
     def shrink(self) -> None:
         """Remove what the next try makes anew; the folder stays, if there is one.
 
-        Nothing is touched while somebody works in it.
+        Nothing is touched while somebody works in it, or where nothing of it is left.
         """
-        if not self.path.is_dir():
+        if not any(path.exists() for path in (self.old_version, self.old_memory, *self._caches())):
             return
         with suppress(FolderHeldError), self.locked("tidying", wait_seconds=0):
             shutil.rmtree(self.old_version, ignore_errors=True)
-            for file in (self.old_memory, *self.checkpoints.glob(f"*{CACHE_SUFFIX}")):
+            for file in (self.old_memory, *self._caches()):
                 file.unlink(missing_ok=True)
+
+    def _caches(self) -> Iterator[Path]:
+        return self.checkpoints.glob(f"*{CACHE_SUFFIX}")
 
     def remove(self) -> None:
         """Remove everything; a folder that is not there is no error."""

@@ -13,7 +13,7 @@ from app.db import HeldOutSet, Memory, Place, Task, TaskKind, Version, read_sess
 from app.errors import InvalidDatasetProblem
 from app.imports.checking import checkpoint_classes
 from app.imports.schemas import ImportSpec
-from app.models.files import lay_out, verified
+from app.models.files import verified, version_file
 from app.models.memory import memory_of, memory_store
 from app.models.parents import check_base
 from app.models.service import assign_indices, held_out_sets
@@ -115,9 +115,14 @@ def _upload(blobs: BlobStore, key: str, what: str) -> Path:
 
 
 def _old_version(blobs: BlobStore, version: Version, target: Path) -> Path:
-    """Lay the version to start from out in `target`, afresh on every try."""
+    """Lay the version to start from out in `target`, afresh on every try.
+
+    They are links, checked anew: many tries cost no room, and deleting the version breaks none.
+    """
     shutil.rmtree(target, ignore_errors=True)
-    lay_out(blobs, version, target)
+    target.mkdir(parents=True)
+    for name in version.files:
+        _link(version_file(blobs, version, name), target / name)
     return target
 
 
@@ -130,12 +135,15 @@ def _memory(blobs: BlobStore, settings: Settings, memory: Memory, target: Path) 
     if memory.deleted_at is not None:
         return None
     store = memory_store(settings, blobs, Place(memory.place))
-    source = verified(store, memory.blob, "the pictures kept for replay")
+    _link(verified(store, memory.blob, "the pictures kept for replay"), target)
+    return target
+
+
+def _link(source: Path, target: Path) -> None:
     try:
         os.link(source, target)
     except OSError:  # another file system, or one without links
         shutil.copyfile(source, target)
-    return target
 
 
 def _held_out(blobs: BlobStore, kept: HeldOutSet) -> HeldOutPictures:

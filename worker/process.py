@@ -16,6 +16,7 @@ import structlog
 from pydantic import ValidationError
 
 from sats_core.events import Event, parse_event
+from worker.child import STOPPED
 from worker.log_tail import LogTail
 
 CHILD = (sys.executable, "-m", "worker.child")
@@ -154,6 +155,8 @@ def how_it_ended(status: int) -> str:
         except ValueError:
             name = f"signal {-status}"
         return f"The training process was killed ({name})."
+    if status == STOPPED:
+        return "The training process was asked to stop (SIGTERM)."
     return f"The training process ended unexpectedly (status {status}); the task's log says why."
 
 

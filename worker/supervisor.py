@@ -17,9 +17,9 @@ from worker.failures import (
     DiskFullProblem,
     SmallerBatchError,
     StepLostError,
-    problem_of_worker,
     why_failed,
     why_lost,
+    why_worker_failed,
 )
 from worker.folder import WorkFolder
 from worker.heartbeat import Heartbeat
@@ -138,7 +138,7 @@ class Supervisor:
                 return halve(session, held, error.warning)
         except Exception as error:
             log.exception("worker_error", task=held.task_id)
-            found = problem_of_worker(error)
+            found = why_worker_failed(error)
             if isinstance(found, DiskFullProblem):
                 return self._fail(held, found)
             return self._retry(held, found)
@@ -175,7 +175,7 @@ class Supervisor:
                 status = process.wait()
                 starved = process.ran_out_of_memory(status)
         finally:
-            recorder.write_log(at_once=True)
+            recorder.finish_log()
         if recorder.failure is not None:
             raise why_failed(recorder.failure, job, recorder.phase)
         # A result that is there counts, even if the process fell over on its way out.

@@ -1,5 +1,7 @@
 """What a step starts from must be there, whole, or the step fails."""
 
+import errno
+
 import pytest
 
 from app.db import TaskState
@@ -38,6 +40,28 @@ def test_the_old_version_is_laid_out_whole(bench):
     assert {path.name for path in old.iterdir()} == {"config.json", "model.safetensors"}
     for path in old.iterdir():
         assert path.read_bytes() == blob_of(bench, path.name).read_bytes()
+
+
+def test_the_old_version_takes_no_room_however_often_it_is_laid_out(bench):
+    bench.run(["cat"])
+    bench.control.plan(crash_epoch=0, crash_starts=9)
+    task_id = bench.post(["dog"], seed=1)
+    for _ in range(2):
+        bench.supervisor().run(task_id)
+    folder = bench.settings.work_dir / task_id
+    for path in (folder / "old").iterdir():
+        assert path.samefile(blob_of(bench, path.name))
+    assert not [path.name for path in folder.iterdir() if path.name.startswith(".")]
+
+
+def test_where_there_are_no_links_the_old_version_is_copied(bench, monkeypatch):
+    bench.run(["cat"])
+
+    def refuse(*_args):
+        raise OSError(errno.EXDEV, "another file system")
+
+    monkeypatch.setattr("worker.preparing.os.link", refuse)
+    assert bench.run(["dog"], seed=1).state == TaskState.LIVE
 
 
 def test_a_data_set_that_is_gone_fails_the_task(bench):

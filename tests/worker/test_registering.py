@@ -4,8 +4,7 @@ import pytest
 
 from app.db import TaskState
 from app.tasks.uploads import drop_uploads
-from tests.worker.bench import eventually
-from tests.worker.test_supervisor import running
+from tests.worker.bench import eventually, running
 
 
 def test_a_version_that_forgets_is_held(bench):
