@@ -25,6 +25,14 @@ _PR_SET_PDEATHSIG = 1
 log = structlog.get_logger(__name__)
 
 
+def own(module: str) -> list[str]:
+    """Return the command line that runs one of our modules.
+
+    -P: a folder of the same name in the working directory is not taken for ours.
+    """
+    return [sys.executable, "-P", "-m", module]
+
+
 @dataclass
 class Child:
     """A process that runs until it is stopped.

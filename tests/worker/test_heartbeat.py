@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import text
 
 from app.db import TaskState, write_session
-from tests.worker.bench import eventually, is_gone, running
+from tests.worker.bench import eventually, is_gone, rename, running
 from worker.claim import claim
 from worker.heartbeat import Heartbeat
 
