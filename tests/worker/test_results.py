@@ -68,13 +68,14 @@ def test_the_same_class_that_was_learned_since_has_the_same_index(bench, lose):
 
 
 def test_a_base_step_that_is_none_any_more_is_run_as_what_it_is(bench, lose):
-    task_id = lose(["cat", "dog"])
-    bench.run(["cat"], seed=1)
+    task_id = lose(["dog", "ant"])
+    bench.run(["dog"], seed=1)
     assert again(bench, task_id) == TaskState.LIVE
+    assert len(bench.control.starts()) == 3, "it was trained again"
     first, second = bench.versions()
     assert second.parent_id == first.id
-    assert second.new_classes == ["dog"]
-    assert classes(second) == [("cat", 1), ("dog", 2)]
+    assert second.new_classes == ["ant"]
+    assert classes(second) == [("dog", 1), ("ant", 2)]
 
 
 def test_a_base_step_that_has_nothing_to_learn_any_more_fails(bench, lose):
