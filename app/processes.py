@@ -13,6 +13,8 @@ from types import FrameType
 
 import structlog
 
+from sats_core.files import write_whole
+
 POLL_SECONDS = 0.2
 STOP_SECONDS = 30.0
 FIRST_WAIT_SECONDS = 1.0
@@ -21,6 +23,14 @@ STEADY_SECONDS = 60.0
 _PR_SET_PDEATHSIG = 1
 
 log = structlog.get_logger(__name__)
+
+
+def own(module: str) -> list[str]:
+    """Return the command line that runs one of our modules.
+
+    -P: a folder of the same name in the working directory is not taken for ours.
+    """
+    return [sys.executable, "-P", "-m", module]
 
 
 @dataclass
@@ -132,10 +142,8 @@ def supervise(api: Child, worker: Child, record: Path) -> int:
 
 def write_restarts(record: Path, restarts: int) -> None:
     """Write how often the worker was started again; a disk that is full costs the record alone."""
-    partial = record.with_suffix(".partial")
     try:
-        partial.write_text(json.dumps({"worker_restarts": restarts}))
-        partial.replace(record)
+        write_whole(record, json.dumps({"worker_restarts": restarts}).encode())
     except OSError as error:
         log.warning("restarts_not_recorded", error=str(error))
 

@@ -37,7 +37,8 @@ def serving(folder: Path, threads: int | None = None) -> Iterator[str]:
     folder.mkdir(parents=True)
     port = _free_port()
     log = folder / "service.log"
-    command = [sys.executable, "-m", "app.cli", "serve", "--port", str(port)]
+    # -P: a folder called `app` where somebody runs the demo is not the service.
+    command = [sys.executable, "-P", "-m", "app.cli", "serve", "--port", str(port)]
     with log.open("wb") as out:
         process = subprocess.Popen(
             command,

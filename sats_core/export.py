@@ -6,7 +6,6 @@ beside them.
 """
 
 import json
-import os
 import shutil
 import warnings
 from collections.abc import Sequence
@@ -30,6 +29,7 @@ from sats_core.data.transforms import View
 from sats_core.errors import ExportError, ModelError
 from sats_core.evaluation.forgetting import ForgettingReport
 from sats_core.evaluation.scores import Scores
+from sats_core.files import sync
 from sats_core.methods.features import FeatureMemory
 from sats_core.models import Segmenter, seeded_backbone
 from sats_core.segformer.exporting import hub_config, hub_processor
@@ -136,8 +136,8 @@ def export_version(
         features.save(partial / FEATURES)
     (partial / CARD).write_text(model_card(catalogue, scores, forgetting, whole))
     for file in partial.iterdir():
-        with file.open("rb") as stream:
-            os.fsync(stream.fileno())
+        sync(file)
+    sync(partial)
     partial.replace(directory)
 
 

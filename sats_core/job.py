@@ -179,3 +179,18 @@ class ImportResult(Record):
     """Side of the training crops of later steps, pixels."""
     held_out_pictures: int
     seconds: float
+
+
+Result = StepResult | ImportResult
+
+
+def parse_result(data: str | bytes) -> Result:
+    """Read the JSON of a result.
+
+    Raises:
+        pydantic.ValidationError: it is none, or half of one.
+    """
+    return _RESULT.validate_json(data)
+
+
+_RESULT: TypeAdapter[Result] = TypeAdapter(Result)

@@ -39,7 +39,6 @@ from app.db.base import JsonObject
 from app.errors import Problem
 from app.models.parents import step_start
 from app.models.service import live_version
-from worker.failures import silent_worker
 
 
 @dataclass(frozen=True)
@@ -206,16 +205,17 @@ def end(
     return state
 
 
-def sweep(session: Session, task_id: str, max_tries: int) -> TaskState | None:
+def sweep(session: Session, task_id: str, max_tries: int, problem: Problem) -> TaskState | None:
     """Take a task away from a worker that let its lease run out; return the state it is in now.
 
-    Returns None if the lease holds after all, or somebody else was faster.
+    After `max_tries` starts without a finished epoch it fails with `problem`. Returns None if the
+    lease holds after all, or somebody else was faster.
     """
     take = update(Task).where(Task.id == task_id, _lapsed()).values(fence=Task.fence + 1)
     fence = session.scalar(take.returning(Task.fence))
     if fence is None:
         return None
-    return retry(session, Claim(task_id, fence), max_tries, silent_worker())
+    return retry(session, Claim(task_id, fence), max_tries, problem)
 
 
 def lapsed(session: Session) -> Sequence[str]:

@@ -7,6 +7,7 @@ from app.errors import Problem, problem_of_faults
 from sats_core.events import FailedEvent
 from sats_core.job import Job, StepJob
 from sats_core.settings import LEAST_BATCH
+from worker.child import STOPPED
 from worker.folder import FolderHeldError
 from worker.process import how_it_ended
 
@@ -132,7 +133,7 @@ def silent_worker() -> Problem:
     )
 
 
-def problem_of_worker(error: Exception) -> Problem:
+def why_worker_failed(error: Exception) -> Problem:
     """Return what a task fails with after an error of the worker's own."""
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return _disk_full(f"the disk is full: {error.strerror}")
@@ -149,7 +150,8 @@ def problem_of_worker(error: Exception) -> Problem:
     )
 
 
-_KILLED = {-signal.SIGKILL, -signal.SIGTERM, -signal.SIGINT, -signal.SIGHUP}
+_KILLED = {-signal.SIGKILL, -signal.SIGTERM, -signal.SIGINT, -signal.SIGHUP, STOPPED}
+"""Its worker, which asks it to stop too, never asks why."""
 _MORE_MEMORY = f"Give the machine more memory, {AGAIN}"
 
 

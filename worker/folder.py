@@ -8,7 +8,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from sats_core.job import Job
+from pydantic import ValidationError
+
+from sats_core.files import write_whole
+from sats_core.job import Job, parse_job, parse_result
 
 CACHE_SUFFIX = ".raw"
 """Of the files in which a step keeps decoded pictures."""
@@ -42,8 +45,8 @@ class WorkFolder:
         held_out: the held-out pictures to keep, if any, inside `result`.
         memory: the training pictures to keep for replay, if any, inside `result`.
         old_memory: those that the version to start from keeps.
-        result_file: written last: once it is there, the step is done.
-        job: the job file that the child reads.
+        result_file: written last.
+        job: the job file that the child reads; the result is of this one.
     """
 
     def __init__(self, work_dir: Path, task_id: str) -> None:
@@ -58,29 +61,41 @@ class WorkFolder:
         self.result_file = self.result / "result.json"
         self.job = self.path / "job.json"
 
-    @property
-    def is_done(self) -> bool:
-        """Whether a step ended here and wrote all of its result."""
-        return self.result_file.exists()
+    def is_done_for(self, job: Job) -> bool:
+        """Whether the very job ended here and its result is whole.
+
+        Between two tries of a task its model may have moved on: another version to start from,
+        other indices for its classes. What was made before that is of no use.
+        """
+        try:
+            if parse_job(self.job.read_bytes()) != job:
+                return False
+            parse_result(self.result_file.read_bytes())
+        except (FileNotFoundError, ValidationError):
+            return False
+        return True
 
     def begin(self, job: Job) -> None:
         """Make the folder ready for a try: checkpoints stay, a half-written result goes."""
         shutil.rmtree(self.result, ignore_errors=True)
         for folder in (self.checkpoints, self.result):
             folder.mkdir(parents=True, exist_ok=True)
-        self.job.write_text(job.model_dump_json())
+        write_whole(self.job, job.model_dump_json().encode())
 
     def shrink(self) -> None:
         """Remove what the next try makes anew; the folder stays, if there is one.
 
-        Nothing is touched while somebody works in it.
+        Nothing is touched while somebody works in it, or where nothing of it is left.
         """
-        if not self.path.is_dir():
+        if not any(path.exists() for path in (self.old_version, self.old_memory, *self._caches())):
             return
         with suppress(FolderHeldError), self.locked("tidying", wait_seconds=0):
             shutil.rmtree(self.old_version, ignore_errors=True)
-            for file in (self.old_memory, *self.checkpoints.glob(f"*{CACHE_SUFFIX}")):
+            for file in (self.old_memory, *self._caches()):
                 file.unlink(missing_ok=True)
+
+    def _caches(self) -> Iterator[Path]:
+        return self.checkpoints.glob(f"*{CACHE_SUFFIX}")
 
     def remove(self) -> None:
         """Remove everything; a folder that is not there is no error."""

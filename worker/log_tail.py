@@ -34,3 +34,8 @@ class LogTail:
             self._changed = False
             # Postgres stores no NUL.
             return self._kept.decode(errors="replace").replace("\0", "\ufffd")
+
+    def give_back(self) -> None:
+        """Say that what was taken last came to nothing: it is to be taken again."""
+        with self._lock:
+            self._changed = True

@@ -12,7 +12,7 @@ from app.db import HeldOutSet, Memory, Place, Task, TaskKind, Version, read_sess
 from app.errors import InvalidDatasetProblem
 from app.imports.checking import checkpoint_classes
 from app.imports.schemas import ImportSpec
-from app.models.files import lay_out, verified
+from app.models.files import verified, version_file
 from app.models.memory import memory_of, memory_store
 from app.models.parents import check_base
 from app.models.service import assign_indices, held_out_sets
@@ -30,9 +30,7 @@ def prepare(
 ) -> Job:
     """Return the job of a claimed task; an old version lies verified in the work folder.
 
-    The same task gives the same job on every try: its parent was fixed when it was claimed first,
-    and no other task of its model has run since. No connection is held while files are read or
-    copied.
+    No connection is held while files are read or copied.
 
     Raises:
         Problem: the task cannot be run, now or ever.
@@ -125,9 +123,14 @@ def _upload(blobs: BlobStore, key: str, what: str) -> Path:
 
 
 def _old_version(blobs: BlobStore, version: Version, target: Path) -> Path:
-    """Lay the version to start from out in `target`, afresh on every try."""
+    """Lay the version to start from out in `target`, afresh on every try.
+
+    They are links, checked anew: many tries cost no room, and deleting the version breaks none.
+    """
     shutil.rmtree(target, ignore_errors=True)
-    lay_out(blobs, version, target)
+    target.mkdir(parents=True)
+    for name in version.files:
+        _link(version_file(blobs, version, name), target / name)
     return target
 
 
@@ -140,12 +143,15 @@ def _memory(blobs: BlobStore, settings: Settings, memory: Memory, target: Path) 
     if memory.deleted_at is not None:
         return None
     store = memory_store(settings, blobs, Place(memory.place))
-    source = verified(store, memory.blob, "the pictures kept for replay")
+    _link(verified(store, memory.blob, "the pictures kept for replay"), target)
+    return target
+
+
+def _link(source: Path, target: Path) -> None:
     try:
         os.link(source, target)
     except OSError:  # another file system, or one without links
         shutil.copyfile(source, target)
-    return target
 
 
 def _held_out(blobs: BlobStore, kept: HeldOutSet) -> HeldOutPictures:

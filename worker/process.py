@@ -4,7 +4,6 @@ import os
 import queue
 import signal
 import subprocess
-import sys
 import threading
 from collections.abc import Sequence
 from contextlib import suppress
@@ -15,10 +14,12 @@ from typing import IO, Self
 import structlog
 from pydantic import ValidationError
 
+from app.processes import own
 from sats_core.events import Event, parse_event
+from worker.child import STOPPED
 from worker.log_tail import LogTail
 
-CHILD = (sys.executable, "-m", "worker.child")
+CHILD = own("worker.child")
 """Command line of the training process; the job file comes behind it."""
 
 PATIENT_THREADS = {"OMP_WAIT_POLICY": "PASSIVE"}
@@ -154,6 +155,8 @@ def how_it_ended(status: int) -> str:
         except ValueError:
             name = f"signal {-status}"
         return f"The training process was killed ({name})."
+    if status == STOPPED:
+        return "The training process was asked to stop (SIGTERM)."
     return f"The training process ended unexpectedly (status {status}); the task's log says why."
 
 

@@ -23,6 +23,9 @@ PROGRESS_SECONDS = 1.0
 LOG_SECONDS = 2.0
 """The log is written at most this often, and when the process has ended."""
 
+LAST_TRIES = 3
+"""How often the last lines are tried to be written, `LOG_SECONDS` apart."""
+
 log = structlog.get_logger(__name__)
 
 
@@ -58,25 +61,42 @@ class Recorder:
         except SQLAlchemyError as error:
             log.warning("event_not_written", task=self._claim.task_id, error=str(error))
 
-    def write_log(self, at_once: bool = False) -> None:
-        """Write the log, if there is more of it; now and then, or at once.
+    def write_log(self) -> None:
+        """Write the log now and then, if there is more of it.
 
         Raises:
             LeaseLostError: the task is somebody else's.
         """
         now = time.monotonic()
-        if not at_once and now - self._logged_at < LOG_SECONDS:
-            return
-        self._logged_at = now
+        if now - self._logged_at >= LOG_SECONDS:
+            self._logged_at = now
+            self._write_log()
+
+    def finish_log(self) -> None:
+        """Write the last lines, which say most; a database that takes no write is asked again.
+
+        Raises:
+            LeaseLostError: the task is somebody else's.
+        """
+        for _ in range(LAST_TRIES):
+            if self._write_log():
+                return
+            time.sleep(LOG_SECONDS)
+
+    def _write_log(self) -> bool:
+        """Write the log, if there is more of it; say whether none is left to write."""
         text = self.log.take()
         if text is None:
-            return
+            return True
         try:
             with write_session(self._engine) as session:
                 hold(session, self._claim)
                 session.merge(TaskLog(task_id=self._claim.task_id, text=text))
         except SQLAlchemyError as error:
+            self.log.give_back()
             log.warning("log_not_written", task=self._claim.task_id, error=str(error))
+            return False
+        return True
 
     def _record(self, event: Event) -> None:
         match event:

@@ -5,7 +5,6 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import TypeAdapter
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
@@ -25,21 +24,19 @@ from app.storage.references import lock_blobs
 from app.stored import read_spec, read_stored
 from app.tasks.service import class_names
 from sats_core.evaluation.scores import Scores
-from sats_core.job import ImportResult, StepResult
+from sats_core.job import ImportResult, Result, StepResult, parse_result
 from worker.claim import Claim, end, hold, warn
 from worker.folder import WorkFolder
 
 GATE = "gate"
 """Who moved `live`, where it was nobody."""
 
-_RESULT: TypeAdapter[StepResult | ImportResult] = TypeAdapter(StepResult | ImportResult)
-
 
 @dataclass(frozen=True)
 class _Staged:
     """A finished step or import whose files are all staged, each for the store it belongs in."""
 
-    result: StepResult | ImportResult
+    result: Result
     files: Mapping[str, StagedBlob]
     held_out: StagedBlob | None
     held_out_classes: tuple[str, ...]
@@ -90,7 +87,7 @@ def _stage(stack: ExitStack, blobs: BlobStore, settings: Settings, folder: WorkF
 
     place = memory_place(settings)
     memories = memory_store(settings, blobs, place)
-    result = _RESULT.validate_json(folder.result_file.read_bytes())
+    result = parse_result(folder.result_file.read_bytes())
     kept = folder.held_out.exists()
     labelled = kept and isinstance(result, ImportResult)
     keeps_memory = isinstance(result, StepResult) and result.memory is not None

@@ -18,9 +18,9 @@ from worker.failures import (
     DiskFullProblem,
     SmallerBatchError,
     StepLostError,
-    problem_of_worker,
     why_failed,
     why_lost,
+    why_worker_failed,
 )
 from worker.folder import WorkFolder
 from worker.heartbeat import Heartbeat
@@ -141,7 +141,7 @@ class Supervisor:
             log.exception("worker_error", task=held.task_id)
             if isinstance(error, DBAPIError) and is_unreachable(error):
                 return self._give_back_once_it_answers(held, pulse)
-            return self._lose(held, problem_of_worker(error))
+            return self._lose(held, why_worker_failed(error))
 
     def _lose(self, held: Claim, found: Problem) -> TaskState:
         if isinstance(found, DiskFullProblem):
@@ -168,8 +168,8 @@ class Supervisor:
         with folder.locked(self._worker, patience, lambda: self._interrupted(pulse)) as lock:
             if lock is None:
                 raise InterruptedStepError
-            if not folder.is_done:
-                job = prepare(self._engine, self._blobs, self._settings, held.task_id, folder)
+            job = prepare(self._engine, self._blobs, self._settings, held.task_id, folder)
+            if not folder.is_done_for(job):
                 self._train(held, pulse, folder, job, lock)
             return register(self._engine, self._blobs, self._settings, held, folder)
 
@@ -193,11 +193,11 @@ class Supervisor:
                 status = process.wait()
                 starved = process.ran_out_of_memory(status)
         finally:
-            recorder.write_log(at_once=True)
+            recorder.finish_log()
         if recorder.failure is not None:
             raise why_failed(recorder.failure, job, recorder.phase)
         # A result that is there counts, even if the process fell over on its way out.
-        if not folder.is_done:
+        if not folder.is_done_for(job):
             log.warning("child_lost", task=held.task_id, status=status, out_of_memory=starved)
             raise why_lost(status, starved, job, recorder.phase)
 

@@ -1,12 +1,9 @@
 """Finds the tasks that nobody holds, and wakes workers for those that wait."""
 
-import threading
-import time
 from collections.abc import Callable
 
 import structlog
 from sqlalchemy import Engine
-from sqlalchemy.exc import OperationalError
 
 from app.db import END_STATES, read_session, write_session
 from app.errors import Problem
@@ -14,6 +11,8 @@ from app.settings import Settings
 from app.storage import BlobStore
 from app.storage.garbage import Collector
 from worker.claim import claimable, lapsed, sweep
+from worker.failures import silent_worker
+from worker.repeating import Repeating
 from worker.tidying import tidy, tidy_all
 
 log = structlog.get_logger(__name__)
@@ -23,7 +22,8 @@ class Sweeper:
     """Does every few seconds what a lost message or a lost worker left undone.
 
     Any number of workers may sweep at once. None of them is needed while nothing is lost, and
-    any one of them is enough.
+    any one of them is enough. Garbage has a thread of its own: to read a large store takes long,
+    and leases do not wait.
 
     Args:
         engine: the database.
@@ -50,29 +50,39 @@ class Sweeper:
         self._renew = renew
         self._wake = wake
         self._idle = idle
-        self._next_collection = time.monotonic()
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="sweeper", daemon=True)
+        self._threads = (
+            Repeating("sweeper", self.sweep, settings.sweep_seconds),
+            Repeating("collector", self.collect, settings.gc_seconds),
+        )
 
     def start(self) -> None:
-        """Sweep now, and from now on."""
-        self._thread.start()
+        """Sweep and collect garbage now, and from now on."""
+        for thread in self._threads:
+            thread.start()
 
     def stop(self) -> None:
-        """End the thread; a sweep that runs is finished first."""
-        self._over.set()
-        self._thread.join()
+        """End the threads; what they do at the moment is finished first."""
+        for thread in self._threads:
+            thread.stop()
 
     def sweep(self) -> None:
-        """Take lapsed tasks from their workers, tidy up, wake for what waits, collect garbage."""
+        """Take lapsed tasks from their workers, tidy up, wake for what waits."""
         self._renew()
         self._recover()
         tidy_all(self._engine, self._blobs, self._settings)
         if self._idle():
             self.wake_waiting()
-        if time.monotonic() >= self._next_collection:
-            self._next_collection = time.monotonic() + self._settings.gc_seconds
-            self._collect()
+
+    def collect(self) -> None:
+        """Remove blobs that nothing refers to and writes that never ended."""
+        collector = Collector.of(self._engine, self._blobs, self._settings)
+        try:
+            removed = collector.remove(collector.find())
+        except Problem as problem:
+            log.warning("garbage_not_collected", reason=problem.detail)
+            return
+        for one in removed:
+            log.info("garbage_removed", name=one.entry.name, bytes=one.entry.size, place=one.place)
 
     def wake_waiting(self) -> None:
         """Send a wake-up for every task that a worker could claim now: one a model at most."""
@@ -86,31 +96,9 @@ class Sweeper:
             suspects = lapsed(session)
         for task_id in suspects:
             with write_session(self._engine) as session:
-                state = sweep(session, task_id, self._settings.max_tries)
+                state = sweep(session, task_id, self._settings.max_tries, silent_worker())
             if state is None:
                 continue
             log.warning("task_swept", task=task_id, state=state)
             if state in END_STATES:
                 tidy(self._engine, self._blobs, self._settings, task_id)
-
-    def _collect(self) -> None:
-        collector = Collector.of(self._engine, self._blobs, self._settings)
-        try:
-            removed = collector.remove(collector.find())
-        except Problem as problem:
-            log.warning("garbage_not_collected", reason=problem.detail)
-            return
-        for one in removed:
-            log.info("garbage_removed", name=one.entry.name, bytes=one.entry.size, place=one.place)
-
-    def _run(self) -> None:
-        while True:
-            try:
-                self.sweep()
-            except OperationalError as error:
-                log.warning("sweep_failed", error=str(error))
-            except Exception:
-                # The thread must outlive any one bad sweep: it is what everything falls back on.
-                log.exception("sweep_failed")
-            if self._over.wait(self._settings.sweep_seconds):
-                return

@@ -1,7 +1,6 @@
 """`sats serve`, `api`, `worker`, `migrate`: the service's processes."""
 
 import os
-import sys
 import tempfile
 from typing import Annotated
 
@@ -13,21 +12,12 @@ from app.cli.common import database, refusal
 from app.db import read_session
 from app.keys.service import any_key, is_loopback
 from app.logs import configure_logs
-from app.processes import Child, supervise
+from app.processes import Child, own, supervise
 from app.settings import get_settings
 
 GRACE_SECONDS = 5
-WORKER = [
-    sys.executable,
-    "-m",
-    "celery",
-    "--quiet",
-    "-A",
-    "worker.celery_app",
-    "worker",
-    "--pool=solo",
-]
 QUIET = ["--without-gossip", "--without-mingle", "--without-heartbeat", "--loglevel=INFO"]
+WORKER = [*own("worker"), "--pool=solo", *QUIET]
 
 Host = Annotated[str, typer.Option(help="Address to listen at.", envvar="SATS_HOST")]
 Port = Annotated[int, typer.Option(help="Port to listen at.", envvar="SATS_PORT")]
@@ -39,8 +29,8 @@ def serve(host: Host = "127.0.0.1", port: Port = 8000) -> None:
     with database() as engine:
         _refuse_open(engine, host)
         _greet(engine, host, port)
-    api = Child("api", [sys.executable, "-m", "app.cli", "api", f"--host={host}", f"--port={port}"])
-    worker = Child("worker", [*WORKER, *QUIET])
+    api = Child("api", [*own("app.cli"), "api", f"--host={host}", f"--port={port}"])
+    worker = Child("worker", WORKER)
     raise typer.Exit(supervise(api, worker, get_settings().restarts_file))
 
 
@@ -64,7 +54,7 @@ def api(host: Host = "127.0.0.1", port: Port = 8000) -> None:
 
 def worker() -> None:
     """Run one worker alone; start as many as there are devices to train on."""
-    os.execv(WORKER[0], [*WORKER, *QUIET])  # noqa: S606 - our own command, without a shell
+    os.execv(WORKER[0], WORKER)  # noqa: S606 - our own command, without a shell
 
 
 def migrate() -> None:

@@ -72,7 +72,7 @@ def verified(blobs: BlobStore, key: str, what: str, file: str | None = None) -> 
     """
     try:
         return blobs.verified(key).resolve()
-    except (BlobMissingError, FileNotFoundError) as error:
+    except BlobMissingError as error:
         message = f"{what} is missing in the blob store"
         raise DamagedVersionProblem(message, _faults(message, file)) from error
     except BlobDamagedError as error:

@@ -153,7 +153,11 @@ class BlobStore(ABC):
             BlobDamagedError: its bytes are not those that were stored.
         """
         path = self.path(key)
-        with path.open("rb") as stream:
+        try:
+            stream = path.open("rb")
+        except FileNotFoundError as error:  # it went since
+            raise BlobMissingError(key) from error
+        with stream:
             state = os.fstat(stream.fileno())  # of the very bytes that are read below
             stamp = (state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns)
             if self._verified_lately(key, stamp):

@@ -198,8 +198,8 @@ def record_task(session: Session, action: Action, task: Task, before: TaskState 
 def retry(session: Session, blobs: BlobStore, task_id: str) -> Task:
     """Queue a failed task again, to go on from its last checkpoint. Flushes.
 
-    It starts from the version that it started from before. One that had none to start from looks
-    again when its turn comes.
+    It starts from the version that it started from before, with the batch that was posted: memory
+    may have been added. One that had none to start from looks again when its turn comes.
 
     Raises:
         NotFoundProblem: no such task.
@@ -216,7 +216,7 @@ def retry(session: Session, blobs: BlobStore, task_id: str) -> Task:
         task.may_be_base = task.may_be_base or may_be_base(session, model.id)
         task.started_at = None
     task.state = TaskState.QUEUED
-    task.tries = 0
+    task.tries = task.halvings = 0
     task.cancel_requested = False
     task.error = task.progress = task.finished_at = None
     session.add(TaskEvent(task_id=task.id, kind="state", data={"state": task.state}))

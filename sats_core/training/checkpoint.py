@@ -1,7 +1,7 @@
 """Checkpoints of a running step: safetensors, written whole or not at all."""
 
 import json
-import os
+import logging
 from pathlib import Path
 
 import torch
@@ -9,11 +9,23 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from sats_core.files import whole
 from sats_core.models import Segmenter
 
 NAME = "checkpoint.safetensors"
 _MODEL = "model."
 _OPTIMIZER = "optimizer."
+_EPOCHS, _STEP = "epochs", "step"
+_MOMENTS = {"AdamW": {"step", "exp_avg", "exp_avg_sq"}, "SGD": {"momentum_buffer"}}
+"""What an optimiser keeps of each of its weights."""
+
+_State = dict[int, dict[str, Tensor]]
+
+log = logging.getLogger(__name__)
+
+
+class _UnfitError(Exception):
+    """A checkpoint that cannot be taken up; its message says why."""
 
 
 def save(
@@ -33,44 +45,78 @@ def save(
         for name, value in state.items():
             if isinstance(value, Tensor):
                 tensors[f"{_OPTIMIZER}{number}.{name}"] = value
-    partial = folder / f"{NAME}.partial"
-    save_file(
-        {name: tensor.contiguous() for name, tensor in tensors.items()},
-        partial,
-        {"epochs": json.dumps(epochs), "step": step},
-    )
-    with partial.open("rb") as file:
-        os.fsync(file.fileno())
-    partial.replace(folder / NAME)
+    with whole(folder / NAME) as partial:
+        save_file(
+            {name: tensor.contiguous() for name, tensor in tensors.items()},
+            partial,
+            {_EPOCHS: json.dumps(epochs), _STEP: step},
+        )
 
 
 def resume(folder: Path, model: Segmenter, optimizer: torch.optim.Optimizer, step: str) -> int:
     """Bring model and optimiser to the last checkpoint of this very step.
 
+    One that is damaged, of another step or of other code changes neither, and is warned of.
+
     Returns:
-        Epochs finished; 0 where there is no checkpoint, or one that is damaged or of another step.
+        Epochs finished; 0 where there is no checkpoint that fits.
     """
     path = folder / NAME
-    try:
-        with safe_open(path, "pt") as file:
-            metadata = file.metadata()
-        if metadata["step"] != step:
-            return 0
-        tensors = load_file(path)
-    except (FileNotFoundError, SafetensorError):
+    if not path.exists():
         return 0
-    model.load_state_dict(_under(_MODEL, tensors))
-    state: dict[int, dict[str, Tensor]] = {}
-    parameters = [p for group in optimizer.param_groups for p in group["params"]]
-    for key, tensor in _under(_OPTIMIZER, tensors).items():
-        number, name = key.split(".", 1)
-        like = parameters[int(number)]
-        # Fused optimisers walk through memory: moments must lie in it as their weights do.
-        laid_out = torch.empty_like(like).copy_(tensor) if tensor.shape == like.shape else tensor
-        state.setdefault(int(number), {})[name] = laid_out
+    try:
+        epochs, tensors = _read(path, step)
+        weights = _weights(tensors, model)
+        state = _state(tensors, optimizer)
+    except _UnfitError as error:
+        log.warning("the step starts again, its checkpoint cannot be taken up: %s", error)
+        return 0
+    model.load_state_dict(weights)
     groups = optimizer.state_dict()["param_groups"]
     optimizer.load_state_dict({"state": state, "param_groups": groups})
-    return int(json.loads(metadata["epochs"]))
+    return epochs
+
+
+def _read(path: Path, step: str) -> tuple[int, dict[str, Tensor]]:
+    try:
+        with safe_open(path, "pt") as file:
+            metadata = file.metadata() or {}
+        if metadata.get(_STEP) != step:
+            raise _UnfitError("it is of another step, or of other code")
+        tensors = load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise _UnfitError(f"it cannot be read ({error})") from error
+    epochs = metadata.get(_EPOCHS, "")
+    if not epochs.isdecimal():
+        raise _UnfitError("it does not say how many epochs it is after")
+    return int(epochs), tensors
+
+
+def _weights(tensors: dict[str, Tensor], model: Segmenter) -> dict[str, Tensor]:
+    found, wanted = _under(_MODEL, tensors), model.state_dict()
+    if {n: t.shape for n, t in found.items()} != {n: t.shape for n, t in wanted.items()}:
+        raise _UnfitError("its weights have other names or shapes than the model's")
+    return found
+
+
+def _state(tensors: dict[str, Tensor], optimizer: torch.optim.Optimizer) -> _State:
+    """Return the optimiser's state by the number of the weight that it is for."""
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    numbers = {str(number): number for number in range(len(parameters))}
+    state: _State = {}
+    for key, tensor in _under(_OPTIMIZER, tensors).items():
+        number, _, name = key.partition(".")
+        if number not in numbers:
+            raise _UnfitError(f"the optimiser has no weight {number}")
+        like = parameters[numbers[number]]
+        if tensor.ndim and tensor.shape != like.shape:
+            raise _UnfitError(f"{key} of the optimiser has another shape than its weight")
+        # Fused optimisers walk through memory: moments must lie in it as their weights do.
+        laid_out = torch.empty_like(like).copy_(tensor) if tensor.ndim else tensor
+        state.setdefault(numbers[number], {})[name] = laid_out
+    if any(kept.keys() != _MOMENTS[type(optimizer).__name__] for kept in state.values()):
+        raise _UnfitError("the optimiser keeps something else of its weights")
+    return state
 
 
 def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -10,6 +10,7 @@ from sats_core.data.labels import step_lookup
 from sats_core.data.readers import EncodedPicture, Reader, write_voc_zip
 from sats_core.data.transforms import MULTIPLE, Pixels
 from sats_core.evaluation.predict import model_input
+from sats_core.files import sync, write_whole
 from sats_core.models import Segmenter
 from sats_core.record import Record
 
@@ -32,10 +33,13 @@ def write_held_out(path: Path, reader: Reader, ids: Sequence[str], classes: Sequ
 
 
 def write_result(folder: Path, result: Record) -> None:
-    """Write `result.json`, whole or not at all; the last thing that a job writes."""
-    partial = folder / f"{RESULT}.partial"
-    partial.write_text(result.model_dump_json(indent=2) + "\n")
-    partial.replace(folder / RESULT)
+    """Write `result.json`, whole or not at all; the last thing that a job writes.
+
+    Once it is on the disk, so is everything else that the job gives back.
+    """
+    for beside in filter(Path.is_file, folder.iterdir()):
+        sync(beside)
+    write_whole(folder / RESULT, result.model_dump_json(indent=2).encode() + b"\n")
 
 
 def probes(model: Segmenter, size: int, pictures: Iterable[Pixels]) -> list[Tensor]:

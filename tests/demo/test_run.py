@@ -10,6 +10,7 @@ from rich.console import Console
 from demo.plan import WAYS, Plan
 from demo.run import run_demo
 from demo.service import DemoError, serving
+from tests.fixtures.processes import strange_packages
 
 TRAINING = {"epochs": 1, "batch_size": 4, "gate": {"min_iou": 0}}
 TINY = Plan(
@@ -52,6 +53,8 @@ def test_the_whole_demo_runs_and_says_what_does_not_hold(tmp_path: Path):
 
 
 def test_a_service_that_does_not_start_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Ours, wherever the demo is run: not a folder called like one of our packages."""
+    monkeypatch.chdir(strange_packages(tmp_path / "elsewhere"))
     monkeypatch.setattr("demo.service._environment", lambda *_: {"SATS_MAX_TRIES": "none"})
     with pytest.raises(DemoError, match=r"(?s)did not start.*max_tries"), serving(tmp_path / "s"):
         pass

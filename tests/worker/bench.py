@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -15,7 +16,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import psutil
-from sqlalchemy import Engine, select
+from sqlalchemy import Engine, select, text
 
 from app.broker import make_celery, wake
 from app.db import HeldOutSet, Task, TaskEvent, TaskState, Version, read_session, write_session
@@ -231,6 +232,25 @@ class WorkerProcess:
         """Ask it to stop, as a supervisor of services does; return its exit status."""
         self.process.terminate()
         return self.process.wait(PATIENCE)
+
+
+@contextmanager
+def running(supervisor, task_id):
+    """Run a task in a thread, as the worker's main thread would."""
+    left = []
+    thread = threading.Thread(target=lambda: left.append(supervisor.run(task_id)))
+    thread.start()
+    try:
+        yield left
+    finally:
+        supervisor.stopping.set()
+        thread.join()
+
+
+def rename(bench: Bench, before: str, after: str) -> None:
+    """Give a table another name: what the database then says is an error of another kind."""
+    with bench.engine.execution_options(write=True).begin() as connection:
+        connection.execute(text(f"ALTER TABLE {before} RENAME TO {after}"))
 
 
 @cache

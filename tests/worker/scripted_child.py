@@ -28,6 +28,7 @@ from sats_core.events import (
     ProgressEvent,
     WarningEvent,
 )
+from sats_core.files import write_whole
 from sats_core.job import (
     ImportJob,
     ImportResult,
@@ -85,9 +86,7 @@ class Control:
 
     def plan(self, **changes: object) -> None:
         text = json.dumps(Plan(**changes).__dict__)  # type: ignore[arg-type]
-        partial = self.path / "plan.new"
-        partial.write_text(text)
-        partial.replace(self.path / "plan.json")
+        write_whole(self.path / "plan.json", text.encode())
 
     def read_plan(self) -> Plan:
         return Plan(**json.loads((self.path / "plan.json").read_text()))
@@ -146,9 +145,7 @@ def main(control: Control, job_file: Path) -> int:
             return STOPPED
         if epoch == plan.crash_epoch and len(control.starts()) <= plan.crash_starts:
             os.kill(os.getpid(), plan.crash_signal)
-        partial = checkpoint.with_suffix(".new")
-        partial.write_text(str(epoch + 1))
-        partial.replace(checkpoint)
+        write_whole(checkpoint, str(epoch + 1).encode())
         emit(progress(epoch + 1, plan, epoch_end=True))
     emit(PhaseEvent(phase="evaluating"))
     if not plan.affords_to_evaluate:
@@ -201,14 +198,7 @@ def write_result(job: StepJob, plan: Plan) -> None:
         known = [c for c in before["classes"] if c["step"] == step]
         catalogue = catalogue.grow([c["name"] for c in known], [c["index"] for c in known])
     catalogue = catalogue.grow(job.new_classes, job.indices)
-    classes = tuple(
-        {"index": c.index, "name": c.name, "colour": c.colour, "step": c.step}
-        for c in catalogue.classes
-    )
-    version = job.result / "version"
-    version.mkdir()
-    (version / "config.json").write_text(json.dumps({"classes": classes[1:]}))
-    (version / "model.safetensors").write_text(f"weights of {catalogue.foreground}")
+    classes = write_version(job, catalogue, f"weights of {catalogue.foreground}")
     held_out = 0
     if job.held_out.keep:
         with ZipSource(job.dataset, job.limits) as source:
@@ -245,11 +235,10 @@ def write_result(job: StepJob, plan: Plan) -> None:
         replayed_pictures=1 if job.memory else 0,
         seconds=0.1,
     )
-    write_last(job, result)
+    write_whole(job.result / "result.json", result.model_dump_json().encode())
 
 
-def write_import_result(job: ImportJob, plan: Plan) -> None:
-    catalogue = Catalogue.empty().grow(job.classes, job.indices)
+def write_version(job: Job, catalogue: Catalogue, weights: str) -> tuple[dict[str, Any], ...]:
     classes = tuple(
         {"index": c.index, "name": c.name, "colour": c.colour, "step": c.step}
         for c in catalogue.classes
@@ -257,7 +246,13 @@ def write_import_result(job: ImportJob, plan: Plan) -> None:
     version = job.result / "version"
     version.mkdir()
     (version / "config.json").write_text(json.dumps({"classes": classes[1:]}))
-    (version / "model.safetensors").write_text(f"weights of {job.source_name}")
+    (version / "model.safetensors").write_text(weights)
+    return classes
+
+
+def write_import_result(job: ImportJob, plan: Plan) -> None:
+    catalogue = Catalogue.empty().grow(job.classes, job.indices)
+    classes = write_version(job, catalogue, f"weights of {job.source_name}")
     iou: dict[str, float | None] = dict.fromkeys(catalogue.names)
     held_out = 0
     if job.evaluate:
@@ -295,13 +290,7 @@ def write_import_result(job: ImportJob, plan: Plan) -> None:
         held_out_pictures=held_out,
         seconds=0.1,
     )
-    write_last(job, result)
-
-
-def write_last(job: Job, result: StepResult | ImportResult) -> None:
-    partial = job.result / "result.new"
-    partial.write_text(result.model_dump_json())
-    partial.replace(job.result / "result.json")
+    write_whole(job.result / "result.json", result.model_dump_json().encode())
 
 
 if __name__ == "__main__":

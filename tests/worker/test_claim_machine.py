@@ -24,12 +24,11 @@ from app.db import (
 )
 from app.models.service import ensure_model
 from app.tasks.service import cancel
+from tests.worker.conftest import LOST
 from worker import claim as claims
 from worker.claim import Claim, LeaseLostError
-from worker.failures import WorkerLostProblem
 
 MAX_TRIES = 3
-LOST = WorkerLostProblem("lost")
 
 
 @dataclass
@@ -122,7 +121,7 @@ class ClaimMachine(RuleBasedStateMachine):
     @rule(task_id=tasks)
     def sweep(self, task_id):
         mine = self.expected[task_id]
-        state = self.do(claims.sweep, task_id, MAX_TRIES)
+        state = self.do(claims.sweep, task_id, MAX_TRIES, LOST)
         assert (state is not None) == (mine.holder is not None and mine.lapsed)
         if state is not None:
             self.lost(mine, state)

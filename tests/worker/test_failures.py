@@ -1,11 +1,13 @@
 """What ends a step through no fault of the input is named, and memory is tried with less."""
 
 import errno
+import os
+import signal
 
 import pytest
 
 from app.db import TaskState
-from tests.worker.bench import eventually
+from tests.worker.bench import eventually, running
 
 PREFIX = "urn:sats:problem:"
 
@@ -99,6 +101,28 @@ def test_a_disk_that_is_full_when_the_version_is_stored_is_named(bench, monkeypa
     assert len(bench.control.starts()) == 1, "its result was kept"
 
 
+def test_a_process_that_somebody_else_asked_to_stop_was_killed(bench):
+    bench.control.plan(epochs=1, epoch_seconds=60)
+    task_id = bench.post(["cat"])
+    with running(bench.supervisor(max_tries=1), task_id) as left:
+        os.kill(bench.child_pid(1), signal.SIGTERM)
+        eventually(lambda: bool(left))
+    error = bench.task(task_id).error
+    assert error["type"] == PREFIX + "process-killed"
+    assert "SIGTERM" in error["detail"]
+
+
+def test_a_task_that_is_tried_again_has_the_batch_that_was_posted(bench):
+    bench.control.plan(affords=1)
+    task_id = bench.post(["cat"], batch_size=4)
+    runs(bench, task_id)
+    assert bench.task(task_id).halvings == 1
+    bench.retry(task_id)
+    assert bench.task(task_id).halvings == 0
+    bench.control.plan()
+    assert runs(bench, task_id)[-1] == 4
+
+
 def test_the_log_is_read_by_task_over_all_its_tries(bench, client):
     bench.control.plan(stderr="first try\n", crash_epoch=1)
     task_id = bench.post(["cat"])
@@ -113,16 +137,8 @@ def test_the_log_is_read_by_task_over_all_its_tries(bench, client):
 
 
 def test_the_log_is_written_while_the_step_runs(bench, monkeypatch, client):
-    import threading
-
     monkeypatch.setattr("worker.recorder.LOG_SECONDS", 0.1)
     bench.control.plan(stderr="at work\n", epoch_seconds=60)
     task_id = bench.post(["cat"])
-    supervisor = bench.supervisor()
-    thread = threading.Thread(target=supervisor.run, args=(task_id,))
-    thread.start()
-    try:
+    with running(bench.supervisor(), task_id):
         eventually(lambda: client.get(f"/tasks/{task_id}/log").text == "at work\n")
-    finally:
-        supervisor.stopping.set()
-        thread.join()

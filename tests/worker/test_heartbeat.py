@@ -7,8 +7,7 @@ import pytest
 from sqlalchemy import text
 
 from app.db import TaskState, write_session
-from tests.worker.bench import eventually, is_gone
-from tests.worker.test_supervisor import running
+from tests.worker.bench import eventually, is_gone, rename, running
 from worker.claim import claim
 from worker.heartbeat import Heartbeat
 
@@ -20,11 +19,6 @@ def beating(bench, lease=1.5):
         held = claim(session, task_id, "worker-1", lease)
     with Heartbeat(bench.engine, held, lease, 0.2) as pulse:
         yield pulse
-
-
-def rename(bench, before, after):
-    with bench.engine.execution_options(write=True).begin() as connection:
-        connection.execute(text(f"ALTER TABLE {before} RENAME TO {after}"))
 
 
 def test_an_error_of_the_database_that_passes_costs_nothing(bench):

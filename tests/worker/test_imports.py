@@ -6,8 +6,7 @@ from app.admin.schemas import VersionJson
 from app.admin.service import describe_version
 from app.db import Task, TaskState, read_session, write_session
 from app.models.service import alias_history, assign_indices, find_model
-from tests.worker.bench import eventually
-from tests.worker.test_supervisor import running
+from tests.worker.bench import eventually, running
 from worker.tidying import tidy
 
 PETS = ("background", "cat", "dog")

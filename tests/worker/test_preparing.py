@@ -1,5 +1,7 @@
 """What a step starts from must be there, whole, or the step fails."""
 
+import errno
+
 import pytest
 
 from app.db import TaskState, write_session
@@ -59,12 +61,34 @@ def test_no_connection_is_held_while_files_are_read_and_copied(bench, monkeypatc
 
         monkeypatch.setattr(preparing, name, run)
 
-    for name in ("dataset_classes", "lay_out", "verified"):
+    for name in ("dataset_classes", "version_file", "verified"):
         watch(name)
     folder = WorkFolder(bench.settings.work_dir, task_id)
     with folder.locked("worker-1", 1, lambda: False):
         preparing.prepare(bench.engine, bench.blobs, bench.settings, task_id, folder)
-    assert held == {"dataset_classes": 0, "lay_out": 0, "verified": 0}
+    assert held == {"dataset_classes": 0, "version_file": 0, "verified": 0}
+
+
+def test_the_old_version_takes_no_room_however_often_it_is_laid_out(bench):
+    bench.run(["cat"])
+    bench.control.plan(crash_epoch=0, crash_starts=9)
+    task_id = bench.post(["dog"], seed=1)
+    for _ in range(2):
+        bench.supervisor().run(task_id)
+    folder = bench.settings.work_dir / task_id
+    for path in (folder / "old").iterdir():
+        assert path.samefile(blob_of(bench, path.name))
+    assert not [path.name for path in folder.iterdir() if path.name.startswith(".")]
+
+
+def test_where_there_are_no_links_the_old_version_is_copied(bench, monkeypatch):
+    bench.run(["cat"])
+
+    def refuse(*_args):
+        raise OSError(errno.EXDEV, "another file system")
+
+    monkeypatch.setattr("worker.preparing.os.link", refuse)
+    assert bench.run(["dog"], seed=1).state == TaskState.LIVE
 
 
 def test_a_data_set_that_is_gone_fails_the_task(bench):

@@ -3,8 +3,7 @@
 import pytest
 
 from app.db import TaskState, write_session
-from tests.worker.bench import eventually
-from tests.worker.test_supervisor import running
+from tests.worker.bench import eventually, running
 from worker.claim import claim, claimable
 
 
@@ -229,9 +228,16 @@ def fail(bench, task_id):
     bench.control.plan()
 
 
-def test_a_failed_preview_that_is_tried_again_runs_before_its_task(learned):
+@pytest.fixture
+def failed(learned):
+    """A preview that failed, and its task, which waits."""
     preview, task = post(learned)
     fail(learned, preview)
+    return preview, task
+
+
+def test_a_failed_preview_that_is_tried_again_runs_before_its_task(learned, failed):
+    preview, task = failed
     learned.retry(preview)
     assert learned.supervisor().run(task) is None
     assert learned.supervisor().run(preview) == TaskState.LIVE
@@ -240,9 +246,8 @@ def test_a_failed_preview_that_is_tried_again_runs_before_its_task(learned):
     learned.assert_clean(preview, task)
 
 
-def test_a_preview_that_is_tried_again_after_its_task_went_live_is_held(learned):
-    preview, task = post(learned)
-    fail(learned, preview)
+def test_a_preview_that_is_tried_again_after_its_task_went_live_is_held(learned, failed):
+    preview, task = failed
     assert learned.supervisor().run(task) == TaskState.LIVE
     learned.assert_kept(preview)
     learned.retry(preview)
@@ -272,9 +277,8 @@ def test_a_preview_that_is_tried_again_never_starts_from_scratch(bench):
     assert "a preview starts from an old version" in bench.task(preview).error["detail"]
 
 
-def test_a_task_that_is_tried_again_replaces_a_preview_that_went_live_since(learned):
-    preview, task = post(learned)
-    fail(learned, preview)
+def test_a_task_that_is_tried_again_replaces_a_preview_that_went_live_since(learned, failed):
+    preview, task = failed
     fail(learned, task)
     learned.retry(preview)
     learned.control.plan(iou={"dog": 0.7})

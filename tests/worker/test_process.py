@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from sats_core.job import ImportJob, Limits
+from tests.fixtures.processes import strange_packages
 from tests.worker.bench import ROOT, eventually, is_gone
 from worker.log_tail import LogTail
 from worker.process import CHILD as REAL_CHILD
@@ -104,7 +105,9 @@ def test_how_a_process_ended_in_words(status, said):
     assert said in how_it_ended(status)
 
 
-def test_the_real_child_runs_an_import(tmp_path):
+def test_the_real_child_runs_an_import(tmp_path, monkeypatch):
+    """Wherever its worker was started: folders called like our packages are somebody else's."""
+    monkeypatch.chdir(strange_packages(tmp_path / "elsewhere"))
     job = ImportJob(
         source=tmp_path / "none.zip",
         source_name="none.zip",

@@ -6,8 +6,7 @@ from app.audit.actor import ActorType
 from app.audit.service import Action, Wanted, list_entries
 from app.db import TaskState, read_session
 from app.tasks.uploads import drop_uploads
-from tests.worker.bench import eventually
-from tests.worker.test_supervisor import running
+from tests.worker.bench import eventually, running
 
 
 def test_a_version_that_forgets_is_held(bench):

@@ -90,6 +90,16 @@ def test_what_a_failed_task_needs_stays_for_a_while(bench):
         bench.retry(task.id)
 
 
+def test_a_folder_that_was_shrunk_once_is_left_alone(bench):
+    task = fail(bench)
+    lock = bench.settings.work_dir / task.id / "lock"
+    lock.write_text("untouched")
+    for _ in range(2):
+        tidy_all(bench.engine, bench.blobs, bench.settings)
+    assert lock.read_text() == "untouched", "nobody takes it to find nothing"
+    bench.assert_kept(task.id)
+
+
 def test_the_upload_of_a_failed_task_outlives_another_task_s_end(bench):
     failed = fail(bench)
     bench.control.plan()

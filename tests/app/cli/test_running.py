@@ -2,7 +2,6 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import time
 from contextlib import contextmanager
 
@@ -14,8 +13,9 @@ from typer.testing import CliRunner
 from app.cli import cli
 from app.db import make_engine
 from app.db.migrate import is_current
+from app.processes import own
 from app.settings import get_settings
-from tests.fixtures.processes import environment
+from tests.fixtures.processes import environment, strange_packages
 
 START_SECONDS = 60
 
@@ -46,11 +46,12 @@ def _free_port():
 
 
 @contextmanager
-def _serving(settings, log, *options):
+def _serving(settings, log, *options, cwd=None):
     port = _free_port()
     with log.open("wb") as out:
         process = subprocess.Popen(
-            [sys.executable, "-m", "app.cli", "serve", "--port", str(port), *options],
+            [*own("app.cli"), "serve", "--port", str(port), *options],
+            cwd=cwd,
             env=os.environ | environment(settings),
             stdout=out,
             stderr=out,
@@ -96,7 +97,7 @@ def _ready(url):
 def _worker(process):
     for child in _children(process):
         try:
-            if "celery" in child.cmdline():
+            if "worker" in child.cmdline():
                 return child
         except (psutil.NoSuchProcess, psutil.ZombieProcess):
             continue  # it has just ended
@@ -104,8 +105,10 @@ def _worker(process):
 
 
 def test_serve_runs_restarts_its_worker_and_stops_cleanly(settings, tmp_path):
+    """Wherever it is run: a folder called like one of our packages is somebody else's."""
     log = tmp_path / "log"
-    with _serving(settings, log) as (process, url):
+    elsewhere = strange_packages(tmp_path / "elsewhere")
+    with _serving(settings, log, cwd=elsewhere) as (process, url):
         _until(_ready(url), log)
         said = log.read_text()
         assert f"SATS answers at {url}, its documentation is at /docs" in said

@@ -117,6 +117,21 @@ def test_what_is_remembered_is_bounded(store, monkeypatch):
     assert len(store._verified) <= 2
 
 
+@pytest.mark.parametrize("cut", [0, 1, len(DATA) // 2, len(DATA) - 1])
+def test_a_blob_that_a_crash_cut_off_is_damaged_until_it_is_stored_again(store, cut):
+    store.path(store.put(io.BytesIO(DATA)).key).write_bytes(DATA[:cut])
+    with pytest.raises(BlobDamagedError):
+        store.verified(KEY)
+    store.put(io.BytesIO(DATA))
+    assert store.verified(KEY).read_bytes() == DATA
+
+
+def test_what_goes_while_it_is_looked_for_is_missing(store, monkeypatch):
+    monkeypatch.setattr(store, "path", lambda key: store.root / "gone")
+    with pytest.raises(BlobMissingError):
+        store.verified(KEY)
+
+
 def test_what_is_missing_cannot_be_checked(store):
     with pytest.raises(BlobMissingError):
         store.verified(KEY)

@@ -56,22 +56,22 @@ def an_export_that_runs_out_of_memory() -> None:
         raise ExportError("the graph cannot be made") from error
 
 
-MEMORY = [
-    no_memory_for_python,
-    no_memory_for_numpy,
-    no_memory_for_torch,
-    no_memory_on_the_device,
-    no_memory_on_the_device_for_the_driver,
-    an_export_that_runs_out_of_memory,
-]
-DISK = [full_disk, full_disk_under_a_library, full_disk_taken_for_damaged_files]
-
-
 @pytest.mark.parametrize(
-    ("cause", "happens"), [("memory", one) for one in MEMORY] + [("disk", one) for one in DISK]
+    ("cause", "happens", "kind"),
+    [
+        ("memory", no_memory_for_python, MemoryError),
+        ("memory", no_memory_for_numpy, MemoryError),
+        ("memory", no_memory_for_torch, RuntimeError),
+        ("memory", no_memory_on_the_device, torch.OutOfMemoryError),
+        ("memory", no_memory_on_the_device_for_the_driver, RuntimeError),
+        ("memory", an_export_that_runs_out_of_memory, ExportError),
+        ("disk", full_disk, OSError),
+        ("disk", full_disk_under_a_library, SafetensorError),
+        ("disk", full_disk_taken_for_damaged_files, ModelError),
+    ],
 )
-def test_the_machine_is_named(cause, happens):
-    with pytest.raises(Exception) as raised:  # noqa: PT011 - each raises another
+def test_the_machine_is_named(cause, happens, kind):
+    with pytest.raises(kind) as raised:
         happens()
     failure = failure_of(raised.value)
     assert failure is not None

@@ -1,0 +1,168 @@
+"""A checkpoint is taken up by the very step that wrote it, or by none."""
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from sats_core.models import Segmenter
+from sats_core.settings import StepSettings
+from sats_core.training import checkpoint
+from sats_core.training.schedule import filled_in, make_optimizer
+from sats_core.training.start import begin
+from tests.sats_core.training.conftest import TINY, make_job
+
+STEP = "a" * 64
+ROWS = "model.classifier.steps.0.weight"
+MOMENT = "optimizer.0.exp_avg"
+Tensors = dict[str, Tensor]
+Trained = tuple[Segmenter, torch.optim.Optimizer]
+
+
+def made(folder: Path, optimizer: str = "adamw") -> Trained:
+    """A model before its first epoch."""
+    start = begin(make_job(folder, folder / "none.zip", ("disc",)))
+    settings = filled_in(StepSettings(**TINY, optimizer=optimizer), base=True)
+    return start.model, make_optimizer(start.model, settings)
+
+
+def written(folder: Path, optimizer: str = "adamw") -> Trained:
+    """A model after its first "epoch", in a checkpoint in `folder`."""
+    model, descent = made(folder, optimizer)
+    for parameter in model.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    descent.step()
+    checkpoint.save(folder, model, descent, 1, STEP)
+    return model, descent
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    written(tmp_path)
+    return tmp_path
+
+
+def rewrite(folder: Path, tensors: Tensors, metadata: dict[str, str] | None) -> None:
+    save_file(tensors, folder / checkpoint.NAME, metadata)
+
+
+def read(folder: Path) -> tuple[Tensors, dict[str, str]]:
+    with safe_open(folder / checkpoint.NAME, "pt") as file:
+        return load_file(folder / checkpoint.NAME), dict(file.metadata())
+
+
+def starts_again(folder: Path) -> None:
+    """Nothing is taken up, nothing is changed, and whoever reads the log is told."""
+    model, descent = made(folder)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    assert checkpoint.resume(folder, model, descent, STEP) == 0
+    assert all(torch.equal(before[name], now) for name, now in model.state_dict().items())
+    assert not descent.state_dict()["state"]
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
+def test_model_and_moments_come_back(tmp_path: Path, optimizer: str) -> None:
+    model, descent = written(tmp_path, optimizer)
+    found, again = made(tmp_path, optimizer)
+    assert checkpoint.resume(tmp_path, found, again, STEP) == 1
+    torch.testing.assert_close(found.state_dict(), model.state_dict(), rtol=0, atol=0)
+    kept, back = descent.state_dict()["state"], again.state_dict()["state"]
+    assert len(kept) == len(back) == len(list(model.parameters()))
+    torch.testing.assert_close(back, kept, rtol=0, atol=0)
+
+
+def test_where_there_is_none_nothing_is_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    starts_again(tmp_path)
+    assert not caplog.records
+
+
+def no_metadata(tensors: Tensors, metadata: dict[str, str]) -> tuple[Tensors, Any]:
+    return tensors, None
+
+
+def without(name: str) -> Callable[[Tensors, dict[str, str]], tuple[Tensors, Any]]:
+    return lambda tensors, metadata: (
+        tensors,
+        {known: value for known, value in metadata.items() if known != name},
+    )
+
+
+def renamed(name: str, new: str) -> Callable[[Tensors, dict[str, str]], tuple[Tensors, Any]]:
+    return lambda tensors, metadata: (
+        {new if known == name else known: tensor for known, tensor in tensors.items()},
+        metadata,
+    )
+
+
+def reshaped(name: str) -> Callable[[Tensors, dict[str, str]], tuple[Tensors, Any]]:
+    return lambda tensors, metadata: ({**tensors, name: torch.zeros(3, 1, 4)}, metadata)
+
+
+def another_step(tensors: Tensors, metadata: dict[str, str]) -> tuple[Tensors, Any]:
+    return tensors, {**metadata, "step": "b" * 64}
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        pytest.param(no_metadata, "of other code", id="no metadata"),
+        pytest.param(without("step"), "of other code", id="no step"),
+        pytest.param(another_step, "of another step", id="another step"),
+        pytest.param(without("epochs"), "how many epochs", id="no epochs"),
+        pytest.param(renamed(ROWS, "model.rows"), "names", id="renamed"),
+        pytest.param(reshaped(ROWS), "shapes", id="another shape"),
+        pytest.param(renamed(MOMENT, "optimizer.9999.exp_avg"), "9999", id="number"),
+        pytest.param(renamed(MOMENT, "optimizer.m"), "no weight m", id="no number"),
+        pytest.param(renamed(MOMENT, "optimizer.0.m"), "else", id="moment renamed"),
+        pytest.param(reshaped(MOMENT), "another shape", id="moment reshaped"),
+    ],
+)
+def test_one_of_other_code_is_warned_of_and_not_taken_up(
+    folder: Path,
+    change: Callable[[Tensors, dict[str, str]], tuple[Tensors, Any]],
+    said: str,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    tensors, metadata = read(folder)
+    assert {ROWS, MOMENT} <= tensors.keys()
+    rewrite(folder, *change(tensors, metadata))
+    starts_again(folder)
+    [record] = caplog.records
+    assert record.levelno == logging.WARNING
+    assert said in record.getMessage()
+
+
+def test_one_that_a_crash_cut_off_is_warned_of_and_not_taken_up(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = folder / checkpoint.NAME
+    content = file.read_bytes()
+    header = 8 + int.from_bytes(content[:8], "little")
+    cuts = [0, 1, 7, 8, 9, header // 2, header - 1, header, header + 1, len(content) - 1]
+    for number, cut in enumerate(cuts, start=1):
+        file.write_bytes(content[:cut])
+        starts_again(folder)
+        assert len(caplog.records) == number, f"{cut} bytes"
+
+
+def test_the_one_before_stays_until_the_next_is_whole(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def dies(tensors: Tensors, path: Path, metadata: dict[str, str]) -> None:
+        path.write_bytes(b"half of it")
+        raise OSError("no room")
+
+    monkeypatch.setattr(checkpoint, "save_file", dies)
+    model, descent = made(folder)
+    with pytest.raises(OSError, match="no room"):
+        checkpoint.save(folder, model, descent, 2, STEP)
+    assert checkpoint.resume(folder, model, descent, STEP) == 1
+    assert [file.name for file in folder.glob("checkpoint*")] == [checkpoint.NAME]

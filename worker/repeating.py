@@ -1,0 +1,46 @@
+"""Threads that do the same thing again and again."""
+
+import threading
+from collections.abc import Callable
+
+import structlog
+from sqlalchemy.exc import OperationalError
+
+log = structlog.get_logger(__name__)
+
+
+class Repeating:
+    """A thread that acts now, and then with the same pause after each time.
+
+    Args:
+        name: the thread's, in the log too.
+        act: what it does; an error is logged and the next time comes all the same.
+        pause_seconds: between an end and the next beginning.
+    """
+
+    def __init__(self, name: str, act: Callable[[], None], pause_seconds: float) -> None:
+        self._name = name
+        self._act = act
+        self._pause_seconds = pause_seconds
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread; what it does at the moment is finished first."""
+        self._over.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._over.is_set():
+            try:
+                self._act()
+            except OperationalError as error:
+                log.warning("repeated_act_failed", thread=self._name, error=str(error))
+            except Exception:
+                # The thread must outlive any one error: it is what everything falls back on.
+                log.exception("repeated_act_failed", thread=self._name)
+            self._over.wait(self._pause_seconds)
