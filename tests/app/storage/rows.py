@@ -11,7 +11,12 @@ from app.models.service import ensure_model
 from app.storage import BlobStore
 from tests.fixtures.versions import add_version
 
-NOT_BLOBS = {("tasks", "request_digest"), ("api_keys", "digest")}
+NOT_BLOBS = {
+    ("tasks", "request_digest"),
+    ("api_keys", "digest"),
+    ("audit_entries", "previous"),
+    ("audit_entries", "hash"),
+}
 """Columns that are as wide as a blob's key and hold none."""
 
 
