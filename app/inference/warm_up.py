@@ -46,9 +46,12 @@ class WarmUp:
             loads = self._loads
         left = max(0.0, self._deadline - time.monotonic())
         wait(loads.values(), timeout=min(LOOK_SECONDS, left))
-        if time.monotonic() >= self._deadline:
-            return []
-        return [name for name, load in loads.items() if not load.done()]
+        late = time.monotonic() >= self._deadline
+        loading = [] if late else [name for name, load in loads.items() if not load.done()]
+        if not loading:
+            # A load holds its graph: kept here, a version that was replaced would never be freed.
+            self._loads = {}
+        return loading
 
     def _begun(self) -> dict[str, Future[Served]]:
         with read_session(self._engine) as session:

@@ -1,15 +1,21 @@
 """The service is ready once its live versions are loaded."""
 
+import gc
 import threading
+import weakref
 from collections.abc import Iterator
 
 import httpx
 import pytest
 from fastapi import FastAPI
+from sqlalchemy import Engine
 from starlette.testclient import TestClient
 
+from app.db import read_session
 from app.inference.engine import Inference
+from app.inference.graphs import Exported
 from app.main import create_app
+from app.models.service import live_versions
 from app.settings import Settings
 from tests.app.segmentation.conftest import Register, register
 
@@ -84,3 +90,25 @@ def test_a_version_that_cannot_be_loaded_does_not_keep_the_others(
             if ready(client).status_code == 200:
                 break
         assert ready(client).status_code == 200
+
+
+def test_a_version_that_was_replaced_is_freed(
+    settings: Settings, register: Register, engine: Engine
+) -> None:
+    def live() -> Exported:
+        with read_session(engine) as session:
+            return Exported.of(live_versions(session)[0])
+
+    register()
+    with started(settings, serve_graph_bytes=0) as client:
+        assert ready(client).status_code == 200
+        app = client.app
+        assert isinstance(app, FastAPI)
+        graphs = app.state.services.inference.graphs
+        replaced = weakref.ref(graphs.live(live()).load.result(WAIT).graph)
+        register()
+        graphs.live(live()).load.result(WAIT)
+        graphs.live(live())  # from here on nobody is answered by the first one
+        graphs.pinned(live())  # whoever asks next has what finds no room forgotten
+        gc.collect()
+        assert replaced() is None
