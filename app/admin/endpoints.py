@@ -7,7 +7,7 @@ from fastapi.responses import FileResponse
 
 from app.admin import service
 from app.admin.schemas import MemoryJson, MetricsJson, ModelJson, MoveJson, VersionJson
-from app.dependencies import Admin, AppServices, ReadSession, WriteSession, require
+from app.dependencies import Admin, AnnounceLive, AppServices, ReadSession, WriteSession, require
 from app.errors import (
     BusyProblem,
     ConflictProblem,
@@ -154,6 +154,7 @@ def live_history(session: ReadSession, model: ModelName) -> list[MoveJson]:
 @router.post(
     "/models/{model}/versions/{number}:promote",
     summary="Make a version live",
+    dependencies=[AnnounceLive],
     responses=responses(NotFoundProblem, ConflictProblem),
 )
 def promote_version(
@@ -167,6 +168,7 @@ def promote_version(
 @router.post(
     "/models/{model}/versions/{number}:rollback",
     summary="Take the live version back",
+    dependencies=[AnnounceLive],
     responses=responses(NotFoundProblem, ConflictProblem),
 )
 def rollback_version(

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from app.db import Version
 from app.inference.graph import Graph, GraphError
+from app.models.live import KnownVersion
 from app.storage import BlobDamagedError, BlobMissingError, BlobStore
 
 RETRY_SECONDS = 5.0
@@ -35,16 +35,24 @@ class Exported:
     """Size of `model.onnx`."""
 
     @classmethod
-    def of(cls, version: Version) -> "Exported":
-        """Take what serving needs from a row."""
+    def of(cls, version: KnownVersion) -> "Exported":
+        """Take what serving needs of a version.
+
+        Raises:
+            GraphError: it has no such files; an older release may have made it.
+        """
+        try:
+            config, graph = version.files["config.json"], version.files["model.onnx"]
+        except KeyError as error:
+            raise GraphError(f"it has no file {error.args[0]}") from error
         return cls(
             version_id=version.id,
             model_id=version.model_id,
-            model=version.model.name,
+            model=version.model,
             number=version.number,
-            config=version.files["config.json"]["blob"],
-            graph=version.files["model.onnx"]["blob"],
-            bytes=version.files["model.onnx"]["bytes"],
+            config=config["blob"],
+            graph=graph["blob"],
+            bytes=graph["bytes"],
         )
 
 

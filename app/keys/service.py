@@ -115,7 +115,12 @@ def keyless_caller(
     name that was asked for has to be a loopback one (no DNS rebinding), and a browser's request
     may not come from another site.
     """
-    if client is None or not is_loopback(client.host) or any_key(session):
+    return None if any_key(session) else local_caller(client, headers)
+
+
+def local_caller(client: Address | None, headers: Mapping[str, str]) -> Caller | None:
+    """Return the caller of this machine, if it is one and no web page's call."""
+    if client is None or not is_loopback(client.host):
         return None
     host = headers.get("host", "").rsplit(":", 1)[0] if headers.get("host") else ""
     foreign = headers.get("sec-fetch-site", "none") not in ("none", "same-origin")

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query
 
-from app.dependencies import ReadSession, require
+from app.dependencies import AppServices, require
 from app.errors import (
     BusyProblem,
     ForbiddenProblem,
@@ -15,7 +15,6 @@ from app.errors import (
 )
 from app.keys.service import Scope
 from app.models.schemas import MODEL_PATTERN, ClassesJson, LearnedClassJson, hex_colour
-from app.models.service import lineage, served_version
 from app.problems import responses
 
 router = APIRouter(tags=["segmentation"], dependencies=[Depends(require(Scope.SEGMENT))])
@@ -34,7 +33,7 @@ router = APIRouter(tags=["segmentation"], dependencies=[Depends(require(Scope.SE
     ),
 )
 def list_classes(
-    session: ReadSession,
+    held: AppServices,
     model: Annotated[str, Query(pattern=MODEL_PATTERN, description="The model.")] = "default",
     version: Annotated[
         int | None,
@@ -42,8 +41,7 @@ def list_classes(
     ] = None,
 ) -> ClassesJson:
     """Return every class that a version has learned."""
-    found = served_version(session, model, version)
-    line = lineage(found)
+    found = held.live.find(model, version)
     return ClassesJson(
         model=model,
         version=found.number,
@@ -52,7 +50,7 @@ def list_classes(
                 index=entry["index"],
                 name=entry["name"],
                 colour=hex_colour(entry["colour"]),
-                version=line[entry["step"]].number,
+                version=found.line[entry["step"]],
             )
             for entry in found.classes
         ],

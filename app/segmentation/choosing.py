@@ -3,15 +3,15 @@
 from typing import Annotated
 
 from fastapi import Depends, Query
+from starlette.concurrency import run_in_threadpool
 
-from app.db import read_session
 from app.dependencies import AppServices, Segmenter
 from app.inference.graphs import Choice
 from app.models.schemas import MODEL_PATTERN
 from app.segmentation import service
 
 
-def choose(
+async def choose(
     held: AppServices,
     _caller: Segmenter,
     model: Annotated[
@@ -23,8 +23,10 @@ def choose(
     ] = None,
 ) -> Choice:
     """Choose who answers, before the body is read."""
-    with read_session(held.engine) as session:
-        return service.choose(session, held.inference, model, version)
+    known = held.live.recall(model, version)
+    if known is None:
+        known = await run_in_threadpool(held.live.find, model, version)
+    return service.choose(held.inference, known, live=version is None)
 
 
 Chosen = Annotated[Choice, Depends(choose)]

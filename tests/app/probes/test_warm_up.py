@@ -11,11 +11,10 @@ from fastapi import FastAPI
 from sqlalchemy import Engine
 from starlette.testclient import TestClient
 
-from app.db import read_session
 from app.inference.engine import Inference
 from app.inference.graphs import Exported
 from app.main import create_app
-from app.models.service import live_versions
+from app.models.live import LiveVersions
 from app.settings import Settings
 from tests.app.segmentation.conftest import Register, register
 
@@ -72,7 +71,7 @@ def test_it_is_waited_for_a_bounded_time(
     settings: Settings, register: Register, gate: threading.Event
 ) -> None:
     register()
-    with started(settings, serve_warm_up=0.0) as client:
+    with started(settings, serve_warm_up_seconds=0.0) as client:
         keep_loading(client, gate)
         assert ready(client).status_code == 200
 
@@ -96,8 +95,8 @@ def test_a_version_that_was_replaced_is_freed(
     settings: Settings, register: Register, engine: Engine
 ) -> None:
     def live() -> Exported:
-        with read_session(engine) as session:
-            return Exported.of(live_versions(session)[0])
+        known = LiveVersions(engine, seconds=1)
+        return Exported.of(known.find("default"))
 
     register()
     with started(settings, serve_graph_bytes=0) as client:

@@ -1,0 +1,113 @@
+"""Callers that were looked up lately, so that a request need not ask the database who calls."""
+
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+
+from app.errors import UnauthorizedProblem
+from app.keys.service import Caller
+
+MOST_CALLERS = 1024
+
+KEYLESS = ""
+"""Stands for the digest of a caller who needs no key, because none was ever made."""
+
+
+@dataclass(frozen=True)
+class _Known:
+    caller: Caller
+    asked: float
+    """When the database was asked last, whether it answered or not."""
+    confirmed: float
+    """When it said last that the key is good."""
+
+
+class CallerCache:
+    """Callers by the digest of their key; the least recently used go first.
+
+    What a cached caller may miss: that its key was revoked, or changed, by another process (`sats
+    keys` is one), for `fresh_seconds`; as long, that a first key was made, so that callers of this
+    machine need one too. While the database does not answer it misses that for `outage_seconds`:
+    only what needs no database, `/segment` and `/classes`, is answered then. The process that
+    revokes a key calls `forget` once that is committed, and misses nothing. Whoever compares the
+    caller with the clock does it at every request: a key's end is not missed.
+
+    Only who was let in is kept, so that wrong keys push nobody out.
+
+    Args:
+        fresh_seconds: for so long the database is not asked again.
+        outage_seconds: after so long without its word nobody is let in any more.
+        most: callers that are kept.
+    """
+
+    def __init__(
+        self, fresh_seconds: float, outage_seconds: float, most: int = MOST_CALLERS
+    ) -> None:
+        self._fresh_seconds = fresh_seconds
+        self._outage_seconds = outage_seconds
+        self._most = most
+        self._known: OrderedDict[str, _Known] = OrderedDict()
+        self._forgotten = 0
+        self._lock = threading.Lock()
+
+    def fresh(self, digest: str) -> Caller | None:
+        """Return a caller who was asked about lately; asks nobody."""
+        with self._lock:
+            known = self._known.get(digest)
+            if known is None or time.monotonic() - known.asked >= self._fresh_seconds:
+                return None
+            self._known.move_to_end(digest)
+            return known.caller
+
+    def look_up(self, digest: str, ask: Callable[[], Caller]) -> Caller:
+        """Return the caller that the database names, or the one it named before it fell silent.
+
+        Args:
+            digest: of the key, or KEYLESS.
+            ask: asks the database.
+
+        Raises:
+            UnauthorizedProblem: there is no such key, or it was revoked.
+            OperationalError, TimeoutError: the database does not answer (SQLAlchemy's).
+        """
+        with self._lock:
+            forgotten, now = self._forgotten, time.monotonic()
+        try:
+            caller = ask()
+        except UnauthorizedProblem:
+            with self._lock:
+                self._known.pop(digest, None)
+            raise
+        except (OperationalError, PoolTimeoutError):
+            with self._lock:
+                known = self._known.get(digest)
+                if known is None or now - known.confirmed >= self._outage_seconds:
+                    raise
+                self._keep(digest, _Known(known.caller, now, known.confirmed))
+            return known.caller
+        with self._lock:
+            if forgotten == self._forgotten:  # else this answer may be older than a revocation
+                self._keep(digest, _Known(caller, now, now))
+        return caller
+
+    def forget(self, name: str) -> None:
+        """Ask again for whoever calls with the key of this name: it was revoked or changed.
+
+        A key that was made is told by KEYLESS.
+        """
+        with self._lock:
+            self._forgotten += 1
+            gone = [digest for digest, known in self._known.items() if known.caller.name == name]
+            for digest in gone:
+                del self._known[digest]
+
+    def _keep(self, digest: str, known: _Known) -> None:
+        self._known[digest] = known
+        self._known.move_to_end(digest)
+        while len(self._known) > self._most:
+            self._known.popitem(last=False)
