@@ -82,7 +82,8 @@ class LiveVersions:
     def close(self) -> None:
         """Look no more."""
         self._over.set()
-        self._thread.join(STOP_SECONDS)
+        if self._thread.is_alive():
+            self._thread.join(STOP_SECONDS)
 
     def all(self) -> list[KnownVersion]:
         """Return the live versions by their models' names."""

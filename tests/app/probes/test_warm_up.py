@@ -8,9 +8,10 @@ from collections.abc import Iterator
 import httpx
 import pytest
 from fastapi import FastAPI
-from sqlalchemy import Engine
+from sqlalchemy import Engine, select
 from starlette.testclient import TestClient
 
+from app.db import Version, write_session
 from app.inference.engine import Inference
 from app.inference.graphs import Exported
 from app.main import create_app
@@ -88,6 +89,23 @@ def test_a_version_that_cannot_be_loaded_does_not_keep_the_others(
         for _ in range(WAIT):
             if ready(client).status_code == 200:
                 break
+        assert ready(client).status_code == 200
+
+
+def test_a_version_whose_record_names_no_graph_is_told(
+    settings: Settings, register: Register, engine: Engine
+) -> None:
+    register()
+    with write_session(engine) as session:
+        version = session.scalars(select(Version)).one()
+        version.files = {"config.json": version.files["config.json"]}
+    with started(settings) as client:
+        answer = ready(client)
+        assert answer.status_code == 503
+        (error,) = answer.json()["errors"]
+        assert error["message"] == "default 1 cannot be served: it has no file model.onnx"
+        register()
+        client.app.state.services.live.refresh()
         assert ready(client).status_code == 200
 
 
