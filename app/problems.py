@@ -25,6 +25,7 @@ from app.errors import (
     UnauthorizedProblem,
     problem_of,
 )
+from app.storage import BlobStoreDownError
 from sats_core.errors import CoreError
 
 MEDIA_TYPE = "application/problem+json"
@@ -102,6 +103,11 @@ def install_handlers(app: FastAPI) -> None:
         cause = error.orig if isinstance(error, DBAPIError) else error
         log.error("database_unavailable", path=request.url.path, error=str(cause))
         return respond(BusyProblem("the database does not answer", 2), request.url.path)
+
+    @app.exception_handler(BlobStoreDownError)
+    def no_blobs(request: Request, error: BlobStoreDownError) -> Response:
+        log.error("blob_store_unavailable", path=request.url.path, error=str(error))
+        return respond(BusyProblem("the blob store does not answer", 5), request.url.path)
 
     @app.exception_handler(Exception)
     def bug(request: Request, error: Exception) -> Response:

@@ -4,16 +4,20 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy import Connection, Engine, create_engine, event, make_url
 from sqlalchemy.orm import Session
 
 SQLITE_WAIT_SECONDS = 30
+POSTGRES_WAIT_SECONDS = 5
+"""For a connection, unless the URL says otherwise."""
 
 
 def make_engine(url: str) -> Engine:
     """Return an engine for a SQLite or Postgres URL, set up for many short transactions."""
     if not url.startswith("sqlite"):
-        return create_engine(url, pool_pre_ping=True)
+        # A host that is gone answers nothing: without a bound every thread would wait for it.
+        bound = {"connect_timeout": POSTGRES_WAIT_SECONDS} | dict(make_url(url).query)
+        return create_engine(url, pool_pre_ping=True, connect_args=bound)
     engine = create_engine(
         url, connect_args={"timeout": SQLITE_WAIT_SECONDS, "check_same_thread": False}
     )
