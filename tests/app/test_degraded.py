@@ -3,7 +3,7 @@
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ from tests.fixtures.servers import (
     redis_in,
     redis_url_in,
 )
-from tests.worker.bench import Bench
+from tests.worker.bench import Bench, eventually
 from tests.worker.scripted_child import Control
 
 __all__ = ["register"]
@@ -97,23 +97,33 @@ def redis_folder() -> Iterator[Path]:
 
 @embedded
 def test_without_redis_tasks_are_accepted_and_run_when_it_is_back(
-    settings: Settings, engine: Engine, blobs: BlobStore, redis_folder: Path, tmp_path: Path
+    settings: Settings,
+    register: Register,
+    engine: Engine,
+    blobs: BlobStore,
+    redis_folder: Path,
+    tmp_path: Path,
 ) -> None:
     settings = settings.model_copy(update={"redis_url": redis_url_in(redis_folder)})
     control = Control(tmp_path / "control")
     control.plan()
     bench = Bench(settings, engine, blobs, control)
-    with started(settings) as client:
-        with redis_in(redis_folder), bench.worker():
-            first = post(client, drawn(tmp_path, "cat")).json()["id"]
-            bench.ends(first, TaskState.LIVE)
+    register(model="street")
+    with ExitStack() as stack:
+        redis = stack.enter_context(ExitStack())
+        redis.enter_context(redis_in(redis_folder))
+        client = stack.enter_context(started(settings))
+        worker = stack.enter_context(bench.worker())
+        eventually(lambda: " ready." in worker.log.read_text())
+        redis.close()
         answer = post(client, drawn(tmp_path, "dog"))
         assert answer.status_code == 202
         ready = client.get("/health/ready").json()
         assert [error["field"] for error in ready["errors"]] == ["broker"]
-        assert client.get("/classes").status_code == 200
-        with redis_in(redis_folder), bench.worker():
-            bench.ends(answer.json()["id"], TaskState.LIVE)
+        answered = client.post("/segment", params={"model": "street"}, **PICTURE)
+        assert answered.status_code == 200
+        redis.enter_context(redis_in(redis_folder))
+        bench.ends(answer.json()["id"], TaskState.LIVE)
 
 
 @embedded
