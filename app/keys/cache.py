@@ -17,6 +17,9 @@ MOST_CALLERS = 1024
 KEYLESS = ""
 """Stands for the digest of a caller who needs no key, because none was ever made."""
 
+KEYLESS_SECONDS = 1.0
+"""Longest time for which that is believed."""
+
 
 @dataclass(frozen=True)
 class _Known:
@@ -31,11 +34,12 @@ class CallerCache:
     """Callers by the digest of their key; the least recently used go first.
 
     What a cached caller may miss: that its key was revoked, or changed, by another process (`sats
-    keys` is one), for `fresh_seconds`; as long, that a first key was made, so that callers of this
-    machine need one too. While the database does not answer it misses that for `outage_seconds`:
-    only what needs no database, `/segment` and `/classes`, is answered then. The process that
-    revokes a key calls `forget` once that is committed, and misses nothing. Whoever compares the
-    caller with the clock does it at every request: a key's end is not missed.
+    keys` is one), for `fresh_seconds`. That a first key was made, so that callers of this machine
+    need one too, is missed for a second at most, and no longer than until it calls. While the
+    database does not answer, both are missed for `outage_seconds`: only what needs no database,
+    `/segment` and `/classes`, is answered then. The process that revokes a key calls `forget` once
+    that is committed, and misses nothing. Whoever compares the caller with the clock does it at
+    every request: a key's end is not missed.
 
     Only who was let in is kept, so that wrong keys push nobody out.
 
@@ -59,7 +63,10 @@ class CallerCache:
         """Return a caller who was asked about lately; asks nobody."""
         with self._lock:
             known = self._known.get(digest)
-            if known is None or time.monotonic() - known.asked >= self._fresh_seconds:
+            seconds = self._fresh_seconds
+            if digest == KEYLESS:
+                seconds = min(seconds, KEYLESS_SECONDS)
+            if known is None or time.monotonic() - known.asked >= seconds:
                 return None
             self._known.move_to_end(digest)
             return known.caller
@@ -91,6 +98,8 @@ class CallerCache:
                 self._keep(digest, _Known(known.caller, now, known.confirmed))
             return known.caller
         with self._lock:
+            if digest != KEYLESS:
+                self._known.pop(KEYLESS, None)  # there is a key: nobody does without any more
             if forgotten == self._forgotten:  # else this answer may be older than a revocation
                 self._keep(digest, _Known(caller, now, now))
         return caller

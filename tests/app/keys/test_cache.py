@@ -9,7 +9,8 @@ from starlette.testclient import TestClient
 
 from app.db import make_engine, read_session, write_session
 from app.errors import UnauthorizedProblem
-from app.keys.cache import CallerCache
+from app.keys import cache as module
+from app.keys.cache import KEYLESS, CallerCache
 from app.keys.secret import read_secret
 from app.keys.service import Caller, Scope, create_key, revoke_key
 from app.main import create_app
@@ -77,6 +78,21 @@ def test_while_the_database_is_silent_who_was_let_in_is_for_a_bounded_time() -> 
         bounded.look_up("d", is_silent)
 
 
+def test_once_a_key_has_called_nobody_does_without() -> None:
+    cache = CallerCache(LONG, LONG)
+    cache.look_up(KEYLESS, says(Caller("", frozenset(Scope))))
+    assert cache.fresh(KEYLESS)
+    cache.look_up("d", says(CI))
+    assert cache.fresh(KEYLESS) is None
+
+
+def test_that_no_key_was_made_is_believed_for_a_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "KEYLESS_SECONDS", 0.0)
+    cache = CallerCache(LONG, LONG)
+    cache.look_up(KEYLESS, says(Caller("", frozenset(Scope))))
+    assert cache.fresh(KEYLESS) is None
+
+
 def test_an_answer_that_is_older_than_a_revocation_is_not_kept() -> None:
     cache = CallerCache(LONG, LONG)
 
@@ -98,8 +114,13 @@ def remembering(settings: Settings) -> Iterator[TestClient]:
 
 
 def test_a_request_that_is_answered_from_memory_asks_nothing(
-    remembering: TestClient, settings: Settings, engine: Engine, blobs: BlobStore
+    remembering: TestClient,
+    settings: Settings,
+    engine: Engine,
+    blobs: BlobStore,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(module, "KEYLESS_SECONDS", LONG)
     with write_session(engine) as session:
         add_version(session, blobs, ["cat"])
     held = remembering.app.state.services

@@ -5,6 +5,7 @@ from sqlalchemy import Engine, select
 from starlette.testclient import TestClient
 
 from app.db import Version, write_session
+from app.keys import cache
 from app.main import create_app
 from app.models.service import find_model, promote, rollback
 from app.settings import Settings
@@ -95,7 +96,10 @@ def test_who_asks_after_a_move_through_this_process_gets_the_new_version(
             assert client.get("/classes").json()["version"] == wanted
 
 
-def test_a_lone_request_asks_the_database_nothing(settings: Settings, register: Register) -> None:
+def test_a_lone_request_asks_the_database_nothing(
+    settings: Settings, register: Register, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cache, "KEYLESS_SECONDS", 60.0)
     picture = as_files(encoded(left_red_right_green()))
     register()
     patient = {"live_poll_seconds": 60.0, "key_cache_seconds": 60.0}
