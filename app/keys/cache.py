@@ -37,7 +37,7 @@ class CallerCache:
     keys` is one), for `fresh_seconds`. That a first key was made, so that callers of this machine
     need one too, is missed for a second at most, and no longer than until it calls. While the
     database does not answer, both are missed for `outage_seconds`: only what needs no database,
-    `/segment` and `/classes`, is answered then. The process that revokes a key calls `forget` once
+    `/segment` and `/classes`, is answered then. The process that revokes a key calls `clear` once
     that is committed, and misses nothing. Whoever compares the caller with the clock does it at
     every request: a key's end is not missed.
 
@@ -56,7 +56,7 @@ class CallerCache:
         self._outage_seconds = outage_seconds
         self._most = most
         self._known: OrderedDict[str, _Known] = OrderedDict()
-        self._forgotten = 0
+        self._cleared = 0
         self._lock = threading.Lock()
 
     def fresh(self, digest: str) -> Caller | None:
@@ -83,7 +83,7 @@ class CallerCache:
             OperationalError, TimeoutError: the database does not answer (SQLAlchemy's).
         """
         with self._lock:
-            forgotten, now = self._forgotten, time.monotonic()
+            cleared, now = self._cleared, time.monotonic()
         try:
             caller = ask()
         except UnauthorizedProblem:
@@ -100,20 +100,15 @@ class CallerCache:
         with self._lock:
             if digest != KEYLESS:
                 self._known.pop(KEYLESS, None)  # there is a key: nobody does without any more
-            if forgotten == self._forgotten:  # else this answer may be older than a revocation
+            if cleared == self._cleared:  # else this answer may be older than a revocation
                 self._keep(digest, _Known(caller, now, now))
         return caller
 
-    def forget(self, name: str) -> None:
-        """Ask again for whoever calls with the key of this name: it was revoked or changed.
-
-        A key that was made is told by KEYLESS.
-        """
+    def clear(self) -> None:
+        """Ask again for everybody: a key was made, changed or revoked, and that is committed."""
         with self._lock:
-            self._forgotten += 1
-            gone = [digest for digest, known in self._known.items() if known.caller.name == name]
-            for digest in gone:
-                del self._known[digest]
+            self._cleared += 1
+            self._known.clear()
 
     def _keep(self, digest: str, known: _Known) -> None:
         self._known[digest] = known

@@ -3,6 +3,7 @@
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query
+from starlette.concurrency import run_in_threadpool
 
 from app.dependencies import AppServices, require
 from app.errors import (
@@ -32,7 +33,7 @@ router = APIRouter(tags=["segmentation"], dependencies=[Depends(require(Scope.SE
         BusyProblem,
     ),
 )
-def list_classes(
+async def list_classes(
     held: AppServices,
     model: Annotated[str, Query(pattern=MODEL_PATTERN, description="The model.")] = "default",
     version: Annotated[
@@ -41,7 +42,9 @@ def list_classes(
     ] = None,
 ) -> ClassesJson:
     """Return every class that a version has learned."""
-    found = held.live.find(model, version)
+    found = held.live.recall(model, version)
+    if found is None:
+        found = await run_in_threadpool(held.live.find, model, version)
     return ClassesJson(
         model=model,
         version=found.number,
