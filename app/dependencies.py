@@ -1,8 +1,8 @@
 """What endpoints stand on: the process's services, a session, the caller."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from typing import Annotated
 
 from celery import Celery
@@ -10,6 +10,7 @@ from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
+from starlette.concurrency import run_in_threadpool
 
 from app.audit.actor import Actor, ActorType, act_as
 from app.broker import make_celery
@@ -18,6 +19,7 @@ from app.errors import UnauthorizedProblem
 from app.inference.engine import Inference
 from app.inference.warm_up import WarmUp
 from app.keyless import keyless_caller
+from app.keys.cache import KEYLESS, CallerCache
 from app.keys.last_use import LastUses
 from app.keys.rates import Rates
 from app.keys.secret import read_secret
@@ -25,12 +27,15 @@ from app.keys.service import (
     Caller,
     Scope,
     any_key,
-    authenticate,
     check_end,
     check_model,
     check_scope,
+    check_text,
     check_unbound,
+    digest,
+    look_up,
 )
+from app.models.live import LiveVersions
 from app.settings import Settings
 from app.storage import BlobStore, LocalBlobStore
 
@@ -45,6 +50,8 @@ class Services:
     celery: Celery
     secret: bytes
     """Secret under the digests of API keys."""
+    callers: CallerCache
+    live: LiveVersions
     inference: Inference
     warm_up: WarmUp
     rates: Rates
@@ -53,6 +60,7 @@ class Services:
 
     def close(self) -> None:
         """Give threads and connections back."""
+        self.live.close()
         self.inference.close()
         self.celery.close()
         self.last_uses.close()
@@ -65,17 +73,22 @@ def open_services(settings: Settings) -> Services:
     blobs = LocalBlobStore(settings.blob_dir)
     engine = make_engine(settings.resolved_database_url, settings.database_limits)
     inference = Inference(settings, blobs)
-    return Services(
+    live = LiveVersions(engine, settings.live_poll_seconds)
+    held = Services(
         settings=settings,
         engine=engine,
         blobs=blobs,
         celery=make_celery(settings),
         secret=read_secret(settings),
+        callers=CallerCache(settings.key_cache_seconds, settings.key_outage_seconds),
+        live=live,
         inference=inference,
-        warm_up=WarmUp(engine, inference.graphs, settings.serve_warm_up),
+        warm_up=WarmUp(live, inference.graphs, settings.serve_warm_up_seconds),
         rates=Rates(),
         last_uses=LastUses(engine),
     )
+    live.start()
+    return held
 
 
 def services(request: Request) -> Services:
@@ -110,10 +123,25 @@ def write(held: AppServices, actor: Acting) -> Iterator[Session]:
         yield session
 
 
+def announce_live(held: AppServices) -> Iterator[None]:
+    """Look which versions are live, once the endpoint's transaction has moved one."""
+    yield
+    held.live.refresh_soon()
+
+
+def renew_callers(held: AppServices) -> Iterator[None]:
+    """Ask again who calls, once the endpoint's transaction has made or revoked a key."""
+    yield
+    held.callers.clear()
+
+
 # scope="function": the session is closed, and the transaction committed, before the answer goes
 # out. Otherwise a client could ask for what it has just posted and not find it.
 ReadSession = Annotated[Session, Depends(read, scope="function")]
 WriteSession = Annotated[Session, Depends(write, scope="function")]
+# Among an operation's `dependencies`: entered before its session, it is left after the commit.
+AnnounceLive = Depends(announce_live, scope="function")
+RenewCallers = Depends(renew_callers, scope="function")
 
 _bearer = HTTPBearer(
     auto_error=False,
@@ -124,21 +152,40 @@ _bearer = HTTPBearer(
 _Credentials = Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
 
 
-def identify(request: Request, held: Services, key: str | None) -> Caller:
+async def identify(request: Request, held: Services, key: str | None) -> Caller:
     """Return who calls, whatever they may.
 
     Raises:
         UnauthorizedProblem: a key is needed, or this one is wrong.
         LocalCallersOnlyProblem: none is, and it is not certain that the caller is on this machine.
     """
+    if key is None:
+        await _known(held, KEYLESS, partial(_while_no_key_was_made, held))
+        return keyless_caller(request)
+    check_text(key)
+    hashed = digest(held.secret, key)
+    return await _known(held, hashed, partial(_looked_up, held, hashed))
+
+
+async def _known(held: Services, hashed: str, ask: Callable[[], Caller]) -> Caller:
+    known = held.callers.fresh(hashed)
+    if known is None:
+        known = await run_in_threadpool(held.callers.look_up, hashed, ask)
+    return known
+
+
+def _looked_up(held: Services, hashed: str) -> Caller:
     with read_session(held.engine) as session:
-        if key is not None:
-            return authenticate(session, held.secret, key)
+        return look_up(session, hashed)
+
+
+def _while_no_key_was_made(held: Services) -> Caller:
+    with read_session(held.engine) as session:
         if any_key(session):  # a revoked one too: revoking opens nothing
             raise UnauthorizedProblem(
                 "send `Authorization: Bearer sats_...`; `sats keys create` makes a key"
             )
-    return keyless_caller(request)
+    return Caller("", frozenset(Scope))
 
 
 def admit(request: Request, held: Services, caller: Caller, scope: Scope) -> None:
@@ -162,11 +209,11 @@ def admit(request: Request, held: Services, caller: Caller, scope: Scope) -> Non
 
 
 @cache
-def require(scope: Scope) -> Callable[..., Caller]:
+def require(scope: Scope) -> Callable[..., Awaitable[Caller]]:
     """Return the dependency that lets callers with `scope` (or `admin`) through."""
 
-    def caller(request: Request, held: AppServices, credentials: _Credentials) -> Caller:
-        found = identify(request, held, credentials.credentials if credentials else None)
+    async def caller(request: Request, held: AppServices, credentials: _Credentials) -> Caller:
+        found = await identify(request, held, credentials.credentials if credentials else None)
         admit(request, held, found, scope)
         return found
 

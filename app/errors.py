@@ -193,6 +193,11 @@ class NotReadyProblem(Problem):
     slug = "not-ready"
     title = "The service is not ready"
 
+    @property
+    def headers(self) -> dict[str, str]:
+        """Say when to come back: what could not be loaded is tried again after as long."""
+        return {"Retry-After": "5"}
+
 
 def problem_of(error: CoreError) -> InvalidProblem:
     """Turn an error of the core, which is always wrong input, into a problem."""

@@ -26,7 +26,7 @@ minutes later the same endpoint segments it beside the old ones. The old trainin
 needed.
 
 1. `POST /tasks` with a zip of labelled pictures; follow `GET /tasks/{id}` or its events.
-2. When the task is `live`, `POST /segment` finds the new classes too.
+2. When the task is `live`, `POST /segment` finds the new classes too, within a second.
 3. `GET /admin/models/default/versions` shows what every step gained and what it forgot.
 
 A SegFormer that was trained elsewhere becomes a model's first version with

@@ -26,6 +26,7 @@ from app.errors import (
     problem_of,
 )
 from app.headers import SECURITY_HEADERS
+from app.storage import BlobStoreDownError
 from sats_core.errors import CoreError
 
 MEDIA_TYPE = "application/problem+json"
@@ -114,6 +115,11 @@ def install_handlers(app: FastAPI) -> None:
         if getattr(error.orig, "sqlstate", None) in NOT_NOW:
             return no_database(request, error)
         return bug(request, error)
+
+    @app.exception_handler(BlobStoreDownError)
+    def no_blobs(request: Request, error: BlobStoreDownError) -> Response:
+        log.error("blob_store_unavailable", path=request.url.path, error=str(error))
+        return respond(BusyProblem("the blob store does not answer", 5), request.url.path)
 
     @app.exception_handler(Exception)
     def bug(request: Request, error: Exception) -> Response:

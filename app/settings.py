@@ -5,7 +5,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import AliasChoices, Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from sats_core.settings import Limits
@@ -39,10 +39,17 @@ class DatabaseLimits:
     idle_seconds: float = 60.0
 
 
+def _also(former: str) -> AliasChoices:
+    """Return the variables of a setting in seconds: its own, and the name that it had before."""
+    return AliasChoices(f"SATS_{former}_SECONDS", f"SATS_{former}")
+
+
 class Settings(BaseSettings):
     """Settings of API and worker; both read the same ones."""
 
-    model_config = SettingsConfigDict(env_prefix="SATS_", extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(
+        env_prefix="SATS_", extra="ignore", frozen=True, populate_by_name=True
+    )
 
     data_dir: Path = Field(
         Path("sats-data"), description="Blobs, checkpoints, SQLite file and filesystem broker."
@@ -124,6 +131,24 @@ class Settings(BaseSettings):
         description="`required` holds every version that passes its gate, and every import, until "
         "an admin promotes it, where its model does not say otherwise.",
     )
+    key_cache_seconds: float = Field(
+        5.0,
+        ge=0,
+        description="How long a process believes what the database said of an API key: so long may "
+        "one still work that another process revoked.",
+    )
+    key_outage_seconds: float = Field(
+        3600.0,
+        ge=0,
+        description="How long, while the database does not answer, /segment and /classes go on for "
+        "keys that it confirmed last before.",
+    )
+    live_poll_seconds: float = Field(
+        0.5,
+        gt=0,
+        le=60,
+        description="How often each process of the API looks which versions are live.",
+    )
 
     lease_seconds: float = Field(
         30.0, gt=0, description="How long a task stays claimed without a heartbeat."
@@ -174,11 +199,12 @@ class Settings(BaseSettings):
         "they came, and 8 for each pixel; beyond it /segment answers 503, and 413 where one "
         "request alone takes more. Besides, each of serve_threads works on one picture.",
     )
-    serve_deadline: float = Field(
+    serve_deadline_seconds: float = Field(
         60.0,
+        validation_alias=_also("SERVE_DEADLINE"),
         gt=0,
-        description="Seconds from the first byte of a /segment request to its answer; what takes "
-        "longer is given up, with 503.",
+        description="How long a /segment request may take, from its first byte to its answer; what "
+        "takes longer is given up, with 503.",
     )
     serve_graph_bytes: int = Field(
         1024 * MIB,
@@ -186,10 +212,11 @@ class Settings(BaseSettings):
         description="Most bytes of graph files (`model.onnx`) of versions that stay loaded beside "
         "the live ones, which always do.",
     )
-    serve_warm_up: float = Field(
+    serve_warm_up_seconds: float = Field(
         120.0,
+        validation_alias=_also("SERVE_WARM_UP"),
         ge=0,
-        description="Seconds that /health/ready waits, in all, for the live versions to be loaded.",
+        description="How long /health/ready waits, in all, for the live versions to be loaded.",
     )
     serve_threads: int = Field(2, ge=1, description="CPU threads of one inference session.")
     serve_batch: int = Field(8, ge=1, description="Most pictures in one inference batch.")

@@ -15,7 +15,7 @@ from app.admin.schemas import (
     VersionJson,
 )
 from app.db import read_session
-from app.dependencies import Admin, AppServices, ReadSession, WriteSession, require
+from app.dependencies import Admin, AnnounceLive, AppServices, ReadSession, WriteSession, require
 from app.errors import (
     BusyProblem,
     ConflictProblem,
@@ -193,6 +193,7 @@ def live_history(session: ReadSession, model: ModelName) -> list[MoveJson]:
 @router.post(
     "/models/{model}/versions/{number}:promote",
     summary="Make a version live",
+    dependencies=[AnnounceLive],
     responses=responses(NotFoundProblem, ConflictProblem),
 )
 def promote_version(
@@ -206,6 +207,7 @@ def promote_version(
 @router.post(
     "/models/{model}/versions/{number}:rollback",
     summary="Take the live version back",
+    dependencies=[AnnounceLive],
     responses=responses(NotFoundProblem, ConflictProblem),
 )
 def rollback_version(

@@ -5,12 +5,12 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import structlog
 
-from app.db import Version
 from app.inference.graph import Graph, GraphError
+from app.models.live import KnownVersion
 from app.storage import BlobDamagedError, BlobMissingError, BlobStore
 
 RETRY_SECONDS = 5.0
@@ -35,16 +35,24 @@ class Exported:
     """Size of `model.onnx`."""
 
     @classmethod
-    def of(cls, version: Version) -> "Exported":
-        """Take what serving needs from a row."""
+    def of(cls, version: KnownVersion) -> "Exported":
+        """Take what serving needs of a version.
+
+        Raises:
+            GraphError: it has no such files; an older release may have made it.
+        """
+        try:
+            config, graph = version.files["config.json"], version.files["model.onnx"]
+        except KeyError as error:
+            raise GraphError(f"it has no file {error.args[0]}") from error
         return cls(
             version_id=version.id,
             model_id=version.model_id,
-            model=version.model.name,
+            model=version.model,
             number=version.number,
-            config=version.files["config.json"]["blob"],
-            graph=version.files["model.onnx"]["blob"],
-            bytes=version.files["model.onnx"]["bytes"],
+            config=config["blob"],
+            graph=graph["blob"],
+            bytes=graph["bytes"],
         )
 
 
@@ -69,10 +77,22 @@ class Choice:
     before: Served | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class _Entry:
+    """A version that is loaded, loading, or waiting for a loader."""
+
     exported: Exported
+    load: "Future[Served]" = field(default_factory=Future)
+    live: bool = False
+    """Whether it was given to the loader of live versions."""
+
+
+@dataclass(frozen=True)
+class _Failure:
+    """A load that failed, told to whoever asks before it is tried again."""
+
     load: "Future[Served]"
+    at: float
 
 
 class Graphs:
@@ -87,12 +107,12 @@ class Graphs:
         self._load = load
         self._spare_bytes = spare_bytes
         self._entries: OrderedDict[int, _Entry] = OrderedDict()
-        self._failed: dict[int, float] = {}
+        self._failed: dict[int, _Failure] = {}
         self._wanted: dict[int, int] = {}
         """Model -> version that is live, as far as requests have told."""
         self._answering: dict[int, int] = {}
         """Model -> version that answers while the wanted one is on its way."""
-        self._lock = threading.RLock()  # a load that is done already calls back at once
+        self._lock = threading.Lock()
         # A thread each: no live version waits for those that somebody named.
         self._live_loader = ThreadPoolExecutor(1, thread_name_prefix="live-graph-loader")
         self._loader = ThreadPoolExecutor(1, thread_name_prefix="graph-loader")
@@ -100,7 +120,7 @@ class Graphs:
     def pinned(self, exported: Exported) -> Choice:
         """Choose this version and no other."""
         with self._lock:
-            return Choice(self._loading(exported, self._loader)[0])
+            return Choice(self._loading(exported, live=False)[0])
 
     def live(self, exported: Exported) -> Choice:
         """Choose the live version of a model, without a pause when it changes.
@@ -111,7 +131,7 @@ class Graphs:
         with self._lock:
             self._wanted[exported.model_id] = exported.version_id
             before = self._loaded(self._answering.get(exported.model_id))
-            load, found_now = self._loading(exported, self._live_loader)
+            load, found_now = self._loading(exported, live=True)
             if _succeeded(load):
                 self._answering[exported.model_id] = exported.version_id
                 return Choice(load)
@@ -123,42 +143,69 @@ class Graphs:
         """End the loading threads; what is loading is finished, what waits is not."""
         for loader in (self._live_loader, self._loader):
             loader.shutdown(cancel_futures=True)
+        with self._lock:
+            for entry in self._entries.values():
+                entry.load.cancel()
 
-    def _loading(
-        self, exported: Exported, loader: ThreadPoolExecutor
-    ) -> "tuple[Future[Served], bool]":
+    def _loading(self, exported: Exported, *, live: bool) -> "tuple[Future[Served], bool]":
         """Return a version's load, and whether this call began it."""
         self._forget_oldest()
         key = exported.version_id
+        failure = self._failed.get(key)
+        if failure is not None and time.monotonic() - failure.at < RETRY_SECONDS:
+            return failure.load, False
         entry = self._entries.get(key)
-        if entry is not None and not self._may_retry(key):
-            self._entries.move_to_end(key)
-            return entry.load, False
-        load = loader.submit(self._served, exported)
-        self._entries[key] = _Entry(exported, load)
+        begun = entry is None
+        if entry is None:
+            entry = self._entries[key] = _Entry(exported)
         self._entries.move_to_end(key)
-        load.add_done_callback(lambda _: self._settle(exported))
-        return load, True
+        if begun or (live and not entry.live and not entry.load.done()):
+            # Of a version that waits behind others when it goes live, the live loader takes the
+            # same entry: whichever thread comes first loads it.
+            entry.live = live
+            (self._live_loader if live else self._loader).submit(self._serve, entry)
+        return entry.load, begun
 
-    def _settle(self, exported: Exported) -> None:
-        """Let a version answer that is live and loaded now; forget what has no room beside it."""
+    def _serve(self, entry: _Entry) -> None:
+        """Load a version, unless the other loader was faster, and tell who waits for it."""
         with self._lock:
-            wanted = self._wanted.get(exported.model_id) == exported.version_id
-            if wanted and self._loaded(exported.version_id):
-                self._answering[exported.model_id] = exported.version_id
-            self._forget_oldest()
+            if entry.load.running() or entry.load.done():
+                return
+            entry.load.set_running_or_notify_cancel()
+        try:
+            served = self._served(entry.exported)
+        except GraphError as error:
+            with self._lock:
+                self._fail(entry, error)
+        else:
+            with self._lock:
+                entry.load.set_result(served)
+                self._settle(entry.exported)
 
     def _served(self, exported: Exported) -> Served:
         started = time.monotonic()
         try:
             served = Served(exported, self._load(exported))
         except Exception as error:
-            self._failed[exported.version_id] = time.monotonic()
             log.exception("version_not_loaded", model=exported.model, version=exported.number)
             raise GraphError(str(error)) from error
         seconds = round(time.monotonic() - started, 3)
         log.info("version_loaded", model=exported.model, version=exported.number, seconds=seconds)
         return served
+
+    def _settle(self, exported: Exported) -> None:
+        """Let a version answer that is live and loaded now; forget what has no room beside it."""
+        if self._wanted.get(exported.model_id) == exported.version_id:
+            self._answering[exported.model_id] = exported.version_id
+        self._forget_oldest()
+
+    def _fail(self, entry: _Entry, error: GraphError) -> None:
+        """Remember a failure for its time; what was not loaded takes nobody's room."""
+        now = time.monotonic()
+        self._failed = {k: f for k, f in self._failed.items() if now - f.at < RETRY_SECONDS}
+        self._failed[entry.exported.version_id] = _Failure(entry.load, now)
+        del self._entries[entry.exported.version_id]
+        entry.load.set_exception(error)
 
     def _loaded(self, version_id: int | None) -> Served | None:
         entry = None if version_id is None else self._entries.get(version_id)
@@ -166,13 +213,6 @@ class Graphs:
             return None
         self._entries.move_to_end(entry.exported.version_id)
         return entry.load.result()
-
-    def _may_retry(self, version_id: int) -> bool:
-        failed = self._failed.get(version_id)
-        if failed is None or time.monotonic() - failed < RETRY_SECONDS:
-            return False
-        del self._failed[version_id]
-        return True
 
     def _forget_oldest(self) -> None:
         """Forget versions that are not live until the others fit, the least recently used first."""
@@ -184,7 +224,6 @@ class Graphs:
                 return
             excess -= entry.exported.bytes
             del self._entries[entry.exported.version_id]
-            self._failed.pop(entry.exported.version_id, None)
 
 
 def graph_loader(blobs: BlobStore, threads: int) -> Callable[[Exported], Graph]:

@@ -11,6 +11,7 @@ from app.dependencies import (
     AppServices,
     EverywhereAdmin,
     ReadSession,
+    RenewCallers,
     WriteSession,
     require_everywhere,
 )
@@ -71,6 +72,7 @@ def list_all_keys(session: ReadSession) -> list[KeyJson]:
     status_code=201,
     summary="Make a key",
     openapi_extra=_BODY,
+    dependencies=[RenewCallers],
     responses=responses(BadRequestProblem, ConflictProblem, TooLargeProblem),
 )
 def make_key(
@@ -98,7 +100,12 @@ def make_key(
     return NewKeyJson(**made.model_dump(), key=text)
 
 
-@router.delete("/{key_id}", summary="Revoke a key", responses=responses(NotFoundProblem))
+@router.delete(
+    "/{key_id}",
+    summary="Revoke a key",
+    dependencies=[RenewCallers],
+    responses=responses(NotFoundProblem),
+)
 def revoke(
     session: WriteSession,
     key_id: Annotated[int, Path(ge=1, le=MAX_NUMBER, description="The key's number.")],

@@ -3,8 +3,9 @@
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query
+from starlette.concurrency import run_in_threadpool
 
-from app.dependencies import ReadSession, Segmenter, require
+from app.dependencies import AppServices, Segmenter, require
 from app.errors import (
     BusyProblem,
     InvalidProblem,
@@ -14,7 +15,6 @@ from app.errors import (
 from app.keys.problems import KEY_PROBLEMS
 from app.keys.service import Scope, check_model
 from app.models.schemas import MODEL_PATTERN, ClassesJson, LearnedClassJson, hex_colour
-from app.models.service import lineage, served_version
 from app.problems import responses
 
 router = APIRouter(tags=["segmentation"], dependencies=[Depends(require(Scope.SEGMENT))])
@@ -31,8 +31,8 @@ router = APIRouter(tags=["segmentation"], dependencies=[Depends(require(Scope.SE
         BusyProblem,
     ),
 )
-def list_classes(
-    session: ReadSession,
+async def list_classes(
+    held: AppServices,
     caller: Segmenter,
     model: Annotated[str, Query(pattern=MODEL_PATTERN, description="The model.")] = "default",
     version: Annotated[
@@ -42,8 +42,9 @@ def list_classes(
 ) -> ClassesJson:
     """Return every class that a version has learned."""
     check_model(caller, model)
-    found = served_version(session, model, version)
-    line = lineage(found)
+    found = held.live.recall(model, version)
+    if found is None:
+        found = await run_in_threadpool(held.live.find, model, version)
     return ClassesJson(
         model=model,
         version=found.number,
@@ -52,7 +53,7 @@ def list_classes(
                 index=entry["index"],
                 name=entry["name"],
                 colour=hex_colour(entry["colour"]),
-                version=line[entry["step"]].number,
+                version=found.line[entry["step"]],
             )
             for entry in found.classes
         ],

@@ -58,25 +58,24 @@ def live_version(session: Session, model_id: int) -> Version | None:
     return history[0].version if history else None
 
 
-def live_versions(session: Session) -> Sequence[Version]:
-    """Return the live version of every model that has one, by the model's name."""
+def live_ids(session: Session) -> dict[str, int]:
+    """Return the id of every model's live version by the model's name, in one statement."""
     last = (
         select(AliasMove.model_id, func.max(AliasMove.sequence).label("sequence"))
         .where(AliasMove.alias == LIVE)
         .group_by(AliasMove.model_id)
         .subquery()
     )
-    return session.scalars(
-        select(Version)
-        .join(AliasMove, AliasMove.version_id == Version.id)
+    found = session.execute(
+        select(Model.name, AliasMove.version_id)
+        .join(last, last.c.model_id == Model.id)
         .join(
-            last,
-            (last.c.model_id == AliasMove.model_id) & (last.c.sequence == AliasMove.sequence),
+            AliasMove,
+            (AliasMove.model_id == last.c.model_id) & (AliasMove.sequence == last.c.sequence),
         )
-        .join(Model, Model.id == Version.model_id)
         .where(AliasMove.alias == LIVE)
-        .order_by(Model.name)
-    ).all()
+    )
+    return {row.name: row.version_id for row in found}
 
 
 def get_version(session: Session, model_id: int, number: int) -> Version:

@@ -42,8 +42,8 @@ class ReadyJson(HealthJson):
 
 
 @router.get("/health/live", summary="Is the process alive")
-def live() -> HealthJson:
-    """Answer; asks nobody else."""
+async def live() -> HealthJson:
+    """Answer; asks nobody else, and waits for no thread: all may wait for a part that is down."""
     return HealthJson()
 
 
@@ -96,10 +96,9 @@ def _check_blobs(held: Services) -> str | None:
 
 def _check_graphs(held: Services) -> str | None:
     try:
-        loading = held.warm_up.loading()
+        return held.warm_up.reason()
     except SQLAlchemyError:
         return None  # the database's own check says so
-    return f"loading {', '.join(loading)}" if loading else None
 
 
 CHECKS: dict[str, Callable[[Services], str | None]] = {

@@ -52,7 +52,7 @@ async def admit(request: Request, held: AppServices, _choice: Chosen) -> AsyncIt
         TooLargeProblem: there is not so much room in all.
     """
     inference = held.inference
-    deadline = asyncio.get_running_loop().time() + held.settings.serve_deadline
+    deadline = asyncio.get_running_loop().time() + held.settings.serve_deadline_seconds
     coming = _body_bytes(request, held.settings.max_picture_bytes + FRAME_BYTES)
     with ExitStack() as stack:
         with _refused(coming):

@@ -3,8 +3,8 @@
 from typing import Annotated
 
 from fastapi import Depends, Query
+from starlette.concurrency import run_in_threadpool
 
-from app.db import read_session
 from app.dependencies import AppServices, Segmenter
 from app.inference.graphs import Choice
 from app.keys.service import check_model
@@ -12,7 +12,7 @@ from app.models.schemas import MODEL_PATTERN
 from app.segmentation import service
 
 
-def choose(
+async def choose(
     held: AppServices,
     caller: Segmenter,
     model: Annotated[
@@ -25,8 +25,10 @@ def choose(
 ) -> Choice:
     """Choose who answers, before the body is read."""
     check_model(caller, model)
-    with read_session(held.engine) as session:
-        choice = service.choose(session, held.inference, model, version)
+    known = held.live.recall(model, version)
+    if known is None:
+        known = await run_in_threadpool(held.live.find, model, version)
+    choice = service.choose(held.inference, known, live=version is None)
     held.rates.first_picture(caller)
     return choice
 

@@ -5,13 +5,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 
-from sqlalchemy.orm import Session
-
-from app.errors import InvalidProblem, ProblemError, TooLargeProblem
+from app.errors import InvalidProblem, NotReadyProblem, ProblemError, TooLargeProblem
 from app.inference.engine import Inference
-from app.inference.graph import Pixels, Segmented
+from app.inference.graph import GraphError, Pixels, Segmented
 from app.inference.graphs import Choice, Exported, Served
-from app.models.service import served_version
+from app.models.live import KnownVersion
 from app.segmentation.negotiation import Representation
 from app.segmentation.rendering import mask_png, overlay_png, run_lengths
 from app.segmentation.schemas import (
@@ -35,16 +33,17 @@ class Answer:
     found: Segmented
 
 
-def choose(session: Session, inference: Inference, model: str, number: int | None) -> Choice:
-    """Choose the version that answers: the one of this number, else the live one.
+def choose(inference: Inference, version: KnownVersion, *, live: bool) -> Choice:
+    """Choose this version to answer; while a live one is loaded, the one before it may.
 
     Raises:
-        NotFoundProblem: no such model or version.
-        NoLiveVersionProblem: the model has no live version.
+        NotReadyProblem: it has no graph.
     """
-    exported = Exported.of(served_version(session, model, number))
-    graphs = inference.graphs
-    return graphs.live(exported) if number is None else graphs.pinned(exported)
+    try:
+        exported = Exported.of(version)
+    except GraphError as error:
+        raise NotReadyProblem(f"version {version.number} cannot be served: {error}") from error
+    return inference.graphs.live(exported) if live else inference.graphs.pinned(exported)
 
 
 def pixels(posted: Sequence[PostedPicture], max_pixels: int) -> int:

@@ -30,6 +30,10 @@ class BlobDamagedError(Exception):
     """The bytes of a blob are not those that were stored."""
 
 
+class BlobStoreDownError(OSError):
+    """The store itself cannot be read or written; its blobs may be whole."""
+
+
 class TooLargeError(Exception):
     """More bytes came than the caller allowed; nothing was kept."""
 
@@ -99,6 +103,7 @@ class BlobStore(ABC):
 
         Raises:
             TooLargeError: the stream has more than `limit` bytes.
+            BlobStoreDownError: the store cannot be written.
         """
 
     @abstractmethod
@@ -107,6 +112,7 @@ class BlobStore(ABC):
 
         Raises:
             BlobMissingError: no such blob.
+            BlobStoreDownError: nobody can tell, the store cannot be read.
         """
 
     @abstractmethod
@@ -151,6 +157,7 @@ class BlobStore(ABC):
         Raises:
             BlobMissingError: no such blob.
             BlobDamagedError: its bytes are not those that were stored.
+            BlobStoreDownError: nobody can tell, the store cannot be read.
         """
         path = self.path(key)
         try:

@@ -14,6 +14,7 @@ from app.storage.base import (
     Blob,
     BlobMissingError,
     BlobStore,
+    BlobStoreDownError,
     Entry,
     StagedBlob,
     TooLargeError,
@@ -36,10 +37,12 @@ class LocalBlobStore(BlobStore):
     @contextmanager
     def stage(self, stream: BinaryIO, limit: int | None = None) -> Iterator[StagedBlob]:
         """See `BlobStore.stage`: temporary name, checksum, fsync; publishing renames."""
-        handle, name = tempfile.mkstemp(dir=self._incoming)
+        with _told():
+            handle, name = tempfile.mkstemp(dir=self._incoming)
         incoming = Path(name)
         try:
-            blob = _write(handle, stream, limit)
+            with _told():
+                blob = _write(handle, stream, limit)
             yield StagedBlob(blob, incoming, partial(self._publish, incoming, blob.key))
         finally:
             incoming.unlink(missing_ok=True)
@@ -47,8 +50,10 @@ class LocalBlobStore(BlobStore):
     def path(self, key: str) -> Path:
         """See `BlobStore.path`."""
         target = self._target(key)
-        if not target.is_file():
-            raise BlobMissingError(key)
+        with _told():
+            if not target.is_file():
+                self._incoming.stat()  # a blob is missing only where its store is there
+                raise BlobMissingError(key)
         return target
 
     def delete(self, key: str) -> None:
@@ -72,14 +77,24 @@ class LocalBlobStore(BlobStore):
 
     def _publish(self, incoming: Path, key: str) -> None:
         target = self._target(key)
-        target.parent.mkdir(exist_ok=True)
-        incoming.replace(target)
-        _fsync_directory(target.parent)
+        with _told():
+            target.parent.mkdir(exist_ok=True)
+            incoming.replace(target)
+            _fsync_directory(target.parent)
 
     def _target(self, key: str) -> Path:
         if not _KEY.fullmatch(key):
             raise BlobMissingError(key)
         return self.root / key[:2] / key
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """Say of an error of the file system that the store is down."""
+    try:
+        yield
+    except OSError as error:
+        raise BlobStoreDownError(error.errno, error.strerror, error.filename) from error
 
 
 def _write(handle: int, stream: BinaryIO, limit: int | None) -> Blob:

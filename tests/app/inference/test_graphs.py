@@ -150,6 +150,27 @@ def test_without_a_version_before_the_failure_is_told(graphs: Graphs, loader: Lo
     assert loader.loaded == [1]
 
 
+def test_a_version_that_cannot_be_loaded_takes_no_room(graphs: Graphs, loader: Loader) -> None:
+    for number in (1, 2, 3):
+        graphs.pinned(version(number)).load.result(WAIT)
+    loader.broken.add(4)
+    with pytest.raises(GraphError):
+        graphs.pinned(version(4, size=3)).load.result(WAIT)
+    for number in (1, 2, 3):
+        graphs.pinned(version(number)).load.result(WAIT)
+    assert loader.loaded == [1, 2, 3, 4]
+
+
+def test_a_version_that_cannot_be_loaded_is_left_alone_however_often_it_is_asked_for(
+    graphs: Graphs, loader: Loader
+) -> None:
+    loader.broken.add(1)
+    for _ in range(3):
+        with pytest.raises(GraphError):
+            graphs.pinned(version(1, size=9)).load.result(WAIT)  # more than there is room for
+    assert loader.loaded == [1]
+
+
 def test_the_least_used_version_goes_first(graphs: Graphs, loader: Loader) -> None:
     for number in (1, 2, 3, 1, 4):
         graphs.pinned(version(number)).load.result(WAIT)
@@ -193,6 +214,21 @@ def test_a_live_version_does_not_wait_for_those_that_somebody_names(
     named = graphs.pinned(version(2))
     assert graphs.live(version(1)).load.result(WAIT).exported.number == 1
     assert not named.load.done()
+
+
+def test_a_version_that_goes_live_overtakes_those_that_somebody_names(
+    graphs: Graphs, loader: Loader
+) -> None:
+    loader.gates[2] = threading.Event()
+    named = [graphs.pinned(version(number)) for number in (2, 3, 4)]
+    live = graphs.live(version(4))
+    assert live.load.result(WAIT).exported.number == 4
+    assert named[2].load is live.load
+    assert not named[0].load.done()
+    loader.gates[2].set()
+    assert [choice.load.result(WAIT).exported.number for choice in named] == [2, 3, 4]
+    graphs.close()
+    assert loader.loaded == [4, 2, 3]  # by one loader only
 
 
 def test_versions_come_from_blobs_that_are_checked(tmp_path: Path) -> None:

@@ -185,6 +185,7 @@ def test_an_expired_key_says_so(client, engine, make):
     headers = make(expires_at=utc_now() + timedelta(hours=1))
     assert client.get("/tasks", headers=headers).status_code == 200
     set_columns(engine, expires_at=utc_now() - timedelta(seconds=1))
+    client.app.state.services.callers.clear()
     refused = client.get("/tasks", headers=headers)
     assert refused.status_code == 401
     assert refused.json()["type"] == PROBLEM + "key-expired"

@@ -1,15 +1,21 @@
 """The service is ready once its live versions are loaded."""
 
+import gc
 import threading
+import weakref
 from collections.abc import Iterator
 
 import httpx
 import pytest
 from fastapi import FastAPI
+from sqlalchemy import Engine, select
 from starlette.testclient import TestClient
 
+from app.db import Version, write_session
 from app.inference.engine import Inference
+from app.inference.graphs import Exported
 from app.main import create_app
+from app.models.live import LiveVersions
 from app.settings import Settings
 from tests.app.segmentation.conftest import Register, register
 
@@ -66,7 +72,7 @@ def test_it_is_waited_for_a_bounded_time(
     settings: Settings, register: Register, gate: threading.Event
 ) -> None:
     register()
-    with started(settings, serve_warm_up=0.0) as client:
+    with started(settings, serve_warm_up_seconds=0.0) as client:
         keep_loading(client, gate)
         assert ready(client).status_code == 200
 
@@ -84,3 +90,42 @@ def test_a_version_that_cannot_be_loaded_does_not_keep_the_others(
             if ready(client).status_code == 200:
                 break
         assert ready(client).status_code == 200
+
+
+def test_a_version_whose_record_names_no_graph_is_told(
+    settings: Settings, register: Register, engine: Engine
+) -> None:
+    register()
+    with write_session(engine) as session:
+        version = session.scalars(select(Version)).one()
+        version.files = {"config.json": version.files["config.json"]}
+    with started(settings) as client:
+        answer = ready(client)
+        assert answer.status_code == 503
+        (error,) = answer.json()["errors"]
+        assert error["message"] == "default 1 cannot be served: it has no file model.onnx"
+        register()
+        client.app.state.services.live.refresh()
+        assert ready(client).status_code == 200
+
+
+def test_a_version_that_was_replaced_is_freed(
+    settings: Settings, register: Register, engine: Engine
+) -> None:
+    def live() -> Exported:
+        known = LiveVersions(engine, seconds=1)
+        return Exported.of(known.find("default"))
+
+    register()
+    with started(settings, serve_graph_bytes=0) as client:
+        assert ready(client).status_code == 200
+        app = client.app
+        assert isinstance(app, FastAPI)
+        graphs = app.state.services.inference.graphs
+        replaced = weakref.ref(graphs.live(live()).load.result(WAIT).graph)
+        register()
+        graphs.live(live()).load.result(WAIT)
+        graphs.live(live())  # from here on nobody is answered by the first one
+        graphs.pinned(live())  # whoever asks next has what finds no room forgotten
+        gc.collect()
+        assert replaced() is None

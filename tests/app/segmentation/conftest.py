@@ -35,7 +35,10 @@ def register(engine: Engine, blobs: BlobStore, tmp_path: Path) -> Register:
                 model=line,
                 number=number,
                 task_id=task.id,
-                classes=[{"index": c.index, "name": c.name} for c in classes],
+                classes=[
+                    {"index": c.index, "name": c.name, "colour": list(c.colour), "step": 0}
+                    for c in classes
+                ],
                 new_classes=[],
                 settings={},
                 backbone_start="scratch",

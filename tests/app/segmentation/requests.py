@@ -1,14 +1,17 @@
 """Pictures and requests for `/segment`."""
 
+import time
 from io import BytesIO
 from typing import Any
 
+import httpx
 import numpy as np
 from PIL import Image
 from starlette.testclient import TestClient
 
 from tests.app.inference.colour_graph import GREEN, RED
 
+WAIT = 30
 MASK = {"Accept": "image/png"}
 OVERLAY = {"Accept": "image/png; profile=overlay"}
 
@@ -29,6 +32,17 @@ def mask_of(client: TestClient, data: bytes, kind: str = "image/png") -> np.ndar
     answer = client.post("/segment", content=data, headers=MASK | {"Content-Type": kind})
     assert answer.status_code == 200, answer.text
     return np.array(Image.open(BytesIO(answer.content)))
+
+
+def until_version(client: TestClient | httpx.Client, number: int) -> None:
+    """Wait until a version that another process has made live answers."""
+    deadline = time.monotonic() + WAIT
+    while True:
+        answer = client.post("/segment", **as_body(encoded(left_red_right_green())))
+        if answer.headers.get("X-Sats-Version") == str(number):
+            return
+        assert time.monotonic() < deadline, answer.text
+        time.sleep(0.02)
 
 
 def as_body(data: bytes) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Room in pictures and bytes: taken before a body is read, given back when its answer is out."""
 
 import socket
+import time
 from collections.abc import Iterator
 
 import httpx
@@ -18,6 +19,7 @@ from tests.app.segmentation.requests import as_body, as_files, encoded
 from tests.fixtures.processes import serving
 
 SERVE_BYTES = 16 * MIB
+WAIT = 20
 
 
 @pytest.fixture
@@ -84,8 +86,9 @@ def test_while_a_body_comes_its_room_is_held(
     def body() -> Iterator[bytes]:
         picture = green(64, 64)
         yield picture[:50]
-        while inference_of(app).load.free == 4:
-            pass
+        deadline = time.monotonic() + WAIT
+        while inference_of(app).load.free == 4 and time.monotonic() < deadline:
+            time.sleep(0.01)
         seen.append((inference_of(app).load.free, inference_of(app).memory.free))
         yield picture[50:]
 

@@ -22,6 +22,7 @@ from tests.app.segmentation.conftest import Register
 from tests.fixtures.processes import serving
 
 CLIENTS = 8
+WAIT = 30
 MASK = {"Accept": "image/png", "Content-Type": "image/png"}
 
 
@@ -66,9 +67,10 @@ def test_no_answer_is_of_another_version_than_it_says(
         for _ in range(CLIENTS):
             pool.submit(ask_on)
         for number in range(2, last + 1):
-            time.sleep(0.3)
             register_next(number)
-        time.sleep(0.3)
+            deadline = time.monotonic() + WAIT
+            while not seen[number] and time.monotonic() < deadline:
+                time.sleep(0.02)
         stop.set()
     assert not wrong
     assert set(seen) == set(range(1, last + 1)), seen

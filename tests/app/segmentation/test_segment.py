@@ -8,6 +8,7 @@ from pycocotools import mask as coco
 from starlette.testclient import TestClient
 
 from app.segmentation.schemas import EXAMPLE, SegmentationJson
+from sats_core.classes import ClassInfo
 from tests.app.inference.colour_graph import BACKGROUND, GREEN, RED
 from tests.app.segmentation.conftest import Register
 from tests.app.segmentation.requests import (
@@ -19,6 +20,8 @@ from tests.app.segmentation.requests import (
     left_red_right_green,
     mask_of,
 )
+
+WHITE = ClassInfo(3, "white", (255, 255, 255), 0)
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation")  # pycocotools' decode
 
@@ -75,11 +78,16 @@ def test_json_mask_and_overlay_agree(client: TestClient, register: Register) -> 
 def test_several_pictures_in_their_order(client: TestClient, register: Register) -> None:
     register()
     sizes = [(10, 20), (64, 64), (33, 7), (10, 20), (1, 1)]
-    pictures = [encoded(Image.new("RGB", size, GREEN.colour)) for size in sizes]
+    colours = [GREEN, RED, GREEN, RED, GREEN]
+    pictures = [
+        encoded(Image.new("RGB", size, one.colour))
+        for size, one in zip(sizes, colours, strict=True)
+    ]
     body = client.post("/segment", **as_files(*pictures)).json()
     assert [p["name"] for p in body["pictures"]] == [f"{i}.png" for i in range(5)]
     assert [(p["width"], p["height"]) for p in body["pictures"]] == sizes
-    assert all(p["classes"][0]["name"] == "green" for p in body["pictures"])
+    shown = [[c["name"] for c in p["classes"]] for p in body["pictures"]]
+    assert shown == [[one.name] for one in colours]
 
 
 def test_several_pictures_are_json_only(client: TestClient, register: Register) -> None:
@@ -121,41 +129,62 @@ def test_masks_fit_the_picture_as_people_see_it(
 
 def test_alpha_grey_sixteen_bit_cmyk_and_palette(client: TestClient, register: Register) -> None:
     register()
-    green = Image.new("RGB", (40, 40), GREEN.colour)
-    see_through = green.convert("RGBA")
-    see_through.putalpha(255)
+    halves = left_red_right_green()
+    opaque = halves.convert("RGBA")
+    opaque.putalpha(255)
     for data in (
+        encoded(opaque),
+        encoded(halves.convert("P")),
+        encoded(halves, "TIFF"),
+        encoded(halves, "WEBP", lossless=True),
+        encoded(halves, "BMP"),
+        encoded(halves.convert("CMYK"), "JPEG", quality=95),
+    ):
+        mask = mask_of(client, data, "image/any")
+        assert (mask[:, :28] == RED.index).all()
+        assert (mask[:, 36:] == GREEN.index).all()
+
+
+def test_light_and_dark_are_told_apart_whatever_holds_them(
+    client: TestClient, register: Register
+) -> None:
+    register((BACKGROUND, WHITE))
+    halves = np.zeros((32, 64), dtype=bool)
+    halves[:, 32:] = True
+    see_through = Image.new("RGBA", (64, 32), (0, 0, 0, 255))
+    see_through.paste((0, 0, 0, 0), (32, 0, 64, 32))  # transparent: seen over white
+    for data in (
+        encoded(Image.fromarray(halves)),
+        encoded(Image.fromarray(halves.astype(np.uint8) * 255)),
+        encoded(Image.fromarray(halves.astype(np.uint16) * 65535)),
         encoded(see_through),
-        encoded(green.convert("P")),
-        encoded(green, "TIFF"),
-        encoded(green, "WEBP"),
-        encoded(green, "BMP"),
     ):
-        assert (mask_of(client, data, "image/any") == GREEN.index).all()
-    red_cmyk = encoded(Image.new("RGB", (40, 40), RED.colour).convert("CMYK"), "JPEG")
-    assert (mask_of(client, red_cmyk) == RED.index).all()
-    for black in (
-        encoded(Image.new("L", (9, 9))),
-        encoded(Image.new("1", (9, 9))),
-        encoded(Image.fromarray(np.zeros((9, 9), dtype=np.uint16))),
-    ):
-        assert (mask_of(client, black) == BACKGROUND.index).all()
+        mask = mask_of(client, data)
+        assert (mask[:, :28] == BACKGROUND.index).all()
+        assert (mask[:, 36:] == WHITE.index).all()
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 3000), (3000, 1), (31, 33)])
 def test_odd_sizes(size: tuple[int, int], client: TestClient, register: Register) -> None:
     register()
     data = encoded(Image.new("RGB", size, RED.colour))
-    assert mask_of(client, data).shape == size[::-1]
+    mask = mask_of(client, data)
+    assert mask.shape == size[::-1]
+    assert (mask == RED.index).all()
     overlay = client.post("/segment", content=data, headers=OVERLAY | {"Content-Type": "image/png"})
     assert Image.open(BytesIO(overlay.content)).size == size
 
 
 def test_a_polyglot_is_only_a_picture(client: TestClient, register: Register) -> None:
     register()
-    data = encoded(left_red_right_green()) + b"PK\x05\x06" + bytes(18) + b"<?php evil(); ?>"
-    answer = client.post("/segment", content=data, headers=OVERLAY | {"Content-Type": "image/png"})
+    picture = encoded(left_red_right_green())
+    data = picture + b"PK\x05\x06" + bytes(18) + b"<?php evil(); ?>"
+    headers = OVERLAY | {"Content-Type": "image/png"}
+    answer = client.post("/segment", content=data, headers=headers)
+    assert answer.status_code == 200
+    assert answer.headers["Content-Type"] == "image/png; profile=overlay"
     assert b"evil" not in answer.content
+    assert answer.content == client.post("/segment", content=picture, headers=headers).content
 
 
 def test_prometheus_reads_what_was_run(client: TestClient, register: Register) -> None:

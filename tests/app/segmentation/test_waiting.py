@@ -77,7 +77,7 @@ def test_what_waits_goes_with_its_client(
 
 def test_beyond_its_deadline_a_request_is_given_up(settings: Settings, register: Register) -> None:
     register()
-    with started(settings, serve_deadline=3.0) as (inference, client):
+    with started(settings, serve_deadline_seconds=3.0) as (inference, client):
         assert client.post("/segment", **as_body(PICTURE)).status_code == 200
         with busy(inference):
             answer = client.post("/segment", **as_body(PICTURE))
@@ -93,7 +93,7 @@ def test_a_body_that_does_not_come_gives_its_room_back(
 ) -> None:
     register()
     lines = ["POST /segment HTTP/1.1", "Host: 127.0.0.1", "Content-Type: image/png"]
-    with started(settings, serve_deadline=1.0) as (inference, client):
+    with started(settings, serve_deadline_seconds=1.0) as (inference, client):
         address = (client.base_url.host, client.base_url.port or 80)
         with socket.create_connection(address) as raw:
             raw.settimeout(WAIT)

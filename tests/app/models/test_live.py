@@ -1,0 +1,109 @@
+"""Which versions are live, as one process knows it."""
+
+import time
+from collections.abc import Iterator
+
+import pytest
+from sqlalchemy import Engine
+from sqlalchemy.exc import OperationalError
+
+from app.db import make_engine, write_session
+from app.errors import NoLiveVersionProblem, NotFoundProblem
+from app.models import live as module
+from app.models.live import LiveVersions
+from app.models.service import find_model, promote
+from app.storage import BlobStore
+from tests.fixtures.statements import Statements
+from tests.fixtures.versions import add_version
+
+WAIT = 30
+
+
+@pytest.fixture
+def live(engine: Engine) -> Iterator[LiveVersions]:
+    made = LiveVersions(engine, seconds=0.05)
+    yield made
+    made.close()
+
+
+def add(engine: Engine, blobs: BlobStore, name: str, **options: object) -> None:
+    with write_session(engine) as session:
+        add_version(session, blobs, [name], **options)
+
+
+def test_what_others_move_is_seen_by_the_thread(
+    live: LiveVersions, engine: Engine, blobs: BlobStore
+) -> None:
+    live.start()
+    for number, name in enumerate(["cat", "dog", "cow"], 1):
+        add(engine, blobs, name)
+        deadline = time.monotonic() + WAIT
+        while (known := live.recall("default")) is None or known.number != number:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        assert [entry["name"] for entry in known.classes][-1] == name
+        assert known.line == tuple(range(1, number + 1))
+
+
+def test_a_look_is_one_statement_while_nothing_moves(
+    live: LiveVersions, engine: Engine, blobs: BlobStore
+) -> None:
+    add(engine, blobs, "cat")
+    add(engine, blobs, "car", model="street")
+    live.refresh()
+    assert [(known.model, known.number) for known in live.all()] == [("default", 1), ("street", 1)]
+    with Statements(engine) as sent:
+        live.refresh()
+    assert len([one for one, _ in sent.seen if one.startswith("SELECT")]) == 1
+
+
+def test_what_is_not_known_is_asked_for(
+    live: LiveVersions, engine: Engine, blobs: BlobStore
+) -> None:
+    with pytest.raises(NotFoundProblem):
+        live.find("default")
+    add(engine, blobs, "cat", live=False)
+    with pytest.raises(NoLiveVersionProblem):
+        live.find("default")
+    assert live.find("default", 1).number == 1
+    with pytest.raises(NotFoundProblem):
+        live.find("default", 2)
+    with write_session(engine) as session:
+        model = find_model(session, "default")
+        assert model is not None
+        promote(session, model, 1, "test")
+    assert live.find("default").number == 1
+
+
+def test_versions_asked_for_by_number_are_known_within_bounds(
+    live: LiveVersions, engine: Engine, blobs: BlobStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MOST_NUMBERED", 2)
+    for name in ("cat", "dog", "cow"):
+        add(engine, blobs, name)
+    for number in (1, 2, 1, 3):
+        live.find("default", number)
+    with Statements(engine) as sent:
+        assert [live.find("default", number).number for number in (1, 3)] == [1, 3]
+    assert not sent.seen
+    assert live.recall("default", 2) is None
+    live.forget("default", 1)
+    assert live.recall("default", 1) is None
+    monkeypatch.setattr(module, "NUMBERED_SECONDS", 0.0)
+    assert live.recall("default", 3) is None
+
+
+def test_while_the_database_is_silent_what_was_known_is_known(
+    engine: Engine, blobs: BlobStore
+) -> None:
+    add(engine, blobs, "cat")
+    nowhere = make_engine("sqlite:////nowhere/sats.db")
+    live = LiveVersions(engine, seconds=0.05)
+    live.refresh()
+    live._engine = nowhere
+    live.refresh_soon()
+    with pytest.raises(OperationalError):
+        live.refresh()
+    assert live.find("default").number == 1
+    with pytest.raises(OperationalError):
+        live.find("street")

@@ -1,0 +1,151 @@
+"""What still works while a part is down, as docs/degraded.md says it."""
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from sqlalchemy import Engine, make_url
+
+from app.db import TaskState, write_session
+from app.keys.secret import read_secret
+from app.keys.service import Scope, create_key
+from app.main import create_app
+from app.settings import Settings
+from app.storage import BlobStore
+from tests.app.segmentation.conftest import Register, register
+from tests.app.segmentation.requests import as_files, encoded, left_red_right_green
+from tests.app.tasks.posting import drawn, post
+from tests.fixtures.processes import serving
+from tests.fixtures.servers import (
+    MissingServerError,
+    postgres_stopped,
+    redis_in,
+    redis_url_in,
+)
+from tests.worker.bench import Bench, eventually
+from tests.worker.scripted_child import Control
+
+__all__ = ["register"]
+
+PICTURE = as_files(encoded(left_red_right_green()))
+VERSIONS = "/admin/models/default/versions"
+
+embedded = pytest.mark.parametrize("database_url", ["embedded"], indirect=True)
+
+
+@contextmanager
+def started(settings: Settings, **changes: Any) -> Iterator[httpx.Client]:
+    app = create_app(settings.model_copy(update=changes))
+    with serving(app) as url, httpx.Client(base_url=url, timeout=60) as client:
+        yield client
+
+
+def come_back_later(answer: httpx.Response) -> bool:
+    """Whether an answer is 503 as a problem that says when to come back."""
+    problem = answer.headers["Content-Type"] == "application/problem+json"
+    return answer.status_code == 503 and problem and int(answer.headers["Retry-After"]) > 0
+
+
+@pytest.mark.parametrize("database_url", ["served"], indirect=True)
+def test_without_the_database_what_is_loaded_answers_whoever_is_known(
+    settings: Settings, register: Register, engine: Engine, database_url: str, tmp_path: Path
+) -> None:
+    register()
+    with write_session(engine) as session:
+        secret = read_secret(settings)
+        keys = [create_key(session, secret, name, list(Scope)) for name in ("known", "unknown")]
+    known, unknown = ({"Authorization": f"Bearer {key}"} for key in keys)
+    engine.dispose()
+    server = make_url(database_url).set(database="postgres")
+    # No answer may be of use because it is still fresh: each asks, hears nothing, and goes on.
+    with started(settings, key_cache_seconds=0.0) as client:
+        assert client.post("/segment", **PICTURE, headers=known).status_code == 200
+        try:
+            with postgres_stopped(server.render_as_string(hide_password=False)):
+                for _ in range(2):
+                    assert client.post("/segment", **PICTURE, headers=known).status_code == 200
+                    assert client.get("/classes", headers=known).json()["version"] == 1
+                assert come_back_later(client.post("/segment", **PICTURE, headers=unknown))
+                other = client.get("/classes", params={"model": "other"}, headers=known)
+                assert come_back_later(other)
+                for path in ("/tasks", VERSIONS, "/admin/models", "/metrics"):
+                    assert come_back_later(client.get(path, headers=known)), path
+                assert come_back_later(post(client, drawn(tmp_path, "cat"), **known))
+                ready = client.get("/health/ready")
+                assert come_back_later(ready)
+                assert [error["field"] for error in ready.json()["errors"]] == ["database"]
+                assert client.get("/health/live").status_code == 200
+        except MissingServerError as error:
+            pytest.skip(str(error))
+        assert client.get("/tasks", headers=known).status_code == 200
+        assert client.get("/health/ready").status_code == 200
+        assert client.post("/segment", **PICTURE, headers=unknown).status_code == 200
+
+
+@pytest.fixture
+def redis_folder() -> Iterator[Path]:
+    """A folder for a Redis that comes and goes; a socket's path must be short."""
+    folder = Path(tempfile.mkdtemp(prefix="sats-redis-"))
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@embedded
+def test_without_redis_tasks_are_accepted_and_run_when_it_is_back(
+    settings: Settings,
+    register: Register,
+    engine: Engine,
+    blobs: BlobStore,
+    redis_folder: Path,
+    tmp_path: Path,
+) -> None:
+    settings = settings.model_copy(update={"redis_url": redis_url_in(redis_folder)})
+    control = Control(tmp_path / "control")
+    control.plan()
+    bench = Bench(settings, engine, blobs, control)
+    register(model="street")
+    with ExitStack() as stack:
+        redis = stack.enter_context(ExitStack())
+        redis.enter_context(redis_in(redis_folder))
+        client = stack.enter_context(started(settings))
+        worker = stack.enter_context(bench.worker())
+        eventually(lambda: " ready." in worker.log.read_text())
+        redis.close()
+        answer = post(client, drawn(tmp_path, "dog"))
+        assert answer.status_code == 202
+        ready = client.get("/health/ready").json()
+        assert [error["field"] for error in ready["errors"]] == ["broker"]
+        answered = client.post("/segment", params={"model": "street"}, **PICTURE)
+        assert answered.status_code == 200
+        redis.enter_context(redis_in(redis_folder))
+        bench.ends(answer.json()["id"], TaskState.LIVE)
+
+
+@embedded
+def test_without_blobs_what_is_loaded_answers(
+    settings: Settings, register: Register, tmp_path: Path
+) -> None:
+    register()
+    register(live=False)
+    with started(settings) as client:
+        assert client.post("/segment", **PICTURE).json()["version"] == 1
+        settings.blob_dir.rename(tmp_path / "away")
+        settings.blob_dir.touch()
+        assert client.post("/segment", **PICTURE).json()["version"] == 1
+        assert client.get("/classes").status_code == 200
+        assert come_back_later(client.post("/segment", params={"version": 2}, **PICTURE))
+        assert come_back_later(client.get(f"{VERSIONS}/1/files/model.onnx"))
+        assert come_back_later(post(client, drawn(tmp_path, "cat")))
+        ready = client.get("/health/ready")
+        assert come_back_later(ready)
+        assert [error["field"] for error in ready.json()["errors"]] == ["blobs"]
+        assert client.get("/tasks").status_code == 200
+        settings.blob_dir.unlink()
+        (tmp_path / "away").rename(settings.blob_dir)
+        assert client.get(f"{VERSIONS}/1/files/model.onnx").status_code == 200
+        assert client.get("/health/ready").status_code == 200
