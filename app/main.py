@@ -7,6 +7,7 @@ from importlib.metadata import version
 from fastapi import FastAPI
 
 from app.admin.endpoints import router as admin
+from app.deletion.endpoints import router as deletion
 from app.dependencies import open_services
 from app.imports.endpoints import router as imports
 from app.models.endpoints import router as models
@@ -65,7 +66,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.metrics = RequestMetrics()
     app.add_middleware(RequestMetricsMiddleware, metrics=app.state.metrics)
     install_handlers(app)
-    for router in (tasks, segmentation, models, imports, admin, probes):
+    for router in (tasks, segmentation, models, imports, admin, deletion, probes):
         app.include_router(router)
     return app
 

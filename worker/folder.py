@@ -41,6 +41,7 @@ class WorkFolder:
         version: the new version's files, inside `result`.
         held_out: the held-out pictures to keep, if any, inside `result`.
         memory: the training pictures to keep for replay, if any, inside `result`.
+        old_held_out: the held-out pictures of the versions before.
         old_memory: those that the version to start from keeps.
         result_file: written last: once it is there, the step is done.
         job: the job file that the child reads.
@@ -54,6 +55,7 @@ class WorkFolder:
         self.version = self.result / "version"
         self.held_out = self.result / "held_out.zip"
         self.memory = self.result / "memory.zip"
+        self.old_held_out = self.path / "old-held-out"
         self.old_memory = self.path / "old-memory.zip"
         self.result_file = self.result / "result.json"
         self.job = self.path / "job.json"
@@ -78,7 +80,8 @@ class WorkFolder:
         if not self.path.is_dir():
             return
         with suppress(FolderHeldError), self.locked("tidying", wait_seconds=0):
-            shutil.rmtree(self.old_version, ignore_errors=True)
+            for old in (self.old_version, self.old_held_out):
+                shutil.rmtree(old, ignore_errors=True)
             for file in (self.old_memory, *self.checkpoints.glob(f"*{CACHE_SUFFIX}")):
                 file.unlink(missing_ok=True)
 

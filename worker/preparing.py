@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from app.datasets import dataset_classes
 from app.db import HeldOutSet, Memory, Place, Task, TaskKind, Version, read_session
-from app.errors import InvalidDatasetProblem
+from app.errors import ConflictProblem, InvalidDatasetProblem
 from app.imports.checking import checkpoint_classes
 from app.imports.schemas import ImportSpec
 from app.models.files import lay_out, verified
@@ -72,6 +72,8 @@ def _prepare_step(
     parent = session.get_one(Version, task.parent_id) if task.parent_id else None
     if parent is None:
         check_base(session, task)
+    elif parent.deleted_at is not None:
+        raise ConflictProblem(f"version {parent.number}, which it starts from, was deleted")
     kept = held_out_sets(session, parent) if parent else ()
     memory = memory_of(session, parent) if parent and task.spec.get("memory") else None
     spec = read_spec(TaskSpec, task.spec)
@@ -85,7 +87,7 @@ def _prepare_step(
         settings=spec.step_settings(),
         halvings=task.halvings,
         held_out=spec.held_out,
-        earlier=tuple(_held_out(blobs, pictures) for pictures in kept),
+        earlier=_held_out(blobs, kept, folder.old_held_out),
         memory=_memory(blobs, settings, memory, folder.old_memory) if memory else None,
         limits=settings.limits,
         backbone_dir=settings.backbone_dir.resolve() if settings.backbone_dir else None,
@@ -134,13 +136,26 @@ def _memory(blobs: BlobStore, settings: Settings, memory: Memory, target: Path) 
         return None
     store = memory_store(settings, blobs, Place(memory.place))
     source = verified(store, memory.blob, "the pictures kept for replay")
+    _link(source, target)
+    return target
+
+
+def _held_out(
+    blobs: BlobStore, kept: Sequence[HeldOutSet], target: Path
+) -> tuple[HeldOutPictures, ...]:
+    """Lay the sets of held-out pictures out in the work folder, for the same reason."""
+    shutil.rmtree(target, ignore_errors=True)
+    target.mkdir(parents=True)
+    laid_out = []
+    for number, pictures in enumerate(kept):
+        path = target / f"{number}.zip"
+        _link(verified(blobs, pictures.blob, "a set of held-out pictures"), path)
+        laid_out.append(HeldOutPictures(path=path, classes=tuple(pictures.classes)))
+    return tuple(laid_out)
+
+
+def _link(source: Path, target: Path) -> None:
     try:
         os.link(source, target)
     except OSError:  # another file system, or one without links
         shutil.copyfile(source, target)
-    return target
-
-
-def _held_out(blobs: BlobStore, kept: HeldOutSet) -> HeldOutPictures:
-    path = verified(blobs, kept.blob, "a set of held-out pictures")
-    return HeldOutPictures(path=path, classes=tuple(kept.classes))

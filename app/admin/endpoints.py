@@ -27,6 +27,7 @@ from app.models.service import (
     live_version,
     promote,
     rollback,
+    standing_version,
 )
 from app.problems import Responses, responses
 from sats_core.evaluation.forgetting import ForgettingReport
@@ -65,7 +66,7 @@ def list_models(session: ReadSession) -> list[ModelJson]:
     "/models/{model}/versions", summary="List versions", responses=responses(NotFoundProblem)
 )
 def list_model_versions(session: ReadSession, model: ModelName) -> list[VersionJson]:
-    """Return every version of a model, the newest first."""
+    """Return every version of a model, the newest first; a deleted one says when it went."""
     found = service.get_model(session, model)
     live = live_version(session, found.id)
     return [service.describe_version(session, v, live) for v in list_versions(session, found.id)]
@@ -101,7 +102,7 @@ def download(
     Its bytes are checked before the first of them is sent: a damaged file is no file.
     """
     found = service.get_model(session, model)
-    version = get_version(session, found.id, number)
+    version = standing_version(session, found.id, number)
     path = version_file(held.blobs, version, name)
     headers = {"ETag": f'"{version.files[name]["blob"]}"'}
     return FileResponse(path, filename=f"{model}-{number}-{name}", headers=headers)

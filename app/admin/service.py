@@ -10,6 +10,7 @@ from app.admin.schemas import (
     CurveJson,
     FileJson,
     GateJson,
+    HeldOutJson,
     MemoryJson,
     ModelJson,
     MoveJson,
@@ -18,8 +19,8 @@ from app.admin.schemas import (
     ScoresJson,
     VersionJson,
 )
-from app.db import AliasMove, Memory, Model, TaskKind, Version
-from app.db.base import JsonObject
+from app.db import AliasMove, HeldOutSet, Memory, Model, TaskKind, Version
+from app.deletion.service import held_out_of
 from app.errors import NotFoundProblem
 from app.models.memory import memory_of
 from app.models.schemas import hex_colour
@@ -48,7 +49,11 @@ def list_models(session: Session) -> Sequence[Model]:
 def describe_model(session: Session, model: Model) -> ModelJson:
     """Return how a model looks over HTTP."""
     live = live_version(session, model.id)
-    count = select(func.count()).select_from(Version).where(Version.model_id == model.id)
+    count = (
+        select(func.count())
+        .select_from(Version)
+        .where(Version.model_id == model.id, Version.deleted_at.is_(None))
+    )
     return ModelJson(
         name=model.name,
         live=live.number if live else None,
@@ -61,6 +66,7 @@ def describe_model(session: Session, model: Model) -> ModelJson:
 def describe_version(session: Session, version: Version, live: Version | None) -> VersionJson:
     """Return how a version looks over HTTP; `live` is its model's live version."""
     memory = memory_of(session, version)
+    held_out = held_out_of(session, version)
     line = [ancestor.number for ancestor in lineage(version)]
     return VersionJson(
         model=version.model.name,
@@ -92,7 +98,9 @@ def describe_version(session: Session, version: Version, live: Version | None) -
         fusion=bool(version.settings.get("fusion")),
         replayed_pictures=version.replayed_pictures,
         memory=describe_memory(memory) if memory else None,
-        files=[_describe_file(version, name, file) for name, file in version.files.items()],
+        held_out=_describe_held_out(held_out) if held_out else None,
+        files=_describe_files(version),
+        deleted_at=version.deleted_at,
     )
 
 
@@ -151,11 +159,23 @@ def _point(version: Version, live: Version | None) -> PointJson:
     )
 
 
-def _describe_file(version: Version, name: str, file: JsonObject) -> FileJson:
-    here = f"/admin/models/{version.model.name}/versions/{version.number}"
-    return FileJson(
-        name=name, bytes=file["bytes"], sha256=file["blob"], href=f"{here}/files/{name}"
+def _describe_held_out(kept: HeldOutSet) -> HeldOutJson:
+    return HeldOutJson(
+        pictures=kept.pictures,
+        classes=kept.classes,
+        sha256=kept.blob,
+        deleted_at=kept.deleted_at,
     )
+
+
+def _describe_files(version: Version) -> list[FileJson]:
+    if version.deleted_at is not None:
+        return []
+    here = f"/admin/models/{version.model.name}/versions/{version.number}/files"
+    return [
+        FileJson(name=name, bytes=file["bytes"], sha256=file["blob"], href=f"{here}/{name}")
+        for name, file in version.files.items()
+    ]
 
 
 def _is(version: Version, live: Version | None) -> bool:

@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 from app.db import Place, read_session
 from app.settings import Settings
 from app.storage import BlobStore, LocalBlobStore
+from app.storage.garbage import stores_of
 
 
 @dataclass(frozen=True)
@@ -46,10 +47,7 @@ class Installation:
     @classmethod
     def of(cls, engine: Engine, settings: Settings) -> "Installation":
         """Return the installation that a process's settings name."""
-        stores: dict[Place, BlobStore] = {Place.BLOB_STORE: LocalBlobStore(settings.blob_dir)}
-        if settings.memory_dir is not None:
-            stores[Place.MEMORY_FOLDER] = LocalBlobStore(settings.memory_dir)
-        return cls(engine, stores, settings)
+        return cls(engine, stores_of(LocalBlobStore(settings.blob_dir), settings), settings)
 
     @contextmanager
     def snapshot(self) -> Iterator[Session]:

@@ -26,6 +26,14 @@ class StoreMismatchProblem(ConflictProblem):
     title = "The store does not belong to the database"
 
 
+def stores_of(blobs: BlobStore, settings: Settings) -> dict[Place, BlobStore]:
+    """Return every place that a process's settings keep blobs in."""
+    stores = {Place.BLOB_STORE: blobs}
+    if settings.memory_dir is not None:
+        stores[Place.MEMORY_FOLDER] = LocalBlobStore(settings.memory_dir)
+    return stores
+
+
 @dataclass(frozen=True)
 class Garbage:
     """What may be removed.
@@ -58,10 +66,7 @@ class Collector:
     @classmethod
     def of(cls, engine: Engine, blobs: BlobStore, settings: Settings) -> "Collector":
         """Return the collector of a process's settings."""
-        stores = {Place.BLOB_STORE: blobs}
-        if settings.memory_dir is not None:
-            stores[Place.MEMORY_FOLDER] = LocalBlobStore(settings.memory_dir)
-        return cls(engine, stores, settings.gc_grace_seconds)
+        return cls(engine, stores_of(blobs, settings), settings.gc_grace_seconds)
 
     def find(self) -> list[Garbage]:
         """Return what is garbage now, the oldest first; removes nothing.
