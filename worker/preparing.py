@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 
 from app.datasets import dataset_classes
 from app.db import HeldOutSet, Memory, Place, Task, TaskKind, Version, read_session
+from app.disk import check_fits, needed
 from app.errors import ConflictProblem, InvalidDatasetProblem
 from app.imports.checking import checkpoint_classes
 from app.imports.schemas import ImportSpec
@@ -35,6 +36,7 @@ def prepare(
     and no other task of its model has run since.
 
     Raises:
+        DiskFullProblem: the step would not fit.
         Problem: the task cannot be run, now or ever.
         CoreError: the data set, or the checkpoint, is wrong.
     """
@@ -50,6 +52,7 @@ def _prepare_import(
 ) -> ImportJob:
     spec = read_spec(ImportSpec, task.spec)
     source = _upload(blobs, task.dataset, "checkpoint")
+    check_fits(settings, needed(spec, source, None, settings.limits), folder.path)
     names = checkpoint_classes(source, spec, settings.limits)
     return ImportJob(
         source=source,
@@ -78,6 +81,7 @@ def _prepare_step(
     memory = memory_of(session, parent) if parent and task.spec.get("memory") else None
     spec = read_spec(TaskSpec, task.spec)
     dataset = _upload(blobs, task.dataset, "data set")
+    check_fits(settings, needed(spec, dataset, parent, settings.limits), folder.path)
     names = _classes_to_learn(spec, dataset_classes(dataset, settings.limits), parent)
     return StepJob(
         dataset=dataset,

@@ -3,16 +3,18 @@
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 
 import structlog
 from sqlalchemy import Engine
 from sqlalchemy.exc import OperationalError
 
 from app.db import END_STATES, read_session, write_session
+from app.deletion.retention import Retained, retain
 from app.errors import Problem
 from app.settings import Settings
 from app.storage import BlobStore
-from app.storage.garbage import Collector
+from app.storage.garbage import Collector, stores_of
 from worker.claim import claimable, lapsed, sweep
 from worker.tidying import tidy, tidy_all
 
@@ -50,7 +52,7 @@ class Sweeper:
         self._renew = renew
         self._wake = wake
         self._idle = idle
-        self._next_collection = time.monotonic()
+        self._next_collection = self._next_retention = time.monotonic()
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, name="sweeper", daemon=True)
 
@@ -64,7 +66,9 @@ class Sweeper:
         self._thread.join()
 
     def sweep(self) -> None:
-        """Take lapsed tasks from their workers, tidy up, wake for what waits, collect garbage."""
+        """Take lapsed tasks from their workers, tidy up, wake for what waits, collect garbage,
+        delete what is past its days.
+        """
         self._renew()
         self._recover()
         tidy_all(self._engine, self._blobs, self._settings)
@@ -73,6 +77,10 @@ class Sweeper:
         if time.monotonic() >= self._next_collection:
             self._next_collection = time.monotonic() + self._settings.gc_seconds
             self._collect()
+        if time.monotonic() >= self._next_retention:
+            more = self._retain()
+            pause = 0 if more else self._settings.gc_seconds  # then the next sweep goes on
+            self._next_retention = time.monotonic() + pause
 
     def wake_waiting(self) -> None:
         """Send a wake-up for every task that a worker could claim now: one a model at most."""
@@ -102,6 +110,14 @@ class Sweeper:
             return
         for one in removed:
             log.info("garbage_removed", name=one.entry.name, bytes=one.entry.size, place=one.place)
+
+    def _retain(self) -> bool:
+        """Delete what is past its days; return whether more may be."""
+        stores = stores_of(self._blobs, self._settings)
+        done = retain(self._engine, stores, self._settings)
+        if done != Retained():
+            log.info("retention", **asdict(done))
+        return done.more
 
     def _run(self) -> None:
         while True:

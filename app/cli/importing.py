@@ -16,6 +16,7 @@ from app.cli.checkpoints import found, pack
 from app.cli.common import database, refusal
 from app.cli.following import follow
 from app.db import TaskState
+from app.disk import check_task_fits
 from app.imports.checking import CHECKPOINT, EVALUATE, check_import
 from app.imports.schemas import ImportSpec
 from app.problems import invalid_fields
@@ -93,6 +94,7 @@ def _queue(
 
     def check(session: Session, staged: Mapping[str, Path]) -> None:
         check_import(session, spec, staged[CHECKPOINT], staged.get(EVALUATE), settings.limits)
+        check_task_fits(session, settings, spec, staged[CHECKPOINT])
 
     with ExitStack() as stack:
         opened = {field: stack.enter_context(path.open("rb")) for field, path in files.items()}

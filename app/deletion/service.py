@@ -1,4 +1,4 @@
-"""Deletion on request: of versions, held-out pictures and ended tasks (decision 15).
+"""Deletion on request: of versions, held-out pictures and ended tasks (decision 17).
 
 Rows first, bytes after: what these functions return is freed once their transaction is committed
 (`app.deletion.freeing`). In between the bytes are garbage, never the other way round.
@@ -75,7 +75,7 @@ def delete_version(
     version.deleted_at = utc_now()
     files = tuple((Place.BLOB_STORE, str(file["blob"])) for file in version.files.values())
     pictures = _forget_held_out(session, version)
-    replay = ()
+    replay: tuple[tuple[Place, str], ...] = ()
     if memory is not None and memory.deleted_at is None:
         memory.deleted_at = version.deleted_at
         replay = ((Place(memory.place), memory.blob),)
@@ -140,7 +140,7 @@ def delete_task(session: Session, task_id: str) -> Removal:
     preview = session.scalar(select(Task).where(Task.preview_of == task_id))
     if preview is not None and preview.state not in END_STATES:
         raise ConflictProblem(f"the task's preview, {preview.id}, has not ended: cancel it first")
-    told = _forget_history(session, [task_id])
+    told = forget_history(session, [task_id])
     deleted = [f"{told} events and the log"] if told else []
     blobs: tuple[tuple[Place, str], ...] = ()
     if task.state == TaskState.FAILED and task.tidied_at is None:
@@ -169,7 +169,7 @@ def _forget_held_out(session: Session, version: Version) -> tuple[tuple[Place, s
     return ((Place.BLOB_STORE, kept.blob),)
 
 
-def _forget_history(session: Session, task_ids: Sequence[str]) -> int:
+def forget_history(session: Session, task_ids: Sequence[str]) -> int:
     """Delete the events and the logs of tasks; returns how many events there were."""
     events = TaskEvent.task_id.in_(task_ids)
     told = session.scalar(select(func.count()).select_from(TaskEvent).where(events)) or 0

@@ -18,7 +18,9 @@ def find_lost_aliases(held: Installation) -> Sequence[Finding]:
             .outerjoin(Version, Version.id == AliasMove.version_id)
             .order_by(AliasMove.sequence)
         ).all()
-    last = {(name, move.alias): (move, version) for move, name, version in rows}
+    last: dict[tuple[str, str], tuple[AliasMove, Version | None]] = {
+        (name, move.alias): (move, version) for move, name, version in rows
+    }
     found = []
     for (name, alias), (move, version) in last.items():
         fault = None

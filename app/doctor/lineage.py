@@ -24,7 +24,8 @@ def find_lost_parents(held: Installation) -> Sequence[Finding]:
     with held.snapshot() as session:
         rows = session.execute(wanted).all()
     found = []
-    for version, before, name in rows:
+    for version, parent_row, name in rows:
+        before: Version | None = parent_row
         fault = None
         if before is None:
             fault = "its parent is not there"

@@ -8,9 +8,11 @@ from fastapi import APIRouter, BackgroundTasks, Depends, Path, Response
 from sqlalchemy.orm import Session
 
 from app.dependencies import AppServices, require
+from app.disk import check_task_fits
 from app.errors import (
     BadRequestProblem,
     BusyProblem,
+    DiskFullProblem,
     ForbiddenProblem,
     IdempotencyKeyReusedProblem,
     InvalidDatasetProblem,
@@ -93,6 +95,7 @@ _UPLOAD: dict[str, Any] = {
         InvalidCheckpointProblem,
         InvalidDatasetProblem,
         IdempotencyKeyReusedProblem,
+        DiskFullProblem,
     ),
 )
 def post_import(
@@ -119,6 +122,7 @@ def post_import(
 
     def check(session: Session, staged: Mapping[str, FilePath]) -> None:
         check_import(session, spec, staged[CHECKPOINT], staged.get(EVALUATE), limits)
+        check_task_fits(session, held.settings, spec, staged[CHECKPOINT])
 
     answer, replayed = acceptance(held).accept(upload.files, make, check)
     return announce(held, response, background, answer, replayed)

@@ -12,10 +12,12 @@ from sqlalchemy.orm import Session
 from app.broker import wake
 from app.db import Task, TaskState
 from app.dependencies import AppServices, ReadSession, WriteSession, require
+from app.disk import check_task_fits
 from app.errors import (
     BadRequestProblem,
     BusyProblem,
     ConflictProblem,
+    DiskFullProblem,
     ForbiddenProblem,
     IdempotencyKeyReusedProblem,
     InvalidDatasetProblem,
@@ -119,6 +121,7 @@ _LOG: Responses = {
         InvalidProblem,
         InvalidDatasetProblem,
         IdempotencyKeyReusedProblem,
+        DiskFullProblem,
     ),
 )
 def post_task(
@@ -139,6 +142,7 @@ def post_task(
 
     def check(session: Session, staged: Mapping[str, FilePath]) -> None:
         service.check_step(session, upload.spec, staged["dataset"], held.settings.limits)
+        check_task_fits(session, held.settings, upload.spec, staged["dataset"])
 
     answer, replayed = acceptance(held).accept({"dataset": upload.dataset}, make, check)
     return announce(held, response, background, answer, replayed)
