@@ -30,7 +30,7 @@ from app.deletion.service import (
     forget_history,
 )
 from app.errors import ConflictProblem, NotFoundProblem
-from app.models.service import alias_history, live_versions
+from app.models.service import alias_history
 from app.settings import Settings
 from app.storage import BlobStore
 
@@ -122,23 +122,25 @@ def _removals(
 def _old_versions(session: Session, before: datetime) -> Sequence[Due]:
     """Return leaves of the lineages that are neither live nor were since `before`."""
     child = aliased(Version)
-    under_way = select(Task.id).where(Task.parent_id == Version.id, Task.state.not_in(END_STATES))
+    under_way = exists().where(Task.parent_id == Version.id, Task.state.not_in(END_STATES))
     wanted = (
         select(Version)
         .where(Version.deleted_at.is_(None), Version.created_at <= before)
-        .where(Version.id.not_in([version.id for version in live_versions(session)]))
         .where(~exists().where(child.parent_id == Version.id, child.deleted_at.is_(None)))
-        .where(~under_way.exists())
+        .where(~under_way)
         .order_by(Version.id)
     )
-    return [one.id for one in session.scalars(wanted) if _left_live(session, one) <= before]
+    return [one.id for one in session.scalars(wanted) if not _was_live(session, one, before)]
 
 
-def _left_live(session: Session, version: Version) -> datetime:
-    """Return when a version was live last, or was made where it never was."""
+def _was_live(session: Session, version: Version, since: datetime) -> bool:
+    """Return whether a version is live, or was at any time since then."""
     moves = alias_history(session, version.model_id)  # the last one first
-    ends = [later.moved_at for later, move in pairwise(moves) if move.version_id == version.id]
-    return max(ends, default=version.created_at)
+    if moves and moves[0].version_id == version.id:
+        return True
+    return any(
+        move.version_id == version.id and later.moved_at > since for later, move in pairwise(moves)
+    )
 
 
 def _old_held_out(session: Session, before: datetime) -> Sequence[Due]:

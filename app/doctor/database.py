@@ -29,4 +29,4 @@ def find_dangling(held: Installation) -> Sequence[Finding]:
     ]
 
 
-CHECKS = (Check(find_damage), Check(find_dangling))
+CHECKS = (Check(find_dangling),)

@@ -35,8 +35,12 @@ CHECKS: tuple[Check, ...] = (
 
 
 def examine(held: Installation) -> list[Finding]:
-    """Return everything that is not as it must be; changes nothing."""
-    return [finding for check in CHECKS for finding in check.find(held)]
+    """Return everything that is not as it must be; changes nothing.
+
+    A damaged database is all that is said of it: nothing else that it says can be believed.
+    """
+    damage = list(database.find_damage(held))
+    return damage or [finding for check in CHECKS for finding in check.find(held)]
 
 
 def repair(held: Installation) -> tuple[list[Finding], list[Finding]]:
@@ -44,6 +48,9 @@ def repair(held: Installation) -> tuple[list[Finding], list[Finding]]:
 
     The repair of one finding may bring another to light, which remains until the next.
     """
+    damage = list(database.find_damage(held))
+    if damage:
+        return [], damage
     found = [finding for check in CHECKS for finding in _repaired(held, check)]
     remain = examine(held)
     return [finding for finding in found if finding not in remain], remain

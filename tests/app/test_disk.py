@@ -1,6 +1,7 @@
 """A step that would not fit is refused before it is begun, with what it needs and what there is."""
 
 import json
+import os
 import shutil
 
 import pytest
@@ -118,3 +119,17 @@ def test_a_step_copies_the_version_that_it_starts_from(bench, tmp_path):
     for file in version.files.values():
         file["bytes"] *= 2
     assert needed(spec(), path, version, LIMITS) - one == 5 * files
+
+
+def test_an_upload_that_the_disk_has_no_room_for_is_refused(client, blobs, monkeypatch, tmp_path):
+    def on_a_full_disk(dir):
+        return os.open("/dev/full", os.O_WRONLY), str(tmp_path / "nothing")
+
+    monkeypatch.setattr("app.storage.local.tempfile.mkstemp", on_a_full_disk)
+    answer = client.post(
+        "/tasks",
+        files={"dataset": ("a.zip", drawn(("cat",), 0))},
+        data={"spec": json.dumps({"name": "step"})},
+    )
+    assert answer.status_code == 507, answer.text
+    assert answer.json()["detail"] == "`dataset` could not be stored: No space left on device"
