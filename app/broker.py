@@ -39,7 +39,7 @@ def make_celery(settings: Settings) -> Celery:
 def _transport_options(settings: Settings) -> dict[str, Any]:
     if settings.redis_url:
         return {"socket_connect_timeout": 2, "socket_timeout": 5}
-    return transport_options(_folder(settings), POLLING_SECONDS)
+    return transport_options(broker_folder(settings), POLLING_SECONDS)
 
 
 def skipped_messages(settings: Settings) -> int | None:
@@ -50,11 +50,12 @@ def skipped_messages(settings: Settings) -> int | None:
     """
     if settings.redis_url:
         return None
-    folder = unreadable_folder(_folder(settings))
+    folder = unreadable_folder(broker_folder(settings))
     return sum(1 for _ in folder.iterdir()) if folder.is_dir() else 0
 
 
-def _folder(settings: Settings) -> Path:
+def broker_folder(settings: Settings) -> Path:
+    """Return where the embedded broker keeps its messages."""
     return settings.data_dir.resolve() / "broker"
 
 

@@ -186,6 +186,14 @@ class BusyProblem(Problem):
         return {"Retry-After": str(self.retry_after)}
 
 
+class DiskFullProblem(Problem):
+    """Nothing can be written any more, or a task's step would not fit."""
+
+    status = 507
+    slug = "disk-full"
+    title = "The disk is full"
+
+
 class NotReadyProblem(Problem):
     """A part that the service stands on does not answer."""
 

@@ -8,6 +8,7 @@ from fastapi import FastAPI
 
 from app.admin.endpoints import router as admin
 from app.audit.endpoints import router as audit
+from app.deletion.endpoints import router as deletion
 from app.dependencies import open_services
 from app.headers import CrossOriginMiddleware, SecurityHeadersMiddleware
 from app.imports.endpoints import router as imports
@@ -73,7 +74,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.add_middleware(RequestMetricsMiddleware, metrics=app.state.metrics)
     app.add_middleware(SecurityHeadersMiddleware)
     install_handlers(app)
-    for router in (tasks, segmentation, models, imports, admin, keys, audit, probes):
+    for router in (tasks, segmentation, models, imports, admin, deletion, keys, audit, probes):
         app.include_router(router)
     return app
 

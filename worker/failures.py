@@ -3,7 +3,7 @@
 import errno
 import signal
 
-from app.errors import Problem, problem_of_faults
+from app.errors import DiskFullProblem, Problem, problem_of_faults
 from sats_core.events import FailedEvent
 from sats_core.job import Job, StepJob
 from sats_core.settings import LEAST_BATCH
@@ -33,14 +33,6 @@ class OutOfMemoryProblem(Problem):
 
     slug = "out-of-memory"
     title = "Memory ran out"
-
-
-class DiskFullProblem(Problem):
-    """Nothing can be written any more."""
-
-    status = 507
-    slug = "disk-full"
-    title = "The disk is full"
 
 
 class ExportFailedProblem(Problem):

@@ -44,6 +44,7 @@ class WorkFolder:
         version: the new version's files, inside `result`.
         held_out: the held-out pictures to keep, if any, inside `result`.
         memory: the training pictures to keep for replay, if any, inside `result`.
+        old_held_out: the held-out pictures of the versions before.
         old_memory: those that the version to start from keeps.
         result_file: written last.
         job: the job file that the child reads; the result is of this one.
@@ -57,6 +58,7 @@ class WorkFolder:
         self.version = self.result / "version"
         self.held_out = self.result / "held_out.zip"
         self.memory = self.result / "memory.zip"
+        self.old_held_out = self.path / "old-held-out"
         self.old_memory = self.path / "old-memory.zip"
         self.result_file = self.result / "result.json"
         self.job = self.path / "job.json"
@@ -90,7 +92,8 @@ class WorkFolder:
         if not any(path.exists() for path in (self.old_version, self.old_memory, *self._caches())):
             return
         with suppress(FolderHeldError), self.locked("tidying", wait_seconds=0):
-            shutil.rmtree(self.old_version, ignore_errors=True)
+            for old in (self.old_version, self.old_held_out):
+                shutil.rmtree(old, ignore_errors=True)
             for file in (self.old_memory, *self._caches()):
                 file.unlink(missing_ok=True)
 

@@ -9,7 +9,8 @@ from sqlalchemy import Engine
 
 from app.datasets import dataset_classes
 from app.db import HeldOutSet, Memory, Place, Task, TaskKind, Version, read_session
-from app.errors import InvalidDatasetProblem
+from app.disk import check_fits, needed
+from app.errors import ConflictProblem, InvalidDatasetProblem
 from app.imports.checking import checkpoint_classes
 from app.imports.schemas import ImportSpec
 from app.models.files import verified, version_file
@@ -33,6 +34,7 @@ def prepare(
     No connection is held while files are read or copied.
 
     Raises:
+        DiskFullProblem: the step would not fit.
         Problem: the task cannot be run, now or ever.
         CoreError: the data set, or the checkpoint, is wrong.
     """
@@ -48,6 +50,7 @@ def _prepare_import(
 ) -> ImportJob:
     spec = read_spec(ImportSpec, task.spec)
     source = _upload(blobs, task.dataset, "checkpoint")
+    check_fits(settings, needed(spec, source, None, settings.limits), folder.path)
     names = checkpoint_classes(source, spec, settings.limits)
     return ImportJob(
         source=source,
@@ -72,10 +75,13 @@ def _prepare_step(
         parent = session.get_one(Version, task.parent_id) if task.parent_id else None
         if parent is None:
             check_base(session, task)
+        elif parent.deleted_at is not None:
+            raise ConflictProblem(f"version {parent.number}, which it starts from, was deleted")
         kept = held_out_sets(session, parent) if parent else ()
         memory = memory_of(session, parent) if parent and task.spec.get("memory") else None
     spec = read_spec(TaskSpec, task.spec)
     dataset = _upload(blobs, task.dataset, "data set")
+    check_fits(settings, needed(spec, dataset, parent, settings.limits), folder.path)
     names = _classes_to_learn(spec, dataset_classes(dataset, settings.limits), parent)
     return StepJob(
         dataset=dataset,
@@ -85,7 +91,7 @@ def _prepare_step(
         settings=spec.step_settings(),
         halvings=task.halvings,
         held_out=spec.held_out,
-        earlier=tuple(_held_out(blobs, pictures) for pictures in kept),
+        earlier=_held_out(blobs, kept, folder.old_held_out),
         memory=_memory(blobs, settings, memory, folder.old_memory) if memory else None,
         limits=settings.limits,
         backbone_dir=settings.backbone_dir.resolve() if settings.backbone_dir else None,
@@ -147,13 +153,22 @@ def _memory(blobs: BlobStore, settings: Settings, memory: Memory, target: Path) 
     return target
 
 
+def _held_out(
+    blobs: BlobStore, kept: Sequence[HeldOutSet], target: Path
+) -> tuple[HeldOutPictures, ...]:
+    """Lay the sets of held-out pictures out in the work folder, for the same reason."""
+    shutil.rmtree(target, ignore_errors=True)
+    target.mkdir(parents=True)
+    laid_out = []
+    for number, pictures in enumerate(kept):
+        path = target / f"{number}.zip"
+        _link(verified(blobs, pictures.blob, "a set of held-out pictures"), path)
+        laid_out.append(HeldOutPictures(path=path, classes=tuple(pictures.classes)))
+    return tuple(laid_out)
+
+
 def _link(source: Path, target: Path) -> None:
     try:
         os.link(source, target)
     except OSError:  # another file system, or one without links
         shutil.copyfile(source, target)
-
-
-def _held_out(blobs: BlobStore, kept: HeldOutSet) -> HeldOutPictures:
-    path = verified(blobs, kept.blob, "a set of held-out pictures")
-    return HeldOutPictures(path=path, classes=tuple(kept.classes))

@@ -8,14 +8,13 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
 from app.db import END_STATES, TaskState, is_unreachable, write_session
-from app.errors import Problem, problem_of
+from app.errors import DiskFullProblem, Problem, problem_of
 from app.settings import Settings
 from app.storage import BlobStore
 from sats_core.errors import CoreError
 from sats_core.job import Job
 from worker.claim import Claim, LeaseLostError, claim, end, give_back, halve, retry
 from worker.failures import (
-    DiskFullProblem,
     SmallerBatchError,
     StepLostError,
     why_failed,

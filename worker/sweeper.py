@@ -1,15 +1,17 @@
 """Finds the tasks that nobody holds, and wakes workers for those that wait."""
 
 from collections.abc import Callable
+from dataclasses import asdict
 
 import structlog
 from sqlalchemy import Engine
 
 from app.db import END_STATES, read_session, write_session
+from app.deletion.retention import Retained, retain
 from app.errors import Problem
 from app.settings import Settings
 from app.storage import BlobStore
-from app.storage.garbage import Collector
+from app.storage.garbage import Collector, stores_of
 from worker.claim import claimable, lapsed, sweep
 from worker.failures import silent_worker
 from worker.repeating import Repeating
@@ -53,6 +55,7 @@ class Sweeper:
         self._threads = (
             Repeating("sweeper", self.sweep, settings.sweep_seconds),
             Repeating("collector", self.collect, settings.gc_seconds),
+            Repeating("retention", self.retain, settings.gc_seconds),
         )
 
     def start(self) -> None:
@@ -83,6 +86,16 @@ class Sweeper:
             return
         for one in removed:
             log.info("garbage_removed", name=one.entry.name, bytes=one.entry.size, place=one.place)
+
+    def retain(self) -> None:
+        """Delete what is past its days, some at a time."""
+        stores = stores_of(self._blobs, self._settings)
+        more = True
+        while more:
+            done = retain(self._engine, stores, self._settings)
+            if done != Retained():
+                log.info("retention", **asdict(done))
+            more = done.more
 
     def wake_waiting(self) -> None:
         """Send a wake-up for every task that a worker could claim now: one a model at most."""

@@ -34,6 +34,7 @@ from app.models.service import (
     list_versions,
     promote,
     rollback,
+    standing_version,
 )
 from app.problems import Responses, responses
 from sats_core.evaluation.forgetting import ForgettingReport
@@ -103,7 +104,7 @@ def list_model_versions(
         Query(ge=1, le=MAX_NUMBER, description="Only versions with numbers below this one."),
     ] = None,
 ) -> list[VersionJson]:
-    """Return the versions of a model, the newest first."""
+    """Return the versions of a model, the newest first; a deleted one says when it went."""
     found = service.get_model(session, model)
     return service.describe_versions(
         session, found, list_versions(session, found.id, limit, before)
@@ -139,7 +140,7 @@ def download(
     Its bytes are checked before the first of them is sent: a damaged file is no file.
     """
     with read_session(held.engine) as session:
-        version = get_version(session, service.get_model(session, model).id, number)
+        version = standing_version(session, service.get_model(session, model).id, number)
     # Gigabytes are read below: no connection is held meanwhile.
     path = version_file(held.blobs, version, name)
     headers = {"ETag": f'"{version.files[name]["blob"]}"'}

@@ -17,7 +17,7 @@ class ModelJson(BaseModel):
 
     name: str = Field(description="Its name.", examples=["default"])
     live: int | None = Field(description="Number of the live version; null before the first.")
-    versions: int = Field(description="How many versions it has.")
+    versions: int = Field(description="How many versions it has; deleted ones do not count.")
     classes: list[str] = Field(description="Classes of the live version, without background.")
     created_at: datetime = Field(description="When the first task named it.")
 
@@ -121,6 +121,17 @@ class MemoryJson(BaseModel):
     )
 
 
+class HeldOutJson(BaseModel):
+    """Held-out pictures that are kept with a version, so that later ones are scored on them."""
+
+    pictures: int = Field(description="How many are kept.")
+    classes: list[str] = Field(description="What they are labelled for.")
+    sha256: str = Field(description="Checksum of the zip, hex.")
+    deleted_at: datetime | None = Field(
+        description="When they were deleted; the record stays, the pictures are gone."
+    )
+
+
 class OriginJson(BaseModel):
     """Where an imported version came from."""
 
@@ -173,7 +184,13 @@ class VersionJson(BaseModel):
     memory: MemoryJson | None = Field(
         description="Training pictures that this version keeps; null: none."
     )
-    files: list[FileJson] = Field(description="Its files.")
+    held_out: HeldOutJson | None = Field(
+        description="Held-out pictures that are kept with this version; null: none."
+    )
+    files: list[FileJson] = Field(description="Its files; none where it was deleted.")
+    deleted_at: datetime | None = Field(
+        description="When it was deleted; the record stays, the files are gone."
+    )
 
 
 class MoveJson(BaseModel):

@@ -10,6 +10,7 @@ from app.admin.schemas import (
     CurveJson,
     FileJson,
     GateJson,
+    HeldOutJson,
     MemoryJson,
     ModelGateJson,
     ModelJson,
@@ -20,8 +21,8 @@ from app.admin.schemas import (
     VersionJson,
 )
 from app.audit.service import Action, record
-from app.db import AliasMove, Memory, Model, TaskKind, Version
-from app.db.base import JsonObject
+from app.db import AliasMove, HeldOutSet, Memory, Model, TaskKind, Version
+from app.deletion.service import held_out_of_each
 from app.errors import NotFoundProblem
 from app.models.floor import ModelGate, floor_of, own_gate
 from app.models.memory import memories_of
@@ -52,7 +53,11 @@ def list_models(session: Session) -> Sequence[Model]:
 def describe_model(session: Session, model: Model) -> ModelJson:
     """Return how a model looks over HTTP."""
     live = live_version(session, model.id)
-    count = select(func.count()).select_from(Version).where(Version.model_id == model.id)
+    count = (
+        select(func.count())
+        .select_from(Version)
+        .where(Version.model_id == model.id, Version.deleted_at.is_(None))
+    )
     return ModelJson(
         name=model.name,
         live=live.number if live else None,
@@ -82,15 +87,20 @@ def describe_versions(
     """Return how versions of a model look over HTTP; as many queries for one as for all."""
     live = live_version(session, model.id)
     memories = memories_of(session, versions)
+    held_out = held_out_of_each(session, versions)
     lines = lineages(session, model.id, versions)
     return [
-        _describe_version(version, live, memories.get(version.id), line)
+        _describe_version(version, live, memories.get(version.id), held_out.get(version.id), line)
         for version, line in zip(versions, lines, strict=True)
     ]
 
 
 def _describe_version(
-    version: Version, live: Version | None, memory: Memory | None, line: list[int]
+    version: Version,
+    live: Version | None,
+    memory: Memory | None,
+    held_out: HeldOutSet | None,
+    line: list[int],
 ) -> VersionJson:
     return VersionJson(
         model=version.model.name,
@@ -122,7 +132,9 @@ def _describe_version(
         fusion=bool(version.settings.get("fusion")),
         replayed_pictures=version.replayed_pictures,
         memory=describe_memory(memory) if memory else None,
-        files=[_describe_file(version, name, file) for name, file in version.files.items()],
+        held_out=_describe_held_out(held_out) if held_out else None,
+        files=_describe_files(version),
+        deleted_at=version.deleted_at,
     )
 
 
@@ -181,11 +193,23 @@ def _point(version: Version, live: Version | None) -> PointJson:
     )
 
 
-def _describe_file(version: Version, name: str, file: JsonObject) -> FileJson:
-    here = f"/admin/models/{version.model.name}/versions/{version.number}"
-    return FileJson(
-        name=name, bytes=file["bytes"], sha256=file["blob"], href=f"{here}/files/{name}"
+def _describe_held_out(kept: HeldOutSet) -> HeldOutJson:
+    return HeldOutJson(
+        pictures=kept.pictures,
+        classes=kept.classes,
+        sha256=kept.blob,
+        deleted_at=kept.deleted_at,
     )
+
+
+def _describe_files(version: Version) -> list[FileJson]:
+    if version.deleted_at is not None:
+        return []
+    here = f"/admin/models/{version.model.name}/versions/{version.number}/files"
+    return [
+        FileJson(name=name, bytes=file["bytes"], sha256=file["blob"], href=f"{here}/{name}")
+        for name, file in version.files.items()
+    ]
 
 
 def _is(version: Version, live: Version | None) -> bool:

@@ -33,6 +33,9 @@ class Action(StrEnum):
     ROLLBACK = "version.rollback"
     GATE_SET = "gate.set"
     MEMORY_DELETE = "memory.delete"
+    HELD_OUT_DELETE = "held-out.delete"
+    VERSION_DELETE = "version.delete"
+    TASK_DELETE = "task.delete"
     KEY_CREATE = "key.create"
     KEY_REVOKE = "key.revoke"
 

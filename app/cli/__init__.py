@@ -5,6 +5,7 @@ import typer
 from app.cli.audit import audit
 from app.cli.collecting import gc
 from app.cli.demo import demo
+from app.cli.examining import doctor
 from app.cli.exporting import export
 from app.cli.importing import import_model
 from app.cli.keys import keys
@@ -18,6 +19,7 @@ cli.command()(migrate)
 cli.command("import")(import_model)
 cli.command()(export)
 cli.command()(gc)
+cli.command()(doctor)
 cli.command()(demo)
 cli.add_typer(keys, name="keys")
 cli.add_typer(audit, name="audit")

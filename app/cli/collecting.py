@@ -32,7 +32,7 @@ def gc(
 
 def _say(done: str, garbage: Sequence[Garbage]) -> None:
     for one in garbage:
-        kind = "blob" if one.ended else "unfinished write"
+        kind = "blob" if one.is_blob else "unfinished write"
         typer.echo(f"{done} {kind} {one.entry.name} ({one.entry.size} bytes, {one.place})")
     total = sum(one.entry.size for one in garbage)
     typer.echo(f"{done} {len(garbage)} files, {total} bytes")

@@ -15,6 +15,7 @@ from app.cli.checkpoints import found, pack
 from app.cli.common import command_actor, database, refusal
 from app.cli.following import follow
 from app.db import TaskState
+from app.disk import check_task_fits
 from app.imports.checking import CHECKPOINT, EVALUATE, check_import
 from app.imports.schemas import ImportSpec
 from app.problems import invalid_fields
@@ -101,6 +102,7 @@ def _queue(
 
     def check(staged: Mapping[str, Path]) -> None:
         check_import(engine, spec, staged[CHECKPOINT], staged.get(EVALUATE), settings.limits)
+        check_task_fits(engine, settings, spec, staged[CHECKPOINT])
 
     with ExitStack() as stack:
         opened = {field: stack.enter_context(path.open("rb")) for field, path in files.items()}

@@ -37,13 +37,18 @@ class Version(Base):
     # sats_core.evaluation.forgetting.ForgettingReport; None in a base step
     forgetting_report: Mapped[JsonObject | None]
     replayed_pictures: Mapped[int] = mapped_column(server_default="0")
+    # When its files were deleted; the row stays, so that lineages and numbers have no gaps.
+    deleted_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
 
     model: Mapped[Model] = relationship(lazy="joined")
     parent: Mapped["Version | None"] = relationship(remote_side=[id])
 
 
 class HeldOutSet(Base):
-    """Held-out pictures of one task, kept so that later versions are scored on its classes."""
+    """Held-out pictures of one task, kept so that later versions are scored on its classes.
+
+    The row stays when the pictures are deleted.
+    """
 
     __tablename__ = "held_out_sets"
 
@@ -52,6 +57,7 @@ class HeldOutSet(Base):
     blob: Mapped[str] = mapped_column(String(64))
     classes: Mapped[list[str]]  # what its pictures are labelled for; they say nothing of others
     pictures: Mapped[int]
+    deleted_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
 
 
 class AliasMove(Base):

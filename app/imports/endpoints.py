@@ -7,9 +7,11 @@ from typing import Annotated, Any
 from fastapi import APIRouter, BackgroundTasks, Depends, Path, Response
 
 from app.dependencies import Acting, AppServices, require
+from app.disk import check_task_fits
 from app.errors import (
     BadRequestProblem,
     BusyProblem,
+    DiskFullProblem,
     IdempotencyKeyReusedProblem,
     InvalidDatasetProblem,
     InvalidProblem,
@@ -99,6 +101,7 @@ _UPLOAD: dict[str, Any] = {
         RequestLimitProblem,
         TaskLimitProblem,
         ByteLimitProblem,
+        DiskFullProblem,
     ),
 )
 def post_import(
@@ -134,6 +137,7 @@ def post_import(
 
     def check(staged: Mapping[str, FilePath]) -> None:
         check_import(held.engine, spec, staged[CHECKPOINT], staged.get(EVALUATE), limits)
+        check_task_fits(held.engine, held.settings, spec, staged[CHECKPOINT])
 
     answer, replayed = acceptance(held, actor).accept(upload.files, make, check)
     return announce(held, response, background, answer, replayed)

@@ -25,7 +25,9 @@ def find_start(session: Session, model_id: int, number: int | None) -> Version |
     if number is None:
         return live_version(session, model_id)
     return session.scalar(
-        select(Version).where(Version.model_id == model_id, Version.number == number)
+        select(Version).where(
+            Version.model_id == model_id, Version.number == number, Version.deleted_at.is_(None)
+        )
     )
 
 
@@ -76,11 +78,11 @@ def may_be_base(session: Session, model_id: int) -> bool:
     It may where there is nothing to build on: no version, and no task that may still make one.
     One that somebody asked to cancel does not count.
     """
-    made = select(Version.id).where(Version.model_id == model_id).limit(1)
+    made = select(Version.id).where(Version.model_id == model_id, Version.deleted_at.is_(None))
     before = select(Task.id).where(
         Task.model_id == model_id, Task.state.not_in(END_STATES), ~Task.cancel_requested
     )
-    return session.scalar(made) is None and session.scalar(before.limit(1)) is None
+    return session.scalar(made.limit(1)) is None and session.scalar(before.limit(1)) is None
 
 
 def would_be_base(session: Session, model_name: str) -> bool:
@@ -116,7 +118,7 @@ def _unknown_parent(model_name: str, number: int) -> InvalidProblem:
 
 
 def _refuse_held(session: Session, model: Model) -> None:
-    held = list_versions(session, model.id)
+    held = [one for one in list_versions(session, model.id) if one.deleted_at is None]
     if not held:
         return
     number = held[0].number

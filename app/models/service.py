@@ -92,6 +92,18 @@ def get_version(session: Session, model_id: int, number: int) -> Version:
     return found
 
 
+def standing_version(session: Session, model_id: int, number: int) -> Version:
+    """Return a version by its number, its files still there.
+
+    Raises:
+        NotFoundProblem: the model has no such version, or it was deleted.
+    """
+    found = get_version(session, model_id, number)
+    if found.deleted_at is not None:
+        raise NotFoundProblem(f"version {number} was deleted at {found.deleted_at:%F %T} UTC")
+    return found
+
+
 def served_version(session: Session, model_name: str, number: int | None = None) -> Version:
     """Return the version that answers for a model: the one of this number, else the live one.
 
@@ -105,7 +117,7 @@ def served_version(session: Session, model_name: str, number: int | None = None)
             f"there is no model {model_name!r}; the first POST /tasks, or an import, makes it"
         )
     if number is not None:
-        return get_version(session, model.id, number)
+        return standing_version(session, model.id, number)
     live = live_version(session, model.id)
     if live is None:
         raise NoLiveVersionProblem(
@@ -118,7 +130,8 @@ def served_version(session: Session, model_name: str, number: int | None = None)
 def list_versions(
     session: Session, model_id: int, limit: int | None = None, before: int | None = None
 ) -> Sequence[Version]:
-    """Return versions of a model, the newest first: all, or some of those below a number."""
+    """Return versions of a model, the newest first: all, deleted ones too, or some
+    of those below a number."""
     wanted = select(Version).where(Version.model_id == model_id)
     if before is not None:
         wanted = wanted.where(Version.number < before)
@@ -230,7 +243,8 @@ def _written(result: StepResult | ImportResult) -> dict[str, Any]:
 def held_out_sets(session: Session, version: Version) -> Sequence[HeldOutSet]:
     """Return the held-out pictures kept along a version's lineage, base first."""
     numbers = {ancestor.id: ancestor.number for ancestor in lineage(version)}
-    found = session.scalars(select(HeldOutSet).where(HeldOutSet.version_id.in_(numbers))).all()
+    kept = HeldOutSet.version_id.in_(numbers), HeldOutSet.deleted_at.is_(None)
+    found = session.scalars(select(HeldOutSet).where(*kept)).all()
     return sorted(found, key=lambda kept: numbers[kept.version_id])
 
 
@@ -255,11 +269,11 @@ def promote(session: Session, model: Model, number: int, by: str) -> AliasMove:
     """Point `live` at a version because somebody asked for it. Flushes.
 
     Raises:
-        NotFoundProblem: no such version.
+        NotFoundProblem: no such version, or it was deleted.
         ConflictProblem: it is live already.
     """
     lock_model(session, model.id)
-    version = get_version(session, model.id, number)
+    version = standing_version(session, model.id, number)
     live = live_version(session, model.id)
     if live is not None and live.id == version.id:
         raise ConflictProblem(f"version {number} is live already")
@@ -273,7 +287,7 @@ def rollback(session: Session, model: Model, number: int, by: str) -> AliasMove:
 
     Raises:
         NotFoundProblem: no such version.
-        ConflictProblem: it is not the live one, or nothing was live before it.
+        ConflictProblem: it is not the live one, nothing was live before it, or what was is deleted.
     """
     lock_model(session, model.id)
     version = get_version(session, model.id, number)
@@ -287,7 +301,10 @@ def rollback(session: Session, model: Model, number: int, by: str) -> AliasMove:
         raise ConflictProblem(f"version {number} is not live; only the live one can be rolled back")
     if len(standing) == 1:
         raise ConflictProblem(f"nothing was live before version {number}")
-    return _move(session, standing[-2], ROLLBACK, by)
+    before = standing[-2]
+    if before.deleted_at is not None:
+        raise ConflictProblem(f"version {before.number}, live before it, was deleted: promote one")
+    return _move(session, before, ROLLBACK, by)
 
 
 def _move(session: Session, version: Version, kind: str, by: str) -> AliasMove:

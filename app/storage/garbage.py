@@ -19,11 +19,19 @@ from app.storage.local import LocalBlobStore
 from app.storage.references import delete_unreferenced, referenced
 
 
-class StrangeStoreProblem(ConflictProblem):
+class StoreMismatchProblem(ConflictProblem):
     """A store and the database do not seem to be of one service; nothing is collected."""
 
-    slug = "strange-store"
+    slug = "store-mismatch"
     title = "The store does not belong to the database"
+
+
+def stores_of(blobs: BlobStore, settings: Settings) -> dict[Place, BlobStore]:
+    """Return every place that a process's settings keep blobs in."""
+    stores = {Place.BLOB_STORE: blobs}
+    if settings.memory_dir is not None:
+        stores[Place.MEMORY_FOLDER] = LocalBlobStore(settings.memory_dir)
+    return stores
 
 
 @dataclass(frozen=True)
@@ -33,12 +41,12 @@ class Garbage:
     Attributes:
         place: where it lies.
         entry: the blob or the write.
-        ended: whether it is a blob; else a write that never became one.
+        is_blob: whether it is a blob; else a write that never became one.
     """
 
     place: Place
     entry: Entry
-    ended: bool
+    is_blob: bool
 
 
 @dataclass(frozen=True)
@@ -58,16 +66,13 @@ class Collector:
     @classmethod
     def of(cls, engine: Engine, blobs: BlobStore, settings: Settings) -> "Collector":
         """Return the collector of a process's settings."""
-        stores = {Place.BLOB_STORE: blobs}
-        if settings.memory_dir is not None:
-            stores[Place.MEMORY_FOLDER] = LocalBlobStore(settings.memory_dir)
-        return cls(engine, stores, settings.gc_grace_seconds)
+        return cls(engine, stores_of(blobs, settings), settings.gc_grace_seconds)
 
     def find(self) -> list[Garbage]:
         """Return what is garbage now, the oldest first; removes nothing.
 
         Raises:
-            StrangeStoreProblem: the database does not know a single blob of a store that has some
+            StoreMismatchProblem: the database does not know a single blob of a store that has some
                 to remove: more likely a setting is wrong than everything is garbage.
         """
         before = time.time() - self.grace
@@ -75,8 +80,8 @@ class Collector:
         for place, store in self.stores.items():
             unknown = self._unknown(place, store, before)
             unfinished = [entry for entry in store.unfinished() if entry.modified < before]
-            found += [Garbage(place, entry, ended=True) for entry in unknown]
-            found += [Garbage(place, entry, ended=False) for entry in unfinished]
+            found += [Garbage(place, entry, is_blob=True) for entry in unknown]
+            found += [Garbage(place, entry, is_blob=False) for entry in unfinished]
         return sorted(found, key=lambda one: (one.entry.modified, one.entry.name))
 
     def remove(self, found: Sequence[Garbage]) -> list[Garbage]:
@@ -90,28 +95,28 @@ class Collector:
             old = [entry for entry in entries if entry.modified < before]
             unknown = [entry for entry in old if entry.name not in known]
             if unknown:
-                _check_kinship(session, place, known, entries)
+                _check_same_service(session, place, known, entries)
         return unknown
 
     def _remove(self, garbage: Garbage) -> bool:
         store, entry = self.stores[garbage.place], garbage.entry
-        if not garbage.ended:
+        if not garbage.is_blob:
             store.discard(entry.name)
             return True
         with write_session(self.engine) as session:
             return delete_unreferenced(session, store, garbage.place, entry.name)
 
 
-def _check_kinship(
+def _check_same_service(
     session: Session, place: Place, known: set[str], entries: Sequence[Entry]
 ) -> None:
     if session.scalar(select(Model.id).limit(1)) is None:
-        raise StrangeStoreProblem(
+        raise StoreMismatchProblem(
             f"the {place} holds blobs and the database knows no model: SATS_DATABASE_URL and "
             "SATS_DATA_DIR must be those of one service"
         )
     if known and not any(entry.name in known for entry in entries):
-        raise StrangeStoreProblem(
+        raise StoreMismatchProblem(
             f"the {place} holds blobs and none of those that the database refers to: "
             "SATS_DATABASE_URL, SATS_DATA_DIR and SATS_MEMORY_DIR must be those of one service"
         )

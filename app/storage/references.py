@@ -13,7 +13,7 @@ Between the two nothing can come: the second of them sees what the first one lef
 from collections.abc import Collection
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, String, and_, cast, func, or_, select, true
+from sqlalchemy import ColumnElement, Select, String, and_, cast, func, or_, select
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from app.db import END_STATES, HeldOutSet, Memory, Place, Task, TaskState, Version
@@ -32,11 +32,13 @@ _RUNNABLE: _Condition = or_(
     and_(Task.state == TaskState.FAILED, Task.tidied_at.is_(None)),  # it may be tried again
 )
 
+_STANDING: _Condition = Version.deleted_at.is_(None)
+
 COLUMNS: dict[Place, tuple[tuple[_Column, _Condition], ...]] = {
     Place.BLOB_STORE: (
         (Task.dataset, _RUNNABLE),
         (Task.evaluation, _RUNNABLE),
-        (HeldOutSet.blob, true()),
+        (HeldOutSet.blob, HeldOutSet.deleted_at.is_(None)),
         (Memory.blob, _kept(Place.BLOB_STORE)),
     ),
     Place.MEMORY_FOLDER: ((Memory.blob, _kept(Place.MEMORY_FOLDER)),),
@@ -67,7 +69,8 @@ def is_referenced(session: Session, place: Place, key: str) -> bool:
         select(column).where(column == key, counts) for column, counts in COLUMNS[place]
     ]
     if place == Place.BLOB_STORE:
-        wanted.append(select(Version.id).where(cast(Version.files, String).contains(key)))
+        holds = cast(Version.files, String).contains(key)
+        wanted.append(select(Version.id).where(holds, _STANDING))
     return any(session.scalar(one.limit(1)) is not None for one in wanted)
 
 
@@ -77,7 +80,7 @@ def referenced(session: Session, place: Place) -> set[str]:
     for column, counts in COLUMNS[place]:
         found.update(key for key in session.scalars(select(column).where(counts)) if key)
     if place == Place.BLOB_STORE:
-        for files in session.scalars(select(Version.files)):
+        for files in session.scalars(select(Version.files).where(_STANDING)):
             found.update(str(entry["blob"]) for entry in files.values())
     return found
 

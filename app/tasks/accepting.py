@@ -1,5 +1,6 @@
 """What every post of a task does: stage its files, have them checked, queue and store them."""
 
+import errno
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from sqlalchemy import Engine
 
 from app.audit.actor import COMMAND, Actor, act_as
 from app.db import read_session, write_session
-from app.errors import ProblemError, TooLargeProblem
+from app.errors import DiskFullProblem, ProblemError, TooLargeProblem
 from app.storage import Blob, BlobStore, StagedBlob, TooLargeError
 from app.storage.references import lock_blobs
 from app.tasks.schemas import TaskJson
@@ -80,6 +81,10 @@ class Acceptance:
         try:
             with self.blobs.stage(file, self.most) as staged:
                 yield staged
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            raise DiskFullProblem(f"`{field}` could not be stored: {error.strerror}") from error
         except TooLargeError as error:
             fault = ProblemError(f"more than {self.most} bytes", field=field)
             raise TooLargeProblem(f"`{field}` has more than {self.most} bytes", [fault]) from error

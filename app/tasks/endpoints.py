@@ -12,10 +12,12 @@ from sqlalchemy.orm import Session
 from app.broker import wake
 from app.db import Task, TaskState, read_session
 from app.dependencies import Acting, AppServices, ReadSession, Submitter, WriteSession, require
+from app.disk import check_task_fits
 from app.errors import (
     BadRequestProblem,
     BusyProblem,
     ConflictProblem,
+    DiskFullProblem,
     IdempotencyKeyReusedProblem,
     InvalidDatasetProblem,
     InvalidProblem,
@@ -127,6 +129,7 @@ _LOG: Responses = {
         RequestLimitProblem,
         TaskLimitProblem,
         ByteLimitProblem,
+        DiskFullProblem,
     ),
 )
 def post_task(
@@ -161,6 +164,7 @@ def post_task(
                 floor = floor_of(find_model(session, upload.spec.model), held.settings)
             check_gate(upload.spec.gate, floor, upload.spec.model)
         service.check_step(held.engine, upload.spec, staged["dataset"], held.settings.limits)
+        check_task_fits(held.engine, held.settings, upload.spec, staged["dataset"])
 
     answer, replayed = acceptance(held, actor).accept({"dataset": upload.dataset}, make, check)
     return announce(held, response, background, answer, replayed)

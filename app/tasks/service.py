@@ -203,7 +203,7 @@ def retry(session: Session, blobs: BlobStore, task_id: str) -> Task:
 
     Raises:
         NotFoundProblem: no such task.
-        ConflictProblem: it has not failed, or its files are gone.
+        ConflictProblem: it has not failed, or its files or what it started from are gone.
         TaskLimitProblem: as many tasks of its key wait as may.
     """
     task = _locked(session, task_id)
@@ -211,6 +211,7 @@ def retry(session: Session, blobs: BlobStore, task_id: str) -> Task:
         raise ConflictProblem(f"only a failed task can be tried again: this one is {task.state}")
     _check_files(blobs, task)
     check_quotas(session, task.key_id, more_bytes=0)
+    _check_parent(session, task)
     if task.parent_id is None:
         model = lock_model(session, task.model_id)
         task.may_be_base = task.may_be_base or may_be_base(session, model.id)
@@ -222,6 +223,14 @@ def retry(session: Session, blobs: BlobStore, task_id: str) -> Task:
     session.add(TaskEvent(task_id=task.id, kind="state", data={"state": task.state}))
     record_task(session, Action.TASK_RETRY, task, TaskState.FAILED)
     return task
+
+
+def _check_parent(session: Session, task: Task) -> None:
+    parent = session.get_one(Version, task.parent_id) if task.parent_id else None
+    if parent is not None and parent.deleted_at is not None:
+        raise ConflictProblem(
+            f"version {parent.number}, which the task started from, was deleted: post it again"
+        )
 
 
 def _check_files(blobs: BlobStore, task: Task) -> None:

@@ -15,6 +15,20 @@ LARGEST = math.sqrt(2)
 the file half as large."""
 
 
+def bytes_of(height: int, width: int, size: int) -> int:
+    """Return the bytes that a picture takes in a cache for crops of `size` pixels, label and all.
+
+    Args:
+        height: the picture's, pixels.
+        width: the picture's, pixels.
+        size: side of the crops, pixels.
+    """
+    longest = math.ceil(size * LARGEST)
+    if max(height, width) > longest:
+        height, width = fit(height, width, longest)
+    return 4 * height * width
+
+
 class PictureCache:
     """Pictures and labels in one raw file, read back through a memory map.
 

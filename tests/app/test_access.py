@@ -49,6 +49,7 @@ TABLE: dict[tuple[str, str], Row] = {
         "POST /tasks/{task_id}:cancel",
         "POST /tasks/{task_id}:retry",
     ),
+    **_rows(Scope.ADMIN, NOT_THERE, "DELETE /tasks/{task_id}"),
     **_rows(Scope.ADMIN, NOTHING, "GET /admin/models", "GET /admin/metrics"),
     **_rows(
         Scope.ADMIN,
@@ -60,6 +61,8 @@ TABLE: dict[tuple[str, str], Row] = {
         "GET /admin/models/{model}/versions/{number}",
         "GET /admin/models/{model}/versions/{number}/files/{name}",
         "GET /admin/models/{model}/versions/{number}/forgetting",
+        "DELETE /admin/models/{model}/versions/{number}",
+        "DELETE /admin/models/{model}/versions/{number}/held-out",
         "DELETE /admin/models/{model}/versions/{number}/memory",
         "GET /admin/models/{model}/aliases/live",
         "POST /admin/models/{model}/versions/{number}:promote",

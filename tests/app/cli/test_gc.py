@@ -69,7 +69,7 @@ def test_the_blobs_of_another_database_are_not_removed(run, blobs):
     assert path.exists()
 
 
-def test_a_memory_folder_inside_the_blob_store_is_refused(settings):
+def test_a_memory_folder_that_is_the_blob_store_is_refused(settings):
     wrong = {"data_dir": settings.data_dir, "memory_dir": settings.blob_dir / "."}
     with pytest.raises(ValueError, match="the blob store's own folder"):
         type(settings)(**wrong)

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from app.db import Place, TaskState, write_session
-from app.storage.garbage import Collector, StrangeStoreProblem
-from app.storage.references import lock_blobs
+from app.storage.garbage import Collector, StoreMismatchProblem
+from app.storage.references import delete_unreferenced, lock_blobs
 from tests.app.storage.rows import add_task, refer_in_every_way
 
 ROOT = Path(__file__).parents[3]
@@ -57,10 +57,10 @@ def test_everything_referred_to_stays_and_the_rest_goes(collector, stores, kinds
     leave(stores)
     age(stores)
     found = collector.find()
-    assert sorted((one.place, one.ended, one.entry.name) for one in found) == [
-        (place, ended, name)
+    assert sorted((one.place, one.is_blob, one.entry.name) for one in found) == [
+        (place, is_blob, name)
         for place in sorted(stores)
-        for ended, name in [(False, "tmpabc"), (True, KEY)]
+        for is_blob, name in [(False, "tmpabc"), (True, KEY)]
     ]
     assert len(paths(stores)) == len(before) + 4, "looking removes nothing"
     assert collector.remove(found) == found
@@ -112,13 +112,33 @@ def test_a_blob_that_is_being_referred_to_stays(engine, collector, stores, kinds
     assert store.path(KEY).read_bytes() == DATA
 
 
-def test_two_collectors_at_once(collector, stores, kinds):
+def test_two_collectors_at_once(collector, stores, kinds, monkeypatch):
+    """Both hold the same list, and meet at the same blob at the same time."""
+    before = paths(stores)
     leave(stores)
     age(stores)
     found = collector.find()
-    collector.remove(found)
-    collector.remove(found)
-    assert collector.find() == []
+    both = threading.Barrier(2, timeout=60)
+    removed: list[list[object]] = []
+
+    def meet(session, store, place, key):
+        both.wait()
+        return delete_unreferenced(session, store, place, key)
+
+    monkeypatch.setattr("app.storage.garbage.delete_unreferenced", meet)
+    started = threading.Barrier(2, timeout=60)
+
+    def collect():
+        started.wait()
+        removed.append(collector.remove(found))
+
+    threads = [threading.Thread(target=collect) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert removed == [found, found], "what is gone already is as good as removed"
+    assert paths(stores) == before
 
 
 def test_a_store_of_another_service_is_left_alone(collector, stores):
@@ -126,7 +146,7 @@ def test_a_store_of_another_service_is_left_alone(collector, stores):
     leave(stores)
     assert collector.find() == [], "the very first upload may be on its way"
     age(stores)
-    with pytest.raises(StrangeStoreProblem, match="knows no model"):
+    with pytest.raises(StoreMismatchProblem, match="knows no model"):
         collector.find()
 
 
@@ -138,7 +158,7 @@ def test_a_store_that_holds_nothing_the_database_knows_is_left_alone(
         stores[place].delete(entry.name)
     leave(stores)
     age(stores)
-    with pytest.raises(StrangeStoreProblem, match=f"the {place} holds .* none of those"):
+    with pytest.raises(StoreMismatchProblem, match=f"the {place} holds .* none of those"):
         collector.find()
 
 
@@ -159,7 +179,7 @@ import io, os, sys
 from pathlib import Path
 from app.db import make_engine, write_session
 from app.storage import LocalBlobStore
-from app.storage.references import lock_blobs
+from app.storage.references import delete_unreferenced, lock_blobs
 from tests.app.storage.rows import add_task
 
 url, root, when = sys.argv[1:]
@@ -187,5 +207,5 @@ def test_what_a_process_leaves_that_dies_before_its_row_is_collected(
     assert collector.find() == [], "too young: it may still be at work"
     age(stores)
     (left,) = collector.remove(collector.find())
-    assert left.ended == (when == "published")
+    assert left.is_blob == (when == "published")
     assert paths(stores) == before

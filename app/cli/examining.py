@@ -1,0 +1,72 @@
+"""`sats doctor`: whether database, stores and folders are what they must be."""
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+from sqlalchemy.exc import SQLAlchemyError
+
+from app.cli.common import refusal
+from app.db import make_engine
+from app.db.migrate import is_current
+from app.doctor.examination import examine, repair
+from app.doctor.finding import Finding, Installation
+from app.settings import get_settings
+
+FINDINGS = 1
+"""Exit status where something is not as it must be."""
+
+
+def doctor(
+    mend: Annotated[
+        bool, typer.Option("--repair", help="Mend what can be mended without losing anything.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Check what must always hold of database, stores and folders; docs/doctor.md names it.
+
+    Exits with 0 where all is well, or was mended, and with 1 where something is not. The service
+    may run meanwhile. Without --repair nothing is changed.
+    """
+    with _installation() as held:
+        mended, found = repair(held) if mend else ([], examine(held))
+    if as_json:
+        said = {"content": not found, "findings": _plain(found), "repaired": _plain(mended)}
+        typer.echo(json.dumps(said, indent=2))
+    else:
+        _say(found, mended)
+    if found:
+        raise typer.Exit(FINDINGS)
+
+
+@contextmanager
+def _installation() -> Iterator[Installation]:
+    """Open what the settings name; unlike other commands this one makes and migrates nothing."""
+    settings = get_settings()
+    file = settings.data_dir / "sats.db"
+    if settings.database_url is None and not file.is_file():
+        raise refusal(f"there is no database {file}: SATS_DATA_DIR must be that of the service")
+    engine = make_engine(settings.resolved_database_url)
+    try:
+        if not is_current(engine):
+            raise refusal("the database is not at the newest revision: back it up, sats migrate")
+        yield Installation.of(engine, settings)
+    except SQLAlchemyError as error:
+        raise refusal(f"the database cannot be read: {error}") from error
+    finally:
+        engine.dispose()
+
+
+def _say(found: Sequence[Finding], mended: Sequence[Finding]) -> None:
+    for word, findings in (("repaired", mended), ("found", found)):
+        for one in findings:
+            can = " (--repair mends it)" if one.repairable and word == "found" else ""
+            typer.echo(f"{word} {one.kind}: {one.where}: {one.what}{can}")
+    typer.echo(f"{len(found)} findings, {len(mended)} repaired" if found or mended else "all well")
+
+
+def _plain(findings: Sequence[Finding]) -> list[dict[str, object]]:
+    return [asdict(one) for one in findings]

@@ -1,0 +1,104 @@
+"""`DELETE` of versions, held-out pictures and ended tasks."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Path
+
+from app.admin.service import get_model
+from app.audit.actor import act_as
+from app.db import write_session
+from app.deletion import service
+from app.deletion.freeing import free
+from app.deletion.schemas import DeletionJson
+from app.deletion.service import Removal
+from app.dependencies import Acting, AppServices, Services, require
+from app.errors import (
+    BusyProblem,
+    ConflictProblem,
+    InvalidProblem,
+    NotFoundProblem,
+)
+from app.keys.problems import KEY_PROBLEMS
+from app.keys.service import Scope
+from app.models.schemas import MAX_NUMBER, MODEL_PATTERN
+from app.models.service import get_version
+from app.problems import responses
+from app.storage.garbage import stores_of
+from app.tasks.owning import TaskId
+
+router = APIRouter(
+    dependencies=[Depends(require(Scope.ADMIN))],
+    responses=responses(*KEY_PROBLEMS, NotFoundProblem, InvalidProblem, BusyProblem),
+)
+
+ModelName = Annotated[str, Path(pattern=MODEL_PATTERN, description="The model's name.")]
+Number = Annotated[int, Path(ge=1, le=MAX_NUMBER, description="The version's number.")]
+
+
+@router.delete(
+    "/admin/models/{model}/versions/{number}",
+    tags=["admin"],
+    summary="Delete a version",
+    responses=responses(ConflictProblem),
+)
+def delete_version(
+    held: AppServices, actor: Acting, model: ModelName, number: Number
+) -> DeletionJson:
+    """Delete a version's files, its held-out pictures and its replay pictures.
+
+    Not where it is live, where another version was learned from it, or where a task that has not
+    ended starts from it. Its record stays and says when; its number is never given again. Deleting
+    twice is no error.
+    """
+    with write_session(held.engine) as session:
+        act_as(session, actor)
+        found = get_model(session, model)
+        places = stores_of(held.blobs, held.settings).keys()
+        removal = service.delete_version(session, places, found, number)
+    held.live.forget(model, number)
+    return _freed(held, removal)
+
+
+@router.delete(
+    "/admin/models/{model}/versions/{number}/held-out",
+    tags=["admin"],
+    summary="Delete a version's held-out pictures",
+)
+def delete_held_out(
+    held: AppServices, actor: Acting, model: ModelName, number: Number
+) -> DeletionJson:
+    """Delete the held-out pictures that were kept with a version.
+
+    Versions after it are not scored on its classes any more: nobody measures what they forget of
+    them, and the gate does not guard them. A step that runs now goes on with what it has. Deleting
+    twice is no error.
+    """
+    with write_session(held.engine) as session:
+        act_as(session, actor)
+        version = get_version(session, get_model(session, model).id, number)
+        removal = service.delete_held_out(session, version)
+    return _freed(held, removal)
+
+
+@router.delete(
+    "/tasks/{task_id}",
+    tags=["tasks"],
+    summary="Delete an ended task",
+    responses=responses(ConflictProblem),
+)
+def delete_task(held: AppServices, actor: Acting, task_id: TaskId) -> DeletionJson:
+    """Delete an ended task: its events, its log, and what was kept so that it could be tried again.
+
+    Scope `admin`. A task that made no version is gone altogether; that of one that did stays as the
+    version's record.
+    """
+    with write_session(held.engine) as session:
+        act_as(session, actor)
+        removal = service.delete_task(session, str(task_id))
+    return _freed(held, removal)
+
+
+def _freed(held: Services, removal: Removal) -> DeletionJson:
+    stores = stores_of(held.blobs, held.settings)
+    freed = free(held.engine, stores, held.settings, removal)
+    return DeletionJson(deleted=list(removal.deleted), kept=list(removal.kept), freed_bytes=freed)

@@ -1,0 +1,45 @@
+"""Giving back the bytes of what was deleted, once its transaction is committed."""
+
+import shutil
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+
+from sqlalchemy import Engine
+
+from app.db import Place, write_session
+from app.deletion.service import Removal
+from app.settings import Settings
+from app.storage import BlobMissingError, BlobStore
+from app.storage.references import delete_unreferenced
+
+
+def free(
+    engine: Engine, stores: Mapping[Place, BlobStore], settings: Settings, removal: Removal
+) -> int:
+    """Delete what nothing refers to any more; returns the bytes that were freed.
+
+    A process that dies in here leaves garbage, which the collector finds. A work folder on another
+    machine stays there: `sats doctor` finds it.
+    """
+    freed = sum(_free(engine, stores[place], place, key) for place, key in set(removal.blobs))
+    if removal.folder is not None:
+        freed += _remove_folder(settings.work_dir / removal.folder)
+    return freed
+
+
+def _free(engine: Engine, store: BlobStore, place: Place, key: str) -> int:
+    with write_session(engine) as session:
+        size = 0
+        with suppress(BlobMissingError, FileNotFoundError):
+            size = store.path(key).stat().st_size
+        return size if delete_unreferenced(session, store, place, key) else 0
+
+
+def _remove_folder(folder: Path) -> int:
+    size = 0
+    for path in folder.rglob("*"):
+        with suppress(FileNotFoundError):
+            size += path.lstat().st_size if path.is_file() else 0
+    shutil.rmtree(folder, ignore_errors=True)
+    return size

@@ -1,0 +1,217 @@
+"""Deletion on request: of versions, held-out pictures and ended tasks (decision 17).
+
+Rows first, bytes after: what these functions return is freed once their transaction is committed
+(`app.deletion.freeing`). In between the bytes are garbage, never the other way round.
+"""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import delete, func, or_, select, update
+from sqlalchemy.orm import Session
+
+from app.audit.service import Action, record
+from app.db import (
+    END_STATES,
+    HeldOutSet,
+    Memory,
+    Model,
+    Place,
+    Task,
+    TaskEvent,
+    TaskLog,
+    TaskState,
+    Version,
+    utc_now,
+)
+from app.errors import ConflictProblem, NotFoundProblem
+from app.models.service import get_version, live_version, lock_model
+
+
+@dataclass(frozen=True)
+class Removal:
+    """What a deletion comes to.
+
+    Attributes:
+        deleted: what is gone, in words.
+        kept: what stays, and why.
+        blobs: what nothing here refers to any more; somebody else still may.
+        folder: id of the task whose work folder is not needed any more.
+    """
+
+    deleted: tuple[str, ...] = ()
+    kept: tuple[str, ...] = ()
+    blobs: tuple[tuple[Place, str], ...] = ()
+    folder: str | None = None
+
+
+def delete_version(
+    session: Session, places: Collection[Place], model: Model, number: int
+) -> Removal:
+    """Delete a version's files, held-out pictures and memory; deleting twice is no error. Flushes.
+
+    Its row stays and says when: numbers and lineages have no gaps, scores stay comparable.
+
+    Args:
+        session: the transaction.
+        places: where this process can delete.
+        model: the version's model.
+        number: the version's number.
+
+    Raises:
+        NotFoundProblem: no such version.
+        ConflictProblem: it is live, a parent, what a task under way starts from, or its memory
+            lies in a folder that the settings do not name.
+    """
+    lock_model(session, model.id)
+    version = get_version(session, model.id, number)
+    if version.deleted_at is not None:
+        return Removal()
+    reasons = [*_needed_by(session, version)]
+    memory = session.scalar(select(Memory).where(Memory.version_id == version.id))
+    if memory is not None and memory.deleted_at is None and memory.place not in places:
+        reasons.append("its replay pictures lie in a memory folder: set SATS_MEMORY_DIR to it")
+    if reasons:
+        raise ConflictProblem(f"version {number} is not deleted: {'; '.join(reasons)}")
+    version.deleted_at = utc_now()
+    files = tuple((Place.BLOB_STORE, str(file["blob"])) for file in version.files.values())
+    pictures = _forget_held_out(session, version)
+    replay: tuple[tuple[Place, str], ...] = ()
+    if memory is not None and memory.deleted_at is None:
+        memory.deleted_at = version.deleted_at
+        replay = ((Place(memory.place), memory.blob),)
+    record_deletion(session, Action.VERSION_DELETE, version, "")
+    parts = [f"version {number}'s {len(files)} files"]
+    parts += ["its held-out pictures"] if pictures else []
+    parts += ["its replay pictures"] if replay else []
+    return Removal(
+        deleted=tuple(parts),
+        kept=("its record, which says when it was deleted",),
+        blobs=(*files, *pictures, *replay),
+    )
+
+
+def delete_held_out(session: Session, version: Version) -> Removal:
+    """Delete the held-out pictures that came with a version; deleting twice is no error. Flushes.
+
+    Versions after it are not scored on its classes any more: their forgetting is not measured, and
+    the gate does not guard them. A step that runs goes on with what it has.
+
+    Raises:
+        NotFoundProblem: the version never kept any.
+    """
+    kept = held_out_of(session, version)
+    if kept is None:
+        raise NotFoundProblem(f"version {version.number} keeps no held-out pictures")
+    blobs = _forget_held_out(session, version)
+    if not blobs:
+        return Removal()
+    record_deletion(session, Action.HELD_OUT_DELETE, version, "/held-out")
+    return Removal(
+        deleted=(f"{kept.pictures} held-out pictures",),
+        kept=("the record of them",),
+        blobs=blobs,
+    )
+
+
+def held_out_of(session: Session, version: Version) -> HeldOutSet | None:
+    """Return what a version's task held out, or did before it was deleted; None where nothing."""
+    return held_out_of_each(session, [version]).get(version.id)
+
+
+def held_out_of_each(session: Session, versions: Sequence[Version]) -> dict[int, HeldOutSet]:
+    """Return what versions' tasks held out, by the versions' ids."""
+    wanted = select(HeldOutSet).where(HeldOutSet.version_id.in_([v.id for v in versions]))
+    return {found.version_id: found for found in session.scalars(wanted)}
+
+
+def delete_task(session: Session, task_id: str) -> Removal:
+    """Delete an ended task: events, log, upload, and the row itself where it made no version.
+
+    The row of a task that made a version stays as that version's record. Flushes.
+
+    Raises:
+        NotFoundProblem: no such task.
+        ConflictProblem: it, or its preview, has not ended.
+    """
+    task = session.scalar(
+        select(Task)
+        .where(Task.id == task_id)
+        .with_for_update(of=Task)
+        .execution_options(populate_existing=True)
+    )
+    if task is None:
+        raise NotFoundProblem(f"there is no task {task_id}")
+    if task.state not in END_STATES:
+        raise ConflictProblem(f"the task has not ended: it is {task.state}; cancel it first")
+    preview = session.scalar(select(Task).where(Task.preview_of == task_id))
+    if preview is not None and preview.state not in END_STATES:
+        raise ConflictProblem(f"the task's preview, {preview.id}, has not ended: cancel it first")
+    name = task.model.name
+    told = forget_history(session, [task_id])
+    deleted = [f"{told} events and the log"] if told else []
+    blobs: tuple[tuple[Place, str], ...] = ()
+    if task.state == TaskState.FAILED and task.tidied_at is None:
+        task.tidied_at = utc_now()  # from now on it cannot be tried again
+        blobs = tuple((Place.BLOB_STORE, key) for key in task.uploads)
+        deleted.append("what was posted with it")
+    made = session.scalar(select(Version.number).where(Version.task_id == task_id))
+    if made is None:
+        session.execute(update(Task).where(Task.preview_of == task_id).values(preview_of=None))
+        session.delete(task)
+        deleted.append("the task")
+    before = {"state": task.state}
+    record(session, Action.TASK_DELETE, f"/tasks/{task_id}", model=name, before=before)
+    return Removal(
+        deleted=tuple(deleted),
+        kept=() if made is None else (f"the task's record: it made version {made}",),
+        blobs=blobs,
+        folder=task_id,
+    )
+
+
+def record_deletion(session: Session, action: Action, version: Version, part: str) -> None:
+    """Write down that a version, or a part of it (`/held-out`), is deleted. Flushes."""
+    name = version.model.name
+    path = f"/admin/models/{name}/versions/{version.number}{part}"
+    record(session, action, path, model=name, before={"deleted": False}, after={"deleted": True})
+
+
+def _forget_held_out(session: Session, version: Version) -> tuple[tuple[Place, str], ...]:
+    kept = held_out_of(session, version)
+    if kept is None or kept.deleted_at is not None:
+        return ()
+    kept.deleted_at = utc_now()
+    return ((Place.BLOB_STORE, kept.blob),)
+
+
+def forget_history(session: Session, task_ids: Sequence[str]) -> int:
+    """Delete the events and the logs of tasks; returns how many events there were."""
+    events = TaskEvent.task_id.in_(task_ids)
+    told = session.scalar(select(func.count()).select_from(TaskEvent).where(events)) or 0
+    session.execute(delete(TaskEvent).where(events))
+    session.execute(delete(TaskLog).where(TaskLog.task_id.in_(task_ids)))
+    return told
+
+
+def _needed_by(session: Session, version: Version) -> list[str]:
+    """Return why a version cannot go."""
+    live = live_version(session, version.model_id)
+    reasons = ["it is live"] if live is not None and live.id == version.id else []
+    children = select(Version.number).where(
+        Version.parent_id == version.id, Version.deleted_at.is_(None)
+    )
+    reasons += [
+        f"version {number} was learned from it" for number in session.scalars(children).all()
+    ]
+    under_way = select(Task).where(
+        Task.model_id == version.model_id,
+        Task.state.not_in(END_STATES),
+        or_(Task.parent_id == version.id, Task.parent_id.is_(None)),
+    )
+    reasons += [
+        f"task {task.id}, which has not ended, starts from it"
+        for task in session.scalars(under_way)
+        if task.parent_id == version.id or task.spec.get("parent") == version.number
+    ]
+    return reasons

@@ -1,0 +1,145 @@
+"""Whether a task's disk space is there, before it is begun."""
+
+import posixpath
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from sqlalchemy import Engine
+
+from app.db import Version, read_session
+from app.errors import DiskFullProblem
+from app.imports.schemas import ImportSpec
+from app.models.parents import find_start
+from app.models.service import find_model
+from app.settings import Settings
+from app.tasks.schemas import TaskSpec
+from sats_core.data.cache import bytes_of
+from sats_core.data.sources import Source, ZipSource
+from sats_core.errors import DatasetError
+from sats_core.settings import Limits
+
+MIB = 1024 * 1024
+SAMPLE = 32
+"""Pictures whose size is looked up, in place of all."""
+
+_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
+_VERSION_MIB = {"0": 30, "1": 110, "2": 200, "3": 360, "4": 500, "5": 660}
+"""Weights and graph of a version, by the last figure of its backbone's name."""
+_COPIES = 5
+"""Of a version's files while a step runs: the old one laid out, the new one, its copy on the way
+into the store, and a checkpoint that holds the optimiser's moments too."""
+
+
+def check_task_fits(
+    engine: Engine, settings: Settings, spec: TaskSpec | ImportSpec, dataset: Path
+) -> None:
+    """Check, when a task is posted, that its step would fit if it began now.
+
+    Args:
+        engine: the database; no connection is held while the zip is read.
+        settings: the process's settings.
+        spec: of the task.
+        dataset: the posted zip.
+
+    Raises:
+        DiskFullProblem: it would not; says what it needs and what there is.
+        DatasetError: the zip cannot be read.
+    """
+    start = None
+    if isinstance(spec, TaskSpec):
+        with read_session(engine) as session:
+            model = find_model(session, spec.model)
+            start = find_start(session, model.id, spec.parent) if model else None
+    check_fits(settings, needed(spec, dataset, start, settings.limits))
+
+
+def check_fits(settings: Settings, bytes_needed: int, folder: Path | None = None) -> None:
+    """Check that there is room for a step.
+
+    Args:
+        settings: the process's settings.
+        bytes_needed: by the whole step.
+        folder: its work folder; what lies there already need not fit once more.
+
+    Raises:
+        DiskFullProblem: there is not; says what it needs and what there is.
+    """
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    there = shutil.disk_usage(settings.data_dir).free - settings.keep_free_bytes
+    wanted = bytes_needed - (_size(folder) if folder else 0)
+    if wanted > there:
+        raise DiskFullProblem(
+            f"the task needs about {_shown(wanted)} while it runs, and there are "
+            f"{_shown(max(there, 0))} where SATS_DATA_DIR is, beside the "
+            f"{_shown(settings.keep_free_bytes)} of SATS_KEEP_FREE_BYTES: free some space, or post "
+            "fewer pictures or a smaller `size`"
+        )
+
+
+def needed(
+    spec: TaskSpec | ImportSpec, dataset: Path, start: Version | None, limits: Limits
+) -> int:
+    """Return about how many bytes a task needs beside what was posted, a little too many.
+
+    Args:
+        spec: of the task.
+        dataset: the posted zip.
+        start: the version that it starts from; None: none.
+        limits: of the zip.
+
+    Raises:
+        DatasetError: the zip cannot be read.
+    """
+    with ZipSource(dataset, limits) as source:
+        sizes = {name: source.size(name) for name in source.names()}
+        if isinstance(spec, ImportSpec):
+            return _COPIES * sum(sizes.values())
+        pictures = _pictures(sizes)
+        cache = round(len(pictures) * _kept_bytes(source, pictures, spec.size))
+    kept = spec.held_out.share if spec.held_out.keep else 0.0
+    kept += min(1.0, spec.memory / max(len(pictures), 1))
+    return cache + round(2 * kept * sum(sizes.values())) + _COPIES * _version_bytes(spec, start)
+
+
+def _pictures(sizes: Mapping[str, int]) -> list[str]:
+    """Return the pictures' names, without their masks: of two files of one name the larger one."""
+    found: dict[str, str] = {}
+    for name, size in sizes.items():
+        stem, suffix = posixpath.splitext(posixpath.basename(name))
+        if suffix.lower() in _SUFFIXES and size > sizes.get(found.get(stem, ""), -1):
+            found[stem] = name
+    return sorted(found.values())
+
+
+def _kept_bytes(source: Source, pictures: Sequence[str], size: int) -> float:
+    """Return the mean bytes that a picture takes in the step's cache."""
+    if not pictures:
+        return 0.0
+    chosen = np.linspace(0, len(pictures) - 1, min(SAMPLE, len(pictures))).astype(int)
+    return float(np.mean([_cached(source, pictures[index], size) for index in chosen]))
+
+
+def _cached(source: Source, name: str, size: int) -> int:
+    try:
+        with source.stream(name) as stream, Image.open(stream) as picture:
+            width, height = picture.size
+    except (DatasetError, OSError, ValueError, SyntaxError):
+        width = height = 2 * size  # the worker says what is wrong with it
+    return bytes_of(height, width, size)
+
+
+def _version_bytes(spec: TaskSpec, start: Version | None) -> int:
+    if start is not None:
+        return sum(int(file["bytes"]) for file in start.files.values())
+    return _VERSION_MIB.get(spec.backbone[-1:], _VERSION_MIB["2"]) * MIB
+
+
+def _size(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def _shown(size: int) -> str:
+    return f"{size / MIB:,.0f} MiB" if size < 1024 * MIB else f"{size / MIB / 1024:,.1f} GiB"

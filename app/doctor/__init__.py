@@ -1,0 +1,1 @@
+"""Whether a service's database, stores and folders are what they must be (docs/doctor.md)."""

@@ -1,0 +1,64 @@
+"""All checks in a row, and the repair of what they found."""
+
+from collections.abc import Iterator, Sequence
+
+from app.doctor import (
+    aliases,
+    blobs,
+    claims,
+    database,
+    history,
+    leftovers,
+    lineage,
+    numbers,
+    orphans,
+    outcomes,
+    states,
+    work,
+)
+from app.doctor.finding import Check, Finding, Installation
+
+CHECKS: tuple[Check, ...] = (
+    *database.CHECKS,
+    *states.CHECKS,
+    *claims.CHECKS,
+    *outcomes.CHECKS,
+    *history.CHECKS,
+    *numbers.CHECKS,
+    *aliases.CHECKS,
+    *lineage.CHECKS,
+    *blobs.CHECKS,
+    *orphans.CHECKS,
+    *work.CHECKS,
+    *leftovers.CHECKS,
+)
+
+
+def examine(held: Installation) -> list[Finding]:
+    """Return everything that is not as it must be; changes nothing.
+
+    A damaged database is all that is said of it: nothing else that it says can be believed.
+    """
+    damage = list(database.find_damage(held))
+    return damage or [finding for check in CHECKS for finding in check.find(held)]
+
+
+def repair(held: Installation) -> tuple[list[Finding], list[Finding]]:
+    """Mend what can be mended; returns what was mended and what remains.
+
+    The repair of one finding may bring another to light, which remains until the next.
+    """
+    damage = list(database.find_damage(held))
+    if damage:
+        return [], damage
+    found = [finding for check in CHECKS for finding in _repaired(held, check)]
+    remain = examine(held)
+    return [finding for finding in found if finding not in remain], remain
+
+
+def _repaired(held: Installation, check: Check) -> Iterator[Finding]:
+    found: Sequence[Finding] = check.find(held) if check.repair else ()
+    for finding in found:
+        if check.repair is not None and finding.repairable:
+            check.repair(held, finding)
+            yield finding

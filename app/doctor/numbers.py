@@ -1,0 +1,59 @@
+"""A version's number and a class's index are given once."""
+
+from collections.abc import Sequence
+
+from sqlalchemy import func, select
+
+from app.db import Model, ModelClass, Version
+from app.doctor.finding import Check, Finding, Installation
+from sats_core.classes import BACKGROUND
+
+
+def find_double_numbers(held: Installation) -> Sequence[Finding]:
+    """Return the numbers that two versions of a model have: an index forbids it, if it is whole."""
+    twice = (
+        select(Model.name, Version.number, func.count())
+        .join(Version, Version.model_id == Model.id)
+        .group_by(Model.name, Version.number)
+        .having(func.count() > 1)
+    )
+    with held.snapshot() as session:
+        return [
+            Finding(
+                "number-twice",
+                f"{count} versions have this number",
+                f"version {number} of {name!r}",
+            )
+            for name, number, count in session.execute(twice)
+        ]
+
+
+def find_moved_classes(held: Installation) -> Sequence[Finding]:
+    """Return the versions in which a class has another index than its model gave it."""
+    with held.snapshot() as session:
+        given = {
+            (row.model_id, row.name): row.index
+            for row in session.execute(
+                select(ModelClass.model_id, ModelClass.name, ModelClass.index)
+            )
+        }
+        versions = session.execute(
+            select(Version.model_id, Version.number, Version.classes, Model.name).join(
+                Model, Model.id == Version.model_id
+            )
+        ).all()
+    return [
+        Finding(
+            "class-moved",
+            f"class {entry['name']!r} has index {entry['index']}, the model gave it "
+            f"{given.get((version.model_id, entry['name']))}",
+            f"version {version.number} of {version.name!r}",
+        )
+        for version in versions
+        for entry in version.classes
+        if entry["index"] != BACKGROUND
+        and entry["index"] != given.get((version.model_id, entry["name"]))
+    ]
+
+
+CHECKS = (Check(find_double_numbers), Check(find_moved_classes))

@@ -1,0 +1,37 @@
+"""No store holds a file that nothing refers to: what the collector (decision 13) has left."""
+
+from collections.abc import Sequence
+
+from app.doctor.finding import Check, Finding, Installation
+from app.storage.garbage import Collector, Garbage, StoreMismatchProblem
+
+
+def find_orphans(held: Installation) -> Sequence[Finding]:
+    """Return what is garbage by now, and where the store seems to be another service's."""
+    try:
+        found = _collector(held).find()
+    except StoreMismatchProblem as problem:
+        return [Finding("store-mismatch", problem.detail, str(held.settings.data_dir))]
+    return [_finding(one) for one in found]
+
+
+def collect(held: Installation, finding: Finding) -> None:
+    """Remove it as the collector does: under the blob's lock, if nothing refers to it still."""
+    collector = _collector(held)
+    collector.remove([one for one in collector.find() if _finding(one) == finding])
+
+
+def _collector(held: Installation) -> Collector:
+    return Collector(held.engine, held.stores, held.settings.gc_grace_seconds)
+
+
+def _finding(one: Garbage) -> Finding:
+    where = f"{one.place}, {one.entry.name}"
+    if one.is_blob:
+        what = f"nothing refers to this blob ({one.entry.size} bytes)"
+        return Finding("blob-orphan", what, where, repairable=True)
+    what = f"a write that never ended ({one.entry.size} bytes)"
+    return Finding("write-unfinished", what, where, repairable=True)
+
+
+CHECKS = (Check(find_orphans, collect),)

@@ -1,0 +1,297 @@
+"""Every invariant, broken on purpose on a real service's data, is found and mended where it can."""
+
+import io
+import os
+import re
+import time
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from app.broker import broker_folder, make_celery, wake
+from app.doctor.examination import examine, repair
+
+ROOT = Path(__file__).parents[3]
+LATEST = "(SELECT max(id) FROM versions)"
+BATCH = "(SELECT id FROM tasks WHERE spec LIKE '%\"bat\"%')"
+FAILED = "(SELECT id FROM tasks WHERE state = 'failed')"
+FIRST = "(SELECT task_id FROM versions WHERE id = 1)"
+OTHER = "(SELECT task_id FROM versions WHERE model_id = 2)"
+
+
+def an_end_without_its_time(data):
+    data.sql(f"UPDATE tasks SET finished_at = NULL WHERE id = {FAILED}")
+
+
+def a_worker_that_holds_two(data):
+    until = time.time() + 60
+    data.sql(
+        f"UPDATE tasks SET state = 'training', worker = 'w', lease_until = {until} "
+        f"WHERE id IN ({BATCH}, {OTHER})"
+    )
+
+
+def half_a_database(data):
+    """An index that holds another one's rows."""
+    data.sql(
+        "PRAGMA writable_schema=ON",
+        "UPDATE sqlite_master SET rootpage = (SELECT rootpage FROM sqlite_master WHERE "
+        "name = 'ix_task_events_task_id') WHERE name = 'uq_tasks_running_model_id'",
+    )
+    data.engine.dispose()
+
+
+def damage(data, query, how):
+    path = data.blobs.path(data.one(query))
+    if how == "damaged":
+        path.write_bytes(b"rot")
+    else:
+        path.unlink()
+
+
+def old(path):
+    os.utime(path, (1.0, 1.0))
+    return path
+
+
+def an_orphan(data):
+    old(data.blobs.path(data.blobs.put(io.BytesIO(b"left")).key))
+
+
+def a_write_that_never_ended(data):
+    half = data.settings.blob_dir / "incoming" / "tmpabc"
+    half.write_bytes(b"half")
+    old(half)
+
+
+def another_store(data):
+    for entry in list(data.blobs.entries()):
+        data.blobs.delete(entry.name)
+    data.sql("DELETE FROM tasks WHERE state IN ('queued', 'failed')")
+    an_orphan(data)
+
+
+def a_work_folder(task):
+    def leave(data):
+        folder = data.settings.work_dir / (data.one(f"SELECT id FROM tasks WHERE id = {task}"))
+        folder.mkdir(exist_ok=True)
+        data.sql(f"UPDATE tasks SET finished_at = '2020-01-01 00:00:00.000000' WHERE id = {task}")
+
+    return leave
+
+
+def a_work_folder_of_nobody(data):
+    folder = data.settings.work_dir / str(uuid4())
+    folder.mkdir()
+    old(folder)
+
+
+def leave_message(data, name, content):
+    make_celery(data.settings).close()
+    path = broker_folder(data.settings) / name
+    path.write_text(content)
+    old(path)
+
+
+def a_stale_message(data):
+    celery = make_celery(data.settings)
+    wake(celery, data.one(f"SELECT id FROM tasks WHERE id = {FIRST}"))
+    wake(celery, data.one(f"SELECT id FROM tasks WHERE id = {BATCH}"))
+    celery.close()
+    for path in (broker_folder(data.settings) / "messages").iterdir():
+        old(path)
+
+
+def a_temporary(data):
+    left = data.folder / "tmp" / "tmpxyz"
+    left.mkdir(parents=True)
+    (left / "part").write_text("left")
+    for path in (left / "part", left):
+        old(path)
+
+
+def a_number_that_two_have(data):
+    """What a lost index would let through."""
+    sql = data.one("SELECT sql FROM sqlite_master WHERE name = 'versions'")
+    free = re.sub(r"CONSTRAINT uq_versions_model_id_number UNIQUE \(model_id, number\),?", "", sql)
+    free = re.sub(r",\s*\)$", ")", free)
+    data.sql(
+        "ALTER TABLE versions RENAME TO before",
+        free,
+        "INSERT INTO versions SELECT * FROM before",
+        "DROP TABLE before",
+        f"UPDATE versions SET number = 1, parent_id = NULL WHERE id = {LATEST}",
+        f"UPDATE tasks SET parent_id = NULL, live_id = NULL WHERE version_id = {LATEST}",
+    )
+
+
+def two_steps_at_once(data):
+    data.sql(
+        "DROP INDEX uq_tasks_running_model_id",
+        f"UPDATE tasks SET state = 'training', worker = 'w', lease_until = 1 WHERE id = {BATCH}",
+        f"UPDATE tasks SET state = 'training', worker = 'v', lease_until = 1 WHERE id = {FAILED}",
+    )
+
+
+def sql(*statements):
+    return lambda data: data.sql(*statements)
+
+
+BROKEN = [
+    ("row-dangling", sql("INSERT INTO task_logs VALUES ('gone', 'text')")),
+    ("task-state-unknown", sql(f"UPDATE tasks SET state = 'lost' WHERE id = {BATCH}")),
+    ("task-stuck", sql(f"UPDATE tasks SET state = 'training' WHERE id = {BATCH}")),
+    ("steps-at-once", two_steps_at_once),
+    ("worker-holds-two", a_worker_that_holds_two),
+    ("claim-left", sql(f"UPDATE tasks SET worker = 'w', lease_until = 1 WHERE id = {FAILED}")),
+    ("outcome-missing", sql(f"UPDATE tasks SET version_id = NULL WHERE id = {FIRST}")),
+    ("reason-missing", sql(f"UPDATE tasks SET error = NULL WHERE id = {FAILED}")),
+    ("end-missing", an_end_without_its_time),
+    ("version-early", sql(f"UPDATE tasks SET state = 'failed', error = '[1]' WHERE id = {FIRST}")),
+    (
+        "history-broken",
+        sql(
+            "INSERT INTO task_events (task_id, at, kind, data) VALUES "
+            f"""({FIRST}, '2026-01-01', 'state', '{{"state": "training"}}'), """
+            f"""({FIRST}, '2026-01-01', 'state', '{{"state": "live"}}')"""
+        ),
+    ),
+    ("history-disagrees", sql(f"UPDATE tasks SET state = 'cancelled' WHERE id = {FAILED}")),
+    ("number-twice", a_number_that_two_have),
+    ("class-moved", sql("UPDATE model_classes SET \"index\" = 99 WHERE name = 'cat'")),
+    ("alias-lost", sql("UPDATE alias_moves SET version_id = 999")),
+    ("alias-lost", sql("UPDATE versions SET deleted_at = created_at WHERE model_id = 2")),
+    ("alias-gap", sql("DELETE FROM alias_moves WHERE sequence = 1 AND model_id = 1")),
+    (
+        "live-never",
+        sql("UPDATE alias_moves SET version_id = 2 WHERE version_id = 1 AND model_id = 1"),
+    ),
+    ("parent-missing", sql(f"UPDATE versions SET parent_id = 999 WHERE id = {LATEST}")),
+    (
+        "parent-missing",
+        sql(
+            "UPDATE versions SET parent_id = 4 WHERE id = 2",
+            "UPDATE tasks SET parent_id = 4 WHERE version_id = 2",
+        ),
+    ),
+    ("start-strange", sql(f"UPDATE versions SET parent_id = 1 WHERE id = {LATEST}")),
+    (
+        "start-strange",
+        sql(
+            f"UPDATE versions SET parent_id = 1 WHERE id = {LATEST}",
+            f"UPDATE tasks SET parent_id = 1 WHERE version_id = {LATEST}",
+        ),
+    ),
+    *(
+        (f"blob-{how}", lambda data, query=query, how=how: damage(data, query, how))
+        for how in ("missing", "damaged")
+        for query in (
+            "SELECT value ->> 'blob' FROM versions, json_each(files) WHERE versions.id = 2",
+            "SELECT blob FROM held_out_sets WHERE id = 1",
+            "SELECT blob FROM memories",
+            f"SELECT dataset FROM tasks WHERE id = {BATCH}",
+        )
+    ),
+    ("store-unknown", sql("UPDATE memories SET place = 'memory folder'")),
+    ("blob-orphan", an_orphan),
+    ("write-unfinished", a_write_that_never_ended),
+    ("store-mismatch", another_store),
+    ("work-folder-left", a_work_folder(FIRST)),
+    ("work-folder-left", a_work_folder(FAILED)),
+    ("work-folder-left", a_work_folder_of_nobody),
+    ("message-unreadable", lambda data: leave_message(data, "unreadable/1.msg", "no message")),
+    ("message-partial", lambda data: leave_message(data, "messages/.1.partial", "{")),
+    ("message-stale", a_stale_message),
+    ("temporary-left", a_temporary),
+]
+"""A finding, and what brings it about."""
+
+MENDED = {
+    "task-stuck",
+    "claim-left",
+    "outcome-missing",
+    "end-missing",
+    "blob-orphan",
+    "write-unfinished",
+    "work-folder-left",
+    "message-unreadable",
+    "message-partial",
+    "message-stale",
+    "temporary-left",
+}
+
+
+def test_nothing_is_found_where_all_is_well(data):
+    assert examine(data.held) == []
+    assert repair(data.held) == ([], [])
+
+
+@pytest.mark.parametrize(("kind", "breaks"), BROKEN)
+def test_what_is_broken_is_found(data, kind, breaks):
+    breaks(data)
+    found = [one for one in examine(data.held) if one.kind == kind]
+    assert found, [one.kind for one in examine(data.held)]
+    assert {one.repairable for one in found} == {kind in MENDED}
+    mended, remain = repair(data.held)
+    if kind in MENDED:
+        assert set(found) <= set(mended)
+    assert (kind in {one.kind for one in remain}) == (kind not in MENDED)
+
+
+def test_the_repair_of_a_stuck_task_gives_it_back_to_the_queue(data):
+    from worker.claim import lapsed
+
+    data.sql(f"UPDATE tasks SET state = 'training' WHERE id = {BATCH}")
+    repair(data.held)
+    with data.held.snapshot() as session:
+        assert len(lapsed(session)) == 1
+
+
+def test_a_damaged_file_of_the_database_is_found(data):
+    half_a_database(data)
+    assert {one.kind for one in examine(data.held)} == {"database-damaged"}
+    assert repair(data.held) == ([], examine(data.held)), "nothing is touched"
+
+
+def test_what_may_be_under_way_is_not_found(data):
+    """Young files, a failed task that may be tried again, wake-ups that wait for a busy worker."""
+    data.blobs.put(io.BytesIO(b"an upload on its way"))
+    (data.settings.blob_dir / "incoming" / "tmpabc").write_bytes(b"half")
+    (data.settings.work_dir / str(uuid4())).mkdir()
+    (data.settings.work_dir / "not a task").mkdir()
+    (data.folder / "tmp").mkdir()
+    (data.folder / "tmp" / "upload").write_bytes(b"comes in")
+    a_stale_message(data)
+    until = time.time() + 60
+    data.sql(
+        f"UPDATE tasks SET state = 'training', worker = 'w', lease_until = {until} "
+        f"WHERE id = {BATCH}",
+        f"""INSERT INTO task_events (task_id, at, kind, data) VALUES ({BATCH}, '2026-01-01',
+        'state', '{{"state": "validating"}}'), ({BATCH}, '2026-01-01', 'state',
+        '{{"state": "training"}}')""",
+    )
+    assert examine(data.held) == []
+
+
+def test_a_folder_that_somebody_works_in_is_left_alone(data):
+    from worker.folder import WorkFolder
+
+    a_work_folder(FIRST)(data)
+    task_id = data.one(f"SELECT id FROM tasks WHERE id = {FIRST}")
+    folder = WorkFolder(data.settings.work_dir, task_id)
+    with folder.locked("a child that hangs", 0):
+        mended, remain = repair(data.held)
+    assert (mended, [one.kind for one in remain]) == ([], ["work-folder-left"])
+    assert folder.path.is_dir()
+
+
+def test_every_finding_is_documented_and_every_documented_one_is_tested():
+    table = (ROOT / "docs" / "doctor.md").read_text()
+    documented = dict(re.findall(r"^\| `([a-z-]+)` \|.*\| (yes|no) \|$", table, re.MULTILINE))
+    written = set()
+    for module in (ROOT / "app" / "doctor").glob("*.py"):
+        written |= set(re.findall(r'Finding\(\s*"([a-z-]+)"', module.read_text()))
+    assert set(documented) == written
+    assert {kind for kind, _ in BROKEN} | {"database-damaged"} == written
+    assert {kind for kind, mends in documented.items() if mends == "yes"} == MENDED

@@ -1,0 +1,135 @@
+"""A step that would not fit is refused before it is begun, with what it needs and what there is."""
+
+import json
+import os
+import shutil
+
+import pytest
+from starlette.testclient import TestClient
+
+from app.db import TaskState
+from app.disk import needed
+from app.main import create_app
+from app.tasks.schemas import TaskSpec
+from sats_core.data.cache import PictureCache
+from sats_core.data.readers import open_reader
+from sats_core.data.sources import ZipSource
+from sats_core.settings import Limits
+from tests.fixtures.checkpoints import checkpoint_zip
+from tests.fixtures.drawings import voc_zip
+from tests.worker.bench import Bench, drawn
+from tests.worker.scripted_child import Control
+
+MIB = 1024 * 1024
+LIMITS = Limits()
+
+
+@pytest.fixture
+def bench(settings, engine, blobs, tmp_path):
+    control = Control(tmp_path / "control")
+    control.plan(epochs=1)
+    return Bench(settings, engine, blobs, control)
+
+
+@pytest.fixture
+def full(settings):
+    """Settings by which nothing more may be written."""
+    free = shutil.disk_usage("/").total
+    return settings.model_copy(update={"keep_free_bytes": 2 * free})
+
+
+def spec(**wanted):
+    return TaskSpec.model_validate({"name": "step", **wanted})
+
+
+def test_a_task_that_would_not_fit_is_refused(full, blobs):
+    with TestClient(create_app(full), "http://127.0.0.1", client=("127.0.0.1", 50000)) as client:
+        for path, field, data in (
+            ("/tasks", "dataset", drawn(("cat",), 0)),
+            ("/admin/models/b/versions", "checkpoint", checkpoint_zip(["wall"])),
+        ):
+            answer = client.post(
+                path,
+                files={field: ("a.zip", data)},
+                data={"spec": json.dumps({"name": "step"} if field == "dataset" else {})},
+            )
+            assert answer.status_code == 507, answer.text
+            assert answer.json()["type"] == "urn:sats:problem:disk-full"
+            assert "the task needs about" in answer.json()["detail"]
+            assert "there are 0 MiB" in answer.json()["detail"]
+        assert client.get("/tasks").json()["tasks"] == []
+    assert list(blobs.entries()) == []
+    assert list(blobs.unfinished()) == []
+
+
+def test_a_task_that_does_not_fit_any_more_fails_before_it_begins(bench, full):
+    task_id = bench.post(["cat"])
+    supervisor = bench.supervisor(keep_free_bytes=full.keep_free_bytes)
+    assert supervisor.run(task_id) == TaskState.FAILED
+    task = bench.task(task_id)
+    assert (task.error["type"], task.error["status"]) == ("urn:sats:problem:disk-full", 507)
+    assert "the task needs about" in task.error["detail"]
+    assert bench.control.starts() == []
+    bench.retry(task_id)
+    assert bench.supervisor().run(task_id) == TaskState.LIVE
+
+
+def test_an_import_that_does_not_fit_fails_too(bench, full):
+    task_id = bench.post_import(["wall"])
+    supervisor = bench.supervisor(keep_free_bytes=full.keep_free_bytes)
+    assert supervisor.run(task_id) == TaskState.FAILED
+    assert bench.task(task_id).error["type"] == "urn:sats:problem:disk-full"
+
+
+@pytest.mark.parametrize("size", [32, 64, 512])
+def test_the_cache_is_counted_as_it_is_written(tmp_path, size):
+    path = voc_zip(tmp_path / "a.zip", ["cat"], pictures=7, size=96)
+    with ZipSource(path, LIMITS) as source, PictureCache(tmp_path / "cache", size) as cache:
+        reader = open_reader(source)
+        for picture_id in reader.ids:
+            read = reader.read(picture_id)
+            cache.add(read.picture, read.label)
+        assert len(cache) == 7
+    written = (tmp_path / "cache").stat().st_size
+    wanted = {"held_out": {"keep": False}}
+    without = needed(spec(size=size, **wanted), _empty(path, tmp_path), None, LIMITS)
+    assert needed(spec(size=size, **wanted), path, None, LIMITS) - without == written
+
+
+def _empty(path, tmp_path):
+    """The same zip without its pictures."""
+    return voc_zip(tmp_path / "none.zip", ["cat"], pictures=0, size=96)
+
+
+def test_what_is_kept_and_larger_backbones_take_more(tmp_path):
+    path = voc_zip(tmp_path / "a.zip", ["cat"], pictures=4, size=64)
+    least = needed(spec(held_out={"keep": False}), path, None, LIMITS)
+    assert needed(spec(), path, None, LIMITS) > least
+    assert needed(spec(memory=4, held_out={"keep": False}), path, None, LIMITS) > least
+    larger = needed(spec(backbone="mit_b5", held_out={"keep": False}), path, None, LIMITS)
+    assert larger - least > 2000 * MIB
+
+
+def test_a_step_copies_the_version_that_it_starts_from(bench, tmp_path):
+    bench.run(["cat"])
+    (version,) = bench.versions()
+    path = voc_zip(tmp_path / "a.zip", ["dog"], pictures=4, size=64)
+    files = sum(file["bytes"] for file in version.files.values())
+    one = needed(spec(), path, version, LIMITS)
+    for file in version.files.values():
+        file["bytes"] *= 2
+    assert needed(spec(), path, version, LIMITS) - one == 5 * files
+
+
+def test_an_upload_that_the_disk_has_no_room_for_is_refused(client, blobs, monkeypatch, tmp_path):
+    def on_a_full_disk(dir):
+        return os.open("/dev/full", os.O_WRONLY), str(tmp_path / "nothing")
+
+    monkeypatch.setattr("app.storage.local.tempfile.mkstemp", on_a_full_disk)
+    answer = client.post(
+        "/tasks",
+        files={"dataset": ("a.zip", drawn(("cat",), 0))},
+        data={"spec": json.dumps({"name": "step"})},
+    )
+    assert answer.status_code == 507, answer.text
+    assert answer.json()["detail"] == "`dataset` could not be stored: No space left on device"
