@@ -82,7 +82,7 @@ def delete_held_out(
 
 @router.delete(
     "/tasks/{task_id}",
-    tags=["tasks"],
+    tags=["admin"],
     summary="Delete an ended task",
     responses=responses(ConflictProblem),
 )
