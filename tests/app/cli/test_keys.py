@@ -1,4 +1,15 @@
 import re
+import time
+
+import pytest
+
+WAIT = 20
+
+
+@pytest.fixture
+def settings(settings):
+    """Settings with which a process believes of a key what it heard, for a moment."""
+    return settings.model_copy(update={"key_cache_seconds": 0.2})
 
 from app.audit.service import Wanted, list_entries
 from app.db import AuditEntry, read_session, write_session
@@ -17,6 +28,10 @@ def test_keys_are_made_used_listed_and_revoked(run, client):
     assert "ci" in listed
     assert key not in listed
     assert run("keys", "revoke", "ci").exit_code == 0
+    deadline = time.monotonic() + WAIT
+    while client.get("/tasks", headers=headers).status_code == 200:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
     assert client.get("/tasks", headers=headers).status_code == 401
 
 
