@@ -8,6 +8,7 @@ import structlog
 from sqlalchemy import Engine
 from sqlalchemy.exc import OperationalError
 
+from app.broker import collect_unfinished_messages
 from app.db import END_STATES, read_session, write_session
 from app.errors import Problem
 from app.settings import Settings
@@ -94,6 +95,8 @@ class Sweeper:
                 tidy(self._engine, self._blobs, self._settings, task_id)
 
     def _collect(self) -> None:
+        for name in collect_unfinished_messages(self._settings):
+            log.info("garbage_removed", name=name, place="broker")
         collector = Collector.of(self._engine, self._blobs, self._settings)
         try:
             removed = collector.remove(collector.find())

@@ -151,11 +151,16 @@ def test_garbage_is_collected_now_and_then(bench):
     made.sweep()
     assert not first.exists()
     second = leave(bench)
+    unsent = bench.settings.data_dir / "broker" / "messages" / ".lost.partial"
+    unsent.parent.mkdir(parents=True, exist_ok=True)
+    unsent.touch()
+    os.utime(unsent, (1.0, 1.0))
     made.sweep()
     assert second.exists(), "not at every sweep"
     time.sleep(0.5)
     made.sweep()
     assert not second.exists()
+    assert unsent.exists() == (bench.settings.redis_url is not None), "Redis is no folder"
     assert all(bench.has_blob(bench.task(task).dataset) for task in bench.queued())
 
 
