@@ -20,6 +20,7 @@ from app.keys.secret import read_secret
 from app.keys.service import Caller, Scope, authenticate, keyless_caller
 from app.settings import Settings
 from app.storage import BlobStore, LocalBlobStore
+from app.tasks.streams import Streams
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,7 @@ class Services:
     """Secret under the digests of API keys."""
     inference: Inference
     warm_up: WarmUp
+    streams: Streams
 
     def close(self) -> None:
         """Give threads and connections back."""
@@ -56,6 +58,7 @@ def open_services(settings: Settings) -> Services:
         secret=read_secret(settings),
         inference=inference,
         warm_up=WarmUp(engine, inference.graphs, settings.serve_warm_up),
+        streams=Streams(engine, settings.serve_streams),
     )
 
 
@@ -85,13 +88,13 @@ def write(held: AppServices) -> Iterator[Session]:
 ReadSession = Annotated[Session, Depends(read, scope="function")]
 WriteSession = Annotated[Session, Depends(write, scope="function")]
 
-_bearer = HTTPBearer(
+bearer = HTTPBearer(
     auto_error=False,
     bearerFormat="sats_...",
     description="An API key, made by `sats keys create`. While no key was ever made, calls from "
     "the same machine need none.",
 )
-_Credentials = Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
+_Credentials = Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)]
 
 
 @cache

@@ -19,6 +19,7 @@ SCOPES: dict[tuple[str, str], Scope | None] = {
     ("get", "/tasks"): Scope.SUBMIT,
     ("get", "/tasks/{task_id}"): Scope.SUBMIT,
     ("get", "/tasks/{task_id}/events"): Scope.SUBMIT,
+    ("post", "/tasks/{task_id}/events/token"): Scope.SUBMIT,
     ("get", "/tasks/{task_id}/log"): Scope.SUBMIT,
     ("post", "/tasks/{task_id}:cancel"): Scope.SUBMIT,
     ("post", "/tasks/{task_id}:retry"): Scope.SUBMIT,
