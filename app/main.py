@@ -17,6 +17,7 @@ from app.segmentation.endpoints import router as segmentation
 from app.settings import Settings, get_settings
 from app.tasks.endpoints import router as tasks
 from app.tasks.following import router as following
+from app.webhooks.endpoints import router as webhooks
 
 DESCRIPTION = """
 Keeps a semantic segmentation model learning: post labelled pictures of a new class, and some
@@ -66,7 +67,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.metrics = RequestMetrics()
     app.add_middleware(RequestMetricsMiddleware, metrics=app.state.metrics)
     install_handlers(app)
-    for router in (tasks, following, segmentation, models, imports, admin, probes):
+    for router in (tasks, following, segmentation, models, imports, admin, webhooks, probes):
         app.include_router(router)
     return app
 

@@ -15,6 +15,7 @@ from app.settings import Settings
 from app.storage import BlobStore
 from app.storage.garbage import Collector
 from worker.claim import claimable, lapsed, sweep
+from worker.courier import forget
 from worker.tidying import tidy, tidy_all
 
 log = structlog.get_logger(__name__)
@@ -97,6 +98,8 @@ class Sweeper:
     def _collect(self) -> None:
         for name in collect_unfinished_messages(self._settings):
             log.info("garbage_removed", name=name, place="broker")
+        with write_session(self._engine) as session:
+            forget(session)
         collector = Collector.of(self._engine, self._blobs, self._settings)
         try:
             removed = collector.remove(collector.find())

@@ -7,6 +7,7 @@ from app.db.model import Model, ModelClass
 from app.db.session import make_engine, read_session, write_session
 from app.db.task import END_STATES, RUNNING_STATES, Task, TaskEvent, TaskKind, TaskLog, TaskState
 from app.db.version import AliasMove, HeldOutSet, Version
+from app.db.webhook import DeliveryState, Webhook, WebhookDelivery
 
 __all__ = [
     "END_STATES",
@@ -14,6 +15,7 @@ __all__ = [
     "AliasMove",
     "ApiKey",
     "Base",
+    "DeliveryState",
     "HeldOutSet",
     "Memory",
     "Model",
@@ -25,6 +27,8 @@ __all__ = [
     "TaskLog",
     "TaskState",
     "Version",
+    "Webhook",
+    "WebhookDelivery",
     "database_now",
     "make_engine",
     "read_session",

@@ -42,6 +42,10 @@ OPERATIONS = [
     ("GET", "/admin/models/{}/aliases/live"),
     ("POST", "/admin/models/{}/versions/{}:promote"),
     ("POST", "/admin/models/{}/versions/{}:rollback"),
+    ("POST", "/tasks/{}/events/token"),
+    ("POST", "/admin/webhooks"),
+    ("DELETE", "/admin/webhooks/{}"),
+    ("GET", "/admin/webhooks/{}/deliveries"),
     ("GET", "/admin/metrics"),
 ]
 SPEC_FIELDS = [*TaskSpec.model_fields, "unknown"]

@@ -33,12 +33,16 @@ SCOPES: dict[tuple[str, str], Scope | None] = {
     ("get", "/admin/models/{model}/aliases/live"): Scope.ADMIN,
     ("post", "/admin/models/{model}/versions/{number}:promote"): Scope.ADMIN,
     ("post", "/admin/models/{model}/versions/{number}:rollback"): Scope.ADMIN,
+    ("post", "/admin/webhooks"): Scope.ADMIN,
+    ("get", "/admin/webhooks"): Scope.ADMIN,
+    ("delete", "/admin/webhooks/{webhook_id}"): Scope.ADMIN,
+    ("get", "/admin/webhooks/{webhook_id}/deliveries"): Scope.ADMIN,
     ("get", "/admin/metrics"): Scope.ADMIN,
 }
 
 
 def _call(client, method, path, **headers):
-    filled = path.format(task_id=ID, model="default", number=1, name="model.onnx")
+    filled = path.format(task_id=ID, webhook_id=ID, model="default", number=1, name="model.onnx")
     return client.request(method, filled, headers=headers)
 
 
