@@ -5,6 +5,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Depends, Path, Query, Response
 
+from app.admin.endpoints import NO_KEY
 from app.dependencies import Admin, AppServices, ReadSession, WriteSession, require
 from app.errors import (
     BusyProblem,
@@ -41,7 +42,8 @@ def create_webhook(
     twice, and not in order: `webhook-id` stays the same. Redirects are not followed, and addresses
     that are not public are not connected to unless `SATS_WEBHOOK_PRIVATE` is set.
     """
-    made = service.create_webhook(session, spec, caller.name, held.settings.webhook_private)
+    by = caller.name or NO_KEY
+    made = service.create_webhook(session, spec, by, held.settings.webhook_private)
     response.headers["Cache-Control"] = "no-store"
     secret = webhook_secret(held.secret, made.salt)
     return NewWebhookJson(**service.describe(made).model_dump(), secret=secret)

@@ -36,7 +36,7 @@ class WebhookJson(BaseModel):
     events: list[WebhookEvent] = Field(description="What it is told of.")
     model: str | None = Field(description="The only model it is told of; null: all.")
     created_at: datetime = Field(description="When it was made.")
-    created_by: str = Field(description="Name of the API key that made it.")
+    created_by: str = Field(description="Name of the API key that made it, or that there was none.")
 
 
 class NewWebhookJson(WebhookJson):
