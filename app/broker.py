@@ -7,7 +7,7 @@ import structlog
 from celery import Celery
 from kombu.exceptions import OperationalError
 
-from app.messages import transport_options, unreadable_folder
+from app.messages import collect_leftovers, transport_options, unreadable_folder
 from app.settings import Settings
 
 RUN_TASK = "sats.run_task"
@@ -52,6 +52,17 @@ def skipped_messages(settings: Settings) -> int | None:
         return None
     folder = unreadable_folder(broker_folder(settings))
     return sum(1 for _ in folder.iterdir()) if folder.is_dir() else 0
+
+
+def collect_unfinished_messages(settings: Settings) -> list[str]:
+    """Remove what lost processes left in the embedded broker's folders; return the files' names.
+
+    Only what is older than `gc_grace_seconds`; nothing with Redis.
+    """
+    if settings.redis_url:
+        return []
+    left = collect_leftovers(broker_folder(settings), settings.gc_grace_seconds)
+    return [file.name for file in left]
 
 
 def broker_folder(settings: Settings) -> Path:

@@ -38,6 +38,7 @@ from app.keys.service import (
 from app.models.live import LiveVersions
 from app.settings import Settings
 from app.storage import BlobStore, LocalBlobStore
+from app.tasks.streams import Streams
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,7 @@ class Services:
     rates: Rates
     """What keys asked this process for in the last minute."""
     last_uses: LastUses
+    streams: Streams
 
     def close(self) -> None:
         """Give threads and connections back."""
@@ -86,6 +88,7 @@ def open_services(settings: Settings) -> Services:
         warm_up=WarmUp(live, inference.graphs, settings.serve_warm_up_seconds),
         rates=Rates(),
         last_uses=LastUses(engine),
+        streams=Streams(engine, settings.serve_streams),
     )
     live.start()
     return held
@@ -143,13 +146,13 @@ WriteSession = Annotated[Session, Depends(write, scope="function")]
 AnnounceLive = Depends(announce_live, scope="function")
 RenewCallers = Depends(renew_callers, scope="function")
 
-_bearer = HTTPBearer(
+bearer = HTTPBearer(
     auto_error=False,
     bearerFormat="sats_...",
     description="An API key, made by `sats keys create`. While no key was ever made, calls from "
     "the same machine need none, where no proxy and no page of another site stands between.",
 )
-_Credentials = Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
+_Credentials = Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)]
 
 
 async def identify(request: Request, held: Services, key: str | None) -> Caller:

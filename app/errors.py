@@ -3,7 +3,7 @@
 `app.problems` turns them into `application/problem+json` (RFC 9457).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -220,3 +220,24 @@ def problem_of_faults(message: str, faults: Sequence[Fault]) -> InvalidDatasetPr
     return InvalidDatasetProblem(
         message, tuple(ProblemError(f.reason, f.file, None, f.class_name) for f in faults)
     )
+
+
+def invalid_fields(found: Iterable[Mapping[str, Any]], prefix: str = "") -> InvalidProblem:
+    """Turn pydantic's list of errors into a problem that names each field."""
+    errors = field_errors(found, prefix)
+    where = ", ".join(sorted({error.field for error in errors if error.field}))
+    return InvalidProblem(f"not valid: {where}" if where else "not valid", errors)
+
+
+def field_errors(found: Iterable[Mapping[str, Any]], prefix: str = "") -> tuple[ProblemError, ...]:
+    """Return pydantic's list of errors as things at fault, their fields under `prefix`."""
+    return tuple(_field_error(one, prefix) for one in found)
+
+
+def _field_error(found: Mapping[str, Any], prefix: str) -> ProblemError:
+    parts = [str(part) for part in found["loc"]]
+    if parts and parts[0] == "body":
+        parts = parts[1:]
+    field = ".".join([prefix, *parts] if prefix else parts)
+    message = str(found["msg"]).removeprefix("Value error, ")
+    return ProblemError(message, field=field or "body")

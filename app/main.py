@@ -20,6 +20,8 @@ from app.problems import install_handlers
 from app.segmentation.endpoints import router as segmentation
 from app.settings import Settings, get_settings
 from app.tasks.endpoints import router as tasks
+from app.tasks.following import router as following
+from app.webhooks.endpoints import router as webhooks
 
 DESCRIPTION = """
 Keeps a semantic segmentation model learning: post labelled pictures of a new class, and some
@@ -74,7 +76,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.add_middleware(RequestMetricsMiddleware, metrics=app.state.metrics)
     app.add_middleware(SecurityHeadersMiddleware)
     install_handlers(app)
-    for router in (tasks, segmentation, models, imports, admin, deletion, keys, audit, probes):
+    operators = (admin, deletion, keys, audit, webhooks)
+    for router in (tasks, following, segmentation, models, imports, *operators, probes):
         app.include_router(router)
     return app
 

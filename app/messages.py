@@ -7,18 +7,23 @@ ends the worker that meets it.
 import fcntl
 import os
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
 from queue import Empty
-from time import time_ns
 from typing import Any
 from uuid import uuid4
 
 import structlog
 from kombu.transport import filesystem
 from kombu.utils.json import dumps, loads
+
+_PARTIAL = ".partial"
+_LEFTOVERS = (_PARTIAL, ".lock")
+"""What nobody comes back for: writes that never ended, and locks of an earlier version of this
+module, which made one per exchange (`.lock` itself has no suffix)."""
 
 log = structlog.get_logger(__name__)
 
@@ -42,6 +47,31 @@ def unreadable_folder(folder: Path) -> Path:
     return folder / "unreadable"
 
 
+def collect_leftovers(folder: Path, grace_seconds: float) -> list[Path]:
+    """Remove what lost processes left of unfinished writes; return what was removed.
+
+    Messages and the tables of queues stay, however old: they are somebody's. A file that cannot be
+    removed is logged and stays.
+    """
+    before = time.time() - grace_seconds
+    removed = []
+    for path in (folder / "messages", folder / "control"):
+        for file in sorted(path.iterdir()) if path.is_dir() else ():
+            if file.suffix not in _LEFTOVERS:
+                continue
+            try:
+                if file.stat().st_mtime >= before:
+                    continue
+                file.unlink()
+            except FileNotFoundError:
+                continue  # its writer finished after all, or another worker was faster
+            except OSError as error:
+                log.warning("leftover_stays", file=file.name, error=str(error))
+                continue
+            removed.append(file)
+    return removed
+
+
 class Channel(filesystem.Channel):  # type: ignore[misc]  # kombu has no types
     """Writes each file under a temporary name first; sets aside what it cannot read."""
 
@@ -56,7 +86,7 @@ class Channel(filesystem.Channel):  # type: ignore[misc]  # kombu has no types
 
     def _put(self, queue: str, payload: Any, **_kw: Any) -> None:
         # The names sort by age; wall time, as files outlive a restart of the machine.
-        name = f"{time_ns()}_{uuid4()}.{queue}.msg"
+        name = f"{time.time_ns()}_{uuid4()}.{queue}.msg"
         _write_whole(self._messages / name, dumps(payload))
 
     def _get(self, queue: str) -> Any:
@@ -113,10 +143,24 @@ class Channel(filesystem.Channel):  # type: ignore[misc]  # kombu has no types
     def _queue_bind(self, exchange: str, routing_key: str, pattern: str, queue: str) -> None:
         bound = filesystem.exchange_queue_t(routing_key or "", pattern or "", queue or "")
         file = self._exchange_file(exchange)
-        with _locked(file.with_suffix(".lock")):
+        with _locked(file.parent):
             table = self.get_table(exchange)
             if bound not in table:
                 _write_whole(file, dumps([bound, *table]))
+
+    def _delete(
+        self, queue: str, exchange: str, routing_key: str, pattern: str, *_a: Any, **_kw: Any
+    ) -> None:
+        self._purge(queue)
+        bound = filesystem.exchange_queue_t(routing_key or "", pattern or "", queue or "")
+        file = self._exchange_file(exchange)
+        with _locked(file.parent):
+            table = self.get_table(exchange)
+            others = [one for one in table if one != bound]
+            if others and others != table:
+                _write_whole(file, dumps(others))
+            elif not others:
+                file.unlink(missing_ok=True)  # an exchange without queues is as good as none
 
 
 class Transport(filesystem.Transport):  # type: ignore[misc]  # kombu has no types
@@ -126,7 +170,7 @@ class Transport(filesystem.Transport):  # type: ignore[misc]  # kombu has no typ
 
 
 def _write_whole(file: Path, text: str) -> None:
-    handle, name = tempfile.mkstemp(dir=file.parent, prefix=".", suffix=".partial")
+    handle, name = tempfile.mkstemp(dir=file.parent, prefix=".", suffix=_PARTIAL)
     partial = Path(name)
     try:
         with os.fdopen(handle, "w") as out:
@@ -138,7 +182,8 @@ def _write_whole(file: Path, text: str) -> None:
 
 
 @contextmanager
-def _locked(file: Path) -> Iterator[None]:
-    with file.open("w") as held:
+def _locked(folder: Path) -> Iterator[None]:
+    """Hold the one lock under which the tables in a folder are changed."""
+    with folder.joinpath(".lock").open("w") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
         yield

@@ -16,8 +16,8 @@ from app.errors import (
     ProblemError,
     TooLargeProblem,
     UnsupportedMediaProblem,
+    invalid_fields,
 )
-from app.problems import invalid_fields
 
 SPEC_BYTES = 1024 * 1024
 """Longest JSON part, whether it comes as a field or as a file."""

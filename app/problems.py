@@ -1,6 +1,5 @@
 """How problems look over HTTP: handlers, and their part in the OpenAPI document."""
 
-from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 
@@ -20,9 +19,9 @@ from app.errors import (
     MethodNotAllowedProblem,
     NotFoundProblem,
     Problem,
-    ProblemError,
     TooLargeProblem,
     UnauthorizedProblem,
+    invalid_fields,
     problem_of,
 )
 from app.headers import SECURITY_HEADERS
@@ -125,22 +124,6 @@ def install_handlers(app: FastAPI) -> None:
     def bug(request: Request, error: Exception) -> Response:
         log.error("unhandled_error", path=request.url.path, exc_info=error)
         return respond(Problem("the log of the service says more"), request.url.path)
-
-
-def invalid_fields(found: Any, prefix: str = "") -> InvalidProblem:
-    """Turn pydantic's list of errors into a problem that names each field."""
-    errors = tuple(_field_error(one, prefix) for one in found)
-    where = ", ".join(sorted({error.field for error in errors if error.field}))
-    return InvalidProblem(f"not valid: {where}" if where else "not valid", errors)
-
-
-def _field_error(found: Mapping[str, Any], prefix: str) -> ProblemError:
-    parts = [str(part) for part in found["loc"]]
-    if parts and parts[0] == "body":
-        parts = parts[1:]
-    field = ".".join([prefix, *parts] if prefix else parts)
-    message = str(found["msg"]).removeprefix("Value error, ")
-    return ProblemError(message, field=field or "body")
 
 
 _HTTP_PROBLEMS: dict[int, type[Problem]] = {

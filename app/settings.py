@@ -260,6 +260,17 @@ class Settings(BaseSettings):
     serve_queue: int = Field(
         64, ge=1, description="Most pictures waiting for inference; beyond it /segment answers 503."
     )
+    serve_streams: int = Field(
+        512,
+        ge=1,
+        description="Most streams of events (`/tasks/{id}/events`) open at once in one process of "
+        "the API; beyond it they are answered with 503.",
+    )
+    webhook_private: bool = Field(
+        False,
+        description="Whether webhooks are delivered to addresses that are not public (loopback, "
+        "private, link-local) too.",
+    )
 
     @model_validator(mode="after")
     def _memory_has_a_folder_of_its_own(self) -> Self:

@@ -10,7 +10,7 @@ from pydantic import BaseModel, GetCoreSchemaHandler, ValidationError
 from pydantic_core import CoreSchema, core_schema
 
 from app.db.base import JsonObject
-from app.errors import InvalidProblem, ProblemError
+from app.errors import InvalidProblem, field_errors
 
 log = structlog.get_logger(__name__)
 
@@ -41,13 +41,9 @@ def read_spec(kind: type[Stored], stored: JsonObject) -> Stored:
     try:
         return read_stored(kind, stored)
     except ValidationError as error:
-        faults = [
-            ProblemError(found["msg"], field=".".join(map(str, ("spec", *found["loc"]))))
-            for found in error.errors()
-        ]
         raise InvalidProblem(
             "what the task asks for is not offered any more since an upgrade: post it again",
-            faults,
+            field_errors(error.errors(), "spec"),
         ) from error
 
 

@@ -39,6 +39,7 @@ from app.db.base import JsonObject
 from app.errors import Problem
 from app.models.parents import step_start
 from app.models.service import live_version
+from app.webhooks.outbox import task_ended
 
 
 @dataclass(frozen=True)
@@ -202,6 +203,7 @@ def end(
     session.execute(
         delete(TaskEvent).where(TaskEvent.task_id == claim.task_id, TaskEvent.kind == "progress")
     )
+    task_ended(session, claim.task_id, state, version[1] if version else None)
     return state
 
 

@@ -11,9 +11,11 @@ from celery import Celery, signals
 from app.broker import RUN_TASK, make_celery, wake
 from app.db import make_engine
 from app.db.migrate import upgrade
+from app.keys.secret import read_secret
 from app.logs import configure_logs
 from app.settings import Settings
 from app.storage import LocalBlobStore
+from worker.courier import Courier
 from worker.process import CHILD
 from worker.supervisor import Supervisor
 from worker.sweeper import Sweeper
@@ -42,6 +44,7 @@ def make_worker(settings: Settings, command: Sequence[str] = CHILD) -> Celery:
         wake=partial(wake, celery),
         idle=lambda: not (supervisor.busy.is_set() or supervisor.stopping.is_set()),
     )
+    courier = Courier(engine, read_secret(settings), settings.webhook_private)
 
     def run_task(task_id: str) -> None:
         if supervisor.run(task_id) is not None:
@@ -52,12 +55,14 @@ def make_worker(settings: Settings, command: Sequence[str] = CHILD) -> Celery:
 
     def on_ready(**_kw: Any) -> None:
         sweeper.start()
+        courier.start()
 
     def on_shutting_down(**_kw: Any) -> None:
         supervisor.stopping.set()
 
     def on_shutdown(**_kw: Any) -> None:
         sweeper.stop()
+        courier.stop()
         engine.dispose()
 
     celery.task(name=RUN_TASK, ignore_result=True)(run_task)

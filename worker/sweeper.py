@@ -6,6 +6,7 @@ from dataclasses import asdict
 import structlog
 from sqlalchemy import Engine
 
+from app.broker import collect_unfinished_messages
 from app.db import END_STATES, read_session, write_session
 from app.deletion.retention import Retained, retain
 from app.errors import Problem
@@ -13,6 +14,7 @@ from app.settings import Settings
 from app.storage import BlobStore
 from app.storage.garbage import Collector, stores_of
 from worker.claim import claimable, lapsed, sweep
+from worker.courier import forget
 from worker.failures import silent_worker
 from worker.repeating import Repeating
 from worker.tidying import tidy, tidy_all
@@ -77,7 +79,11 @@ class Sweeper:
             self.wake_waiting()
 
     def collect(self) -> None:
-        """Remove blobs that nothing refers to and writes that never ended."""
+        """Remove blobs that nothing refers to, writes that never ended, deliveries long done."""
+        for name in collect_unfinished_messages(self._settings):
+            log.info("garbage_removed", name=name, place="broker")
+        with write_session(self._engine) as session:
+            forget(session)
         collector = Collector.of(self._engine, self._blobs, self._settings)
         try:
             removed = collector.remove(collector.find())

@@ -36,6 +36,8 @@ class Action(StrEnum):
     HELD_OUT_DELETE = "held-out.delete"
     VERSION_DELETE = "version.delete"
     TASK_DELETE = "task.delete"
+    WEBHOOK_CREATE = "webhook.create"
+    WEBHOOK_DELETE = "webhook.delete"
     KEY_CREATE = "key.create"
     KEY_REVOKE = "key.revoke"
 

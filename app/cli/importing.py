@@ -16,9 +16,9 @@ from app.cli.common import command_actor, database, refusal
 from app.cli.following import follow
 from app.db import TaskState
 from app.disk import check_task_fits
+from app.errors import invalid_fields
 from app.imports.checking import CHECKPOINT, EVALUATE, check_import
 from app.imports.schemas import ImportSpec
-from app.problems import invalid_fields
 from app.settings import Settings, get_settings
 from app.storage import Blob, LocalBlobStore
 from app.tasks.accepting import Acceptance

@@ -8,6 +8,7 @@ from app.db.model import Model, ModelClass
 from app.db.session import is_unreachable, make_engine, read_session, write_session
 from app.db.task import END_STATES, RUNNING_STATES, Task, TaskEvent, TaskKind, TaskLog, TaskState
 from app.db.version import AliasMove, HeldOutSet, Version
+from app.db.webhook import DeliveryState, Webhook, WebhookDelivery
 
 __all__ = [
     "END_STATES",
@@ -16,6 +17,7 @@ __all__ = [
     "ApiKey",
     "AuditEntry",
     "Base",
+    "DeliveryState",
     "HeldOutSet",
     "Memory",
     "Model",
@@ -27,6 +29,8 @@ __all__ = [
     "TaskLog",
     "TaskState",
     "Version",
+    "Webhook",
+    "WebhookDelivery",
     "database_now",
     "is_unreachable",
     "make_engine",

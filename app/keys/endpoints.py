@@ -22,12 +22,13 @@ from app.errors import (
     InvalidProblem,
     NotFoundProblem,
     TooLargeProblem,
+    invalid_fields,
 )
 from app.keys.problems import KEY_PROBLEMS
 from app.keys.schemas import WISH_EXAMPLE, KeyJson, KeyWish, NewKeyJson, key_json
 from app.keys.service import create_key, find_key, get_key, list_keys, revoke_key
 from app.models.schemas import MAX_NUMBER
-from app.problems import invalid_fields, responses
+from app.problems import responses
 
 MAX_BODY = 128 * 1024
 

@@ -12,6 +12,7 @@ from app.db import AliasMove, HeldOutSet, Model, ModelClass, Version
 from app.db.base import JsonObject
 from app.errors import ConflictProblem, NoLiveVersionProblem, NotFoundProblem
 from app.models.gate import Verdict
+from app.webhooks.outbox import WebhookEvent, enqueue
 from sats_core.classes import BACKGROUND, MAX_CLASSES
 from sats_core.errors import ClassError
 from sats_core.job import ImportResult, StepResult
@@ -277,6 +278,8 @@ def promote(session: Session, model: Model, number: int, by: str) -> AliasMove:
     live = live_version(session, model.id)
     if live is not None and live.id == version.id:
         raise ConflictProblem(f"version {number} is live already")
+    told: JsonObject = {"version": version.number, "by": by}
+    enqueue(session, WebhookEvent.VERSION_PROMOTED, model.name, told)
     return _move(session, version, PROMOTE, by)
 
 
@@ -304,6 +307,8 @@ def rollback(session: Session, model: Model, number: int, by: str) -> AliasMove:
     before = standing[-2]
     if before.deleted_at is not None:
         raise ConflictProblem(f"version {before.number}, live before it, was deleted: promote one")
+    told: JsonObject = {"version": number, "live": before.number, "by": by}
+    enqueue(session, WebhookEvent.VERSION_ROLLED_BACK, model.name, told)
     return _move(session, before, ROLLBACK, by)
 
 

@@ -5,8 +5,8 @@ from pathlib import Path as FilePath
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter, BackgroundTasks, Depends, Header, Query, Response
-from fastapi.responses import PlainTextResponse, StreamingResponse
+from fastapi import APIRouter, BackgroundTasks, Depends, Query, Response
+from fastapi.responses import PlainTextResponse
 from sqlalchemy.orm import Session
 
 from app.broker import wake
@@ -38,7 +38,7 @@ from app.models.schemas import MODEL_PATTERN
 from app.models.service import find_model
 from app.problems import Responses, responses
 from app.storage import Blob
-from app.tasks import events, service
+from app.tasks import service
 from app.tasks.answering import ACCEPTED, IdempotencyKey, acceptance, announce
 from app.tasks.owning import TaskId, visible
 from app.tasks.schemas import SPEC_EXAMPLE, TaskJson, TaskPage
@@ -82,21 +82,6 @@ _UPLOAD: dict[str, Any] = {
         },
     }
 }
-
-_STREAM: Responses = {
-    200: {
-        "description": "Events, oldest first, until the task has ended. `event` is `state`, "
-        "`progress`, `epoch` or `warning`; `data` is JSON.",
-        "content": {
-            "text/event-stream": {
-                "schema": {"type": "string", "description": "Server-Sent Events."},
-                "example": 'event: state\ndata: {"state": "training"}\nid: 12\n\n',
-            }
-        },
-    },
-    204: {"description": "The task has ended and every event was sent: do not come back."},
-}
-
 
 _LOG: Responses = {
     200: {
@@ -257,34 +242,3 @@ def read_log(session: ReadSession, task_id: TaskId) -> PlainTextResponse:
 
 def _described(session: Session, task: Task) -> TaskJson:
     return service.describe(session, [task])[0]
-
-
-@router.get(
-    "/{task_id}/events",
-    summary="Follow a task",
-    response_class=StreamingResponse,
-    responses=_STREAM | responses(NotFoundProblem),
-)
-def follow_task(
-    held: AppServices,
-    session: ReadSession,
-    task_id: TaskId,
-    last_event_id: Annotated[
-        int,
-        Header(
-            ge=0, le=2**31 - 1, description="Id of the last event seen; the stream goes on there."
-        ),
-    ] = 0,
-) -> Response:
-    """Stream what happens to a task as Server-Sent Events.
-
-    A browser's `EventSource` resumes by itself: it sends `Last-Event-ID`.
-    """
-    waiting, ended = events.events_after(session, str(task_id), last_event_id)
-    if ended and not waiting:
-        return Response(status_code=204)
-    return StreamingResponse(
-        events.stream(held.engine, str(task_id), last_event_id),
-        media_type="text/event-stream",
-        headers={"Cache-Control": "no-cache", "X-Accel-Buffering": "no"},
-    )

@@ -1,24 +1,20 @@
-"""A task's events as Server-Sent Events."""
+"""A task's events: read from the table, written as Server-Sent Events."""
 
 import json
-import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 
-import anyio
 from fastapi.sse import format_sse_event
-from sqlalchemy import Engine, select
+from sqlalchemy import func, or_, select
 from sqlalchemy.orm import Session
-from starlette.concurrency import run_in_threadpool
 
-from app.db import END_STATES, TaskEvent, read_session
+from app.db import END_STATES, TaskEvent
 from app.tasks.service import get_task
-
-POLL_SECONDS = 0.3
-HEARTBEAT_SECONDS = 15.0
 
 
 def events_after(session: Session, task_id: str, after: int) -> tuple[Sequence[TaskEvent], bool]:
     """Return a task's events with ids over `after`, and whether no more will come.
+
+    Ids are given in the order of the commits, so none comes up later below one that was seen.
 
     Raises:
         NotFoundProblem: no such task.
@@ -33,30 +29,32 @@ def events_after(session: Session, task_id: str, after: int) -> tuple[Sequence[T
     return found.all(), ended
 
 
-async def stream(engine: Engine, task_id: str, after: int) -> AsyncIterator[bytes]:
-    """Yield a task's events as they come, and a comment now and then; ends with the task."""
-    said = time.monotonic()
-    while True:
-        events, ended = await run_in_threadpool(_look, engine, task_id, after)
-        for event in events:
-            yield encode(event)
-            after = event.id
-        if ended:
-            return
-        if events:
-            said = time.monotonic()
-        elif time.monotonic() - said > HEARTBEAT_SECONDS:
-            yield format_sse_event(comment="still here")
-            said = time.monotonic()
-        await anyio.sleep(POLL_SECONDS)
+def story_after(session: Session, task_id: str, after: int) -> Sequence[TaskEvent]:
+    """Return the events over `after` that tell somebody who comes late how a task got here.
+
+    States, epochs and warnings, and of progress the last word alone.
+    """
+    of_task = TaskEvent.task_id == task_id
+    last = select(func.max(TaskEvent.id)).where(of_task, TaskEvent.kind == "progress")
+    told = or_(TaskEvent.kind != "progress", TaskEvent.id == last.scalar_subquery())
+    found = session.scalars(
+        select(TaskEvent).where(of_task, TaskEvent.id > after, told).order_by(TaskEvent.id)
+    )
+    return found.all()
+
+
+def newest(session: Session, task_id: str) -> tuple[int, bool]:
+    """Return the id of a task's last event, 0 if there is none, and whether no more will come.
+
+    Raises:
+        NotFoundProblem: no such task.
+    """
+    ended = get_task(session, task_id).state in END_STATES
+    last = session.scalar(select(func.max(TaskEvent.id)).where(TaskEvent.task_id == task_id))
+    return last or 0, ended
 
 
 def encode(event: TaskEvent) -> bytes:
     """Return one event in the format of the HTML standard."""
     data = event.data | {"at": event.at.isoformat()}
     return format_sse_event(id=str(event.id), event=event.kind, data_str=json.dumps(data))
-
-
-def _look(engine: Engine, task_id: str, after: int) -> tuple[Sequence[TaskEvent], bool]:
-    with read_session(engine) as session:
-        return events_after(session, task_id, after)

@@ -244,3 +244,17 @@ def task_json(
         spec=spec,
         links=TaskLinks(self=here, events=f"{here}/events", version=made),
     )
+
+
+class EventsTokenJson(BaseModel):
+    """What lets a browser follow one task."""
+
+    token: str = Field(
+        description="Opens this task's events and nothing else; never stored, shown once.",
+        examples=["1795280000.0f5b..."],
+    )
+    expires_at: datetime = Field(description="Until when a stream can be opened with it.")
+    url: str = Field(
+        description="What to give to `EventSource`, relative to the service.",
+        examples=["/tasks/2ccf943e-3427-467c-a8a9-3dd85cad8432/events?token=1795280000.0f5b..."],
+    )

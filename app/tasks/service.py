@@ -25,6 +25,7 @@ from app.models.parents import check_start, may_be_base, would_be_base
 from app.models.service import lock_model
 from app.storage import BlobMissingError, BlobStore
 from app.tasks.schemas import TaskJson, TaskSpec, task_json
+from app.webhooks.outbox import task_ended
 from sats_core.settings import Limits
 
 EVERY_TASK: ColumnElement[bool] = true()
@@ -177,6 +178,7 @@ def _stop(session: Session, task: Task) -> None:
         task.finished_at = utc_now()
         task.progress = None
         session.add(TaskEvent(task_id=task.id, kind="state", data={"state": task.state}))
+        task_ended(session, task.id, TaskState.CANCELLED, None)
     record_task(session, Action.TASK_CANCEL, task, before)
 
 

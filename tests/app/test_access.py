@@ -45,6 +45,7 @@ TABLE: dict[tuple[str, str], Row] = {
         NOT_THERE,
         "GET /tasks/{task_id}",
         "GET /tasks/{task_id}/events",
+        "POST /tasks/{task_id}/events/token",
         "GET /tasks/{task_id}/log",
         "POST /tasks/{task_id}:cancel",
         "POST /tasks/{task_id}:retry",
@@ -75,6 +76,10 @@ TABLE: dict[tuple[str, str], Row] = {
         "POST /admin/keys",
         "DELETE /admin/keys/{key_id}",
         "GET /admin/audit",
+        "POST /admin/webhooks",
+        "GET /admin/webhooks",
+        "DELETE /admin/webhooks/{webhook_id}",
+        "GET /admin/webhooks/{webhook_id}/deliveries",
     ),
 }
 FILTERED = [operation for operation, row in TABLE.items() if row.elsewhere == NOTHING and row.needs]
@@ -98,7 +103,9 @@ def test_every_operation_has_a_row(service):
 
 def call(client, operation, header=None, task_id=ID):
     method, path = operation
-    filled = path.format(task_id=task_id, model="default", number=1, name="model.onnx", key_id=99)
+    filled = path.format(
+        task_id=task_id, model="default", number=1, name="model.onnx", key_id=99, webhook_id=ID
+    )
     headers = {} if header is None else {"Authorization": header}
     return client.request(method, filled, headers=headers)
 

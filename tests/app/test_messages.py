@@ -1,12 +1,18 @@
 """The embedded broker: messages are whole, and what is none harms nobody."""
 
+import fcntl
 import json
+import os
 import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from app.broker import make_celery, skipped_messages, wake
+from app.broker import collect_unfinished_messages, make_celery, skipped_messages, wake
+from app.messages import Channel
 from app.settings import Settings
 
 NO_MESSAGES = {
@@ -113,3 +119,75 @@ def test_a_folder_that_is_gone_while_somebody_reads_harms_nobody(embedded):
 
 def test_with_redis_there_is_nothing_to_count(embedded):
     assert skipped_messages(embedded.model_copy(update={"redis_url": "redis://x"})) is None
+
+
+@contextmanager
+def a_channel(settings: Settings) -> Iterator[Channel]:
+    celery = make_celery(settings)
+    with celery.connection_for_write() as connection:
+        yield connection.default_channel
+    celery.close()
+
+
+def control(settings: Settings) -> Path:
+    return settings.data_dir / "broker" / "control"
+
+
+def test_a_queue_is_deleted_under_the_lock_that_others_are_bound_under(embedded):
+    with a_channel(embedded) as channel:
+        for queue in ("one", "two"):
+            channel._queue_bind("many", queue, "", queue)
+        with control(embedded).joinpath(".lock").open("w") as held:
+            fcntl.flock(held, fcntl.LOCK_EX)
+            deleting = threading.Thread(target=channel._delete, args=("one", "many", "one", ""))
+            deleting.start()
+            deleting.join(0.3)
+            assert deleting.is_alive(), "it waits for whoever changes the table"
+            assert [row.queue for row in channel.get_table("many")] == ["two", "one"]
+        deleting.join(30)
+        assert [row.queue for row in channel.get_table("many")] == ["two"]
+        channel._delete("two", "many", "two", "")
+        assert channel.get_table("many") == []
+        assert not list(control(embedded).glob("many*")), "nothing is left of it"
+
+
+def test_queues_bound_and_deleted_at_once_are_all_counted(embedded):
+    def bind_and_delete(name: str) -> None:
+        with a_channel(embedded) as channel:
+            for turn in range(20):
+                channel._queue_bind("many", name, "", f"{name}-{turn}")
+                if turn:
+                    channel._delete(f"{name}-{turn - 1}", "many", name, "")
+
+    threads = [threading.Thread(target=bind_and_delete, args=(name,)) for name in "abcd"]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    with a_channel(embedded) as channel:
+        assert {row.queue for row in channel.get_table("many")} == {f"{n}-19" for n in "abcd"}
+
+
+def test_writes_that_never_ended_are_collected_once_they_are_old(embedded):
+    celery = make_celery(embedded)
+    wake(celery, "some-id")
+    celery.close()
+    old = time.time() - embedded.gc_grace_seconds - 60
+    stays = {*folder(embedded).iterdir(), *control(embedded).iterdir()}
+    for file in stays:
+        os.utime(file, (old, old))
+    lost = [folder(embedded) / ".a.partial", control(embedded) / ".b.partial"]
+    for file in [*lost, control(embedded) / "sats.lock"]:
+        file.touch()
+        os.utime(file, (old, old))
+    running = folder(embedded) / ".c.partial"
+    running.touch()
+    assert len(collect_unfinished_messages(embedded)) == 3
+    left = {*folder(embedded).iterdir(), *control(embedded).iterdir()}
+    assert left == {*stays, running}
+    assert taken(embedded) == "some-id"
+
+
+def test_with_redis_there_is_nothing_to_collect(embedded):
+    served = embedded.model_copy(update={"redis_url": "redis://x"})
+    assert collect_unfinished_messages(served) == []

@@ -4,6 +4,7 @@ import pytest
 from sqlalchemy import update
 
 from app.db import Task, TaskState, Version, write_session
+from app.errors import InvalidProblem
 from app.imports.schemas import ImportSpec
 from app.stored import read_spec, shown, with_defaults
 from app.tasks.schemas import ProgressJson, TaskSpec
@@ -92,6 +93,15 @@ def test_to_run_it_unknown_keys_are_dropped_and_wrong_values_are_named():
     assert read_spec(TaskSpec, spec) == TaskSpec(name="a", gate={"max_drop": 0.1})
     assert read_spec(ImportSpec, {"warmth": 3}) == ImportSpec()
     assert with_defaults(ImportSpec, {"promote": False})["promote"] is False
+
+
+def test_what_is_gone_is_said_in_the_words_that_refuse_a_post(client, pets):
+    spec = {"name": "a", "method": "finetune", "method_settings": {"charm": 1.0}}
+    refused = post(client, pets, spec).json()["errors"]
+    with pytest.raises(InvalidProblem) as raised:
+        read_spec(TaskSpec, spec)
+    assert raised.value.body()["errors"] == refused
+    assert "Value error" not in str(refused)
 
 
 def test_a_record_is_shown_in_the_order_of_its_fields():

@@ -3,6 +3,10 @@ import time
 
 import pytest
 
+from app.audit.service import Wanted, list_entries
+from app.db import AuditEntry, read_session, write_session
+from app.keys.text import KEY_PATTERN
+
 WAIT = 20
 
 
@@ -10,10 +14,6 @@ WAIT = 20
 def settings(settings):
     """Settings with which a process believes of a key what it heard, for a moment."""
     return settings.model_copy(update={"key_cache_seconds": 0.2})
-
-from app.audit.service import Wanted, list_entries
-from app.db import AuditEntry, read_session, write_session
-from app.keys.text import KEY_PATTERN
 
 
 def test_keys_are_made_used_listed_and_revoked(run, client):

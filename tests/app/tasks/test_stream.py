@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import update
 
 from app.db import Task, TaskEvent, TaskState, write_session
-from app.tasks import events
+from app.tasks import streams
 from tests.app.tasks.posting import post
 
 
@@ -95,7 +95,7 @@ def test_events_come_while_the_task_runs(served, engine, pets):
 
 
 def test_a_quiet_stream_is_kept_open_by_comments(served, engine, pets, monkeypatch):
-    monkeypatch.setattr(events, "HEARTBEAT_SECONDS", 0.2)
+    monkeypatch.setattr(streams, "HEARTBEAT_SECONDS", 0.2)
     task_id = post(served, pets).json()["id"]
     with served.stream("GET", f"/tasks/{task_id}/events") as answer:
         lines = answer.iter_lines()

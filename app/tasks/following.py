@@ -1,0 +1,116 @@
+"""`/tasks/{id}/events`: follow a task as it goes on, from a program or from a browser."""
+
+from datetime import UTC, datetime
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
+from fastapi.responses import StreamingResponse
+from fastapi.security import HTTPAuthorizationCredentials
+from starlette.concurrency import run_in_threadpool
+
+from app.dependencies import AppServices, ReadSession, bearer, require
+from app.errors import BusyProblem, InvalidProblem, NotFoundProblem
+from app.keys.problems import KEY_PROBLEMS
+from app.keys.service import Scope
+from app.problems import Responses, responses
+from app.tasks import service
+from app.tasks.events import newest
+from app.tasks.owning import TaskId, own_task
+from app.tasks.schemas import EventsTokenJson
+from app.tasks.streams import EventStream
+from app.tasks.tokens import check_token, make_token
+
+router = APIRouter(
+    prefix="/tasks/{task_id}/events",
+    tags=["tasks"],
+    responses=responses(*KEY_PROBLEMS, NotFoundProblem, InvalidProblem, BusyProblem),
+)
+
+_STREAM: Responses = {
+    200: {
+        "description": "Events, oldest first, until the task has ended. `event` is `state`, "
+        "`progress`, `epoch` or `warning`; `data` is JSON.",
+        "content": {
+            "text/event-stream": {
+                "schema": {"type": "string", "description": "Server-Sent Events."},
+                "example": 'event: state\ndata: {"state": "training"}\nid: 12\n\n',
+            }
+        },
+    },
+    204: {"description": "The task has ended and every event was sent: do not come back."},
+}
+
+
+async def follower(
+    request: Request,
+    held: AppServices,
+    credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)],
+    task_id: Annotated[UUID, Path(description="The task's id.")],
+    token: Annotated[
+        str | None,
+        Query(
+            max_length=200,
+            description="Instead of a key: a token of `POST /tasks/{task_id}/events/token`.",
+        ),
+    ] = None,
+) -> None:
+    """Let callers through who see the task, and bearers of a token for its events."""
+    if credentials is None and token is not None:
+        check_token(held.secret, str(task_id), token)
+        return
+    caller = await require(Scope.SUBMIT)(request, held, credentials)
+    await run_in_threadpool(own_task, held, caller, task_id)
+
+
+@router.get(
+    "",
+    summary="Follow a task",
+    response_class=StreamingResponse,
+    responses=_STREAM,
+    dependencies=[Depends(follower)],
+)
+def follow_task(
+    held: AppServices,
+    session: ReadSession,
+    task_id: Annotated[UUID, Path(description="The task's id.")],
+    last_event_id: Annotated[
+        int,
+        Header(
+            ge=0, le=2**31 - 1, description="Id of the last event seen; the stream goes on there."
+        ),
+    ] = 0,
+) -> Response:
+    """Stream what happens to a task as Server-Sent Events.
+
+    Who comes late gets the states, epochs and warnings so far and the last progress. A browser's
+    `EventSource` resumes by itself: it sends `Last-Event-ID`. A comment comes every 15 seconds
+    while nothing happens. 503 where `SATS_SERVE_STREAMS` streams are open.
+    """
+    last, ended = newest(session, str(task_id))
+    if ended and last_event_id >= last:
+        return Response(status_code=204)
+    return EventStream(held.streams, str(task_id), last_event_id)
+
+
+@router.post(
+    "/token",
+    summary="Let a browser follow a task",
+    dependencies=[Depends(require(Scope.SUBMIT))],
+)
+def make_events_token(
+    held: AppServices, session: ReadSession, response: Response, task_id: TaskId
+) -> EventsTokenJson:
+    """Return a token that opens the events of this task, and nothing else, for five minutes.
+
+    `EventSource` cannot send a key; it takes `url`. A stream that is open stays open when its token
+    ends; to connect again then takes a new one.
+    """
+    found = service.get_task(session, str(task_id)).id
+    token, ends = make_token(held.secret, found)
+    response.headers["Cache-Control"] = "no-store"
+    return EventsTokenJson(
+        token=token,
+        expires_at=datetime.fromtimestamp(ends, UTC),
+        url=f"/tasks/{found}/events?token={token}",
+    )

@@ -1,0 +1,75 @@
+"""`/admin/webhooks`: who is told of what."""
+
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Depends, Path, Query, Response
+
+from app.admin.endpoints import NO_KEY
+from app.dependencies import Admin, AppServices, ReadSession, WriteSession, require_everywhere
+from app.errors import BusyProblem, InvalidProblem, NotFoundProblem
+from app.keys.problems import KEY_PROBLEMS
+from app.problems import responses
+from app.webhooks import service
+from app.webhooks.schemas import DeliveryJson, NewWebhookJson, WebhookJson, WebhookSpec
+from app.webhooks.sending import webhook_secret
+
+router = APIRouter(
+    prefix="/admin/webhooks",
+    tags=["admin"],
+    dependencies=[Depends(require_everywhere)],
+    responses=responses(*KEY_PROBLEMS, InvalidProblem, BusyProblem),
+)
+
+WebhookId = Annotated[UUID, Path(description="The webhook's id.")]
+
+
+@router.post("", status_code=201, summary="Make a webhook")
+def create_webhook(
+    held: AppServices, session: WriteSession, caller: Admin, spec: WebhookSpec, response: Response
+) -> NewWebhookJson:
+    """Be told of events by a POST, signed as the Standard Webhooks specification has it.
+
+    `webhook-signature` is `v1,` and the base64 of HMAC-SHA256, with the bytes behind `whsec_` as
+    its key, over `{webhook-id}.{webhook-timestamp}.{body}`. What is not answered with 2xx within
+    ten seconds is sent again, after 5 seconds, 10, 20, ... an hour, 15 times in all. It may come
+    twice, and not in order: `webhook-id` stays the same. Redirects are not followed, and addresses
+    that are not public are not connected to unless `SATS_WEBHOOK_PRIVATE` is set.
+    """
+    by = caller.name or NO_KEY
+    made = service.create_webhook(session, spec, by, held.settings.webhook_private)
+    response.headers["Cache-Control"] = "no-store"
+    secret = webhook_secret(held.secret, made.salt)
+    return NewWebhookJson(**service.describe(made).model_dump(), secret=secret)
+
+
+@router.get("", summary="List webhooks")
+def list_webhooks(session: ReadSession) -> list[WebhookJson]:
+    """Return all webhooks, the oldest first, without their secrets."""
+    return [service.describe(hook) for hook in service.list_webhooks(session)]
+
+
+@router.delete(
+    "/{webhook_id}",
+    status_code=204,
+    summary="Delete a webhook",
+    responses=responses(NotFoundProblem),
+)
+def delete_webhook(session: WriteSession, webhook_id: WebhookId) -> None:
+    """Delete a webhook; what waits for it is not delivered any more."""
+    service.delete_webhook(session, str(webhook_id))
+
+
+@router.get(
+    "/{webhook_id}/deliveries",
+    summary="Look at a webhook's deliveries",
+    responses=responses(NotFoundProblem),
+)
+def list_deliveries(
+    session: ReadSession,
+    webhook_id: WebhookId,
+    limit: Annotated[int, Query(ge=1, le=200, description="Most deliveries to return.")] = 50,
+) -> list[DeliveryJson]:
+    """Return the newest deliveries with what became of them; they are kept for a week."""
+    found = service.deliveries(session, str(webhook_id), limit)
+    return [service.describe_delivery(one) for one in found]

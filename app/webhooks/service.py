@@ -1,0 +1,106 @@
+"""Webhooks: made, listed, deleted; what became of their deliveries."""
+
+import secrets
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from sqlalchemy import delete, select
+from sqlalchemy.orm import Session
+
+from app.audit.service import Action, record
+from app.db import DeliveryState, Webhook, WebhookDelivery
+from app.errors import NotFoundProblem
+from app.webhooks.addresses import check_url
+from app.webhooks.outbox import WebhookEvent
+from app.webhooks.schemas import DeliveryJson, WebhookJson, WebhookSpec
+
+
+def create_webhook(session: Session, spec: WebhookSpec, by: str, private: bool) -> Webhook:
+    """Add a webhook. Flushes.
+
+    Raises:
+        InvalidProblem: its URL cannot be delivered to.
+    """
+    check_url(spec.url, private)
+    made = Webhook(
+        url=spec.url,
+        events=sorted(set(spec.events)),
+        model=spec.model,
+        salt=secrets.token_hex(32),
+        created_by=by,
+    )
+    session.add(made)
+    session.flush()
+    told = {"url": made.url, "events": made.events}
+    record(session, Action.WEBHOOK_CREATE, _path(made), model=made.model, after=told)
+    return made
+
+
+def list_webhooks(session: Session) -> Sequence[Webhook]:
+    """Return all webhooks, the oldest first."""
+    return session.scalars(select(Webhook).order_by(Webhook.created_at, Webhook.id)).all()
+
+
+def delete_webhook(session: Session, webhook_id: str) -> None:
+    """Delete a webhook and all of its deliveries; what waits is not delivered any more. Flushes.
+
+    Raises:
+        NotFoundProblem: no such webhook.
+    """
+    hook = _webhook(session, webhook_id)
+    session.execute(delete(WebhookDelivery).where(WebhookDelivery.webhook_id == hook.id))
+    session.delete(hook)
+    told = {"url": hook.url, "events": hook.events}
+    record(session, Action.WEBHOOK_DELETE, _path(hook), model=hook.model, before=told)
+
+
+def deliveries(session: Session, webhook_id: str, limit: int) -> Sequence[WebhookDelivery]:
+    """Return a webhook's deliveries, the newest first.
+
+    Raises:
+        NotFoundProblem: no such webhook.
+    """
+    of_hook = WebhookDelivery.webhook_id == _webhook(session, webhook_id).id
+    newest = (WebhookDelivery.created_at.desc(), WebhookDelivery.id)
+    return session.scalars(
+        select(WebhookDelivery).where(of_hook).order_by(*newest).limit(limit)
+    ).all()
+
+
+def _path(hook: Webhook) -> str:
+    return f"/admin/webhooks/{hook.id}"
+
+
+def describe(hook: Webhook) -> WebhookJson:
+    """Return how a webhook looks over HTTP."""
+    return WebhookJson(
+        id=hook.id,
+        url=hook.url,
+        events=[WebhookEvent(name) for name in hook.events],
+        model=hook.model,
+        created_at=hook.created_at,
+        created_by=hook.created_by,
+    )
+
+
+def describe_delivery(one: WebhookDelivery) -> DeliveryJson:
+    """Return how a delivery looks over HTTP."""
+    waits = one.state == DeliveryState.WAITING and one.due_at > 0
+    return DeliveryJson(
+        id=one.id,
+        event=WebhookEvent(one.event),
+        created_at=one.created_at,
+        state=one.state,
+        attempts=one.attempts,
+        next_attempt_at=datetime.fromtimestamp(one.due_at, UTC) if waits else None,
+        status=one.status,
+        error=one.error,
+        ended_at=one.ended_at,
+    )
+
+
+def _webhook(session: Session, webhook_id: str) -> Webhook:
+    found = session.get(Webhook, webhook_id)
+    if found is None:
+        raise NotFoundProblem(f"there is no webhook {webhook_id}")
+    return found

@@ -1,0 +1,223 @@
+"""Deliveries: taken once at a time, tried again, at least once whatever is lost."""
+
+import json
+import threading
+
+import pytest
+from sqlalchemy import select, update
+from sqlalchemy.orm import Session
+
+from app.db import DeliveryState, TaskState, WebhookDelivery, read_session, utc_now, write_session
+from app.keys.secret import read_secret
+from app.webhooks.outbox import WebhookEvent, enqueue
+from app.webhooks.schemas import WebhookSpec
+from app.webhooks.sending import Answer
+from app.webhooks.service import create_webhook
+from tests.fixtures.receivers import receiving
+from tests.worker.bench import eventually
+from worker import courier
+from worker.courier import Courier, record, take, wait_after
+
+WAITING, DELIVERED, FAILED = DeliveryState
+
+
+@pytest.fixture
+def receiver():
+    with receiving() as running:
+        yield running
+
+
+def hook(engine, url):
+    with write_session(engine) as session:
+        spec = WebhookSpec(url=url, events=list(WebhookEvent))
+        return create_webhook(session, spec, "eva", private=True).id
+
+
+def tell(engine, count=1):
+    with write_session(engine) as session:
+        for number in range(count):
+            enqueue(session, WebhookEvent.TASK_ENDED, "default", {"number": number})
+
+
+def rows(engine):
+    with read_session(engine) as session:
+        return list(session.scalars(select(WebhookDelivery).order_by(WebhookDelivery.created_at)))
+
+
+def change(engine, **values):
+    with write_session(engine) as session:
+        session.execute(update(WebhookDelivery).values(values))
+
+
+def a_courier(bench):
+    return Courier(bench.engine, read_secret(bench.settings), private=True)
+
+
+def test_what_is_not_answered_with_2xx_is_sent_again_later(bench, receiver):
+    hook(bench.engine, receiver.url)
+    tell(bench.engine)
+    receiver.answers += [500, 302]
+    made = a_courier(bench)
+    for attempt, status in ((1, 500), (2, 302)):
+        made.deliver(made.next())
+        (row,) = rows(bench.engine)
+        assert (row.state, row.attempts, row.status) == (WAITING, attempt, status)
+        assert made.next() is None, "not yet"
+        change(bench.engine, due_at=0.0)
+    made.deliver(made.next())
+    (row,) = rows(bench.engine)
+    assert (row.state, row.status, row.error) == (DELIVERED, 204, None)
+    assert row.ended_at is not None
+    assert made.next() is None
+    assert {headers["webhook-id"] for _, headers, _ in receiver.came} == {row.id}
+    assert len(receiver.came) == 3
+
+
+def test_waits_grow_and_have_an_end(bench, receiver):
+    waits = [wait_after(attempt) for attempt in range(1, courier.MOST_ATTEMPTS)]
+    assert waits[:4] == [5, 10, 20, 40]
+    assert waits[-1] == max(waits) == 3600
+    hook(bench.engine, receiver.url)
+    tell(bench.engine)
+    receiver.answers += [500]
+    change(bench.engine, attempts=courier.MOST_ATTEMPTS - 1)
+    made = a_courier(bench)
+    made.deliver(made.next())
+    (row,) = rows(bench.engine)
+    assert (row.state, row.attempts) == (FAILED, courier.MOST_ATTEMPTS)
+    assert made.next() is None
+
+
+def test_two_workers_never_hold_the_same_delivery(bench, receiver):
+    for _ in range(6):
+        hook(bench.engine, receiver.url)
+    tell(bench.engine)
+    start, taken = threading.Barrier(3), []
+
+    def work() -> None:
+        made = a_courier(bench)
+        start.wait(30)
+        while (parcel := made.next()) is not None:
+            taken.append(parcel.id)
+
+    threads = [threading.Thread(target=work) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert sorted(taken) == sorted(row.id for row in rows(bench.engine))
+
+
+def test_a_row_that_another_worker_is_about_to_take_is_passed_over(bench, receiver):
+    """On Postgres, where two can be at it at once: neither waits for the other."""
+    if bench.engine.dialect.name != "postgresql":
+        pytest.skip("SQLite has one writer at a time")
+    for _ in range(2):
+        hook(bench.engine, receiver.url)
+    tell(bench.engine)
+    with Session(bench.engine) as first, Session(bench.engine) as second:
+        one, other = take(first), take(second)
+        assert one is not None
+        assert other is not None
+        assert one.id != other.id
+        with Session(bench.engine) as third:
+            assert take(third) is None
+
+
+def test_one_webhook_has_one_attempt_at_a_time(bench, receiver):
+    hook(bench.engine, receiver.url)
+    tell(bench.engine, 2)
+    made = a_courier(bench)
+    first = made.next()
+    assert made.next() is None
+    made.deliver(first)
+    assert made.next().id != first.id
+
+
+def test_a_delivery_whose_worker_was_lost_is_made_again_and_the_late_one_writes_nothing(
+    bench, receiver
+):
+    hook(bench.engine, receiver.url)
+    tell(bench.engine)
+    made = a_courier(bench)
+    lost = made.next()
+    assert made.next() is None, "it is leased"
+    change(bench.engine, lease_until=0.0)
+    again = made.next()
+    assert (again.id, again.attempt) == (lost.id, 2)
+    with write_session(bench.engine) as session:
+        assert not record(session, lost, Answer(500, "late"))
+    made.deliver(again)
+    (row,) = rows(bench.engine)
+    assert (row.state, row.error) == (DELIVERED, None)
+
+
+def test_a_webhook_that_is_deleted_while_it_is_delivered_to(bench, receiver):
+    from app.webhooks.service import delete_webhook
+
+    made_id = hook(bench.engine, receiver.url)
+    tell(bench.engine)
+    made = a_courier(bench)
+    parcel = made.next()
+    with write_session(bench.engine) as session:
+        delete_webhook(session, made_id)
+    made.deliver(parcel)
+    assert rows(bench.engine) == []
+
+
+def test_a_receiver_that_hangs_does_not_keep_others_waiting(bench, receiver):
+    with receiving() as slow:
+        slow.hold = threading.Event()
+        hook(bench.engine, slow.url)
+        hook(bench.engine, receiver.url)
+        tell(bench.engine, 3)
+        made = a_courier(bench)
+        made.start()
+        try:
+            for _ in range(3):
+                assert receiver.arrived.acquire(timeout=60)
+            assert slow.came, "it was tried, and hangs"
+        finally:
+            slow.hold.set()
+            made.stop()
+
+
+def test_deliveries_that_ended_long_ago_are_forgotten(bench, receiver):
+    hook(bench.engine, receiver.url)
+    tell(bench.engine, 2)
+    old, new = rows(bench.engine)
+    with write_session(bench.engine) as session:
+        session.get_one(WebhookDelivery, old.id).ended_at = utc_now().replace(year=2020)
+        session.get_one(WebhookDelivery, new.id).ended_at = utc_now()
+    with write_session(bench.engine) as session:
+        courier.forget(session)
+    assert [row.id for row in rows(bench.engine)] == [new.id]
+
+
+def test_a_real_worker_tells_of_tasks_and_of_what_waited_while_it_was_killed(bench, receiver):
+    bench.settings = bench.settings.model_copy(update={"webhook_private": True})
+    hook(bench.engine, receiver.url)
+    bench.control.plan()
+    task_id = bench.post(["cat"])
+    held = bench.post(["dog"], seed=1, gate={"promote": False})
+    receiver.hold = threading.Event()
+    with bench.worker() as worker:
+        bench.ends(task_id, TaskState.LIVE)
+        bench.ends(held, TaskState.HELD)
+        assert receiver.arrived.acquire(timeout=60)
+        worker.kill()
+    receiver.hold.set()
+    assert all(row.state == WAITING for row in rows(bench.engine))
+    change(bench.engine, lease_until=0.0, due_at=0.0)
+    with bench.worker():
+        eventually(lambda: all(row.state == DELIVERED for row in rows(bench.engine)))
+    said = {row.id: row.payload for row in rows(bench.engine)}
+    told = {(one["event"], one["task"], one.get("state"), one["version"]) for one in said.values()}
+    assert told == {
+        ("task.ended", task_id, "live", 1),
+        ("task.ended", held, "held", 2),
+        ("version.held", held, None, 2),
+    }
+    came = [json.loads(body) for _, _, body in receiver.came]
+    assert len(came) > 3, "the one that was being delivered came twice, under one id"
+    assert {one["id"] for one in came} == set(said)
