@@ -83,6 +83,12 @@ def decode_mask(data: bytes, max_pixels: int) -> Mask:
     return _decoded(data, MASK_FORMATS, max_pixels, _as_mask)
 
 
+def row_bands(height: int, width: int) -> Iterator[slice]:
+    """Yield slices of rows, about a million pixels each, for what takes several bytes a pixel."""
+    step = max(1, BAND_PIXELS // max(1, width))
+    return (slice(top, top + step) for top in range(0, height, step))
+
+
 def _decoded(
     data: bytes, formats: tuple[str, ...], max_pixels: int, convert: Callable[[Image.Image], T]
 ) -> T:
@@ -112,7 +118,9 @@ def _as_rgb(image: Image.Image) -> Pixels:
     if image.mode == "F":
         raise PictureError("pictures of floating-point numbers cannot be read")
     orientation: Any = image.getexif().get(ExifTags.Base.Orientation)
-    size = (image.width, image.height) if orientation in _TRANSPOSED else (image.height, image.width)
+    size = (
+        (image.width, image.height) if orientation in _TRANSPOSED else (image.height, image.width)
+    )
     upright = np.empty((*size, 3), dtype=np.uint8)
     stored = _TURNED[orientation](upright) if orientation in _TURNED else upright
     for rows, band in _bands(image):
@@ -157,14 +165,12 @@ def _filled(
 
 
 def _bands(image: Image.Image) -> Iterator[tuple[slice, Image.Image]]:
-    """Yield an image's rows in bands of about a million pixels.
+    """Yield an image's rows in bands.
 
     Converted whole, an image of 4 bytes a pixel is in memory up to four times.
     """
-    step = max(1, BAND_PIXELS // image.width)
-    for top in range(0, image.height, step):
-        bottom = min(top + step, image.height)
-        yield slice(top, bottom), image.crop((0, top, image.width, bottom))
+    for rows in row_bands(image.height, image.width):
+        yield rows, image.crop((0, rows.start, image.width, min(rows.stop, image.height)))
 
 
 def _palette(image: Image.Image) -> Pixels:
