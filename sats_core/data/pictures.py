@@ -118,10 +118,8 @@ def _as_rgb(image: Image.Image) -> Pixels:
     if image.mode == "F":
         raise PictureError("pictures of floating-point numbers cannot be read")
     orientation: Any = image.getexif().get(ExifTags.Base.Orientation)
-    size = (
-        (image.width, image.height) if orientation in _TRANSPOSED else (image.height, image.width)
-    )
-    upright = np.empty((*size, 3), dtype=np.uint8)
+    shape = (image.height, image.width)
+    upright = np.empty((*(shape[::-1] if orientation in _TRANSPOSED else shape), 3), dtype=np.uint8)
     stored = _TURNED[orientation](upright) if orientation in _TURNED else upright
     for rows, band in _bands(image):
         stored[rows] = _band_as_rgb(band)

@@ -17,8 +17,8 @@ from tests.hostile.test_pictures_and_masks import BOMBS, png_with
 from tests.sats_core.data.drawn import encode
 
 MOST_MIB = 300
-PIXELS = 12_000_000
-GIB = 2**30
+PIXELS = 8_000_000
+HALF_GIB = 2**29
 
 CHILD = """
 import sys, warnings
@@ -94,7 +94,7 @@ def large(mode: str, kind: str = "PNG", **options: object) -> Callable[[Path], P
 
 def crowd(folder: Path) -> Path:
     with zipfile.ZipFile(folder / "set.zip", "w") as archive:
-        for number in range(100_000):
+        for number in range(50_000):
             archive.writestr(f"JPEGImages/{number}.png", b"")
         for entry in entries():
             archive.writestr(f"x/{entry.name}", entry.data)
@@ -102,7 +102,7 @@ def crowd(folder: Path) -> Path:
 
 
 def header(folder: Path) -> Path:
-    """A checkpoint whose weights begin with a list of 90 MB."""
+    """A checkpoint whose weights begin with a list of 18 MB."""
     from sats_core.data.transforms import View
     from sats_core.segformer.exporting import hub_config, hub_processor
 
@@ -112,16 +112,16 @@ def header(folder: Path) -> Path:
     said = hub_processor(View(stretch=(64, 64)), grey, grey)
     (folder / "preprocessor_config.json").write_text(json.dumps(said))
     one = '"%07d":{"dtype":"F32","shape":[0],"data_offsets":[0,0]}'
-    text = ("{" + ",".join(one % number for number in range(1_500_000)) + "}").encode()
+    text = ("{" + ",".join(one % number for number in range(300_000)) + "}").encode()
     (folder / "model.safetensors").write_bytes(struct.pack("<Q", len(text)) + text)
     return folder
 
 
 def coco(folder: Path) -> Path:
-    """100 MB of annotations, in one shape."""
+    """36 MB of annotations, in one shape."""
     document = b'{"images": [{"id": 1, "file_name": "0.png", "height": 9, "width": 9}], '
     document += b'"categories": [{"id": 1, "name": "cat"}], "annotations": [{"image_id": 1, '
-    document += b'"category_id": 1, "segmentation": [[' + b"1, " * 33_000_000 + b"1]]}]}"
+    document += b'"category_id": 1, "segmentation": [[' + b"1, " * 12_000_000 + b"1]]}]}"
     return write(folder / "set.zip", [Entry("a.json", document), Entry("0.png", b"")])
 
 
@@ -131,7 +131,7 @@ CLAIM = png_with(b"tEXt", b"k\0v").replace(
 CLAIM = CLAIM[:29] + struct.pack(">I", zlib.crc32(CLAIM[12:29])) + CLAIM[33:]
 
 WORST: dict[str, tuple[str, Callable[[Path], Path]]] = {
-    "an entry that lies about its size": ("refused", zeros("labelmap.txt", GIB, 10)),
+    "an entry that lies about its size": ("refused", zeros("labelmap.txt", HALF_GIB, 10)),
     "a class list of 250 MiB": ("refused", zeros("labelmap.txt", 250 * 2**20)),
     "a split of 250 MiB": ("refused", zeros("ImageSets/Segmentation/a.txt", 250 * 2**20)),
     "a picture of 250 MiB of zeros": ("read", zeros("JPEGImages/9.png", 250 * 2**20)),
@@ -142,8 +142,8 @@ WORST: dict[str, tuple[str, Callable[[Path], Path]]] = {
     "a transparent picture": ("refused", large("RGBA")),
     "a transparent palette": ("refused", large("P", transparency=0)),
     "a WebP": ("refused", large("RGBA", "WEBP", lossless=True, method=0)),
-    "a list of tensors of 90 MB": ("refused", header),
-    "one shape of 100 MB": ("refused", coco),
+    "a list of tensors of 18 MB": ("refused", header),
+    "one shape of 36 MB": ("refused", coco),
 }
 
 

@@ -159,7 +159,7 @@ class Reader(ABC):
 
 
 def at_fault(reason: str, file: str, class_name: str | None = None) -> DatasetError:
-    """Return the error that blames one file; what it quotes of the file is cut and made printable."""
+    """Return the error that blames one file; what it quotes is cut and made printable."""
     reason = printable(reason[:MAX_REASON])
     class_name = None if class_name is None else printable(class_name[:MAX_REASON])
     return DatasetError(f"{file}: {reason}", [Issue(reason, file=file, class_name=class_name)])
