@@ -1,17 +1,23 @@
-"""The two pairs that every test of the service runs on.
+"""The two pairs that every test of the service runs on, and Hypothesis' profiles.
 
 `embedded` is SQLite with the filesystem broker, `served` is a real Postgres with a real Redis.
 A test that takes `settings` (or anything made from it) runs on both, each time with a new, migrated
 and empty database.
+
+Hypothesis runs the same examples every time (profile `quick`): a failure belongs to the change that
+made it. `SATS_HYPOTHESIS=explore` draws others each time, from a seed that the report's header
+says; `SATS_HYPOTHESIS_SEED` gives that seed again.
 """
 
 import os
+import secrets
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from uuid import uuid4
 
 import httpx
+import hypothesis
 import pytest
 import redis
 from fastapi import FastAPI
@@ -27,6 +33,27 @@ from tests.fixtures.processes import serving
 from tests.fixtures.servers import MissingServerError, postgres, run_redis
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+PROFILE, SEED = "SATS_HYPOTHESIS", "SATS_HYPOTHESIS_SEED"
+# No database in either: what an earlier run found must not decide what this one tries.
+hypothesis.settings.register_profile("quick", derandomize=True, deadline=None, database=None)
+hypothesis.settings.register_profile(
+    "explore", derandomize=False, deadline=None, database=None, print_blob=True
+)
+hypothesis.settings.load_profile(os.environ.get(PROFILE, "quick"))
+
+
+def pytest_configure() -> None:
+    """Seed what explores, the same in every process of one run."""
+    if os.environ.get(PROFILE) == "explore":
+        os.environ.setdefault(SEED, str(secrets.randbelow(2**32)))
+        hypothesis.core.global_force_seed = int(os.environ[SEED])
+
+
+def pytest_report_header() -> str:
+    """Say which examples Hypothesis draws."""
+    seed = f", {SEED}={os.environ[SEED]}" if SEED in os.environ else ""
+    return f"hypothesis: {os.environ.get(PROFILE, 'quick')}{seed}"
 
 
 def _missing(error: MissingServerError) -> None:

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Path, Query
+from fastapi import APIRouter, Depends, Header, Path, Query
 from fastapi.responses import FileResponse
 
 from app.admin import service
@@ -24,7 +24,13 @@ from app.errors import (
 )
 from app.keys.problems import KEY_PROBLEMS
 from app.keys.service import Caller, Scope, check_model
-from app.models.files import DamagedVersionProblem, version_file
+from app.models.files import (
+    RANGE_PATTERN,
+    DamagedVersionProblem,
+    RangeProblem,
+    check_range,
+    version_file,
+)
 from app.models.floor import ModelGate
 from app.models.memory import delete_memory
 from app.models.schemas import MAX_NUMBER, MODEL_PATTERN
@@ -51,15 +57,13 @@ router = APIRouter(
 ModelName = Annotated[str, Path(pattern=MODEL_PATTERN, description="The model's name.")]
 Number = Annotated[int, Path(ge=1, le=MAX_NUMBER, description="The version's number.")]
 
+_CONTENT = {  # as the file's name says; a graph or weights are octets
+    kind: {"schema": {"type": "string", "format": "binary", "description": "The file."}}
+    for kind in ("application/octet-stream", "application/json", "text/markdown")
+}
 _FILE: Responses = {
-    200: {
-        "description": "The file; `ETag` is its SHA-256.",
-        "content": {
-            "application/octet-stream": {
-                "schema": {"type": "string", "format": "binary", "description": "The file."}
-            }
-        },
-    }
+    200: {"description": "The file; `ETag` is its SHA-256.", "content": _CONTENT},
+    206: {"description": "The part of the file that `Range` names.", "content": _CONTENT},
 }
 
 
@@ -127,13 +131,17 @@ def show_version(session: ReadSession, model: ModelName, number: Number) -> Vers
     "/models/{model}/versions/{number}/files/{name}",
     summary="Download a version's file",
     response_class=FileResponse,
-    responses=_FILE | responses(NotFoundProblem, DamagedVersionProblem),
+    responses=_FILE | responses(NotFoundProblem, DamagedVersionProblem, RangeProblem),
 )
 def download(
     held: AppServices,
     model: ModelName,
     number: Number,
     name: Annotated[str, Path(description="The file's name.", examples=["model.onnx"])],
+    asked: Annotated[
+        str | None,
+        Header(alias="Range", pattern=RANGE_PATTERN, description="Bytes to send, `bytes=0-99`."),
+    ] = None,
 ) -> FileResponse:
     """Download weights, ONNX graph, configuration, scores or model card of a version.
 
@@ -143,6 +151,8 @@ def download(
         version = standing_version(session, service.get_model(session, model).id, number)
     # Gigabytes are read below: no connection is held meanwhile.
     path = version_file(held.blobs, version, name)
+    if asked is not None:
+        check_range(asked, path.stat().st_size)
     headers = {"ETag": f'"{version.files[name]["blob"]}"'}
     return FileResponse(path, filename=f"{model}-{number}-{name}", headers=headers)
 

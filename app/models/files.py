@@ -20,6 +20,34 @@ class DamagedVersionProblem(Problem):
     title = "The version is damaged"
 
 
+class RangeProblem(Problem):
+    """The file has no such bytes."""
+
+    status = 416
+    slug = "no-such-range"
+    title = "The range cannot be sent"
+
+
+RANGE_PATTERN = r"^bytes=(\d{1,15}-\d{0,15}|-\d{1,15})$"
+"""One range: of several nobody has asked yet."""
+
+
+def check_range(asked: str, size: int) -> None:
+    """Check that a file has the bytes that a `Range` header asks for.
+
+    Args:
+        asked: matches `RANGE_PATTERN`.
+        size: of the file, bytes.
+
+    Raises:
+        RangeProblem: it has not.
+    """
+    first, _, last = asked.removeprefix("bytes=").partition("-")
+    empty = int(first) >= size if first else int(last) == 0
+    if empty or (first and last and int(first) > int(last)):
+        raise RangeProblem(f"the file has {size} bytes, which {asked!r} does not fit")
+
+
 def lay_out(blobs: BlobStore, version: Version, directory: Path) -> None:
     """Write a version's files to `directory`, whole or not at all.
 

@@ -5,7 +5,7 @@ first counts; EXIF orientation is applied; transparent pixels are seen over whit
 its upper eight bits; colour profiles are not applied.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from io import BytesIO
 from typing import Any, TypeVar
@@ -25,15 +25,19 @@ Image.MAX_IMAGE_PIXELS = None
 Pixels = NDArray[np.uint8]
 T = TypeVar("T")
 
-_TURN = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
+BAND_PIXELS = 2**20
+
+_TURNED: dict[Any, Callable[[Pixels], Pixels]] = {
+    2: np.fliplr,
+    3: lambda upright: upright[::-1, ::-1],
+    4: np.flipud,
+    5: lambda upright: upright.swapaxes(0, 1),
+    6: np.rot90,
+    7: lambda upright: upright[::-1, ::-1].swapaxes(0, 1),
+    8: lambda upright: np.rot90(upright, -1),
 }
+"""By EXIF orientation: the upright picture seen as its file stores it; views, no copies."""
+_TRANSPOSED = (5, 6, 7, 8)
 
 
 @dataclass(frozen=True)
@@ -79,6 +83,12 @@ def decode_mask(data: bytes, max_pixels: int) -> Mask:
     return _decoded(data, MASK_FORMATS, max_pixels, _as_mask)
 
 
+def row_bands(height: int, width: int) -> Iterator[slice]:
+    """Yield slices of rows, about a million pixels each, for what takes several bytes a pixel."""
+    step = max(1, BAND_PIXELS // max(1, width))
+    return (slice(top, top + step) for top in range(0, height, step))
+
+
 def _decoded(
     data: bytes, formats: tuple[str, ...], max_pixels: int, convert: Callable[[Image.Image], T]
 ) -> T:
@@ -105,35 +115,60 @@ def _opened(data: bytes, formats: tuple[str, ...]) -> Image.Image:
 
 
 def _as_rgb(image: Image.Image) -> Pixels:
-    upright = _upright(image)
-    if upright.mode.startswith("I"):
-        grey = _sixteen_bits(upright) >> 8
-        return np.repeat(grey.astype(np.uint8)[:, :, None], 3, axis=2)
-    if upright.mode == "F":
+    if image.mode == "F":
         raise PictureError("pictures of floating-point numbers cannot be read")
-    if upright.has_transparency_data:
-        white = Image.new("RGBA", upright.size, "white")
-        upright = Image.alpha_composite(white, upright.convert("RGBA"))
-    return np.array(upright.convert("RGB"))
-
-
-def _upright(image: Image.Image) -> Image.Image:
     orientation: Any = image.getexif().get(ExifTags.Base.Orientation)
-    return image.transpose(_TURN[orientation]) if orientation in _TURN else image
+    shape = (image.height, image.width)
+    upright = np.empty((*(shape[::-1] if orientation in _TRANSPOSED else shape), 3), dtype=np.uint8)
+    stored = _TURNED[orientation](upright) if orientation in _TURNED else upright
+    for rows, band in _bands(image):
+        stored[rows] = _band_as_rgb(band)
+    return upright
+
+
+def _band_as_rgb(band: Image.Image) -> Pixels:
+    if band.mode.startswith("I"):
+        grey = _sixteen_bits(band) >> 8
+        return np.repeat(grey.astype(np.uint8)[:, :, None], 3, axis=2)
+    if band.has_transparency_data:
+        white = Image.new("RGBA", band.size, "white")
+        band = Image.alpha_composite(white, band.convert("RGBA"))
+    return np.asarray(band.convert("RGB"))
 
 
 def _as_mask(image: Image.Image) -> Mask:
-    if image.mode == "P":
-        return Mask(np.array(image), _palette(image))
+    palette = _palette(image) if image.mode == "P" else None
     if image.mode.startswith("I"):
-        return Mask(_sixteen_bits(image))
-    if image.mode in ("L", "1"):
-        return Mask(np.array(image.convert("L") if image.mode == "L" else image, dtype=np.uint8))
+        return Mask(_filled(image, _sixteen_bits, np.uint16))
+    if image.mode in ("P", "L", "1"):
+        return Mask(_filled(image, np.asarray, np.uint8), palette)
     if image.mode == "LA":
-        return Mask(np.array(image.getchannel("L")))
+        return Mask(_filled(image, lambda band: np.asarray(band.getchannel("L")), np.uint8))
     if image.mode in ("RGB", "RGBA"):
-        return Mask(np.array(image.convert("RGB")))
+        return Mask(_filled(image, lambda band: np.asarray(band.convert("RGB")), np.uint8, 3))
     raise PictureError(f"a mask holds class indices or RGB colours, not {image.mode}")
+
+
+def _filled(
+    image: Image.Image,
+    convert: Callable[[Image.Image], NDArray[Any]],
+    kind: type[np.uint8 | np.uint16],
+    *channels: int,
+) -> NDArray[Any]:
+    """Return an image as one array (H, W, *channels), converted band by band."""
+    values = np.empty((image.height, image.width, *channels), dtype=kind)
+    for rows, band in _bands(image):
+        values[rows] = convert(band)
+    return values
+
+
+def _bands(image: Image.Image) -> Iterator[tuple[slice, Image.Image]]:
+    """Yield an image's rows in bands.
+
+    Converted whole, an image of 4 bytes a pixel is in memory up to four times.
+    """
+    for rows in row_bands(image.height, image.width):
+        yield rows, image.crop((0, rows.start, image.width, min(rows.stop, image.height)))
 
 
 def _palette(image: Image.Image) -> Pixels:

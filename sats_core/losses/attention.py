@@ -133,7 +133,7 @@ def _only_present(small: Tensor, sizes: Tensor) -> tuple[Tensor, Tensor]:
     classes = sizes.any(dim=0).nonzero().squeeze(1)
     count = len(classes)
     numbers = sizes.new_full(sizes.shape[1:], count)
-    numbers[classes] = torch.arange(count)
+    numbers[classes] = torch.arange(count, device=numbers.device)
     return numbers.take(small), sizes[:, classes]
 
 

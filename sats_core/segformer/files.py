@@ -10,10 +10,12 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from sats_core.data.names import MAX_NAME, printable
 from sats_core.errors import ModelError
 from sats_core.segformer.layout import (
     INDEX,
     MAX_BYTES,
+    MAX_HEADER_BYTES,
     MAX_INDEX_BYTES,
     MAX_SHARDS,
     PICKLE,
@@ -55,7 +57,8 @@ def load_tensors(files: Sequence[Path]) -> dict[str, Tensor]:
     for file in files:
         for name, tensor in _load(file).items():
             if name in tensors:
-                raise ModelError(f"{file.name}: the tensor {name} is in another shard too")
+                shown = printable(name[:MAX_NAME])
+                raise ModelError(f"{file.name}: the tensor {shown} is in another shard too")
             tensors[name] = tensor
     return tensors
 
@@ -71,6 +74,8 @@ def checksum(files: Sequence[Path]) -> str:
 
 
 def _load(file: Path) -> dict[str, Tensor]:
+    if file.suffix == ".safetensors":
+        _check_header(file)
     try:
         if file.suffix == ".safetensors":
             return load_file(file)
@@ -85,6 +90,13 @@ def _load(file: Path) -> dict[str, Tensor]:
     ):
         raise ModelError(f"{file.name} holds something else than tensors by their names")
     return dict(loaded)
+
+
+def _check_header(file: Path) -> None:
+    with file.open("rb") as stream:
+        length = int.from_bytes(stream.read(8), "little")
+    if length > MAX_HEADER_BYTES:
+        raise ModelError(f"{file.name}: its header has more than {MAX_HEADER_BYTES} bytes")
 
 
 def _shards(index: Path, kind: str) -> list[str]:

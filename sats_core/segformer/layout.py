@@ -10,6 +10,9 @@ MAX_SHARDS = 100
 MAX_BYTES = 2 * 2**30
 """Of all weights together; the largest SegFormer, B5, has 0.34 GB."""
 MAX_INDEX_BYTES = 2**22
+MAX_HEADER_BYTES = 2**22
+"""Of a safetensors file, where it lists its tensors; B5's has 0.15 MB. The library itself takes
+100 MB, and some times that to read it."""
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}", re.ASCII)
 

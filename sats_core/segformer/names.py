@@ -14,6 +14,7 @@ MIX = "head.mix.weight"
 `linear_fuse` is a 1x1 convolution over the stages in reverse, the last one first."""
 FUSE = "decode_head.linear_fuse.weight"
 CLASSIFIER = "decode_head.classifier."
+VARIANCE = "decode_head.batch_norm.running_var"
 COUNTER = "decode_head.batch_norm.num_batches_tracked"
 
 _CLASSIC = tuple(

@@ -14,8 +14,12 @@ Shapes = Mapping[str, tuple[int, ...]]
 _BACKBONE = "backbone.net."
 _CLASSIFIER = "classifier."
 STAGES = 4
+_TYPES = frozenset(
+    {torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.int64, torch.int32}
+)
 MOST_NAMED = 5
-"""Tensors at fault that a message names."""
+MOST_CHARACTERS = 200
+"""Tensors at fault that a message names, and how much of each name."""
 
 
 def to_hub(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -112,7 +116,8 @@ def check(tensors: Mapping[str, Tensor], wanted: Shapes) -> None:
     """Hold tensors to the shapes that a model has.
 
     Raises:
-        ModelError: naming what is missing, unexpected, of another shape, or no finite number.
+        ModelError: naming what is missing, unexpected, of another shape or type, no finite number,
+            or a variance below 0.
     """
     missing = sorted(wanted.keys() - tensors.keys() - {names.COUNTER})
     if missing:
@@ -120,6 +125,9 @@ def check(tensors: Mapping[str, Tensor], wanted: Shapes) -> None:
     unexpected = sorted(tensors.keys() - wanted.keys())
     if unexpected:
         raise ModelError(f"the weights have what a SegFormer has not: {_listed(unexpected)}")
+    strange = [name for name, tensor in sorted(tensors.items()) if not _is_plain(tensor)]
+    if strange:
+        raise ModelError(f"the weights are of a type that is not read in {_listed(strange)}")
     wrong = [
         f"{name} {list(tensor.shape)} instead of {list(wanted[name])}"
         for name, tensor in sorted(tensors.items())
@@ -130,6 +138,9 @@ def check(tensors: Mapping[str, Tensor], wanted: Shapes) -> None:
     odd = [name for name, tensor in sorted(tensors.items()) if not _is_finite(tensor)]
     if odd:
         raise ModelError(f"the weights are no finite numbers in {_listed(odd)}")
+    variance = tensors.get(names.VARIANCE)  # an encoder by itself has none
+    if variance is not None and (variance < 0).any():
+        raise ModelError(f"the weights have variances below 0 in {names.VARIANCE}")
 
 
 def as_float(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -139,8 +150,19 @@ def as_float(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {**floats, names.COUNTER: counter.long()}
 
 
+def _is_plain(tensor: Tensor) -> bool:
+    """Whether a tensor has ordinary numbers in ordinary memory: neither sparse, nor packed, nor
+    without any data, all of which a file can hold."""
+    return (
+        tensor.layout == torch.strided
+        and tensor.device.type == "cpu"
+        and not tensor.is_nested
+        and tensor.dtype in _TYPES
+    )
+
+
 def _is_finite(tensor: Tensor) -> bool:
-    return not tensor.is_complex() and bool(torch.isfinite(tensor.float()).all())
+    return bool(torch.isfinite(tensor.float()).all())
 
 
 def _reversed_blocks(weight: Tensor) -> Tensor:
@@ -150,4 +172,5 @@ def _reversed_blocks(weight: Tensor) -> Tensor:
 
 def _listed(found: list[str]) -> str:
     more = len(found) - MOST_NAMED
-    return printable(", ".join(found[:MOST_NAMED])) + (f" and {more} more" if more > 0 else "")
+    shown = (name[:MOST_CHARACTERS] for name in found[:MOST_NAMED])
+    return printable(", ".join(shown)) + (f" and {more} more" if more > 0 else "")

@@ -1,10 +1,11 @@
 """ADE20K as the scene-parsing challenge hands it out (ADEChallengeData2016)."""
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import ClassVar
 
 from sats_core.data.readers.base import at_fault
-from sats_core.data.readers.class_list import ClassList, indexed_classes
+from sats_core.data.readers.class_list import MAX_LIST_BYTES, ClassList, indexed_classes
 from sats_core.data.readers.paired import PairedReader
 from sats_core.errors import DatasetError
 
@@ -37,7 +38,7 @@ class Ade20kReader(PairedReader):
         if CLASS_LIST not in self.source.names():
             raise DatasetError(f"no class list: {CLASS_LIST} is missing")
         try:
-            text = self.source.read(CLASS_LIST).decode("utf-8-sig")
+            text = self.source.read(CLASS_LIST, MAX_LIST_BYTES).decode("utf-8-sig")
         except UnicodeDecodeError as error:
             raise at_fault("a class list is UTF-8 text", CLASS_LIST) from error
         rows = [line.split("\t") for line in text.splitlines() if line.strip()]
@@ -49,8 +50,9 @@ class Ade20kReader(PairedReader):
                 raise at_fault(f"{line!r} is not `index ... names`, parted by tabs", CLASS_LIST)
             entries.append((int(row[0]), row[-1].strip()))
         firsts = [_first(names) for _, names in entries]
+        times = Counter(firsts)
         named = [
-            (index, first if firsts.count(first) == 1 else names)
+            (index, first if times[first] == 1 else names)
             for (index, names), first in zip(entries, firsts, strict=True)
         ]
         return indexed_classes(named, CLASS_LIST)

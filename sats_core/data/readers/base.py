@@ -9,11 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sats_core.classes import IGNORE
+from sats_core.data.names import printable
 from sats_core.data.pictures import decode_picture
 from sats_core.data.sources import Source
 from sats_core.errors import DatasetError, Issue, PictureError
 
 Pixels = NDArray[np.uint8]
+MAX_REASON = 500
+"""Characters of what an error says of a file, some of which strangers wrote."""
 
 
 @dataclass(frozen=True)
@@ -156,7 +159,9 @@ class Reader(ABC):
 
 
 def at_fault(reason: str, file: str, class_name: str | None = None) -> DatasetError:
-    """Return the error that blames one file."""
+    """Return the error that blames one file; what it quotes is cut and made printable."""
+    reason = printable(reason[:MAX_REASON])
+    class_name = None if class_name is None else printable(class_name[:MAX_REASON])
     return DatasetError(f"{file}: {reason}", [Issue(reason, file=file, class_name=class_name)])
 
 

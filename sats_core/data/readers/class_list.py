@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from sats_core.classes import BACKGROUND, IGNORE, MAX_CLASSES, Colour, voc_colour
 from sats_core.data.names import printable
-from sats_core.data.pictures import Mask
+from sats_core.data.pictures import Mask, row_bands
 from sats_core.data.readers.base import Pixels, at_fault
 
 BACKGROUND_NAMES = frozenset(
@@ -61,8 +61,7 @@ class ClassList:
             DatasetError: an index or colour that the list does not have.
         """
         if mask.values.ndim == 3:
-            codes = _codes(mask.values)
-            return _looked_up(codes, self._colour_codes(), file, _colour_name)
+            return _looked_up(mask.values, self._colour_codes(), file, _colour_name)
         if self.colours_first and mask.palette is not None:
             meaning = self._colour_codes()
             palette = enumerate(_codes(mask.palette).tolist())
@@ -217,19 +216,27 @@ def _colour_name(code: int) -> str:
 
 
 def _looked_up(
-    codes: NDArray[np.uint8 | np.uint16 | np.uint32],
+    stored: NDArray[np.uint8 | np.uint16],
     meaning: dict[int, int],
     file: str,
     describe: Callable[[int], str],
 ) -> Pixels:
-    """Translate codes into label values through a sorted table, so that any code may come."""
+    """Translate indices (H, W) or colours (H, W, 3) into label values through a sorted table, so
+    that any code may come."""
     known = np.array(sorted(meaning), dtype=np.uint32)
     values = np.array([meaning[code] for code in sorted(meaning)], dtype=np.uint8)
-    place = np.minimum(np.searchsorted(known, codes), len(known) - 1)
-    strange = known[place] != codes
-    if strange.any():
-        first = describe(int(codes[strange][0]))
-        share = strange.mean()
-        raise at_fault(f"{first} is not in the class list ({share:.1%} of the pixels)", file)
-    labels: Pixels = values[place]
+    labels: Pixels = np.empty(stored.shape[:2], dtype=np.uint8)
+    first, strangers = None, 0
+    for rows in row_bands(*labels.shape):
+        codes = _codes(stored[rows]) if stored.ndim == 3 else stored[rows]
+        strange = ~np.isin(codes, known)
+        if strange.any():
+            strangers += int(strange.sum())
+            first = int(codes[strange][0]) if first is None else first
+        elif first is None:
+            labels[rows] = values[np.searchsorted(known, codes)]
+    if first is not None:
+        share = strangers / labels.size
+        what = describe(first)
+        raise at_fault(f"{what} is not in the class list ({share:.1%} of the pixels)", file)
     return labels

@@ -7,7 +7,7 @@ from typing import ClassVar
 import numpy as np
 
 from sats_core.classes import BACKGROUND, IGNORE
-from sats_core.data.pictures import decode_mask
+from sats_core.data.pictures import decode_mask, row_bands
 from sats_core.data.readers.base import Pixels, Reader, at_fault
 from sats_core.data.readers.class_list import BACKGROUND_NAMES, indexed_classes
 from sats_core.data.readers.coco_index import CocoIndex, Entry
@@ -20,7 +20,6 @@ VOID_NAMES = frozenset({"void", "ignore"})
 """Categories whose pixels count for nothing."""
 
 
-BAND_PIXELS = 1_000_000
 _START_BYTES = 4096
 
 
@@ -193,7 +192,7 @@ class CocoReader(Reader):
         numbers = np.array(sorted(categories), dtype=np.int64)
         height, width = mask.values.shape[:2]
         label = np.zeros((height, width), dtype=np.uint8)
-        for rows in _bands(height, width):
+        for rows in row_bands(height, width):
             ids = mask.values[rows].astype(np.int64) @ np.array([1, 256, 65536])
             places = np.searchsorted(numbers, ids).clip(max=len(numbers) - 1)
             unknown = ids[numbers[places] != ids]
@@ -228,12 +227,6 @@ def _json_files(source: Source) -> tuple[str, ...]:
 
 def _is_picture(name: str) -> bool:
     return name.rpartition(".")[2].lower() in PICTURE_SUFFIXES
-
-
-def _bands(height: int, width: int) -> Iterator[slice]:
-    """Yield slices of rows, about a million pixels each: numbers take several bytes a pixel."""
-    step = max(1, BAND_PIXELS // max(1, width))
-    return (slice(top, top + step) for top in range(0, height, step))
 
 
 def _split(file: str) -> str | None:

@@ -38,9 +38,7 @@ class PairsReader(PairedReader):
     def _class_list(self) -> ClassList:
         if CLASS_LIST not in self.source.names():
             raise DatasetError(f"no class list: {CLASS_LIST} is missing")
-        data = self.source.read(CLASS_LIST)
-        if len(data) > MAX_LIST_BYTES:
-            raise at_fault(f"a class list has at most {MAX_LIST_BYTES} bytes", CLASS_LIST)
+        data = self.source.read(CLASS_LIST, MAX_LIST_BYTES)
         try:
             listed = json.loads(data)
         except (ValueError, RecursionError) as error:

@@ -37,11 +37,15 @@ class Source(ABC):
         """
 
     @abstractmethod
-    def read(self, name: str) -> bytes:
+    def read(self, name: str, most: int | None = None) -> bytes:
         """Return a file's bytes.
 
+        Args:
+            name: of the file.
+            most: bytes that it may have; by default `limits.max_file_bytes`.
+
         Raises:
-            DatasetError: no such file, damaged, or larger than `limits.max_file_bytes`.
+            DatasetError: no such file, damaged, or too large.
         """
 
     @abstractmethod
@@ -67,9 +71,10 @@ class Source(ABC):
     ) -> None:
         self.close()
 
-    def _check_size(self, name: str, size: int) -> None:
-        if size > self.limits.max_file_bytes:
-            raise fault_of(f"larger than {self.limits.max_file_bytes} bytes", name)
+    def _check_size(self, name: str, size: int, most: int | None = None) -> None:
+        most = self.limits.max_file_bytes if most is None else most
+        if size > most:
+            raise fault_of(f"larger than {most} bytes", name)
 
 
 def named(

@@ -44,11 +44,11 @@ class DirectorySource(Source):
         except OSError as error:
             raise fault_of("cannot be read", name) from error
 
-    def read(self, name: str) -> bytes:
+    def read(self, name: str, most: int | None = None) -> bytes:
         """See `Source.read`."""
         file = found_in(self._members, name)
         try:
-            self._check_size(name, file.stat().st_size)
+            self._check_size(name, file.stat().st_size, most)
             return file.read_bytes()
         except OSError as error:
             raise fault_of("cannot be read", name) from error

@@ -22,6 +22,7 @@ _DIRECTORY_BYTES = 160
 """Bytes that a zip's directory may spend per entry, on average: 46, a name and extra fields."""
 _DEFLATE_SLACK = 2**20
 """Bytes by which packed data may be longer than what it unpacks to, headers included."""
+_PIECE = 2**18
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 
 
@@ -52,15 +53,15 @@ class ZipSource(Source):
         """See `Source.size`."""
         return found_in(self._members, name).file_size
 
-    def read(self, name: str) -> bytes:
+    def read(self, name: str, most: int | None = None) -> bytes:
         """See `Source.read`."""
         info = found_in(self._members, name)
-        self._check_size(name, info.file_size)
+        self._check_size(name, info.file_size, most)
         if self._process != os.getpid():
             self.close()  # a forked process shares its parent's place in the file
             self._open()
         try:
-            return self._archive.read(info)
+            return self._unpacked(info)
         except _ZIP_FAULTS as error:
             raise fault_of("damaged inside the zip", name) from error
 
@@ -75,6 +76,15 @@ class ZipSource(Source):
         except (zipfile.BadZipFile, zlib.error, OSError, EOFError, NotImplementedError) as error:
             # Fewer faults than when reading: the caller's own errors pass through here too.
             raise fault_of("damaged inside the zip", name) from error
+
+    def _unpacked(self, info: zipfile.ZipInfo) -> bytes:
+        """Return an entry piece by piece: read at once, `zipfile` unpacks all that was packed, and
+        only then cuts it to the size that the entry claims."""
+        out = io.BytesIO()
+        with self._archive.open(info) as file:
+            while piece := file.read(_PIECE):
+                out.write(piece)
+        return out.getvalue()
 
     def close(self) -> None:
         """See `Source.close`."""

@@ -1,6 +1,7 @@
 import asyncio
 import threading
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
 from pathlib import Path
 
 import numpy as np
@@ -106,14 +107,19 @@ def test_a_caller_who_leaves_takes_his_pictures_out_of_the_queue(
 def test_who_gives_up_waiting_for_a_version_does_not_stop_others(
     inference: Inference, tmp_path: Path
 ) -> None:
+    version = served(tmp_path, 1)
+    load: Future[Served] = Future()
+
     async def ask() -> None:
-        choice = Choice(load := inference.graphs.pinned(_missing()).load)
-        giving_up = asyncio.create_task(inference.served(choice))
+        staying = asyncio.create_task(inference.served(Choice(load)))
+        giving_up = asyncio.create_task(inference.served(Choice(load)))
         await asyncio.sleep(0)
         giving_up.cancel()
-        with pytest.raises((asyncio.CancelledError, GraphError)):
+        with pytest.raises(asyncio.CancelledError):
             await giving_up
         assert not load.cancelled()
+        load.set_result(version)
+        assert await staying is version
 
     asyncio.run(ask())
 

@@ -64,14 +64,17 @@ def test_no_answer_is_of_another_version_than_it_says(
 
     register_next(1)
     with ThreadPoolExecutor(CLIENTS) as pool:
-        for _ in range(CLIENTS):
-            pool.submit(ask_on)
-        for number in range(2, last + 1):
-            register_next(number)
-            deadline = time.monotonic() + WAIT
-            while not seen[number] and time.monotonic() < deadline:
-                time.sleep(0.02)
-        stop.set()
+        asking = [pool.submit(ask_on) for _ in range(CLIENTS)]
+        try:
+            for number in range(2, last + 1):
+                register_next(number)
+                deadline = time.monotonic() + WAIT
+                while not seen[number] and time.monotonic() < deadline:
+                    time.sleep(0.02)
+        finally:
+            stop.set()
+        for client in asking:
+            client.result()  # what it raised, it raises here
     assert not wrong
     assert set(seen) == set(range(1, last + 1)), seen
     answer = served.post("/segment", content=red, headers=MASK)

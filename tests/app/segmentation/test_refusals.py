@@ -60,18 +60,36 @@ def test_too_many_pixels_bytes_and_pictures(
 def test_a_body_that_does_not_say_its_length_is_cut_off(
     client: TestClient, register: Register, settings: Settings
 ) -> None:
+    """By the application itself: a client would read a body whole before it sends any of it."""
     register()
     chunk = bytes(1024 * 1024)
-    sent = 0
+    taken = 0
+    answered: list[Any] = []
 
-    def endless() -> Any:
-        nonlocal sent
-        while sent < 4 * settings.max_picture_bytes:
-            sent += len(chunk)
-            yield chunk
+    async def receive() -> dict[str, Any]:
+        nonlocal taken
+        taken += len(chunk)
+        more = taken < 4 * settings.max_picture_bytes
+        return {"type": "http.request", "body": chunk, "more_body": more}
 
-    answer = client.post("/segment", content=endless(), headers={"Content-Type": "image/png"})
-    assert answer.status_code == 413
+    async def send(message: Any) -> None:
+        answered.append(message)
+
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": "/segment",
+        "query_string": b"",
+        "headers": [(b"host", b"127.0.0.1"), (b"content-type", b"image/png")],
+        "client": ("127.0.0.1", 50000),
+        "server": ("127.0.0.1", 80),
+        "scheme": "http",
+        "http_version": "1.1",
+    }
+    assert client.portal is not None
+    client.portal.call(client.app, scope, receive, send)
+    assert answered[0]["status"] == 413
+    assert taken <= settings.max_picture_bytes + 2 * len(chunk)
 
 
 @pytest.mark.parametrize(

@@ -149,6 +149,23 @@ def test_a_failed_task_whose_files_were_removed_is_not(client, engine, pets):
     assert "files were removed" in answer.json()["detail"]
 
 
+def test_a_cancel_that_meets_a_claim_waits_for_it(served, engine, pets):
+    from worker.claim import claim
+
+    task_id = post(served, pets).json()["id"]
+    seen = []
+    cancel = threading.Thread(
+        target=lambda: seen.append(served.post(f"/tasks/{task_id}:cancel").json())
+    )
+    with write_session(engine) as session:
+        assert claim(session, task_id, "w", 30) is not None
+        cancel.start()
+        cancel.join(0.5)
+        assert cancel.is_alive(), "it was answered beside a claim that may still come to nothing"
+    cancel.join()
+    assert (seen[0]["state"], seen[0]["cancel_requested"]) == ("validating", True)
+
+
 def test_cancel_against_claim_ends_in_one_of_two_ways(served, engine, tmp_path):
     from worker.claim import claim
 

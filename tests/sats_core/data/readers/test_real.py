@@ -7,20 +7,16 @@ import pytest
 from sats_core.data.readers import open_reader, write_voc_zip
 from sats_core.data.sources import DirectorySource, ZipSource
 from sats_core.settings import Limits
+from tests.fixtures.shared import shared
 
-DATA = Path(__file__).parents[5] / "shared" / "data"
-
-pytestmark = [
-    pytest.mark.real,
-    pytest.mark.skipif(not DATA.is_dir(), reason="no ../shared/data beside the checkout"),
-]
+pytestmark = pytest.mark.real
 
 
 @pytest.mark.parametrize(
     ("name", "pictures", "classes", "val"), [("voc8", 2700, 20, 445), ("ccp", 1004, 58, 200)]
 )
 def test_every_picture_is_read(name: str, pictures: int, classes: int, val: int) -> None:
-    with DirectorySource(DATA / name, Limits()) as source:
+    with DirectorySource(shared("data", name), Limits()) as source:
         reader = open_reader(source)
         assert (len(reader.ids), len(reader.classes), reader.unpaired) == (pictures, classes, ())
         assert len(reader.splits["val"]) == val
@@ -38,7 +34,7 @@ def test_every_picture_is_read(name: str, pictures: int, classes: int, val: int)
 
 
 def test_a_zip_of_real_pictures_reads_back_the_same(tmp_path: Path) -> None:
-    with DirectorySource(DATA / "voc8", Limits()) as source:
+    with DirectorySource(shared("data", "voc8"), Limits()) as source:
         reader = open_reader(source)
         chosen = reader.splits["val"][:40]
         items = [reader.encoded(i) for i in chosen]
