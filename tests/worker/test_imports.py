@@ -3,7 +3,7 @@
 import pytest
 
 from app.admin.schemas import VersionJson
-from app.admin.service import describe_version
+from app.admin.service import describe_versions
 from app.db import Task, TaskState, read_session, write_session
 from app.models.service import alias_history, assign_indices, find_model
 from tests.worker.bench import eventually, running
@@ -15,7 +15,8 @@ PETS = ("background", "cat", "dog")
 def shown(bench, number=1) -> VersionJson:
     version = bench.versions()[number - 1]
     with read_session(bench.engine) as session:
-        return describe_version(session, session.merge(version, load=False), None)
+        merged = session.merge(version, load=False)
+        return describe_versions(session, merged.model, [merged])[0]
 
 
 def moves(bench):
