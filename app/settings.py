@@ -1,59 +1,22 @@
 """Every setting of the service, read from the environment with the prefix `SATS_`."""
 
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import AliasChoices, Field, SecretStr, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import Field, SecretStr, model_validator
 
+from app.db.limits import DatabaseLimits
+from app.serving_settings import MIB, ServingSettings
 from sats_core.settings import Limits
-
-MIB = 1024 * 1024
 
 _ORIGIN = r"https?://[^\s/,*]+"
 ORIGINS = rf"^(\*|{_ORIGIN}(,\s*{_ORIGIN})*)$"
 """What `cors_origins` may look like: a scheme, a host and no path, as browsers spell an origin."""
 
 
-@dataclass(frozen=True)
-class DatabaseLimits:
-    """How many connections a process holds, and how long it waits for the database at most.
-
-    SQLite knows the first two alone: the others are Postgres'.
-
-    Attributes:
-        connections: open at once. The API answers on 40 threads, each with one at most.
-        connect_seconds: until the server, or the process's own pool, gives a connection.
-        lock_seconds: until a statement gets a lock.
-        statement_seconds: until a statement ends.
-        idle_seconds: between two statements of a transaction; then the server ends it, so that a
-            process that hangs holds no lock for ever.
-    """
-
-    connections: int = 40
-    connect_seconds: int = 5
-    lock_seconds: float = 5.0
-    statement_seconds: float = 30.0
-    idle_seconds: float = 60.0
-
-
-def _also(former: str) -> AliasChoices:
-    """Return the variables of a setting in seconds: its own, and the name that it had before."""
-    return AliasChoices(f"SATS_{former}_SECONDS", f"SATS_{former}")
-
-
-class Settings(BaseSettings):
+class Settings(ServingSettings):
     """Settings of API and worker; both read the same ones."""
-
-    model_config = SettingsConfigDict(
-        env_prefix="SATS_",
-        extra="ignore",
-        frozen=True,
-        populate_by_name=True,
-        env_parse_none_str="never",
-    )
 
     data_dir: Path = Field(
         Path("sats-data"), description="Blobs, checkpoints, SQLite file and filesystem broker."
@@ -135,25 +98,6 @@ class Settings(BaseSettings):
         description="`required` holds every version that passes its gate, and every import, until "
         "an admin promotes it, where its model does not say otherwise.",
     )
-    key_cache_seconds: float = Field(
-        5.0,
-        ge=0,
-        description="How long a process believes what the database said of an API key: so long may "
-        "one still work that another process revoked.",
-    )
-    key_outage_seconds: float = Field(
-        3600.0,
-        ge=0,
-        description="How long, while the database does not answer, /segment and /classes go on for "
-        "keys that it confirmed last before.",
-    )
-    live_poll_seconds: float = Field(
-        0.5,
-        gt=0,
-        le=60,
-        description="How often each process of the API looks which versions are live.",
-    )
-
     lease_seconds: float = Field(
         30.0, gt=0, description="How long a task stays claimed without a heartbeat."
     )
@@ -228,43 +172,6 @@ class Settings(BaseSettings):
         None,
         description="Folder of its own for the training pictures that versions keep for replay; "
         "default: the blob store in data_dir. Only tasks that ask for `memory` keep any.",
-    )
-    serve_bytes: int = Field(
-        2048 * MIB,
-        gt=0,
-        description="Most memory that the pictures of unanswered /segment requests take, bytes: as "
-        "they came, and 8 for each pixel; beyond it /segment answers 503, and 413 where one "
-        "request alone takes more. Besides, each of serve_threads works on one picture.",
-    )
-    serve_deadline_seconds: float = Field(
-        60.0,
-        validation_alias=_also("SERVE_DEADLINE"),
-        gt=0,
-        description="How long a /segment request may take, from its first byte to its answer; what "
-        "takes longer is given up, with 503.",
-    )
-    serve_graph_bytes: int = Field(
-        1024 * MIB,
-        ge=0,
-        description="Most bytes of graph files (`model.onnx`) of versions that stay loaded beside "
-        "the live ones, which always do.",
-    )
-    serve_warm_up_seconds: float = Field(
-        120.0,
-        validation_alias=_also("SERVE_WARM_UP"),
-        ge=0,
-        description="How long /health/ready waits, in all, for the live versions to be loaded.",
-    )
-    serve_threads: int = Field(2, ge=1, description="CPU threads of one inference session.")
-    serve_batch: int = Field(8, ge=1, description="Most pictures in one inference batch.")
-    serve_queue: int = Field(
-        64, ge=1, description="Most pictures waiting for inference; beyond it /segment answers 503."
-    )
-    serve_streams: int = Field(
-        512,
-        ge=1,
-        description="Most streams of events (`/tasks/{id}/events`) open at once in one process of "
-        "the API; beyond it they are answered with 503.",
     )
     webhook_private: bool = Field(
         False,

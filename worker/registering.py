@@ -16,8 +16,9 @@ from app.imports.schemas import ImportSpec
 from app.models.floor import GateWish, floor_of, judge_import
 from app.models.gate import judge
 from app.models.memory import add_memory, memory_place, memory_store
+from app.models.moves import IMPORT, go_live
 from app.models.parents import preview_version
-from app.models.service import IMPORT, go_live, live_version, lock_model, register_version
+from app.models.service import live_version, lock_model, register_version
 from app.settings import Settings
 from app.storage import BlobStore, StagedBlob
 from app.storage.references import lock_blobs

@@ -8,7 +8,7 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.orm import Session
 
-from app.settings import DatabaseLimits
+from app.db.limits import DatabaseLimits
 
 SQLITE_WAIT_SECONDS = 30
 

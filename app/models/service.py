@@ -7,21 +7,15 @@ from sqlalchemy import func, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from app.audit.service import Action, record
 from app.db import AliasMove, HeldOutSet, Model, ModelClass, Version
 from app.db.base import JsonObject
-from app.errors import ConflictProblem, NoLiveVersionProblem, NotFoundProblem
+from app.errors import NoLiveVersionProblem, NotFoundProblem
 from app.models.gate import Verdict
-from app.webhooks.outbox import WebhookEvent, enqueue
 from sats_core.classes import BACKGROUND, MAX_CLASSES
 from sats_core.errors import ClassError
 from sats_core.job import ImportResult, StepResult
 
 LIVE = "live"
-GATE = "gate"
-IMPORT = "import"
-PROMOTE = "promote"
-ROLLBACK = "rollback"
 
 
 def find_model(session: Session, name: str) -> Model | None:
@@ -259,81 +253,3 @@ def alias_history(
         .order_by(AliasMove.sequence.desc())
         .limit(limit)
     ).all()
-
-
-def go_live(session: Session, version: Version, by: str, kind: str = GATE) -> AliasMove:
-    """Point `live` at a version that passed the gate, or was imported to go live. Flushes."""
-    return _move(session, version, kind, by)
-
-
-def promote(session: Session, model: Model, number: int, by: str) -> AliasMove:
-    """Point `live` at a version because somebody asked for it. Flushes.
-
-    Raises:
-        NotFoundProblem: no such version, or it was deleted.
-        ConflictProblem: it is live already.
-    """
-    lock_model(session, model.id)
-    version = standing_version(session, model.id, number)
-    live = live_version(session, model.id)
-    if live is not None and live.id == version.id:
-        raise ConflictProblem(f"version {number} is live already")
-    told: JsonObject = {"version": version.number, "by": by}
-    enqueue(session, WebhookEvent.VERSION_PROMOTED, model.name, told)
-    return _move(session, version, PROMOTE, by)
-
-
-def rollback(session: Session, model: Model, number: int, by: str) -> AliasMove:
-    """Take the live version `number` back: `live` returns to what it was before. Flushes.
-
-    Rolling back twice goes back two versions: a roll-back undoes a move, it is not one to undo.
-
-    Raises:
-        NotFoundProblem: no such version.
-        ConflictProblem: it is not the live one, nothing was live before it, or what was is deleted.
-    """
-    lock_model(session, model.id)
-    version = get_version(session, model.id, number)
-    standing: list[Version] = []
-    for move in reversed(alias_history(session, model.id)):
-        if move.kind == ROLLBACK:
-            standing.pop()
-        else:
-            standing.append(move.version)
-    if not standing or standing[-1].id != version.id:
-        raise ConflictProblem(f"version {number} is not live; only the live one can be rolled back")
-    if len(standing) == 1:
-        raise ConflictProblem(f"nothing was live before version {number}")
-    before = standing[-2]
-    if before.deleted_at is not None:
-        raise ConflictProblem(f"version {before.number}, live before it, was deleted: promote one")
-    told: JsonObject = {"version": number, "live": before.number, "by": by}
-    enqueue(session, WebhookEvent.VERSION_ROLLED_BACK, model.name, told)
-    return _move(session, before, ROLLBACK, by)
-
-
-def _move(session: Session, version: Version, kind: str, by: str) -> AliasMove:
-    last = alias_history(session, version.model_id, limit=1)
-    before = last[0].version.number if last else None
-    move = AliasMove(
-        model_id=version.model_id,
-        sequence=last[0].sequence + 1 if last else 1,
-        version_id=version.id,
-        version=version,
-        kind=kind,
-        moved_by=by,
-    )
-    session.add(move)
-    session.flush()
-    name = version.model.name
-    # What is rolled back is the version that was live.
-    of = before if kind == ROLLBACK else version.number
-    record(
-        session,
-        Action.ROLLBACK if kind == ROLLBACK else Action.PROMOTE,
-        f"/admin/models/{name}/versions/{of}",
-        model=name,
-        before={"live": before},
-        after={"live": version.number, "kind": kind},
-    )
-    return move

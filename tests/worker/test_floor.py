@@ -5,7 +5,7 @@ import pytest
 from app.admin.service import set_gate
 from app.db import TaskState, write_session
 from app.models.floor import ModelGate
-from app.models.service import promote
+from app.models.moves import promote
 
 
 def floor(bench, **limits):

@@ -14,8 +14,9 @@ import app.admin.endpoints
 import app.imports.checking
 import app.tasks.service
 from app.db import Task, make_engine, write_session
+from app.db.limits import DatabaseLimits
 from app.main import create_app
-from app.settings import DatabaseLimits, Settings
+from app.settings import Settings
 from tests.app.tasks.posting import drawn, post
 from tests.fixtures.checkpoints import checkpoint_zip
 from tests.fixtures.versions import add_version

@@ -11,7 +11,8 @@ from app.db import make_engine, write_session
 from app.errors import NoLiveVersionProblem, NotFoundProblem
 from app.models import live as module
 from app.models.live import LiveVersions
-from app.models.service import find_model, promote
+from app.models.moves import promote
+from app.models.service import find_model
 from app.storage import BlobStore
 from tests.fixtures.statements import Statements
 from tests.fixtures.versions import add_version

@@ -5,7 +5,7 @@ from sqlalchemy.exc import IntegrityError
 
 from app.db import AliasMove, Base, ModelClass, Task, make_engine, read_session, write_session
 from app.errors import ConflictProblem, NotFoundProblem
-from app.models import service
+from app.models import moves, service
 from app.models.gate import GateSettings, judge
 from sats_core.classes import Catalogue
 from sats_core.errors import ClassError
@@ -88,8 +88,8 @@ def go(engine, action, number, by="eva"):
     with write_session(engine) as session:
         model = service.find_model(session, "default")
         assert model is not None
-        if action is service.go_live:
-            return service.go_live(session, service.get_version(session, model.id, number), by)
+        if action is moves.go_live:
+            return moves.go_live(session, service.get_version(session, model.id, number), by)
         return action(session, model, number, by)
 
 
@@ -145,16 +145,16 @@ def test_live_follows_gate_promotion_and_rollback(engine):
     learn(engine, "cat")
     learn(engine, "dog", parent=1)
     learn(engine, "cow", parent=1)
-    go(engine, service.go_live, 1, by="gate")
-    go(engine, service.go_live, 2, by="gate")
-    go(engine, service.promote, 3)
+    go(engine, moves.go_live, 1, by="gate")
+    go(engine, moves.go_live, 2, by="gate")
+    go(engine, moves.promote, 3)
     assert live(engine) == 3
-    go(engine, service.rollback, 3)
+    go(engine, moves.rollback, 3)
     assert live(engine) == 2
-    go(engine, service.rollback, 2)
+    go(engine, moves.rollback, 2)
     assert live(engine) == 1
     with pytest.raises(ConflictProblem, match="nothing was live before"):
-        go(engine, service.rollback, 1)
+        go(engine, moves.rollback, 1)
     with read_session(engine) as session:
         model = service.find_model(session, "default")
         history = service.alias_history(session, model.id)
@@ -171,19 +171,19 @@ def test_what_cannot_be_promoted_or_rolled_back(engine):
     learn(engine, "cat")
     learn(engine, "dog", parent=1)
     with pytest.raises(ConflictProblem, match="not live"):
-        go(engine, service.rollback, 1)
-    go(engine, service.promote, 2)
+        go(engine, moves.rollback, 1)
+    go(engine, moves.promote, 2)
     with pytest.raises(ConflictProblem, match="live already"):
-        go(engine, service.promote, 2)
+        go(engine, moves.promote, 2)
     with pytest.raises(NotFoundProblem):
-        go(engine, service.promote, 9)
+        go(engine, moves.promote, 9)
     with pytest.raises(ConflictProblem):
-        go(engine, service.rollback, 1)
+        go(engine, moves.rollback, 1)
 
 
 def test_two_moves_with_one_number_collide(engine):
     first = learn(engine, "cat")
-    go(engine, service.go_live, 1)
+    go(engine, moves.go_live, 1)
     with pytest.raises(IntegrityError), write_session(engine) as session:
         session.add(
             AliasMove(

@@ -1,0 +1,79 @@
+"""Settings of `/segment` and of what stands around it, read like all the others."""
+
+from pydantic import AliasChoices, Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+MIB = 1024 * 1024
+
+
+def _also(former: str) -> AliasChoices:
+    """Return the variables of a setting in seconds: its own, and the name that it had before."""
+    return AliasChoices(f"SATS_{former}_SECONDS", f"SATS_{former}")
+
+
+class ServingSettings(BaseSettings):
+    """Settings of answering, which the API alone reads."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="SATS_",
+        extra="ignore",
+        frozen=True,
+        populate_by_name=True,
+        env_parse_none_str="never",
+    )
+
+    key_cache_seconds: float = Field(
+        5.0,
+        ge=0,
+        description="How long a process believes what the database said of an API key: so long may "
+        "one still work that another process revoked.",
+    )
+    key_outage_seconds: float = Field(
+        3600.0,
+        ge=0,
+        description="How long, while the database does not answer, /segment and /classes go on for "
+        "keys that it confirmed last before.",
+    )
+    live_poll_seconds: float = Field(
+        0.5,
+        gt=0,
+        le=60,
+        description="How often each process of the API looks which versions are live.",
+    )
+    serve_bytes: int = Field(
+        2048 * MIB,
+        gt=0,
+        description="Most memory that the pictures of unanswered /segment requests take, bytes: as "
+        "they came, and 8 for each pixel; beyond it /segment answers 503, and 413 where one "
+        "request alone takes more. Besides, each of serve_threads works on one picture.",
+    )
+    serve_deadline_seconds: float = Field(
+        60.0,
+        validation_alias=_also("SERVE_DEADLINE"),
+        gt=0,
+        description="How long a /segment request may take, from its first byte to its answer; what "
+        "takes longer is given up, with 503.",
+    )
+    serve_graph_bytes: int = Field(
+        1024 * MIB,
+        ge=0,
+        description="Most bytes of graph files (`model.onnx`) of versions that stay loaded beside "
+        "the live ones, which always do.",
+    )
+    serve_warm_up_seconds: float = Field(
+        120.0,
+        validation_alias=_also("SERVE_WARM_UP"),
+        ge=0,
+        description="How long /health/ready waits, in all, for the live versions to be loaded.",
+    )
+    serve_threads: int = Field(2, ge=1, description="CPU threads of one inference session.")
+    serve_batch: int = Field(8, ge=1, description="Most pictures in one inference batch.")
+    serve_queue: int = Field(
+        64, ge=1, description="Most pictures waiting for inference; beyond it /segment answers 503."
+    )
+    serve_streams: int = Field(
+        512,
+        ge=1,
+        description="Most streams of events (`/tasks/{id}/events`) open at once in one process of "
+        "the API; beyond it they are answered with 503.",
+    )
