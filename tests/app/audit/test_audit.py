@@ -143,6 +143,17 @@ def test_a_deed_that_is_undone_leaves_no_entry(engine, line):
         assert len(list_entries(session, Wanted(), 100)) == before
 
 
+def test_sqlite_does_not_replace_an_entry(engine, line):
+    if engine.dialect.name != "sqlite":
+        pytest.skip("Postgres has no REPLACE")
+    columns = ", ".join(column.name for column in AuditEntry.__table__.columns)
+    statement = (
+        f"INSERT OR REPLACE INTO audit_entries ({columns}) SELECT {columns} FROM audit_entries"
+    )
+    with pytest.raises(DBAPIError, match="only grows"), write_session(engine) as session:
+        session.execute(text(statement))
+
+
 @pytest.mark.parametrize(
     "statement",
     ["UPDATE audit_entries SET actor_name = 'eva'", "DELETE FROM audit_entries"],
