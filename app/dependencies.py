@@ -194,7 +194,8 @@ def _while_no_key_was_made(held: Services) -> Caller:
 def admit(request: Request, held: Services, caller: Caller, scope: Scope) -> None:
     """Let a caller through to what needs `scope`, or raise; waits for nothing.
 
-    A model that is part of the path must be one that the caller may use.
+    A model that is part of the path must be one that the caller may use. An operation that needs
+    two scopes asks twice; its request is counted once.
 
     Raises:
         ExpiredKeyProblem: the end of its key has come.
@@ -202,8 +203,9 @@ def admit(request: Request, held: Services, caller: Caller, scope: Scope) -> Non
         ForbiddenProblem: it has no such scope, or may not use the model.
     """
     check_end(caller, utc_now())
-    held.last_uses.note(caller.key_id)
-    held.rates.request(caller)
+    if not hasattr(request.state, "caller"):
+        held.last_uses.note(caller.key_id)
+        held.rates.request(caller)
     check_scope(caller, scope)
     model = request.path_params.get("model")
     if model is not None:
