@@ -96,14 +96,16 @@ class CallerCache:
         if others is not None:
             return others.result()
         try:
-            asking.set_result(self._answer(digest, ask))
+            caller = self._answer(digest, ask)
+            asking.set_result(caller)
+            return caller
         except BaseException as error:
             asking.set_exception(error)
+            raise
         finally:
             with self._lock:
                 if self._asking.get(digest) is asking:
                     del self._asking[digest]
-        return asking.result()
 
     def _answer(self, digest: str, ask: Callable[[], Caller]) -> Caller:
         with self._lock:
