@@ -97,11 +97,12 @@ class CallerCache:
             return others.result()
         try:
             caller = self._answer(digest, ask)
-            asking.set_result(caller)
-            return caller
         except BaseException as error:
             asking.set_exception(error)
             raise
+        else:
+            asking.set_result(caller)
+            return caller
         finally:
             with self._lock:
                 if self._asking.get(digest) is asking:
