@@ -7,10 +7,10 @@ import structlog
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from sqlalchemy.exc import DBAPIError, InternalError, OperationalError
-from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from starlette.exceptions import HTTPException
 
+from app.db import is_passing
 from app.errors import (
     TYPE_PREFIX,
     BadRequestProblem,
@@ -29,10 +29,6 @@ from app.storage import BlobStoreDownError
 from sats_core.errors import CoreError
 
 MEDIA_TYPE = "application/problem+json"
-
-NOT_NOW = {"25006", "25P03"}
-"""What Postgres says of a database that is read-only for a while, as in a failover, and of a
-transaction that it ended because nothing was done in it. Its driver calls both internal errors."""
 
 log = structlog.get_logger(__name__)
 
@@ -102,18 +98,13 @@ def install_handlers(app: FastAPI) -> None:
         answer.headers.update(error.headers or {})
         return answer
 
-    @app.exception_handler(OperationalError)
-    @app.exception_handler(PoolTimeoutError)
-    def no_database(request: Request, error: Exception) -> Response:
+    @app.exception_handler(SQLAlchemyError)
+    def no_database(request: Request, error: SQLAlchemyError) -> Response:
+        if not is_passing(error):
+            raise error
         cause = error.orig if isinstance(error, DBAPIError) else error
         log.error("database_unavailable", path=request.url.path, error=str(cause))
         return respond(BusyProblem("the database does not answer", 2), request.url.path)
-
-    @app.exception_handler(InternalError)
-    def not_now(request: Request, error: InternalError) -> Response:
-        if getattr(error.orig, "sqlstate", None) in NOT_NOW:
-            return no_database(request, error)
-        return bug(request, error)
 
     @app.exception_handler(BlobStoreDownError)
     def no_blobs(request: Request, error: BlobStoreDownError) -> Response:

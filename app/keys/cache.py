@@ -5,11 +5,11 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from sqlalchemy.exc import OperationalError
-from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.exc import SQLAlchemyError
 
+from app.db import is_unreachable
 from app.errors import UnauthorizedProblem
 from app.keys.service import Caller
 
@@ -29,6 +29,8 @@ class _Known:
     """When the last question to the database was over, whether it answered or not."""
     confirmed: float
     """When it said last that the key is good."""
+    doubted: bool = False
+    """Whether it had no time for the last question: that is no outage."""
 
 
 class CallerCache:
@@ -85,13 +87,13 @@ class CallerCache:
 
         Raises:
             UnauthorizedProblem: there is no such key, or it was revoked.
-            OperationalError, TimeoutError: the database does not answer (SQLAlchemy's).
+            SQLAlchemyError: the database does not answer.
         """
         with self._lock:
             others = self._asking.get(digest)
             if others is None:
                 asking = self._asking[digest] = Future[Caller]()
-            elif (known := self._known.get(digest)) and self._bears(known):
+            elif (known := self._known.get(digest)) and self._bears(known) and not known.doubted:
                 return known.caller
         if others is not None:
             return others.result()
@@ -117,10 +119,15 @@ class CallerCache:
             with self._lock:
                 self._known.pop(digest, None)
             raise
-        except (OperationalError, PoolTimeoutError):
+        except SQLAlchemyError as error:
             with self._lock:
                 known = self._known.get(digest)
-                if known is None or not self._bears(known):
+                if known is None:
+                    raise
+                if not is_unreachable(error):
+                    self._known[digest] = replace(known, doubted=True)
+                    raise
+                if not self._bears(known):
                     raise
                 self._keep(digest, _Known(known.caller, time.monotonic(), known.confirmed))
             return known.caller

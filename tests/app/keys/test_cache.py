@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from sqlalchemy import Engine, select
 from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from starlette.testclient import TestClient
 
 from app.db import make_engine, read_session, write_session
@@ -105,6 +106,19 @@ def test_an_answer_that_is_older_than_a_revocation_is_not_kept() -> None:
 
     cache.look_up("d", revoked_meanwhile)
     assert cache.fresh("d") is None
+
+
+def is_too_busy() -> Caller:
+    raise PoolTimeoutError("all connections are taken")
+
+
+def test_a_database_without_time_is_no_outage() -> None:
+    cache = CallerCache(0, LONG)
+    cache.look_up("d", says(CI))
+    for _ in range(2):
+        with pytest.raises(PoolTimeoutError):
+            cache.look_up("d", is_too_busy)
+    assert cache.look_up("d", is_silent) == CI
 
 
 class Hanging:
