@@ -113,7 +113,7 @@ def acting(request: Request) -> Actor:
     """Return who acts in a request whose caller was let through."""
     caller: Caller = request.state.caller
     kind = ActorType.KEYLESS if caller.key_id is None else ActorType.KEY
-    return Actor(kind, caller.name, getattr(request.state, "request_id", None))
+    return Actor(kind, caller.name, request.state.request_id)
 
 
 Acting = Annotated[Actor, Depends(acting)]

@@ -120,7 +120,7 @@ class LiveVersions:
             return known
         with self._lock:
             # A look that found one meanwhile may be newer.
-            self._live = MappingProxyType({model: known} | self._live)
+            self._live = MappingProxyType({model: known, **self._live})
             return self._live[model]
 
     def forget(self, model: str, number: int) -> None:
