@@ -154,6 +154,7 @@ def test_a_database_without_time_costs_no_try(bench, monkeypatch):
         raise PoolTimeoutError("all connections are taken")
 
     monkeypatch.setattr(registering, "lock_blobs", busy)
+    bench.control.plan(epochs=0)
     task_id = bench.post(["cat"])
     assert bench.supervisor().run(task_id) == TaskState.QUEUED
     assert bench.task(task_id).tries == 0
