@@ -113,7 +113,7 @@ def acting(request: Request) -> Actor:
     """Return who acts in a request whose caller was let through."""
     caller: Caller = request.state.caller
     kind = ActorType.KEYLESS if caller.key_id is None else ActorType.KEY
-    return Actor(kind, caller.name, getattr(request.state, "request_id", None))
+    return Actor(kind, caller.name, request.state.request_id)
 
 
 Acting = Annotated[Actor, Depends(acting)]
@@ -163,21 +163,33 @@ async def identify(request: Request, held: Services, key: str | None) -> Caller:
         LocalCallersOnlyProblem: none is, and it is not certain that the caller is on this machine.
     """
     if key is None:
-        await _known(held, KEYLESS, partial(_while_no_key_was_made, held))
+        await _known(held, KEYLESS)
         return keyless_caller(request)
     check_text(key)
-    hashed = digest(held.secret, key)
-    return await _known(held, hashed, partial(_looked_up, held, hashed))
+    return await _known(held, digest(held.secret, key))
 
 
-async def _known(held: Services, hashed: str, ask: Callable[[], Caller]) -> Caller:
+async def check_again(held: Services, hashed: str) -> None:
+    """Check that the key of this digest still works; KEYLESS: that there is still no key.
+
+    Raises:
+        UnauthorizedProblem: it was revoked; a first key was made.
+        ExpiredKeyProblem: its end has come.
+    """
+    check_end(await _known(held, hashed), utc_now())
+
+
+async def _known(held: Services, hashed: str) -> Caller:
     known = held.callers.fresh(hashed)
     if known is None:
+        ask = partial(_looked_up, held, hashed)
         known = await run_in_threadpool(held.callers.look_up, hashed, ask)
     return known
 
 
 def _looked_up(held: Services, hashed: str) -> Caller:
+    if hashed == KEYLESS:
+        return _while_no_key_was_made(held)
     with read_session(held.engine) as session:
         return look_up(session, hashed)
 
@@ -194,7 +206,8 @@ def _while_no_key_was_made(held: Services) -> Caller:
 def admit(request: Request, held: Services, caller: Caller, scope: Scope) -> None:
     """Let a caller through to what needs `scope`, or raise; waits for nothing.
 
-    A model that is part of the path must be one that the caller may use.
+    A model that is part of the path must be one that the caller may use. An operation that needs
+    two scopes asks twice; its request is counted once.
 
     Raises:
         ExpiredKeyProblem: the end of its key has come.
@@ -202,8 +215,9 @@ def admit(request: Request, held: Services, caller: Caller, scope: Scope) -> Non
         ForbiddenProblem: it has no such scope, or may not use the model.
     """
     check_end(caller, utc_now())
-    held.last_uses.note(caller.key_id)
-    held.rates.request(caller)
+    if not hasattr(request.state, "caller"):
+        held.last_uses.note(caller.key_id)
+        held.rates.request(caller)
     check_scope(caller, scope)
     model = request.path_params.get("model")
     if model is not None:
@@ -222,6 +236,13 @@ def require(scope: Scope) -> Callable[..., Awaitable[Caller]]:
 
     return caller
 
+
+def key_digest(held: AppServices, credentials: _Credentials) -> str:
+    """Return the digest of the key that a request brings; KEYLESS where it brings none."""
+    return KEYLESS if credentials is None else digest(held.secret, credentials.credentials)
+
+
+KeyDigest = Annotated[str, Depends(key_digest)]
 
 Segmenter = Annotated[Caller, Depends(require(Scope.SEGMENT))]
 Submitter = Annotated[Caller, Depends(require(Scope.SUBMIT))]

@@ -1,6 +1,10 @@
 """What browsers are told of every answer: run nothing, show it in no frame, and who may read it."""
 
-from starlette.datastructures import MutableHeaders
+import re
+import uuid
+
+import structlog
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -24,12 +28,39 @@ DOCUMENTATION_POLICY = (
 """Of FastAPI's pages, which load scripts from a CDN and start them with a line of their own."""
 
 METHODS = ("GET", "POST", "PUT", "DELETE")
-ASKED = ("Authorization", "Content-Type", "Idempotency-Key", "Last-Event-ID")
+REQUEST_ID = "Request-Id"
+_GOOD_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
+ASKED = ("Authorization", "Content-Type", "Idempotency-Key", "Last-Event-ID", REQUEST_ID)
 ANSWERED = (
     *("Location", "Idempotency-Replayed", "Retry-After", "ETag"),
-    *("X-Sats-Model", "X-Sats-Version"),
+    *("X-Sats-Model", "X-Sats-Version", REQUEST_ID),
 )
 """Headers that pages of allowed origins may send, and read."""
+
+
+class RequestIdMiddleware:
+    """Gives every request an id: the caller's, if it is a good one; sent back, logged, audited."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        given = Headers(scope=scope).get(REQUEST_ID, "")
+        request_id = given if _GOOD_ID.fullmatch(given) else uuid.uuid4().hex
+        scope.setdefault("state", {})["request_id"] = request_id
+
+        async def named(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message)[REQUEST_ID] = request_id
+            await send(message)
+
+        with structlog.contextvars.bound_contextvars(request_id=request_id):
+            await self.app(scope, receive, named)
 
 
 class SecurityHeadersMiddleware:

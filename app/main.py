@@ -10,7 +10,7 @@ from app.admin.endpoints import router as admin
 from app.audit.endpoints import router as audit
 from app.deletion.endpoints import router as deletion
 from app.dependencies import open_services
-from app.headers import CrossOriginMiddleware, SecurityHeadersMiddleware
+from app.headers import CrossOriginMiddleware, RequestIdMiddleware, SecurityHeadersMiddleware
 from app.imports.endpoints import router as imports
 from app.keys.endpoints import router as keys
 from app.models.endpoints import router as models
@@ -75,6 +75,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.add_middleware(CrossOriginMiddleware)
     app.add_middleware(RequestMetricsMiddleware, metrics=app.state.metrics)
     app.add_middleware(SecurityHeadersMiddleware)
+    app.add_middleware(RequestIdMiddleware)
     install_handlers(app)
     operators = (admin, deletion, keys, audit, webhooks)
     for router in (tasks, following, segmentation, models, imports, *operators, probes):

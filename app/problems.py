@@ -7,10 +7,10 @@ import structlog
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from sqlalchemy.exc import DBAPIError, InternalError, OperationalError
-from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from starlette.exceptions import HTTPException
 
+from app.db import is_passing
 from app.errors import (
     TYPE_PREFIX,
     BadRequestProblem,
@@ -24,15 +24,11 @@ from app.errors import (
     invalid_fields,
     problem_of,
 )
-from app.headers import SECURITY_HEADERS
+from app.headers import REQUEST_ID, SECURITY_HEADERS
 from app.storage import BlobStoreDownError
 from sats_core.errors import CoreError
 
 MEDIA_TYPE = "application/problem+json"
-
-NOT_NOW = {"25006", "25P03"}
-"""What Postgres says of a database that is read-only for a while, as in a failover, and of a
-transaction that it ended because nothing was done in it. Its driver calls both internal errors."""
 
 log = structlog.get_logger(__name__)
 
@@ -70,13 +66,13 @@ def _documented(kinds: list[type[Problem]]) -> dict[str, Any]:
     }
 
 
-def respond(problem: Problem, instance: str) -> JSONResponse:
+def respond(problem: Problem, request: Request) -> JSONResponse:
     """Return the answer that a problem gives."""
     return JSONResponse(
-        problem.body() | {"instance": instance},
+        problem.body() | {"instance": request.url.path},
         status_code=problem.status,
         # Here too, because the answer to a bug is given outside of all middleware.
-        headers=SECURITY_HEADERS | problem.headers,
+        headers=SECURITY_HEADERS | {REQUEST_ID: request.state.request_id} | problem.headers,
         media_type=MEDIA_TYPE,
     )
 
@@ -86,44 +82,40 @@ def install_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(Problem)
     def problem(request: Request, error: Problem) -> Response:
-        return respond(error, request.url.path)
+        return respond(error, request)
 
     @app.exception_handler(CoreError)
     def core_error(request: Request, error: CoreError) -> Response:
-        return respond(problem_of(error), request.url.path)
+        return respond(problem_of(error), request)
 
     @app.exception_handler(RequestValidationError)
     def invalid(request: Request, error: RequestValidationError) -> Response:
-        return respond(invalid_fields(error.errors()), request.url.path)
+        return respond(invalid_fields(error.errors()), request)
 
     @app.exception_handler(HTTPException)
     def http_error(request: Request, error: HTTPException) -> Response:
-        answer = respond(_problem_of_http(error), request.url.path)
+        answer = respond(_problem_of_http(error), request)
         answer.headers.update(error.headers or {})
         return answer
 
-    @app.exception_handler(OperationalError)
-    @app.exception_handler(PoolTimeoutError)
-    def no_database(request: Request, error: Exception) -> Response:
+    @app.exception_handler(SQLAlchemyError)
+    def no_database(request: Request, error: SQLAlchemyError) -> Response:
+        if not is_passing(error):
+            raise error
         cause = error.orig if isinstance(error, DBAPIError) else error
         log.error("database_unavailable", path=request.url.path, error=str(cause))
-        return respond(BusyProblem("the database does not answer", 2), request.url.path)
-
-    @app.exception_handler(InternalError)
-    def not_now(request: Request, error: InternalError) -> Response:
-        if getattr(error.orig, "sqlstate", None) in NOT_NOW:
-            return no_database(request, error)
-        return bug(request, error)
+        return respond(BusyProblem("the database does not answer", 2), request)
 
     @app.exception_handler(BlobStoreDownError)
     def no_blobs(request: Request, error: BlobStoreDownError) -> Response:
         log.error("blob_store_unavailable", path=request.url.path, error=str(error))
-        return respond(BusyProblem("the blob store does not answer", 5), request.url.path)
+        return respond(BusyProblem("the blob store does not answer", 5), request)
 
     @app.exception_handler(Exception)
     def bug(request: Request, error: Exception) -> Response:
-        log.error("unhandled_error", path=request.url.path, exc_info=error)
-        return respond(Problem("the log of the service says more"), request.url.path)
+        request_id = request.state.request_id
+        log.error("unhandled_error", path=request.url.path, request_id=request_id, exc_info=error)
+        return respond(Problem("the log of the service says more"), request)
 
 
 _HTTP_PROBLEMS: dict[int, type[Problem]] = {

@@ -75,5 +75,5 @@ class ServingSettings(BaseSettings):
         512,
         ge=1,
         description="Most streams of events (`/tasks/{id}/events`) open at once in one process of "
-        "the API; beyond it they are answered with 503.",
+        "the API, of which one key may hold a quarter; beyond it they are answered with 503.",
     )

@@ -4,7 +4,8 @@ import threading
 from collections.abc import Callable
 
 import structlog
-from sqlalchemy.exc import OperationalError
+
+from app.db import is_passing
 
 log = structlog.get_logger(__name__)
 
@@ -38,9 +39,10 @@ class Repeating:
         while not self._over.is_set():
             try:
                 self._act()
-            except OperationalError as error:
-                log.warning("repeated_act_failed", thread=self._name, error=str(error))
-            except Exception:
+            except Exception as error:
                 # The thread must outlive any one error: it is what everything falls back on.
-                log.exception("repeated_act_failed", thread=self._name)
+                if is_passing(error):
+                    log.warning("repeated_act_failed", thread=self._name, error=str(error))
+                else:
+                    log.exception("repeated_act_failed", thread=self._name)
             self._over.wait(self._pause_seconds)

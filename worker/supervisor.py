@@ -5,9 +5,9 @@ from collections.abc import Sequence
 
 import structlog
 from sqlalchemy import Engine
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import SQLAlchemyError
 
-from app.db import END_STATES, TaskState, is_unreachable, write_session
+from app.db import END_STATES, TaskState, is_passing, write_session
 from app.errors import DiskFullProblem, Problem, problem_of
 from app.settings import Settings
 from app.storage import BlobStore
@@ -138,7 +138,7 @@ class Supervisor:
                 return halve(session, held, error.warning)
         except Exception as error:
             log.exception("worker_error", task=held.task_id)
-            if isinstance(error, DBAPIError) and is_unreachable(error):
+            if is_passing(error):
                 return self._give_back_once_it_answers(held, pulse)
             return self._lose(held, why_worker_failed(error))
 
@@ -153,8 +153,8 @@ class Supervisor:
             try:
                 with write_session(self._engine) as session:
                     return give_back(session, held)
-            except DBAPIError as error:
-                if not is_unreachable(error):
+            except SQLAlchemyError as error:
+                if not is_passing(error):
                     raise
             if self.stopping.wait(LISTEN_SECONDS):
                 break

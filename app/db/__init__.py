@@ -3,9 +3,10 @@
 from app.db.api_key import ApiKey
 from app.db.audit import AuditEntry
 from app.db.base import Base, database_now, utc_now
+from app.db.faults import is_passing, is_unreachable
 from app.db.memory import Memory, Place
 from app.db.model import Model, ModelClass
-from app.db.session import is_unreachable, make_engine, read_session, write_session
+from app.db.session import make_engine, read_session, write_session
 from app.db.task import END_STATES, RUNNING_STATES, Task, TaskEvent, TaskKind, TaskLog, TaskState
 from app.db.version import AliasMove, HeldOutSet, Version
 from app.db.webhook import DeliveryState, Webhook, WebhookDelivery
@@ -32,6 +33,7 @@ __all__ = [
     "Webhook",
     "WebhookDelivery",
     "database_now",
+    "is_passing",
     "is_unreachable",
     "make_engine",
     "read_session",

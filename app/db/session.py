@@ -5,7 +5,6 @@ from contextlib import contextmanager
 from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
-from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.orm import Session
 
 from app.db.limits import DatabaseLimits
@@ -91,9 +90,3 @@ def write_session(engine: Engine) -> Iterator[Session]:
     with Session(engine.execution_options(write=True), expire_on_commit=False) as session:
         yield session
         session.commit()
-
-
-def is_unreachable(error: DBAPIError) -> bool:
-    """Whether Postgres, and not what was asked of it, is at fault: it restarts, or is gone."""
-    state = getattr(error.orig, "sqlstate", "")
-    return isinstance(error, OperationalError) and (state is None or state[:3] in ("57P", "080"))

@@ -4,11 +4,12 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
+from concurrent.futures import Future
+from dataclasses import dataclass, replace
 
-from sqlalchemy.exc import OperationalError
-from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.exc import SQLAlchemyError
 
+from app.db import is_unreachable
 from app.errors import UnauthorizedProblem
 from app.keys.service import Caller
 
@@ -25,9 +26,11 @@ KEYLESS_SECONDS = 1.0
 class _Known:
     caller: Caller
     asked: float
-    """When the database was asked last, whether it answered or not."""
+    """When the last question to the database was over, whether it answered or not."""
     confirmed: float
     """When it said last that the key is good."""
+    doubted: bool = False
+    """Whether it had no time for the last question: that is no outage."""
 
 
 class CallerCache:
@@ -40,6 +43,9 @@ class CallerCache:
     `/segment` and `/classes`, is answered then. The process that revokes a key calls `clear` once
     that is committed, and misses nothing. Whoever compares the caller with the clock does it at
     every request: a key's end is not missed.
+
+    One thread at a time asks about a key. Whoever comes meanwhile takes the caller as it was known,
+    so that a database that keeps its askers waiting holds up one request of a key and not all.
 
     Only who was let in is kept, so that wrong keys push nobody out.
 
@@ -56,6 +62,7 @@ class CallerCache:
         self._outage_seconds = outage_seconds
         self._most = most
         self._known: OrderedDict[str, _Known] = OrderedDict()
+        self._asking: dict[str, Future[Caller]] = {}
         self._cleared = 0
         self._lock = threading.Lock()
 
@@ -80,35 +87,68 @@ class CallerCache:
 
         Raises:
             UnauthorizedProblem: there is no such key, or it was revoked.
-            OperationalError, TimeoutError: the database does not answer (SQLAlchemy's).
+            SQLAlchemyError: the database does not answer.
         """
         with self._lock:
-            cleared, now = self._cleared, time.monotonic()
+            others = self._asking.get(digest)
+            if others is None:
+                asking = self._asking[digest] = Future[Caller]()
+            elif (known := self._known.get(digest)) and self._bears(known) and not known.doubted:
+                return known.caller
+        if others is not None:
+            return others.result()
+        try:
+            caller = self._answer(digest, ask)
+        except BaseException as error:
+            asking.set_exception(error)
+            raise
+        else:
+            asking.set_result(caller)
+            return caller
+        finally:
+            with self._lock:
+                if self._asking.get(digest) is asking:
+                    del self._asking[digest]
+
+    def _answer(self, digest: str, ask: Callable[[], Caller]) -> Caller:
+        with self._lock:
+            cleared, began = self._cleared, time.monotonic()
         try:
             caller = ask()
         except UnauthorizedProblem:
             with self._lock:
                 self._known.pop(digest, None)
             raise
-        except (OperationalError, PoolTimeoutError):
+        except SQLAlchemyError as error:
             with self._lock:
                 known = self._known.get(digest)
-                if known is None or now - known.confirmed >= self._outage_seconds:
+                if known is None:
                     raise
-                self._keep(digest, _Known(known.caller, now, known.confirmed))
+                if not is_unreachable(error):
+                    self._known[digest] = replace(known, doubted=True)
+                    raise
+                if not self._bears(known):
+                    raise
+                self._keep(digest, _Known(known.caller, time.monotonic(), known.confirmed))
             return known.caller
         with self._lock:
             if digest != KEYLESS:
                 self._known.pop(KEYLESS, None)  # there is a key: nobody does without any more
             if cleared == self._cleared:  # else this answer may be older than a revocation
-                self._keep(digest, _Known(caller, now, now))
+                # What the database says is as old as the question may be.
+                self._keep(digest, _Known(caller, began, began))
         return caller
+
+    def _bears(self, known: _Known) -> bool:
+        """Whether a caller may be let in without the database's word."""
+        return time.monotonic() - known.confirmed < self._outage_seconds
 
     def clear(self) -> None:
         """Ask again for everybody: a key was made, changed or revoked, and that is committed."""
         with self._lock:
             self._cleared += 1
             self._known.clear()
+            self._asking.clear()  # who comes from now on does not wait for an older answer
 
     def _keep(self, digest: str, known: _Known) -> None:
         self._known[digest] = known

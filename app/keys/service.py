@@ -204,17 +204,6 @@ def look_up(session: Session, key_digest: str) -> Caller:
     )
 
 
-def authenticate(session: Session, secret: bytes, key: str) -> Caller:
-    """Return the caller that a key stands for, whatever it may now.
-
-    Raises:
-        MistypedKeyProblem: its checksum does not fit.
-        UnauthorizedProblem: the key is not known or revoked.
-    """
-    check_text(key)
-    return look_up(session, digest(secret, key))
-
-
 def check_end(caller: Caller, now: datetime) -> None:
     """Check that a caller's key still works.
 

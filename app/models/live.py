@@ -72,6 +72,8 @@ class LiveVersions:
         self._numbered: OrderedDict[tuple[str, int], tuple[KnownVersion, float]] = OrderedDict()
         self._lock = threading.Lock()
         self._looking = threading.Lock()
+        self._begun = self._ended = 0
+        self._failure: Exception | None = None
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, name="live-versions", daemon=True)
 
@@ -109,15 +111,17 @@ class LiveVersions:
             SQLAlchemyError: the database does not answer.
         """
         known = self.recall(model, number)
-        if known is None and number is None:
-            self.refresh()
-            known = self.recall(model)
-        if known is None:
-            with read_session(self._engine) as session:
-                known = KnownVersion.of(served_version(session, model, number))
-            if number is not None:
-                self._remember(known)
-        return known
+        if known is not None:
+            return known
+        with read_session(self._engine) as session:
+            known = KnownVersion.of(served_version(session, model, number))
+        if number is not None:
+            self._remember(known)
+            return known
+        with self._lock:
+            # A look that found one meanwhile may be newer.
+            self._live = MappingProxyType({model: known, **self._live})
+            return self._live[model]
 
     def forget(self, model: str, number: int) -> None:
         """Ask again for a version by its number: it was deleted."""
@@ -127,18 +131,38 @@ class LiveVersions:
     def refresh(self) -> None:
         """Look which versions are live.
 
+        Whoever waits for another's look takes what it raised, and what it found where it began
+        after they came: one that began before may not see what they have just committed.
+
         Raises:
             SQLAlchemyError: the database does not answer.
         """
+        ended, begun = self._ended, self._begun
         # One look at a time: an older one never replaces what a newer one has found.
-        with self._looking, read_session(self._engine) as session:
+        with self._looking:
+            if self._ended > ended and self._failure is not None:
+                raise self._failure.with_traceback(None)
+            if self._ended > ended and self._begun > begun:
+                return
+            self._begun += 1
+            self._failure = None
+            try:
+                self._look()
+            except Exception as error:
+                self._failure = error
+                raise
+            finally:
+                self._ended += 1
+
+    def _look(self) -> None:
+        with read_session(self._engine) as session:
             known = {version.id: version for version in self._live.values()}
-            self._live = MappingProxyType(
-                {
-                    model: known.get(version_id) or _read(session, version_id)
-                    for model, version_id in live_ids(session).items()
-                }
-            )
+            found = {
+                model: known.get(version_id) or _read(session, version_id)
+                for model, version_id in live_ids(session).items()
+            }
+        with self._lock:
+            self._live = MappingProxyType(found)
 
     def refresh_soon(self) -> None:
         """Look now; where the database does not answer, the thread's next looks do it."""

@@ -1,6 +1,7 @@
 """`/tasks/{id}/events`: follow a task as it goes on, from a program or from a browser."""
 
 from datetime import UTC, datetime
+from functools import partial
 from typing import Annotated
 from uuid import UUID
 
@@ -9,7 +10,14 @@ from fastapi.responses import StreamingResponse
 from fastapi.security import HTTPAuthorizationCredentials
 from starlette.concurrency import run_in_threadpool
 
-from app.dependencies import AppServices, ReadSession, bearer, require
+from app.dependencies import (
+    AppServices,
+    KeyDigest,
+    ReadSession,
+    bearer,
+    check_again,
+    require,
+)
 from app.errors import BusyProblem, InvalidProblem, NotFoundProblem
 from app.keys.problems import KEY_PROBLEMS
 from app.keys.service import Scope
@@ -46,6 +54,7 @@ async def follower(
     request: Request,
     held: AppServices,
     credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)],
+    hashed: KeyDigest,
     task_id: Annotated[UUID, Path(description="The task's id.")],
     token: Annotated[
         str | None,
@@ -54,13 +63,15 @@ async def follower(
             description="Instead of a key: a token of `POST /tasks/{task_id}/events/token`.",
         ),
     ] = None,
-) -> None:
-    """Let callers through who see the task, and bearers of a token for its events."""
+) -> str:
+    """Let callers through who see the task, and bearers of a token; return their key's digest."""
     if credentials is None and token is not None:
-        check_token(held.secret, str(task_id), token)
-        return
+        hashed = check_token(held.secret, str(task_id), token)
+        await check_again(held, hashed)
+        return hashed
     caller = await require(Scope.SUBMIT)(request, held, credentials)
     await run_in_threadpool(own_task, held, caller, task_id)
+    return hashed
 
 
 @router.get(
@@ -68,11 +79,11 @@ async def follower(
     summary="Follow a task",
     response_class=StreamingResponse,
     responses=_STREAM,
-    dependencies=[Depends(follower)],
 )
 def follow_task(
     held: AppServices,
     session: ReadSession,
+    hashed: Annotated[str, Depends(follower)],
     task_id: Annotated[UUID, Path(description="The task's id.")],
     last_event_id: Annotated[
         int,
@@ -85,12 +96,14 @@ def follow_task(
 
     Who comes late gets the states, epochs and warnings so far and the last progress. A browser's
     `EventSource` resumes by itself: it sends `Last-Event-ID`. A comment comes every 15 seconds
-    while nothing happens. 503 where `SATS_SERVE_STREAMS` streams are open.
+    while nothing happens. The stream ends when the key is revoked or expires. 503 where
+    `SATS_SERVE_STREAMS` streams are open, or a quarter of them by this key and its tokens.
     """
     last, ended = newest(session, str(task_id))
     if ended and last_event_id >= last:
         return Response(status_code=204)
-    return EventStream(held.streams, str(task_id), last_event_id)
+    check = partial(check_again, held, hashed)
+    return EventStream(held.streams, str(task_id), last_event_id, hashed, check)
 
 
 @router.post(
@@ -99,15 +112,19 @@ def follow_task(
     dependencies=[Depends(require(Scope.SUBMIT))],
 )
 def make_events_token(
-    held: AppServices, session: ReadSession, response: Response, task_id: TaskId
+    held: AppServices,
+    session: ReadSession,
+    response: Response,
+    hashed: KeyDigest,
+    task_id: TaskId,
 ) -> EventsTokenJson:
     """Return a token that opens the events of this task, and nothing else, for five minutes.
 
     `EventSource` cannot send a key; it takes `url`. A stream that is open stays open when its token
-    ends; to connect again then takes a new one.
+    ends; to connect again then takes a new one. The key's end is theirs.
     """
     found = service.get_task(session, str(task_id)).id
-    token, ends = make_token(held.secret, found)
+    token, ends = make_token(held.secret, found, hashed)
     response.headers["Cache-Control"] = "no-store"
     return EventsTokenJson(
         token=token,

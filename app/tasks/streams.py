@@ -4,8 +4,8 @@ Everything here runs on the event loop of one process; the database is read in t
 """
 
 import asyncio
-from collections import deque
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections import Counter, deque
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from contextlib import aclosing, contextmanager
 from typing import Concatenate, ParamSpec, TypeVar
 
@@ -19,7 +19,7 @@ from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from app.db import read_session
-from app.errors import BusyProblem, NotFoundProblem
+from app.errors import BusyProblem, NotFoundProblem, Problem
 from app.tasks.events import encode, events_after, newest, story_after
 
 POLL_SECONDS = 0.3
@@ -27,6 +27,8 @@ HEARTBEAT_SECONDS = 15.0
 KEPT_EVENTS = 256
 """How many events a feed keeps for watchers that are slow to take them."""
 RETRY_AFTER = 5
+SHARE = 4
+"""One key may hold this part, a quarter, of all streams."""
 
 log = structlog.get_logger(__name__)
 
@@ -94,7 +96,8 @@ class Streams:
 
     Args:
         engine: the database.
-        most: how many streams may be open at once.
+        most: how many streams may be open at once; where there are keys, one key may open a
+            quarter of them.
 
     Attributes:
         open: how many are open now.
@@ -104,31 +107,53 @@ class Streams:
         self.open = 0
         self._engine = engine
         self._most = most
+        self._held: Counter[str] = Counter()
         self._feeds: dict[str, tuple[Feed, asyncio.Task[None]]] = {}
         self._watchers: dict[Feed, int] = {}
 
     @contextmanager
-    def seat(self) -> Iterator[None]:
+    def seat(self, holder: str) -> Iterator[None]:
         """Count a stream as long as it is open.
+
+        Args:
+            holder: digest of the key that opens it; "" while there are no keys.
 
         Raises:
             BusyProblem: there are as many as there may be.
         """
-        if self.open >= self._most:
+        share = max(1, self._most // SHARE) if holder else self._most
+        if self.open >= self._most or self._held[holder] >= share:
             raise BusyProblem("as many streams of events are open as there may be", RETRY_AFTER)
         self.open += 1
+        self._held[holder] += 1
         try:
             yield
         finally:
             self.open -= 1
+            self._held[holder] -= 1
+            if not self._held[holder]:
+                del self._held[holder]
 
-    async def follow(self, task_id: str, after: int) -> AsyncGenerator[bytes]:
+    async def follow(
+        self, task_id: str, after: int, check: Callable[[], Awaitable[None]]
+    ) -> AsyncGenerator[bytes]:
         """Yield a task's events with ids over `after`, and a comment now and then; ends with it.
 
         Of what was before, progress is left out that later progress has made old.
+
+        Args:
+            task_id: of the task.
+            after: id of the last event that is not yielded.
+            check: raises a problem where whoever follows may not go on; asked at each heartbeat.
         """
+        clock = asyncio.get_running_loop().time
+        checked = clock()
         with self._watch(task_id) as feed:
             while True:
+                if clock() - checked >= HEARTBEAT_SECONDS:
+                    if not await _holds(check):
+                        return
+                    checked = clock()
                 events, seen = feed.over(after), feed.newest
                 if events is None and seen is not None:
                     story = await self._read(story_after, task_id, after)
@@ -206,19 +231,38 @@ class Streams:
         return await run_in_threadpool(in_thread)
 
 
+async def _holds(check: Callable[[], Awaitable[None]]) -> bool:
+    """Whether a check raises no problem; a database that is silent says nothing against it."""
+    try:
+        await check()
+    except Problem:
+        return False
+    except SQLAlchemyError as error:
+        log.warning("stream_not_checked", error=str(error))
+    return True
+
+
 class EventStream(StreamingResponse):
     """The answer that streams a task's events; 503 where too many are open."""
 
     media_type = "text/event-stream"
 
-    def __init__(self, streams: Streams, task_id: str, after: int) -> None:
+    def __init__(
+        self,
+        streams: Streams,
+        task_id: str,
+        after: int,
+        holder: str,
+        check: Callable[[], Awaitable[None]],
+    ) -> None:
         headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
-        self._events = streams.follow(task_id, after)
+        self._events = streams.follow(task_id, after, check)
         super().__init__(self._events, headers=headers)
         self._streams = streams
+        self._holder = holder
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send events until the task ends or the client leaves; the seat is free after either."""
-        with self._streams.seat():
+        """Send events until the task or the key ends or the client leaves; then free the seat."""
+        with self._streams.seat(self._holder):
             async with aclosing(self._events):
                 await super().__call__(scope, receive, send)

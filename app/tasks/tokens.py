@@ -1,7 +1,7 @@
 """Tokens that let a browser follow one task: its `EventSource` cannot send a key.
 
-A token is an end time and an HMAC over it and the task. Nothing is stored; it cannot be taken back
-and so is good for minutes only.
+A token is an end time, the digest of the key that asked for it, and an HMAC over both and the task.
+Nothing is stored; it is good for minutes, and no longer than the key.
 """
 
 import hashlib
@@ -14,25 +14,33 @@ TOKEN_SECONDS = 300
 _PURPOSE = b"token of a task's events"
 
 
-def make_token(secret: bytes, task_id: str) -> tuple[str, int]:
-    """Return a token for the events of one task, and when it ends, in seconds since 1970."""
+def make_token(secret: bytes, task_id: str, holder: str) -> tuple[str, int]:
+    """Return a token for the events of one task, and when it ends, in seconds since 1970.
+
+    Args:
+        secret: under everything that is signed.
+        task_id: whose events it opens.
+        holder: digest of the key that asks for it; "" for none.
+    """
     ends = int(time.time()) + TOKEN_SECONDS
-    return f"{ends}.{_sign(secret, task_id, ends)}", ends
+    return f"{ends}.{holder}.{_sign(secret, task_id, holder, ends)}", ends
 
 
-def check_token(secret: bytes, task_id: str, token: str) -> None:
-    """Check a token.
+def check_token(secret: bytes, task_id: str, token: str) -> str:
+    """Check a token; return the digest of the key that asked for it.
 
     Raises:
         UnauthorizedProblem: it is for another task, has ended, or was never given out.
     """
-    ends, _, signature = token.partition(".")
+    ends, _, rest = token.partition(".")
+    holder, _, signature = rest.partition(".")
     if not (ends.isascii() and ends.isdigit() and len(ends) < 20):
         raise UnauthorizedProblem(_REFUSED)
-    signed = _sign(secret, task_id, int(ends)).encode()
+    signed = _sign(secret, task_id, holder, int(ends)).encode()
     good = hmac.compare_digest(signed, signature.encode("utf-8", "surrogatepass"))
     if not good or int(ends) < time.time():
         raise UnauthorizedProblem(_REFUSED)
+    return holder
 
 
 _REFUSED = (
@@ -41,7 +49,7 @@ _REFUSED = (
 )
 
 
-def _sign(secret: bytes, task_id: str, ends: int) -> str:
+def _sign(secret: bytes, task_id: str, holder: str, ends: int) -> str:
     # A key of its own, so that what is signed here can be taken for no digest of an API key.
     own = hmac.new(secret, _PURPOSE, hashlib.sha256).digest()
-    return hmac.new(own, f"{task_id} {ends}".encode(), hashlib.sha256).hexdigest()
+    return hmac.new(own, f"{task_id} {ends} {holder}".encode(), hashlib.sha256).hexdigest()

@@ -12,7 +12,7 @@ from starlette.testclient import TestClient
 
 from app.db import write_session
 from app.keys.secret import read_secret
-from app.keys.service import Scope, create_key
+from app.keys.service import KeyLimits, Scope, create_key
 from tests.app.tasks.posting import drawn, post
 
 ID = "00000000-0000-4000-8000-000000000000"
@@ -141,6 +141,13 @@ def test_every_scope_on_every_operation(client, keys):
             if (answer.status_code == 403) == allowed or answer.status_code in (401, 500):
                 wrong.append((operation, scope, answer.status_code))
     assert not wrong
+
+
+def test_a_request_is_counted_once_whatever_it_needs(client, make):
+    """The one request that these keys may send a minute is refused by no operation."""
+    for number, operation in enumerate(TABLE):
+        key = make(f"one-{number}", [Scope.ADMIN], limits=KeyLimits(requests_per_minute=1))
+        assert call(client, operation, f"Bearer {key}").status_code != 429, operation
 
 
 @pytest.mark.parametrize(

@@ -37,6 +37,25 @@ def test_every_answer_says_what_a_browser_may_do_with_it(service, client):
     assert SECURITY_HEADERS["X-Content-Type-Options"] == "nosniff"
 
 
+def test_every_answer_has_the_id_of_its_request(service, client):
+    @service.get("/broken", include_in_schema=False)
+    def broken() -> None:
+        raise RuntimeError
+
+    for path, status in (("/health/live", 200), ("/nothing", 404), ("/broken", 500)):
+        given = client.get(path, headers={"Request-Id": "ci-7.a_B"})
+        assert given.status_code == status
+        assert given.headers.get_list("request-id") == ["ci-7.a_B"]
+        made = set()
+        for wrong in ("", "x" * 65, "a b", "a\tb", "{}"):
+            (found,) = client.get(path, headers={"Request-Id": wrong}).headers.get_list(
+                "request-id"
+            )
+            assert re.fullmatch("[0-9a-f]{32}", found)
+            made.add(found)
+        assert len(made) == 5
+
+
 @pytest.mark.parametrize("path", ["/docs", "/redoc"])
 def test_the_documentation_may_load_what_it_is_made_of(client, path):
     answer = client.get(path)

@@ -5,9 +5,11 @@ import os
 import signal
 
 import pytest
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from app.db import TaskState
 from tests.worker.bench import eventually, running
+from worker import registering
 
 PREFIX = "urn:sats:problem:"
 
@@ -142,3 +144,18 @@ def test_the_log_is_written_while_the_step_runs(bench, monkeypatch, client):
     task_id = bench.post(["cat"])
     with running(bench.supervisor(), task_id):
         eventually(lambda: client.get(f"/tasks/{task_id}/log").text == "at work\n")
+
+
+def test_a_database_without_time_costs_no_try(bench, monkeypatch):
+    lock_blobs = registering.lock_blobs
+
+    def busy(*_args):
+        monkeypatch.setattr(registering, "lock_blobs", lock_blobs)
+        raise PoolTimeoutError("all connections are taken")
+
+    monkeypatch.setattr(registering, "lock_blobs", busy)
+    bench.control.plan(epochs=0)
+    task_id = bench.post(["cat"])
+    assert bench.supervisor().run(task_id) == TaskState.QUEUED
+    assert bench.task(task_id).tries == 0
+    assert bench.supervisor().run(task_id) == TaskState.LIVE

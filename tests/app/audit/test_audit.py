@@ -47,8 +47,9 @@ def told(entry):
 
 
 def test_promotions_and_roll_backs(client, line):
-    client.post(f"{VERSIONS}/1:promote")
+    client.post(f"{VERSIONS}/1:promote", headers={"Request-Id": "release-7"})
     found = newest(client)
+    assert found["request_id"] == "release-7"
     assert told(found) == {
         "action": "version.promote",
         "model": "default",

@@ -1,10 +1,13 @@
 """Callers that a process remembers, and for how long."""
 
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from sqlalchemy import Engine, select
 from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from starlette.testclient import TestClient
 
 from app.db import make_engine, read_session, write_session
@@ -21,6 +24,7 @@ from tests.fixtures.versions import add_version
 
 CI = Caller("ci", frozenset({Scope.SEGMENT}))
 LONG = 3600.0
+PATIENCE = 60
 
 
 def says(caller: Caller) -> Callable[[], Caller]:
@@ -102,6 +106,83 @@ def test_an_answer_that_is_older_than_a_revocation_is_not_kept() -> None:
 
     cache.look_up("d", revoked_meanwhile)
     assert cache.fresh("d") is None
+
+
+def is_too_busy() -> Caller:
+    raise PoolTimeoutError("all connections are taken")
+
+
+def test_a_database_without_time_is_no_outage() -> None:
+    cache = CallerCache(0, LONG)
+    cache.look_up("d", says(CI))
+    for _ in range(2):
+        with pytest.raises(PoolTimeoutError):
+            cache.look_up("d", is_too_busy)
+    assert cache.look_up("d", is_silent) == CI
+
+
+class Hanging:
+    """A database that keeps whoever asks waiting, and then does not answer."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+        self.entered = threading.Event()
+        self.over = threading.Event()
+
+    def __call__(self) -> Caller:
+        self.asked += 1
+        self.entered.set()
+        assert self.over.wait(PATIENCE)
+        return is_silent()
+
+
+def test_one_request_waits_for_a_database_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
+    seconds = 0.0
+    monkeypatch.setattr(module.time, "monotonic", lambda: seconds)
+    cache = CallerCache(5.0, LONG)
+    cache.look_up("d", says(CI))
+    hanging = Hanging()
+    seconds = 6.0
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(cache.look_up, "d", hanging)
+        try:
+            assert hanging.entered.wait(PATIENCE)
+            assert cache.look_up("d", hanging) == CI  # at once
+        finally:
+            seconds = 11.0  # it took as long as a caller is fresh
+            hanging.over.set()
+        assert first.result() == CI
+    assert hanging.asked == 1
+    assert cache.fresh("d") == CI
+
+
+@pytest.mark.parametrize("outage_seconds", [0, LONG])
+def test_who_is_not_known_waits_for_the_answer_that_is_asked_for(outage_seconds: float) -> None:
+    cache = CallerCache(0, outage_seconds)
+    if not outage_seconds:
+        cache.look_up("d", says(CI))  # known, but not to be believed without the database
+    hanging = Hanging()
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(cache.look_up, "d", hanging)
+        assert hanging.entered.wait(PATIENCE)
+        second = pool.submit(cache.look_up, "d", hanging)
+        hanging.over.set()
+        for one in (first, second):
+            assert isinstance(one.exception(PATIENCE), OperationalError)
+
+
+def test_who_comes_after_a_revocation_waits_for_no_older_answer() -> None:
+    cache = CallerCache(0, LONG)
+    hanging = Hanging()
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(cache.look_up, "d", hanging)
+        try:
+            assert hanging.entered.wait(PATIENCE)
+            cache.clear()
+            with pytest.raises(UnauthorizedProblem):
+                cache.look_up("d", refuses)
+        finally:
+            hanging.over.set()
 
 
 @pytest.fixture

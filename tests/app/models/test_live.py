@@ -1,7 +1,9 @@
 """Which versions are live, as one process knows it."""
 
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
 from sqlalchemy import Engine
@@ -108,3 +110,86 @@ def test_while_the_database_is_silent_what_was_known_is_known(
     assert live.find("default").number == 1
     with pytest.raises(OperationalError):
         live.find("street")
+
+
+def test_a_model_that_is_not_known_costs_no_look_at_all_aliases(
+    live: LiveVersions, engine: Engine, blobs: BlobStore
+) -> None:
+    add(engine, blobs, "cat")
+    with Statements(engine) as sent, pytest.raises(NotFoundProblem):
+        live.find("nobody")
+    assert len([one for one, _ in sent.seen if one.startswith("SELECT")]) == 1
+    live.find("default")
+    with Statements(engine) as sent:
+        assert live.find("default").number == 1
+    assert not sent.seen, "what was asked for is known"
+
+
+class Gated:
+    """Looks that wait to be let go on."""
+
+    def __init__(self, look: Callable[[], None]) -> None:
+        self.looks = 0
+        self.entered = threading.Event()
+        self.gate = threading.Event()
+        self._look = look
+
+    def __call__(self) -> None:
+        self.looks += 1
+        self.entered.set()
+        assert self.gate.wait(WAIT)
+        self._look()
+
+
+def at_once(live: LiveVersions, gated: Gated) -> list[Future[None]]:
+    """Have five threads look, of which four come while the first one does."""
+    live._look = gated
+    with ThreadPoolExecutor(5) as pool:
+        try:
+            looks = [pool.submit(live.refresh)]
+            assert gated.entered.wait(WAIT)
+            coming = Coming(live, 4)
+            looks += [pool.submit(live.refresh) for _ in range(4)]
+            assert coming.all.wait(WAIT)
+        finally:
+            gated.gate.set()
+    return looks
+
+
+class Coming:
+    """Tells when so many threads wait for the lock of looks."""
+
+    def __init__(self, live: LiveVersions, threads: int) -> None:
+        self.all = threading.Event()
+        self._lock, self._missing = live._looking, threads
+        self._counting = threading.Lock()
+        live._looking = self
+
+    def __enter__(self) -> None:
+        with self._counting:
+            self._missing -= 1
+            if not self._missing:
+                self.all.set()
+        self._lock.acquire()
+
+    def __exit__(self, *_error: object) -> None:
+        self._lock.release()
+
+
+def test_who_waits_for_a_look_at_a_database_that_hangs_makes_none_of_its_own() -> None:
+    live = LiveVersions(make_engine("sqlite:////nowhere/sats.db"), seconds=60.0)
+    gated = Gated(live._look)
+    assert all(isinstance(one.exception(), OperationalError) for one in at_once(live, gated))
+    assert gated.looks == 1
+    with pytest.raises(OperationalError):
+        live.refresh()
+    assert gated.looks == 2, "who comes later looks again"
+
+
+def test_who_comes_while_another_looks_sees_what_was_committed_before(
+    live: LiveVersions, engine: Engine, blobs: BlobStore
+) -> None:
+    add(engine, blobs, "cat")
+    gated = Gated(live._look)
+    assert not any(one.exception() for one in at_once(live, gated))
+    assert gated.looks == 2, "the first look may be older than what they committed; one more"

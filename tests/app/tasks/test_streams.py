@@ -18,8 +18,9 @@ from sqlalchemy.orm import Session
 from starlette.testclient import TestClient
 
 from app.db import Task, TaskEvent, TaskState, read_session, write_session
+from app.errors import BusyProblem
 from app.keys.secret import read_secret
-from app.keys.service import Scope, create_key
+from app.keys.service import Scope, create_key, revoke_key
 from app.main import create_app
 from app.tasks import streams, tokens
 from tests.app.tasks.posting import post
@@ -197,6 +198,7 @@ def test_a_database_that_is_gone_for_a_while_ends_no_stream(service, engine, tas
 @pytest.fixture
 def key(engine, settings):
     with write_session(engine) as session:
+        # An admin sees tasks that were posted without a key.
         return create_key(session, read_secret(settings), "eva", [Scope.ADMIN])
 
 
@@ -212,18 +214,65 @@ def test_a_browser_follows_one_task_with_a_token(client, engine, task_id, key, m
     def status(token, path=f"/tasks/{task_id}/events", **headers):
         return client.get(path, params={"token": token}, headers=headers).status_code
 
-    ends, signature = body["token"].split(".")
-    stranger = tokens.make_token(b"another secret", task_id)[0]
-    of_another = tokens.make_token(read_secret(client.app.state.services.settings), "another")[0]
-    longer = f"{int(ends) + 1}.{signature}"
-    for wrong in ("", "x", ends, f"{ends}.", longer, stranger, of_another, "\u0661.x", "-1.x"):
+    ends, holder, signature = body["token"].split(".")
+    secret = read_secret(client.app.state.services.settings)
+    stranger = tokens.make_token(b"another secret", task_id, holder)[0]
+    of_another = tokens.make_token(secret, "another", holder)[0]
+    longer = f"{int(ends) + 1}.{holder}.{signature}"
+    keyless = f"{ends}..{signature}"
+    odd = ("", "x", ends, f"{ends}.", "\u0661..x", "-1..x", f"{body['token']}.")
+    for wrong in (*odd, longer, keyless, stranger, of_another):
         assert status(wrong) == 401, wrong
     assert status("x" * 201) == 422
     assert status(body["token"], f"/tasks/{task_id}") == 401, "it opens the events alone"
     assert status(body["token"], Authorization="Bearer sats_wrong") == 401
+    with write_session(engine) as session:
+        revoke_key(session, "eva")
+    client.app.state.services.callers.clear()
+    assert status(body["token"]) == 401, "its key was revoked"
     now = time.time()
     monkeypatch.setattr(tokens.time, "time", lambda: now + tokens.TOKEN_SECONDS + 1)
     assert status(body["token"]) == 401, "it has ended"
+
+
+def test_a_stream_ends_with_its_key(service, engine, task_id, key, monkeypatch):
+    monkeypatch.setattr(streams, "HEARTBEAT_SECONDS", 0.1)
+    bearer = {"Authorization": f"Bearer {key}"}
+    with serving(service) as url:
+        path = f"{url}/tasks/{task_id}/events"
+        token = httpx.post(f"{path}/token", headers=bearer).json()["url"]
+        with ExitStack() as stack:
+            opened = [
+                stack.enter_context(httpx.stream("GET", at, headers=headers, timeout=PATIENCE))
+                for at, headers in ((path, bearer), (url + token, {}))
+            ]
+            told = [events(answer) for answer in opened]
+            assert [next(one)[1] for one in told] == ["state", "state"]
+            with write_session(engine) as session:
+                revoke_key(session, "eva")
+            service.state.services.callers.clear()
+            eventually(lambda: service.state.services.streams.open == 0)
+
+
+def test_one_key_holds_a_part_of_the_streams(settings):
+    held = streams.Streams(engine=None, most=8)
+    with held.seat("one"), held.seat("one"):
+        with pytest.raises(BusyProblem), held.seat("one"):
+            pass
+        with held.seat("other"):
+            assert held.open == 3
+    with held.seat("one"):
+        assert held.open == 1
+
+
+def test_a_token_takes_the_seats_of_its_key(settings, task_id, key):
+    bearer = {"Authorization": f"Bearer {key}"}
+    app = create_app(settings.model_copy(update={"serve_streams": 4}))
+    with serving(app) as url:
+        path = f"{url}/tasks/{task_id}/events"
+        token = httpx.post(f"{path}/token", headers=bearer).json()["url"]
+        with httpx.stream("GET", path, headers=bearer, timeout=PATIENCE):
+            assert httpx.get(url + token).status_code == 503
 
 
 def test_a_token_of_a_task_that_there_is_not(client):

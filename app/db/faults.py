@@ -1,0 +1,55 @@
+"""Which errors are the database's own, and pass: said once, for requests and for workers."""
+
+import sqlite3
+
+from sqlalchemy.exc import DBAPIError, InternalError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+
+_GONE = ("57P", "080")
+"""Of Postgres: it shuts down, or the connection broke."""
+_SQLITE_GONE = (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_IOERR)
+
+_NOT_NOW = ("40001", "40P01", "55P03", "57014", "25006", "25P03")
+"""Of Postgres: conflicts, locks and statements that take too long; a database that is read-only for
+a while, as in a failover; a transaction that was ended because nothing was done in it. Its driver
+calls the last two internal errors."""
+_NO_ROOM = "53"
+"""Of Postgres: no connection, memory or disk space left."""
+_SQLITE_NOT_NOW = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL)
+
+
+def is_unreachable(error: BaseException) -> bool:
+    """Whether nobody answered: the database restarts, or is gone."""
+    if not isinstance(error, OperationalError):
+        return False
+    number = _sqlite_number(error)
+    if number is not None:
+        return number in _SQLITE_GONE
+    state = _state(error)
+    return state is None or state.startswith(_GONE)
+
+
+def is_passing(error: BaseException) -> bool:
+    """Whether the database, and not what was asked of it, is at fault: later it may be answered.
+
+    It is unreachable, has no time or no room, or all the process's own connections are taken.
+    """
+    if isinstance(error, PoolTimeoutError) or is_unreachable(error):
+        return True
+    if not isinstance(error, OperationalError | InternalError):
+        return False
+    if _sqlite_number(error) in _SQLITE_NOT_NOW:
+        return True
+    state = _state(error) or ""
+    return state in _NOT_NOW or state.startswith(_NO_ROOM)
+
+
+def _state(error: DBAPIError) -> str | None:
+    state: str | None = getattr(error.orig, "sqlstate", None)
+    return state
+
+
+def _sqlite_number(error: DBAPIError) -> int | None:
+    """Return SQLite's number of an error, without the bits that tell its kinds apart."""
+    number: int | None = getattr(error.orig, "sqlite_errorcode", None)
+    return None if number is None else number & 0xFF
