@@ -1,8 +1,6 @@
 """`DELETE` of versions, held-out pictures and ended tasks."""
 
-from typing import Annotated
-
-from fastapi import APIRouter, Depends, Path
+from fastapi import APIRouter, Depends
 
 from app.admin.service import get_model
 from app.audit.actor import act_as
@@ -20,7 +18,7 @@ from app.errors import (
 )
 from app.keys.problems import KEY_PROBLEMS
 from app.keys.service import Scope
-from app.models.schemas import MAX_NUMBER, MODEL_PATTERN
+from app.models.schemas import ModelName, Number
 from app.models.service import get_version
 from app.problems import responses
 from app.storage.garbage import stores_of
@@ -30,9 +28,6 @@ router = APIRouter(
     dependencies=[Depends(require(Scope.ADMIN))],
     responses=responses(*KEY_PROBLEMS, NotFoundProblem, InvalidProblem, BusyProblem),
 )
-
-ModelName = Annotated[str, Path(pattern=MODEL_PATTERN, description="The model's name.")]
-Number = Annotated[int, Path(ge=1, le=MAX_NUMBER, description="The version's number.")]
 
 
 @router.delete(

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Annotated
 
+from fastapi import Path
 from pydantic import BaseModel, Field, StringConstraints
 
 MODEL_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,99}$"
@@ -14,7 +15,10 @@ Named = Annotated[
 """What a class, a task or a source may be called."""
 
 MAX_NUMBER = 2**31 - 1
-"""Largest number that a version can have."""
+"""Largest number that a version, an event, a key or a count can have: what a column holds."""
+
+ModelName = Annotated[str, Path(pattern=MODEL_PATTERN, description="The model's name.")]
+Number = Annotated[int, Path(ge=1, le=MAX_NUMBER, description="The version's number.")]
 
 
 class LearnedClassJson(BaseModel):
