@@ -34,7 +34,8 @@ from app.models.files import (
 from app.models.floor import ModelGate
 from app.models.memory import delete_memory
 from app.models.moves import promote, rollback
-from app.models.schemas import MAX_NUMBER, MODEL_PATTERN, ModelName, Number
+from app.models.paths import ModelName, Number
+from app.models.schemas import MAX_NUMBER, MODEL_PATTERN
 from app.models.service import alias_history, get_version, list_versions, standing_version
 from app.problems import Responses, responses
 from sats_core.evaluation.forgetting import ForgettingReport

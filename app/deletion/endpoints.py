@@ -18,7 +18,7 @@ from app.errors import (
 )
 from app.keys.problems import KEY_PROBLEMS
 from app.keys.service import Scope
-from app.models.schemas import ModelName, Number
+from app.models.paths import ModelName, Number
 from app.models.service import get_version
 from app.problems import responses
 from app.storage.garbage import stores_of

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import Annotated
 
-from fastapi import Path
 from pydantic import BaseModel, Field, StringConstraints
 
 MODEL_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,99}$"
@@ -16,9 +15,6 @@ Named = Annotated[
 
 MAX_NUMBER = 2**31 - 1
 """Largest number that a version, an event, a key or a count can have: what a column holds."""
-
-ModelName = Annotated[str, Path(pattern=MODEL_PATTERN, description="The model's name.")]
-Number = Annotated[int, Path(ge=1, le=MAX_NUMBER, description="The version's number.")]
 
 
 class LearnedClassJson(BaseModel):
