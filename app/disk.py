@@ -82,8 +82,8 @@ def check_fits(settings: Settings, bytes_needed: int, bytes_there: int = 0) -> N
         raise DiskFullProblem(
             f"the task needs about {_shown(wanted)} while it runs, and there are "
             f"{_shown(max(there, 0))} where SATS_DATA_DIR is, beside the "
-            f"{_shown(settings.keep_free_bytes)} of SATS_KEEP_FREE_BYTES: free some space, or post "
-            "fewer pictures or a smaller `size`"
+            f"{_shown(settings.keep_free_bytes)} of SATS_KEEP_FREE_BYTES: free some space; a step "
+            "needs less with fewer pictures or a smaller `size`"
         )
 
 

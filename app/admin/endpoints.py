@@ -7,7 +7,6 @@ from fastapi.responses import FileResponse
 
 from app.admin import service
 from app.admin.schemas import (
-    MemoryJson,
     MetricsJson,
     ModelGateJson,
     ModelJson,
@@ -32,7 +31,6 @@ from app.models.files import (
     version_file,
 )
 from app.models.floor import ModelGate
-from app.models.memory import delete_memory
 from app.models.moves import promote, rollback
 from app.models.paths import ModelName, Number
 from app.models.schemas import MAX_NUMBER, MODEL_PATTERN
@@ -160,24 +158,6 @@ def why_forgotten(session: ReadSession, model: ModelName, number: Number) -> For
     """
     found = service.get_model(session, model)
     return service.forgetting_report(get_version(session, found.id, number))
-
-
-@router.delete(
-    "/models/{model}/versions/{number}/memory",
-    summary="Delete a version's replay pictures",
-    responses=responses(NotFoundProblem),
-)
-def forget_pictures(
-    held: AppServices, session: WriteSession, model: ModelName, number: Number
-) -> MemoryJson:
-    """Delete the training pictures that a version keeps; steps that start later replay none.
-
-    Versions after it may keep some of the same pictures: each deletes its own. A step that runs
-    now goes on with what it has; cancel it if it must not. Deleting twice is no error.
-    """
-    found = service.get_model(session, model)
-    version = get_version(session, found.id, number)
-    return service.describe_memory(delete_memory(session, held.blobs, held.settings, version))
 
 
 @router.get(

@@ -1,6 +1,7 @@
 """`sats audit ...`."""
 
 import typer
+from sqlalchemy.exc import SQLAlchemyError
 
 from app.audit.service import first_broken
 from app.cli.common import database
@@ -16,7 +17,11 @@ BROKEN = 1
 def verify() -> None:
     """Check every entry's hash, and that none is missing between two."""
     with database() as engine, read_session(engine) as session:
-        broken = first_broken(session)
+        try:
+            broken = first_broken(session)
+        except (ValueError, SQLAlchemyError) as error:
+            typer.echo(f"the audit log cannot be read: {error}", err=True)
+            raise typer.Exit(BROKEN) from error
     if broken is not None:
         typer.echo(f"entry {broken} was changed, or one before it is missing", err=True)
         raise typer.Exit(BROKEN)

@@ -1,8 +1,9 @@
-"""`DELETE` of versions, held-out pictures and ended tasks."""
+"""`DELETE` of versions, held-out pictures, replay pictures and ended tasks."""
 
 from fastapi import APIRouter, Depends
 
-from app.admin.service import get_model
+from app.admin.schemas import MemoryJson
+from app.admin.service import describe_memory, get_model
 from app.audit.actor import act_as
 from app.db import write_session
 from app.deletion import service
@@ -18,6 +19,7 @@ from app.errors import (
 )
 from app.keys.problems import KEY_PROBLEMS
 from app.keys.service import Scope
+from app.models.memory import kept_memory
 from app.models.paths import ModelName, Number
 from app.models.service import get_version
 from app.problems import responses
@@ -73,6 +75,27 @@ def delete_held_out(
         version = get_version(session, get_model(session, model).id, number)
         removal = service.delete_held_out(session, version)
     return _freed(held, removal)
+
+
+@router.delete(
+    "/admin/models/{model}/versions/{number}/memory",
+    tags=["admin"],
+    summary="Delete a version's replay pictures",
+)
+def delete_memory(held: AppServices, actor: Acting, model: ModelName, number: Number) -> MemoryJson:
+    """Delete the training pictures that a version keeps; steps that start later replay none.
+
+    Versions after it may keep some of the same pictures: each deletes its own. A step that runs
+    now goes on with what it has; cancel it if it must not. Deleting twice is no error.
+    """
+    with write_session(held.engine) as session:
+        act_as(session, actor)
+        version = get_version(session, get_model(session, model).id, number)
+        places = stores_of(held.blobs, held.settings).keys()
+        removal = service.delete_memory(session, places, version)
+        memory = kept_memory(session, version)
+    _freed(held, removal)
+    return describe_memory(memory)
 
 
 @router.delete(

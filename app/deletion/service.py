@@ -14,7 +14,6 @@ from app.audit.service import Action, record
 from app.db import (
     END_STATES,
     HeldOutSet,
-    Memory,
     Model,
     Place,
     Task,
@@ -25,7 +24,9 @@ from app.db import (
     utc_now,
 )
 from app.errors import ConflictProblem, NotFoundProblem
+from app.models.memory import kept_memory, memory_of
 from app.models.service import get_version, live_version, lock_model
+from app.tasks.service import lock_task
 
 
 @dataclass(frozen=True)
@@ -63,12 +64,12 @@ def delete_version(
         ConflictProblem: it is live, a parent, what a task under way starts from, or its memory
             lies in a folder that the settings do not name.
     """
-    lock_model(session, model.id)
     version = get_version(session, model.id, number)
+    _lock(session, version)
     if version.deleted_at is not None:
         return Removal()
-    reasons = [*_needed_by(session, version)]
-    memory = session.scalar(select(Memory).where(Memory.version_id == version.id))
+    reasons = _needed_by(session, version)
+    memory = memory_of(session, version)
     if memory is not None and memory.deleted_at is None and memory.place not in places:
         reasons.append("its replay pictures lie in a memory folder: set SATS_MEMORY_DIR to it")
     if reasons:
@@ -100,6 +101,7 @@ def delete_held_out(session: Session, version: Version) -> Removal:
     Raises:
         NotFoundProblem: the version never kept any.
     """
+    _lock(session, version)
     kept = held_out_of(session, version)
     if kept is None:
         raise NotFoundProblem(f"version {version.number} keeps no held-out pictures")
@@ -111,6 +113,43 @@ def delete_held_out(session: Session, version: Version) -> Removal:
         deleted=(f"{kept.pictures} held-out pictures",),
         kept=("the record of them",),
         blobs=blobs,
+    )
+
+
+def delete_memory(session: Session, places: Collection[Place], version: Version) -> Removal:
+    """Delete a version's replay pictures; deleting twice is no error. Flushes.
+
+    Args:
+        session: the transaction.
+        places: where this process can delete.
+        version: the version.
+
+    Raises:
+        NotFoundProblem: the version never kept any, or they lie in a folder that the settings do
+            not name.
+    """
+    _lock(session, version)
+    memory = kept_memory(session, version)
+    if memory.deleted_at is not None:
+        return Removal()
+    if memory.place not in places:
+        raise NotFoundProblem(
+            "the pictures lie in a memory folder; set SATS_MEMORY_DIR to it to reach them"
+        )
+    memory.deleted_at = utc_now()
+    name = version.model.name
+    record(
+        session,
+        Action.MEMORY_DELETE,
+        f"/admin/models/{name}/versions/{version.number}/memory",
+        model=name,
+        before={"pictures": memory.pictures, "deleted_at": None},
+        after={"pictures": 0, "deleted_at": memory.deleted_at.isoformat()},
+    )
+    return Removal(
+        deleted=(f"{memory.pictures} replay pictures",),
+        kept=("the record of them",),
+        blobs=((Place(memory.place), memory.blob),),
     )
 
 
@@ -134,17 +173,9 @@ def delete_task(session: Session, task_id: str) -> Removal:
         NotFoundProblem: no such task.
         ConflictProblem: it, or its preview, has not ended.
     """
-    task = session.scalar(
-        select(Task)
-        .where(Task.id == task_id)
-        .with_for_update(of=Task)
-        .execution_options(populate_existing=True)
-    )
-    if task is None:
-        raise NotFoundProblem(f"there is no task {task_id}")
+    task, preview = lock_task(session, task_id)
     if task.state not in END_STATES:
         raise ConflictProblem(f"the task has not ended: it is {task.state}; cancel it first")
-    preview = session.scalar(select(Task).where(Task.preview_of == task_id))
     if preview is not None and preview.state not in END_STATES:
         raise ConflictProblem(f"the task's preview, {preview.id}, has not ended: cancel it first")
     name = task.model.name
@@ -175,6 +206,12 @@ def record_deletion(session: Session, action: Action, version: Version, part: st
     name = version.model.name
     path = f"/admin/models/{name}/versions/{version.number}{part}"
     record(session, action, path, model=name, before={"deleted": False}, after={"deleted": True})
+
+
+def _lock(session: Session, version: Version) -> None:
+    """Lock a version's model and read the version again: another deletion may have been first."""
+    lock_model(session, version.model_id)
+    session.refresh(version)
 
 
 def _forget_held_out(session: Session, version: Version) -> tuple[tuple[Place, str], ...]:

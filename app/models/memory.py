@@ -1,16 +1,14 @@
-"""Replay memory: which pictures a version keeps, and their deletion."""
+"""Replay memory: which pictures a version keeps, and where."""
 
 from collections.abc import Sequence
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from app.audit.service import Action, record
-from app.db import Memory, Place, Version, utc_now
+from app.db import Memory, Place, Version
 from app.errors import NotFoundProblem
 from app.settings import Settings
 from app.storage import BlobStore, LocalBlobStore
-from app.storage.references import delete_unreferenced, lock_blobs
 from sats_core.job import MemoryRecord
 
 
@@ -39,6 +37,18 @@ def memory_of(session: Session, version: Version) -> Memory | None:
     return session.scalar(select(Memory).where(Memory.version_id == version.id))
 
 
+def kept_memory(session: Session, version: Version) -> Memory:
+    """Return what a version keeps, or kept before it was deleted.
+
+    Raises:
+        NotFoundProblem: it never kept any.
+    """
+    memory = memory_of(session, version)
+    if memory is None:
+        raise NotFoundProblem(f"version {version.number} keeps no training pictures")
+    return memory
+
+
 def memories_of(session: Session, versions: Sequence[Version]) -> dict[int, Memory]:
     """Return what versions keep, or kept, by the version's row id."""
     ids = [version.id for version in versions]
@@ -60,37 +70,3 @@ def add_memory(
             classes=record.classes,
         )
     )
-
-
-def delete_memory(
-    session: Session, blobs: BlobStore, settings: Settings, version: Version
-) -> Memory:
-    """Delete a version's replay pictures; deleting twice is no error. Flushes.
-
-    The pictures go before the row says so: a row that says deleted is never wrong. Bytes that
-    somebody else stored too, and needs, stay.
-
-    Raises:
-        NotFoundProblem: the version never kept any.
-    """
-    memory = memory_of(session, version)
-    if memory is None:
-        raise NotFoundProblem(f"version {version.number} keeps no training pictures")
-    lock_blobs(session, [memory.blob])
-    session.refresh(memory)  # another deletion may have been first
-    if memory.deleted_at is None:
-        place = Place(memory.place)
-        store = memory_store(settings, blobs, place)
-        memory.deleted_at = utc_now()
-        session.flush()
-        name = version.model.name
-        record(
-            session,
-            Action.MEMORY_DELETE,
-            f"/admin/models/{name}/versions/{version.number}/memory",
-            model=name,
-            before={"pictures": memory.pictures, "deleted_at": None},
-            after={"pictures": 0, "deleted_at": memory.deleted_at.isoformat()},
-        )
-        delete_unreferenced(session, store, place, memory.blob)
-    return memory

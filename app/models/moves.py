@@ -23,6 +23,7 @@ ROLLBACK = "rollback"
 
 def go_live(session: Session, version: Version, by: str, kind: str = GATE) -> AliasMove:
     """Point `live` at a version that passed the gate, or was imported to go live. Flushes."""
+    _tell_promoted(session, version, by)
     return _move(session, version, kind, by)
 
 
@@ -38,9 +39,13 @@ def promote(session: Session, model: Model, number: int, by: str) -> AliasMove:
     live = live_version(session, model.id)
     if live is not None and live.id == version.id:
         raise ConflictProblem(f"version {number} is live already")
-    told: JsonObject = {"version": version.number, "by": by}
-    enqueue(session, WebhookEvent.VERSION_PROMOTED, model.name, told)
+    _tell_promoted(session, version, by)
     return _move(session, version, PROMOTE, by)
+
+
+def _tell_promoted(session: Session, version: Version, by: str) -> None:
+    told: JsonObject = {"version": version.number, "by": by}
+    enqueue(session, WebhookEvent.VERSION_PROMOTED, version.model.name, told)
 
 
 def rollback(session: Session, model: Model, number: int, by: str) -> AliasMove:

@@ -64,7 +64,7 @@ class LocalBlobStore(BlobStore):
         """See `BlobStore.entries`; whatever else lies in the directory is none of its business."""
         for folder in list(self.root.iterdir()):
             if _FOLDER.fullmatch(folder.name) and folder.is_dir():
-                blobs = (path for path in _files(folder) if _KEY.fullmatch(path.name))
+                blobs = (path for path in _files(folder) if _lies_right(path))
                 yield from _described(blobs)
 
     def unfinished(self) -> Iterator[Entry]:
@@ -114,6 +114,10 @@ def _write(handle: int, stream: BinaryIO, limit: int | None) -> Blob:
 
 def _files(folder: Path) -> list[Path]:
     return [path for path in folder.iterdir() if path.is_file()]
+
+
+def _lies_right(path: Path) -> bool:
+    return _KEY.fullmatch(path.name) is not None and path.name.startswith(path.parent.name)
 
 
 def _described(paths: Iterator[Path] | list[Path]) -> Iterator[Entry]:

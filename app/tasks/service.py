@@ -3,7 +3,7 @@
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
-from sqlalchemy import ColumnElement, Engine, select, true
+from sqlalchemy import ColumnElement, Engine, or_, select, true
 from sqlalchemy.orm import Session
 
 from app.audit.service import Action, record
@@ -144,28 +144,37 @@ def cancel(session: Session, task_id: str) -> Task:
         NotFoundProblem: no such task.
         ConflictProblem: it has ended.
     """
-    task = _locked(session, task_id)
+    task, preview = lock_task(session, task_id)
     if task.state in END_STATES:
         raise ConflictProblem(f"the task has ended: it is {task.state}")
     _stop(session, task)
-    preview = session.scalar(select(Task.id).where(Task.preview_of == task_id))
     if preview is not None:
-        _stop(session, _locked(session, preview))
+        _stop(session, preview)
     session.flush()
     return task
 
 
-def _locked(session: Session, task_id: str) -> Task:
-    """Lock a task: no worker takes it, and none ends it, between the look and the write."""
-    task = session.scalar(
+def lock_task(session: Session, task_id: str) -> tuple[Task, Task | None]:
+    """Lock a task and its preview, if it has one; returns both as they are now.
+
+    No worker takes them, and none ends them, between the look and the write. Rows of tasks are
+    locked in their queue's order.
+
+    Raises:
+        NotFoundProblem: no such task.
+    """
+    found = session.scalars(
         select(Task)
-        .where(Task.id == task_id)
+        .where(or_(Task.id == task_id, Task.preview_of == task_id))
+        .order_by(Task.sequence)
         .with_for_update(of=Task)
         .execution_options(populate_existing=True)
-    )
+    ).all()
+    by_id = {task.id: task for task in found}
+    task = by_id.pop(task_id, None)
     if task is None:
         raise NotFoundProblem(f"there is no task {task_id}")
-    return task
+    return task, next(iter(by_id.values()), None)
 
 
 def _stop(session: Session, task: Task) -> None:
@@ -208,7 +217,7 @@ def retry(session: Session, blobs: BlobStore, task_id: str) -> Task:
         ConflictProblem: it has not failed, or its files or what it started from are gone.
         TaskLimitProblem: as many tasks of its key wait as may.
     """
-    task = _locked(session, task_id)
+    task, _ = lock_task(session, task_id)
     if task.state != TaskState.FAILED:
         raise ConflictProblem(f"only a failed task can be tried again: this one is {task.state}")
     _check_files(blobs, task)

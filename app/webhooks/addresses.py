@@ -36,9 +36,10 @@ def check_url(url: str, private: bool) -> None:
     """
     try:
         parsed = httpx.URL(url)
+        name = parsed.host  # decodes it
     except (httpx.InvalidURL, ValueError) as error:
         raise _refusal("not a URL") from error
-    if parsed.scheme not in ("http", "https") or not parsed.host:
+    if parsed.scheme not in ("http", "https") or not name:
         raise _refusal("an absolute http:// or https:// URL is needed")
     host = parsed.raw_host.decode("ascii", "replace")
     if not re.fullmatch(r"[A-Za-z0-9._-]+|[0-9A-Fa-f:.]+", host) or (parsed.port or 1) > 65535:
@@ -46,7 +47,7 @@ def check_url(url: str, private: bool) -> None:
     if parsed.userinfo or parsed.fragment:
         raise _refusal("a URL with a password or a fragment is not delivered to")
     try:
-        literal = ipaddress.ip_address(parsed.host)
+        literal = ipaddress.ip_address(name)
     except ValueError:
         return
     if not (private or is_public(literal)):

@@ -22,7 +22,8 @@ class WebhookEvent(StrEnum):
 def enqueue(session: Session, event: WebhookEvent, model: str, data: JsonObject) -> None:
     """Add a delivery for every webhook that wants this event of this model. Flushes nothing."""
     hooks = select(Webhook).where(or_(Webhook.model.is_(None), Webhook.model == model))
-    for hook in session.scalars(hooks):
+    # Who deletes one waits: a delivery to a webhook that is gone would undo the deed.
+    for hook in session.scalars(hooks.with_for_update(read=True, key_share=True)):
         if event in hook.events:
             number, now = str(uuid4()), utc_now()
             said = {"id": number, "event": event, "at": now.isoformat(), "model": model}

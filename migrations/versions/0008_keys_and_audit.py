@@ -33,6 +33,13 @@ CREATE TRIGGER audit_entries_no_{verb} BEFORE {verb} ON audit_entries
 BEGIN SELECT RAISE(ABORT, 'the audit log only grows'); END
 """
 
+# REPLACE deletes behind the triggers.
+SQLITE_REPLACE_TRIGGER = """
+CREATE TRIGGER audit_entries_no_replace BEFORE INSERT ON audit_entries
+WHEN EXISTS (SELECT 1 FROM audit_entries WHERE id = NEW.id)
+BEGIN SELECT RAISE(ABORT, 'the audit log only grows'); END
+"""
+
 POSTGRES_FUNCTION = """
 CREATE FUNCTION refuse_audit_change() RETURNS trigger LANGUAGE plpgsql AS
 $$ BEGIN RAISE EXCEPTION 'the audit log only grows'; END $$
@@ -85,6 +92,7 @@ def upgrade() -> None:
     else:
         for verb in ("UPDATE", "DELETE"):
             op.execute(SQLITE_TRIGGER.format(verb=verb))
+        op.execute(SQLITE_REPLACE_TRIGGER)
 
 
 def downgrade() -> None:

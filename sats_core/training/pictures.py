@@ -92,6 +92,13 @@ def gather(
         StoppedError: `should_stop` said yes.
     """
     split = choose_split(reader, job.held_out, job.settings.seed)
+    for name, missing in reader.missing.items():
+        emit(
+            WarningEvent(
+                message=f"the split {name!r} names {len(missing)} pictures that are not there, or "
+                f"have no mask, {missing[0][:100]!r} for one: they are left out"
+            )
+        )
     channels = {name: catalogue.channel(name) for name in job.new_classes}
     lookup = step_lookup(reader.classes, channels)
     issues: list[Issue] = []

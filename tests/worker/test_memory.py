@@ -6,9 +6,11 @@ import pytest
 from sqlalchemy import select
 
 from app.db import Memory, TaskState, read_session, write_session
+from app.deletion.freeing import free
+from app.deletion.service import delete_memory
 from app.errors import NotFoundProblem
-from app.models.memory import delete_memory
 from app.storage import LocalBlobStore
+from app.storage.garbage import stores_of
 from tests.worker.bench import Bench
 
 
@@ -18,9 +20,11 @@ def memories(bench: Bench) -> list[Memory]:
 
 
 def delete(bench: Bench, number: int) -> None:
+    stores = stores_of(bench.blobs, bench.settings)
     with write_session(bench.engine) as session:
         version = session.merge(bench.versions()[number - 1])
-        delete_memory(session, bench.blobs, bench.settings, version)
+        removal = delete_memory(session, stores.keys(), version)
+    free(bench.engine, stores, bench.settings, removal)
 
 
 def test_nothing_is_kept_unless_asked(bench):

@@ -212,12 +212,15 @@ def test_a_real_worker_tells_of_tasks_and_of_what_waited_while_it_was_killed(ben
     with bench.worker():
         eventually(lambda: all(row.state == DELIVERED for row in rows(bench.engine)))
     said = {row.id: row.payload for row in rows(bench.engine)}
-    told = {(one["event"], one["task"], one.get("state"), one["version"]) for one in said.values()}
+    told = {
+        (one["event"], one.get("task"), one.get("state"), one["version"]) for one in said.values()
+    }
     assert told == {
+        ("version.promoted", None, None, 1),
         ("task.ended", task_id, "live", 1),
         ("task.ended", held, "held", 2),
         ("version.held", held, None, 2),
     }
     came = [json.loads(body) for _, _, body in receiver.came]
-    assert len(came) > 3, "the one that was being delivered came twice, under one id"
+    assert len(came) > 4, "the one that was being delivered came twice, under one id"
     assert {one["id"] for one in came} == set(said)

@@ -71,9 +71,12 @@ class Reader(ABC):
     """Named parts of `ids`; a part without any picture is left out."""
     unpaired: tuple[str, ...]
     """Files of pictures without a mask and of masks without a picture, sorted."""
+    missing: dict[str, tuple[str, ...]]
+    """What a split names beside its pictures: no picture with a mask."""
 
     def __init__(self, source: Source) -> None:
         self.source = source
+        self.missing = {}
 
     @classmethod
     @abstractmethod

@@ -1,6 +1,7 @@
 """The layout of Pascal VOC, and of what CVAT and others export under that name."""
 
 import io
+import posixpath
 from collections.abc import Sequence
 from typing import ClassVar
 
@@ -17,6 +18,8 @@ from sats_core.errors import DatasetError
 SPLITS = "ImageSets/Segmentation/"
 MAX_SPLIT_BYTES = 64 * 2**20
 """Of all splits together: they are read when a data set is posted."""
+LEARNED_FROM = ("train", "val")
+"""Splits that a step takes by itself: naming nothing that is there, they are a mistake."""
 CLASS_LISTS = {"classes.txt": parse_classes, "labelmap.txt": parse_labelmap}
 
 
@@ -56,15 +59,27 @@ class VocReader(PairedReader):
             left -= self.source.size(name)
             if left < 0:
                 raise at_fault(f"the splits have more than {MAX_SPLIT_BYTES} bytes together", name)
-            if listed := self._listed(name):
-                splits[name[len(SPLITS) : -len(".txt")]] = listed
+            split = name[len(SPLITS) : -len(".txt")]
+            listed = self._listed(name)
+            there = tuple(picture for picture in listed if picture in self._files)
+            if there:
+                splits[split] = there
+            elif listed and split in LEARNED_FROM:
+                raise at_fault(f"names no picture that is there: {listed[0][:100]!r}, ...", name)
+            if len(there) < len(listed):
+                self.missing[split] = tuple(one for one in listed if one not in self._files)
         return splits
 
     def _listed(self, file: str) -> tuple[str, ...]:
-        """Return a split's pictures in the file's order, those without picture or mask left out."""
+        """Return the pictures that a split names, in the file's order, each once."""
         text = io.TextIOWrapper(io.BytesIO(self.source.read(file)), "utf-8-sig", newline="\n")
         try:
             lines = (line.strip().strip('"') for line in text)
-            return tuple(dict.fromkeys(line for line in lines if line in self._files))
+            return tuple(dict.fromkeys(self._named(line) for line in lines if line))
         except UnicodeDecodeError as error:
             raise at_fault("a split is UTF-8 text, one picture a line", file) from error
+
+    def _named(self, line: str) -> str:
+        """Return the picture of a line; some tools write the suffix too."""
+        stem = posixpath.splitext(line)[0]
+        return stem if line not in self._files and stem in self._files else line

@@ -143,6 +143,58 @@ def test_a_deed_that_is_undone_leaves_no_entry(engine, line):
         assert len(list_entries(session, Wanted(), 100)) == before
 
 
+def test_sqlite_does_not_replace_an_entry(engine, line):
+    if engine.dialect.name != "sqlite":
+        pytest.skip("Postgres has no REPLACE")
+    columns = ", ".join(column.name for column in AuditEntry.__table__.columns)
+    statement = (
+        f"INSERT OR REPLACE INTO audit_entries ({columns}) SELECT {columns} FROM audit_entries"
+    )
+    with pytest.raises(DBAPIError, match="only grows"), write_session(engine) as session:
+        session.execute(text(statement))
+
+
+def objects(engine):
+    with read_session(engine) as session:
+        assert first_broken(session) is None
+        return session.scalars(select(AuditEntry.object).order_by(AuditEntry.id)).all()
+
+
+def test_what_a_savepoint_undoes_leaves_no_entry(engine):
+    with write_session(engine) as session:
+        record(session, Action.TASK_POST, "/tasks/1")
+        with session.begin_nested():
+            record(session, Action.TASK_POST, "/tasks/2")
+        with session.begin_nested() as undone:
+            with session.begin_nested():
+                record(session, Action.TASK_POST, "/tasks/3")
+            undone.rollback()
+        record(session, Action.TASK_POST, "/tasks/4")
+    assert objects(engine) == ["/tasks/1", "/tasks/2", "/tasks/4"]
+
+
+def test_a_session_writes_down_what_each_of_its_transactions_did(engine):
+    with write_session(engine) as session:
+        record(session, Action.TASK_POST, "/tasks/1")
+        session.commit()
+        record(session, Action.TASK_POST, "/tasks/2")
+        session.rollback()
+        record(session, Action.TASK_POST, "/tasks/3")
+        session.close()
+        record(session, Action.TASK_POST, "/tasks/4")
+    assert objects(engine) == ["/tasks/1", "/tasks/4"]
+
+
+def test_whoever_does_something_slow_after_it_holds_nobody_up(engine):
+    if engine.dialect.name != "postgresql":
+        pytest.skip("SQLite has one writer at a time")
+    with write_session(engine) as slow:
+        record(slow, Action.TASK_POST, "/tasks/slow")
+        with write_session(engine) as session:
+            record(session, Action.TASK_POST, "/tasks/quick")
+    assert objects(engine) == ["/tasks/quick", "/tasks/slow"]
+
+
 @pytest.mark.parametrize(
     "statement",
     ["UPDATE audit_entries SET actor_name = 'eva'", "DELETE FROM audit_entries"],
@@ -246,7 +298,7 @@ def test_a_change_behind_the_triggers_breaks_the_chain(engine, statement, broken
 
 def test_deeds_of_one_moment_make_one_chain(engine):
     """Whoever comes second waits for the first to commit, and names its entry."""
-    asked = threading.Event()
+    locked, asked = threading.Event(), threading.Event()
 
     @event.listens_for(engine, "before_cursor_execute")
     def _asking(*_args):
@@ -254,15 +306,21 @@ def test_deeds_of_one_moment_make_one_chain(engine):
             asked.set()
 
     def second():
+        locked.wait(30)
         with write_session(engine) as session:
             record(session, Action.TASK_POST, "/tasks/second")
 
     other = threading.Thread(target=second)
     with write_session(engine) as session:
+
+        @event.listens_for(session, "before_commit")
+        def _wait(_session):
+            locked.set()
+            if engine.dialect.name == "postgresql":  # in SQLite it waits before it asks anything
+                assert asked.wait(30)
+
         record(session, Action.TASK_POST, "/tasks/first")
         other.start()
-        if engine.dialect.name == "postgresql":  # in SQLite it waits before it asks anything
-            assert asked.wait(30)
     other.join(30)
     with read_session(engine) as session:
         assert first_broken(session) is None

@@ -248,6 +248,12 @@ def test_the_repair_of_a_stuck_task_gives_it_back_to_the_queue(data):
         assert len(lapsed(session)) == 1
 
 
+def test_what_is_no_json_is_damage(data):
+    data.sql(f"UPDATE tasks SET spec = 'nojson' WHERE id = {BATCH}")
+    (found,) = examine(data.held)
+    assert (found.kind, found.what) == ("database-damaged", "1 rows of tasks.spec are no JSON")
+
+
 def test_a_damaged_file_of_the_database_is_found(data):
     half_a_database(data)
     assert {one.kind for one in examine(data.held)} == {"database-damaged"}

@@ -75,6 +75,7 @@ def test_it_is_waited_for_a_bounded_time(
     with started(settings, serve_warm_up_seconds=0.0) as client:
         keep_loading(client, gate)
         assert ready(client).status_code == 200
+        gate.set()
 
 
 def test_a_version_that_cannot_be_loaded_does_not_keep_the_others(

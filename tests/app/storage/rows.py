@@ -16,6 +16,7 @@ NOT_BLOBS = {
     ("api_keys", "digest"),
     ("audit_entries", "previous"),
     ("audit_entries", "hash"),
+    ("webhooks", "salt"),
 }
 """Columns that are as wide as a blob's key and hold none."""
 

@@ -41,6 +41,13 @@ def test_staged_bytes_are_seen_by_nobody_else(store):
     assert [*store.entries(), *store.unfinished()] == []
 
 
+def test_a_file_in_the_wrong_folder_is_no_blob(store):
+    strange = store.root / "00" / ("f" * 64)
+    strange.parent.mkdir()
+    strange.touch()
+    assert list(store.entries()) == []
+
+
 def test_published_bytes_are_a_blob(store):
     with store.stage(io.BytesIO(DATA)) as staged:
         staged.publish()

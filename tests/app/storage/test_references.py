@@ -11,8 +11,10 @@ import pytest
 from sqlalchemy import select
 
 from app.db import Place, Task, TaskState, read_session, utc_now, write_session
-from app.models.memory import delete_memory
+from app.deletion.freeing import free
+from app.deletion.service import delete_memory
 from app.storage import BlobMissingError
+from app.storage.garbage import stores_of
 from app.storage.references import (
     COLUMNS,
     delete_unreferenced,
@@ -45,6 +47,14 @@ def lies_in(store, key):
     except BlobMissingError:
         return False
     return True
+
+
+def delete_pictures(engine, blobs, settings):
+    stores = stores_of(blobs, settings)
+    with write_session(engine) as session:
+        removal = delete_memory(session, stores.keys(), only_version(session))
+    assert removal.deleted
+    free(engine, stores, settings, removal)
 
 
 def test_every_column_that_may_hold_a_key_is_known():
@@ -133,9 +143,7 @@ def test_deleting_a_memory_leaves_a_version_s_file(engine, settings, blobs):
     key = hashlib.sha256(content("config.json", 1)).hexdigest()
     with write_session(engine) as session:
         add_kept(session, add_version(session, blobs, ["cat"]), key, Place.BLOB_STORE)
-    with write_session(engine) as session:
-        memory = delete_memory(session, blobs, settings, only_version(session))
-        assert memory.deleted_at is not None
+    delete_pictures(engine, blobs, settings)
     assert lies_in(blobs, key)
 
 
@@ -144,8 +152,7 @@ def test_a_memory_that_a_task_was_posted_with_goes_when_the_task_does(engine, se
     with write_session(engine) as session:
         add_kept(session, add_version(session, blobs, ["cat"]), KEY, Place.BLOB_STORE)
         task = add_task(session, KEY, TaskState.QUEUED)
-    with write_session(engine) as session:
-        delete_memory(session, blobs, settings, only_version(session))
+    delete_pictures(engine, blobs, settings)
     assert lies_in(blobs, KEY)
     with write_session(engine) as session:
         cancel(session, task.id)
@@ -162,8 +169,7 @@ def test_a_memory_in_its_own_folder_goes_whatever_the_blob_store_keeps(engine, s
         version = add_version(session, stores[Place.BLOB_STORE], ["cat"])
         add_kept(session, version, KEY, Place.MEMORY_FOLDER)
         add_task(session, KEY, TaskState.QUEUED)
-    with write_session(engine) as session:
-        delete_memory(session, stores[Place.BLOB_STORE], settings, only_version(session))
+    delete_pictures(engine, stores[Place.BLOB_STORE], settings)
     assert not lies_in(folder, KEY)
     assert lies_in(stores[Place.BLOB_STORE], KEY)
 

@@ -197,7 +197,7 @@ def test_a_database_that_is_gone_for_a_while_ends_no_stream(service, engine, tas
 @pytest.fixture
 def key(engine, settings):
     with write_session(engine) as session:
-        return create_key(session, read_secret(settings), "eva", [Scope.SUBMIT])
+        return create_key(session, read_secret(settings), "eva", [Scope.ADMIN])
 
 
 def test_a_browser_follows_one_task_with_a_token(client, engine, task_id, key, monkeypatch):

@@ -197,6 +197,15 @@ def test_any_bytes_are_a_class_list_or_refused(data: bytes) -> None:
             },
             "a split is UTF-8",
         ),
+        (
+            {
+                "JPEGImages/a.jpg": b"",
+                "SegmentationClass/a.png": b"",
+                "classes.txt": b"1 a",
+                "ImageSets/Segmentation/val.txt": b"b\nc\n",
+            },
+            "names no picture that is there: 'b'",
+        ),
     ],
 )
 def test_the_first_missing_thing_is_named(
@@ -277,3 +286,14 @@ def test_what_is_written_is_read_back(
         for item in items:
             np.testing.assert_array_equal(reader.read(item.id).label, item.label)
             assert reader.encoded(item.id).data == item.data
+
+
+def test_splits_may_name_files_and_say_what_is_not_there(tmp_path: Path) -> None:
+    files = {f"JPEGImages/{name}.jpg": b"" for name in "ab"}
+    files |= {f"SegmentationClass/{name}.png": b"" for name in "ab"} | {"classes.txt": b"1 a"}
+    files["ImageSets/Segmentation/train.txt"] = b"a.jpg\nc.jpg\n"
+    files["ImageSets/Segmentation/val.txt"] = b"b\n"
+    with ZipSource(write_zip(tmp_path / "set.zip", files), Limits()) as source:
+        reader = open_reader(source)
+    assert reader.splits == {"train": ("a",), "val": ("b",)}
+    assert reader.missing == {"train": ("c.jpg",)}
