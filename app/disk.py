@@ -28,13 +28,20 @@ SAMPLE = 32
 _SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
 _VERSION_MIB = {"0": 30, "1": 110, "2": 200, "3": 360, "4": 500, "5": 660}
 """Weights and graph of a version, by the last figure of its backbone's name."""
-_COPIES = 5
-"""Of a version's files while a step runs: the old one laid out, the new one, its copy on the way
-into the store, and a checkpoint that holds the optimiser's moments too."""
+_STEP_COPIES = 4
+"""Of a version's files while a step runs: the new one, its copy on the way into the store, and a
+checkpoint that holds the optimiser's moments too. The old one is laid out as links."""
+_IMPORT_COPIES = 5
+_KEPT_COPIES = 2
+"""Of pictures that are kept: in the work folder, and on the way into the store."""
 
 
 def check_task_fits(
-    engine: Engine, settings: Settings, spec: TaskSpec | ImportSpec, dataset: Path
+    engine: Engine,
+    settings: Settings,
+    spec: TaskSpec | ImportSpec,
+    dataset: Path,
+    evaluate: Path | None = None,
 ) -> None:
     """Check, when a task is posted, that its step would fit if it began now.
 
@@ -43,6 +50,7 @@ def check_task_fits(
         settings: the process's settings.
         spec: of the task.
         dataset: the posted zip.
+        evaluate: the zip that is to score an import, if any.
 
     Raises:
         DiskFullProblem: it would not; says what it needs and what there is.
@@ -53,23 +61,23 @@ def check_task_fits(
         with read_session(engine) as session:
             model = find_model(session, spec.model)
             start = find_start(session, model.id, spec.parent) if model else None
-    check_fits(settings, needed(spec, dataset, start, settings.limits))
+    check_fits(settings, needed(spec, dataset, start, settings.limits, evaluate))
 
 
-def check_fits(settings: Settings, bytes_needed: int, folder: Path | None = None) -> None:
+def check_fits(settings: Settings, bytes_needed: int, bytes_there: int = 0) -> None:
     """Check that there is room for a step.
 
     Args:
         settings: the process's settings.
         bytes_needed: by the whole step.
-        folder: its work folder; what lies there already need not fit once more.
+        bytes_there: that its tries before have written already; they need not fit once more.
 
     Raises:
         DiskFullProblem: there is not; says what it needs and what there is.
     """
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     there = shutil.disk_usage(settings.data_dir).free - settings.keep_free_bytes
-    wanted = bytes_needed - (_size(folder) if folder else 0)
+    wanted = max(bytes_needed - bytes_there, 0)
     if wanted > there:
         raise DiskFullProblem(
             f"the task needs about {_shown(wanted)} while it runs, and there are "
@@ -80,7 +88,11 @@ def check_fits(settings: Settings, bytes_needed: int, folder: Path | None = None
 
 
 def needed(
-    spec: TaskSpec | ImportSpec, dataset: Path, start: Version | None, limits: Limits
+    spec: TaskSpec | ImportSpec,
+    dataset: Path,
+    start: Version | None,
+    limits: Limits,
+    evaluate: Path | None = None,
 ) -> int:
     """Return about how many bytes a task needs beside what was posted, a little too many.
 
@@ -89,6 +101,7 @@ def needed(
         dataset: the posted zip.
         start: the version that it starts from; None: none.
         limits: of the zip.
+        evaluate: the zip that is to score an import, if any.
 
     Raises:
         DatasetError: the zip cannot be read.
@@ -96,12 +109,14 @@ def needed(
     with ZipSource(dataset, limits) as source:
         sizes = {name: source.size(name) for name in source.names()}
         if isinstance(spec, ImportSpec):
-            return _COPIES * sum(sizes.values())
+            pictures_kept = _KEPT_COPIES * evaluate.stat().st_size if evaluate else 0
+            return _IMPORT_COPIES * sum(sizes.values()) + pictures_kept
         pictures = _pictures(sizes)
         cache = round(len(pictures) * _kept_bytes(source, pictures, spec.size))
     kept = spec.held_out.share if spec.held_out.keep else 0.0
     kept += min(1.0, spec.memory / max(len(pictures), 1))
-    return cache + round(2 * kept * sum(sizes.values())) + _COPIES * _version_bytes(spec, start)
+    kept_bytes = round(_KEPT_COPIES * kept * sum(sizes.values()))
+    return cache + kept_bytes + _STEP_COPIES * _version_bytes(spec, start)
 
 
 def _pictures(sizes: Mapping[str, int]) -> list[str]:
@@ -137,8 +152,10 @@ def _version_bytes(spec: TaskSpec, start: Version | None) -> int:
     return _VERSION_MIB.get(spec.backbone[-1:], _VERSION_MIB["2"]) * MIB
 
 
-def _size(folder: Path) -> int:
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+def own_bytes(folder: Path) -> int:
+    """Return the bytes of a folder's files; links to what others keep as well are none."""
+    found = (path.stat() for path in folder.rglob("*") if path.is_file())
+    return sum(one.st_size for one in found if one.st_nlink == 1)
 
 
 def _shown(size: int) -> str:

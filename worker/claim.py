@@ -38,7 +38,7 @@ from app.db import (
 from app.db.base import JsonObject
 from app.errors import Problem
 from app.models.parents import step_start
-from app.models.service import live_version
+from app.models.service import live_version, lock_model
 from app.webhooks.outbox import task_ended
 
 
@@ -86,6 +86,7 @@ def claim(session: Session, task_id: str, worker: str, lease_seconds: float) -> 
         return None
     taken = Claim(task_id, row.fence)
     if row.started_at is None:
+        lock_model(session, row.model_id)  # so that no deletion misses what the task starts from
         live = live_version(session, row.model_id)
         start = None
         if row.kind == TaskKind.STEP:

@@ -9,7 +9,7 @@ from sqlalchemy import Engine
 
 from app.datasets import dataset_classes
 from app.db import HeldOutSet, Memory, Place, Task, TaskKind, Version, read_session
-from app.disk import check_fits, needed
+from app.disk import check_fits, needed, own_bytes
 from app.errors import ConflictProblem, InvalidDatasetProblem
 from app.imports.checking import checkpoint_classes
 from app.imports.schemas import ImportSpec
@@ -34,7 +34,6 @@ def prepare(
     No connection is held while files are read or copied.
 
     Raises:
-        DiskFullProblem: the step would not fit.
         Problem: the task cannot be run, now or ever.
         CoreError: the data set, or the checkpoint, is wrong.
     """
@@ -45,12 +44,32 @@ def prepare(
     return _prepare_step(engine, blobs, settings, task, folder)
 
 
+def check_room(
+    engine: Engine, settings: Settings, task_id: str, job: Job, folder: WorkFolder
+) -> None:
+    """Check that what a prepared job still has to write fits on the disk.
+
+    Raises:
+        DiskFullProblem: it does not.
+        CoreError: the upload cannot be read.
+    """
+    with read_session(engine) as session:
+        task = session.get_one(Task, task_id)
+        start = session.get_one(Version, task.parent_id) if task.parent_id else None
+    if isinstance(job, ImportJob):
+        spec = read_spec(ImportSpec, task.spec)
+        wanted = needed(spec, job.source, None, settings.limits, job.evaluate)
+    else:
+        wanted = needed(read_spec(TaskSpec, task.spec), job.dataset, start, settings.limits)
+    there = own_bytes(folder.checkpoints) + own_bytes(folder.result)
+    check_fits(settings, wanted, there)
+
+
 def _prepare_import(
     engine: Engine, blobs: BlobStore, settings: Settings, task: Task, folder: WorkFolder
 ) -> ImportJob:
     spec = read_spec(ImportSpec, task.spec)
     source = _upload(blobs, task.dataset, "checkpoint")
-    check_fits(settings, needed(spec, source, None, settings.limits), folder.path)
     names = checkpoint_classes(source, spec, settings.limits)
     return ImportJob(
         source=source,
@@ -81,7 +100,6 @@ def _prepare_step(
         memory = memory_of(session, parent) if parent and task.spec.get("memory") else None
     spec = read_spec(TaskSpec, task.spec)
     dataset = _upload(blobs, task.dataset, "data set")
-    check_fits(settings, needed(spec, dataset, parent, settings.limits), folder.path)
     names = _classes_to_learn(spec, dataset_classes(dataset, settings.limits), parent)
     return StepJob(
         dataset=dataset,

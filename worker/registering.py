@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from app.audit.actor import Actor, ActorType, act_as
 from app.datasets import dataset_classes
-from app.db import HeldOutSet, Place, Task, TaskKind, TaskState, Version, write_session
+from app.db import HeldOutSet, Model, Place, Task, TaskKind, TaskState, Version, write_session
 from app.db.base import JsonObject
 from app.imports.schemas import ImportSpec
 from app.models.floor import GateWish, floor_of, judge_import
@@ -18,7 +18,7 @@ from app.models.gate import judge
 from app.models.memory import add_memory, memory_place, memory_store
 from app.models.moves import IMPORT, go_live
 from app.models.parents import preview_version
-from app.models.service import live_version, lock_model, register_version
+from app.models.service import alias_history, live_version, lock_model, register_version
 from app.settings import Settings
 from app.storage import BlobStore, StagedBlob
 from app.storage.references import lock_blobs
@@ -175,6 +175,7 @@ def _register_step(
         new_classes,
         live_moved=(live.id if live else None) not in unmoved,
         live_classes=class_names(live),
+        live=_replaced_scores(session, model, preview),
         preview=read_stored(Scores, preview.scores) if preview and live is preview else None,
         waived=floor.waived(wish) if task.by_admin else (),
     )
@@ -195,6 +196,14 @@ def _register_step(
     if verdict.passed:
         go_live(session, version, by=GATE)
     return version, verdict.passed
+
+
+def _replaced_scores(session: Session, model: Model, preview: Version | None) -> Scores | None:
+    """Return the scores of the live version, or of what the step's own preview replaced there."""
+    for move in alias_history(session, model.id, limit=2):
+        if preview is None or move.version_id != preview.id:
+            return read_stored(Scores, move.version.scores)
+    return None
 
 
 def _described(files: Mapping[str, StagedBlob]) -> dict[str, JsonObject]:

@@ -23,7 +23,7 @@ from worker.failures import (
 )
 from worker.folder import WorkFolder
 from worker.heartbeat import Heartbeat
-from worker.preparing import prepare
+from worker.preparing import check_room, prepare
 from worker.process import CHILD, TrainingProcess
 from worker.recorder import Recorder
 from worker.registering import register
@@ -168,7 +168,8 @@ class Supervisor:
             if lock is None:
                 raise InterruptedStepError
             job = prepare(self._engine, self._blobs, self._settings, held.task_id, folder)
-            if not folder.is_done_for(job):
+            if not folder.is_done_for(job):  # what is done is only to be registered, at any rate
+                check_room(self._engine, self._settings, held.task_id, job, folder)
                 self._train(held, pulse, folder, job, lock)
             return register(self._engine, self._blobs, self._settings, held, folder)
 

@@ -22,7 +22,7 @@ from app.errors import (
     NotFoundProblem,
 )
 from app.keys.problems import KEY_PROBLEMS
-from app.keys.service import Caller, Scope, check_model
+from app.keys.service import NO_KEY, Caller, Scope, check_model
 from app.models.files import (
     RANGE_PATTERN,
     DamagedVersionProblem,
@@ -32,12 +32,11 @@ from app.models.files import (
 )
 from app.models.floor import ModelGate
 from app.models.moves import promote, rollback
+from app.models.paths import ModelName, Number
 from app.models.schemas import MAX_NUMBER, MODEL_PATTERN
 from app.models.service import alias_history, get_version, list_versions, standing_version
 from app.problems import Responses, responses
 from sats_core.evaluation.forgetting import ForgettingReport
-
-NO_KEY = "a caller without a key"
 
 router = APIRouter(
     prefix="/admin",
@@ -45,9 +44,6 @@ router = APIRouter(
     dependencies=[Depends(require(Scope.ADMIN))],
     responses=responses(*KEY_PROBLEMS, InvalidProblem, BusyProblem),
 )
-
-ModelName = Annotated[str, Path(pattern=MODEL_PATTERN, description="The model's name.")]
-Number = Annotated[int, Path(ge=1, le=MAX_NUMBER, description="The version's number.")]
 
 _CONTENT = {  # as the file's name says; a graph or weights are octets
     kind: {"schema": {"type": "string", "format": "binary", "description": "The file."}}

@@ -102,7 +102,7 @@ def _queue(
 
     def check(staged: Mapping[str, Path]) -> None:
         check_import(engine, spec, staged[CHECKPOINT], staged.get(EVALUATE), settings.limits)
-        check_task_fits(engine, settings, spec, staged[CHECKPOINT])
+        check_task_fits(engine, settings, spec, staged[CHECKPOINT], staged.get(EVALUATE))
 
     with ExitStack() as stack:
         opened = {field: stack.enter_context(path.open("rb")) for field, path in files.items()}

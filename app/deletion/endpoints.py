@@ -1,8 +1,6 @@
 """`DELETE` of versions, held-out pictures, replay pictures and ended tasks."""
 
-from typing import Annotated
-
-from fastapi import APIRouter, Depends, Path
+from fastapi import APIRouter, Depends
 
 from app.admin.schemas import MemoryJson
 from app.admin.service import describe_memory, get_model
@@ -22,7 +20,7 @@ from app.errors import (
 from app.keys.problems import KEY_PROBLEMS
 from app.keys.service import Scope
 from app.models.memory import kept_memory
-from app.models.schemas import MAX_NUMBER, MODEL_PATTERN
+from app.models.paths import ModelName, Number
 from app.models.service import get_version
 from app.problems import responses
 from app.storage.garbage import stores_of
@@ -32,9 +30,6 @@ router = APIRouter(
     dependencies=[Depends(require(Scope.ADMIN))],
     responses=responses(*KEY_PROBLEMS, NotFoundProblem, InvalidProblem, BusyProblem),
 )
-
-ModelName = Annotated[str, Path(pattern=MODEL_PATTERN, description="The model's name.")]
-Number = Annotated[int, Path(ge=1, le=MAX_NUMBER, description="The version's number.")]
 
 
 @router.delete(

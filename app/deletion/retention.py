@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from itertools import pairwise
+from itertools import islice, pairwise
 
 from sqlalchemy import ColumnElement, Engine, exists, or_, select
 from sqlalchemy.orm import Session, aliased
@@ -72,16 +72,25 @@ def retain(engine: Engine, stores: Mapping[Place, BlobStore], settings: Settings
 
     def remove(
         days: float | None,
-        due: Callable[[Session, datetime], Sequence[Due]],
+        due: Callable[[Session, datetime, int], Sequence[Due]],
         delete: Callable[[Session, Due], Removal],
     ) -> tuple[int, int]:
         if days is None:
             return 0, 0
-        with read_session(engine) as session:
-            found = due(session, utc_now() - timedelta(days=days))[:AT_ONCE]
-        freed = [
-            free(engine, stores, settings, removal) for removal in _removals(engine, found, delete)
-        ]
+        before = utc_now() - timedelta(days=days)
+        freed: list[int] = []
+        asked = set[Due]()
+        full = True
+        # Behind a whole lot that may not go after all there may be what may.
+        while full and len(freed) < AT_ONCE:
+            limit = AT_ONCE + len(asked)
+            with read_session(engine) as session:
+                found = due(session, before, limit)
+            full = len(found) == limit
+            fresh = [one for one in found if one not in asked][: AT_ONCE - len(freed)]
+            asked.update(fresh)
+            removals = _removals(engine, fresh, delete)
+            freed.extend(free(engine, stores, settings, removal) for removal in removals)
         return len(freed), sum(freed)
 
     versions = remove(
@@ -121,7 +130,7 @@ def _removals(
             yield removal
 
 
-def _old_versions(session: Session, before: datetime) -> Sequence[Due]:
+def _old_versions(session: Session, before: datetime, limit: int) -> Sequence[Due]:
     """Return leaves of the lineages that are neither live nor were since `before`."""
     child = aliased(Version)
     under_way = exists().where(Task.parent_id == Version.id, Task.state.not_in(END_STATES))
@@ -132,7 +141,8 @@ def _old_versions(session: Session, before: datetime) -> Sequence[Due]:
         .where(~under_way)
         .order_by(Version.id)
     )
-    return [one.id for one in session.scalars(wanted) if not _was_live(session, one, before)]
+    found = (one.id for one in session.scalars(wanted) if not _was_live(session, one, before))
+    return list(islice(found, limit))
 
 
 def _was_live(session: Session, version: Version, since: datetime) -> bool:
@@ -145,26 +155,30 @@ def _was_live(session: Session, version: Version, since: datetime) -> bool:
     )
 
 
-def _old_held_out(session: Session, before: datetime) -> Sequence[Due]:
+def _old_held_out(session: Session, before: datetime, limit: int) -> Sequence[Due]:
     wanted = (
         select(Version.id)
         .join(HeldOutSet, HeldOutSet.version_id == Version.id)
         .where(HeldOutSet.deleted_at.is_(None), Version.created_at <= before)
         .order_by(Version.id)
     )
-    return session.scalars(wanted.limit(AT_ONCE)).all()
+    return session.scalars(wanted.limit(limit)).all()
 
 
-def _old_failed(session: Session, before: datetime) -> Sequence[Due]:
-    return _old_tasks(session, before, TaskState.FAILED, Task.tidied_at.is_not(None))
+def _old_failed(session: Session, before: datetime, limit: int) -> Sequence[Due]:
+    return _old_tasks(session, before, limit, TaskState.FAILED, Task.tidied_at.is_not(None))
 
 
-def _old_cancelled(session: Session, before: datetime) -> Sequence[Due]:
-    return _old_tasks(session, before, TaskState.CANCELLED)
+def _old_cancelled(session: Session, before: datetime, limit: int) -> Sequence[Due]:
+    return _old_tasks(session, before, limit, TaskState.CANCELLED)
 
 
 def _old_tasks(
-    session: Session, before: datetime, state: TaskState, *conditions: ColumnElement[bool]
+    session: Session,
+    before: datetime,
+    limit: int,
+    state: TaskState,
+    *conditions: ColumnElement[bool],
 ) -> Sequence[Due]:
     """Return tasks that ended in a state and made no version; a preview's task waits for it."""
     preview = aliased(Task)
@@ -175,10 +189,10 @@ def _old_tasks(
         .where(~exists().where(Version.task_id == Task.id), ~waits)
         .order_by(Task.finished_at)
     )
-    return session.scalars(wanted.limit(AT_ONCE)).all()
+    return session.scalars(wanted.limit(limit)).all()
 
 
-def _old_histories(session: Session, before: datetime) -> Sequence[Due]:
+def _old_histories(session: Session, before: datetime, limit: int) -> Sequence[Due]:
     told = or_(
         exists().where(TaskEvent.task_id == Task.id), exists().where(TaskLog.task_id == Task.id)
     )
@@ -187,7 +201,7 @@ def _old_histories(session: Session, before: datetime) -> Sequence[Due]:
         .where(Task.state.in_(END_STATES), Task.finished_at <= before, told)
         .order_by(Task.finished_at)
     )
-    return session.scalars(wanted.limit(AT_ONCE)).all()
+    return session.scalars(wanted.limit(limit)).all()
 
 
 def _delete_version(

@@ -137,7 +137,7 @@ def post_import(
 
     def check(staged: Mapping[str, FilePath]) -> None:
         check_import(held.engine, spec, staged[CHECKPOINT], staged.get(EVALUATE), limits)
-        check_task_fits(held.engine, held.settings, spec, staged[CHECKPOINT])
+        check_task_fits(held.engine, held.settings, spec, staged[CHECKPOINT], staged.get(EVALUATE))
 
     answer, replayed = acceptance(held, actor).accept(upload.files, make, check)
     return announce(held, response, background, answer, replayed)

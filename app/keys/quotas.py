@@ -68,7 +68,7 @@ def stored_bytes(session: Session, key_id: int) -> int:
         .join(Task, Task.id == Version.task_id)
         .where(Task.key_id == key_id, Memory.deleted_at.is_(None))
     )
-    files = session.scalars(versions.where(Task.key_id == key_id))
+    files = session.scalars(versions.where(Task.key_id == key_id, Version.deleted_at.is_(None)))
     return (
         int(session.scalar(uploads) or 0)
         + sum(_sizes(entry) for entry in files)

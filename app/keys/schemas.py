@@ -8,11 +8,10 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstra
 from app.db import ApiKey
 from app.db.base import utc_now
 from app.keys.service import KeyLimits, Scope
-from app.models.schemas import MODEL_PATTERN
+from app.models.schemas import MAX_NUMBER, MODEL_PATTERN
 from sats_core.record import Record
 
 NAME_LENGTH = 100
-MAX_COUNT = 2**31 - 1
 MAX_BYTES = 2**63 - 1
 
 WISH_EXAMPLE: dict[str, Any] = {
@@ -44,7 +43,7 @@ KeyName = Annotated[
     StringConstraints(min_length=1, max_length=NAME_LENGTH),
     AfterValidator(_printable),
 ]
-Count = Annotated[int | None, Field(ge=1, le=MAX_COUNT)]
+Count = Annotated[int | None, Field(ge=1, le=MAX_NUMBER)]
 
 
 class KeyRules(Record):

@@ -41,6 +41,10 @@ class KeyLimits:
 NO_LIMITS = KeyLimits()
 
 
+NO_KEY = "a caller without a key"
+"""Who did it, where no key did."""
+
+
 @dataclass(frozen=True)
 class Caller:
     """Who calls, and what it may: a key as it was looked up, or nobody's call.

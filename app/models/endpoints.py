@@ -14,7 +14,7 @@ from app.errors import (
 )
 from app.keys.problems import KEY_PROBLEMS
 from app.keys.service import Scope, check_model
-from app.models.schemas import MODEL_PATTERN, ClassesJson, LearnedClassJson, hex_colour
+from app.models.schemas import MAX_NUMBER, MODEL_PATTERN, ClassesJson, LearnedClassJson, hex_colour
 from app.problems import responses
 
 router = APIRouter(tags=["segmentation"], dependencies=[Depends(require(Scope.SEGMENT))])
@@ -37,7 +37,7 @@ async def list_classes(
     model: Annotated[str, Query(pattern=MODEL_PATTERN, description="The model.")] = "default",
     version: Annotated[
         int | None,
-        Query(ge=1, le=2**31 - 1, description="Number of a version; by default the live one."),
+        Query(ge=1, le=MAX_NUMBER, description="Number of a version; by default the live one."),
     ] = None,
 ) -> ClassesJson:
     """Return every class that a version has learned."""

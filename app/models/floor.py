@@ -11,7 +11,8 @@ from sats_core.record import Record
 
 _MOST_DROP = (
     "Most IoU that any old class, the background among them, may lose against the version before "
-    "the step, and most that the new classes' mean may lie below that of a preview that is live"
+    "the step or the live one, and most that the new classes' mean may lie below that of a preview "
+    "that is live"
 )
 _LEAST_IOU = "Least IoU that every new class must have"
 

@@ -30,8 +30,8 @@ class GateSettings(Record):
         ge=0,
         le=1,
         description="Most IoU that any old class, the background among them, may lose against the "
-        "version before the step, and most that the new classes' mean may lie below that of a "
-        "preview that is live.",
+        "version before the step or the live one, and most that the new classes' mean may lie "
+        "below that of a preview that is live.",
     )
     min_iou: float = Field(0.3, ge=0, le=1, description="Least IoU that every new class must have.")
     promote: bool = Field(
@@ -47,8 +47,10 @@ class Figure(Record):
 
     Attributes:
         class_name: the class.
-        kind: known before the step, or brought by it. The background is an old class.
-        before: IoU in the version before the step, 0..1; None for a new class or if unmeasured.
+        kind: known before the step or to the live version, or brought by the step. The background
+            is an old class.
+        before: IoU in the version before the step, or in the live one where that is higher, 0..1;
+            None for a new class or if unmeasured.
         after: IoU in the new version, 0..1; None if no held-out picture shows the class.
         passed: whether this class lets the version go live.
     """
@@ -88,6 +90,7 @@ def judge(
     new_classes: Sequence[str],
     live_moved: bool,
     live_classes: Collection[str] = (),
+    live: Scores | None = None,
     preview: Scores | None = None,
     waived: Sequence[str] = (),
 ) -> Verdict:
@@ -97,24 +100,34 @@ def judge(
         gate: the limits.
         scores: the new version's scores, background first.
         parent: scores of the version the step started from; None for a base step.
-        new_classes: foreground classes that the step brought; all others are old.
+        new_classes: foreground classes that the step brought; all others are old, and so
+            are those that `live` has a figure for.
         live_moved: whether `live` moved while the step ran. Then the scores compare the new
             version with something that is no longer served, and it is held.
         live_classes: all classes of the version that is live now; a version that lacks one of
             them is held, whatever it started from.
+        live: scores of the version that would be replaced, its own preview left aside; None: there
+            is none. A step from an earlier version must not take its place with less.
         preview: scores of the version that is live now, where it is the step's own preview.
             Nothing much worse at the new classes replaces it.
         waived: one sentence for every limit that an admin's task waives, for the record.
     """
     before = parent.iou if parent else {}
     background, *foreground = scores.iou
-    old_classes = [name for name in foreground if name not in new_classes]
-    unguarded = bool(old_classes) and all(iou is None for iou in before.values())
-    old = [_judge_old(name, before.get(name), scores.iou.get(name), gate) for name in old_classes]
+    served = {name: live.iou.get(name) for name in foreground} if live else {}
+    brought = [name for name in new_classes if served.get(name) is None]
+    old_classes = [name for name in foreground if name not in brought]
+    unguarded = bool(old_classes) and all(
+        iou is None for iou in (*before.values(), *served.values())
+    )
+    old = [
+        _judge_old(name, before.get(name), scores.iou.get(name), gate, served.get(name))
+        for name in old_classes
+    ]
     if unguarded:
         old = [(figure, None) for figure, _ in old]
     old = _judge_background(background, before.get(background), scores, gate) + old
-    new = [_judge_new(name, scores.iou.get(name), gate) for name in new_classes]
+    new = [_judge_new(name, scores.iou.get(name), gate) for name in brought]
     judged = old + new
     holds = []
     if live_moved:
@@ -190,8 +203,16 @@ def _judge_background(
 
 
 def _judge_old(
-    name: str, before: float | None, after: float | None, gate: GateSettings
+    name: str,
+    before: float | None,
+    after: float | None,
+    gate: GateSettings,
+    served: float | None = None,
 ) -> tuple[Figure, str | None]:
+    """Judge an old class against the version before, or the live one where that is better."""
+    against = ""
+    if served is not None and (before is None or served > before):
+        before, against = served, " against the live version"
     if before is None or after is None:
         figure = Figure(class_name=name, kind="old", before=before, after=after, passed=True)
         return figure, f"old class {name!r} is not measured: no held-out picture shows it"
@@ -200,7 +221,7 @@ def _judge_old(
     if passed:
         return figure, None
     return figure, (
-        f"old class {name!r} lost {before - after:.3f} IoU "
+        f"old class {name!r} lost {before - after:.3f} IoU{against} "
         f"({before:.3f} to {after:.3f}), more than {gate.max_drop:g}"
     )
 

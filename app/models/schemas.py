@@ -14,7 +14,7 @@ Named = Annotated[
 """What a class, a task or a source may be called."""
 
 MAX_NUMBER = 2**31 - 1
-"""Largest number that a version can have."""
+"""Largest number that a version, an event, a key or a count can have: what a column holds."""
 
 
 class LearnedClassJson(BaseModel):

@@ -8,7 +8,7 @@ from starlette.concurrency import run_in_threadpool
 from app.dependencies import AppServices, Segmenter
 from app.inference.graphs import Choice
 from app.keys.service import check_model
-from app.models.schemas import MODEL_PATTERN
+from app.models.schemas import MAX_NUMBER, MODEL_PATTERN
 from app.segmentation import service
 
 
@@ -20,7 +20,7 @@ async def choose(
     ] = "default",
     version: Annotated[
         int | None,
-        Query(ge=1, lt=2**31, description="Number of its version; by default the live one."),
+        Query(ge=1, le=MAX_NUMBER, description="Number of its version; by default the live one."),
     ] = None,
 ) -> Choice:
     """Choose who answers, before the body is read."""

@@ -21,6 +21,7 @@ from app.dependencies import (
 from app.errors import BusyProblem, InvalidProblem, NotFoundProblem
 from app.keys.problems import KEY_PROBLEMS
 from app.keys.service import Scope
+from app.models.schemas import MAX_NUMBER
 from app.problems import Responses, responses
 from app.tasks import service
 from app.tasks.events import newest
@@ -88,7 +89,7 @@ def follow_task(
     last_event_id: Annotated[
         int,
         Header(
-            ge=0, le=2**31 - 1, description="Id of the last event seen; the stream goes on there."
+            ge=0, le=MAX_NUMBER, description="Id of the last event seen; the stream goes on there."
         ),
     ] = 0,
 ) -> Response:

@@ -222,9 +222,10 @@ def retry(session: Session, blobs: BlobStore, task_id: str) -> Task:
         raise ConflictProblem(f"only a failed task can be tried again: this one is {task.state}")
     _check_files(blobs, task)
     check_quotas(session, task.key_id, more_bytes=0)
+    # Task, key, model, as everywhere. A deletion of what it starts from sees it wait, or is seen.
+    model = lock_model(session, task.model_id)
     _check_parent(session, task)
     if task.parent_id is None:
-        model = lock_model(session, task.model_id)
         task.may_be_base = task.may_be_base or may_be_base(session, model.id)
         task.started_at = None
     task.state = TaskState.QUEUED
@@ -237,8 +238,10 @@ def retry(session: Session, blobs: BlobStore, task_id: str) -> Task:
 
 
 def _check_parent(session: Session, task: Task) -> None:
-    parent = session.get_one(Version, task.parent_id) if task.parent_id else None
-    if parent is not None and parent.deleted_at is not None:
+    if task.parent_id is None:
+        return
+    parent = session.get_one(Version, task.parent_id, populate_existing=True)
+    if parent.deleted_at is not None:
         raise ConflictProblem(
             f"version {parent.number}, which the task started from, was deleted: post it again"
         )

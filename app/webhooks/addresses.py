@@ -4,12 +4,18 @@ import asyncio
 import ipaddress
 import re
 import socket
+import threading
+from concurrent.futures import Future
 
 import httpx
 
 from app.errors import InvalidProblem, ProblemError
 
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
+_UNICAST = ipaddress.ip_network("2000::/3")
+"""All that is given out of IPv6; whatever lies elsewhere is special."""
+_DOCUMENTATION = ipaddress.ip_network("3fff::/20")
+"""The newer one, which not every Python knows."""
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -56,7 +62,7 @@ def is_public(address: Address) -> bool:
             inner = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
         if inner is not None:
             return is_public(inner)
-        if address.teredo is not None or address.is_site_local:
+        if address not in _UNICAST or address in _DOCUMENTATION or address.teredo is not None:
             return False
     return address.is_global and not address.is_multicast
 
@@ -71,13 +77,31 @@ async def resolve(host: str, port: int, private: bool) -> list[str]:
         RefusedAddressError: there is none.
         OSError: the name is not known.
     """
-    loop = asyncio.get_running_loop()
-    found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    addresses = list(dict.fromkeys(str(one[4][0]) for one in found))
+    addresses = await _look_up(host, port)
     allowed = [one for one in addresses if private or is_public(ipaddress.ip_address(one))]
     if not allowed:
         raise RefusedAddressError(f"{host} is no public address; SATS_WEBHOOK_PRIVATE allows them")
     return allowed
+
+
+async def _look_up(host: str, port: int) -> list[str]:
+    """Ask the system, in a thread that nobody waits for once the attempt's time is over.
+
+    The loop's own threads are waited for when the loop is closed.
+    """
+    found: Future[list[str]] = Future()
+
+    def ask() -> None:
+        found.set_running_or_notify_cancel()
+        try:
+            answers = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        except (OSError, ValueError) as error:
+            found.set_exception(error)
+        else:
+            found.set_result(list(dict.fromkeys(str(one[4][0]) for one in answers)))
+
+    threading.Thread(target=ask, name="look-up", daemon=True).start()
+    return await asyncio.wrap_future(found)
 
 
 def _refusal(message: str) -> InvalidProblem:

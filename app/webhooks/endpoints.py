@@ -5,10 +5,10 @@ from uuid import UUID
 
 from fastapi import APIRouter, Depends, Path, Query, Response
 
-from app.admin.endpoints import NO_KEY
 from app.dependencies import Admin, AppServices, ReadSession, WriteSession, require_everywhere
 from app.errors import BusyProblem, InvalidProblem, NotFoundProblem
 from app.keys.problems import KEY_PROBLEMS
+from app.keys.service import NO_KEY
 from app.problems import responses
 from app.webhooks import service
 from app.webhooks.schemas import DeliveryJson, NewWebhookJson, WebhookJson, WebhookSpec

@@ -20,6 +20,14 @@ KEY_COLUMNS: dict[str, sa.types.TypeEngine[object]] = {
     "last_used_at": sa.DateTime(timezone=True),
 }
 
+REVOKE_WHAT_HAD_RULES = """
+UPDATE api_keys SET revoked_at = CURRENT_TIMESTAMP WHERE revoked_at IS NULL AND (
+    CAST(models AS TEXT) NOT IN ('[]', 'null') OR expires_at IS NOT NULL
+    OR requests_per_minute IS NOT NULL OR pictures_per_minute IS NOT NULL
+    OR queued_tasks IS NOT NULL OR stored_bytes IS NOT NULL
+)
+"""
+
 SQLITE_TRIGGER = """
 CREATE TRIGGER audit_entries_no_{verb} BEFORE {verb} ON audit_entries
 BEGIN SELECT RAISE(ABORT, 'the audit log only grows'); END
@@ -94,5 +102,7 @@ def downgrade() -> None:
         op.drop_constraint("fk_tasks_key_id_api_keys", "tasks", type_="foreignkey")
         op.execute("DROP FUNCTION refuse_audit_change()")
     op.drop_column("tasks", "key_id")
+    # Without its rules a key would open more than it was made for, and an expired one would work.
+    op.execute(REVOKE_WHAT_HAD_RULES)
     for name in KEY_COLUMNS:
         op.drop_column("api_keys", name)

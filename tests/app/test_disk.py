@@ -8,7 +8,9 @@ import pytest
 from starlette.testclient import TestClient
 
 from app.db import TaskState
-from app.disk import needed
+from app.disk import check_fits, needed, own_bytes
+from app.errors import DiskFullProblem
+from app.imports.schemas import ImportSpec
 from app.main import create_app
 from app.tasks.schemas import TaskSpec
 from sats_core.data.cache import PictureCache
@@ -74,6 +76,38 @@ def test_a_task_that_does_not_fit_any_more_fails_before_it_begins(bench, full):
     assert bench.supervisor().run(task_id) == TaskState.LIVE
 
 
+def test_a_result_that_is_there_is_registered_however_little_room_is_left(bench, full, monkeypatch):
+    task_id = bench.post(["cat"])
+    with monkeypatch.context() as patch:
+        patch.setattr("worker.registering.end", lambda *_args, **_kw: 1 / 0)
+        assert bench.supervisor().run(task_id) == TaskState.QUEUED
+    supervisor = bench.supervisor(keep_free_bytes=full.keep_free_bytes)
+    assert supervisor.run(task_id) == TaskState.LIVE
+
+
+def test_links_are_not_what_a_task_has_written(tmp_path):
+    theirs, folder = tmp_path / "theirs", tmp_path / "work"
+    folder.mkdir()
+    theirs.write_bytes(b"x" * 100)
+    os.link(theirs, folder / "linked")
+    (folder / "own").write_bytes(b"x" * 10)
+    assert own_bytes(folder) == 10
+
+
+def test_what_is_there_beyond_the_need_frees_nothing(full):
+    with pytest.raises(DiskFullProblem, match="needs about 0 MiB"):
+        check_fits(full, 10, bytes_there=10**15)
+
+
+def test_pictures_that_score_an_import_count(tmp_path):
+    source, pictures = tmp_path / "a.zip", tmp_path / "b.zip"
+    source.write_bytes(checkpoint_zip(["wall"]))
+    pictures.write_bytes(drawn(("wall",), 0))
+    wanted = ImportSpec.model_validate({"source": "a.zip"})
+    less = needed(wanted, source, None, LIMITS)
+    assert needed(wanted, source, None, LIMITS, pictures) - less == 2 * pictures.stat().st_size
+
+
 def test_an_import_that_does_not_fit_fails_too(bench, full):
     task_id = bench.post_import(["wall"])
     supervisor = bench.supervisor(keep_free_bytes=full.keep_free_bytes)
@@ -118,7 +152,7 @@ def test_a_step_copies_the_version_that_it_starts_from(bench, tmp_path):
     one = needed(spec(), path, version, LIMITS)
     for file in version.files.values():
         file["bytes"] *= 2
-    assert needed(spec(), path, version, LIMITS) - one == 5 * files
+    assert needed(spec(), path, version, LIMITS) - one == 4 * files
 
 
 def test_an_upload_that_the_disk_has_no_room_for_is_refused(client, blobs, monkeypatch, tmp_path):

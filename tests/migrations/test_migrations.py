@@ -6,7 +6,7 @@ from sqlalchemy import Engine, inspect, select, text
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from app.audit.service import Action, record
-from app.db import ApiKey, Base, Task, Version, read_session, write_session
+from app.db import ApiKey, Base, Task, Version, read_session, utc_now, write_session
 from app.db.migrate import is_current, migration_config, upgrade
 
 
@@ -197,6 +197,24 @@ def test_tasks_posted_before_they_knew_their_key_find_it_by_its_name(engine):
         key = session.get_one(ApiKey, 7)
     assert owners == {"t1": 7, "t2": None}
     assert (key.models, key.expires_at, key.stored_bytes) == (None, None, None)
+
+
+def test_keys_that_had_rules_are_revoked_where_the_rules_go(engine, at):
+    rules = {
+        "free": {},
+        "all models": {"models": []},
+        "bound": {"models": ["rooms"]},
+        "expired": {"expires_at": utc_now()},
+        "limited": {"stored_bytes": 1},
+    }
+    with write_session(engine) as session:
+        for name, rule in rules.items():
+            session.add(ApiKey(name=name, digest=name, scopes=["submit"], **rule))
+    at("0007")
+    upgrade(engine)
+    with read_session(engine) as session:
+        working = session.scalars(select(ApiKey.name).where(ApiKey.revoked_at.is_(None)))
+        assert set(working) == {"free", "all models"}
 
 
 def test_the_audit_log_goes_back_with_entries_in_it(engine):

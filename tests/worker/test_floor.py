@@ -25,6 +25,31 @@ def test_a_floor_that_was_raised_since_the_post_holds(bench):
     assert version.gate["waived"] == []
 
 
+def test_an_older_parent_is_no_way_round_the_floor(bench):
+    bench.run(["cat"])
+    bench.run(["dog"], seed=1)
+    bench.control.plan(iou={"dog": 0.31})
+    task = bench.run(["dog"], seed=2, parent=1, by_admin=False)
+    assert task.state == TaskState.HELD
+    assert bench.versions()[-1].gate["reasons"] == [
+        "old class 'dog' lost 0.490 IoU against the live version (0.800 to 0.310), more than 0.05"
+    ]
+    assert bench.live() == 2
+
+
+def test_nor_is_a_preview_from_an_older_parent(bench):
+    bench.run(["cat"])
+    bench.run(["dog"], seed=1)
+    task_id = bench.post(["dog"], seed=2, parent=1, by_admin=False, preview=True)
+    bench.control.plan(iou={"dog": 0.76})
+    assert bench.supervisor().run(bench.preview(task_id).id) == TaskState.LIVE
+    bench.control.plan(iou={"dog": 0.72})
+    assert bench.supervisor().run(task_id) == TaskState.HELD
+    assert bench.versions()[-1].gate["reasons"] == [
+        "old class 'dog' lost 0.080 IoU against the live version (0.800 to 0.720), more than 0.05"
+    ]
+
+
 def test_an_admin_s_laxer_task_goes_live_and_the_record_says_so(bench):
     bench.control.plan(iou={"cat": 0.2})
     assert bench.run(["cat"], gate={"min_iou": 0.1}).state == TaskState.LIVE

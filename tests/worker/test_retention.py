@@ -8,6 +8,8 @@ from structlog.testing import capture_logs
 
 from app.db import (
     AliasMove,
+    Memory,
+    Place,
     Task,
     TaskEvent,
     TaskState,
@@ -16,6 +18,7 @@ from app.db import (
     utc_now,
     write_session,
 )
+from tests.fixtures.versions import add_version
 from tests.worker.test_sweeper import sweeper
 
 
@@ -141,6 +144,28 @@ def test_a_bounded_lot_is_deleted_at_a_time_until_none_is_left(bench, monkeypatc
     with capture_logs() as logs:
         made.retain()
     assert [log["tasks"] for log in logs if log["event"] == "retention"] == [2, 2, 1]
+
+
+def test_what_may_never_go_does_not_stop_what_may(bench, monkeypatch):
+    monkeypatch.setattr("app.deletion.retention.AT_ONCE", 2)
+    with write_session(bench.engine) as session:
+        add_version(session, bench.blobs, ["cat"])
+        stuck = [add_version(session, bench.blobs, ["dog"], live=False) for _ in range(3)]
+        session.add_all(
+            Memory(
+                version_id=version.id,
+                blob="0" * 64,
+                bytes=1,
+                place=Place.MEMORY_FOLDER,  # which no worker can reach
+                pictures=1,
+                classes=["dog"],
+            )
+            for version in stuck
+        )
+        add_version(session, bench.blobs, ["cow"], live=False)
+    age(bench, 20)
+    assert sweep(bench, keep_versions_days=10.0)[0] == {"versions": 1}
+    assert [v.number for v in bench.versions() if v.deleted_at] == [5]
 
 
 def test_the_settings_say_never_in_the_environment(monkeypatch):

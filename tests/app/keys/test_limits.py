@@ -18,6 +18,7 @@ from tests.app.inference.colour_graph import RED
 from tests.app.segmentation.conftest import register  # noqa: F401 - a fixture
 from tests.app.segmentation.requests import as_files, encoded, left_red_right_green
 from tests.app.tasks.posting import drawn, post
+from tests.fixtures.versions import add_version
 
 PROBLEM = "urn:sats:problem:"
 
@@ -179,6 +180,20 @@ def test_bytes_that_tasks_keep_are_counted_in_the_database(client, engine, make,
     assert (post(client, dog, **headers).status_code == 202) == (
         dog.stat().st_size <= len(content) + 10
     )
+
+
+def test_what_is_deleted_counts_no_more(client, engine, blobs, make):
+    admin = make(scopes=(Scope.ADMIN,))
+    with write_session(engine) as session:
+        kept = add_version(session, blobs, ["cat"])
+        gone = add_version(session, blobs, ["dog"], live=False)
+        for version in (kept, gone):
+            session.get_one(Task, version.task_id).key_id = 1
+        bytes_kept = sum(file["bytes"] for file in kept.files.values())
+    gone = client.delete("/admin/models/default/versions/2", headers=admin)
+    assert gone.status_code == 200
+    with read_session(engine) as session:
+        assert stored_bytes(session, 1) == bytes_kept
 
 
 def test_an_expired_key_says_so(client, engine, make):

@@ -198,3 +198,40 @@ def test_a_class_that_only_the_live_version_knows_holds():
     assert not verdict.passed
     assert verdict.reasons == ("the live version knows 'dog', 'sheep' and this one does not",)
     assert judge(GateSettings(), after, parent, ["cow"], False, ["background", "cat"]).passed
+
+
+def test_a_class_that_the_live_version_has_is_an_old_one_whatever_the_step_started_from():
+    parent, live = scores({"cat": 0.8}), scores({"cat": 0.8, "dog": 0.8})
+    worse = judge(
+        GateSettings(), scores({"cat": 0.8, "dog": 0.31}), parent, ["dog"], False, live=live
+    )
+    assert not worse.passed
+    assert worse.reasons == (
+        "old class 'dog' lost 0.490 IoU against the live version (0.800 to 0.310), more than 0.05",
+    )
+    dog = worse.figures[-1]
+    assert (dog.kind, dog.before, dog.after) == ("old", 0.8, 0.31)
+    assert judge(
+        GateSettings(), scores({"cat": 0.8, "dog": 0.76}), parent, ["dog"], False, live=live
+    ).passed
+
+
+@pytest.mark.parametrize(("parent", "live", "bar"), [(0.6, 0.8, 0.8), (0.8, 0.6, 0.8)])
+def test_of_parent_and_live_the_better_one_is_the_bar(parent, live, bar):
+    verdict = judge(
+        GateSettings(),
+        scores({"cat": 0.65, "cow": 0.5}),
+        scores({"cat": parent}),
+        ["cow"],
+        False,
+        live=scores({"cat": live}),
+    )
+    assert not verdict.passed
+    assert verdict.figures[0].before == bar
+
+
+def test_a_class_that_was_not_measured_in_the_live_version_is_new():
+    live = scores({"cat": None, "dog": None})
+    after = scores({"cat": 0.8, "dog": 0.1})
+    verdict = judge(GateSettings(), after, scores({"cat": 0.8}), ["dog"], False, live=live)
+    assert verdict.reasons == ("new class 'dog' reached 0.100 IoU, less than 0.3",)

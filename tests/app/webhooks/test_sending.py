@@ -18,7 +18,7 @@ import pytest
 from app.errors import InvalidProblem
 from app.webhooks import sending
 from app.webhooks.addresses import check_url, is_public
-from app.webhooks.sending import send, webhook_secret
+from app.webhooks.sending import Answer, send, webhook_secret
 from tests.fixtures.receivers import receiving
 
 SECRET = webhook_secret(b"of the service", "salt")
@@ -76,6 +76,13 @@ def test_redirects_are_not_followed(receiver, status):
         "[fc00::1]",
         "[64:ff9b::7f00:1]",
         "[2002:7f00:1::]",
+        "[64:ff9b:1::7f00:1]",
+        "[::127.0.0.1]",
+        "[::ffff:0:7f00:1]",
+        "[2001:0:7f00:1::]",
+        "[2001:db8::1]",
+        "[3fff::1]",
+        "[5f00::1]",
     ],
 )
 def test_nothing_is_sent_to_an_address_that_is_not_public(receiver, host):
@@ -88,6 +95,22 @@ def test_nothing_is_sent_to_an_address_that_is_not_public(receiver, host):
 def test_public_addresses_are_told_from_others():
     public = ["8.8.8.8", "2606:4700::1111", "::ffff:8.8.8.8", "64:ff9b::808:808"]
     assert all(is_public(ipaddress.ip_address(one)) for one in public)
+
+
+def test_a_resolver_that_hangs_is_given_up(monkeypatch):
+    gate, answered = threading.Event(), []
+
+    def look_up(*_a, **_kw):
+        gate.wait(5)
+        answered.append("late")
+        return []
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    monkeypatch.setattr("app.webhooks.sending.TIMEOUT_SECONDS", 0.2)
+    answer = post("http://receiver.example/hook")
+    assert answer == Answer(None, "no answer within 0.2 seconds")
+    assert not answered
+    gate.set()
 
 
 def test_a_name_is_looked_up_once_and_what_was_checked_is_connected_to(receiver, monkeypatch):
