@@ -6,6 +6,7 @@ from sqlalchemy import and_, func, or_, select
 from sqlalchemy.orm import Session
 
 from app.db import END_STATES, ApiKey, Memory, Task, TaskState, Version
+from app.errors import TooLargeProblem
 from app.keys.problems import ByteLimitProblem, TaskLimitProblem
 
 RETRY_SECONDS = 60
@@ -20,6 +21,7 @@ def check_quotas(session: Session, key_id: int | None, more_bytes: int) -> None:
 
     Raises:
         TaskLimitProblem: as many of its tasks wait as may.
+        TooLargeProblem: this one alone has more bytes than its tasks may keep together.
         ByteLimitProblem: its tasks would keep more bytes than they may.
     """
     if key_id is None:
@@ -30,6 +32,11 @@ def check_quotas(session: Session, key_id: int | None, more_bytes: int) -> None:
             f"the key {key.name!r} may have {key.queued_tasks} tasks in the queue", RETRY_SECONDS
         )
     if key.stored_bytes is not None:
+        if more_bytes > key.stored_bytes:  # no time will come when there is room
+            raise TooLargeProblem(
+                f"the tasks of the key {key.name!r} may keep {key.stored_bytes} bytes, and this "
+                f"one alone has {more_bytes}"
+            )
         kept = stored_bytes(session, key_id)
         if kept + more_bytes > key.stored_bytes:
             raise ByteLimitProblem(

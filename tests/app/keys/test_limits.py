@@ -165,21 +165,24 @@ def test_a_retry_is_one_more_that_waits(client, engine, make, tmp_path):
 
 
 def test_bytes_that_tasks_keep_are_counted_in_the_database(client, engine, make, tmp_path):
-    content = drawn(tmp_path, "cat").read_bytes()
-    headers = make(limits=KeyLimits(stored_bytes=len(content) + 10))
-    task = post(client, content, **headers).json()["id"]
+    cat, dog = (drawn(tmp_path, name).read_bytes() for name in ("cat", "dog"))
+    headers = make(limits=KeyLimits(stored_bytes=max(len(cat), len(dog))))
+    task = post(client, cat, **headers).json()["id"]
     with read_session(engine) as session:
         (key,) = list_keys(session)
-        assert stored_bytes(session, key.id) == len(content)
-    refused = post(client, drawn(tmp_path, "dog"), **headers)
+        assert stored_bytes(session, key.id) == len(cat)
+    refused = post(client, dog, **headers)
     assert refused.status_code == 429
     assert refused.json()["type"] == PROBLEM + "limit-stored-bytes"
-    assert str(len(content)) in refused.json()["detail"]
+    assert str(len(cat)) in refused.json()["detail"]
     client.post(f"/tasks/{task}:cancel", headers=headers)
-    dog = drawn(tmp_path, "dog")
-    assert (post(client, dog, **headers).status_code == 202) == (
-        dog.stat().st_size <= len(content) + 10
-    )
+    assert post(client, dog, **headers).status_code == 202
+
+
+def test_what_can_never_be_kept_is_too_large(client, make, tmp_path):
+    refused = post(client, drawn(tmp_path, "cat"), **make(limits=KeyLimits(stored_bytes=10)))
+    assert refused.status_code == 413
+    assert "retry-after" not in refused.headers
 
 
 def test_what_is_deleted_counts_no_more(client, engine, blobs, make):
