@@ -18,7 +18,7 @@ from app.db import make_engine, read_session, utc_now, write_session
 from app.errors import UnauthorizedProblem
 from app.inference.engine import Inference
 from app.inference.warm_up import WarmUp
-from app.keyless import keyless_caller
+from app.keyless import LOCAL_CALLER, check_local
 from app.keys.cache import KEYLESS, CallerCache
 from app.keys.last_use import LastUses
 from app.keys.rates import Rates
@@ -163,8 +163,9 @@ async def identify(request: Request, held: Services, key: str | None) -> Caller:
         LocalCallersOnlyProblem: none is, and it is not certain that the caller is on this machine.
     """
     if key is None:
-        await _known(held, KEYLESS)
-        return keyless_caller(request)
+        found = await _known(held, KEYLESS)
+        check_local(request)
+        return found
     check_text(key)
     return await _known(held, digest(held.secret, key))
 
@@ -200,7 +201,7 @@ def _while_no_key_was_made(held: Services) -> Caller:
             raise UnauthorizedProblem(
                 "send `Authorization: Bearer sats_...`; `sats keys create` makes a key"
             )
-    return Caller("", frozenset(Scope))
+    return LOCAL_CALLER
 
 
 def admit(request: Request, held: Services, caller: Caller, scope: Scope) -> None:

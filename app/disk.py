@@ -17,6 +17,7 @@ from app.models.service import find_model
 from app.settings import Settings
 from app.tasks.schemas import TaskSpec
 from sats_core.data.cache import bytes_of
+from sats_core.data.readers.paired import PICTURE_SUFFIXES
 from sats_core.data.sources import Source, ZipSource
 from sats_core.errors import DatasetError
 from sats_core.settings import Limits
@@ -25,7 +26,6 @@ MIB = 1024 * 1024
 SAMPLE = 32
 """Pictures whose size is looked up, in place of all."""
 
-_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
 _VERSION_MIB = {"0": 30, "1": 110, "2": 200, "3": 360, "4": 500, "5": 660}
 """Weights and graph of a version, by the last figure of its backbone's name."""
 _STEP_COPIES = 4
@@ -124,7 +124,7 @@ def _pictures(sizes: Mapping[str, int]) -> list[str]:
     found: dict[str, str] = {}
     for name, size in sizes.items():
         stem, suffix = posixpath.splitext(posixpath.basename(name))
-        if suffix.lower() in _SUFFIXES and size > sizes.get(found.get(stem, ""), -1):
+        if suffix[1:].lower() in PICTURE_SUFFIXES and size > sizes.get(found.get(stem, ""), -1):
             found[stem] = name
     return sorted(found.values())
 

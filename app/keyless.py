@@ -21,8 +21,12 @@ class LocalCallersOnlyProblem(ForbiddenProblem):
     title = "Without API keys the service answers callers on its own machine only"
 
 
-def keyless_caller(request: HTTPConnection) -> Caller:
-    """Return the caller without a key, who may do everything; only while no key was ever made.
+LOCAL_CALLER = Caller("", frozenset(Scope))
+"""Who calls without a key: may do everything; only while no key was ever made."""
+
+
+def check_local(request: HTTPConnection) -> None:
+    """Check that a call without a key comes from this machine.
 
     Raises:
         LocalCallersOnlyProblem: it is not certain that the caller is on this machine.
@@ -33,7 +37,6 @@ def keyless_caller(request: HTTPConnection) -> Caller:
             f"{why}: make a key with `sats keys create NAME --scope admin` and send it as "
             "`Authorization: Bearer sats_...`"
         )
-    return Caller("", frozenset(Scope))
 
 
 def _doubt(request: HTTPConnection) -> str | None:

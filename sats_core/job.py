@@ -8,7 +8,7 @@ from pydantic import Field, TypeAdapter
 from sats_core.evaluation.forgetting import ForgettingReport
 from sats_core.evaluation.scores import Scores
 from sats_core.record import Record
-from sats_core.settings import LEAST_BATCH, StepSettings
+from sats_core.settings import KEPT_FEATURES, LEAST_BATCH, StepSettings
 from sats_core.settings import Limits as Limits
 
 
@@ -94,7 +94,7 @@ class ImportJob(Record):
     """Zip of labelled pictures, in any layout that is read: scored, and kept as held-out pictures
     for the steps after it. Where they have a `train` split beside others, its pictures give
     features instead."""
-    features: int = Field(4000, ge=0)
+    features: int = Field(KEPT_FEATURES, ge=0)
     """Pixels whose features are kept with the version."""
     limits: Limits
     threads: int | None

@@ -18,6 +18,8 @@ OfferedMethod = Literal["finetune", "lwf", "ilt", "mib", "plop", "sats", "sats_p
 """What the service runs: all but `joint`, which needs the pictures of every step."""
 
 
+KEPT_FEATURES = 4000
+"""Pixels whose features a version keeps, unless it is told otherwise."""
 LEAST_BATCH = 2
 """Fewer pictures than this have no statistics to normalise by."""
 
@@ -67,7 +69,7 @@ class StepSettings(Record):
         "kept some. 0 keeps and replays none.",
     )
     features: int = Field(
-        4000,
+        KEPT_FEATURES,
         ge=0,
         le=1_000_000,
         description="Pixels whose features, what the classifier sees there, are kept with the "

@@ -22,7 +22,7 @@ from app.errors import (
     NotFoundProblem,
 )
 from app.keys.problems import KEY_PROBLEMS
-from app.keys.service import NO_KEY, Caller, Scope, check_model
+from app.keys.service import Scope, check_model
 from app.models.files import (
     RANGE_PATTERN,
     DamagedVersionProblem,
@@ -182,7 +182,7 @@ def promote_version(
 ) -> MoveJson:
     """Point `live` at this version, whatever the gate said of it."""
     found = service.get_model(session, model)
-    return service.describe_move(promote(session, found, number, _signature(caller)))
+    return service.describe_move(promote(session, found, number, caller.who))
 
 
 @router.post(
@@ -196,7 +196,7 @@ def rollback_version(
 ) -> MoveJson:
     """Point `live` at what it was before this version, which must be the live one."""
     found = service.get_model(session, model)
-    return service.describe_move(rollback(session, found, number, _signature(caller)))
+    return service.describe_move(rollback(session, found, number, caller.who))
 
 
 @router.get("/metrics", summary="mIoU over versions", responses=responses(NotFoundProblem))
@@ -214,7 +214,3 @@ def metrics(
         check_model(caller, model)
         found = [service.get_model(session, model)]
     return MetricsJson(models=[service.curve(session, one) for one in found])
-
-
-def _signature(caller: Caller) -> str:
-    return caller.name or NO_KEY

@@ -24,6 +24,7 @@ from app.storage import Blob, LocalBlobStore
 from app.tasks.accepting import Acceptance
 from app.tasks.schemas import TaskJson
 from app.tasks.submission import Submission
+from sats_core.settings import KEPT_FEATURES
 
 FAILED = 1
 """Exit status of an import that was queued and came to nothing."""
@@ -51,7 +52,7 @@ def import_model(
     ] = None,
     features: Annotated[
         int, typer.Option(help="Pixels whose features are kept; 0 keeps none.")
-    ] = 4000,
+    ] = KEPT_FEATURES,
     allow_pickle: Annotated[
         bool, typer.Option("--allow-pickle", help="Read pytorch_model.bin too, tensors alone.")
     ] = False,

@@ -7,6 +7,7 @@ from pydantic import ConfigDict, Field
 from app.db import TaskKind
 from app.models.schemas import MODEL_PATTERN, Named
 from sats_core.record import Record
+from sats_core.settings import KEPT_FEATURES
 
 IMPORT_EXAMPLE: dict[str, Any] = {"name": "street model", "background": "none", "promote": True}
 
@@ -24,7 +25,7 @@ class ImportWish(Record):
         "class 0 where that is called `background`, and none otherwise.",
     )
     features: int = Field(
-        4000,
+        KEPT_FEATURES,
         ge=0,
         le=1_000_000,
         description="Pixels whose features are kept with the version, balanced over its classes, "

@@ -68,6 +68,11 @@ class Caller:
     expires_at: datetime | None = None
     limits: KeyLimits = NO_LIMITS
 
+    @property
+    def who(self) -> str:
+        """What records call it."""
+        return self.name or NO_KEY
+
     def may(self, scope: Scope) -> bool:
         """Return whether the caller has `scope`; `admin` has all."""
         return scope in self.scopes or Scope.ADMIN in self.scopes

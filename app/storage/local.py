@@ -20,6 +20,7 @@ from app.storage.base import (
     TooLargeError,
     chunks,
 )
+from sats_core.files import sync
 
 _KEY = re.compile(r"[0-9a-f]{64}")
 _FOLDER = re.compile(r"[0-9a-f]{2}")
@@ -80,7 +81,7 @@ class LocalBlobStore(BlobStore):
         with _told():
             target.parent.mkdir(exist_ok=True)
             incoming.replace(target)
-            _fsync_directory(target.parent)
+            sync(target.parent)
 
     def _target(self, key: str) -> Path:
         if not _KEY.fullmatch(key):
@@ -127,11 +128,3 @@ def _described(paths: Iterator[Path] | list[Path]) -> Iterator[Entry]:
         except FileNotFoundError:  # it went since the folder was read
             continue
         yield Entry(path.name, state.st_size, state.st_mtime)
-
-
-def _fsync_directory(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

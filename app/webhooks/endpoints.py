@@ -8,7 +8,6 @@ from fastapi import APIRouter, Depends, Path, Query, Response
 from app.dependencies import Admin, AppServices, ReadSession, WriteSession, require_everywhere
 from app.errors import BusyProblem, InvalidProblem, NotFoundProblem
 from app.keys.problems import KEY_PROBLEMS
-from app.keys.service import NO_KEY
 from app.problems import responses
 from app.webhooks import service
 from app.webhooks.schemas import DeliveryJson, NewWebhookJson, WebhookJson, WebhookSpec
@@ -36,8 +35,7 @@ def create_webhook(
     twice, and not in order: `webhook-id` stays the same. Redirects are not followed, and addresses
     that are not public are not connected to unless `SATS_WEBHOOK_PRIVATE` is set.
     """
-    by = caller.name or NO_KEY
-    made = service.create_webhook(session, spec, by, held.settings.webhook_private)
+    made = service.create_webhook(session, spec, caller.who, held.settings.webhook_private)
     response.headers["Cache-Control"] = "no-store"
     secret = webhook_secret(held.secret, made.salt)
     return NewWebhookJson(**service.describe(made).model_dump(), secret=secret)

@@ -6,18 +6,18 @@ import pytest
 from starlette.requests import HTTPConnection
 
 from app.db import write_session
-from app.keyless import LocalCallersOnlyProblem, keyless_caller
+from app.keyless import LOCAL_CALLER, LocalCallersOnlyProblem, check_local
 from app.keys.secret import read_secret
 from app.keys.service import Scope, create_key, revoke_key
 
 
 def call(client="127.0.0.1", version="1.1", **headers):
-    """Ask who calls; headers with underscores for hyphens, the host's own one by default."""
+    """Check who calls; headers with underscores for hyphens, the host's own one by default."""
     given = {"host": "127.0.0.1:8000"} | headers
     raw = [(n.replace("_", "-").encode(), v.encode("latin-1")) for n, v in given.items()]
     scope = {"type": "http", "headers": raw, "http_version": version}
     scope["client"] = (client, 50000) if client else None
-    return keyless_caller(HTTPConnection(scope))
+    check_local(HTTPConnection(scope))
 
 
 @pytest.mark.parametrize(
@@ -35,7 +35,8 @@ def call(client="127.0.0.1", version="1.1", **headers):
     ],
 )
 def test_callers_on_this_machine_may_do_everything(request_):
-    assert call(**request_).scopes == frozenset(Scope)
+    call(**request_)
+    assert LOCAL_CALLER.scopes == frozenset(Scope)
 
 
 @pytest.mark.parametrize(

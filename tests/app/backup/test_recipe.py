@@ -39,7 +39,7 @@ def postgres_tools() -> Path:
     except ImportError:
         found = sorted(Path("/usr/lib/postgresql").glob("*/bin/pg_dump"))
         if not found:
-            pytest.skip("no pg_dump")
+            (pytest.fail if os.environ.get("CI") else pytest.skip)("no pg_dump")
         return found[-1].parent
     return Path(pgserver.__file__).parent / "pginstall" / "bin"
 
