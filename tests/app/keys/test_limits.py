@@ -4,7 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
-from sqlalchemy import event, select
+from sqlalchemy import select
 
 from app.db import ApiKey, Task, TaskState, read_session, utc_now, write_session
 from app.errors import TooLargeProblem
@@ -18,6 +18,7 @@ from tests.app.inference.colour_graph import RED
 from tests.app.segmentation.conftest import register  # noqa: F401 - a fixture
 from tests.app.segmentation.requests import as_files, encoded, left_red_right_green
 from tests.app.tasks.posting import drawn, post
+from tests.fixtures.statements import Statements
 from tests.fixtures.versions import add_version
 
 PROBLEM = "urn:sats:problem:"
@@ -213,12 +214,11 @@ def test_an_expired_key_says_so(client, engine, make):
 def test_a_mistyped_key_asks_no_database(client, service, make):
     (key,) = make().values()
     wrong = key[:-1] + ("0" if key[-1] != "0" else "1")
-    asked = []
-    event.listen(service.state.services.engine, "before_cursor_execute", lambda *a: asked.append(a))
-    refused = client.get("/tasks", headers={"Authorization": wrong})
+    with Statements(service.state.services.engine) as asked:
+        refused = client.get("/tasks", headers={"Authorization": wrong})
     assert refused.status_code == 401
     assert refused.json()["type"] == PROBLEM + "key-mistyped"
-    assert not asked
+    assert not asked.seen
 
 
 def test_a_key_from_before_there_were_checksums_works(client, engine, settings):
