@@ -1,5 +1,6 @@
 """Checkpoints of a running step: safetensors, written whole or not at all."""
 
+import hashlib
 import json
 import logging
 from pathlib import Path
@@ -10,9 +11,13 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from sats_core.files import whole
+from sats_core.job import StepJob
 from sats_core.models import Segmenter
 
 NAME = "checkpoint.safetensors"
+TRAINING = 3
+"""Raised whenever training changes, crops, thresholds or normalisation say: a checkpoint of what
+was before is not taken up, half a step of each would be a third thing."""
 _MODEL = "model."
 _OPTIMIZER = "optimizer."
 _EPOCHS, _STEP = "epochs", "step"
@@ -26,6 +31,14 @@ log = logging.getLogger(__name__)
 
 class _UnfitError(Exception):
     """A checkpoint that cannot be taken up; its message says why."""
+
+
+def fingerprint_of(job: StepJob) -> str:
+    """Return what a checkpoint must share with a step to be taken up by it."""
+    named = job.model_dump_json(include={"new_classes", "indices", "settings", "held_out"})
+    files = (job.dataset, job.old_version, job.memory)
+    parts = (f"training {TRAINING}", named, *(file.name if file else "" for file in files))
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
 def save(

@@ -1,6 +1,5 @@
 """The learning itself: method, training, weight fusion."""
 
-import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -15,7 +14,6 @@ from sats_core.classes import BACKGROUND
 from sats_core.data.batches import LabelledPictures, StepBatches
 from sats_core.evaluation.predict import labelled_input
 from sats_core.events import ProgressEvent, WarningEvent
-from sats_core.job import StepJob
 from sats_core.methods import Finetune, make_method
 from sats_core.methods.features import FeatureMemory
 from sats_core.methods.sampling import ENOUGH, PixelSample, see
@@ -23,10 +21,6 @@ from sats_core.training.fusion import fuse
 from sats_core.training.loop import StoppedError, autocast, train
 from sats_core.training.progress import Emit, Progress
 from sats_core.training.start import Start
-
-TRAINING = 3
-"""Raised whenever training changes, crops, thresholds or normalisation say: a checkpoint of what
-was before is not taken up, half a step of each would be a third thing."""
 
 
 def learn(
@@ -190,11 +184,3 @@ class StepTrainer:
                     for index in indices[first : first + settings.batch_size]
                 ]
                 yield torch.cat([view[0] for view in views]), torch.cat([view[1] for view in views])
-
-
-def fingerprint_of(job: StepJob) -> str:
-    """Return what a checkpoint must share with a step to be taken up by it."""
-    named = job.model_dump_json(include={"new_classes", "indices", "settings", "held_out"})
-    files = (job.dataset, job.old_version, job.memory)
-    parts = (f"training {TRAINING}", named, *(file.name if file else "" for file in files))
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()

@@ -20,8 +20,9 @@ from sats_core.export import export_version
 from sats_core.job import MemoryRecord, StepJob, StepResult
 from sats_core.methods.features import FeatureMemory
 from sats_core.models import SCRATCH
+from sats_core.training.checkpoint import fingerprint_of
 from sats_core.training.evaluating import evaluation_counter
-from sats_core.training.learn import fingerprint_of, learn
+from sats_core.training.learn import learn
 from sats_core.training.memory import MEMORY, Keepable, keep, recall
 from sats_core.training.pictures import Gathered, gather
 from sats_core.training.progress import Emit

@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from app.models.gate import UNGUARDED, GateSettings, judge
+from app.models.gate import AWAITS_APPROVAL, UNGUARDED, GateSettings, judge
 from sats_core.evaluation.scores import Scores
 
 
@@ -25,10 +25,14 @@ def test_base_step_needs_every_new_class():
     verdict = judge(GateSettings(), scores({"cat": 0.5, "dog": 0.1}), None, ["cat", "dog"], False)
     assert not verdict.passed
     assert verdict.reasons == ("new class 'dog' reached 0.100 IoU, less than 0.3",)
-    assert [(f.class_name, f.kind, f.passed) for f in verdict.figures] == [
-        ("cat", "new", True),
-        ("dog", "new", False),
+    assert [(f.class_name, f.kind, f.after, f.passed) for f in verdict.figures] == [
+        ("cat", "new", 0.5, True),
+        ("dog", "new", 0.1, False),
     ]
+
+
+def test_a_new_class_of_exactly_the_limit_passes():
+    assert judge(GateSettings(min_iou=0.3), scores({"cat": 0.3}), None, ["cat"], False).passed
 
 
 def test_old_class_is_held_against_the_parent_not_against_its_first_score():
@@ -55,6 +59,7 @@ def test_an_unmeasured_old_class_is_said_but_does_not_hold(before, after):
     )
     assert verdict.passed
     assert verdict.reasons == ("old class 'cat' is not measured: no held-out picture shows it",)
+    assert (verdict.figures[0].before, verdict.figures[0].after) == (before, after)
 
 
 def test_an_unmeasured_new_class_holds():
@@ -73,6 +78,20 @@ def test_asked_not_to_go_live():
     verdict = judge(GateSettings(promote=False), scores({"cat": 1.0}), None, ["cat"], False)
     assert not verdict.passed
     assert verdict.reasons == ("the task asked not to go live",)
+
+
+def test_where_an_admin_has_the_last_word_a_version_that_passed_waits_for_it():
+    gate = GateSettings(approval="required")
+    passed = judge(gate, scores({"cat": 1.0}), None, ["cat"], False)
+    assert passed.passed is False
+    assert passed.reasons == (AWAITS_APPROVAL,)
+    held = judge(gate, scores({"cat": 0.1}), None, ["cat"], False)
+    assert held.reasons == ("new class 'cat' reached 0.100 IoU, less than 0.3",)
+
+
+def test_what_an_admin_waived_is_kept_with_the_verdict():
+    verdict = judge(GateSettings(), scores({"cat": 1.0}), None, ["cat"], False, waived=["laxer"])
+    assert verdict.waived == ("laxer",)
 
 
 def with_background(iou: dict[str, float | None], earlier: float | None) -> Scores:
@@ -228,6 +247,13 @@ def test_of_parent_and_live_the_better_one_is_the_bar(parent, live, bar):
     )
     assert not verdict.passed
     assert verdict.figures[0].before == bar
+
+
+def test_the_live_version_is_named_only_where_it_is_better_than_the_parent():
+    parent = live = scores({"cat": 0.8})
+    after = scores({"cat": 0.7, "cow": 0.5})
+    verdict = judge(GateSettings(), after, parent, ["cow"], False, live=live)
+    assert verdict.reasons == ("old class 'cat' lost 0.100 IoU (0.800 to 0.700), more than 0.05",)
 
 
 def test_a_class_that_was_not_measured_in_the_live_version_is_new():

@@ -11,9 +11,11 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from sats_core.job import HeldOutChoice, StepJob
 from sats_core.models import Segmenter
 from sats_core.settings import StepSettings
 from sats_core.training import checkpoint
+from sats_core.training.checkpoint import fingerprint_of
 from sats_core.training.schedule import filled_in, make_optimizer
 from sats_core.training.start import begin
 from tests.sats_core.training.conftest import TINY, make_job
@@ -166,3 +168,50 @@ def test_the_one_before_stays_until_the_next_is_whole(
         checkpoint.save(folder, model, descent, 2, STEP)
     assert checkpoint.resume(folder, model, descent, STEP) == 1
     assert [file.name for file in folder.glob("checkpoint*")] == [checkpoint.NAME]
+
+
+@pytest.fixture
+def job(tmp_path: Path) -> StepJob:
+    files = {"old_version": tmp_path / "version", "memory": tmp_path / "pictures.zip"}
+    return make_job(tmp_path, tmp_path / "step.zip", ("ring",), first_index=3, **files)
+
+
+def test_a_checkpoint_of_other_training_code_is_of_another_step(
+    job: StepJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = fingerprint_of(job)
+    assert fingerprint_of(job) == now
+    monkeypatch.setattr(checkpoint, "TRAINING", checkpoint.TRAINING - 1)
+    assert fingerprint_of(job) != now
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"dataset": Path("another.zip")},
+        {"old_version": None},
+        {"memory": Path("memory.zip")},
+        {"new_classes": ("disc",)},
+        {"indices": (4,)},
+        {"held_out": HeldOutChoice(share=0.3)},
+        *({"settings": {name: value}} for name, value in {"seed": 1, "epochs": 3}.items()),
+    ],
+    ids=str,
+)
+def test_a_checkpoint_of_another_job_is_of_another_step(
+    job: StepJob, change: dict[str, Any]
+) -> None:
+    if "settings" in change:
+        change = {"settings": job.settings.model_copy(update=change["settings"])}
+    other = job.model_copy(update=change)
+    assert other != job
+    assert fingerprint_of(other) != fingerprint_of(job)
+
+
+@pytest.mark.parametrize(
+    "change", [{"halvings": 1}, {"threads": 2}, {"work": Path("w")}, {"result": Path("r")}], ids=str
+)
+def test_a_checkpoint_fits_wherever_and_however_its_step_is_run(
+    job: StepJob, change: dict[str, Any]
+) -> None:
+    assert fingerprint_of(job.model_copy(update=change)) == fingerprint_of(job)

@@ -1,6 +1,5 @@
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -9,9 +8,9 @@ import torch
 from sats_core.data.transforms import Pixels, View
 from sats_core.evaluation.predict import labelled_input
 from sats_core.events import Event, WarningEvent
-from sats_core.job import HeldOutChoice, StepJob
+from sats_core.job import StepJob
 from sats_core.training import learn
-from sats_core.training.learn import StepTrainer, fingerprint_of
+from sats_core.training.learn import StepTrainer
 from sats_core.training.loop import StoppedError
 from sats_core.training.start import Start, begin
 from tests.sats_core.training.conftest import make_job
@@ -91,44 +90,3 @@ def test_a_methods_warning_is_an_event(start: Start, tmp_path: Path) -> None:
     events: list[Event] = []
     trainer(start, tmp_path, events).warn("not solved")
     assert events == [WarningEvent(message="not solved")]
-
-
-def test_a_checkpoint_of_other_training_code_is_of_another_step(
-    job: StepJob, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    now = fingerprint_of(job)
-    assert fingerprint_of(job) == now
-    monkeypatch.setattr(learn, "TRAINING", learn.TRAINING - 1)
-    assert fingerprint_of(job) != now
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"dataset": Path("another.zip")},
-        {"old_version": None},
-        {"memory": Path("memory.zip")},
-        {"new_classes": ("disc",)},
-        {"indices": (4,)},
-        {"held_out": HeldOutChoice(share=0.3)},
-        *({"settings": {name: value}} for name, value in {"seed": 1, "epochs": 3}.items()),
-    ],
-    ids=str,
-)
-def test_a_checkpoint_of_another_job_is_of_another_step(
-    job: StepJob, change: dict[str, Any]
-) -> None:
-    if "settings" in change:
-        change = {"settings": job.settings.model_copy(update=change["settings"])}
-    other = job.model_copy(update=change)
-    assert other != job
-    assert fingerprint_of(other) != fingerprint_of(job)
-
-
-@pytest.mark.parametrize(
-    "change", [{"halvings": 1}, {"threads": 2}, {"work": Path("w")}, {"result": Path("r")}], ids=str
-)
-def test_a_checkpoint_fits_wherever_and_however_its_step_is_run(
-    job: StepJob, change: dict[str, Any]
-) -> None:
-    assert fingerprint_of(job.model_copy(update=change)) == fingerprint_of(job)

@@ -107,20 +107,6 @@ def test_losses_of_the_first_steps(
         assert value == pytest.approx(golden, rel=share), (name, found)
 
 
-def test_the_rate_rises_then_falls_as_published() -> None:
-    settings = StepSettings(learning_rate=0.5, warmup=0.1)
-    rates = [rate_at(step, 100, settings) for step in range(100)]
-    assert rates[:3] == pytest.approx([0.5 / 11, 1.0 / 11, 1.5 / 11])
-    assert rates[9] == pytest.approx(5 / 11)
-    assert rates[10] == 0.5
-    assert rates[55] == pytest.approx(0.5 * 0.5**0.9)
-    assert rates[99] == pytest.approx(0.5 * (1 / 90) ** 0.9)
-    assert rates[10:] == sorted(rates[10:], reverse=True)
-    flat = settings.model_copy(update={"warmup": 0.0})
-    assert rate_at(0, 100, flat) == 0.5
-    assert [rate_at(step, 1, settings) for step in range(1)] == [0.5]
-
-
 def test_the_optimiser_steps_at_the_rate_of_the_schedule(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
