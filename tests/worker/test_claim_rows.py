@@ -69,11 +69,11 @@ def test_the_first_claim_fixes_what_a_step_starts_from(
         live = add_version(session, blobs, ["dog"]).id
     task_id = post()
     change(engine, task_id, kind=kind, spec=spec)
-    held = do(claims.claim, task_id, "w", LEASE)
+    claimed = do(claims.claim, task_id, "w", LEASE)
     task = row(task_id)
     assert task.parent_id == {"live": live, "first": first, None: None}[parent]
     assert task.live_id == live
-    do(claims.give_back, held)
+    do(claims.give_back, claimed)
     with write_session(engine) as session:
         add_version(session, blobs, ["cow"])
     do(claims.claim, task_id, "w", LEASE)
@@ -91,26 +91,26 @@ def test_of_two_claims_that_did_not_see_each_other_the_index_lets_one_through(
 
 
 def test_a_lease_is_renewed_from_now_on(post, do, left):
-    held = do(claims.claim, post(), "w", LEASE)
-    assert do(claims.renew, held, 3 * LEASE) is False
-    assert 2 * LEASE < left(held.task_id) <= 3 * LEASE
+    claimed = do(claims.claim, post(), "w", LEASE)
+    assert do(claims.renew, claimed, 3 * LEASE) is False
+    assert 2 * LEASE < left(claimed.task_id) <= 3 * LEASE
 
 
 def test_a_step_that_runs_tells_of_it(post, do, row, events):
-    held = do(claims.claim, post(), "w", LEASE)
-    do(claims.enter, held, TaskState.TRAINING)
-    do(claims.report, held, {"epoch": 0, "step": 1}, epoch_end=False)
-    do(claims.report, held, {"epoch": 1, "step": 2}, epoch_end=True)
-    do(claims.warn, held, "beware")
-    do(claims.warn, held, "beware")
-    assert events(held.task_id) == [
+    claimed = do(claims.claim, post(), "w", LEASE)
+    do(claims.enter, claimed, TaskState.TRAINING)
+    do(claims.report, claimed, {"epoch": 0, "step": 1}, epoch_end=False)
+    do(claims.report, claimed, {"epoch": 1, "step": 2}, epoch_end=True)
+    do(claims.warn, claimed, "beware")
+    do(claims.warn, claimed, "beware")
+    assert events(claimed.task_id) == [
         ("state", {"state": "validating"}),
         ("state", {"state": "training"}),
         ("progress", {"epoch": 0, "step": 1}),
         ("epoch", {"epoch": 1, "step": 2}),
         ("warning", {"message": "beware"}),
     ]
-    task = row(held.task_id)
+    task = row(claimed.task_id)
     assert (task.state, task.progress) == (TaskState.TRAINING, {"epoch": 1, "step": 2})
     assert task.warnings == ["beware"]
 
@@ -118,30 +118,30 @@ def test_a_step_that_runs_tells_of_it(post, do, row, events):
 def test_an_epoch_of_another_task_is_no_progress_of_this_one(post, do, row):
     other = do(claims.claim, post("a"), "w", LEASE)
     do(claims.report, other, {"epoch": 5}, epoch_end=True)
-    held = do(claims.claim, post("b"), "w", LEASE)
-    do(claims.report, held, {"epoch": 2}, epoch_end=True)
-    assert row(held.task_id).tries == 0
+    claimed = do(claims.claim, post("b"), "w", LEASE)
+    do(claims.report, claimed, {"epoch": 2}, epoch_end=True)
+    assert row(claimed.task_id).tries == 0
 
 
 @pytest.mark.parametrize(("tries", "after"), [(0, 0), (1, 0), (3, 2)])
 def test_a_task_given_back_waits_as_if_it_had_not_been_tried(
     post, do, row, engine, events, tries, after
 ):
-    held = do(claims.claim, post(), "w", LEASE)
-    do(claims.report, held, {"epoch": 0}, epoch_end=False)
-    change(engine, held.task_id, tries=tries)
-    assert do(claims.give_back, held) == TaskState.QUEUED
-    task = row(held.task_id)
+    claimed = do(claims.claim, post(), "w", LEASE)
+    do(claims.report, claimed, {"epoch": 0}, epoch_end=False)
+    change(engine, claimed.task_id, tries=tries)
+    assert do(claims.give_back, claimed) == TaskState.QUEUED
+    task = row(claimed.task_id)
     assert (task.state, task.tries, task.progress) == (TaskState.QUEUED, after, None)
-    assert (task.worker, task.lease_until, task.fence) == (None, None, held.fence + 1)
-    assert events(held.task_id)[-1] == ("state", {"state": "queued"})
+    assert (task.worker, task.lease_until, task.fence) == (None, None, claimed.fence + 1)
+    assert events(claimed.task_id)[-1] == ("state", {"state": "queued"})
 
 
 def test_a_batch_is_halved_once_more_each_time_and_the_reason_is_a_warning(post, do, row, events):
     task_id = post()
     for times in (1, 2):
-        held = do(claims.claim, task_id, "w", LEASE)
-        assert do(claims.halve, held, f"less {times}") == TaskState.QUEUED
+        claimed = do(claims.claim, task_id, "w", LEASE)
+        assert do(claims.halve, claimed, f"less {times}") == TaskState.QUEUED
         assert (row(task_id).halvings, row(task_id).tries) == (times, 0)
     assert row(task_id).warnings == ["less 1", "less 2"]
     assert ("warning", {"message": "less 2"}) in events(task_id)
@@ -154,9 +154,9 @@ def test_a_try_that_was_lost_counts_and_the_last_one_fails_the_task(
     task_id = post()
 
     def lose(most):
-        held = do(claims.claim, task_id, "w", LEASE)
+        claimed = do(claims.claim, task_id, "w", LEASE)
         if how == "retry":
-            return do(claims.retry, held, most, LOST)
+            return do(claims.retry, claimed, most, LOST)
         lapse(engine, task_id)
         return do(claims.sweep, task_id, most, LOST)
 
@@ -170,12 +170,12 @@ def test_a_try_that_was_lost_counts_and_the_last_one_fails_the_task(
 
 @pytest.mark.parametrize("give_up", [claims.give_back, lambda s, c: claims.retry(s, c, 9, LOST)])
 def test_a_task_that_was_to_be_cancelled_is_told_as_such(post, do, engine, events, give_up):
-    held = do(claims.claim, post(), "w", LEASE)
-    assert do(claims.hold, held) is False
-    change(engine, held.task_id, cancel_requested=True)
-    assert do(claims.hold, held) is True
-    assert do(give_up, held) == TaskState.CANCELLED
-    assert events(held.task_id)[-1] == ("state", {"state": "cancelled"})
+    claimed = do(claims.claim, post(), "w", LEASE)
+    assert do(claims.hold, claimed) is False
+    change(engine, claimed.task_id, cancel_requested=True)
+    assert do(claims.hold, claimed) is True
+    assert do(give_up, claimed) == TaskState.CANCELLED
+    assert events(claimed.task_id)[-1] == ("state", {"state": "cancelled"})
 
 
 def test_an_end_is_written_told_and_thins_out_the_tasks_own_progress(
@@ -186,15 +186,15 @@ def test_an_end_is_written_told_and_thins_out_the_tasks_own_progress(
         session.add(Webhook(url="http://x", events=["task.ended"], salt="", created_by="me"))
     other = do(claims.claim, post("a"), "w", LEASE)
     do(claims.report, other, {"epoch": 0}, epoch_end=False)
-    held = do(claims.claim, post("b"), "w", LEASE)
-    do(claims.report, held, {"epoch": 0}, epoch_end=False)
-    do(claims.report, held, {"epoch": 1}, epoch_end=True)
-    assert do(claims.end, held, TaskState.LIVE, version=(version, 7)) == TaskState.LIVE
-    task = row(held.task_id)
+    claimed = do(claims.claim, post("b"), "w", LEASE)
+    do(claims.report, claimed, {"epoch": 0}, epoch_end=False)
+    do(claims.report, claimed, {"epoch": 1}, epoch_end=True)
+    assert do(claims.end, claimed, TaskState.LIVE, version=(version, 7)) == TaskState.LIVE
+    task = row(claimed.task_id)
     assert (task.state, task.version_id, task.error) == (TaskState.LIVE, version, None)
-    assert (task.worker, task.lease_until, task.fence) == (None, None, held.fence + 1)
+    assert (task.worker, task.lease_until, task.fence) == (None, None, claimed.fence + 1)
     assert task.finished_at >= task.started_at
-    assert events(held.task_id) == [
+    assert events(claimed.task_id) == [
         ("state", {"state": "validating"}),
         ("epoch", {"epoch": 1}),
         ("state", {"state": "live", "version": 7}),
@@ -204,28 +204,28 @@ def test_an_end_is_written_told_and_thins_out_the_tasks_own_progress(
     with read_session(engine) as session:
         told = [delivery.payload for delivery in session.scalars(select(WebhookDelivery))]
     assert {(t["task"], t["state"], t["version"]) for t in told} == {
-        (held.task_id, "live", 7),
+        (claimed.task_id, "live", 7),
         (other.task_id, "held", None),
     }
 
 
 def test_whoever_holds_a_task_no_more_is_told_so_by_its_fence(post, do, row):
-    held = do(claims.claim, post(), "w", LEASE)
-    stale = Claim(held.task_id, 0)
+    claimed = do(claims.claim, post(), "w", LEASE)
+    stale = Claim(claimed.task_id, 0)
     with pytest.raises(LeaseLostError) as caught:
         do(claims.hold, stale)
-    assert str(caught.value) == f"task {held.task_id} is not held under fence 0 any more"
-    assert row(held.task_id).fence == 1
-    do(claims.hold, held)
-    assert row(held.task_id).fence == 1
+    assert str(caught.value) == f"task {claimed.task_id} is not under fence 0 any more"
+    assert row(claimed.task_id).fence == 1
+    do(claims.hold, claimed)
+    assert row(claimed.task_id).fence == 1
 
 
 def test_a_wrong_state_is_named(post, do):
-    held = do(claims.claim, post(), "w", LEASE)
+    claimed = do(claims.claim, post(), "w", LEASE)
     with pytest.raises(ValueError, match=r"^live is not a running state$"):
-        do(claims.enter, held, TaskState.LIVE)
+        do(claims.enter, claimed, TaskState.LIVE)
     with pytest.raises(ValueError, match=r"^queued is not an end state$"):
-        do(claims.end, held, TaskState.QUEUED)
+        do(claims.end, claimed, TaskState.QUEUED)
 
 
 def test_only_a_running_task_whose_lease_ran_out_is_lapsed(post, do, engine):
