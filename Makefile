@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint format serve readme clean
+.PHONY: help install demo test lint format serve readme mutants clean
 
 help:
 	@echo "make demo     set up .venv and run the main job, with pictures, in demo-output/"
@@ -11,7 +11,8 @@ help:
 	@echo "make lint     check style, types, imports, migrations and the Dockerfile"
 	@echo "make format   write the code in the project's style"
 	@echo "make readme   run the README's examples and paste what they answer"
-	@echo "make clean    remove .venv and demo-output/"
+	@echo "make mutants  change the code in small ways and see whether a test fails each time"
+	@echo "make clean    remove .venv, demo-output/ and mutants/"
 
 install: .venv/.installed
 
@@ -46,5 +47,10 @@ format: install
 readme: install
 	$(BIN)/python -m tests.readme.paste
 
+# What it found stays in mutants/: stop it when you like, the next run goes on.
+mutants: install
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[dev,long]"
+	$(BIN)/python -m tests.mutants
+
 clean:
-	rm -rf .venv demo-output
+	rm -rf .venv demo-output mutants
