@@ -14,8 +14,8 @@ from app.broker import skipped_messages
 from app.db import Task, TaskState, Version, read_session
 from app.inference.engine import Inference
 from app.inference.metrics import InferenceCollector
-from app.models.service import live_versions
 from app.processes import read_restarts
+from app.registry.service import live_versions
 from app.settings import Settings
 
 BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0)
