@@ -1,11 +1,12 @@
-"""Memory that training frees and needs again a moment later."""
+"""What becomes of freed memory: training needs it again a moment later, serving does not."""
 
 import ctypes
 import platform
 
 from sats_core.limits import MAX_INT32
 
-_TRIM_THRESHOLD, _MMAP_MAX = -1, -4  # <malloc.h>
+_TRIM_THRESHOLD, _MMAP_THRESHOLD, _MMAP_MAX = -1, -3, -4  # <malloc.h>
+_LARGE = 4 * 2**20
 
 
 def keep_freed_memory() -> bool:
@@ -22,3 +23,17 @@ def keep_freed_memory() -> bool:
         return False
     libc = ctypes.CDLL(None)
     return bool(libc.mallopt(_MMAP_MAX, 0) and libc.mallopt(_TRIM_THRESHOLD, MAX_INT32))
+
+
+def give_back_freed_memory() -> bool:
+    """Tell glibc to map every large block by itself, so that freed it goes back at once.
+
+    Left alone it maps fewer blocks the larger those were that it has seen freed, and keeps the
+    others: a process that serves would hold as much as all its threads took at their worst.
+
+    Returns:
+        Whether the C library can be told.
+    """
+    if platform.libc_ver()[0] != "glibc":
+        return False
+    return bool(ctypes.CDLL(None).mallopt(_MMAP_THRESHOLD, _LARGE))

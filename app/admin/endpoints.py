@@ -58,8 +58,8 @@ _FILE: Responses = {
 @router.get("/models", summary="List models")
 def list_models(session: ReadSession, caller: Admin) -> list[ModelJson]:
     """Return all models that the key may use with their live version, by name."""
-    found = service.list_models(session)
-    return [service.describe_model(session, one) for one in found if caller.reaches(one.name)]
+    found = [one for one in service.list_models(session) if caller.reaches(one.name)]
+    return service.describe_models(session, found)
 
 
 @router.get(
@@ -213,4 +213,4 @@ def show_curves(
     else:
         check_model(caller, model)
         found = [service.get_model(session, model)]
-    return CurvesJson(models=[service.curve(session, one) for one in found])
+    return CurvesJson(models=service.curves(session, found))

@@ -14,6 +14,7 @@ from app.keys.service import any_key, is_loopback
 from app.logs import configure_logs
 from app.processes import Child, own, supervise
 from app.settings import get_settings
+from sats_core.heap import give_back_freed_memory
 
 GRACE_SECONDS = 5
 QUIET = ["--without-gossip", "--without-mingle", "--without-heartbeat", "--loglevel=INFO"]
@@ -37,6 +38,7 @@ def serve(host: Host = "127.0.0.1", port: Port = 8000) -> None:
 def api(host: Host = "127.0.0.1", port: Port = 8000) -> None:
     """Run the HTTP API alone."""
     configure_logs()
+    give_back_freed_memory()
     with database() as engine:
         _refuse_open(engine, host)
     incoming = get_settings().data_dir / "tmp"

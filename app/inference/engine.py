@@ -4,14 +4,16 @@ import asyncio
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
+from functools import partial
 from typing import TypeVar
 
 from app.inference.batcher import Batcher, Load
 from app.inference.budget import Budget, Share
-from app.inference.exported_graph import GraphError, ModelInput, Pixels, Prediction, Segmented
+from app.inference.exported_graph import GraphError, ModelInput, Prediction, Segmented
 from app.inference.loaded_graphs import Choice, Graphs, Served, graph_loader
 from app.settings import Settings
 from app.storage import BlobStore
+from sats_core.data.pictures import Resized
 
 T = TypeVar("T")
 
@@ -63,8 +65,8 @@ class Inference:
                 raise
             return choice.before
 
-    async def segment(self, served: Served, pictures: Sequence[Pixels]) -> list[Segmented]:
-        """Segment pictures, (H, W, 3) uint8 each, with one version."""
+    async def segment(self, served: Served, pictures: Sequence[Resized]) -> list[Segmented]:
+        """Segment pictures, each at the size at which one version sees it, with that version."""
         return list(await asyncio.gather(*(self._one(served, picture) for picture in pictures)))
 
     async def in_thread(self, work: Callable[[], T]) -> T:
@@ -77,11 +79,12 @@ class Inference:
         self.graphs.close()
         self._pool.shutdown(cancel_futures=True)
 
-    async def _one(self, served: Served, picture: Pixels) -> Segmented:
-        graph, (height, width) = served.graph, picture.shape[:2]
-        view = await self.in_thread(lambda: graph.view(picture))
+    async def _one(self, served: Served, picture: Resized) -> Segmented:
+        graph = served.graph
+        view = await self.in_thread(lambda: graph.normalised(picture.pixels))
         prediction = await asyncio.wrap_future(self._batcher.submit((served, view)))
-        return await self.in_thread(lambda: graph.segmented(prediction, height, width))
+        whole = partial(graph.segmented, prediction, picture.height, picture.width)
+        return await self.in_thread(whole)
 
 
 def _key_of(item: tuple[Served, ModelInput]) -> tuple[int, tuple[int, ...]]:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
+from PIL import Image
 from pydantic import BaseModel, Field, PositiveInt
 
 from sats_core.classes import Catalogue, ClassInfo
@@ -100,9 +101,16 @@ class Graph:
         self._indices = np.array([c.index for c in self.catalogue.classes], dtype=np.uint8)
         self._warm_up()
 
+    def shown(self, height: int, width: int) -> tuple[int, int]:
+        """Return the (height, width) at which the graph sees a picture of that size."""
+        return self._view.shown(height, width)
+
     def view(self, picture: Pixels) -> ModelInput:
         """Return what the graph sees of a picture, (H, W, 3) uint8."""
-        seen = evaluation_view(picture, self._view)
+        return self.normalised(evaluation_view(picture, self._view))
+
+    def normalised(self, seen: Pixels) -> ModelInput:
+        """Return what the graph takes of a picture at the size at which it sees it."""
         height, width = seen.shape[:2]
         mean = np.array(self.config.image_mean, dtype=np.float32)
         std = np.array(self.config.image_std, dtype=np.float32)
@@ -128,7 +136,7 @@ class Graph:
         mask = resize_label(seen, height, width)
         counts = np.bincount(seen.ravel(), minlength=256)
         sums = np.bincount(seen.ravel(), weights=prediction.scores.ravel(), minlength=256)
-        shown = np.flatnonzero(np.bincount(mask.ravel(), minlength=256))
+        shown = np.flatnonzero(Image.fromarray(mask).histogram())  # counts without a copy
         return Segmented(mask, {int(i): min(1.0, float(sums[i] / counts[i])) for i in shown})
 
     def _warm_up(self) -> None:

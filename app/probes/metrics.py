@@ -11,10 +11,11 @@ from sqlalchemy import Engine, func, select
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.broker import skipped_messages
-from app.db import AliasMove, Model, Task, TaskState, Version, read_session
+from app.db import Task, TaskState, Version, read_session
 from app.inference.engine import Inference
 from app.inference.metrics import InferenceCollector
 from app.processes import read_restarts
+from app.registry.service import live_versions
 from app.settings import Settings
 
 BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0)
@@ -110,23 +111,7 @@ class DatabaseCollector(Collector):
                 select(Task.state, func.count().label("tasks")).group_by(Task.state)
             )
             by_state = {row.state: row.tasks for row in counted}
-            last = (
-                select(AliasMove.model_id, func.max(AliasMove.sequence).label("sequence"))
-                .where(AliasMove.alias == "live")
-                .group_by(AliasMove.model_id)
-                .subquery()
-            )
-            numbers = session.execute(
-                select(Model.name, Version.number)
-                .join(last, last.c.model_id == Model.id)
-                .join(
-                    AliasMove,
-                    (AliasMove.model_id == last.c.model_id)
-                    & (AliasMove.alias == "live")
-                    & (AliasMove.sequence == last.c.sequence),
-                )
-                .join(Version, Version.id == AliasMove.version_id)
-            ).all()
+            numbers = session.execute(live_versions(Version.number)).all()
         for state in TaskState:
             tasks.add_metric([state], by_state.get(state, 0))
         for name, number in numbers:

@@ -40,7 +40,7 @@ class KnownVersion:
     files: JsonObject
 
     @classmethod
-    def of(cls, version: Version) -> "KnownVersion":
+    def of(cls, session: Session, version: Version) -> "KnownVersion":
         """Take it from a row; its lineage is read too."""
         return cls(
             id=version.id,
@@ -48,7 +48,7 @@ class KnownVersion:
             model=version.model.name,
             number=version.number,
             classes=version.classes,
-            line=tuple(ancestor.number for ancestor in lineage(version)),
+            line=tuple(lineage(session, version).values()),
             files=version.files,
         )
 
@@ -114,7 +114,7 @@ class LiveVersions:
         if known is not None:
             return known
         with read_session(self._engine) as session:
-            known = KnownVersion.of(served_version(session, model, number))
+            known = KnownVersion.of(session, served_version(session, model, number))
         if number is not None:
             self._remember(known)
             return known
@@ -194,4 +194,4 @@ class LiveVersions:
 
 
 def _read(session: Session, version_id: int) -> KnownVersion:
-    return KnownVersion.of(session.get_one(Version, version_id))
+    return KnownVersion.of(session, session.get_one(Version, version_id))

@@ -1,5 +1,9 @@
 """Moves of `live`: by the gate, on request, and back."""
 
+from collections.abc import Iterator
+from itertools import islice
+
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.audit.service import Action, record
@@ -7,6 +11,7 @@ from app.db import AliasMove, Model, Version
 from app.db.base import JsonObject
 from app.errors import ConflictProblem
 from app.registry.service import (
+    LIVE,
     alias_history,
     get_version,
     live_version,
@@ -59,22 +64,34 @@ def rollback(session: Session, model: Model, number: int, by: str) -> AliasMove:
     """
     lock_model(session, model.id)
     version = get_version(session, model.id, number)
-    standing: list[Version] = []
-    for move in reversed(alias_history(session, model.id)):
-        if move.kind == ROLLBACK:
-            standing.pop()
-        else:
-            standing.append(move.version)
-    if not standing or standing[-1].id != version.id:
+    standing = list(islice(_standing(session, model), 2))
+    if not standing or standing[0] != version.id:
         raise ConflictProblem(f"version {number} is not live; only the live one can be rolled back")
     if len(standing) == 1:
         raise ConflictProblem(f"nothing was live before version {number}")
-    before = standing[-2]
+    before = session.get_one(Version, standing[1])
     if before.deleted_at is not None:
         raise ConflictProblem(f"version {before.number}, live before it, was deleted: promote one")
     told: JsonObject = {"version": number, "live": before.number, "by": by}
     enqueue(session, WebhookEvent.VERSION_ROLLED_BACK, model.name, told)
     return _move(session, before, ROLLBACK, by)
+
+
+def _standing(session: Session, model: Model) -> Iterator[int]:
+    """Yield ids of versions whose moves no roll-back has undone, the last one first."""
+    moves = (
+        select(AliasMove.version_id, AliasMove.kind)
+        .where(AliasMove.model_id == model.id, AliasMove.alias == LIVE)
+        .order_by(AliasMove.sequence.desc())
+    )
+    undone = 0
+    for move in session.execute(moves):
+        if move.kind == ROLLBACK:
+            undone += 1
+        elif undone:
+            undone -= 1
+        else:
+            yield move.version_id
 
 
 def _move(session: Session, version: Version, kind: str, by: str) -> AliasMove:

@@ -3,9 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import Select, func, literal, select
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, aliased
 
 from app.db import AliasMove, HeldOutSet, Model, ModelClass, Version
 from app.db.base import JsonObject
@@ -55,22 +55,29 @@ def live_version(session: Session, model_id: int) -> Version | None:
 
 def live_ids(session: Session) -> dict[str, int]:
     """Return the id of every model's live version by the model's name, in one statement."""
+    return {row.name: row.id for row in session.execute(live_versions(Version.id))}
+
+
+def live_versions(*columns: Any) -> Select[Any]:
+    """Return a query for every model's name and these columns of its live version.
+
+    One look into an index for each model, however often `live` was moved.
+    """
+    move = aliased(AliasMove)
     last = (
-        select(AliasMove.model_id, func.max(AliasMove.sequence).label("sequence"))
-        .where(AliasMove.alias == LIVE)
-        .group_by(AliasMove.model_id)
-        .subquery()
+        select(move.id)
+        .where(move.model_id == Model.id, move.alias == LIVE)
+        .order_by(move.sequence.desc())
+        .limit(1)
+        .correlate(Model)
+        .scalar_subquery()
     )
-    found = session.execute(
-        select(Model.name, AliasMove.version_id)
-        .join(last, last.c.model_id == Model.id)
-        .join(
-            AliasMove,
-            (AliasMove.model_id == last.c.model_id) & (AliasMove.sequence == last.c.sequence),
-        )
-        .where(AliasMove.alias == LIVE)
+    return (
+        select(Model.name, *columns)
+        .select_from(Model)
+        .join(AliasMove, AliasMove.id == last)
+        .join(Version, Version.id == AliasMove.version_id)
     )
-    return {row.name: row.version_id for row in found}
 
 
 def get_version(session: Session, model_id: int, number: int) -> Version:
@@ -133,12 +140,17 @@ def list_versions(
     return session.scalars(wanted.order_by(Version.number.desc()).limit(limit)).all()
 
 
-def lineage(version: Version) -> list[Version]:
-    """Return the versions this one was learned through: base first, itself last."""
-    line = [version]
-    while line[-1].parent is not None:
-        line.append(line[-1].parent)
-    return line[::-1]
+def lineage(session: Session, version: Version) -> dict[int, int]:
+    """Return id and number of the versions this one was learned through: base first, itself last.
+
+    One query, however long the line is.
+    """
+    found = select(Version.id, Version.number, Version.parent_id, literal(0).label("back"))
+    line = found.where(Version.id == version.id).cte(recursive=True)
+    before = select(Version.id, Version.number, Version.parent_id, line.c.back + 1)
+    line = line.union_all(before.join(line, Version.id == line.c.parent_id))
+    rows = session.execute(select(line.c.id, line.c.number).order_by(line.c.back.desc()))
+    return {row.id: row.number for row in rows}
 
 
 def lineages(session: Session, model_id: int, versions: Sequence[Version]) -> list[list[int]]:
@@ -237,7 +249,7 @@ def _written(result: StepResult | ImportResult) -> dict[str, Any]:
 
 def held_out_sets(session: Session, version: Version) -> Sequence[HeldOutSet]:
     """Return the held-out pictures kept along a version's lineage, base first."""
-    numbers = {ancestor.id: ancestor.number for ancestor in lineage(version)}
+    numbers = lineage(session, version)
     kept = HeldOutSet.version_id.in_(numbers), HeldOutSet.deleted_at.is_(None)
     found = session.scalars(select(HeldOutSet).where(*kept)).all()
     return sorted(found, key=lambda kept: numbers[kept.version_id])

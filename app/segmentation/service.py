@@ -7,7 +7,7 @@ from functools import partial
 
 from app.errors import ErrorDetail, InvalidProblem, NotReadyProblem, TooLargeProblem
 from app.inference.engine import Inference
-from app.inference.exported_graph import GraphError, Pixels, Segmented
+from app.inference.exported_graph import GraphError, Segmented
 from app.inference.loaded_graphs import Choice, Exported, Served
 from app.registry.live import KnownVersion
 from app.registry.schemas import hex_colour
@@ -21,16 +21,15 @@ from app.segmentation.schemas import (
 )
 from app.segmentation.upload import PostedPicture
 from sats_core.classes import BACKGROUND, Catalogue, ClassInfo
-from sats_core.data.pictures import count_pixels, decode_picture
+from sats_core.data.pictures import Resized, count_pixels, decode_image, decode_resized
 from sats_core.errors import PictureError, PictureTooLargeError
 
 
 @dataclass(frozen=True)
 class Answer:
-    """A picture, by name, and what it shows."""
+    """A posted picture and what it shows."""
 
-    name: str
-    picture: Pixels
+    posted: PostedPicture
     found: Segmented
 
 
@@ -76,7 +75,9 @@ async def answer(
     """
     served = await inference.served(choice)
     answers = await segment(inference, served, posted, max_pixels)
-    return served, await inference.in_thread(lambda: render(answers, served, representation))
+    return served, await inference.in_thread(
+        lambda: render(answers, served, representation, max_pixels)
+    )
 
 
 async def segment(
@@ -88,22 +89,25 @@ async def segment(
         TooLargeProblem: a picture has more than `max_pixels` pixels.
         InvalidProblem: a picture cannot be read; every such picture is named.
     """
-    pictures = await _decoded(inference, posted, max_pixels)
+    pictures = await _decoded(inference, served, posted, max_pixels)
     found = await inference.segment(served, pictures)
-    return [
-        Answer(one.name, picture, segmented)
-        for one, picture, segmented in zip(posted, pictures, found, strict=True)
-    ]
+    return [Answer(one, segmented) for one, segmented in zip(posted, found, strict=True)]
 
 
-def render(answers: Sequence[Answer], served: Served, representation: Representation) -> bytes:
-    """Return the body of the answer; a PNG is made of the first picture."""
+def render(
+    answers: Sequence[Answer], served: Served, representation: Representation, max_pixels: int
+) -> bytes:
+    """Return the body of the answer; a PNG is made of the first picture.
+
+    Under an overlay the picture is decoded once more: nobody holds it meanwhile.
+    """
     catalogue, first = served.graph.catalogue, answers[0]
     match representation:
         case Representation.MASK:
             return mask_png(first.found.mask, catalogue)
         case Representation.OVERLAY:
-            return overlay_png(first.picture, first.found.mask, catalogue)
+            picture = decode_image(first.posted.data, max_pixels)
+            return overlay_png(picture, first.found.mask, catalogue)
         case Representation.JSON:
             body = SegmentationJson(
                 model=served.exported.model,
@@ -114,14 +118,15 @@ def render(answers: Sequence[Answer], served: Served, representation: Representa
 
 
 async def _decoded(
-    inference: Inference, posted: Sequence[PostedPicture], max_pixels: int
-) -> list[Pixels]:
-    """Decode one picture after another: between two, others have their turn."""
+    inference: Inference, served: Served, posted: Sequence[PostedPicture], max_pixels: int
+) -> list[Resized]:
+    """Decode one picture after another, to what the version sees: between two, others have their
+    turn."""
     pictures = []
     faults = []
     for one in posted:
         try:
-            decode = partial(decode_picture, one.data, max_pixels)
+            decode = partial(decode_resized, one.data, max_pixels, served.graph.shown)
             pictures.append(await inference.in_thread(decode))
         except PictureTooLargeError as error:
             fault = ErrorDetail(str(error), file=one.name)
@@ -138,7 +143,7 @@ def _described(answer: Answer, catalogue: Catalogue) -> SegmentedPictureJson:
     height, width = mask.shape
     shown = [c for c in catalogue.classes if c.index in answer.found.scores]
     return SegmentedPictureJson(
-        name=answer.name,
+        name=answer.posted.name,
         width=width,
         height=height,
         classes=[_shown(c, answer.found) for c in sorted(shown, key=lambda c: c.index)],

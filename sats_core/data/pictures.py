@@ -8,6 +8,7 @@ its upper eight bits; colour profiles are not applied.
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from io import BytesIO
+from math import ceil
 from typing import Any, TypeVar
 
 import numpy as np
@@ -53,6 +54,21 @@ class Mask:
     palette: Pixels | None = None
 
 
+@dataclass(frozen=True, eq=False)
+class Resized:
+    """A picture at another size than its own.
+
+    Attributes:
+        pixels: (h, w, 3) uint8 RGB, the right way up.
+        height: its own, pixels.
+        width: its own, pixels.
+    """
+
+    pixels: Pixels
+    height: int
+    width: int
+
+
 def decode_picture(data: bytes, max_pixels: int) -> Pixels:
     """Return a picture as (H, W, 3) uint8 RGB, the right way up.
 
@@ -61,6 +77,35 @@ def decode_picture(data: bytes, max_pixels: int) -> Pixels:
         PictureTooLargeError: more than `max_pixels` pixels; nothing was decoded.
     """
     return _decoded(data, PICTURE_FORMATS, max_pixels, _as_rgb)
+
+
+def decode_resized(
+    data: bytes, max_pixels: int, size: Callable[[int, int], tuple[int, int]]
+) -> Resized:
+    """Return a picture resized (bilinear), as `decode_picture` and a resize after it would.
+
+    At its own size it is in memory once, as its decoder leaves it.
+
+    Args:
+        data: the encoded picture.
+        max_pixels: most that it may have.
+        size: takes its own height and width, returns those wanted.
+
+    Raises:
+        PictureError: as `decode_picture`.
+        PictureTooLargeError: as `decode_picture`.
+    """
+    return _decoded(data, PICTURE_FORMATS, max_pixels, lambda image: _resized(image, size))
+
+
+def decode_image(data: bytes, max_pixels: int) -> Image.Image:
+    """Return a picture as an RGB image, the right way up, to be drawn on.
+
+    Raises:
+        PictureError: as `decode_picture`.
+        PictureTooLargeError: as `decode_picture`.
+    """
+    return _decoded(data, PICTURE_FORMATS, max_pixels, _as_image)
 
 
 def count_pixels(data: bytes) -> int:
@@ -115,15 +160,64 @@ def _opened(data: bytes, formats: tuple[str, ...]) -> Image.Image:
 
 
 def _as_rgb(image: Image.Image) -> Pixels:
-    if image.mode == "F":
-        raise PictureError("pictures of floating-point numbers cannot be read")
-    orientation: Any = image.getexif().get(ExifTags.Base.Orientation)
-    shape = (image.height, image.width)
-    upright = np.empty((*(shape[::-1] if orientation in _TRANSPOSED else shape), 3), dtype=np.uint8)
-    stored = _TURNED[orientation](upright) if orientation in _TURNED else upright
+    upright, stored = _room(image, image.height, image.width)
     for rows, band in _bands(image):
         stored[rows] = _band_as_rgb(band)
     return upright
+
+
+def _as_image(image: Image.Image) -> Image.Image:
+    if _is_plain(image) and _orientation(image) not in _TURNED:
+        return image
+    return Image.fromarray(_as_rgb(image))
+
+
+def _resized(image: Image.Image, size: Callable[[int, int], tuple[int, int]]) -> Resized:
+    transposed = _orientation(image) in _TRANSPOSED
+    own = (image.width, image.height) if transposed else (image.height, image.width)
+    wanted = size(*own)
+    rows, columns = wanted[::-1] if transposed else wanted
+    upright, stored = _room(image, rows, columns)
+    scale = image.height / rows
+    # What a row is made of reaches as far to either side of it as it is high, and a pixel.
+    reach = ceil(max(scale, 1.0)) + 1
+    step = rows if _is_plain(image) else max(1, int(2 * BAND_PIXELS / (scale * image.width)))
+    for first in range(0, rows, step):
+        last = min(rows, first + step)
+        top = max(0, int(first * scale) - reach)
+        bottom = min(image.height, ceil(last * scale) + reach)
+        if _is_plain(image):
+            band, top = image, 0
+        else:
+            band = Image.fromarray(_band_as_rgb(image.crop((0, top, image.width, bottom))))
+        box = (0, first * scale - top, image.width, last * scale - top)
+        there = band.resize((columns, last - first), Image.Resampling.BILINEAR, box)
+        stored[first:last] = np.asarray(there)
+    return Resized(upright, *own)
+
+
+def _is_plain(image: Image.Image) -> bool:
+    return image.mode == "RGB" and not image.has_transparency_data
+
+
+def _orientation(image: Image.Image) -> Any:
+    return image.getexif().get(ExifTags.Base.Orientation)
+
+
+def _room(image: Image.Image, rows: int, columns: int) -> tuple[Pixels, Pixels]:
+    """Return an empty RGB picture, the right way up, and a view of it as the file stores it.
+
+    Args:
+        image: the decoded file.
+        rows: of the view.
+        columns: of the view.
+    """
+    if image.mode == "F":
+        raise PictureError("pictures of floating-point numbers cannot be read")
+    turn = _orientation(image)
+    shape = (columns, rows) if turn in _TRANSPOSED else (rows, columns)
+    upright = np.empty((*shape, 3), dtype=np.uint8)
+    return upright, _TURNED[turn](upright) if turn in _TURNED else upright
 
 
 def _band_as_rgb(band: Image.Image) -> Pixels:

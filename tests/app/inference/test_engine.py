@@ -15,10 +15,11 @@ from app.inference.loaded_graphs import Choice, Exported, Served
 from app.settings import Settings
 from app.storage import LocalBlobStore
 from sats_core.classes import ClassInfo
+from sats_core.data.pictures import Resized
 from tests.app.inference.colour_graph import BACKGROUND, GREEN, RED, write_version
 
 WAIT = 20
-PICTURE = np.full((64, 64, 3), RED.colour, dtype=np.uint8)
+PICTURE = Resized(np.full((64, 64, 3), RED.colour, dtype=np.uint8), 64, 64)
 
 
 class GatedGraph(Graph):

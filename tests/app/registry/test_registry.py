@@ -64,7 +64,8 @@ def learn(engine, *names, parent=None, model="default"):
         service.lock_model(session, line.id)
         before = service.get_version(session, line.id, parent) if parent else None
         catalogue = Catalogue.empty()
-        for version in service.lineage(before) if before else []:
+        for number in service.lineage(session, before).values() if before else ():
+            version = service.get_version(session, line.id, number)
             known = {c["name"]: c["index"] for c in version.classes}
             catalogue = catalogue.grow(
                 version.new_classes, [known[name] for name in version.new_classes]
@@ -107,7 +108,7 @@ def test_versions_are_numbered_within_their_model(engine):
     with read_session(engine) as session:
         model = service.find_model(session, "default")
         last = service.get_version(session, model.id, 2)
-        assert [v.number for v in service.lineage(last)] == [1, 2]
+        assert list(service.lineage(session, last).values()) == [1, 2]
         assert [v.number for v in service.list_versions(session, model.id)] == [2, 1]
         assert last.classes[2] == {"index": 2, "name": "dog", "colour": [0, 128, 0], "step": 1}
         with pytest.raises(NotFoundProblem):

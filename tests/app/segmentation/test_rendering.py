@@ -45,7 +45,7 @@ def test_run_lengths_are_cocos(mask: Pixels) -> None:
 @given(MASKS)
 def test_an_overlay_leaves_the_background_as_it_was(mask: Pixels) -> None:
     picture = np.full((*mask.shape, 3), 100, dtype=np.uint8)
-    image = Image.open(BytesIO(overlay_png(picture, mask, CATALOGUE)))
+    image = Image.open(BytesIO(overlay_png(Image.fromarray(picture), mask, CATALOGUE)))
     assert (image.format, image.mode, image.size) == ("PNG", "RGB", mask.shape[::-1])
     shown = np.array(image)
     assert (shown[mask == 0] == 100).all()
@@ -56,7 +56,7 @@ def test_an_overlay_blends_inside_and_draws_the_outline_full() -> None:
     mask = np.zeros((20, 20), dtype=np.uint8)
     mask[5:15, 5:15] = 1
     picture = np.full((20, 20, 3), 100, dtype=np.uint8)
-    shown = np.array(Image.open(BytesIO(overlay_png(picture, mask, CATALOGUE))))
+    shown = np.array(Image.open(BytesIO(overlay_png(Image.fromarray(picture), mask, CATALOGUE))))
     assert shown[10, 5].tolist() == [255, 0, 0]
     assert shown[14, 10].tolist() == [255, 0, 0]
     np.testing.assert_allclose(shown[10, 10], [177, 50, 50], atol=1)

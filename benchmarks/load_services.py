@@ -1,0 +1,178 @@
+"""The services that are put under load: real processes, stocked with two versions and two keys."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import psutil
+from sqlalchemy import create_engine, make_url, text
+
+from app.db import make_engine, write_session
+from app.db.migrate import upgrade
+from app.keys.secret import read_secret
+from app.keys.service import KeyLimits, Scope, create_key
+from app.settings import Settings
+from app.storage import LocalBlobStore
+from sats_core.classes import ClassInfo
+from tests.app.inference.colour_graph import write_version
+from tests.fixtures.processes import environment
+from tests.fixtures.servers import postgres, run_redis
+from tests.fixtures.versions import add_version
+
+START_SECONDS = 120
+STOP_SECONDS = 60
+LIMITED_PER_MINUTE = 20
+"""Requests of the limited key: fewer than a client sends that does not wait."""
+ROOT = Path(__file__).parents[1]
+
+
+@dataclass(frozen=True)
+class Keys:
+    """Keys of a stocked service: one that may do everything, and one with a limit."""
+
+    admin: str
+    limited: str
+
+
+@dataclass(frozen=True)
+class Running:
+    """A service that answers.
+
+    Attributes:
+        urls: of its API processes.
+        apis: those processes.
+        keys: what opens it.
+    """
+
+    urls: tuple[str, ...]
+    apis: tuple[psutil.Process, ...]
+    keys: Keys
+
+
+@contextmanager
+def embedded(folder: Path) -> Iterator[Running]:
+    """Run `sats serve` on SQLite and files."""
+    settings = _settings(folder)
+    keys = stock(settings, folder)
+    port = _free_port()
+    with _process(["serve", f"--port={port}"], settings, folder / "serve.log") as process:
+        url = f"http://127.0.0.1:{port}"
+        _wait_until_ready(url, process)
+        (api,) = [one for one in process.children() if "api" in one.cmdline()]
+        yield Running((url,), (api,), keys)
+
+
+@contextmanager
+def replicated(folder: Path, replicas: int = 2) -> Iterator[Running]:
+    """Run API processes and a worker on Postgres and Redis."""
+    with ExitStack() as stack:
+        server = stack.enter_context(postgres())
+        broker = stack.enter_context(run_redis())
+        settings = _settings(folder, _new_database(server), broker)
+        keys = stock(settings, folder)
+        stack.enter_context(_process(["worker"], settings, folder / "worker.log"))
+        ports = [_free_port() for _ in range(replicas)]
+        apis = [
+            stack.enter_context(_process(["api", f"--port={p}"], settings, folder / f"api{p}.log"))
+            for p in ports
+        ]
+        urls = tuple(f"http://127.0.0.1:{port}" for port in ports)
+        for url, api in zip(urls, apis, strict=True):
+            _wait_until_ready(url, api)
+        yield Running(urls, tuple(apis), keys)
+
+
+SERVICES = {"embedded": embedded, "replicated": replicated}
+
+
+def stock(settings: Settings, folder: Path) -> Keys:
+    """Give an empty service two versions of one model, whose graphs can be run, and two keys."""
+    settings.data_dir.mkdir(parents=True)
+    blobs = LocalBlobStore(settings.blob_dir)
+    engine = make_engine(settings.resolved_database_url)
+    upgrade(engine)
+    secret = read_secret(settings)
+    with write_session(engine) as session:
+        for name in ("red", "green"):
+            version = add_version(session, blobs, [name])
+            classes = [ClassInfo(**entry) for entry in version.classes]
+            files = write_version(folder / name, classes)
+            version.files = {
+                file.name: {"blob": blobs.put_file(file).key, "bytes": file.stat().st_size}
+                for file in files
+            }
+        limits = KeyLimits(requests_per_minute=LIMITED_PER_MINUTE)
+        admin = create_key(session, secret, "load", [Scope.ADMIN])
+        limited = create_key(session, secret, "limited", [Scope.SEGMENT], limits=limits)
+    engine.dispose()
+    return Keys(admin, limited)
+
+
+def _settings(folder: Path, database: str | None = None, broker: str | None = None) -> Settings:
+    # No graph is kept beside the live ones: every move of `live` loads one and lets one go.
+    return Settings(
+        data_dir=folder / "data",
+        database_url=database,
+        redis_url=broker,
+        serve_graph_bytes=0,
+        threads=1,
+    )
+
+
+def _new_database(server: str) -> str:
+    name = f"load_{os.getpid()}"
+    engine = create_engine(server, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.execute(text(f"CREATE DATABASE {name}"))
+    engine.dispose()
+    return make_url(server).set(database=name).render_as_string(hide_password=False)
+
+
+@contextmanager
+def _process(arguments: Sequence[str], settings: Settings, log: Path) -> Iterator[psutil.Process]:
+    plain = {name: value for name, value in os.environ.items() if not name.startswith("SATS_")}
+    with log.open("wb") as out:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "app.cli", *arguments],
+            cwd=ROOT,
+            env=plain | environment(settings),
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,  # Ctrl-C comes to the benchmark alone, which stops it
+        )
+    try:
+        yield psutil.Process(process.pid)
+    finally:
+        process.terminate()
+        try:
+            process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port
+
+
+def _wait_until_ready(url: str, process: psutil.Process) -> None:
+    end = time.monotonic() + START_SECONDS
+    while time.monotonic() < end and process.status() != psutil.STATUS_ZOMBIE:
+        try:
+            if httpx.get(f"{url}/health/ready", timeout=5, trust_env=False).is_success:
+                return
+        except httpx.TransportError:
+            pass  # not listening yet
+        time.sleep(0.2)
+    raise RuntimeError(f"the service at {url} did not become ready")
