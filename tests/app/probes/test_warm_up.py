@@ -13,11 +13,16 @@ from sqlalchemy import Engine, select
 from starlette.testclient import TestClient
 
 from app.db import Version, write_session
+<<<<<<< HEAD
 from app.inference import graphs
 from app.inference.graph import Graph
 from app.inference.graphs import Exported
+=======
+from app.inference.engine import Inference
+from app.inference.loaded_graphs import Exported
+>>>>>>> main
 from app.main import create_app
-from app.models.live import LiveVersions
+from app.registry.live import LiveVersions
 from app.settings import Settings
 from tests.app.segmentation.conftest import Register, register
 
