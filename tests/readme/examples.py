@@ -132,8 +132,8 @@ def pretty(value: Any, indent: int = 0) -> str:
 def differences(said: str, printed: str, varying: Collection[str] = ()) -> list[str]:
     """Return where two answers differ in shape: keys, types, lengths, lines; not in their numbers.
 
-    Null is like null alone, and a list like one of the same length, but for the places in `varying`,
-    which are named from the answer's top: `answer.progress`, `answer[].live`, `data.version`.
+    Null is like null alone, and a list like one of the same length, but for the places in
+    `varying`, named from the answer's top: `answer.progress`, `answer[].live`, `data.version`.
     """
     try:
         return _json_differences(json.loads(said), json.loads(printed), "answer", varying)

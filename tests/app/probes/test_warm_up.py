@@ -13,14 +13,9 @@ from sqlalchemy import Engine, select
 from starlette.testclient import TestClient
 
 from app.db import Version, write_session
-<<<<<<< HEAD
-from app.inference import graphs
-from app.inference.graph import Graph
-from app.inference.graphs import Exported
-=======
-from app.inference.engine import Inference
+from app.inference import loaded_graphs
+from app.inference.exported_graph import Graph
 from app.inference.loaded_graphs import Exported
->>>>>>> main
 from app.main import create_app
 from app.registry.live import LiveVersions
 from app.settings import Settings
@@ -50,7 +45,7 @@ def gate(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
             assert made.wait(WAIT)
             super().__init__(config, graph, threads)
 
-    monkeypatch.setattr(graphs, "Graph", GatedGraph)
+    monkeypatch.setattr(loaded_graphs, "Graph", GatedGraph)
     yield made
     made.set()
 

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sats_core.data.transforms import SCALE, stretch_of, augment
+from sats_core.data.transforms import SCALE, augment, stretch_of
 
 
 @given(
