@@ -29,7 +29,7 @@ def score_frozen_base(run: Sequence, bench: Bench) -> None:
     for number in range(1, run.last_step + 1):
         known = [name for step in bench.steps[: number + 1] for name in step]
         names = ("background", *known)
-        iou = dict(zip(names, _collapsed(counts, len(names)).iou(), strict=True))
+        iou = dict(zip(names, collapsed(counts, len(names)).iou(), strict=True))
         new = {name: iou[name] for step in bench.steps[1 : number + 1] for name in step}
         record = {
             "step": number,
@@ -63,7 +63,7 @@ def _counted(bench: Bench, version: Any) -> NDArray[np.int64]:
     return matrix.counts
 
 
-def _collapsed(counts: NDArray[np.int64], channels: int) -> ConfusionMatrix:
+def collapsed(counts: NDArray[np.int64], channels: int) -> ConfusionMatrix:
     """Count later classes as background: what nobody knows of yet."""
     places = np.arange(len(counts))
     places[channels:] = 0

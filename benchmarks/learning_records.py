@@ -22,7 +22,7 @@ def record_of(run: Sequence) -> Record | None:
     if run.variant.method in (BASE, JOINT):
         return None
     base, later = taken(replace(run, variant=Variant(BASE))), taken(run)
-    joint = _joint(run, base[0]["iou"]) if base else None
+    joint = joint_of(run, base[0]["iou"]) if base else None
     if not joint or len(later) < run.last_step:
         return None
     first, names = base[0], base[0]["iou"]
@@ -75,7 +75,7 @@ def taken(run: Sequence) -> list[Record]:
     return [json.loads(path.read_text()) for path in found]
 
 
-def _joint(run: Sequence, names: Mapping[str, float | None]) -> Record | None:
+def joint_of(run: Sequence, names: Mapping[str, float | None]) -> Record | None:
     """Return what training on everything at once comes to; None while it is not finished."""
     found = stages(replace(run, variant=Variant(JOINT)).folder)
     if not converged(found) and len(found) < MOST_STAGES:

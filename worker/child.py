@@ -27,7 +27,7 @@ STOPPED = 75
 
 def main(job_file: Path) -> int:
     """Run the job and return the exit status: 0 if an event said how it ended."""
-    events = _claim_stdout()
+    events = claim_stdout()
     die_with_parent()
     stop = threading.Event()
 
@@ -95,16 +95,17 @@ def die_with_parent() -> None:
     if sys.platform == "linux":
         # The thread that forked it is the worker's main thread.
         signal_at_parent_death(signal.SIGKILL)
-    threading.Thread(target=_exit_at_end_of_stdin, name="parent-watch", daemon=True).start()
+    threading.Thread(target=exit_at_end_of_stdin, name="parent-watch", daemon=True).start()
 
 
-def _exit_at_end_of_stdin() -> None:
+def exit_at_end_of_stdin() -> None:
+    """End this process once nobody holds the other end of its stdin."""
     while os.read(sys.stdin.fileno(), 4096):
         pass
     os._exit(1)
 
 
-def _claim_stdout() -> int:
+def claim_stdout() -> int:
     """Return a descriptor of the real stdout, and send everybody else's prints to stderr."""
     sys.stdout.flush()
     events = os.dup(sys.stdout.fileno())

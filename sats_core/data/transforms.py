@@ -48,7 +48,7 @@ def augment(
     """
     whole_height, whole_width = label.shape
     height, width = fit(whole_height, whole_width, size * rng.uniform(*SCALE))
-    rows, columns = _stretch(height, size, rng)[:, None], _stretch(width, size, rng)
+    rows, columns = stretch_of(height, size, rng)[:, None], stretch_of(width, size, rng)
     if rng.random() < 0.5:
         columns = columns[::-1]
     view = np.asarray(Image.fromarray(picture).resize((width, height), Image.Resampling.BILINEAR))
@@ -56,7 +56,7 @@ def augment(
     return view[rows, columns], marks[rows, columns]
 
 
-def _stretch(length: int, size: int, rng: np.random.Generator) -> NDArray[np.int64]:
+def stretch_of(length: int, size: int, rng: np.random.Generator) -> NDArray[np.int64]:
     """Draw `size` places in a row, 0 <= place < `length`; behind either end they turn back."""
     room = length - size
     first = rng.integers(min(0, room), max(0, room), endpoint=True)

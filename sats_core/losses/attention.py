@@ -106,7 +106,7 @@ def class_regions(labels: Tensor, attention: QueryKey, ignore_index: int = IGNOR
     sizes.scatter_add_(1, small, torch.ones_like(small))
     sizes[:, BACKGROUND] = 0
     sizes[:, ignore_index] = 0
-    number = _only_present if small.device.type == "cpu" else _every_value
+    number = regions_present if small.device.type == "cpu" else regions_of_every_value
     regions, sizes = number(small, sizes)
     count = sizes.shape[1]
     # Mean over a region's rows, over heads, over the classes present, over the batch.
@@ -118,7 +118,7 @@ def class_regions(labels: Tensor, attention: QueryKey, ignore_index: int = IGNOR
     return Regions(slots, weights)
 
 
-def _every_value(small: Tensor, sizes: Tensor) -> tuple[Tensor, Tensor]:
+def regions_of_every_value(small: Tensor, sizes: Tensor) -> tuple[Tensor, Tensor]:
     """Return each pixel's region (B, L), one for every label value, and the regions' sizes (B, R).
 
     What belongs to no region has the number R. For accelerators: how many values there are is not
@@ -128,7 +128,7 @@ def _every_value(small: Tensor, sizes: Tensor) -> tuple[Tensor, Tensor]:
     return torch.where(here, small, sizes.shape[1]), sizes
 
 
-def _only_present(small: Tensor, sizes: Tensor) -> tuple[Tensor, Tensor]:
+def regions_present(small: Tensor, sizes: Tensor) -> tuple[Tensor, Tensor]:
     """Return the same with regions for the R values that are there: less to pool."""
     classes = sizes.any(dim=0).nonzero().squeeze(1)
     count = len(classes)

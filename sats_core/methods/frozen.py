@@ -59,7 +59,7 @@ class Frozen(Taught):
             return rows
         sample, before = seen.before, self.teacher.classifier
         if memory is None:
-            sample = _rarer(sample, self.old_classes, settings.presence or ALONE)
+            sample = rarer(sample, self.old_classes, settings.presence or ALONE)
         else:
             own = FeatureMemory.of(sample, hides=self.old_classes)
             share = settings.presence or usual_share(self.old_classes, self.classes)
@@ -71,7 +71,7 @@ class Frozen(Taught):
         return rows
 
 
-def _rarer(sample: PixelSample, old_classes: int, presence: float) -> PixelSample:
+def rarer(sample: PixelSample, old_classes: int, presence: float) -> PixelSample:
     """Return the pixels, a new class's counting as if fewer pictures showed it.
 
     Args:

@@ -222,7 +222,7 @@ def test_the_best_stage_of_joint_is_the_mark(tmp_path: Path) -> None:
     for stage in stages_of(0.5, 0.52, 0.4):
         (joint / f"step{stage['step']}").mkdir(parents=True)
         (joint / f"step{stage['step']}" / "step.json").write_text(json.dumps(stage))
-    mark = learning_records._joint(run, {"a": 1.0})
+    mark = learning_records.joint_of(run, {"a": 1.0})
     assert mark is not None
     assert mark["joint_miou_all"] == 0.52
     assert mark["joint_epochs"] == 5
@@ -241,9 +241,9 @@ def test_stages_of_other_lengths_are_not_taken_up(tmp_path: Path) -> None:
 
 def test_the_frozen_base_is_scored_on_all_classes() -> None:
     counts = np.array([[50, 5, 0], [2, 20, 0], [7, 3, 0]])
-    after = learning_frozen_base._collapsed(counts, 3).iou()
+    after = learning_frozen_base.collapsed(counts, 3).iou()
     assert after == [50 / 64, 20 / 30, 0]
-    before = learning_frozen_base._collapsed(counts, 2).iou()
+    before = learning_frozen_base.collapsed(counts, 2).iou()
     assert before == [57 / 67, 20 / 30], "a class nobody knows of yet is background"
 
 

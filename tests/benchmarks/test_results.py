@@ -1,60 +1,207 @@
-"""What stands in docs/results was written by the benchmarks, and is whole."""
+"""What stands in docs/results was written by the benchmarks, and is whole.
+
+The checks are tried on results that the tests make themselves, whole ones and damaged ones.
+"""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from statistics import mean
+from typing import Any
 
 import pytest
 
-from benchmarks import learning_bars
+from benchmarks import attention_transfer, learning_bars, step_cost
 from benchmarks.demo_trial import summary
-from benchmarks.learning_plan import FROZEN_BASE, PRESETS
+from benchmarks.learning_plan import BASE, FROZEN_BASE, JOINT, PRESETS, Sequence, Variant
 from benchmarks.learning_records import read
+from benchmarks.learning_report import write_report
 from sats_core.data.protocols import PROTOCOLS
 from tests.benchmarks.test_learning import FIELDS
 
 RESULTS = Path(__file__).parents[2] / "docs" / "results"
-MEASURED = [name for name in PROTOCOLS if (RESULTS / f"learning-{name}.json").exists()]
+COSTS = {"attention_transfer": attention_transfer.bars, "step_cost": step_cost.bars}
+PROTOCOL, PRESET = "voc8-4-1", "mit_b0"
 
 
-@pytest.mark.parametrize("protocol", MEASURED)
-def test_learning_records(protocol: str) -> None:
-    records = read(RESULTS, protocol)
-    for record in records:
-        assert record.keys() >= FIELDS
-        assert record["protocol"] == protocol
-        assert not record["tuning"]
-        assert record["preset"] in set(PRESETS) - {"quick"}
-        assert record["ratio_to_joint"] == record["miou_all"] / record["joint_miou_all"]
-    report = (RESULTS / f"learning-{protocol}.md").read_text()
+def faults(results: Path) -> list[str]:
+    """Return what is wrong with a folder of results."""
+    protocols = {path.stem.removeprefix("learning-") for path in results.glob("learning-*.json")}
+    found = [f"{name} is no protocol" for name in protocols - PROTOCOLS.keys()]
+    tables = {path.stem.removeprefix("learning-") for path in results.glob("learning-*.md")}
+    found += [f"the table of {name} has no records" for name in tables - protocols]
+    for protocol in sorted(protocols):
+        found += learning_faults(results, protocol)
+    bars = "\n".join(learning_bars.rows(results))
+    if bars not in (results / "bars.md").read_text():
+        found.append("bars.md is not of these records")
+    for name, measured in COSTS.items():
+        written = json.loads((results / f"{name}.json").read_text())
+        if written["bars"] != measured(written["records"]):
+            found.append(f"{name}: the bars are not of these records")
+        if not all(record["commit"] for record in written["records"]):
+            found.append(f"{name}: a record without a commit")
+    trial = results / "demo.json"
+    if trial.exists():
+        written = json.loads(trial.read_text())
+        if written["summary"] != summary(written["runs"]):
+            found.append("demo.json: the summary is not of these runs")
+    return found
+
+
+def learning_faults(results: Path, protocol: str) -> list[str]:
+    found = []
+    records = read(results, protocol)
+    report = (results / f"learning-{protocol}.md").read_text()
+    for number, record in enumerate(records):
+        where = f"{protocol}, record {number}"
+        if missing := FIELDS - record.keys():
+            found.append(f"{where}: no {', '.join(sorted(missing))}")
+            continue
+        if record["protocol"] != protocol or record["tuning"]:
+            found.append(f"{where} belongs elsewhere")
+        if record["preset"] not in set(PRESETS) - {"quick"}:
+            found.append(f"{where}: preset {record['preset']}")
+        if record["ratio_to_joint"] != record["miou_all"] / record["joint_miou_all"]:
+            found.append(f"{where}: ratio to joint")
+    if found:
+        return found
     for preset in {record["preset"] for record in records}:
-        variants = {r["variant"] for r in records if r["preset"] == preset}
-        assert variants >= {FROZEN_BASE, learning_bars.DEFAULT}, "each table has the row to beat"
-        assert f"learning-{protocol}-{preset}.svg" in report
-        assert (RESULTS / f"learning-{protocol}-{preset}.svg").exists()
+        own = [record for record in records if record["preset"] == preset]
+        variants = {record["variant"] for record in own}
+        missing = {FROZEN_BASE, learning_bars.DEFAULT} - variants
+        found += [f"{protocol}, {preset}: no {wanted}" for wanted in missing]
+        plot = f"learning-{protocol}-{preset}.svg"
+        if plot not in report or not (results / plot).exists():
+            found.append(f"{plot} is missing")
+        section = report.partition(f"## Preset `{preset}`\n")[2].partition("\n## ")[0]
+        for variant in variants:
+            shown = "frozen base" if variant == FROZEN_BASE else f"`{variant}`"
+            middle = mean(r["miou_all"] for r in own if r["variant"] == variant)
+            if f"| {shown} | {middle:.3f} |" not in section:
+                found.append(f"{protocol}, {preset}: the table does not say what {variant} came to")
+    return found
 
 
-def test_no_table_is_without_its_records() -> None:
-    tables = {path.stem.removeprefix("learning-") for path in RESULTS.glob("learning-*.md")}
-    assert tables == set(MEASURED)
+def test_the_results_of_the_repository_are_whole() -> None:
+    assert faults(RESULTS) == []
 
 
-def test_the_bars_are_those_of_the_records() -> None:
-    table = "\n".join(learning_bars.rows(RESULTS))
-    assert table in (RESULTS / "bars.md").read_text()
+def step(number: int, iou: dict[str, float], new: tuple[str, ...], **settings: Any) -> str:
+    """What a finished step of a run leaves."""
+    chosen = {"fusion": False, "epochs": 3 + number, "backbone": "mit_b0", "size": 96}
+    chosen |= {"batch_size": 8, "optimizer": "adamw", "learning_rate": 1e-3, "pretrained": True}
+    record = {
+        "step": number,
+        "classes": new,
+        "iou": iou,
+        "introduced": {name: value for name, value in iou.items() if name != "background"},
+        "teacher": None,
+        "settings": chosen | settings,
+        "trained_pictures": 9,
+        "replayed_pictures": 0,
+        "seconds": 2.0,
+        "peak_mib": 100.0,
+        "commit": "0123456789ab",
+        "hardware": "none",
+        "threads": 1,
+        "backbone_start": "a file",
+    }
+    return json.dumps(record)
 
 
-def test_the_trial_of_the_demo() -> None:
-    path = RESULTS / "demo.json"
-    if not path.exists():
-        pytest.skip("the demo's trial has not been run")
-    written = json.loads(path.read_text())
-    assert written["command"].startswith("python -m benchmarks.demo_trial")
-    assert written["summary"] == summary(written["runs"])
-    assert all(run["commit"] for run in written["runs"])
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Results of two variants that nobody trained."""
+    folder = tmp_path_factory.mktemp("results")
+    runs, results = folder / "runs", folder / "results"
+    base, first, second = ("a", "b"), ("c",), ("d",)
+    iou = {"background": 0.9, "a": 0.6, "b": 0.5}
+    last = iou | {"a": 0.4, "c": 0.3, "d": 0.2}
+    plan = {
+        BASE: [step(0, iou, base)],
+        JOINT: [step(0, last, (*base, *first, *second)), step(1, last, ())],
+        FROZEN_BASE: [
+            step(1, iou | {"c": 0.0}, first),
+            step(2, iou | {"c": 0.0, "d": 0.0}, second),
+        ],
+        learning_bars.DEFAULT: [step(1, iou | {"c": 0.3}, first), step(2, last, second)],
+    }
+    made = []
+    for variant, steps in plan.items():
+        chosen = Variant.parse(variant)
+        run = Sequence(PROTOCOL, "overlapped", folder, PRESET, 0, chosen, runs, until=2)
+        made.append(run)
+        for text in steps:
+            place = run.folder / f"step{json.loads(text)['step']}"
+            place.mkdir(parents=True)
+            (place / "step.json").write_text(text)
+    assert write_report(made, results).startswith(str(results))
+    for cost in COSTS:
+        (results / f"{cost}.json").write_bytes((RESULTS / f"{cost}.json").read_bytes())
+    learning_bars.main(results)
+    return results
 
 
-@pytest.mark.parametrize("name", ["attention_transfer", "step_cost"])
-def test_costs(name: str) -> None:
-    written = json.loads((RESULTS / f"{name}.json").read_text())
-    assert written["bars"]
-    assert all(record["commit"] for record in written["records"])
+@pytest.fixture
+def results(whole: Path, tmp_path: Path) -> Path:
+    """A copy of them, to be damaged."""
+    copy = tmp_path / "results"
+    copy.mkdir()
+    for path in whole.iterdir():
+        (copy / path.name).write_bytes(path.read_bytes())
+    return copy
+
+
+def changed(name: str, change: Callable[[Any], None]) -> Callable[[Path], None]:
+    def damage(results: Path) -> None:
+        written = json.loads((results / name).read_text())
+        change(written)
+        (results / name).write_text(json.dumps(written))
+
+    return damage
+
+
+def edited(name: str, before: str, after: str) -> Callable[[Path], None]:
+    def damage(results: Path) -> None:
+        text = (results / name).read_text()
+        assert before in text
+        (results / name).write_text(text.replace(before, after, 1))
+
+    return damage
+
+
+RECORDS, TABLE = f"learning-{PROTOCOL}.json", f"learning-{PROTOCOL}.md"
+
+
+def test_whole_results_have_no_fault(results: Path) -> None:
+    assert [record["variant"] for record in read(results, PROTOCOL)] == ["frozen_base", "sats_plus"]
+    assert faults(results) == []
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (changed(RECORDS, lambda r: r[1].update(miou_all=0.9)), "ratio to joint"),
+        (changed(RECORDS, lambda r: r[0].pop("commit")), "no commit"),
+        (changed(RECORDS, lambda r: r[0].update(tuning=True)), "belongs elsewhere"),
+        (changed(RECORDS, lambda r: r[0].update(preset="quick")), "preset quick"),
+        (changed(RECORDS, lambda r: r.pop(0)), "no frozen_base"),
+        (changed(RECORDS, lambda r: r.append(r[1] | {"variant": "mib"})), "what mib came to"),
+        (edited(TABLE, "| `sats_plus` | 0.", "| `sats_plus` | 1."), "what sats_plus came to"),
+        (lambda results: (results / RECORDS).unlink(), "has no records"),
+        (lambda results: (results / f"learning-{PROTOCOL}-{PRESET}.svg").unlink(), "is missing"),
+        (edited("bars.md", "| not measured |", "| 0.9 |"), "bars.md"),
+        (
+            changed("step_cost.json", lambda w: w["bars"].update({next(iter(w["bars"])): False})),
+            "step_cost: the bars",
+        ),
+        (
+            changed("attention_transfer.json", lambda w: w["records"][0].update(commit="")),
+            "without a commit",
+        ),
+    ],
+)
+def test_damaged_results_are_told(results: Path, damage: Callable[[Path], None], said: str) -> None:
+    damage(results)
+    assert any(said in fault for fault in faults(results)), faults(results)

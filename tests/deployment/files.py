@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,22 @@ def own_commands() -> list[list[str]]:
         if name not in OTHER_IMAGES and "command" in service:
             commands.append(service["command"])
     return commands
+
+
+def shell_commands(text: str, program: str) -> list[list[str]]:
+    """Return the command lines of a program in a text, comments behind them dropped."""
+    lines = re.findall(rf"^#?[ $]*({program} .*)$", text, re.MULTILINE)
+    return [shlex.split(line, comments=True) for line in lines]
+
+
+def interpolated(value: str, variables: dict[str, str]) -> str:
+    """Fill in `${NAME}`, `${NAME:?message}` and `${NAME:-default}` as Compose does."""
+
+    def fill(found: re.Match[str]) -> str:
+        name, kind, rest = found.groups()
+        return variables.get(name) or (rest if kind == ":-" else variables[name])
+
+    return re.sub(r"\$\{([A-Z_]+)(?:(:[-?])([^}]*))?\}", fill, value)
 
 
 def settings_named(text: str) -> set[str]:

@@ -1,6 +1,9 @@
 """Dockerfile, docker-compose.yml and what they name."""
 
+import json
 import os
+import re
+import shlex
 import shutil
 import stat
 import subprocess
@@ -10,20 +13,26 @@ from pathlib import Path
 
 import pytest
 import yaml
+from sqlalchemy import make_url
 from typer.testing import CliRunner
 
 from app.cli import cli
+from app.db import make_engine
 from app.settings import Settings
 from tests.deployment.files import (
     IMAGE_FOLDER,
+    OTHER_IMAGES,
     ROOT,
     compose,
     copied,
     instructions,
+    interpolated,
     own_commands,
     read,
     settings_named,
+    shell_commands,
 )
+from tests.fixtures.processes import serving
 
 SECRETS = {"POSTGRES_PASSWORD": "not-a-secret", "SATS_KEY_SECRET": "not-a-secret"}
 KNOWN_SETTINGS = {f"SATS_{name.upper()}" for name in Settings.model_fields}
@@ -62,10 +71,84 @@ def test_the_image_runs_as_somebody_without_rights():
     assert user.split(":")[0] not in {"root", "0"}
 
 
-def test_the_image_has_a_health_check_on_a_real_path():
-    (check,) = (a for name, a in instructions(read("Dockerfile")) if name == "HEALTHCHECK")
-    assert "http://127.0.0.1:8000/health/ready" in check
-    assert '"--port", "8000"' in read("Dockerfile")
+def the(instruction: str) -> str:
+    """What the image's one instruction of this name says."""
+    (arguments,) = (a for name, a in instructions(read("Dockerfile")) if name == instruction)
+    return arguments
+
+
+def test_everybody_means_the_same_port():
+    command = json.loads(the("CMD"))
+    port = command[command.index("--port") + 1]
+    assert the("EXPOSE") == port
+    assert f"http://127.0.0.1:{port}/" in the("HEALTHCHECK")
+    (published,) = compose()["services"]["api"]["ports"]
+    assert published.endswith(f":{port}")
+
+
+@pytest.mark.parametrize("database_url", ["embedded"], indirect=True)
+def test_the_health_check_passes_where_the_service_is_ready_and_only_there(service, settings):
+    probe = json.loads(the("HEALTHCHECK").partition("CMD ")[2])
+    assert probe[0] == "python"
+
+    def passes(url: str) -> bool:
+        address = "http://127.0.0.1:8000"
+        command = [sys.executable, *(part.replace(address, url) for part in probe[1:])]
+        assert address in "".join(probe)
+        return subprocess.run(command, check=False, capture_output=True).returncode == 0
+
+    with serving(service) as url:
+        assert passes(url)
+        settings.blob_dir.rename(settings.data_dir / "gone")
+        assert not passes(url)
+    assert not passes(url), "nobody listens there"
+
+
+def test_the_settings_of_the_image_and_the_services_are_read_and_lead_to_them(monkeypatch):
+    content = compose()
+    words = shlex.split(
+        " ".join(a for name, a in instructions(read("Dockerfile")) if name == "ENV")
+    )
+    image = dict(word.split("=", 1) for word in words)
+    assert image["SATS_DATA_DIR"] == IMAGE_FOLDER
+    own = [s for name, s in content["services"].items() if name not in OTHER_IMAGES]
+    assert len({json.dumps(service["environment"], sort_keys=True) for service in own}) == 1
+    for name, value in own[0]["environment"].items():
+        monkeypatch.setenv(name, interpolated(value, SECRETS))
+    settings = Settings()
+    database = make_url(settings.resolved_database_url)
+    assert make_engine(settings.resolved_database_url).dialect.driver == "psycopg"
+    served = content["services"][database.host]["environment"]
+    given = {name: interpolated(value, SECRETS) for name, value in served.items()}
+    assert given["POSTGRES_USER"] == database.username
+    assert given["POSTGRES_PASSWORD"] == database.password
+    assert given["POSTGRES_DB"] == database.database
+    check = content["services"][database.host]["healthcheck"]["test"]
+    assert check[check.index("--username") + 1] == database.username
+    assert check[check.index("--dbname") + 1] == database.database
+    assert settings.redis_url.startswith("redis://")
+    assert make_url(settings.redis_url).host in content["services"]
+
+
+def test_every_variable_of_compose_is_in_the_example_or_has_a_default():
+    text = read("docker-compose.yml")
+    asked = set(re.findall(r"\$\{([A-Z_]+)", text)) - set(re.findall(r"\$\{([A-Z_]+):-", text))
+    given = {line.partition("=")[0] for line in read(".env.example").splitlines() if "=" in line}
+    assert given == asked
+
+
+@pytest.mark.parametrize("name", ["README.md", "docker-compose.yml"])
+def test_the_compose_commands_that_we_tell_of_work_on_this_file(name):
+    services = compose()["services"]
+    found = shell_commands(read(name), "docker compose")
+    assert [command[2] for command in found] == ["build", "run", "up"]
+    _, _, _, *rest = found[1]
+    service, program, *arguments = [word for word in rest if word != "--rm"]
+    assert service in services
+    assert program == "sats"
+    assert CliRunner().invoke(cli, [*arguments, "--help"]).exit_code == 0
+    wants = services[service]["depends_on"]
+    assert wants == {"postgres": {"condition": "service_healthy"}}, "it runs before all others do"
 
 
 @pytest.mark.parametrize("command", own_commands(), ids=" ".join)

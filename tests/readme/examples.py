@@ -10,6 +10,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -128,21 +129,25 @@ def pretty(value: Any, indent: int = 0) -> str:
     return "{\n" + ",\n".join(parts) + "\n" + " " * indent + "}"
 
 
-def differences(said: str, printed: str) -> list[str]:
-    """Return where two answers differ in shape: keys, types, lines; not in their numbers."""
+def differences(said: str, printed: str, varying: Collection[str] = ()) -> list[str]:
+    """Return where two answers differ in shape: keys, types, lengths, lines; not in their numbers.
+
+    Null is like null alone, and a list like one of the same length, but for the places in
+    `varying`, named from the answer's top: `answer.progress`, `answer[].live`, `data.version`.
+    """
     try:
-        return _json_differences(json.loads(said), json.loads(printed), "answer")
+        return _json_differences(json.loads(said), json.loads(printed), "answer", varying)
     except ValueError:
         pass
     then, now = said.strip().splitlines(), printed.strip().splitlines()
     if len(then) != len(now):
         return [f"{len(then)} lines, now {len(now)}: {printed!r}"]
-    return [d for pair in zip(then, now, strict=True) for d in _line_differences(*pair)]
+    return [d for pair in zip(then, now, strict=True) for d in _line_differences(*pair, varying)]
 
 
-def _line_differences(said: str, printed: str) -> list[str]:
+def _line_differences(said: str, printed: str, varying: Collection[str]) -> list[str]:
     if said.startswith("data: ") and printed.startswith("data: "):
-        return _json_differences(json.loads(said[6:]), json.loads(printed[6:]), "data")
+        return _json_differences(json.loads(said[6:]), json.loads(printed[6:]), "data", varying)
     if _without_numbers(said) == _without_numbers(printed):
         return []
     return [f"{said!r}, now {printed!r}"]
@@ -155,18 +160,21 @@ def _without_numbers(line: str) -> str:
     return re.sub(r"\d+(\.\d+)?(e[+-]?\d+)?", "0", _GIVEN_BY_THE_SERVICE.sub("given", line))
 
 
-def _json_differences(said: Any, printed: Any, where: str) -> list[str]:
-    if said is None or printed is None:
-        return []  # what is null today may be known tomorrow
+def _json_differences(said: Any, printed: Any, where: str, varying: Collection[str]) -> list[str]:
+    if where in varying and (said is None or printed is None):
+        return []
     if isinstance(said, dict) and isinstance(printed, dict):
         found = [f"{where}.{key} is only in one" for key in said.keys() ^ printed.keys()]
         for key in said.keys() & printed.keys():
-            found += _json_differences(said[key], printed[key], f"{where}.{key}")
+            found += _json_differences(said[key], printed[key], f"{where}.{key}", varying)
         return found
     if isinstance(said, list) and isinstance(printed, list):
-        if not said or not printed:
-            return []
-        return _json_differences(said[0], printed[0], f"{where}[0]")
+        found = []
+        if len(said) != len(printed) and where not in varying:
+            found.append(f"{where} has {len(printed)} items, not {len(said)}")
+        for pair in zip(said, printed, strict=False):
+            found += _json_differences(*pair, f"{where}[]", varying)
+        return found
     if _kind(said) != _kind(printed):
         return [f"{where} is {printed!r}, not like {said!r}"]
     if where.rsplit(".", 1)[-1] in _SAME_EVERYWHERE and said != printed:

@@ -65,8 +65,8 @@ def test_a_command_that_fails_is_an_error(tmp_path):
     ("said", "printed"),
     [
         ('{"a": 1}', '{"a": 2.5}'),
-        ('{"a": null}', '{"a": {"b": 1}}'),
-        ('{"a": [1, 2]}', '{"a": [3]}'),
+        ('{"a": null}', '{"a": null}'),
+        ('{"a": [1, 2]}', '{"a": [3, 4]}'),
         ("took 0.5 s", "took 12 s"),
         ('event: state\ndata: {"a": 1}', 'event: state\ndata: {"a": 2}'),
     ],
@@ -83,6 +83,13 @@ def test_the_same_shape_is_no_difference(said, printed):
         ('{"a": 1}', '{"a": true}'),
         ('{"status": 422}', '{"status": 500}'),
         ('{"a": [{"b": 1}]}', '{"a": [{"c": 1}]}'),
+        ('{"a": [{"b": 1}, {"b": 1}]}', '{"a": [{"b": 1}, {"c": 1}]}'),
+        ('{"a": [1]}', '{"a": []}'),
+        ('{"a": []}', '{"a": [1]}'),
+        ('{"a": [1]}', '{"a": [1, 2]}'),
+        ('{"a": null}', '{"a": 1}'),
+        ('{"a": {"b": 1}}', '{"a": null}'),
+        ('data: {"a": null}', 'data: {"a": 1}'),
         ("one", "two"),
         ("200 image/png", "500 image/png"),
         ("one", "one\ntwo"),
@@ -91,6 +98,19 @@ def test_the_same_shape_is_no_difference(said, printed):
 )
 def test_another_shape_is_a_difference(said, printed):
     assert differences(said, printed)
+
+
+@pytest.mark.parametrize(
+    ("said", "printed"),
+    [
+        ('{"a": [{"b": null}]}', '{"a": [{"b": 1}, {"b": 2}]}'),
+        ('{"a": [{"b": 1}]}', '{"a": []}'),
+    ],
+)
+def test_what_varies_is_named(said, printed):
+    assert differences(said, printed, {"answer.a", "answer.a[].b"}) == []
+    assert differences(said, printed, {"answer.a[].b"})
+    assert differences('{"a": 1}', '{"a": "1"}', {"answer.a"}), "null or not, but nothing else"
 
 
 def test_json_is_pasted_readably():

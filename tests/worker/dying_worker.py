@@ -6,12 +6,9 @@ import signal
 from tests.worker.scripted_worker import app as app
 from worker import registering
 
-_stage = registering._stage
 
-
-def stage_and_die(*args):
-    _stage(*args)
+def die(*_args):
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-registering._stage = stage_and_die
+registering.lock_blobs = die

@@ -37,7 +37,7 @@ while True: time.sleep(0.1)
 
 @pytest.mark.parametrize(
     "before",
-    ["child._exit_at_end_of_stdin = lambda: None", "child.sys.platform = 'another'"],
+    ["child.exit_at_end_of_stdin = lambda: None", "child.sys.platform = 'another'"],
     ids=["told by the kernel", "told by the end of stdin"],
 )
 def test_a_child_dies_with_its_parent(before):
@@ -88,7 +88,7 @@ def test_events_come_in_order_until_the_end(tmp_path):
 def test_the_real_child_s_stdout_carries_events_only():
     script = (
         "import os, sys; from worker import child\n"
-        "events = child._claim_stdout()\n"
+        "events = child.claim_stdout()\n"
         "print('chatter'); os.write(1, b'native chatter\\n'); os.write(events, b'event\\n')"
     )
     done = subprocess.run(

@@ -1,10 +1,12 @@
 """From a result to a version: the gate, `live`, held-out pictures, and losses in between."""
 
+from contextlib import contextmanager
+
 import pytest
 
 from app.audit.actor import ActorType
 from app.audit.service import Action, Wanted, list_entries
-from app.db import TaskState, read_session
+from app.db import Task, TaskState, read_session, write_session
 from app.tasks.uploads import drop_uploads
 from tests.worker.bench import eventually, running
 
@@ -122,22 +124,29 @@ def test_a_loss_during_registration_registers_all_or_nothing(bench, monkeypatch,
     bench.assert_clean(task_id)
 
 
+def before_files_are_staged(bench, patch, do):
+    """Have something happen between a result and its registration, once."""
+    stage, todo = bench.blobs.stage, [do]
+
+    def do_then_stage(*args):
+        if todo:
+            todo.pop()()
+        return stage(*args)
+
+    patch.setattr(bench.blobs, "stage", do_then_stage)
+
+
 def test_a_stale_worker_registers_nothing(bench, monkeypatch):
     """Its lease is lost between the result and the registration."""
     task_id = bench.post(["cat"])
-    from worker import registering
 
-    stage = registering._stage
-
-    def steal_then_stage(*args):
-        stolen = bench.task(task_id)
-        with registering.write_session(bench.engine) as session:
-            row = session.get_one(type(stolen), task_id)
+    def steal():
+        with write_session(bench.engine) as session:
+            row = session.get_one(Task, task_id)
             row.fence, row.state, row.lease_until = row.fence + 1, TaskState.QUEUED, None
-        return stage(*args)
 
     with monkeypatch.context() as patch:
-        patch.setattr(registering, "_stage", steal_then_stage)
+        before_files_are_staged(bench, patch, steal)
         assert bench.supervisor("stale").run(task_id) is None
     assert bench.versions() == []
     assert bench.supervisor("fresh").run(task_id) == TaskState.LIVE
@@ -145,16 +154,8 @@ def test_a_stale_worker_registers_nothing(bench, monkeypatch):
 
 
 def test_cancelled_before_the_registration(bench, monkeypatch):
-    from worker import registering
-
-    stage = registering._stage
     task_id = bench.post(["cat"])
-
-    def cancel_then_stage(*args):
-        bench.cancel(task_id)
-        return stage(*args)
-
-    monkeypatch.setattr(registering, "_stage", cancel_then_stage)
+    before_files_are_staged(bench, monkeypatch, lambda: bench.cancel(task_id))
     assert bench.supervisor().run(task_id) == TaskState.CANCELLED
     assert bench.versions() == []
     bench.assert_clean(task_id)
@@ -162,18 +163,19 @@ def test_cancelled_before_the_registration(bench, monkeypatch):
 
 def test_files_that_somebody_removes_before_the_registration_are_there_after_it(bench, monkeypatch):
     """Another post of the same bytes is refused, or a task with them ends, at the worst moment."""
-    from worker import registering
+    stage, removed = bench.blobs.stage, []
 
-    stage = registering._stage
-
+    @contextmanager
     def stage_then_remove(*args):
-        staged = stage(*args)
-        for one in staged.all:
-            drop_uploads(bench.engine, bench.blobs, [one.blob.key])
-        return staged
+        with stage(*args) as staged:
+            drop_uploads(bench.engine, bench.blobs, [staged.blob.key])
+            removed.append(staged.blob.key)
+            yield staged
 
-    monkeypatch.setattr(registering, "_stage", stage_then_remove)
-    bench.run(["cat"], memory=10)
+    task_id = bench.post(["cat"], memory=10)
+    monkeypatch.setattr(bench.blobs, "stage", stage_then_remove)
+    assert bench.supervisor().run(task_id) == TaskState.LIVE
+    assert removed
     (version,) = bench.versions()
     assert all(bench.has_blob(file["blob"]) for file in version.files.values())
     assert bench.has_blob(bench.held_out()[0].blob)

@@ -101,7 +101,7 @@ def test_killing_the_worker_ends_its_child_and_another_worker_resumes(bench):
 
 
 def test_killing_the_worker_between_result_and_registration(bench):
-    """A worker that kills itself there, after the files are staged and before the transaction."""
+    """A worker that kills itself there: the files are staged, nothing is written."""
     task_id = bench.post(["cat"])
     with bench.worker("tests.worker.dying_worker") as first:
         bench.wake(task_id)

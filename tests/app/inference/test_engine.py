@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from app.inference.batcher import ClosedError
 from app.inference.budget import FullError
 from app.inference.engine import Inference
 from app.inference.exported_graph import Graph, GraphError, ModelInput, Prediction
@@ -135,13 +134,11 @@ def test_a_version_that_fails_is_answered_by_the_one_before(
         asyncio.run(inference.served(Choice(load)))
 
 
-def test_places_and_closing(inference: Inference, tmp_path: Path) -> None:
+def test_places_are_counted(inference: Inference) -> None:
     with inference.reserve(32), pytest.raises(FullError), inference.reserve(1):
         pass
-    version = served(tmp_path, 1)
-    inference._batcher.close()
-    with pytest.raises(ClosedError):
-        asyncio.run(inference.segment(version, [PICTURE]))
+    with inference.reserve(32):
+        pass
 
 
 def _missing() -> Exported:

@@ -4,6 +4,7 @@ import gc
 import threading
 import weakref
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx
 import pytest
@@ -12,7 +13,8 @@ from sqlalchemy import Engine, select
 from starlette.testclient import TestClient
 
 from app.db import Version, write_session
-from app.inference.engine import Inference
+from app.inference import loaded_graphs
+from app.inference.exported_graph import Graph
 from app.inference.loaded_graphs import Exported
 from app.main import create_app
 from app.registry.live import LiveVersions
@@ -34,19 +36,18 @@ def ready(client: TestClient) -> httpx.Response:
 
 
 @pytest.fixture
-def gate() -> Iterator[threading.Event]:
+def gate(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
+    """No version is loaded before it opens."""
     made = threading.Event()
+
+    class GatedGraph(Graph):
+        def __init__(self, config: Path, graph: Path, threads: int) -> None:
+            assert made.wait(WAIT)
+            super().__init__(config, graph, threads)
+
+    monkeypatch.setattr(loaded_graphs, "Graph", GatedGraph)
     yield made
     made.set()
-
-
-def keep_loading(client: TestClient, gate: threading.Event) -> Inference:
-    """Let nothing be loaded before the gate opens."""
-    app = client.app
-    assert isinstance(app, FastAPI)
-    inference: Inference = app.state.services.inference
-    inference.graphs._live_loader.submit(gate.wait, WAIT)
-    return inference
 
 
 def test_what_is_loading_is_named(
@@ -56,7 +57,6 @@ def test_what_is_loading_is_named(
     register(model="street")
     register(model="street", live=False)
     with started(settings) as client:
-        keep_loading(client, gate)
         answer = ready(client)
         assert answer.status_code == 503
         (error,) = answer.json()["errors"]
@@ -73,7 +73,6 @@ def test_it_is_waited_for_a_bounded_time(
 ) -> None:
     register()
     with started(settings, serve_warm_up_seconds=0.0) as client:
-        keep_loading(client, gate)
         assert ready(client).status_code == 200
         gate.set()
 
@@ -122,11 +121,11 @@ def test_a_version_that_was_replaced_is_freed(
         assert ready(client).status_code == 200
         app = client.app
         assert isinstance(app, FastAPI)
-        graphs = app.state.services.inference.graphs
-        replaced = weakref.ref(graphs.live(live()).load.result(WAIT).graph)
+        loaded = app.state.services.inference.graphs
+        replaced = weakref.ref(loaded.live(live()).load.result(WAIT).graph)
         register()
-        graphs.live(live()).load.result(WAIT)
-        graphs.live(live())  # from here on nobody is answered by the first one
-        graphs.pinned(live())  # whoever asks next has what finds no room forgotten
+        loaded.live(live()).load.result(WAIT)
+        loaded.live(live())  # from here on nobody is answered by the first one
+        loaded.pinned(live())  # whoever asks next has what finds no room forgotten
         gc.collect()
         assert replaced() is None

@@ -2,11 +2,11 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, event
 from sqlalchemy.exc import OperationalError
 
 from app.db import make_engine, write_session
@@ -100,16 +100,23 @@ def test_while_the_database_is_silent_what_was_known_is_known(
     engine: Engine, blobs: BlobStore
 ) -> None:
     add(engine, blobs, "cat")
-    nowhere = make_engine("sqlite:////nowhere/sats.db")
     live = LiveVersions(engine, seconds=0.05)
     live.refresh()
-    live._engine = nowhere
+
+    def fail(*_: object) -> None:
+        raise OperationalError("SELECT", {}, Exception("the server is gone"))
+
+    event.listen(engine, "before_cursor_execute", fail)
     live.refresh_soon()
     with pytest.raises(OperationalError):
         live.refresh()
     assert live.find("default").number == 1
     with pytest.raises(OperationalError):
         live.find("street")
+    event.remove(engine, "before_cursor_execute", fail)
+    add(engine, blobs, "dog")
+    live.refresh()
+    assert live.find("default").number == 2
 
 
 def test_a_model_that_is_not_known_costs_no_look_at_all_aliases(
@@ -126,24 +133,22 @@ def test_a_model_that_is_not_known_costs_no_look_at_all_aliases(
 
 
 class Gated:
-    """Looks that wait to be let go on."""
+    """Looks that wait to be let go on, by what the database says of each: `begin`, `do_connect`."""
 
-    def __init__(self, look: Callable[[], None]) -> None:
+    def __init__(self, engine: Engine, said: str) -> None:
         self.looks = 0
         self.entered = threading.Event()
         self.gate = threading.Event()
-        self._look = look
+        event.listen(engine, said, self._wait)
 
-    def __call__(self) -> None:
+    def _wait(self, *_: object) -> None:
         self.looks += 1
         self.entered.set()
         assert self.gate.wait(WAIT)
-        self._look()
 
 
 def at_once(live: LiveVersions, gated: Gated) -> list[Future[None]]:
     """Have five threads look, of which four come while the first one does."""
-    live._look = gated
     with ThreadPoolExecutor(5) as pool:
         try:
             looks = [pool.submit(live.refresh)]
@@ -177,8 +182,9 @@ class Coming:
 
 
 def test_who_waits_for_a_look_at_a_database_that_hangs_makes_none_of_its_own() -> None:
-    live = LiveVersions(make_engine("sqlite:////nowhere/sats.db"), seconds=60.0)
-    gated = Gated(live._look)
+    nowhere = make_engine("sqlite:////nowhere/sats.db")
+    live = LiveVersions(nowhere, seconds=60.0)
+    gated = Gated(nowhere, "do_connect")
     assert all(isinstance(one.exception(), OperationalError) for one in at_once(live, gated))
     assert gated.looks == 1
     with pytest.raises(OperationalError):
@@ -190,6 +196,6 @@ def test_who_comes_while_another_looks_sees_what_was_committed_before(
     live: LiveVersions, engine: Engine, blobs: BlobStore
 ) -> None:
     add(engine, blobs, "cat")
-    gated = Gated(live._look)
+    gated = Gated(engine, "begin")
     assert not any(one.exception() for one in at_once(live, gated))
     assert gated.looks == 2, "the first look may be older than what they committed; one more"

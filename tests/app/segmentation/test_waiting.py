@@ -1,5 +1,6 @@
 """Who has left is not worked for, and nobody waits for ever."""
 
+import asyncio
 import socket
 import threading
 import time
@@ -40,12 +41,14 @@ def busy(inference: Inference) -> Iterator[None]:
         begun.set()
         done.wait(2 * WAIT)
 
-    inference._pool.submit(work)
-    assert begun.wait(WAIT)
-    try:
-        yield
-    finally:
-        done.set()
+    with ThreadPoolExecutor(1) as outside:
+        working = outside.submit(lambda: asyncio.run(inference.in_thread(work)))
+        assert begun.wait(WAIT)
+        try:
+            yield
+        finally:
+            done.set()
+        working.result(WAIT)
 
 
 def eventually(free: int, inference: Inference) -> bool:

@@ -1,12 +1,11 @@
 import threading
 
-import httpx
 import pytest
 from sqlalchemy import update
 
-from app.db import Task, TaskState, read_session, utc_now, write_session
+from app.db import Task, TaskState, utc_now, write_session
 from app.errors import ErrorDetail, InvalidDatasetProblem
-from tests.app.tasks.posting import drawn, post
+from tests.app.tasks.posting import post
 
 NOBODY = "00000000-0000-4000-8000-000000000000"
 
@@ -164,47 +163,3 @@ def test_a_cancel_that_meets_a_claim_waits_for_it(served, engine, pets):
         assert cancel.is_alive(), "it was answered beside a claim that may still come to nothing"
     cancel.join()
     assert (seen[0]["state"], seen[0]["cancel_requested"]) == ("validating", True)
-
-
-def test_cancel_against_claim_ends_in_one_of_two_ways(served, engine, tmp_path):
-    from worker.claim import claim
-
-    for number in range(8):
-        dataset = drawn(tmp_path, "cat", seed=number)
-        task_id = post(served, dataset, {"model": f"m{number}"}).json()["id"]
-        start = threading.Barrier(2)
-        claimed = []
-
-        def take(task_id=task_id, start=start, claimed=claimed):
-            start.wait()
-            with write_session(engine) as session:
-                claimed.append(claim(session, task_id, "w", 30))
-
-        thread = threading.Thread(target=take)
-        thread.start()
-        start.wait()
-        assert served.post(f"/tasks/{task_id}:cancel").status_code == 202
-        thread.join()
-        with read_session(engine) as session:
-            task = session.get(Task, task_id)
-        assert task.cancel_requested
-        expected = TaskState.CANCELLED if claimed == [None] else TaskState.VALIDATING
-        assert task.state == expected
-
-
-def test_cancelling_at_once_from_many_sides_works_once(served, pets):
-    task_id = post(served, pets).json()["id"]
-    start = threading.Barrier(5)
-    seen = []
-
-    def go():
-        with httpx.Client(base_url=served.base_url) as client:
-            start.wait()
-            seen.append(client.post(f"/tasks/{task_id}:cancel").status_code)
-
-    threads = [threading.Thread(target=go) for _ in range(5)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert sorted(seen) == [202, 409, 409, 409, 409]

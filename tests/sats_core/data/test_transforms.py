@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sats_core.data.transforms import SCALE, _stretch, augment
+from sats_core.data.transforms import SCALE, augment, stretch_of
 
 
 @given(
@@ -28,7 +28,7 @@ def test_a_crop_shows_nothing_but_its_picture(
 def test_a_stretch_leaves_out_nothing_that_fits_and_turns_back_behind_the_ends(
     length: int, size: int, seed: int
 ) -> None:
-    places = _stretch(length, size, np.random.default_rng(seed))
+    places = stretch_of(length, size, np.random.default_rng(seed))
     assert len(places) == size
     assert places.min() >= 0
     assert places.max() < length
@@ -53,7 +53,7 @@ def test_what_lies_behind_the_edge_is_the_picture_mirrored() -> None:
     places = next(
         found
         for seed in range(100)
-        if (found := _stretch(32, 64, np.random.default_rng(seed)))[:2].tolist() == [0, 1]
+        if (found := stretch_of(32, 64, np.random.default_rng(seed)))[:2].tolist() == [0, 1]
     )
     assert ramp[0, places].tolist() == [*range(32), *reversed(range(32))]
 

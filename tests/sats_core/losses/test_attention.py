@@ -163,7 +163,7 @@ def test_regions_for_every_value_give_what_those_present_give(
     present = attention_transfer([old], [new], labels, ignore_index)
     (expected,) = torch.autograd.grad(present, new.query)
 
-    monkeypatch.setattr(module, "_only_present", module._every_value)
+    monkeypatch.setattr(module, "regions_present", module.regions_of_every_value)
     every = attention_transfer([old], [new], labels, ignore_index)
     (gradient,) = torch.autograd.grad(every, new.query)
 

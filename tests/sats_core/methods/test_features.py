@@ -5,7 +5,7 @@ import torch
 
 from sats_core.errors import ModelError
 from sats_core.methods.features import FeatureMemory
-from sats_core.methods.frozen import _rarer
+from sats_core.methods.frozen import rarer
 from sats_core.methods.sampling import PixelSample
 
 WIDTH = 4
@@ -126,9 +126,9 @@ class TestRarer:
         return PixelSample(features, torch.arange(3), torch.tensor(weights), torch.tensor(shown))
 
     def test_alone_a_new_class_counts_as_if_fewer_pictures_showed_it(self) -> None:
-        found = _rarer(self.sample([50.0, 0.0, 50.0], [1.0, 0.0, 1.0]), 2, 0.1)
+        found = rarer(self.sample([50.0, 0.0, 50.0], [1.0, 0.0, 1.0]), 2, 0.1)
         assert found.weights.tolist() == [50, 0, 5]
 
     def test_a_class_that_is_rarer_than_that_counts_as_it_is(self) -> None:
-        found = _rarer(self.sample([50.0, 0.0, 50.0], [1.0, 0.0, 0.05]), 2, 0.1)
+        found = rarer(self.sample([50.0, 0.0, 50.0], [1.0, 0.0, 0.05]), 2, 0.1)
         assert found.weights.tolist() == [50, 0, 50]
