@@ -8,10 +8,13 @@ from typing import TypeVar
 
 from app.inference.batcher import Batcher, Load
 from app.inference.budget import Budget, Held
-from app.inference.graph import GraphError, ModelInput, Pixels, Prediction, Segmented
+from app.inference.cutting import Cut, Segmented
+from app.inference.graph import EVERYTHING, GraphError, ModelInput
 from app.inference.graphs import Choice, Graphs, Served, graph_loader
 from app.settings import Settings
 from app.storage import BlobStore
+from sats_core.data.prediction import Prediction
+from sats_core.data.transforms import Pixels
 
 T = TypeVar("T")
 
@@ -63,9 +66,12 @@ class Inference:
                 raise
             return choice.before
 
-    async def segment(self, served: Served, pictures: Sequence[Pixels]) -> list[Segmented]:
-        """Segment pictures, (H, W, 3) uint8 each, with one version."""
-        return list(await asyncio.gather(*(self._one(served, picture) for picture in pictures)))
+    async def segment(
+        self, served: Served, pictures: Sequence[Pixels], how: Cut = EVERYTHING
+    ) -> list[Segmented]:
+        """Segment pictures, (H, W, 3) uint8 each, with one version; answers are in their order."""
+        ones = (self._one(served, picture, how) for picture in pictures)
+        return list(await asyncio.gather(*ones))
 
     async def in_thread(self, work: Callable[[], T]) -> T:
         """Do work that keeps a processor busy, on the few threads meant for it."""
@@ -77,11 +83,11 @@ class Inference:
         self.graphs.close()
         self._pool.shutdown(cancel_futures=True)
 
-    async def _one(self, served: Served, picture: Pixels) -> Segmented:
+    async def _one(self, served: Served, picture: Pixels, how: Cut) -> Segmented:
         graph, (height, width) = served.graph, picture.shape[:2]
         view = await self.in_thread(lambda: graph.view(picture))
         prediction = await asyncio.wrap_future(self._batcher.submit((served, view)))
-        return await self.in_thread(lambda: graph.segmented(prediction, height, width))
+        return await self.in_thread(lambda: graph.segmented(prediction, height, width, how))
 
 
 def _key_of(item: tuple[Served, ModelInput]) -> tuple[int, tuple[int, ...]]:

@@ -7,8 +7,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from pycocotools import mask as coco
 
-from app.inference.graph import Pixels
 from sats_core.classes import BACKGROUND, Catalogue, voc_colour
+from sats_core.data.transforms import Pixels
 
 OPACITY = 0.5
 """How much of the class colour an overlay shows over the picture."""

@@ -7,7 +7,8 @@ from functools import partial
 
 from app.errors import InvalidProblem, NotReadyProblem, ProblemError, TooLargeProblem
 from app.inference.engine import Inference
-from app.inference.graph import GraphError, Pixels, Segmented
+from app.inference.cutting import Segmented
+from app.inference.graph import GraphError
 from app.inference.graphs import Choice, Exported, Served
 from app.models.live import KnownVersion
 from app.segmentation.negotiation import Representation
@@ -21,6 +22,7 @@ from app.segmentation.schemas import (
 from app.segmentation.upload import PostedPicture
 from sats_core.classes import BACKGROUND, Catalogue, ClassInfo
 from sats_core.data.pictures import count_pixels, decode_picture
+from sats_core.data.transforms import Pixels
 from sats_core.errors import PictureError, PictureTooLargeError
 
 

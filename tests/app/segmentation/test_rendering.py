@@ -8,8 +8,9 @@ from hypothesis.extra import numpy as hnp
 from PIL import Image
 from pycocotools import mask as coco
 
-from app.segmentation.rendering import Pixels, mask_png, overlay_png, run_lengths
+from app.segmentation.rendering import mask_png, overlay_png, run_lengths
 from sats_core.classes import Catalogue
+from sats_core.data.transforms import Pixels
 from tests.app.inference.colour_graph import CLASSES
 
 CATALOGUE = Catalogue(CLASSES)
