@@ -20,7 +20,7 @@ class Cut:
     Attributes:
         shown: indices of the classes that are shown, the others are background; None: all.
         min_score: pixels with a lower score are background.
-        keep_scores: whether the score of every pixel is wanted.
+        keep_scores: whether the score of every pixel is kept; they take two bytes each.
     """
 
     shown: frozenset[int] | None = None
@@ -36,18 +36,16 @@ class Segmented:
         mask: (H, W) uint8 at the picture's own size, values are class indices.
         scores: class index -> mean probability over the class's pixels. Background's is over the
             pixels that the model itself calls so, and is missing where there are none.
-        confidence: (H, W) float16, the probability of each pixel's best class, shown or not; None
-            where nobody wants it.
+        every_score: (H, W) float16, the probability of each pixel's best class, shown or not;
+            (0, 0) where it was not kept.
     """
 
     mask: Pixels
     scores: dict[int, float]
-    confidence: NDArray[np.float16] | None = None
+    every_score: NDArray[np.float16]
 
 
-def cut(
-    prediction: Prediction, indices: Pixels, height: int, width: int, how: Cut
-) -> Segmented:
+def cut(prediction: Prediction, indices: Pixels, height: int, width: int, how: Cut) -> Segmented:
     """Cut a mask of (height, width) from a prediction.
 
     Args:
@@ -58,7 +56,8 @@ def cut(
         how: what is shown.
     """
     mask = np.empty((height, width), dtype=np.uint8)
-    confidence = np.empty((height, width), dtype=np.float16) if how.keep_scores else None
+    kept = mask.shape if how.keep_scores else (0, 0)
+    every_score = np.empty(kept, dtype=np.float16)
     hidden = np.zeros(VALUES, dtype=bool)
     if how.shown is not None:
         hidden[:] = [index not in how.shown for index in range(VALUES)]
@@ -72,7 +71,7 @@ def cut(
         sums += np.bincount(named[own], weights=tile.scores[own], minlength=VALUES)
         named[unseen] = BACKGROUND
         mask[tile.rows, tile.columns] = named
-        if confidence is not None:
-            confidence[tile.rows, tile.columns] = tile.scores
+        if how.keep_scores:
+            every_score[tile.rows, tile.columns] = tile.scores
     scores = {int(i): min(1.0, float(sums[i] / counts[i])) for i in np.flatnonzero(counts)}
-    return Segmented(mask, scores, confidence)
+    return Segmented(mask, scores, every_score)

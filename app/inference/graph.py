@@ -92,9 +92,7 @@ class Graph:
         """Run views of one padded shape together."""
         batch = np.stack([view.pixels for view in views])
         (logits,) = self._session.run(["logits"], {"pixel_values": batch}, _path_to_logits())
-        return [
-            _prediction(view, answer) for view, answer in zip(views, logits, strict=True)
-        ]
+        return [_prediction(view, answer) for view, answer in zip(views, logits, strict=True)]
 
     def segmented(
         self, prediction: Prediction, height: int, width: int, how: Cut = EVERYTHING
@@ -124,9 +122,7 @@ def _prediction(view: ModelInput, logits: NDArray[np.float32]) -> Prediction:
     _, height, width = view.pixels.shape
     _, rows, columns = logits.shape
     # A copy: a view into the batch would keep the whole of it.
-    return Prediction(
-        logits.copy(), rows * view.height / height, columns * view.width / width
-    )
+    return Prediction(logits.copy(), rows * view.height / height, columns * view.width / width)
 
 
 def _path_to_logits() -> Any:
