@@ -93,6 +93,6 @@ def _indices(names: Sequence[str], catalogue: Catalogue) -> frozenset[int]:
         raise InvalidProblem(
             f"the version has no class {', '.join(map(repr, unknown))}; it knows "
             + ", ".join(catalogue.names),
-            [ProblemError("no such class", field="classes", class_name=name) for name in unknown],
+            [ProblemError("no such class", field="query.classes", class_name=name) for name in unknown],
         )
     return frozenset(catalogue.classes[catalogue.channel(name)].index for name in names)

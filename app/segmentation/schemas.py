@@ -1,10 +1,11 @@
 """What `/segment` answers with."""
 
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-Polygon = list[list[tuple[float, float]]]
+Point = Annotated[list[float], Field(min_length=2, max_length=2)]
+Polygon = list[list[Point]]
 
 EXAMPLE: dict[str, Any] = {
     "model": "default",

@@ -1,5 +1,7 @@
 """Area, box, run lengths and polygons against the plain way, class by class."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -45,7 +47,7 @@ def inside(outlines: list[list[Ring]], height: int, width: int) -> np.ndarray:
     ys, xs = np.mgrid[:height, :width] + 0.5
     crossed = np.zeros((height, width), dtype=int)
     for ring in (ring for rings in outlines for ring in rings):
-        for (x0, y0), (x1, y1) in zip(ring[:-1], ring[1:], strict=True):
+        for (x0, y0), (x1, y1) in pairwise(ring):
             if y0 != y1:
                 at = x0 + (ys - y0) * (x1 - x0) / (y1 - y0)
                 crossed += ((y0 <= ys) != (y1 <= ys)) & (xs < at)
