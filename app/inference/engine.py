@@ -7,10 +7,10 @@ from contextlib import AbstractContextManager
 from typing import TypeVar
 
 from app.inference.batcher import Batcher, Load
-from app.inference.budget import Budget, Held
+from app.inference.budget import Budget, Share
 from app.inference.cutting import Cut, Segmented
-from app.inference.graph import EVERYTHING, GraphError, ModelInput
-from app.inference.graphs import Choice, Graphs, Served, graph_loader
+from app.inference.exported_graph import EVERYTHING, GraphError, ModelInput
+from app.inference.loaded_graphs import Choice, Graphs, Served, graph_loader
 from app.settings import Settings
 from app.storage import BlobStore
 from sats_core.data.prediction import Prediction
@@ -44,7 +44,7 @@ class Inference:
         """What was run so far, and how many pictures may still come."""
         return self._batcher.load
 
-    def reserve(self, pictures: int) -> AbstractContextManager[Held]:
+    def reserve(self, pictures: int) -> AbstractContextManager[Share]:
         """Hold places for pictures from before they come until they are answered.
 
         Raises:

@@ -10,7 +10,7 @@ from fastapi import Depends, Request
 
 from app.dependencies import AppServices
 from app.errors import BusyProblem, TooLargeProblem
-from app.inference.budget import FullError, Held, OverBudgetError
+from app.inference.budget import FullError, OverBudgetError, Share
 from app.segmentation.asking import AskedFor
 from app.segmentation.choosing import Chosen
 from app.segmentation.json_pictures import BODY_COPIES, most_json_bytes
@@ -30,8 +30,8 @@ class Admission:
         deadline: when the answer must be ready, on the event loop's clock.
     """
 
-    places: Held
-    memory: Held
+    places: Share
+    memory: Share
     deadline: float
 
     def make_room(self, pictures: int, pixels: int) -> None:
@@ -47,7 +47,7 @@ class Admission:
 
 
 async def admit(
-    request: Request, held: AppServices, _choice: Chosen, _asked: AskedFor
+    request: Request, services: AppServices, _choice: Chosen, _asked: AskedFor
 ) -> AsyncIterator[Admission]:
     """Hold a place and the body's bytes, once caller, version and parameters are known.
 
@@ -55,9 +55,9 @@ async def admit(
         BusyProblem: they are not free now.
         TooLargeProblem: there is not so much room in all.
     """
-    inference = held.inference
-    deadline = asyncio.get_running_loop().time() + held.settings.serve_deadline_seconds
-    coming = _body_bytes(request, held.settings.max_picture_bytes + FRAME_BYTES)
+    inference = services.inference
+    deadline = asyncio.get_running_loop().time() + services.settings.serve_deadline_seconds
+    coming = _body_bytes(request, services.settings.max_picture_bytes + FRAME_BYTES)
     with ExitStack() as stack:
         with _refused(coming):
             places = stack.enter_context(inference.reserve(1))

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from fastapi import Depends, Query
 
-from app.errors import InvalidProblem, ProblemError
+from app.errors import ErrorDetail, InvalidProblem
 from app.inference.cutting import Cut
 from app.segmentation.negotiation import Representation
 from sats_core.classes import Catalogue
@@ -93,6 +93,9 @@ def _indices(names: Sequence[str], catalogue: Catalogue) -> frozenset[int]:
         raise InvalidProblem(
             f"the version has no class {', '.join(map(repr, unknown))}; it knows "
             + ", ".join(catalogue.names),
-            [ProblemError("no such class", field="query.classes", class_name=name) for name in unknown],
+            [
+                ErrorDetail("no such class", field="query.classes", class_name=name)
+                for name in unknown
+            ],
         )
     return frozenset(catalogue.classes[catalogue.channel(name)].index for name in names)

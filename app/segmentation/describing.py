@@ -1,6 +1,7 @@
 """Masks as JSON."""
 
 from app.inference.cutting import Segmented
+from app.registry.schemas import hex_colour
 from app.segmentation.polygons import polygons
 from app.segmentation.regions import Region, regions
 from app.segmentation.schemas import RunLengthsJson, SegmentedPictureJson, ShownClassJson
@@ -32,7 +33,7 @@ def _shown(
     shown = ShownClassJson(
         index=info.index,
         name=info.name,
-        colour="#{:02x}{:02x}{:02x}".format(*info.colour),
+        colour=hex_colour(info.colour),
         pixels=region.pixels,
         share=region.pixels / found.mask.size,
         score=found.scores.get(info.index),

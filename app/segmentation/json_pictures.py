@@ -5,7 +5,7 @@ import re
 
 from pydantic import ValidationError
 
-from app.errors import InvalidProblem, ProblemError, TooLargeProblem, invalid_fields
+from app.errors import ErrorDetail, InvalidProblem, TooLargeProblem, invalid_fields
 from app.segmentation.schemas import PicturesJson
 
 BODY_COPIES = 4
@@ -35,7 +35,7 @@ def read_json(body: bytes, most: int) -> dict[str, bytes]:
         return {"image": _decoded(posted.image, "image")}
     texts = posted.images or []
     if not texts:
-        raise InvalidProblem("no picture came", [ProblemError("empty", field="images")])
+        raise InvalidProblem("no picture came", [ErrorDetail("empty", field="images")])
     if len(texts) > most:
         raise TooLargeProblem(f"{len(texts)} pictures; one request takes at most {most}")
     return {f"images.{i}": _decoded(text, f"images.{i}") for i, text in enumerate(texts)}
@@ -60,4 +60,4 @@ def _decoded(text: str, field: str) -> bytes:
 
 
 def _refused(message: str, field: str) -> InvalidProblem:
-    return InvalidProblem(f"`{field}`: {message}", [ProblemError(message, field=field)])
+    return InvalidProblem(f"`{field}`: {message}", [ErrorDetail(message, field=field)])

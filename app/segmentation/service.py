@@ -5,12 +5,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 
-from app.errors import InvalidProblem, NotReadyProblem, ProblemError, TooLargeProblem
+from app.errors import ErrorDetail, InvalidProblem, NotReadyProblem, TooLargeProblem
 from app.inference.cutting import Cut, Segmented
 from app.inference.engine import Inference
-from app.inference.graph import GraphError
-from app.inference.graphs import Choice, Exported, Served
-from app.models.live import KnownVersion
+from app.inference.exported_graph import GraphError
+from app.inference.loaded_graphs import Choice, Exported, Served
+from app.registry.live import KnownVersion
 from app.segmentation.arrays import npz
 from app.segmentation.asking import Asked
 from app.segmentation.describing import described
@@ -145,10 +145,10 @@ async def _decoded(
             decode = partial(decode_picture, one.data, max_pixels)
             pictures.append(await inference.in_thread(decode))
         except PictureTooLargeError as error:
-            fault = ProblemError(str(error), file=one.name)
+            fault = ErrorDetail(str(error), file=one.name)
             raise TooLargeProblem(f"{one.name}: {error}", [fault]) from error
         except PictureError as error:
-            faults.append(ProblemError(str(error), file=one.name))
+            faults.append(ErrorDetail(str(error), file=one.name))
     if faults:
         raise InvalidProblem(f"{faults[0].file}: {faults[0].message}", faults)
     return pictures

@@ -10,8 +10,8 @@ from starlette.requests import ClientDisconnect
 from app.bodies import beginning, bounded
 from app.errors import (
     BadRequestProblem,
+    ErrorDetail,
     InvalidProblem,
-    ProblemError,
     TooLargeProblem,
     UnsupportedMediaProblem,
 )
@@ -64,7 +64,7 @@ async def read_pictures(request: Request, most_bytes: int, most: int) -> list[Po
     """
     problem = TooLargeProblem(
         f"the pictures have more than {most_bytes} bytes together",
-        [ProblemError(f"more than {most_bytes} bytes", field=FIELD)],
+        [ErrorDetail(f"more than {most_bytes} bytes", field=FIELD)],
     )
     kind = content_type(request)
     try:
@@ -111,11 +111,11 @@ def _files(form: FormData) -> list[UploadFile]:
             names = ", ".join(f"`{name}`" for name in FIELDS)
             raise InvalidProblem(
                 f"a form holds files only, named {names}",
-                [ProblemError("not a file" if field in FIELDS else "unknown field", field=shown)],
+                [ErrorDetail("not a file" if field in FIELDS else "unknown field", field=shown)],
             )
     files = [value for _, value in form.multi_items() if isinstance(value, UploadFile)]
     if not files:
-        raise InvalidProblem("no picture came", [ProblemError("missing", field=FIELD)])
+        raise InvalidProblem("no picture came", [ErrorDetail("missing", field=FIELD)])
     return files
 
 
