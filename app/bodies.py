@@ -1,6 +1,9 @@
-"""Request bodies under a limit."""
+"""Request bodies under a limit, and what they begin with."""
+
+from collections import deque
 
 from fastapi import Request
+from starlette.requests import ClientDisconnect
 from starlette.types import Message
 
 from app.errors import TooLargeProblem
@@ -28,3 +31,26 @@ def bounded(request: Request, most: int, problem: TooLargeProblem) -> Request:
         return message
 
     return Request(request.scope, receive)
+
+
+async def beginning(request: Request, enough: int) -> tuple[bytes, Request]:
+    """Return a body's first bytes, `enough` or all there are, and the request to read it whole.
+
+    Raises:
+        ClientDisconnect: it ends before that.
+    """
+    read: deque[Message] = deque()
+    first = b""
+    more = True
+    while more and len(first) < enough:
+        message = await request.receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        read.append(message)
+        first += message.get("body", b"")
+        more = message.get("more_body", False)
+
+    async def receive() -> Message:
+        return read.popleft() if read else await request.receive()
+
+    return first, Request(request.scope, receive)

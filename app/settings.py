@@ -76,7 +76,10 @@ class Settings(ServingSettings):
         50_000_000, gt=0, description="Most pixels of one picture, in data sets and in /segment."
     )
     max_picture_bytes: int = Field(
-        32 * MIB, gt=0, description="Largest body of one /segment request, bytes."
+        32 * MIB,
+        gt=0,
+        description="Most bytes of the pictures of one /segment request together; in base64 they "
+        "take a third more.",
     )
     max_pictures: int = Field(16, gt=0, description="Most pictures in one /segment request.")
 

@@ -9,11 +9,13 @@ from typing import TypeVar
 
 from app.inference.batcher import Batcher, Load
 from app.inference.budget import Budget, Share
-from app.inference.exported_graph import GraphError, ModelInput, Prediction, Segmented
+from app.inference.cutting import Cut, Segmented
+from app.inference.exported_graph import EVERYTHING, GraphError, ModelInput
 from app.inference.loaded_graphs import Choice, Graphs, Served, graph_loader
 from app.settings import Settings
 from app.storage import BlobStore
 from sats_core.data.pictures import Resized
+from sats_core.data.prediction import Prediction
 
 T = TypeVar("T")
 
@@ -65,9 +67,12 @@ class Inference:
                 raise
             return choice.before
 
-    async def segment(self, served: Served, pictures: Sequence[Resized]) -> list[Segmented]:
-        """Segment pictures, each at the size at which one version sees it, with that version."""
-        return list(await asyncio.gather(*(self._one(served, picture) for picture in pictures)))
+    async def segment(
+        self, served: Served, pictures: Sequence[Resized], how: Cut = EVERYTHING
+    ) -> list[Segmented]:
+        """Segment pictures, each at the size at which the version sees it; answers are in order."""
+        ones = (self._one(served, picture, how) for picture in pictures)
+        return list(await asyncio.gather(*ones))
 
     async def in_thread(self, work: Callable[[], T]) -> T:
         """Do work that keeps a processor busy, on the few threads meant for it."""
@@ -79,11 +84,11 @@ class Inference:
         self.graphs.close()
         self._pool.shutdown(cancel_futures=True)
 
-    async def _one(self, served: Served, picture: Resized) -> Segmented:
+    async def _one(self, served: Served, picture: Resized, how: Cut) -> Segmented:
         graph = served.graph
         view = await self.in_thread(lambda: graph.normalised(picture.pixels))
         prediction = await asyncio.wrap_future(self._batcher.submit((served, view)))
-        whole = partial(graph.segmented, prediction, picture.height, picture.width)
+        whole = partial(graph.segmented, prediction, picture.height, picture.width, how)
         return await self.in_thread(whole)
 
 

@@ -8,15 +8,17 @@ from typing import Any
 import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
-from PIL import Image
 from pydantic import BaseModel, Field, PositiveInt
 
+from app.inference.cutting import Cut, Segmented, cut
 from sats_core.classes import Catalogue, ClassInfo
 from sats_core.data import transforms
-from sats_core.data.transforms import evaluation_view, resize_label
+from sats_core.data.prediction import Prediction
+from sats_core.data.transforms import Pixels, evaluation_view
 from sats_core.version_config import read_version_config
 
-Pixels = NDArray[np.uint8]
+EVERYTHING = Cut()
+"""Every class, however unsure the model is."""
 
 
 class GraphError(Exception):
@@ -48,32 +50,6 @@ class ModelInput:
     pixels: NDArray[np.float32]
     height: int
     width: int
-
-
-@dataclass(frozen=True, eq=False)
-class Prediction:
-    """What the graph says of one view, its padding cut off.
-
-    Attributes:
-        channels: (h, w) uint8, output channel of the best class.
-        scores: (h, w) float32, its probability.
-    """
-
-    channels: Pixels
-    scores: NDArray[np.float32]
-
-
-@dataclass(frozen=True, eq=False)
-class Segmented:
-    """What one picture shows.
-
-    Attributes:
-        mask: (H, W) uint8 at the picture's own size, values are class indices.
-        scores: class index -> mean probability over the class's pixels.
-    """
-
-    mask: Pixels
-    scores: dict[int, float]
 
 
 class Graph:
@@ -122,22 +98,14 @@ class Graph:
     def run(self, views: Sequence[ModelInput]) -> list[Prediction]:
         """Run views of one padded shape together."""
         batch = np.stack([view.pixels for view in views])
-        labels, scores = self._session.run(["labels", "scores"], {"pixel_values": batch})
-        return [
-            Prediction(
-                label[: view.height, : view.width].copy(), score[: view.height, : view.width].copy()
-            )
-            for view, label, score in zip(views, labels, scores, strict=True)
-        ]
+        (logits,) = self._session.run(["logits"], {"pixel_values": batch}, _path_to_logits())
+        return [_prediction(view, answer) for view, answer in zip(views, logits, strict=True)]
 
-    def segmented(self, prediction: Prediction, height: int, width: int) -> Segmented:
+    def segmented(
+        self, prediction: Prediction, height: int, width: int, how: Cut = EVERYTHING
+    ) -> Segmented:
         """Return a prediction as class indices at a picture's own size."""
-        seen = self._indices[prediction.channels]
-        mask = resize_label(seen, height, width)
-        counts = np.bincount(seen.ravel(), minlength=256)
-        sums = np.bincount(seen.ravel(), weights=prediction.scores.ravel(), minlength=256)
-        shown = np.flatnonzero(Image.fromarray(mask).histogram())  # counts without a copy
-        return Segmented(mask, {int(i): min(1.0, float(sums[i] / counts[i])) for i in shown})
+        return cut(prediction, self._indices, height, width, how)
 
     def _warm_up(self) -> None:
         """Run once, so that no request pays for what the first run sets up; and look at it."""
@@ -154,6 +122,21 @@ class Graph:
         size = (1, *grey.pixels.shape[1:])
         if not labels.shape == scores.shape == size or labels.dtype != np.uint8:
             raise GraphError("the graph's masks do not have the picture's size")
+
+
+def _prediction(view: ModelInput, logits: NDArray[np.float32]) -> Prediction:
+    """Return the logits of one view of a batch, with where the picture lies on their grid."""
+    _, height, width = view.pixels.shape
+    _, rows, columns = logits.shape
+    # A copy: a view into the batch would keep the whole of it.
+    return Prediction(logits.copy(), rows * view.height / height, columns * view.width / width)
+
+
+def _path_to_logits() -> Any:
+    """Leave out what the graph makes of its logits: it is made at the picture's size instead."""
+    options = onnxruntime.RunOptions()
+    options.only_execute_path_to_fetches = True
+    return options
 
 
 def _options(threads: int) -> Any:

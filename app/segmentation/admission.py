@@ -11,8 +11,10 @@ from fastapi import Depends, Request
 from app.dependencies import AppServices
 from app.errors import BusyProblem, TooLargeProblem
 from app.inference.budget import FullError, OverBudgetError, Share
+from app.segmentation.asking import AskedFor
 from app.segmentation.choosing import Chosen
-from app.segmentation.upload import FRAME_BYTES
+from app.segmentation.json_pictures import BODY_COPIES, most_json_bytes
+from app.segmentation.upload import FRAME_BYTES, JSON, content_type
 
 PIXEL_BYTES = 8
 """What a pixel takes until its picture is answered: picture, mask, and what is rendered of them."""
@@ -45,9 +47,9 @@ class Admission:
 
 
 async def admit(
-    request: Request, services: AppServices, _choice: Chosen
+    request: Request, services: AppServices, _choice: Chosen, _asked: AskedFor
 ) -> AsyncIterator[Admission]:
-    """Hold a place and the body's bytes, after the caller and the version are known.
+    """Hold a place and the body's bytes, once caller, version and parameters are known.
 
     Raises:
         BusyProblem: they are not free now.
@@ -68,9 +70,16 @@ Admitted = Annotated[Admission, Depends(admit, scope="request")]
 
 
 def _body_bytes(request: Request, most: int) -> int:
-    """Return what a body may take: as many bytes as it announces, else the most."""
+    """Return what a body may take: as many bytes as it announces, else the most.
+
+    JSON takes more than its length while it is read.
+    """
     announced = request.headers.get("content-length", "")
-    return min(int(announced), most) if announced.isdecimal() else most
+    if content_type(request) == JSON:
+        most, copies = most_json_bytes(most), BODY_COPIES
+    else:
+        copies = 1
+    return copies * (min(int(announced), most) if announced.isdecimal() else most)
 
 
 @contextmanager

@@ -1,6 +1,6 @@
 """`/segment`: pictures in, masks out."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request, Response
 
@@ -19,70 +19,18 @@ from app.errors import (
 from app.inference.batcher import ClosedError
 from app.inference.exported_graph import GraphError
 from app.keys.problems import KEY_PROBLEMS, PictureLimitProblem
-from app.problems import Responses, responses
+from app.problems import responses
 from app.segmentation import service
 from app.segmentation.admission import Admitted
+from app.segmentation.asking import AskedFor
 from app.segmentation.choosing import Chosen
+from app.segmentation.documentation import ANSWERS, BODY
 from app.segmentation.negotiation import Representation, negotiate
 from app.segmentation.schemas import SegmentationJson
-from app.segmentation.upload import FIELD, PostedPicture, read_pictures
+from app.segmentation.upload import PostedPicture, read_pictures
 from app.segmentation.waiting import until, while_connected
 
 router = APIRouter(tags=["segmentation"])
-
-_PICTURE: dict[str, Any] = {
-    "type": "string",
-    "format": "binary",
-    "description": "A PNG, JPEG, WebP, BMP or TIFF.",
-}
-_BODY: dict[str, Any] = {
-    "requestBody": {
-        "required": True,
-        "description": "One or more pictures as a form, or one picture as the body itself.",
-        "content": {
-            "multipart/form-data": {
-                "schema": {
-                    "type": "object",
-                    "title": "Pictures",
-                    "required": [FIELD],
-                    "properties": {
-                        FIELD: {
-                            "type": "array",
-                            "minItems": 1,
-                            "items": _PICTURE,
-                            "description": "The pictures, a file each.",
-                        }
-                    },
-                }
-            },
-            "image/*": {"schema": _PICTURE},
-        },
-    }
-}
-_HEADERS: dict[str, Any] = {
-    "X-Sats-Model": {"description": "The model that answered.", "schema": {"type": "string"}},
-    "X-Sats-Version": {
-        "description": "Number of the version that answered.",
-        "schema": {"type": "integer"},
-    },
-}
-_ANSWERS: Responses = {
-    200: {
-        "description": "What the pictures show, as `Accept` asks: `application/json` (the default, "
-        "and the only one for several pictures); `image/png`, an 8-bit palette PNG whose values "
-        "are class indices; `image/png; profile=overlay`, the picture with its classes in colour.",
-        "headers": _HEADERS,
-        "content": {
-            "image/png": {
-                "schema": {
-                    "type": "string",
-                    "format": "binary",
-                    "description": "Class indices, or with `profile=overlay` the coloured picture.",
-                }
-            }
-        },
-    }
-}
 
 
 async def read_body(
@@ -104,8 +52,8 @@ async def read_body(
     "/segment",
     summary="Segment pictures",
     response_model=SegmentationJson,
-    openapi_extra=_BODY,
-    responses=_ANSWERS
+    openapi_extra=BODY,
+    responses=ANSWERS
     | responses(
         BadRequestProblem,
         *KEY_PROBLEMS,
@@ -124,10 +72,15 @@ async def segment(
     request: Request,
     services: AppServices,
     choice: Chosen,
+    asked: AskedFor,
     admission: Admitted,
     posted: Annotated[list[PostedPicture], Depends(read_body)],
 ) -> Response:
     """Say of every pixel which learned class it shows.
+
+    Pictures come as files of a form, as the body itself, or in JSON as base64; the service fetches
+    none from a URL. What the body begins with decides that it is a picture, not its content type.
+    Pictures are answered in the order in which they came.
 
     EXIF orientation is applied first: masks fit the picture as people see it. Transparent pixels
     are seen over white. The live version answers unless `version` names another, a held one too.
@@ -142,7 +95,7 @@ async def segment(
     offers = list(Representation) if len(posted) == 1 else [Representation.JSON]
     representation = negotiate(",".join(request.headers.getlist("accept")), offers)
     work = service.answer(
-        services.inference, choice, posted, representation, services.settings.max_pixels
+        services.inference, choice, posted, representation, asked, services.settings.max_pixels
     )
     try:
         async with until(admission.deadline):

@@ -40,6 +40,9 @@ class Representation(Enum):
     JSON = MediaType("application", "json")
     MASK = MediaType("image", "png")
     OVERLAY = MediaType("image", "png", frozenset({("profile", "overlay")}))
+    OVERLAY_WEBP = MediaType("image", "webp", frozenset({("profile", "overlay")}))
+    CONFIDENCE = MediaType("image", "png", frozenset({("profile", "confidence")}))
+    ARRAYS = MediaType("application", "x-npz")
 
 
 def negotiate(accept: str, offers: Sequence[Representation]) -> Representation:

@@ -1,15 +1,17 @@
-"""Masks as PNG, overlay and run lengths."""
+"""Masks, confidences and overlays as pictures."""
 
 from io import BytesIO
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from pycocotools import mask as coco
 
-from app.inference.exported_graph import Pixels
+from app.errors import NotAcceptableProblem
+from app.segmentation.legend import with_legend
+from app.segmentation.negotiation import Representation
 from sats_core.classes import BACKGROUND, Catalogue, voc_colour
 from sats_core.data.pictures import row_bands
+from sats_core.data.transforms import Pixels
 
 OPACITY = 0.5
 """How much of the class colour an overlay shows over the picture."""
@@ -17,6 +19,9 @@ OUTLINES = 400
 """An outline is one pixel wide for this many pixels of the longer side."""
 _COMPRESSION = 3
 """zlib level: half the time of the default for a few per cent more bytes."""
+LONGEST_WEBP = 16383
+_QUALITY, _METHOD = 85, 2
+"""Of WebP: as a photograph looks right, and half the time of the default method."""
 
 
 def mask_png(mask: Pixels, catalogue: Catalogue) -> bytes:
@@ -24,11 +29,45 @@ def mask_png(mask: Pixels, catalogue: Catalogue) -> bytes:
     return _png(_coloured(mask, catalogue))
 
 
-def overlay_png(picture: Image.Image, mask: Pixels, catalogue: Catalogue) -> bytes:
+def confidence_png(scores: NDArray[np.float16]) -> bytes:
+    """Return probabilities (H, W) as an 8-bit grey PNG; 255 is 1."""
+    grey = np.empty(scores.shape, dtype=np.uint8)
+    for rows in row_bands(*scores.shape):
+        grey[rows] = np.rint(scores[rows].astype(np.float32) * 255)
+    return _png(Image.fromarray(grey))
+
+
+def overlay_png(
+    picture: Image.Image, mask: Pixels, catalogue: Catalogue, *, legend: bool = False
+) -> bytes:
     """Return an RGB picture with its classes in colour and outlined; background as it was.
 
-    Draws on the picture itself, band by band: a copy of it takes four bytes a pixel.
+    It is drawn on the picture itself.
     """
+    return _png(_overlay(picture, mask, catalogue, legend))
+
+
+def overlay_webp(
+    picture: Image.Image, mask: Pixels, catalogue: Catalogue, *, legend: bool
+) -> bytes:
+    """Return the same as a WebP, which is smaller and not exact.
+
+    Raises:
+        NotAcceptableProblem: a side is longer than a WebP's may be.
+    """
+    image = _overlay(picture, mask, catalogue, legend)
+    if max(image.size) > LONGEST_WEBP:
+        raise NotAcceptableProblem(
+            f"no side of a WebP is longer than {LONGEST_WEBP} pixels; this one would have "
+            f"{max(image.size)}: accept `{Representation.OVERLAY.value}`"
+        )
+    buffer = BytesIO()
+    image.save(buffer, "WEBP", quality=_QUALITY, method=_METHOD)
+    return buffer.getvalue()
+
+
+def _overlay(picture: Image.Image, mask: Pixels, catalogue: Catalogue, legend: bool) -> Image.Image:
+    """Draw on the picture itself, band by band: a copy of it takes four bytes a pixel."""
     for rows in row_bands(*mask.shape):
         plain = picture.crop((0, rows.start, picture.width, rows.start + len(mask[rows])))
         colours = _coloured(mask[rows], catalogue).convert("RGB")
@@ -36,13 +75,11 @@ def overlay_png(picture: Image.Image, mask: Pixels, catalogue: Catalogue) -> byt
         shown = Image.composite(blended, plain, Image.fromarray(mask[rows] != BACKGROUND))
         outlined = Image.composite(colours, shown, Image.fromarray(_outlines(mask, rows)))
         picture.paste(outlined, (0, rows.start))
-    return _png(picture)
-
-
-def run_lengths(mask: Pixels, index: int) -> str:
-    """Return the pixels of one class as the `counts` of COCO's compressed run lengths."""
-    counts: bytes = coco.encode(np.asfortranarray(mask == index, dtype=np.uint8))["counts"]
-    return counts.decode("ascii")
+    if not legend:
+        return picture
+    there = {index for index, count in enumerate(Image.fromarray(mask).histogram()) if count}
+    named = [c for c in catalogue.classes if c.index in there - {BACKGROUND}]
+    return with_legend(picture, named)
 
 
 def _coloured(mask: Pixels, catalogue: Catalogue) -> Image.Image:

@@ -6,21 +6,18 @@ from dataclasses import dataclass
 from functools import partial
 
 from app.errors import ErrorDetail, InvalidProblem, NotReadyProblem, TooLargeProblem
+from app.inference.cutting import Cut, Segmented
 from app.inference.engine import Inference
-from app.inference.exported_graph import GraphError, Segmented
+from app.inference.exported_graph import GraphError
 from app.inference.loaded_graphs import Choice, Exported, Served
 from app.registry.live import KnownVersion
-from app.registry.schemas import hex_colour
+from app.segmentation.arrays import npz
+from app.segmentation.asking import Asked
+from app.segmentation.describing import described
 from app.segmentation.negotiation import Representation
-from app.segmentation.rendering import mask_png, overlay_png, run_lengths
-from app.segmentation.schemas import (
-    RunLengthsJson,
-    SegmentationJson,
-    SegmentedPictureJson,
-    ShownClassJson,
-)
+from app.segmentation.rendering import confidence_png, mask_png, overlay_png, overlay_webp
+from app.segmentation.schemas import SegmentationJson
 from app.segmentation.upload import PostedPicture
-from sats_core.classes import BACKGROUND, Catalogue, ClassInfo
 from sats_core.data.pictures import Resized, count_pixels, decode_image, decode_resized
 from sats_core.errors import PictureError, PictureTooLargeError
 
@@ -64,6 +61,7 @@ async def answer(
     choice: Choice,
     posted: Sequence[PostedPicture],
     representation: Representation,
+    asked: Asked,
     max_pixels: int,
 ) -> tuple[Served, bytes]:
     """Return who answers, and the body of the answer. Cancelled, it takes its work back.
@@ -72,47 +70,69 @@ async def answer(
         GraphError: the version cannot be loaded, and none was live before.
         ClosedError: the service is being stopped.
         TooLargeProblem, InvalidProblem: as `segment`.
+        InvalidProblem: the version does not know a class that is asked for.
+        NotAcceptableProblem: the picture has no such representation.
     """
     served = await inference.served(choice)
-    answers = await segment(inference, served, posted, max_pixels)
-    return served, await inference.in_thread(
-        lambda: render(answers, served, representation, max_pixels)
-    )
+    how = asked.cut(served.graph.catalogue, representation)
+    answers = await segment(inference, served, posted, how, max_pixels)
+    rendering = partial(render, answers, served, representation, asked, max_pixels)
+    return served, await inference.in_thread(rendering)
 
 
 async def segment(
-    inference: Inference, served: Served, posted: Sequence[PostedPicture], max_pixels: int
+    inference: Inference,
+    served: Served,
+    posted: Sequence[PostedPicture],
+    how: Cut,
+    max_pixels: int,
 ) -> list[Answer]:
-    """Decode and segment pictures, all or none.
+    """Decode and segment pictures, all or none; answers are in their order.
 
     Raises:
         TooLargeProblem: a picture has more than `max_pixels` pixels.
         InvalidProblem: a picture cannot be read; every such picture is named.
     """
     pictures = await _decoded(inference, served, posted, max_pixels)
-    found = await inference.segment(served, pictures)
+    found = await inference.segment(served, pictures, how)
     return [Answer(one, segmented) for one, segmented in zip(posted, found, strict=True)]
 
 
 def render(
-    answers: Sequence[Answer], served: Served, representation: Representation, max_pixels: int
+    answers: Sequence[Answer],
+    served: Served,
+    representation: Representation,
+    asked: Asked,
+    max_pixels: int,
 ) -> bytes:
-    """Return the body of the answer; a PNG is made of the first picture.
+    """Return the body of the answer; all but JSON is made of the first picture.
 
     Under an overlay the picture is decoded once more: nobody holds it meanwhile.
+
+    Raises:
+        NotAcceptableProblem: the picture has no such representation.
     """
-    catalogue, first = served.graph.catalogue, answers[0]
+    catalogue, found = served.graph.catalogue, answers[0].found
+    picture = partial(decode_image, answers[0].posted.data, max_pixels)
     match representation:
         case Representation.MASK:
-            return mask_png(first.found.mask, catalogue)
+            return mask_png(found.mask, catalogue)
         case Representation.OVERLAY:
-            picture = decode_image(first.posted.data, max_pixels)
-            return overlay_png(picture, first.found.mask, catalogue)
+            return overlay_png(picture(), found.mask, catalogue, legend=asked.legend)
+        case Representation.OVERLAY_WEBP:
+            return overlay_webp(picture(), found.mask, catalogue, legend=asked.legend)
+        case Representation.CONFIDENCE:
+            return confidence_png(found.every_score)
+        case Representation.ARRAYS:
+            return npz(found.mask, found.every_score, catalogue)
         case Representation.JSON:
             body = SegmentationJson(
                 model=served.exported.model,
                 version=served.exported.number,
-                pictures=[_described(answer, catalogue) for answer in answers],
+                pictures=[
+                    described(one.posted.name, one.found, catalogue, asked.tolerance)
+                    for one in answers
+                ],
             )
             return body.model_dump_json().encode()
 
@@ -136,32 +156,3 @@ async def _decoded(
     if faults:
         raise InvalidProblem(f"{faults[0].file}: {faults[0].message}", faults)
     return pictures
-
-
-def _described(answer: Answer, catalogue: Catalogue) -> SegmentedPictureJson:
-    mask = answer.found.mask
-    height, width = mask.shape
-    shown = [c for c in catalogue.classes if c.index in answer.found.scores]
-    return SegmentedPictureJson(
-        name=answer.posted.name,
-        width=width,
-        height=height,
-        classes=[_shown(c, answer.found) for c in sorted(shown, key=lambda c: c.index)],
-    )
-
-
-def _shown(info: ClassInfo, found: Segmented) -> ShownClassJson:
-    mask = found.mask
-    pixels = int((mask == info.index).sum())
-    rle = None
-    if info.index != BACKGROUND:
-        rle = RunLengthsJson(size=mask.shape, counts=run_lengths(mask, info.index))
-    return ShownClassJson(
-        index=info.index,
-        name=info.name,
-        colour=hex_colour(info.colour),
-        pixels=pixels,
-        share=pixels / mask.size,
-        score=found.scores[info.index],
-        rle=rle,
-    )

@@ -1,12 +1,13 @@
-"""The pictures that a request brings: a multipart form, or one picture as the body."""
+"""The pictures that a request brings: a multipart form, JSON, or one picture as the body."""
 
 from dataclasses import dataclass
 
 from fastapi import Request
+from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import FormData, UploadFile
 from starlette.requests import ClientDisconnect
 
-from app.bodies import bounded
+from app.bodies import beginning, bounded
 from app.errors import (
     BadRequestProblem,
     ErrorDetail,
@@ -14,11 +15,20 @@ from app.errors import (
     TooLargeProblem,
     UnsupportedMediaProblem,
 )
+from app.segmentation.json_pictures import most_json_bytes, read_json
+from app.segmentation.signatures import LONGEST, starts_as_picture
 from sats_core.data.names import printable
 
 FIELD = "pictures"
+FIELDS = (FIELD, "file", "files", "image", "images")
+"""Names that a form's pictures may have; they mean the same."""
+FORM, JSON = "multipart/form-data", "application/json"
 FRAME_BYTES = 256 * 1024
-"""What a form may have beside the pictures."""
+"""What a form or JSON may have beside the pictures."""
+ALLOWED = (
+    f"post a form (multipart/form-data) with files named `{FIELD}`, the file of a picture (PNG, "
+    "JPEG, WebP, BMP or TIFF), or JSON (application/json) with pictures in base64"
+)
 _MAX_NAME = 200
 _MAX_PARTS = 1000
 
@@ -31,40 +41,59 @@ class PostedPicture:
     data: bytes
 
 
+def content_type(request: Request) -> str:
+    """Return what a request says of its body, without parameters; empty where it says nothing."""
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
 async def read_pictures(request: Request, most_bytes: int, most: int) -> list[PostedPicture]:
-    """Read a request's pictures, at least one.
+    """Read a request's pictures, at least one, in the order in which they came.
+
+    A body that begins as a picture is one, whatever its content type.
 
     Args:
-        request: its body is a form with `pictures` files, or a picture with an image/* type.
-        most_bytes: largest body.
+        request: its body is a form of files, JSON with base64, or a picture.
+        most_bytes: of the pictures together.
         most: most pictures.
 
     Raises:
         TooLargeProblem: too many bytes or pictures.
-        UnsupportedMediaProblem: another content type.
+        UnsupportedMediaProblem: the body is none of these; what follows its first bytes is unread.
         InvalidProblem: no picture, or a field that is none.
         BadRequestProblem: the body ends too early.
     """
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     problem = TooLargeProblem(
         f"the pictures have more than {most_bytes} bytes together",
         [ErrorDetail(f"more than {most_bytes} bytes", field=FIELD)],
     )
+    kind = content_type(request)
     try:
-        if kind == "multipart/form-data":
-            found = await _from_form(bounded(request, most_bytes + FRAME_BYTES, problem), most)
-        elif kind.startswith("image/"):
-            body = await bounded(request, most_bytes, problem).body()
-            found = [PostedPicture("picture", body)]
-        else:
-            raise UnsupportedMediaProblem(
-                f"post a form (multipart/form-data) with `{FIELD}`, or a picture (image/...)"
-            )
+        whole = bounded(request, _most_body_bytes(kind, most_bytes), problem)
+        found = await _pictures(kind, whole, most)
     except ClientDisconnect as error:
         raise BadRequestProblem("the connection was closed before the body was whole") from error
     if sum(len(picture.data) for picture in found) > most_bytes:
         raise problem
     return found
+
+
+def _most_body_bytes(kind: str, most_bytes: int) -> int:
+    if kind == JSON:
+        return most_json_bytes(most_bytes) + FRAME_BYTES
+    return most_bytes + FRAME_BYTES if kind == FORM else most_bytes
+
+
+async def _pictures(kind: str, request: Request, most: int) -> list[PostedPicture]:
+    first, whole = await beginning(request, LONGEST)
+    if starts_as_picture(first) or kind.startswith("image/"):
+        return [PostedPicture("picture", await whole.body())]
+    if kind == FORM:
+        return await _from_form(whole, most)
+    if kind == JSON:
+        body = await whole.body()
+        named = await run_in_threadpool(read_json, body, most)
+        return [PostedPicture(name, data) for name, data in named.items()]
+    raise UnsupportedMediaProblem(ALLOWED)
 
 
 async def _from_form(request: Request, most: int) -> list[PostedPicture]:
@@ -77,11 +106,12 @@ async def _from_form(request: Request, most: int) -> list[PostedPicture]:
 
 def _files(form: FormData) -> list[UploadFile]:
     for field, value in form.multi_items():
-        if field != FIELD or not isinstance(value, UploadFile):
+        if field not in FIELDS or not isinstance(value, UploadFile):
             shown = printable(field)[:_MAX_NAME]
+            names = ", ".join(f"`{name}`" for name in FIELDS)
             raise InvalidProblem(
-                f"a form holds files named `{FIELD}` only",
-                [ErrorDetail("not a file" if field == FIELD else "unknown field", field=shown)],
+                f"a form holds files only, named {names}",
+                [ErrorDetail("not a file" if field in FIELDS else "unknown field", field=shown)],
             )
     files = [value for _, value in form.multi_items() if isinstance(value, UploadFile)]
     if not files:

@@ -1,11 +1,11 @@
 """What a model answers for one picture, exactly as the service answers it."""
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from sats_core.classes import IGNORE
+from sats_core.data.prediction import Prediction, best_channels
 from sats_core.data.transforms import Pixels, evaluation_view, resize_label
 from sats_core.models import Segmenter
 
@@ -55,12 +55,14 @@ def labelled_input(
 def predict(model: Segmenter, picture: Pixels, size: int) -> Pixels:
     """Return the channel of every pixel, (H, W) uint8, at the picture's own size.
 
-    The model must be in evaluation mode. Labels are made at the model's resolution and brought to
-    the picture's by nearest neighbour.
+    The model must be in evaluation mode. Logits are brought to the picture's size, then labelled.
     """
     pixels, (height, width) = model_input(picture, size, model)
-    logits = F.interpolate(
-        model(pixels).float(), size=pixels.shape[-2:], mode="bilinear", align_corners=False
+    logits = model(pixels)[0].float()
+    rows, columns = logits.shape[-2:]
+    prediction = Prediction(
+        logits.cpu().numpy(),
+        rows * height / pixels.shape[-2],
+        columns * width / pixels.shape[-1],
     )
-    labels = logits.argmax(dim=1)[0, :height, :width].to("cpu", torch.uint8).numpy()
-    return resize_label(np.ascontiguousarray(labels), picture.shape[0], picture.shape[1])
+    return best_channels(prediction, picture.shape[0], picture.shape[1])

@@ -9,12 +9,13 @@ import pytest
 
 from app.inference.budget import FullError
 from app.inference.engine import Inference
-from app.inference.exported_graph import Graph, GraphError, ModelInput, Prediction
+from app.inference.exported_graph import Graph, GraphError, ModelInput
 from app.inference.loaded_graphs import Choice, Exported, Served
 from app.settings import Settings
 from app.storage import LocalBlobStore
 from sats_core.classes import ClassInfo
 from sats_core.data.pictures import Resized
+from sats_core.data.prediction import Prediction
 from tests.app.inference.colour_graph import BACKGROUND, GREEN, RED, write_version
 
 WAIT = 20

@@ -8,7 +8,9 @@ from app.errors import NotAcceptableProblem
 from app.segmentation.negotiation import Representation, negotiate
 
 JSON, MASK, OVERLAY = Representation.JSON, Representation.MASK, Representation.OVERLAY
-ALL = (JSON, MASK, OVERLAY)
+WEBP, CONFIDENCE = Representation.OVERLAY_WEBP, Representation.CONFIDENCE
+ARRAYS = Representation.ARRAYS
+ALL = tuple(Representation)
 
 
 @pytest.mark.parametrize(
@@ -31,7 +33,12 @@ ALL = (JSON, MASK, OVERLAY)
         ("*/*;q=0.1, image/png", MASK),
         ("application/json;q=0, */*", MASK),
         ("image/png;q=0, */*", JSON),
-        ("text/html, application/xhtml+xml, image/avif, image/webp, */*;q=0.8", JSON),
+        ("image/png;profile=confidence", CONFIDENCE),
+        ("image/webp", WEBP),
+        ("image/webp; profile=overlay", WEBP),
+        ("application/x-npz", ARRAYS),
+        ("text/html, application/xhtml+xml, */*;q=0.8", JSON),
+        ("text/html, application/xhtml+xml, image/avif, image/webp, */*;q=0.8", WEBP),
         ("nonsense, image/png", MASK),
         ("image/png;q=x, application/json;q=0.1", JSON),
         ("image/png;q=0.5000, application/json;q=0.1", JSON),
@@ -47,8 +54,9 @@ def test_the_best_liked_is_chosen(accept: str, expected: Representation) -> None
     ["text/html", "image/jpeg", "application/json;q=0", "*/*;q=0", "nonsense", ",", "*/png"],
 )
 def test_nothing_that_is_liked(accept: str) -> None:
-    with pytest.raises(NotAcceptableProblem, match="application/json"):
+    with pytest.raises(NotAcceptableProblem) as refused:
         negotiate(accept, ALL)
+    assert all(f"`{one.value}`" in refused.value.detail for one in ALL)
 
 
 def test_several_pictures_are_json() -> None:

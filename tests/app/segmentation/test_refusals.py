@@ -95,7 +95,7 @@ def test_a_body_that_does_not_say_its_length_is_cut_off(
 @pytest.mark.parametrize(
     ("request_", "status", "field"),
     [
-        ({"json": {"pictures": []}}, 415, None),
+        ({"json": {"pictures": []}}, 422, "pictures"),
         ({"content": b"x", "headers": {"Content-Type": "application/octet-stream"}}, 415, None),
         ({}, 415, None),
         ({"files": {"other": ("a.png", b"x")}}, 422, "other"),

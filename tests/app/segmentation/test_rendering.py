@@ -6,10 +6,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image
-from pycocotools import mask as coco
 
-from app.segmentation.rendering import Pixels, mask_png, overlay_png, run_lengths
+from app.errors import NotAcceptableProblem
+from app.segmentation.rendering import (
+    LONGEST_WEBP,
+    confidence_png,
+    mask_png,
+    overlay_png,
+    overlay_webp,
+)
 from sats_core.classes import Catalogue
+from sats_core.data.transforms import Pixels
 from tests.app.inference.colour_graph import CLASSES
 
 CATALOGUE = Catalogue(CLASSES)
@@ -31,16 +38,6 @@ def test_a_mask_is_a_palette_png_of_indices(mask: Pixels) -> None:
         assert (colours[mask == info.index] == info.colour).all()
 
 
-@pytest.mark.filterwarnings("ignore:__array__ implementation")  # pycocotools', in decode
-@settings(deadline=None)
-@given(MASKS)
-def test_run_lengths_are_cocos(mask: Pixels) -> None:
-    for info in CLASSES:
-        rle = {"size": list(mask.shape), "counts": run_lengths(mask, info.index)}
-        np.testing.assert_array_equal(coco.decode(rle), mask == info.index)
-        assert coco.area(rle) == (mask == info.index).sum()
-
-
 @settings(deadline=None)
 @given(MASKS)
 def test_an_overlay_leaves_the_background_as_it_was(mask: Pixels) -> None:
@@ -60,3 +57,44 @@ def test_an_overlay_blends_inside_and_draws_the_outline_full() -> None:
     assert shown[10, 5].tolist() == [255, 0, 0]
     assert shown[14, 10].tolist() == [255, 0, 0]
     np.testing.assert_allclose(shown[10, 10], [177, 50, 50], atol=1)
+
+
+def test_a_legend_is_a_strip_below_that_names_what_is_shown() -> None:
+    mask = np.zeros((40, 200), dtype=np.uint8)
+    mask[:20] = 1
+    mask[20:30] = 7
+    picture = np.full((40, 200, 3), 100, dtype=np.uint8)
+    plain = np.array(Image.open(BytesIO(overlay_png(Image.fromarray(picture), mask, CATALOGUE))))
+    shown = np.array(
+        Image.open(BytesIO(overlay_png(Image.fromarray(picture), mask, CATALOGUE, legend=True)))
+    )
+    np.testing.assert_array_equal(shown[:40], plain)
+    strip = {tuple(colour) for colour in shown[40:].reshape(-1, 3).tolist()}
+    assert {(255, 0, 0), (0, 0, 255), (255, 255, 255)} <= strip
+    assert (0, 255, 0) not in strip
+    nothing = overlay_png(Image.fromarray(picture), np.zeros_like(mask), CATALOGUE, legend=True)
+    assert Image.open(BytesIO(nothing)).size == (200, 40)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (300, 1), (1, 300)])
+def test_a_legend_is_never_wider_than_the_picture(shape: tuple[int, int]) -> None:
+    mask = np.resize(np.array([1, 2, 7], dtype=np.uint8), shape)
+    picture = np.zeros((*shape, 3), dtype=np.uint8)
+    image = Image.open(
+        BytesIO(overlay_webp(Image.fromarray(picture), mask, CATALOGUE, legend=True))
+    )
+    assert (image.format, image.width) == ("WEBP", shape[1])
+
+
+def test_a_webp_has_its_limits() -> None:
+    mask = np.zeros((1, LONGEST_WEBP + 1), dtype=np.uint8)
+    picture = np.zeros((*mask.shape, 3), dtype=np.uint8)
+    with pytest.raises(NotAcceptableProblem, match="image/png; profile=overlay"):
+        overlay_webp(Image.fromarray(picture), mask, CATALOGUE, legend=False)
+
+
+def test_confidence_is_grey() -> None:
+    scores = np.array([[0, 0.5, 1]], dtype=np.float16)
+    image = Image.open(BytesIO(confidence_png(scores)))
+    assert (image.format, image.mode) == ("PNG", "L")
+    assert np.array(image).tolist() == [[0, 128, 255]]

@@ -7,6 +7,7 @@ from PIL import Image
 from pycocotools import mask as coco
 from starlette.testclient import TestClient
 
+from app.segmentation.negotiation import Representation
 from app.segmentation.schemas import EXAMPLE, SegmentationJson
 from sats_core.classes import ClassInfo
 from tests.app.inference.colour_graph import BACKGROUND, GREEN, RED
@@ -214,8 +215,11 @@ def test_the_documentation_is_complete(client: TestClient) -> None:
     assert set(operation["responses"]) == {
         *("200", "400", "401", "403", "404", "406", "409", "413", "415", "422", "429", "503")
     }
-    assert set(operation["responses"]["200"]["content"]) == {"application/json", "image/png"}
-    assert set(operation["requestBody"]["content"]) == {"multipart/form-data", "image/*"}
+    answered = {str(one.value).partition(";")[0] for one in Representation}
+    assert set(operation["responses"]["200"]["content"]) == answered
+    assert set(operation["requestBody"]["content"]) == {
+        *("multipart/form-data", "application/json", "image/*", "application/octet-stream")
+    }
     assert all(p["description"] for p in operation["parameters"])
     example = SegmentationJson.model_validate(EXAMPLE).pictures[0]
     for shown in example.classes:

@@ -1,0 +1,77 @@
+"""From a prediction to a mask at the picture's own size."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sats_core.classes import BACKGROUND
+from sats_core.data.prediction import Prediction, scored_tiles
+from sats_core.data.transforms import Pixels
+
+VALUES = 256
+"""How many values a mask's pixel can have."""
+
+
+@dataclass(frozen=True)
+class Cut:
+    """How a mask is cut.
+
+    Attributes:
+        shown: indices of the classes that are shown, the others are background; None: all.
+        min_score: pixels with a lower score are background.
+        keep_scores: whether the score of every pixel is kept; they take two bytes each.
+    """
+
+    shown: frozenset[int] | None = None
+    min_score: float = 0.0
+    keep_scores: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Segmented:
+    """What one picture shows.
+
+    Attributes:
+        mask: (H, W) uint8 at the picture's own size, values are class indices.
+        scores: class index -> mean probability over the class's pixels. Background's is over the
+            pixels that the model itself calls so, and is missing where there are none.
+        every_score: (H, W) float16, the probability of each pixel's best class, shown or not;
+            (0, 0) where it was not kept.
+    """
+
+    mask: Pixels
+    scores: dict[int, float]
+    every_score: NDArray[np.float16]
+
+
+def cut(prediction: Prediction, indices: Pixels, height: int, width: int, how: Cut) -> Segmented:
+    """Cut a mask of (height, width) from a prediction.
+
+    Args:
+        prediction: of the picture.
+        indices: (C,) the index of the class of each channel.
+        height: the picture's, pixels.
+        width: the picture's, pixels.
+        how: what is shown.
+    """
+    mask = np.empty((height, width), dtype=np.uint8)
+    kept = mask.shape if how.keep_scores else (0, 0)
+    every_score = np.empty(kept, dtype=np.float16)
+    hidden = np.zeros(VALUES, dtype=bool)
+    if how.shown is not None:
+        hidden[:] = [index not in how.shown for index in range(VALUES)]
+    counts, sums = np.zeros(VALUES), np.zeros(VALUES)
+    for tile in scored_tiles(prediction, height, width):
+        named = indices[tile.channels]
+        unseen = hidden[named] | (tile.scores < how.min_score)
+        # A class that is hidden says nothing of how sure the model is of background.
+        own = ~unseen | (named == BACKGROUND)
+        counts += np.bincount(named[own], minlength=VALUES)
+        sums += np.bincount(named[own], weights=tile.scores[own], minlength=VALUES)
+        named[unseen] = BACKGROUND
+        mask[tile.rows, tile.columns] = named
+        if how.keep_scores:
+            every_score[tile.rows, tile.columns] = tile.scores
+    scores = {int(i): min(1.0, float(sums[i] / counts[i])) for i in np.flatnonzero(counts)}
+    return Segmented(mask, scores, every_score)

@@ -1,0 +1,101 @@
+"""What a request asks of its answer, beside the form that `Accept` names."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends, Query
+
+from app.errors import ErrorDetail, InvalidProblem
+from app.inference.cutting import Cut
+from app.segmentation.negotiation import Representation
+from sats_core.classes import Catalogue
+
+LARGEST_TOLERANCE = 100
+_WITH_SCORES = (Representation.CONFIDENCE, Representation.ARRAYS)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What an answer shows.
+
+    Attributes:
+        classes: names of the classes that are shown; None: all.
+        min_score: pixels with a lower score are background.
+        tolerance: of polygons, pixels; None: no polygons.
+        legend: whether an overlay says which colour is which class.
+    """
+
+    classes: tuple[str, ...] | None = None
+    min_score: float = 0.0
+    tolerance: float | None = None
+    legend: bool = False
+
+    def cut(self, catalogue: Catalogue, representation: Representation) -> Cut:
+        """Return how masks are cut for it.
+
+        Raises:
+            InvalidProblem: the version does not know a class; each such one is named.
+        """
+        return Cut(
+            None if self.classes is None else _indices(self.classes, catalogue),
+            self.min_score,
+            keep_scores=representation in _WITH_SCORES,
+        )
+
+
+async def ask(
+    classes: Annotated[
+        str | None,
+        Query(
+            description="Names of the classes to show, commas between them; what the others cover "
+            "is background. By default all.",
+            examples=["sheep,cow"],
+        ),
+    ] = None,
+    min_score: Annotated[
+        float,
+        Query(
+            ge=0,
+            le=1,
+            allow_inf_nan=False,
+            description="Pixels to whose class the model gives a lower probability are background.",
+        ),
+    ] = 0.0,
+    polygons: Annotated[
+        bool, Query(description="Whether JSON has each class's outlines as polygons too.")
+    ] = False,
+    tolerance: Annotated[
+        float,
+        Query(
+            ge=0,
+            le=LARGEST_TOLERANCE,
+            allow_inf_nan=False,
+            description="How far a polygon may lie from the mask's outline, pixels.",
+        ),
+    ] = 1.0,
+    legend: Annotated[
+        bool,
+        Query(description="Whether an overlay has a strip below it that names its colours."),
+    ] = False,
+) -> Asked:
+    """Read what is asked."""
+    names = None if classes is None else tuple(name.strip() for name in classes.split(","))
+    return Asked(names, min_score, tolerance if polygons else None, legend)
+
+
+AskedFor = Annotated[Asked, Depends(ask)]
+
+
+def _indices(names: Sequence[str], catalogue: Catalogue) -> frozenset[int]:
+    unknown = [name for name in dict.fromkeys(names) if name not in catalogue]
+    if unknown:
+        raise InvalidProblem(
+            f"the version has no class {', '.join(map(repr, unknown))}; it knows "
+            + ", ".join(catalogue.names),
+            [
+                ErrorDetail("no such class", field="query.classes", class_name=name)
+                for name in unknown
+            ],
+        )
+    return frozenset(catalogue.classes[catalogue.channel(name)].index for name in names)

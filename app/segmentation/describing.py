@@ -1,0 +1,47 @@
+"""Masks as JSON."""
+
+from app.inference.cutting import Segmented
+from app.registry.schemas import hex_colour
+from app.segmentation.polygons import polygons
+from app.segmentation.regions import Region, regions
+from app.segmentation.schemas import RunLengthsJson, SegmentedPictureJson, ShownClassJson
+from sats_core.classes import BACKGROUND, Catalogue, ClassInfo
+
+DECIMALS = 2
+"""Of a polygon's coordinates."""
+
+
+def described(
+    name: str, found: Segmented, catalogue: Catalogue, tolerance: float | None
+) -> SegmentedPictureJson:
+    """Return what one picture shows; polygons where a `tolerance` in pixels is given for them."""
+    height, width = found.mask.shape
+    known = {c.index: c for c in catalogue.classes}
+    return SegmentedPictureJson(
+        name=name,
+        width=width,
+        height=height,
+        classes=[
+            _shown(known[region.index], region, found, tolerance) for region in regions(found.mask)
+        ],
+    )
+
+
+def _shown(
+    info: ClassInfo, region: Region, found: Segmented, tolerance: float | None
+) -> ShownClassJson:
+    shown = ShownClassJson(
+        index=info.index,
+        name=info.name,
+        colour=hex_colour(info.colour),
+        pixels=region.pixels,
+        share=region.pixels / found.mask.size,
+        score=found.scores.get(info.index),
+        box=region.box,
+    )
+    if info.index != BACKGROUND:
+        shown.rle = RunLengthsJson(size=region.size, counts=region.counts)
+        if tolerance is not None:
+            outlines = polygons(found.mask, region, tolerance)
+            shown.polygons = [[r.round(DECIMALS).tolist() for r in rings] for rings in outlines]
+    return shown
