@@ -24,7 +24,7 @@ from typing import Annotated, Any
 import torch
 import typer
 
-from app.models.gate import GateSettings, Verdict, judge
+from app.registry.gate import GateSettings, Verdict, judge
 from benchmarks.machine import stamped
 from benchmarks.poisoned_pictures import ATTACKS, Attack, write_upload
 from sats_core.data.cache import PictureCache
