@@ -13,6 +13,7 @@ from sats_core.data.cache import PictureCache
 from sats_core.data.duplicates import duplicated, duplicated_in, thumbnail
 from sats_core.data.labels import step_lookup
 from sats_core.data.outlines import edge_ranks, outline_fit, region
+from sats_core.data.pictures import Pixels
 from sats_core.evaluation.held_out import HeldOut
 from sats_core.evaluation.opinion import Region, most_called, regions, round_robin, told_apart
 from sats_core.label_report import ClassLabels, LabelReport
@@ -103,7 +104,7 @@ def _fit(
     return outline_fit(ranks, inside)
 
 
-def _thumbnails(sets: Sequence[HeldOut], should_stop: Callable[[], bool]) -> Iterator[np.ndarray]:
+def _thumbnails(sets: Sequence[HeldOut], should_stop: Callable[[], bool]) -> Iterator[Pixels]:
     for held_out in sets:
         for picture_id in held_out.ids:
             _go_on(should_stop)
