@@ -101,6 +101,11 @@ class Settings(ServingSettings):
         description="`required` holds every version that passes its gate, and every import, until "
         "an admin promotes it, where its model does not say otherwise.",
     )
+    gate_hold_on_warnings: bool = Field(
+        False,
+        description="Whether a serious warning about a task's labels holds its version, where its "
+        "model does not say otherwise.",
+    )
     lease_seconds: float = Field(
         30.0, gt=0, description="How long a task stays claimed without a heartbeat."
     )

@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, TypeAdapter
 
+from sats_core.label_report import LabelReport
 from sats_core.record import Record
 
 
@@ -46,6 +47,13 @@ class WarningEvent(Record):
     message: str
 
 
+class LabelsEvent(Record):
+    """The labels were looked at; what is suspect comes as warnings besides."""
+
+    event: Literal["labels"] = "labels"
+    report: LabelReport
+
+
 class Fault(Record):
     """One thing at fault in the input."""
 
@@ -79,7 +87,7 @@ class DoneEvent(Record):
     event: Literal["done"] = "done"
 
 
-Event = PhaseEvent | ProgressEvent | WarningEvent | FailedEvent | DoneEvent
+Event = PhaseEvent | ProgressEvent | WarningEvent | LabelsEvent | FailedEvent | DoneEvent
 
 _EVENT: TypeAdapter[Event] = TypeAdapter(Annotated[Event, Field(discriminator="event")])
 

@@ -7,6 +7,7 @@ from pydantic import Field, TypeAdapter
 
 from sats_core.evaluation.forgetting import ForgettingReport
 from sats_core.evaluation.scores import Scores
+from sats_core.label_report import LabelReport
 from sats_core.record import Record
 from sats_core.settings import KEPT_FEATURES, LEAST_BATCH, StepSettings
 from sats_core.settings import Limits as Limits
@@ -141,6 +142,8 @@ class StepResult(Record):
     """Where the backbone's first weights came from; "scratch" says there were none."""
     trained_pictures: int
     held_out_pictures: int
+    labels: LabelReport | None = None
+    """What the labels look like, and what is suspect about them."""
     memory: MemoryRecord | None = None
     """What `memory.zip` holds; None where nothing is kept."""
     replayed_pictures: int = 0

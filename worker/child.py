@@ -88,6 +88,8 @@ def _said(event: "Event") -> str | None:
             return f"{event.event}: {event.message}"
         case "done":
             return event.event
+        case "labels":
+            return None  # what is suspect comes as warnings
 
 
 def die_with_parent() -> None:

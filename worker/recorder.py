@@ -6,10 +6,11 @@ import structlog
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from app.db import TaskLog, TaskState, read_session, write_session
+from app.db import TaskEvent, TaskLog, TaskState, read_session, write_session
 from sats_core.events import (
     Event,
     FailedEvent,
+    LabelsEvent,
     PhaseEvent,
     ProgressEvent,
     WarningEvent,
@@ -109,8 +110,16 @@ class Recorder:
             case WarningEvent():
                 with write_session(self._engine) as session:
                     warn(session, self._claim, event.message)
+            case LabelsEvent():
+                self._tell_labels(event)
             case FailedEvent():
                 self.failure = event
+
+    def _tell_labels(self, event: LabelsEvent) -> None:
+        data = event.report.model_dump(mode="json")
+        with write_session(self._engine) as session:
+            hold(session, self._claim)
+            session.add(TaskEvent(task_id=self._claim.task_id, kind="labels", data=data))
 
     def _report(self, event: ProgressEvent) -> None:
         now = time.monotonic()

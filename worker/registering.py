@@ -178,6 +178,7 @@ def _register_step(
         live=_replaced_scores(session, model, preview),
         preview=read_stored(Scores, preview.scores) if preview and live is preview else None,
         waived=floor.waived(wish) if task.by_admin else (),
+        warnings=_serious(staged.result),
     )
     version = register_version(
         session,
@@ -196,6 +197,12 @@ def _register_step(
     if verdict.passed:
         go_live(session, version, by=GATE)
     return version, verdict.passed
+
+
+def _serious(result: Result) -> tuple[str, ...]:
+    """Return what is seriously wrong with the labels that a step learned from."""
+    labels = result.labels if isinstance(result, StepResult) else None
+    return labels.serious if labels else ()
 
 
 def _replaced_scores(session: Session, model: Model, preview: Version | None) -> Scores | None:

@@ -90,6 +90,9 @@ class ModelGateJson(BaseModel):
     approval: Approval = Field(
         description="`required`: what passes is held, imports too, until an admin promotes it."
     )
+    hold_on_warnings: bool = Field(
+        description="Whether a serious warning about a task's labels holds its version."
+    )
     own: ModelGate = Field(
         description="What was set for this model; null: as the service's settings say."
     )

@@ -45,6 +45,12 @@ def lines(event: TaskEvent) -> list[str]:
     data = event.data
     if event.kind == "warning":
         return [f"warning: {data['message']}"]
+    if event.kind == "labels":
+        return [
+            f"labels: {one['class_name']} in {one['pictures']} of {data['pictures']} pictures to "
+            f"train on, {one['share']:.1%} of their pixels"
+            for one in data["classes"]
+        ]
     if event.kind == "progress" and data["steps"]:
         return [f"{data['phase']}: {data['step']} of {data['steps']}"]
     if event.kind != "state":

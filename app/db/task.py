@@ -164,7 +164,7 @@ class TaskEvent(Base):
     id: Mapped[int] = mapped_column(primary_key=True)
     task_id: Mapped[str] = mapped_column(ForeignKey("tasks.id"), index=True)
     at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now)
-    kind: Mapped[str] = mapped_column(String(20))  # state | progress | epoch | warning
+    kind: Mapped[str] = mapped_column(String(20))  # state | progress | epoch | warning | labels
     data: Mapped[JsonObject]
 
 

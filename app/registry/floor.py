@@ -48,6 +48,11 @@ class ModelGate(Record):
         description="`required` holds every version that passes, imports too, until an admin "
         "promotes it; null: SATS_GATE_APPROVAL.",
     )
+    hold_on_warnings: bool | None = Field(
+        None,
+        description="Whether a serious warning about a task's labels holds its version; null: "
+        "SATS_GATE_HOLD_ON_WARNINGS.",
+    )
 
 
 class GateFloor(Record):
@@ -57,11 +62,13 @@ class GateFloor(Record):
         max_drop: most IoU that an old class may lose.
         min_iou: least IoU of every new class.
         approval: whether an admin must promote what passes.
+        hold_on_warnings: whether suspect labels hold a version.
     """
 
     max_drop: float
     min_iou: float
     approval: Approval
+    hold_on_warnings: bool = False
 
     def laxer(self, wish: GateWish) -> dict[str, float]:
         """Return the limits that a task wants laxer, as the floor has them."""
@@ -94,6 +101,9 @@ def floor_of(model: Model | None, settings: Settings) -> GateFloor:
         max_drop=settings.gate_max_drop if own.max_drop is None else own.max_drop,
         min_iou=settings.gate_min_iou if own.min_iou is None else own.min_iou,
         approval=own.approval or settings.gate_approval,
+        hold_on_warnings=(
+            settings.gate_hold_on_warnings if own.hold_on_warnings is None else own.hold_on_warnings
+        ),
     )
 
 

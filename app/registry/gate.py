@@ -40,6 +40,9 @@ class GateSettings(Record):
     approval: Approval = Field(
         "none", description="`required`: a version that passes is held until an admin promotes it."
     )
+    hold_on_warnings: bool = Field(
+        False, description="Whether a serious warning about the task's labels holds its version."
+    )
 
 
 class Figure(Record):
@@ -93,6 +96,7 @@ def judge(
     live: Scores | None = None,
     preview: Scores | None = None,
     waived: Sequence[str] = (),
+    warnings: Sequence[str] = (),
 ) -> Verdict:
     """Decide whether a version goes live.
 
@@ -111,6 +115,7 @@ def judge(
         preview: scores of the version that is live now, where it is the step's own preview.
             Nothing much worse at the new classes replaces it.
         waived: one sentence for every limit that an admin's task waives, for the record.
+        warnings: serious ones about the step's labels.
     """
     before = parent.iou if parent else {}
     background, *foreground = scores.iou
@@ -138,6 +143,8 @@ def judge(
         holds.append(f"the live version knows {names} and this one does not")
     if preview is not None:
         holds.extend(_judge_against_preview(scores, preview, new_classes, gate))
+    if gate.hold_on_warnings:
+        holds.extend(warnings)
     if not gate.promote:
         holds.append("the task asked not to go live")
     passed = not holds and all(figure.passed for figure, _ in judged)

@@ -39,7 +39,8 @@ router = APIRouter(
 _STREAM: Responses = {
     200: {
         "description": "Events, oldest first, until the task has ended. `event` is `state`, "
-        "`progress`, `epoch` or `warning`; `data` is JSON.",
+        "`progress`, `epoch`, `warning` or `labels` (what `GET /tasks/{task_id}` has under that "
+        "name); `data` is JSON.",
         "content": {
             "text/event-stream": {
                 "schema": {"type": "string", "description": "Server-Sent Events."},

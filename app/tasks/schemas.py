@@ -14,6 +14,7 @@ from app.registry.schemas import MAX_NUMBER, MODEL_PATTERN, Named
 from app.stored import ShownAs, shown, with_defaults
 from sats_core.classes import MAX_CLASSES
 from sats_core.job import HeldOutChoice
+from sats_core.label_report import LabelReport
 from sats_core.record import Record
 from sats_core.settings import OfferedMethod, StepSettings
 
@@ -178,6 +179,10 @@ class TaskJson(BaseModel):
     cancel_requested: bool = Field(description="Whether somebody asked to cancel it.")
     progress: ProgressJson | None = Field(description="How far it is; null until it reports.")
     warnings: list[str] = Field(description="What the user should know though the task goes on.")
+    labels: LabelReport | None = Field(
+        description="What its labels look like and what is suspect about them; null until every "
+        "picture was read, of an import, and once the task's events were deleted."
+    )
     error: ProblemJson | None = Field(description="Why it failed; null unless it is `failed`.")
     version: int | None = Field(description="Number of the version it made.")
     preview: str | None = Field(
@@ -209,7 +214,11 @@ def spec_of(task: Task) -> JsonObject:
 
 
 def task_json(
-    task: Task, version: int | None, queue_place: int | None, preview: str | None
+    task: Task,
+    version: int | None,
+    queue_place: int | None,
+    preview: str | None,
+    labels: JsonObject | None,
 ) -> TaskJson:
     """Return how a task looks over HTTP.
 
@@ -218,6 +227,7 @@ def task_json(
         version: number of the version it made.
         queue_place: its place, if it waits.
         preview: id of the task that makes its preview.
+        labels: `LabelReport`, as it was stored.
     """
     here = f"/tasks/{task.id}"
     made = f"/admin/models/{task.model.name}/versions/{version}" if version else None
@@ -238,6 +248,7 @@ def task_json(
         cancel_requested=task.cancel_requested,
         progress=shown(ProgressJson, task.progress),
         warnings=task.warnings,
+        labels=shown(LabelReport, labels),
         error=shown(ProblemJson, task.error),
         version=version,
         preview=preview,

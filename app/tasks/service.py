@@ -24,6 +24,7 @@ from app.keys.quotas import check_quotas
 from app.registry.parents import check_start, may_be_base, would_be_base
 from app.registry.service import lock_model
 from app.storage import BlobMissingError, BlobStore
+from app.tasks.labels import labels_of
 from app.tasks.schemas import TaskJson, TaskSpec, task_json
 from app.webhooks.outbox import task_ended
 from sats_core.settings import Limits
@@ -267,8 +268,15 @@ def describe(session: Session, tasks: Sequence[Task]) -> list[TaskJson]:
     numbers = {row.id: row.number for row in rows}
     places = _queue_places(session, {t.model_id for t in tasks if t.state == TaskState.QUEUED})
     previews = _previews(session, [task.id for task in tasks])
+    labels = labels_of(session, [task.id for task in tasks])
     return [
-        task_json(task, numbers.get(task.version_id), places.get(task.id), previews.get(task.id))
+        task_json(
+            task,
+            numbers.get(task.version_id),
+            places.get(task.id),
+            previews.get(task.id),
+            labels.get(task.id),
+        )
         for task in tasks
     ]
 

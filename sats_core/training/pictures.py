@@ -4,10 +4,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
-from sats_core.classes import Catalogue
+from sats_core.classes import IGNORE, Catalogue
 from sats_core.data.cache import PictureCache
+from sats_core.data.duplicates import thumbnail
 from sats_core.data.labels import step_lookup
+from sats_core.data.pictures import Pixels
 from sats_core.data.readers import Reader
 from sats_core.errors import DatasetError, Issue
 from sats_core.events import ProgressEvent, WarningEvent
@@ -35,11 +38,15 @@ class Gathered:
         train: ids of the pictures in the cache, in its order.
         held_out: ids of those that only score.
         shown: of each training picture, the step's classes that it shows.
+        pixels: pixels of each output channel, 255 among them, in each training picture (n, 256).
+        thumbnails: of the training pictures and of the held-out ones behind them.
     """
 
     train: tuple[str, ...]
     held_out: tuple[str, ...]
     shown: tuple[frozenset[str], ...]
+    pixels: NDArray[np.int64]
+    thumbnails: tuple[Pixels, ...]
 
 
 def choose_split(reader: Reader, choice: HeldOutChoice, seed: int) -> Split:
@@ -103,6 +110,8 @@ def gather(
     lookup = step_lookup(reader.classes, channels)
     issues: list[Issue] = []
     shown: list[frozenset[str]] = []
+    pixels: list[NDArray[np.int64]] = []
+    thumbnails: list[Pixels] = []
     held_out: set[str] = set()
     todo = len(split.train) + len(split.held_out)
     progress = Progress(emit, ProgressEvent(phase="validating", step=0, steps=todo), todo)
@@ -115,8 +124,11 @@ def gather(
             issues.extend(error.issues)
             continue
         shows = channels.keys() & reader.shown(picture.label)
+        thumbnails.append(thumbnail(picture.picture))
         if number <= len(split.train):
-            cache.add(picture.picture, lookup[picture.label])
+            label = lookup[picture.label]
+            cache.add(picture.picture, label)
+            pixels.append(np.bincount(label.ravel(), minlength=IGNORE + 1))
             shown.append(frozenset(shows))
         else:
             held_out |= shows
@@ -126,7 +138,7 @@ def gather(
     for name in channels:
         if name not in held_out:
             emit(WarningEvent(message=f"no held-out picture shows {name!r}: it is not scored"))
-    return Gathered(split.train, split.held_out, tuple(shown))
+    return Gathered(split.train, split.held_out, tuple(shown), np.stack(pixels), tuple(thumbnails))
 
 
 def refuse(issues: Sequence[Issue]) -> None:

@@ -15,13 +15,14 @@ from sats_core.evaluation.forgetting import ForgettingReport
 from sats_core.evaluation.held_out import HeldOut, score
 from sats_core.evaluation.predict import labelled_input
 from sats_core.evaluation.scores import Scores
-from sats_core.events import DoneEvent, PhaseEvent, WarningEvent
+from sats_core.events import DoneEvent, LabelsEvent, PhaseEvent, WarningEvent
 from sats_core.export import export_version
 from sats_core.job import MemoryRecord, StepJob, StepResult
 from sats_core.methods.features import FeatureMemory
 from sats_core.models import SCRATCH
 from sats_core.training.checkpoint import fingerprint_of
 from sats_core.training.evaluating import evaluation_counter
+from sats_core.training.labels import examine_labels
 from sats_core.training.learn import learn
 from sats_core.training.memory import MEMORY, Keepable, keep, recall
 from sats_core.training.pictures import Gathered, gather
@@ -67,6 +68,11 @@ def run_step(job: StepJob, emit: Emit, should_stop: Callable[[], bool]) -> None:
         reader = open_reader(stack.enter_context(ZipSource(job.dataset, job.limits)))
         cache = stack.enter_context(PictureCache(job.work / "pictures.raw", size))
         gathered = gather(reader, job, start.catalogue, cache, emit, should_stop)
+        earlier = _earlier(stack, job)
+        labels = examine_labels(start, job.new_classes, gathered, cache, earlier, should_stop)
+        emit(LabelsEvent(report=labels))
+        for warning in labels.warnings:
+            emit(WarningEvent(message=warning.message))
         own = Keepable(reader, gathered.train, gathered.shown, job.new_classes)
         replayed = stack.enter_context(PictureCache(job.work / "memory.raw", size))
         sources = [own]
@@ -77,7 +83,7 @@ def run_step(job: StepJob, emit: Emit, should_stop: Callable[[], bool]) -> None:
         fingerprint = fingerprint_of(job)
         features = learn(start, cache, replayed, job.work, fingerprint, emit, should_stop)
         emit(PhaseEvent(phase="evaluating"))
-        sets = _held_out(stack, job, reader, gathered)
+        sets = [HeldOut(reader, gathered.held_out, job.new_classes), *earlier]
         scores, report = _evaluate(start, sets, cache, emit, should_stop)
         memory = _keep(job, start, sources)
         result = StepResult(
@@ -88,6 +94,7 @@ def run_step(job: StepJob, emit: Emit, should_stop: Callable[[], bool]) -> None:
             backbone_start=start.backbone_start,
             trained_pictures=len(cache),
             held_out_pictures=len(gathered.held_out),
+            labels=labels,
             memory=memory,
             replayed_pictures=len(replayed),
             seconds=time.monotonic() - began,
@@ -106,9 +113,9 @@ def _warn_of_scratch(start: Start, emit: Emit) -> None:
         )
 
 
-def _held_out(stack: ExitStack, job: StepJob, reader: Reader, gathered: Gathered) -> list[HeldOut]:
-    """Open the held-out pictures of this step and of all before it."""
-    sets = [HeldOut(reader, gathered.held_out, job.new_classes)]
+def _earlier(stack: ExitStack, job: StepJob) -> list[HeldOut]:
+    """Open the held-out pictures of all steps before this one."""
+    sets = []
     for earlier in job.earlier:
         opened = open_reader(stack.enter_context(ZipSource(earlier.path, job.limits)))
         sets.append(HeldOut(opened, opened.ids, earlier.classes))

@@ -24,6 +24,7 @@ from sats_core.events import (
     Event,
     FailedEvent,
     Fault,
+    LabelsEvent,
     PhaseEvent,
     ProgressEvent,
     WarningEvent,
@@ -39,6 +40,7 @@ from sats_core.job import (
     StepResult,
     parse_job,
 )
+from sats_core.label_report import ClassLabels, LabelReport, LabelWarning
 from worker.child import STOPPED, die_with_parent
 
 
@@ -60,6 +62,7 @@ class Plan:
     iou: dict[str, float] = field(default_factory=dict)
     default_iou: float = 0.8
     warning: str | None = None
+    suspect: str | None = None  # a serious warning about the labels
     deaf: bool = False  # does not hear SIGTERM
     exit_status: int = 0  # after the result is written
     write_result: bool = True
@@ -128,6 +131,8 @@ def main(control: Control, job_file: Path) -> int:
     emit(PhaseEvent(phase="validating"))
     if plan.warning:
         emit(WarningEvent(message=plan.warning))
+    if isinstance(job, StepJob):
+        emit(LabelsEvent(report=labels(job, plan)))
     if plan.fail:
         fault = Fault(reason="broken", file="JPEGImages/a.jpg", class_name="cat")
         emit(FailedEvent(cause=plan.fail_cause, message=plan.fail, faults=(fault,)))
@@ -189,6 +194,23 @@ def progress(epoch: int, plan: Plan, epoch_end: bool) -> ProgressEvent:
     )
 
 
+def labels(job: StepJob, plan: Plan) -> LabelReport:
+    figures = {"outline_fit": 0.2, "called": None, "called_share": None, "told_apart": None}
+    suspect = ()
+    if plan.suspect:
+        suspect = (LabelWarning(fault="outlines", serious=True, message=plan.suspect),)
+    return LabelReport(
+        pictures=4,
+        classes=tuple(
+            ClassLabels(class_name=name, pictures=3, share=0.25, share_where_shown=0.5, **figures)
+            for name in job.new_classes
+        ),
+        duplicates=0,
+        held_out_duplicates=0,
+        warnings=suspect,
+    )
+
+
 def write_result(job: StepJob, plan: Plan) -> None:
     before = {"classes": []}
     if job.old_version is not None:
@@ -231,6 +253,7 @@ def write_result(job: StepJob, plan: Plan) -> None:
         backbone_start="scratch",
         trained_pictures=1,
         held_out_pictures=held_out,
+        labels=labels(job, plan),
         memory=memory,
         replayed_pictures=1 if job.memory else 0,
         seconds=0.1,

@@ -60,6 +60,7 @@ def test_an_admin_s_laxer_task_goes_live_and_the_record_says_so(bench):
         "min_iou": 0.1,
         "promote": True,
         "approval": "none",
+        "hold_on_warnings": False,
     }
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.db import write_session
+from app.db import Model, write_session
 from app.keys.secret import read_secret
 from app.keys.service import Scope, create_key
 from app.registry.floor import GateFloor, GateWish, ModelGate, floor_of, judge_import
@@ -26,7 +26,7 @@ def test_the_floor_itself_is_allowed_and_stricter_limits_are_kept():
         GateWish(max_drop=0, min_iou=1, promote=False),
     ):
         assert FLOOR.laxer(wish) == {}
-        found = FLOOR.settings(wish, by_admin=False).model_dump(exclude={"approval"})
+        found = FLOOR.settings(wish, by_admin=False).model_dump(include=set(wish.model_dump()))
         assert found == wish.model_dump()
 
 
@@ -50,11 +50,11 @@ def test_no_task_gets_round_the_approval():
 
 def test_a_model_has_the_limits_of_the_service_until_it_gets_its_own(client):
     assert client.get(GATE).status_code == 404
-    nothing = {"max_drop": None, "min_iou": None, "approval": None}
-    service = {"max_drop": 0.05, "min_iou": 0.3, "approval": "none"}
+    nothing = {"max_drop": None, "min_iou": None, "approval": None, "hold_on_warnings": None}
+    service = {"max_drop": 0.05, "min_iou": 0.3, "approval": "none", "hold_on_warnings": False}
     made = client.put(GATE, json={})
     assert (made.status_code, made.json()) == (200, {**service, "own": nothing})
-    own = {"min_iou": 0.5, "approval": "required"}
+    own = {"min_iou": 0.5, "approval": "required", "hold_on_warnings": True}
     changed = client.put(GATE, json=own).json()
     assert changed == {**service, **own, "own": {**nothing, **own}}
     assert client.get(GATE).json() == changed
@@ -76,6 +76,10 @@ def test_a_wrong_limit_is_named(client, wrong):
 def test_the_service_s_own_limits_are_settings(settings):
     changed = settings.model_copy(update={"gate_max_drop": 0.2, "gate_approval": "required"})
     assert floor_of(None, changed) == GateFloor(max_drop=0.2, min_iou=0.3, approval="required")
+    changed = settings.model_copy(update={"gate_hold_on_warnings": True})
+    assert floor_of(None, changed).hold_on_warnings
+    own = Model(name="own", gate={"hold_on_warnings": False})
+    assert not floor_of(own, changed).hold_on_warnings
 
 
 @pytest.fixture
