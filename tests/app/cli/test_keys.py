@@ -2,6 +2,7 @@ import re
 import time
 
 import pytest
+from sqlalchemy import text
 
 from app.audit.service import Wanted, list_entries
 from app.db import AuditEntry, read_session, write_session
@@ -76,6 +77,17 @@ def test_commands_are_written_down_and_the_log_is_checked(run, engine):
         found = list_entries(session, Wanted(), 10)
     assert [entry.action for entry in found] == ["key.revoke", "key.create"]
     assert {entry.actor_type for entry in found} == {"cli"}
+    with engine.execution_options(write=True).begin() as connection:
+        (trigger,) = connection.scalars(
+            text("SELECT sql FROM sqlite_master WHERE name = 'audit_entries_no_UPDATE'")
+        )
+        connection.execute(text('DROP TRIGGER "audit_entries_no_UPDATE"'))
+    unguarded = run("audit", "verify")
+    assert (unguarded.exit_code, unguarded.stdout) == (1, "")
+    assert "audit_entries_no_UPDATE" in unguarded.stderr
+    with engine.execution_options(write=True).begin() as connection:
+        connection.execute(text(trigger))
+    assert run("audit", "verify").exit_code == 0
     with write_session(engine) as session:  # an entry that does not name the one before it
         copied = {column.name: getattr(found[0], column.name) for column in AuditEntry.__table__.c}
         session.add(AuditEntry(**copied | {"id": 3}))
