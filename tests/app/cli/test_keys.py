@@ -77,20 +77,23 @@ def test_commands_are_written_down_and_the_log_is_checked(run, engine):
         found = list_entries(session, Wanted(), 10)
     assert [entry.action for entry in found] == ["key.revoke", "key.create"]
     assert {entry.actor_type for entry in found} == {"cli"}
-    with engine.execution_options(write=True).begin() as connection:
-        (trigger,) = connection.scalars(
-            text("SELECT sql FROM sqlite_master WHERE name = 'audit_entries_no_UPDATE'")
-        )
-        connection.execute(text('DROP TRIGGER "audit_entries_no_UPDATE"'))
-    unguarded = run("audit", "verify")
-    assert (unguarded.exit_code, unguarded.stdout) == (1, "")
-    assert "audit_entries_no_UPDATE" in unguarded.stderr
-    with engine.execution_options(write=True).begin() as connection:
-        connection.execute(text(trigger))
-    assert run("audit", "verify").exit_code == 0
     with write_session(engine) as session:  # an entry that does not name the one before it
         copied = {column.name: getattr(found[0], column.name) for column in AuditEntry.__table__.c}
         session.add(AuditEntry(**copied | {"id": 3}))
     broken = run("audit", "verify")
     assert broken.exit_code == 1
     assert "entry 3" in broken.stderr
+
+
+def test_a_log_that_is_not_guarded_any_more_is_not_whole(run, engine):
+    assert run("audit", "verify").exit_code == 0
+    drop = (
+        'DROP TRIGGER "audit_entries_no_UPDATE"'
+        if engine.dialect.name == "sqlite"
+        else "ALTER TABLE audit_entries DISABLE TRIGGER audit_entries_no_change"
+    )
+    with engine.execution_options(write=True).begin() as connection:
+        connection.execute(text(drop))
+    answer = run("audit", "verify")
+    assert (answer.exit_code, answer.stdout) == (1, "")
+    assert drop.rpartition(" ")[2].strip('"') in answer.stderr
