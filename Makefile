@@ -2,13 +2,14 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint format serve readme mutants clean
+.PHONY: help install demo test lint audit format serve readme mutants clean
 
 help:
 	@echo "make demo     set up .venv and run the main job, with pictures, in demo-output/"
 	@echo "make serve    run API and worker on http://127.0.0.1:8000"
 	@echo "make test     run the tests"
 	@echo "make lint     check style, types, imports, migrations and the Dockerfile"
+	@echo "make audit    ask for known advisories against what is installed (needs pypi.org)"
 	@echo "make format   write the code in the project's style"
 	@echo "make readme   run the README's examples and paste what they answer"
 	@echo "make mutants  change the code in small ways and see whether a test fails each time"
@@ -39,6 +40,15 @@ lint: install
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest -q tests/migrations tests/deployment
+
+# In an environment of its own: what it needs is nobody else's.
+AUDIT := .venv/audit/bin
+
+audit: install
+	@test -x $(AUDIT)/pip-audit || { $(PYTHON) -m venv .venv/audit && \
+	    $(AUDIT)/python -m pip install --quiet --disable-pip-version-check "pip-audit>=2.7"; }
+	@PIPAPI_PYTHON_LOCATION=$(BIN)/python $(AUDIT)/pip-audit --progress-spinner off --skip-editable || \
+	    { echo "make audit: failed: an advisory stands above, or pypi.org could not be asked" >&2; exit 1; }
 
 format: install
 	$(BIN)/ruff format .

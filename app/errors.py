@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from sats_core.data.names import printable
 from sats_core.errors import CoreError, DatasetError
 from sats_core.events import Fault
 
@@ -240,4 +241,4 @@ def _field_error(found: Mapping[str, Any], prefix: str) -> ErrorDetail:
         parts = parts[1:]
     field = ".".join([prefix, *parts] if prefix else parts)
     message = str(found["msg"]).removeprefix("Value error, ")
-    return ErrorDetail(message, field=field or "body")
+    return ErrorDetail(printable(message), field=printable(field) or "body")

@@ -1,5 +1,6 @@
 """Forms with files and a JSON part, read after the caller is known and under a limit."""
 
+import json
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import BinaryIO, TypeVar
@@ -122,4 +123,17 @@ async def json_part(form: FormData, field: str, record: type[T]) -> T:
     try:
         return record.model_validate_json(text)
     except ValidationError as error:
-        raise invalid_fields(error.errors(), field) from error
+        raise invalid_fields(_located(error, text, record).errors(), field) from error
+
+
+def _located(error: ValidationError, text: str | bytes, record: type[T]) -> ValidationError:
+    """Return an error that names the field: of half a character the JSON reader says no place."""
+    if "surrogate" not in str(error):
+        return error
+    try:
+        record.model_validate(json.loads(text))
+    except ValidationError as located:
+        return located
+    except (ValueError, RecursionError):
+        return error
+    return error

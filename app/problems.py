@@ -1,6 +1,6 @@
 """How problems look over HTTP: handlers, and their part in the OpenAPI document."""
 
-from http import HTTPStatus
+from http import HTTPMethod, HTTPStatus
 from typing import Any
 
 import structlog
@@ -9,6 +9,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from app.db import is_passing
 from app.errors import (
@@ -96,6 +97,8 @@ def install_handlers(app: FastAPI) -> None:
     def http_error(request: Request, error: HTTPException) -> Response:
         answer = respond(_problem_of_http(error), request)
         answer.headers.update(error.headers or {})
+        if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+            answer.headers["Allow"] = ", ".join(_allowed(request))
         return answer
 
     @app.exception_handler(SQLAlchemyError)
@@ -116,6 +119,19 @@ def install_handlers(app: FastAPI) -> None:
         request_id = request.state.request_id
         log.error("unhandled_error", path=request.url.path, request_id=request_id, exc_info=error)
         return respond(Problem("the log of the service says more"), request)
+
+
+def _allowed(request: Request) -> list[str]:
+    """Return the methods that a path knows; Starlette names those of its first route alone."""
+    asked = {"type": "http", "path": request.url.path, "path_params": {}, "headers": []}
+    return [
+        method
+        for method in HTTPMethod
+        if any(
+            route.matches({**asked, "method": method})[0] == Match.FULL
+            for route in request.app.routes
+        )
+    ]
 
 
 _HTTP_PROBLEMS: dict[int, type[Problem]] = {

@@ -4,7 +4,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
+from sqlalchemy import make_url
+from sqlalchemy.exc import ArgumentError
 
 from app.db.limits import DatabaseLimits
 from app.serving_settings import MIB, ServingSettings
@@ -13,6 +15,9 @@ from sats_core.settings import Limits
 _ORIGIN = r"https?://[^\s/,*]+"
 ORIGINS = rf"^(\*|{_ORIGIN}(,\s*{_ORIGIN})*)$"
 """What `cors_origins` may look like: a scheme, a host and no path, as browsers spell an origin."""
+
+DRIVERS = ("postgresql+psycopg", "sqlite", "sqlite+pysqlite")
+"""How the URL of a database begins."""
 
 
 class Settings(ServingSettings):
@@ -186,6 +191,17 @@ class Settings(ServingSettings):
         description="Whether webhooks are delivered to addresses that are not public (loopback, "
         "private, link-local) too.",
     )
+
+    @field_validator("database_url")
+    @classmethod
+    def _is_a_database_we_know(cls, url: str | None) -> str | None:
+        try:
+            driver = "sqlite" if url is None else make_url(url).drivername
+        except ArgumentError as error:
+            raise ValueError("no URL of a database") from error
+        if driver not in DRIVERS:
+            raise ValueError(f"{driver!r} is none of {', '.join(DRIVERS)}")
+        return url
 
     @model_validator(mode="after")
     def _memory_has_a_folder_of_its_own(self) -> Self:

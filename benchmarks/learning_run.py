@@ -32,7 +32,8 @@ from sats_core.job import HeldOutChoice, StepJob
 from sats_core.methods.features import FeatureMemory
 from sats_core.models import SCRATCH
 from sats_core.settings import Limits
-from sats_core.training.learn import fingerprint_of, learn
+from sats_core.training.checkpoint import fingerprint_of
+from sats_core.training.learn import learn
 from sats_core.training.memory import MEMORY, Keepable, keep, recall
 from sats_core.training.pictures import gather
 from sats_core.training.start import Start, begin

@@ -37,8 +37,9 @@ from sats_core.files import write_whole
 from sats_core.job import HeldOutChoice, StepJob
 from sats_core.label_report import LabelReport
 from sats_core.settings import Limits, StepSettings
+from sats_core.training.checkpoint import fingerprint_of
 from sats_core.training.labels import examine_labels
-from sats_core.training.learn import fingerprint_of, learn
+from sats_core.training.learn import learn
 from sats_core.training.pictures import gather
 from sats_core.training.start import begin
 

@@ -6,8 +6,10 @@ from datetime import timedelta
 from sqlalchemy import Engine, select
 
 from app.db import END_STATES, Task, TaskState, read_session, utc_now, write_session
+from app.errors import NotFoundProblem
 from app.settings import Settings
 from app.storage import BlobStore
+from app.tasks.service import lock_task
 from app.tasks.uploads import drop_uploads
 from worker.folder import WorkFolder
 
@@ -62,8 +64,11 @@ def _is_kept(task: Task, settings: Settings) -> bool:
 def _take(engine: Engine, settings: Settings, task_id: str) -> bool:
     """Say, where it is so, that a task's files are gone: from now on nobody tries it again."""
     with write_session(engine) as session:
-        task = session.scalar(select(Task).where(Task.id == task_id).with_for_update(of=Task))
-        if task is None or task.state not in END_STATES or _is_kept(task, settings):
+        try:
+            task, _ = lock_task(session, task_id)
+        except NotFoundProblem:
+            return False
+        if task.state not in END_STATES or _is_kept(task, settings):
             return False  # somebody was faster, and it is to be tried again
         if task.state == TaskState.FAILED:
             task.tidied_at = task.tidied_at or utc_now()

@@ -2,10 +2,11 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Header, Path, Query
+from fastapi import APIRouter, Depends, Path, Query, Response
 from fastapi.responses import FileResponse
 
 from app.admin import service
+from app.admin.downloads import IfNoneMatch, Range, RangeProblem, file_response, is_known
 from app.admin.schemas import (
     CurvesJson,
     ModelGateJson,
@@ -24,13 +25,7 @@ from app.errors import (
 from app.keys.problems import KEY_PROBLEMS
 from app.keys.service import Scope, check_model
 from app.problems import Responses, responses
-from app.registry.files import (
-    RANGE_PATTERN,
-    DamagedVersionProblem,
-    RangeProblem,
-    check_range,
-    version_file,
-)
+from app.registry.files import DamagedVersionProblem, version_entry, version_file
 from app.registry.floor import ModelGate
 from app.registry.moves import promote, rollback
 from app.registry.paths import ModelName, Number
@@ -52,6 +47,7 @@ _CONTENT = {  # as the file's name says; a graph or weights are octets
 _FILE: Responses = {
     200: {"description": "The file; `ETag` is its SHA-256.", "content": _CONTENT},
     206: {"description": "The part of the file that `Range` names.", "content": _CONTENT},
+    304: {"description": "The caller has the file: `If-None-Match` names its `ETag`."},
 }
 
 
@@ -70,16 +66,20 @@ def show_gate(services: AppServices, session: ReadSession, model: ModelName) -> 
     return service.describe_gate(service.get_model(session, model), services.settings)
 
 
-@router.put("/models/{model}/gate", summary="Set a model's gate")
+@router.put(
+    "/models/{model}/gate", summary="Set a model's gate", responses=responses(NotFoundProblem)
+)
 def set_gate(
     services: AppServices, session: WriteSession, model: ModelName, gate: ModelGate
 ) -> ModelGateJson:
     """Set the floor of a model's gate; what is left out is as the service's settings say.
 
     It holds for every version that is registered from now on. Tasks may be stricter; only those of
-    keys with scope `admin` may be laxer. A model that no task has named yet is made.
+    keys with scope `admin` may be laxer. A model is made by its first task or import, not here.
     """
-    return service.describe_gate(service.set_gate(session, model, gate), services.settings)
+    found = service.get_model(session, model)
+    service.set_gate(session, found, gate)
+    return service.describe_gate(found, services.settings)
 
 
 @router.get(
@@ -115,6 +115,7 @@ def show_version(session: ReadSession, model: ModelName, number: Number) -> Vers
     return service.describe_versions(session, found, [version])[0]
 
 
+@router.head("/models/{model}/versions/{number}/files/{name}", include_in_schema=False)
 @router.get(
     "/models/{model}/versions/{number}/files/{name}",
     summary="Download a version's file",
@@ -126,23 +127,22 @@ def download(
     model: ModelName,
     number: Number,
     name: Annotated[str, Path(description="The file's name.", examples=["model.onnx"])],
-    asked: Annotated[
-        str | None,
-        Header(alias="Range", pattern=RANGE_PATTERN, description="Bytes to send, `bytes=0-99`."),
-    ] = None,
-) -> FileResponse:
+    asked: Range = None,
+    known: IfNoneMatch = None,
+) -> Response:
     """Download weights, ONNX graph, configuration, scores or model card of a version.
 
-    Its bytes are checked before the first of them is sent: a damaged file is no file.
+    Its bytes are checked before the first of them is sent: a damaged file is no file. `HEAD` tells
+    its size and `ETag`.
     """
     with read_session(services.engine) as session:
         version = standing_version(session, service.get_model(session, model).id, number)
+    etag = f'"{version_entry(version, name)["blob"]}"'
+    if known is not None and is_known(etag, known):
+        return Response(status_code=304, headers={"ETag": etag})
     # Gigabytes are read below: no connection is held meanwhile.
     path = version_file(services.blobs, version, name)
-    if asked is not None:
-        check_range(asked, path.stat().st_size)
-    headers = {"ETag": f'"{version.files[name]["blob"]}"'}
-    return FileResponse(path, filename=f"{model}-{number}-{name}", headers=headers)
+    return file_response(path, f"{model}-{number}-{name}", etag, asked)
 
 
 @router.get(

@@ -27,14 +27,7 @@ from app.errors import NotFoundProblem
 from app.registry.floor import ModelGate, floor_of, own_gate
 from app.registry.memory import memories_of
 from app.registry.schemas import hex_colour
-from app.registry.service import (
-    ensure_model,
-    find_model,
-    lineages,
-    live_ids,
-    live_version,
-    live_versions,
-)
+from app.registry.service import find_model, lineages, live_ids, live_version, live_versions
 from app.settings import Settings
 from app.stored import read_stored
 from sats_core.evaluation.forgetting import ForgettingReport
@@ -83,13 +76,11 @@ def describe_gate(model: Model, settings: Settings) -> ModelGateJson:
     return ModelGateJson(**floor_of(model, settings).model_dump(), own=own_gate(model))
 
 
-def set_gate(session: Session, name: str, gate: ModelGate) -> Model:
-    """Give a model limits of its own; makes it where no task has named it yet. Flushes."""
-    model = ensure_model(session, name)
+def set_gate(session: Session, model: Model, gate: ModelGate) -> None:
+    """Give a model limits of its own. Flushes."""
     before, model.gate = model.gate, gate.model_dump(mode="json", exclude_none=True) or None
-    path = f"/admin/models/{name}/gate"
-    record(session, Action.GATE_SET, path, model=name, before=before, after=model.gate)
-    return model
+    path = f"/admin/models/{model.name}/gate"
+    record(session, Action.GATE_SET, path, model=model.name, before=before, after=model.gate)
 
 
 def describe_versions(

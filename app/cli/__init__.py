@@ -4,6 +4,7 @@ import typer
 
 from app.cli.audit import audit
 from app.cli.collecting import gc
+from app.cli.common import check_settings
 from app.cli.demo import demo
 from app.cli.examining import doctor
 from app.cli.exporting import export
@@ -11,7 +12,7 @@ from app.cli.importing import import_model
 from app.cli.keys import keys
 from app.cli.running import api, migrate, serve, worker
 
-cli = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False)
+cli = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False, callback=check_settings)
 cli.command()(serve)
 cli.command()(api)
 cli.command()(worker)

@@ -5,18 +5,40 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import typer
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+from pydantic_settings import SettingsError
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
 from app.audit.actor import Actor, ActorType, act_as
 from app.db import make_engine
 from app.db.migrate import upgrade
-from app.errors import Problem, problem_of
+from app.errors import NotFoundProblem, Problem, problem_of
 from app.settings import get_settings
 from sats_core.errors import CoreError
 
 REFUSED = 2
 """Exit status of a command that was refused; typer gives it to wrong words too."""
+MISSING = 1
+"""Exit status of a command that names what is not there."""
+
+
+def check_settings() -> None:
+    """Read the settings before any command does; what is wrong in them ends it."""
+    try:
+        get_settings()
+    except ValidationError as error:
+        wrong = "; ".join(map(_named, error.errors(include_url=False, include_input=False)))
+        raise refusal(wrong) from error
+    except SettingsError as error:
+        raise refusal(str(error)) from error
+
+
+def _named(found: ErrorDetails) -> str:
+    message = found["msg"].removeprefix("Value error, ")
+    setting = "_".join(map(str, found["loc"])).upper().removeprefix("SATS_")
+    return f"SATS_{setting}: {message}" if setting else message
 
 
 @contextmanager
@@ -28,6 +50,8 @@ def database() -> Iterator[Engine]:
     try:
         upgrade(engine)
         yield engine
+    except NotFoundProblem as problem:
+        raise refusal(problem.detail, MISSING) from problem
     except Problem as problem:
         raise refusal(problem.detail) from problem
     except CoreError as error:
@@ -36,10 +60,10 @@ def database() -> Iterator[Engine]:
         engine.dispose()
 
 
-def refusal(message: str) -> typer.Exit:
+def refusal(message: str, status: int = REFUSED) -> typer.Exit:
     """Say why not; returns what to raise."""
     typer.echo(f"sats: {message}", err=True)
-    return typer.Exit(REFUSED)
+    return typer.Exit(status)
 
 
 def command_actor() -> Actor:

@@ -3,14 +3,14 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from itertools import islice, pairwise
 
-from sqlalchemy import ColumnElement, Engine, exists, or_, select
+from sqlalchemy import ColumnElement, Engine, exists, func, or_, select
 from sqlalchemy.orm import Session, aliased
 
 from app.audit.actor import Actor, ActorType, act_as
 from app.db import (
     END_STATES,
+    AliasMove,
     HeldOutSet,
     Place,
     Task,
@@ -31,7 +31,7 @@ from app.deletion.service import (
     forget_history,
 )
 from app.errors import ConflictProblem, NotFoundProblem
-from app.registry.service import alias_history
+from app.registry.service import LIVE
 from app.settings import Settings
 from app.storage import BlobStore
 
@@ -135,24 +135,25 @@ def _old_versions(session: Session, before: datetime, limit: int) -> Sequence[Du
     child = aliased(Version)
     under_way = exists().where(Task.parent_id == Version.id, Task.state.not_in(END_STATES))
     wanted = (
-        select(Version)
+        select(Version.id)
         .where(Version.deleted_at.is_(None), Version.created_at <= before)
         .where(~exists().where(child.parent_id == Version.id, child.deleted_at.is_(None)))
-        .where(~under_way)
+        .where(~under_way, ~_was_live(before))
         .order_by(Version.id)
     )
-    found = (one.id for one in session.scalars(wanted) if not _was_live(session, one, before))
-    return list(islice(found, limit))
+    return session.scalars(wanted.limit(limit)).all()
 
 
-def _was_live(session: Session, version: Version, since: datetime) -> bool:
-    """Return whether a version is live, or was at any time since then."""
-    moves = alias_history(session, version.model_id)  # the last one first
-    if moves and moves[0].version_id == version.id:
-        return True
-    return any(
-        move.version_id == version.id and later.moved_at > since for later, move in pairwise(moves)
+def _was_live(since: datetime) -> ColumnElement[bool]:
+    """Whether a version is live, or was at any time since then: until the move after its own."""
+    until = func.lead(AliasMove.moved_at).over(
+        partition_by=AliasMove.model_id, order_by=AliasMove.sequence
     )
+    moves = (
+        select(AliasMove.version_id, until.label("until")).where(AliasMove.alias == LIVE).subquery()
+    )
+    lately = select(moves.c.version_id).where(or_(moves.c.until.is_(None), moves.c.until > since))
+    return Version.id.in_(lately)
 
 
 def _old_held_out(session: Session, before: datetime, limit: int) -> Sequence[Due]:

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from app.doctor import (
     aliases,
+    audit,
     blobs,
     claims,
     database,
@@ -28,6 +29,7 @@ CHECKS: tuple[Check, ...] = (
     *aliases.CHECKS,
     *lineage.CHECKS,
     *blobs.CHECKS,
+    *audit.CHECKS,
     *orphans.CHECKS,
     *work.CHECKS,
     *leftovers.CHECKS,

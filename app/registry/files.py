@@ -6,6 +6,7 @@ import tempfile
 from pathlib import Path
 
 from app.db import Version
+from app.db.base import JsonObject
 from app.errors import ConflictProblem, ErrorDetail, NotFoundProblem, Problem
 from app.storage import BlobDamagedError, BlobMissingError, BlobStore
 
@@ -18,34 +19,6 @@ class DamagedVersionProblem(Problem):
 
     slug = "damaged-version"
     title = "The version is damaged"
-
-
-class RangeProblem(Problem):
-    """The file has no such bytes."""
-
-    status = 416
-    slug = "no-such-range"
-    title = "The range cannot be sent"
-
-
-RANGE_PATTERN = r"^bytes=(\d{1,15}-\d{0,15}|-\d{1,15})$"
-"""One range: of several nobody has asked yet."""
-
-
-def check_range(asked: str, size: int) -> None:
-    """Check that a file has the bytes that a `Range` header asks for.
-
-    Args:
-        asked: matches `RANGE_PATTERN`.
-        size: of the file, bytes.
-
-    Raises:
-        RangeProblem: it has not.
-    """
-    first, _, last = asked.removeprefix("bytes=").partition("-")
-    empty = int(first) >= size if first else int(last) == 0
-    if empty or (first and last and int(first) > int(last)):
-        raise RangeProblem(f"the file has {size} bytes, which {asked!r} does not fit")
 
 
 def lay_out(blobs: BlobStore, version: Version, directory: Path) -> None:
@@ -79,11 +52,21 @@ def version_file(blobs: BlobStore, version: Version, name: str) -> Path:
         NotFoundProblem: the version has no such file.
         DamagedVersionProblem: names the file, whose bytes are missing or not those stored.
     """
+    key = str(version_entry(version, name)["blob"])
+    return verified(blobs, key, f"file {name!r} of version {version.number}", file=name)
+
+
+def version_entry(version: Version, name: str) -> JsonObject:
+    """Return what is known of one of a version's files: `blob`, its SHA-256, and `bytes`.
+
+    Raises:
+        NotFoundProblem: the version has no such file.
+    """
     if name not in version.files:
         has = ", ".join(version.files)
         raise NotFoundProblem(f"version {version.number} has no file {name!r}, only {has}")
-    what = f"file {name!r} of version {version.number}"
-    return verified(blobs, str(version.files[name]["blob"]), what, file=name)
+    entry: JsonObject = version.files[name]
+    return entry
 
 
 def verified(blobs: BlobStore, key: str, what: str, file: str | None = None) -> Path:

@@ -6,11 +6,12 @@ from app.admin.service import set_gate
 from app.db import TaskState, write_session
 from app.registry.floor import ModelGate
 from app.registry.moves import promote
+from app.registry.service import ensure_model
 
 
 def floor(bench, **limits):
     with write_session(bench.engine) as session:
-        set_gate(session, "default", ModelGate(**limits))
+        set_gate(session, ensure_model(session, "default"), ModelGate(**limits))
 
 
 def test_a_floor_that_was_raised_since_the_post_holds(bench):

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import ijson
 
+from sats_core.data.names import printable
 from sats_core.data.readers.base import at_fault
 from sats_core.data.readers.coco_parsing import entries
 from sats_core.data.sources import Source
@@ -25,12 +26,21 @@ PRAGMA journal_mode = OFF;
 PRAGMA synchronous = OFF;
 CREATE TABLE pictures (
     file INTEGER, id INTEGER, name TEXT, height INTEGER, width INTEGER, PRIMARY KEY (file, id));
-CREATE TABLE shapes (file INTEGER, picture INTEGER, category INTEGER, segmentation TEXT);
-CREATE TABLE segments (file INTEGER, picture INTEGER, name TEXT, segments TEXT);
+CREATE TABLE shapes (
+    file INTEGER, picture INTEGER, called TEXT, category INTEGER, segmentation TEXT);
+CREATE TABLE segments (file INTEGER, picture INTEGER, called TEXT, name TEXT, segments TEXT);
 """
 _INDEXES = """
 CREATE INDEX shapes_by_picture ON shapes (file, picture);
 CREATE INDEX segments_by_picture ON segments (file, picture);
+"""
+
+_STRAYS = """
+SELECT file, called, picture FROM (
+    SELECT file, called, picture FROM shapes UNION ALL SELECT file, called, picture FROM segments)
+AS listed WHERE NOT EXISTS (
+    SELECT 1 FROM pictures WHERE pictures.file = listed.file AND pictures.id = listed.picture)
+LIMIT 1
 """
 
 
@@ -56,7 +66,8 @@ class CocoIndex:
         """Read the files.
 
         Raises:
-            DatasetError: one is no COCO file.
+            DatasetError: one is no COCO file, or has an annotation of a picture that it does not
+                list.
         """
         self.files = files
         self.categories: dict[int, str] = {}
@@ -69,6 +80,7 @@ class CocoIndex:
             for number, file in enumerate(files):
                 self._read(database, source, number, file)
             database.executescript(_INDEXES)
+            self._refuse_stray(database)
 
     def _read(self, database: sqlite3.Connection, source: Source, number: int, file: str) -> None:
         try:
@@ -97,18 +109,24 @@ class CocoIndex:
         elif "segments_info" in entry:
             segments = [(_whole(s["id"]), _whole(s["category_id"])) for s in entry["segments_info"]]
             name = _text(entry["file_name"])
-            whole = (file, _whole(entry["image_id"]), name, json.dumps(segments))
-            database.execute("INSERT INTO segments VALUES (?, ?, ?, ?)", whole)
+            whole = (file, _whole(entry["image_id"]), _called(entry), name, json.dumps(segments))
+            database.execute("INSERT INTO segments VALUES (?, ?, ?, ?, ?)", whole)
         else:
             shape = json.dumps(entry["segmentation"])
-            drawn = (file, _whole(entry["image_id"]), _whole(entry["category_id"]), shape)
-            database.execute("INSERT INTO shapes VALUES (?, ?, ?, ?)", drawn)
+            picture, category = _whole(entry["image_id"]), _whole(entry["category_id"])
+            drawn = (file, picture, _called(entry), category, shape)
+            database.execute("INSERT INTO shapes VALUES (?, ?, ?, ?, ?)", drawn)
 
     def _add_category(self, category: int, name: str) -> None:
         if self.categories.setdefault(category, name) != name:
             raise ValueError(f"category {category} is {self.categories[category]!r} and {name!r}")
         if len(self.categories) > MAX_CATEGORIES:
             raise ValueError(f"more than {MAX_CATEGORIES} categories")
+
+    def _refuse_stray(self, database: sqlite3.Connection) -> None:
+        for file, called, picture in database.execute(_STRAYS):
+            what = f"{called}: its `image_id` {picture} is not in `images`"
+            raise at_fault(what, self.files[file])
 
     def pictures(self) -> Iterator[Entry]:
         """Yield every picture."""
@@ -189,6 +207,15 @@ def _whole(value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**62:
         raise ValueError(f"{str(value)[:50]!r} is no id or size")
     return value
+
+
+def _called(annotation: Any) -> str:
+    """Return what an annotation is called in errors: by its id, where it has one."""
+    if "id" in annotation:
+        return printable(f"annotation {str(annotation['id'])[:50]}")
+    if isinstance(annotation.get("file_name"), str):
+        return printable(f"the annotation of mask {annotation['file_name'][:50]}")
+    return "an annotation without an id"
 
 
 def _text(value: Any) -> str:

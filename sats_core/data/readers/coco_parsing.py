@@ -8,7 +8,7 @@ import ijson
 from sats_core.data.readers.coco_shapes import MAX_POINTS, MAX_TEXT
 
 MAX_VALUES = MAX_POINTS + 10_000
-"""Most names and values of one entry, those inside of it counted."""
+"""Most names and values of one entry: the numbers of a shape, and room for what stands around."""
 MAX_DEPTH = 20
 """How deep an entry may be nested; COCO needs four."""
 _LISTS = ("images", "annotations", "categories")
@@ -46,7 +46,7 @@ def _built(events: Iterator[tuple[str, Any]]) -> Any:
         values -= event not in _CLOSING
         text -= len(value) if isinstance(value, str) else 0
         if values < 0:
-            raise ValueError(f"an entry has more than {MAX_VALUES} values")
+            raise ValueError(f"an entry has more than {MAX_POINTS} numbers")
         if text < 0:
             raise ValueError(f"an entry has more than {MAX_TEXT} characters")
         if depth > MAX_DEPTH:

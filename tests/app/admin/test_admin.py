@@ -209,26 +209,3 @@ def test_metrics_are_a_curve_per_model(client, line, engine, blobs):
     only = client.get("/admin/metrics", params={"model": "street"}).json()["models"]
     assert only == [curves[1]]
     assert client.get("/admin/metrics", params={"model": "none"}).status_code == 404
-
-
-@pytest.mark.parametrize(
-    ("asked", "status", "kind"),
-    [
-        ("bytes=0-3", 206, "application/json"),
-        ("bytes=-4", 206, "application/json"),
-        ("bytes=3-0", 416, "application/problem+json"),
-        ("bytes=999999-", 416, "application/problem+json"),
-        ("bytes=-0", 416, "application/problem+json"),
-        ("bytes=0-1,3-4", 422, "application/problem+json"),
-        ("lines=1", 422, "application/problem+json"),
-    ],
-)
-def test_a_part_of_a_file(client, engine, blobs, asked, status, kind):
-    with write_session(engine) as session:
-        add_version(session, blobs, ["cat"])
-    path = "/admin/models/default/versions/1/files/config.json"
-    answer = client.get(path, headers={"Range": asked})
-    assert (answer.status_code, answer.headers["content-type"]) == (status, kind)
-    if status == 206:
-        whole = client.get(path).content
-        assert answer.content == (whole[:4] if asked == "bytes=0-3" else whole[-4:])

@@ -95,7 +95,7 @@ def test_task_actions(client, engine, tmp_path):
     assert newest(client)["object"] == f"/tasks/{imported}"
 
 
-def test_a_gate(client):
+def test_a_gate(client, line):
     for limit in (0.4, 0.5):
         client.put("/admin/models/default/gate", json={"min_iou": limit}).raise_for_status()
     later, first = client.get("/admin/audit?action=gate.set").json()["entries"]

@@ -38,18 +38,32 @@ def test_any_version_by_its_number_into_an_empty_directory(run, line, tmp_path):
 @pytest.mark.parametrize(
     ("version", "said"),
     [
-        ("default@9", "no version 9"),
-        ("other", "no model 'other'"),
         ("default@", "a version's number"),
         ("default@0", "a version's number"),
         ("default@two", "a version's number"),
         ("default@99999999999", "a version's number"),
     ],
 )
-def test_what_is_not_there_is_refused(run, line, tmp_path, version, said):
+def test_what_is_no_version_is_refused(run, line, tmp_path, version, said):
     answer = run("export", version, str(tmp_path / "out"))
     assert (answer.exit_code, answer.stdout) == (2, "")
     assert said in answer.stderr
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("version", "said"),
+    [
+        ("default@9", "the model has no version 9"),
+        ("nope", "there is no model 'nope'"),
+        ("nope@1", "there is no model 'nope'"),
+    ],
+)
+def test_what_is_not_there_is_named(run, line, tmp_path, version, said):
+    answer = run("export", version, str(tmp_path / "out"))
+    assert (answer.exit_code, answer.stdout) == (1, "")
+    assert answer.stderr.startswith(f"sats: {said}")
+    assert answer.stderr.count("\n") == 1
     assert not (tmp_path / "out").exists()
 
 

@@ -2,6 +2,7 @@ import re
 import time
 
 import pytest
+from sqlalchemy import text
 
 from app.audit.service import Wanted, list_entries
 from app.db import AuditEntry, read_session, write_session
@@ -82,3 +83,17 @@ def test_commands_are_written_down_and_the_log_is_checked(run, engine):
     broken = run("audit", "verify")
     assert broken.exit_code == 1
     assert "entry 3" in broken.stderr
+
+
+def test_a_log_that_is_not_guarded_any_more_is_not_whole(run, engine):
+    assert run("audit", "verify").exit_code == 0
+    drop = (
+        'DROP TRIGGER "audit_entries_no_UPDATE"'
+        if engine.dialect.name == "sqlite"
+        else "ALTER TABLE audit_entries DISABLE TRIGGER audit_entries_no_change"
+    )
+    with engine.execution_options(write=True).begin() as connection:
+        connection.execute(text(drop))
+    answer = run("audit", "verify")
+    assert (answer.exit_code, answer.stdout) == (1, "")
+    assert drop.rpartition(" ")[2].strip('"') in answer.stderr

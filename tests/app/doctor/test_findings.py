@@ -160,6 +160,7 @@ BROKEN = [
     ("history-disagrees", sql(f"UPDATE tasks SET state = 'cancelled' WHERE id = {FAILED}")),
     ("number-twice", a_number_that_two_have),
     ("class-moved", sql("UPDATE model_classes SET \"index\" = 99 WHERE name = 'cat'")),
+    ("audit-unguarded", sql('DROP TRIGGER "audit_entries_no_UPDATE"')),
     ("alias-lost", sql("UPDATE alias_moves SET version_id = 999")),
     ("alias-lost", sql("UPDATE versions SET deleted_at = created_at WHERE model_id = 2")),
     ("alias-gap", sql("DELETE FROM alias_moves WHERE sequence = 1 AND model_id = 1")),

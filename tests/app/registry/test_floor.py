@@ -6,10 +6,18 @@ from app.db import Model, write_session
 from app.keys.secret import read_secret
 from app.keys.service import Scope, create_key
 from app.registry.floor import GateFloor, GateWish, ModelGate, floor_of, judge_import
+from app.registry.service import ensure_model
 from tests.app.tasks.posting import drawn, post
 
 GATE = "/admin/models/default/gate"
 FLOOR = GateFloor(max_drop=0.05, min_iou=0.3, approval="none")
+
+
+@pytest.fixture
+def default(engine):
+    """The model `default`, nothing learned."""
+    with write_session(engine) as session:
+        ensure_model(session, "default")
 
 
 @pytest.mark.parametrize("by_admin", [True, False])
@@ -48,8 +56,14 @@ def test_no_task_gets_round_the_approval():
     assert judge_import(FLOOR) is None
 
 
-def test_a_model_has_the_limits_of_the_service_until_it_gets_its_own(client):
-    assert client.get(GATE).status_code == 404
+def test_a_misspelt_model_is_not_made(client):
+    refused = client.put("/admin/models/defautl/gate", json={"min_iou": 0.5})
+    assert (refused.status_code, refused.json()["type"]) == (404, "urn:sats:problem:not-found")
+    assert "defautl" in refused.json()["detail"]
+    assert client.get("/admin/models").json() == []
+
+
+def test_a_model_has_the_limits_of_the_service_until_it_gets_its_own(client, default):
     nothing = {"max_drop": None, "min_iou": None, "approval": None, "hold_on_warnings": None}
     service = {"max_drop": 0.05, "min_iou": 0.3, "approval": "none", "hold_on_warnings": False}
     made = client.put(GATE, json={})
@@ -66,11 +80,12 @@ def test_a_model_has_the_limits_of_the_service_until_it_gets_its_own(client):
 @pytest.mark.parametrize(
     "wrong", [{"max_drop": 2}, {"min_iou": -1}, {"approval": "maybe"}, {"min_ious": 0.3}]
 )
-def test_a_wrong_limit_is_named(client, wrong):
+def test_a_wrong_limit_is_named(client, default, wrong):
+    before = client.get(GATE).json()
     answer = client.put(GATE, json=wrong)
     assert answer.status_code == 422
     assert answer.json()["errors"][0]["field"] == next(iter(wrong))
-    assert client.get(GATE).status_code == 404, "nothing was made"
+    assert client.get(GATE).json() == before
 
 
 def test_the_service_s_own_limits_are_settings(settings):
@@ -91,7 +106,7 @@ def bearer(engine, settings):
     return {scope: {"Authorization": f"Bearer {key}"} for scope, key in keys.items()}
 
 
-def test_a_key_that_may_submit_may_not_lower_the_gate(client, tmp_path, bearer):
+def test_a_key_that_may_submit_may_not_lower_the_gate(client, default, tmp_path, bearer):
     pets = drawn(tmp_path, "cat", "dog")
     laxer = {"gate": {"max_drop": 1, "min_iou": 0}}
     refused = post(client, pets, laxer, **bearer[Scope.SUBMIT])

@@ -15,7 +15,7 @@ from PIL import Image
 from pycocotools import mask as coco
 
 from sats_core.data.readers import CocoReader, glance, open_reader
-from sats_core.data.readers.coco_shapes import ShapeError, shape_runs
+from sats_core.data.readers.coco_shapes import MAX_POINTS, ShapeError, shape_runs
 from sats_core.data.sources import ZipSource
 from sats_core.errors import DatasetError
 from sats_core.settings import Limits
@@ -65,6 +65,40 @@ def test_an_entry_is_refused_before_it_is_built(tmp_path: Path, segmentation: by
     ):
         open_reader(source)
     assert caught.value.issues[0].file == "result.json"
+
+
+def test_the_bound_of_a_shape_is_one_number(tmp_path: Path) -> None:
+    shape = b'{"image_id": 1, "category_id": 1, "segmentation": [[' + b"0," * 300_000 + b"0]]}"
+    text = b"{" + IMAGE + b"," + CATEGORIES + b', "annotations": [' + shape + b"]}"
+    with packed(tmp_path, text) as source, pytest.raises(DatasetError) as caught:
+        open_reader(source)
+    assert f"more than {MAX_POINTS} numbers" in str(caught.value)
+    readme = Path(__file__).parents[4] / "README.md"
+    assert f"{MAX_POINTS:,} numbers" in readme.read_text()
+
+
+@pytest.mark.parametrize(
+    ("annotation", "named"),
+    [
+        ({"id": 5, "category_id": 1, "segmentation": [[0, 0, 4, 0, 4, 4]]}, "annotation 5"),
+        ({"category_id": 1, "segmentation": [[0, 0, 4, 0, 4, 4]]}, "an annotation without an id"),
+        ({"file_name": "m.png", "segments_info": []}, "the annotation of mask m.png"),
+        ({"id": "\ud800", "category_id": 1, "segmentation": []}, "annotation ?"),
+    ],
+)
+def test_an_annotation_of_no_picture_is_named(
+    tmp_path: Path, annotation: dict[str, Any], named: str
+) -> None:
+    text = f'{{{IMAGE.decode()}, {CATEGORIES.decode()}, "annotations": [%s]}}'
+    stray = json.dumps(annotation | {"image_id": 2})
+    with (
+        packed(tmp_path, (text % stray).encode()) as source,
+        pytest.raises(DatasetError) as caught,
+    ):
+        open_reader(source)
+    (issue,) = caught.value.issues
+    assert issue.reason == f"{named}: its `image_id` 2 is not in `images`"
+    assert issue.file == "result.json"
 
 
 def test_too_many_categories_are_refused(tmp_path: Path) -> None:
