@@ -1,0 +1,171 @@
+"""One run: a new service, clients at work, a fault after another, and what held at the end."""
+
+import random
+import shutil
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tests.faults.clients import PATIENCE_SECONDS, Client, Told
+from tests.faults.faults import FAULTS
+from tests.faults.invariants import Watch, broken_at_end, broken_now, ends
+from tests.faults.stack import DidNotHappenError, Pair, Stack, running_stack, wait_until
+
+KEPT = Path(tempfile.gettempdir()) / "sats-faults-kept"
+"""Where the logs of runs that broke something stay."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run does; with the same plan it draws the same faults, pauses and tasks.
+
+    Attributes:
+        pair: what the service stands on.
+        seed: of all that is drawn.
+        faults: most faults; it ends before where no task is left to strike at.
+        kinds: which faults; default: all of the pair, in an order that is drawn, again and again.
+        clients: how many post at the same time.
+        tasks: how many each posts.
+        workers: how many workers there are.
+        pause: shortest and longest pause between two faults, seconds.
+    """
+
+    pair: Pair
+    seed: int
+    faults: int
+    kinds: tuple[str, ...] = ()
+    clients: int = 3
+    tasks: int = 3
+    workers: int = 2
+    pause: tuple[float, float] = (0.5, 4.0)
+
+
+@dataclass
+class Outcome:
+    """What became of a run.
+
+    Attributes:
+        plan: what was to be done.
+        faults: kind and detail of each, in order.
+        tasks: how many ended how.
+        broken: every invariant that did not hold.
+        answers: how often each status was answered.
+        ended_unasked: processes that ended without being struck.
+        seconds: how long it took.
+        own_disk: whether its data was on a small file system of its own.
+    """
+
+    plan: Plan
+    faults: list[dict[str, str]] = field(default_factory=list)
+    tasks: dict[str, int] = field(default_factory=dict)
+    broken: list[str] = field(default_factory=list)
+    answers: dict[str, int] = field(default_factory=dict)
+    ended_unasked: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+    own_disk: bool = False
+
+    def record(self) -> dict[str, Any]:
+        """Return it as JSON."""
+        return asdict(self)
+
+
+def perform(plan: Plan, command: Sequence[str] | None = None, **env: str) -> Outcome:
+    """Carry a plan out. See `running_stack` for `command` and `env`."""
+    outcome = Outcome(plan)
+    began = time.monotonic()
+    with running_stack(plan.pair, plan.workers, command, **env) as stack:
+        outcome.own_disk = stack.own_disk
+        told = Told()
+        with _watched(stack, outcome), _clients(plan, stack, told) as clients:
+            _strike(plan, stack, clients, outcome)
+            _let_end(stack, clients, outcome)
+        outcome.broken += told.broken
+        outcome.broken += broken_at_end(stack, told)
+        outcome.tasks, outcome.answers = ends(stack), told.answers
+        outcome.ended_unasked = stack.ended_unasked
+        if outcome.broken:
+            _keep_logs(stack, plan)
+    outcome.seconds = round(time.monotonic() - began, 1)
+    return outcome
+
+
+def schedule(plan: Plan) -> Iterator[tuple[str, float, random.Random]]:
+    """Yield the plan's faults without end: kind, the pause before it, and what it draws from."""
+    rng = random.Random(plan.seed)
+    kinds = plan.kinds or tuple(name for name, one in FAULTS.items() if plan.pair in one.pairs)
+    while True:
+        for kind in rng.sample(kinds, len(kinds)):
+            yield kind, rng.uniform(*plan.pause), random.Random(rng.getrandbits(32))
+
+
+def _strike(plan: Plan, stack: Stack, clients: Sequence[Client], outcome: Outcome) -> None:
+    for kind, pause, rng in schedule(plan):
+        until = time.monotonic() + pause
+        while time.monotonic() < until:
+            stack.keep()
+            time.sleep(0.05)
+        if len(outcome.faults) >= plan.faults or not _any_alive(clients):
+            return
+        did = FAULTS[kind].strike(stack, rng)
+        stack.keep()
+        if did is not None:
+            outcome.faults.append({"kind": kind, "did": did})
+            outcome.broken += [f"after {kind}: {one}" for one in broken_now(stack)]
+
+
+def _let_end(stack: Stack, clients: Sequence[Client], outcome: Outcome) -> None:
+    def ended() -> bool:
+        stack.keep()
+        return not _any_alive(clients)
+
+    try:
+        wait_until(ended, PATIENCE_SECONDS, "the clients' tasks end", every=0.2)
+    except DidNotHappenError as error:
+        outcome.broken.append(f"tasks-stuck: {error}")
+
+
+def _any_alive(clients: Sequence[Client]) -> bool:
+    return any(client.is_alive() for client in clients)
+
+
+@contextmanager
+def _clients(plan: Plan, stack: Stack, told: Told) -> Iterator[list[Client]]:
+    over = threading.Event()
+    clients = [
+        Client(number, stack.url, plan.tasks, plan.seed * 1000 + number, told, over)
+        for number in range(plan.clients)
+    ]
+    for client in clients:
+        client.start()
+    try:
+        yield clients
+    finally:
+        over.set()
+        for client in clients:
+            client.join(120)
+
+
+@contextmanager
+def _watched(stack: Stack, outcome: Outcome) -> Iterator[None]:
+    watch = Watch(stack)
+    watch.start()
+    try:
+        yield
+    finally:
+        watch.stop()
+        outcome.broken += watch.broken
+
+
+def _keep_logs(stack: Stack, plan: Plan) -> None:
+    """Keep what the processes said of a run that broke something, and the database if it can."""
+    kept = KEPT / f"{plan.pair}-{plan.seed}"
+    kept.mkdir(parents=True, exist_ok=True)
+    for log in stack.folder.glob("*.log"):
+        shutil.copy(log, kept)
+    if stack.pair == "embedded":
+        shutil.copy(stack.settings.data_dir / "sats.db", kept)
