@@ -42,7 +42,7 @@ class Plan:
     clients: int = 3
     tasks: int = 3
     workers: int = 2
-    pause: tuple[float, float] = (0.5, 4.0)
+    pause: tuple[float, float] = (0.2, 3.0)
 
 
 @dataclass

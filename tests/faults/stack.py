@@ -1,5 +1,6 @@
 """A whole service in real processes, on one of the two pairs, that may be struck and mended."""
 
+import ctypes
 import json
 import os
 import shutil
@@ -30,6 +31,7 @@ ROOT = Path(__file__).parents[2]
 Pair = Literal["embedded", "served"]
 DISK_MIB = 1200
 START_SECONDS = 120.0
+_PR_SET_PDEATHSIG = 1
 
 
 class DidNotHappenError(Exception):
@@ -85,6 +87,7 @@ class Process:
                 stdout=out,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                preexec_fn=_end_with_parent if sys.platform == "linux" else None,
             )
 
     def runs(self) -> bool:
@@ -314,6 +317,10 @@ def _mount(folder: Path) -> bool:
 
 def _unmount(folder: Path) -> None:
     subprocess.run(["umount", "-l", str(folder)], check=False)
+
+
+def _end_with_parent() -> None:
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def make_store_faulty(stack: Stack, seconds: float, errno: int) -> None:
