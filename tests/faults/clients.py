@@ -1,5 +1,6 @@
 """Clients that post tasks, come back when they are told to, and follow what becomes of them."""
 
+import itertools
 import json
 import random
 import threading
@@ -37,13 +38,11 @@ class Told:
         accepted: ids of the tasks that were accepted, previews too.
         broken: promises that the answers broke.
         answers: how often each status was answered.
-        ended: how many of the wanted tasks the clients have followed to their end.
     """
 
     accepted: set[str] = field(default_factory=set)
     broken: list[str] = field(default_factory=list)
     answers: dict[str, int] = field(default_factory=dict)
-    ended: int = 0
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def count(self, status: str) -> None:
@@ -58,14 +57,22 @@ class Client(threading.Thread):
     Args:
         number: its own; its classes are called after it.
         url: of the API.
-        tasks: how many it posts.
+        tasks: how many it posts at least.
         seed: of what it draws.
         told: where it writes what it was told.
+        enough: once set, it posts no more than `tasks`.
         over: ends it before its time.
     """
 
     def __init__(
-        self, number: int, url: str, tasks: int, seed: int, told: Told, over: threading.Event
+        self,
+        number: int,
+        url: str,
+        tasks: int,
+        seed: int,
+        told: Told,
+        enough: threading.Event,
+        over: threading.Event,
     ) -> None:
         super().__init__(name=f"client-{number}", daemon=True)
         self._number = number
@@ -73,20 +80,21 @@ class Client(threading.Thread):
         self._tasks = tasks
         self._rng = random.Random(seed)
         self._told = told
+        self._enough = enough
         self._over = over
 
     def run(self) -> None:
         """Post and follow, task by task."""
         with httpx.Client(base_url=self._url, timeout=60) as http:
-            for count in range(self._tasks):
+            for count in itertools.count():
+                if count >= self._tasks and self._enough.is_set():
+                    return
                 model = self._rng.choice(MODELS)
                 task = self._post(http, model, f"thing-{self._number}-{count}")
                 if task is not None:
                     self._follow(http, task)
                 if self._over.is_set():
                     return
-                with self._told.lock:
-                    self._told.ended += 1
 
     def _post(self, http: httpx.Client, model: str, name: str) -> dict[str, Any] | None:
         """Post until it is accepted, under one Idempotency-Key a spec; None: told to stop."""

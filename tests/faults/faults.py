@@ -71,7 +71,7 @@ def kill_child(stack: Stack, rng: random.Random) -> str | None:
         wait_until(lambda: bool(training_children(stack.settings.data_dir)), CHILD_SECONDS, "child")
     except DidNotHappenError:
         return None
-    time.sleep(rng.uniform(0.0, 8.0))
+    time.sleep(rng.uniform(0.0, rng.choice([1.0, 8.0])))  # it lives for some seconds
     children = training_children(stack.settings.data_dir)
     if not children:
         return None

@@ -6,9 +6,10 @@ import subprocess
 import threading
 import time
 from collections import Counter
+from collections.abc import Collection
 from pathlib import Path
 
-from sqlalchemy import select
+from sqlalchemy import Engine, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.broker import broker_folder
@@ -78,10 +79,21 @@ def broken_now(stack: Stack) -> list[str]:
 def broken_at_end(stack: Stack, told: Told) -> list[str]:
     """Return what does not hold once every task has ended, every file is old and was looked at."""
     return [
-        *_tasks(stack, told),
+        *broken_tasks(stack.engine, told.accepted),
         *broken_now(stack),
         *_left_after_collection(stack),
         *_after_repair(stack),
+    ]
+
+
+def broken_tasks(engine: Engine, accepted: Collection[str]) -> list[str]:
+    """Return the accepted tasks that are not there or have no end, and those nobody asked for."""
+    with read_session(engine) as session:
+        states = {row.id: row.state for row in session.execute(select(Task.id, Task.state))}
+    return [
+        *(f"task-lost: {one} was accepted" for one in set(accepted) - states.keys()),
+        *(f"task-unasked: {one} was made twice" for one in states.keys() - set(accepted)),
+        *(f"task-unended: {one} is {now}" for one, now in states.items() if now not in END_STATES),
     ]
 
 
@@ -89,17 +101,6 @@ def ends(stack: Stack) -> dict[str, int]:
     """Return how many tasks ended how."""
     with read_session(stack.engine) as session:
         return dict(Counter(map(str, session.scalars(select(Task.state)))))
-
-
-def _tasks(stack: Stack, told: Told) -> list[str]:
-    """Every accepted task is there and has ended, and there is no other: a post makes one task."""
-    with read_session(stack.engine) as session:
-        states = {row.id: row.state for row in session.execute(select(Task.id, Task.state))}
-    return [
-        *(f"task-lost: {one} was accepted" for one in told.accepted - states.keys()),
-        *(f"task-unasked: {one} was made twice" for one in states.keys() - told.accepted),
-        *(f"task-unended: {one} is {now}" for one, now in states.items() if now not in END_STATES),
-    ]
 
 
 def _left_after_collection(stack: Stack) -> list[str]:

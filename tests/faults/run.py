@@ -27,10 +27,10 @@ class Plan:
     Attributes:
         pair: what the service stands on.
         seed: of all that is drawn.
-        faults: most faults; it ends before where no task is left to strike at.
+        faults: how many faults; tasks are posted until the last of them.
         kinds: which faults; default: all of the pair, in an order that is drawn, again and again.
         clients: how many post at the same time.
-        tasks: how many each posts.
+        tasks: how many each posts at least.
         workers: how many workers there are.
         pause: shortest and longest pause between two faults, seconds.
     """
@@ -81,8 +81,10 @@ def perform(plan: Plan, command: Sequence[str] | None = None, **env: str) -> Out
     with running_stack(plan.pair, plan.workers, command, **env) as stack:
         outcome.own_disk = stack.own_disk
         told = Told()
-        with _watched(stack, outcome), _clients(plan, stack, told) as clients:
-            _strike(plan, stack, clients, outcome)
+        enough = threading.Event()
+        with _watched(stack, outcome), _clients(plan, stack, told, enough) as clients:
+            _strike(plan, stack, outcome)
+            enough.set()
             _let_end(stack, clients, outcome)
         outcome.broken += told.broken
         outcome.broken += broken_at_end(stack, told)
@@ -103,13 +105,13 @@ def schedule(plan: Plan) -> Iterator[tuple[str, float, random.Random]]:
             yield kind, rng.uniform(*plan.pause), random.Random(rng.getrandbits(32))
 
 
-def _strike(plan: Plan, stack: Stack, clients: Sequence[Client], outcome: Outcome) -> None:
+def _strike(plan: Plan, stack: Stack, outcome: Outcome) -> None:
     for kind, pause, rng in schedule(plan):
         until = time.monotonic() + pause
         while time.monotonic() < until:
             stack.keep()
             time.sleep(0.05)
-        if len(outcome.faults) >= plan.faults or not _any_alive(clients):
+        if len(outcome.faults) >= plan.faults:
             return
         did = FAULTS[kind].strike(stack, rng)
         stack.keep()
@@ -121,7 +123,7 @@ def _strike(plan: Plan, stack: Stack, clients: Sequence[Client], outcome: Outcom
 def _let_end(stack: Stack, clients: Sequence[Client], outcome: Outcome) -> None:
     def ended() -> bool:
         stack.keep()
-        return not _any_alive(clients)
+        return not any(client.is_alive() for client in clients)
 
     try:
         wait_until(ended, PATIENCE_SECONDS, "the clients' tasks end", every=0.2)
@@ -129,15 +131,13 @@ def _let_end(stack: Stack, clients: Sequence[Client], outcome: Outcome) -> None:
         outcome.broken.append(f"tasks-stuck: {error}")
 
 
-def _any_alive(clients: Sequence[Client]) -> bool:
-    return any(client.is_alive() for client in clients)
-
-
 @contextmanager
-def _clients(plan: Plan, stack: Stack, told: Told) -> Iterator[list[Client]]:
+def _clients(
+    plan: Plan, stack: Stack, told: Told, enough: threading.Event
+) -> Iterator[list[Client]]:
     over = threading.Event()
     clients = [
-        Client(number, stack.url, plan.tasks, plan.seed * 1000 + number, told, over)
+        Client(number, stack.url, plan.tasks, plan.seed * 1000 + number, told, enough, over)
         for number in range(plan.clients)
     ]
     for client in clients:
