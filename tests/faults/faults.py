@@ -11,9 +11,10 @@ import shutil
 import signal
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from sqlalchemy import select, update
@@ -188,22 +189,20 @@ def jump_clock(stack: Stack, rng: random.Random) -> str | None:
     """Let every lease run out, or last for an hour, as after a jump of the clock."""
     ahead = rng.random() < 0.7
     until = 1.0 if ahead else database_now() + 3600.0
-    # Behind a clock that was set back a lost worker's lease holds for as long: only living ones'.
-    pids = {worker.pid for worker in stack.workers if worker.runs()}
-    with write_session(stack.engine) as session:
-        running = session.scalars(select(Task).where(Task.state.in_(RUNNING_STATES))).all()
-        held = [
-            task.id
-            for task in running
-            if task.worker and int(task.worker.rpartition(":")[2]) in pids
-        ]
-        if not held:
-            return None
-        jumped = update(Task).where(Task.id.in_(held), Task.state.in_(RUNNING_STATES))
-        session.execute(jumped.values(lease_until=until))
+    jumped: list[int] = []
+
+    def jumps() -> bool:
+        stack.keep()
+        jumped.append(_lease_until(stack, until))
+        return jumped[-1] > 0
+
+    try:
+        wait_until(jumps, CHILD_SECONDS, "a task runs")
+    except DidNotHappenError:
+        return None
     if not ahead:
         wait_until(lambda: _leases_are_short(stack), 60, "the leases are renewed")
-    return f"{len(held)} leases {'ran out' if ahead else 'last for an hour'}"
+    return f"{jumped[-1]} leases {'ran out' if ahead else 'last for an hour'}"
 
 
 @fault()
@@ -220,10 +219,11 @@ def stop_worker(stack: Stack, rng: random.Random) -> str:
 @fault()
 def double_message(stack: Stack, rng: random.Random) -> str | None:
     """Send wake-ups for tasks that wait, run or have ended, some times over."""
-    with read_session(stack.engine) as session:
-        ids = session.scalars(select(Task.id).order_by(Task.sequence)).all()
-    if not ids:
+    try:
+        wait_until(lambda: bool(_task_ids(stack)), CHILD_SECONDS, "a task")
+    except DidNotHappenError:
         return None
+    ids = _task_ids(stack)
     chosen = rng.sample(ids, min(len(ids), 3))
     celery = make_celery(stack.settings)
     for task_id in chosen * rng.randint(2, 4):
@@ -273,12 +273,34 @@ def _store_fails(stack: Stack, number: int, seconds: float) -> str:
     return f"{os.strerror(number)} for {seconds:.1f} s"
 
 
+def _lease_until(stack: Stack, until: Any) -> int:
+    """Let the leases of living workers last until then; return how many there are.
+
+    Behind a clock that was set back a lost worker's lease holds for as long, as it must.
+    """
+    pids = {worker.pid for worker in stack.workers if worker.runs()}
+    running = Task.state.in_(RUNNING_STATES)
+    with write_session(stack.engine) as session:
+        held = [
+            task_id
+            for task_id, worker in session.execute(select(Task.id, Task.worker).where(running))
+            if int(worker.rpartition(":")[2]) in pids
+        ]
+        session.execute(update(Task).where(Task.id.in_(held), running).values(lease_until=until))
+    return len(held)
+
+
 def _leases_are_short(stack: Stack) -> bool:
     stack.keep()
     longest = database_now() + stack.settings.lease_seconds
     with read_session(stack.engine) as session:
         long = select(Task.id).where(Task.state.in_(RUNNING_STATES), Task.lease_until > longest)
         return session.scalar(long.limit(1)) is None
+
+
+def _task_ids(stack: Stack) -> Sequence[str]:
+    with read_session(stack.engine) as session:
+        return session.scalars(select(Task.id).order_by(Task.sequence)).all()
 
 
 def _write(file: Path, content: str) -> None:

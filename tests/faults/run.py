@@ -16,6 +16,7 @@ from tests.faults.faults import FAULTS
 from tests.faults.invariants import Watch, broken_at_end, broken_now, ends
 from tests.faults.stack import DidNotHappenError, Pair, Stack, running_stack, wait_until
 
+TRIES = 10
 KEPT = Path(tempfile.gettempdir()) / "sats-faults-kept"
 """Where the logs of runs that broke something stay."""
 
@@ -113,11 +114,21 @@ def _strike(plan: Plan, stack: Stack, outcome: Outcome) -> None:
             time.sleep(0.05)
         if len(outcome.faults) >= plan.faults:
             return
-        did = FAULTS[kind].strike(stack, rng)
-        stack.keep()
+        did = _struck(kind, stack, rng)
         if did is not None:
             outcome.faults.append({"kind": kind, "did": did})
             outcome.broken += [f"after {kind}: {one}" for one in broken_now(stack)]
+
+
+def _struck(kind: str, stack: Stack, rng: random.Random) -> str | None:
+    """Strike; where there is nothing to strike at, again, for some times."""
+    for _ in range(TRIES):
+        did = FAULTS[kind].strike(stack, rng)
+        stack.keep()
+        if did is not None:
+            return did
+        time.sleep(0.1)
+    return None
 
 
 def _let_end(stack: Stack, clients: Sequence[Client], outcome: Outcome) -> None:

@@ -14,7 +14,6 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from pytest import MonkeyPatch
 from sqlalchemy import Engine
 
 from tests.faults import soak as soaking
@@ -101,7 +100,9 @@ def test_two_processes_that_train_one_task_are_seen(tmp_path: Path) -> None:
     assert training_children(tmp_path) == {}
 
 
-def test_a_soak_goes_on_where_it_was_cut_off(tmp_path: Path, monkeypatch: MonkeyPatch) -> None:
+def test_a_soak_goes_on_where_it_was_cut_off(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     seeds: list[int] = []
 
     def performed(plan: Plan) -> Outcome:
