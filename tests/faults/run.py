@@ -114,7 +114,11 @@ def _strike(plan: Plan, stack: Stack, outcome: Outcome) -> None:
             time.sleep(0.05)
         if len(outcome.faults) >= plan.faults:
             return
-        did = _struck(kind, stack, rng)
+        try:
+            did = _struck(kind, stack, rng)
+        except DidNotHappenError as error:  # the service did not come back from it
+            did = str(error)
+            outcome.broken.append(f"after {kind}: {error}")
         if did is not None:
             outcome.faults.append({"kind": kind, "did": did})
             outcome.broken += [f"after {kind}: {one}" for one in broken_now(stack)]

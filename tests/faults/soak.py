@@ -19,7 +19,7 @@ from benchmarks.machine import commit, hardware
 from tests.faults.run import Plan, perform
 from tests.faults.stack import Pair
 
-REPORT = Path("docs/results/faults.json")
+REPORT = Path(__file__).parents[2] / "docs" / "results" / "faults.json"
 COMMAND = "python -m tests.faults.soak"
 FAULTS_A_RUN = 40
 FIRST_SEED = {"served": 1000, "embedded": 2000}

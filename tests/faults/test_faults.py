@@ -122,3 +122,14 @@ def test_a_soak_goes_on_where_it_was_cut_off(
     assert written["command"] == soaking.COMMAND
     assert (served["faults"], served["tasks"], served["seeds"]) == (15, 6, seeds)
     assert served["broken"] == ["seed 1002: task-lost: 7"]
+
+
+def test_the_report_is_of_this_command_and_says_what_broke() -> None:
+    if not soaking.REPORT.exists():
+        pytest.skip("no soak has been run")
+    written = json.loads(soaking.REPORT.read_text())
+    assert written["command"] == soaking.COMMAND
+    for pair in written["pairs"].values():
+        assert sum(pair["faults_by_kind"].values()) == pair["faults"]
+        assert sum(pair["tasks_by_end"].values()) == pair["tasks"]
+        assert pair["broken"] == []
