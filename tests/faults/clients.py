@@ -27,7 +27,7 @@ SMALL = {
     "gate": {"max_drop": 1, "min_iou": 0},
 }
 PATIENCE_SECONDS = 900.0
-"""How long a task may stay in one and the same state."""
+"""How long a task may say the same of itself, and a call go without an answer."""
 
 
 @dataclass
@@ -98,7 +98,11 @@ class Client(threading.Thread):
 
     def _post(self, http: httpx.Client, model: str, name: str) -> dict[str, Any] | None:
         """Post until it is accepted, under one Idempotency-Key a spec; None: told to stop."""
+        began = time.monotonic()
         while not self._over.is_set():
+            if time.monotonic() - began > PATIENCE_SECONDS:
+                self._break(f"not-accepted: {name} within {PATIENCE_SECONDS:g} s")
+                return None
             spec = self._spec(http, model, name)
             key = {"Idempotency-Key": str(UUID(int=self._rng.getrandbits(128)))}
             files = {"dataset": ("a.zip", drawn(name), "application/zip")}
@@ -155,7 +159,11 @@ class Client(threading.Thread):
 
         A status of 500 says that the service does not know what happened: a broken promise.
         """
+        began = time.monotonic()
         while not self._over.is_set():
+            if time.monotonic() - began > PATIENCE_SECONDS:
+                self._break(f"no-answer: {method} {path} within {PATIENCE_SECONDS:g} s")
+                return None
             try:
                 answer = http.request(method, path, **request)
             except httpx.HTTPError:
