@@ -12,8 +12,8 @@ import signal
 import socket
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -22,13 +22,7 @@ from sqlalchemy import select, update
 from app.broker import broker_folder, make_celery, wake
 from app.db import RUNNING_STATES, Task, database_now, read_session, write_session
 from tests.faults.children import training_children
-from tests.faults.stack import (
-    DidNotHappenError,
-    Pair,
-    Stack,
-    make_store_faulty,
-    wait_until,
-)
+from tests.faults.stack import DidNotHappenError, Pair, Stack, make_store_faulty, wait_until
 from tests.fixtures.servers import restart_postgres
 
 Strike = Callable[[Stack, random.Random], str | None]
@@ -142,9 +136,8 @@ def fill_disk(stack: Stack, rng: random.Random) -> str:
     with balloon.open("wb") as out:
         while True:
             try:
-                os.posix_fallocate(
-                    out.fileno(), out.tell(), max(shutil.disk_usage(stack.disk).free, 1)
-                )
+                room = max(shutil.disk_usage(stack.disk).free, 1)
+                os.posix_fallocate(out.fileno(), out.tell(), room)
             except OSError as error:
                 if error.errno != errno.ENOSPC:
                     raise
@@ -179,7 +172,7 @@ def lose_store(stack: Stack, rng: random.Random) -> str:
     blobs.rename(away)
     blobs.touch()
     time.sleep(rng.uniform(0.5, 3.0))
-    blobs.unlink()
+    shutil.rmtree(blobs) if blobs.is_dir() else blobs.unlink()  # a worker that starts makes it
     away.rename(blobs)
     return "back"
 
@@ -240,9 +233,8 @@ def break_message(stack: Stack, rng: random.Random) -> str:
     whole = '{"body": "W1tdLCB7fV0=", "headers": {"task": "sats.run_task"}, "properties": {}}'
     for number in range(rng.randint(1, 3)):
         half = whole[: rng.randrange(len(whole))]
-        _write(messages / f"{time.time_ns()}_{number}.sats.msg", half)
-        stack.planted += 1
-    _write(messages / f".{time.time_ns()}.partial", whole[:9])
+        (messages / f"{time.time_ns()}_{number}.sats.msg").write_text(half)
+    (messages / f".{time.time_ns()}.partial").write_text(whole[:9])
     celery.close()
     return "and a write that never ended"
 
@@ -259,10 +251,14 @@ def hang_up(stack: Stack, rng: random.Random) -> str:
     )
     count = rng.randint(1, 3)
     for _ in range(count):
-        with socket.create_connection((address.hostname, address.port), 30) as line:
-            line.sendall(head.encode() + rng.randbytes(rng.randrange(2_000_000)))
-            if rng.random() < 0.5:  # a reset instead of an end
+        body, resets = rng.randbytes(rng.randrange(2_000_000)), rng.random() < 0.5
+        with (
+            suppress(OSError),  # the service may be the first one to break it
+            socket.create_connection((address.hostname, address.port), 30) as line,
+        ):
+            if resets:
                 line.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+            line.sendall(head.encode() + body)
     return f"{count} times"
 
 
@@ -301,8 +297,3 @@ def _leases_are_short(stack: Stack) -> bool:
 def _task_ids(stack: Stack) -> Sequence[str]:
     with read_session(stack.engine) as session:
         return session.scalars(select(Task.id).order_by(Task.sequence)).all()
-
-
-def _write(file: Path, content: str) -> None:
-    if file.parent.is_dir():
-        file.write_text(content)

@@ -13,13 +13,14 @@ from sqlalchemy import Engine, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.broker import broker_folder
-from app.db import END_STATES, Task, read_session
+from app.db import END_STATES, Task, TaskState, read_session
 from app.doctor.examination import examine
 from app.doctor.finding import Finding
 from app.processes import own
 from tests.faults.children import training_children
 from tests.faults.clients import Told
-from tests.faults.stack import ROOT, DidNotHappenError, Stack, wait_until
+from tests.faults.process import ROOT
+from tests.faults.stack import DidNotHappenError, Stack, wait_until
 from tests.fixtures.processes import environment
 
 LEFTOVERS = {
@@ -101,6 +102,13 @@ def ends(stack: Stack) -> dict[str, int]:
     """Return how many tasks ended how."""
     with read_session(stack.engine) as session:
         return dict(Counter(map(str, session.scalars(select(Task.state)))))
+
+
+def failures(stack: Stack) -> dict[str, int]:
+    """Return how many tasks failed for which reason, by the last part of its type."""
+    with read_session(stack.engine) as session:
+        errors = session.scalars(select(Task.error).where(Task.state == TaskState.FAILED))
+        return dict(Counter(str((one or {}).get("type")).rpartition(":")[2] for one in errors))
 
 
 def _left_after_collection(stack: Stack) -> list[str]:

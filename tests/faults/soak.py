@@ -79,7 +79,9 @@ def summary(done: Sequence[dict[str, Any]]) -> dict[str, Any]:
     kinds = Counter(fault["kind"] for record in done for fault in record["faults"])
     states: Counter[str] = Counter()
     answers: Counter[str] = Counter()
+    failures: Counter[str] = Counter()
     for record in done:
+        failures.update(record.get("failures", {}))  # which the first runs did not write
         states.update(record["tasks"])
         answers.update(record["answers"])
     return {
@@ -88,6 +90,7 @@ def summary(done: Sequence[dict[str, Any]]) -> dict[str, Any]:
         "faults_by_kind": dict(sorted(kinds.items())),
         "tasks": sum(states.values()),
         "tasks_by_end": dict(sorted(states.items())),
+        "failures_by_reason": dict(sorted(failures.items())),
         "broken": [
             f"seed {record['plan']['seed']}: {one}" for record in done for one in record["broken"]
         ],

@@ -1,6 +1,5 @@
 """A whole service in real processes, on one of the two pairs, that may be struck and mended."""
 
-import ctypes
 import json
 import os
 import shutil
@@ -24,14 +23,13 @@ from app.db import make_engine
 from app.doctor.finding import Installation
 from app.processes import own
 from app.settings import MIB, Settings
+from tests.faults.process import ROOT, Process
 from tests.fixtures.processes import environment
 from tests.fixtures.servers import postgres, redis_url_in, start_redis
 
-ROOT = Path(__file__).parents[2]
 Pair = Literal["embedded", "served"]
 DISK_MIB = 1200
 START_SECONDS = 120.0
-_PR_SET_PDEATHSIG = 1
 
 
 class DidNotHappenError(Exception):
@@ -52,72 +50,6 @@ def wait_until(holds: Callable[[], bool], seconds: float, what: str, every: floa
 
 
 @dataclass
-class Process:
-    """A process of the service that is started again whenever it has ended.
-
-    Attributes:
-        name: for the log.
-        command: its command line.
-        env: its whole environment.
-        log: file that its output goes to.
-        struck: whether its end was ours.
-    """
-
-    name: str
-    command: Sequence[str]
-    env: dict[str, str]
-    log: Path
-    struck: bool = False
-    _process: "subprocess.Popen[bytes] | None" = None
-
-    @property
-    def pid(self) -> int:
-        """The process id of the one that ran last."""
-        return self._process.pid if self._process else 0
-
-    def start(self) -> None:
-        """Start it."""
-        self.struck = False
-        with self.log.open("ab") as out:
-            self._process = subprocess.Popen(
-                self.command,
-                cwd=ROOT,
-                env=self.env,
-                stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-                preexec_fn=_end_with_parent if sys.platform == "linux" else None,
-            )
-
-    def runs(self) -> bool:
-        """Whether it has not ended."""
-        return self._process is not None and self._process.poll() is None
-
-    def send(self, number: signal.Signals) -> None:
-        """Send it a signal; one that has ended gets none."""
-        if self._process is not None and self.runs():
-            self._process.send_signal(number)
-
-    def kill(self) -> None:
-        """End it with SIGKILL."""
-        self.struck = True
-        self.send(signal.SIGKILL)
-        if self._process is not None:
-            self._process.wait()
-
-    def stop(self) -> None:
-        """Ask it to end, and end it where it does not."""
-        self.struck = True
-        self.send(signal.SIGTERM)
-        if self._process is not None:
-            try:
-                self._process.wait(30)
-            except subprocess.TimeoutExpired:
-                self.kill()
-
-
-@dataclass
 class Stack:
     """A service.
 
@@ -131,7 +63,6 @@ class Stack:
         api: the HTTP service.
         workers: the workers.
         ended_unasked: which processes ended without being struck.
-        planted: how many broken messages a fault has left.
     """
 
     pair: Pair
@@ -144,7 +75,6 @@ class Stack:
     workers: list[Process]
     redis: "subprocess.Popen[bytes] | None" = None
     ended_unasked: list[str] = field(default_factory=list)
-    planted: int = 0
 
     def __post_init__(self) -> None:
         self.engine = make_engine(
@@ -317,10 +247,6 @@ def _mount(folder: Path) -> bool:
 
 def _unmount(folder: Path) -> None:
     subprocess.run(["umount", "-l", str(folder)], check=False)
-
-
-def _end_with_parent() -> None:
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def make_store_faulty(stack: Stack, seconds: float, errno: int) -> None:
