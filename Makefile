@@ -2,12 +2,13 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint audit format serve readme mutants clean
+.PHONY: help install demo test soak lint audit format serve readme mutants clean
 
 help:
 	@echo "make demo     set up .venv and run the main job, with pictures, in demo-output/"
 	@echo "make serve    run API and worker on http://127.0.0.1:8000"
 	@echo "make test     run the tests"
+	@echo "make soak     kill, stop and starve the service's parts for hours; what holds is checked"
 	@echo "make lint     check style, types, imports, migrations and the Dockerfile"
 	@echo "make audit    ask for known advisories against what is installed (needs pypi.org)"
 	@echo "make format   write the code in the project's style"
@@ -33,6 +34,10 @@ serve: install
 # Two at a time: much of the time is spent waiting for processes, and two cores are enough.
 test: install
 	$(BIN)/python -m pytest -n 2
+
+# Goes on where it was cut off; what it has done stays in soak-runs/.
+soak: install
+	$(BIN)/python -m tests.faults.soak
 
 lint: install
 	$(BIN)/ruff check .

@@ -10,7 +10,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from app.db import END_STATES, TaskState, is_passing, write_session
 from app.errors import DiskFullProblem, Problem, problem_of
 from app.settings import Settings
-from app.storage import BlobStore
+from app.storage import BlobStore, BlobStoreDownError
 from sats_core.errors import CoreError
 from sats_core.job import Job
 from worker.claim import Claim, LeaseLostError, claim, end, give_back, halve, retry
@@ -113,8 +113,15 @@ class Supervisor:
             self._pulse = None
         log.info("task_left", task=task_id, state=state)
         if state in END_STATES:
-            tidy(self._engine, self._blobs, self._settings, task_id)
+            self._tidy(task_id)
         return state
+
+    def _tidy(self, task_id: str) -> None:
+        """Tidy up behind an ended task; if the store is down, the sweep comes back for it."""
+        try:
+            tidy(self._engine, self._blobs, self._settings, task_id)
+        except BlobStoreDownError as error:
+            log.warning("not_tidied", task=task_id, error=str(error))
 
     def _attempt(self, claimed: Claim, pulse: Heartbeat) -> TaskState:
         """Bring the task to an end, or back into the queue."""
@@ -132,7 +139,7 @@ class Supervisor:
         except Problem as problem:
             return self._fail(claimed, problem)
         except StepLostError as error:
-            return self._retry(claimed, error.problem)
+            return self._lose(claimed, pulse, error.problem)
         except SmallerBatchError as error:
             with write_session(self._engine) as session:
                 return halve(session, claimed, error.warning)
@@ -140,12 +147,18 @@ class Supervisor:
             log.exception("worker_error", task=claimed.task_id)
             if is_passing(error):
                 return self._give_back_once_it_answers(claimed, pulse)
-            return self._lose(claimed, why_worker_failed(error))
+            return self._lose(claimed, pulse, why_worker_failed(error))
 
-    def _lose(self, claimed: Claim, found: Problem) -> TaskState:
+    def _lose(self, claimed: Claim, pulse: Heartbeat, found: Problem) -> TaskState:
+        """Count a try that was lost, unless the blob store is down: then no try would do better."""
         if isinstance(found, DiskFullProblem):
             return self._fail(claimed, found)
-        return self._retry(claimed, found)
+        if self._blobs.answers():
+            return self._retry(claimed, found)
+        log.warning("store_awaited", task=claimed.task_id)
+        while not self._interrupted(pulse) and not self._blobs.answers():
+            self.stopping.wait(LISTEN_SECONDS)
+        return self._give_back_once_it_answers(claimed, pulse)
 
     def _give_back_once_it_answers(self, claimed: Claim, pulse: Heartbeat) -> TaskState:
         """Put the task back in the queue, at the cost of no try, if the lease lasts until then."""

@@ -71,12 +71,12 @@ class Sweeper:
             thread.stop()
 
     def sweep(self) -> None:
-        """Take lapsed tasks from their workers, tidy up, wake for what waits."""
+        """Take lapsed tasks from their workers, wake for what waits, tidy up."""
         self._renew()
         self._recover()
-        tidy_all(self._engine, self._blobs, self._settings)
         if self._idle():
             self.wake_waiting()
+        tidy_all(self._engine, self._blobs, self._settings)  # last: it needs the store, which fails
 
     def collect(self) -> None:
         """Remove blobs that nothing refers to, writes that never ended, deliveries long done."""

@@ -1,6 +1,8 @@
 """What a blob store can do."""
 
+import errno
 import hashlib
+import io
 import os
 import threading
 import time
@@ -117,7 +119,11 @@ class BlobStore(ABC):
 
     @abstractmethod
     def delete(self, key: str) -> None:
-        """Remove a blob; one that is not there is no error."""
+        """Remove a blob; one that is not there is no error.
+
+        Raises:
+            BlobStoreDownError: the store cannot be written.
+        """
 
     @abstractmethod
     def entries(self) -> Iterator[Entry]:
@@ -130,6 +136,14 @@ class BlobStore(ABC):
     @abstractmethod
     def discard(self, name: str) -> None:
         """Remove what `unfinished` gave; one that is not there is no error."""
+
+    def answers(self) -> bool:
+        """Return whether the store can be written now; one that is full is there all the same."""
+        try:
+            with self.stage(io.BytesIO()):
+                return True
+        except BlobStoreDownError as error:
+            return error.errno in (errno.ENOSPC, errno.EDQUOT)
 
     def put(self, stream: BinaryIO, limit: int | None = None) -> Blob:
         """Store all of `stream` at once.
@@ -162,8 +176,11 @@ class BlobStore(ABC):
         path = self.path(key)
         try:
             stream = path.open("rb")
-        except FileNotFoundError as error:  # it went since
+        except FileNotFoundError as error:
+            self.path(key)  # says whether the whole store went since
             raise BlobMissingError(key) from error
+        except OSError as error:
+            raise BlobStoreDownError(error.errno, error.strerror, error.filename) from error
         with stream:
             state = os.fstat(stream.fileno())  # of the very bytes that are read below
             stamp = (state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns)

@@ -5,7 +5,7 @@ import os
 import re
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import BinaryIO
@@ -46,7 +46,8 @@ class LocalBlobStore(BlobStore):
                 blob = _write(handle, stream, limit)
             yield StagedBlob(blob, incoming, partial(self._publish, incoming, blob.key))
         finally:
-            incoming.unlink(missing_ok=True)
+            with suppress(OSError):  # a store that is down keeps it, for the collector
+                incoming.unlink(missing_ok=True)
 
     def path(self, key: str) -> Path:
         """See `BlobStore.path`."""
@@ -59,7 +60,8 @@ class LocalBlobStore(BlobStore):
 
     def delete(self, key: str) -> None:
         """See `BlobStore.delete`."""
-        self._target(key).unlink(missing_ok=True)
+        with _told():
+            self._target(key).unlink(missing_ok=True)
 
     def entries(self) -> Iterator[Entry]:
         """See `BlobStore.entries`; whatever else lies in the directory is none of its business."""

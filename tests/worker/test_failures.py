@@ -3,12 +3,14 @@
 import errno
 import os
 import signal
+import threading
+from pathlib import Path
 
 import pytest
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from app.db import TaskState
-from tests.worker.bench import eventually, running
+from tests.worker.bench import PATIENCE, eventually, running
 from worker import registering
 
 PREFIX = "urn:sats:problem:"
@@ -159,3 +161,50 @@ def test_a_database_without_time_costs_no_try(bench, monkeypatch):
     assert bench.supervisor().run(task_id) == TaskState.QUEUED
     assert bench.task(task_id).tries == 0
     assert bench.supervisor().run(task_id) == TaskState.LIVE
+
+
+@pytest.mark.parametrize("trains", [False, True])
+def test_a_store_that_is_away_is_waited_for_at_no_cost(bench, monkeypatch, tmp_path, trains):
+    """A worker that cannot read it, and a child that is lost meanwhile."""
+    looked, answers = threading.Event(), bench.blobs.answers
+    blobs, away = bench.settings.blob_dir, tmp_path / "away"
+
+    def said() -> bool:
+        up = answers()
+        looked.set()
+        return up
+
+    monkeypatch.setattr(bench.blobs, "answers", said)
+    bench.control.plan(epoch_seconds=60)
+    task_id = bench.post(["cat"])
+    if not trains:
+        leave(blobs, away)
+    with running(bench.supervisor(max_tries=1), task_id) as left:
+        if trains:
+            child = bench.child_pid(1)
+            leave(blobs, away)
+            os.kill(child, signal.SIGKILL)
+        assert looked.wait(PATIENCE)
+        assert left == []
+        blobs.unlink()
+        away.rename(blobs)
+        eventually(lambda: bool(left))
+    task = bench.task(task_id)
+    assert (left, task.state, task.tries) == ([TaskState.QUEUED], TaskState.QUEUED, 0)
+    bench.control.plan()
+    assert bench.supervisor().run(task_id) == TaskState.LIVE
+
+
+def test_a_task_that_waits_for_the_store_can_be_cancelled(bench, tmp_path):
+    task_id = bench.post(["cat"])
+    leave(bench.settings.blob_dir, tmp_path / "away")
+    with running(bench.supervisor(), task_id):
+        eventually(lambda: bench.state(task_id) == TaskState.VALIDATING)
+        bench.cancel(task_id)
+        bench.ends(task_id, TaskState.CANCELLED)
+
+
+def leave(blobs: Path, away: Path) -> None:
+    """Put a file where the store was."""
+    blobs.rename(away)
+    blobs.touch()

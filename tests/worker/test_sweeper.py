@@ -5,9 +5,11 @@ import os
 import threading
 from pathlib import Path
 
+import pytest
 from sqlalchemy import update
 
 from app.db import Task, TaskState, write_session
+from app.storage import BlobStoreDownError
 from tests.worker.bench import eventually
 from worker.claim import claim
 from worker.sweeper import Sweeper
@@ -41,6 +43,18 @@ def test_a_lost_wake_up_is_sent_again_for_the_next_of_each_model(bench):
     made, woken = sweeper(bench)
     made.sweep()
     assert woken == [first, other]
+
+
+def test_a_store_that_is_away_keeps_no_wake_up_from_being_sent(bench, tmp_path):
+    left, waits = bench.post(["cat"], model="b", seed=1), bench.post(["cat"])
+    bench.cancel(left)
+    (bench.settings.work_dir / left).mkdir(parents=True)  # of a worker that was lost
+    bench.settings.blob_dir.rename(tmp_path / "away")
+    bench.settings.blob_dir.touch()
+    made, woken = sweeper(bench)
+    with pytest.raises(BlobStoreDownError):
+        made.sweep()
+    assert woken == [waits]
 
 
 def test_a_busy_worker_sends_no_wake_ups(bench):

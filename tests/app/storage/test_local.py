@@ -1,11 +1,20 @@
 """Blobs in a directory: staged, published, listed, checked."""
 
+import errno
 import hashlib
 import io
+import os
 
 import pytest
 
-from app.storage import BlobDamagedError, BlobMissingError, LocalBlobStore, TooLargeError, base
+from app.storage import (
+    BlobDamagedError,
+    BlobMissingError,
+    BlobStoreDownError,
+    LocalBlobStore,
+    TooLargeError,
+    base,
+)
 
 DATA = b"some bytes"
 KEY = hashlib.sha256(DATA).hexdigest()
@@ -145,3 +154,71 @@ def test_what_goes_while_it_is_looked_for_is_missing(store, monkeypatch):
 def test_what_is_missing_cannot_be_checked(store):
     with pytest.raises(BlobMissingError):
         store.verified(KEY)
+
+
+def away(store):
+    """Put a file where the store was, as a mount that is gone leaves an empty folder."""
+    store.root.rename(store.root.with_name("away"))
+    store.root.touch()
+
+
+def back(store):
+    store.root.unlink()
+    store.root.with_name("away").rename(store.root)
+
+
+def test_a_store_that_goes_before_the_publishing_is_down_and_nothing_else(store):
+    with pytest.raises(BlobStoreDownError), store.stage(io.BytesIO(DATA)) as staged:  # noqa: PT012
+        away(store)
+        staged.publish()
+    assert not store.answers()
+    back(store)
+    assert store.answers()
+    assert [entry.size for entry in store.unfinished()] == [len(DATA)], "the collector's"
+
+
+def test_a_store_that_goes_after_the_publishing_has_the_bytes(store):
+    with store.stage(io.BytesIO(DATA)) as staged:
+        staged.publish()
+        away(store)
+    back(store)
+    assert store.path(KEY).read_bytes() == DATA
+
+
+def test_nothing_is_deleted_from_a_store_that_is_down(store):
+    store.put(io.BytesIO(DATA))
+    away(store)
+    with pytest.raises(BlobStoreDownError):
+        store.delete(KEY)
+    back(store)
+    store.delete(KEY)
+    assert list(store.entries()) == []
+
+
+@pytest.mark.parametrize("gone", ["blob", "store"])
+def test_what_goes_while_it_is_checked_is_missing_or_the_store_is_down(store, monkeypatch, gone):
+    store.put(io.BytesIO(DATA))
+    path = store.path
+
+    def then_gone(key):
+        found = path(key)
+        monkeypatch.undo()
+        if gone == "blob":
+            found.unlink()
+        else:
+            store.root.rename(store.root.with_name("away"))
+        return found
+
+    monkeypatch.setattr(store, "path", then_gone)
+    with pytest.raises(BlobMissingError if gone == "blob" else BlobStoreDownError):
+        store.verified(KEY)
+
+
+@pytest.mark.parametrize(("number", "answers"), [(errno.EIO, False), (errno.ENOSPC, True)])
+def test_a_store_without_room_answers(store, monkeypatch, number, answers):
+    def fails(_handle):
+        raise OSError(number, "no")
+
+    monkeypatch.setattr(os, "fsync", fails)
+    assert store.answers() is answers
+    assert list(store.unfinished()) == []

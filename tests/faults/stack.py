@@ -1,0 +1,256 @@
+"""A whole service in real processes, on one of the two pairs, that may be struck and mended."""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+from uuid import uuid4
+
+import httpx
+from sqlalchemy import create_engine, make_url, text
+
+from app.db import make_engine
+from app.doctor.finding import Installation
+from app.processes import own
+from app.settings import MIB, Settings
+from tests.faults.process import ROOT, Process
+from tests.fixtures.processes import environment
+from tests.fixtures.servers import postgres, redis_url_in, start_redis
+
+Pair = Literal["embedded", "served"]
+DISK_MIB = 1200
+START_SECONDS = 120.0
+
+
+class DidNotHappenError(Exception):
+    """What was waited for did not happen."""
+
+
+def wait_until(holds: Callable[[], bool], seconds: float, what: str, every: float = 0.05) -> None:
+    """Wait until something holds.
+
+    Raises:
+        DidNotHappenError: it does not within `seconds`.
+    """
+    deadline = time.monotonic() + seconds
+    while not holds():
+        if time.monotonic() > deadline:
+            raise DidNotHappenError(f"{what}: not within {seconds:g} s")
+        time.sleep(every)
+
+
+@dataclass
+class Stack:
+    """A service.
+
+    Attributes:
+        pair: what it stands on.
+        folder: what is not on its disk: logs, Redis, the faults' own files.
+        disk: what its data is on; a small file system of its own where one may be mounted.
+        own_disk: whether it is one.
+        settings: of all processes.
+        url: of the API.
+        api: the HTTP service.
+        workers: the workers.
+        ended_unasked: which processes ended without being struck.
+    """
+
+    pair: Pair
+    folder: Path
+    disk: Path
+    own_disk: bool
+    settings: Settings
+    url: str
+    api: Process
+    workers: list[Process]
+    redis: "subprocess.Popen[bytes] | None" = None
+    ended_unasked: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.engine = make_engine(
+            self.settings.resolved_database_url, self.settings.database_limits
+        )
+        self.held = Installation.of(self.engine, self.settings)
+
+    @property
+    def faulty_store(self) -> Path:
+        """The file that makes the store slow or fail while it is there."""
+        return self.folder / "faulty-store.json"
+
+    @property
+    def redis_folder(self) -> Path:
+        """Where Redis has its socket and its data."""
+        return self.folder / "redis"
+
+    def start_redis(self) -> None:
+        """Start Redis with what data it finds."""
+        self.redis = start_redis(self.redis_folder, durable=True)
+
+    def kill_redis(self) -> None:
+        """End Redis with SIGKILL."""
+        if self.redis is not None:
+            self.redis.kill()
+            self.redis.wait()
+
+    def keep(self) -> None:
+        """Start every process again that has ended, as a supervisor of services does."""
+        for process in (self.api, *self.workers):
+            if not process.runs():
+                if not process.struck:
+                    self.ended_unasked.append(process.name)
+                process.start()
+
+    def wait_for_api(self) -> None:
+        """Wait until the API answers."""
+        wait_until(self._answers, START_SECONDS, "the API answers")
+
+    def _answers(self) -> bool:
+        self.keep()
+        with suppress(httpx.HTTPError):
+            return httpx.get(f"{self.url}/health/live", timeout=10).status_code == 200
+        return False
+
+    def stop(self) -> None:
+        """End every process."""
+        for process in (*self.workers, self.api):
+            process.send(signal.SIGCONT)
+            process.send(signal.SIGTERM)
+        for process in (*self.workers, self.api):
+            process.stop()
+        self.engine.dispose()
+        self.kill_redis()
+
+
+@contextmanager
+def running_stack(
+    pair: Pair, workers: int = 2, command: Sequence[str] | None = None, **env: str
+) -> Iterator[Stack]:
+    """Run a new, empty service.
+
+    Args:
+        pair: what it stands on.
+        workers: how many workers.
+        command: command line of a worker; default: `sats worker`.
+        env: environment of the processes beside the settings.
+    """
+    with ExitStack() as stack:
+        folder = Path(tempfile.mkdtemp(prefix="sats-faults-"))
+        stack.callback(shutil.rmtree, folder, ignore_errors=True)
+        disk = folder / "disk"
+        disk.mkdir()
+        own_disk = _mount(disk)
+        if own_disk:
+            stack.callback(_unmount, disk)
+        (folder / "redis").mkdir()
+        settings = _settings(pair, disk, folder)
+        if pair == "served":
+            server = stack.enter_context(postgres())
+            settings = settings.model_copy(update={"database_url": _new_database(server)})
+        made = _assemble(pair, folder, disk, own_disk, settings, workers, command, env)
+        stack.callback(made.stop)
+        if pair == "served":
+            made.start_redis()
+        made.api.start()
+        made.wait_for_api()  # it migrates the database; workers need not try at the same time
+        made.keep()
+        made.ended_unasked.clear()
+        yield made
+
+
+def _assemble(
+    pair: Pair,
+    folder: Path,
+    disk: Path,
+    own_disk: bool,
+    settings: Settings,
+    workers: int,
+    command: Sequence[str] | None,
+    env: dict[str, str],
+) -> Stack:
+    port = _free_port()
+    paths = [str(Path(__file__).with_name("faulty_store")), str(ROOT)]
+    whole = {
+        **os.environ,
+        **environment(settings),
+        **env,
+        "PYTHONPATH": os.pathsep.join(paths),
+        "OMP_NUM_THREADS": "1",
+        "FAULTY_STORE": str(folder / "faulty-store.json"),
+        "FAULTY_STORE_ROOT": str(settings.blob_dir.resolve()),
+    }
+    api = Process("api", [*own("app.cli"), "api", f"--port={port}"], whole, folder / "api.log")
+    names = [f"worker-{number}" for number in range(1, workers + 1)]
+    run = command or [*own("app.cli"), "worker"]
+    return Stack(
+        pair,
+        folder,
+        disk,
+        own_disk,
+        settings,
+        f"http://127.0.0.1:{port}",
+        api,
+        [Process(name, run, whole, folder / f"{name}.log", struck=True) for name in names],
+    )
+
+
+def _settings(pair: Pair, disk: Path, folder: Path) -> Settings:
+    return Settings(
+        data_dir=disk / "data",
+        database_url=None,
+        redis_url=redis_url_in(folder / "redis") if pair == "served" else None,
+        lease_seconds=4.0,
+        heartbeat_seconds=0.5,
+        sweep_seconds=0.5,
+        gc_seconds=3.0,
+        gc_grace_seconds=60.0,
+        max_tries=6,
+        keep_free_bytes=0,
+        max_upload_bytes=8 * MIB,
+        max_unpacked_bytes=32 * MIB,
+        threads=1,
+        serve_threads=1,
+    )
+
+
+def _new_database(server: str) -> str:
+    name = f"sats_{uuid4().hex}"
+    engine = create_engine(server, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.execute(text(f"CREATE DATABASE {name}"))
+    engine.dispose()
+    return make_url(server).set(database=name).render_as_string(hide_password=False)
+
+
+def _free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+def _mount(folder: Path) -> bool:
+    """Mount a small file system in memory; say whether that may be done here."""
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={DISK_MIB}m", "tmpfs", str(folder)]
+    if sys.platform != "linux" or os.geteuid() != 0 or shutil.which("mount") is None:
+        return False
+    return subprocess.run(mount, stderr=subprocess.DEVNULL, check=False).returncode == 0
+
+
+def _unmount(folder: Path) -> None:
+    subprocess.run(["umount", "-l", str(folder)], check=False)
+
+
+def make_store_faulty(stack: Stack, seconds: float, errno: int) -> None:
+    """Let every sync below the blob store take so long, and fail with `errno` unless it is 0."""
+    half = stack.faulty_store.with_suffix(".half")
+    half.write_text(json.dumps({"seconds": seconds, "errno": errno}))
+    half.replace(stack.faulty_store)

@@ -1,0 +1,143 @@
+"""The quick form of `make soak`: real API, workers, database and broker; the training is scripted.
+
+`python -m tests.faults.soak` is the long form, with real training and every kind of fault.
+"""
+
+import itertools
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from sqlalchemy import Engine
+
+from tests.faults import soak as soaking
+from tests.faults.children import training_children
+from tests.faults.faults import FAULTS
+from tests.faults.invariants import broken_tasks
+from tests.faults.run import Outcome, Plan, perform, schedule
+from tests.fixtures.servers import MissingServerError
+from tests.worker.conftest import post
+from tests.worker.scripted_child import Control
+
+__all__ = ["post"]
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="processes are seen in /proc")
+embedded = pytest.mark.parametrize("database_url", ["embedded"], indirect=True)
+
+QUICK: dict[str, Any] = {"clients": 2, "tasks": 1, "pause": (0.1, 0.5)}
+PLANS = [
+    Plan(
+        "embedded",
+        seed=11,
+        faults=5,
+        kinds=("kill-child", "kill-worker", "break-message", "fill-disk", "hang-up"),
+        **QUICK,
+    ),
+    Plan(
+        "served",
+        seed=12,
+        faults=4,
+        kinds=("lose-redis", "restart-database", "jump-clock", "double-message"),
+        workers=1,
+        **QUICK,
+    ),
+]
+WORKER = [sys.executable, "-m", "celery", "--quiet", "--app", "tests.worker.scripted_worker"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("plan", PLANS, ids=lambda plan: plan.pair)
+def test_no_invariant_breaks(plan: Plan, tmp_path: Path) -> None:
+    print(f"seed {plan.seed}")  # noqa: T201 - shown where it fails
+    control = Control(tmp_path)
+    control.plan(epochs=2, epoch_seconds=0.7)
+    if plan.pair == "served" and "SATS_TEST_DATABASE_URL" in os.environ:
+        pytest.skip("that Postgres is not ours to restart")
+    try:
+        outcome = perform(plan, [*WORKER, "worker"], SCRIPTED_CHILD_CONTROL=str(tmp_path))
+    except MissingServerError as error:
+        pytest.skip(str(error))
+    assert outcome.broken == []
+    assert outcome.ended_unasked == []
+    assert sum(outcome.tasks.values()) >= 2
+    assert set(outcome.tasks) <= {"live", "held", "failed", "cancelled"}
+    assert {one["kind"] for one in outcome.faults} == set(plan.kinds)
+
+
+def test_a_seed_gives_its_schedule_again() -> None:
+    def drawn(seed: int) -> list[tuple[str, float, float]]:
+        faults = itertools.islice(schedule(Plan("served", seed, 100)), 100)
+        return [(kind, pause, rng.random()) for kind, pause, rng in faults]
+
+    assert drawn(3) == drawn(3) != drawn(4)
+    assert {kind for kind, _, _ in drawn(3)} == {
+        name for name, one in FAULTS.items() if "served" in one.pairs
+    }
+
+
+@embedded
+def test_a_task_that_is_lost_unasked_or_without_an_end_is_seen(
+    engine: Engine, post: Callable[..., str]
+) -> None:
+    waits, unasked = post(), post("other")
+    assert sorted(one.partition(":")[0] for one in broken_tasks(engine, {waits, "7"})) == [
+        "task-lost",
+        "task-unasked",
+        "task-unended",
+        "task-unended",
+    ]
+    assert f"task-unasked: {unasked} was made twice" in broken_tasks(engine, {waits})
+
+
+def test_two_processes_that_train_one_task_are_seen(tmp_path: Path) -> None:
+    jobs = [tmp_path / "work" / str(uuid4()) / "job.json" for _ in range(2)]
+    command = [sys.executable, "-c", "import time; time.sleep(60)"]
+    with ExitStack() as stack:
+        for job in (*jobs, jobs[0]):
+            child = stack.enter_context(subprocess.Popen([*command, str(job)], process_group=0))
+            stack.callback(child.kill)
+        seen = training_children(tmp_path)
+    assert [len(seen[job.parent.name]) for job in jobs] == [2, 1]
+    assert training_children(tmp_path) == {}
+
+
+def test_a_soak_goes_on_where_it_was_cut_off(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seeds: list[int] = []
+
+    def performed(plan: Plan) -> Outcome:
+        seeds.append(plan.seed)
+        broken = ["task-lost: 7"] if len(seeds) == 3 else []
+        faults = [{"kind": "hang-up", "did": "once"}] * 5
+        return Outcome(plan, faults=faults, tasks={"live": 2}, broken=broken, seconds=1.0)
+
+    monkeypatch.setattr(soaking, "perform", performed)
+    report = tmp_path / "faults.json"
+    soaking.soak("served", 10, 4, tmp_path, report)
+    assert seeds == [1000, 1001]
+    soaking.soak("served", 10, 6, tmp_path, report)
+    assert seeds == [1000, 1001, 1002]
+    written = json.loads(report.read_text())
+    served = written["pairs"]["served"]
+    assert written["command"] == soaking.COMMAND
+    assert (served["faults"], served["tasks"], served["seeds"]) == (15, 6, seeds)
+    assert served["broken"] == ["seed 1002: task-lost: 7"]
+
+
+def test_the_report_is_of_this_command_and_says_what_broke() -> None:
+    if not soaking.REPORT.exists():
+        pytest.skip("no soak has been run")
+    written = json.loads(soaking.REPORT.read_text())
+    assert written["command"] == soaking.COMMAND
+    for pair in written["pairs"].values():
+        assert sum(pair["faults_by_kind"].values()) == pair["faults"]
+        assert sum(pair["tasks_by_end"].values()) == pair["tasks"]
+        assert pair["broken"] == []
