@@ -35,7 +35,7 @@ from app.keys.service import (
     digest,
     look_up,
 )
-from app.models.live import LiveVersions
+from app.registry.live import LiveVersions
 from app.settings import Settings
 from app.storage import BlobStore, LocalBlobStore
 from app.tasks.streams import Streams
@@ -76,7 +76,7 @@ def open_services(settings: Settings) -> Services:
     engine = make_engine(settings.resolved_database_url, settings.database_limits)
     inference = Inference(settings, blobs)
     live = LiveVersions(engine, settings.live_poll_seconds)
-    held = Services(
+    services = Services(
         settings=settings,
         engine=engine,
         blobs=blobs,
@@ -91,21 +91,21 @@ def open_services(settings: Settings) -> Services:
         streams=Streams(engine, settings.serve_streams),
     )
     live.start()
-    return held
+    return services
 
 
-def services(request: Request) -> Services:
+def app_services(request: Request) -> Services:
     """Return what the lifespan opened."""
     found: Services = request.app.state.services
     return found
 
 
-AppServices = Annotated[Services, Depends(services)]
+AppServices = Annotated[Services, Depends(app_services)]
 
 
-def read(held: AppServices) -> Iterator[Session]:
+def read(services: AppServices) -> Iterator[Session]:
     """Open a session that only reads."""
-    with read_session(held.engine) as session:
+    with read_session(services.engine) as session:
         yield session
 
 
@@ -119,23 +119,23 @@ def acting(request: Request) -> Actor:
 Acting = Annotated[Actor, Depends(acting)]
 
 
-def write(held: AppServices, actor: Acting) -> Iterator[Session]:
+def write(services: AppServices, actor: Acting) -> Iterator[Session]:
     """Open one transaction; it commits when the endpoint returns."""
-    with write_session(held.engine) as session:
+    with write_session(services.engine) as session:
         act_as(session, actor)
         yield session
 
 
-def announce_live(held: AppServices) -> Iterator[None]:
+def announce_live(services: AppServices) -> Iterator[None]:
     """Look which versions are live, once the endpoint's transaction has moved one."""
     yield
-    held.live.refresh_soon()
+    services.live.refresh_soon()
 
 
-def renew_callers(held: AppServices) -> Iterator[None]:
+def renew_callers(services: AppServices) -> Iterator[None]:
     """Ask again who calls, once the endpoint's transaction has made or revoked a key."""
     yield
-    held.callers.clear()
+    services.callers.clear()
 
 
 # scope="function": the session is closed, and the transaction committed, before the answer goes
@@ -155,7 +155,7 @@ bearer = HTTPBearer(
 _Credentials = Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)]
 
 
-async def identify(request: Request, held: Services, key: str | None) -> Caller:
+async def identify(request: Request, services: Services, key: str | None) -> Caller:
     """Return who calls, whatever they may.
 
     Raises:
@@ -163,40 +163,40 @@ async def identify(request: Request, held: Services, key: str | None) -> Caller:
         LocalCallersOnlyProblem: none is, and it is not certain that the caller is on this machine.
     """
     if key is None:
-        found = await _known(held, KEYLESS)
+        found = await _known(services, KEYLESS)
         check_local(request)
         return found
     check_text(key)
-    return await _known(held, digest(held.secret, key))
+    return await _known(services, digest(services.secret, key))
 
 
-async def check_again(held: Services, hashed: str) -> None:
+async def check_again(services: Services, hashed: str) -> None:
     """Check that the key of this digest still works; KEYLESS: that there is still no key.
 
     Raises:
         UnauthorizedProblem: it was revoked; a first key was made.
         ExpiredKeyProblem: its end has come.
     """
-    check_end(await _known(held, hashed), utc_now())
+    check_end(await _known(services, hashed), utc_now())
 
 
-async def _known(held: Services, hashed: str) -> Caller:
-    known = held.callers.fresh(hashed)
+async def _known(services: Services, hashed: str) -> Caller:
+    known = services.callers.fresh(hashed)
     if known is None:
-        ask = partial(_looked_up, held, hashed)
-        known = await run_in_threadpool(held.callers.look_up, hashed, ask)
+        ask = partial(_looked_up, services, hashed)
+        known = await run_in_threadpool(services.callers.look_up, hashed, ask)
     return known
 
 
-def _looked_up(held: Services, hashed: str) -> Caller:
+def _looked_up(services: Services, hashed: str) -> Caller:
     if hashed == KEYLESS:
-        return _while_no_key_was_made(held)
-    with read_session(held.engine) as session:
+        return _while_no_key_was_made(services)
+    with read_session(services.engine) as session:
         return look_up(session, hashed)
 
 
-def _while_no_key_was_made(held: Services) -> Caller:
-    with read_session(held.engine) as session:
+def _while_no_key_was_made(services: Services) -> Caller:
+    with read_session(services.engine) as session:
         if any_key(session):  # a revoked one too: revoking opens nothing
             raise UnauthorizedProblem(
                 "send `Authorization: Bearer sats_...`; `sats keys create` makes a key"
@@ -204,7 +204,7 @@ def _while_no_key_was_made(held: Services) -> Caller:
     return LOCAL_CALLER
 
 
-def admit(request: Request, held: Services, caller: Caller, scope: Scope) -> None:
+def admit(request: Request, services: Services, caller: Caller, scope: Scope) -> None:
     """Let a caller through to what needs `scope`, or raise; waits for nothing.
 
     A model that is part of the path must be one that the caller may use. An operation that needs
@@ -217,8 +217,8 @@ def admit(request: Request, held: Services, caller: Caller, scope: Scope) -> Non
     """
     check_end(caller, utc_now())
     if not hasattr(request.state, "caller"):
-        held.last_uses.note(caller.key_id)
-        held.rates.request(caller)
+        services.last_uses.note(caller.key_id)
+        services.rates.request(caller)
     check_scope(caller, scope)
     model = request.path_params.get("model")
     if model is not None:
@@ -230,17 +230,17 @@ def admit(request: Request, held: Services, caller: Caller, scope: Scope) -> Non
 def require(scope: Scope) -> Callable[..., Awaitable[Caller]]:
     """Return the dependency that lets callers with `scope` (or `admin`) through."""
 
-    async def caller(request: Request, held: AppServices, credentials: _Credentials) -> Caller:
-        found = await identify(request, held, credentials.credentials if credentials else None)
-        admit(request, held, found, scope)
+    async def caller(request: Request, services: AppServices, credentials: _Credentials) -> Caller:
+        found = await identify(request, services, credentials.credentials if credentials else None)
+        admit(request, services, found, scope)
         return found
 
     return caller
 
 
-def key_digest(held: AppServices, credentials: _Credentials) -> str:
+def key_digest(services: AppServices, credentials: _Credentials) -> str:
     """Return the digest of the key that a request brings; KEYLESS where it brings none."""
-    return KEYLESS if credentials is None else digest(held.secret, credentials.credentials)
+    return KEYLESS if credentials is None else digest(services.secret, credentials.credentials)
 
 
 KeyDigest = Annotated[str, Depends(key_digest)]

@@ -12,8 +12,8 @@ from sqlalchemy import Engine
 from app.db import Version, read_session
 from app.errors import DiskFullProblem
 from app.imports.schemas import ImportSpec
-from app.models.parents import find_start
-from app.models.service import find_model
+from app.registry.parents import find_start
+from app.registry.service import find_model
 from app.settings import Settings
 from app.tasks.schemas import TaskSpec
 from sats_core.data.cache import bytes_of

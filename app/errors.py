@@ -14,7 +14,7 @@ TYPE_PREFIX = "urn:sats:problem:"
 
 
 @dataclass(frozen=True)
-class ProblemError:
+class ErrorDetail:
     """One thing at fault, as it stands in a problem's `errors`.
 
     Attributes:
@@ -42,7 +42,7 @@ class Problem(Exception):  # noqa: N818 - RFC 9457's word
     slug: str = "internal"
     title: str = "Something went wrong on our side"
 
-    def __init__(self, detail: str, errors: Sequence[ProblemError] = ()) -> None:
+    def __init__(self, detail: str, errors: Sequence[ErrorDetail] = ()) -> None:
         super().__init__(detail)
         self.detail = detail
         self.errors = tuple(errors)
@@ -210,7 +210,7 @@ class NotReadyProblem(Problem):
 def problem_of(error: CoreError) -> InvalidProblem:
     """Turn an error of the core, which is always wrong input, into a problem."""
     if isinstance(error, DatasetError):
-        faults = (ProblemError(i.reason, i.file, None, i.class_name) for i in error.issues)
+        faults = (ErrorDetail(i.reason, i.file, None, i.class_name) for i in error.issues)
         return InvalidDatasetProblem(error.message, tuple(faults))
     return InvalidProblem(str(error))
 
@@ -218,7 +218,7 @@ def problem_of(error: CoreError) -> InvalidProblem:
 def problem_of_faults(message: str, faults: Sequence[Fault]) -> InvalidDatasetProblem:
     """Turn what a failed step says into a problem, for the task's `error`."""
     return InvalidDatasetProblem(
-        message, tuple(ProblemError(f.reason, f.file, None, f.class_name) for f in faults)
+        message, tuple(ErrorDetail(f.reason, f.file, None, f.class_name) for f in faults)
     )
 
 
@@ -229,15 +229,15 @@ def invalid_fields(found: Iterable[Mapping[str, Any]], prefix: str = "") -> Inva
     return InvalidProblem(f"not valid: {where}" if where else "not valid", errors)
 
 
-def field_errors(found: Iterable[Mapping[str, Any]], prefix: str = "") -> tuple[ProblemError, ...]:
+def field_errors(found: Iterable[Mapping[str, Any]], prefix: str = "") -> tuple[ErrorDetail, ...]:
     """Return pydantic's list of errors as things at fault, their fields under `prefix`."""
     return tuple(_field_error(one, prefix) for one in found)
 
 
-def _field_error(found: Mapping[str, Any], prefix: str) -> ProblemError:
+def _field_error(found: Mapping[str, Any], prefix: str) -> ErrorDetail:
     parts = [str(part) for part in found["loc"]]
     if parts and parts[0] == "body":
         parts = parts[1:]
     field = ".".join([prefix, *parts] if prefix else parts)
     message = str(found["msg"]).removeprefix("Value error, ")
-    return ProblemError(message, field=field or "body")
+    return ErrorDetail(message, field=field or "body")

@@ -13,10 +13,10 @@ from app.dependencies import open_services
 from app.headers import CrossOriginMiddleware, RequestIdMiddleware, SecurityHeadersMiddleware
 from app.imports.endpoints import router as imports
 from app.keys.endpoints import router as keys
-from app.models.endpoints import router as models
 from app.probes.endpoints import router as probes
 from app.probes.metrics import RequestMetrics, RequestMetricsMiddleware
 from app.problems import install_handlers
+from app.registry.endpoints import router as registry
 from app.segmentation.endpoints import router as segmentation
 from app.settings import Settings, get_settings
 from app.tasks.endpoints import router as tasks
@@ -54,12 +54,12 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        held = open_services(settings or get_settings())
-        app.state.services = held
+        services = open_services(settings or get_settings())
+        app.state.services = services
         try:
             yield
         finally:
-            held.close()
+            services.close()
 
     app = FastAPI(
         title="SATS",
@@ -78,7 +78,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.add_middleware(RequestIdMiddleware)
     install_handlers(app)
     operators = (admin, deletion, keys, audit, webhooks)
-    for router in (tasks, following, segmentation, models, imports, *operators, probes):
+    for router in (tasks, following, segmentation, registry, imports, *operators, probes):
         app.include_router(router)
     return app
 

@@ -184,6 +184,6 @@ def _write_whole(file: Path, text: str) -> None:
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
     """Hold the one lock under which the tables in a folder are changed."""
-    with folder.joinpath(".lock").open("w") as held:
-        fcntl.flock(held, fcntl.LOCK_EX)
+    with folder.joinpath(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
         yield

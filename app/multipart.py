@@ -12,8 +12,8 @@ from starlette.requests import ClientDisconnect
 from app.bodies import bounded
 from app.errors import (
     BadRequestProblem,
+    ErrorDetail,
     InvalidProblem,
-    ProblemError,
     TooLargeProblem,
     UnsupportedMediaProblem,
     invalid_fields,
@@ -69,8 +69,8 @@ async def read_form(request: Request, files: Sequence[str], most: int) -> AsyncI
 def _refuse_strays(form: FormData, known: Sequence[str]) -> None:
     """Refuse what would be ignored: a misspelt part would be missing without a word."""
     names = [name for name, _ in form.multi_items()]
-    wrong = [ProblemError("no part of this name is read", field=n) for n in names if n not in known]
-    wrong += [ProblemError("given twice", field=n) for n in known if names.count(n) > 1]
+    wrong = [ErrorDetail("no part of this name is read", field=n) for n in names if n not in known]
+    wrong += [ErrorDetail("given twice", field=n) for n in known if names.count(n) > 1]
     if wrong:
         parts = ", ".join(f"`{name}`" for name in known)
         raise InvalidProblem(f"the form's parts are {parts}, each at most once", wrong)
@@ -80,7 +80,7 @@ def too_large(field: str, most: int) -> TooLargeProblem:
     """Return the refusal of a file that is longer than `most` bytes."""
     return TooLargeProblem(
         f"`{field}` has more than {most} bytes",
-        [ProblemError(f"more than {most} bytes", field=field)],
+        [ErrorDetail(f"more than {most} bytes", field=field)],
     )
 
 
@@ -102,7 +102,7 @@ def upload_part(form: FormData, field: str) -> UploadFile:
     part = form.get(field)
     if not isinstance(part, UploadFile):
         message = "missing" if part is None else "not a file: the part has no filename"
-        raise InvalidProblem(f"`{field}` is {message}", [ProblemError(message, field=field)])
+        raise InvalidProblem(f"`{field}` is {message}", [ErrorDetail(message, field=field)])
     return part
 
 
@@ -115,7 +115,7 @@ async def json_part(form: FormData, field: str, record: type[T]) -> T:
     """
     part = form.get(field)
     if part is None:
-        raise InvalidProblem(f"`{field}` is missing", [ProblemError("missing", field=field)])
+        raise InvalidProblem(f"`{field}` is missing", [ErrorDetail("missing", field=field)])
     text = await part.read(SPEC_BYTES + 1) if isinstance(part, UploadFile) else part
     if len(text) > SPEC_BYTES:
         raise too_large(field, SPEC_BYTES)

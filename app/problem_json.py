@@ -5,7 +5,7 @@ from pydantic import BaseModel, Field
 from app.errors import TYPE_PREFIX
 
 
-class ProblemErrorJson(BaseModel):
+class ErrorDetailJson(BaseModel):
     """One thing at fault."""
 
     message: str = Field(description="What is wrong, one sentence.")
@@ -35,6 +35,6 @@ class ProblemJson(BaseModel):
     instance: str | None = Field(
         None, description="Path of the request; not in a task's `error`.", examples=["/tasks"]
     )
-    errors: list[ProblemErrorJson] = Field(
+    errors: list[ErrorDetailJson] = Field(
         default_factory=list, description="Every file, field or class at fault, where known."
     )

@@ -1,6 +1,5 @@
 """The API and one worker as child processes of `sats serve`."""
 
-import ctypes
 import json
 import signal
 import subprocess
@@ -14,13 +13,13 @@ from types import FrameType
 import structlog
 
 from sats_core.files import write_whole
+from sats_core.parent_death import signal_at_parent_death
 
 POLL_SECONDS = 0.2
 STOP_SECONDS = 30.0
 FIRST_WAIT_SECONDS = 1.0
 LONGEST_WAIT_SECONDS = 30.0
 STEADY_SECONDS = 60.0
-_PR_SET_PDEATHSIG = 1
 
 log = structlog.get_logger(__name__)
 
@@ -104,7 +103,7 @@ class Child:
 def supervise(api: Child, worker: Child, record: Path) -> int:
     """Run both until SIGINT or SIGTERM, or until the API ends; returns an exit status.
 
-    A worker that dies is started again: the task that it held comes back by its lease.
+    A worker that dies is started again: the task that it claimed comes back by its lease.
 
     Args:
         api: the HTTP service.
@@ -160,5 +159,5 @@ def read_restarts(record: Path) -> int | None:
 
 
 def _end_with_parent() -> None:
-    # Were we killed with -9, nobody would be left to stop the children: Linux does it.
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    # Were we killed with -9, nobody would be left to stop the children.
+    signal_at_parent_death(signal.SIGTERM)

@@ -170,7 +170,7 @@ def bars(records: list[Record]) -> dict[str, bool]:
     compared = [r for r in records if "explicit" in r]
     looped = [r for r in records if "loop" in r]
     most = max(r["L"] for r in looped)
-    held = {
+    met = {
         "never slower than the explicit map": all(
             r["times_faster_than_explicit"] >= 1 for r in compared
         ),
@@ -183,8 +183,8 @@ def bars(records: list[Record]) -> dict[str, bool]:
         if len(same) > 1:
             growth = same[-1]["ours"]["peak_mib"] / max(same[0]["ours"]["peak_mib"], 1)
             allowed = GROWTH * same[-1]["L"] / same[0]["L"]
-            held[f"peak memory grows with L, not L x K ({classes} classes)"] = growth <= allowed
-    return held
+            met[f"peak memory grows with L, not L x K ({classes} classes)"] = growth <= allowed
+    return met
 
 
 def _l(record: Record) -> int:
@@ -222,12 +222,12 @@ def main(
                 for classes in CLASSES:
                     records.append(compare(side, reduction, classes, device))
                     console.print(table(records[-1:]))
-    held = bars(records)
+    met = bars(records)
     results.mkdir(parents=True, exist_ok=True)
-    whole = {"command": "python -m benchmarks.attention_transfer", "bars": held, "records": records}
+    whole = {"command": "python -m benchmarks.attention_transfer", "bars": met, "records": records}
     (results / "attention_transfer.json").write_text(json.dumps(whole, indent=1) + "\n")
     console.print(table(records))
-    for bar, holds in held.items():
+    for bar, holds in met.items():
         console.print(f"{'holds' if holds else 'BROKEN'}: {bar}")
 
 

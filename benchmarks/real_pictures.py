@@ -94,7 +94,7 @@ def run(url: str, data: Path, plan: Plan, console: Console) -> dict[str, dict[st
         # A model trained from scratch for minutes is a poor one: the gate lets it pass all the
         # same, and holds fine-tuning back, so that both steps start from the same version.
         base["gate"] = {"min_iou": 0.0}
-        held = {"gate": {"promote": False}}
+        unpromoted = {"gate": {"promote": False}}
         return {
             "base": learn(client, console, "base", base_zip, base),
             "finetune": learn(
@@ -102,10 +102,14 @@ def run(url: str, data: Path, plan: Plan, console: Console) -> dict[str, dict[st
                 console,
                 "finetune",
                 step_zip,
-                step | {"name": "f", "method": "finetune"} | held,
+                step | {"name": "f", "method": "finetune"} | unpromoted,
             ),
             "sats": learn(
-                client, console, "sats", step_zip, step | {"name": "s", "method": "sats"} | held
+                client,
+                console,
+                "sats",
+                step_zip,
+                step | {"name": "s", "method": "sats"} | unpromoted,
             ),
         }
 

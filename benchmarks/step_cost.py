@@ -205,11 +205,11 @@ def main(
             f"loop {record['loop_pictures_per_second']:.1f} pictures/s, bare "
             f"{record['bare_pictures_per_second']:.1f}: {record['loop_over_bare']:.2f}"
         )
-    held = bars(records)
+    met = bars(records)
     results.mkdir(parents=True, exist_ok=True)
-    whole = {"command": "python -m benchmarks.step_cost", "bars": held, "records": records}
+    whole = {"command": "python -m benchmarks.step_cost", "bars": met, "records": records}
     (results / "step_cost.json").write_text(json.dumps(whole, indent=1) + "\n")
-    for bar, holds in held.items():
+    for bar, holds in met.items():
         console.print(f"{'holds' if holds else 'BROKEN'}: {bar}")
 
 

@@ -123,7 +123,7 @@ def draw_dataset(
         look: what the names mean, and how hard the pictures are.
     """
     names = (*classes, *unlabelled)
-    held = round(pictures * held_out)
+    validation = round(pictures * held_out)
     splits: dict[str, list[str]] = {"train": [], "val": []}
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
         for number in range(pictures):
@@ -131,7 +131,7 @@ def draw_dataset(
             scene = draw_scene(rng, size, names, classes, look)
             label = np.where(scene.objects <= len(classes), scene.objects, 0).astype(np.uint8)
             name = f"{number:04d}"
-            splits["val" if number < held else "train"].append(name)
+            splits["val" if number < validation else "train"].append(name)
             archive.writestr(
                 f"JPEGImages/{name}.jpg", jpeg(scene.picture, int(rng.integers(*JPEG_QUALITY)))
             )

@@ -97,8 +97,8 @@ class Plan:
 
     def step_spec(self, way: Way) -> dict[str, Any]:
         """Return the spec of one way of adding the new classes, without model and name."""
-        held = {} if way.live else {"gate": {"promote": False}}
-        return {"seed": self.seed, **self.step, **held, **way.spec}
+        gate = {} if way.live else {"gate": {"promote": False}}
+        return {"seed": self.seed, **self.step, **gate, **way.spec}
 
     @property
     def picture_seeds(self) -> tuple[int, int, int]:

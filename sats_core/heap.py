@@ -3,6 +3,8 @@
 import ctypes
 import platform
 
+from sats_core.limits import MAX_INT32
+
 _TRIM_THRESHOLD, _MMAP_MAX = -1, -4  # <malloc.h>
 
 
@@ -19,4 +21,4 @@ def keep_freed_memory() -> bool:
     if platform.libc_ver()[0] != "glibc":
         return False
     libc = ctypes.CDLL(None)
-    return bool(libc.mallopt(_MMAP_MAX, 0) and libc.mallopt(_TRIM_THRESHOLD, 2**31 - 1))
+    return bool(libc.mallopt(_MMAP_MAX, 0) and libc.mallopt(_TRIM_THRESHOLD, MAX_INT32))

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from pydantic import Field, StrictBool, StrictFloat, StrictInt, StrictStr, ValidationError
 
+from sats_core.limits import MAX_INT32
 from sats_core.method_settings import METHOD_SETTINGS
 from sats_core.record import Record
 
@@ -122,7 +123,7 @@ class StepSettings(Record):
     )
     warmup: float = Field(0.05, ge=0, lt=1, description="Share of the steps the rate rises in.")
     gradient_clip: float = Field(1.0, gt=0, description="Largest norm of all gradients together.")
-    seed: int = Field(0, ge=0, lt=2**31, description="Seed of start, order and augmentation.")
+    seed: int = Field(0, ge=0, le=MAX_INT32, description="Seed of start, order and augmentation.")
 
     def for_method(self) -> Any:
         """Return the method's own settings: one of `METHOD_SETTINGS`.

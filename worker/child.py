@@ -6,7 +6,6 @@ the kernel kills it where it can (Linux), and the end of stdin tells it everywhe
 asks it to stop at the next batch.
 """
 
-import ctypes
 import os
 import signal
 import sys
@@ -17,13 +16,13 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
+from sats_core.parent_death import signal_at_parent_death
+
 if TYPE_CHECKING:
     from sats_core.events import Event
 
 STOPPED = 75
 """Exit status of a step that stopped because it was asked to (EX_TEMPFAIL)."""
-
-_PR_SET_PDEATHSIG = 1
 
 
 def main(job_file: Path) -> int:
@@ -94,8 +93,8 @@ def _said(event: "Event") -> str | None:
 def die_with_parent() -> None:
     """End this process when the one that started it ends."""
     if sys.platform == "linux":
-        # Sent when the *thread* that forked ends, which here is the worker's main thread.
-        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        # The thread that forked it is the worker's main thread.
+        signal_at_parent_death(signal.SIGKILL)
     threading.Thread(target=_exit_at_end_of_stdin, name="parent-watch", daemon=True).start()
 
 

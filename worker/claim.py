@@ -11,7 +11,7 @@
 
 Every arrow is one transaction and every write of it is an UPDATE that names the fence it was
 claimed with. The fence grows whenever the row changes hands (claimed, given up, swept, ended), so
-whoever held it before, however late it wakes up, changes nothing and is told so.
+whoever claimed it before, however late it wakes up, changes nothing and is told so.
 
 Functions flush nothing but their own statements and never commit: the caller's transaction does.
 """
@@ -37,8 +37,8 @@ from app.db import (
 )
 from app.db.base import JsonObject
 from app.errors import Problem
-from app.models.parents import step_start
-from app.models.service import live_version, lock_model
+from app.registry.parents import step_start
+from app.registry.service import live_version, lock_model
 from app.webhooks.outbox import task_ended
 
 
@@ -108,8 +108,8 @@ def renew(session: Session, claim: Claim, lease_seconds: float) -> bool:
     Raises:
         LeaseLostError: as every function below that takes a claim.
     """
-    held = _write(session, claim, lease_until=database_now() + lease_seconds)
-    return held.cancel_requested
+    task = _write(session, claim, lease_until=database_now() + lease_seconds)
+    return task.cancel_requested
 
 
 def enter(session: Session, claim: Claim, state: TaskState) -> None:
@@ -131,9 +131,9 @@ def report(session: Session, claim: Claim, progress: JsonObject, epoch_end: bool
 
 def warn(session: Session, claim: Claim, message: str) -> None:
     """Add a warning; one that a try before this one gave already is not given again."""
-    held = _write(session, claim)
-    if message not in held.warnings:
-        _write(session, claim, warnings=[*held.warnings, message])
+    task = _write(session, claim)
+    if message not in task.warnings:
+        _write(session, claim, warnings=[*task.warnings, message])
         _tell(session, claim.task_id, "warning", {"message": message})
 
 
@@ -144,10 +144,10 @@ def hold(session: Session, claim: Claim) -> bool:
 
 def give_back(session: Session, claim: Claim) -> TaskState:
     """Put the task back in the queue because the worker stops; the try is not counted."""
-    held = _write(session, claim)
-    if held.cancel_requested:
+    task = _write(session, claim)
+    if task.cancel_requested:
         return end(session, claim, TaskState.CANCELLED)
-    return _queue(session, claim, tries=max(held.tries - 1, 0))
+    return _queue(session, claim, tries=max(task.tries - 1, 0))
 
 
 def halve(session: Session, claim: Claim, warning: str) -> TaskState:
@@ -162,14 +162,14 @@ def retry(session: Session, claim: Claim, max_tries: int, problem: Problem) -> T
 
     After `max_tries` starts without a finished epoch it fails with `problem`.
     """
-    held = _write(session, claim)
-    if held.cancel_requested:
+    task = _write(session, claim)
+    if task.cancel_requested:
         return end(session, claim, TaskState.CANCELLED)
-    if held.tries >= max_tries:
-        tried = f"started {held.tries} times without getting further. "
+    if task.tries >= max_tries:
+        tried = f"started {task.tries} times without getting further. "
         error = {**problem.body(), "detail": tried + problem.detail}
         return end(session, claim, TaskState.FAILED, error=error)
-    return _queue(session, claim, tries=held.tries)
+    return _queue(session, claim, tries=task.tries)
 
 
 def end(
@@ -237,13 +237,13 @@ def claimable(session: Session) -> Sequence[str]:
 
 
 @dataclass(frozen=True)
-class _Held:
+class _Locked:
     cancel_requested: bool
     tries: int
     warnings: list[str]
 
 
-def _write(session: Session, claim: Claim, **values: Any) -> _Held:
+def _write(session: Session, claim: Claim, **values: Any) -> _Locked:
     """Write to the row if the claim still stands, and read it under the lock this takes.
 
     Without values the row is only locked and read.
@@ -257,8 +257,8 @@ def _write(session: Session, claim: Claim, **values: Any) -> _Held:
     )
     row = session.execute(fenced).one_or_none()
     if row is None:
-        raise LeaseLostError(f"task {claim.task_id} is not held under fence {claim.fence} any more")
-    return _Held(row.cancel_requested, row.tries, row.warnings)
+        raise LeaseLostError(f"task {claim.task_id} is not under fence {claim.fence} any more")
+    return _Locked(row.cancel_requested, row.tries, row.warnings)
 
 
 def _release(session: Session, claim: Claim, **values: Any) -> None:

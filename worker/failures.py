@@ -8,7 +8,7 @@ from sats_core.events import FailedEvent
 from sats_core.job import Job, StepJob
 from sats_core.settings import LEAST_BATCH
 from worker.child import STOPPED
-from worker.folder import FolderHeldError
+from worker.folder import FolderInUseError
 from worker.process import how_it_ended
 
 AGAIN = "then POST /tasks/{id}:retry: it goes on from the last checkpoint"
@@ -42,7 +42,7 @@ class ExportFailedProblem(Problem):
     title = "The trained model could not be exported"
 
 
-class FolderHeldProblem(Problem):
+class FolderInUseProblem(Problem):
     """A process that hangs still works in the task's folder, so that no other one may."""
 
     slug = "work-folder-held"
@@ -120,7 +120,7 @@ def why_lost(status: int, starved: bool, job: Job, phase: str | None) -> Excepti
 def silent_worker() -> Problem:
     """Return what a task fails with whose worker let its lease run out."""
     return WorkerLostProblem(
-        "The worker that held it stopped without a word: its log, or the machine's, may say why. "
+        "The worker that took it stopped without a word: its log, or the machine's, may say why. "
         f"See to that, {AGAIN}"
     )
 
@@ -129,9 +129,9 @@ def why_worker_failed(error: Exception) -> Problem:
     """Return what a task fails with after an error of the worker's own."""
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return _disk_full(f"the disk is full: {error.strerror}")
-    if isinstance(error, FolderHeldError):
-        return FolderHeldProblem(
-            f"{error.holder} held the task before, still works in its folder and did not end "
+    if isinstance(error, FolderInUseError):
+        return FolderInUseProblem(
+            f"{error.holder} took the task before, still works in its folder and did not end "
             f"within {error.waited:g} seconds: it may hang. End it and its training process, "
             f"{AGAIN}"
         )

@@ -20,7 +20,7 @@ _POLL_SECONDS = 0.1
 _MOST_NAME_BYTES = 300
 
 
-class FolderHeldError(Exception):
+class FolderInUseError(Exception):
     """Another process works in the folder and does not end.
 
     Attributes:
@@ -29,7 +29,7 @@ class FolderHeldError(Exception):
     """
 
     def __init__(self, holder: str, waited: float) -> None:
-        super().__init__(f"held by {holder}")
+        super().__init__(f"in use by {holder}")
         self.holder = holder
         self.waited = waited
 
@@ -91,7 +91,7 @@ class WorkFolder:
         """
         if not any(path.exists() for path in (self.old_version, self.old_memory, *self._caches())):
             return
-        with suppress(FolderHeldError), self.locked("tidying", wait_seconds=0):
+        with suppress(FolderInUseError), self.locked("tidying", wait_seconds=0):
             for old in (self.old_version, self.old_held_out):
                 shutil.rmtree(old, ignore_errors=True)
             for file in (self.old_memory, *self._caches()):
@@ -120,7 +120,7 @@ class WorkFolder:
             give_up: asked again and again while waiting.
 
         Raises:
-            FolderHeldError: it is held still.
+            FolderInUseError: it is still in use.
         """
         self.path.mkdir(parents=True, exist_ok=True)
         handle = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT, 0o600)
@@ -140,7 +140,7 @@ def _lock(handle: int, holder: str, wait_seconds: float, give_up: Callable[[], b
                 return False
             if time.monotonic() >= until:
                 said = os.pread(handle, _MOST_NAME_BYTES, 0).decode(errors="replace")
-                raise FolderHeldError(said or "somebody", wait_seconds) from None
+                raise FolderInUseError(said or "somebody", wait_seconds) from None
             time.sleep(_POLL_SECONDS)
         else:
             os.ftruncate(handle, 0)

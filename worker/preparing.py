@@ -13,10 +13,10 @@ from app.disk import check_fits, needed, own_bytes
 from app.errors import ConflictProblem, InvalidDatasetProblem
 from app.imports.checking import checkpoint_classes
 from app.imports.schemas import ImportSpec
-from app.models.files import verified, version_file
-from app.models.memory import memory_of, memory_store
-from app.models.parents import check_base
-from app.models.service import assign_indices, held_out_sets
+from app.registry.files import verified, version_file
+from app.registry.memory import memory_of, memory_store
+from app.registry.parents import check_base
+from app.registry.service import assign_indices, held_out_sets
 from app.settings import Settings
 from app.storage import BlobMissingError, BlobStore
 from app.stored import read_spec

@@ -13,12 +13,12 @@ from app.datasets import dataset_classes
 from app.db import HeldOutSet, Model, Place, Task, TaskKind, TaskState, Version, write_session
 from app.db.base import JsonObject
 from app.imports.schemas import ImportSpec
-from app.models.floor import GateWish, floor_of, judge_import
-from app.models.gate import judge
-from app.models.memory import add_memory, memory_place, memory_store
-from app.models.moves import IMPORT, go_live
-from app.models.parents import preview_version
-from app.models.service import alias_history, live_version, lock_model, register_version
+from app.registry.floor import GateWish, floor_of, judge_import
+from app.registry.gate import judge
+from app.registry.memory import add_memory, memory_place, memory_store
+from app.registry.moves import IMPORT, go_live
+from app.registry.parents import preview_version
+from app.registry.service import alias_history, live_version, lock_model, register_version
 from app.settings import Settings
 from app.storage import BlobStore, StagedBlob
 from app.storage.references import lock_blobs

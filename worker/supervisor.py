@@ -98,16 +98,16 @@ class Supervisor:
     def _run(self, task_id: str) -> TaskState | None:
         lease = self._settings.lease_seconds
         with write_session(self._engine) as session:
-            held = claim(session, task_id, self._worker, lease)
-        if held is None:
+            claimed = claim(session, task_id, self._worker, lease)
+        if claimed is None:
             return None
-        log.info("task_claimed", task=task_id, fence=held.fence)
+        log.info("task_claimed", task=task_id, fence=claimed.fence)
         try:
-            with Heartbeat(self._engine, held, lease, self._settings.heartbeat_seconds) as pulse:
+            with Heartbeat(self._engine, claimed, lease, self._settings.heartbeat_seconds) as pulse:
                 self._pulse = pulse
-                state = self._attempt(held, pulse)
+                state = self._attempt(claimed, pulse)
         except LeaseLostError:
-            log.warning("lease_lost", task=task_id, fence=held.fence)
+            log.warning("lease_lost", task=task_id, fence=claimed.fence)
             return None
         finally:
             self._pulse = None
@@ -116,65 +116,65 @@ class Supervisor:
             tidy(self._engine, self._blobs, self._settings, task_id)
         return state
 
-    def _attempt(self, held: Claim, pulse: Heartbeat) -> TaskState:
+    def _attempt(self, claimed: Claim, pulse: Heartbeat) -> TaskState:
         """Bring the task to an end, or back into the queue."""
         try:
-            return self._step(held, pulse)
+            return self._step(claimed, pulse)
         except LeaseLostError:
             raise
         except InterruptedStepError:
             if pulse.lost.is_set():
-                raise LeaseLostError(held.task_id) from None
+                raise LeaseLostError(claimed.task_id) from None
             with write_session(self._engine) as session:
-                return give_back(session, held)
+                return give_back(session, claimed)
         except CoreError as error:
-            return self._fail(held, problem_of(error))
+            return self._fail(claimed, problem_of(error))
         except Problem as problem:
-            return self._fail(held, problem)
+            return self._fail(claimed, problem)
         except StepLostError as error:
-            return self._retry(held, error.problem)
+            return self._retry(claimed, error.problem)
         except SmallerBatchError as error:
             with write_session(self._engine) as session:
-                return halve(session, held, error.warning)
+                return halve(session, claimed, error.warning)
         except Exception as error:
-            log.exception("worker_error", task=held.task_id)
+            log.exception("worker_error", task=claimed.task_id)
             if is_passing(error):
-                return self._give_back_once_it_answers(held, pulse)
-            return self._lose(held, why_worker_failed(error))
+                return self._give_back_once_it_answers(claimed, pulse)
+            return self._lose(claimed, why_worker_failed(error))
 
-    def _lose(self, held: Claim, found: Problem) -> TaskState:
+    def _lose(self, claimed: Claim, found: Problem) -> TaskState:
         if isinstance(found, DiskFullProblem):
-            return self._fail(held, found)
-        return self._retry(held, found)
+            return self._fail(claimed, found)
+        return self._retry(claimed, found)
 
-    def _give_back_once_it_answers(self, held: Claim, pulse: Heartbeat) -> TaskState:
+    def _give_back_once_it_answers(self, claimed: Claim, pulse: Heartbeat) -> TaskState:
         """Put the task back in the queue, at the cost of no try, if the lease lasts until then."""
         while not pulse.lost.is_set():
             try:
                 with write_session(self._engine) as session:
-                    return give_back(session, held)
+                    return give_back(session, claimed)
             except SQLAlchemyError as error:
                 if not is_passing(error):
                     raise
             if self.stopping.wait(LISTEN_SECONDS):
                 break
-        raise LeaseLostError(held.task_id)
+        raise LeaseLostError(claimed.task_id)
 
-    def _step(self, held: Claim, pulse: Heartbeat) -> TaskState:
-        folder = WorkFolder(self._settings.work_dir, held.task_id)
+    def _step(self, claimed: Claim, pulse: Heartbeat) -> TaskState:
+        folder = WorkFolder(self._settings.work_dir, claimed.task_id)
         # Whoever lost the lease before us has this long to see it and to end its child.
         patience = 2 * self._settings.lease_seconds
         with folder.locked(self._worker, patience, lambda: self._interrupted(pulse)) as lock:
             if lock is None:
                 raise InterruptedStepError
-            job = prepare(self._engine, self._blobs, self._settings, held.task_id, folder)
+            job = prepare(self._engine, self._blobs, self._settings, claimed.task_id, folder)
             if not folder.is_done_for(job):  # what is done is only to be registered, at any rate
-                check_room(self._engine, self._settings, held.task_id, job, folder)
-                self._train(held, pulse, folder, job, lock)
-            return register(self._engine, self._blobs, self._settings, held, folder)
+                check_room(self._engine, self._settings, claimed.task_id, job, folder)
+                self._train(claimed, pulse, folder, job, lock)
+            return register(self._engine, self._blobs, self._settings, claimed, folder)
 
     def _train(
-        self, held: Claim, pulse: Heartbeat, folder: WorkFolder, job: Job, lock: int
+        self, claimed: Claim, pulse: Heartbeat, folder: WorkFolder, job: Job, lock: int
     ) -> None:
         """Run the child until its result is written.
 
@@ -185,10 +185,10 @@ class Supervisor:
             Problem: it said why none will.
         """
         folder.begin(job)
-        recorder = Recorder(self._engine, held)
+        recorder = Recorder(self._engine, claimed)
         try:
             with TrainingProcess(self._command, folder.job, lock, recorder.log) as process:
-                log.info("child_started", task=held.task_id, pid=process.pid)
+                log.info("child_started", task=claimed.task_id, pid=process.pid)
                 self._listen(process, pulse, recorder)
                 status = process.wait()
                 starved = process.ran_out_of_memory(status)
@@ -198,7 +198,7 @@ class Supervisor:
             raise why_failed(recorder.failure, job, recorder.phase)
         # A result that is there counts, even if the process fell over on its way out.
         if not folder.is_done_for(job):
-            log.warning("child_lost", task=held.task_id, status=status, out_of_memory=starved)
+            log.warning("child_lost", task=claimed.task_id, status=status, out_of_memory=starved)
             raise why_lost(status, starved, job, recorder.phase)
 
     def _listen(self, process: TrainingProcess, pulse: Heartbeat, recorder: Recorder) -> None:
@@ -215,10 +215,10 @@ class Supervisor:
     def _interrupted(self, pulse: Heartbeat) -> bool:
         return self.stopping.is_set() or pulse.cancelled.is_set() or pulse.lost.is_set()
 
-    def _fail(self, held: Claim, problem: Problem) -> TaskState:
+    def _fail(self, claimed: Claim, problem: Problem) -> TaskState:
         with write_session(self._engine) as session:
-            return end(session, held, TaskState.FAILED, error=problem.body())
+            return end(session, claimed, TaskState.FAILED, error=problem.body())
 
-    def _retry(self, held: Claim, problem: Problem) -> TaskState:
+    def _retry(self, claimed: Claim, problem: Problem) -> TaskState:
         with write_session(self._engine) as session:
-            return retry(session, held, self._settings.max_tries, problem)
+            return retry(session, claimed, self._settings.max_tries, problem)

@@ -7,7 +7,7 @@ from fastapi.responses import FileResponse
 
 from app.admin import service
 from app.admin.schemas import (
-    MetricsJson,
+    CurvesJson,
     ModelGateJson,
     ModelJson,
     MoveJson,
@@ -23,19 +23,19 @@ from app.errors import (
 )
 from app.keys.problems import KEY_PROBLEMS
 from app.keys.service import Scope, check_model
-from app.models.files import (
+from app.problems import Responses, responses
+from app.registry.files import (
     RANGE_PATTERN,
     DamagedVersionProblem,
     RangeProblem,
     check_range,
     version_file,
 )
-from app.models.floor import ModelGate
-from app.models.moves import promote, rollback
-from app.models.paths import ModelName, Number
-from app.models.schemas import MAX_NUMBER, MODEL_PATTERN
-from app.models.service import alias_history, get_version, list_versions, standing_version
-from app.problems import Responses, responses
+from app.registry.floor import ModelGate
+from app.registry.moves import promote, rollback
+from app.registry.paths import ModelName, Number
+from app.registry.schemas import MAX_NUMBER, MODEL_PATTERN
+from app.registry.service import alias_history, get_version, list_versions, standing_version
 from sats_core.evaluation.forgetting import ForgettingReport
 
 router = APIRouter(
@@ -65,21 +65,21 @@ def list_models(session: ReadSession, caller: Admin) -> list[ModelJson]:
 @router.get(
     "/models/{model}/gate", summary="Look at a model's gate", responses=responses(NotFoundProblem)
 )
-def show_gate(held: AppServices, session: ReadSession, model: ModelName) -> ModelGateJson:
+def show_gate(services: AppServices, session: ReadSession, model: ModelName) -> ModelGateJson:
     """Return what a model's versions must reach to go live, and what of it is the model's own."""
-    return service.describe_gate(service.get_model(session, model), held.settings)
+    return service.describe_gate(service.get_model(session, model), services.settings)
 
 
 @router.put("/models/{model}/gate", summary="Set a model's gate")
 def set_gate(
-    held: AppServices, session: WriteSession, model: ModelName, gate: ModelGate
+    services: AppServices, session: WriteSession, model: ModelName, gate: ModelGate
 ) -> ModelGateJson:
     """Set the floor of a model's gate; what is left out is as the service's settings say.
 
     It holds for every version that is registered from now on. Tasks may be stricter; only those of
     keys with scope `admin` may be laxer. A model that no task has named yet is made.
     """
-    return service.describe_gate(service.set_gate(session, model, gate), held.settings)
+    return service.describe_gate(service.set_gate(session, model, gate), services.settings)
 
 
 @router.get(
@@ -122,7 +122,7 @@ def show_version(session: ReadSession, model: ModelName, number: Number) -> Vers
     responses=_FILE | responses(NotFoundProblem, DamagedVersionProblem, RangeProblem),
 )
 def download(
-    held: AppServices,
+    services: AppServices,
     model: ModelName,
     number: Number,
     name: Annotated[str, Path(description="The file's name.", examples=["model.onnx"])],
@@ -135,10 +135,10 @@ def download(
 
     Its bytes are checked before the first of them is sent: a damaged file is no file.
     """
-    with read_session(held.engine) as session:
+    with read_session(services.engine) as session:
         version = standing_version(session, service.get_model(session, model).id, number)
     # Gigabytes are read below: no connection is held meanwhile.
-    path = version_file(held.blobs, version, name)
+    path = version_file(services.blobs, version, name)
     if asked is not None:
         check_range(asked, path.stat().st_size)
     headers = {"ETag": f'"{version.files[name]["blob"]}"'}
@@ -200,17 +200,17 @@ def rollback_version(
 
 
 @router.get("/metrics", summary="mIoU over versions", responses=responses(NotFoundProblem))
-def metrics(
+def show_curves(
     session: ReadSession,
     caller: Admin,
     model: Annotated[
         str | None, Query(pattern=MODEL_PATTERN, description="Only this model.")
     ] = None,
-) -> MetricsJson:
+) -> CurvesJson:
     """Return mIoU of old, new and all classes over versions, for charts."""
     if model is None:
         found = [one for one in service.list_models(session) if caller.reaches(one.name)]
     else:
         check_model(caller, model)
         found = [service.get_model(session, model)]
-    return MetricsJson(models=[service.curve(session, one) for one in found])
+    return CurvesJson(models=[service.curve(session, one) for one in found])

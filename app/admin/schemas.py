@@ -7,8 +7,8 @@ from pydantic import BaseModel, Field
 
 from app.db import TaskKind
 from app.db.base import JsonObject
-from app.models.floor import ModelGate
-from app.models.gate import Approval, GateSettings
+from app.registry.floor import ModelGate
+from app.registry.gate import Approval, GateSettings
 from app.stored import ShownAs
 
 
@@ -225,7 +225,7 @@ class CurveJson(BaseModel):
     points: list[PointJson] = Field(description="Its versions, the oldest first.")
 
 
-class MetricsJson(BaseModel):
+class CurvesJson(BaseModel):
     """mIoU over versions."""
 
     models: list[CurveJson] = Field(description="One curve a model.")

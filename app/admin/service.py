@@ -24,10 +24,10 @@ from app.audit.service import Action, record
 from app.db import AliasMove, HeldOutSet, Memory, Model, TaskKind, Version
 from app.deletion.service import held_out_of_each
 from app.errors import NotFoundProblem
-from app.models.floor import ModelGate, floor_of, own_gate
-from app.models.memory import memories_of
-from app.models.schemas import hex_colour
-from app.models.service import ensure_model, find_model, lineages, list_versions, live_version
+from app.registry.floor import ModelGate, floor_of, own_gate
+from app.registry.memory import memories_of
+from app.registry.schemas import hex_colour
+from app.registry.service import ensure_model, find_model, lineages, list_versions, live_version
 from app.settings import Settings
 from app.stored import read_stored
 from sats_core.evaluation.forgetting import ForgettingReport

@@ -15,8 +15,8 @@ from app.db import read_session
 from app.dependencies import AppServices, require_everywhere
 from app.errors import BusyProblem, InvalidProblem
 from app.keys.problems import KEY_PROBLEMS
-from app.models.schemas import MAX_NUMBER, MODEL_PATTERN
 from app.problems import Responses, responses
+from app.registry.schemas import MAX_NUMBER, MODEL_PATTERN
 
 LINES = "application/jsonl"
 
@@ -69,7 +69,7 @@ def wanted(
 @router.get("", summary="Read the audit log", response_model=AuditPage, responses=_ANSWERS)
 def read_audit(
     request: Request,
-    held: AppServices,
+    services: AppServices,
     which: Annotated[Wanted, Depends(wanted)],
     limit: Annotated[int, Query(ge=1, le=500, description="Most entries of a page.")] = 50,
     before: Annotated[
@@ -89,8 +89,8 @@ def read_audit(
     """
     asked = LINES if LINES in request.headers.get("accept", "").lower() else "application/json"
     if format == "jsonl" or (format is None and asked == LINES):
-        return StreamingResponse(_lines(held.engine, which), media_type=LINES)
-    with read_session(held.engine) as session:
+        return StreamingResponse(_lines(services.engine, which), media_type=LINES)
+    with read_session(services.engine) as session:
         found = list_entries(session, which, limit + 1, before)
     page = found[:limit]
     following = page[-1].id if len(found) > limit else None

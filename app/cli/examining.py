@@ -31,8 +31,8 @@ def doctor(
     Exits with 0 where all is well, or was mended, and with 1 where something is not. The service
     may run meanwhile. Without --repair nothing is changed.
     """
-    with _installation() as held:
-        mended, found = repair(held) if mend else ([], examine(held))
+    with _installation() as installation:
+        mended, found = repair(installation) if mend else ([], examine(installation))
     if as_json:
         said = {"content": not found, "findings": _plain(found), "repaired": _plain(mended)}
         typer.echo(json.dumps(said, indent=2))

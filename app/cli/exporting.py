@@ -7,8 +7,9 @@ import typer
 
 from app.cli.common import database, refusal
 from app.db import read_session
-from app.models.files import lay_out
-from app.models.service import served_version
+from app.registry.files import lay_out
+from app.registry.schemas import MAX_NUMBER
+from app.registry.service import served_version
 from app.settings import get_settings
 from app.storage import LocalBlobStore
 
@@ -21,7 +22,7 @@ def export(
 ) -> None:
     """Write a version's files to a new directory, every byte checked."""
     name, at, text = version.partition("@")
-    if at and not (text.isascii() and text.isdecimal() and 0 < int(text) < 2**31):
+    if at and not (text.isascii() and text.isdecimal() and 0 < int(text) <= MAX_NUMBER):
         raise refusal(f"{version}: behind the @ stands a version's number")
     with database() as engine:
         with read_session(engine) as session:

@@ -16,7 +16,7 @@ class Model(Base):
     id: Mapped[int] = mapped_column(primary_key=True)
     name: Mapped[str] = mapped_column(String(100), unique=True)
     created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now)
-    # app.models.floor.ModelGate; NULL: the service's limits hold.
+    # app.registry.floor.ModelGate; NULL: the service's limits hold.
     gate: Mapped[JsonObject | None] = mapped_column(JSON(none_as_null=True))
 
 

@@ -19,10 +19,10 @@ from app.errors import (
 )
 from app.keys.problems import KEY_PROBLEMS
 from app.keys.service import Scope
-from app.models.memory import kept_memory
-from app.models.paths import ModelName, Number
-from app.models.service import get_version
 from app.problems import responses
+from app.registry.memory import kept_memory
+from app.registry.paths import ModelName, Number
+from app.registry.service import get_version
 from app.storage.garbage import stores_of
 from app.tasks.owning import TaskId
 
@@ -39,7 +39,7 @@ router = APIRouter(
     responses=responses(ConflictProblem),
 )
 def delete_version(
-    held: AppServices, actor: Acting, model: ModelName, number: Number
+    services: AppServices, actor: Acting, model: ModelName, number: Number
 ) -> DeletionJson:
     """Delete a version's files, its held-out pictures and its replay pictures.
 
@@ -47,13 +47,13 @@ def delete_version(
     ended starts from it. Its record stays and says when; its number is never given again. Deleting
     twice is no error.
     """
-    with write_session(held.engine) as session:
+    with write_session(services.engine) as session:
         act_as(session, actor)
         found = get_model(session, model)
-        places = stores_of(held.blobs, held.settings).keys()
+        places = stores_of(services.blobs, services.settings).keys()
         removal = service.delete_version(session, places, found, number)
-    held.live.forget(model, number)
-    return _freed(held, removal)
+    services.live.forget(model, number)
+    return _freed(services, removal)
 
 
 @router.delete(
@@ -62,7 +62,7 @@ def delete_version(
     summary="Delete a version's held-out pictures",
 )
 def delete_held_out(
-    held: AppServices, actor: Acting, model: ModelName, number: Number
+    services: AppServices, actor: Acting, model: ModelName, number: Number
 ) -> DeletionJson:
     """Delete the held-out pictures that were kept with a version.
 
@@ -70,11 +70,11 @@ def delete_held_out(
     them, and the gate does not guard them. A step that runs now goes on with what it has. Deleting
     twice is no error.
     """
-    with write_session(held.engine) as session:
+    with write_session(services.engine) as session:
         act_as(session, actor)
         version = get_version(session, get_model(session, model).id, number)
         removal = service.delete_held_out(session, version)
-    return _freed(held, removal)
+    return _freed(services, removal)
 
 
 @router.delete(
@@ -82,19 +82,21 @@ def delete_held_out(
     tags=["admin"],
     summary="Delete a version's replay pictures",
 )
-def delete_memory(held: AppServices, actor: Acting, model: ModelName, number: Number) -> MemoryJson:
+def delete_memory(
+    services: AppServices, actor: Acting, model: ModelName, number: Number
+) -> MemoryJson:
     """Delete the training pictures that a version keeps; steps that start later replay none.
 
     Versions after it may keep some of the same pictures: each deletes its own. A step that runs
     now goes on with what it has; cancel it if it must not. Deleting twice is no error.
     """
-    with write_session(held.engine) as session:
+    with write_session(services.engine) as session:
         act_as(session, actor)
         version = get_version(session, get_model(session, model).id, number)
-        places = stores_of(held.blobs, held.settings).keys()
+        places = stores_of(services.blobs, services.settings).keys()
         removal = service.delete_memory(session, places, version)
         memory = kept_memory(session, version)
-    _freed(held, removal)
+    _freed(services, removal)
     return describe_memory(memory)
 
 
@@ -104,19 +106,19 @@ def delete_memory(held: AppServices, actor: Acting, model: ModelName, number: Nu
     summary="Delete an ended task",
     responses=responses(ConflictProblem),
 )
-def delete_task(held: AppServices, actor: Acting, task_id: TaskId) -> DeletionJson:
+def delete_task(services: AppServices, actor: Acting, task_id: TaskId) -> DeletionJson:
     """Delete an ended task: its events, its log, and what was kept so that it could be tried again.
 
     Scope `admin`. A task that made no version is gone altogether; that of one that did stays as the
     version's record.
     """
-    with write_session(held.engine) as session:
+    with write_session(services.engine) as session:
         act_as(session, actor)
         removal = service.delete_task(session, str(task_id))
-    return _freed(held, removal)
+    return _freed(services, removal)
 
 
-def _freed(held: Services, removal: Removal) -> DeletionJson:
-    stores = stores_of(held.blobs, held.settings)
-    freed = free(held.engine, stores, held.settings, removal)
+def _freed(services: Services, removal: Removal) -> DeletionJson:
+    stores = stores_of(services.blobs, services.settings)
+    freed = free(services.engine, stores, services.settings, removal)
     return DeletionJson(deleted=list(removal.deleted), kept=list(removal.kept), freed_bytes=freed)

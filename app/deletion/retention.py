@@ -31,7 +31,7 @@ from app.deletion.service import (
     forget_history,
 )
 from app.errors import ConflictProblem, NotFoundProblem
-from app.models.service import alias_history
+from app.registry.service import alias_history
 from app.settings import Settings
 from app.storage import BlobStore
 

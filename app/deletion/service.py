@@ -24,8 +24,8 @@ from app.db import (
     utc_now,
 )
 from app.errors import ConflictProblem, NotFoundProblem
-from app.models.memory import kept_memory, memory_of
-from app.models.service import get_version, live_version, lock_model
+from app.registry.memory import kept_memory, memory_of
+from app.registry.service import get_version, live_version, lock_model
 from app.tasks.service import lock_task
 
 

@@ -9,9 +9,9 @@ from app.db import AliasMove, Model, Task, TaskState, Version
 from app.doctor.finding import Check, Finding, Installation
 
 
-def find_lost_aliases(held: Installation) -> Sequence[Finding]:
+def find_lost_aliases(installation: Installation) -> Sequence[Finding]:
     """Return the aliases that point at no version, at a deleted one, or at another model's."""
-    with held.snapshot() as session:
+    with installation.snapshot() as session:
         rows = session.execute(
             select(AliasMove, Model.name, Version)
             .join(Model, Model.id == AliasMove.model_id)
@@ -35,10 +35,10 @@ def find_lost_aliases(held: Installation) -> Sequence[Finding]:
     return found
 
 
-def find_gaps(held: Installation) -> Sequence[Finding]:
+def find_gaps(installation: Installation) -> Sequence[Finding]:
     """Return the aliases whose moves are not numbered 1, 2, 3 without a gap."""
     numbers: defaultdict[tuple[str, str], list[int]] = defaultdict(list)
-    with held.snapshot() as session:
+    with installation.snapshot() as session:
         moves = select(Model.name, AliasMove.alias, AliasMove.sequence).join(
             Model, Model.id == AliasMove.model_id
         )
@@ -51,11 +51,11 @@ def find_gaps(held: Installation) -> Sequence[Finding]:
     ]
 
 
-def find_unmoved(held: Installation) -> Sequence[Finding]:
+def find_unmoved(installation: Installation) -> Sequence[Finding]:
     """Return the tasks that ended live and whose version never was."""
     moved = select(AliasMove.id).where(AliasMove.version_id == Task.version_id)
     wanted = select(Task.id).where(Task.state == TaskState.LIVE, ~moved.exists())
-    with held.snapshot() as session:
+    with installation.snapshot() as session:
         return [
             Finding("live-never", "it is live and `live` never pointed at its version", f"task {i}")
             for i in session.scalars(wanted.where(Task.version_id.is_not(None)))

@@ -18,13 +18,13 @@ class _Reference(NamedTuple):
     where: str
 
 
-def find_bad_blobs(held: Installation) -> Sequence[Finding]:
+def find_bad_blobs(installation: Installation) -> Sequence[Finding]:
     """Return the references to a blob that is missing or damaged; reads every byte of them all."""
-    with held.snapshot() as session:
+    with installation.snapshot() as session:
         wanted = list(_references(session))
     found = []
     for one in wanted:
-        store = held.stores.get(one.place)
+        store = installation.stores.get(one.place)
         if store is None:
             what = "it lies in a memory folder that the settings do not name"
             found.append(Finding("store-unknown", what, one.where))
@@ -35,14 +35,14 @@ def find_bad_blobs(held: Installation) -> Sequence[Finding]:
             what = f"blob {one.key} is not what was stored"
             found.append(Finding("blob-damaged", what, one.where))
         except (BlobMissingError, FileNotFoundError):
-            if _needed(held, one):  # or its row went since the look
+            if _needed(installation, one):  # or its row went since the look
                 what = f"blob {one.key} is not in the {one.place}"
                 found.append(Finding("blob-missing", what, one.where))
     return found
 
 
-def _needed(held: Installation, one: _Reference) -> bool:
-    with held.snapshot() as session:
+def _needed(installation: Installation, one: _Reference) -> bool:
+    with installation.snapshot() as session:
         return is_referenced(session, one.place, one.key)
 
 

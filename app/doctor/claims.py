@@ -1,4 +1,4 @@
-"""No task is held by two workers, and none that nobody works on is held at all."""
+"""No task is claimed by two workers, and none that nobody works on is claimed at all."""
 
 from collections.abc import Sequence
 
@@ -8,7 +8,7 @@ from app.db import RUNNING_STATES, Model, Task, database_now, write_session
 from app.doctor.finding import Check, Finding, Installation
 
 
-def find_steps_at_once(held: Installation) -> Sequence[Finding]:
+def find_steps_at_once(installation: Installation) -> Sequence[Finding]:
     """Return the models of which two steps run: an index forbids it, if it is whole."""
     twice = (
         select(Model.name, func.count())
@@ -17,14 +17,14 @@ def find_steps_at_once(held: Installation) -> Sequence[Finding]:
         .group_by(Model.name)
         .having(func.count() > 1)
     )
-    with held.snapshot() as session:
+    with installation.snapshot() as session:
         return [
             Finding("steps-at-once", f"{count} of its tasks run at once", f"model {name!r}")
             for name, count in session.execute(twice)
         ]
 
 
-def find_workers_with_two(held: Installation) -> Sequence[Finding]:
+def find_workers_with_two(installation: Installation) -> Sequence[Finding]:
     """Return the workers that hold two leases that both stand: a worker runs one task."""
     twice = (
         select(Task.worker, func.count())
@@ -32,16 +32,16 @@ def find_workers_with_two(held: Installation) -> Sequence[Finding]:
         .group_by(Task.worker)
         .having(func.count() > 1)
     )
-    with held.snapshot() as session:
+    with installation.snapshot() as session:
         return [
             Finding("worker-holds-two", f"it holds {count} tasks at once", f"worker {name}")
             for name, count in session.execute(twice)
         ]
 
 
-def find_left_claims(held: Installation) -> Sequence[Finding]:
+def find_left_claims(installation: Installation) -> Sequence[Finding]:
     """Return the tasks that nobody works on and that a worker's claim still stands on."""
-    with held.snapshot() as session:
+    with installation.snapshot() as session:
         rows = session.execute(select(Task.id, Task.state, Task.worker).where(*_LEFT))
         return [
             Finding(
@@ -54,11 +54,11 @@ def find_left_claims(held: Installation) -> Sequence[Finding]:
         ]
 
 
-def release(held: Installation, finding: Finding) -> None:
+def release(installation: Installation, finding: Finding) -> None:
     """Take the claim away; whoever made it writes no more."""
     task_id = finding.where.removeprefix("task ")
     released = {"fence": Task.fence + 1, "worker": None, "lease_until": None}
-    with write_session(held.engine) as session:
+    with write_session(installation.engine) as session:
         session.execute(update(Task).where(Task.id == task_id, *_LEFT).values(released))
 
 

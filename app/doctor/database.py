@@ -8,14 +8,14 @@ from app.db import Base
 from app.doctor.finding import Check, Finding, Installation
 
 
-def find_damage(held: Installation) -> Sequence[Finding]:
+def find_damage(installation: Installation) -> Sequence[Finding]:
     """Return what SQLite says of its file, and what in it cannot be read back."""
-    if held.engine.dialect.name != "sqlite":
+    if installation.engine.dialect.name != "sqlite":
         return []
-    with held.engine.connect() as connection:
+    with installation.engine.connect() as connection:
         said = connection.scalars(text("PRAGMA integrity_check")).all()
         said = [line for line in said if line != "ok"] or _no_json(connection)
-    where = held.settings.resolved_database_url
+    where = installation.settings.resolved_database_url
     return [Finding("database-damaged", line, where) for line in said]
 
 
@@ -33,11 +33,11 @@ def _no_json(connection: Connection) -> list[str]:
     return found
 
 
-def find_dangling(held: Installation) -> Sequence[Finding]:
+def find_dangling(installation: Installation) -> Sequence[Finding]:
     """Return the rows that point at one that is not there."""
-    if held.engine.dialect.name != "sqlite":
+    if installation.engine.dialect.name != "sqlite":
         return []
-    with held.engine.connect() as connection:
+    with installation.engine.connect() as connection:
         rows = connection.execute(text("PRAGMA foreign_key_check")).all()
     return [
         Finding("row-dangling", f"points at no row of {row[2]}", f"{row[0]} row {row[1]}")

@@ -34,31 +34,31 @@ CHECKS: tuple[Check, ...] = (
 )
 
 
-def examine(held: Installation) -> list[Finding]:
+def examine(installation: Installation) -> list[Finding]:
     """Return everything that is not as it must be; changes nothing.
 
     A damaged database is all that is said of it: nothing else that it says can be believed.
     """
-    damage = list(database.find_damage(held))
-    return damage or [finding for check in CHECKS for finding in check.find(held)]
+    damage = list(database.find_damage(installation))
+    return damage or [finding for check in CHECKS for finding in check.find(installation)]
 
 
-def repair(held: Installation) -> tuple[list[Finding], list[Finding]]:
+def repair(installation: Installation) -> tuple[list[Finding], list[Finding]]:
     """Mend what can be mended; returns what was mended and what remains.
 
     The repair of one finding may bring another to light, which remains until the next.
     """
-    damage = list(database.find_damage(held))
+    damage = list(database.find_damage(installation))
     if damage:
         return [], damage
-    found = [finding for check in CHECKS for finding in _repaired(held, check)]
-    remain = examine(held)
+    found = [finding for check in CHECKS for finding in _repaired(installation, check)]
+    remain = examine(installation)
     return [finding for finding in found if finding not in remain], remain
 
 
-def _repaired(held: Installation, check: Check) -> Iterator[Finding]:
-    found: Sequence[Finding] = check.find(held) if check.repair else ()
+def _repaired(installation: Installation, check: Check) -> Iterator[Finding]:
+    found: Sequence[Finding] = check.find(installation) if check.repair else ()
     for finding in found:
         if check.repair is not None and finding.repairable:
-            check.repair(held, finding)
+            check.repair(installation, finding)
             yield finding

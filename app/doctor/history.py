@@ -21,10 +21,10 @@ _AFTER: dict[str, frozenset[str]] = {
 }
 
 
-def find_broken_histories(held: Installation) -> Sequence[Finding]:
+def find_broken_histories(installation: Installation) -> Sequence[Finding]:
     """Return the tasks whose events cannot follow one another, or end otherwise than the row."""
     told: defaultdict[str, list[str]] = defaultdict(list)
-    with held.snapshot() as session:
+    with installation.snapshot() as session:
         rows = {row.id: row.state for row in session.execute(select(Task.id, Task.state))}
         events = (
             select(TaskEvent.task_id, TaskEvent.data)

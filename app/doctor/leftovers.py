@@ -16,47 +16,47 @@ from app.doctor.finding import Check, Finding, Installation
 from app.messages import unreadable_folder
 
 
-def find_broken_messages(held: Installation) -> Sequence[Finding]:
+def find_broken_messages(installation: Installation) -> Sequence[Finding]:
     """Return what the embedded broker set aside as no message, or has half-written for long."""
-    if held.settings.redis_url:
+    if installation.settings.redis_url:
         return []
-    folder = broker_folder(held.settings)
+    folder = broker_folder(installation.settings)
     set_aside = _files(unreadable_folder(folder))
-    partial = [p for p in _files(folder) if p.suffix == ".partial" and _is_old(held, p)]
+    partial = [p for p in _files(folder) if p.suffix == ".partial" and _is_old(installation, p)]
     return [
         *(Finding("message-unreadable", "no message", str(path), True) for path in set_aside),
         *(Finding("message-partial", "a write never ended", str(path), True) for path in partial),
     ]
 
 
-def find_stale_messages(held: Installation) -> Sequence[Finding]:
+def find_stale_messages(installation: Installation) -> Sequence[Finding]:
     """Return the embedded broker's old wake-ups for tasks that have ended, where no worker works.
 
     While one does, wake-ups wait for it.
     """
-    if held.settings.redis_url:
+    if installation.settings.redis_url:
         return []
-    messages = [p for p in _files(broker_folder(held.settings)) if p.suffix == ".msg"]
+    messages = [p for p in _files(broker_folder(installation.settings)) if p.suffix == ".msg"]
     named = {path: task_id for path in messages if (task_id := _task_of(path)) is not None}
-    with held.snapshot() as session:
+    with installation.snapshot() as session:
         if session.scalar(select(Task.id).where(Task.state.in_(RUNNING_STATES)).limit(1)):
             return []
         waiting = set(session.scalars(select(Task.id).where(Task.state.not_in(END_STATES))))
     return [
         Finding("message-stale", f"it wakes for task {task_id}, which has ended", str(path), True)
         for path, task_id in named.items()
-        if task_id not in waiting and _is_old(held, path)
+        if task_id not in waiting and _is_old(installation, path)
     ]
 
 
-def find_temporaries(held: Installation) -> Sequence[Finding]:
+def find_temporaries(installation: Installation) -> Sequence[Finding]:
     """Return what a lost process left in `data_dir/tmp`."""
-    folder = held.settings.data_dir.resolve() / "tmp"
+    folder = installation.settings.data_dir.resolve() / "tmp"
     left = sorted(folder.iterdir()) if folder.is_dir() else []
     return [
         Finding("temporary-left", "a lost process left it", str(path), repairable=True)
         for path in left
-        if all(_is_old(held, inner) for inner in (path, *path.rglob("*")))
+        if all(_is_old(installation, inner) for inner in (path, *path.rglob("*")))
     ]
 
 
@@ -82,9 +82,9 @@ def _below(folder: Path) -> Iterator[Path]:
             yield path
 
 
-def _is_old(held: Installation, path: Path) -> bool:
+def _is_old(installation: Installation, path: Path) -> bool:
     try:
-        return path.stat().st_mtime < time.time() - held.settings.gc_grace_seconds
+        return path.stat().st_mtime < time.time() - installation.settings.gc_grace_seconds
     except FileNotFoundError:
         return False  # it went meanwhile
 

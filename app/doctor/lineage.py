@@ -12,7 +12,7 @@ from app.db import Model, Task, TaskKind, Version
 from app.doctor.finding import Check, Finding, Installation
 
 
-def find_lost_parents(held: Installation) -> Sequence[Finding]:
+def find_lost_parents(installation: Installation) -> Sequence[Finding]:
     """Return the versions whose parent is not there, is another model's, or came after them."""
     parent = aliased(Version)
     wanted = (
@@ -21,7 +21,7 @@ def find_lost_parents(held: Installation) -> Sequence[Finding]:
         .outerjoin(parent, parent.id == Version.parent_id)
         .where(Version.parent_id.is_not(None))
     )
-    with held.snapshot() as session:
+    with installation.snapshot() as session:
         rows = session.execute(wanted).all()
     found = []
     for version, parent_row, name in rows:
@@ -39,9 +39,9 @@ def find_lost_parents(held: Installation) -> Sequence[Finding]:
     return found
 
 
-def find_strange_starts(held: Installation) -> Sequence[Finding]:
+def find_strange_starts(installation: Installation) -> Sequence[Finding]:
     """Return the versions whose step started from another version than it was to."""
-    with held.snapshot() as session:
+    with installation.snapshot() as session:
         rows = session.execute(
             select(Version, Task, Model.name)
             .join(Task, Task.id == Version.task_id)

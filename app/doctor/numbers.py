@@ -9,7 +9,7 @@ from app.doctor.finding import Check, Finding, Installation
 from sats_core.classes import BACKGROUND
 
 
-def find_double_numbers(held: Installation) -> Sequence[Finding]:
+def find_double_numbers(installation: Installation) -> Sequence[Finding]:
     """Return the numbers that two versions of a model have: an index forbids it, if it is whole."""
     twice = (
         select(Model.name, Version.number, func.count())
@@ -17,7 +17,7 @@ def find_double_numbers(held: Installation) -> Sequence[Finding]:
         .group_by(Model.name, Version.number)
         .having(func.count() > 1)
     )
-    with held.snapshot() as session:
+    with installation.snapshot() as session:
         return [
             Finding(
                 "number-twice",
@@ -28,9 +28,9 @@ def find_double_numbers(held: Installation) -> Sequence[Finding]:
         ]
 
 
-def find_moved_classes(held: Installation) -> Sequence[Finding]:
+def find_moved_classes(installation: Installation) -> Sequence[Finding]:
     """Return the versions in which a class has another index than its model gave it."""
-    with held.snapshot() as session:
+    with installation.snapshot() as session:
         given = {
             (row.model_id, row.name): row.index
             for row in session.execute(

@@ -6,23 +6,25 @@ from app.doctor.finding import Check, Finding, Installation
 from app.storage.garbage import Collector, Garbage, StoreMismatchProblem
 
 
-def find_orphans(held: Installation) -> Sequence[Finding]:
+def find_orphans(installation: Installation) -> Sequence[Finding]:
     """Return what is garbage by now, and where the store seems to be another service's."""
     try:
-        found = _collector(held).find()
+        found = _collector(installation).find()
     except StoreMismatchProblem as problem:
-        return [Finding("store-mismatch", problem.detail, str(held.settings.data_dir))]
+        return [Finding("store-mismatch", problem.detail, str(installation.settings.data_dir))]
     return [_finding(one) for one in found]
 
 
-def collect(held: Installation, finding: Finding) -> None:
+def collect(installation: Installation, finding: Finding) -> None:
     """Remove it as the collector does: under the blob's lock, if nothing refers to it still."""
-    collector = _collector(held)
+    collector = _collector(installation)
     collector.remove([one for one in collector.find() if _finding(one) == finding])
 
 
-def _collector(held: Installation) -> Collector:
-    return Collector(held.engine, held.stores, held.settings.gc_grace_seconds)
+def _collector(installation: Installation) -> Collector:
+    return Collector(
+        installation.engine, installation.stores, installation.settings.gc_grace_seconds
+    )
 
 
 def _finding(one: Garbage) -> Finding:

@@ -10,7 +10,7 @@ from app.doctor.finding import Check, Finding, Installation
 _MADE = (TaskState.LIVE, TaskState.HELD)
 
 
-def find_missing_outcomes(held: Installation) -> Sequence[Finding]:
+def find_missing_outcomes(installation: Installation) -> Sequence[Finding]:
     """Return the tasks that ended with a version and do not say, or not rightly, with which."""
     wanted = (
         select(Task.id, Task.state, Version.id.label("made"))
@@ -20,7 +20,7 @@ def find_missing_outcomes(held: Installation) -> Sequence[Finding]:
             or_(Task.version_id.is_(None), Version.id.is_(None), Task.version_id != Version.id),
         )
     )
-    with held.snapshot() as session:
+    with installation.snapshot() as session:
         return [
             Finding(
                 "outcome-missing",
@@ -32,18 +32,18 @@ def find_missing_outcomes(held: Installation) -> Sequence[Finding]:
         ]
 
 
-def name_version(held: Installation, finding: Finding) -> None:
+def name_version(installation: Installation, finding: Finding) -> None:
     """Let the task name the version that names the task."""
     task_id = finding.where.removeprefix("task ")
-    with write_session(held.engine) as session:
+    with write_session(installation.engine) as session:
         made = session.scalar(select(Version.id).where(Version.task_id == task_id))
         if made is not None:
             session.execute(update(Task).where(Task.id == task_id).values(version_id=made))
 
 
-def find_missing_reasons(held: Installation) -> Sequence[Finding]:
+def find_missing_reasons(installation: Installation) -> Sequence[Finding]:
     """Return the failed tasks that do not say why."""
-    with held.snapshot() as session:
+    with installation.snapshot() as session:
         failed = session.execute(
             select(Task.id, Task.error).where(Task.state == TaskState.FAILED)
         ).all()
@@ -54,31 +54,31 @@ def find_missing_reasons(held: Installation) -> Sequence[Finding]:
     ]
 
 
-def find_missing_ends(held: Installation) -> Sequence[Finding]:
+def find_missing_ends(installation: Installation) -> Sequence[Finding]:
     """Return the tasks that ended nobody knows when: no keeping time ever runs out for them."""
-    with held.snapshot() as session:
+    with installation.snapshot() as session:
         return [
             Finding("end-missing", "it does not say when it ended", f"task {task_id}", True)
             for task_id in session.scalars(select(Task.id).where(*_ENDLESS))
         ]
 
 
-def end_now(held: Installation, finding: Finding) -> None:
+def end_now(installation: Installation, finding: Finding) -> None:
     """Let its keeping time begin now."""
     task_id = finding.where.removeprefix("task ")
-    with write_session(held.engine) as session:
+    with write_session(installation.engine) as session:
         ended = update(Task).where(Task.id == task_id, *_ENDLESS)
         session.execute(ended.values(finished_at=utc_now()))
 
 
-def find_early_versions(held: Installation) -> Sequence[Finding]:
+def find_early_versions(installation: Installation) -> Sequence[Finding]:
     """Return the versions whose task has not ended with them."""
     wanted = (
         select(Task.id, Task.state, Version.number)
         .join(Version, Version.task_id == Task.id)
         .where(Task.state.not_in(_MADE))
     )
-    with held.snapshot() as session:
+    with installation.snapshot() as session:
         return [
             Finding(
                 "version-early",

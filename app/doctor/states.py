@@ -8,9 +8,9 @@ from app.db import RUNNING_STATES, Task, TaskState, write_session
 from app.doctor.finding import Check, Finding, Installation
 
 
-def find_unknown_states(held: Installation) -> Sequence[Finding]:
+def find_unknown_states(installation: Installation) -> Sequence[Finding]:
     """Return the tasks in a state that there is not: no worker and no sweep looks for them."""
-    with held.snapshot() as session:
+    with installation.snapshot() as session:
         rows = session.execute(select(Task.id, Task.state).where(Task.state.not_in(TaskState)))
         return [
             Finding("task-state-unknown", f"there is no state {row.state!r}", f"task {row.id}")
@@ -18,9 +18,9 @@ def find_unknown_states(held: Installation) -> Sequence[Finding]:
         ]
 
 
-def find_stuck(held: Installation) -> Sequence[Finding]:
+def find_stuck(installation: Installation) -> Sequence[Finding]:
     """Return the running tasks without a lease: a lease that is not there never runs out."""
-    with held.snapshot() as session:
+    with installation.snapshot() as session:
         rows = session.execute(select(Task.id, Task.state).where(*_STUCK))
         return [
             Finding(
@@ -33,10 +33,10 @@ def find_stuck(held: Installation) -> Sequence[Finding]:
         ]
 
 
-def let_lapse(held: Installation, finding: Finding) -> None:
+def let_lapse(installation: Installation, finding: Finding) -> None:
     """Give the task a lease that has run out: the next sweep queues it, and its fence moves on."""
     task_id = finding.where.removeprefix("task ")
-    with write_session(held.engine) as session:
+    with write_session(installation.engine) as session:
         session.execute(update(Task).where(Task.id == task_id, *_STUCK).values(lease_until=0.0))
 
 

@@ -15,20 +15,21 @@ from app.db import END_STATES, Task, TaskState, utc_now
 from app.doctor.finding import Check, Finding, Installation
 
 
-def find_left_folders(held: Installation) -> Sequence[Finding]:
+def find_left_folders(installation: Installation) -> Sequence[Finding]:
     """Return the work folders of tasks that ended, and are past their keeping time."""
-    folders = held.settings.work_dir
-    with held.snapshot() as session:
+    folders = installation.settings.work_dir
+    with installation.snapshot() as session:
         return [
             Finding("work-folder-left", what, str(folder.resolve()), repairable=True)
             for folder in sorted(folders.iterdir() if folders.is_dir() else ())
-            if _is_id(folder.name) and (what := _why_left(held, session, folder)) is not None
+            if _is_id(folder.name)
+            and (what := _why_left(installation, session, folder)) is not None
         ]
 
 
-def remove_folder(held: Installation, finding: Finding) -> None:
+def remove_folder(installation: Installation, finding: Finding) -> None:
     """Remove it, unless a process still works in it."""
-    if finding not in find_left_folders(held):
+    if finding not in find_left_folders(installation):
         return
     folder = Path(finding.where)
     handle = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
@@ -49,8 +50,8 @@ def _is_id(name: str) -> bool:
     return True
 
 
-def _why_left(held: Installation, session: Session, folder: Path) -> str | None:
-    grace = held.settings.gc_grace_seconds
+def _why_left(installation: Installation, session: Session, folder: Path) -> str | None:
+    grace = installation.settings.gc_grace_seconds
     task = session.get(Task, folder.name)
     if task is None:
         young = time.time() - folder.stat().st_mtime < grace
@@ -59,7 +60,7 @@ def _why_left(held: Installation, session: Session, folder: Path) -> str | None:
         return None
     kept = timedelta(seconds=grace)
     if task.state == TaskState.FAILED and task.tidied_at is None:
-        kept += timedelta(hours=held.settings.keep_failed_hours)
+        kept += timedelta(hours=installation.settings.keep_failed_hours)
     ended = task.finished_at
     if ended is not None and utc_now() < ended + kept:
         return None

@@ -8,9 +8,9 @@ from sqlalchemy import Engine
 
 from app.datasets import posted_classes
 from app.db import read_session
-from app.errors import InvalidDatasetProblem, InvalidProblem, ProblemError
+from app.errors import ErrorDetail, InvalidDatasetProblem, InvalidProblem
 from app.imports.schemas import ImportSpec
-from app.models.service import assign_indices, find_model
+from app.registry.service import assign_indices, find_model
 from sats_core.data.sources import ZipSource
 from sats_core.errors import DatasetError, ModelError
 from sats_core.segformer.config import NO_BACKGROUND, Checkpoint, read_checkpoint
@@ -67,12 +67,12 @@ def checkpoint_classes(path: Path, spec: ImportSpec, limits: Limits) -> tuple[st
         with ZipSource(path, limits) as source:
             check_weights({posixpath.basename(name) for name in source.names()}, spec.allow_pickle)
     except DatasetError as error:
-        files = [ProblemError(i.reason, i.file, CHECKPOINT) for i in error.issues]
-        faults = files or [ProblemError(error.message, field=CHECKPOINT)]
+        files = [ErrorDetail(i.reason, i.file, CHECKPOINT) for i in error.issues]
+        faults = files or [ErrorDetail(error.message, field=CHECKPOINT)]
         raise InvalidCheckpointProblem(error.message, faults) from error
     except ModelError as error:
         raise InvalidCheckpointProblem(
-            str(error), [ProblemError(str(error), field=CHECKPOINT)]
+            str(error), [ErrorDetail(str(error), field=CHECKPOINT)]
         ) from error
     return _foreground(checkpoint, spec.background)
 
@@ -86,13 +86,13 @@ def check_evaluate(path: Path, names: Collection[str], limits: Limits) -> None:
     try:
         labelled = posted_classes(path, limits)
     except DatasetError as error:
-        issues = [ProblemError(i.reason, i.file, EVALUATE, i.class_name) for i in error.issues]
-        fault = issues or [ProblemError(error.message, field=EVALUATE)]
+        issues = [ErrorDetail(i.reason, i.file, EVALUATE, i.class_name) for i in error.issues]
+        fault = issues or [ErrorDetail(error.message, field=EVALUATE)]
         raise InvalidDatasetProblem(f"`{EVALUATE}`: {error.message}", fault) from error
     if labelled is not None and not set(labelled) & set(names):
         message = f"they label none of the checkpoint's classes, but {', '.join(labelled[:20])}"
         raise InvalidDatasetProblem(
-            f"`{EVALUATE}`: {message}", [ProblemError(message, field=EVALUATE)]
+            f"`{EVALUATE}`: {message}", [ErrorDetail(message, field=EVALUATE)]
         )
 
 
@@ -121,7 +121,7 @@ def _foreground(checkpoint: Checkpoint, background: str | None) -> tuple[str, ..
         return checkpoint.class_order(background).foreground
     except ModelError as error:
         chosen = background not in (None, NO_BACKGROUND, *checkpoint.labels)
-        fault = ProblemError(
+        fault = ErrorDetail(
             str(error),
             field=BACKGROUND_FIELD if chosen else CHECKPOINT,
             class_name=background if chosen else None,
@@ -130,4 +130,4 @@ def _foreground(checkpoint: Checkpoint, background: str | None) -> tuple[str, ..
 
 
 def _refused(reason: str, file: str) -> InvalidCheckpointProblem:
-    return InvalidCheckpointProblem(reason, [ProblemError(reason, file, CHECKPOINT)])
+    return InvalidCheckpointProblem(reason, [ErrorDetail(reason, file, CHECKPOINT)])

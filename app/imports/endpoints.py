@@ -33,8 +33,8 @@ from app.keys.problems import (
     TaskLimitProblem,
 )
 from app.keys.service import Scope
-from app.models.schemas import MODEL_PATTERN
 from app.problems import responses
+from app.registry.schemas import MODEL_PATTERN
 from app.storage import Blob
 from app.tasks.answering import ACCEPTED, IdempotencyKey, acceptance, announce
 from app.tasks.schemas import TaskJson
@@ -105,7 +105,7 @@ _UPLOAD: dict[str, Any] = {
     ),
 )
 def post_import(
-    held: AppServices,
+    services: AppServices,
     actor: Acting,
     upload: PostedImport,
     model: Annotated[
@@ -121,7 +121,7 @@ def post_import(
     weights when the task runs. Tasks posted afterwards start from the version.
     """
     spec = ImportSpec(**upload.wish.model_dump(), model=model, source=upload.source)
-    limits = held.settings.limits
+    limits = services.settings.limits
 
     def make(stored: Mapping[str, Blob]) -> Submission:
         caller = upload.caller
@@ -136,8 +136,10 @@ def post_import(
         )
 
     def check(staged: Mapping[str, FilePath]) -> None:
-        check_import(held.engine, spec, staged[CHECKPOINT], staged.get(EVALUATE), limits)
-        check_task_fits(held.engine, held.settings, spec, staged[CHECKPOINT], staged.get(EVALUATE))
+        check_import(services.engine, spec, staged[CHECKPOINT], staged.get(EVALUATE), limits)
+        check_task_fits(
+            services.engine, services.settings, spec, staged[CHECKPOINT], staged.get(EVALUATE)
+        )
 
-    answer, replayed = acceptance(held, actor).accept(upload.files, make, check)
-    return announce(held, response, background, answer, replayed)
+    answer, replayed = acceptance(services, actor).accept(upload.files, make, check)
+    return announce(services, response, background, answer, replayed)

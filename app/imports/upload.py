@@ -35,11 +35,11 @@ class ImportUpload:
 
 
 async def read_import(
-    request: Request, held: AppServices, caller: Admin
+    request: Request, services: AppServices, caller: Admin
 ) -> AsyncIterator[ImportUpload]:
     """Read the parts; the zips go to temporary files as they come in."""
     fields = (CHECKPOINT, EVALUATE)
-    async with read_form(request, fields, held.settings.max_upload_bytes) as form:
+    async with read_form(request, fields, services.settings.max_upload_bytes) as form:
         wish = await json_part(form, "spec", ImportWish) if "spec" in form else ImportWish()
         checkpoint = upload_part(form, CHECKPOINT)
         files = {CHECKPOINT: checkpoint.file}

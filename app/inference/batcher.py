@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-from app.inference.budget import Budget, Held
+from app.inference.budget import Budget, Share
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -80,7 +80,7 @@ class Batcher(Generic[Item, Result]):
         with self._changed:
             return Load(self._batches, self._items, self._places.free)
 
-    def reserve(self, items: int) -> AbstractContextManager[Held]:
+    def reserve(self, items: int) -> AbstractContextManager[Share]:
         """Hold places while the block runs, all or none of them.
 
         Raises:

@@ -32,23 +32,23 @@ class Budget:
             return self._free
 
     @contextmanager
-    def hold(self, amount: int) -> Iterator["Held"]:
+    def hold(self, amount: int) -> Iterator["Share"]:
         """Hold an amount while the block runs, all or nothing of it.
 
         Raises:
             FullError: so much is not free.
             OverBudgetError: so much never is.
         """
-        held = Held(self)
-        held.grow(amount)
+        share = Share(self)
+        share.grow(amount)
         try:
-            yield held
+            yield share
         finally:
             with self._lock:
-                self._free += held.amount
+                self._free += share.amount
 
     def take(self, amount: int) -> None:
-        """Take an amount that `Held` gives back.
+        """Take an amount that `Share` gives back.
 
         Raises:
             FullError: so much is not free.
@@ -59,7 +59,7 @@ class Budget:
             self._free -= amount
 
 
-class Held:
+class Share:
     """What one request holds of a budget.
 
     Attributes:

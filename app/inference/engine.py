@@ -7,9 +7,9 @@ from contextlib import AbstractContextManager
 from typing import TypeVar
 
 from app.inference.batcher import Batcher, Load
-from app.inference.budget import Budget, Held
-from app.inference.graph import GraphError, ModelInput, Pixels, Prediction, Segmented
-from app.inference.graphs import Choice, Graphs, Served, graph_loader
+from app.inference.budget import Budget, Share
+from app.inference.exported_graph import GraphError, ModelInput, Pixels, Prediction, Segmented
+from app.inference.loaded_graphs import Choice, Graphs, Served, graph_loader
 from app.settings import Settings
 from app.storage import BlobStore
 
@@ -41,7 +41,7 @@ class Inference:
         """What was run so far, and how many pictures may still come."""
         return self._batcher.load
 
-    def reserve(self, pictures: int) -> AbstractContextManager[Held]:
+    def reserve(self, pictures: int) -> AbstractContextManager[Share]:
         """Hold places for pictures from before they come until they are answered.
 
         Raises:

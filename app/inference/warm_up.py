@@ -5,9 +5,9 @@ import time
 from collections.abc import Mapping
 from concurrent.futures import Future, wait
 
-from app.inference.graph import GraphError
-from app.inference.graphs import Exported, Graphs, Served
-from app.models.live import KnownVersion, LiveVersions
+from app.inference.exported_graph import GraphError
+from app.inference.loaded_graphs import Exported, Graphs, Served
+from app.registry.live import KnownVersion, LiveVersions
 
 LOOK_SECONDS = 1.0
 """How long one look waits for what is still loading: small graphs are there by then."""

@@ -27,8 +27,8 @@ from app.errors import (
 from app.keys.problems import KEY_PROBLEMS
 from app.keys.schemas import WISH_EXAMPLE, KeyJson, KeyWish, NewKeyJson, key_json
 from app.keys.service import create_key, find_key, get_key, list_keys, revoke_key
-from app.models.schemas import MAX_NUMBER
 from app.problems import responses
+from app.registry.schemas import MAX_NUMBER
 
 MAX_BODY = 128 * 1024
 
@@ -77,7 +77,7 @@ def list_all_keys(session: ReadSession) -> list[KeyJson]:
     responses=responses(BadRequestProblem, ConflictProblem, TooLargeProblem),
 )
 def make_key(
-    held: AppServices,
+    services: AppServices,
     session: WriteSession,
     wish: Annotated[KeyWish, Depends(read_wish)],
     response: Response,
@@ -89,7 +89,7 @@ def make_key(
     """
     text = create_key(
         session,
-        held.secret,
+        services.secret,
         wish.name,
         wish.scopes,
         models=wish.models,

@@ -12,7 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from app.broker import skipped_messages
 from app.db.migrate import is_current
 from app.dependencies import AppServices, Services
-from app.errors import BusyProblem, NotReadyProblem, ProblemError
+from app.errors import BusyProblem, ErrorDetail, NotReadyProblem
 from app.probes.metrics import RequestMetrics
 from app.problems import Responses, responses
 from app.processes import read_restarts
@@ -48,55 +48,55 @@ async def live() -> HealthJson:
 
 
 @router.get("/health/ready", summary="Can the service work", responses=responses(NotReadyProblem))
-def ready(held: AppServices) -> ReadyJson:
+def ready(services: AppServices) -> ReadyJson:
     """Ask the database, the broker and the blob store whether they answer.
 
     After a start the live versions are waited for, for a bounded time. What was mended on the way
     does not make the service unready; it is worth a look at the log.
     """
     failed = [
-        ProblemError(message, field=part)
+        ErrorDetail(message, field=part)
         for part, check in CHECKS.items()
-        if (message := check(held)) is not None
+        if (message := check(services)) is not None
     ]
     if failed:
         names = ", ".join(str(error.field) for error in failed)
         raise NotReadyProblem(f"not ready: {names}", failed)
     return ReadyJson(
-        worker_restarts=read_restarts(held.settings.restarts_file),
-        skipped_messages=skipped_messages(held.settings),
+        worker_restarts=read_restarts(services.settings.restarts_file),
+        skipped_messages=skipped_messages(services.settings),
     )
 
 
-def _check_database(held: Services) -> str | None:
+def _check_database(services: Services) -> str | None:
     try:
-        current = is_current(held.engine)
+        current = is_current(services.engine)
     except SQLAlchemyError as error:
         return f"does not answer: {type(error).__name__}"
     return None if current else "its tables are those of an older version: `sats migrate`"
 
 
-def _check_broker(held: Services) -> str | None:
+def _check_broker(services: Services) -> str | None:
     try:
-        with held.celery.connection_for_write(connect_timeout=CONNECT_SECONDS) as connection:
+        with services.celery.connection_for_write(connect_timeout=CONNECT_SECONDS) as connection:
             connection.ensure_connection(max_retries=1, timeout=CONNECT_SECONDS)
     except (OperationalError, OSError) as error:
         return f"does not answer: {type(error).__name__}"
     return None
 
 
-def _check_blobs(held: Services) -> str | None:
+def _check_blobs(services: Services) -> str | None:
     try:
-        with tempfile.TemporaryFile(dir=held.settings.blob_dir) as file:
+        with tempfile.TemporaryFile(dir=services.settings.blob_dir) as file:
             file.write(b"ready")
     except OSError as error:
         return f"cannot be written: {error.strerror}"
     return None
 
 
-def _check_graphs(held: Services) -> str | None:
+def _check_graphs(services: Services) -> str | None:
     try:
-        return held.warm_up.reason()
+        return services.warm_up.reason()
     except SQLAlchemyError:
         return None  # the database's own check says so
 
@@ -127,10 +127,10 @@ _TEXT: Responses = {
     response_class=Response,
     responses=_TEXT | responses(BusyProblem),
 )
-def metrics(request: Request, held: AppServices) -> Response:
+def expose_metrics(request: Request, services: AppServices) -> Response:
     """Requests and pictures of this process; tasks, live versions and mended faults in all."""
     counted: RequestMetrics = request.app.state.metrics
     return Response(
-        counted.expose(held.settings, held.engine, held.inference),
+        counted.expose(services.settings, services.engine, services.inference),
         media_type=CONTENT_TYPE_PLAIN_1_0_0,
     )

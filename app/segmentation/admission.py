@@ -10,7 +10,7 @@ from fastapi import Depends, Request
 
 from app.dependencies import AppServices
 from app.errors import BusyProblem, TooLargeProblem
-from app.inference.budget import FullError, Held, OverBudgetError
+from app.inference.budget import FullError, OverBudgetError, Share
 from app.segmentation.choosing import Chosen
 from app.segmentation.upload import FRAME_BYTES
 
@@ -28,8 +28,8 @@ class Admission:
         deadline: when the answer must be ready, on the event loop's clock.
     """
 
-    places: Held
-    memory: Held
+    places: Share
+    memory: Share
     deadline: float
 
     def make_room(self, pictures: int, pixels: int) -> None:
@@ -44,16 +44,18 @@ class Admission:
             self.memory.grow(PIXEL_BYTES * pixels)
 
 
-async def admit(request: Request, held: AppServices, _choice: Chosen) -> AsyncIterator[Admission]:
+async def admit(
+    request: Request, services: AppServices, _choice: Chosen
+) -> AsyncIterator[Admission]:
     """Hold a place and the body's bytes, after the caller and the version are known.
 
     Raises:
         BusyProblem: they are not free now.
         TooLargeProblem: there is not so much room in all.
     """
-    inference = held.inference
-    deadline = asyncio.get_running_loop().time() + held.settings.serve_deadline_seconds
-    coming = _body_bytes(request, held.settings.max_picture_bytes + FRAME_BYTES)
+    inference = services.inference
+    deadline = asyncio.get_running_loop().time() + services.settings.serve_deadline_seconds
+    coming = _body_bytes(request, services.settings.max_picture_bytes + FRAME_BYTES)
     with ExitStack() as stack:
         with _refused(coming):
             places = stack.enter_context(inference.reserve(1))

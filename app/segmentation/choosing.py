@@ -6,14 +6,14 @@ from fastapi import Depends, Query
 from starlette.concurrency import run_in_threadpool
 
 from app.dependencies import AppServices, Segmenter
-from app.inference.graphs import Choice
+from app.inference.loaded_graphs import Choice
 from app.keys.service import check_model
-from app.models.schemas import MAX_NUMBER, MODEL_PATTERN
+from app.registry.schemas import MAX_NUMBER, MODEL_PATTERN
 from app.segmentation import service
 
 
 async def choose(
-    held: AppServices,
+    services: AppServices,
     caller: Segmenter,
     model: Annotated[
         str, Query(pattern=MODEL_PATTERN, description="The model that is to answer.")
@@ -25,11 +25,11 @@ async def choose(
 ) -> Choice:
     """Choose who answers, before the body is read."""
     check_model(caller, model)
-    known = held.live.recall(model, version)
+    known = services.live.recall(model, version)
     if known is None:
-        known = await run_in_threadpool(held.live.find, model, version)
-    choice = service.choose(held.inference, known, live=version is None)
-    held.rates.first_picture(caller)
+        known = await run_in_threadpool(services.live.find, model, version)
+    choice = service.choose(services.inference, known, live=version is None)
+    services.rates.first_picture(caller)
     return choice
 
 

@@ -17,7 +17,7 @@ from app.errors import (
     UnsupportedMediaProblem,
 )
 from app.inference.batcher import ClosedError
-from app.inference.graph import GraphError
+from app.inference.exported_graph import GraphError
 from app.keys.problems import KEY_PROBLEMS, PictureLimitProblem
 from app.problems import Responses, responses
 from app.segmentation import service
@@ -86,15 +86,15 @@ _ANSWERS: Responses = {
 
 
 async def read_body(
-    request: Request, held: AppServices, caller: Segmenter, admission: Admitted
+    request: Request, services: AppServices, caller: Segmenter, admission: Admitted
 ) -> list[PostedPicture]:
     """Read the pictures, and make room for them decoded."""
-    settings = held.settings
+    settings = services.settings
     most = min(settings.max_pictures, settings.serve_queue)
     async with until(admission.deadline):
         posted = await read_pictures(request, settings.max_picture_bytes, most)
-        held.rates.other_pictures(caller, len(posted))
-        counting = held.inference.in_thread(lambda: service.pixels(posted, settings.max_pixels))
+        services.rates.other_pictures(caller, len(posted))
+        counting = services.inference.in_thread(lambda: service.pixels(posted, settings.max_pixels))
         pixels = await while_connected(request, counting)
     admission.make_room(len(posted), pixels)
     return posted
@@ -122,7 +122,7 @@ async def read_body(
 )
 async def segment(
     request: Request,
-    held: AppServices,
+    services: AppServices,
     choice: Chosen,
     admission: Admitted,
     posted: Annotated[list[PostedPicture], Depends(read_body)],
@@ -141,7 +141,9 @@ async def segment(
     """
     offers = list(Representation) if len(posted) == 1 else [Representation.JSON]
     representation = negotiate(",".join(request.headers.getlist("accept")), offers)
-    work = service.answer(held.inference, choice, posted, representation, held.settings.max_pixels)
+    work = service.answer(
+        services.inference, choice, posted, representation, services.settings.max_pixels
+    )
     try:
         async with until(admission.deadline):
             served, body = await while_connected(request, work)

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from pycocotools import mask as coco
 
-from app.inference.graph import Pixels
+from app.inference.exported_graph import Pixels
 from sats_core.classes import BACKGROUND, Catalogue, voc_colour
 
 OPACITY = 0.5

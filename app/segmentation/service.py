@@ -5,11 +5,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 
-from app.errors import InvalidProblem, NotReadyProblem, ProblemError, TooLargeProblem
+from app.errors import ErrorDetail, InvalidProblem, NotReadyProblem, TooLargeProblem
 from app.inference.engine import Inference
-from app.inference.graph import GraphError, Pixels, Segmented
-from app.inference.graphs import Choice, Exported, Served
-from app.models.live import KnownVersion
+from app.inference.exported_graph import GraphError, Pixels, Segmented
+from app.inference.loaded_graphs import Choice, Exported, Served
+from app.registry.live import KnownVersion
+from app.registry.schemas import hex_colour
 from app.segmentation.negotiation import Representation
 from app.segmentation.rendering import mask_png, overlay_png, run_lengths
 from app.segmentation.schemas import (
@@ -123,10 +124,10 @@ async def _decoded(
             decode = partial(decode_picture, one.data, max_pixels)
             pictures.append(await inference.in_thread(decode))
         except PictureTooLargeError as error:
-            fault = ProblemError(str(error), file=one.name)
+            fault = ErrorDetail(str(error), file=one.name)
             raise TooLargeProblem(f"{one.name}: {error}", [fault]) from error
         except PictureError as error:
-            faults.append(ProblemError(str(error), file=one.name))
+            faults.append(ErrorDetail(str(error), file=one.name))
     if faults:
         raise InvalidProblem(f"{faults[0].file}: {faults[0].message}", faults)
     return pictures
@@ -153,7 +154,7 @@ def _shown(info: ClassInfo, found: Segmented) -> ShownClassJson:
     return ShownClassJson(
         index=info.index,
         name=info.name,
-        colour="#{:02x}{:02x}{:02x}".format(*info.colour),
+        colour=hex_colour(info.colour),
         pixels=pixels,
         share=pixels / mask.size,
         score=found.scores[info.index],

@@ -9,8 +9,8 @@ from starlette.requests import ClientDisconnect
 from app.bodies import bounded
 from app.errors import (
     BadRequestProblem,
+    ErrorDetail,
     InvalidProblem,
-    ProblemError,
     TooLargeProblem,
     UnsupportedMediaProblem,
 )
@@ -48,7 +48,7 @@ async def read_pictures(request: Request, most_bytes: int, most: int) -> list[Po
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     problem = TooLargeProblem(
         f"the pictures have more than {most_bytes} bytes together",
-        [ProblemError(f"more than {most_bytes} bytes", field=FIELD)],
+        [ErrorDetail(f"more than {most_bytes} bytes", field=FIELD)],
     )
     try:
         if kind == "multipart/form-data":
@@ -81,11 +81,11 @@ def _files(form: FormData) -> list[UploadFile]:
             shown = printable(field)[:_MAX_NAME]
             raise InvalidProblem(
                 f"a form holds files named `{FIELD}` only",
-                [ProblemError("not a file" if field == FIELD else "unknown field", field=shown)],
+                [ErrorDetail("not a file" if field == FIELD else "unknown field", field=shown)],
             )
     files = [value for _, value in form.multi_items() if isinstance(value, UploadFile)]
     if not files:
-        raise InvalidProblem("no picture came", [ProblemError("missing", field=FIELD)])
+        raise InvalidProblem("no picture came", [ErrorDetail("missing", field=FIELD)])
     return files
 
 

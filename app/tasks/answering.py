@@ -36,13 +36,13 @@ ACCEPTED: Responses = {
 }
 
 
-def acceptance(held: Services, actor: Actor) -> Acceptance:
+def acceptance(services: Services, actor: Actor) -> Acceptance:
     """Return what accepts tasks in this process."""
-    return Acceptance(held.engine, held.blobs, held.settings.max_upload_bytes, actor)
+    return Acceptance(services.engine, services.blobs, services.settings.max_upload_bytes, actor)
 
 
 def announce(
-    held: Services,
+    services: Services,
     response: Response,
     background: BackgroundTasks,
     task: TaskJson,
@@ -53,5 +53,5 @@ def announce(
     if replayed:
         response.headers["Idempotency-Replayed"] = "true"
     else:
-        background.add_task(wake, held.celery, task.preview or task.id)  # a preview comes first
+        background.add_task(wake, services.celery, task.preview or task.id)  # a preview comes first
     return task

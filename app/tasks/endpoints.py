@@ -32,11 +32,11 @@ from app.keys.problems import (
     TaskLimitProblem,
 )
 from app.keys.service import Scope, check_model
-from app.models.floor import check_gate, floor_of
-from app.models.parents import NothingToStartFromProblem
-from app.models.schemas import MODEL_PATTERN
-from app.models.service import find_model
 from app.problems import Responses, responses
+from app.registry.floor import check_gate, floor_of
+from app.registry.parents import NothingToStartFromProblem
+from app.registry.schemas import MODEL_PATTERN
+from app.registry.service import find_model
 from app.storage import Blob
 from app.tasks import service
 from app.tasks.answering import ACCEPTED, IdempotencyKey, acceptance, announce
@@ -118,7 +118,7 @@ _LOG: Responses = {
     ),
 )
 def post_task(
-    held: AppServices,
+    services: AppServices,
     actor: Acting,
     upload: PostedUpload,
     response: Response,
@@ -145,14 +145,16 @@ def post_task(
 
     def check(staged: Mapping[str, FilePath]) -> None:
         if not by_admin:
-            with read_session(held.engine) as session:
-                floor = floor_of(find_model(session, upload.spec.model), held.settings)
+            with read_session(services.engine) as session:
+                floor = floor_of(find_model(session, upload.spec.model), services.settings)
             check_gate(upload.spec.gate, floor, upload.spec.model)
-        service.check_step(held.engine, upload.spec, staged["dataset"], held.settings.limits)
-        check_task_fits(held.engine, held.settings, upload.spec, staged["dataset"])
+        service.check_step(
+            services.engine, upload.spec, staged["dataset"], services.settings.limits
+        )
+        check_task_fits(services.engine, services.settings, upload.spec, staged["dataset"])
 
-    answer, replayed = acceptance(held, actor).accept({"dataset": upload.dataset}, make, check)
-    return announce(held, response, background, answer, replayed)
+    answer, replayed = acceptance(services, actor).accept({"dataset": upload.dataset}, make, check)
+    return announce(services, response, background, answer, replayed)
 
 
 @router.get("", summary="List tasks", responses=responses(NotFoundProblem))
@@ -197,12 +199,12 @@ def get_task(session: ReadSession, task_id: TaskId) -> TaskJson:
     responses=responses(NotFoundProblem, ConflictProblem),
 )
 def cancel_task(
-    held: AppServices, session: WriteSession, task_id: TaskId, background: BackgroundTasks
+    services: AppServices, session: WriteSession, task_id: TaskId, background: BackgroundTasks
 ) -> TaskJson:
     """Cancel a task: one that waits ends at once, one that runs as soon as its worker hears."""
     task = service.cancel(session, str(task_id))
     if task.state == TaskState.CANCELLED:
-        background.add_task(drop_uploads, held.engine, held.blobs, task.uploads)
+        background.add_task(drop_uploads, services.engine, services.blobs, task.uploads)
     return _described(session, task)
 
 
@@ -213,7 +215,7 @@ def cancel_task(
     responses=responses(NotFoundProblem, ConflictProblem, RequestLimitProblem, TaskLimitProblem),
 )
 def retry_task(
-    held: AppServices, session: WriteSession, task_id: TaskId, background: BackgroundTasks
+    services: AppServices, session: WriteSession, task_id: TaskId, background: BackgroundTasks
 ) -> TaskJson:
     """Queue a failed task again, at its old place; it goes on from its last checkpoint.
 
@@ -221,8 +223,8 @@ def retry_task(
     that it started from before: where another one went live since, other than its preview's, its
     version will be held.
     """
-    task = service.retry(session, held.blobs, str(task_id))
-    background.add_task(wake, held.celery, task.id)
+    task = service.retry(session, services.blobs, str(task_id))
+    background.add_task(wake, services.celery, task.id)
     return _described(session, task)
 
 

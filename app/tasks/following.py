@@ -21,8 +21,8 @@ from app.dependencies import (
 from app.errors import BusyProblem, InvalidProblem, NotFoundProblem
 from app.keys.problems import KEY_PROBLEMS
 from app.keys.service import Scope
-from app.models.schemas import MAX_NUMBER
 from app.problems import Responses, responses
+from app.registry.schemas import MAX_NUMBER
 from app.tasks import service
 from app.tasks.events import newest
 from app.tasks.owning import TaskId, own_task
@@ -53,7 +53,7 @@ _STREAM: Responses = {
 
 async def follower(
     request: Request,
-    held: AppServices,
+    services: AppServices,
     credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)],
     hashed: KeyDigest,
     task_id: Annotated[UUID, Path(description="The task's id.")],
@@ -67,11 +67,11 @@ async def follower(
 ) -> str:
     """Let callers through who see the task, and bearers of a token; return their key's digest."""
     if credentials is None and token is not None:
-        hashed = check_token(held.secret, str(task_id), token)
-        await check_again(held, hashed)
+        hashed = check_token(services.secret, str(task_id), token)
+        await check_again(services, hashed)
         return hashed
-    caller = await require(Scope.SUBMIT)(request, held, credentials)
-    await run_in_threadpool(own_task, held, caller, task_id)
+    caller = await require(Scope.SUBMIT)(request, services, credentials)
+    await run_in_threadpool(own_task, services, caller, task_id)
     return hashed
 
 
@@ -82,7 +82,7 @@ async def follower(
     responses=_STREAM,
 )
 def follow_task(
-    held: AppServices,
+    services: AppServices,
     session: ReadSession,
     hashed: Annotated[str, Depends(follower)],
     task_id: Annotated[UUID, Path(description="The task's id.")],
@@ -103,8 +103,8 @@ def follow_task(
     last, ended = newest(session, str(task_id))
     if ended and last_event_id >= last:
         return Response(status_code=204)
-    check = partial(check_again, held, hashed)
-    return EventStream(held.streams, str(task_id), last_event_id, hashed, check)
+    check = partial(check_again, services, hashed)
+    return EventStream(services.streams, str(task_id), last_event_id, hashed, check)
 
 
 @router.post(
@@ -113,7 +113,7 @@ def follow_task(
     dependencies=[Depends(require(Scope.SUBMIT))],
 )
 def make_events_token(
-    held: AppServices,
+    services: AppServices,
     session: ReadSession,
     response: Response,
     hashed: KeyDigest,
@@ -125,7 +125,7 @@ def make_events_token(
     ends; to connect again then takes a new one. The key's end is theirs.
     """
     found = service.get_task(session, str(task_id)).id
-    token, ends = make_token(held.secret, found, hashed)
+    token, ends = make_token(services.secret, found, hashed)
     response.headers["Cache-Control"] = "no-store"
     return EventsTokenJson(
         token=token,

@@ -22,12 +22,12 @@ def visible(caller: Caller) -> ColumnElement[bool]:
 
 
 def own_task(
-    held: AppServices,
+    services: AppServices,
     caller: Submitter,
     task_id: Annotated[UUID, Path(description="The task's id.")],
 ) -> UUID:
     """Return the id of a task that the caller sees; for any other there is no such task."""
-    with read_session(held.engine) as session:
+    with read_session(services.engine) as session:
         get_task(session, str(task_id), visible(caller))
     return task_id
 

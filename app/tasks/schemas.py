@@ -8,9 +8,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validat
 from app.db import Task, TaskKind, TaskState
 from app.db.base import JsonObject
 from app.imports.schemas import ImportSpec
-from app.models.floor import GateWish
-from app.models.schemas import MAX_NUMBER, MODEL_PATTERN, Named
 from app.problem_json import ProblemJson
+from app.registry.floor import GateWish
+from app.registry.schemas import MAX_NUMBER, MODEL_PATTERN, Named
 from app.stored import ShownAs, shown, with_defaults
 from sats_core.classes import MAX_CLASSES
 from sats_core.job import HeldOutChoice
@@ -168,7 +168,8 @@ class TaskJson(BaseModel):
     started_at: datetime | None = Field(description="When a worker first took it.")
     finished_at: datetime | None = Field(description="When it ended.")
     queue_place: int | None = Field(
-        description="1 is the next task to start; null unless it is `queued`."
+        description="1 is the next task of its model to start: tasks of one model run one after "
+        "another. Null unless it is `queued`."
     )
     tries: int = Field(
         description="Times it was started since it last got further: 1 while the first start "

@@ -1,9 +1,9 @@
 """Tasks: posted, found, cancelled, tried again. What runs them is the worker."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Sequence, Set
 from pathlib import Path
 
-from sqlalchemy import ColumnElement, Engine, or_, select, true
+from sqlalchemy import ColumnElement, Engine, func, or_, select, true
 from sqlalchemy.orm import Session
 
 from app.audit.service import Action, record
@@ -19,10 +19,10 @@ from app.db import (
     read_session,
     utc_now,
 )
-from app.errors import ConflictProblem, InvalidProblem, NotFoundProblem, ProblemError
+from app.errors import ConflictProblem, ErrorDetail, InvalidProblem, NotFoundProblem
 from app.keys.quotas import check_quotas
-from app.models.parents import check_start, may_be_base, would_be_base
-from app.models.service import lock_model
+from app.registry.parents import check_start, may_be_base, would_be_base
+from app.registry.service import lock_model
 from app.storage import BlobMissingError, BlobStore
 from app.tasks.schemas import TaskJson, TaskSpec, task_json
 from app.webhooks.outbox import task_ended
@@ -48,7 +48,7 @@ def check_step(engine: Engine, spec: TaskSpec, dataset: Path, limits: Limits) ->
             message = (
                 f"this is the first task of model {spec.model!r}: a preview needs an old version"
             )
-            raise InvalidProblem(message, [ProblemError(message, field="spec.preview")])
+            raise InvalidProblem(message, [ErrorDetail(message, field="spec.preview")])
     check_classes(spec, posted_classes(dataset, limits), class_names(start))
 
 
@@ -84,8 +84,8 @@ def check_classes(spec: TaskSpec, labelled: Collection[str] | None, known: Colle
         raise InvalidProblem("not every class of `spec.classes` can be learned", errors)
 
 
-def _class_error(name: str, message: str) -> ProblemError:
-    return ProblemError(message, field="spec.classes", class_name=name)
+def _class_error(name: str, message: str) -> ErrorDetail:
+    return ErrorDetail(message, field="spec.classes", class_name=name)
 
 
 def get_task(session: Session, task_id: str, visible: ColumnElement[bool] = EVERY_TASK) -> Task:
@@ -265,7 +265,7 @@ def describe(session: Session, tasks: Sequence[Task]) -> list[TaskJson]:
     made = [task.version_id for task in tasks if task.version_id is not None]
     rows = session.execute(select(Version.id, Version.number).where(Version.id.in_(made)))
     numbers = {row.id: row.number for row in rows}
-    places = _queue_places(session) if any(t.state == TaskState.QUEUED for t in tasks) else {}
+    places = _queue_places(session, {t.model_id for t in tasks if t.state == TaskState.QUEUED})
     previews = _previews(session, [task.id for task in tasks])
     return [
         task_json(task, numbers.get(task.version_id), places.get(task.id), previews.get(task.id))
@@ -278,6 +278,11 @@ def _previews(session: Session, task_ids: Sequence[str]) -> dict[str | None, str
     return {row.preview_of: row.id for row in rows}
 
 
-def _queue_places(session: Session) -> dict[str, int]:
-    waiting = select(Task.id).where(Task.state == TaskState.QUEUED).order_by(Task.sequence)
-    return {task_id: place for place, task_id in enumerate(session.scalars(waiting), start=1)}
+def _queue_places(session: Session, model_ids: Set[int]) -> dict[str, int]:
+    """Return the places of what waits, counted in each model: models wait for no other."""
+    if not model_ids:
+        return {}
+    place = func.row_number().over(partition_by=Task.model_id, order_by=Task.sequence)
+    waiting = (Task.state == TaskState.QUEUED, Task.model_id.in_(model_ids))
+    rows = session.execute(select(Task.id, place.label("place")).where(*waiting))
+    return {row.id: row.place for row in rows}

@@ -10,11 +10,11 @@ from sqlalchemy.orm import Session
 
 from app.audit.service import Action
 from app.db import Model, Task, TaskEvent, TaskKind, TaskState
-from app.errors import IdempotencyKeyReusedProblem, ProblemError
+from app.errors import ErrorDetail, IdempotencyKeyReusedProblem
 from app.imports.schemas import ImportSpec
 from app.keys.quotas import check_quotas
-from app.models.parents import may_be_base
-from app.models.service import ensure_model, lock_model
+from app.registry.parents import may_be_base
+from app.registry.service import ensure_model, lock_model
 from app.storage import Blob
 from app.tasks.schemas import TaskSpec
 from app.tasks.service import record_task
@@ -94,7 +94,7 @@ def find_replay(session: Session, submission: Submission) -> Task | None:
     if before is not None and before.request_digest != submission.digest:
         raise IdempotencyKeyReusedProblem(
             f"this key made task {before.id} from another spec or other files",
-            [ProblemError("used before", field="Idempotency-Key")],
+            [ErrorDetail("used before", field="Idempotency-Key")],
         )
     return before
 

@@ -28,10 +28,10 @@ class Upload:
 
 
 async def read_upload(
-    request: Request, held: AppServices, caller: Submitter
+    request: Request, services: AppServices, caller: Submitter
 ) -> AsyncIterator[Upload]:
     """Read the two parts; the data set goes to a temporary file as it comes in."""
-    async with read_form(request, ["dataset"], held.settings.max_upload_bytes) as form:
+    async with read_form(request, ["dataset"], services.settings.max_upload_bytes) as form:
         spec = await json_part(form, "spec", TaskSpec)
         check_model(caller, spec.model)
         yield Upload(caller, spec, file_part(form, "dataset"))

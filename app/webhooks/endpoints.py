@@ -25,7 +25,11 @@ WebhookId = Annotated[UUID, Path(description="The webhook's id.")]
 
 @router.post("", status_code=201, summary="Make a webhook")
 def create_webhook(
-    held: AppServices, session: WriteSession, caller: Admin, spec: WebhookSpec, response: Response
+    services: AppServices,
+    session: WriteSession,
+    caller: Admin,
+    spec: WebhookSpec,
+    response: Response,
 ) -> NewWebhookJson:
     """Be told of events by a POST, signed as the Standard Webhooks specification has it.
 
@@ -35,9 +39,9 @@ def create_webhook(
     twice, and not in order: `webhook-id` stays the same. Redirects are not followed, and addresses
     that are not public are not connected to unless `SATS_WEBHOOK_PRIVATE` is set.
     """
-    made = service.create_webhook(session, spec, caller.who, held.settings.webhook_private)
+    made = service.create_webhook(session, spec, caller.who, services.settings.webhook_private)
     response.headers["Cache-Control"] = "no-store"
-    secret = webhook_secret(held.secret, made.salt)
+    secret = webhook_secret(services.secret, made.salt)
     return NewWebhookJson(**service.describe(made).model_dump(), secret=secret)
 
 

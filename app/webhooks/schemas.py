@@ -6,7 +6,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.db import DeliveryState
-from app.models.schemas import MODEL_PATTERN
+from app.registry.schemas import MODEL_PATTERN
 from app.webhooks.outbox import WebhookEvent
 
 

@@ -71,8 +71,8 @@ class FeatureMemory(NamedTuple):
             before, after: (P, D) of the same pixels, in the old and in the new model.
         """
         inputs, moves = _with_one(before), (after - before).double()
-        held = RIDGE * len(inputs) * torch.eye(inputs.shape[1]).to(inputs)
-        change = torch.linalg.solve(inputs.T @ inputs + held, inputs.T @ moves)
+        ridge = RIDGE * len(inputs) * torch.eye(inputs.shape[1]).to(inputs)
+        change = torch.linalg.solve(inputs.T @ inputs + ridge, inputs.T @ moves)
         moved = self.features + (_with_one(self.features.to(before)) @ change).to(self.features)
         return self._replace(features=moved)
 

@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import select
 
 from app.db import Task, TaskState, Webhook, WebhookDelivery, read_session, write_session
-from app.models.service import ensure_model
+from app.registry.service import ensure_model
 from app.tasks.service import cancel
 from app.webhooks.outbox import WebhookEvent, enqueue
 from app.webhooks.schemas import WebhookSpec

@@ -137,8 +137,8 @@ def test_a_queue_is_deleted_under_the_lock_that_others_are_bound_under(embedded)
     with a_channel(embedded) as channel:
         for queue in ("one", "two"):
             channel._queue_bind("many", queue, "", queue)
-        with control(embedded).joinpath(".lock").open("w") as held:
-            fcntl.flock(held, fcntl.LOCK_EX)
+        with control(embedded).joinpath(".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
             deleting = threading.Thread(target=channel._delete, args=("one", "many", "one", ""))
             deleting.start()
             deleting.join(0.3)

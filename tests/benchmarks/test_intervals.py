@@ -46,13 +46,13 @@ def test_one_seed_proves_nothing() -> None:
 @pytest.mark.parametrize("seeds", [*range(2, 13), 30])
 def test_intervals_hold_the_truth_as_often_as_they_say(seeds: int) -> None:
     rng = np.random.default_rng(seeds)
-    held = 0
+    within = 0
     for values in rng.normal(5, 2, (2000, seeds)):
         interval = Interval.of(values.tolist())
         assert interval.low is not None
         assert interval.high is not None
-        held += interval.low < 5 < interval.high
-    assert 0.93 < held / 2000 < 0.97
+        within += interval.low < 5 < interval.high
+    assert 0.93 < within / 2000 < 0.97
 
 
 def test_seeds_are_paired() -> None:

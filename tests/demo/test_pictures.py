@@ -28,11 +28,11 @@ def test_a_data_set_is_in_voc_layout(tmp_path):
         names = set(archive.namelist())
         assert archive.read("classes.txt").decode() == "0 background\n1 fish\n2 leaf\n"
         train = archive.read("ImageSets/Segmentation/train.txt").decode().split()
-        held = archive.read("ImageSets/Segmentation/val.txt").decode().split()
+        validation = archive.read("ImageSets/Segmentation/val.txt").decode().split()
         assert len(train) == 8
-        assert len(held) == 2
-        assert not set(train) & set(held)
-        for name in train + held:
+        assert len(validation) == 2
+        assert not set(train) & set(validation)
+        for name in train + validation:
             assert f"SegmentationClass/{name}.png" in names
             picture = Image.open(io.BytesIO(archive.read(f"JPEGImages/{name}.jpg")))
             assert picture.size == (SIZE, SIZE)

@@ -21,8 +21,8 @@ from sqlalchemy import Engine, select, text
 from app.broker import make_celery, wake
 from app.db import HeldOutSet, Task, TaskEvent, TaskState, Version, read_session, write_session
 from app.imports.schemas import ImportSpec
-from app.models.moves import go_live
-from app.models.service import find_model, list_versions, live_version
+from app.registry.moves import go_live
+from app.registry.service import find_model, list_versions, live_version
 from app.settings import Settings
 from app.storage import BlobMissingError, BlobStore
 from app.tasks.schemas import TaskSpec

@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import update
 
 from app.db import Task, read_session, utc_now, write_session
-from app.models.service import ensure_model
+from app.registry.service import ensure_model
 from tests.worker.bench import Bench
 from tests.worker.scripted_child import Control
 from worker.failures import WorkerLostProblem

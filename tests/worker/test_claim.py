@@ -17,8 +17,8 @@ from worker.claim import Claim, LeaseLostError
 
 def test_a_claim_takes_the_row(post, row, do, engine):
     task_id = post()
-    held = do(claims.claim, task_id, "worker-1", LEASE)
-    assert held == Claim(task_id, 1)
+    claimed = do(claims.claim, task_id, "worker-1", LEASE)
+    assert claimed == Claim(task_id, 1)
     task = row(task_id)
     assert (task.state, task.worker, task.tries, task.fence) == ("validating", "worker-1", 1, 1)
     assert task.started_at is not None
@@ -38,9 +38,9 @@ def test_a_doubled_wake_up_claims_nothing(post, row, do):
 def test_tasks_of_one_model_run_in_the_order_they_came(post, do):
     first, second, third = post(), post(), post()
     assert do(claims.claim, second, "w", LEASE) is None
-    held = do(claims.claim, first, "w", LEASE)
+    claimed = do(claims.claim, first, "w", LEASE)
     assert do(claims.claim, second, "w", LEASE) is None, "the first runs"
-    do(claims.end, held, TaskState.HELD)
+    do(claims.end, claimed, TaskState.HELD)
     assert do(claims.claim, third, "w", LEASE) is None, "the second waits before it"
     assert do(claims.claim, second, "w", LEASE) is not None
 
@@ -57,15 +57,15 @@ def test_two_models_run_side_by_side(post, do, engine):
 
 
 WRITES = [
-    lambda session, held: claims.renew(session, held, LEASE),
-    lambda session, held: claims.enter(session, held, TaskState.TRAINING),
-    lambda session, held: claims.report(session, held, {"epoch": 1}, epoch_end=True),
-    lambda session, held: claims.warn(session, held, "beware"),
+    lambda session, claimed: claims.renew(session, claimed, LEASE),
+    lambda session, claimed: claims.enter(session, claimed, TaskState.TRAINING),
+    lambda session, claimed: claims.report(session, claimed, {"epoch": 1}, epoch_end=True),
+    lambda session, claimed: claims.warn(session, claimed, "beware"),
     claims.hold,
     claims.give_back,
-    lambda session, held: claims.halve(session, held, "less"),
-    lambda session, held: claims.retry(session, held, 3, LOST),
-    lambda session, held: claims.end(session, held, TaskState.LIVE),
+    lambda session, claimed: claims.halve(session, claimed, "less"),
+    lambda session, claimed: claims.retry(session, claimed, 3, LOST),
+    lambda session, claimed: claims.end(session, claimed, TaskState.LIVE),
 ]
 
 
@@ -91,14 +91,14 @@ def test_a_stale_worker_changes_nothing(post, row, do, engine, write, after):
 
 def test_a_lease_that_holds_is_not_swept(post, row, do, engine):
     task_id = post()
-    held = do(claims.claim, task_id, "worker-1", LEASE)
+    claimed = do(claims.claim, task_id, "worker-1", LEASE)
     with read_session(engine) as session:
         assert claims.lapsed(session) == []
     assert do(claims.sweep, task_id, 3, LOST) is None
     lapse(engine, task_id)
     with read_session(engine) as session:
         assert claims.lapsed(session) == [task_id]
-    assert do(claims.renew, held, LEASE) is False, "late, but nobody took it"
+    assert do(claims.renew, claimed, LEASE) is False, "late, but nobody took it"
     assert do(claims.sweep, task_id, 3, LOST) is None
     assert row(task_id).state == TaskState.VALIDATING
 
@@ -122,9 +122,9 @@ def test_a_finished_epoch_sets_the_tries_back_and_a_repeated_one_does_not(post, 
     task_id = post()
     counted = []
     for epoch in (1, 2, 2, 1, 3):
-        held = do(claims.claim, task_id, "w", LEASE)
-        do(claims.report, held, {"epoch": epoch}, epoch_end=False)
-        do(claims.report, held, {"epoch": epoch}, epoch_end=True)
+        claimed = do(claims.claim, task_id, "w", LEASE)
+        do(claims.report, claimed, {"epoch": epoch}, epoch_end=False)
+        do(claims.report, claimed, {"epoch": epoch}, epoch_end=True)
         counted.append(row(task_id).tries)
         lapse(engine, task_id)
         assert do(claims.sweep, task_id, 3, LOST) == TaskState.QUEUED
@@ -134,14 +134,14 @@ def test_a_finished_epoch_sets_the_tries_back_and_a_repeated_one_does_not(post, 
 @pytest.mark.parametrize("how", ["give_back", "retry", "sweep"])
 def test_a_task_to_be_cancelled_does_not_go_back_into_the_queue(post, row, do, engine, how):
     task_id = post()
-    held = do(claims.claim, task_id, "w", LEASE)
+    claimed = do(claims.claim, task_id, "w", LEASE)
     with write_session(engine) as session:
         session.get_one(Task, task_id).cancel_requested = True
-    assert do(claims.renew, held, LEASE) is True
+    assert do(claims.renew, claimed, LEASE) is True
     if how == "give_back":
-        do(claims.give_back, held)
+        do(claims.give_back, claimed)
     elif how == "retry":
-        do(claims.retry, held, 3, LOST)
+        do(claims.retry, claimed, 3, LOST)
     else:
         lapse(engine, task_id)
         do(claims.sweep, task_id, 3, LOST)
@@ -150,29 +150,29 @@ def test_a_task_to_be_cancelled_does_not_go_back_into_the_queue(post, row, do, e
 
 def test_giving_back_costs_no_try_and_keeps_the_place_in_the_queue(post, row, do):
     first, second = post(), post()
-    held = do(claims.claim, first, "w", LEASE)
+    claimed = do(claims.claim, first, "w", LEASE)
     began = row(first).started_at
-    do(claims.give_back, held)
+    do(claims.give_back, claimed)
     task = row(first)
     assert (task.state, task.tries, task.lease_until, task.worker) == ("queued", 0, None, None)
     assert do(claims.claim, second, "w", LEASE) is None
-    assert do(claims.claim, first, "w", LEASE).fence == held.fence + 2
+    assert do(claims.claim, first, "w", LEASE).fence == claimed.fence + 2
     assert row(first).started_at == began
 
 
 def test_a_warning_is_given_once(post, row, do):
-    held = do(claims.claim, post(), "w", LEASE)
+    claimed = do(claims.claim, post(), "w", LEASE)
     for message in ("one", "two", "one"):
-        do(claims.warn, held, message)
-    assert row(held.task_id).warnings == ["one", "two"]
+        do(claims.warn, claimed, message)
+    assert row(claimed.task_id).warnings == ["one", "two"]
 
 
 def test_states_must_be_of_the_right_kind(post, do):
-    held = do(claims.claim, post(), "w", LEASE)
+    claimed = do(claims.claim, post(), "w", LEASE)
     with pytest.raises(ValueError, match="not a running state"):
-        do(claims.enter, held, TaskState.LIVE)
+        do(claims.enter, claimed, TaskState.LIVE)
     with pytest.raises(ValueError, match="not an end state"):
-        do(claims.end, held, TaskState.QUEUED)
+        do(claims.end, claimed, TaskState.QUEUED)
 
 
 def test_a_failed_transaction_claims_nothing(post, row, engine):

@@ -22,7 +22,7 @@ from app.db import (
     utc_now,
     write_session,
 )
-from app.models.service import ensure_model
+from app.registry.service import ensure_model
 from app.tasks.service import cancel
 from tests.worker.conftest import LOST
 from worker import claim as claims
@@ -48,7 +48,7 @@ class ClaimMachine(RuleBasedStateMachine):
     """Workers hold claims, stale or not, and use them whenever they like."""
 
     tasks = Bundle("tasks")
-    held = Bundle("held")
+    claimed = Bundle("claimed")
 
     def __init__(self) -> None:
         super().__init__()
@@ -85,7 +85,7 @@ class ClaimMachine(RuleBasedStateMachine):
         self.expected[task.id] = Expected(model)
         return task.id
 
-    @rule(target=held, task_id=tasks)
+    @rule(target=claimed, task_id=tasks)
     def claim(self, task_id):
         mine = self.expected[task_id]
         before = [
@@ -154,31 +154,31 @@ class ClaimMachine(RuleBasedStateMachine):
         assert stands
         return result if result is not None else True
 
-    @rule(claim=held)
+    @rule(claim=claimed)
     def renew(self, claim):
         cancelled = self.write(claim, claims.renew, 1000.0)
         if cancelled is not None:
             assert cancelled == self.expected[claim.task_id].cancel
             self.expected[claim.task_id].lapsed = False
 
-    @rule(claim=held, state=st.sampled_from(RUNNING_STATES))
+    @rule(claim=claimed, state=st.sampled_from(RUNNING_STATES))
     def enter(self, claim, state):
         self.write(claim, claims.enter, state)
 
-    @rule(claim=held, epoch=st.integers(1, 4), epoch_end=st.booleans())
+    @rule(claim=claimed, epoch=st.integers(1, 4), epoch_end=st.booleans())
     def report(self, claim, epoch, epoch_end):
         told = self.write(claim, claims.report, {"epoch": epoch}, epoch_end=epoch_end)
         mine = self.expected[claim.task_id]
         if told and epoch_end and epoch > mine.furthest:
             mine.furthest, mine.tries = epoch, 0
 
-    @rule(claim=held)
+    @rule(claim=claimed)
     def retry(self, claim):
         state = self.write(claim, claims.retry, MAX_TRIES, LOST)
         if state is not None:
             self.lost(self.expected[claim.task_id], state)
 
-    @rule(claim=held)
+    @rule(claim=claimed)
     def give_back(self, claim):
         state = self.write(claim, claims.give_back)
         if state is not None:
@@ -188,7 +188,7 @@ class ClaimMachine(RuleBasedStateMachine):
             assert state == (TaskState.CANCELLED if mine.cancel else TaskState.QUEUED)
             mine.ended = mine.cancel
 
-    @rule(claim=consumes(held), state=st.sampled_from(END_STATES))
+    @rule(claim=consumes(claimed), state=st.sampled_from(END_STATES))
     def end(self, claim, state):
         if self.write(claim, claims.end, state) is not None:
             mine = self.expected[claim.task_id]

@@ -40,7 +40,7 @@ def test_of_many_racing_for_one_row_exactly_one_wins(post, row, do):
         results = race(
             [lambda n=n, t=task_id: do(claims.claim, t, f"worker-{n}", LEASE) for n in range(8)]
         )
-        won = [held for held in results if held is not None]
+        won = [claimed for claimed in results if claimed is not None]
         assert won == [Claim(task_id, 1)]
         assert row(task_id).worker == f"worker-{results.index(won[0])}"
         assert row(task_id).tries == 1
@@ -53,7 +53,7 @@ def test_of_many_racing_for_tasks_of_one_model_exactly_one_wins(post, row, do, m
     for _ in range(5):
         tasks = [post() for _ in range(4)]
         results = race([lambda t=t: do(claims.claim, t, "w", LEASE) for t in tasks])
-        won = [held for held in results if held is not None]
+        won = [claimed for claimed in results if claimed is not None]
         assert len(won) == 1
         assert sum(row(t).state == TaskState.QUEUED for t in tasks) == 3
         do(claims.end, won[0], TaskState.HELD)
@@ -101,11 +101,11 @@ def test_every_task_of_a_crowd_is_done_once_and_in_order(post, do, engine):
             if not left:
                 return
             for task_id in waiting:
-                held = do(claims.claim, task_id, name, LEASE)
-                if held:
-                    do(claims.enter, held, TaskState.TRAINING)
+                claimed = do(claims.claim, task_id, name, LEASE)
+                if claimed:
+                    do(claims.enter, claimed, TaskState.TRAINING)
                     done.append(task_id)
-                    do(claims.end, held, TaskState.LIVE)
+                    do(claims.end, claimed, TaskState.LIVE)
 
     race([lambda n=n: work(f"w{n}") for n in range(6)])
     assert sorted(done) == sorted(tasks)

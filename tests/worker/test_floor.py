@@ -4,8 +4,8 @@ import pytest
 
 from app.admin.service import set_gate
 from app.db import TaskState, write_session
-from app.models.floor import ModelGate
-from app.models.moves import promote
+from app.registry.floor import ModelGate
+from app.registry.moves import promote
 
 
 def floor(bench, **limits):

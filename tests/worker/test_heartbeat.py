@@ -16,8 +16,8 @@ from worker.heartbeat import Heartbeat
 def beating(bench, lease=1.5):
     task_id = bench.post(["cat"])
     with write_session(bench.engine) as session:
-        held = claim(session, task_id, "worker-1", lease)
-    with Heartbeat(bench.engine, held, lease, 0.2) as pulse:
+        claimed = claim(session, task_id, "worker-1", lease)
+    with Heartbeat(bench.engine, claimed, lease, 0.2) as pulse:
         yield pulse
 
 

@@ -5,7 +5,7 @@ import pytest
 from app.admin.schemas import VersionJson
 from app.admin.service import describe_versions
 from app.db import Task, TaskState, read_session, write_session
-from app.models.service import alias_history, assign_indices, find_model
+from app.registry.service import alias_history, assign_indices, find_model
 from tests.worker.bench import eventually, running
 from worker.tidying import tidy
 

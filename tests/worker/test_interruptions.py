@@ -8,7 +8,7 @@ import pytest
 
 from app.db import TaskState, write_session
 from tests.worker.bench import eventually, is_gone, running
-from worker.folder import FolderHeldError, WorkFolder
+from worker.folder import FolderInUseError, WorkFolder
 
 
 def test_cancel_while_running(bench):
@@ -119,7 +119,7 @@ def test_who_holds_a_folder_is_named(bench):
     folder = WorkFolder(bench.settings.work_dir, "some-task")
     with folder.locked("worker-1", 0) as first:
         assert first is not None
-        with pytest.raises(FolderHeldError, match="worker-1"), folder.locked("worker-2", 0.2):
+        with pytest.raises(FolderInUseError, match="worker-1"), folder.locked("worker-2", 0.2):
             pass
         with folder.locked("worker-2", 60, give_up=lambda: True) as second:
             assert second is None

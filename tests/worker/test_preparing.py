@@ -50,13 +50,13 @@ def test_no_connection_is_held_while_files_are_read_and_copied(bench, monkeypatc
     task_id = bench.post(["dog"], seed=1, memory=True)
     with write_session(bench.engine) as session:
         claim(session, task_id, "worker-1", 60)
-    held = {}
+    connections = {}
 
     def watch(name):
         slow = getattr(preparing, name)
 
         def run(*args):
-            held[name] = bench.engine.pool.checkedout()
+            connections[name] = bench.engine.pool.checkedout()
             return slow(*args)
 
         monkeypatch.setattr(preparing, name, run)
@@ -66,7 +66,7 @@ def test_no_connection_is_held_while_files_are_read_and_copied(bench, monkeypatc
     folder = WorkFolder(bench.settings.work_dir, task_id)
     with folder.locked("worker-1", 1, lambda: False):
         preparing.prepare(bench.engine, bench.blobs, bench.settings, task_id, folder)
-    assert held == {"dataset_classes": 0, "version_file": 0, "verified": 0}
+    assert connections == {"dataset_classes": 0, "version_file": 0, "verified": 0}
 
 
 def test_the_old_version_takes_no_room_however_often_it_is_laid_out(bench):

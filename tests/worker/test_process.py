@@ -144,8 +144,8 @@ def test_stderr_is_the_log_and_its_end_is_kept(tmp_path, capfd):
     log = LogTail("before\n")
     command = [sys.executable, str(tmp_path / "child.py")]
     with (
-        (tmp_path / "lock").open("w") as held,
-        TrainingProcess(command, tmp_path / "job", held.fileno(), log) as process,
+        (tmp_path / "lock").open("w") as lock_file,
+        TrainingProcess(command, tmp_path / "job", lock_file.fileno(), log) as process,
     ):
         assert process.wait() == 0
     text = log.take()
@@ -187,6 +187,9 @@ def test_threads_wait_without_spinning_unless_told_otherwise(
     said = tmp_path / "said"
     tell = "import os, sys; open(sys.argv[1], 'w').write(os.environ['OMP_WAIT_POLICY'])"
     command = [sys.executable, "-c", tell]
-    with (tmp_path / "lock").open("w") as held, TrainingProcess(command, said, held.fileno()) as ch:
+    with (
+        (tmp_path / "lock").open("w") as lock_file,
+        TrainingProcess(command, said, lock_file.fileno()) as ch,
+    ):
         ch.wait()
     assert said.read_text() == theirs

@@ -14,35 +14,35 @@ from worker.recorder import Recorder
 
 
 @pytest.fixture
-def held(bench):
+def claimed(bench):
     task_id = bench.post(["cat"])
     with write_session(bench.engine) as session:
         return claim(session, task_id, "worker-1", 300)
 
 
 @pytest.fixture
-def recorder(bench, held, monkeypatch):
+def recorder(bench, claimed, monkeypatch):
     monkeypatch.setattr(recorders, "LOG_SECONDS", 0.05)
-    return Recorder(bench.engine, held)
+    return Recorder(bench.engine, claimed)
 
 
-def written(bench, held):
+def written(bench, claimed):
     with write_session(bench.engine) as session:
-        return read_log(session, held.task_id)
+        return read_log(session, claimed.task_id)
 
 
-def test_lines_that_could_not_be_written_are_written_later(bench, held, recorder, monkeypatch):
+def test_lines_that_could_not_be_written_are_written_later(bench, claimed, recorder, monkeypatch):
     monkeypatch.setattr(recorders, "LOG_SECONDS", 0)
     recorder.log.add(b"the last words\n")
     rename(bench, "task_logs", "elsewhere")
     recorder.write_log()
     rename(bench, "elsewhere", "task_logs")
-    assert written(bench, held) == ""
+    assert written(bench, claimed) == ""
     recorder.write_log()
-    assert written(bench, held) == "the last words\n"
+    assert written(bench, claimed) == "the last words\n"
 
 
-def test_the_last_lines_are_tried_again(bench, held, recorder, monkeypatch):
+def test_the_last_lines_are_tried_again(bench, claimed, recorder, monkeypatch):
     monkeypatch.setattr(recorders, "LAST_TRIES", 10_000)
     refused = threading.Event()
     event.listen(bench.engine, "handle_error", lambda _context: refused.set())
@@ -53,11 +53,11 @@ def test_the_last_lines_are_tried_again(bench, held, recorder, monkeypatch):
     assert refused.wait(60)
     rename(bench, "elsewhere", "task_logs")
     thread.join()
-    assert written(bench, held) == "the last words\n"
+    assert written(bench, claimed) == "the last words\n"
 
 
 def test_a_database_that_takes_no_write_does_not_keep_the_worker_for_ever(
-    bench, held, recorder, monkeypatch
+    bench, claimed, recorder, monkeypatch
 ):
     recorder.log.add(b"the last words\n")
     rename(bench, "task_logs", "elsewhere")
@@ -65,10 +65,10 @@ def test_a_database_that_takes_no_write_does_not_keep_the_worker_for_ever(
     rename(bench, "elsewhere", "task_logs")
 
 
-def test_who_lost_the_task_writes_nothing(bench, held, recorder):
+def test_who_lost_the_task_writes_nothing(bench, claimed, recorder):
     with write_session(bench.engine) as session:
-        give_back(session, held)
+        give_back(session, claimed)
     recorder.log.add(b"too late\n")
     with pytest.raises(LeaseLostError):
         recorder.finish_log()
-    assert written(bench, held) == ""
+    assert written(bench, claimed) == ""

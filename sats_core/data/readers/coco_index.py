@@ -154,13 +154,13 @@ class CocoIndex:
     def _connection(self) -> "_Connection":
         """Return this process's connection: a forked process must not use its parent's."""
         process = os.getpid()
-        held = self._connections.get(process)
-        if held is None:
+        opened = self._connections.get(process)
+        if opened is None:
             ours = _Connection(self._path)
-            held = self._connections.setdefault(process, ours)
-            if held is not ours:  # another thread was faster
+            opened = self._connections.setdefault(process, ours)
+            if opened is not ours:  # another thread was faster
                 ours.database.close()
-        return held
+        return opened
 
 
 class _Connection:

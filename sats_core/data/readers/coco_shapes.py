@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pycocotools import mask as coco
 
+from sats_core.limits import MAX_INT32
+
 MAX_POINTS = 250_000
 """Most numbers of one shape that is written in numbers."""
 MAX_TEXT = 2 * 2**20
@@ -61,15 +63,15 @@ def painted(shapes: Iterable[tuple[Runs, int]], height: int, width: int) -> Labe
     Raises:
         ShapeError: the shapes have more than `MAX_RUNS` runs together.
     """
-    held: list[tuple[int, Runs, int]] = []
+    valued: list[tuple[int, Runs, int]] = []
     left = MAX_RUNS
     for runs, value in shapes:
         left -= len(runs)
         if left < 0:
             raise ShapeError(f"with it the picture's shapes have more than {MAX_RUNS} runs")
-        held.append((int(runs[1::2].sum(dtype=np.int64)), runs, value))
+        valued.append((int(runs[1::2].sum(dtype=np.int64)), runs, value))
     columns = np.zeros(height * width, dtype=np.uint8)
-    for _, runs, value in sorted(held, key=lambda shape: -shape[0]):
+    for _, runs, value in sorted(valued, key=lambda shape: -shape[0]):
         _paint(columns, runs, value)
     return np.ascontiguousarray(columns.reshape((height, width), order="F"))
 
@@ -115,7 +117,7 @@ def _checked(counts: NDArray[np.int64], height: int, width: int) -> Runs:
 def _listed(counts: Any) -> NDArray[np.int64]:
     if not isinstance(counts, list) or len(counts) > MAX_POINTS:
         raise ShapeError(f"its run lengths are neither text nor a list of up to {MAX_POINTS}")
-    if not all(type(count) is int and 0 <= count < 2**31 for count in counts):
+    if not all(type(count) is int and 0 <= count <= MAX_INT32 for count in counts):
         raise ShapeError("its run lengths do not add up to the picture's pixels")
     return np.array(counts, dtype=np.int64)
 

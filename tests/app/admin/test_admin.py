@@ -5,7 +5,7 @@ import pytest
 from sqlalchemy import select
 
 from app.db import Version, write_session
-from app.models.memory import add_memory
+from app.registry.memory import add_memory
 from app.storage import BlobMissingError
 from sats_core.evaluation.forgetting import ForgettingReport, readings
 from sats_core.job import MemoryRecord

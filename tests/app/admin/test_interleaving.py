@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import select, text
 
 from app.db import AliasMove, Model, Version, read_session, write_session
-from app.models.service import find_model, lock_model
+from app.registry.service import find_model, lock_model
 from tests.app.db.test_limits import calling
 from tests.fixtures.versions import add_version
 from tests.worker.bench import eventually

@@ -12,8 +12,8 @@ from sqlalchemy.exc import DBAPIError
 
 from app.audit.service import FIRST, Action, Wanted, first_broken, list_entries, record
 from app.db import AuditEntry, Task, TaskState, Version, read_session, utc_now, write_session
-from app.models.memory import add_memory
-from app.models.moves import promote
+from app.registry.memory import add_memory
+from app.registry.moves import promote
 from sats_core.job import MemoryRecord
 from tests.app.imports.test_endpoint import PETS
 from tests.app.imports.test_endpoint import post as post_import

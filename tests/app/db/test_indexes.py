@@ -1,8 +1,8 @@
 """What the service reads often it finds through an index, however many tasks there are."""
 
 from app.db import Place, Task, TaskState, read_session, write_session
-from app.models.parents import may_be_base
-from app.models.service import ensure_model
+from app.registry.parents import may_be_base
+from app.registry.service import ensure_model
 from app.storage.references import is_referenced, referenced
 from app.tasks.service import describe, list_tasks
 from tests.fixtures.statements import Statements

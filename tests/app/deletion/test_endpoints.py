@@ -8,7 +8,7 @@ from sqlalchemy import func, select
 from app.db import HeldOutSet, Memory, Task, TaskEvent, TaskState, read_session, write_session
 from app.doctor.examination import examine
 from app.doctor.finding import Installation
-from app.models.service import find_model, live_version
+from app.registry.service import find_model, live_version
 from tests.app.storage.rows import add_task
 from tests.fixtures.versions import FILES, add_version, content
 from tests.worker.bench import drawn
@@ -220,8 +220,8 @@ def test_a_task_that_came_to_nothing_goes_altogether(client, bench):
     assert client.get(f"/tasks/{task.id}").status_code == 404
     assert client.delete(f"/tasks/{task.id}").status_code == 404
     assert task.id not in client.get("/tasks").text
-    held = Installation(bench.engine, {"blob store": bench.blobs}, bench.settings)
-    assert examine(held) == []
+    installation = Installation(bench.engine, {"blob store": bench.blobs}, bench.settings)
+    assert examine(installation) == []
 
 
 def test_the_task_of_a_version_stays_as_its_record(client, bench):

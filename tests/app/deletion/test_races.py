@@ -7,8 +7,8 @@ import pytest
 from app.db import Place, TaskState, write_session
 from app.deletion.service import delete_version
 from app.errors import ConflictProblem
-from app.models.moves import promote
-from app.models.service import find_model
+from app.registry.moves import promote
+from app.registry.service import find_model
 from app.tasks.service import retry
 from tests.app.admin.test_interleaving import WAITING
 from tests.worker.bench import eventually

@@ -8,7 +8,7 @@ import pytest
 from app.audit.service import Action, Wanted, list_entries
 from app.db import HeldOutSet, Place, Version, read_session, write_session
 from app.deletion.service import Removal, delete_held_out, delete_memory, delete_version
-from app.models.memory import add_memory
+from app.registry.memory import add_memory
 from sats_core.job import MemoryRecord
 from tests.app.admin.test_interleaving import WAITING
 from tests.fixtures.versions import add_version
@@ -18,7 +18,7 @@ PLACES = [Place.BLOB_STORE]
 
 
 @pytest.fixture
-def held(engine, blobs):
+def with_held_out(engine, blobs):
     """The id of a held version with held-out and replay pictures."""
     pictures, replay = (blobs.put(io.BytesIO(data)) for data in (b"held out", b"replay"))
     with write_session(engine) as session:
@@ -43,17 +43,17 @@ def held(engine, blobs):
         (Action.MEMORY_DELETE, lambda session, one: delete_memory(session, PLACES, one)),
     ],
 )
-def test_whoever_comes_second_deletes_nothing(engine, held, action, delete):
+def test_whoever_comes_second_deletes_nothing(engine, with_held_out, action, delete):
     def second():
         with write_session(engine) as session:
-            return delete(session, session.get_one(Version, held))
+            return delete(session, session.get_one(Version, with_held_out))
 
     with (
         ThreadPoolExecutor(1) as pool,
         engine.connect().execution_options(isolation_level="AUTOCOMMIT") as watch,
     ):
         with write_session(engine) as session:
-            assert delete(session, session.get_one(Version, held)).deleted
+            assert delete(session, session.get_one(Version, with_held_out)).deleted
             waiting = pool.submit(second)
             eventually(lambda: watch.scalar(WAITING) == 1)
         assert waiting.result() == Removal()

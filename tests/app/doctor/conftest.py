@@ -22,7 +22,7 @@ class Data:
         self.folder = folder
         self.settings = Settings(data_dir=folder, redis_url=None, database_url=None)
         self.engine = make_engine(self.settings.resolved_database_url)
-        self.held = Installation.of(self.engine, self.settings)
+        self.installation = Installation.of(self.engine, self.settings)
         self.blobs = LocalBlobStore(self.settings.blob_dir)
 
     def sql(self, *statements: str) -> None:

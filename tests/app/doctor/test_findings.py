@@ -223,17 +223,17 @@ MENDED = {
 
 
 def test_nothing_is_found_where_all_is_well(data):
-    assert examine(data.held) == []
-    assert repair(data.held) == ([], [])
+    assert examine(data.installation) == []
+    assert repair(data.installation) == ([], [])
 
 
 @pytest.mark.parametrize(("kind", "breaks"), BROKEN)
 def test_what_is_broken_is_found(data, kind, breaks):
     breaks(data)
-    found = [one for one in examine(data.held) if one.kind == kind]
-    assert found, [one.kind for one in examine(data.held)]
+    found = [one for one in examine(data.installation) if one.kind == kind]
+    assert found, [one.kind for one in examine(data.installation)]
     assert {one.repairable for one in found} == {kind in MENDED}
-    mended, remain = repair(data.held)
+    mended, remain = repair(data.installation)
     if kind in MENDED:
         assert set(found) <= set(mended)
     assert (kind in {one.kind for one in remain}) == (kind not in MENDED)
@@ -243,21 +243,21 @@ def test_the_repair_of_a_stuck_task_gives_it_back_to_the_queue(data):
     from worker.claim import lapsed
 
     data.sql(f"UPDATE tasks SET state = 'training' WHERE id = {BATCH}")
-    repair(data.held)
-    with data.held.snapshot() as session:
+    repair(data.installation)
+    with data.installation.snapshot() as session:
         assert len(lapsed(session)) == 1
 
 
 def test_what_is_no_json_is_damage(data):
     data.sql(f"UPDATE tasks SET spec = 'nojson' WHERE id = {BATCH}")
-    (found,) = examine(data.held)
+    (found,) = examine(data.installation)
     assert (found.kind, found.what) == ("database-damaged", "1 rows of tasks.spec are no JSON")
 
 
 def test_a_damaged_file_of_the_database_is_found(data):
     half_a_database(data)
-    assert {one.kind for one in examine(data.held)} == {"database-damaged"}
-    assert repair(data.held) == ([], examine(data.held)), "nothing is touched"
+    assert {one.kind for one in examine(data.installation)} == {"database-damaged"}
+    assert repair(data.installation) == ([], examine(data.installation)), "nothing is touched"
 
 
 def test_what_may_be_under_way_is_not_found(data):
@@ -277,7 +277,7 @@ def test_what_may_be_under_way_is_not_found(data):
         'state', '{{"state": "validating"}}'), ({BATCH}, '2026-01-01', 'state',
         '{{"state": "training"}}')""",
     )
-    assert examine(data.held) == []
+    assert examine(data.installation) == []
 
 
 def test_a_folder_that_somebody_works_in_is_left_alone(data):
@@ -287,7 +287,7 @@ def test_a_folder_that_somebody_works_in_is_left_alone(data):
     task_id = data.one(f"SELECT id FROM tasks WHERE id = {FIRST}")
     folder = WorkFolder(data.settings.work_dir, task_id)
     with folder.locked("a child that hangs", 0):
-        mended, remain = repair(data.held)
+        mended, remain = repair(data.installation)
     assert (mended, [one.kind for one in remain]) == ([], ["work-folder-left"])
     assert folder.path.is_dir()
 

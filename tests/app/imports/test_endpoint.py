@@ -8,7 +8,7 @@ from sqlalchemy import func, select
 from app.db import Model, ModelClass, Task, read_session, write_session
 from app.keys.secret import read_secret
 from app.keys.service import Scope, create_key
-from app.models.service import ensure_model
+from app.registry.service import ensure_model
 from tests.app.tasks.posting import drawn
 from tests.app.tasks.posting import post as post_task
 from tests.fixtures.checkpoints import checkpoint_zip

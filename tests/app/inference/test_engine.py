@@ -10,8 +10,8 @@ import pytest
 from app.inference.batcher import ClosedError
 from app.inference.budget import FullError
 from app.inference.engine import Inference
-from app.inference.graph import Graph, GraphError, ModelInput, Prediction
-from app.inference.graphs import Choice, Exported, Served
+from app.inference.exported_graph import Graph, GraphError, ModelInput, Prediction
+from app.inference.loaded_graphs import Choice, Exported, Served
 from app.settings import Settings
 from app.storage import LocalBlobStore
 from sats_core.classes import ClassInfo

@@ -204,16 +204,16 @@ def test_a_request_that_is_answered_from_memory_asks_nothing(
     monkeypatch.setattr(module, "KEYLESS_SECONDS", LONG)
     with write_session(engine) as session:
         add_version(session, blobs, ["cat"])
-    held = remembering.app.state.services
+    services = remembering.app.state.services
     assert remembering.get("/classes").status_code == 200
-    with Statements(held.engine) as sent:
+    with Statements(services.engine) as sent:
         assert remembering.get("/classes").status_code == 200  # without a key
     assert not sent.seen
     with write_session(engine) as session:
         key = create_key(session, read_secret(settings), "ci", [Scope.SEGMENT])
     bearer = {"Authorization": f"Bearer {key}"}
     assert remembering.get("/classes", headers=bearer).status_code == 200
-    with Statements(held.engine) as sent:
+    with Statements(services.engine) as sent:
         assert remembering.get("/classes", headers=bearer).status_code == 200
     # When a key was last used is written beside the requests, in a thread.
     assert not [one for one, _ in sent.seen if not one.startswith("UPDATE api_keys")]

@@ -13,9 +13,9 @@ from starlette.testclient import TestClient
 
 from app.db import Version, write_session
 from app.inference.engine import Inference
-from app.inference.graphs import Exported
+from app.inference.loaded_graphs import Exported
 from app.main import create_app
-from app.models.live import LiveVersions
+from app.registry.live import LiveVersions
 from app.settings import Settings
 from tests.app.segmentation.conftest import Register, register
 

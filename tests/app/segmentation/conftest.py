@@ -7,8 +7,8 @@ import pytest
 from sqlalchemy import Engine, func, select
 
 from app.db import Task, Version, write_session
-from app.models.moves import go_live
-from app.models.service import ensure_model
+from app.registry.moves import go_live
+from app.registry.service import ensure_model
 from app.storage import BlobStore
 from sats_core.classes import ClassInfo
 from tests.app.inference.colour_graph import CLASSES, write_version

@@ -63,14 +63,14 @@ def test_nothing_is_read_without_room(
     app, client = small
     register()
     inference = inference_of(app)
-    held = inference.reserve(4) if taken == "places" else inference.memory.hold(12 * MIB)
+    room = inference.reserve(4) if taken == "places" else inference.memory.hold(12 * MIB)
     lines = [
         "POST /segment HTTP/1.1",
         "Host: 127.0.0.1",
         "Content-Type: image/png",
         f"Content-Length: {5 * MIB}",
     ]
-    with held, socket.create_connection((client.base_url.host, client.base_url.port or 80)) as raw:
+    with room, socket.create_connection((client.base_url.host, client.base_url.port or 80)) as raw:
         raw.settimeout(20)
         raw.sendall("\r\n".join([*lines, "", ""]).encode())  # and no byte of the body
         assert raw.recv(4096).startswith(b"HTTP/1.1 503")

@@ -7,8 +7,8 @@ from starlette.testclient import TestClient
 from app.db import Version, write_session
 from app.keys import cache
 from app.main import create_app
-from app.models.moves import promote, rollback
-from app.models.service import find_model
+from app.registry.moves import promote, rollback
+from app.registry.service import find_model
 from app.settings import Settings
 from app.storage import BlobStore
 from tests.app.inference.colour_graph import CLASSES

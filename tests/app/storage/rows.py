@@ -7,7 +7,7 @@ from sqlalchemy import String, select
 from sqlalchemy.orm import Session
 
 from app.db import Base, HeldOutSet, Memory, Place, Task, TaskState, Version
-from app.models.service import ensure_model
+from app.registry.service import ensure_model
 from app.storage import BlobStore
 from tests.fixtures.versions import add_version
 
@@ -66,8 +66,8 @@ def refer_in_every_way(session: Session, stores: Mapping[Place, BlobStore]) -> d
     add_task(session, found["running"], TaskState.TRAINING)
     add_task(session, found["failed"], TaskState.FAILED, found["failed evaluation"])
     session.add(HeldOutSet(version_id=version.id, blob=found["held-out"], classes=[], pictures=1))
-    for place, held in stores.items():
-        found[f"memory in the {place}"] = blob(f"memory in the {place}", held)
+    for place, blobs_there in stores.items():
+        found[f"memory in the {place}"] = blob(f"memory in the {place}", blobs_there)
     for number, place in enumerate(stores, start=2):
         kept = add_version(session, store, [f"class {number}"])
         found |= {f"{name} {number}": file["blob"] for name, file in kept.files.items()}

@@ -5,7 +5,7 @@ import pytest
 from sqlalchemy import update
 
 from app.db import Task, TaskState, read_session, utc_now, write_session
-from app.errors import InvalidDatasetProblem, ProblemError
+from app.errors import ErrorDetail, InvalidDatasetProblem
 from tests.app.tasks.posting import drawn, post
 
 NOBODY = "00000000-0000-4000-8000-000000000000"
@@ -75,21 +75,21 @@ def test_an_id_that_is_none_is_refused(client, wrong):
     assert client.post(f"/tasks/{wrong}:retry").status_code == 422
 
 
-def test_places_in_the_queue_count_all_models(client, engine, pets):
+def test_places_in_the_queue_count_only_what_a_task_waits_for(client, engine, pets):
     ids = _post_many(client, pets, 2) + _post_many(client, pets, 1, model="other")
 
     def places():
         tasks = {task["id"]: task for task in client.get("/tasks").json()["tasks"]}
         return [tasks[task_id]["queue_place"] for task_id in ids]
 
-    assert places() == [1, 2, 3]
+    assert places() == [1, 2, 1]
     _set(engine, ids[0], state=TaskState.TRAINING)
-    assert places() == [None, 1, 2]
+    assert places() == [None, 1, 1]
 
 
 def test_a_failed_task_says_why(client, engine, pets):
     (task_id,) = _post_many(client, pets, 1)
-    fault = ProblemError("cannot be read", file="JPEGImages/a.jpg")
+    fault = ErrorDetail("cannot be read", file="JPEGImages/a.jpg")
     problem = InvalidDatasetProblem("1 picture cannot be read", [fault])
     _set(engine, task_id, state=TaskState.FAILED, error=problem.body())
     error = client.get(f"/tasks/{task_id}").json()["error"]

@@ -161,18 +161,18 @@ def test_no_event_is_lost_where_two_transactions_write_at_once(served, engine, t
 def test_streams_are_bounded_and_a_client_that_leaves_makes_room(settings, task_id):
     app = create_app(settings.model_copy(update={"serve_streams": 2}))
     with serving(app) as url, httpx.Client(base_url=url, timeout=30) as client:
-        held = app.state.services.streams
+        seats = app.state.services.streams
         with ExitStack() as stack:
             for _ in range(2):
                 stack.enter_context(following(url, task_id))
             refused = client.get(f"/tasks/{task_id}/events")
             assert (refused.status_code, refused.json()["type"]) == (503, "urn:sats:problem:busy")
             assert int(refused.headers["retry-after"]) > 0
-            assert held.open == 2
-        eventually(lambda: held.open == 0)
-        assert not held._feeds, "nobody watches, so nobody looks"
+            assert seats.open == 2
+        eventually(lambda: seats.open == 0)
+        assert not seats._feeds, "nobody watches, so nobody looks"
         with following(url, task_id):
-            assert held.open == 1
+            assert seats.open == 1
 
 
 def test_a_database_that_is_gone_for_a_while_ends_no_stream(service, engine, task_id, monkeypatch):
@@ -255,14 +255,14 @@ def test_a_stream_ends_with_its_key(service, engine, task_id, key, monkeypatch):
 
 
 def test_one_key_holds_a_part_of_the_streams(settings):
-    held = streams.Streams(engine=None, most=8)
-    with held.seat("one"), held.seat("one"):
-        with pytest.raises(BusyProblem), held.seat("one"):
+    seats = streams.Streams(engine=None, most=8)
+    with seats.seat("one"), seats.seat("one"):
+        with pytest.raises(BusyProblem), seats.seat("one"):
             pass
-        with held.seat("other"):
-            assert held.open == 3
-    with held.seat("one"):
-        assert held.open == 1
+        with seats.seat("other"):
+            assert seats.open == 3
+    with seats.seat("one"):
+        assert seats.open == 1
 
 
 def test_a_token_takes_the_seats_of_its_key(settings, task_id, key):

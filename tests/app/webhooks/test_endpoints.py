@@ -6,8 +6,8 @@ from sqlalchemy import select, update
 
 from app.db import DeliveryState, WebhookDelivery, database_now, read_session, write_session
 from app.keys.secret import read_secret
-from app.models.moves import promote
-from app.models.service import find_model
+from app.registry.moves import promote
+from app.registry.service import find_model
 from app.webhooks.outbox import WebhookEvent, enqueue
 from app.webhooks.sending import webhook_secret
 from tests.app.tasks.posting import drawn, post

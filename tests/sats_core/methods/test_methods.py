@@ -264,9 +264,9 @@ class TestUnsure:
         self, name: str, models: tuple[Segmenter, Segmenter], batch: tuple[Tensor, Tensor]
     ) -> None:
         assert not self.pull(name, "ignored", models, batch).any()
-        held = self.pull(name, "unbiased", models, batch)
-        assert (held[:, OLD:] > 0).all()  # descent lowers the new classes' logits
-        assert (held[:, :OLD].sum(1) < 0).all()
+        gradient = self.pull(name, "unbiased", models, batch)
+        assert (gradient[:, OLD:] > 0).all()  # descent lowers the new classes' logits
+        assert (gradient[:, :OLD].sum(1) < 0).all()
 
     def test_no_method_takes_a_choice_that_it_does_not_read(self) -> None:
         able = {name for name, of in METHOD_SETTINGS.items() if "unsure" in of.model_fields}

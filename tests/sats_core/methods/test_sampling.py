@@ -77,8 +77,8 @@ def test_memory_does_not_grow_with_the_pictures() -> None:
     stratum = sampler._strata[1]
     for number in range(40):
         sampler.add(*picture(number, SIDE * SIDE))
-        held = sum(len(features) for features in stratum._features)
-        assert held <= SLACK * 500
+        rows = sum(len(features) for features in stratum._features)
+        assert rows <= SLACK * 500
     assert stratum.wanted < 2 * 500 / 40 < PER_PICTURE
 
 

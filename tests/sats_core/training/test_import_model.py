@@ -12,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-from app.inference.graph import Graph
+from app.inference.exported_graph import Graph
 from sats_core.data.readers import open_reader
 from sats_core.data.sources import ZipSource
 from sats_core.errors import CoreError, DatasetError, ModelError

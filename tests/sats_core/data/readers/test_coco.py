@@ -327,11 +327,11 @@ def held_by_a_reader(path: Path, pictures: int) -> int:
     with ZipSource(write_zip(path / f"{pictures}.zip", files), Limits()) as source:
         tracemalloc.start()
         reader = open_reader(source)
-        held, peak = tracemalloc.get_traced_memory()
+        in_use, peak = tracemalloc.get_traced_memory()
         tracemalloc.stop()
         assert len(reader.ids) == pictures
-        assert peak < held + 4 * 2**20, "the file must not sit in memory while it is read"
-    return held
+        assert peak < in_use + 4 * 2**20, "the file must not sit in memory while it is read"
+    return in_use
 
 
 @pytest.mark.slow

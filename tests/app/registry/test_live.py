@@ -11,10 +11,10 @@ from sqlalchemy.exc import OperationalError
 
 from app.db import make_engine, write_session
 from app.errors import NoLiveVersionProblem, NotFoundProblem
-from app.models import live as module
-from app.models.live import LiveVersions
-from app.models.moves import promote
-from app.models.service import find_model
+from app.registry import live as module
+from app.registry.live import LiveVersions
+from app.registry.moves import promote
+from app.registry.service import find_model
 from app.storage import BlobStore
 from tests.fixtures.statements import Statements
 from tests.fixtures.versions import add_version

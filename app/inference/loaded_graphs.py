@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from app.inference.graph import Graph, GraphError
-from app.models.live import KnownVersion
+from app.inference.exported_graph import Graph, GraphError
+from app.registry.live import KnownVersion
 from app.storage import BlobDamagedError, BlobMissingError, BlobStore
 
 RETRY_SECONDS = 5.0

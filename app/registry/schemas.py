@@ -5,6 +5,8 @@ from typing import Annotated
 
 from pydantic import BaseModel, Field, StringConstraints
 
+from sats_core.limits import MAX_INT32
+
 MODEL_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,99}$"
 """What a model may be called."""
 
@@ -13,7 +15,7 @@ Named = Annotated[
 ]
 """What a class, a task or a source may be called."""
 
-MAX_NUMBER = 2**31 - 1
+MAX_NUMBER = MAX_INT32
 """Largest number that a version, an event, a key or a count can have: what a column holds."""
 
 

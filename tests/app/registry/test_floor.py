@@ -5,7 +5,7 @@ import pytest
 from app.db import write_session
 from app.keys.secret import read_secret
 from app.keys.service import Scope, create_key
-from app.models.floor import GateFloor, GateWish, ModelGate, floor_of, judge_import
+from app.registry.floor import GateFloor, GateWish, ModelGate, floor_of, judge_import
 from tests.app.tasks.posting import drawn, post
 
 GATE = "/admin/models/default/gate"

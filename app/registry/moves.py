@@ -6,7 +6,7 @@ from app.audit.service import Action, record
 from app.db import AliasMove, Model, Version
 from app.db.base import JsonObject
 from app.errors import ConflictProblem
-from app.models.service import (
+from app.registry.service import (
     alias_history,
     get_version,
     live_version,

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from app.db import Version, read_session
 from app.db.base import JsonObject
-from app.models.service import lineage, live_ids, served_version
+from app.registry.service import lineage, live_ids, served_version
 
 MOST_NUMBERED = 256
 """Versions asked for by their number that are remembered."""

@@ -5,8 +5,8 @@ from sqlalchemy.exc import IntegrityError
 
 from app.db import AliasMove, Base, ModelClass, Task, make_engine, read_session, write_session
 from app.errors import ConflictProblem, NotFoundProblem
-from app.models import moves, service
-from app.models.gate import GateSettings, judge
+from app.registry import moves, service
+from app.registry.gate import GateSettings, judge
 from sats_core.classes import Catalogue
 from sats_core.errors import ClassError
 from sats_core.evaluation.scores import Scores

@@ -14,8 +14,14 @@ from app.errors import (
 )
 from app.keys.problems import KEY_PROBLEMS
 from app.keys.service import Scope, check_model
-from app.models.schemas import MAX_NUMBER, MODEL_PATTERN, ClassesJson, LearnedClassJson, hex_colour
 from app.problems import responses
+from app.registry.schemas import (
+    MAX_NUMBER,
+    MODEL_PATTERN,
+    ClassesJson,
+    LearnedClassJson,
+    hex_colour,
+)
 
 router = APIRouter(tags=["segmentation"], dependencies=[Depends(require(Scope.SEGMENT))])
 
@@ -32,7 +38,7 @@ router = APIRouter(tags=["segmentation"], dependencies=[Depends(require(Scope.SE
     ),
 )
 async def list_classes(
-    held: AppServices,
+    services: AppServices,
     caller: Segmenter,
     model: Annotated[str, Query(pattern=MODEL_PATTERN, description="The model.")] = "default",
     version: Annotated[
@@ -42,9 +48,9 @@ async def list_classes(
 ) -> ClassesJson:
     """Return every class that a version has learned."""
     check_model(caller, model)
-    found = held.live.recall(model, version)
+    found = services.live.recall(model, version)
     if found is None:
-        found = await run_in_threadpool(held.live.find, model, version)
+        found = await run_in_threadpool(services.live.find, model, version)
     return ClassesJson(
         model=model,
         version=found.number,

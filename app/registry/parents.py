@@ -7,8 +7,8 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.db import END_STATES, Model, Task, Version
-from app.errors import ConflictProblem, InvalidProblem, ProblemError
-from app.models.service import find_model, list_versions, live_version
+from app.errors import ConflictProblem, ErrorDetail, InvalidProblem
+from app.registry.service import find_model, list_versions, live_version
 
 PARENT_FIELD = "spec.parent"
 
@@ -114,7 +114,7 @@ def check_base(session: Session, task: Task) -> None:
 
 def _unknown_parent(model_name: str, number: int) -> InvalidProblem:
     message = f"model {model_name!r} has no version {number} to start from"
-    return InvalidProblem(message, [ProblemError(message, field=PARENT_FIELD)])
+    return InvalidProblem(message, [ErrorDetail(message, field=PARENT_FIELD)])
 
 
 def _refuse_held(session: Session, model: Model) -> None:

@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 
 from app.db import Version
-from app.errors import ConflictProblem, NotFoundProblem, Problem, ProblemError
+from app.errors import ConflictProblem, ErrorDetail, NotFoundProblem, Problem
 from app.storage import BlobDamagedError, BlobMissingError, BlobStore
 
 
@@ -108,8 +108,8 @@ def verified(blobs: BlobStore, key: str, what: str, file: str | None = None) -> 
         raise DamagedVersionProblem(message, _faults(message, file)) from error
 
 
-def _faults(message: str, file: str | None) -> list[ProblemError]:
-    return [ProblemError(message, file=file)] if file else []
+def _faults(message: str, file: str | None) -> list[ErrorDetail]:
+    return [ErrorDetail(message, file=file)] if file else []
 
 
 def _copy(source: Path, target: Path) -> None:

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from app.inference import graphs as module
-from app.inference.graph import Graph, GraphError
-from app.inference.graphs import Exported, Graphs, graph_loader
+from app.inference import loaded_graphs as module
+from app.inference.exported_graph import Graph, GraphError
+from app.inference.loaded_graphs import Exported, Graphs, graph_loader
 from app.storage import LocalBlobStore
 from tests.app.inference.colour_graph import write_version
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from app.inference.graph import Graph
+from app.inference.exported_graph import Graph
 from sats_core.classes import Catalogue
 from sats_core.evaluation.predict import predict
 from sats_core.evaluation.scores import Scores

@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from app.models.gate import UNGUARDED, GateSettings, judge
+from app.registry.gate import UNGUARDED, GateSettings, judge
 from sats_core.evaluation.scores import Scores
 
 

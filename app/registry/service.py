@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from app.db import AliasMove, HeldOutSet, Model, ModelClass, Version
 from app.db.base import JsonObject
 from app.errors import NoLiveVersionProblem, NotFoundProblem
-from app.models.gate import Verdict
+from app.registry.gate import Verdict
 from sats_core.classes import BACKGROUND, MAX_CLASSES
 from sats_core.errors import ClassError
 from sats_core.job import ImportResult, StepResult

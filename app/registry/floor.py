@@ -3,8 +3,8 @@
 from pydantic import Field
 
 from app.db import Model
-from app.errors import InvalidProblem, ProblemError
-from app.models.gate import AWAITS_APPROVAL, Approval, GateSettings, Verdict
+from app.errors import ErrorDetail, InvalidProblem
+from app.registry.gate import AWAITS_APPROVAL, Approval, GateSettings, Verdict
 from app.settings import Settings
 from app.stored import read_stored
 from sats_core.record import Record
@@ -109,7 +109,7 @@ def check_gate(wish: GateWish, floor: GateFloor, model_name: str) -> None:
         InvalidProblem: naming every limit that is laxer, and the floor.
     """
     errors = [
-        ProblemError(
+        ErrorDetail(
             f"{getattr(wish, name):g} is laxer than the floor of model {model_name!r}, {limit:g}; "
             "only a key with scope `admin` may ask for it",
             field=f"spec.gate.{name}",

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.inference.graph import Graph, GraphError, Pixels
+from app.inference.exported_graph import Graph, GraphError, Pixels
 from tests.app.inference.colour_graph import (
     BACKGROUND,
     BLUE,
