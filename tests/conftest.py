@@ -25,16 +25,18 @@ from sqlalchemy import Engine
 from starlette.routing import BaseRoute
 from starlette.testclient import TestClient
 
-from app.db import make_engine
+from app.db import make_engine, session
 from app.db.migrate import upgrade
 from app.main import create_app
 from app.settings import Settings
 from app.storage import BlobStore, LocalBlobStore
 from tests.fixtures.databases import Databases, database_of
+from tests.fixtures.engines import sharing
 from tests.fixtures.processes import serving
 from tests.fixtures.servers import MissingServerError, postgres, run_redis
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+session.create_engine = sharing(session.create_engine)
 
 PROFILE, SEED = "SATS_HYPOTHESIS", "SATS_HYPOTHESIS_SEED"
 # No database in either: what an earlier run found must not decide what this one tries.

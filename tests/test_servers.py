@@ -5,7 +5,7 @@ from sqlalchemy import create_engine, text
 from sqlalchemy.exc import OperationalError
 
 from app.db import make_engine, write_session
-from app.models.service import ensure_model, find_model
+from app.registry.service import ensure_model, find_model
 from tests.fixtures.databases import Databases, database_of
 from tests.fixtures.servers import numbered
 
