@@ -34,6 +34,7 @@ from tests.fixtures.databases import Databases, database_of
 from tests.fixtures.engines import sharing
 from tests.fixtures.processes import serving
 from tests.fixtures.servers import MissingServerError, postgres, run_redis
+from tests.tiers import arrange
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 session.create_engine = sharing(session.create_engine)
@@ -52,6 +53,11 @@ def pytest_configure() -> None:
     if os.environ.get(PROFILE) == "explore":
         os.environ.setdefault(SEED, str(secrets.randbelow(2**32)))
         hypothesis.core.global_force_seed = int(os.environ[SEED])
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Say of every test when it runs."""
+    arrange(items)
 
 
 def pytest_report_header() -> str:

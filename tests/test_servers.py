@@ -6,7 +6,7 @@ from sqlalchemy.exc import OperationalError
 
 from app.db import make_engine, write_session
 from app.registry.service import ensure_model, find_model
-from tests.fixtures.databases import Databases, database_of
+from tests.fixtures.databases import database_of
 from tests.fixtures.servers import numbered
 
 
