@@ -7,7 +7,7 @@ BIN := .venv/bin
 help:
 	@echo "make demo     set up .venv and run the main job, with pictures, in demo-output/"
 	@echo "make serve    run API and worker on http://127.0.0.1:8000"
-	@echo "make test     run the tests: minutes; test-quick takes a moment, test-long an hour"
+	@echo "make test     run the tests but the longest; test-quick: before a commit, test-long: all"
 	@echo "make lint     check style, types and imports"
 	@echo "make format   write the code in the project's style"
 	@echo "make readme   run the README's examples and paste what they answer"
@@ -28,9 +28,9 @@ demo: install
 serve: install
 	$(BIN)/sats serve
 
-# Two at a time: two cores are enough. Temporary files lie in memory where it has room for them.
+# Three at a time on two cores: tests wait for processes. Temporary files lie in memory where it has room for them.
 ROOM := $(shell df --output=avail /dev/shm 2>/dev/null | awk 'NR == 2 && $$1 > 4000000 { print 1 }')
-PYTEST := $(if $(ROOM),TMPDIR=/dev/shm) $(BIN)/python -m pytest -n 2 --dist worksteal
+PYTEST := $(if $(ROOM),TMPDIR=/dev/shm) $(BIN)/python -m pytest -n 3 --dist worksteal
 
 test-quick: install
 	$(PYTEST) -q -m "not slow and not long and not served"
