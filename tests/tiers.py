@@ -1,7 +1,7 @@
 """Which tests run when. `make test-long` runs all of them.
 
-- `long`: over ten seconds alone, and a cheaper test of the same fact is named here. Not in
-  `make test`.
+- `long`, not in `make test`: over ten seconds alone, and a cheaper test of the same fact is named
+  here. One that has no cheaper one stays.
 - `long`, too: the half on Postgres and Redis of tests whose subject never reaches either but
   through calls that other tests put both under. The half on SQLite and files is the cheaper test.
 - `slow`: starts the service, a worker or many processes. Not in `make test-quick`.
