@@ -2,14 +2,14 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test soak lint audit format serve readme mutants clean
+.PHONY: help install demo test test-quick test-long soak lint audit format serve readme mutants clean
 
 help:
 	@echo "make demo     set up .venv and run the main job, with pictures, in demo-output/"
 	@echo "make serve    run API and worker on http://127.0.0.1:8000"
-	@echo "make test     run the tests"
+	@echo "make test     run the tests but the longest; test-quick: before a commit, test-long: all"
 	@echo "make soak     kill, stop and starve the service's parts for hours; what holds is checked"
-	@echo "make lint     check style, types, imports, migrations and the Dockerfile"
+	@echo "make lint     check style, types and imports"
 	@echo "make audit    ask for known advisories against what is installed (needs pypi.org)"
 	@echo "make format   write the code in the project's style"
 	@echo "make readme   run the README's examples and paste what they answer"
@@ -31,9 +31,22 @@ demo: install
 serve: install
 	$(BIN)/sats serve
 
-# Two at a time: much of the time is spent waiting for processes, and two cores are enough.
+# Three at a time on two cores: tests wait for processes. Temporary files lie in memory where it has room for them.
+ROOM := $(shell df --output=avail /dev/shm 2>/dev/null | awk 'NR == 2 && $$1 > 4000000 { print 1 }')
+PYTEST := $(if $(ROOM),TMPDIR=/dev/shm) $(BIN)/python -m pytest -n 3 --dist worksteal
+
+test-quick: install
+	$(PYTEST) -q -m "not slow and not long and not served"
+
 test: install
-	$(BIN)/python -m pytest -n 2
+	$(PYTEST) -m "not long" --durations=25
+
+# Also run by test-long, each a target of its own.
+LONGER := soak mutants
+
+test-long: install
+	SATS_HYPOTHESIS=explore $(PYTEST) --durations=25
+	$(foreach target,$(LONGER),$(MAKE) $(target) &&) true
 
 # Goes on where it was cut off; what it has done stays in soak-runs/.
 soak: install
@@ -44,7 +57,6 @@ lint: install
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest -q tests/migrations tests/deployment
 
 # In an environment of its own: what it needs is nobody else's.
 AUDIT := .venv/audit/bin

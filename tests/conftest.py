@@ -13,26 +13,31 @@ import os
 import secrets
 import shutil
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
-from uuid import uuid4
 
 import httpx
 import hypothesis
 import pytest
 import redis
 from fastapi import FastAPI
-from sqlalchemy import Engine, create_engine, make_url, text
+from sqlalchemy import Engine
+from starlette.routing import BaseRoute
 from starlette.testclient import TestClient
 
-from app.db import make_engine
+from app.db import make_engine, session
 from app.db.migrate import upgrade
 from app.main import create_app
 from app.settings import Settings
 from app.storage import BlobStore, LocalBlobStore
+from tests.fixtures.databases import Databases, database_of
+from tests.fixtures.engines import sharing
 from tests.fixtures.processes import serving
 from tests.fixtures.servers import MissingServerError, postgres, run_redis
+from tests.tiers import arrange
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+session.create_engine = sharing(session.create_engine)
 
 PROFILE, SEED = "SATS_HYPOTHESIS", "SATS_HYPOTHESIS_SEED"
 # No database in either: what an earlier run found must not decide what this one tries.
@@ -50,10 +55,21 @@ def pytest_configure() -> None:
         hypothesis.core.global_force_seed = int(os.environ[SEED])
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Say of every test when it runs."""
+    arrange(items)
+
+
 def pytest_report_header() -> str:
     """Say which examples Hypothesis draws."""
     seed = f", {SEED}={os.environ[SEED]}" if SEED in os.environ else ""
     return f"hypothesis: {os.environ.get(PROFILE, 'quick')}{seed}"
+
+
+@cache
+def _routes() -> list[BaseRoute]:
+    # FastAPI works out what a route takes when it is first called, for every app anew.
+    return create_app().router.routes
 
 
 def _missing(error: MissingServerError) -> None:
@@ -91,13 +107,11 @@ def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def postgres_template(postgres_url: str) -> Iterator[str]:
-    """Name of a migrated, empty Postgres database."""
-    name = f"sats_template_{uuid4().hex}"
-    _administer(postgres_url, f"CREATE DATABASE {name}")
-    _migrate(_database(postgres_url, name))
-    yield name
-    _administer(postgres_url, f"DROP DATABASE {name}")
+def databases(postgres_url: str) -> Iterator[Databases]:
+    """Databases of a real Postgres, each new, migrated and empty."""
+    made = Databases(postgres_url, _migrate)
+    yield made
+    made.close()
 
 
 @pytest.fixture(params=["embedded", "served"])
@@ -108,12 +122,10 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str
         shutil.copy(request.getfixturevalue("sqlite_template"), path)
         yield f"sqlite:///{path}"
         return
-    server = request.getfixturevalue("postgres_url")
-    template = request.getfixturevalue("postgres_template")
-    name = f"sats_{uuid4().hex}"
-    _administer(server, f"CREATE DATABASE {name} TEMPLATE {template}")
-    yield _database(server, name)
-    _administer(server, f"DROP DATABASE {name} WITH (FORCE)")
+    lent: Databases = request.getfixturevalue("databases")
+    name = lent.take()
+    yield database_of(request.getfixturevalue("postgres_url"), name)
+    lent.give_back(name)
 
 
 @pytest.fixture
@@ -154,7 +166,9 @@ def blobs(settings: Settings) -> BlobStore:
 @pytest.fixture
 def service(settings: Settings) -> FastAPI:
     """The HTTP service, not started."""
-    return create_app(settings)
+    made = create_app(settings)
+    made.router.routes = _routes()
+    return made
 
 
 @pytest.fixture
@@ -182,18 +196,7 @@ def _migrate(url: str) -> None:
     engine.dispose()
 
 
-def _administer(server: str, statement: str) -> None:
-    engine = create_engine(server, isolation_level="AUTOCOMMIT")
-    with engine.connect() as connection:
-        connection.execute(text(statement))
-    engine.dispose()
-
-
-def _database(server: str, name: str) -> str:
-    return make_url(server).set(database=name).render_as_string(hide_password=False)
-
-
 def _empty_redis(url: str) -> None:
-    address = url.replace("redis+socket://", "unix://")
+    address = url.replace("redis+socket://", "unix://").replace("virtual_host=", "db=")
     with redis.Redis.from_url(address) as client:
         client.flushdb()

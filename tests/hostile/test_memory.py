@@ -146,11 +146,22 @@ WORST: dict[str, tuple[str, Callable[[Path], Path]]] = {
     "one shape of 36 MB": ("refused", coco),
 }
 
+SMALL = (
+    "very many entries",
+    "a picture that claims 60,000 x 60,000",
+    "a text in a picture",
+    "a profile in a picture",
+    "a transparent palette",
+    "a list of tensors of 18 MB",
+)
+
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-def test_the_worst_files_take_little_memory(tmp_path: Path) -> None:
+@pytest.mark.parametrize("names", [SMALL, tuple(WORST)], ids=["small", "all"])
+def test_the_worst_files_take_little_memory(tmp_path: Path, names: tuple[str, ...]) -> None:
+    worst = {name: WORST[name] for name in names}
     paths = []
-    for number, (_, make) in enumerate(WORST.values()):
+    for number, (_, make) in enumerate(worst.values()):
         folder = tmp_path / str(number)
         folder.mkdir()
         paths.append(make(folder))
@@ -158,7 +169,7 @@ def test_the_worst_files_take_little_memory(tmp_path: Path) -> None:
         [sys.executable, "-c", CHILD, *paths], capture_output=True, text=True, check=False
     )
     assert child.returncode == 0, child.stdout + child.stderr
-    for (name, (expected, _)), line in zip(WORST.items(), child.stdout.splitlines(), strict=True):
+    for (name, (expected, _)), line in zip(worst.items(), child.stdout.splitlines(), strict=True):
         what, mib, *_ = line.split()
         assert what == expected, (name, line)
         assert int(mib) <= MOST_MIB, (name, line)

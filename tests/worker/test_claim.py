@@ -69,6 +69,10 @@ WRITES = [
 ]
 
 
+def written(task):
+    return {column.name: getattr(task, column.name) for column in Task.__table__.columns}
+
+
 @pytest.mark.parametrize("write", WRITES)
 @pytest.mark.parametrize("after", ["swept", "claimed again", "ended"])
 def test_a_stale_worker_changes_nothing(post, row, do, engine, write, after):
@@ -81,12 +85,10 @@ def test_a_stale_worker_changes_nothing(post, row, do, engine, write, after):
         assert do(claims.sweep, task_id, 3, LOST) == TaskState.QUEUED
     if after == "claimed again":
         assert do(claims.claim, task_id, "worker-2", LEASE).fence > stale.fence
-    before = {column.name: getattr(row(task_id), column.name) for column in Task.__table__.columns}
+    before = written(row(task_id))
     with pytest.raises(LeaseLostError):
         do(write, stale)
-    assert before == {
-        column.name: getattr(row(task_id), column.name) for column in Task.__table__.columns
-    }
+    assert written(row(task_id)) == before
 
 
 def test_a_lease_that_holds_is_not_swept(post, row, do, engine):

@@ -23,7 +23,7 @@ from app.main import create_app
 from app.settings import Settings
 from tests.app.inference.colour_graph import write_version
 from tests.app.segmentation.requests import encoded, left_red_right_green, mask_of
-from tests.conftest import _administer
+from tests.fixtures.databases import administer, database_of
 from tests.fixtures.processes import environment
 from tests.fixtures.versions import add_version
 
@@ -113,9 +113,9 @@ def test_a_restored_service_is_whole_and_answers_the_same(
     else:
         server, name = request.getfixturevalue("postgres_url"), f"sats_{uuid4().hex}"
         run("backup-postgres", settings, more | address(settings.resolved_database_url))
-        _administer(server, f"CREATE DATABASE {name}")
-        request.addfinalizer(lambda: _administer(server, f"DROP DATABASE {name} WITH (FORCE)"))
-        url = make_url(server).set(database=name).render_as_string(hide_password=False)
+        administer(server, f"CREATE DATABASE {name}")
+        request.addfinalizer(lambda: administer(server, f"DROP DATABASE {name} WITH (FORCE)"))
+        url = database_of(server, name)
         elsewhere = elsewhere.model_copy(update={"database_url": url})
         more |= address(url)
     shutil.rmtree(settings.data_dir)

@@ -8,6 +8,9 @@ from pathlib import Path
 import httpx
 import pytest
 
+from app.db import write_session
+from app.keys.secret import read_secret
+from app.keys.service import Scope, create_key
 from demo.service import serving
 from tests.app.segmentation.requests import as_files, encoded, left_red_right_green
 from tests.app.tasks.posting import drawn, post
@@ -61,6 +64,22 @@ def test_a_run_of_task_and_segment_leaves_no_key_behind(tmp_path, monkeypatch):
     assert b'"/segment"' in left[folder / "service.log"], "and the log tells of the calls"
     digests = (folder / "data" / "secret").read_bytes()
     assert [path.name for path, data in left.items() if digests in data] == ["secret"]
+
+
+@pytest.mark.parametrize("database_url", ["embedded"], indirect=True)
+def test_a_post_and_wrong_calls_leave_no_key_behind(served, engine, settings, tmp_path, capfd):
+    with write_session(engine) as session:
+        key = create_key(session, read_secret(settings), "ci", [Scope.ADMIN])
+    pets = drawn(tmp_path, "cat")
+    served.headers["Authorization"] = f"Bearer {key}"
+    answers = [post(served, pets), *wrong_calls(served, key, pets)]
+    assert answers[0].status_code == 202
+    hidden = key.removeprefix("sats_").encode()
+    assert not [answer.url.path for answer in answers if hidden in answer.content]
+    assert not [path for path, data in written(tmp_path).items() if hidden in data]
+    said = "".join(capfd.readouterr())
+    assert "/tasks" in said, "the log tells of the calls"
+    assert hidden.decode() not in said
 
 
 def made_key(data_dir: Path) -> str:

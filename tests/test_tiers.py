@@ -1,0 +1,29 @@
+"""That what `make test` leaves out is tested there by something cheaper."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.tiers import LONG, ON_ONE_PAIR, is_long
+
+ROOT = Path(__file__).parents[1]
+
+
+def is_there(nodeid: str) -> bool:
+    path, _, name = nodeid.partition("::")
+    found = ROOT / path
+    function = re.escape(name.split("[")[0])
+    return found.exists() and bool(re.search(rf"^def {function}\(", found.read_text(), re.M))
+
+
+@pytest.mark.parametrize(("long", "instead"), LONG.items())
+def test_a_long_test_has_a_cheaper_one_of_the_same_fact(long: str, instead: str) -> None:
+    assert is_there(long), "it has another name now"
+    assert is_there(instead)
+    assert not is_long(instead)
+
+
+@pytest.mark.parametrize("path", ON_ONE_PAIR)
+def test_files_on_one_pair_are_there(path: str) -> None:
+    assert (ROOT / path).exists()

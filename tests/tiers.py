@@ -1,0 +1,140 @@
+"""Which tests run when. `make test-long` runs all of them.
+
+- `long`, not in `make test`: over ten seconds alone, and a cheaper test of the same fact is named
+  here. One that has no cheaper one stays.
+- `long`, too: the half on Postgres and Redis of tests whose subject never reaches either but
+  through calls that other tests put both under. The half on SQLite and files is the cheaper test.
+- `slow`: starts the service, a worker or many processes. Not in `make test-quick`.
+"""
+
+import pytest
+
+LONG = {
+    "tests/app/keys/test_secrets.py::test_a_run_of_task_and_segment_leaves_no_key_behind": (
+        "tests/app/keys/test_secrets.py::test_a_post_and_wrong_calls_leave_no_key_behind"
+    ),
+    "tests/benchmarks/test_costs.py::test_attention_transfer": (
+        "tests/sats_core/losses/test_attention.py::test_is_the_definition_on_any_grid"
+    ),
+    "tests/benchmarks/test_demo_trial.py::test_a_run_is_kept": (
+        "tests/demo/test_run.py::test_the_whole_demo_runs_and_says_what_does_not_hold"
+    ),
+    "tests/benchmarks/test_learning.py::test_a_protocol_from_pictures_to_report": (
+        "tests/benchmarks/test_learning.py::test_tuning_leaves_the_validation_pictures_alone"
+    ),
+    "tests/benchmarks/test_learning.py"
+    "::test_every_stage_of_joint_is_one_schedule_from_the_same_start": (
+        "tests/benchmarks/test_learning.py::test_stages_of_other_lengths_are_not_taken_up"
+    ),
+    "tests/benchmarks/test_learning.py::test_runs_in_processes_of_their_own": (
+        "tests/benchmarks/test_learning.py::test_tuning_leaves_the_validation_pictures_alone"
+    ),
+    "tests/benchmarks/test_real_pictures.py::test_a_new_class_on_real_pictures": (
+        "tests/sats_core/training/test_learning.py"
+        "::test_a_base_step_learns_and_a_method_forgets_less_than_none"
+    ),
+    "tests/hostile/test_memory.py::test_the_worst_files_take_little_memory[all]": (
+        "tests/hostile/test_memory.py::test_the_worst_files_take_little_memory[small]"
+    ),
+    "tests/sats_core/data/readers/test_coco.py"
+    "::test_a_reader_holds_names_and_nothing_that_grows_with_the_shapes": (
+        "tests/sats_core/data/readers/test_coco_bounds.py"
+        "::test_an_entry_is_refused_before_it_is_built"
+    ),
+    "tests/worker/test_end_to_end.py"
+    "::test_a_preview_is_live_before_its_task_and_scored_on_the_same_pictures": (
+        "tests/worker/test_previews.py::test_the_task_s_version_replaces_the_preview"
+    ),
+    "tests/worker/test_end_to_end.py::test_a_step_whose_child_and_worker_are_killed_resumes": (
+        "tests/worker/test_worker_process.py"
+        "::test_killing_the_worker_ends_its_child_and_another_worker_resumes"
+    ),
+    "tests/worker/test_end_to_end.py"
+    "::test_a_broken_picture_is_named_and_sigterm_stops_the_real_child": (
+        "tests/worker/test_interruptions.py::test_stopping_gives_the_task_back_and_costs_no_try"
+    ),
+    "tests/worker/test_end_to_end.py::test_two_steps_over_http[served]": (
+        "tests/worker/test_end_to_end.py::test_two_steps_over_http[embedded]"
+    ),
+    "tests/worker/test_import_end_to_end.py::test_in_a_step_on_top_and_out_again[served]": (
+        "tests/worker/test_import_end_to_end.py::test_in_a_step_on_top_and_out_again[embedded]"
+    ),
+    "tests/worker/test_import_end_to_end.py::test_an_unscored_import_and_its_chart": (
+        "tests/worker/test_imports.py"
+        "::test_a_step_on_an_unscored_import_goes_live_and_the_gate_says_what_it_cannot"
+    ),
+    "tests/worker/test_import_end_to_end.py::test_killed_in_the_middle_an_import_starts_again": (
+        "tests/worker/test_imports.py::test_an_import_that_lost_its_child_starts_again"
+    ),
+    "tests/worker/test_import_end_to_end.py::test_weights_that_do_not_fit_fail_the_task": (
+        "tests/worker/test_imports.py::test_a_wrong_checkpoint_fails_the_task_and_leaves_nothing"
+    ),
+}
+"""Long tests, and for each the cheaper one of the same fact."""
+
+ON_ONE_PAIR = (
+    "tests/app/cli/test_export.py",
+    "tests/app/cli/test_import.py",
+    "tests/app/imports/test_endpoint.py",
+    "tests/app/keys/test_cache.py",
+    "tests/app/keys/test_limits.py",
+    "tests/app/probes/test_warm_up.py",
+    "tests/app/segmentation/test_admission.py",
+    "tests/app/segmentation/test_load.py",
+    "tests/app/segmentation/test_refusals.py",
+    "tests/app/segmentation/test_segment.py",
+    "tests/app/segmentation/test_waiting.py",
+    "tests/app/tasks/test_post.py",
+    "tests/app/tasks/test_previews.py",
+    "tests/app/tasks/test_stream.py",
+    "tests/app/tasks/test_streams.py",
+    "tests/app/test_access.py",
+    "tests/app/test_disk.py",
+    "tests/app/test_headers.py",
+    "tests/app/test_keyless.py",
+    "tests/readme/test_readme.py",
+    "tests/worker/test_failures.py",
+    "tests/worker/test_floor.py",
+    "tests/worker/test_imports.py",
+    "tests/worker/test_memory.py",
+    "tests/worker/test_parents.py",
+    "tests/worker/test_preparing.py",
+    "tests/worker/test_previews.py",
+    "tests/worker/test_results.py",
+    "tests/worker/test_supervisor.py",
+    "tests/worker/test_tidying.py",
+)
+"""Files whose tests `make test` runs on SQLite and files alone."""
+
+WITH_PROCESSES = (
+    "tests/app/backup/",
+    "tests/app/cli/test_import.py",
+    "tests/app/cli/test_running.py",
+    "tests/benchmarks/",
+    "tests/demo/test_run.py",
+    "tests/deployment/",
+    "tests/faults/",
+    "tests/hostile/",
+    "tests/sats_core/training/",
+    "tests/worker/",
+)
+"""What `make test-quick` leaves out as slow."""
+
+
+def arrange(items: list[pytest.Item]) -> None:
+    """Put what is marked as slow first, and mark tests with what they belong to."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+    for item in items:
+        called = getattr(item, "callspec", None)
+        served = called is not None and called.params.get("database_url") == "served"
+        if served:
+            item.add_marker("served")
+        if is_long(item.nodeid) or (served and item.nodeid.startswith(ON_ONE_PAIR)):
+            item.add_marker("long")
+        if item.nodeid.startswith(WITH_PROCESSES):
+            item.add_marker("slow")
+
+
+def is_long(nodeid: str) -> bool:
+    """Return whether a test, or the function that it is made from, stands in the table."""
+    return nodeid in LONG or nodeid.split("[")[0] in LONG
