@@ -10,6 +10,7 @@ from pycocotools import mask as coco
 
 from app.segmentation.rendering import Pixels, mask_png, overlay_png, run_lengths
 from sats_core.classes import Catalogue
+from sats_core.data import pictures
 from tests.app.inference.colour_graph import CLASSES
 
 CATALOGUE = Catalogue(CLASSES)
@@ -60,3 +61,12 @@ def test_an_overlay_blends_inside_and_draws_the_outline_full() -> None:
     assert shown[10, 5].tolist() == [255, 0, 0]
     assert shown[14, 10].tolist() == [255, 0, 0]
     np.testing.assert_allclose(shown[10, 10], [177, 50, 50], atol=1)
+
+
+def test_an_overlay_in_bands_is_the_whole_one(monkeypatch):
+    rng = np.random.default_rng(0)
+    mask = np.kron(rng.integers(0, 3, (9, 7)), np.ones((110, 130))).astype(np.uint8)
+    picture = rng.integers(0, 256, (*mask.shape, 3), dtype=np.uint8)
+    whole = overlay_png(Image.fromarray(picture), mask, CATALOGUE)
+    monkeypatch.setattr(pictures, "BAND_PIXELS", 20_000)
+    assert overlay_png(Image.fromarray(picture), mask, CATALOGUE) == whole
