@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, TypeVar
 
 import structlog
@@ -63,14 +64,19 @@ def with_defaults(kind: type[BaseModel], stored: JsonObject) -> JsonObject:
 
     Its keys come in the order of the fields, unknown ones last.
     """
+    said = deepcopy(_defaults(kind)) | stored
+    return {name: said[name] for name in kind.model_fields if name in said} | stored
+
+
+@cache
+def _defaults(kind: type[BaseModel]) -> JsonObject:
+    """Return what a record says by default, as it is stored; none of it depends on the time."""
     defaults = {
         name: field.get_default(call_default_factory=True)
         for name, field in kind.model_fields.items()
         if not field.is_required()
     }
-    filled = kind.model_construct(**defaults).model_dump(mode="json", include=set(defaults))
-    said = filled | stored
-    return {name: said[name] for name in kind.model_fields if name in said} | stored
+    return kind.model_construct(**defaults).model_dump(mode="json", include=set(defaults))
 
 
 @dataclass(frozen=True)

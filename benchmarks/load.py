@@ -51,10 +51,16 @@ class MemorySamples:
     def summary(self) -> list[Record]:
         """Return start, middle, end and the second half's slope of each process."""
         seconds = np.array(self._seconds)
-        return [_memory(seconds, np.array(mib)) for mib in zip(*self._mib, strict=True)]
+        return [memory_summary(seconds, np.array(mib)) for mib in zip(*self._mib, strict=True)]
 
 
-def _memory(seconds: Any, mib: Any) -> Record:
+def memory_summary(seconds: Any, mib: Any) -> Record:
+    """Return start, middle, end and the second half's slope of one process.
+
+    Args:
+        seconds: when it was looked at.
+        mib: what it took then.
+    """
     half = len(mib) // 2
     slope = float(np.polyfit(seconds[half:], mib[half:], 1)[0]) if len(mib) - half > 2 else 0.0
     return {

@@ -64,9 +64,9 @@ def embedded(folder: Path) -> Iterator[Running]:
     port = _free_port()
     with _process(["serve", f"--port={port}"], settings, folder / "serve.log") as process:
         url = f"http://127.0.0.1:{port}"
-        _wait_until_ready(url, process)
-        (api,) = [one for one in process.children() if "api" in one.cmdline()]
-        yield Running((url,), (api,), keys)
+        _wait_until_ready(f"{url}/health/ready", process)
+        (serving,) = [one for one in process.children() if "api" in one.cmdline()]
+        yield Running((url,), (serving,), keys)
 
 
 @contextmanager
@@ -75,18 +75,27 @@ def replicated(folder: Path, replicas: int = 2) -> Iterator[Running]:
     with ExitStack() as stack:
         server = stack.enter_context(postgres())
         broker = stack.enter_context(run_redis())
-        settings = _settings(folder, _new_database(server), broker)
+        settings = _settings(folder, new_database(server), broker)
         keys = stock(settings, folder)
         stack.enter_context(_process(["worker"], settings, folder / "worker.log"))
-        ports = [_free_port() for _ in range(replicas)]
         apis = [
-            stack.enter_context(_process(["api", f"--port={p}"], settings, folder / f"api{p}.log"))
-            for p in ports
+            stack.enter_context(api(settings, folder / f"api{number}.log"))
+            for number in range(replicas)
         ]
-        urls = tuple(f"http://127.0.0.1:{port}" for port in ports)
-        for url, api in zip(urls, apis, strict=True):
-            _wait_until_ready(url, api)
-        yield Running(urls, tuple(apis), keys)
+        urls, processes = zip(*apis, strict=True)
+        yield Running(urls, processes, keys)
+
+
+@contextmanager
+def api(
+    settings: Settings, log: Path, path: str = "/health/ready"
+) -> Iterator[tuple[str, psutil.Process]]:
+    """Run one API process; yields its URL and itself once it answers 200 there."""
+    port = _free_port()
+    with _process(["api", f"--port={port}"], settings, log) as process:
+        url = f"http://127.0.0.1:{port}"
+        _wait_until_ready(url + path, process)
+        yield url, process
 
 
 SERVICES = {"embedded": embedded, "replicated": replicated}
@@ -126,7 +135,8 @@ def _settings(folder: Path, database: str | None = None, broker: str | None = No
     )
 
 
-def _new_database(server: str) -> str:
+def new_database(server: str) -> str:
+    """Make an empty database on a Postgres; return its URL."""
     name = f"load_{os.getpid()}"
     engine = create_engine(server, isolation_level="AUTOCOMMIT")
     with engine.connect() as connection:
@@ -170,7 +180,7 @@ def _wait_until_ready(url: str, process: psutil.Process) -> None:
     end = time.monotonic() + START_SECONDS
     while time.monotonic() < end and process.status() != psutil.STATUS_ZOMBIE:
         try:
-            if httpx.get(f"{url}/health/ready", timeout=5, trust_env=False).is_success:
+            if httpx.get(url, timeout=5, trust_env=False).is_success:
                 return
         except httpx.TransportError:
             pass  # not listening yet

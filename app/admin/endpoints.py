@@ -30,7 +30,7 @@ from app.registry.floor import ModelGate
 from app.registry.moves import promote, rollback
 from app.registry.paths import ModelName, Number
 from app.registry.schemas import MAX_NUMBER, MODEL_PATTERN
-from app.registry.service import alias_history, get_version, list_versions, standing_version
+from app.registry.service import get_version, list_versions, standing_version
 from sats_core.evaluation.forgetting import ForgettingReport
 
 router = APIRouter(
@@ -88,15 +88,16 @@ def set_gate(
 def list_model_versions(
     session: ReadSession,
     model: ModelName,
-    limit: Annotated[
-        int | None, Query(ge=1, le=200, description="Most versions to return; all by default.")
-    ] = None,
+    limit: Annotated[int, Query(ge=1, le=100, description="Most versions to return.")] = 50,
     before: Annotated[
         int | None,
         Query(ge=1, le=MAX_NUMBER, description="Only versions with numbers below this one."),
     ] = None,
 ) -> list[VersionJson]:
-    """Return the versions of a model, the newest first; a deleted one says when it went."""
+    """Return the versions of a model, the newest first; a deleted one says when it went.
+
+    For the next page, say the last version's number as `before`.
+    """
     found = service.get_model(session, model)
     return service.describe_versions(
         session, found, list_versions(session, found.id, limit, before)
@@ -165,10 +166,20 @@ def why_forgotten(session: ReadSession, model: ModelName, number: Number) -> For
     summary="History of `live`",
     responses=responses(NotFoundProblem),
 )
-def live_history(session: ReadSession, model: ModelName) -> list[MoveJson]:
-    """Return every move of `live`, the last one first; nothing is ever taken out of it."""
-    found = service.get_model(session, model)
-    return [service.describe_move(move) for move in alias_history(session, found.id)]
+def live_history(
+    session: ReadSession,
+    model: ModelName,
+    limit: Annotated[int, Query(ge=1, le=500, description="Most moves to return.")] = 50,
+    before: Annotated[
+        int | None,
+        Query(ge=1, le=MAX_NUMBER, description="Only moves with sequences below this one."),
+    ] = None,
+) -> list[MoveJson]:
+    """Return the moves of `live`, the last one first; nothing is ever taken out of its history.
+
+    For the next page, say the last move's `sequence` as `before`.
+    """
+    return service.live_history(session, service.get_model(session, model), limit, before)
 
 
 @router.post(

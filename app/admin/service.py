@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from sqlalchemy import func, select
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, lazyload
 
 from app.admin.schemas import (
     ClassJson,
@@ -27,7 +27,14 @@ from app.errors import NotFoundProblem
 from app.registry.floor import ModelGate, floor_of, own_gate
 from app.registry.memory import memories_of
 from app.registry.schemas import hex_colour
-from app.registry.service import find_model, lineages, live_ids, live_version, live_versions
+from app.registry.service import (
+    LIVE,
+    find_model,
+    lineages,
+    live_ids,
+    live_version,
+    live_versions,
+)
 from app.settings import Settings
 from app.stored import read_stored
 from sats_core.evaluation.forgetting import ForgettingReport
@@ -165,9 +172,25 @@ def forgetting_report(version: Version) -> ForgettingReport:
 
 def describe_move(move: AliasMove) -> MoveJson:
     """Return how a move of an alias looks over HTTP."""
+    return _move_json(move, move.version.number)
+
+
+def live_history(
+    session: Session, model: Model, limit: int, before: int | None = None
+) -> list[MoveJson]:
+    """Return moves of `live`, the last one first; of their versions the numbers alone are read."""
+    wanted = select(AliasMove, Version.number).join(AliasMove.version)
+    wanted = wanted.where(AliasMove.model_id == model.id, AliasMove.alias == LIVE)
+    if before is not None:
+        wanted = wanted.where(AliasMove.sequence < before)
+    wanted = wanted.order_by(AliasMove.sequence.desc()).limit(limit).options(lazyload("*"))
+    return [_move_json(move, number) for move, number in session.execute(wanted)]
+
+
+def _move_json(move: AliasMove, number: int) -> MoveJson:
     return MoveJson(
         sequence=move.sequence,
-        version=move.version.number,
+        version=number,
         kind=move.kind,
         moved_at=move.moved_at,
         moved_by=move.moved_by,

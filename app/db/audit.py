@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from sqlalchemy import JSON, String
+from sqlalchemy import JSON, Index, String
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.db.base import Base, JsonObject, UtcDateTime, utc_now
@@ -15,6 +15,11 @@ class AuditEntry(Base):
     """
 
     __tablename__ = "audit_entries"
+    __table_args__ = (
+        Index("ix_audit_entries_action_id", "action", "id"),
+        Index("ix_audit_entries_actor_name_id", "actor_name", "id"),
+        Index("ix_audit_entries_model_id", "model", "id"),
+    )
 
     id: Mapped[int] = mapped_column(primary_key=True)  # in the order of the commits
     at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now, index=True)

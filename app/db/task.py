@@ -72,6 +72,7 @@ class Task(Base):
         ),
         Index("ix_tasks_state_sequence", "state", "sequence"),
         Index("ix_tasks_model_id_sequence", "model_id", "sequence"),
+        Index("ix_tasks_key_id_sequence", "key_id", "sequence"),
     )
 
     id: Mapped[str] = mapped_column(String(36), primary_key=True, default=lambda: str(uuid4()))

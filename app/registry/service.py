@@ -5,7 +5,7 @@ from typing import Any
 
 from sqlalchemy import Select, func, literal, select
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.orm import Session, aliased
+from sqlalchemy.orm import Session, aliased, defer
 
 from app.db import AliasMove, HeldOutSet, Model, ModelClass, Version
 from app.db.base import JsonObject
@@ -133,8 +133,9 @@ def list_versions(
     session: Session, model_id: int, limit: int | None = None, before: int | None = None
 ) -> Sequence[Version]:
     """Return versions of a model, the newest first: all, deleted ones too, or some
-    of those below a number."""
+    of those below a number. Their reports of forgetting are read when they are asked for."""
     wanted = select(Version).where(Version.model_id == model_id)
+    wanted = wanted.options(defer(Version.forgetting_report))
     if before is not None:
         wanted = wanted.where(Version.number < before)
     return session.scalars(wanted.order_by(Version.number.desc()).limit(limit)).all()

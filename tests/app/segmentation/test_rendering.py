@@ -16,6 +16,7 @@ from app.segmentation.rendering import (
     overlay_webp,
 )
 from sats_core.classes import Catalogue
+from sats_core.data import pictures
 from sats_core.data.transforms import Pixels
 from tests.app.inference.colour_graph import CLASSES
 
@@ -98,3 +99,12 @@ def test_confidence_is_grey() -> None:
     image = Image.open(BytesIO(confidence_png(scores)))
     assert (image.format, image.mode) == ("PNG", "L")
     assert np.array(image).tolist() == [[0, 128, 255]]
+
+
+def test_an_overlay_in_bands_is_the_whole_one(monkeypatch):
+    rng = np.random.default_rng(0)
+    mask = np.kron(rng.integers(0, 3, (9, 7)), np.ones((110, 130))).astype(np.uint8)
+    picture = rng.integers(0, 256, (*mask.shape, 3), dtype=np.uint8)
+    whole = overlay_png(Image.fromarray(picture), mask, CATALOGUE)
+    monkeypatch.setattr(pictures, "BAND_PIXELS", 20_000)
+    assert overlay_png(Image.fromarray(picture), mask, CATALOGUE) == whole
