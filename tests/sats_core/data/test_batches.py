@@ -112,3 +112,14 @@ class TestReplay:
         assert torch.equal(first.pictures, again.pictures)
         assert torch.equal(first.labels, again.labels)
         assert not torch.equal(first.labels, made(self.batches(1), 1)[0].labels)
+
+    def test_a_picture_that_comes_again_is_stretched_anew(self) -> None:
+        replaying = StepBatches(PICTURES, 32, 4, 0, PICTURES[:1])
+        views = [
+            view
+            for epoch in (0, 1)
+            for batch in made(replaying, epoch)
+            for view in batch.pictures[2:]
+        ]
+        assert len(views) == 12
+        assert len({view.numpy().tobytes() for view in views}) == 12
