@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator
 from itertools import pairwise
+from typing import cast
 
 import contourpy
 import numpy as np
@@ -13,6 +14,7 @@ from sats_core.data.transforms import Pixels
 
 Ring = NDArray[np.float64]
 """(n, 2) x and y in pixels from the picture's upper left corner; the last point is the first."""
+Offsets = NDArray[np.uint32]
 
 MOST_POINTS = 2**22
 """Pixels of a box that are looked at; of a larger one every second, third, ... row and column."""
@@ -38,7 +40,8 @@ def polygons(mask: Pixels, region: Region, tolerance: float) -> list[list[Ring]]
     tracer = contourpy.contour_generator(
         z=framed, fill_type=contourpy.FillType.OuterOffset, name="serial"
     )
-    shapes, bounds = tracer.filled(0.5, 2)
+    # What an outer ring and its holes look like depends on the fill type; the stubs know all.
+    shapes, bounds = cast(tuple[list[Ring], list[Offsets]], tracer.filled(0.5, 2))
     origin = np.array([left, top]) - 0.5 * step
     return [
         [simplified(ring * step + origin, tolerance) for ring in _rings(points, offsets)]
@@ -70,7 +73,7 @@ def simplified(ring: Ring, tolerance: float) -> Ring:
     return ring[kept]
 
 
-def _rings(points: Ring, offsets: NDArray[np.uint32]) -> Iterator[Ring]:
+def _rings(points: Ring, offsets: Offsets) -> Iterator[Ring]:
     for first, after in pairwise(offsets):
         yield points[first:after]
 
@@ -81,4 +84,5 @@ def _distances(points: Ring, start: Ring, end: Ring) -> NDArray[np.float64]:
     length = float(np.hypot(*along))
     if length == 0:
         return np.asarray(np.hypot(offset[:, 0], offset[:, 1]))
-    return np.abs(along[0] * offset[:, 1] - along[1] * offset[:, 0]) / length
+    across: NDArray[np.float64] = np.abs(along[0] * offset[:, 1] - along[1] * offset[:, 0])
+    return across / length

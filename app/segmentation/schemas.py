@@ -42,7 +42,7 @@ EXAMPLE: dict[str, Any] = {
         }
     ],
 }
-PICTURES_EXAMPLE = {
+PICTURES_EXAMPLE: dict[str, Any] = {
     "image": "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR4"
     "nGP4z8AAAAMBAQDJ/pLvAAAAAElFTkSuQmCC"
 }

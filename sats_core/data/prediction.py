@@ -147,8 +147,8 @@ class _Places:
     def between(self, values: Floats, axis: int) -> Floats:
         """Return what lies at these places of values at the points of `span`."""
         share = self.share if axis == values.ndim - 1 else self.share[:, None]
-        first = values.take(self.before - self.span.start, axis=axis)
-        second = values.take(self.after - self.span.start, axis=axis)
+        first: Floats = values.take(self.before - self.span.start, axis=axis)
+        second: Floats = values.take(self.after - self.span.start, axis=axis)
         # So written, what is the same on both sides stays the same to the last bit.
         second -= first
         second *= share
