@@ -58,3 +58,13 @@ def test_costs(name: str) -> None:
     written = json.loads((RESULTS / f"{name}.json").read_text())
     assert written["bars"]
     assert all(record["commit"] for record in written["records"])
+
+
+def test_poisoned_uploads() -> None:
+    written = json.loads((RESULTS / "poisoning.json").read_text())
+    assert written["command"].startswith("python -m benchmarks.poisoning DATA BASE")
+    assert written["commit"]
+    runs = [(run["attack"], run["method"]) for run in written["runs"]]
+    assert len(set(runs)) == len(runs)
+    page = (RESULTS.parent / "labels.md").read_text()
+    assert all(f"| {attack} | `{method}` |" in page for attack, method in runs)
