@@ -85,12 +85,13 @@ def test_records_between_worker_and_child() -> None:
         "work",
         "result",
     }
-    assert {"phase", "progress", "warning", "failed", "done"} == {
+    assert {"phase", "progress", "warning", "labels", "failed", "done"} == {
         kind.model_fields["event"].default
         for kind in (
             events.PhaseEvent,
             events.ProgressEvent,
             events.WarningEvent,
+            events.LabelsEvent,
             events.FailedEvent,
             events.DoneEvent,
         )
