@@ -205,3 +205,13 @@ def test_whole_results_have_no_fault(results: Path) -> None:
 def test_damaged_results_are_told(results: Path, damage: Callable[[Path], None], said: str) -> None:
     damage(results)
     assert any(said in fault for fault in faults(results)), faults(results)
+
+
+def test_poisoned_uploads() -> None:
+    written = json.loads((RESULTS / "poisoning.json").read_text())
+    assert written["command"].startswith("python -m benchmarks.poisoning DATA BASE")
+    assert written["commit"]
+    runs = [(run["attack"], run["method"]) for run in written["runs"]]
+    assert len(set(runs)) == len(runs)
+    page = (RESULTS.parent / "labels.md").read_text()
+    assert all(f"| {attack} | `{method}` |" in page for attack, method in runs)
