@@ -189,7 +189,7 @@ def main(
     """Fill tables, ask every list and read call, migrate; write how long it took."""
     path = results / "tables.json"
     written: Record = json.loads(path.read_text()) if path.exists() else {"runs": {}}
-    written["command"] = "python -m benchmarks.tables"
+    written["command"] = f"python -m benchmarks.tables --times {times}"
     for kind in database or ("sqlite", "postgres"):
         seen = written["runs"][kind] = take(kind, tasks, versions, times)
         path.write_text(json.dumps(written, indent=1) + "\n")
