@@ -128,7 +128,7 @@ async def json_part(form: FormData, field: str, record: type[T]) -> T:
 
 def _located(error: ValidationError, text: str | bytes, record: type[T]) -> ValidationError:
     """Return an error that names the field: of half a character the JSON reader says no place."""
-    if "surrogate" not in str(error):
+    if error.errors()[0]["type"] != "json_invalid":
         return error
     try:
         record.model_validate(json.loads(text))

@@ -61,6 +61,7 @@ TABLE: dict[tuple[str, str], Row] = {
         "POST /admin/models/{model}/versions",
         "GET /admin/models/{model}/versions/{number}",
         "GET /admin/models/{model}/versions/{number}/files/{name}",
+        "HEAD /admin/models/{model}/versions/{number}/files/{name}",
         "GET /admin/models/{model}/versions/{number}/forgetting",
         "DELETE /admin/models/{model}/versions/{number}",
         "DELETE /admin/models/{model}/versions/{number}/held-out",
