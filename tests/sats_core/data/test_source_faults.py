@@ -1,6 +1,7 @@
 """What a source says of a file that it will not give, word for word, and where its limits lie."""
 
 import stat
+import tracemalloc
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -152,6 +153,23 @@ def test_damage_inside_a_zip_is_named(tmp_path: Path) -> None:
             "a/x: damaged inside the zip",
             (Issue("damaged inside the zip", file="a/x"),),
         )
+
+
+def test_an_entry_that_lies_about_its_size_is_not_unpacked_whole(tmp_path: Path) -> None:
+    path = write_zip(tmp_path / "set.zip", {"a": bytes(20_000_000)})
+    data = path.read_bytes()
+    for signature, offset in ((b"PK\x03\x04", 22), (b"PK\x01\x02", 24)):
+        place = data.index(signature) + offset
+        data = data[:place] + (10).to_bytes(4, "little") + data[place + 4 :]
+    path.write_bytes(data)
+    with ZipSource(path, Limits()) as source:
+        tracemalloc.start()
+        try:
+            assert said(lambda: source.read("a"))[0] == "a: damaged inside the zip"
+            _, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+    assert peak < 5_000_000
 
 
 def test_an_archive_may_unpack_to_exactly_so_many_times_its_size(
