@@ -157,6 +157,29 @@ def test_a_training_step_makes_no_tensor_without_a_device(name: str) -> None:
         torch.stack(list(terms.values())).sum().backward()
 
 
+@pytest.mark.parametrize("name", DESCENDING)
+def test_in_bfloat16_the_losses_are_nearly_those_of_float32(name: str) -> None:
+    """As where a CPU has the instructions, or a GPU computes; this machine need not."""
+    old = untrained().eval()
+    method = make_method(StepSettings(method=name), grown(old).eval(), old)
+    assert isinstance(method, Finetune)
+    pixels = torch.randn(2, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(0))
+    labels = torch.zeros(2, SIZE, SIZE, dtype=torch.long)
+    labels[:, 10:40, 10:40] = len(OLD) + 1
+    method.prepare([(pixels, labels)])
+    exact = method.loss_terms(pixels, labels)
+    with torch.autocast("cpu", torch.bfloat16):
+        terms = method.loss_terms(pixels, labels)
+    assert terms.keys() == exact.keys()
+    for term, value in terms.items():
+        assert value.dtype == torch.float32, term
+        assert value.item() == pytest.approx(exact[term].item(), rel=0.05, abs=0.02), term
+    torch.stack(list(terms.values())).sum().backward()
+    gradients = [p.grad for p in method.model.parameters() if p.grad is not None]
+    assert gradients
+    assert all(gradient.isfinite().all() for gradient in gradients)
+
+
 def test_the_watch_for_devices_sees_one_that_is_missing() -> None:
     with DeviceNamed():
         torch.zeros(1, device="cpu")
