@@ -275,8 +275,7 @@ def test_masks_are_the_pipelines(tmp_path: Path) -> None:
         return float((ours == theirs.numpy()).mean())
 
     assert agreement(64, 96) == 1
-    # Elsewhere we enlarge the mask, the library the logits: outlines differ, by a pixel or two.
-    assert agreement(300, 333) > 0.95
+    assert agreement(300, 333) > 0.999  # but for ties in the last bit
 
 
 @settings(max_examples=60, deadline=None)
