@@ -162,7 +162,8 @@ def test_no_key_or_a_wrong_one_is_401_everywhere(client, keys, header):
         else:
             assert answer.status_code == 401, operation
             assert answer.headers["www-authenticate"] == "Bearer"
-            assert answer.json()["type"] == "urn:sats:problem:unauthorized"
+            if operation[0] != "HEAD":
+                assert answer.json()["type"] == "urn:sats:problem:unauthorized"
 
 
 def test_without_keys_another_machine_is_refused(service):
@@ -184,7 +185,10 @@ def test_a_key_of_another_model_reaches_nothing_of_this_one(client, make, tmp_pa
         else:
             answer = call(client, operation, f"Bearer {bound}", task)
         status, said = row.elsewhere
-        detail = answer.json().get("detail", "") if answer.status_code >= 400 else ""
+        if operation[0] == "HEAD":  # it says nothing
+            said = None
+        refused = answer.status_code >= 400 and operation[0] != "HEAD"
+        detail = answer.json().get("detail", "") if refused else ""
         if answer.status_code != status or (said and said not in detail):
             wrong.append((operation, answer.status_code, detail))
     assert not wrong
