@@ -54,12 +54,14 @@ def test_files_that_are_no_messages_do_not_end_the_worker(bench):
 
 
 def test_a_wake_up_that_is_doubled_runs_the_task_once(bench):
+    # Nobody is lost here: on a busy machine a late heartbeat must not look like it.
+    bench.settings = bench.settings.model_copy(update={"lease_seconds": 120.0})
     bench.control.plan(epoch_seconds=0.5)
     task_id = bench.post(["cat"])
     with bench.worker(), bench.worker():
         for _ in range(5):
             bench.wake(task_id)
-        eventually(lambda: bench.state(task_id) == TaskState.TRAINING)
+        eventually(lambda: TaskState.TRAINING in bench.states(task_id))
         for _ in range(5):
             bench.wake(task_id)
         bench.ends(task_id, LIVE)
