@@ -6,7 +6,7 @@ from pathlib import Path
 
 import httpx
 
-from app.errors import NotFoundProblem, Problem
+from app.errors import InvalidProblem, Problem
 from app.imports.checking import check_weights
 from sats_core.data.names import printable
 from sats_core.segformer.layout import is_hub_id
@@ -46,14 +46,14 @@ def found(source: str, target: Path, allow_pickle: bool) -> FoundCheckpoint:
         allow_pickle: whether pickled weights are fetched.
 
     Raises:
-        NotFoundProblem: no such directory, and the source is no hub id either.
+        InvalidProblem: no such directory, and the source is no hub id either.
         HubProblem: the hub cannot be reached or has no such model.
     """
     directory = Path(source)
     if directory.is_dir():
         return FoundCheckpoint(directory, printable(directory.resolve().name)[:MAX_NAME] or "/")
     if not is_hub_id(source):
-        raise NotFoundProblem(f"{source}: no such directory, and not a model's id on the hub")
+        raise InvalidProblem(f"{source}: no such directory, and not a model's id on the hub")
     _download(source, target, allow_pickle)
     return FoundCheckpoint(target, source[:MAX_NAME])
 

@@ -23,6 +23,7 @@ from tests.faults.faults import FAULTS
 from tests.faults.invariants import broken_tasks
 from tests.faults.run import Outcome, Plan, perform, schedule
 from tests.fixtures.servers import MissingServerError
+from tests.worker.bench import eventually
 from tests.worker.conftest import post
 from tests.worker.scripted_child import Control
 
@@ -103,9 +104,14 @@ def test_two_processes_that_train_one_task_are_seen(tmp_path: Path) -> None:
         for job in (*jobs, jobs[0]):
             child = stack.enter_context(subprocess.Popen([*command, str(job)], process_group=0))
             stack.callback(child.kill)
-        seen = training_children(tmp_path)
-    assert [len(seen[job.parent.name]) for job in jobs] == [2, 1]
-    assert training_children(tmp_path) == {}
+
+        def seen() -> list[int]:
+            trained = training_children(tmp_path)
+            return [len(trained.get(job.parent.name, ())) for job in jobs]
+
+        # The machine shows a process's command line a moment after it has begun.
+        eventually(lambda: seen() == [2, 1], say=seen)
+    eventually(lambda: training_children(tmp_path) == {})
 
 
 def test_a_soak_goes_on_where_it_was_cut_off(

@@ -4,6 +4,7 @@ from app.admin.service import set_gate
 from app.cli.following import lines
 from app.db import TaskState, read_session, write_session
 from app.registry.floor import ModelGate
+from app.registry.service import find_model
 from app.tasks.service import describe
 
 SUSPECT = "the outlines of 'cat' follow nothing"
@@ -38,7 +39,7 @@ def test_suspect_labels_hold_a_version_only_where_the_gate_says_so(bench):
     bench.control.plan(suspect=SUSPECT)
     assert bench.run(["cat"]).state == TaskState.LIVE
     with write_session(bench.engine) as session:
-        set_gate(session, "default", ModelGate(hold_on_warnings=True))
+        set_gate(session, find_model(session, "default"), ModelGate(hold_on_warnings=True))
     assert bench.run(["dog"], seed=1).state == TaskState.HELD
     assert bench.live() == 1
     gate = bench.versions()[-1].gate

@@ -1,15 +1,17 @@
 """Which versions are live, as one process knows it."""
 
+import sqlite3
 import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from typing import NoReturn
 
 import pytest
-from sqlalchemy import Engine, event
+from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.exc import OperationalError
 
-from app.db import make_engine, write_session
+from app.db import write_session
 from app.errors import NoLiveVersionProblem, NotFoundProblem
 from app.registry import live as module
 from app.registry.live import LiveVersions
@@ -133,15 +135,14 @@ def test_a_model_that_is_not_known_costs_no_look_at_all_aliases(
 
 
 class Gated:
-    """Looks that wait to be let go on, by what the database says of each: `begin`, `do_connect`."""
+    """Looks that wait to be let go on."""
 
-    def __init__(self, engine: Engine, said: str) -> None:
+    def __init__(self) -> None:
         self.looks = 0
         self.entered = threading.Event()
         self.gate = threading.Event()
-        event.listen(engine, said, self._wait)
 
-    def _wait(self, *_: object) -> None:
+    def wait(self, *_: object) -> None:
         self.looks += 1
         self.entered.set()
         assert self.gate.wait(WAIT)
@@ -182,9 +183,13 @@ class Coming:
 
 
 def test_who_waits_for_a_look_at_a_database_that_hangs_makes_none_of_its_own() -> None:
-    nowhere = make_engine("sqlite:////nowhere/sats.db")
-    live = LiveVersions(nowhere, seconds=60.0)
-    gated = Gated(nowhere, "do_connect")
+    gated = Gated()
+
+    def hang() -> NoReturn:
+        gated.wait()
+        raise sqlite3.OperationalError("unable to open database file")
+
+    live = LiveVersions(create_engine("sqlite://", creator=hang), seconds=60.0)
     assert all(isinstance(one.exception(), OperationalError) for one in at_once(live, gated))
     assert gated.looks == 1
     with pytest.raises(OperationalError):
@@ -196,6 +201,7 @@ def test_who_comes_while_another_looks_sees_what_was_committed_before(
     live: LiveVersions, engine: Engine, blobs: BlobStore
 ) -> None:
     add(engine, blobs, "cat")
-    gated = Gated(engine, "begin")
+    gated = Gated()
+    event.listen(engine, "begin", gated.wait)
     assert not any(one.exception() for one in at_once(live, gated))
     assert gated.looks == 2, "the first look may be older than what they committed; one more"
