@@ -3,13 +3,15 @@
     python -m benchmarks.mask_enlarging VERSION DATA --pictures 300
 
 VERSION is a version's directory, DATA a folder in a layout that tasks have; its split `val` is
-scored. Prints IoU per class and the mean.
+scored. Prints IoU per class and the mean, and puts them into `mask_enlarging.json` of `--results`,
+where every data set has its place.
 """
 
+import json
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import torch
@@ -18,6 +20,7 @@ from rich.console import Console
 from rich.table import Table
 from torch.nn import functional as F
 
+from benchmarks.machine import commit
 from sats_core.data.labels import step_lookup
 from sats_core.data.prediction import Prediction, best_channels
 from sats_core.data.readers import Reader, open_reader
@@ -71,11 +74,14 @@ def main(
     version: Annotated[Path, typer.Argument(help="A version's directory.")],
     data: Annotated[Path, typer.Argument(help="Folder of labelled pictures.")],
     most: Annotated[int, typer.Option("--pictures", help="Most pictures.")] = 300,
+    results: Annotated[Path, typer.Option(help="Where the record goes.")] = Path("docs/results"),
 ) -> None:
     """Compare the two ways on pictures that were held out."""
     loaded = load_version(version)
     with closing(DirectorySource(data, Limits())) as source:
-        found = [matrix.iou() for matrix in measure(loaded, open_reader(source), most)]
+        reader = open_reader(source)
+        scored = min(most, len(reader.splits["val"]))
+        found = [matrix.iou() for matrix in measure(loaded, reader, most)]
     table = Table("class", *WAYS, "gain", title=f"IoU, {data.name}")
     rows = [
         (name, before, after)
@@ -86,6 +92,21 @@ def main(
     for name, before, after in [*rows, ("mean", *means)]:
         table.add_row(name, f"{before:.4f}", f"{after:.4f}", f"{after - before:+.4f}")
     Console().print(table)
+    record = {
+        "command": f"python -m benchmarks.mask_enlarging VERSION DATA --pictures {most}",
+        "commit": commit(),
+        "pictures": scored,
+        "size": loaded.config["size"],
+        "mean_iou": dict(zip(WAYS, means, strict=True)),
+        "iou": {name: dict(zip(WAYS, pair, strict=True)) for name, *pair in rows},
+        "largest_difference": max(abs(after - before) for _, before, after in rows),
+    }
+    _keep(results / "mask_enlarging.json", data.name, record)
+
+
+def _keep(path: Path, name: str, record: dict[str, Any]) -> None:
+    records = json.loads(path.read_text()) if path.exists() else {}
+    path.write_text(json.dumps({**records, name: record}, indent=1, sort_keys=True) + "\n")
 
 
 if __name__ == "__main__":
