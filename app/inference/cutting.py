@@ -1,5 +1,6 @@
 """From a prediction to a mask at the picture's own size."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +12,10 @@ from sats_core.data.transforms import Pixels
 
 VALUES = 256
 """How many values a mask's pixel can have."""
+
+
+class LeftError(Exception):
+    """Nobody waits for the mask any more."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +50,14 @@ class Segmented:
     every_score: NDArray[np.float16]
 
 
-def cut(prediction: Prediction, indices: Pixels, height: int, width: int, how: Cut) -> Segmented:
+def cut(
+    prediction: Prediction,
+    indices: Pixels,
+    height: int,
+    width: int,
+    how: Cut,
+    has_left: Callable[[], bool] = lambda: False,
+) -> Segmented:
     """Cut a mask of (height, width) from a prediction.
 
     Args:
@@ -54,6 +66,10 @@ def cut(prediction: Prediction, indices: Pixels, height: int, width: int, how: C
         height: the picture's, pixels.
         width: the picture's, pixels.
         how: what is shown.
+        has_left: asked often: whether nobody waits for the mask any more.
+
+    Raises:
+        LeftError: it said yes.
     """
     mask = np.empty((height, width), dtype=np.uint8)
     kept = mask.shape if how.keep_scores else (0, 0)
@@ -63,6 +79,8 @@ def cut(prediction: Prediction, indices: Pixels, height: int, width: int, how: C
         hidden[:] = [index not in how.shown for index in range(VALUES)]
     counts, sums = np.zeros(VALUES), np.zeros(VALUES)
     for tile in scored_tiles(prediction, height, width):
+        if has_left():
+            raise LeftError
         named = indices[tile.channels]
         unseen = hidden[named] | (tile.scores < how.min_score)
         # A class that is hidden says nothing of how sure the model is of background.

@@ -1,8 +1,9 @@
 """Pictures to masks: the graphs, the batcher and the threads that prepare and finish."""
 
 import asyncio
+import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from functools import partial
 from typing import TypeVar
@@ -74,9 +75,25 @@ class Inference:
         ones = (self._one(served, picture, how) for picture in pictures)
         return list(await asyncio.gather(*ones))
 
-    async def in_thread(self, work: Callable[[], T]) -> T:
-        """Do work that keeps a processor busy, on the few threads meant for it."""
-        return await asyncio.get_running_loop().run_in_executor(self._pool, work)
+    async def in_thread(
+        self, work: Callable[[], T], on_leaving: Callable[[], None] = lambda: None
+    ) -> T:
+        """Do work that keeps a processor busy, on the few threads meant for it.
+
+        Cancelled, it takes back what has not begun and waits for the end of what has: until then
+        the memory that was held for it is in use.
+
+        Args:
+            work: what is done.
+            on_leaving: called when nobody wants its result any more, so that it can end early.
+        """
+        doing = self._pool.submit(work)
+        try:
+            return await asyncio.wrap_future(doing)
+        except asyncio.CancelledError:
+            on_leaving()
+            await _ended(doing)
+            raise
 
     def close(self) -> None:
         """End every thread; whoever still waits gets an error."""
@@ -88,8 +105,17 @@ class Inference:
         graph = served.graph
         view = await self.in_thread(lambda: graph.normalised(picture.pixels))
         prediction = await asyncio.wrap_future(self._batcher.submit((served, view)))
-        whole = partial(graph.segmented, prediction, picture.height, picture.width, how)
-        return await self.in_thread(whole)
+        left = threading.Event()
+        size = picture.height, picture.width
+        whole = partial(graph.segmented, prediction, *size, how, left.is_set)
+        return await self.in_thread(whole, left.set)
+
+
+async def _ended(doing: "Future[T]") -> None:
+    """Wait until work is done or was never begun, whatever came of it."""
+    loop, ended = asyncio.get_running_loop(), asyncio.Event()
+    doing.add_done_callback(lambda _: loop.call_soon_threadsafe(ended.set))
+    await ended.wait()
 
 
 def _key_of(item: tuple[Served, ModelInput]) -> tuple[int, tuple[int, ...]]:

@@ -1,6 +1,6 @@
 """The exported graph of one version: pictures in, class masks out."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -102,10 +102,19 @@ class Graph:
         return [_prediction(view, answer) for view, answer in zip(views, logits, strict=True)]
 
     def segmented(
-        self, prediction: Prediction, height: int, width: int, how: Cut = EVERYTHING
+        self,
+        prediction: Prediction,
+        height: int,
+        width: int,
+        how: Cut = EVERYTHING,
+        has_left: Callable[[], bool] = lambda: False,
     ) -> Segmented:
-        """Return a prediction as class indices at a picture's own size."""
-        return cut(prediction, self._indices, height, width, how)
+        """Return a prediction as class indices at a picture's own size.
+
+        Raises:
+            LeftError: nobody waits for it any more; `has_left` is asked often.
+        """
+        return cut(prediction, self._indices, height, width, how, has_left)
 
     def _warm_up(self) -> None:
         """Run once, so that no request pays for what the first run sets up; and look at it."""

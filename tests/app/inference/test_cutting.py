@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.inference.cutting import Cut, cut
+from app.inference.cutting import Cut, LeftError, cut
 from sats_core.data.prediction import Prediction
 
 INDICES = np.array([0, 3, 4, 9], dtype=np.uint8)
@@ -59,3 +59,15 @@ def test_classes_are_never_all_in_memory_at_the_pictures_size() -> None:
     tracemalloc.stop()
     assert len(found.scores) == 20
     assert peak < 0.15 * 20 * height * width * 4
+
+
+def test_nothing_is_cut_for_who_has_left() -> None:
+    asked = []
+
+    def has_left() -> bool:
+        asked.append(len(asked))
+        return len(asked) == 3
+
+    with pytest.raises(LeftError):
+        cut(drawn(0), INDICES, 1000, 1000, Cut(), has_left)
+    assert len(asked) == 3

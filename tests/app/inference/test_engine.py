@@ -105,6 +105,30 @@ def test_a_caller_who_leaves_takes_his_pictures_out_of_the_queue(
     assert inference.load.items == 2
 
 
+def test_who_leaves_ends_his_work_early_and_is_gone_when_it_has_ended(
+    inference: Inference,
+) -> None:
+    begun, left, done = threading.Event(), threading.Event(), list[str]()
+
+    def work() -> None:
+        begun.set()
+        assert left.wait(WAIT)
+        done.append("first")
+
+    async def ask() -> None:
+        first = asyncio.create_task(inference.in_thread(work, left.set))
+        await asyncio.to_thread(begun.wait, WAIT)
+        waiting = asyncio.create_task(inference.in_thread(lambda: done.append("second")))
+        await asyncio.sleep(0)
+        for leaving in (waiting, first):
+            leaving.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await leaving
+            assert done == ([] if leaving is waiting else ["first"])
+
+    asyncio.run(ask())
+
+
 def test_who_gives_up_waiting_for_a_version_does_not_stop_others(
     inference: Inference, tmp_path: Path
 ) -> None:
