@@ -1,5 +1,7 @@
 """What an operator asks of a model's versions at least, and what a task may ask beside it."""
 
+from typing import Annotated
+
 from pydantic import Field
 
 from app.db import Model
@@ -16,6 +18,9 @@ _MOST_DROP = (
 )
 _LEAST_IOU = "Least IoU that every new class must have"
 
+# Strict: `true` is no limit of 1.
+_Limit = Annotated[float, Field(strict=True, ge=0, le=1, allow_inf_nan=False)]
+
 
 class GateWish(Record):
     """What a task asks of its version to go live; otherwise it is held for an admin to promote.
@@ -24,10 +29,20 @@ class GateWish(Record):
     """
 
     max_drop: float | None = Field(
-        None, ge=0, le=1, description=f"{_MOST_DROP}; null: as the model's floor says."
+        None,
+        strict=True,
+        ge=0,
+        le=1,
+        allow_inf_nan=False,
+        description=f"{_MOST_DROP}; null: as the model's floor says.",
     )
     min_iou: float | None = Field(
-        None, ge=0, le=1, description=f"{_LEAST_IOU}; null: as the model's floor says."
+        None,
+        strict=True,
+        ge=0,
+        le=1,
+        allow_inf_nan=False,
+        description=f"{_LEAST_IOU}; null: as the model's floor says.",
     )
     promote: bool = Field(
         True, description="Go live when the gate passes; false holds the version in any case."
@@ -38,10 +53,20 @@ class ModelGate(Record):
     """A model's own limits; null leaves one to the service's settings."""
 
     max_drop: float | None = Field(
-        None, ge=0, le=1, description=f"{_MOST_DROP}; null: SATS_GATE_MAX_DROP."
+        None,
+        strict=True,
+        ge=0,
+        le=1,
+        allow_inf_nan=False,
+        description=f"{_MOST_DROP}; null: SATS_GATE_MAX_DROP.",
     )
     min_iou: float | None = Field(
-        None, ge=0, le=1, description=f"{_LEAST_IOU}; null: SATS_GATE_MIN_IOU."
+        None,
+        strict=True,
+        ge=0,
+        le=1,
+        allow_inf_nan=False,
+        description=f"{_LEAST_IOU}; null: SATS_GATE_MIN_IOU.",
     )
     approval: Approval | None = Field(
         None,
@@ -50,6 +75,7 @@ class ModelGate(Record):
     )
     hold_on_warnings: bool | None = Field(
         None,
+        strict=True,
         description="Whether a serious warning about a task's labels holds its version; null: "
         "SATS_GATE_HOLD_ON_WARNINGS.",
     )

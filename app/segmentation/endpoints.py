@@ -26,6 +26,7 @@ from app.segmentation.asking import AskedFor
 from app.segmentation.choosing import Chosen
 from app.segmentation.documentation import ANSWERS, BODY
 from app.segmentation.negotiation import Representation, negotiate
+from app.segmentation.parameters import check_parameters
 from app.segmentation.schemas import SegmentationJson
 from app.segmentation.upload import PostedPicture, read_pictures
 from app.segmentation.waiting import until, while_connected
@@ -50,6 +51,7 @@ async def read_body(
 
 @router.post(
     "/segment",
+    dependencies=[Depends(check_parameters)],
     summary="Segment pictures",
     response_model=SegmentationJson,
     openapi_extra=BODY,

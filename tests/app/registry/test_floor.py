@@ -139,3 +139,12 @@ def test_the_posted_task_knows_whether_an_admin_posted_it(client, tmp_path, engi
     with read_session(engine) as session:
         assert not session.get_one(Task, ids[Scope.SUBMIT]).by_admin
         assert session.get_one(Task, ids[Scope.ADMIN]).by_admin
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"max_drop": True}, {"min_iou": "0.1"}, {"max_drop": 2}, {"hold_on_warnings": "yes"}]
+)
+def test_a_limit_is_a_number_and_a_switch_a_switch(client, default, wrong):
+    refused = client.put(GATE, json=wrong)
+    assert refused.status_code == 422
+    assert [error["field"] for error in refused.json()["errors"]] == [*wrong]

@@ -1,0 +1,31 @@
+"""Query parameters that `/segment` does not have, or that come twice: told, not passed over."""
+
+from fastapi import Request
+
+from app.errors import ErrorDetail, InvalidProblem
+from sats_core.data.names import printable
+
+KNOWN = ("model", "version", "classes", "min_score", "polygons", "tolerance", "legend")
+REPEATABLE = ("classes",)
+_MOST_SHOWN = 100
+_MOST_TOLD = 20
+
+
+async def check_parameters(request: Request) -> None:
+    """Look at the names of a request's query parameters.
+
+    Raises:
+        InvalidProblem: one is not known, or comes twice and may not; each such one is named.
+    """
+    names = [name for name, _ in request.query_params.multi_items()]
+    faults = []
+    for name in dict.fromkeys(names):
+        shown = printable(name)[:_MOST_SHOWN]
+        if name not in KNOWN:
+            message = f"no such parameter; there are {', '.join(KNOWN)}"
+            faults.append(ErrorDetail(message, field=f"query.{shown}"))
+        elif name not in REPEATABLE and names.count(name) > 1:
+            faults.append(ErrorDetail("comes more than once", field=f"query.{name}"))
+    if faults:
+        first = faults[0]
+        raise InvalidProblem(f"{first.field}: {first.message}", faults[:_MOST_TOLD])
