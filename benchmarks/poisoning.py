@@ -211,6 +211,7 @@ def main(
             f"--{name} {value}" for name, value in asked.items()
         )
         found: dict[str, Any] = {"command": command, **stamped("cpu", runs=[])}
+        code = found.pop("commit")  # of each run: a later command may go on with other code
         if out.exists():
             found["runs"] = json.loads(out.read_text())["runs"]
         size = int(version.config["size"])
@@ -225,7 +226,7 @@ def main(
             work = Path(folder, f"{attack.name}-{method}")
             work.mkdir()
             record = run(bench, uploads[attack.name], method, parent, work)
-            found["runs"].append({"attack": attack.name, **record})
+            found["runs"].append({"attack": attack.name, "commit": code, **record})
             write_whole(out, (json.dumps(found, indent=1) + "\n").encode())
             typer.echo(
                 f"{attack.name} {method}: target {record['target_after']:.3f}, "
