@@ -45,7 +45,8 @@ def examine_labels(
         new_classes: that the step brings.
         gathered: its pictures.
         cache: the training pictures with the step's labels.
-        earlier: held-out pictures of the tasks before.
+        earlier: held-out pictures of the tasks before; where they may be compared, copies of them
+            are counted.
         should_stop: asked often.
 
     Raises:
@@ -106,7 +107,7 @@ def _fit(
 
 def _thumbnails(sets: Sequence[HeldOut], should_stop: Callable[[], bool]) -> Iterator[Pixels]:
     for held_out in sets:
-        for picture_id in held_out.ids:
+        for picture_id in held_out.ids if held_out.compared else ():
             _go_on(should_stop)
             yield thumbnail(held_out.reader.picture(picture_id))
 

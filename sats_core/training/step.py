@@ -118,7 +118,7 @@ def _earlier(stack: ExitStack, job: StepJob) -> list[HeldOut]:
     sets = []
     for earlier in job.earlier:
         opened = open_reader(stack.enter_context(ZipSource(earlier.path, job.limits)))
-        sets.append(HeldOut(opened, opened.ids, earlier.classes))
+        sets.append(HeldOut(opened, opened.ids, earlier.classes, earlier.compared))
     return sets
 
 

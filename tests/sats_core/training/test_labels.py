@@ -135,6 +135,16 @@ def test_copies_of_pictures_kept_from_earlier_tasks_are_told(
     assert (faults(report), report.held_out_duplicates) == (["held_out_duplicates"], 16)
 
 
+def test_copies_of_pictures_that_may_not_be_told_of_are_not_counted(
+    tmp_path: Path, good: Path, start: Start
+):
+    with ZipSource(good, Limits()) as opened:
+        reader = open_reader(opened)
+        hidden = HeldOut(reader, reader.ids, ("disc",), compared=False)
+        report = examine(tmp_path, good, start, [hidden])
+    assert (faults(report), report.held_out_duplicates) == ([], 0)
+
+
 def test_pictures_posted_twice_are_told(tmp_path: Path, good: Path, start: Start):
     path = tmp_path / "twice.zip"
     with ZipSource(good, Limits()) as opened:
