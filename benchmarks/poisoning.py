@@ -90,7 +90,9 @@ def run(bench: Bench, dataset: Path, method: str, parent: Scores, work: Path) ->
     ):
         reader = open_reader(source)
         gathered = gather(reader, job, start.catalogue, cache, _silent, _never)
-        labels = examine_labels(start, (bench.new,), gathered, cache, [bench.earlier], _never)
+        labels = examine_labels(
+            start, (bench.new,), gathered, cache, [bench.earlier], _silent, _never
+        )
         learn(start, cache, replayed, work, fingerprint_of(job), _silent, _never)
         own = HeldOut(reader, gathered.held_out, (bench.new,))
         size, introduced = start.settings.size, start.old.scores.introduced if start.old else {}
