@@ -90,7 +90,9 @@ def run(bench: Bench, dataset: Path, method: str, parent: Scores, work: Path) ->
     ):
         reader = open_reader(source)
         gathered = gather(reader, job, start.catalogue, cache, _silent, _never)
-        labels = examine_labels(start, (bench.new,), gathered, cache, [bench.earlier], _never)
+        labels = examine_labels(
+            start, (bench.new,), gathered, cache, [bench.earlier], _silent, _never
+        )
         learn(start, cache, replayed, work, fingerprint_of(job), _silent, _never)
         own = HeldOut(reader, gathered.held_out, (bench.new,))
         size, introduced = start.settings.size, start.old.scores.introduced if start.old else {}
@@ -211,6 +213,7 @@ def main(
             f"--{name} {value}" for name, value in asked.items()
         )
         found: dict[str, Any] = {"command": command, **stamped("cpu", runs=[])}
+        code = found.pop("commit")  # of each run: a later command may go on with other code
         if out.exists():
             found["runs"] = json.loads(out.read_text())["runs"]
         size = int(version.config["size"])
@@ -225,7 +228,7 @@ def main(
             work = Path(folder, f"{attack.name}-{method}")
             work.mkdir()
             record = run(bench, uploads[attack.name], method, parent, work)
-            found["runs"].append({"attack": attack.name, **record})
+            found["runs"].append({"attack": attack.name, "commit": code, **record})
             write_whole(out, (json.dumps(found, indent=1) + "\n").encode())
             typer.echo(
                 f"{attack.name} {method}: target {record['target_after']:.3f}, "

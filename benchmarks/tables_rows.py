@@ -47,6 +47,9 @@ LONGEST_LINE = 40
 QUEUED = 40
 KEY = "0123456789abcdef" * 4
 LOG = "2026-11-21T16:51:18Z epoch 1 of 30: cross_entropy 0.4212 distillation 0.0311\n" * 40
+LABELS = {"pictures": 160, "duplicates": 0, "held_out_duplicates": 0, "warnings": []}
+LABELLED = {"pictures": 40, "share": 0.1, "share_where_shown": 0.2, "outline_fit": 0.21}
+LABELLED |= {"called": "class 1", "called_share": 0.08, "told_apart": None}
 END_STATES = (TaskState.FAILED, TaskState.CANCELLED, TaskState.FAILED)
 Row = dict[str, Any]
 
@@ -256,8 +259,10 @@ def _moves(places: Sequence[tuple[int, int]]) -> Iterator[Row]:
 
 
 def _events(number: int) -> Iterator[Row]:
+    labelled = [LABELLED | {"class_name": f"class {n}"} for n in range(20)]
     told = [
         ("state", {"state": "validating"}),
+        ("labels", LABELS | {"classes": labelled}),
         ("warning", {"message": "12 pictures show none of the classes to learn"}),
         ("state", {"state": "training"}),
         *(("epoch", {"epoch": n, "losses": {"cross_entropy": 0.4}}) for n in range(1, 11)),

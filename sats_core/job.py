@@ -34,6 +34,9 @@ class HeldOutPictures(Record):
 
     path: Path
     classes: tuple[str, ...]
+    compared: bool = True
+    """Whether copies of them among the training pictures are counted. The count tells whoever reads
+    it that a picture is held out."""
 
 
 class StepJob(Record):

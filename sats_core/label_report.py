@@ -23,7 +23,7 @@ class LabelWarning(Record):
         description="`few_pictures`; `covers_everything`: a class is nearly all of its pictures; "
         "`outlines`: its outlines follow the pictures no better than those of other pictures; "
         "`known_class`: it looks like an old class; `duplicates` within the training pictures; "
-        "`held_out_duplicates`: of pictures that score."
+        "`held_out_duplicates`: many, of pictures that score."
     )
     class_name: str | None = Field(None, description="The class; null: not of one class.")
     serious: bool = Field(
@@ -71,7 +71,8 @@ class LabelReport(Record):
     )
     held_out_duplicates: int = Field(
         description="Training pictures that look the same as a held-out one, of this task or of "
-        "those before."
+        "those before: of tasks that the same key posted, and where an admin's key posted this "
+        "one, of all."
     )
     warnings: tuple[LabelWarning, ...] = Field(description="What is suspect.")
 

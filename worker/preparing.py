@@ -2,10 +2,11 @@
 
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from pathlib import Path
 
-from sqlalchemy import Engine
+from sqlalchemy import Engine, select
+from sqlalchemy.orm import Session
 
 from app.datasets import dataset_classes
 from app.db import HeldOutSet, Memory, Place, Task, TaskKind, Version, read_session
@@ -97,6 +98,7 @@ def _prepare_step(
         elif parent.deleted_at is not None:
             raise ConflictProblem(f"version {parent.number}, which it starts from, was deleted")
         kept = held_out_sets(session, parent) if parent else ()
+        own = _own_versions(session, task, kept)
         memory = memory_of(session, parent) if parent and task.spec.get("memory") else None
     spec = read_spec(TaskSpec, task.spec)
     dataset = _upload(blobs, task.dataset, "data set")
@@ -109,7 +111,7 @@ def _prepare_step(
         settings=spec.step_settings(),
         halvings=task.halvings,
         held_out=spec.held_out,
-        earlier=_held_out(blobs, kept, folder.old_held_out),
+        earlier=_held_out(blobs, kept, own, folder.old_held_out),
         memory=_memory(blobs, settings, memory, folder.old_memory) if memory else None,
         limits=settings.limits,
         backbone_dir=settings.backbone_dir.resolve() if settings.backbone_dir else None,
@@ -171,8 +173,22 @@ def _memory(blobs: BlobStore, settings: Settings, memory: Memory, target: Path) 
     return target
 
 
+def _own_versions(session: Session, task: Task, kept: Sequence[HeldOutSet]) -> set[int]:
+    """Return the versions whose held-out pictures whoever posted a task may be told of.
+
+    Those that its own key posted; an admin's all. Of others, a count of copies would tell whether
+    a picture is among them.
+    """
+    versions = {pictures.version_id for pictures in kept}
+    if task.by_admin:
+        return versions
+    posted = select(Version.id).join(Task, Task.id == Version.task_id)
+    own = Task.key_id.is_not_distinct_from(task.key_id)
+    return set(session.scalars(posted.where(Version.id.in_(versions), own)))
+
+
 def _held_out(
-    blobs: BlobStore, kept: Sequence[HeldOutSet], target: Path
+    blobs: BlobStore, kept: Sequence[HeldOutSet], own: Set[int], target: Path
 ) -> tuple[HeldOutPictures, ...]:
     """Lay the sets of held-out pictures out in the work folder, for the same reason."""
     shutil.rmtree(target, ignore_errors=True)
@@ -181,7 +197,10 @@ def _held_out(
     for number, pictures in enumerate(kept):
         path = target / f"{number}.zip"
         _link(verified(blobs, pictures.blob, "a set of held-out pictures"), path)
-        laid_out.append(HeldOutPictures(path=path, classes=tuple(pictures.classes)))
+        compared = pictures.version_id in own
+        laid_out.append(
+            HeldOutPictures(path=path, classes=tuple(pictures.classes), compared=compared)
+        )
     return tuple(laid_out)
 
 

@@ -100,7 +100,7 @@ class Task(Base):
     # Whether whoever posted it had scope `admin`: its gate may be laxer than its model's floor.
     by_admin: Mapped[bool] = mapped_column(Boolean, default=False, server_default=false())
     # The key that posted it; NULL: nobody's, posted without a key or on the command line.
-    key_id: Mapped[int | None] = mapped_column(ForeignKey("api_keys.id"), index=True)
+    key_id: Mapped[int | None] = mapped_column(ForeignKey("api_keys.id"))
     idempotency_key: Mapped[str | None] = mapped_column(String(200))
     request_digest: Mapped[str] = mapped_column(String(64))
 
@@ -161,6 +161,7 @@ class TaskEvent(Base):
     """
 
     __tablename__ = "task_events"
+    __table_args__ = (Index("ix_task_events_task_id_kind_id", "task_id", "kind", "id"),)
 
     id: Mapped[int] = mapped_column(primary_key=True)
     task_id: Mapped[str] = mapped_column(ForeignKey("tasks.id"), index=True)

@@ -74,7 +74,7 @@ class Acceptance:
                 if not replayed:
                     for one in staged.values():
                         one.publish()
-                return describe(session, [task])[0], replayed
+                return describe(session, task), replayed
 
     @contextmanager
     def _staged(self, field: str, file: BinaryIO) -> Iterator[StagedBlob]:

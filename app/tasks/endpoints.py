@@ -7,10 +7,9 @@ from uuid import UUID
 
 from fastapi import APIRouter, BackgroundTasks, Depends, Query, Response
 from fastapi.responses import PlainTextResponse
-from sqlalchemy.orm import Session
 
 from app.broker import wake
-from app.db import Task, TaskState, read_session
+from app.db import TaskState, read_session
 from app.dependencies import Acting, AppServices, ReadSession, Submitter, WriteSession, require
 from app.disk import check_task_fits
 from app.errors import (
@@ -183,13 +182,15 @@ def list_tasks(
     )
     page = found[:limit]
     more = len(found) > limit
-    return TaskPage(tasks=service.describe(session, page), next=page[-1].id if more else None)
+    return TaskPage(
+        tasks=service.describe_listed(session, page), next=page[-1].id if more else None
+    )
 
 
 @router.get("/{task_id}", summary="Look at a task", responses=responses(NotFoundProblem))
 def get_task(session: ReadSession, task_id: TaskId) -> TaskJson:
     """Return a task: its state, progress, place in the queue, and errors if it failed."""
-    return _described(session, service.get_task(session, str(task_id)))
+    return service.describe(session, service.get_task(session, str(task_id)))
 
 
 @router.post(
@@ -205,7 +206,7 @@ def cancel_task(
     task = service.cancel(session, str(task_id))
     if task.state == TaskState.CANCELLED:
         background.add_task(drop_uploads, services.engine, services.blobs, task.uploads)
-    return _described(session, task)
+    return service.describe(session, task)
 
 
 @router.post(
@@ -225,7 +226,7 @@ def retry_task(
     """
     task = service.retry(session, services.blobs, str(task_id))
     background.add_task(wake, services.celery, task.id)
-    return _described(session, task)
+    return service.describe(session, task)
 
 
 @router.get(
@@ -240,7 +241,3 @@ def read_log(session: ReadSession, task_id: TaskId) -> PlainTextResponse:
     It is a few seconds behind while the task runs, and stays when the task has ended.
     """
     return PlainTextResponse(service.read_log(session, str(task_id)))
-
-
-def _described(session: Session, task: Task) -> TaskJson:
-    return service.describe(session, [task])[0]

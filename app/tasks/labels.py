@@ -1,17 +1,14 @@
-"""What tasks' labels look like, as their last tries told it."""
+"""What a task's labels look like, as its last try told it."""
 
-from collections.abc import Sequence
-
-from sqlalchemy import func, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.db import TaskEvent
 from app.db.base import JsonObject
 
 
-def labels_of(session: Session, task_ids: Sequence[str]) -> dict[str, JsonObject]:
-    """Return the stored `LabelReport` of each task that has one, at the cost of one query."""
-    told = (TaskEvent.task_id.in_(task_ids), TaskEvent.kind == "labels")
-    last = select(func.max(TaskEvent.id)).where(*told).group_by(TaskEvent.task_id)
-    rows = session.execute(select(TaskEvent.task_id, TaskEvent.data).where(TaskEvent.id.in_(last)))
-    return {row.task_id: row.data for row in rows}
+def labels_of(session: Session, task_id: str) -> JsonObject | None:
+    """Return the stored `LabelReport` of a task; None: it told none."""
+    told = (TaskEvent.task_id == task_id, TaskEvent.kind == "labels")
+    last = select(TaskEvent.data).where(*told).order_by(TaskEvent.id.desc()).limit(1)
+    return session.scalar(last)

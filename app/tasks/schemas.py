@@ -143,8 +143,8 @@ class TaskLinks(BaseModel):
     version: str | None = Field(description="The version it made; null before that.")
 
 
-class TaskJson(BaseModel):
-    """A task as it is now."""
+class ListedTask(BaseModel):
+    """A task as it is now, in a list."""
 
     id: str = Field(description="Its id, a UUID.")
     kind: TaskKind = Field(
@@ -179,10 +179,6 @@ class TaskJson(BaseModel):
     cancel_requested: bool = Field(description="Whether somebody asked to cancel it.")
     progress: ProgressJson | None = Field(description="How far it is; null until it reports.")
     warnings: list[str] = Field(description="What the user should know though the task goes on.")
-    labels: LabelReport | None = Field(
-        description="What its labels look like and what is suspect about them; null until every "
-        "picture was read, of an import, and once the task's events were deleted."
-    )
     error: ProblemJson | None = Field(description="Why it failed; null unless it is `failed`.")
     version: int | None = Field(description="Number of the version it made.")
     preview: str | None = Field(
@@ -198,10 +194,19 @@ class TaskJson(BaseModel):
     links: TaskLinks = Field(description="Where to look next.")
 
 
+class TaskJson(ListedTask):
+    """A task as it is now."""
+
+    labels: LabelReport | None = Field(
+        description="What its labels look like and what is suspect about them; null until every "
+        "picture was read, of an import, and once the task's events were deleted."
+    )
+
+
 class TaskPage(BaseModel):
     """Some tasks, the newest first."""
 
-    tasks: list[TaskJson] = Field(description="The tasks.")
+    tasks: list[ListedTask] = Field(description="The tasks.")
     next: str | None = Field(
         description="Give this as `before` to read on; null at the end of the list."
     )
@@ -213,26 +218,21 @@ def spec_of(task: Task) -> JsonObject:
     return with_defaults(kind, task.spec)
 
 
-def task_json(
-    task: Task,
-    version: int | None,
-    queue_place: int | None,
-    preview: str | None,
-    labels: JsonObject | None,
-) -> TaskJson:
-    """Return how a task looks over HTTP.
+def listed_task(
+    task: Task, version: int | None, queue_place: int | None, preview: str | None
+) -> ListedTask:
+    """Return how a task looks in a list.
 
     Args:
         task: the task.
         version: number of the version it made.
         queue_place: its place, if it waits.
         preview: id of the task that makes its preview.
-        labels: `LabelReport`, as it was stored.
     """
     here = f"/tasks/{task.id}"
     made = f"/admin/models/{task.model.name}/versions/{version}" if version else None
     spec = spec_of(task)
-    return TaskJson(
+    return ListedTask(
         id=task.id,
         kind=task.kind,
         name=spec.get("name", ""),
@@ -248,7 +248,6 @@ def task_json(
         cancel_requested=task.cancel_requested,
         progress=shown(ProgressJson, task.progress),
         warnings=task.warnings,
-        labels=shown(LabelReport, labels),
         error=shown(ProblemJson, task.error),
         version=version,
         preview=preview,
@@ -256,6 +255,11 @@ def task_json(
         spec=spec,
         links=TaskLinks(self=here, events=f"{here}/events", version=made),
     )
+
+
+def task_json(listed: ListedTask, labels: JsonObject | None) -> TaskJson:
+    """Return how a task looks by itself, with its `LabelReport` as it was stored."""
+    return TaskJson(**dict(listed), labels=shown(LabelReport, labels))
 
 
 class EventsTokenJson(BaseModel):

@@ -25,7 +25,7 @@ from app.registry.parents import check_start, may_be_base, would_be_base
 from app.registry.service import lock_model
 from app.storage import BlobMissingError, BlobStore
 from app.tasks.labels import labels_of
-from app.tasks.schemas import TaskJson, TaskSpec, task_json
+from app.tasks.schemas import ListedTask, TaskJson, TaskSpec, listed_task, task_json
 from app.webhooks.outbox import task_ended
 from sats_core.settings import Limits
 
@@ -261,22 +261,21 @@ def _check_files(blobs: BlobStore, task: Task) -> None:
         raise ConflictProblem("the files posted with the task are gone: post it again") from error
 
 
-def describe(session: Session, tasks: Sequence[Task]) -> list[TaskJson]:
-    """Return how tasks look over HTTP, with version numbers, previews and places in the queue."""
+def describe(session: Session, task: Task) -> TaskJson:
+    """Return how a task looks over HTTP."""
+    (listed,) = describe_listed(session, [task])
+    return task_json(listed, labels_of(session, task.id))
+
+
+def describe_listed(session: Session, tasks: Sequence[Task]) -> list[ListedTask]:
+    """Return how tasks look in a list, with version numbers, previews and places in the queue."""
     made = [task.version_id for task in tasks if task.version_id is not None]
     rows = session.execute(select(Version.id, Version.number).where(Version.id.in_(made)))
     numbers = {row.id: row.number for row in rows}
     places = _queue_places(session, {t.model_id for t in tasks if t.state == TaskState.QUEUED})
     previews = _previews(session, [task.id for task in tasks])
-    labels = labels_of(session, [task.id for task in tasks])
     return [
-        task_json(
-            task,
-            numbers.get(task.version_id),
-            places.get(task.id),
-            previews.get(task.id),
-            labels.get(task.id),
-        )
+        listed_task(task, numbers.get(task.version_id), places.get(task.id), previews.get(task.id))
         for task in tasks
     ]
 

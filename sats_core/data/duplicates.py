@@ -1,6 +1,6 @@
 """Pictures that look the same: a difference hash, and the thumbnail that it is made of."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,8 @@ MOST_DIFFERENCE = 4.0
 LEAST_CONTRAST = 3.0
 """Deviation of a thumbnail, grey levels, under which a picture is too flat to be compared."""
 _AT_ONCE = 256
-_MOST_CANDIDATES = 32
+_NEAREST = 32
+"""Pictures with the likest hashes whose thumbnails are compared."""
 
 Flags = NDArray[np.bool_]
 
@@ -28,29 +29,54 @@ def thumbnail(picture: Pixels) -> Pixels:
     return np.asarray(grey.resize((SIDE + 1, SIDE), Image.Resampling.BOX))
 
 
-def duplicated(thumbnails: Sequence[Pixels]) -> Flags:
-    """Return of each picture whether one before it looks the same, (n,) bool."""
-    return _alike(thumbnails, thumbnails, before=True)
+def _go_on() -> None:
+    return None
 
 
-def duplicated_in(thumbnails: Sequence[Pixels], others: Sequence[Pixels]) -> Flags:
-    """Return of each picture whether one of the others looks the same, (n,) bool."""
-    return _alike(thumbnails, others, before=False)
+def duplicated(thumbnails: Sequence[Pixels], go_on: Callable[[], None] = _go_on) -> Flags:
+    """Return of each picture whether one before it looks the same, (n,) bool.
+
+    Args:
+        thumbnails: of the pictures.
+        go_on: called after every few hundred pictures; what it raises ends the comparison.
+    """
+    return _alike(thumbnails, thumbnails, True, go_on)
 
 
-def _alike(left: Sequence[Pixels], right: Sequence[Pixels], before: bool) -> Flags:
+def duplicated_in(
+    thumbnails: Sequence[Pixels], others: Sequence[Pixels], go_on: Callable[[], None] = _go_on
+) -> Flags:
+    """Return of each picture whether one of the others looks the same, (n,) bool.
+
+    Args:
+        thumbnails: of the pictures.
+        others: thumbnails of the others.
+        go_on: called after every few hundred pictures; what it raises ends the comparison.
+    """
+    return _alike(thumbnails, others, False, go_on)
+
+
+def _alike(
+    left: Sequence[Pixels], right: Sequence[Pixels], before: bool, go_on: Callable[[], None]
+) -> Flags:
     found = np.zeros(len(left), dtype=bool)
     if not left or not right:
         return found
     ours, theirs = np.stack(left).astype(np.int16), np.stack(right).astype(np.int16)
     our_signs, their_signs = _signs(ours), _signs(theirs)
+    most = min(_NEAREST, len(theirs))
+    contrast = ours.std(axis=(1, 2)) >= LEAST_CONTRAST
     for first in range(0, len(ours), _AT_ONCE):
+        go_on()
         agreeing = our_signs[first : first + _AT_ONCE] @ their_signs.T
-        for one, row in enumerate(agreeing >= SIDE * SIDE - 2 * MOST_BITS, start=first):
-            near = np.flatnonzero(row[:one] if before else row)[:_MOST_CANDIDATES]
-            if near.size and ours[one].std() >= LEAST_CONTRAST:
-                differences = np.abs(theirs[near] - ours[one]).mean(axis=(1, 2))
-                found[one] = differences.min() <= MOST_DIFFERENCE
+        if before:
+            agreeing = np.tril(agreeing, first - 1)
+        near = agreeing >= SIDE * SIDE - 2 * MOST_BITS
+        compared = np.flatnonzero(near.any(axis=1) & contrast[first : first + _AT_ONCE])
+        nearest = np.argpartition(-agreeing[compared], most - 1, axis=1)[:, :most]
+        differences = np.abs(theirs[nearest] - ours[first + compared][:, None]).mean(axis=(2, 3))
+        same = near[compared[:, None], nearest] & (differences <= MOST_DIFFERENCE)
+        found[first + compared] = same.any(axis=1)
     return found
 
 

@@ -20,11 +20,13 @@ class HeldOut:
         reader: of the pictures.
         ids: which of them.
         classes: what they are labelled for; of other classes they say nothing.
+        compared: whether copies of them among training pictures are counted.
     """
 
     reader: Reader
     ids: Sequence[str]
     classes: Sequence[str]
+    compared: bool = True
 
 
 def score(

@@ -1,10 +1,9 @@
 """Reading every posted picture once: which are held out, what is wrong, what is trained on."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from sats_core.classes import IGNORE, Catalogue
 from sats_core.data.cache import PictureCache
@@ -38,15 +37,41 @@ class Gathered:
         train: ids of the pictures in the cache, in its order.
         held_out: ids of those that only score.
         shown: of each training picture, the step's classes that it shows.
-        pixels: pixels of each output channel, 255 among them, in each training picture (n, 256).
+        shares: how much of the training pictures each new class covers.
         thumbnails: of the training pictures and of the held-out ones behind them.
     """
 
     train: tuple[str, ...]
     held_out: tuple[str, ...]
     shown: tuple[frozenset[str], ...]
-    pixels: NDArray[np.int64]
+    shares: "Shares"
     thumbnails: tuple[Pixels, ...]
+
+
+class Shares:
+    """How much of the labelled pixels each class covers; summed up picture by picture."""
+
+    def __init__(self, channels: Mapping[str, int]) -> None:
+        """Begin with no picture; `channels` says which value of a label is which class."""
+        self._places = {name: place for place, name in enumerate(channels)}
+        self._values = list(channels.values())
+        self._labelled = 0
+        self._own, self._shown, self._parts = np.zeros((3, len(channels)))
+
+    def add(self, label: Pixels) -> None:
+        """Count one picture's label (H, W) uint8; 255 is ignored."""
+        counts = np.bincount(label.ravel(), minlength=IGNORE + 1)
+        own, labelled = counts[self._values], int(counts[:IGNORE].sum())
+        self._labelled += labelled
+        self._own += own
+        self._shown += own > 0
+        self._parts += own / max(1, labelled)
+
+    def of(self, name: str) -> tuple[float, float]:
+        """Return a class's share of all labelled pixels, and of a picture that shows it."""
+        place = self._places[name]
+        share = self._own[place] / max(1, self._labelled)
+        return float(share), float(self._parts[place] / max(1, self._shown[place]))
 
 
 def choose_split(reader: Reader, choice: HeldOutChoice, seed: int) -> Split:
@@ -110,7 +135,7 @@ def gather(
     lookup = step_lookup(reader.classes, channels)
     issues: list[Issue] = []
     shown: list[frozenset[str]] = []
-    pixels: list[NDArray[np.int64]] = []
+    shares = Shares(channels)
     thumbnails: list[Pixels] = []
     held_out: set[str] = set()
     todo = len(split.train) + len(split.held_out)
@@ -128,7 +153,7 @@ def gather(
         if number <= len(split.train):
             label = lookup[picture.label]
             cache.add(picture.picture, label)
-            pixels.append(np.bincount(label.ravel(), minlength=IGNORE + 1))
+            shares.add(label)
             shown.append(frozenset(shows))
         else:
             held_out |= shows
@@ -138,7 +163,7 @@ def gather(
     for name in channels:
         if name not in held_out:
             emit(WarningEvent(message=f"no held-out picture shows {name!r}: it is not scored"))
-    return Gathered(split.train, split.held_out, tuple(shown), np.stack(pixels), tuple(thumbnails))
+    return Gathered(split.train, split.held_out, tuple(shown), shares, tuple(thumbnails))
 
 
 def refuse(issues: Sequence[Issue]) -> None:

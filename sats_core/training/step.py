@@ -69,7 +69,7 @@ def run_step(job: StepJob, emit: Emit, should_stop: Callable[[], bool]) -> None:
         cache = stack.enter_context(PictureCache(job.work / "pictures.raw", size))
         gathered = gather(reader, job, start.catalogue, cache, emit, should_stop)
         earlier = _earlier(stack, job)
-        labels = examine_labels(start, job.new_classes, gathered, cache, earlier, should_stop)
+        labels = examine_labels(start, job.new_classes, gathered, cache, earlier, emit, should_stop)
         emit(LabelsEvent(report=labels))
         for warning in labels.warnings:
             emit(WarningEvent(message=warning.message))
@@ -118,7 +118,7 @@ def _earlier(stack: ExitStack, job: StepJob) -> list[HeldOut]:
     sets = []
     for earlier in job.earlier:
         opened = open_reader(stack.enter_context(ZipSource(earlier.path, job.limits)))
-        sets.append(HeldOut(opened, opened.ids, earlier.classes))
+        sets.append(HeldOut(opened, opened.ids, earlier.classes, earlier.compared))
     return sets
 
 

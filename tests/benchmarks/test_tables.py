@@ -51,6 +51,8 @@ def test_reading_full_tables_takes_few_statements_each_by_an_index(
     for name, path in calls(TASKS, VERSIONS).items():
         asked = statements(client, path)
         assert len(asked) <= MOST, (name, [statement for statement, _ in asked])
+        listing = name.startswith("tasks")
+        assert not (listing and any("task_events" in statement for statement, _ in asked)), name
         with engine.connect() as connection:
             for statement, parameters in asked:
                 plan = explain(connection, statement, parameters)

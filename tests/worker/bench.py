@@ -54,13 +54,14 @@ class Bench:
         model: str = "default",
         seed: int = 0,
         by_admin: bool = True,
+        key_id: int | None = None,
         **spec: Any,
     ) -> str:
         """Queue a task whose pictures are labelled for some classes; no wake-up is sent."""
         blob = self.blobs.put(io.BytesIO(drawn(tuple(labelled), seed)))
         wanted = TaskSpec.model_validate({"name": "+".join(labelled), "model": model, **spec})
         with write_session(self.engine) as session:
-            posted = Submission(wanted, blob, "", None, by_admin=by_admin)
+            posted = Submission(wanted, blob, "", None, by_admin=by_admin, key_id=key_id)
             return submit(session, posted)[0].id
 
     def post_import(

@@ -14,7 +14,7 @@ def test_the_figures_are_an_event_and_shown_with_the_task(bench):
     task = bench.run(["cat"])
     (event,) = bench.events(task.id, "labels")
     with read_session(bench.engine) as session:
-        (shown,) = describe(session, [task])
+        shown = describe(session, task)
     assert shown.labels is not None
     assert shown.labels.model_dump(mode="json") == event.data
     assert [one.class_name for one in shown.labels.classes] == ["cat"]
@@ -30,7 +30,7 @@ def test_every_try_tells_them_and_the_last_ones_are_shown(bench):
     bench.supervisor().run(task_id)
     assert len(bench.events(task_id, "labels")) == 2
     with read_session(bench.engine) as session:
-        (shown,) = describe(session, [bench.task(task_id)])
+        shown = describe(session, bench.task(task_id))
     assert shown.labels is not None
     assert shown.labels.serious == (SUSPECT,)
 

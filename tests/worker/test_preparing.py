@@ -3,8 +3,10 @@
 import errno
 
 import pytest
+from sqlalchemy import select
 
-from app.db import TaskState, write_session
+from app.db import ApiKey, TaskState, write_session
+from app.keys.service import Scope, create_key
 from worker import preparing
 from worker.claim import claim
 from worker.folder import WorkFolder
@@ -110,3 +112,18 @@ def test_the_job_carries_the_task_s_settings(bench):
     assert job.limits == bench.settings.limits
     assert (job.old_version, job.threads) == (None, 1)
     assert task.state == TaskState.LIVE
+
+
+@pytest.mark.parametrize(
+    ("poster", "by_admin", "expected"),
+    [(0, False, [True, False]), (1, False, [False, True]), (1, True, [True, True])],
+)
+def test_only_an_admin_is_told_of_copies_of_what_others_hold_out(bench, poster, by_admin, expected):
+    with write_session(bench.engine) as session:
+        for name in ("one", "other"):
+            create_key(session, b"secret", name, [Scope.SUBMIT])
+        keys = session.scalars(select(ApiKey.id).order_by(ApiKey.id)).all()
+    bench.run(["cat"], key_id=keys[0])
+    bench.run(["dog"], seed=1, by_admin=False, key_id=keys[1])
+    bench.run(["bird"], seed=2, by_admin=by_admin, key_id=keys[poster])
+    assert [one.compared for one in bench.control.starts()[-1].job.earlier] == expected

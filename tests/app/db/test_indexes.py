@@ -1,10 +1,11 @@
 """What the service reads often it finds through an index, however many tasks there are."""
 
-from app.db import Place, Task, TaskState, read_session, write_session
+from app.db import Place, Task, TaskEvent, TaskState, read_session, write_session
 from app.registry.parents import may_be_base
 from app.registry.service import ensure_model
 from app.storage.references import is_referenced, referenced
-from app.tasks.service import describe, list_tasks
+from app.tasks.labels import labels_of
+from app.tasks.service import describe, describe_listed, list_tasks
 from tests.fixtures.statements import Statements
 from worker.claim import claim, claimable, lapsed
 
@@ -28,7 +29,8 @@ def look(session, model_id, last):
     list_tasks(session, limit=50, model="default")
     list_tasks(session, limit=50, model="default", before=last)
     tasks = list_tasks(session, limit=50, state=TaskState.QUEUED)
-    describe(session, tasks)
+    describe_listed(session, tasks)
+    describe(session, tasks[0])
     claimable(session)
     lapsed(session)
     may_be_base(session, model_id)
@@ -67,3 +69,18 @@ def is_scan(step):
     scanned = "Seq Scan on tasks" in step or step.startswith("SCAN tasks")
     # A page of the newest tasks goes along the index, and stops.
     return (scanned and "USING INDEX ix_tasks_sequence" not in step) or "TEMP B-TREE" in step
+
+
+def test_the_labels_of_a_task_are_found_among_its_events_by_an_index(engine):
+    with write_session(engine) as session:
+        _, task_id = queued(session)
+        for at, kind in enumerate(("state", "labels", "epoch", "labels", "progress")):
+            session.add(TaskEvent(task_id=task_id, kind=kind, data={"at": at}))
+            session.flush()
+    with Statements(engine) as sent, read_session(engine) as session:
+        assert labels_of(session, task_id) == {"at": 3}
+    (asked,) = [one for one in sent.seen if "task_events" in one[0]]
+    with engine.connect() as connection:
+        plan = explain(connection, *asked)
+    assert any("ix_task_events_task_id_kind_id" in step for step in plan), plan
+    assert not any("TEMP B-TREE" in step for step in plan), plan

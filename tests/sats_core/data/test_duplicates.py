@@ -43,3 +43,31 @@ def test_others_are_looked_through_whole():
 def test_flat_pictures_are_not_compared(grey):
     flat = np.full((32, 32, 3), grey, np.uint8)
     assert not duplicated([thumbnail(flat)] * 3).any()
+
+
+def test_a_copy_is_found_behind_many_pictures_with_like_hashes():
+    """Brighter and darker takes of one scene hash the same and are no copies."""
+    rng = np.random.default_rng(0)
+    scene = rng.integers(60, 120, (16, 17)).astype(np.uint8)
+    takes = []
+    for number in range(40):
+        take = scene + np.uint8(10 + number)
+        take[number % 16, 0] = 0  # a few bits off
+        takes.append(take)
+    assert duplicated_in([scene], [*takes, scene]).all()
+    assert not duplicated_in([scene], takes).any()
+    assert duplicated([*takes[::12], scene, scene]).tolist() == [False] * 5 + [True]
+
+
+def test_comparing_goes_on_only_while_it_may():
+    class Enough(Exception):  # noqa: N818
+        pass
+
+    def enough() -> None:
+        raise Enough
+
+    thumbnails = [thumbnail(picture) for picture in drawn(3)]
+    with pytest.raises(Enough):
+        duplicated(thumbnails, enough)
+    with pytest.raises(Enough):
+        duplicated_in(thumbnails, thumbnails, enough)

@@ -48,12 +48,17 @@ def test_what_is_suspect(changes, expected):
 
 @pytest.mark.parametrize(
     ("counts", "expected"),
-    [((3, 0), []), ((4, 0), ["duplicates"]), ((0, 1), ["held_out_duplicates"])],
+    [
+        ((9, 0), []),
+        ((10, 0), ["duplicates"]),
+        ((0, 1), []),
+        ((0, 2), ["held_out_duplicates"]),
+    ],
 )
 def test_copies(counts, expected):
     duplicates, held_out = counts
     report = LabelReport(
-        pictures=40,
+        pictures=100,
         classes=(GOOD,),
         duplicates=duplicates,
         held_out_duplicates=held_out,

@@ -13,11 +13,14 @@ from sats_core.data.cache import PictureCache
 from sats_core.data.readers import EncodedPicture, open_reader, write_voc_zip
 from sats_core.data.sources import ZipSource
 from sats_core.evaluation.held_out import HeldOut
+from sats_core.events import ProgressEvent
 from sats_core.job import Limits, StepJob
 from sats_core.label_report import LabelReport
+from sats_core.training import labels
 from sats_core.training.labels import examine_labels
 from sats_core.training.loop import StoppedError
-from sats_core.training.pictures import gather
+from sats_core.training.pictures import Shares, gather
+from sats_core.training.progress import Emit
 from sats_core.training.start import Start, begin
 from tests.fixtures.drawings import voc_zip
 from tests.sats_core.training.conftest import make_job, never
@@ -54,18 +57,22 @@ def relabelled(path: Path, source: Path, change: Callable[[int, list[Label]], La
     return path
 
 
+def _quiet(_event: object) -> None:
+    pass
+
+
 def examine(
-    folder: Path, dataset: Path, start: Start, earlier: list[HeldOut] | None = None
+    folder: Path,
+    dataset: Path,
+    start: Start,
+    earlier: list[HeldOut] | None = None,
+    emit: Emit = _quiet,
 ) -> LabelReport:
     job = make_job(folder, dataset, ("ring",))
     job.work.mkdir(exist_ok=True)
     with ZipSource(dataset, Limits()) as source, PictureCache(folder / "raw", 32) as cache:
         gathered = gather(open_reader(source), job, start.catalogue, cache, _quiet, never)
-        return examine_labels(start, ("ring",), gathered, cache, earlier or [], never)
-
-
-def _quiet(_event: object) -> None:
-    pass
+        return examine_labels(start, ("ring",), gathered, cache, earlier or [], emit, never)
 
 
 def faults(report: LabelReport) -> list[str]:
@@ -135,6 +142,69 @@ def test_copies_of_pictures_kept_from_earlier_tasks_are_told(
     assert (faults(report), report.held_out_duplicates) == (["held_out_duplicates"], 16)
 
 
+def test_copies_of_pictures_that_may_not_be_told_of_are_not_counted(
+    tmp_path: Path, good: Path, start: Start
+):
+    with ZipSource(good, Limits()) as opened:
+        reader = open_reader(opened)
+        hidden = HeldOut(reader, reader.ids, ("disc",), compared=False)
+        report = examine(tmp_path, good, start, [hidden])
+    assert (faults(report), report.held_out_duplicates) == ([], 0)
+
+
+def test_shares_are_summed_up_picture_by_picture():
+    shares = Shares({"ring": 3, "cross": 4})
+    shares.add(np.array([[3, 3, 0, 255]], np.uint8))
+    shares.add(np.array([[4, 0, 0, 0]], np.uint8))
+    shares.add(np.array([[3, 4, 4, 0]], np.uint8))
+    shares.add(np.full((1, 4), 255, np.uint8))
+    assert shares.of("ring") == (pytest.approx(3 / 11), pytest.approx((2 / 3 + 1 / 4) / 2))
+    assert shares.of("cross") == (pytest.approx(3 / 11), pytest.approx((1 / 4 + 2 / 4) / 2))
+    assert Shares({"ring": 1}).of("ring") == (0.0, 0.0)
+
+
+def test_of_many_kept_pictures_a_bounded_number_is_read(
+    tmp_path: Path, good: Path, start: Start, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(labels, "MOST_KEPT", 5)
+    told: list[object] = []
+    with ZipSource(good, Limits()) as opened:
+        reader = open_reader(opened)
+        sets = [HeldOut(reader, reader.ids[:4], ("disc",)), HeldOut(reader, reader.ids, ("bar",))]
+        report = examine(tmp_path, good, start, sets, told.append)
+    steps = [event.step for event in told if isinstance(event, ProgressEvent)]
+    assert (steps[0], steps[-1]) == (0, 5)
+    assert 0 < report.held_out_duplicates <= 5
+
+
+def test_an_old_class_is_looked_at_once_for_all_new_ones(
+    tmp_path: Path, base: StepJob, monkeypatch: pytest.MonkeyPatch
+):
+    names = ["ring", "cross"]
+    data = voc_zip(tmp_path / "two.zip", names, 20, 64, seed=3, objects=1, suffix="png")
+    kept = voc_zip(tmp_path / "kept.zip", ["disc", "bar"], 10, 64, seed=4, objects=1)
+    job = make_job(tmp_path, data, names, first_index=3, old_version=base.result / "version")
+    job.work.mkdir()
+    start = begin(job)
+    assert start.old is not None
+    with torch.no_grad():  # a model that sees discs everywhere
+        start.old.model.classifier.steps[0].bias[1] += 100
+    seen: list[int] = []
+    with (
+        ZipSource(data, Limits()) as source,
+        ZipSource(kept, Limits()) as opened,
+        PictureCache(tmp_path / "raw", 32) as cache,
+    ):
+        gathered = gather(open_reader(source), job, start.catalogue, cache, _quiet, never)
+        reader = open_reader(opened)
+        label = reader.label
+        monkeypatch.setattr(reader, "label", lambda one: seen.append(1) or label(one))
+        earlier = [HeldOut(reader, reader.ids, ("disc",))]
+        report = examine_labels(start, names, gathered, cache, earlier, _quiet, never)
+    assert [one.called for one in report.classes] == ["disc", "disc"]
+    assert len(seen) == len(reader.ids)
+
+
 def test_pictures_posted_twice_are_told(tmp_path: Path, good: Path, start: Start):
     path = tmp_path / "twice.zip"
     with ZipSource(good, Limits()) as opened:
@@ -166,4 +236,4 @@ def test_it_stops_when_asked(tmp_path: Path, good: Path, start: Start):
     with ZipSource(good, Limits()) as source, PictureCache(tmp_path / "raw", 32) as cache:
         gathered = gather(open_reader(source), job, start.catalogue, cache, _quiet, never)
         with pytest.raises(StoppedError):
-            examine_labels(start, ("ring",), gathered, cache, [], lambda: True)
+            examine_labels(start, ("ring",), gathered, cache, [], _quiet, lambda: True)
