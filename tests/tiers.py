@@ -36,11 +36,6 @@ LONG = {
     "tests/hostile/test_memory.py::test_the_worst_files_take_little_memory[all]": (
         "tests/hostile/test_memory.py::test_the_worst_files_take_little_memory[small]"
     ),
-    "tests/sats_core/data/readers/test_coco.py"
-    "::test_a_reader_holds_names_and_nothing_that_grows_with_the_shapes": (
-        "tests/sats_core/data/readers/test_coco_bounds.py"
-        "::test_an_entry_is_refused_before_it_is_built"
-    ),
     "tests/worker/test_end_to_end.py"
     "::test_a_preview_is_live_before_its_task_and_scored_on_the_same_pictures": (
         "tests/worker/test_previews.py::test_the_task_s_version_replaces_the_preview"
