@@ -41,16 +41,18 @@ test-quick: install
 test: install
 	$(PYTEST) -m "not long" --durations=25
 
-# Also run by test-long, each a target of its own.
+# Also run by test-long, each a target of its own; of the soak one run on either pair.
 LONGER := soak mutants
 
+test-long: SOAK := --served-faults=40 --served-tasks=1 --embedded-faults=40 --embedded-tasks=1
 test-long: install
 	SATS_HYPOTHESIS=explore $(PYTEST) --durations=25
-	$(foreach target,$(LONGER),$(MAKE) $(target) &&) true
+	$(foreach target,$(LONGER),$(MAKE) $(target) SOAK="$(SOAK)" &&) true
 
-# Goes on where it was cut off; what it has done stays in soak-runs/.
+# Goes on where it was cut off; what it has done, and what came of it, stays in soak-runs/. For the
+# report in docs/results: make soak SOAK="--report=docs/results/faults.json"
 soak: install
-	$(BIN)/python -m tests.faults.soak
+	$(BIN)/python -m tests.faults.soak $(SOAK)
 
 lint: install
 	$(BIN)/ruff check .

@@ -1,5 +1,6 @@
 """How problems look over HTTP: handlers, and their part in the OpenAPI document."""
 
+import errno
 from http import HTTPMethod, HTTPStatus
 from typing import Any
 
@@ -113,6 +114,13 @@ def install_handlers(app: FastAPI) -> None:
     def no_blobs(request: Request, error: BlobStoreDownError) -> Response:
         log.error("blob_store_unavailable", path=request.url.path, error=str(error))
         return respond(BusyProblem("the blob store does not answer", 5), request)
+
+    @app.exception_handler(OSError)
+    def no_files(request: Request, error: OSError) -> Response:
+        if error.errno not in (errno.EMFILE, errno.ENFILE):
+            raise error
+        log.error("too_many_files", path=request.url.path, error=str(error))
+        return respond(BusyProblem("the service may open no more files", 5), request)
 
     @app.exception_handler(Exception)
     def bug(request: Request, error: Exception) -> Response:

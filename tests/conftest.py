@@ -67,7 +67,8 @@ def pytest_report_header() -> str:
 
 
 @cache
-def _routes() -> list[BaseRoute]:
+def shared_routes() -> list[BaseRoute]:
+    """Return the routes of every test's app: they read the settings off the app that is called."""
     # FastAPI works out what a route takes when it is first called, for every app anew.
     return create_app().router.routes
 
@@ -167,7 +168,7 @@ def blobs(settings: Settings) -> BlobStore:
 def service(settings: Settings) -> FastAPI:
     """The HTTP service, not started."""
     made = create_app(settings)
-    made.router.routes = _routes()
+    made.router.routes = [*shared_routes()]  # what a test adds is of its own app
     return made
 
 

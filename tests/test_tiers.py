@@ -1,6 +1,8 @@
 """That what `make test` leaves out is tested there by something cheaper."""
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -27,3 +29,13 @@ def test_a_long_test_has_a_cheaper_one_of_the_same_fact(long: str, instead: str)
 @pytest.mark.parametrize("path", ON_ONE_PAIR)
 def test_files_on_one_pair_are_there(path: str) -> None:
     assert (ROOT / path).exists()
+
+
+def test_what_races_runs_on_both_pairs_in_make_test() -> None:
+    path = "tests/app/tasks/test_post.py"
+    assert path in ON_ONE_PAIR
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-q", "--collect-only"]
+    listed = subprocess.check_output(
+        [*command, "-n0", "-m", "races and not long", path], cwd=ROOT, text=True
+    )
+    assert {"[embedded]", "[served]"} <= set(re.findall(r"\[\w+\]", listed))

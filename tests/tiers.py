@@ -4,15 +4,13 @@
   here. One that has no cheaper one stays.
 - `long`, too: the half on Postgres and Redis of tests whose subject never reaches either but
   through calls that other tests put both under. The half on SQLite and files is the cheaper test.
+  Not where the test `races`: what two transactions make of each other is each database's own.
 - `slow`: starts the service, a worker or many processes. Not in `make test-quick`.
 """
 
 import pytest
 
 LONG = {
-    "tests/app/keys/test_secrets.py::test_a_run_of_task_and_segment_leaves_no_key_behind": (
-        "tests/app/keys/test_secrets.py::test_a_post_and_wrong_calls_leave_no_key_behind"
-    ),
     "tests/benchmarks/test_costs.py::test_attention_transfer": (
         "tests/sats_core/losses/test_attention.py::test_is_the_definition_on_any_grid"
     ),
@@ -29,17 +27,15 @@ LONG = {
     "tests/benchmarks/test_learning.py::test_runs_in_processes_of_their_own": (
         "tests/benchmarks/test_learning.py::test_tuning_leaves_the_validation_pictures_alone"
     ),
+    "tests/benchmarks/test_load.py::test_no_errors_under_a_little_load": (
+        "tests/benchmarks/test_load.py::test_what_is_seen_of_a_service_that_is_asked_for_a_moment"
+    ),
     "tests/benchmarks/test_real_pictures.py::test_a_new_class_on_real_pictures": (
         "tests/sats_core/training/test_learning.py"
         "::test_a_base_step_learns_and_a_method_forgets_less_than_none"
     ),
     "tests/hostile/test_memory.py::test_the_worst_files_take_little_memory[all]": (
         "tests/hostile/test_memory.py::test_the_worst_files_take_little_memory[small]"
-    ),
-    "tests/sats_core/data/readers/test_coco.py"
-    "::test_a_reader_holds_names_and_nothing_that_grows_with_the_shapes": (
-        "tests/sats_core/data/readers/test_coco_bounds.py"
-        "::test_an_entry_is_refused_before_it_is_built"
     ),
     "tests/worker/test_end_to_end.py"
     "::test_a_preview_is_live_before_its_task_and_scored_on_the_same_pictures": (
@@ -58,10 +54,6 @@ LONG = {
     ),
     "tests/worker/test_import_end_to_end.py::test_in_a_step_on_top_and_out_again[served]": (
         "tests/worker/test_import_end_to_end.py::test_in_a_step_on_top_and_out_again[embedded]"
-    ),
-    "tests/worker/test_import_end_to_end.py::test_an_unscored_import_and_its_chart": (
-        "tests/worker/test_imports.py"
-        "::test_a_step_on_an_unscored_import_goes_live_and_the_gate_says_what_it_cannot"
     ),
     "tests/worker/test_import_end_to_end.py::test_killed_in_the_middle_an_import_starts_again": (
         "tests/worker/test_imports.py::test_an_import_that_lost_its_child_starts_again"
@@ -129,7 +121,9 @@ def arrange(items: list[pytest.Item]) -> None:
         served = called is not None and called.params.get("database_url") == "served"
         if served:
             item.add_marker("served")
-        if is_long(item.nodeid) or (served and item.nodeid.startswith(ON_ONE_PAIR)):
+        races = item.get_closest_marker("races") is not None
+        on_one = item.nodeid.startswith(ON_ONE_PAIR) and not races
+        if is_long(item.nodeid) or (served and on_one):
             item.add_marker("long")
         if item.nodeid.startswith(WITH_PROCESSES):
             item.add_marker("slow")

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Sequence
+from functools import partial
 
 import structlog
 from sqlalchemy import Engine
@@ -13,7 +14,7 @@ from app.settings import Settings
 from app.storage import BlobStore, BlobStoreDownError
 from sats_core.errors import CoreError
 from sats_core.job import Job
-from worker.claim import Claim, LeaseLostError, claim, end, give_back, halve, retry
+from worker.claim import Claim, LeaseLostError, claim, end, give_back, halve, retry, warn
 from worker.failures import (
     SmallerBatchError,
     StepLostError,
@@ -27,10 +28,13 @@ from worker.preparing import check_room, prepare
 from worker.process import CHILD, TrainingProcess
 from worker.recorder import Recorder
 from worker.registering import register
+from worker.store_probe import LISTEN_SECONDS, StoreProbe
 from worker.tidying import tidy
 
-LISTEN_SECONDS = 0.2
-"""How soon a worker sees that it should stop."""
+STORE_AWAITED = (
+    "the blob store could not be read or written: the worker waited for it, and the try is not "
+    "counted. Its log says what failed"
+)
 
 log = structlog.get_logger(__name__)
 
@@ -67,6 +71,7 @@ class Supervisor:
         self.busy = threading.Event()
         self._engine = engine
         self._blobs = blobs
+        self._store = StoreProbe(blobs)
         self._settings = settings
         self._worker = worker
         self._command = command
@@ -143,6 +148,12 @@ class Supervisor:
         except SmallerBatchError as error:
             with write_session(self._engine) as session:
                 return halve(session, claimed, error.warning)
+        except BlobStoreDownError as error:
+            log.exception("store_down", task=claimed.task_id)
+            found = why_worker_failed(error)
+            if isinstance(found, DiskFullProblem):
+                return self._fail(claimed, found)
+            return self._await_store(claimed, pulse)
         except Exception as error:
             log.exception("worker_error", task=claimed.task_id)
             if is_passing(error):
@@ -153,11 +164,22 @@ class Supervisor:
         """Count a try that was lost, unless the blob store is down: then no try would do better."""
         if isinstance(found, DiskFullProblem):
             return self._fail(claimed, found)
-        if self._blobs.answers():
+        if self._store.answers(partial(self._interrupted, pulse)):
             return self._retry(claimed, found)
+        return self._await_store(claimed, pulse)
+
+    def _await_store(self, claimed: Claim, pulse: Heartbeat) -> TaskState:
+        """Give the task back once the store answers, or did not for long: others may not need it.
+
+        Whether it answers by now says nothing of the try, which it failed: none is counted.
+        """
         log.warning("store_awaited", task=claimed.task_id)
-        while not self._interrupted(pulse) and not self._blobs.answers():
-            self.stopping.wait(LISTEN_SECONDS)
+        try:
+            with write_session(self._engine) as session:
+                warn(session, claimed, STORE_AWAITED)
+        except SQLAlchemyError as error:
+            log.warning("event_not_written", task=claimed.task_id, error=str(error))
+        self._store.await_answer(partial(self._interrupted, pulse))
         return self._give_back_once_it_answers(claimed, pulse)
 
     def _give_back_once_it_answers(self, claimed: Claim, pulse: Heartbeat) -> TaskState:

@@ -1,6 +1,9 @@
 """`sats`: run the service, bring models in and out, make keys, clean up."""
 
+from typing import Any
+
 import typer
+from typer.core import TyperGroup
 
 from app.cli.audit import audit
 from app.cli.collecting import gc
@@ -12,7 +15,17 @@ from app.cli.importing import import_model
 from app.cli.keys import keys
 from app.cli.running import api, migrate, serve, worker
 
-cli = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False, callback=check_settings)
+
+class _Commands(TyperGroup):
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Find a command, and let none but its help begin with wrong settings."""
+        found = super().resolve_command(ctx, args)
+        if "--help" not in args:
+            check_settings()
+        return found
+
+
+cli = typer.Typer(cls=_Commands, help=__doc__, no_args_is_help=True, add_completion=False)
 cli.command()(serve)
 cli.command()(api)
 cli.command()(worker)

@@ -8,7 +8,7 @@ import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -20,6 +20,9 @@ VERIFIED_SECONDS = 3600.0
 """How long a file that was found whole is believed to be, while it does not change."""
 MAX_VERIFIED = 10_000
 """Most files that a process remembers to have found whole."""
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+NO_MORE_FILES = (errno.EMFILE, errno.ENFILE)
+"""What this process or its machine lacks: no fault of the store."""
 
 log = structlog.get_logger(__name__)
 
@@ -34,6 +37,22 @@ class BlobDamagedError(Exception):
 
 class BlobStoreDownError(OSError):
     """The store itself cannot be read or written; its blobs may be whole."""
+
+
+@contextmanager
+def told() -> Iterator[None]:
+    """Say of an error of the file system that the store is down, where it is the store's.
+
+    Raises:
+        BlobStoreDownError: it is.
+        OSError: this process may open no more files.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno in NO_MORE_FILES:
+            raise
+        raise BlobStoreDownError(error.errno, error.strerror, error.filename) from error
 
 
 class TooLargeError(Exception):
@@ -142,8 +161,8 @@ class BlobStore(ABC):
         try:
             with self.stage(io.BytesIO()):
                 return True
-        except BlobStoreDownError as error:
-            return error.errno in (errno.ENOSPC, errno.EDQUOT)
+        except OSError as error:
+            return error.errno in (*NO_ROOM, *NO_MORE_FILES)
 
     def put(self, stream: BinaryIO, limit: int | None = None) -> Blob:
         """Store all of `stream` at once.
@@ -175,12 +194,13 @@ class BlobStore(ABC):
         """
         path = self.path(key)
         try:
-            stream = path.open("rb")
-        except FileNotFoundError as error:
+            with told():
+                stream = path.open("rb")
+        except BlobStoreDownError as error:
+            if error.errno != errno.ENOENT:
+                raise
             self.path(key)  # says whether the whole store went since
             raise BlobMissingError(key) from error
-        except OSError as error:
-            raise BlobStoreDownError(error.errno, error.strerror, error.filename) from error
         with stream:
             state = os.fstat(stream.fileno())  # of the very bytes that are read below
             stamp = (state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns)

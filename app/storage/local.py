@@ -14,11 +14,11 @@ from app.storage.base import (
     Blob,
     BlobMissingError,
     BlobStore,
-    BlobStoreDownError,
     Entry,
     StagedBlob,
     TooLargeError,
     chunks,
+    told,
 )
 from sats_core.files import sync
 
@@ -38,11 +38,11 @@ class LocalBlobStore(BlobStore):
     @contextmanager
     def stage(self, stream: BinaryIO, limit: int | None = None) -> Iterator[StagedBlob]:
         """See `BlobStore.stage`: temporary name, checksum, fsync; publishing renames."""
-        with _told():
+        with told():
             handle, name = tempfile.mkstemp(dir=self._incoming)
         incoming = Path(name)
         try:
-            with _told():
+            with told():
                 blob = _write(handle, stream, limit)
             yield StagedBlob(blob, incoming, partial(self._publish, incoming, blob.key))
         finally:
@@ -52,7 +52,7 @@ class LocalBlobStore(BlobStore):
     def path(self, key: str) -> Path:
         """See `BlobStore.path`."""
         target = self._target(key)
-        with _told():
+        with told():
             if not target.is_file():
                 self._incoming.stat()  # a blob is missing only where its store is there
                 raise BlobMissingError(key)
@@ -60,7 +60,7 @@ class LocalBlobStore(BlobStore):
 
     def delete(self, key: str) -> None:
         """See `BlobStore.delete`."""
-        with _told():
+        with told():
             self._target(key).unlink(missing_ok=True)
 
     def entries(self) -> Iterator[Entry]:
@@ -80,7 +80,7 @@ class LocalBlobStore(BlobStore):
 
     def _publish(self, incoming: Path, key: str) -> None:
         target = self._target(key)
-        with _told():
+        with told():
             target.parent.mkdir(exist_ok=True)
             incoming.replace(target)
             sync(target.parent)
@@ -89,15 +89,6 @@ class LocalBlobStore(BlobStore):
         if not _KEY.fullmatch(key):
             raise BlobMissingError(key)
         return self.root / key[:2] / key
-
-
-@contextmanager
-def _told() -> Iterator[None]:
-    """Say of an error of the file system that the store is down."""
-    try:
-        yield
-    except OSError as error:
-        raise BlobStoreDownError(error.errno, error.strerror, error.filename) from error
 
 
 def _write(handle: int, stream: BinaryIO, limit: int | None) -> Blob:

@@ -1,5 +1,7 @@
 """What still works while a part is down, as docs/degraded.md says it."""
 
+import errno
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -10,6 +12,7 @@ from typing import Any
 import httpx
 import pytest
 from sqlalchemy import Engine, make_url
+from starlette.testclient import TestClient
 
 from app.db import TaskState, write_session
 from app.keys.secret import read_secret
@@ -149,3 +152,18 @@ def test_without_blobs_what_is_loaded_answers(
         (tmp_path / "away").rename(settings.blob_dir)
         assert client.get(f"{VERSIONS}/1/files/model.onnx").status_code == 200
         assert client.get("/health/ready").status_code == 200
+
+
+@embedded
+def test_a_process_without_files_left_is_busy_and_its_store_is_not_to_blame(
+    settings: Settings,
+) -> None:
+    def opens() -> None:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    app = create_app(settings)
+    app.add_api_route("/opens", opens)
+    with TestClient(app, base_url="http://127.0.0.1", client=("127.0.0.1", 50000)) as client:
+        answer = client.get("/opens")
+    assert answer.status_code == 503
+    assert answer.json()["detail"] == "the service may open no more files"

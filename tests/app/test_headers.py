@@ -42,18 +42,24 @@ def test_every_answer_has_the_id_of_its_request(service, client):
     def broken() -> None:
         raise RuntimeError
 
-    for path, status in (("/health/live", 200), ("/nothing", 404), ("/broken", 500)):
+    wrong_ids = ("", "x" * 65, "a b", "a\tb", "{}")
+    # A bug is logged with all that stood around it, which takes seconds: it gets one of them.
+    for path, status, wrongs in (
+        ("/health/live", 200, wrong_ids),
+        ("/nothing", 404, wrong_ids),
+        ("/broken", 500, wrong_ids[:1]),
+    ):
         given = client.get(path, headers={"Request-Id": "ci-7.a_B"})
         assert given.status_code == status
         assert given.headers.get_list("request-id") == ["ci-7.a_B"]
         made = set()
-        for wrong in ("", "x" * 65, "a b", "a\tb", "{}"):
+        for wrong in wrongs:
             (found,) = client.get(path, headers={"Request-Id": wrong}).headers.get_list(
                 "request-id"
             )
             assert re.fullmatch("[0-9a-f]{32}", found)
             made.add(found)
-        assert len(made) == 5
+        assert len(made) == len(wrongs)
 
 
 @pytest.mark.parametrize("path", ["/docs", "/redoc"])

@@ -2,7 +2,14 @@ import subprocess
 import sys
 
 import httpx
+import pytest
+from fastapi import FastAPI
+from fastapi.routing import APIRoute
 from starlette.testclient import TestClient
+
+from app.main import create_app
+from app.settings import Settings
+from tests.conftest import shared_routes
 
 
 def test_import_is_light_and_touches_nothing(tmp_path):
@@ -23,3 +30,23 @@ def test_unknown_path_is_a_problem(client: TestClient):
 
 def test_a_real_server_answers(served: httpx.Client):
     assert served.get("/openapi.json").status_code == 200
+
+
+@pytest.mark.parametrize("database_url", ["served"], indirect=True)
+def test_an_app_has_the_routes_that_the_tests_share_whatever_its_settings(settings: Settings):
+    own = create_app(settings)
+    shared = FastAPI()
+    shared.router.routes = shared_routes()
+    assert described(own) == described(shared)
+
+
+def described(app: FastAPI) -> list[object]:
+    """Every route, and the very function of one that is ours."""
+    return [
+        (
+            getattr(route, "path", None),
+            getattr(route, "methods", None),
+            route.endpoint if isinstance(route, APIRoute) else type(route),
+        )
+        for route in app.routes
+    ]

@@ -4,10 +4,31 @@ import json
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 
-from benchmarks.load import main, memory_summary
-from benchmarks.load_services import SERVICES
+from app.main import create_app
+from app.settings import Settings
+from benchmarks.load import main, memory_summary, put_under_load
+from benchmarks.load_services import SERVICES, Running, stock
+from tests.fixtures.drawings import voc_zip
+from tests.fixtures.processes import serving
+
+
+@pytest.mark.parametrize("database_url", ["embedded"], indirect=True)
+def test_what_is_seen_of_a_service_that_is_asked_for_a_moment(
+    settings: Settings, tmp_path: Path
+) -> None:
+    data_set = voc_zip(tmp_path / "d.zip", ["cat"], pictures=2, size=32).read_bytes()
+    keys = stock(settings, tmp_path)
+    with serving(create_app(settings)) as url:
+        running = Running((url,), (psutil.Process(),), keys)
+        seen = put_under_load(running, data_set, seconds=2.5, clients=2, pause=0.1, steps=600)
+    assert seen["errors"] == []
+    assert seen["answered"] >= seen["calls"]["segment"]["count"] > 0
+    assert seen["calls"]["promote"]["count"]
+    assert set(seen["small_steps"]) <= {"queued"}, "there is no worker"
+    assert all(process["mib_last"] for process in seen["api_processes"])
 
 
 @pytest.mark.parametrize("service", SERVICES)

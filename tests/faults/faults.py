@@ -66,8 +66,11 @@ def kill_child(stack: Stack, rng: random.Random) -> str | None:
         wait_until(lambda: bool(training_children(stack.settings.data_dir)), CHILD_SECONDS, "child")
     except DidNotHappenError:
         return None
-    time.sleep(rng.uniform(0.0, rng.choice([1.0, 8.0])))  # it lives for some seconds
-    children = training_children(stack.settings.data_dir)
+    moment = time.monotonic() + rng.uniform(0.0, rng.choice([1.0, 8.0]))
+    while children := training_children(stack.settings.data_dir):
+        if time.monotonic() >= moment:
+            break
+        time.sleep(0.05)  # one that lives shorter is struck at another time
     if not children:
         return None
     task_id = rng.choice(sorted(children))

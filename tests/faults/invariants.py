@@ -71,7 +71,7 @@ class Watch(threading.Thread):
 def broken_now(stack: Stack) -> list[str]:
     """Return what does not hold at this moment, while the service works."""
     try:
-        found = examine(stack.held)
+        found = examine(stack.installation)
     except SQLAlchemyError as error:
         return [f"not-examined: {error}"]
     return [_said(one) for one in found if one.kind not in LEFTOVERS]
@@ -118,7 +118,7 @@ def _left_after_collection(stack: Stack) -> list[str]:
 
     def collected() -> bool:
         stack.keep()
-        left[:] = [one for one in examine(stack.held) if one.kind not in MESSAGES_SET_ASIDE]
+        left[:] = [one for one in examine(stack.installation) if one.kind not in MESSAGES_SET_ASIDE]
         return not left
 
     try:

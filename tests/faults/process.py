@@ -1,16 +1,18 @@
 """A process of the service that may be struck, and is started again."""
 
-import ctypes
 import signal
 import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+
+from sats_core.parent_death import signal_at_parent_death
 
 ROOT = Path(__file__).parents[2]
 STOP_SECONDS = 30
-_PR_SET_PDEATHSIG = 1
+_END_WITH_PARENT = partial(signal_at_parent_death, signal.SIGKILL)
 
 
 @dataclass
@@ -49,7 +51,7 @@ class Process:
                 stdout=out,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                preexec_fn=_end_with_parent if sys.platform == "linux" else None,
+                preexec_fn=_END_WITH_PARENT if sys.platform == "linux" else None,
             )
 
     def runs(self) -> bool:
@@ -77,7 +79,3 @@ class Process:
                 self._process.wait(STOP_SECONDS)
             except subprocess.TimeoutExpired:
                 self.kill()
-
-
-def _end_with_parent() -> None:
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

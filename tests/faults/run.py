@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -31,12 +32,15 @@ class Plan:
     Attributes:
         pair: what the service stands on.
         seed: of all that is drawn.
-        faults: how many faults; tasks are posted until the last of them.
+        faults: how many faults, and more until each of `kinds` has struck; tasks are posted until
+            the last of them.
         kinds: which faults; default: all of the pair, in an order that is drawn, again and again.
         clients: how many post at the same time.
         tasks: how many each posts at least.
         workers: how many workers there are.
         pause: shortest and longest pause between two faults, seconds.
+        disk_mib: size of the disk of its own that is filled, in memory, where one may be mounted.
+            Without one a full disk is what the store's writes say.
     """
 
     pair: Pair
@@ -47,6 +51,7 @@ class Plan:
     tasks: int = 2
     workers: int = 2
     pause: tuple[float, float] = (0.2, 3.0)
+    disk_mib: int = 1200
 
 
 @dataclass
@@ -84,7 +89,7 @@ def perform(plan: Plan, command: Sequence[str] | None = None, **env: str) -> Out
     """Carry a plan out. See `running_stack` for `command` and `env`."""
     outcome = Outcome(plan)
     began = time.monotonic()
-    with running_stack(plan.pair, plan.workers, command, **env) as stack:
+    with running_stack(plan.pair, plan.workers, command, plan.disk_mib, **env) as stack:
         outcome.own_disk = stack.own_disk
         told = Told()
         enough = threading.Event()
@@ -113,13 +118,17 @@ def schedule(plan: Plan) -> Iterator[tuple[str, float, random.Random]]:
 
 
 def _strike(plan: Plan, stack: Stack, outcome: Outcome) -> None:
-    for kind, pause, rng in schedule(plan):
+    for kind, pause, rng in islice(schedule(plan), plan.faults * TRIES):
         until = time.monotonic() + pause
         while time.monotonic() < until:
             stack.keep()
             time.sleep(0.05)
+        struck = {one["kind"] for one in outcome.faults}
         if len(outcome.faults) >= plan.faults:
-            return
+            if struck >= set(plan.kinds):
+                return
+            if kind in struck:
+                continue
         try:
             did = _struck(kind, stack, rng)
         except DidNotHappenError as error:  # the service did not come back from it

@@ -1,8 +1,10 @@
 """`python -m tests.faults.soak`: run after run until enough faults were struck, on both pairs.
 
 Every run appends a JSON line to `PAIR.jsonl` in the folder of `--runs`; the same command goes on
-where one was cut off. The report is written anew after every run. Exits with 1 where an invariant
-was broken.
+where one was cut off. What was run on other code does not count, nor is it reported, unless
+`--any-commit` says so. The report is written anew after every run, beside the runs; the one in
+docs/results is written by `--report docs/results/faults.json`. Exits with 1 where an invariant was
+broken.
 """
 
 import argparse
@@ -28,20 +30,33 @@ FIRST_SEED = {"served": 1000, "embedded": 2000}
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run until both pairs have had what they are to have; return an exit status."""
     given = _arguments(arguments)
+    report = given.report or given.runs / REPORT.name
+    code = None if given.any_commit else commit()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(2))  # so that nothing is left running
     for pair, faults, tasks in (
         ("served", given.served_faults, given.served_tasks),
         ("embedded", given.embedded_faults, given.embedded_tasks),
     ):
-        soak(pair, faults, tasks, given.runs, given.report)
-    written = json.loads(given.report.read_text())["pairs"].values()
+        soak(pair, faults, tasks, given.runs, report, code)
+    written = json.loads(report.read_text())["pairs"].values()
     return 1 if any(pair["broken"] for pair in written) else 0
 
 
-def soak(pair: Pair, faults: int, tasks: int, runs: Path, report: Path) -> None:
-    """Run until a pair has had `faults` faults over `tasks` tasks, those of earlier calls too."""
+def soak(
+    pair: Pair, faults: int, tasks: int, runs: Path, report: Path, code: str | None = None
+) -> None:
+    """Run until a pair has had `faults` faults over `tasks` tasks, those of earlier calls too.
+
+    Args:
+        pair: what the service stands on.
+        faults: how many faults at least.
+        tasks: how many tasks at least.
+        runs: where the records of all runs lie.
+        report: what is written of them.
+        code: the commit whose runs count; None: those of any.
+    """
     lines = runs / f"{pair}.jsonl"
-    done = read(lines)
+    done = read(lines, code)
     while _faults(done) < faults or _tasks(done) < tasks:
         plan = Plan(pair, FIRST_SEED[pair] + len(done), FAULTS_A_RUN)
         _say(f"{pair}, seed {plan.seed}: {_faults(done)} faults, {_tasks(done)} tasks so far")
@@ -49,21 +64,22 @@ def soak(pair: Pair, faults: int, tasks: int, runs: Path, report: Path) -> None:
         _append(lines, record)
         for broken in record["broken"]:
             _say(f"BROKEN {broken}")
-        done = read(lines)
-        write_report(runs, report)
-    write_report(runs, report)
+        done = read(lines, code)
+        write_report(runs, report, code)
+    write_report(runs, report, code)
 
 
-def read(lines: Path) -> list[dict[str, Any]]:
-    """Return the records of the runs so far."""
+def read(lines: Path, code: str | None = None) -> list[dict[str, Any]]:
+    """Return the records of the runs so far, on one commit or on any."""
     if not lines.exists():
         return []
-    return [json.loads(line) for line in lines.read_text().splitlines()]
+    records = [json.loads(line) for line in lines.read_text().splitlines()]
+    return [record for record in records if code in (None, record["commit"])]
 
 
-def write_report(runs: Path, report: Path) -> None:
-    """Write what all runs came to."""
-    done = {pair: read(runs / f"{pair}.jsonl") for pair in get_args(Pair)}
+def write_report(runs: Path, report: Path, code: str | None = None) -> None:
+    """Write what all runs came to, on one commit or on any."""
+    done = {pair: read(runs / f"{pair}.jsonl", code) for pair in get_args(Pair)}
     written = {
         "command": COMMAND,
         "hardware": hardware("cpu"),
@@ -124,7 +140,8 @@ def _say(line: str) -> None:
 def _arguments(given: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=Path, default=Path("soak-runs"))
-    parser.add_argument("--report", type=Path, default=REPORT)
+    parser.add_argument("--report", type=Path, help="default: faults.json in the folder of --runs")
+    parser.add_argument("--any-commit", action="store_true", help="count runs of other code too")
     parser.add_argument("--served-faults", type=int, default=200)
     parser.add_argument("--served-tasks", type=int, default=40)
     parser.add_argument("--embedded-faults", type=int, default=100)

@@ -28,7 +28,6 @@ from tests.fixtures.processes import environment
 from tests.fixtures.servers import postgres, redis_url_in, start_redis
 
 Pair = Literal["embedded", "served"]
-DISK_MIB = 1200
 START_SECONDS = 120.0
 
 
@@ -80,7 +79,7 @@ class Stack:
         self.engine = make_engine(
             self.settings.resolved_database_url, self.settings.database_limits
         )
-        self.held = Installation.of(self.engine, self.settings)
+        self.installation = Installation.of(self.engine, self.settings)
 
     @property
     def faulty_store(self) -> Path:
@@ -133,7 +132,11 @@ class Stack:
 
 @contextmanager
 def running_stack(
-    pair: Pair, workers: int = 2, command: Sequence[str] | None = None, **env: str
+    pair: Pair,
+    workers: int = 2,
+    command: Sequence[str] | None = None,
+    disk_mib: int = 0,
+    **env: str,
 ) -> Iterator[Stack]:
     """Run a new, empty service.
 
@@ -141,6 +144,7 @@ def running_stack(
         pair: what it stands on.
         workers: how many workers.
         command: command line of a worker; default: `sats worker`.
+        disk_mib: size of the file system in memory that its data is on; 0: none of its own.
         env: environment of the processes beside the settings.
     """
     with ExitStack() as stack:
@@ -148,15 +152,14 @@ def running_stack(
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
         disk = folder / "disk"
         disk.mkdir()
-        own_disk = _mount(disk)
-        if own_disk:
-            stack.callback(_unmount, disk)
+        own_disk = disk_mib > 0 and stack.enter_context(_mounted(disk, disk_mib))
         (folder / "redis").mkdir()
         settings = _settings(pair, disk, folder)
         if pair == "served":
             server = stack.enter_context(postgres())
             settings = settings.model_copy(update={"database_url": _new_database(server)})
-        made = _assemble(pair, folder, disk, own_disk, settings, workers, command, env)
+        port = stack.enter_context(_held_port())
+        made = _assemble(pair, folder, disk, own_disk, settings, port, workers, command, env)
         stack.callback(made.stop)
         if pair == "served":
             made.start_redis()
@@ -173,11 +176,11 @@ def _assemble(
     disk: Path,
     own_disk: bool,
     settings: Settings,
+    port: int,
     workers: int,
     command: Sequence[str] | None,
     env: dict[str, str],
 ) -> Stack:
-    port = _free_port()
     paths = [str(Path(__file__).with_name("faulty_store")), str(ROOT)]
     whole = {
         **os.environ,
@@ -231,22 +234,34 @@ def _new_database(server: str) -> str:
     return make_url(server).set(database=name).render_as_string(hide_password=False)
 
 
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
+@contextmanager
+def _held_port() -> Iterator[int]:
+    """Hold a port that the API may listen on, and nobody else is given, while it is down too."""
+    with socket.socket() as holder:
+        # Two sockets that say so may have one port as long as one of them does not listen.
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        holder.bind(("127.0.0.1", 0))
+        yield int(holder.getsockname()[1])
 
 
-def _mount(folder: Path) -> bool:
-    """Mount a small file system in memory; say whether that may be done here."""
-    mount = ["mount", "-t", "tmpfs", "-o", f"size={DISK_MIB}m", "tmpfs", str(folder)]
+@contextmanager
+def _mounted(folder: Path, mib: int) -> Iterator[bool]:
+    """Mount a small file system in memory; say whether that may be done here.
+
+    A process of its own unmounts it once this one lets go of its input, however this one ends.
+    """
     if sys.platform != "linux" or os.geteuid() != 0 or shutil.which("mount") is None:
-        return False
-    return subprocess.run(mount, stderr=subprocess.DEVNULL, check=False).returncode == 0
-
-
-def _unmount(folder: Path) -> None:
-    subprocess.run(["umount", "-l", str(folder)], check=False)
+        yield False
+        return
+    script = 'mount -t tmpfs -o "size=$1m" tmpfs "$2" && echo mounted && read -r _; umount -l "$2"'
+    with subprocess.Popen(
+        ["sh", "-c", script, "sh", str(mib), str(folder)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    ) as keeper:
+        yield keeper.stdout is not None and keeper.stdout.readline() == b"mounted\n"
 
 
 def make_store_faulty(stack: Stack, seconds: float, errno: int) -> None:

@@ -6,6 +6,7 @@
 import itertools
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -32,7 +33,7 @@ __all__ = ["post"]
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="processes are seen in /proc")
 embedded = pytest.mark.parametrize("database_url", ["embedded"], indirect=True)
 
-QUICK: dict[str, Any] = {"clients": 2, "tasks": 1, "pause": (0.1, 0.5)}
+QUICK: dict[str, Any] = {"clients": 2, "tasks": 1, "pause": (0.1, 0.5), "disk_mib": 0}
 PLANS = [
     Plan(
         "embedded",
@@ -114,6 +115,22 @@ def test_two_processes_that_train_one_task_are_seen(tmp_path: Path) -> None:
     eventually(lambda: training_children(tmp_path) == {})
 
 
+def test_a_disk_of_its_own_goes_with_the_process_that_mounted_it(tmp_path: Path) -> None:
+    code = (
+        "import pathlib, sys, time\nfrom tests.faults.stack import _mounted\n"
+        "with _mounted(pathlib.Path(sys.argv[1]), 8) as own:\n"
+        "    print(own, flush=True)\n    time.sleep(60)"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        own = process.stdout.readline() == "True\n"
+        seen = tmp_path.is_mount()
+        process.kill()
+    assert seen == own
+    eventually(lambda: not tmp_path.is_mount())
+
+
 def test_a_soak_goes_on_where_it_was_cut_off(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -136,6 +153,30 @@ def test_a_soak_goes_on_where_it_was_cut_off(
     assert written["command"] == soaking.COMMAND
     assert (served["faults"], served["tasks"], served["seeds"]) == (15, 6, seeds)
     assert served["broken"] == ["seed 1002: task-lost: 7"]
+
+
+def test_what_was_run_on_other_code_counts_only_where_it_is_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def performed(plan: Plan) -> Outcome:
+        faults = [{"kind": "hang-up", "did": "once"}] * 5
+        broken = ["task-lost: 7"] if soaking.commit() == "before" else []
+        return Outcome(plan, faults=faults, tasks={"live": 2}, broken=broken)
+
+    def soak(*options: str) -> tuple[int, list[str]]:
+        ended = soaking.main([*few, f"--runs={tmp_path}", *options])
+        return ended, json.loads((tmp_path / "faults.json").read_text())["pairs"]["served"][
+            "commits"
+        ]
+
+    few = ["--served-faults=5", "--served-tasks=2", "--embedded-faults=5", "--embedded-tasks=2"]
+    monkeypatch.setattr(soaking, "perform", performed)
+    monkeypatch.setattr(signal, "signal", lambda *_: None)  # this process's own stay
+    monkeypatch.setattr(soaking, "commit", lambda: "before")
+    assert soak() == (1, ["before"])
+    monkeypatch.setattr(soaking, "commit", lambda: "after")
+    assert soak() == (0, ["after"])
+    assert soak("--any-commit") == (1, ["after", "before"])
 
 
 def test_the_report_is_of_this_command_and_says_what_broke() -> None:

@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from app.db import TaskState
+from app.db import Task, TaskState, write_session
+from app.storage import BlobStoreDownError
 from tests.worker.bench import PATIENCE, eventually, running
 from worker import registering
+from worker.supervisor import STORE_AWAITED
 
 PREFIX = "urn:sats:problem:"
 
@@ -163,8 +165,14 @@ def test_a_database_without_time_costs_no_try(bench, monkeypatch):
     assert bench.supervisor().run(task_id) == TaskState.LIVE
 
 
+@pytest.fixture
+def soon(monkeypatch):
+    """Ask a store that is down again at once."""
+    monkeypatch.setattr("worker.store_probe.PAUSE_SECONDS", 0.1)
+
+
 @pytest.mark.parametrize("trains", [False, True])
-def test_a_store_that_is_away_is_waited_for_at_no_cost(bench, monkeypatch, tmp_path, trains):
+def test_a_store_that_is_away_is_waited_for_at_no_cost(bench, soon, monkeypatch, tmp_path, trains):
     """A worker that cannot read it, and a child that is lost meanwhile."""
     looked, answers = threading.Event(), bench.blobs.answers
     blobs, away = bench.settings.blob_dir, tmp_path / "away"
@@ -208,3 +216,58 @@ def leave(blobs: Path, away: Path) -> None:
     """Put a file where the store was."""
     blobs.rename(away)
     blobs.touch()
+
+
+def test_a_store_that_stays_away_holds_a_worker_for_a_while(
+    bench, soon, monkeypatch, tmp_path, client
+):
+    monkeypatch.setattr("worker.store_probe.MOST_SECONDS", 1.0)
+    task_id = bench.post(["cat"])
+    leave(bench.settings.blob_dir, tmp_path / "away")
+    supervisor = bench.supervisor(max_tries=1)
+    assert [supervisor.run(task_id) for _ in range(2)] == [TaskState.QUEUED] * 2
+    assert bench.task(task_id).tries == 0
+    assert client.get(f"/tasks/{task_id}").json()["warnings"] == [STORE_AWAITED]
+    assert len(bench.events(task_id, "warning")) == 1
+
+
+@pytest.mark.parametrize("ends", ["cancel", "stop", "steal"])
+def test_a_store_that_hangs_keeps_a_worker_from_nothing(bench, soon, monkeypatch, tmp_path, ends):
+    hung, over = threading.Event(), threading.Event()
+
+    def hangs() -> bool:
+        hung.set()
+        return over.wait(PATIENCE)
+
+    monkeypatch.setattr(bench.blobs, "answers", hangs)
+    task_id = bench.post(["cat"])
+    leave(bench.settings.blob_dir, tmp_path / "away")
+    supervisor = bench.supervisor()
+    with running(supervisor, task_id) as left:
+        assert hung.wait(PATIENCE)
+        if ends == "cancel":
+            bench.cancel(task_id)
+        elif ends == "stop":
+            supervisor.stopping.set()
+        else:
+            with write_session(bench.engine) as session:
+                session.get_one(Task, task_id).fence += 1
+        eventually(lambda: bool(left))
+    over.set()
+    said = {"cancel": TaskState.CANCELLED, "stop": TaskState.QUEUED, "steal": None}
+    assert left == [said[ends]]
+
+
+def test_a_store_that_answers_again_at_once_costs_no_try(bench, soon, monkeypatch):
+    stage = bench.blobs.stage
+
+    def fails(*_args):
+        monkeypatch.setattr(bench.blobs, "stage", stage)
+        raise BlobStoreDownError(errno.EIO, "no")
+
+    task_id = bench.post(["cat"])
+    monkeypatch.setattr(bench.blobs, "stage", fails)
+    supervisor = bench.supervisor(max_tries=1)
+    assert supervisor.run(task_id) == TaskState.QUEUED
+    assert supervisor.run(task_id) == TaskState.LIVE
+    assert len(bench.control.starts()) == 1, "its result was kept"

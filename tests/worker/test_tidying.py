@@ -27,6 +27,7 @@ def test_an_upload_that_another_task_needs_stays(bench):
     bench.assert_clean(first, second)
 
 
+@pytest.mark.races
 def test_an_upload_that_is_posted_again_while_it_is_removed_stays(bench, client, monkeypatch):
     bench.control.plan(fail="not this time")
     ended = bench.run(["cat"])

@@ -21,6 +21,15 @@ def test_a_wrong_setting_is_one_line_of_every_command(run, monkeypatch, command)
     assert answer.stderr.count("\n") == 1
 
 
+@pytest.mark.parametrize("command", ["--help", "serve --help", "keys --help", "keys list --help"])
+def test_help_needs_no_right_setting(run, monkeypatch, command):
+    monkeypatch.setenv("SATS_MAX_TRIES", "many")
+    get_settings.cache_clear()
+    answer = run(*command.split())
+    assert (answer.exit_code, answer.stderr) == (0, "")
+    assert "Usage: " in answer.stdout
+
+
 def test_every_wrong_setting_is_named(run, monkeypatch, settings):
     monkeypatch.setenv("SATS_MAX_TRIES", "many")
     monkeypatch.setenv("SATS_DATABASE_URL", "no url")

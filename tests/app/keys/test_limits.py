@@ -145,6 +145,7 @@ def test_tasks_that_wait_are_counted_in_the_database(client, engine, make, tmp_p
     assert post(client, drawn(tmp_path, "dog"), **headers).status_code == 202
 
 
+@pytest.mark.races
 def test_of_posts_at_once_no_more_are_queued_than_may(client, make, tmp_path):
     headers = make(limits=KeyLimits(queued_tasks=1))
     content = drawn(tmp_path, "cat").read_bytes()

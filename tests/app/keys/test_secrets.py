@@ -48,7 +48,7 @@ def test_a_run_of_task_and_segment_leaves_no_key_behind(tmp_path, monkeypatch):
 
         with httpx.Client(base_url=url, timeout=60) as client:
             client.headers["Authorization"] = f"Bearer {key}"
-            posted = post(client, pets, {"gate": {"min_iou": 0}})
+            posted = post(client, pets, {"gate": {"min_iou": 0}, "epochs": 1, "features": 200})
             task = posted.json()["links"]["self"]
             eventually(ended, 240, lambda: answers[-1].text, every=0.3)
             assert answers[-1].json()["state"] == "live", answers[-1].text

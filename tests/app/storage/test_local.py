@@ -4,6 +4,7 @@ import errno
 import hashlib
 import io
 import os
+import resource
 
 import pytest
 
@@ -214,7 +215,9 @@ def test_what_goes_while_it_is_checked_is_missing_or_the_store_is_down(store, mo
         store.verified(KEY)
 
 
-@pytest.mark.parametrize(("number", "answers"), [(errno.EIO, False), (errno.ENOSPC, True)])
+@pytest.mark.parametrize(
+    ("number", "answers"), [(errno.EIO, False), (errno.ENOSPC, True), (errno.EMFILE, True)]
+)
 def test_a_store_without_room_answers(store, monkeypatch, number, answers):
     def fails(_handle):
         raise OSError(number, "no")
@@ -222,3 +225,18 @@ def test_a_store_without_room_answers(store, monkeypatch, number, answers):
     monkeypatch.setattr(os, "fsync", fails)
     assert store.answers() is answers
     assert list(store.unfinished()) == []
+
+
+def test_a_process_that_may_open_no_more_files_says_nothing_of_its_store(store):
+    store.put(io.BytesIO(DATA))
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
+    try:
+        with pytest.raises(OSError, match="Too many open files") as reading:
+            store.verified(KEY)
+        with pytest.raises(OSError, match="Too many open files") as writing:
+            store.put(io.BytesIO(DATA))
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert not {type(reading.value), type(writing.value)} & {BlobStoreDownError}
+    assert store.verified(KEY)

@@ -275,6 +275,7 @@ def test_a_wrong_idempotency_key_is_named(client, pets, key):
     assert answer.json()["errors"][0]["field"] == "header.idempotency-key"
 
 
+@pytest.mark.races
 def test_the_same_key_twice_at_once_makes_one_task(served, pets, engine):
     start = threading.Barrier(6)
     answers = []

@@ -126,6 +126,7 @@ def test_a_replay_gives_the_same_task_and_makes_no_second_preview(client, pets, 
     assert without.json()["type"] == "urn:sats:problem:idempotency-key-reused"
 
 
+@pytest.mark.races
 def test_the_same_key_twice_at_once_makes_one_task_and_one_preview(served, pets, learned, engine):
     start = threading.Barrier(4)
     answers = []

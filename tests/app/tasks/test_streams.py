@@ -127,6 +127,7 @@ def test_who_was_too_slow_for_what_is_kept_misses_nothing(served, engine, task_i
         assert [d.get("epoch") for _, _, d in told] == [0, 1, 2, 3, 4, None]
 
 
+@pytest.mark.races
 def test_no_event_is_lost_where_two_transactions_write_at_once(served, engine, task_id):
     """The one that has the lower id is held open, while the other one would like to commit."""
     seen: list[int] = []
