@@ -9,6 +9,7 @@ from fastapi import Depends, Query
 from app.errors import ErrorDetail, InvalidProblem
 from app.inference.cutting import Cut
 from app.segmentation.negotiation import Representation
+from app.segmentation.polygons import MOST_SHOWN, MOST_TRACED
 from sats_core.classes import Catalogue
 
 LARGEST_TOLERANCE = 100
@@ -63,7 +64,12 @@ async def ask(
         ),
     ] = 0.0,
     polygons: Annotated[
-        bool, Query(description="Whether JSON has each class's outlines as polygons too.")
+        bool,
+        Query(
+            description="Whether JSON has each class's outlines as polygons too: at most "
+            f"{MOST_SHOWN} points in an answer, of {MOST_TRACED} before they are simplified; of "
+            "more it is 413."
+        ),
     ] = False,
     tolerance: Annotated[
         float,
