@@ -36,6 +36,36 @@ LONG = {
     "tests/hostile/test_memory.py::test_the_worst_files_take_little_memory[all]": (
         "tests/hostile/test_memory.py::test_the_worst_files_take_little_memory[small]"
     ),
+    "tests/hostile/test_served_memory.py"
+    "::test_the_largest_picture_takes_little_and_leaves_nothing[OVERLAY--rgba]": (
+        "tests/hostile/test_served_memory.py"
+        "::test_the_largest_picture_takes_little_and_leaves_nothing[OVERLAY--jpeg]"
+    ),
+    "tests/hostile/test_served_memory.py"
+    "::test_the_largest_picture_takes_little_and_leaves_nothing[OVERLAY_WEBP--rgba]": (
+        "tests/hostile/test_served_memory.py"
+        "::test_the_largest_picture_takes_little_and_leaves_nothing[OVERLAY_WEBP--jpeg]"
+    ),
+    "tests/hostile/test_served_memory.py"
+    "::test_the_largest_picture_takes_little_and_leaves_nothing[CONFIDENCE--rgba]": (
+        "tests/hostile/test_served_memory.py"
+        "::test_the_largest_picture_takes_little_and_leaves_nothing[CONFIDENCE--jpeg]"
+    ),
+    "tests/hostile/test_served_memory.py"
+    "::test_the_largest_picture_takes_little_and_leaves_nothing[ARRAYS--rgba]": (
+        "tests/hostile/test_served_memory.py"
+        "::test_the_largest_picture_takes_little_and_leaves_nothing[ARRAYS--jpeg]"
+    ),
+    "tests/hostile/test_served_memory.py"
+    "::test_the_largest_picture_takes_little_and_leaves_nothing[OVERLAY-?legend=true-rgba]": (
+        "tests/hostile/test_served_memory.py"
+        "::test_the_largest_picture_takes_little_and_leaves_nothing[OVERLAY-?legend=true-jpeg]"
+    ),
+    "tests/hostile/test_served_memory.py"
+    "::test_the_largest_picture_takes_little_and_leaves_nothing[OVERLAY_WEBP-?legend=true-rgba]": (
+        "tests/hostile/test_served_memory.py"
+        "::test_the_largest_picture_takes_little_and_leaves_nothing[OVERLAY_WEBP-?legend=true-jpeg]"
+    ),
     "tests/sats_core/data/readers/test_coco.py"
     "::test_a_reader_holds_names_and_nothing_that_grows_with_the_shapes": (
         "tests/sats_core/data/readers/test_coco_bounds.py"

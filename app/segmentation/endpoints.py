@@ -36,16 +36,30 @@ router = APIRouter(tags=["segmentation"])
 async def read_body(
     request: Request, services: AppServices, caller: Segmenter, admission: Admitted
 ) -> list[PostedPicture]:
-    """Read the pictures, and make room for them decoded."""
+    """Read the pictures."""
     settings = services.settings
     most = min(settings.max_pictures, settings.serve_queue)
     async with until(admission.deadline):
         posted = await read_pictures(request, settings.max_picture_bytes, most)
         services.rates.other_pictures(caller, len(posted))
+    return posted
+
+
+Posted = Annotated[list[PostedPicture], Depends(read_body)]
+
+
+async def represent(
+    request: Request, services: AppServices, admission: Admitted, posted: Posted
+) -> Representation:
+    """Choose the form of the answer, and make room for what the pictures take until then."""
+    settings = services.settings
+    offers = list(Representation) if len(posted) == 1 else [Representation.JSON]
+    representation = negotiate(",".join(request.headers.getlist("accept")), offers)
+    async with until(admission.deadline):
         counting = services.inference.in_thread(lambda: service.pixels(posted, settings.max_pixels))
         pixels = await while_connected(request, counting)
-    admission.make_room(len(posted), pixels)
-    return posted
+    admission.make_room(len(posted), pixels, representation)
+    return representation
 
 
 @router.post(
@@ -74,7 +88,8 @@ async def segment(
     choice: Chosen,
     asked: AskedFor,
     admission: Admitted,
-    posted: Annotated[list[PostedPicture], Depends(read_body)],
+    posted: Posted,
+    representation: Annotated[Representation, Depends(represent)],
 ) -> Response:
     """Say of every pixel which learned class it shows.
 
@@ -87,13 +102,12 @@ async def segment(
     When the live version changes, requests are answered by the one before until the new one is
     loaded; `X-Sats-Version` says which one answered.
 
-    Room is taken before the body is read: as many bytes as it announces, then 8 for each pixel.
-    Where it is full the answer is 503 with `Retry-After`; where one request takes more than there
-    is in all, 413. A request that is not answered by the deadline of the service is given up with
-    503, and one whose client leaves is worked for no longer.
+    Room is taken before the body is read: as many bytes as it announces, then 8 for each pixel, 10
+    for an overlay and 13 for one as WebP. Where it is full the answer is 503 with `Retry-After`;
+    where one request takes more than there is in all, 413. A request that is not answered by the
+    deadline of the service is given up with 503, and one whose client leaves is worked for no
+    longer.
     """
-    offers = list(Representation) if len(posted) == 1 else [Representation.JSON]
-    representation = negotiate(",".join(request.headers.getlist("accept")), offers)
     work = service.answer(
         services.inference, choice, posted, representation, asked, services.settings.max_pixels
     )

@@ -117,14 +117,14 @@ def render(
         NotAcceptableProblem: the picture has no such representation.
     """
     catalogue, found = served.graph.catalogue, shown.found
-    picture = partial(decode_image, shown.posted.data, max_pixels)
+    decode = partial(decode_image, shown.posted.data, max_pixels)
     match representation:
         case Representation.MASK:
             return mask_png(found.mask, catalogue)
         case Representation.OVERLAY:
-            return overlay_png(picture(), found.mask, catalogue, legend=asked.legend)
+            return overlay_png(decode, found.mask, catalogue, legend=asked.legend)
         case Representation.OVERLAY_WEBP:
-            return overlay_webp(picture(), found.mask, catalogue, legend=asked.legend)
+            return overlay_webp(decode, found.mask, catalogue, legend=asked.legend)
         case Representation.CONFIDENCE:
             return confidence_png(found.every_score)
         case Representation.ARRAYS:
