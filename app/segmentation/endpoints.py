@@ -2,6 +2,7 @@
 
 from typing import Annotated
 
+import structlog
 from fastapi import APIRouter, Depends, Request, Response
 
 from app.dependencies import AppServices, Segmenter
@@ -30,6 +31,7 @@ from app.segmentation.schemas import SegmentationJson
 from app.segmentation.upload import PostedPicture, read_pictures
 from app.segmentation.waiting import until, while_connected
 
+log = structlog.get_logger(__name__)
 router = APIRouter(tags=["segmentation"])
 
 
@@ -117,6 +119,7 @@ async def segment(
     except ClosedError as error:
         raise BusyProblem("the service is being stopped; come back in a second") from error
     except GraphError as error:
+        log.warning("graph_failed", error=str(error))
         raise NotReadyProblem("the version cannot be served; the service's log says why") from error
     return Response(
         body,
