@@ -3,7 +3,7 @@
 `app.problems` turns them into `application/problem+json` (RFC 9457).
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,9 @@ from sats_core.errors import CoreError, DatasetError
 from sats_core.events import Fault
 
 TYPE_PREFIX = "urn:sats:problem:"
+MOST_ERRORS = 100
+"""Of a request's fields that are named; a body can have as many wrong ones as it has bytes."""
+_LONGEST_FIELD = 200
 
 
 @dataclass(frozen=True)
@@ -223,16 +226,22 @@ def problem_of_faults(message: str, faults: Sequence[Fault]) -> InvalidDatasetPr
     )
 
 
-def invalid_fields(found: Iterable[Mapping[str, Any]], prefix: str = "") -> InvalidProblem:
+def invalid_fields(found: Sequence[Mapping[str, Any]], prefix: str = "") -> InvalidProblem:
     """Turn pydantic's list of errors into a problem that names each field."""
     errors = field_errors(found, prefix)
     where = ", ".join(sorted({error.field for error in errors if error.field}))
-    return InvalidProblem(f"not valid: {where}" if where else "not valid", errors)
+    detail = f"not valid: {where}" if where else "not valid"
+    if len(found) > len(errors):
+        detail += f"; {len(found)} errors, of which the first {len(errors)} are named"
+    return InvalidProblem(detail, errors)
 
 
-def field_errors(found: Iterable[Mapping[str, Any]], prefix: str = "") -> tuple[ErrorDetail, ...]:
-    """Return pydantic's list of errors as things at fault, their fields under `prefix`."""
-    return tuple(_field_error(one, prefix) for one in found)
+def field_errors(found: Sequence[Mapping[str, Any]], prefix: str = "") -> tuple[ErrorDetail, ...]:
+    """Return pydantic's list of errors as things at fault, their fields under `prefix`.
+
+    Of many the first `MOST_ERRORS`.
+    """
+    return tuple(_field_error(one, prefix) for one in found[:MOST_ERRORS])
 
 
 def _field_error(found: Mapping[str, Any], prefix: str) -> ErrorDetail:
@@ -241,4 +250,4 @@ def _field_error(found: Mapping[str, Any], prefix: str) -> ErrorDetail:
         parts = parts[1:]
     field = ".".join([prefix, *parts] if prefix else parts)
     message = str(found["msg"]).removeprefix("Value error, ")
-    return ErrorDetail(printable(message), field=printable(field) or "body")
+    return ErrorDetail(printable(message), field=printable(field)[:_LONGEST_FIELD] or "body")

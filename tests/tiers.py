@@ -10,6 +10,15 @@
 
 import pytest
 
+_SERVED = (
+    "tests/hostile/test_served_memory.py::test_the_largest_picture_takes_little_and_leaves_nothing"
+)
+_FORMS = ("JSON-", "MASK-", "OVERLAY-", "OVERLAY_WEBP-", "CONFIDENCE-", "ARRAYS-")
+_LEGENDS = ("OVERLAY-?legend=true", "OVERLAY_WEBP-?legend=true")
+_OTHER_FORMS = {
+    f"{form}-{picture}" for form in (*_FORMS, *_LEGENDS) for picture in ("jpeg", "rgba")
+} - {"JSON--jpeg", "OVERLAY--jpeg"}
+
 LONG = {
     "tests/benchmarks/test_costs.py::test_attention_transfer": (
         "tests/sats_core/losses/test_attention.py::test_is_the_definition_on_any_grid"
@@ -37,6 +46,7 @@ LONG = {
     "tests/hostile/test_memory.py::test_the_worst_files_take_little_memory[all]": (
         "tests/hostile/test_memory.py::test_the_worst_files_take_little_memory[small]"
     ),
+    **{f"{_SERVED}[{form}]": f"{_SERVED}[OVERLAY--jpeg]" for form in _OTHER_FORMS},
     "tests/worker/test_end_to_end.py"
     "::test_a_preview_is_live_before_its_task_and_scored_on_the_same_pictures": (
         "tests/worker/test_previews.py::test_the_task_s_version_replaces_the_preview"

@@ -22,7 +22,7 @@ EVERYTHING = Cut()
 
 
 class GraphError(Exception):
-    """The files of a version are no graph that can be served."""
+    """The files of a version are no graph that can be served, or one that answers no numbers."""
 
 
 class GraphConfig(BaseModel):
@@ -96,9 +96,15 @@ class Graph:
         return ModelInput(pixels, height, width)
 
     def run(self, views: Sequence[ModelInput]) -> list[Prediction]:
-        """Run views of one padded shape together."""
+        """Run views of one padded shape together.
+
+        Raises:
+            GraphError: an answer is not finite.
+        """
         batch = np.stack([view.pixels for view in views])
         (logits,) = self._session.run(["logits"], {"pixel_values": batch}, _path_to_logits())
+        if not np.isfinite(logits).all():
+            raise GraphError("the graph's answers to pictures are not finite numbers")
         return [_prediction(view, answer) for view, answer in zip(views, logits, strict=True)]
 
     def segmented(

@@ -14,9 +14,17 @@ from app.inference.budget import FullError, OverBudgetError, Share
 from app.segmentation.asking import AskedFor
 from app.segmentation.choosing import Chosen
 from app.segmentation.json_pictures import BODY_COPIES, most_json_bytes
+from app.segmentation.negotiation import Representation
 from app.segmentation.upload import FRAME_BYTES, JSON, content_type
 
-PIXEL_BYTES = 8
+PIXEL_BYTES = {
+    Representation.JSON: 8,
+    Representation.MASK: 8,
+    Representation.OVERLAY: 10,
+    Representation.OVERLAY_WEBP: 13,
+    Representation.CONFIDENCE: 8,
+    Representation.ARRAYS: 8,
+}
 """What a pixel takes until its picture is answered: picture, mask, and what is rendered of them."""
 
 
@@ -34,16 +42,17 @@ class Admission:
     memory: Share
     deadline: float
 
-    def make_room(self, pictures: int, pixels: int) -> None:
+    def make_room(self, pictures: int, pixels: int, representation: Representation) -> None:
         """Hold what pictures take that have come; one place was held before.
 
         Raises:
             BusyProblem: it is not free now.
             TooLargeProblem: there is not so much room in all.
         """
-        with _refused(self.memory.amount + PIXEL_BYTES * pixels):
+        needed = PIXEL_BYTES[representation] * pixels
+        with _refused(self.memory.amount + needed):
             self.places.grow(pictures - 1)
-            self.memory.grow(PIXEL_BYTES * pixels)
+            self.memory.grow(needed)
 
 
 async def admit(

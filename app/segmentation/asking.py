@@ -6,9 +6,10 @@ from typing import Annotated
 
 from fastapi import Depends, Query
 
-from app.errors import ErrorDetail, InvalidProblem
+from app.errors import MOST_ERRORS, ErrorDetail, InvalidProblem
 from app.inference.cutting import Cut
 from app.segmentation.negotiation import Representation
+from app.segmentation.polygons import MOST_SHOWN, MOST_TRACED
 from sats_core.classes import Catalogue
 
 LARGEST_TOLERANCE = 100
@@ -20,7 +21,7 @@ class Asked:
     """What an answer shows.
 
     Attributes:
-        classes: names of the classes that are shown; None: all.
+        classes: names of the classes that are shown, alone or with commas between; None: all.
         min_score: pixels with a lower score are background.
         tolerance: of polygons, pixels; None: no polygons.
         legend: whether an overlay says which colour is which class.
@@ -46,11 +47,12 @@ class Asked:
 
 async def ask(
     classes: Annotated[
-        str | None,
+        list[str] | None,
         Query(
-            description="Names of the classes to show, commas between them; what the others cover "
-            "is background. By default all.",
-            examples=["sheep,cow"],
+            description="Names of the classes to show; what the others cover is background. By "
+            "default all. May be given again and again; a value that is no class's name is names "
+            "with commas between them.",
+            examples=[["sheep", "cow"], ["sheep,cow"]],
         ),
     ] = None,
     min_score: Annotated[
@@ -63,7 +65,12 @@ async def ask(
         ),
     ] = 0.0,
     polygons: Annotated[
-        bool, Query(description="Whether JSON has each class's outlines as polygons too.")
+        bool,
+        Query(
+            description="Whether JSON has each class's outlines as polygons too: at most "
+            f"{MOST_SHOWN} points in an answer, of {MOST_TRACED} before they are simplified; of "
+            "more it is 413."
+        ),
     ] = False,
     tolerance: Annotated[
         float,
@@ -80,22 +87,28 @@ async def ask(
     ] = False,
 ) -> Asked:
     """Read what is asked."""
-    names = None if classes is None else tuple(name.strip() for name in classes.split(","))
+    names = None if classes is None else tuple(classes)
     return Asked(names, min_score, tolerance if polygons else None, legend)
 
 
 AskedFor = Annotated[Asked, Depends(ask)]
 
 
-def _indices(names: Sequence[str], catalogue: Catalogue) -> frozenset[int]:
+def _indices(values: Sequence[str], catalogue: Catalogue) -> frozenset[int]:
+    names = [name for value in values for name in _names(value, catalogue)]
     unknown = [name for name in dict.fromkeys(names) if name not in catalogue]
     if unknown:
         raise InvalidProblem(
-            f"the version has no class {', '.join(map(repr, unknown))}; it knows "
+            f"the version has no class {', '.join(map(repr, unknown[:MOST_ERRORS]))}; it knows "
             + ", ".join(catalogue.names),
             [
                 ErrorDetail("no such class", field="query.classes", class_name=name)
-                for name in unknown
+                for name in unknown[:MOST_ERRORS]
             ],
         )
     return frozenset(catalogue.classes[catalogue.channel(name)].index for name in names)
+
+
+def _names(value: str, catalogue: Catalogue) -> list[str]:
+    """Return the name that a value is, else those between its commas: a name may have some."""
+    return [value] if value in catalogue else [name.strip() for name in value.split(",")]

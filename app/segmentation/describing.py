@@ -2,19 +2,20 @@
 
 from app.inference.cutting import Segmented
 from app.registry.schemas import hex_colour
-from app.segmentation.polygons import polygons
+from app.segmentation.polygons import Left, polygons
 from app.segmentation.regions import Region, regions
 from app.segmentation.schemas import RunLengthsJson, SegmentedPictureJson, ShownClassJson
 from sats_core.classes import BACKGROUND, Catalogue, ClassInfo
 
-DECIMALS = 2
-"""Of a polygon's coordinates."""
-
 
 def described(
-    name: str, found: Segmented, catalogue: Catalogue, tolerance: float | None
+    name: str, found: Segmented, catalogue: Catalogue, tolerance: float | None, left: Left
 ) -> SegmentedPictureJson:
-    """Return what one picture shows; polygons where a `tolerance` in pixels is given for them."""
+    """Return what one picture shows; polygons where a `tolerance` in pixels is given for them.
+
+    Raises:
+        TooLargeProblem: the polygons have more points than are left of the answer's.
+    """
     height, width = found.mask.shape
     known = {c.index: c for c in catalogue.classes}
     return SegmentedPictureJson(
@@ -22,13 +23,14 @@ def described(
         width=width,
         height=height,
         classes=[
-            _shown(known[region.index], region, found, tolerance) for region in regions(found.mask)
+            _shown(known[region.index], region, found, tolerance, left)
+            for region in regions(found.mask)
         ],
     )
 
 
 def _shown(
-    info: ClassInfo, region: Region, found: Segmented, tolerance: float | None
+    info: ClassInfo, region: Region, found: Segmented, tolerance: float | None, left: Left
 ) -> ShownClassJson:
     shown = ShownClassJson(
         index=info.index,
@@ -42,6 +44,5 @@ def _shown(
     if info.index != BACKGROUND:
         shown.rle = RunLengthsJson(size=region.size, counts=region.counts)
         if tolerance is not None:
-            outlines = polygons(found.mask, region, tolerance)
-            shown.polygons = [[r.round(DECIMALS).tolist() for r in rings] for rings in outlines]
+            shown.polygons = polygons(found.mask, region, tolerance, left)
     return shown

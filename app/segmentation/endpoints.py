@@ -2,6 +2,7 @@
 
 from typing import Annotated
 
+import structlog
 from fastapi import APIRouter, Depends, Request, Response
 
 from app.dependencies import AppServices, Segmenter
@@ -31,22 +32,37 @@ from app.segmentation.schemas import SegmentationJson
 from app.segmentation.upload import PostedPicture, read_pictures
 from app.segmentation.waiting import until, while_connected
 
+log = structlog.get_logger(__name__)
 router = APIRouter(tags=["segmentation"])
 
 
 async def read_body(
     request: Request, services: AppServices, caller: Segmenter, admission: Admitted
 ) -> list[PostedPicture]:
-    """Read the pictures, and make room for them decoded."""
+    """Read the pictures."""
     settings = services.settings
     most = min(settings.max_pictures, settings.serve_queue)
     async with until(admission.deadline):
         posted = await read_pictures(request, settings.max_picture_bytes, most)
         services.rates.other_pictures(caller, len(posted))
+    return posted
+
+
+Posted = Annotated[list[PostedPicture], Depends(read_body)]
+
+
+async def represent(
+    request: Request, services: AppServices, admission: Admitted, posted: Posted
+) -> Representation:
+    """Choose the form of the answer, and make room for what the pictures take until then."""
+    settings = services.settings
+    offers = list(Representation) if len(posted) == 1 else [Representation.JSON]
+    representation = negotiate(",".join(request.headers.getlist("accept")), offers)
+    async with until(admission.deadline):
         counting = services.inference.in_thread(lambda: service.pixels(posted, settings.max_pixels))
         pixels = await while_connected(request, counting)
-    admission.make_room(len(posted), pixels)
-    return posted
+    admission.make_room(len(posted), pixels, representation)
+    return representation
 
 
 @router.post(
@@ -76,7 +92,8 @@ async def segment(
     choice: Chosen,
     asked: AskedFor,
     admission: Admitted,
-    posted: Annotated[list[PostedPicture], Depends(read_body)],
+    posted: Posted,
+    representation: Annotated[Representation, Depends(represent)],
 ) -> Response:
     """Say of every pixel which learned class it shows.
 
@@ -89,13 +106,12 @@ async def segment(
     When the live version changes, requests are answered by the one before until the new one is
     loaded; `X-Sats-Version` says which one answered.
 
-    Room is taken before the body is read: as many bytes as it announces, then 8 for each pixel.
-    Where it is full the answer is 503 with `Retry-After`; where one request takes more than there
-    is in all, 413. A request that is not answered by the deadline of the service is given up with
-    503, and one whose client leaves is worked for no longer.
+    Room is taken before the body is read: as many bytes as it announces, then 8 for each pixel, 10
+    for an overlay and 13 for one as WebP. Where it is full the answer is 503 with `Retry-After`;
+    where one request takes more than there is in all, 413. A request that is not answered by the
+    deadline of the service is given up with 503, and one whose client leaves is worked for no
+    longer.
     """
-    offers = list(Representation) if len(posted) == 1 else [Representation.JSON]
-    representation = negotiate(",".join(request.headers.getlist("accept")), offers)
     work = service.answer(
         services.inference, choice, posted, representation, asked, services.settings.max_pixels
     )
@@ -105,6 +121,7 @@ async def segment(
     except ClosedError as error:
         raise BusyProblem("the service is being stopped; come back in a second") from error
     except GraphError as error:
+        log.warning("graph_failed", error=str(error))
         raise NotReadyProblem("the version cannot be served; the service's log says why") from error
     return Response(
         body,

@@ -11,6 +11,9 @@ from app.segmentation.schemas import PicturesJson
 BODY_COPIES = 4
 """As what a body of JSON is in memory at most: itself, its text, and that on the way to bytes."""
 
+_MARKS = (b",", b":")
+"""Bytes that base64 has none of: a body with few of them makes few values, whatever it is."""
+
 _URL = re.compile(r"\s*([a-z][a-z0-9+.-]{0,30}):", re.IGNORECASE)
 _PREFIX = re.compile(r"\s*data:[^,]{0,200};base64,", re.IGNORECASE)
 
@@ -25,8 +28,13 @@ def read_json(body: bytes, most: int) -> dict[str, bytes]:
 
     Raises:
         InvalidProblem: it is no such JSON, has no picture, or a text is not base64.
-        TooLargeProblem: more than `most` pictures.
+        TooLargeProblem: more than `most` pictures, or than their values; nothing was built.
     """
+    # A picture brings one of each in front of its letters, and one between it and the next.
+    if max(body.count(mark) for mark in _MARKS) > 2 * most + len(PicturesJson.model_fields):
+        raise TooLargeProblem(
+            f"the body has more values than {most} pictures do; one request takes at most {most}"
+        )
     try:
         posted = PicturesJson.model_validate_json(body)
     except ValidationError as error:

@@ -11,25 +11,32 @@ SMALLEST, LARGEST = 10, 48
 LONGEST_NAME = 60
 
 
-def with_legend(picture: Image.Image, classes: Sequence[ClassInfo]) -> Image.Image:
-    """Return an RGB picture with a strip below it, as wide as the picture, a name for each colour.
+class Legend:
+    """A strip as wide as the picture above it, a name for each colour.
 
     What does not fit into the width is cut off.
+
+    Attributes:
+        height: pixels.
     """
-    size = min(LARGEST, max(SMALLEST, picture.width // 40))
-    font = ImageFont.load_default(size)
-    names = [c.name[:LONGEST_NAME] for c in classes]
-    places = _places([size * 5 // 2 + int(font.getlength(n)) for n in names], picture.width)
-    line = size * 3 // 2
-    rows = places[-1][1] + 1 if places else 0
-    whole = Image.new("RGB", (picture.width, picture.height + rows * line), "white")
-    whole.paste(picture)
-    draw = ImageDraw.Draw(whole)
-    for info, name, (left, row) in zip(classes, names, places, strict=True):
-        top = picture.height + row * line + size // 4
-        draw.rectangle((left + size // 4, top, left + size * 5 // 4, top + size), info.colour)
-        draw.text((left + size * 3 // 2, top), name, "black", font)
-    return whole
+
+    def __init__(self, classes: Sequence[ClassInfo], width: int) -> None:
+        self._size = min(LARGEST, max(SMALLEST, width // 40))
+        self._font = ImageFont.load_default(self._size)
+        self._classes = classes
+        lengths = (self._font.getlength(c.name[:LONGEST_NAME]) for c in classes)
+        self._places = _places([self._size * 5 // 2 + int(n) for n in lengths], width)
+        self._line = self._size * 3 // 2
+        self.height = (self._places[-1][1] + 1 if self._places else 0) * self._line
+
+    def draw(self, image: Image.Image, top: int) -> None:
+        """Draw on a white strip of an RGB image that begins at row `top`."""
+        size, draw = self._size, ImageDraw.Draw(image)
+        for info, (left, row) in zip(self._classes, self._places, strict=True):
+            y = top + row * self._line + size // 4
+            draw.rectangle((left + size // 4, y, left + size * 5 // 4, y + size), info.colour)
+            name = info.name[:LONGEST_NAME]
+            draw.text((left + size * 3 // 2, y), name, "black", self._font)
 
 
 def _places(widths: Sequence[int], most: int) -> list[tuple[int, int]]:

@@ -1,88 +1,112 @@
 """Outlines of a class as polygons with holes."""
 
 import math
-from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import pairwise
-from typing import cast
+from typing import Any
 
 import contourpy
 import numpy as np
 from numpy.typing import NDArray
 
+from app.errors import TooLargeProblem
 from app.segmentation.regions import Region
+from app.segmentation.simplifying import Places, Ring, kept_points
 from sats_core.data.transforms import Pixels
-
-Ring = NDArray[np.float64]
-"""(n, 2) x and y in pixels from the picture's upper left corner; the last point is the first."""
-Offsets = NDArray[np.uint32]
 
 MOST_POINTS = 2**22
 """Pixels of a box that are looked at; of a larger one every second, third, ... row and column."""
+MOST_TRACED = 2**20
+"""Points of an answer's outlines before they are simplified."""
+MOST_SHOWN = 200_000
+"""Points of an answer's polygons: more are megabytes of JSON, and seconds."""
+DECIMALS = 2
+"""Of a polygon's coordinates."""
 
-LEAST_TOLERANCE = 0.1
-"""Below it an outline of pixels keeps every corner."""
+Polygon = list[list[list[float]]]
+"""Rings of [x, y], the outer one first, then its holes."""
 
 
-def polygons(mask: Pixels, region: Region, tolerance: float) -> list[list[Ring]]:
-    """Return the polygons of one class of a mask: of each the outer ring, then its holes.
+@dataclass
+class Left:
+    """How many points an answer may still have.
+
+    Attributes:
+        traced: before outlines are simplified.
+        shown: in its polygons.
+    """
+
+    traced: int = MOST_TRACED
+    shown: int = MOST_SHOWN
+
+    def trace(self, points: int) -> None:
+        """Take points of an outline.
+
+        Raises:
+            TooLargeProblem: the answer has too many.
+        """
+        self.traced -= points
+        if self.traced < 0:
+            raise _too_many(MOST_TRACED, "traced")
+
+    def show(self, points: int) -> None:
+        """Take points of polygons.
+
+        Raises:
+            TooLargeProblem: the answer has too many.
+        """
+        self.shown -= points
+        if self.shown < 0:
+            raise _too_many(MOST_SHOWN, "simplified")
+
+
+def polygons(mask: Pixels, region: Region, tolerance: float, left: Left) -> list[Polygon]:
+    """Return the polygons of one class of a mask.
 
     Args:
         mask: (H, W).
         region: the class's pixels in it.
         tolerance: how far a simplified outline may lie from the exact one, pixels.
+        left: how many points they may have; what they have is taken off.
+
+    Raises:
+        TooLargeProblem: they have more.
     """
-    left, top, width, height = region.box
+    x, y, width, height = region.box
     step = math.ceil(math.sqrt(width * height / MOST_POINTS))
-    inside = mask[top : top + height : step, left : left + width : step] == region.index
+    inside = mask[y : y + height : step, x : x + width : step] == region.index
     # The tracer goes between points: a rim of zeros closes what touches the box's edge.
-    framed = np.zeros((inside.shape[0] + 2, inside.shape[1] + 2))
-    framed[1:-1, 1:-1] = inside
+    framed = np.pad(inside, 1)
+    # An outline has a point wherever it crosses from a pixel to the next.
+    crossings = np.count_nonzero(framed[1:] != framed[:-1])
+    left.trace(crossings + np.count_nonzero(framed[:, 1:] != framed[:, :-1]))
+    points, bounds, outer = _traced(framed)
+    points = points * step + (np.array([x, y]) - 0.5 * step)
+    kept = kept_points(points, bounds, tolerance)
+    left.show(int(np.count_nonzero(kept)))
+    ends = np.concatenate(([0], np.cumsum(kept)))[bounds].tolist()
+    shown = points[kept].round(DECIMALS).tolist()
+    rings = [shown[first:after] for first, after in pairwise(ends)]
+    return [rings[first:after] for first, after in pairwise(outer)]
+
+
+def _traced(framed: NDArray[np.bool_]) -> tuple[Ring, Places, list[int]]:
+    """Return all rings' points, where each ring begins, and with which ring each polygon does."""
     tracer = contourpy.contour_generator(
-        z=framed, fill_type=contourpy.FillType.OuterOffset, name="serial"
+        z=framed.astype(np.float64),
+        fill_type=contourpy.FillType.ChunkCombinedOffsetOffset,
+        name="serial",
     )
-    # What an outer ring and its holes look like depends on the fill type; the stubs know all.
-    shapes, bounds = cast(tuple[list[Ring], list[Offsets]], tracer.filled(0.5, 2))
-    origin = np.array([left, top]) - 0.5 * step
-    return [
-        [simplified(ring * step + origin, tolerance) for ring in _rings(points, offsets)]
-        for points, offsets in zip(shapes, bounds, strict=True)
-    ]
+    # What an outline looks like depends on the fill type; the stubs know all. There is one chunk.
+    found: Any = tracer.filled(0.5, 2)
+    (points,), (bounds,), (outer,) = found
+    if points is None:  # all that was left of the class is between the rows that are looked at
+        return np.zeros((0, 2)), np.zeros(1, dtype=np.int64), [0]
+    return points, bounds.astype(np.int64), outer.tolist()
 
 
-def simplified(ring: Ring, tolerance: float) -> Ring:
-    """Return a closed ring with fewer points, after Douglas and Peucker.
-
-    One that would collapse into a line is simplified less.
-    """
-    far = int(np.linalg.norm(ring - ring[0], axis=1).argmax())
-    kept = np.zeros(len(ring), dtype=bool)
-    kept[[0, far, -1]] = True
-    stretches = [(0, far), (far, len(ring) - 1)]
-    while stretches:
-        first, last = stretches.pop()
-        if last - first < 2:
-            continue
-        distances = _distances(ring[first + 1 : last], ring[first], ring[last])
-        worst = int(distances.argmax())
-        if distances[worst] > tolerance:
-            middle = first + 1 + worst
-            kept[middle] = True
-            stretches += [(first, middle), (middle, last)]
-    if kept.sum() < 4 and tolerance > 0:
-        return simplified(ring, tolerance / 4 if tolerance > LEAST_TOLERANCE else 0.0)
-    return ring[kept]
-
-
-def _rings(points: Ring, offsets: Offsets) -> Iterator[Ring]:
-    for first, after in pairwise(offsets):
-        yield points[first:after]
-
-
-def _distances(points: Ring, start: Ring, end: Ring) -> NDArray[np.float64]:
-    """Return how far points lie from the line between two others, or from their one point."""
-    along, offset = end - start, points - start
-    length = float(np.hypot(*along))
-    if length == 0:
-        return np.asarray(np.hypot(offset[:, 0], offset[:, 1]))
-    across: NDArray[np.float64] = np.abs(along[0] * offset[:, 1] - along[1] * offset[:, 0])
-    return across / length
+def _too_many(most: int, how: str) -> TooLargeProblem:
+    return TooLargeProblem(
+        f"the polygons have more than {most} points ({how}), the most of one answer: ask for fewer "
+        "classes or pictures, for a larger `tolerance`, or read `rle`"
+    )

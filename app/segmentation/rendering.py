@@ -1,5 +1,6 @@
 """Masks, confidences and overlays as pictures."""
 
+from collections.abc import Callable
 from io import BytesIO
 
 import numpy as np
@@ -7,11 +8,14 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from app.errors import NotAcceptableProblem
-from app.segmentation.legend import with_legend
+from app.segmentation.legend import Legend
 from app.segmentation.negotiation import Representation
 from sats_core.classes import BACKGROUND, Catalogue, voc_colour
 from sats_core.data.pictures import row_bands
 from sats_core.data.transforms import Pixels
+
+Decode = Callable[[int], Image.Image]
+"""Gives the RGB picture, to be drawn on, with so many rows of white below it."""
 
 OPACITY = 0.5
 """How much of the class colour an overlay shows over the picture."""
@@ -38,36 +42,34 @@ def confidence_png(scores: NDArray[np.float16]) -> bytes:
 
 
 def overlay_png(
-    picture: Image.Image, mask: Pixels, catalogue: Catalogue, *, legend: bool = False
+    decode: Decode, mask: Pixels, catalogue: Catalogue, *, legend: bool = False
 ) -> bytes:
-    """Return an RGB picture with its classes in colour and outlined; background as it was.
-
-    It is drawn on the picture itself.
-    """
-    return _png(_overlay(picture, mask, catalogue, legend))
+    """Return an RGB picture with its classes in colour and outlined; background as it was."""
+    return _png(_overlay(decode, mask, catalogue, _legend(mask, catalogue, legend)))
 
 
-def overlay_webp(
-    picture: Image.Image, mask: Pixels, catalogue: Catalogue, *, legend: bool
-) -> bytes:
+def overlay_webp(decode: Decode, mask: Pixels, catalogue: Catalogue, *, legend: bool) -> bytes:
     """Return the same as a WebP, which is smaller and not exact.
 
     Raises:
-        NotAcceptableProblem: a side is longer than a WebP's may be.
+        NotAcceptableProblem: a side is longer than a WebP's may be; nothing was decoded.
     """
-    image = _overlay(picture, mask, catalogue, legend)
-    if max(image.size) > LONGEST_WEBP:
+    strip = _legend(mask, catalogue, legend)
+    longest = max(mask.shape[0] + strip.height, mask.shape[1])
+    if longest > LONGEST_WEBP:
         raise NotAcceptableProblem(
             f"no side of a WebP is longer than {LONGEST_WEBP} pixels; this one would have "
-            f"{max(image.size)}: accept `{Representation.OVERLAY.value}`"
+            f"{longest}: accept `{Representation.OVERLAY.value}`"
         )
     buffer = BytesIO()
+    image = _overlay(decode, mask, catalogue, strip)
     image.save(buffer, "WEBP", quality=_QUALITY, method=_METHOD)
     return buffer.getvalue()
 
 
-def _overlay(picture: Image.Image, mask: Pixels, catalogue: Catalogue, legend: bool) -> Image.Image:
+def _overlay(decode: Decode, mask: Pixels, catalogue: Catalogue, strip: Legend) -> Image.Image:
     """Draw on the picture itself, band by band: a copy of it takes four bytes a pixel."""
+    picture = decode(strip.height)
     for rows in row_bands(*mask.shape):
         plain = picture.crop((0, rows.start, picture.width, rows.start + len(mask[rows])))
         colours = _coloured(mask[rows], catalogue).convert("RGB")
@@ -75,11 +77,15 @@ def _overlay(picture: Image.Image, mask: Pixels, catalogue: Catalogue, legend: b
         shown = Image.composite(blended, plain, Image.fromarray(mask[rows] != BACKGROUND))
         outlined = Image.composite(colours, shown, Image.fromarray(_outlines(mask, rows)))
         picture.paste(outlined, (0, rows.start))
-    if not legend:
-        return picture
-    there = {index for index, count in enumerate(Image.fromarray(mask).histogram()) if count}
-    named = [c for c in catalogue.classes if c.index in there - {BACKGROUND}]
-    return with_legend(picture, named)
+    strip.draw(picture, mask.shape[0])
+    return picture
+
+
+def _legend(mask: Pixels, catalogue: Catalogue, asked: bool) -> Legend:
+    """Return the legend of the classes that a mask shows; one of none where none is asked for."""
+    counts = Image.fromarray(mask).histogram() if asked else [0] * 256
+    named = [c for c in catalogue.classes if counts[c.index] and c.index != BACKGROUND]
+    return Legend(named, mask.shape[1])
 
 
 def _coloured(mask: Pixels, catalogue: Catalogue) -> Image.Image:

@@ -15,6 +15,7 @@ from app.segmentation.arrays import npz
 from app.segmentation.asking import Asked
 from app.segmentation.describing import described
 from app.segmentation.negotiation import Representation
+from app.segmentation.polygons import Left
 from app.segmentation.rendering import confidence_png, mask_png, overlay_png, overlay_webp
 from app.segmentation.schemas import SegmentationJson
 from app.segmentation.upload import PostedPicture
@@ -71,12 +72,15 @@ async def answer(
         ClosedError: the service is being stopped.
         TooLargeProblem, InvalidProblem: as `segment`.
         InvalidProblem: the version does not know a class that is asked for.
+        TooLargeProblem: there are more polygons than one answer has.
         NotAcceptableProblem: the picture has no such representation.
     """
     served = await inference.served(choice)
     how = asked.cut(served.graph.catalogue, representation)
     answers = await segment(inference, served, posted, how, max_pixels)
-    rendering = partial(render, answers, served, representation, asked, max_pixels)
+    if representation is Representation.JSON:
+        return served, await _described(inference, served, answers, asked)
+    rendering = partial(render, answers[0], served, representation, asked, max_pixels)
     return served, await inference.in_thread(rendering)
 
 
@@ -99,42 +103,52 @@ async def segment(
 
 
 def render(
-    answers: Sequence[Answer],
+    shown: Answer,
     served: Served,
     representation: Representation,
     asked: Asked,
     max_pixels: int,
 ) -> bytes:
-    """Return the body of the answer; all but JSON is made of the first picture.
+    """Return the body of an answer that is a file, made of its only picture.
 
     Under an overlay the picture is decoded once more: nobody holds it meanwhile.
 
     Raises:
         NotAcceptableProblem: the picture has no such representation.
     """
-    catalogue, found = served.graph.catalogue, answers[0].found
-    picture = partial(decode_image, answers[0].posted.data, max_pixels)
+    catalogue, found = served.graph.catalogue, shown.found
+    decode = partial(decode_image, shown.posted.data, max_pixels)
     match representation:
         case Representation.MASK:
             return mask_png(found.mask, catalogue)
         case Representation.OVERLAY:
-            return overlay_png(picture(), found.mask, catalogue, legend=asked.legend)
+            return overlay_png(decode, found.mask, catalogue, legend=asked.legend)
         case Representation.OVERLAY_WEBP:
-            return overlay_webp(picture(), found.mask, catalogue, legend=asked.legend)
+            return overlay_webp(decode, found.mask, catalogue, legend=asked.legend)
         case Representation.CONFIDENCE:
             return confidence_png(found.every_score)
         case Representation.ARRAYS:
             return npz(found.mask, found.every_score, catalogue)
         case Representation.JSON:
-            body = SegmentationJson(
-                model=served.exported.model,
-                version=served.exported.number,
-                pictures=[
-                    described(one.posted.name, one.found, catalogue, asked.tolerance)
-                    for one in answers
-                ],
-            )
-            return body.model_dump_json().encode()
+            raise AssertionError("JSON is made picture by picture")
+
+
+async def _described(
+    inference: Inference, served: Served, answers: Sequence[Answer], asked: Asked
+) -> bytes:
+    """Describe one picture after another: between two, others have their turn, and one who has
+    left is worked for no longer."""
+    catalogue, left = served.graph.catalogue, Left()
+    pictures = []
+    for one in answers:
+        describing = partial(
+            described, one.posted.name, one.found, catalogue, asked.tolerance, left
+        )
+        pictures.append(await inference.in_thread(describing))
+    body = SegmentationJson(
+        model=served.exported.model, version=served.exported.number, pictures=pictures
+    )
+    return await inference.in_thread(lambda: body.model_dump_json().encode())
 
 
 async def _decoded(

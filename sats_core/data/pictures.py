@@ -98,14 +98,21 @@ def decode_resized(
     return _decoded(data, PICTURE_FORMATS, max_pixels, lambda image: _resized(image, size))
 
 
-def decode_image(data: bytes, max_pixels: int) -> Image.Image:
+def decode_image(data: bytes, max_pixels: int, below: int = 0) -> Image.Image:
     """Return a picture as an RGB image, the right way up, to be drawn on.
+
+    Args:
+        data: the encoded picture.
+        max_pixels: most that it may have.
+        below: rows of white under the picture.
 
     Raises:
         PictureError: as `decode_picture`.
         PictureTooLargeError: as `decode_picture`.
     """
-    return _decoded(data, PICTURE_FORMATS, max_pixels, _as_image)
+    found = _decoded(data, PICTURE_FORMATS, max_pixels, lambda image: _as_drawn_on(image, below))
+    # The file's own pixels are gone by now: there are never three copies.
+    return found if isinstance(found, Image.Image) else Image.fromarray(found)
 
 
 def count_pixels(data: bytes) -> int:
@@ -159,17 +166,17 @@ def _opened(data: bytes, formats: tuple[str, ...]) -> Image.Image:
         raise PictureError(f"not a picture that can be read ({names})") from error
 
 
-def _as_rgb(image: Image.Image) -> Pixels:
-    upright, stored = _room(image, image.height, image.width)
+def _as_rgb(image: Image.Image, below: int = 0) -> Pixels:
+    upright, stored = _room(image, image.height, image.width, below)
     for rows, band in _bands(image):
         stored[rows] = _band_as_rgb(band)
     return upright
 
 
-def _as_image(image: Image.Image) -> Image.Image:
-    if _is_plain(image) and _orientation(image) not in _TURNED:
-        return image
-    return Image.fromarray(_as_rgb(image))
+def _as_drawn_on(image: Image.Image, below: int) -> Image.Image | Pixels:
+    """Return what was decoded where it can be drawn on as it is; WebP's keeps its decoder."""
+    as_it_is = _is_plain(image) and _orientation(image) not in _TURNED and image.format != "WEBP"
+    return image if as_it_is and not below else _as_rgb(image, below)
 
 
 def _resized(image: Image.Image, size: Callable[[int, int], tuple[int, int]]) -> Resized:
@@ -204,20 +211,23 @@ def _orientation(image: Image.Image) -> Any:
     return image.getexif().get(ExifTags.Base.Orientation)
 
 
-def _room(image: Image.Image, rows: int, columns: int) -> tuple[Pixels, Pixels]:
+def _room(image: Image.Image, rows: int, columns: int, below: int = 0) -> tuple[Pixels, Pixels]:
     """Return an empty RGB picture, the right way up, and a view of it as the file stores it.
 
     Args:
         image: the decoded file.
         rows: of the view.
         columns: of the view.
+        below: rows of white under the picture, not in the view.
     """
     if image.mode == "F":
         raise PictureError("pictures of floating-point numbers cannot be read")
     turn = _orientation(image)
     shape = (columns, rows) if turn in _TRANSPOSED else (rows, columns)
-    upright = np.empty((*shape, 3), dtype=np.uint8)
-    return upright, _TURNED[turn](upright) if turn in _TURNED else upright
+    upright = np.empty((shape[0] + below, shape[1], 3), dtype=np.uint8)
+    upright[shape[0] :] = 255
+    picture = upright[: shape[0]]
+    return upright, _TURNED[turn](picture) if turn in _TURNED else picture
 
 
 def _band_as_rgb(band: Image.Image) -> Pixels:

@@ -7,6 +7,7 @@ from torch.nn import functional as F
 from sats_core.classes import IGNORE
 from sats_core.data.prediction import Prediction, best_channels
 from sats_core.data.transforms import Pixels, evaluation_view, resize_label
+from sats_core.errors import ModelError
 from sats_core.models import Segmenter
 
 
@@ -56,9 +57,14 @@ def predict(model: Segmenter, picture: Pixels, size: int) -> Pixels:
     """Return the channel of every pixel, (H, W) uint8, at the picture's own size.
 
     The model must be in evaluation mode. Logits are brought to the picture's size, then labelled.
+
+    Raises:
+        ModelError: a logit is not finite.
     """
     pixels, (height, width) = model_input(picture, size, model)
     logits = model(pixels)[0].float()
+    if not logits.isfinite().all():
+        raise ModelError("the model's answers to pictures are not finite numbers")
     rows, columns = logits.shape[-2:]
     prediction = Prediction(
         logits.cpu().numpy(),

@@ -9,6 +9,7 @@ from PIL import Image
 
 from app.inference.exported_graph import Graph
 from sats_core.classes import Catalogue
+from sats_core.errors import ModelError
 from sats_core.evaluation.predict import predict
 from sats_core.evaluation.scores import Scores
 from sats_core.export import export_version
@@ -83,3 +84,11 @@ def test_the_model_that_is_compared_tells_classes_apart(exported: tuple[Segmente
     model, _ = exported
     found = [predict(model, picture, SIZE) for picture, _ in scenes(("fish", "cup"), (), 4, 0)]
     assert len(np.unique(found)) > 1
+
+
+def test_evaluation_answers_nothing_that_is_no_number() -> None:
+    model = seeded_model()
+    with torch.no_grad():
+        next(model.backbone.parameters()).fill_(float("nan"))
+    with pytest.raises(ModelError, match="not finite numbers"):
+        predict(model, np.zeros((20, 30, 3), dtype=np.uint8), SIZE)

@@ -12,6 +12,7 @@ from PIL import Image
 from app.inference.engine import Inference
 from app.main import create_app
 from app.segmentation.admission import PIXEL_BYTES
+from app.segmentation.negotiation import Representation
 from app.settings import MIB, Settings
 from tests.app.inference.colour_graph import GREEN
 from tests.app.segmentation.conftest import Register
@@ -47,13 +48,31 @@ def test_pixels_are_counted(small: tuple[FastAPI, httpx.Client], register: Regis
     too_large = client.post("/segment", **as_files(large, large))
     assert too_large.status_code == 413  # few bytes, but never room for so many pixels
     assert "memory" in too_large.json()["detail"]
-    with inference_of(app).memory.hold(SERVE_BYTES - PIXEL_BYTES * 1400 * 1000):
+    with inference_of(app).memory.hold(
+        SERVE_BYTES - PIXEL_BYTES[Representation.JSON] * 1400 * 1000
+    ):
         busy = client.post("/segment", **as_body(large))
         assert busy.status_code == 503
         assert int(busy.headers["Retry-After"]) >= 1
         assert client.post("/segment", **as_body(green(64, 64))).status_code == 200
     assert inference_of(app).memory.free == SERVE_BYTES
     assert inference_of(app).load.free == 4
+
+
+def test_an_overlay_s_pixels_take_more(
+    small: tuple[FastAPI, httpx.Client], register: Register
+) -> None:
+    _, client = small
+    register()
+    picture = as_body(green(1400, 1000))
+    for accept, status in (
+        ("application/json", 200),
+        ("image/png; profile=overlay", 200),
+        ("image/webp; profile=overlay", 413),
+    ):
+        headers = picture["headers"] | {"Accept": accept}
+        answer = client.post("/segment", content=picture["content"], headers=headers)
+        assert answer.status_code == status, answer.text
 
 
 @pytest.mark.parametrize("taken", ["places", "bytes"])

@@ -1,6 +1,7 @@
 """Every form of an answer, and what a request can ask of it."""
 
 import base64
+from dataclasses import replace
 from io import BytesIO
 from typing import Any
 
@@ -10,7 +11,9 @@ from PIL import Image
 from pycocotools import mask as coco
 from starlette.testclient import TestClient
 
+from app.errors import MOST_ERRORS
 from app.segmentation.upload import FIELDS
+from tests.app.inference import colour_graph
 from tests.app.inference.colour_graph import GREEN, RED
 from tests.app.segmentation.conftest import Register
 from tests.app.segmentation.requests import encoded, left_red_right_green
@@ -93,6 +96,25 @@ def test_classes_that_are_not_asked_for_are_background(client: TestClient, halve
     assert [c["name"] for c in both["pictures"][0]["classes"]] == ["red", "green"]
 
 
+def test_a_class_s_name_may_have_commas_and_outer_blanks(
+    client: TestClient, register: Register
+) -> None:
+    odd = (replace(RED, name="red, light"), replace(GREEN, name=" green"))
+    register((colour_graph.BACKGROUND, *odd))
+    picture = encoded(left_red_right_green())
+    for query in ("?classes=red,%20light&classes=%20green", "?classes=%20green&classes=red, light"):
+        body = ask(client, picture, "application/json", query).json()
+        names = [c["name"] for c in body["pictures"][0]["classes"]]
+        assert names == ["red, light", " green"]
+
+
+def test_of_many_unknown_classes_the_first_are_named(client: TestClient, halves: bytes) -> None:
+    many = ",".join(f"c{i}" for i in range(2000))
+    answer = client.post(f"/segment?classes={many}", content=halves)
+    assert answer.status_code == 422
+    assert len(answer.json()["errors"]) == MOST_ERRORS
+
+
 def test_classes_that_nobody_knows_are_named(client: TestClient, halves: bytes) -> None:
     answer = client.post("/segment?classes=red,purple,,purple", content=halves)
     assert answer.status_code == 422
@@ -100,6 +122,16 @@ def test_classes_that_nobody_knows_are_named(client: TestClient, halves: bytes) 
     assert [error.get("class") for error in problem["errors"]] == ["purple", None]
     assert all(error["field"] == "query.classes" for error in problem["errors"])
     assert "'purple'" in problem["detail"]
+
+
+def test_answers_that_are_no_numbers_are_a_version_that_cannot_be_served(
+    client: TestClient, register: Register, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(colour_graph, "SHARPNESS", float("nan"))
+    register()
+    answer = client.post("/segment", content=encoded(left_red_right_green()))
+    assert answer.status_code == 503, answer.text
+    assert "cannot be served" in answer.json()["detail"]
 
 
 def test_unsure_pixels_are_background(client: TestClient, register: Register) -> None:

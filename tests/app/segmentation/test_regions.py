@@ -1,5 +1,6 @@
 """Area, box, run lengths and polygons against the plain way, class by class."""
 
+import time
 from itertools import pairwise
 
 import numpy as np
@@ -10,10 +11,13 @@ from hypothesis.extra import numpy as hnp
 from PIL import Image, ImageDraw
 from pycocotools import mask as coco
 
+from app.errors import TooLargeProblem
 from app.segmentation import polygons as tracing
-from app.segmentation.polygons import Ring, polygons, simplified
-from app.segmentation.regions import regions
+from app.segmentation.polygons import MOST_SHOWN, MOST_TRACED, Left
+from app.segmentation.regions import Region, regions
+from app.segmentation.simplifying import Ring, kept_points
 from sats_core.data.transforms import Pixels
+from tests.sats_core.data.readers.test_coco_bounds import at_most
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation")  # pycocotools' decode
 
@@ -40,6 +44,17 @@ def test_regions_are_what_each_class_alone_says(mask: Pixels) -> None:
         assert coco.toBbox(packed).tolist() == list(region.box)
         rle = {"size": list(region.size), "counts": region.counts}
         np.testing.assert_array_equal(coco.decode(rle), alone)
+
+
+def polygons(
+    mask: Pixels, region: Region, tolerance: float, left: Left | None = None
+) -> list[list[Ring]]:
+    found = tracing.polygons(mask, region, tolerance, left or Left())
+    return [[np.array(ring) for ring in rings] for rings in found]
+
+
+def simplified(ring: Ring, tolerance: float) -> Ring:
+    return ring[kept_points(ring, np.array([0, len(ring)]), tolerance)]
 
 
 def inside(outlines: list[list[Ring]], height: int, width: int) -> np.ndarray:
@@ -106,3 +121,58 @@ def test_no_point_that_was_left_out_is_far() -> None:
     few = simplified(ring, 0.5)
     assert 8 < len(few) < 60
     assert (np.linalg.norm((few[:-1] + few[1:]) / 2, axis=1) >= 49.4).all()
+
+
+def noisy(size: int) -> Pixels:
+    """A mask as a model that knows nothing makes it: smooth noise, cut at its middle."""
+    grid = np.random.default_rng(0).normal(size=(size // 4, size // 4)).astype(np.float32)
+    image = Image.fromarray(grid).resize((size, size), Image.Resampling.BILINEAR)
+    return (np.asarray(image) > 0).astype(np.uint8)
+
+
+def diagonal(size: int) -> Pixels:
+    return np.tri(size, dtype=np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("mask", "tolerance"),
+    [(noisy(1000), 1.0), (diagonal(2000), 0.1), (diagonal(2000), 0.4)],
+    ids=["noise", "corners", "steps"],
+)
+def test_many_rings_and_long_diagonals_take_little_time(mask: Pixels, tolerance: float) -> None:
+    region = list(regions(mask))[1]
+    began = time.process_time()
+    tracing.polygons(mask, region, tolerance, Left())
+    assert time.process_time() - began < 0.8
+
+
+def test_what_is_left_out_is_nowhere_far() -> None:
+    mask = noisy(200)
+    region = list(regions(mask))[1]
+    exact = {tuple(p) for rings in polygons(mask, region, 0) for ring in rings for p in ring}
+    for rings in polygons(mask, region, 2.0):
+        for ring in rings:
+            assert len(ring) >= 4
+            assert {tuple(point) for point in ring} <= exact
+
+
+@pytest.mark.parametrize("most", ["traced", "shown"])
+def test_the_points_of_an_answer_are_bounded(most: str) -> None:
+    mask = disc()
+    region = list(regions(mask))[1]
+    left = Left()
+    polygons(mask, region, 1.0, left)
+    taken = getattr(Left(), most) - getattr(left, most)
+    assert taken > 0
+    few = Left(**{most: 2 * taken - 1})
+    polygons(mask, region, 1.0, few)
+    with pytest.raises(TooLargeProblem, match="points"):
+        polygons(mask, region, 1.0, few)
+
+
+def test_a_checkerboard_is_refused_before_it_is_traced() -> None:
+    mask = (np.indices((2000, 2000)).sum(axis=0) % 2).astype(np.uint8)
+    region = list(regions(mask))[1]
+    with at_most(64), pytest.raises(TooLargeProblem, match=str(MOST_TRACED)):
+        polygons(mask, region, 1.0)
+    assert MOST_SHOWN < MOST_TRACED

@@ -17,16 +17,19 @@ from starlette.requests import ClientDisconnect
 
 from app.bodies import beginning
 from app.errors import (
+    MOST_ERRORS,
     BadRequestProblem,
     InvalidProblem,
     TooLargeProblem,
     UnsupportedMediaProblem,
+    invalid_fields,
 )
 from app.segmentation.json_pictures import read_json
 from app.segmentation.signatures import LONGEST, starts_as_picture
 from app.segmentation.upload import FIELDS, PostedPicture, read_pictures
 from sats_core.data.pictures import PICTURE_FORMATS
 from tests.app.segmentation.requests import encoded
+from tests.sats_core.data.readers.test_coco_bounds import at_most
 
 MOST_BYTES = 30_000
 MOST = 4
@@ -148,6 +151,34 @@ def test_json_that_holds_no_picture_is_refused_with_its_field(
         read_json(body, MOST)
     assert refused.value.errors[0].field == field
     assert message in refused.value.errors[0].message + refused.value.detail
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"images":[' + b"0," * 300_000 + b"0]}",
+        b"{" + b",".join(b'"%d":0' % i for i in range(60_000)) + b"}",
+        b'{"' + b"x" * 600_000 + b'":0}',
+    ],
+    ids=["values", "fields", "name"],
+)
+def test_a_body_of_many_values_is_refused_before_they_are_built(body: bytes) -> None:
+    with at_most(8), pytest.raises((InvalidProblem, TooLargeProblem)) as refused:
+        read_json(body, MOST)
+    assert len(json.dumps(refused.value.body())) < 10_000
+
+
+def test_pictures_as_data_urls_have_room_for_their_marks() -> None:
+    url = "data:image/png;base64," + base64_of(PNG)
+    body = json.dumps({"image": None, "images": [url] * MOST}).encode()
+    assert list(read_json(body, MOST).values()) == [PNG] * MOST
+
+
+def test_of_many_errors_the_first_are_named() -> None:
+    found = [{"loc": (f"f{i}",), "msg": "wrong"} for i in range(MOST_ERRORS + 5)]
+    problem = invalid_fields(found)
+    assert len(problem.errors) == MOST_ERRORS
+    assert f"{MOST_ERRORS + 5} errors, of which the first {MOST_ERRORS}" in problem.detail
 
 
 def test_base64_is_bounded() -> None:
