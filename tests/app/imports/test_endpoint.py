@@ -53,6 +53,7 @@ def test_an_import_is_queued_as_a_task(client, engine, settings):
         "allow_pickle": False,
     }
     assert client.get(task["links"]["self"]).json() == task
+    assert task.pop("labels") is None
     assert client.get("/tasks").json()["tasks"] == [task]
     with read_session(engine) as session:
         row = session.get_one(Task, task["id"])
