@@ -67,9 +67,7 @@ def kill_child(stack: Stack, rng: random.Random) -> str | None:
     except DidNotHappenError:
         return None
     moment = time.monotonic() + rng.uniform(0.0, rng.choice([1.0, 8.0]))
-    while children := training_children(stack.settings.data_dir):
-        if time.monotonic() >= moment:
-            break
+    while (children := training_children(stack.settings.data_dir)) and time.monotonic() < moment:
         time.sleep(0.05)  # one that lives shorter is struck at another time
     if not children:
         return None

@@ -12,12 +12,14 @@ import sys
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from uuid import uuid4
 
 import pytest
 from sqlalchemy import Engine
 
+from tests.faults import run as running
 from tests.faults import soak as soaking
 from tests.faults.children import training_children
 from tests.faults.faults import FAULTS
@@ -113,6 +115,21 @@ def test_two_processes_that_train_one_task_are_seen(tmp_path: Path) -> None:
         # The machine shows a process's command line a moment after it has begun.
         eventually(lambda: seen() == [2, 1], say=seen)
     eventually(lambda: training_children(tmp_path) == {})
+
+
+def test_a_kind_that_struck_nothing_is_tried_until_it_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    tried: list[str] = []
+
+    def struck(kind: str, *_: Any) -> str | None:
+        tried.append(kind)
+        return None if kind == "kill-child" and tried.count(kind) < 3 else "struck"
+
+    monkeypatch.setattr(running, "_struck", struck)
+    monkeypatch.setattr(running, "broken_now", lambda _: [])
+    plan = Plan("embedded", 1, faults=2, kinds=("kill-child", "hang-up"), pause=(0.0, 0.0))
+    outcome = Outcome(plan)
+    running._strike(plan, SimpleNamespace(), outcome)
+    assert [one["kind"] for one in outcome.faults] == ["hang-up", "hang-up", "kill-child"]
 
 
 def test_a_disk_of_its_own_goes_with_the_process_that_mounted_it(tmp_path: Path) -> None:
