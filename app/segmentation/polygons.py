@@ -78,8 +78,8 @@ def polygons(mask: Pixels, region: Region, tolerance: float, left: Left) -> list
     # The tracer goes between points: a rim of zeros closes what touches the box's edge.
     framed = np.pad(inside, 1)
     # An outline has a point wherever it crosses from a pixel to the next.
-    crossings = np.count_nonzero(framed[1:] != framed[:-1])
-    left.trace(crossings + np.count_nonzero(framed[:, 1:] != framed[:, :-1]))
+    down = int(np.count_nonzero(framed[1:] != framed[:-1]))
+    left.trace(down + int(np.count_nonzero(framed[:, 1:] != framed[:, :-1])))
     points, bounds, outer = _traced(framed)
     points = points * step + (np.array([x, y]) - 0.5 * step)
     kept = kept_points(points, bounds, tolerance)

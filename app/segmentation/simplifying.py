@@ -101,7 +101,8 @@ def _between(firsts: Places, lasts: Places) -> Places:
     """Return the places that lie between others, stretch after stretch."""
     lengths = lasts - firsts - 1
     starts = np.cumsum(lengths) - lengths
-    return np.arange(lengths.sum()) + np.repeat(firsts + 1 - starts, lengths)
+    found: Places = np.arange(lengths.sum()) + np.repeat(firsts + 1 - starts, lengths)
+    return found
 
 
 def _distances(points: Ring, places: Places, firsts: Places, lasts: Places) -> Ring:
