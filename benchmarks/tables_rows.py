@@ -48,8 +48,15 @@ QUEUED = 40
 KEY = "0123456789abcdef" * 4
 LOG = "2026-11-21T16:51:18Z epoch 1 of 30: cross_entropy 0.4212 distillation 0.0311\n" * 40
 LABELS = {"pictures": 160, "duplicates": 0, "held_out_duplicates": 0, "warnings": []}
-LABELLED = {"pictures": 40, "share": 0.1, "share_where_shown": 0.2, "outline_fit": 0.21}
-LABELLED |= {"called": "class 1", "called_share": 0.08, "told_apart": None}
+LABELLED: dict[str, Any] = {
+    "pictures": 40,
+    "share": 0.1,
+    "share_where_shown": 0.2,
+    "outline_fit": 0.21,
+    "called": "class 1",
+    "called_share": 0.08,
+    "told_apart": None,
+}
 END_STATES = (TaskState.FAILED, TaskState.CANCELLED, TaskState.FAILED)
 Row = dict[str, Any]
 
