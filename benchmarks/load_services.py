@@ -12,7 +12,6 @@ from pathlib import Path
 
 import httpx
 import psutil
-from sqlalchemy import create_engine, make_url, text
 
 from app.db import make_engine, write_session
 from app.db.migrate import upgrade
@@ -22,6 +21,7 @@ from app.settings import Settings
 from app.storage import LocalBlobStore
 from sats_core.classes import ClassInfo
 from tests.app.inference.colour_graph import write_version
+from tests.fixtures.databases import new_database
 from tests.fixtures.processes import environment
 from tests.fixtures.servers import postgres, run_redis
 from tests.fixtures.versions import add_version
@@ -133,16 +133,6 @@ def _settings(folder: Path, database: str | None = None, broker: str | None = No
         serve_graph_bytes=0,
         threads=1,
     )
-
-
-def new_database(server: str) -> str:
-    """Make an empty database on a Postgres; return its URL."""
-    name = f"load_{os.getpid()}"
-    engine = create_engine(server, isolation_level="AUTOCOMMIT")
-    with engine.connect() as connection:
-        connection.execute(text(f"CREATE DATABASE {name}"))
-    engine.dispose()
-    return make_url(server).set(database=name).render_as_string(hide_password=False)
 
 
 @contextmanager

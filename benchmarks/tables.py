@@ -29,9 +29,10 @@ from app.keys.secret import read_secret
 from app.keys.service import Scope, create_key
 from app.settings import Settings
 from benchmarks.load_clients import Client, Tally
-from benchmarks.load_services import api, new_database
+from benchmarks.load_services import api
 from benchmarks.machine import commit, hardware
 from benchmarks.tables_rows import fill, task_id
+from tests.fixtures.databases import new_database
 from tests.fixtures.servers import postgres
 
 BAR_MS = 50.0

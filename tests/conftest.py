@@ -32,6 +32,7 @@ from app.settings import Settings
 from app.storage import BlobStore, LocalBlobStore
 from tests.fixtures.databases import Databases, database_of
 from tests.fixtures.engines import sharing
+from tests.fixtures.missing import missing
 from tests.fixtures.processes import serving
 from tests.fixtures.servers import MissingServerError, postgres, run_redis
 from tests.tiers import arrange
@@ -73,12 +74,6 @@ def shared_routes() -> list[BaseRoute]:
     return create_app().router.routes
 
 
-def _missing(error: MissingServerError) -> None:
-    if os.environ.get("CI"):
-        pytest.fail(str(error))
-    pytest.skip(str(error))
-
-
 @pytest.fixture(scope="session")
 def postgres_url() -> Iterator[str]:
     """URL of a real Postgres, as a user who may create databases."""
@@ -86,7 +81,7 @@ def postgres_url() -> Iterator[str]:
         with postgres() as url:
             yield url
     except MissingServerError as error:
-        _missing(error)
+        missing(str(error))
 
 
 @pytest.fixture(scope="session")
@@ -96,7 +91,7 @@ def redis_url() -> Iterator[str]:
         with run_redis() as url:
             yield url
     except MissingServerError as error:
-        _missing(error)
+        missing(str(error))
 
 
 @pytest.fixture(scope="session")

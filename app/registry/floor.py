@@ -28,21 +28,11 @@ class GateWish(Record):
     Only an admin's task may ask less than its model's floor.
     """
 
-    max_drop: float | None = Field(
-        None,
-        strict=True,
-        ge=0,
-        le=1,
-        allow_inf_nan=False,
-        description=f"{_MOST_DROP}; null: as the model's floor says.",
+    max_drop: _Limit | None = Field(
+        None, description=f"{_MOST_DROP}; null: as the model's floor says."
     )
-    min_iou: float | None = Field(
-        None,
-        strict=True,
-        ge=0,
-        le=1,
-        allow_inf_nan=False,
-        description=f"{_LEAST_IOU}; null: as the model's floor says.",
+    min_iou: _Limit | None = Field(
+        None, description=f"{_LEAST_IOU}; null: as the model's floor says."
     )
     promote: bool = Field(
         True, description="Go live when the gate passes; false holds the version in any case."
@@ -52,22 +42,8 @@ class GateWish(Record):
 class ModelGate(Record):
     """A model's own limits; null leaves one to the service's settings."""
 
-    max_drop: float | None = Field(
-        None,
-        strict=True,
-        ge=0,
-        le=1,
-        allow_inf_nan=False,
-        description=f"{_MOST_DROP}; null: SATS_GATE_MAX_DROP.",
-    )
-    min_iou: float | None = Field(
-        None,
-        strict=True,
-        ge=0,
-        le=1,
-        allow_inf_nan=False,
-        description=f"{_LEAST_IOU}; null: SATS_GATE_MIN_IOU.",
-    )
+    max_drop: _Limit | None = Field(None, description=f"{_MOST_DROP}; null: SATS_GATE_MAX_DROP.")
+    min_iou: _Limit | None = Field(None, description=f"{_LEAST_IOU}; null: SATS_GATE_MIN_IOU.")
     approval: Approval | None = Field(
         None,
         description="`required` holds every version that passes, imports too, until an admin "

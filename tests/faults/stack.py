@@ -14,16 +14,15 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
-from uuid import uuid4
 
 import httpx
-from sqlalchemy import create_engine, make_url, text
 
 from app.db import make_engine
 from app.doctor.finding import Installation
 from app.processes import own
 from app.settings import MIB, Settings
 from tests.faults.process import ROOT, Process
+from tests.fixtures.databases import new_database
 from tests.fixtures.processes import environment
 from tests.fixtures.servers import postgres, redis_url_in, start_redis
 
@@ -157,7 +156,7 @@ def running_stack(
         settings = _settings(pair, disk, folder)
         if pair == "served":
             server = stack.enter_context(postgres())
-            settings = settings.model_copy(update={"database_url": _new_database(server)})
+            settings = settings.model_copy(update={"database_url": new_database(server)})
         port = stack.enter_context(_held_port())
         made = _assemble(pair, folder, disk, own_disk, settings, port, workers, command, env)
         stack.callback(made.stop)
@@ -223,15 +222,6 @@ def _settings(pair: Pair, disk: Path, folder: Path) -> Settings:
         threads=1,
         serve_threads=1,
     )
-
-
-def _new_database(server: str) -> str:
-    name = f"sats_{uuid4().hex}"
-    engine = create_engine(server, isolation_level="AUTOCOMMIT")
-    with engine.connect() as connection:
-        connection.execute(text(f"CREATE DATABASE {name}"))
-    engine.dispose()
-    return make_url(server).set(database=name).render_as_string(hide_password=False)
 
 
 @contextmanager

@@ -24,6 +24,7 @@ from app.settings import Settings
 from tests.app.inference.colour_graph import write_version
 from tests.app.segmentation.requests import encoded, left_red_right_green, mask_of
 from tests.fixtures.databases import administer, database_of
+from tests.fixtures.missing import missing
 from tests.fixtures.processes import environment
 from tests.fixtures.versions import add_version
 
@@ -39,7 +40,7 @@ def postgres_tools() -> Path:
     except ImportError:
         found = sorted(Path("/usr/lib/postgresql").glob("*/bin/pg_dump"))
         if not found:
-            (pytest.fail if os.environ.get("CI") else pytest.skip)("no pg_dump")
+            missing("no pg_dump")
         return found[-1].parent
     return Path(pgserver.__file__).parent / "pginstall" / "bin"
 

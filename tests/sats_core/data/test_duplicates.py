@@ -60,14 +60,14 @@ def test_a_copy_is_found_behind_many_pictures_with_like_hashes():
 
 
 def test_comparing_goes_on_only_while_it_may():
-    class Enough(Exception):  # noqa: N818
+    class EnoughError(Exception):
         pass
 
     def enough() -> None:
-        raise Enough
+        raise EnoughError
 
     thumbnails = [thumbnail(picture) for picture in drawn(3)]
-    with pytest.raises(Enough):
+    with pytest.raises(EnoughError):
         duplicated(thumbnails, enough)
-    with pytest.raises(Enough):
+    with pytest.raises(EnoughError):
         duplicated_in(thumbnails, thumbnails, enough)
