@@ -67,8 +67,24 @@ class ServingSettings(BaseSettings):
         ge=0,
         description="How long /health/ready waits, in all, for the live versions to be loaded.",
     )
-    serve_threads: int = Field(2, ge=1, description="CPU threads of one inference session.")
-    serve_batch: int = Field(8, ge=1, description="Most pictures in one inference batch.")
+    serve_threads: int | None = Field(
+        None,
+        ge=1,
+        description="Pictures segmented side by side, each on a thread of its own; by default as "
+        "many as there are processors.",
+    )
+    serve_lone_threads: int | None = Field(
+        None,
+        ge=1,
+        description="CPU threads of the run of a picture that comes alone; by default what was "
+        "measured as faster when the version was loaded: one, or all processors.",
+    )
+    serve_batch: int | None = Field(
+        None,
+        ge=1,
+        description="Most pictures in one run of the graph; by default what was measured as "
+        "faster when the version was loaded.",
+    )
     serve_queue: int = Field(
         64, ge=1, description="Most pictures waiting for inference; beyond it /segment answers 503."
     )

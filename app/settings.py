@@ -241,6 +241,11 @@ class Settings(ServingSettings):
         return self.data_dir / "work"
 
     @property
+    def plans_dir(self) -> Path:
+        """Where it is kept how graphs are run fastest here; may be deleted."""
+        return self.data_dir / "cache" / "plans"
+
+    @property
     def restarts_file(self) -> Path:
         """Where `sats serve` writes how often it started its worker again."""
         return self.data_dir / "serve.json"

@@ -6,16 +6,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from app.inference.lanes import LeftError
 from sats_core.classes import BACKGROUND
-from sats_core.data.prediction import Prediction, scored_tiles
+from sats_core.data.prediction import Prediction, best_tiles, scored_tiles
 from sats_core.data.transforms import Pixels
 
 VALUES = 256
 """How many values a mask's pixel can have."""
-
-
-class LeftError(Exception):
-    """Nobody waits for the mask any more."""
 
 
 @dataclass(frozen=True)
@@ -25,12 +22,26 @@ class Cut:
     Attributes:
         shown: indices of the classes that are shown, the others are background; None: all.
         min_score: pixels with a lower score are background.
+        mean_scores: whether the mean score of each class is wanted.
         keep_scores: whether the score of every pixel is kept; they take two bytes each.
     """
 
     shown: frozenset[int] | None = None
     min_score: float = 0.0
+    mean_scores: bool = True
     keep_scores: bool = False
+
+    @property
+    def scored(self) -> bool:
+        """Whether pixels need scores, which are most of the work."""
+        return self.mean_scores or self.keep_scores or self.min_score > 0
+
+    @property
+    def hidden(self) -> NDArray[np.bool_]:
+        """Which values of a mask are not shown."""
+        if self.shown is None:
+            return np.zeros(VALUES, dtype=bool)
+        return np.array([index not in self.shown for index in range(VALUES)])
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +51,8 @@ class Segmented:
     Attributes:
         mask: (H, W) uint8 at the picture's own size, values are class indices.
         scores: class index -> mean probability over the class's pixels. Background's is over the
-            pixels that the model itself calls so, and is missing where there are none.
+            pixels that the model itself calls so, and is missing where there are none. Empty where
+            nobody asked for scores.
         every_score: (H, W) float16, the probability of each pixel's best class, shown or not;
             (0, 0) where it was not kept.
     """
@@ -71,14 +83,38 @@ def cut(
     Raises:
         LeftError: it said yes.
     """
-    mask = np.empty((height, width), dtype=np.uint8)
-    kept = mask.shape if how.keep_scores else (0, 0)
-    every_score = np.empty(kept, dtype=np.float16)
-    hidden = np.zeros(VALUES, dtype=bool)
-    if how.shown is not None:
-        hidden[:] = [index not in how.shown for index in range(VALUES)]
+    work = _scored if how.scored else _unscored
+    return work(prediction, indices, (height, width), how, has_left)
+
+
+def _unscored(
+    prediction: Prediction,
+    indices: Pixels,
+    size: tuple[int, int],
+    how: Cut,
+    has_left: Callable[[], bool],
+) -> Segmented:
+    mask = np.empty(size, dtype=np.uint8)
+    shown = np.where(how.hidden[indices], BACKGROUND, indices).astype(np.uint8)
+    for rows, columns, channels in best_tiles(prediction, *size):
+        if has_left():
+            raise LeftError
+        mask[rows, columns] = shown[channels]
+    return Segmented(mask, {}, np.empty((0, 0), dtype=np.float16))
+
+
+def _scored(
+    prediction: Prediction,
+    indices: Pixels,
+    size: tuple[int, int],
+    how: Cut,
+    has_left: Callable[[], bool],
+) -> Segmented:
+    mask = np.empty(size, dtype=np.uint8)
+    every_score = np.empty(size if how.keep_scores else (0, 0), dtype=np.float16)
+    hidden = how.hidden
     counts, sums = np.zeros(VALUES), np.zeros(VALUES)
-    for tile in scored_tiles(prediction, height, width):
+    for tile in scored_tiles(prediction, *size):
         if has_left():
             raise LeftError
         named = indices[tile.channels]

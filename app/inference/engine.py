@@ -1,50 +1,53 @@
-"""Pictures to masks: the graphs, the batcher and the threads that prepare and finish."""
+"""Pictures to answers: the graphs, and the lanes on which pictures are segmented."""
 
 import asyncio
-import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager
-from functools import partial
 from typing import TypeVar
 
-from app.inference.batcher import Batcher, Load
 from app.inference.budget import Budget, Share
 from app.inference.cutting import Cut, Segmented
-from app.inference.exported_graph import EVERYTHING, GraphError, ModelInput
+from app.inference.exported_graph import GraphError, ModelInput
+from app.inference.lanes import ClosedError, Lanes, Load, Work
 from app.inference.loaded_graphs import Choice, Graphs, Served, graph_loader
+from app.inference.measures import Measures, Stages
+from app.inference.tuning import Tuner, processors
 from app.settings import Settings
 from app.storage import BlobStore
 from sats_core.data.pictures import Resized
 from sats_core.data.prediction import Prediction
 
 T = TypeVar("T")
+SMALL_WORKS = 2
+"""Threads for what takes no time worth a lane."""
 
 
 class Inference:
     """Everything that a process needs to segment pictures; one for the whole process.
 
-    One batcher serves all versions, so that their runs never fight for the same threads.
+    The same lanes serve all versions, so that their runs never fight for processors.
 
     Attributes:
         graphs: the loaded versions.
+        lanes: the threads that segment.
         memory: bytes that the pictures of unanswered requests may take.
+        measures: what was answered, and how long it took.
     """
 
     def __init__(self, settings: Settings, blobs: BlobStore) -> None:
-        self.graphs = Graphs(
-            graph_loader(blobs, settings.serve_threads), settings.serve_graph_bytes
-        )
-        self._batcher: Batcher[tuple[Served, ModelInput], Prediction] = Batcher(
-            _run, _key_of, most=settings.serve_batch, places=settings.serve_queue
-        )
+        lanes = settings.serve_threads or processors()
+        tuner = Tuner(settings.plans_dir, lanes, settings.serve_lone_threads, settings.serve_batch)
+        self.graphs = Graphs(graph_loader(blobs, tuner), settings.serve_graph_bytes)
+        self.lanes = Lanes(lanes, places=settings.serve_queue)
         self.memory = Budget(settings.serve_bytes)
-        self._pool = ThreadPoolExecutor(settings.serve_threads, thread_name_prefix="pictures")
+        self.measures = Measures()
+        self._small = ThreadPoolExecutor(SMALL_WORKS, thread_name_prefix="small-works")
 
     @property
     def load(self) -> Load:
         """What was run so far, and how many pictures may still come."""
-        return self._batcher.load
+        return self.lanes.load
 
     def reserve(self, pictures: int) -> AbstractContextManager[Share]:
         """Hold places for pictures from before they come until they are answered.
@@ -52,7 +55,7 @@ class Inference:
         Raises:
             FullError: not so many are free.
         """
-        return self._batcher.reserve(pictures)
+        return self.lanes.reserve(pictures)
 
     async def served(self, choice: Choice) -> Served:
         """Wait for the version that answers.
@@ -69,46 +72,112 @@ class Inference:
             return choice.before
 
     async def segment(
-        self, served: Served, pictures: Sequence[Resized], how: Cut = EVERYTHING
-    ) -> list[Segmented]:
-        """Segment pictures, each at the size at which the version sees it; answers are in order."""
-        ones = (self._one(served, picture, how) for picture in pictures)
-        return list(await asyncio.gather(*ones))
+        self,
+        served: Served,
+        pictures: Sequence[Callable[[], Resized]],
+        how: Cut,
+        deliver: Callable[[int, Segmented], T],
+    ) -> list[T]:
+        """Segment pictures and make of each what is wanted; in their order.
 
-    async def in_thread(
-        self, work: Callable[[], T], on_leaving: Callable[[], None] = lambda: None
-    ) -> T:
-        """Do work that keeps a processor busy, on the few threads meant for it.
-
-        Cancelled, it takes back what has not begun and waits for the end of what has: until then
-        the memory that was held for it is in use.
+        Each goes through all its stages on one lane. As many of one call are on their way as there
+        are lanes to take them: between two, others have their turn. Cancelled, it takes back what
+        has not begun and waits for the end of what has: until then the memory that was held for it
+        is in use.
 
         Args:
-            work: what is done.
-            on_leaving: called when nobody wants its result any more, so that it can end early.
+            served: who answers.
+            pictures: each gives a picture at the size at which the version sees it.
+            how: how masks are cut.
+            deliver: makes of a picture, by its number, and its mask what is returned.
+
+        Raises:
+            ExceptionGroup: of what went wrong with pictures, in their order.
+            ClosedError: the service is being stopped.
         """
-        doing = self._pool.submit(work)
-        try:
-            return await asyncio.wrap_future(doing)
-        except asyncio.CancelledError:
-            on_leaving()
-            await _ended(doing)
-            raise
+        room = asyncio.Semaphore(len(self.lanes) * served.graph.most)
+
+        async def one(number: int, decode: Callable[[], Resized]) -> T:
+            async with room:
+                work = _Segmenting(
+                    served, decode, how, lambda found: deliver(number, found), self.measures
+                )
+                return await self._done(work)
+
+        ones = (one(number, decode) for number, decode in enumerate(pictures))
+        return _all_or_none(await asyncio.gather(*ones, return_exceptions=True))
+
+    async def small(self, work: Callable[[], T]) -> T:
+        """Do work that takes next to no time, but may not be done on the event loop."""
+        return await asyncio.wrap_future(self._small.submit(work))
 
     def close(self) -> None:
         """End every thread; whoever still waits gets an error."""
-        self._batcher.close()
+        self.lanes.close()
         self.graphs.close()
-        self._pool.shutdown(cancel_futures=True)
+        self._small.shutdown(cancel_futures=True)
 
-    async def _one(self, served: Served, picture: Resized, how: Cut) -> Segmented:
-        graph = served.graph
-        view = await self.in_thread(lambda: graph.normalised(picture.pixels))
-        prediction = await asyncio.wrap_future(self._batcher.submit((served, view)))
-        left = threading.Event()
-        size = picture.height, picture.width
-        whole = partial(graph.segmented, prediction, *size, how, left.is_set)
-        return await self.in_thread(whole, left.set)
+    async def _done(self, work: "Work[ModelInput, Prediction, T]") -> T:
+        doing = self.lanes.submit(work)
+        try:
+            return await asyncio.wrap_future(doing)
+        except asyncio.CancelledError:
+            work.leave()
+            await _ended(doing)
+            raise
+
+
+class _Segmenting(Work[ModelInput, Prediction, T]):
+    """One picture on its way to an answer."""
+
+    def __init__(
+        self,
+        served: Served,
+        decode: Callable[[], Resized],
+        how: Cut,
+        deliver: Callable[[Segmented], T],
+        measures: Measures,
+    ) -> None:
+        super().__init__(served.graph)
+        self._served = served
+        self._decode = decode
+        self._how = how
+        self._deliver = deliver
+        self._measures = measures
+        self._size = (0, 0)
+
+    def prepare(self) -> ModelInput:
+        picture = self._decode()
+        self._size = picture.height, picture.width
+        return self._served.graph.normalised(picture.pixels)
+
+    def finish(self, raw: Prediction) -> T:
+        found = self._served.graph.segmented(raw, *self._size, self._how, lambda: self.left)
+        return self._deliver(found)
+
+    def ran(self, pictures: int) -> None:
+        exported = self._served.exported
+        self._measures.ran(exported.model, exported.number, pictures)
+
+    def measured(self, stages: Stages) -> None:
+        exported = self._served.exported
+        self._measures.answered(exported.model, exported.number, stages)
+
+
+def _all_or_none(outcomes: Sequence[T | BaseException]) -> list[T]:
+    """Return all results.
+
+    Raises:
+        ExceptionGroup: there are errors instead.
+        ClosedError, CancelledError: one of them says nothing about a picture.
+    """
+    errors = [one for one in outcomes if isinstance(one, BaseException)]
+    for error in errors:
+        if isinstance(error, ClosedError) or not isinstance(error, Exception):
+            raise error
+    if errors:
+        raise ExceptionGroup("pictures", [one for one in errors if isinstance(one, Exception)])
+    return [one for one in outcomes if not isinstance(one, BaseException)]
 
 
 async def _ended(doing: "Future[T]") -> None:
@@ -116,13 +185,3 @@ async def _ended(doing: "Future[T]") -> None:
     loop, ended = asyncio.get_running_loop(), asyncio.Event()
     doing.add_done_callback(lambda _: loop.call_soon_threadsafe(ended.set))
     await ended.wait()
-
-
-def _key_of(item: tuple[Served, ModelInput]) -> tuple[int, tuple[int, ...]]:
-    served, view = item
-    return id(served.graph), view.pixels.shape
-
-
-def _run(items: Sequence[tuple[Served, ModelInput]]) -> list[Prediction]:
-    graph = items[0][0].graph
-    return graph.run([view for _, view in items])

@@ -1,16 +1,17 @@
 """The exported graph of one version: pictures in, class masks out."""
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 from pydantic import BaseModel, Field, PositiveInt
 
 from app.inference.cutting import Cut, Segmented, cut
+from app.inference.sessions import Floats, Sessions
+from app.inference.tuning import Plan, Tuner
 from sats_core.classes import Catalogue, ClassInfo
 from sats_core.data import transforms
 from sats_core.data.prediction import Prediction
@@ -19,6 +20,8 @@ from sats_core.version_config import read_version_config
 
 EVERYTHING = Cut()
 """Every class, however unsure the model is."""
+LONGEST_KIND = 80
+"""Characters of a backbone in a file's name."""
 
 
 class GraphError(Exception):
@@ -35,6 +38,8 @@ class GraphConfig(BaseModel):
     image_mean: tuple[float, float, float]
     image_std: tuple[float, float, float]
     classes: tuple[ClassInfo, ...]
+    backbone: str | None = None
+    head_width: int | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,24 +63,30 @@ class Graph:
     Args:
         config: the version's `config.json`.
         graph: its `model.onnx`.
-        threads: CPU threads of one run.
+        tuner: says how it is run; None: a picture at a time, on one thread.
 
     Raises:
         GraphError: a file is missing or damaged, or config and graph do not fit each other.
     """
 
-    def __init__(self, config: Path, graph: Path, threads: int) -> None:
+    def __init__(self, config: Path, graph: Path, tuner: Tuner | None = None) -> None:
         try:
             self.config = GraphConfig.model_validate(read_version_config(config.read_bytes()))
             self.catalogue = Catalogue(self.config.classes)
-            self._session = onnxruntime.InferenceSession(
-                graph.read_bytes(), _options(threads), providers=["CPUExecutionProvider"]
-            )
+            self._sessions = Sessions(graph)
+            self._sessions.open(1)
         except Exception as error:
             raise GraphError(f"the version cannot be loaded: {error}") from error
         self._view = self.config.view or transforms.View(longest=self.config.size)
         self._indices = np.array([c.index for c in self.catalogue.classes], dtype=np.uint8)
-        self._warm_up()
+        sample = self._warm_up()
+        self.plan = Plan() if tuner is None else tuner.plan(self._sessions, self._kind, sample)
+        self._sessions.keep({1, self.plan.lone_threads})
+
+    @property
+    def most(self) -> int:
+        """Pictures in one run."""
+        return self.plan.batch
 
     def shown(self, height: int, width: int) -> tuple[int, int]:
         """Return the (height, width) at which the graph sees a picture of that size."""
@@ -95,17 +106,28 @@ class Graph:
         pixels[:, :height, :width] = normalised.transpose(2, 0, 1)
         return ModelInput(pixels, height, width)
 
-    def run(self, views: Sequence[ModelInput]) -> list[Prediction]:
-        """Run views of one padded shape together.
+    def run(self, ready: Sequence[ModelInput], *, alone: bool = False) -> list[Prediction]:
+        """Run views together, those of one padded shape at once; several threads may.
+
+        Args:
+            ready: the views.
+            alone: whether nothing else is run meanwhile.
 
         Raises:
             GraphError: an answer is not finite.
         """
-        batch = np.stack([view.pixels for view in views])
-        (logits,) = self._session.run(["logits"], {"pixel_values": batch}, _path_to_logits())
-        if not np.isfinite(logits).all():
-            raise GraphError("the graph's answers to pictures are not finite numbers")
-        return [_prediction(view, answer) for view, answer in zip(views, logits, strict=True)]
+        threads = self.plan.lone_threads if alone else 1
+        found: dict[int, Prediction] = {}
+        shapes = {view.pixels.shape for view in ready}
+        for shape in shapes:
+            places = [i for i, view in enumerate(ready) if view.pixels.shape == shape]
+            batch = np.stack([ready[place].pixels for place in places])
+            logits = self._sessions.logits(batch, threads)
+            if not np.isfinite(logits).all():
+                raise GraphError("the graph's answers to pictures are not finite numbers")
+            for place, answer in zip(places, logits, strict=True):
+                found[place] = _prediction(ready[place], answer)
+        return [found[place] for place in range(len(ready))]
 
     def segmented(
         self,
@@ -122,11 +144,20 @@ class Graph:
         """
         return cut(prediction, self._indices, height, width, how, has_left)
 
-    def _warm_up(self) -> None:
-        """Run once, so that no request pays for what the first run sets up; and look at it."""
+    @property
+    def _kind(self) -> str:
+        """Graphs of the same are equally fast."""
+        name = re.sub(r"\W+", "-", self.config.backbone or "unnamed")
+        return f"{name[:LONGEST_KIND]}-{self.config.head_width or 0}"
+
+    def _warm_up(self) -> Floats:
+        """Run once, so that no request pays for what the first run sets up; and look at it.
+
+        Returns: what it was run on.
+        """
         grey = self.view(np.full((self.config.size, self.config.size, 3), 128, dtype=np.uint8))
         try:
-            logits, labels, scores = self._session.run(
+            logits, labels, scores = self._sessions.open(1).run(
                 ["logits", "labels", "scores"], {"pixel_values": grey.pixels[None]}
             )
         except Exception as error:
@@ -137,6 +168,7 @@ class Graph:
         size = (1, *grey.pixels.shape[1:])
         if not labels.shape == scores.shape == size or labels.dtype != np.uint8:
             raise GraphError("the graph's masks do not have the picture's size")
+        return grey.pixels
 
 
 def _prediction(view: ModelInput, logits: NDArray[np.float32]) -> Prediction:
@@ -145,21 +177,3 @@ def _prediction(view: ModelInput, logits: NDArray[np.float32]) -> Prediction:
     _, rows, columns = logits.shape
     # A copy: a view into the batch would keep the whole of it.
     return Prediction(logits.copy(), rows * view.height / height, columns * view.width / width)
-
-
-def _path_to_logits() -> Any:
-    """Leave out what the graph makes of its logits: it is made at the picture's size instead."""
-    options = onnxruntime.RunOptions()
-    options.only_execute_path_to_fetches = True
-    return options
-
-
-def _options(threads: int) -> Any:
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.enable_mem_pattern = False  # plans memory for one shape; ours differ
-    options.log_severity_level = 3
-    # Threads that spin between runs take the processor from the training beside them.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    return options

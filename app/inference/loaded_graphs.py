@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import structlog
 
 from app.inference.exported_graph import Graph, GraphError
+from app.inference.tuning import Tuner
 from app.registry.live import KnownVersion
 from app.storage import BlobDamagedError, BlobMissingError, BlobStore
 
@@ -226,7 +227,7 @@ class Graphs:
             del self._entries[entry.exported.version_id]
 
 
-def graph_loader(blobs: BlobStore, threads: int) -> Callable[[Exported], Graph]:
+def graph_loader(blobs: BlobStore, tuner: Tuner) -> Callable[[Exported], Graph]:
     """Return what loads a version from its blobs, their content checked against their keys."""
 
     def load(exported: Exported) -> Graph:
@@ -236,7 +237,7 @@ def graph_loader(blobs: BlobStore, threads: int) -> Callable[[Exported], Graph]:
             raise GraphError(f"a file of the version is missing: {error}") from error
         except BlobDamagedError as error:
             raise GraphError(f"blob {error} is damaged") from error
-        return Graph(config, graph, threads)
+        return Graph(config, graph, tuner)
 
     return load
 

@@ -17,7 +17,7 @@ class InferenceCollector(Collector):
     def collect(self) -> Iterator[Metric]:
         """Yield the figures; pictures over batches is the mean size of a batch."""
         load = self.inference.load
-        yield CounterMetricFamily("sats_segment_batches", "Runs of a graph.", value=load.batches)
+        yield CounterMetricFamily("sats_segment_batches", "Runs of a graph.", value=load.runs)
         yield CounterMetricFamily("sats_segment_pictures", "Pictures run.", value=load.items)
         yield GaugeMetricFamily(
             "sats_segment_places_free", "Pictures that may still come.", value=load.free

@@ -41,6 +41,7 @@ class Asked:
         return Cut(
             None if self.classes is None else _indices(self.classes, catalogue),
             self.min_score,
+            mean_scores=representation is Representation.JSON,
             keep_scores=representation in _WITH_SCORES,
         )
 

@@ -1,5 +1,8 @@
 """Masks as JSON."""
 
+import json
+from collections.abc import Sequence
+
 from app.inference.cutting import Segmented
 from app.registry.schemas import hex_colour
 from app.segmentation.polygons import Left, polygons
@@ -27,6 +30,12 @@ def described(
             for region in regions(found.mask)
         ],
     )
+
+
+def joined(model: str, version: int, pictures: Sequence[bytes]) -> bytes:
+    """Return `SegmentationJson` of pictures that are JSON already: each was made by itself."""
+    head = f'{{"model":{json.dumps(model)},"version":{version},"pictures":['
+    return b"".join((head.encode(), b",".join(pictures), b"]}"))
 
 
 def _shown(

@@ -5,7 +5,7 @@ from typing import Annotated
 import structlog
 from fastapi import APIRouter, Depends, Request, Response
 
-from app.dependencies import AppServices, Segmenter
+from app.dependencies import AppServices, Segmenter, Services
 from app.errors import (
     BadRequestProblem,
     BusyProblem,
@@ -17,13 +17,14 @@ from app.errors import (
     TooLargeProblem,
     UnsupportedMediaProblem,
 )
-from app.inference.batcher import ClosedError
 from app.inference.exported_graph import GraphError
+from app.inference.lanes import ClosedError
+from app.inference.loaded_graphs import Choice, Served
 from app.keys.problems import KEY_PROBLEMS, PictureLimitProblem
 from app.problems import responses
 from app.segmentation import service
-from app.segmentation.admission import Admitted
-from app.segmentation.asking import AskedFor
+from app.segmentation.admission import Admission, Admitted
+from app.segmentation.asking import Asked, AskedFor
 from app.segmentation.choosing import Chosen
 from app.segmentation.documentation import ANSWERS, BODY
 from app.segmentation.negotiation import Representation, negotiate
@@ -51,18 +52,24 @@ async def read_body(
 Posted = Annotated[list[PostedPicture], Depends(read_body)]
 
 
-async def represent(
-    request: Request, services: AppServices, admission: Admitted, posted: Posted
-) -> Representation:
-    """Choose the form of the answer, and make room for what the pictures take until then."""
-    settings = services.settings
+async def answer(
+    request: Request,
+    services: Services,
+    choice: Choice,
+    asked: Asked,
+    admission: Admission,
+    posted: list[PostedPicture],
+) -> tuple[Served, Representation, bytes]:
+    """Choose the form of the answer, make room for what the pictures take until then, answer."""
+    settings, inference = services.settings, services.inference
     offers = list(Representation) if len(posted) == 1 else [Representation.JSON]
     representation = negotiate(",".join(request.headers.getlist("accept")), offers)
-    async with until(admission.deadline):
-        counting = services.inference.in_thread(lambda: service.pixels(posted, settings.max_pixels))
-        pixels = await while_connected(request, counting)
+    pixels = await inference.small(lambda: service.pixels(posted, settings.max_pixels))
     admission.make_room(len(posted), pixels, representation)
-    return representation
+    served, body = await service.answer(
+        inference, choice, posted, representation, asked, settings.max_pixels
+    )
+    return served, representation, body
 
 
 @router.post(
@@ -93,7 +100,6 @@ async def segment(
     asked: AskedFor,
     admission: Admitted,
     posted: Posted,
-    representation: Annotated[Representation, Depends(represent)],
 ) -> Response:
     """Say of every pixel which learned class it shows.
 
@@ -112,12 +118,10 @@ async def segment(
     deadline of the service is given up with 503, and one whose client leaves is worked for no
     longer.
     """
-    work = service.answer(
-        services.inference, choice, posted, representation, asked, services.settings.max_pixels
-    )
+    work = answer(request, services, choice, asked, admission, posted)
     try:
         async with until(admission.deadline):
-            served, body = await while_connected(request, work)
+            served, representation, body = await while_connected(request, work)
     except ClosedError as error:
         raise BusyProblem("the service is being stopped; come back in a second") from error
     except GraphError as error:

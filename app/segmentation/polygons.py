@@ -1,7 +1,8 @@
 """Outlines of a class as polygons with holes."""
 
 import math
-from dataclasses import dataclass
+import threading
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
@@ -29,7 +30,7 @@ Polygon = list[list[list[float]]]
 
 @dataclass
 class Left:
-    """How many points an answer may still have.
+    """How many points an answer may still have; its pictures are described side by side.
 
     Attributes:
         traced: before outlines are simplified.
@@ -38,6 +39,7 @@ class Left:
 
     traced: int = MOST_TRACED
     shown: int = MOST_SHOWN
+    _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def trace(self, points: int) -> None:
         """Take points of an outline.
@@ -45,8 +47,10 @@ class Left:
         Raises:
             TooLargeProblem: the answer has too many.
         """
-        self.traced -= points
-        if self.traced < 0:
+        with self._lock:
+            self.traced -= points
+            enough = self.traced >= 0
+        if not enough:
             raise _too_many(MOST_TRACED, "traced")
 
     def show(self, points: int) -> None:
@@ -55,8 +59,10 @@ class Left:
         Raises:
             TooLargeProblem: the answer has too many.
         """
-        self.shown -= points
-        if self.shown < 0:
+        with self._lock:
+            self.shown -= points
+            enough = self.shown >= 0
+        if not enough:
             raise _too_many(MOST_SHOWN, "simplified")
 
 

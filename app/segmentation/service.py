@@ -1,9 +1,10 @@
 """From posted bytes to an answer."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
+from typing import TypeVar
 
 from app.errors import ErrorDetail, InvalidProblem, NotReadyProblem, TooLargeProblem
 from app.inference.cutting import Cut, Segmented
@@ -13,14 +14,15 @@ from app.inference.loaded_graphs import Choice, Exported, Served
 from app.registry.live import KnownVersion
 from app.segmentation.arrays import npz
 from app.segmentation.asking import Asked
-from app.segmentation.describing import described
+from app.segmentation.describing import described, joined
 from app.segmentation.negotiation import Representation
 from app.segmentation.polygons import Left
 from app.segmentation.rendering import confidence_png, mask_png, overlay_png, overlay_webp
-from app.segmentation.schemas import SegmentationJson
 from app.segmentation.upload import PostedPicture
 from sats_core.data.pictures import Resized, count_pixels, decode_image, decode_resized
 from sats_core.errors import PictureError, PictureTooLargeError
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -76,12 +78,20 @@ async def answer(
         NotAcceptableProblem: the picture has no such representation.
     """
     served = await inference.served(choice)
-    how = asked.cut(served.graph.catalogue, representation)
-    answers = await segment(inference, served, posted, how, max_pixels)
-    if representation is Representation.JSON:
-        return served, await _described(inference, served, answers, asked)
-    rendering = partial(render, answers[0], served, representation, asked, max_pixels)
-    return served, await inference.in_thread(rendering)
+    catalogue = served.graph.catalogue
+    how = asked.cut(catalogue, representation)
+    if representation is not Representation.JSON:
+        deliver = partial(_rendered, served, representation, asked, max_pixels)
+        (body,) = await _delivered(inference, served, posted, how, max_pixels, deliver)
+        return served, body
+    left = Left()
+
+    def described_one(one: PostedPicture, found: Segmented) -> bytes:
+        shown = described(one.name, found, catalogue, asked.tolerance, left)
+        return shown.model_dump_json().encode()
+
+    pictures = await _delivered(inference, served, posted, how, max_pixels, described_one)
+    return served, joined(served.exported.model, served.exported.number, pictures)
 
 
 async def segment(
@@ -97,17 +107,34 @@ async def segment(
         TooLargeProblem: a picture has more than `max_pixels` pixels.
         InvalidProblem: a picture cannot be read; every such picture is named.
     """
-    pictures = await _decoded(inference, served, posted, max_pixels)
-    found = await inference.segment(served, pictures, how)
-    return [Answer(one, segmented) for one, segmented in zip(posted, found, strict=True)]
+    return await _delivered(inference, served, posted, how, max_pixels, Answer)
 
 
-def render(
-    shown: Answer,
+async def _delivered(
+    inference: Inference,
+    served: Served,
+    posted: Sequence[PostedPicture],
+    how: Cut,
+    max_pixels: int,
+    deliver: Callable[[PostedPicture, Segmented], T],
+) -> list[T]:
+    """Segment pictures, and make on the same lane what is wanted of each; raises as `segment`."""
+    decodes = [partial(_decoded, one, max_pixels, served.graph.shown) for one in posted]
+    try:
+        return await inference.segment(
+            served, decodes, how, lambda number, found: deliver(posted[number], found)
+        )
+    except ExceptionGroup as group:
+        raise _problem(group) from group
+
+
+def _rendered(
     served: Served,
     representation: Representation,
     asked: Asked,
     max_pixels: int,
+    posted: PostedPicture,
+    found: Segmented,
 ) -> bytes:
     """Return the body of an answer that is a file, made of its only picture.
 
@@ -116,8 +143,8 @@ def render(
     Raises:
         NotAcceptableProblem: the picture has no such representation.
     """
-    catalogue, found = served.graph.catalogue, shown.found
-    decode = partial(decode_image, shown.posted.data, max_pixels)
+    catalogue = served.graph.catalogue
+    decode = partial(decode_image, posted.data, max_pixels)
     match representation:
         case Representation.MASK:
             return mask_png(found.mask, catalogue)
@@ -133,40 +160,30 @@ def render(
             raise AssertionError("JSON is made picture by picture")
 
 
-async def _described(
-    inference: Inference, served: Served, answers: Sequence[Answer], asked: Asked
-) -> bytes:
-    """Describe one picture after another: between two, others have their turn, and one who has
-    left is worked for no longer."""
-    catalogue, left = served.graph.catalogue, Left()
-    pictures = []
-    for one in answers:
-        describing = partial(
-            described, one.posted.name, one.found, catalogue, asked.tolerance, left
-        )
-        pictures.append(await inference.in_thread(describing))
-    body = SegmentationJson(
-        model=served.exported.model, version=served.exported.number, pictures=pictures
-    )
-    return await inference.in_thread(lambda: body.model_dump_json().encode())
+class _UnusableError(Exception):
+    """A posted picture is not segmented."""
+
+    def __init__(self, posted: PostedPicture, why: PictureError) -> None:
+        super().__init__(f"{posted.name}: {why}")
+        self.detail = ErrorDetail(str(why), file=posted.name)
+        self.too_large = isinstance(why, PictureTooLargeError)
 
 
-async def _decoded(
-    inference: Inference, served: Served, posted: Sequence[PostedPicture], max_pixels: int
-) -> list[Resized]:
-    """Decode one picture after another, to what the version sees: between two, others have their
-    turn."""
-    pictures = []
-    faults = []
-    for one in posted:
-        try:
-            decode = partial(decode_resized, one.data, max_pixels, served.graph.shown)
-            pictures.append(await inference.in_thread(decode))
-        except PictureTooLargeError as error:
-            fault = ErrorDetail(str(error), file=one.name)
-            raise TooLargeProblem(f"{one.name}: {error}", [fault]) from error
-        except PictureError as error:
-            faults.append(ErrorDetail(str(error), file=one.name))
-    if faults:
-        raise InvalidProblem(f"{faults[0].file}: {faults[0].message}", faults)
-    return pictures
+def _decoded(
+    posted: PostedPicture, max_pixels: int, shown: Callable[[int, int], tuple[int, int]]
+) -> Resized:
+    try:
+        return decode_resized(posted.data, max_pixels, shown)
+    except PictureError as error:
+        raise _UnusableError(posted, error) from error
+
+
+def _problem(group: ExceptionGroup[Exception]) -> Exception:
+    """Return what is said of pictures that went wrong."""
+    unusable = [error for error in group.exceptions if isinstance(error, _UnusableError)]
+    for error in unusable:
+        if error.too_large:
+            return TooLargeProblem(str(error), [error.detail])
+    if unusable:
+        return InvalidProblem(str(unusable[0]), [error.detail for error in unusable])
+    return group.exceptions[0]

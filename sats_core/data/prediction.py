@@ -64,11 +64,22 @@ def scored_tiles(prediction: Prediction, height: int, width: int) -> Iterator[Ti
         yield Tile(rows, columns, channels, 1 / logits.sum(axis=0))
 
 
+def best_tiles(
+    prediction: Prediction, height: int, width: int
+) -> Iterator[tuple[slice, slice, Pixels]]:
+    """Yield rows, columns and channels of a picture's tiles, as `scored_tiles` has them.
+
+    Without scores, where one class is surely best there is next to nothing to do.
+    """
+    for rows, columns, kept, logits in _enlarged(prediction, height, width, margin=0):
+        yield rows, columns, kept[_first_equal(logits, logits.max(axis=0))]
+
+
 def best_channels(prediction: Prediction, height: int, width: int) -> Pixels:
     """Return the channel of every pixel, (height, width) uint8, as `scored_tiles` has them."""
     channels = np.empty((height, width), dtype=np.uint8)
-    for rows, columns, kept, logits in _enlarged(prediction, height, width, margin=0):
-        channels[rows, columns] = kept[_first_equal(logits, logits.max(axis=0))]
+    for rows, columns, found in best_tiles(prediction, height, width):
+        channels[rows, columns] = found
     return channels
 
 

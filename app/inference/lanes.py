@@ -1,0 +1,269 @@
+"""A few threads that take what waits: picture by picture, or several for one run."""
+
+import threading
+import time
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Sequence
+from concurrent.futures import Future
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import Any, Generic, Protocol, TypeVar
+
+from app.inference.budget import Budget, Share
+from app.inference.measures import Stages
+
+Ready = TypeVar("Ready")
+Raw = TypeVar("Raw")
+Done = TypeVar("Done")
+_In = TypeVar("_In", contravariant=True)
+_Out = TypeVar("_Out", covariant=True)
+
+
+class ClosedError(Exception):
+    """The lanes were closed before the work was begun."""
+
+
+class LeftError(Exception):
+    """Nobody waits for the result any more."""
+
+
+class Runner(Protocol[_In, _Out]):
+    """What several works may be run by together."""
+
+    @property
+    def most(self) -> int:
+        """Works in one run."""
+
+    def run(self, ready: Sequence[_In], *, alone: bool) -> Sequence[_Out]:
+        """Return the results of 1 to `most` inputs, in order.
+
+        Args:
+            ready: the inputs.
+            alone: whether no other lane is busy and nothing waits.
+        """
+        ...
+
+
+class Work(ABC, Generic[Ready, Raw, Done]):
+    """What somebody waits for. It is prepared and finished by itself, and run with others.
+
+    Args:
+        runner: works of the same one may share a run.
+    """
+
+    def __init__(self, runner: Runner[Ready, Raw]) -> None:
+        self.runner = runner
+        self._left = threading.Event()
+
+    @property
+    def left(self) -> bool:
+        """Whether nobody waits for it any more."""
+        return self._left.is_set()
+
+    def leave(self) -> None:
+        """Say that nobody does; long work asks and ends early."""
+        self._left.set()
+
+    @abstractmethod
+    def prepare(self) -> Ready:
+        """Return what is run."""
+
+    @abstractmethod
+    def finish(self, raw: Raw) -> Done:
+        """Return what is waited for."""
+
+    def ran(self, works: int) -> None:
+        """Hear that so many works, this the first of them, had their run."""
+
+    def measured(self, stages: Stages) -> None:
+        """Hear how long it took, once it is done."""
+
+
+@dataclass(frozen=True)
+class Load:
+    """How busy lanes are.
+
+    Attributes:
+        runs: runs so far.
+        items: works in them.
+        free: places that are free.
+    """
+
+    runs: int
+    items: int
+    free: int
+
+
+@dataclass(eq=False)
+class _Waiting:
+    work: Work[Any, Any, Any]
+    answer: "Future[Any]" = field(default_factory=Future)
+    since: float = field(default_factory=time.perf_counter)
+    queued: float = 0.0
+    """Seconds until a lane took it."""
+    input: float = 0.0
+    """Seconds in which it was prepared."""
+
+
+class Lanes:
+    """Threads, each of which takes one work through all its stages before it takes the next.
+
+    Nothing is handed from thread to thread, and nothing waits for a batch to fill: a lane that
+    becomes free takes the oldest work, and after it, in order, those that wait for the same runner,
+    as many as it runs at once. So none is overtaken for ever: whoever is oldest goes next.
+
+    Args:
+        lanes: how many.
+        places: works in the house, from `reserve` until its block is left.
+    """
+
+    def __init__(self, lanes: int, *, places: int) -> None:
+        self._places = Budget(places)
+        self._runs = self._items = 0
+        self._busy = 0
+        self._waiting: deque[_Waiting] = deque()
+        self._changed = threading.Condition()
+        self._closed = False
+        self._threads = [
+            threading.Thread(target=self._take_turns, name=f"lane-{number}", daemon=True)
+            for number in range(lanes)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def __len__(self) -> int:
+        return len(self._threads)
+
+    @property
+    def load(self) -> Load:
+        """What was run so far, and the places that are free now."""
+        with self._changed:
+            return Load(self._runs, self._items, self._places.free)
+
+    def reserve(self, works: int) -> AbstractContextManager[Share]:
+        """Hold places while the block runs, all or none of them.
+
+        Raises:
+            FullError: not so many are free.
+        """
+        return self._places.hold(works)
+
+    def submit(self, work: Work[Ready, Raw, Done]) -> "Future[Done]":
+        """Queue a work; cancelling the future before a lane takes it takes it out.
+
+        Raises:
+            ClosedError: the lanes are closed.
+        """
+        waiting = _Waiting(work)
+        with self._changed:
+            if self._closed:
+                raise ClosedError
+            self._waiting.append(waiting)
+            self._changed.notify()
+        return waiting.answer
+
+    def close(self) -> None:
+        """Finish what has begun, refuse what waits, end the threads."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+        for thread in self._threads:
+            thread.join()
+        for waiting in self._waiting:
+            if waiting.answer.set_running_or_notify_cancel():
+                waiting.answer.set_exception(ClosedError())
+        self._waiting.clear()
+
+    def _take_turns(self) -> None:
+        while taken := self._next():
+            self._serve(*taken)
+            del taken  # while the thread waits, it holds on to nobody's pictures
+            with self._changed:
+                self._busy -= 1
+
+    def _next(self) -> tuple[list[_Waiting], bool] | None:
+        """Wait for works and take some; return too whether they are all there is to do."""
+        with self._changed:
+            while not self._closed:
+                batch = self._batch()
+                if batch:
+                    self._busy += 1
+                    return batch, self._busy == 1 and len(batch) == 1 and not self._waiting
+                self._changed.wait()
+        return None
+
+    def _batch(self) -> list[_Waiting]:
+        batch: list[_Waiting] = []
+        left: deque[_Waiting] = deque()
+        while self._waiting:
+            waiting = self._waiting.popleft()
+            if batch and waiting.work.runner is not batch[0].work.runner:
+                left.append(waiting)
+            elif waiting.answer.set_running_or_notify_cancel():
+                batch.append(waiting)
+                if len(batch) == waiting.work.runner.most:
+                    break
+        self._waiting.extendleft(reversed(left))
+        return batch
+
+    def _serve(self, batch: list[_Waiting], alone: bool) -> None:
+        """Take works through their stages, and tell everybody what came of their own."""
+        began = time.perf_counter()
+        ready: list[tuple[_Waiting, Any]] = []
+        for waiting in batch:
+            waiting.queued = began - waiting.since
+            try:
+                ready.append((waiting, waiting.work.prepare()))
+            except Exception as error:  # noqa: BLE001 - it belongs to who waits for it
+                waiting.answer.set_exception(error)
+            now = time.perf_counter()
+            waiting.input, began = now - began, now
+        self._run(ready, alone)
+
+    def _run(self, ready: list[tuple[_Waiting, Any]], alone: bool) -> None:
+        """Run what is still waited for.
+
+        A run that fails is run again work by work, so that only who is at fault hears of it.
+        """
+        wanted = [one for one in ready if not _let_go(one[0])]
+        if not wanted:
+            return
+        began = time.perf_counter()
+        try:
+            raws = wanted[0][0].work.runner.run([item for _, item in wanted], alone=alone)
+            pairs = list(zip(wanted, raws, strict=True))
+            wanted[0][0].work.ran(len(pairs))
+        except Exception as error:  # noqa: BLE001 - as above
+            if len(wanted) == 1:
+                wanted[0][0].answer.set_exception(error)
+            else:
+                for one in wanted:
+                    self._run([one], alone=False)
+            return
+        infer = time.perf_counter() - began
+        with self._changed:
+            self._runs += 1
+            self._items += len(pairs)
+        for (waiting, _), raw in pairs:
+            _finish(waiting, raw, infer)
+
+
+def _let_go(waiting: _Waiting) -> bool:
+    """Return whether nobody waits for a work any more; if so, it is done with."""
+    left = waiting.work.left
+    if left:
+        waiting.answer.set_exception(LeftError())
+    return left
+
+
+def _finish(waiting: _Waiting, raw: Any, infer: float) -> None:
+    began = time.perf_counter()
+    try:
+        done = waiting.work.finish(raw)
+        output = time.perf_counter() - began
+        waiting.work.measured(Stages(waiting.queued, waiting.input, infer, output))
+    except Exception as error:  # noqa: BLE001 - as above
+        waiting.answer.set_exception(error)
+    else:
+        waiting.answer.set_result(done)

@@ -1,0 +1,186 @@
+"""How a graph is run fastest on this machine: measured when it is loaded, and remembered."""
+
+import json
+import math
+import os
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from functools import cache, partial
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+
+import numpy as np
+import onnxruntime
+import structlog
+from pydantic import BaseModel, ConfigDict, PositiveInt, ValidationError
+
+from app.inference.sessions import Floats, Sessions
+
+BATCHES = (2, 4, 8)
+BUSY_MILLISECONDS = 50.0
+"""A picture that takes longer keeps a thread busy by itself: there is nothing to share."""
+CLEARLY = 0.85
+"""Another way is taken where it needs less than this share of the time; the rest is noise."""
+SECONDS, RUNS = 0.1, 20
+"""How long one way is tried, and how often at most; at least once."""
+CPU_LIMIT = Path("/sys/fs/cgroup/cpu.max")
+
+log = structlog.get_logger(__name__)
+
+
+class Plan(BaseModel):
+    """How a graph is run.
+
+    Attributes:
+        lone_threads: CPU threads of the run of a lone picture. All others take one: side by side
+            they use every processor, and nothing waits for the slowest part of a run.
+        batch: most pictures in one run.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    lone_threads: PositiveInt = 1
+    batch: PositiveInt = 1
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Milliseconds of a picture.
+
+    Attributes:
+        one: run by itself on one thread.
+        wide: by itself, on every processor; None where there is only one.
+        batches: on one thread, in runs of so many.
+    """
+
+    one: float
+    wide: float | None
+    batches: dict[int, float]
+
+    def plan(self, processors: int) -> Plan:
+        """Return the plan that these figures speak for."""
+        wide = self.wide is not None and self.wide < CLEARLY * self.one
+        best = min(self.batches, key=lambda size: self.batches[size], default=1)
+        pays = best > 1 and self.batches[best] < CLEARLY * self.one
+        return Plan(lone_threads=processors if wide else 1, batch=best if pays else 1)
+
+
+@dataclass(frozen=True)
+class Tuner:
+    """Finds plans.
+
+    Attributes:
+        folder: where they are kept: a file for each kind of graph.
+        processors: that this process may use.
+        lone_threads: what the settings say of it; None: measured.
+        batch: the same.
+    """
+
+    folder: Path
+    processors: int
+    lone_threads: int | None = None
+    batch: int | None = None
+
+    def plan(self, sessions: Sessions, kind: str, sample: Floats) -> Plan:
+        """Return how to run a graph.
+
+        Args:
+            sessions: of the graph.
+            kind: graphs of one kind are equally fast; a file name.
+            sample: (3, H, W) a picture as the graph sees most.
+        """
+        set_here = {"lone_threads": self.lone_threads, "batch": self.batch}
+        chosen = {name: value for name, value in set_here.items() if value is not None}
+        if len(chosen) < len(set_here):
+            found = self._remembered(kind, sample) or self._measured(sessions, kind, sample)
+        else:
+            found = Plan()
+        return found.model_copy(update=chosen)
+
+    def _measured(self, sessions: Sessions, kind: str, sample: Floats) -> Plan:
+        measured = measure(sessions, sample, self.processors)
+        plan = measured.plan(self.processors)
+        log.info("graph_measured", kind=kind, **asdict(measured), plan=plan.model_dump())
+        self._remember(kind, sample, plan)
+        return plan
+
+    def _remembered(self, kind: str, sample: Floats) -> Plan | None:
+        try:
+            kept = json.loads((self.folder / f"{kind}.json").read_bytes())
+            return Plan.model_validate(kept[self._here(sample)])
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, KeyError, TypeError, ValidationError) as error:
+            log.info("graph_measured_again", kind=kind, error=repr(error))
+            return None
+
+    def _remember(self, kind: str, sample: Floats, plan: Plan) -> None:
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            kept = json.dumps({self._here(sample): plan.model_dump()})
+            with NamedTemporaryFile("w", dir=self.folder, delete=False) as file:
+                file.write(kept)
+            Path(file.name).replace(self.folder / f"{kind}.json")
+        except OSError as error:
+            # It is measured again by the next process; nothing else depends on it.
+            log.warning("plan_not_kept", kind=kind, error=str(error))
+
+    def _here(self, sample: Floats) -> str:
+        """Name all that the figures depend on beside the graph."""
+        shape = "x".join(map(str, sample.shape))
+        return f"{_processor()}, {self.processors}, {shape}, onnxruntime {onnxruntime.__version__}"
+
+
+def measure(sessions: Sessions, sample: Floats, processors: int) -> Measured:
+    """Time a graph's runs; batches only as long as longer ones are faster.
+
+    Runs of one thread are compared by that thread's own time, which a busy machine hardly changes.
+    """
+    one = _milliseconds(partial(sessions.logits, sample[None], 1), time.thread_time)
+    wide = None
+    if processors > 1:
+        wide = _milliseconds(partial(sessions.logits, sample[None], processors), time.perf_counter)
+    batches: dict[int, float] = {}
+    least = one
+    for size in BATCHES if one < BUSY_MILLISECONDS else ():
+        several = np.repeat(sample[None], size, axis=0)
+        batches[size] = _milliseconds(partial(sessions.logits, several, 1), time.thread_time) / size
+        if batches[size] >= least:
+            break
+        least = batches[size]
+    return Measured(one, wide, batches)
+
+
+def processors() -> int:
+    """Return how many processors this process may use, a container's limit considered."""
+    if not hasattr(os, "sched_getaffinity"):
+        return os.cpu_count() or 1
+    allowed = len(os.sched_getaffinity(0))
+    try:
+        quota, period = CPU_LIMIT.read_text().split()
+        return min(allowed, math.ceil(int(quota) / int(period)))
+    except (OSError, ValueError):  # there is no such limit ("max"), or no such file
+        return allowed
+
+
+def _milliseconds(run: Callable[[], object], clock: Callable[[], float]) -> float:
+    """Return the time of the fastest run: what slows the others down is not the graph's."""
+    run()  # sets up what later runs find ready
+    times: list[float] = []
+    while len(times) < RUNS and sum(times) < SECONDS:
+        began = clock()
+        run()
+        times.append(clock() - began)
+    return round(1000 * min(times), 3)
+
+
+@cache
+def _processor() -> str:
+    """Return the processor's name; where the system does not tell it, nothing."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return ""
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, "")
