@@ -2,7 +2,6 @@
 
 from typing import Annotated
 
-import structlog
 from fastapi import APIRouter, Depends, Request, Response
 
 from app.dependencies import AppServices, Segmenter
@@ -17,8 +16,6 @@ from app.errors import (
     TooLargeProblem,
     UnsupportedMediaProblem,
 )
-from app.inference.batcher import ClosedError
-from app.inference.exported_graph import GraphError
 from app.keys.problems import KEY_PROBLEMS, PictureLimitProblem
 from app.problems import responses
 from app.segmentation import service
@@ -30,9 +27,8 @@ from app.segmentation.negotiation import Representation, negotiate
 from app.segmentation.parameters import check_parameters
 from app.segmentation.schemas import SegmentationJson
 from app.segmentation.upload import PostedPicture, read_pictures
-from app.segmentation.waiting import until, while_connected
+from app.segmentation.waiting import answering, until, while_connected
 
-log = structlog.get_logger(__name__)
 router = APIRouter(tags=["segmentation"])
 
 
@@ -115,14 +111,8 @@ async def segment(
     work = service.answer(
         services.inference, choice, posted, representation, asked, services.settings.max_pixels
     )
-    try:
-        async with until(admission.deadline):
-            served, body = await while_connected(request, work)
-    except ClosedError as error:
-        raise BusyProblem("the service is being stopped; come back in a second") from error
-    except GraphError as error:
-        log.warning("graph_failed", error=str(error))
-        raise NotReadyProblem("the version cannot be served; the service's log says why") from error
+    async with answering(admission.deadline):
+        served, body = await while_connected(request, work)
     return Response(
         body,
         media_type=str(representation.value),
