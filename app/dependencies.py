@@ -230,7 +230,8 @@ def admit(request: Request, services: Services, caller: Caller, scope: Scope) ->
 def require(scope: Scope) -> Callable[..., Awaitable[Caller]]:
     """Return the dependency that lets callers with `scope` (or `admin`) through."""
 
-    async def caller(request: Request, services: AppServices, credentials: _Credentials) -> Caller:
+    async def caller(request: Request, credentials: _Credentials) -> Caller:
+        services = app_services(request)
         found = await identify(request, services, credentials.credentials if credentials else None)
         admit(request, services, found, scope)
         return found

@@ -16,6 +16,9 @@ from app.keys.endpoints import router as keys
 from app.probes.endpoints import router as probes
 from app.probes.metrics import RequestMetrics, RequestMetricsMiddleware
 from app.problems import install_handlers
+from app.protocols.hugging_face import router as hugging_face
+from app.protocols.open_inference import models as open_inference
+from app.protocols.open_inference import server as open_inference_server
 from app.registry.endpoints import router as registry
 from app.segmentation.endpoints import router as segmentation
 from app.settings import Settings, get_settings
@@ -78,7 +81,17 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.add_middleware(RequestIdMiddleware)
     install_handlers(app)
     operators = (admin, deletion, keys, audit, webhooks)
-    for router in (tasks, following, segmentation, registry, imports, *operators, probes):
+    protocols = (open_inference, open_inference_server, hugging_face)
+    for router in (
+        tasks,
+        following,
+        segmentation,
+        *protocols,
+        registry,
+        imports,
+        *operators,
+        probes,
+    ):
         app.include_router(router)
     return app
 

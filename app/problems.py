@@ -27,6 +27,7 @@ from app.errors import (
     problem_of,
 )
 from app.headers import REQUEST_ID, SECURITY_HEADERS
+from app.protocols.refusals import HUGGING_FACE, OPEN_INFERENCE, body_of, path_speaks, status_of
 from app.storage import BlobStoreDownError
 from sats_core.errors import CoreError
 
@@ -69,14 +70,16 @@ def _documented(kinds: list[type[Problem]]) -> dict[str, Any]:
 
 
 def respond(problem: Problem, request: Request) -> JSONResponse:
-    """Return the answer that a problem gives."""
-    return JSONResponse(
-        problem.body() | {"instance": request.url.path},
-        status_code=problem.status,
-        # Here too, because the answer to a bug is given outside of all middleware.
-        headers=SECURITY_HEADERS | {REQUEST_ID: request.state.request_id} | problem.headers,
-        media_type=MEDIA_TYPE,
-    )
+    """Return the answer that a problem gives, in the form that its path speaks."""
+    path = request.url.path
+    # Here too, because the answer to a bug is given outside of all middleware.
+    headers = SECURITY_HEADERS | {REQUEST_ID: request.state.request_id} | problem.headers
+    if path_speaks(OPEN_INFERENCE, path):
+        return JSONResponse(body_of(problem), status_of(problem.status), headers)
+    body = problem.body() | {"instance": path}
+    if path_speaks(HUGGING_FACE, path):
+        body["error"] = problem.detail
+    return JSONResponse(body, problem.status, headers, MEDIA_TYPE)
 
 
 def install_handlers(app: FastAPI) -> None:

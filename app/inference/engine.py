@@ -20,7 +20,7 @@ from sats_core.data.prediction import Prediction
 
 T = TypeVar("T")
 SMALL_WORKS = 2
-"""Threads for what takes no time worth a lane."""
+"""Threads for what takes no lane."""
 
 
 class Inference:
@@ -102,29 +102,23 @@ class Inference:
                 work = _Segmenting(
                     served, decode, how, lambda found: deliver(number, found), self.measures
                 )
-                return await self._done(work)
+                return await _outcome(self.lanes.submit(work), work.leave)
 
         ones = (one(number, decode) for number, decode in enumerate(pictures))
         return _all_or_none(await asyncio.gather(*ones, return_exceptions=True))
 
-    async def small(self, work: Callable[[], T]) -> T:
-        """Do work that takes next to no time, but may not be done on the event loop."""
-        return await asyncio.wrap_future(self._small.submit(work))
+    async def in_thread(self, work: Callable[[], T]) -> T:
+        """Do work that takes little time, but may not be done on the event loop.
+
+        Cancelled, it ends as `segment` does.
+        """
+        return await _outcome(self._small.submit(work))
 
     def close(self) -> None:
         """End every thread; whoever still waits gets an error."""
         self.lanes.close()
         self.graphs.close()
         self._small.shutdown(cancel_futures=True)
-
-    async def _done(self, work: "Work[ModelInput, Prediction, T]") -> T:
-        doing = self.lanes.submit(work)
-        try:
-            return await asyncio.wrap_future(doing)
-        except asyncio.CancelledError:
-            work.leave()
-            await _ended(doing)
-            raise
 
 
 class _Segmenting(Work[ModelInput, Prediction, T]):
@@ -180,8 +174,13 @@ def _all_or_none(outcomes: Sequence[T | BaseException]) -> list[T]:
     return [one for one in outcomes if not isinstance(one, BaseException)]
 
 
-async def _ended(doing: "Future[T]") -> None:
-    """Wait until work is done or was never begun, whatever came of it."""
-    loop, ended = asyncio.get_running_loop(), asyncio.Event()
-    doing.add_done_callback(lambda _: loop.call_soon_threadsafe(ended.set))
-    await ended.wait()
+async def _outcome(doing: "Future[T]", on_leaving: Callable[[], None] = lambda: None) -> T:
+    """Wait for what work gives; cancelled, until it has ended or was never begun."""
+    try:
+        return await asyncio.wrap_future(doing)
+    except asyncio.CancelledError:
+        on_leaving()
+        loop, ended = asyncio.get_running_loop(), asyncio.Event()
+        doing.add_done_callback(lambda _: loop.call_soon_threadsafe(ended.set))
+        await ended.wait()
+        raise

@@ -1,21 +1,18 @@
 """Room for a request: taken before its body is read, kept until its answer is out."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import Annotated
 
-from fastapi import Depends, Request
+from fastapi import Request
 
-from app.dependencies import AppServices
+from app.dependencies import Services
 from app.errors import BusyProblem, TooLargeProblem
 from app.inference.budget import FullError, OverBudgetError, Share
-from app.segmentation.asking import AskedFor
-from app.segmentation.choosing import Chosen
 from app.segmentation.json_pictures import BODY_COPIES, most_json_bytes
 from app.segmentation.negotiation import Representation
-from app.segmentation.upload import FRAME_BYTES, JSON, content_type
+from app.segmentation.upload import JSON, content_type
 
 PIXEL_BYTES = {
     Representation.JSON: 8,
@@ -49,24 +46,29 @@ class Admission:
             BusyProblem: it is not free now.
             TooLargeProblem: there is not so much room in all.
         """
-        needed = PIXEL_BYTES[representation] * pixels
+        self.hold(pictures - 1, PIXEL_BYTES[representation] * pixels)
+
+    def hold(self, pictures: int, needed: int) -> None:
+        """Hold so many more places, and bytes.
+
+        Raises:
+            BusyProblem: they are not free now.
+            TooLargeProblem: there is not so much room in all.
+        """
         with _refused(self.memory.amount + needed):
-            self.places.grow(pictures - 1)
+            self.places.grow(pictures)
             self.memory.grow(needed)
 
 
-async def admit(
-    request: Request, services: AppServices, _choice: Chosen, _asked: AskedFor
-) -> AsyncIterator[Admission]:
-    """Hold a place and the body's bytes, once caller, version and parameters are known.
+@contextmanager
+def admitted(services: Services, coming: int) -> Iterator[Admission]:
+    """Hold a place and a body's bytes while the block runs; the deadline counts from now.
 
     Raises:
         BusyProblem: they are not free now.
         TooLargeProblem: there is not so much room in all.
     """
-    inference = services.inference
-    deadline = asyncio.get_running_loop().time() + services.settings.serve_deadline_seconds
-    coming = _body_bytes(request, services.settings.max_picture_bytes + FRAME_BYTES)
+    inference, deadline = services.inference, deadline_of(services)
     with ExitStack() as stack:
         with _refused(coming):
             places = stack.enter_context(inference.reserve(1))
@@ -74,21 +76,25 @@ async def admit(
         yield Admission(places, memory, deadline)
 
 
-# Until the answer is out: the exit of a dependency of this scope waits for it.
-Admitted = Annotated[Admission, Depends(admit, scope="request")]
+def deadline_of(services: Services) -> float:
+    """Return when a request that comes now must be answered, on the event loop's clock."""
+    return asyncio.get_running_loop().time() + services.settings.serve_deadline_seconds
 
 
-def _body_bytes(request: Request, most: int) -> int:
-    """Return what a body may take: as many bytes as it announces, else the most.
+def announced_bytes(request: Request, most: int) -> int:
+    """Return how long a body is: as many bytes as it announces, else the most."""
+    announced = request.headers.get("content-length", "")
+    return min(int(announced), most) if announced.isdecimal() else most
+
+
+def body_bytes(request: Request, most: int) -> int:
+    """Return what a body may take.
 
     JSON takes more than its length while it is read.
     """
-    announced = request.headers.get("content-length", "")
     if content_type(request) == JSON:
-        most, copies = most_json_bytes(most), BODY_COPIES
-    else:
-        copies = 1
-    return copies * (min(int(announced), most) if announced.isdecimal() else most)
+        return BODY_COPIES * announced_bytes(request, most_json_bytes(most))
+    return announced_bytes(request, most)
 
 
 @contextmanager

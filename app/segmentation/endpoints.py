@@ -1,11 +1,12 @@
 """`/segment`: pictures in, masks out."""
 
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
 from typing import Annotated
 
-import structlog
 from fastapi import APIRouter, Depends, Request, Response
 
-from app.dependencies import AppServices, Segmenter, Services
+from app.dependencies import Services, app_services
 from app.errors import (
     BadRequestProblem,
     BusyProblem,
@@ -17,57 +18,77 @@ from app.errors import (
     TooLargeProblem,
     UnsupportedMediaProblem,
 )
-from app.inference.exported_graph import GraphError
-from app.inference.lanes import ClosedError
 from app.inference.loaded_graphs import Choice, Served
 from app.keys.problems import KEY_PROBLEMS, PictureLimitProblem
 from app.problems import responses
 from app.segmentation import service
-from app.segmentation.admission import Admission, Admitted
+from app.segmentation.admission import Admission, admitted, body_bytes
 from app.segmentation.asking import Asked, AskedFor
 from app.segmentation.choosing import Chosen
 from app.segmentation.documentation import ANSWERS, BODY
 from app.segmentation.negotiation import Representation, negotiate
 from app.segmentation.parameters import check_parameters
 from app.segmentation.schemas import SegmentationJson
-from app.segmentation.upload import PostedPicture, read_pictures
-from app.segmentation.waiting import until, while_connected
+from app.segmentation.upload import FRAME_BYTES, PostedPicture, read_pictures
+from app.segmentation.waiting import answering, while_connected
 
-log = structlog.get_logger(__name__)
 router = APIRouter(tags=["segmentation"])
 
 
-async def read_body(
-    request: Request, services: AppServices, caller: Segmenter, admission: Admitted
-) -> list[PostedPicture]:
-    """Read the pictures."""
+@dataclass(frozen=True)
+class Entry:
+    """A request that was let in before its body was read.
+
+    Attributes:
+        choice: who answers.
+        asked: what is asked of the answer.
+        admission: what the request holds.
+    """
+
+    choice: Choice
+    asked: Asked
+    admission: Admission
+
+
+# One dependency on top of another: FastAPI walks through everything below each that an endpoint
+# names, again and again.
+async def enter(request: Request, choice: Chosen, asked: AskedFor) -> AsyncIterator[Entry]:
+    """Hold a place and the body's bytes, once caller, version and parameters are known.
+
+    Raises:
+        BusyProblem: they are not free now.
+        TooLargeProblem: there is not so much room in all.
+    """
+    services = app_services(request)
+    coming = body_bytes(request, services.settings.max_picture_bytes + FRAME_BYTES)
+    with admitted(services, coming) as admission:
+        yield Entry(choice, asked, admission)
+
+
+# Until the answer is out: the exit of a dependency of this scope waits for it.
+Entered = Annotated[Entry, Depends(enter, scope="request")]
+
+
+async def read_body(request: Request, services: Services) -> list[PostedPicture]:
+    """Read the pictures, and count them for the caller."""
     settings = services.settings
     most = min(settings.max_pictures, settings.serve_queue)
-    async with until(admission.deadline):
-        posted = await read_pictures(request, settings.max_picture_bytes, most)
-        services.rates.other_pictures(caller, len(posted))
+    posted = await read_pictures(request, settings.max_picture_bytes, most)
+    services.rates.other_pictures(request.state.caller, len(posted))
     return posted
 
 
-Posted = Annotated[list[PostedPicture], Depends(read_body)]
-
-
 async def answer(
-    request: Request,
-    services: Services,
-    choice: Choice,
-    asked: Asked,
-    admission: Admission,
-    posted: list[PostedPicture],
+    services: Services, entry: Entry, posted: Sequence[PostedPicture], accept: str
 ) -> tuple[Served, Representation, bytes]:
     """Choose the form of the answer, make room for what the pictures take until then, answer."""
-    settings, inference = services.settings, services.inference
+    inference, most = services.inference, services.settings.max_pixels
     offers = list(Representation) if len(posted) == 1 else [Representation.JSON]
-    representation = negotiate(",".join(request.headers.getlist("accept")), offers)
-    pixels = await inference.small(lambda: service.pixels(posted, settings.max_pixels))
-    admission.make_room(len(posted), pixels, representation)
+    representation = negotiate(accept, offers)
+    pixels = await inference.in_thread(lambda: service.pixels(posted, most))
+    entry.admission.make_room(len(posted), pixels, representation)
     served, body = await service.answer(
-        inference, choice, posted, representation, asked, settings.max_pixels
+        inference, entry.choice, posted, representation, entry.asked, most
     )
     return served, representation, body
 
@@ -93,14 +114,7 @@ async def answer(
         NotReadyProblem,
     ),
 )
-async def segment(
-    request: Request,
-    services: AppServices,
-    choice: Chosen,
-    asked: AskedFor,
-    admission: Admitted,
-    posted: Posted,
-) -> Response:
+async def segment(request: Request, entry: Entered) -> Response:
     """Say of every pixel which learned class it shows.
 
     Pictures come as files of a form, as the body itself, or in JSON as base64; the service fetches
@@ -118,15 +132,12 @@ async def segment(
     deadline of the service is given up with 503, and one whose client leaves is worked for no
     longer.
     """
-    work = answer(request, services, choice, asked, admission, posted)
-    try:
-        async with until(admission.deadline):
-            served, representation, body = await while_connected(request, work)
-    except ClosedError as error:
-        raise BusyProblem("the service is being stopped; come back in a second") from error
-    except GraphError as error:
-        log.warning("graph_failed", error=str(error))
-        raise NotReadyProblem("the version cannot be served; the service's log says why") from error
+    services = app_services(request)
+    accept = ",".join(request.headers.getlist("accept"))
+    async with answering(entry.admission.deadline):
+        posted = await read_body(request, services)
+        work = answer(services, entry, posted, accept)
+        served, representation, body = await while_connected(request, work)
     return Response(
         body,
         media_type=str(representation.value),

@@ -40,16 +40,21 @@ def read_json(body: bytes, most: int) -> dict[str, bytes]:
     except ValidationError as error:
         raise invalid_fields(error.errors(include_url=False, include_input=False)) from error
     if posted.image is not None:
-        return {"image": _decoded(posted.image, "image")}
+        return {"image": decoded(posted.image, "image")}
     texts = posted.images or []
     if not texts:
         raise InvalidProblem("no picture came", [ErrorDetail("empty", field="images")])
     if len(texts) > most:
         raise TooLargeProblem(f"{len(texts)} pictures; one request takes at most {most}")
-    return {f"images.{i}": _decoded(text, f"images.{i}") for i, text in enumerate(texts)}
+    return {f"images.{i}": decoded(text, f"images.{i}") for i, text in enumerate(texts)}
 
 
-def _decoded(text: str, field: str) -> bytes:
+def decoded(text: str, field: str) -> bytes:
+    """Return what a text in base64 holds; the prefix of a `data:` URL may stand before it.
+
+    Raises:
+        InvalidProblem: it is no base64.
+    """
     prefix = _PREFIX.match(text)
     start = prefix.end() if prefix else 0
     if prefix is None and (scheme := _URL.match(text)):

@@ -1,4 +1,6 @@
-"""Query parameters that `/segment` does not have, or that come twice: told, not passed over."""
+"""Query parameters that a call does not have, or that come twice: told, not passed over."""
+
+from collections.abc import Collection
 
 from fastapi import Request
 
@@ -12,6 +14,17 @@ _MOST_TOLD = 20
 
 
 async def check_parameters(request: Request) -> None:
+    """Look at the names of the query parameters of a request to `/segment`.
+
+    Raises:
+        InvalidProblem: as `refuse_strays`.
+    """
+    refuse_strays(request, KNOWN, REPEATABLE)
+
+
+def refuse_strays(
+    request: Request, known: Collection[str], repeatable: Collection[str] = ()
+) -> None:
     """Look at the names of a request's query parameters.
 
     Raises:
@@ -21,10 +34,10 @@ async def check_parameters(request: Request) -> None:
     faults = []
     for name in dict.fromkeys(names):
         shown = printable(name)[:_MOST_SHOWN]
-        if name not in KNOWN:
-            message = f"no such parameter; there are {', '.join(KNOWN)}"
+        if name not in known:
+            message = f"no such parameter; there are {', '.join(known)}"
             faults.append(ErrorDetail(message, field=f"query.{shown}"))
-        elif name not in REPEATABLE and names.count(name) > 1:
+        elif name not in repeatable and names.count(name) > 1:
             faults.append(ErrorDetail("comes more than once", field=f"query.{name}"))
     if faults:
         first = faults[0]

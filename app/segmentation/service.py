@@ -82,7 +82,7 @@ async def answer(
     how = asked.cut(catalogue, representation)
     if representation is not Representation.JSON:
         deliver = partial(_rendered, served, representation, asked, max_pixels)
-        (body,) = await _delivered(inference, served, posted, how, max_pixels, deliver)
+        (body,) = await delivered(inference, served, posted, how, max_pixels, deliver)
         return served, body
     left = Left()
 
@@ -90,7 +90,7 @@ async def answer(
         shown = described(one.name, found, catalogue, asked.tolerance, left)
         return shown.model_dump_json().encode()
 
-    pictures = await _delivered(inference, served, posted, how, max_pixels, described_one)
+    pictures = await delivered(inference, served, posted, how, max_pixels, described_one)
     return served, joined(served.exported.model, served.exported.number, pictures)
 
 
@@ -107,10 +107,10 @@ async def segment(
         TooLargeProblem: a picture has more than `max_pixels` pixels.
         InvalidProblem: a picture cannot be read; every such picture is named.
     """
-    return await _delivered(inference, served, posted, how, max_pixels, Answer)
+    return await delivered(inference, served, posted, how, max_pixels, Answer)
 
 
-async def _delivered(
+async def delivered(
     inference: Inference,
     served: Served,
     posted: Sequence[PostedPicture],
@@ -118,7 +118,16 @@ async def _delivered(
     max_pixels: int,
     deliver: Callable[[PostedPicture, Segmented], T],
 ) -> list[T]:
-    """Segment pictures, and make on the same lane what is wanted of each; raises as `segment`."""
+    """Segment pictures, and make on the same lane what is wanted of each; raises as `segment`.
+
+    Args:
+        inference: where.
+        served: who answers.
+        posted: the pictures.
+        how: how masks are cut.
+        max_pixels: most that a picture may have.
+        deliver: makes of a picture and its mask what is returned.
+    """
     decodes = [partial(_decoded, one, max_pixels, served.graph.shown) for one in posted]
     try:
         return await inference.segment(

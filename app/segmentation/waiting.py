@@ -5,11 +5,16 @@ from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
+import structlog
 from fastapi import Request
 
-from app.errors import BadRequestProblem, BusyProblem
+from app.errors import BadRequestProblem, BusyProblem, NotReadyProblem
+from app.inference.exported_graph import GraphError
+from app.inference.lanes import ClosedError
 
 T = TypeVar("T")
+
+log = structlog.get_logger(__name__)
 
 
 @asynccontextmanager
@@ -24,6 +29,24 @@ async def until(deadline: float) -> AsyncIterator[None]:
             yield
     except TimeoutError as error:
         raise BusyProblem("the pictures cannot be answered in time; come back later") from error
+
+
+@asynccontextmanager
+async def answering(deadline: float) -> AsyncIterator[None]:
+    """Do the same, and refuse where no version can answer.
+
+    Raises:
+        BusyProblem: it was cancelled, or the service is being stopped.
+        NotReadyProblem: the version cannot be loaded, or gives no numbers.
+    """
+    try:
+        async with until(deadline):
+            yield
+    except ClosedError as error:
+        raise BusyProblem("the service is being stopped; come back in a second") from error
+    except GraphError as error:
+        log.warning("graph_failed", error=str(error))
+        raise NotReadyProblem("the version cannot be served; the service's log says why") from error
 
 
 async def while_connected(request: Request, work: Coroutine[Any, Any, T]) -> T:

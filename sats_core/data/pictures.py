@@ -98,6 +98,16 @@ def decode_resized(
     return _decoded(data, PICTURE_FORMATS, max_pixels, lambda image: _resized(image, size))
 
 
+def resize_picture(picture: Pixels, size: Callable[[int, int], tuple[int, int]]) -> Resized:
+    """Return a picture, (H, W, 3) uint8 RGB, resized as `decode_resized` does.
+
+    Args:
+        picture: the pixels.
+        size: takes its own height and width, returns those wanted.
+    """
+    return _resized(Image.fromarray(picture), size)
+
+
 def decode_image(data: bytes, max_pixels: int, below: int = 0) -> Image.Image:
     """Return a picture as an RGB image, the right way up, to be drawn on.
 

@@ -28,7 +28,9 @@ def encoded(image: Image.Image, format: str = "PNG", **options: Any) -> bytes:
     return buffer.getvalue()
 
 
-def mask_of(client: TestClient, data: bytes, kind: str = "image/png") -> np.ndarray[Any, Any]:
+def mask_of(
+    client: TestClient | httpx.Client, data: bytes, kind: str = "image/png"
+) -> np.ndarray[Any, Any]:
     answer = client.post("/segment", content=data, headers=MASK | {"Content-Type": kind})
     assert answer.status_code == 200, answer.text
     return np.array(Image.open(BytesIO(answer.content)))

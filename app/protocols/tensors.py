@@ -1,0 +1,193 @@
+"""Tensors of the Open Inference Protocol, from a request's bytes."""
+
+import binascii
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from math import prod
+from typing import Any
+
+import numpy as np
+from pydantic import ValidationError
+from pydantic_core import from_json
+
+from app.errors import BadRequestProblem, InvalidProblem, TooLargeProblem, invalid_fields
+from app.protocols.schemas import InferRequestJson, InputJson
+from app.segmentation.upload import PostedPicture
+from sats_core.data.transforms import Pixels
+
+_PER_MARK = {b"{": 256, b"[": 64, b":": 256, b",": 48}
+"""Bytes that an object, a list, an entry and a value take at most once they are read."""
+_LENGTH = 4
+"""Bytes that say how long an element of a BYTES tensor is, the lowest first."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What the pictures of one request may have.
+
+    Attributes:
+        pictures: how many there are.
+        bytes: together.
+        pixels: each.
+    """
+
+    pictures: int
+    bytes: int
+    pixels: int
+
+
+@dataclass(frozen=True, eq=False)
+class Tensors:
+    """What a request brings and asks for.
+
+    Attributes:
+        id: comes back as it is.
+        wanted: outputs, and whether as bytes.
+        pictures: each (H, W, 3) uint8 RGB, all of one size, or as files.
+    """
+
+    id: str | None
+    wanted: dict[str, bool]
+    pictures: Sequence[Pixels] | Sequence[PostedPicture]
+
+
+def json_cost(text: bytes | memoryview) -> int:
+    """Return how many bytes JSON takes at most while it is read, beside itself: its texts, one
+    character of which may make four bytes of each, and what is made of it."""
+    whole = bytes(text)
+    return 4 * len(whole) + sum(cost * whole.count(mark) for mark, cost in _PER_MARK.items())
+
+
+def split(body: bytes, header: str | None) -> tuple[memoryview, memoryview]:
+    """Return a body's JSON and the bytes behind it.
+
+    Args:
+        body: all of it.
+        header: `Inference-Header-Content-Length`; None: there is nothing but JSON.
+
+    Raises:
+        BadRequestProblem: it is no length within the body.
+    """
+    whole = memoryview(body)
+    if header is None:
+        return whole, whole[:0]
+    if not (header.isascii() and header.isdecimal() and len(header) < 12):
+        raise BadRequestProblem("`Inference-Header-Content-Length` is not a number")
+    if int(header) > len(body):
+        raise BadRequestProblem(
+            f"`Inference-Header-Content-Length` is {int(header)}, the body has {len(body)} bytes"
+        )
+    return whole[: int(header)], whole[int(header) :]
+
+
+def read(text: memoryview, blob: memoryview, limits: Limits) -> Tensors:
+    """Read a request.
+
+    Args:
+        text: its JSON.
+        blob: what follows it.
+        limits: of its pictures.
+
+    Raises:
+        BadRequestProblem: it is no JSON.
+        InvalidProblem: it is no such request, or shape and bytes do not fit each other.
+        TooLargeProblem: the pictures are beyond a limit.
+    """
+    try:
+        asked = InferRequestJson.model_validate(from_json(bytes(text), allow_inf_nan=False))
+    except ValidationError as error:
+        raise invalid_fields(error.errors(include_url=False, include_input=False)) from error
+    except ValueError as error:
+        raise BadRequestProblem(f"the body's JSON cannot be read: {error}") from error
+    (tensor,) = asked.inputs
+    size = tensor.parameters.binary_data_size
+    if len(blob) != (size or 0):
+        raise InvalidProblem(f"{len(blob)} bytes follow the JSON, `binary_data_size` is {size}")
+    pictures = (_raw if tensor.name == "image" else _encoded)(tensor, blob, limits)
+    return Tensors(asked.id, asked.wanted, pictures)
+
+
+def _raw(tensor: InputJson, blob: memoryview, limits: Limits) -> list[Pixels]:
+    """Return the pictures of `image`: views of its bytes, where these came as such."""
+    shape = tensor.shape if len(tensor.shape) == 4 else [1, *tensor.shape]
+    if len(shape) != 4 or shape[3] != 3:
+        raise InvalidProblem(f"`image` has shape [N, H, W, 3] or [H, W, 3], not {tensor.shape}")
+    values = blob if tensor.data is None else _numbers(tensor.data)
+    if len(values) != prod(shape):
+        raise InvalidProblem(
+            f"`image` of shape {tensor.shape} has {prod(shape)} values; {len(values)} came"
+        )
+    _check(shape[0], len(values), limits)
+    if shape[1] * shape[2] > limits.pixels:
+        raise TooLargeProblem(f"{shape[2]} x {shape[1]} is more than {limits.pixels} pixels")
+    return list(np.frombuffer(values, dtype=np.uint8).reshape(shape))
+
+
+def _encoded(tensor: InputJson, blob: memoryview, limits: Limits) -> list[PostedPicture]:
+    """Return the pictures of `encoded`."""
+    if len(tensor.shape) > 2 or tensor.shape[1:] not in ([], [1]):
+        raise InvalidProblem(f"`encoded` has shape [N] or [N, 1], not {tensor.shape}")
+    pictures = tensor.shape[0]
+    _check(pictures, 0, limits)
+    if tensor.data is None:
+        files = list(_parted(blob, pictures))
+    else:
+        texts = _flat(tensor.data, len(tensor.shape))
+        _check(len(texts), 0, limits)
+        files = [_from_base64(text) for text in texts]
+    if len(files) != pictures:
+        raise InvalidProblem(f"`encoded` of shape {tensor.shape}; {len(files)} elements came")
+    _check(pictures, sum(map(len, files)), limits)
+    return [PostedPicture(f"encoded.{i}", data) for i, data in enumerate(files)]
+
+
+def _check(pictures: int, size: int, limits: Limits) -> None:
+    if pictures > limits.pictures:
+        raise TooLargeProblem(f"{pictures} pictures; one request takes at most {limits.pictures}")
+    if size > limits.bytes:
+        raise TooLargeProblem(f"the pictures have more than {limits.bytes} bytes together")
+
+
+def _parted(blob: memoryview, most: int) -> Iterator[bytes]:
+    """Yield the elements of a BYTES tensor, at most one more than there may be."""
+    at = found = 0
+    while at < len(blob) and found <= most:
+        length = int.from_bytes(blob[at : at + _LENGTH], "little")
+        at += _LENGTH
+        if at + length > len(blob):
+            raise InvalidProblem("an element of `encoded` is longer than the bytes that came")
+        yield bytes(blob[at : at + length])
+        at, found = at + length, found + 1
+
+
+def _numbers(data: Any) -> bytes:
+    values = _flat(data, 4)
+    try:
+        return bytes(values)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise InvalidProblem("`image` holds whole numbers from 0 to 255") from error
+
+
+def _flat(data: Any, depth: int) -> list[Any]:
+    """Return the elements of a list, which may be nested `depth` deep.
+
+    Raises:
+        InvalidProblem: it is no list.
+    """
+    if not isinstance(data, list):
+        raise InvalidProblem("`data` is a list")
+    for _ in range(depth - 1):
+        if not (data and isinstance(data[0], list)):
+            break
+        if not all(isinstance(inner, list) for inner in data):
+            raise InvalidProblem("`data` has lists beside elements")
+        data = list(chain.from_iterable(data))
+    return data
+
+
+def _from_base64(text: Any) -> bytes:
+    try:
+        return binascii.a2b_base64(text.encode("ascii"), strict_mode=True)
+    except (AttributeError, UnicodeEncodeError, binascii.Error) as error:
+        raise InvalidProblem("in JSON, an element of `encoded` is a file in base64") from error

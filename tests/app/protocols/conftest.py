@@ -1,0 +1,3 @@
+from tests.app.segmentation.conftest import register
+
+__all__ = ["register"]
