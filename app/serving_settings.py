@@ -67,11 +67,14 @@ class ServingSettings(BaseSettings):
         ge=0,
         description="How long /health/ready waits, in all, for the live versions to be loaded.",
     )
+    api_workers: int = Field(
+        1, ge=1, description="Processes that answer, of one `sats api`; see `sats api --workers`."
+    )
     serve_threads: int | None = Field(
         None,
         ge=1,
-        description="Pictures segmented side by side, each on a thread of its own; by default as "
-        "many as there are processors.",
+        description="Pictures that one process segments side by side, each on a thread of its own; "
+        "by default its share of the processors.",
     )
     serve_lone_threads: int | None = Field(
         None,
@@ -84,6 +87,19 @@ class ServingSettings(BaseSettings):
         ge=1,
         description="Most pictures in one run of the graph; by default what was measured as "
         "faster when the version was loaded.",
+    )
+    serve_max_size: int = Field(
+        2048,
+        ge=32,
+        le=8192,
+        description="Most pixels of a picture's longer side at which `?size=` may have it seen.",
+    )
+    serve_window: int = Field(
+        1024,
+        ge=64,
+        le=2048,
+        description="Pictures that are seen at more pixels than this are seen in windows of this "
+        "size, which overlap: what one run takes grows with the fourth power of it.",
     )
     serve_queue: int = Field(
         64, ge=1, description="Most pictures waiting for inference; beyond it /segment answers 503."

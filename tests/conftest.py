@@ -141,6 +141,8 @@ def settings(request: pytest.FixtureRequest, database_url: str, tmp_path: Path) 
         max_upload_bytes=8 * 1024 * 1024,
         max_unpacked_bytes=32 * 1024 * 1024,
         serve_threads=1,
+        serve_lone_threads=1,
+        serve_batch=8,
         threads=1,
     )
 

@@ -1,7 +1,6 @@
 """`sats serve`, `api`, `worker`, `migrate`: the service's processes."""
 
 import os
-import tempfile
 from typing import Annotated
 
 import typer
@@ -14,7 +13,6 @@ from app.keys.service import any_key, is_loopback
 from app.logs import configure_logs
 from app.processes import Child, own, supervise
 from app.settings import get_settings
-from sats_core.heap import give_back_freed_memory
 
 GRACE_SECONDS = 5
 QUIET = ["--without-gossip", "--without-mingle", "--without-heartbeat", "--loglevel=INFO"]
@@ -35,19 +33,29 @@ def serve(host: Host = "127.0.0.1", port: Port = 8000) -> None:
     raise typer.Exit(supervise(api, worker, get_settings().restarts_file))
 
 
-def api(host: Host = "127.0.0.1", port: Port = 8000) -> None:
+def api(
+    host: Host = "127.0.0.1",
+    port: Port = 8000,
+    workers: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            envvar="SATS_API_WORKERS",
+            help="Processes that answer. They share the port, the database and the files.",
+        ),
+    ] = 1,
+) -> None:
     """Run the HTTP API alone."""
     configure_logs()
-    give_back_freed_memory()
     with database() as engine:
         _refuse_open(engine, host)
-    incoming = get_settings().data_dir / "tmp"
-    incoming.mkdir(exist_ok=True)
-    tempfile.tempdir = str(incoming)  # uploads are large, and /tmp is often in memory
+    os.environ["SATS_API_WORKERS"] = str(workers)  # each takes its share of the processors
     uvicorn.run(
-        "app.main:app",
+        "app.cli.answering:make_app",
+        factory=True,
         host=host,
         port=port,
+        workers=workers,
         log_config=None,
         access_log=False,
         timeout_graceful_shutdown=GRACE_SECONDS,

@@ -17,6 +17,7 @@ from app.settings import Settings
 from app.storage import BlobStore
 from sats_core.data.pictures import Resized
 from sats_core.data.prediction import Prediction
+from sats_core.data.transforms import View
 
 T = TypeVar("T")
 SMALL_WORKS = 2
@@ -36,9 +37,11 @@ class Inference:
     """
 
     def __init__(self, settings: Settings, blobs: BlobStore) -> None:
-        lanes = settings.serve_threads or processors()
-        tuner = Tuner(settings.plans_dir, lanes, settings.serve_lone_threads, settings.serve_batch)
-        self.graphs = Graphs(graph_loader(blobs, tuner), settings.serve_graph_bytes)
+        share = max(1, processors() // settings.api_workers)
+        lanes = settings.serve_threads or share
+        tuner = Tuner(settings.plans_dir, share, settings.serve_lone_threads, settings.serve_batch)
+        load = graph_loader(blobs, tuner, settings.serve_window)
+        self.graphs = Graphs(load, settings.serve_graph_bytes)
         self.lanes = Lanes(lanes, places=settings.serve_queue)
         self.memory = Budget(settings.serve_bytes)
         self.measures = Measures()
@@ -75,6 +78,7 @@ class Inference:
         self,
         served: Served,
         pictures: Sequence[Callable[[], Resized]],
+        view: View,
         how: Cut,
         deliver: Callable[[int, Segmented], T],
     ) -> list[T]:
@@ -87,7 +91,8 @@ class Inference:
 
         Args:
             served: who answers.
-            pictures: each gives a picture at the size at which the version sees it.
+            pictures: each gives a picture at the size at which `view` shows it.
+            view: how pictures are shown to the version.
             how: how masks are cut.
             deliver: makes of a picture, by its number, and its mask what is returned.
 
@@ -100,7 +105,7 @@ class Inference:
         async def one(number: int, decode: Callable[[], Resized]) -> T:
             async with room:
                 work = _Segmenting(
-                    served, decode, how, lambda found: deliver(number, found), self.measures
+                    served, decode, view, how, lambda found: deliver(number, found), self.measures
                 )
                 return await _outcome(self.lanes.submit(work), work.leave)
 
@@ -128,6 +133,7 @@ class _Segmenting(Work[ModelInput, Prediction, T]):
         self,
         served: Served,
         decode: Callable[[], Resized],
+        view: View,
         how: Cut,
         deliver: Callable[[Segmented], T],
         measures: Measures,
@@ -135,6 +141,7 @@ class _Segmenting(Work[ModelInput, Prediction, T]):
         super().__init__(served.graph)
         self._served = served
         self._decode = decode
+        self._view = view
         self._how = how
         self._deliver = deliver
         self._measures = measures
@@ -143,7 +150,7 @@ class _Segmenting(Work[ModelInput, Prediction, T]):
     def prepare(self) -> ModelInput:
         picture = self._decode()
         self._size = picture.height, picture.width
-        return self._served.graph.normalised(picture.pixels)
+        return self._served.graph.normalised(picture.pixels, self._view)
 
     def finish(self, raw: Prediction) -> T:
         found = self._served.graph.segmented(raw, *self._size, self._how, lambda: self.left)

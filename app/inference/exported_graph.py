@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from pydantic import BaseModel, Field, PositiveInt
 from app.inference.cutting import Cut, Segmented, cut
 from app.inference.sessions import Floats, Sessions
 from app.inference.tuning import Plan, Tuner
+from app.inference.windows import in_windows
 from sats_core.classes import Catalogue, ClassInfo
 from sats_core.data import transforms
 from sats_core.data.prediction import Prediction
@@ -20,6 +22,8 @@ from sats_core.version_config import read_version_config
 
 EVERYTHING = Cut()
 """Every class, however unsure the model is."""
+WINDOW = 1024
+"""Pixels: what one run takes grows with the fourth power of the side."""
 LONGEST_KIND = 80
 """Characters of a backbone in a file's name."""
 
@@ -64,12 +68,15 @@ class Graph:
         config: the version's `config.json`.
         graph: its `model.onnx`.
         tuner: says how it is run; None: a picture at a time, on one thread.
+        window: pictures seen at more than so many pixels are seen in windows of that size.
 
     Raises:
         GraphError: a file is missing or damaged, or config and graph do not fit each other.
     """
 
-    def __init__(self, config: Path, graph: Path, tuner: Tuner | None = None) -> None:
+    def __init__(
+        self, config: Path, graph: Path, tuner: Tuner | None = None, window: int = WINDOW
+    ) -> None:
         try:
             self.config = GraphConfig.model_validate(read_version_config(config.read_bytes()))
             self.catalogue = Catalogue(self.config.classes)
@@ -78,7 +85,12 @@ class Graph:
         except Exception as error:
             raise GraphError(f"the version cannot be loaded: {error}") from error
         self._view = self.config.view or transforms.View(longest=self.config.size)
+        mean, std = (np.array(v) for v in (self.config.image_mean, self.config.image_std))
+        self._scale = (1 / (255 * std)).astype(np.float32)
+        self._shift = (mean / std).astype(np.float32)
         self._indices = np.array([c.index for c in self.catalogue.classes], dtype=np.uint8)
+        # What it sees by itself it sees at once: so it was scored.
+        self._window = max(transforms.padded(window), self._view.side())
         sample = self._warm_up()
         self.plan = Plan() if tuner is None else tuner.plan(self._sessions, self._kind, sample)
         self._sessions.keep({1, self.plan.lone_threads})
@@ -88,21 +100,24 @@ class Graph:
         """Pictures in one run."""
         return self.plan.batch
 
-    def shown(self, height: int, width: int) -> tuple[int, int]:
-        """Return the (height, width) at which the graph sees a picture of that size."""
-        return self._view.shown(height, width)
+    def view_of(self, size: int | None) -> transforms.View:
+        """Return how pictures are shown to it: their longer side `size` pixels, else its own way.
+
+        At another size than the one it was trained at it sees things larger or smaller.
+        """
+        return self._view if size is None else transforms.View(longest=size)
 
     def view(self, picture: Pixels) -> ModelInput:
         """Return what the graph sees of a picture, (H, W, 3) uint8."""
-        return self.normalised(evaluation_view(picture, self._view))
+        return self.normalised(evaluation_view(picture, self._view), self._view)
 
-    def normalised(self, seen: Pixels) -> ModelInput:
+    def normalised(self, seen: Pixels, view: transforms.View) -> ModelInput:
         """Return what the graph takes of a picture at the size at which it sees it."""
         height, width = seen.shape[:2]
-        mean = np.array(self.config.image_mean, dtype=np.float32)
-        std = np.array(self.config.image_std, dtype=np.float32)
-        pixels = np.zeros((3, *self._view.room(height, width)), dtype=np.float32)
-        normalised = (seen.astype(np.float32) / 255 - mean) / std
+        pixels = np.zeros((3, *view.room(height, width)), dtype=np.float32)
+        normalised = seen.astype(np.float32)
+        normalised *= self._scale
+        normalised -= self._shift
         pixels[:, :height, :width] = normalised.transpose(2, 0, 1)
         return ModelInput(pixels, height, width)
 
@@ -116,18 +131,23 @@ class Graph:
         Raises:
             GraphError: an answer is not finite.
         """
-        threads = self.plan.lone_threads if alone else 1
+        run = partial(self._logits, threads=self.plan.lone_threads if alone else 1)
         found: dict[int, Prediction] = {}
-        shapes = {view.pixels.shape for view in ready}
-        for shape in shapes:
+        for shape in {view.pixels.shape for view in ready}:
             places = [i for i, view in enumerate(ready) if view.pixels.shape == shape]
-            batch = np.stack([ready[place].pixels for place in places])
-            logits = self._sessions.logits(batch, threads)
-            if not np.isfinite(logits).all():
-                raise GraphError("the graph's answers to pictures are not finite numbers")
+            if max(shape) > self._window:
+                logits = [in_windows(ready[place].pixels, self._window, run) for place in places]
+            else:
+                logits = [*run(np.stack([ready[place].pixels for place in places]))]
             for place, answer in zip(places, logits, strict=True):
                 found[place] = _prediction(ready[place], answer)
         return [found[place] for place in range(len(ready))]
+
+    def _logits(self, pixels: Floats, threads: int) -> Floats:
+        logits = self._sessions.logits(pixels, threads)
+        if not np.isfinite(logits).all():
+            raise GraphError("the graph's answers to pictures are not finite numbers")
+        return logits
 
     def segmented(
         self,

@@ -227,7 +227,7 @@ class Graphs:
             del self._entries[entry.exported.version_id]
 
 
-def graph_loader(blobs: BlobStore, tuner: Tuner) -> Callable[[Exported], Graph]:
+def graph_loader(blobs: BlobStore, tuner: Tuner, window: int) -> Callable[[Exported], Graph]:
     """Return what loads a version from its blobs, their content checked against their keys."""
 
     def load(exported: Exported) -> Graph:
@@ -237,7 +237,7 @@ def graph_loader(blobs: BlobStore, tuner: Tuner) -> Callable[[Exported], Graph]:
             raise GraphError(f"a file of the version is missing: {error}") from error
         except BlobDamagedError as error:
             raise GraphError(f"blob {error} is damaged") from error
-        return Graph(config, graph, tuner)
+        return Graph(config, graph, tuner, window)
 
     return load
 

@@ -76,10 +76,10 @@ async def _segmented(
     if files:
         answers = await service.segment(inference, served, files, how, max_pixels)
         return [answer.found for answer in answers]
-    shown = served.graph.shown
-    resizes = [partial(resize_picture, one, shown) for one in asked.pictures]
+    view = served.graph.view_of(None)
+    resizes = [partial(resize_picture, one, view.shown) for one in asked.pictures]
     try:
-        return await inference.segment(served, resizes, how, lambda _, found: found)
+        return await inference.segment(served, resizes, view, how, lambda _, found: found)
     except ExceptionGroup as group:
         raise group.exceptions[0] from group
 

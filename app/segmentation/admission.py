@@ -23,6 +23,9 @@ PIXEL_BYTES = {
     Representation.ARRAYS: 8,
 }
 """What a pixel takes until its picture is answered: picture, mask, and what is rendered of them."""
+SEEN_BYTES = 64
+"""What a pixel takes as the graph sees it, where `size` says how many there are: as it is decoded,
+as floats, and the logits of some 80 classes."""
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
-from fastapi import Depends, Query
+from fastapi import Depends, Query, Request
 
+from app.dependencies import app_services
 from app.errors import MOST_ERRORS, ErrorDetail, InvalidProblem
 from app.inference.cutting import Cut
 from app.segmentation.negotiation import Representation
@@ -13,6 +14,8 @@ from app.segmentation.polygons import MOST_SHOWN, MOST_TRACED
 from sats_core.classes import Catalogue
 
 LARGEST_TOLERANCE = 100
+SMALLEST = 32
+"""Pixels: a model sees nothing in less."""
 _WITH_SCORES = (Representation.CONFIDENCE, Representation.ARRAYS)
 
 
@@ -25,12 +28,15 @@ class Asked:
         min_score: pixels with a lower score are background.
         tolerance: of polygons, pixels; None: no polygons.
         legend: whether an overlay says which colour is which class.
+        size: at how many pixels of its longer side a picture is seen; None: as the version was
+            scored.
     """
 
     classes: tuple[str, ...] | None = None
     min_score: float = 0.0
     tolerance: float | None = None
     legend: bool = False
+    size: int | None = None
 
     def cut(self, catalogue: Catalogue, representation: Representation) -> Cut:
         """Return how masks are cut for it.
@@ -47,6 +53,7 @@ class Asked:
 
 
 async def ask(
+    request: Request,
     classes: Annotated[
         list[str] | None,
         Query(
@@ -86,10 +93,28 @@ async def ask(
         bool,
         Query(description="Whether an overlay has a strip below it that names its colours."),
     ] = False,
+    size: Annotated[
+        int | None,
+        Query(
+            ge=SMALLEST,
+            description="At how many pixels of its longer side the model sees a picture; by "
+            "default as it was trained and scored. More shows it small things, and things larger "
+            "than it has learned them. Beyond `SATS_SERVE_WINDOW` it sees windows that overlap; "
+            "beyond `SATS_SERVE_MAX_SIZE` it is 422.",
+        ),
+    ] = None,
 ) -> Asked:
-    """Read what is asked."""
+    """Read what is asked.
+
+    Raises:
+        InvalidProblem: `size` is beyond its limit.
+    """
+    most = app_services(request).settings.serve_max_size
+    if size is not None and size > most:
+        fault = ErrorDetail(f"more than {most}", field="query.size")
+        raise InvalidProblem(f"query.size: {fault.message}", [fault])
     names = None if classes is None else tuple(classes)
-    return Asked(names, min_score, tolerance if polygons else None, legend)
+    return Asked(names, min_score, tolerance if polygons else None, legend, size)
 
 
 AskedFor = Annotated[Asked, Depends(ask)]

@@ -7,7 +7,7 @@ from fastapi import Request
 from app.errors import ErrorDetail, InvalidProblem
 from sats_core.data.names import printable
 
-KNOWN = ("model", "version", "classes", "min_score", "polygons", "tolerance", "legend")
+KNOWN = ("model", "version", "classes", "min_score", "polygons", "tolerance", "legend", "size")
 REPEATABLE = ("classes",)
 _MOST_SHOWN = 100
 _MOST_TOLD = 20

@@ -82,7 +82,9 @@ async def answer(
     how = asked.cut(catalogue, representation)
     if representation is not Representation.JSON:
         deliver = partial(_rendered, served, representation, asked, max_pixels)
-        (body,) = await delivered(inference, served, posted, how, max_pixels, deliver)
+        (body,) = await delivered(
+            inference, served, posted, how, max_pixels, deliver, size=asked.size
+        )
         return served, body
     left = Left()
 
@@ -90,7 +92,9 @@ async def answer(
         shown = described(one.name, found, catalogue, asked.tolerance, left)
         return shown.model_dump_json().encode()
 
-    pictures = await delivered(inference, served, posted, how, max_pixels, described_one)
+    pictures = await delivered(
+        inference, served, posted, how, max_pixels, described_one, size=asked.size
+    )
     return served, joined(served.exported.model, served.exported.number, pictures)
 
 
@@ -117,6 +121,8 @@ async def delivered(
     how: Cut,
     max_pixels: int,
     deliver: Callable[[PostedPicture, Segmented], T],
+    *,
+    size: int | None = None,
 ) -> list[T]:
     """Segment pictures, and make on the same lane what is wanted of each; raises as `segment`.
 
@@ -127,11 +133,13 @@ async def delivered(
         how: how masks are cut.
         max_pixels: most that a picture may have.
         deliver: makes of a picture and its mask what is returned.
+        size: at how many pixels of the longer side they are seen; None: as was scored.
     """
-    decodes = [partial(_decoded, one, max_pixels, served.graph.shown) for one in posted]
+    view = served.graph.view_of(size)
+    decodes = [partial(_decoded, one, max_pixels, view.shown) for one in posted]
     try:
         return await inference.segment(
-            served, decodes, how, lambda number, found: deliver(posted[number], found)
+            served, decodes, view, how, lambda number, found: deliver(posted[number], found)
         )
     except ExceptionGroup as group:
         raise _problem(group) from group

@@ -53,7 +53,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[Segmenter, Graph
     probes = [torch.randn(1, 3, 64, 96), torch.randn(2, 3, 96, 32)]
     export_version(folder / "version", model, CATALOGUE, SCORES, None, CONFIG, probes)
     files = (folder / "version" / name for name in ("config.json", "model.onnx"))
-    return model, Graph(*files, threads=1)
+    return model, Graph(*files)
 
 
 @pytest.mark.filterwarnings("ignore")  # torch's and onnx's, about the exporter

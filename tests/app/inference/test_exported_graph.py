@@ -23,7 +23,7 @@ from tests.app.inference.colour_graph import (
 
 @pytest.fixture(scope="module")
 def graph(tmp_path_factory: pytest.TempPathFactory) -> Graph:
-    return Graph(*write_version(tmp_path_factory.mktemp("version")), threads=1)
+    return Graph(*write_version(tmp_path_factory.mktemp("version")))
 
 
 def quarters(side: int) -> tuple[Pixels, Pixels]:
@@ -65,7 +65,7 @@ def test_a_view_may_be_stretched(tmp_path: Path) -> None:
     config, onnx = write_version(tmp_path)
     said = json.loads(config.read_text()) | {"view": {"stretch": [40, 72]}}
     config.write_text(json.dumps({"id2label": {}, "sats": said}))  # as a Hugging Face model's
-    stretched = Graph(config, onnx, threads=1)
+    stretched = Graph(config, onnx)
     for height, width in ((40, 72), (100, 30), (7, 300)):
         picture = np.full((height, width, 3), GREEN.colour, dtype=np.uint8)
         view = stretched.view(picture)
@@ -129,7 +129,7 @@ def test_a_broken_version_is_refused(
     else:
         (tmp_path / file).write_bytes(content)
     with pytest.raises(GraphError, match=message):
-        Graph(config, onnx, threads=1)
+        Graph(config, onnx)
 
 
 def test_a_graph_without_the_outputs_is_refused(tmp_path: Path) -> None:
@@ -138,11 +138,11 @@ def test_a_graph_without_the_outputs_is_refused(tmp_path: Path) -> None:
     del model.graph.output[2]
     onnx.write_bytes(model.SerializeToString())
     with pytest.raises(GraphError, match="cannot be run"):
-        Graph(config, onnx, threads=1)
+        Graph(config, onnx)
 
 
 def test_a_truncated_graph_is_refused(tmp_path: Path) -> None:
     config, onnx = write_version(tmp_path)
     onnx.write_bytes(onnx.read_bytes()[:-200])
     with pytest.raises(GraphError):
-        Graph(config, onnx, threads=1)
+        Graph(config, onnx)

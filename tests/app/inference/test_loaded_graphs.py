@@ -7,6 +7,7 @@ import pytest
 from app.inference import loaded_graphs as module
 from app.inference.exported_graph import Graph, GraphError
 from app.inference.loaded_graphs import Exported, Graphs, graph_loader
+from app.inference.tuning import Tuner
 from app.storage import LocalBlobStore
 from tests.app.inference.colour_graph import write_version
 
@@ -37,7 +38,7 @@ class Loader:
 
 @pytest.fixture(scope="module")
 def graph(tmp_path_factory: pytest.TempPathFactory) -> Graph:
-    return Graph(*write_version(tmp_path_factory.mktemp("version")), threads=1)
+    return Graph(*write_version(tmp_path_factory.mktemp("version")))
 
 
 @pytest.fixture
@@ -234,7 +235,8 @@ def test_a_version_that_goes_live_overtakes_those_that_somebody_names(
 def test_versions_come_from_blobs_that_are_checked(tmp_path: Path) -> None:
     store = LocalBlobStore(tmp_path / "blobs")
     keys = [store.put_file(path).key for path in write_version(tmp_path / "version")]
-    load = graph_loader(store, threads=1)
+    tuner = Tuner(tmp_path / "plans", processors=1, lone_threads=1, batch=1)
+    load = graph_loader(store, tuner, window=1024)
     exported = Exported(1, 1, "default", 1, *keys, 1)
     assert load(exported).config.size == 64
     path = store.path(keys[1])

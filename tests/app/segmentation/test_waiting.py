@@ -1,10 +1,9 @@
 """Who has left is not worked for, and nobody waits for ever."""
 
-import asyncio
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
@@ -14,6 +13,7 @@ from fastapi import FastAPI
 from PIL import Image
 
 from app.inference.engine import Inference
+from app.inference.lanes import LeftError, Work
 from app.main import create_app
 from app.settings import Settings
 from tests.app.inference.colour_graph import GREEN
@@ -32,23 +32,39 @@ def started(settings: Settings, **changes: float) -> Iterator[tuple[Inference, h
         yield app.state.services.inference, client
 
 
+class Occupying(Work[int, int, int]):
+    """Keeps a lane busy until it is told to end."""
+
+    most = 1
+
+    def __init__(self) -> None:
+        super().__init__(self)
+        self.begun, self.over = threading.Event(), threading.Event()
+
+    def prepare(self) -> int:
+        self.begun.set()
+        self.over.wait(2 * WAIT)
+        raise LeftError
+
+    def run(self, ready: Sequence[int], *, alone: bool) -> Sequence[int]:
+        return ready
+
+    def finish(self, raw: int) -> int:
+        return raw
+
+
 @contextmanager
 def busy(inference: Inference) -> Iterator[None]:
-    """Keep every thread that prepares pictures busy."""
-    done, begun = threading.Event(), threading.Event()
-
-    def work() -> None:
-        begun.set()
-        done.wait(2 * WAIT)
-
-    with ThreadPoolExecutor(1) as outside:
-        working = outside.submit(lambda: asyncio.run(inference.in_thread(work)))
-        assert begun.wait(WAIT)
-        try:
-            yield
-        finally:
-            done.set()
-        working.result(WAIT)
+    """Keep every lane busy."""
+    works = [Occupying() for _ in range(len(inference.lanes))]
+    for work in works:
+        inference.lanes.submit(work)
+        assert work.begun.wait(WAIT)
+    try:
+        yield
+    finally:
+        for work in works:
+            work.over.set()
 
 
 def eventually(free: int, inference: Inference) -> bool:

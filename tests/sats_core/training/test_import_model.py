@@ -144,7 +144,7 @@ def test_served_masks_are_evaluated_masks_and_the_librarys(
 ) -> None:
     directory = finished[0].result / "version"
     version = load_version(directory)
-    graph = Graph(directory / "config.json", directory / "model.onnx", threads=1)
+    graph = Graph(directory / "config.json", directory / "model.onnx")
     assert graph.catalogue == version.catalogue
     indices = np.array([c.index for c in version.catalogue.classes], dtype=np.uint8)
     channels = {c.name: channel for channel, c in enumerate(version.catalogue.classes)}

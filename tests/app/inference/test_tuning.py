@@ -1,0 +1,109 @@
+"""How a graph is run: measured once, kept, and what the settings say first."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from structlog.testing import capture_logs
+
+from app.inference import tuning
+from app.inference.sessions import Sessions
+from app.inference.tuning import Measured, Plan, Tuner, measure, processors
+from tests.app.inference.colour_graph import write_version
+
+SAMPLE = np.zeros((3, 64, 64), dtype=np.float32)
+
+
+@pytest.fixture
+def sessions(tmp_path: Path) -> Sessions:
+    _, graph = write_version(tmp_path / "version")
+    return Sessions(graph)
+
+
+@pytest.mark.parametrize(
+    ("measured", "plan"),
+    [
+        (Measured(10, None, {}), Plan()),
+        (Measured(10, 9.0, {2: 9.0}), Plan()),  # not clearly
+        (Measured(10, 6.0, {2: 11.0}), Plan(lone_threads=4)),
+        (Measured(10, 12.0, {2: 6.0, 4: 4.0, 8: 5.0}), Plan(batch=4)),
+        (Measured(10, 5.0, {2: 6.0}), Plan(lone_threads=4, batch=2)),
+    ],
+)
+def test_another_way_is_taken_where_it_is_clearly_faster(measured: Measured, plan: Plan) -> None:
+    assert measured.plan(4) == plan
+
+
+def test_every_way_is_measured(sessions: Sessions) -> None:
+    measured = measure(sessions, SAMPLE, processors=2)
+    assert measured.one > 0
+    assert measured.wide is not None
+    assert 2 in measured.batches
+    assert measure(sessions, SAMPLE, processors=1).wide is None
+
+
+def test_a_plan_is_measured_once(
+    sessions: Sessions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[Measured] = []
+
+    def measured(*_: object) -> Measured:
+        calls.append(Measured(10, 5.0, {}))
+        return calls[-1]
+
+    monkeypatch.setattr(tuning, "measure", measured)
+    tuner = Tuner(tmp_path / "plans", processors=3)
+    with capture_logs() as logs:
+        assert tuner.plan(sessions, "kind", SAMPLE) == Plan(lone_threads=3)
+    assert [log["event"] for log in logs] == ["graph_measured"]
+    assert logs[0]["plan"] == {"lone_threads": 3, "batch": 1}
+    assert tuner.plan(sessions, "kind", SAMPLE) == Plan(lone_threads=3)
+    assert len(calls) == 1
+    # What it depends on has changed.
+    for other in (Tuner(tuner.folder, processors=4), tuner):
+        other.plan(sessions, "kind", SAMPLE[:, :32] if other is tuner else SAMPLE)
+    assert len(calls) == 3
+
+
+@pytest.mark.parametrize("kept", [b"", b"[]", b"{}", b'{"here": 3}', b"\xff"])
+def test_what_cannot_be_read_is_measured_again(
+    sessions: Sessions, tmp_path: Path, kept: bytes
+) -> None:
+    tuner = Tuner(tmp_path, processors=1)
+    (tmp_path / "kind.json").write_bytes(kept)
+    tuner.plan(sessions, "kind", SAMPLE)
+    (written,) = json.loads((tmp_path / "kind.json").read_bytes()).values()
+    assert Plan.model_validate(written)
+
+
+def test_a_folder_that_cannot_be_written_keeps_nobody_from_serving(
+    sessions: Sessions, tmp_path: Path
+) -> None:
+    (tmp_path / "plans").write_text("no folder")
+    with capture_logs() as logs:
+        Tuner(tmp_path / "plans", processors=1).plan(sessions, "kind", SAMPLE)
+    assert "plan_not_kept" in [log["event"] for log in logs]
+
+
+def test_settings_come_first(
+    sessions: Sessions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tuning, "measure", lambda *_: Measured(10, 5.0, {2: 4.0}))
+    folder = tmp_path / "plans"
+    assert Tuner(folder, 2, batch=8).plan(sessions, "a", SAMPLE) == Plan(lone_threads=2, batch=8)
+    assert Tuner(folder, 2, 5).plan(sessions, "a", SAMPLE) == Plan(lone_threads=5, batch=2)
+    monkeypatch.setattr(tuning, "measure", None)
+    assert Tuner(folder, 2, 1, 1).plan(sessions, "b", SAMPLE) == Plan()
+
+
+@pytest.mark.parametrize(
+    ("limit", "allowed"), [("max 100000", 8), ("150000 100000", 2), ("50000 100000", 1), ("", 8)]
+)
+def test_a_containers_limit_counts(
+    limit: str, allowed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "cpu.max").write_text(limit)
+    monkeypatch.setattr(tuning, "CPU_LIMIT", tmp_path / "cpu.max")
+    monkeypatch.setattr(tuning.os, "sched_getaffinity", lambda _: set(range(8)))
+    assert processors() == allowed
