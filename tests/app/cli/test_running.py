@@ -46,11 +46,11 @@ def _free_port():
 
 
 @contextmanager
-def _serving(settings, log, *options, cwd=None):
+def _serving(settings, log, *options, command="serve", cwd=None):
     port = _free_port()
     with log.open("wb") as out:
         process = subprocess.Popen(
-            [*own("app.cli"), "serve", "--port", str(port), *options],
+            [*own("app.cli"), command, "--port", str(port), *options],
             cwd=cwd,
             env=os.environ | environment(settings),
             stdout=out,
@@ -133,6 +133,23 @@ def test_killed_with_9_serve_takes_its_children_along(settings, tmp_path):
     with _serving(settings, log) as (process, url):
         _until(_ready(url), log)
         _until(lambda: _worker(process), log)
+
+
+def _processes_that_answer(process):
+    """The supervisor's own children; Python's tracker of shared memory is one, and answers none."""
+    return [one for one in _children(process) if "resource_tracker" not in str(one.cmdline())]
+
+
+def test_several_processes_answer_at_one_port_and_end_together(settings, tmp_path):
+    """Killed with -9, the one that started them leaves none behind."""
+    CliRunner().invoke(cli, ["migrate"], env=environment(settings))
+    log = tmp_path / "log"
+    with _serving(settings, log, "--workers", "2", command="api") as (process, url):
+        _until(_ready(url), log)
+        assert len(_until(lambda: _processes_that_answer(process), log)) == 2
+        _until(lambda: log.read_text().count("Application startup complete") == 2, log)
+        assert httpx.get(f"{url}/classes").status_code == 404  # no version, and an answer
+    assert "Traceback" not in log.read_text()
 
 
 def test_an_api_that_cannot_start_ends_serve(settings, tmp_path):
