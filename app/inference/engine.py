@@ -13,6 +13,7 @@ from app.inference.budget import Budget, Share
 from app.inference.cutting import Cut, Segmented
 from app.inference.exported_graph import EVERYTHING, GraphError, ModelInput
 from app.inference.loaded_graphs import Choice, Graphs, Served, graph_loader
+from app.inference.measures import Measures
 from app.settings import Settings
 from app.storage import BlobStore
 from sats_core.data.pictures import Resized
@@ -29,6 +30,7 @@ class Inference:
     Attributes:
         graphs: the loaded versions.
         memory: bytes that the pictures of unanswered requests may take.
+        measures: what is counted of them.
     """
 
     def __init__(self, settings: Settings, blobs: BlobStore) -> None:
@@ -39,6 +41,7 @@ class Inference:
             _run, _key_of, most=settings.serve_batch, places=settings.serve_queue
         )
         self.memory = Budget(settings.serve_bytes)
+        self.measures = Measures()
         self._pool = ThreadPoolExecutor(settings.serve_threads, thread_name_prefix="pictures")
 
     @property

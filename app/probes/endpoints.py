@@ -12,7 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from app.broker import skipped_messages
 from app.db.migrate import is_current
 from app.dependencies import AppServices, Services
-from app.errors import BusyProblem, ErrorDetail, NotReadyProblem
+from app.errors import ErrorDetail, NotReadyProblem
 from app.probes.metrics import RequestMetrics
 from app.problems import Responses, responses
 from app.processes import read_restarts
@@ -48,16 +48,18 @@ async def live() -> HealthJson:
 
 
 @router.get("/health/ready", summary="Can the service work", responses=responses(NotReadyProblem))
-def ready(services: AppServices) -> ReadyJson:
+def ready(request: Request, services: AppServices) -> ReadyJson:
     """Ask the database, the broker and the blob store whether they answer.
 
     After a start the live versions are waited for, for a bounded time. What was mended on the way
     does not make the service unready; it is worth a look at the log.
     """
+    found = {part: check(services) for part, check in CHECKS.items()}
+    counted: RequestMetrics = request.app.state.metrics
+    for part, message in found.items():
+        counted.ready.labels(part).set(message is None)
     failed = [
-        ErrorDetail(message, field=part)
-        for part, check in CHECKS.items()
-        if (message := check(services)) is not None
+        ErrorDetail(message, field=part) for part, message in found.items() if message is not None
     ]
     if failed:
         names = ", ".join(str(error.field) for error in failed)
@@ -125,10 +127,14 @@ _TEXT: Responses = {
     "/metrics",
     summary="Figures for Prometheus",
     response_class=Response,
-    responses=_TEXT | responses(BusyProblem),
+    responses=_TEXT,
 )
 def expose_metrics(request: Request, services: AppServices) -> Response:
-    """Requests and pictures of this process; tasks, live versions and mended faults in all."""
+    """Requests and pictures of this process; tasks, live versions and mended faults in all.
+
+    While the database does not answer, `sats_database_up` is 0 and nothing is told of tasks and
+    live versions.
+    """
     counted: RequestMetrics = request.app.state.metrics
     return Response(
         counted.expose(services.settings, services.engine, services.inference),
