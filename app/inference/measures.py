@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Literal, get_args
 
+from app import tracing
+
 Reason = Literal["overloaded", "deadline", "client", "graph", "picture", "closed"]
 """Why a request was not answered: no room; not in time; the client left; the graph could not be
 loaded or run; a picture cannot be used; the service stops."""
@@ -104,7 +106,10 @@ class Measures:
         self._lock = threading.Lock()
 
     def answered(self, model: str, version: int, stages: Stages, pictures: int = 1) -> None:
-        """Count a request that was answered."""
+        """Count a request that was answered; where it is traced, its stages become spans.
+
+        Those of requests come under their request's span if the call is made in its context.
+        """
         times = (stages.queue, stages.input, stages.infer, stages.output)
         with self._lock:
             figures = self._of(model, version)
@@ -112,6 +117,12 @@ class Measures:
             figures.answered_pictures += pictures
             for histogram, seconds in zip(figures.stages, times, strict=True):
                 histogram.add(seconds)
+        if (spans := tracing.current()) is not None:
+            order = ("input", "queue", "infer", "output")
+            spans.stages(
+                {"sats.model": model, "sats.version": version, "sats.pictures": pictures},
+                {name: getattr(stages, name) for name in order},
+            )
 
     def failed(self, model: str, version: int, reason: Reason, pictures: int = 1) -> None:
         """Count a request that was not.
