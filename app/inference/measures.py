@@ -10,8 +10,8 @@ from typing import Literal, get_args
 from app import tracing
 
 Reason = Literal["overloaded", "deadline", "client", "graph", "picture", "closed"]
-"""Why a request was not answered: no room; not in time; the client left; the graph could not be
-loaded or run; a picture cannot be used; the service stops."""
+"""Why a picture was not answered: no room; not in time; the client left; the graph could not be
+loaded or run; the picture cannot be used; the service stops."""
 
 REASONS: tuple[Reason, ...] = get_args(Reason)
 
@@ -70,16 +70,14 @@ class Figures:
     """Everything that was counted of one version.
 
     Attributes:
-        answered, answered_pictures: requests, and pictures in them.
-        failed, failed_pictures: the same by reason.
+        answered: pictures that were answered.
+        failed: pictures that were not, by reason.
         runs, run_pictures: executions of the graph, and pictures in them.
         stages: seconds of what was answered, in the order of `STAGES`.
     """
 
     answered: int = 0
-    answered_pictures: int = 0
     failed: dict[Reason, int] = field(default_factory=lambda: dict.fromkeys(REASONS, 0))
-    failed_pictures: dict[Reason, int] = field(default_factory=lambda: dict.fromkeys(REASONS, 0))
     runs: int = 0
     run_pictures: int = 0
     stages: Sequence[Seconds] = field(default_factory=lambda: [Seconds() for _ in STAGES])
@@ -89,7 +87,6 @@ class Figures:
         return replace(
             self,
             failed=self.failed.copy(),
-            failed_pictures=self.failed_pictures.copy(),
             stages=[seconds.copy() for seconds in self.stages],
         )
 
@@ -106,15 +103,14 @@ class Measures:
         self._lock = threading.Lock()
 
     def answered(self, model: str, version: int, stages: Stages, pictures: int = 1) -> None:
-        """Count a request that was answered; where it is traced, its stages become spans.
+        """Count pictures that were answered; where they are traced, their stages become spans.
 
-        Those of requests come under their request's span if the call is made in its context.
+        They come under their request's span if the call is made in its context.
         """
         times = (stages.queue, stages.input, stages.infer, stages.output)
         with self._lock:
             figures = self._of(model, version)
-            figures.answered += 1
-            figures.answered_pictures += pictures
+            figures.answered += pictures
             for histogram, seconds in zip(figures.stages, times, strict=True):
                 histogram.add(seconds)
         if (spans := tracing.current()) is not None:
@@ -125,15 +121,14 @@ class Measures:
             )
 
     def failed(self, model: str, version: int, reason: Reason, pictures: int = 1) -> None:
-        """Count a request that was not.
+        """Count pictures that were not.
 
         Raises:
             KeyError: no such reason.
         """
         with self._lock:
             figures = self._of(model, version)
-            figures.failed[reason] += 1
-            figures.failed_pictures[reason] += pictures
+            figures.failed[reason] += pictures
 
     def ran(self, model: str, version: int, pictures: int) -> None:
         """Count one execution of a graph over so many pictures."""

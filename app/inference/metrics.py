@@ -12,25 +12,22 @@ from prometheus_client.core import (
 from prometheus_client.registry import Collector
 
 from app.inference.engine import Inference
-from app.inference.measures import BUCKETS, STAGES, Figures, Reason, Seconds
+from app.inference.measures import BUCKETS, STAGES, Figures, Seconds
 
 VERSION = ("model", "version")
 
 Count = Callable[[Figures], int]
-CountByReason = Callable[[Figures], Mapping[Reason, int]]
 
 COUNTERS: dict[str, tuple[str, Count]] = {
-    "request_success": ("Requests that were answered.", lambda of: of.answered),
-    "picture_success": ("Pictures in them.", lambda of: of.answered_pictures),
+    "request_success": (
+        "Pictures that were answered: each is a request, however many came together.",
+        lambda of: of.answered,
+    ),
     "count": (
         "Pictures that a graph ran over; divided by exec_count, the mean size of a batch.",
         lambda of: of.run_pictures,
     ),
     "exec_count": ("Runs of a graph, each over a batch.", lambda of: of.runs),
-}
-BY_REASON: dict[str, tuple[str, CountByReason]] = {
-    "request_failure": ("Requests that were not answered, by reason.", lambda of: of.failed),
-    "picture_failure": ("Pictures in them, by reason.", lambda of: of.failed_pictures),
 }
 SECONDS = {
     "queue": "Time that what was answered waited for its run.",
@@ -79,12 +76,15 @@ def _counters(found: Mapping[tuple[str, str], Figures]) -> Iterator[Metric]:
         for version, figures in found.items():
             family.add_metric(version, count(figures))
         yield family
-    for name, (told, counts) in BY_REASON.items():
-        family = CounterMetricFamily(f"sats_inference_{name}", told, labels=[*VERSION, "reason"])
-        for version, figures in found.items():
-            for reason, value in counts(figures).items():
-                family.add_metric([*version, reason], value)
-        yield family
+    failed = CounterMetricFamily(
+        "sats_inference_request_failure",
+        "Pictures that were not answered, by reason.",
+        labels=[*VERSION, "reason"],
+    )
+    for version, figures in found.items():
+        for reason, value in figures.failed.items():
+            failed.add_metric([*version, reason], value)
+    yield failed
 
 
 def _histograms(found: Mapping[tuple[str, str], Figures]) -> Iterator[Metric]:

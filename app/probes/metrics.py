@@ -1,7 +1,7 @@
 """What Prometheus reads."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -46,6 +46,11 @@ class RequestMetrics:
             ["part"],
             registry=self.registry,
         )
+
+    def note_ready(self, parts: Iterable[str], failed: Collection[str | None]) -> None:
+        """Note which parts have failed, and that the others work."""
+        for part in parts:
+            self.ready.labels(part).set(part not in failed)
 
     def expose(self, settings: Settings, engine: Engine, inference: Inference) -> bytes:
         """Return this process's figures, and what the database says of tasks and models."""
