@@ -139,6 +139,11 @@ class Graphs:
                 return Choice(load, before)
             return Choice(_finished(before))
 
+    def loaded(self) -> list[tuple[str, int]]:
+        """Return model and number of every version that is loaded or on its way."""
+        with self._lock:
+            return [(e.exported.model, e.exported.number) for e in self._entries.values()]
+
     def close(self) -> None:
         """End the loading threads; what is loading is finished, what waits is not."""
         for loader in (self._live_loader, self._loader):

@@ -52,7 +52,9 @@ class InferenceCollector(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Yield the figures."""
-        read = self.inference.measures.read()
+        measures = self.inference.measures
+        measures.keep(self.inference.graphs.loaded())
+        read = measures.read()
         found = {(model, str(version)): figures for (model, version), figures in read.items()}
         yield from _counters(found)
         yield from _histograms(found)

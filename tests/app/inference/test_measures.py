@@ -19,7 +19,7 @@ def test_what_was_counted_is_read() -> None:
     measures.answered("cat", 1, FAST)
     measures.failed("cat", 1, "deadline", pictures=2)
     measures.ran("cat", 1, 4)
-    measures.loaded("cat", 2)
+    measures.keep([("cat", 2)])
     read = measures.read()
     assert list(read) == [("cat", 1), ("cat", 2)]
     one, two = read.values()
@@ -67,14 +67,29 @@ def test_versions_are_bounded_and_those_counted_last_are_kept() -> None:
     assert ("named", 0) not in read
 
 
-def test_a_forgotten_version_is_gone_and_may_come_back() -> None:
+def test_what_is_loaded_is_read_and_what_is_not_once() -> None:
     measures = Measures()
     measures.ran("cat", 1, 1)
-    measures.forget("cat", 1)
-    measures.forget("cat", 2)
+    measures.ran("cat", 2, 1)
+    for _ in range(2):
+        measures.keep([("cat", 2), ("cat", 3)])
+        read = measures.read()
+        assert [figures.runs for key, figures in read.items() if key[1] > 1] == [1, 0]
+    assert list(read) == [("cat", 2), ("cat", 3)]
+    measures.ran("cat", 1, 1)  # one that was forgotten while it answered
+    measures.keep([])
+    assert list(measures.read()) == [("cat", 1)]
+    measures.keep([])
     assert measures.read() == {}
+
+
+def test_many_loaded_versions_push_out_none_that_answers() -> None:
+    measures = Measures()
     measures.ran("cat", 1, 1)
-    assert measures.read()["cat", 1].runs == 1
+    measures.keep([("dog", number) for number in range(2 * MOST_VERSIONS)])
+    read = measures.read()
+    assert len(read) == MOST_VERSIONS
+    assert read["cat", 1].runs == 1
 
 
 def test_no_count_is_lost_between_threads() -> None:
