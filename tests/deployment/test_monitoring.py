@@ -10,7 +10,6 @@ from sqlalchemy import Engine
 from starlette.testclient import TestClient
 
 from app.db import TaskState, write_session
-from app.inference.measures import Stages
 from app.main import create_app
 from app.processes import write_restarts
 from app.settings import Settings
@@ -66,8 +65,6 @@ def told(
     app = create_app(settings)
     with TestClient(app, base_url="http://127.0.0.1", client=("127.0.0.1", 50000)) as client:
         assert client.post("/segment", **as_files(encoded(left_red_right_green()))).is_success
-        measures = app.state.services.inference.measures
-        measures.answered("default", 1, Stages(queue=0.1, input=0.1, infer=0.1, output=0.1))
         train(Bench(settings, engine, blobs, control), client)
         client.get("/health/ready")
         yield samples(client) | {UP: 1.0}
