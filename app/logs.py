@@ -5,8 +5,8 @@ import sys
 
 import structlog
 
-CHATTY = ("alembic.runtime.migration", "kombu.connection")
-"""Libraries that tell at every connection what kind it is."""
+CHATTY = ("alembic.runtime.migration", "kombu.connection", "opentelemetry")
+"""Libraries that tell at every connection what kind it is, or at every try that it failed."""
 
 
 def configure_logs() -> None:

@@ -6,6 +6,7 @@ from importlib.metadata import version
 
 from fastapi import FastAPI
 
+from app import tracing
 from app.admin.endpoints import router as admin
 from app.audit.endpoints import router as audit
 from app.deletion.endpoints import router as deletion
@@ -15,6 +16,7 @@ from app.imports.endpoints import router as imports
 from app.keys.endpoints import router as keys
 from app.probes.endpoints import router as probes
 from app.probes.metrics import RequestMetrics, RequestMetricsMiddleware
+from app.probes.tracing import TracingMiddleware
 from app.problems import install_handlers
 from app.protocols.hugging_face import router as hugging_face
 from app.protocols.open_inference import models as open_inference
@@ -57,12 +59,14 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        tracing.start("sats-api")
         services = open_services(settings or get_settings())
         app.state.services = services
         try:
             yield
         finally:
             services.close()
+            tracing.stop()
 
     app = FastAPI(
         title="SATS",
@@ -78,6 +82,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.add_middleware(CrossOriginMiddleware)
     app.add_middleware(RequestMetricsMiddleware, metrics=app.state.metrics)
     app.add_middleware(SecurityHeadersMiddleware)
+    app.add_middleware(TracingMiddleware)
     app.add_middleware(RequestIdMiddleware)
     install_handlers(app)
     operators = (admin, deletion, keys, audit, webhooks)

@@ -8,6 +8,7 @@ from typing import Any
 
 from celery import Celery, signals
 
+from app import tracing
 from app.broker import RUN_TASK, make_celery, wake
 from app.db import make_engine
 from app.db.migrate import upgrade
@@ -52,6 +53,7 @@ def make_worker(settings: Settings, command: Sequence[str] = CHILD) -> Celery:
 
     def on_init(**_kw: Any) -> None:
         upgrade(engine)
+        tracing.start("sats-worker")
 
     def on_ready(**_kw: Any) -> None:
         sweeper.start()
@@ -64,6 +66,7 @@ def make_worker(settings: Settings, command: Sequence[str] = CHILD) -> Celery:
         sweeper.stop()
         courier.stop()
         engine.dispose()
+        tracing.stop()
 
     celery.task(name=RUN_TASK, ignore_result=True)(run_task)
     signals.setup_logging.connect(lambda **_kw: configure_logs(), weak=False)

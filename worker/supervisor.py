@@ -30,6 +30,7 @@ from worker.recorder import Recorder
 from worker.registering import register
 from worker.store_probe import LISTEN_SECONDS, StoreProbe
 from worker.tidying import tidy
+from worker.tracing import trace_task
 
 STORE_AWAITED = (
     "the blob store could not be read or written: the worker waited for it, and the try is not "
@@ -118,6 +119,7 @@ class Supervisor:
             self._pulse = None
         log.info("task_left", task=task_id, state=state)
         if state in END_STATES:
+            trace_task(self._engine, task_id)
             self._tidy(task_id)
         return state
 

@@ -18,6 +18,7 @@ from worker.courier import forget
 from worker.failures import silent_worker
 from worker.repeating import Repeating
 from worker.tidying import tidy, tidy_all
+from worker.tracing import trace_task
 
 log = structlog.get_logger(__name__)
 
@@ -120,4 +121,5 @@ class Sweeper:
                 continue
             log.warning("task_swept", task=task_id, state=state)
             if state in END_STATES:
+                trace_task(self._engine, task_id)
                 tidy(self._engine, self._blobs, self._settings, task_id)

@@ -94,7 +94,7 @@ class Task(Base):
     evaluation: Mapped[str | None] = mapped_column(String(64), index=True)
     created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=database_time())
     started_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
-    finished_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    finished_at: Mapped[datetime | None] = mapped_column(UtcDateTime, index=True)
 
     submitted_by: Mapped[str] = mapped_column(String(100), default="")  # name of the API key
     # Whether whoever posted it had scope `admin`: its gate may be laxer than its model's floor.
@@ -132,6 +132,8 @@ class Task(Base):
 
     # How often its batch is halved, because memory ran out.
     halvings: Mapped[int] = mapped_column(Integer, default=0, server_default="0")
+    # W3C trace context of the request that posted it, where requests are traced.
+    traceparent: Mapped[str | None] = mapped_column(String(55))
     # When a failed task's upload and checkpoints were removed; until then it may be tried again.
     tidied_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
 

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager
+from contextvars import copy_context
 from typing import TypeVar
 
 from app.inference.budget import Budget, Share
@@ -33,7 +34,7 @@ class Inference:
         graphs: the loaded versions.
         lanes: the threads that segment.
         memory: bytes that the pictures of unanswered requests may take.
-        measures: what was answered, and how long it took.
+        measures: what is counted of them.
     """
 
     def __init__(self, settings: Settings, blobs: BlobStore) -> None:
@@ -145,6 +146,7 @@ class _Segmenting(Work[ModelInput, Prediction, T]):
         self._how = how
         self._deliver = deliver
         self._measures = measures
+        self._context = copy_context()  # of the request: its spans lie there
         self._size = (0, 0)
 
     def prepare(self) -> ModelInput:
@@ -162,7 +164,7 @@ class _Segmenting(Work[ModelInput, Prediction, T]):
 
     def measured(self, stages: Stages) -> None:
         exported = self._served.exported
-        self._measures.answered(exported.model, exported.number, stages)
+        self._context.run(self._measures.answered, exported.model, exported.number, stages)
 
 
 def _all_or_none(outcomes: Sequence[T | BaseException]) -> list[T]:

@@ -70,10 +70,12 @@ class Choice:
     """Who answers a request.
 
     Attributes:
-        load: the version asked for, loaded or on its way.
+        exported: the version asked for.
+        load: it, loaded or on its way.
         before: who answers if `load` fails: the version of the model that was live before.
     """
 
+    exported: Exported
     load: "Future[Served]"
     before: Served | None = None
 
@@ -121,7 +123,7 @@ class Graphs:
     def pinned(self, exported: Exported) -> Choice:
         """Choose this version and no other."""
         with self._lock:
-            return Choice(self._loading(exported, live=False)[0])
+            return Choice(exported, self._loading(exported, live=False)[0])
 
     def live(self, exported: Exported) -> Choice:
         """Choose the live version of a model, without a pause when it changes.
@@ -135,10 +137,15 @@ class Graphs:
             load, found_now = self._loading(exported, live=True)
             if _succeeded(load):
                 self._answering[exported.model_id] = exported.version_id
-                return Choice(load)
+                return Choice(exported, load)
             if before is None or found_now:
-                return Choice(load, before)
-            return Choice(_finished(before))
+                return Choice(exported, load, before)
+            return Choice(exported, _finished(before))
+
+    def loaded(self) -> list[tuple[str, int]]:
+        """Return model and number of every version that is loaded or on its way."""
+        with self._lock:
+            return [(e.exported.model, e.exported.number) for e in self._entries.values()]
 
     def close(self) -> None:
         """End the loading threads; what is loading is finished, what waits is not."""

@@ -3,22 +3,23 @@
 import threading
 from bisect import bisect_left
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Literal, get_args
 
+from app import tracing
+
 Reason = Literal["overloaded", "deadline", "client", "graph", "picture", "closed"]
-"""Why a request was not answered: no room; not in time; the client left; the graph could not be
-loaded or run; a picture cannot be used; the service stops."""
+"""Why a picture was not answered: no room; not in time; the client left; the graph could not be
+loaded or run; the picture cannot be used; the service stops."""
 
 REASONS: tuple[Reason, ...] = get_args(Reason)
 
 BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 """Upper bounds, seconds: from a small graph on a GPU to the deadline of a request."""
 
-MOST_VERSIONS = 32
-"""Versions that are counted at a time: as long as none of them is forgotten, their figures take
-some 2,500 samples at most."""
+MOST_VERSIONS = 64
+"""Versions that are counted at a time; each takes 73 samples."""
 
 
 @dataclass(frozen=True)
@@ -68,16 +69,14 @@ class Figures:
     """Everything that was counted of one version.
 
     Attributes:
-        answered, answered_pictures: requests, and pictures in them.
-        failed, failed_pictures: the same by reason.
+        answered: pictures that were answered.
+        failed: pictures that were not, by reason.
         runs, run_pictures: executions of the graph, and pictures in them.
         stages: seconds of what was answered, in the order of `STAGES`.
     """
 
     answered: int = 0
-    answered_pictures: int = 0
     failed: dict[Reason, int] = field(default_factory=lambda: dict.fromkeys(REASONS, 0))
-    failed_pictures: dict[Reason, int] = field(default_factory=lambda: dict.fromkeys(REASONS, 0))
     runs: int = 0
     run_pictures: int = 0
     stages: Sequence[Seconds] = field(default_factory=lambda: [Seconds() for _ in STAGES])
@@ -87,7 +86,6 @@ class Figures:
         return replace(
             self,
             failed=self.failed.copy(),
-            failed_pictures=self.failed_pictures.copy(),
             stages=[seconds.copy() for seconds in self.stages],
         )
 
@@ -101,28 +99,37 @@ class Measures:
 
     def __init__(self) -> None:
         self._figures: OrderedDict[tuple[str, int], Figures] = OrderedDict()
+        self._counted: set[tuple[str, int]] = set()
+        """Versions of which anything was counted since `keep`."""
         self._lock = threading.Lock()
 
     def answered(self, model: str, version: int, stages: Stages, pictures: int = 1) -> None:
-        """Count a request that was answered."""
+        """Count pictures that were answered; where they are traced, their stages become spans.
+
+        They come under their request's span if the call is made in its context.
+        """
         times = (stages.queue, stages.input, stages.infer, stages.output)
         with self._lock:
             figures = self._of(model, version)
-            figures.answered += 1
-            figures.answered_pictures += pictures
+            figures.answered += pictures
             for histogram, seconds in zip(figures.stages, times, strict=True):
                 histogram.add(seconds)
+        if (spans := tracing.current()) is not None:
+            order = ("input", "queue", "infer", "output")
+            spans.stages(
+                {"sats.model": model, "sats.version": version, "sats.pictures": pictures},
+                {name: getattr(stages, name) for name in order},
+            )
 
     def failed(self, model: str, version: int, reason: Reason, pictures: int = 1) -> None:
-        """Count a request that was not.
+        """Count pictures that were not.
 
         Raises:
             KeyError: no such reason.
         """
         with self._lock:
             figures = self._of(model, version)
-            figures.failed[reason] += 1
-            figures.failed_pictures[reason] += pictures
+            figures.failed[reason] += pictures
 
     def ran(self, model: str, version: int, pictures: int) -> None:
         """Count one execution of a graph over so many pictures."""
@@ -131,15 +138,19 @@ class Measures:
             figures.runs += 1
             figures.run_pictures += pictures
 
-    def loaded(self, model: str, version: int) -> None:
-        """Show a version from now on, with nothing counted yet: a rate begins at zero."""
-        with self._lock:
-            self._of(model, version)
+    def keep(self, loaded: Collection[tuple[str, int]]) -> None:
+        """Forget versions that are not loaded, unless they were counted since the last call.
 
-    def forget(self, model: str, version: int) -> None:
-        """Show a version no longer: its graph is not loaded any more."""
+        What was counted of a version is so read once at least, if this is called before each
+        `read`. Of a version that is loaded zeros are read: a rate begins at them.
+        """
         with self._lock:
-            self._figures.pop((model, version), None)
+            for key in self._figures.keys() - self._counted - set(loaded):
+                del self._figures[key]
+            self._counted.clear()
+            for key in loaded:
+                if len(self._figures) < MOST_VERSIONS:
+                    self._figures.setdefault(key, Figures())
 
     def read(self) -> dict[tuple[str, int], Figures]:
         """Return the figures of every version, as of now."""
@@ -159,6 +170,7 @@ class Measures:
         if figures is None:
             figures = self._figures[key] = Figures()
             while len(self._figures) > MOST_VERSIONS:
-                self._figures.popitem(last=False)
+                self._counted.discard(self._figures.popitem(last=False)[0])
         self._figures.move_to_end(key)
+        self._counted.add(key)
         return figures

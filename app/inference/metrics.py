@@ -1,29 +1,103 @@
-"""What Prometheus reads of inference."""
+"""What Prometheus reads of inference, in the words of Triton's `nv_inference_*`."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from itertools import accumulate
 
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
 from prometheus_client.registry import Collector
 
 from app.inference.engine import Inference
+from app.inference.measures import BUCKETS, STAGES, Figures, Seconds
+
+VERSION = ("model", "version")
+
+Count = Callable[[Figures], int]
+
+COUNTERS: dict[str, tuple[str, Count]] = {
+    "request_success": (
+        "Pictures that were answered: each is a request, however many came together.",
+        lambda of: of.answered,
+    ),
+    "count": (
+        "Pictures that a graph ran over; divided by exec_count, the mean size of a batch.",
+        lambda of: of.run_pictures,
+    ),
+    "exec_count": ("Runs of a graph, each over a batch.", lambda of: of.runs),
+}
+SECONDS = {
+    "queue": "Time that what was answered waited for its run.",
+    "input": "Time that it took to read, decode and normalise it.",
+    "infer": "Time that its graph ran, on the whole batch.",
+    "output": "Time that it took to cut, describe and render its masks.",
+}
+BOUNDS = [*map(str, BUCKETS), "+Inf"]
 
 
 class InferenceCollector(Collector):
-    """Batches and pictures run by this process, and how full it is."""
+    """What this process has answered by version, and how full it is.
 
-    def __init__(self, inference: Inference) -> None:
+    Args:
+        inference: whose figures.
+        places: pictures that may be in the house at a time.
+    """
+
+    def __init__(self, inference: Inference, places: int) -> None:
         self.inference = inference
+        self.places = places
 
     def collect(self) -> Iterator[Metric]:
-        """Yield the figures; pictures over batches is the mean size of a batch."""
-        load = self.inference.load
-        yield CounterMetricFamily("sats_segment_batches", "Runs of a graph.", value=load.runs)
-        yield CounterMetricFamily("sats_segment_pictures", "Pictures run.", value=load.items)
-        yield GaugeMetricFamily(
-            "sats_segment_places_free", "Pictures that may still come.", value=load.free
-        )
-        yield GaugeMetricFamily(
-            "sats_segment_bytes_free",
-            "Memory that pictures may still take.",
-            value=self.inference.memory.free,
-        )
+        """Yield the figures."""
+        measures = self.inference.measures
+        measures.keep(self.inference.graphs.loaded())
+        read = measures.read()
+        found = {(model, str(version)): figures for (model, version), figures in read.items()}
+        yield from _counters(found)
+        yield from _histograms(found)
+        yield from self._room()
+
+    def _room(self) -> Iterator[Metric]:
+        places, memory = self.inference.load.free, self.inference.memory
+        for name, told, free, total in (
+            ("pictures", "Pictures", places, self.places),
+            ("bytes", "Bytes of memory", memory.free, memory.total),
+        ):
+            pending = f"{told} that unanswered requests hold."
+            yield GaugeMetricFamily(f"sats_inference_pending_{name}", pending, value=total - free)
+            left = f"{told} that may still come."
+            yield GaugeMetricFamily(f"sats_inference_free_{name}", left, value=free)
+
+
+def _counters(found: Mapping[tuple[str, str], Figures]) -> Iterator[Metric]:
+    for name, (told, count) in COUNTERS.items():
+        family = CounterMetricFamily(f"sats_inference_{name}", told, labels=VERSION)
+        for version, figures in found.items():
+            family.add_metric(version, count(figures))
+        yield family
+    failed = CounterMetricFamily(
+        "sats_inference_request_failure",
+        "Pictures that were not answered, by reason.",
+        labels=[*VERSION, "reason"],
+    )
+    for version, figures in found.items():
+        for reason, value in figures.failed.items():
+            failed.add_metric([*version, reason], value)
+    yield failed
+
+
+def _histograms(found: Mapping[tuple[str, str], Figures]) -> Iterator[Metric]:
+    for index, stage in enumerate(STAGES):
+        name = f"sats_inference_{stage}_seconds"
+        family = HistogramMetricFamily(name, SECONDS[stage], labels=VERSION)
+        for version, figures in found.items():
+            seconds = figures.stages[index]
+            family.add_metric(version, _cumulated(seconds), seconds.total)
+        yield family
+
+
+def _cumulated(seconds: Seconds) -> list[tuple[str, float]]:
+    return list(zip(BOUNDS, accumulate(seconds.counts), strict=True))

@@ -1,9 +1,9 @@
 """Probes: is the process alive, can it work, what does it count."""
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Depends, Request, Response
 from kombu.exceptions import OperationalError
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_1_0_0
 from pydantic import BaseModel, Field
@@ -12,7 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from app.broker import skipped_messages
 from app.db.migrate import is_current
 from app.dependencies import AppServices, Services
-from app.errors import BusyProblem, ErrorDetail, NotReadyProblem
+from app.errors import ErrorDetail, NotReadyProblem
 from app.probes.metrics import RequestMetrics
 from app.problems import Responses, responses
 from app.processes import read_restarts
@@ -47,7 +47,23 @@ async def live() -> HealthJson:
     return HealthJson()
 
 
-@router.get("/health/ready", summary="Can the service work", responses=responses(NotReadyProblem))
+async def note_parts(request: Request) -> AsyncIterator[None]:
+    """Note for Prometheus which parts work."""
+    counted: RequestMetrics = request.app.state.metrics
+    try:
+        yield
+    except NotReadyProblem as problem:
+        counted.note_ready(CHECKS, {error.field for error in problem.errors})
+        raise
+    counted.note_ready(CHECKS, set())
+
+
+@router.get(
+    "/health/ready",
+    dependencies=[Depends(note_parts)],
+    summary="Can the service work",
+    responses=responses(NotReadyProblem),
+)
 def ready(services: AppServices) -> ReadyJson:
     """Ask the database, the broker and the blob store whether they answer.
 
@@ -125,10 +141,14 @@ _TEXT: Responses = {
     "/metrics",
     summary="Figures for Prometheus",
     response_class=Response,
-    responses=_TEXT | responses(BusyProblem),
+    responses=_TEXT,
 )
 def expose_metrics(request: Request, services: AppServices) -> Response:
-    """Requests and pictures of this process; tasks, live versions and mended faults in all."""
+    """Requests and pictures of this process; tasks, live versions and mended faults in all.
+
+    While the database does not answer, `sats_database_up` is 0 and nothing is told of tasks and
+    live versions.
+    """
     counted: RequestMetrics = request.app.state.metrics
     return Response(
         counted.expose(services.settings, services.engine, services.inference),

@@ -1,21 +1,20 @@
 """What Prometheus reads."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 
 import structlog
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
-from sqlalchemy import Engine, func, select
+from sqlalchemy import Engine
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.broker import skipped_messages
-from app.db import Task, TaskState, Version, read_session
 from app.inference.engine import Inference
 from app.inference.metrics import InferenceCollector
+from app.probes.training import TrainingCollector
 from app.processes import read_restarts
-from app.registry.service import live_versions
 from app.settings import Settings
 
 BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0)
@@ -41,12 +40,23 @@ class RequestMetrics:
             buckets=BUCKETS,
             registry=self.registry,
         )
+        self.ready = Gauge(
+            "sats_ready",
+            "Whether a part worked when `/health/ready` was last asked.",
+            ["part"],
+            registry=self.registry,
+        )
+
+    def note_ready(self, parts: Iterable[str], failed: Collection[str | None]) -> None:
+        """Note which parts have failed, and that the others work."""
+        for part in parts:
+            self.ready.labels(part).set(part not in failed)
 
     def expose(self, settings: Settings, engine: Engine, inference: Inference) -> bytes:
         """Return this process's figures, and what the database says of tasks and models."""
         registry = CollectorRegistry()
-        registry.register(InferenceCollector(inference))
-        registry.register(DatabaseCollector(engine))
+        registry.register(InferenceCollector(inference, settings.serve_queue))
+        registry.register(TrainingCollector(engine, settings.lease_seconds))
         registry.register(MendedCollector(settings))
         return generate_latest(self.registry) + generate_latest(registry)
 
@@ -92,31 +102,6 @@ class RequestMetricsMiddleware:
                 status=status,
                 seconds=round(seconds, 4),
             )
-
-
-class DatabaseCollector(Collector):
-    """Tasks by state and the live version of every model, asked for at each scrape."""
-
-    def __init__(self, engine: Engine) -> None:
-        self.engine = engine
-
-    def collect(self) -> Iterator[Metric]:
-        """Yield the gauges."""
-        tasks = GaugeMetricFamily("sats_tasks", "Tasks by state.", labels=["state"])
-        live = GaugeMetricFamily(
-            "sats_live_version", "Number of the live version.", labels=["model"]
-        )
-        with read_session(self.engine) as session:
-            counted = session.execute(
-                select(Task.state, func.count().label("tasks")).group_by(Task.state)
-            )
-            by_state = {row.state: row.tasks for row in counted}
-            numbers = session.execute(live_versions(Version.number)).all()
-        for state in TaskState:
-            tasks.add_metric([state], by_state.get(state, 0))
-        for name, number in numbers:
-            live.add_metric([name], number)
-        yield from (tasks, live)
 
 
 class MendedCollector(Collector):

@@ -61,11 +61,11 @@ Chosen = Annotated[Choice, Depends(choose)]
 
 
 async def admit(
-    request: Request, services: AppServices, _choice: Chosen
+    request: Request, services: AppServices, choice: Chosen
 ) -> AsyncIterator[Admission]:
     """Hold a place and the body's bytes, once caller and version are known."""
     coming = body_bytes(request, services.settings.max_picture_bytes + FRAME_BYTES)
-    with admitted(services, coming) as admission:
+    with admitted(services, choice, coming) as admission:
         yield admission
 
 

@@ -136,11 +136,12 @@ def _most_bytes(request: Request, settings: Settings) -> int:
 
 
 async def admit(
-    request: Request, services: AppServices, _choice: ChosenByPath
+    request: Request, services: AppServices, choice: ChosenByPath
 ) -> AsyncIterator[Admission]:
     """Hold a place and the body's bytes, once caller and version are known."""
     most = _most_bytes(request, services.settings)
-    with admitted(services, BODY_COPIES * announced_bytes(request, most)) as admission:
+    coming = BODY_COPIES * announced_bytes(request, most)
+    with admitted(services, choice, coming) as admission:
         yield admission
 
 

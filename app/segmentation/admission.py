@@ -10,6 +10,8 @@ from fastapi import Request
 from app.dependencies import Services
 from app.errors import BusyProblem, TooLargeProblem
 from app.inference.budget import FullError, OverBudgetError, Share
+from app.inference.loaded_graphs import Choice
+from app.segmentation.failures import failures_counted
 from app.segmentation.json_pictures import BODY_COPIES, most_json_bytes
 from app.segmentation.negotiation import Representation
 from app.segmentation.upload import JSON, content_type
@@ -64,18 +66,21 @@ class Admission:
 
 
 @contextmanager
-def admitted(services: Services, coming: int) -> Iterator[Admission]:
+def admitted(services: Services, choice: Choice, coming: int) -> Iterator[Admission]:
     """Hold a place and a body's bytes while the block runs; the deadline counts from now.
+
+    A problem that ends the block is counted for the version that was asked.
 
     Raises:
         BusyProblem: they are not free now.
         TooLargeProblem: there is not so much room in all.
     """
     inference, deadline = services.inference, deadline_of(services)
-    with ExitStack() as stack:
+    with failures_counted(inference.measures, choice.exported) as failing, ExitStack() as stack:
         with _refused(coming):
             places = stack.enter_context(inference.reserve(1))
             memory = stack.enter_context(inference.memory.hold(coming))
+        failing.places = places
         yield Admission(places, memory, deadline)
 
 

@@ -61,7 +61,7 @@ async def enter(request: Request, choice: Chosen, asked: AskedFor) -> AsyncItera
     """
     services = app_services(request)
     coming = body_bytes(request, services.settings.max_picture_bytes + FRAME_BYTES)
-    with admitted(services, coming) as admission:
+    with admitted(services, choice, coming) as admission:
         yield Entry(choice, asked, admission)
 
 

@@ -14,6 +14,19 @@ from app.inference.lanes import ClosedError
 
 T = TypeVar("T")
 
+
+class LateProblem(BusyProblem):
+    """Its time is up."""
+
+
+class StoppingProblem(BusyProblem):
+    """The service is being stopped."""
+
+
+class LeftProblem(BadRequestProblem):
+    """Its client has left; nobody reads this."""
+
+
 log = structlog.get_logger(__name__)
 
 
@@ -22,13 +35,13 @@ async def until(deadline: float) -> AsyncIterator[None]:
     """Cancel the block once the event loop's clock shows `deadline`.
 
     Raises:
-        BusyProblem: it was cancelled.
+        LateProblem: it was cancelled.
     """
     try:
         async with asyncio.timeout_at(deadline):
             yield
     except TimeoutError as error:
-        raise BusyProblem("the pictures cannot be answered in time; come back later") from error
+        raise LateProblem("the pictures cannot be answered in time; come back later") from error
 
 
 @asynccontextmanager
@@ -36,14 +49,15 @@ async def answering(deadline: float) -> AsyncIterator[None]:
     """Do the same, and refuse where no version can answer.
 
     Raises:
-        BusyProblem: it was cancelled, or the service is being stopped.
+        LateProblem: it was cancelled.
+        StoppingProblem: the service is being stopped.
         NotReadyProblem: the version cannot be loaded, or gives no numbers.
     """
     try:
         async with until(deadline):
             yield
     except ClosedError as error:
-        raise BusyProblem("the service is being stopped; come back in a second") from error
+        raise StoppingProblem("the service is being stopped; come back in a second") from error
     except GraphError as error:
         log.warning("graph_failed", error=str(error))
         raise NotReadyProblem("the version cannot be served; the service's log says why") from error
@@ -53,14 +67,14 @@ async def while_connected(request: Request, work: Coroutine[Any, Any, T]) -> T:
     """Return what work gives; cancel it when the client leaves. The body was read before.
 
     Raises:
-        BadRequestProblem: the client has left; nobody reads it.
+        LeftProblem: the client has left.
     """
     working, leaving = asyncio.create_task(work), asyncio.create_task(_left(request))
     try:
         await asyncio.wait((working, leaving), return_when=asyncio.FIRST_COMPLETED)
         if working.done():
             return working.result()
-        raise BadRequestProblem("the connection was closed before the answer")
+        raise LeftProblem("the connection was closed before the answer")
     finally:
         for task in (working, leaving):
             task.cancel()

@@ -18,6 +18,7 @@ from app.registry.service import ensure_model, lock_model
 from app.storage import Blob
 from app.tasks.schemas import TaskSpec
 from app.tasks.service import record_task
+from app.tracing import traceparent
 
 ADDED = {"parent": None, "preview": False, "features": 4000}
 """What specs were given later, and its default then: left out of digests, so that those written
@@ -160,6 +161,7 @@ def _add(
         idempotency_key=submission.idempotency_key,
         request_digest=submission.digest,
         may_be_base=may_be_base,
+        traceparent=traceparent(),
         warnings=[],
     )
     session.add(task)

@@ -24,6 +24,7 @@ from tests.app.segmentation.conftest import Register, register
 from tests.app.segmentation.requests import as_files, encoded, left_red_right_green
 from tests.app.tasks.posting import drawn, post
 from tests.fixtures.processes import serving
+from tests.fixtures.samples import samples
 from tests.fixtures.servers import (
     MissingServerError,
     postgres_stopped,
@@ -76,8 +77,9 @@ def test_without_the_database_what_is_loaded_answers_whoever_is_known(
                 assert come_back_later(client.post("/segment", **PICTURE, headers=unknown))
                 other = client.get("/classes", params={"model": "other"}, headers=known)
                 assert come_back_later(other)
-                for path in ("/tasks", VERSIONS, "/admin/models", "/metrics"):
+                for path in ("/tasks", VERSIONS, "/admin/models"):
                     assert come_back_later(client.get(path, headers=known)), path
+                assert samples(client)["sats_database_up",] == 0
                 assert come_back_later(post(client, drawn(tmp_path, "cat"), **known))
                 ready = client.get("/health/ready")
                 assert come_back_later(ready)

@@ -180,8 +180,8 @@ def test_who_gives_up_waiting_for_a_version_does_not_stop_others(
     load: Future[Served] = Future()
 
     async def ask() -> None:
-        staying = asyncio.create_task(inference.served(Choice(load)))
-        giving_up = asyncio.create_task(inference.served(Choice(load)))
+        staying = asyncio.create_task(inference.served(Choice(_missing(), load)))
+        giving_up = asyncio.create_task(inference.served(Choice(_missing(), load)))
         await asyncio.sleep(0)
         giving_up.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -198,9 +198,9 @@ def test_a_version_that_fails_is_answered_by_the_one_before(
 ) -> None:
     before = served(tmp_path, 1)
     load = inference.graphs.pinned(_missing()).load
-    assert asyncio.run(inference.served(Choice(load, before))) is before
+    assert asyncio.run(inference.served(Choice(_missing(), load, before))) is before
     with pytest.raises(GraphError):
-        asyncio.run(inference.served(Choice(load)))
+        asyncio.run(inference.served(Choice(_missing(), load)))
 
 
 def test_places_are_counted(inference: Inference) -> None:

@@ -1,21 +1,12 @@
 import shutil
 
-from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import text
 
 from app.db import write_session
 from app.db.migrate import upgrade
 from app.processes import write_restarts
+from tests.fixtures.samples import samples
 from tests.fixtures.versions import add_version
-
-
-def _samples(client):
-    families = text_string_to_metric_families(client.get("/metrics").text)
-    return {
-        (sample.name, *sorted(sample.labels.items())): sample.value
-        for family in families
-        for sample in family.samples
-    }
 
 
 def test_alive_and_ready(client, settings):
@@ -32,9 +23,9 @@ def test_skipped_messages_and_restarts_of_the_worker_are_told(client, settings):
         settings.data_dir.joinpath("broker", "unreadable", "0_a.sats.msg").touch()
     ready = client.get("/health/ready").json()
     assert (ready["worker_restarts"], ready["skipped_messages"]) == (3, 1 if embedded else None)
-    samples = _samples(client)
-    assert samples["sats_worker_restarts_total",] == 3
-    assert samples.get(("sats_broker_skipped_messages",)) == (1 if embedded else None)
+    read = samples(client)
+    assert read["sats_worker_restarts_total",] == 3
+    assert read.get(("sats_broker_skipped_messages",)) == (1 if embedded else None)
 
 
 def test_a_damaged_record_of_restarts_harms_nobody(client, settings):
@@ -83,13 +74,13 @@ def test_requests_are_counted_by_route_and_not_by_id(client):
     client.get("/tasks/00000000-0000-4000-8000-000000000002")
     client.get("/admin/models/default/versions/7")
     client.get("/nowhere")
-    samples = _samples(client)
+    read = samples(client)
     count = "sats_http_requests_total"
     status = ("status", "404")
-    assert samples[count, ("method", "GET"), ("path", "/tasks/{task_id}"), status] == 2
+    assert read[count, ("method", "GET"), ("path", "/tasks/{task_id}"), status] == 2
     path = ("path", "/admin/models/{model}/versions/{number}")
-    assert samples[count, ("method", "GET"), path, status] == 1
-    assert samples[count, ("method", "(none)"), ("path", "(none)"), status] == 1
+    assert read[count, ("method", "GET"), path, status] == 1
+    assert read[count, ("method", "(none)"), ("path", "(none)"), status] == 1
 
 
 def test_tasks_and_live_versions_are_told(client, engine, blobs):
@@ -97,9 +88,9 @@ def test_tasks_and_live_versions_are_told(client, engine, blobs):
         add_version(session, blobs, ["cat"])
         add_version(session, blobs, ["dog"])
         add_version(session, blobs, ["car"], model="street", live=False)
-    samples = _samples(client)
-    assert samples["sats_live_version", ("model", "default")] == 2
-    assert ("sats_live_version", ("model", "street")) not in samples
-    assert samples["sats_tasks", ("state", "live")] == 2
-    assert samples["sats_tasks", ("state", "held")] == 1
-    assert samples["sats_tasks", ("state", "queued")] == 0
+    read = samples(client)
+    assert read["sats_live_version", ("model", "default")] == 2
+    assert ("sats_live_version", ("model", "street")) not in read
+    assert read["sats_tasks", ("state", "live")] == 2
+    assert read["sats_tasks", ("state", "held")] == 1
+    assert read["sats_tasks", ("state", "queued")] == 0

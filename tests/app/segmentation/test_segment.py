@@ -188,15 +188,6 @@ def test_a_polyglot_is_only_a_picture(client: TestClient, register: Register) ->
     assert answer.content == client.post("/segment", content=picture, headers=headers).content
 
 
-def test_prometheus_reads_what_was_run(client: TestClient, register: Register) -> None:
-    register()
-    client.post("/segment", **as_files(*[encoded(left_red_right_green())] * 3))
-    figures = client.get("/metrics").text
-    assert "sats_segment_pictures_total 3.0" in figures
-    assert "sats_segment_batches_total" in figures
-    assert "sats_segment_places_free 64.0" in figures
-
-
 # --- who may, and what the documentation says
 
 

@@ -1,0 +1,189 @@
+"""What Prometheus reads of training: the queue, what runs, how it ended, what is live.
+
+Every process of the API tells the same, as the database says it. However many tasks there are, a
+scrape asks six statements, each by an index, and tells of the newest ends alone.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from itertools import pairwise
+
+import structlog
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+from sqlalchemy import Engine, func, select
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
+
+from app.db import (
+    RUNNING_STATES,
+    Model,
+    Task,
+    TaskEvent,
+    TaskState,
+    Version,
+    database_now,
+    is_passing,
+    read_session,
+    utc_now,
+)
+from app.registry.service import live_versions
+
+ENDS = 20
+"""So many of the tasks that ended last are told."""
+
+PHASES = (TaskState.QUEUED, *RUNNING_STATES)
+
+log = structlog.get_logger(__name__)
+
+
+class TrainingCollector(Collector):
+    """Tasks and live versions, asked for at each scrape.
+
+    Args:
+        engine: the database; while it does not answer, that alone is told.
+        lease_seconds: for which a worker renews its lease at a time.
+    """
+
+    def __init__(self, engine: Engine, lease_seconds: float) -> None:
+        self.engine = engine
+        self.lease_seconds = lease_seconds
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield the gauges."""
+        up = GaugeMetricFamily("sats_database_up", "Whether the database answered this scrape.")
+        try:
+            with read_session(self.engine) as session:
+                told = [
+                    *_by_state(session),
+                    *_running(session, self.lease_seconds),
+                    *_ended(session),
+                    _live(session),
+                ]
+        except SQLAlchemyError as error:
+            if not is_passing(error):
+                raise
+            log.warning("tasks_not_counted", error=type(error).__name__)
+            told = []
+        up.add_metric([], 1 if told else 0)
+        yield from (up, *told)
+
+
+def _by_state(session: Session) -> Iterator[Metric]:
+    """Tell how many tasks there are, and since when the oldest one waits."""
+    counted = session.execute(
+        select(Task.state, func.count().label("tasks")).group_by(Task.state)
+    ).all()
+    by_state = {row.state: row.tasks for row in counted}
+    tasks = GaugeMetricFamily("sats_tasks", "Tasks by state.", labels=["state"])
+    for state in TaskState:
+        tasks.add_metric([state], by_state.get(state, 0))
+    yield tasks
+    posted = session.scalar(
+        select(Task.created_at)
+        .where(Task.state == TaskState.QUEUED)
+        .order_by(Task.sequence)
+        .limit(1)
+    )
+    yield GaugeMetricFamily(
+        "sats_task_oldest_queued_seconds",
+        "Time since the first of the tasks that wait was posted; 0 where none waits.",
+        value=0.0 if posted is None else _since(posted),
+    )
+
+
+def _running(session: Session, lease_seconds: float) -> Sequence[Metric]:
+    """Tell of the tasks that run, one a model at most."""
+    rows = session.execute(
+        select(
+            Model.name,
+            Task.state,
+            Task.started_at,
+            Task.tries,
+            Task.progress,
+            (database_now() - Task.lease_until).label("lapsed"),
+        )
+        .join(Model, Model.id == Task.model_id)
+        .where(Task.state.in_(RUNNING_STATES))
+    ).all()
+    running = _family("running_seconds", "Time since it was first started.", "model", "state")
+    lease = _family("lease_age_seconds", "Time since its worker renewed its lease.", "model")
+    tries = _family("tries", "Its starts since it last finished an epoch.", "model")
+    epoch = _family("epoch", "Epochs that it has finished.", "model")
+    epochs = _family("epochs", "Epochs that it has in all.", "model")
+    for row in rows:
+        if row.started_at is not None:
+            running.add_metric([row.name, row.state], _since(row.started_at))
+        lease.add_metric([row.name], max(0.0, lease_seconds + row.lapsed))
+        tries.add_metric([row.name], row.tries)
+        if row.progress and row.state == TaskState.TRAINING:
+            epoch.add_metric([row.name], row.progress["epoch"])
+            epochs.add_metric([row.name], row.progress["epochs"])
+    return running, lease, tries, epoch, epochs
+
+
+def _ended(session: Session) -> Sequence[Metric]:
+    """Tell of the tasks that ended last: when, how, and how long each phase of a model's took."""
+    rows = session.execute(
+        select(Task.id, Task.state, Task.finished_at, Model.name)
+        .join(Model, Model.id == Task.model_id)
+        .where(Task.finished_at.is_not(None))
+        .order_by(Task.finished_at.desc())
+        .limit(ENDS)
+    ).all()
+    last: dict[str, str] = {}
+    at: dict[tuple[str, str], datetime] = {}
+    for row in rows:  # the newest first
+        last.setdefault(row.name, row.id)
+        at.setdefault((row.name, row.state), row.finished_at)
+    ended = GaugeMetricFamily(
+        "sats_task_ended_timestamp_seconds",
+        f"When a task of the model last ended so, among the {ENDS} that ended last.",
+        labels=["model", "state"],
+    )
+    for labels, when in at.items():
+        ended.add_metric(labels, when.timestamp())
+    phases = GaugeMetricFamily(
+        "sats_task_phase_seconds",
+        "Time that the model's last ended task spent in each phase, over all its tries.",
+        labels=["model", "phase"],
+    )
+    took = _phases(session, list(last.values()))
+    for model, task_id in last.items():
+        for phase, seconds in took.get(task_id, {}).items():
+            phases.add_metric([model, phase], seconds)
+    return ended, phases
+
+
+def _phases(session: Session, task_ids: Sequence[str]) -> dict[str, dict[str, float]]:
+    """Return seconds by phase of each of these tasks whose events are still there."""
+    entered: dict[str, list[tuple[str, datetime]]] = defaultdict(list)
+    for event in session.execute(
+        select(TaskEvent.task_id, TaskEvent.at, TaskEvent.data)
+        .where(TaskEvent.task_id.in_(task_ids), TaskEvent.kind == "state")
+        .order_by(TaskEvent.id)
+    ):
+        entered[event.task_id].append((event.data["state"], event.at))
+    took: dict[str, dict[str, float]] = {}
+    for task_id, states in entered.items():
+        seconds = took[task_id] = dict.fromkeys(map(str, PHASES), 0.0)
+        for (state, at), (_, left) in pairwise(states):
+            if state in seconds:
+                seconds[state] += max(0.0, (left - at).total_seconds())
+    return took
+
+
+def _live(session: Session) -> Metric:
+    live = GaugeMetricFamily("sats_live_version", "Number of the live version.", labels=["model"])
+    for name, number in session.execute(live_versions(Version.number)):
+        live.add_metric([name], number)
+    return live
+
+
+def _family(name: str, told: str, *labels: str) -> GaugeMetricFamily:
+    return GaugeMetricFamily(f"sats_task_{name}", f"Of a task that runs: {told}", labels=labels)
+
+
+def _since(when: datetime) -> float:
+    return max(0.0, (utc_now() - when).total_seconds())
