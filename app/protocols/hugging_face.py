@@ -33,7 +33,7 @@ from app.segmentation.json_pictures import most_json_bytes
 from app.segmentation.parameters import refuse_strays
 from app.segmentation.signatures import LONGEST, starts_as_picture
 from app.segmentation.upload import FRAME_BYTES, JSON, PostedPicture, content_type
-from app.segmentation.waiting import answering, while_connected
+from app.segmentation.waiting import LeftProblem, answering, while_connected
 from app.settings import Settings
 
 PIXEL_BYTES = 16
@@ -133,7 +133,7 @@ async def _wish(request: Request, settings: Settings) -> Wish:
                 "post a picture's file (PNG, JPEG, WebP, BMP or TIFF), or JSON with `inputs`"
             )
     except ClientDisconnect as error:
-        raise BadRequestProblem("the connection was closed before the body was whole") from error
+        raise LeftProblem("the connection was closed before the body was whole") from error
     if len(wish.picture.data) > most:
         raise problem
     return wish

@@ -13,7 +13,6 @@ from app.bodies import bounded
 from app.db import Version
 from app.dependencies import AppServices, ReadSession, Segmenter, Services
 from app.errors import (
-    BadRequestProblem,
     BusyProblem,
     InvalidProblem,
     NoLiveVersionProblem,
@@ -45,7 +44,7 @@ from app.segmentation.admission import Admission, admitted, announced_bytes, dea
 from app.segmentation.choosing import choose_version
 from app.segmentation.json_pictures import most_json_bytes
 from app.segmentation.upload import FRAME_BYTES, PostedPicture
-from app.segmentation.waiting import answering, while_connected
+from app.segmentation.waiting import LeftProblem, answering, while_connected
 from app.settings import Settings
 
 HEADER_LENGTH = "Inference-Header-Content-Length"
@@ -207,7 +206,7 @@ async def _body(request: Request, settings: Settings) -> bytes:
     try:
         return await bounded(request, most, problem).body()
     except ClientDisconnect as error:
-        raise BadRequestProblem("the connection was closed before the body was whole") from error
+        raise LeftProblem("the connection was closed before the body was whole") from error
 
 
 async def _read(request: Request, services: Services, admission: Admission, body: bytes) -> Tensors:

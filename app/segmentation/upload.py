@@ -9,7 +9,6 @@ from starlette.requests import ClientDisconnect
 
 from app.bodies import beginning, bounded
 from app.errors import (
-    BadRequestProblem,
     ErrorDetail,
     InvalidProblem,
     TooLargeProblem,
@@ -17,6 +16,7 @@ from app.errors import (
 )
 from app.segmentation.json_pictures import most_json_bytes, read_json
 from app.segmentation.signatures import LONGEST, starts_as_picture
+from app.segmentation.waiting import LeftProblem
 from sats_core.data.names import printable
 
 FIELD = "pictures"
@@ -71,7 +71,7 @@ async def read_pictures(request: Request, most_bytes: int, most: int) -> list[Po
         whole = bounded(request, _most_body_bytes(kind, most_bytes), problem)
         found = await _pictures(kind, whole, most)
     except ClientDisconnect as error:
-        raise BadRequestProblem("the connection was closed before the body was whole") from error
+        raise LeftProblem("the connection was closed before the body was whole") from error
     if sum(len(picture.data) for picture in found) > most_bytes:
         raise problem
     return found
