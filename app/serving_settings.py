@@ -1,5 +1,7 @@
 """Settings of `/segment` and of what stands around it, read like all the others."""
 
+from typing import Literal
+
 from pydantic import AliasChoices, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -87,6 +89,11 @@ class ServingSettings(BaseSettings):
         ge=1,
         description="Most pictures in one run of the graph; by default what was measured as "
         "faster when the version was loaded.",
+    )
+    serve_runtime: Literal["onnxruntime", "openvino"] = Field(
+        "onnxruntime",
+        description="What runs graphs: ONNX Runtime, or OpenVINO (`pip install 'sats[openvino]'`), "
+        "which is faster on Intel's processors.",
     )
     serve_max_size: int = Field(
         2048,

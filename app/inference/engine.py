@@ -13,7 +13,7 @@ from app.inference.exported_graph import GraphError, ModelInput
 from app.inference.lanes import ClosedError, Lanes, Load, Work
 from app.inference.loaded_graphs import Choice, Graphs, Served, graph_loader
 from app.inference.measures import Measures, Stages
-from app.inference.tuning import Tuner, processors
+from app.inference.tuning import Tuner, processors, sessions_on
 from app.settings import Settings
 from app.storage import BlobStore
 from sats_core.data.pictures import Resized
@@ -40,7 +40,13 @@ class Inference:
     def __init__(self, settings: Settings, blobs: BlobStore) -> None:
         share = max(1, processors() // settings.api_workers)
         lanes = settings.serve_threads or share
-        tuner = Tuner(settings.plans_dir, share, settings.serve_lone_threads, settings.serve_batch)
+        tuner = Tuner(
+            settings.plans_dir,
+            share,
+            settings.serve_lone_threads,
+            settings.serve_batch,
+            sessions_on(settings.serve_runtime),
+        )
         load = graph_loader(blobs, tuner, settings.serve_window)
         self.graphs = Graphs(load, settings.serve_graph_bytes)
         self.lanes = Lanes(lanes, places=settings.serve_queue)

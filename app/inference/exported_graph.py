@@ -80,8 +80,8 @@ class Graph:
         try:
             self.config = GraphConfig.model_validate(read_version_config(config.read_bytes()))
             self.catalogue = Catalogue(self.config.classes)
-            self._sessions = Sessions(graph)
-            self._sessions.open(1)
+            self._sessions = Sessions(graph) if tuner is None else tuner.open(graph)
+            self._sessions.session(1)
         except Exception as error:
             raise GraphError(f"the version cannot be loaded: {error}") from error
         self._view = self.config.view or transforms.View(longest=self.config.size)
@@ -177,9 +177,7 @@ class Graph:
         """
         grey = self.view(np.full((self.config.size, self.config.size, 3), 128, dtype=np.uint8))
         try:
-            logits, labels, scores = self._sessions.open(1).run(
-                ["logits", "labels", "scores"], {"pixel_values": grey.pixels[None]}
-            )
+            logits, labels, scores = self._sessions.outputs(grey.pixels[None])
         except Exception as error:
             raise GraphError(f"the graph cannot be run: {error}") from error
         known = len(self.catalogue)

@@ -1,6 +1,7 @@
-"""ONNX Runtime sessions of one graph."""
+"""A graph, opened for runs of one thread or of several: on ONNX Runtime."""
 
-from collections.abc import Set
+import time
+from collections.abc import Callable, Set
 from pathlib import Path
 from typing import Any
 
@@ -9,42 +10,55 @@ import onnxruntime
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float32]
-ON_CPU = "CPUExecutionProvider"
-PROVIDERS = ("CUDAExecutionProvider", ON_CPU)
+PROVIDERS = ("CUDAExecutionProvider", "CPUExecutionProvider")
 """Where graphs are run, best first; which are there depends on the package that is installed."""
+INPUT = "pixel_values"
 
 
 class Sessions:
-    """A graph, opened for runs of one thread or of several.
-
-    Weights are in memory once for each number of threads that is open.
+    """Sessions of one graph. Weights are in memory once for each number of threads that is open.
 
     Args:
         graph: its file.
+        side_by_side: runs of one thread at the same time.
     """
 
-    def __init__(self, graph: Path) -> None:
-        self._graph = graph
-        self._open: dict[int, Any] = {}
-        self.providers = [one for one in PROVIDERS if one in onnxruntime.get_available_providers()]
+    name = "onnxruntime " + onnxruntime.__version__
+    clock: Callable[[], float] = staticmethod(time.thread_time)
+    """Times a run of one thread: it is the caller's own, which a busy machine hardly slows down."""
 
-    def open(self, threads: int) -> Any:
-        """Return the session whose runs take so many CPU threads; it may run side by side."""
-        if threads not in self._open:
-            self._open[threads] = onnxruntime.InferenceSession(
-                self._graph.read_bytes(), _options(threads), providers=self.providers
-            )
-        return self._open[threads]
+    def __init__(self, graph: Path, side_by_side: int = 1) -> None:
+        self.graph = graph
+        self.side_by_side = side_by_side
+        self._opened: dict[int, Any] = {}
+
+    def session(self, threads: int) -> Any:
+        """Return what makes runs of so many CPU threads; several threads may use it."""
+        if threads not in self._opened:
+            self._opened[threads] = self._open(threads)
+        return self._opened[threads]
 
     def keep(self, threads: Set[int]) -> None:
         """Close all others."""
-        self._open = {number: one for number, one in self._open.items() if number in threads}
+        self._opened = {number: one for number, one in self._opened.items() if number in threads}
+
+    def outputs(self, pixels: Floats) -> tuple[Any, Any, Any]:
+        """Return logits, labels and scores of pictures (N, 3, H, W)."""
+        names = ["logits", "labels", "scores"]
+        logits, labels, scores = self.session(1).run(names, {INPUT: pixels})
+        return logits, labels, scores
 
     def logits(self, pixels: Floats, threads: int) -> Floats:
         """Return the logits (N, C, h, w) of pictures (N, 3, H, W)."""
-        (found,) = self.open(threads).run(["logits"], {"pixel_values": pixels}, _path_to_logits())
+        (found,) = self.session(threads).run(["logits"], {INPUT: pixels}, _path_to_logits())
         logits: Floats = found
         return logits
+
+    def _open(self, threads: int) -> Any:
+        providers = [one for one in PROVIDERS if one in onnxruntime.get_available_providers()]
+        return onnxruntime.InferenceSession(
+            self.graph.read_bytes(), _options(threads), providers=providers
+        )
 
 
 def _path_to_logits() -> Any:

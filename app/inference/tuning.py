@@ -9,9 +9,9 @@ from dataclasses import asdict, dataclass
 from functools import cache, partial
 from pathlib import Path
 from tempfile import NamedTemporaryFile
+from typing import Literal
 
 import numpy as np
-import onnxruntime
 import structlog
 from pydantic import BaseModel, ConfigDict, PositiveInt, ValidationError
 
@@ -25,6 +25,8 @@ CLEARLY = 0.85
 SECONDS, RUNS = 0.1, 20
 """How long one way is tried, and how often at most; at least once."""
 CPU_LIMIT = Path("/sys/fs/cgroup/cpu.max")
+
+Runtime = Literal["onnxruntime", "openvino"]
 
 log = structlog.get_logger(__name__)
 
@@ -42,6 +44,23 @@ class Plan(BaseModel):
 
     lone_threads: PositiveInt = 1
     batch: PositiveInt = 1
+
+
+def sessions_on(runtime: Runtime) -> type[Sessions]:
+    """Return what opens graphs on a runtime.
+
+    Raises:
+        ImportError: its package is not installed.
+    """
+    if runtime == "onnxruntime":
+        return Sessions
+    try:
+        from app.inference.openvino_sessions import OpenVinoSessions
+    except ImportError as error:
+        raise ImportError(
+            "SATS_SERVE_RUNTIME is openvino, which is not installed: pip install 'sats[openvino]'"
+        ) from error
+    return OpenVinoSessions
 
 
 @dataclass(frozen=True)
@@ -75,12 +94,18 @@ class Tuner:
         processors: that this process may use.
         lone_threads: what the settings say of it; None: measured.
         batch: the same.
+        kind: what opens graphs.
     """
 
     folder: Path
     processors: int
     lone_threads: int | None = None
     batch: int | None = None
+    kind: type[Sessions] = Sessions
+
+    def open(self, graph: Path) -> Sessions:
+        """Open a graph's file."""
+        return self.kind(graph, self.processors)
 
     def plan(self, sessions: Sessions, kind: str, sample: Floats) -> Plan:
         """Return how to run a graph.
@@ -92,52 +117,50 @@ class Tuner:
         """
         set_here = {"lone_threads": self.lone_threads, "batch": self.batch}
         chosen = {name: value for name, value in set_here.items() if value is not None}
-        if len(chosen) < len(set_here):
-            found = self._remembered(kind, sample) or self._measured(sessions, kind, sample)
-        else:
-            found = Plan()
+        if len(chosen) == len(set_here):
+            return Plan.model_validate(chosen)
+        here = self._here(sessions, sample)
+        found = self._remembered(kind, here)
+        if found is None:
+            measured = measure(sessions, sample, self.processors)
+            found = measured.plan(self.processors)
+            log.info("graph_measured", kind=kind, **asdict(measured), plan=found.model_dump())
+            self._remember(kind, here, found)
         return found.model_copy(update=chosen)
 
-    def _measured(self, sessions: Sessions, kind: str, sample: Floats) -> Plan:
-        measured = measure(sessions, sample, self.processors)
-        plan = measured.plan(self.processors)
-        log.info("graph_measured", kind=kind, **asdict(measured), plan=plan.model_dump())
-        self._remember(kind, sample, plan)
-        return plan
-
-    def _remembered(self, kind: str, sample: Floats) -> Plan | None:
+    def _remembered(self, kind: str, here: str) -> Plan | None:
         try:
             kept = json.loads((self.folder / f"{kind}.json").read_bytes())
-            return Plan.model_validate(kept[self._here(sample)])
+            return Plan.model_validate(kept[here])
         except FileNotFoundError:
             return None
         except (OSError, ValueError, KeyError, TypeError, ValidationError) as error:
             log.info("graph_measured_again", kind=kind, error=repr(error))
             return None
 
-    def _remember(self, kind: str, sample: Floats, plan: Plan) -> None:
+    def _remember(self, kind: str, here: str, plan: Plan) -> None:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            kept = json.dumps({self._here(sample): plan.model_dump()})
             with NamedTemporaryFile("w", dir=self.folder, delete=False) as file:
-                file.write(kept)
+                file.write(json.dumps({here: plan.model_dump()}))
             Path(file.name).replace(self.folder / f"{kind}.json")
         except OSError as error:
             # It is measured again by the next process; nothing else depends on it.
             log.warning("plan_not_kept", kind=kind, error=str(error))
 
-    def _here(self, sample: Floats) -> str:
+    def _here(self, sessions: Sessions, sample: Floats) -> str:
         """Name all that the figures depend on beside the graph."""
         shape = "x".join(map(str, sample.shape))
-        return f"{_processor()}, {self.processors}, {shape}, onnxruntime {onnxruntime.__version__}"
+        return f"{_processor()}, {self.processors}, {shape}, {sessions.name}"
 
 
 def measure(sessions: Sessions, sample: Floats, processors: int) -> Measured:
     """Time a graph's runs; batches only as long as longer ones are faster.
 
-    Runs of one thread are compared by that thread's own time, which a busy machine hardly changes.
+    Where a run of one thread is the caller's own, it is timed by that: a busy machine hardly slows
+    it down.
     """
-    one = _milliseconds(partial(sessions.logits, sample[None], 1), time.thread_time)
+    one = _milliseconds(partial(sessions.logits, sample[None], 1), sessions.clock)
     wide = None
     if processors > 1:
         wide = _milliseconds(partial(sessions.logits, sample[None], processors), time.perf_counter)
@@ -145,7 +168,7 @@ def measure(sessions: Sessions, sample: Floats, processors: int) -> Measured:
     least = one
     for size in BATCHES if one < BUSY_MILLISECONDS else ():
         several = np.repeat(sample[None], size, axis=0)
-        batches[size] = _milliseconds(partial(sessions.logits, several, 1), time.thread_time) / size
+        batches[size] = _milliseconds(partial(sessions.logits, several, 1), sessions.clock) / size
         if batches[size] >= least:
             break
         least = batches[size]
