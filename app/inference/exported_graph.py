@@ -94,6 +94,7 @@ class Graph:
         sample = self._warm_up()
         self.plan = Plan() if tuner is None else tuner.plan(self._sessions, self._kind, sample)
         self._sessions.keep({1, self.plan.lone_threads})
+        self._sessions.logits(sample[None], self.plan.lone_threads)  # open and warm, too
 
     @property
     def most(self) -> int:
