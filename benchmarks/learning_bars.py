@@ -240,6 +240,8 @@ def page(results: Path) -> str:
             "",
             "    python -m benchmarks.learning_bars",
             "",
+            'A bar that says "above" or "beats" holds by its interval: one seed proves nothing.',
+            "",
             *rows(results),
             "",
             "## Seconds a step",
