@@ -27,13 +27,19 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from benchmarks.learning_plan import BASE, FROZEN_BASE, JOINT, PRESETS, Sequence, Variant
+from benchmarks.learning_plan import (
+    BASE,
+    FROZEN_BASE,
+    JOINT,
+    METHODS,
+    PRESETS,
+    Sequence,
+    Variant,
+)
 from benchmarks.learning_report import write_report
 from benchmarks.learning_run import run_sequence
 from sats_core.data.protocols import PROTOCOLS, Setting
 from sats_core.events import Event, ProgressEvent
-
-METHODS = "finetune,lwf,ilt,mib,plop,sats,sats_plus,frozen"
 
 Said = tuple[Sequence, int, Event]
 
@@ -152,7 +158,7 @@ def main(
     protocol: Annotated[str, typer.Option(help=", ".join(PROTOCOLS))] = "ccp-15-1",
     methods: Annotated[
         str, typer.Option(help="Separated by commas; options behind @: sats@memory=300@fusion=1.")
-    ] = METHODS,
+    ] = ",".join(METHODS),
     seeds: Annotated[str, typer.Option(help="Separated by commas.")] = "0,1",
     preset: Annotated[str, typer.Option(help=", ".join(PRESETS))] = (
         "gpu" if torch.cuda.is_available() else "cpu"
@@ -172,7 +178,9 @@ def main(
     backbone_dir: Annotated[
         Path | None, typer.Option(help="Folder that holds pretrained weights.")
     ] = None,
-    report_only: Annotated[bool, typer.Option(help="Report what is there, run nothing.")] = False,
+    report_only: Annotated[
+        bool, typer.Option(help="Report what is there, run nothing; the runs are only read.")
+    ] = False,
 ) -> None:
     """Run what is not there yet, then write the report."""
     for name, known in ((protocol, PROTOCOLS), (preset, PRESETS), (setting, get_args(Setting))):

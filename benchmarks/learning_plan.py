@@ -10,6 +10,11 @@ from sats_core.settings import StepSettings
 
 Value = bool | int | float | str
 
+METHODS = ("finetune", "lwf", "ilt", "mib", "plop", "sats", "sats_plus", "frozen")
+"""What is compared, unless others are asked for."""
+DEFAULT: str = StepSettings.model_fields["method"].default
+"""The method that the service takes unless a task says otherwise."""
+
 BASE, JOINT, FROZEN_BASE = "base", "joint", "frozen_base"
 """Runs beside the methods: the base step; all classes at once; the base version as it is."""
 

@@ -15,20 +15,21 @@ Record = dict[str, Any]
 
 
 def record_of(run: Sequence) -> Record | None:
-    """Return what a finished run comes to, None while a part of it is missing.
+    """Return what a finished run comes to; None while a step of it or its base step is missing.
 
-    Base is background and the classes of the base step, new the classes of all later steps.
+    Base is background and the classes of the base step, new the classes of all later steps. What
+    is measured against `joint` is None while that is not finished.
     """
     if run.variant.method in (BASE, JOINT):
         return None
     base, later = taken(replace(run, variant=Variant(BASE))), taken(run)
-    joint = joint_of(run, base[0]["iou"]) if base else None
-    if not joint or len(later) < run.last_step:
+    if not base or len(later) < run.last_step:
         return None
     first, names = base[0], base[0]["iou"]
+    joint = joint_of(run, names)
     steps = [_step(step, names) for step in (first, *later)]
     last = steps[-1]
-    record = {
+    return {
         "protocol": run.protocol,
         "setting": run.setting,
         "method": run.variant.method,
@@ -41,7 +42,7 @@ def record_of(run: Sequence) -> Record | None:
         "miou_base": last["miou_base"],
         "miou_new": last["miou_new"],
         **joint,
-        "ratio_to_joint": last["miou_all"] / joint["joint_miou_all"],
+        "ratio_to_joint": _ratio(last["miou_all"], joint["joint_miou_all"]),
         "ratio_to_joint_new": _ratio(last["miou_new"], joint["joint_miou_new"]),
         "forgetting": last["forgetting"],
         "base_lost": steps[0]["miou_base"] - last["miou_base"],
@@ -52,7 +53,7 @@ def record_of(run: Sequence) -> Record | None:
         "entropy": mean_known(step["entropy"] for step in steps),
         "seconds": sum(step["seconds"] for step in later),
         "seconds_per_step": mean(step["seconds"] for step in later),
-        "seconds_to_joint": mean(step["seconds"] for step in later) / joint["joint_seconds"],
+        "seconds_to_joint": _ratio(mean(step["seconds"] for step in later), joint["joint_seconds"]),
         "base_seconds": first["seconds"],
         "peak_mib": max(step["peak_mib"] for step in later),
         "commit": later[-1]["commit"],
@@ -65,8 +66,6 @@ def record_of(run: Sequence) -> Record | None:
         "steps": steps,
         "iou": later[-1]["iou"],
     }
-    (run.folder / "run.json").write_text(json.dumps(record, indent=1) + "\n")
-    return record
 
 
 def taken(run: Sequence) -> list[Record]:
@@ -75,23 +74,26 @@ def taken(run: Sequence) -> list[Record]:
     return [json.loads(path.read_text()) for path in found]
 
 
-def joint_of(run: Sequence, names: Mapping[str, float | None]) -> Record | None:
-    """Return what training on everything at once comes to; None while it is not finished."""
+def joint_of(run: Sequence, names: Mapping[str, float | None]) -> Record:
+    """Return what training on everything at once comes to; its figures are None until it ends.
+
+    It ends when it is converged or was taken for the longest schedule; the schedules that are
+    there stand in the record either way.
+    """
     found = stages(replace(run, variant=Variant(JOINT)).folder)
-    if not converged(found) and len(found) < MOST_STAGES:
-        return None
-    mark = best(found)
-    iou = mark["iou"]
+    ended = converged(found) or len(found) == MOST_STAGES
+    mark = best(found) if ended else None
+    iou = mark["iou"] if mark else {}
     return {
         "joint_miou_all": mean_known(iou.values()),
         "joint_miou_base": mean_known(value for name, value in iou.items() if name in names),
         "joint_miou_new": mean_known(value for name, value in iou.items() if name not in names),
-        "joint_iou": iou,
-        "joint_epochs": mark["settings"]["epochs"],
+        "joint_iou": iou or None,
+        "joint_epochs": mark["settings"]["epochs"] if mark else None,
         "joint_stages_epochs": [stage["settings"]["epochs"] for stage in found],
         "joint_stages_miou": [score(stage) for stage in found],
         "joint_converged": converged(found),
-        "joint_seconds": mark["seconds"],
+        "joint_seconds": mark["seconds"] if mark else None,
     }
 
 
@@ -131,7 +133,7 @@ def read(results: Path, protocol: str) -> list[Record]:
     return found
 
 
-def by_seed(records: Iterable[Record], variant: str, key: str) -> dict[int, float | None]:
+def by_seed(records: Iterable[Record], variant: str, key: str) -> dict[int, Any]:
     """Return one figure of one variant, by seed."""
     return {r["seed"]: r[key] for r in records if r["variant"] == variant}
 

@@ -41,9 +41,9 @@ fourth of four classes in one of four."""
 
 WAYS = (
     Way("finetuned", "fine-tuning", {"method": "finetune"}),
-    # Seconds, and no training of the backbone.
+    # The service's default method: seconds, and no training of the backbone.
     Way("frozen", "frozen", {"method": "frozen", "method_settings": EXPECTED}),
-    # The service's default method, spelt out.
+    # What to ask for where a new class looks like nothing that the model knows.
     Way("sats", "SATS", {"method": "sats_plus", "method_settings": EXPECTED}, live=True),
 )
 

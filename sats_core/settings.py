@@ -53,9 +53,12 @@ class StepSettings(Record):
     """How one step trains. Defaults fit a workstation."""
 
     method: MethodName = Field(
-        "sats_plus",
-        description="How the step fights forgetting. `frozen` solves the new classes' rows alone, "
-        "in one pass over the pictures: seconds, where the others train for all epochs.",
+        "frozen",
+        description="How the step fights forgetting. `frozen`, the default, solves the new "
+        "classes' rows alone, in one pass over the pictures: seconds, and the backbone never "
+        "learns. The others train the whole model for all epochs; `sats_plus` is the one to ask "
+        "for where a new class looks like nothing that the model knows. A base step trains "
+        "whatever is said here.",
     )
     method_settings: dict[str, StrictBool | StrictInt | StrictFloat | StrictStr] = Field(
         default_factory=dict,
@@ -104,8 +107,8 @@ class StepSettings(Record):
         30,
         ge=1,
         le=1000,
-        description="Passes over the training pictures; `frozen` makes one, whatever is said here, "
-        "and reads no batch size, optimiser or learning rate either.",
+        description="Passes over the training pictures; `frozen` makes one after a base step, "
+        "whatever is said here, and reads no batch size, optimiser or learning rate either.",
     )
     batch_size: int = Field(16, ge=LEAST_BATCH, le=512, description="Pictures per optimiser step.")
     optimizer: Literal["adamw", "sgd"] = Field(

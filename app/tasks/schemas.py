@@ -22,9 +22,14 @@ SPEC_EXAMPLE: dict[str, Any] = {
     "name": "sheep",
     "model": "default",
     "classes": ["sheep"],
+    "method": "frozen",
+    "gate": {"max_drop": 0.05, "min_iou": 0.3},
+}
+TRAINED_EXAMPLE: dict[str, Any] = {
+    "name": "sheep",
     "method": "sats_plus",
     "epochs": 30,
-    "gate": {"max_drop": 0.05, "min_iou": 0.3},
+    "preview": True,
 }
 
 PREVIEW_METHOD = "frozen"
@@ -77,17 +82,20 @@ class TaskSpec(StepSettings, Wanted):
     kind: ClassVar[TaskKind] = TaskKind.STEP
 
     method: OfferedMethod = Field(
-        "sats_plus", description=StepSettings.model_fields["method"].description
+        StepSettings.model_fields["method"].default,
+        description=StepSettings.model_fields["method"].description,
     )
     preview: bool = Field(
         False,
         description="Queue a task by `frozen` before this one, on the same pictures and from the "
         "same version: a first version within seconds to minutes, which this task's version "
-        "replaces. Not where `method` is `frozen`, nor in a model's base step.",
+        "replaces. Not where `method` is `frozen`, as it is by default: such a step is its own "
+        "preview. Nor in a model's base step.",
     )
 
     model_config = ConfigDict(
-        allow_inf_nan=False, json_schema_extra={"examples": [SPEC_EXAMPLE, {"name": "sheep"}]}
+        allow_inf_nan=False,
+        json_schema_extra={"examples": [SPEC_EXAMPLE, {"name": "sheep"}, TRAINED_EXAMPLE]},
     )
 
     @field_validator("method", mode="before")
@@ -104,7 +112,10 @@ class TaskSpec(StepSettings, Wanted):
     @classmethod
     def _not_of_frozen(cls, preview: bool, info: ValidationInfo) -> bool:
         if preview and info.data.get("method") == PREVIEW_METHOD:
-            raise ValueError(f"a step by {PREVIEW_METHOD} is its own preview")
+            raise ValueError(
+                f"a step by {PREVIEW_METHOD}, which is the default, is its own preview: name the "
+                "method that is to follow it, sats_plus for instance"
+            )
         return preview
 
     def preview_spec(self) -> "TaskSpec":

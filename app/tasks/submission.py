@@ -28,6 +28,10 @@ GATE = {"max_drop": 0.05, "min_iou": 0.3}
 """What specs that said nothing of the gate were written with before models had floors: still so in
 digests."""
 
+UNSAID = "sats_plus"
+"""The method that a spec meant that named none, before the default was `frozen`; digests of such
+specs were written with it."""
+
 
 @dataclass(frozen=True)
 class Submission:
@@ -65,6 +69,15 @@ class Submission:
             asked["evaluation"] = self.evaluation.key
         return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
 
+    def asked_as(self, digest: str) -> bool:
+        """Return whether a digest is of this request, of its like before defaults changed too."""
+        if digest == self.digest:
+            return True
+        if not isinstance(self.spec, TaskSpec) or "method" in self.spec.model_fields_set:
+            return False
+        then = replace(self, spec=self.spec.model_copy(update={"method": UNSAID}))
+        return digest == then.digest
+
     @property
     def bytes(self) -> int:
         """How many bytes its uploads have."""
@@ -92,7 +105,7 @@ def find_replay(session: Session, submission: Submission) -> Task | None:
             Task.idempotency_key == submission.idempotency_key,
         )
     )
-    if before is not None and before.request_digest != submission.digest:
+    if before is not None and not submission.asked_as(before.request_digest):
         raise IdempotencyKeyReusedProblem(
             f"this key made task {before.id} from another spec or other files",
             [ErrorDetail("used before", field="Idempotency-Key")],

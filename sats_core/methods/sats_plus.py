@@ -1,4 +1,4 @@
-"""SATS with what measurably helps beside it: the default (docs/decisions/0007)."""
+"""SATS with what measurably helps beside it (docs/decisions/0007)."""
 
 from collections.abc import Iterable
 

@@ -19,7 +19,16 @@ from benchmarks import (
     learning_records,
     learning_run,
 )
-from benchmarks.learning_plan import BASE, FROZEN_BASE, JOINT, PRESETS, Sequence, Variant
+from benchmarks.learning_plan import (
+    BASE,
+    DEFAULT,
+    FROZEN_BASE,
+    JOINT,
+    METHODS,
+    PRESETS,
+    Sequence,
+    Variant,
+)
 from benchmarks.learning_records import read, taken
 from benchmarks.learning_report import write_report
 from benchmarks.learning_run import run_sequence
@@ -155,9 +164,10 @@ def test_a_protocol_from_pictures_to_report(data: Path, tmp_path: Path) -> None:
     assert 0 <= replayed_record["kept_share"] <= 1
     assert 0 <= replayed_record["entropy"] <= 1
     assert replayed_record["steps"][1]["replayed"] == 6
-    assert json.loads((runs[1].folder / "run.json").read_text()) == records[1]
     report = (results / "learning-voc8-4-1.md").read_text()
-    assert "--methods finetune,sats_plus@memory=6 --seeds 0\n" in report
+    # The command makes what is there, and what was asked for and is missing.
+    assert "--methods finetune,sats_plus@memory=6,mib --seeds 0\n" in report
+    assert "Not measured: seed 0: `mib`. " in report
     assert "## Preset `quick`" in report
     assert "| frozen base |" in report
     assert (results / "learning-voc8-4-1-quick.svg").stat().st_size > 1000
@@ -223,7 +233,6 @@ def test_the_best_stage_of_joint_is_the_mark(tmp_path: Path) -> None:
         (joint / f"step{stage['step']}").mkdir(parents=True)
         (joint / f"step{stage['step']}" / "step.json").write_text(json.dumps(stage))
     mark = learning_records.joint_of(run, {"a": 1.0})
-    assert mark is not None
     assert mark["joint_miou_all"] == 0.52
     assert mark["joint_epochs"] == 5
     assert mark["joint_seconds"] == 1
@@ -339,7 +348,7 @@ def test_bars_are_read_from_the_records(tmp_path: Path) -> None:
     for bar in ("`sats` above `mib`", "`plop` above `lwf`", "base version over 0.85"):
         assert re.search(rf"{re.escape(bar)} .*\| 3 \| yes \|", whole), bar
     assert re.search(r"`sats` / joint at least 0.938 .* 0.940 \[0.940, 0.940\] \| 3 \| yes", whole)
-    assert re.search(r"`sats_plus` / joint at least 0.97 .* not measured", whole)
+    assert re.search(rf"`{DEFAULT}` / joint at least 0.97 .* not measured", whole)
     found[0]["miou_all"] = 0.0
     assert re.search(r"`sats` above `mib` .*\*\*no\*\*", table()), "the interval reaches below 0"
     del found[1:3]
@@ -368,7 +377,7 @@ def test_the_default_may_tie_but_not_lose(
         record(name, seed, miou_all=score + spread * seed)
         for name, score, spread in (
             ("sats_plus", 0.50, 0.0),
-            ("mib", other, noise),
+            *((name, other, noise) for name in METHODS if name != "sats_plus"),
             ("frozen_base", 0.9, 0.0),
             ("mib@fusion=1", 0.9, 0.0),
         )
@@ -377,10 +386,17 @@ def test_the_default_may_tie_but_not_lose(
     measured = learning_bars.beaten_by_none("sats_plus")(records)
     assert measured is not None
     assert measured.holds is holds
+    # Nobody knows what a method comes to that was not run; one that beats the default still does.
+    some = [each for each in records if each["variant"] != "lwf"]
+    measured = learning_bars.beaten_by_none("sats_plus")(some)
+    assert measured is not None
+    assert measured.text.endswith(", the closest of 6; 1 not measured")
+    assert measured.holds is (False if holds is False else None)
 
 
 def test_an_open_comparison_is_not_hidden_by_the_closest(tmp_path: Path) -> None:
-    scores = {"sats_plus": (0.5, 0.5), "mib": (0.5, 0.5), "lwf": (0.45, 0.5)}
+    scores = dict.fromkeys(METHODS, (0.4, 0.4))
+    scores |= {DEFAULT: (0.5, 0.5), "mib": (0.5, 0.5), "lwf": (0.45, 0.5)}
     others = {"ratio_to_joint": 0.9, "ratio_to_joint_new": 0.9, "seconds_per_step": 1.0}
     found = [
         record(name, seed, miou_all=score, **others) | {"preset": learning_bars.REAL}
@@ -389,8 +405,8 @@ def test_an_open_comparison_is_not_hidden_by_the_closest(tmp_path: Path) -> None
     ]
     (tmp_path / "learning-ccp-15-1.json").write_text(json.dumps(found))
     table = "\n".join(learning_bars.rows(tmp_path))
-    assert re.search(r"no method beats `sats_plus` \| ccp-15-1 .* `mib`.* \| 2 \| open \|", table)
-    assert learning_bars.beaten_by_none("sats_plus")([]) is None
+    assert re.search(rf"no method beats `{DEFAULT}` \| ccp-15-1 .* `mib`.* \| 2 \| open \|", table)
+    assert learning_bars.beaten_by_none(DEFAULT)([]) is None
 
 
 def test_seconds_are_compared_seed_by_seed() -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from benchmarks import attention_transfer, learning_bars, step_cost
 from benchmarks.demo_trial import summary
-from benchmarks.learning_plan import BASE, FROZEN_BASE, JOINT, PRESETS, Sequence, Variant
+from benchmarks.learning_plan import BASE, DEFAULT, FROZEN_BASE, JOINT, PRESETS, Sequence, Variant
 from benchmarks.learning_records import read
 from benchmarks.learning_report import write_report
 from sats_core.data.protocols import PROTOCOLS
@@ -32,8 +32,7 @@ def faults(results: Path) -> list[str]:
     found += [f"the table of {name} has no records" for name in tables - protocols]
     for protocol in sorted(protocols):
         found += learning_faults(results, protocol)
-    bars = "\n".join(learning_bars.rows(results))
-    if bars not in (results / "bars.md").read_text():
+    if learning_bars.page(results) != (results / "bars.md").read_text():
         found.append("bars.md is not of these records")
     for name, measured in COSTS.items():
         written = json.loads((results / f"{name}.json").read_text())
@@ -62,14 +61,15 @@ def learning_faults(results: Path, protocol: str) -> list[str]:
             found.append(f"{where} belongs elsewhere")
         if record["preset"] not in set(PRESETS) - {"quick"}:
             found.append(f"{where}: preset {record['preset']}")
-        if record["ratio_to_joint"] != record["miou_all"] / record["joint_miou_all"]:
+        mark = record["joint_miou_all"]
+        if record["ratio_to_joint"] != (mark and record["miou_all"] / mark):
             found.append(f"{where}: ratio to joint")
     if found:
         return found
     for preset in {record["preset"] for record in records}:
         own = [record for record in records if record["preset"] == preset]
         variants = {record["variant"] for record in own}
-        missing = {FROZEN_BASE, learning_bars.DEFAULT} - variants
+        missing = {FROZEN_BASE, DEFAULT} - variants
         found += [f"{protocol}, {preset}: no {wanted}" for wanted in missing]
         plot = f"learning-{protocol}-{preset}.svg"
         if plot not in report or not (results / plot).exists():
@@ -110,32 +110,47 @@ def step(number: int, iou: dict[str, float], new: tuple[str, ...], **settings: A
     return json.dumps(record)
 
 
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Results of two variants that nobody trained."""
-    folder = tmp_path_factory.mktemp("results")
-    runs, results = folder / "runs", folder / "results"
-    base, first, second = ("a", "b"), ("c",), ("d",)
-    iou = {"background": 0.9, "a": 0.6, "b": 0.5}
-    last = iou | {"a": 0.4, "c": 0.3, "d": 0.2}
-    plan = {
-        BASE: [step(0, iou, base)],
-        JOINT: [step(0, last, (*base, *first, *second)), step(1, last, ())],
-        FROZEN_BASE: [
-            step(1, iou | {"c": 0.0}, first),
-            step(2, iou | {"c": 0.0, "d": 0.0}, second),
-        ],
-        learning_bars.DEFAULT: [step(1, iou | {"c": 0.3}, first), step(2, last, second)],
-    }
+BASE_CLASSES, FIRST, SECOND = ("a", "b"), ("c",), ("d",)
+AT_FIRST = {"background": 0.9, "a": 0.6, "b": 0.5}
+AT_LAST = AT_FIRST | {"a": 0.4, "c": 0.3, "d": 0.2}
+UNTRAINED = [
+    step(1, AT_FIRST | {"c": 0.0}, FIRST),
+    step(2, AT_FIRST | {"c": 0.0, "d": 0.0}, SECOND),
+]
+TRAINED = [step(1, AT_FIRST | {"c": 0.3}, FIRST), step(2, AT_LAST, SECOND)]
+
+
+def finished(folder: Path, seed: int, plan: dict[str, list[str]]) -> list[Sequence]:
+    """Leave the steps of some variants' runs, as if they were taken; return the runs."""
     made = []
     for variant, steps in plan.items():
         chosen = Variant.parse(variant)
-        run = Sequence(PROTOCOL, "overlapped", folder, PRESET, 0, chosen, runs, until=2)
+        run = Sequence(
+            PROTOCOL, "overlapped", folder, PRESET, seed, chosen, folder / "runs", until=2
+        )
         made.append(run)
         for text in steps:
             place = run.folder / f"step{json.loads(text)['step']}"
             place.mkdir(parents=True)
             (place / "step.json").write_text(text)
+    return made
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Results of two variants that nobody trained."""
+    folder = tmp_path_factory.mktemp("results")
+    results = folder / "results"
+    made = finished(
+        folder,
+        0,
+        {
+            BASE: [step(0, AT_FIRST, BASE_CLASSES)],
+            JOINT: [step(0, AT_LAST, (*BASE_CLASSES, *FIRST, *SECOND)), step(1, AT_LAST, ())],
+            FROZEN_BASE: UNTRAINED,
+            DEFAULT: TRAINED,
+        },
+    )
     assert write_report(made, results).startswith(str(results))
     for cost in COSTS:
         (results / f"{cost}.json").write_bytes((RESULTS / f"{cost}.json").read_bytes())
@@ -175,8 +190,74 @@ RECORDS, TABLE = f"learning-{PROTOCOL}.json", f"learning-{PROTOCOL}.md"
 
 
 def test_whole_results_have_no_fault(results: Path) -> None:
-    assert [record["variant"] for record in read(results, PROTOCOL)] == ["frozen_base", "sats_plus"]
+    found = [record["variant"] for record in read(results, PROTOCOL)]
+    assert found == [FROZEN_BASE, DEFAULT]
     assert faults(results) == []
+
+
+NOWHERE_NEAR = {
+    BASE: [step(0, AT_FIRST, BASE_CLASSES)],
+    # One schedule: nobody knows whether a longer one gains.
+    JOINT: [step(0, AT_LAST, (*BASE_CLASSES, *FIRST, *SECOND))],
+    FROZEN_BASE: UNTRAINED,
+    "frozen": TRAINED,
+    "sats_plus": TRAINED,
+    "mib": TRAINED[:1],
+    "lwf": [],
+}
+
+
+def test_what_is_not_measured_is_said_to_be_not(tmp_path: Path) -> None:
+    results = tmp_path / "results"
+    made = finished(tmp_path, 0, NOWHERE_NEAR)
+    made += finished(tmp_path, 1, NOWHERE_NEAR | {JOINT: [], "sats_plus": []})
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "runs").rglob("*")}
+    assert write_report(made, results).startswith(str(results))
+    after = {path: path.stat().st_mtime_ns for path in (tmp_path / "runs").rglob("*")}
+    assert after == before, "reporting only reads the runs"
+
+    records = read(results, PROTOCOL)
+    assert [(r["seed"], r["variant"]) for r in records] == [
+        *((0, name) for name in (FROZEN_BASE, "frozen", "sats_plus")),
+        *((1, name) for name in (FROZEN_BASE, "frozen")),
+    ]
+    assert learning_faults(results, PROTOCOL) == []
+    unknown = (
+        *("joint_miou_all", "joint_miou_base", "joint_miou_new", "joint_iou", "joint_epochs"),
+        *("joint_seconds", "ratio_to_joint", "ratio_to_joint_new", "seconds_to_joint"),
+    )
+    for record in records:
+        assert {record[key] for key in unknown} == {None}
+        assert record["joint_converged"] is False
+    assert records[0]["joint_stages_epochs"] == [3]
+
+    page = (results / TABLE).read_text()
+    assert "Not measured: seed 0: `mib`, `lwf`; seed 1: `sats_plus`, `mib`, `lwf`. " in page
+    assert "--methods frozen,sats_plus,mib,lwf --seeds 0,1 " in page
+    middle = records[1]["miou_all"]
+    assert f"| `frozen` | {middle:.3f} | 0.600 | 0.250 | not measured | not measured |" in page
+    assert "`joint`: not measured (seed 0: 3 epochs 0.460, **not finished**; seed 1: none" in page
+    assert "| a | 0.400 | 0.400 | 0.600 | not measured |" in page
+    # Two seeds that agree to the last digit, and one.
+    assert "| `frozen` | frozen base | 0.060 [0.060, 0.060] | 0.250 [0.250, 0.250] |" in page
+    assert "| `sats_plus` | frozen base | 0.060 (one seed: no interval) | " in page
+
+    bars = learning_bars.page(results)
+    assert f"| `{DEFAULT}` / joint at least 0.92 | {PROTOCOL} | {PRESET} | not" in bars
+    assert f"| {PROTOCOL} | {PRESET} | 0 | 2.0, 2.0 | 2.0, 2.0 | 1.000 |" in bars
+    assert f"| {PROTOCOL} | {PRESET} | 1 |" not in bars
+
+
+def test_joint_that_still_gains_after_its_longest_schedule_is_the_mark(tmp_path: Path) -> None:
+    gaining = [
+        step(n, dict.fromkeys(AT_LAST, 0.1 * n), (*BASE_CLASSES, *FIRST, *SECOND)) for n in range(5)
+    ]
+    made = finished(tmp_path, 0, NOWHERE_NEAR | {JOINT: gaining})
+    write_report(made, tmp_path / "results")
+    (record, *_) = read(tmp_path / "results", PROTOCOL)
+    assert record["joint_miou_all"] == pytest.approx(0.4)
+    assert record["ratio_to_joint"] == record["miou_all"] / record["joint_miou_all"]
+    assert "**still gaining**" in (tmp_path / "results" / TABLE).read_text()
 
 
 @pytest.mark.parametrize(
@@ -188,7 +269,11 @@ def test_whole_results_have_no_fault(results: Path) -> None:
         (changed(RECORDS, lambda r: r[0].update(preset="quick")), "preset quick"),
         (changed(RECORDS, lambda r: r.pop(0)), "no frozen_base"),
         (changed(RECORDS, lambda r: r.append(r[1] | {"variant": "mib"})), "what mib came to"),
-        (edited(TABLE, "| `sats_plus` | 0.", "| `sats_plus` | 1."), "what sats_plus came to"),
+        (
+            edited(TABLE, f"| `{DEFAULT}` | 0.", f"| `{DEFAULT}` | 1."),
+            f"what {DEFAULT} came to",
+        ),
+        (changed(RECORDS, lambda r: r[1].update(joint_miou_all=None)), "ratio to joint"),
         (lambda results: (results / RECORDS).unlink(), "has no records"),
         (lambda results: (results / f"learning-{PROTOCOL}-{PRESET}.svg").unlink(), "is missing"),
         (edited("bars.md", "| not measured |", "| 0.9 |"), "bars.md"),

@@ -37,11 +37,13 @@ def pictures(tmp_path, classes, seed, broken=False) -> bytes:
     return path.read_bytes()
 
 
-def post(http, data: bytes, **spec) -> dict:
+def post(http, data: bytes, method: str | None = "sats_plus", **spec) -> dict:
+    """Post a step; `method` None names none."""
+    how = {"method": method} if method else {}
     answer = http.post(
         "/tasks",
         files={"dataset": ("a.zip", io.BytesIO(data), "application/zip")},
-        data={"spec": json.dumps({"name": "step", **SMALL, **spec})},
+        data={"spec": json.dumps({"name": "step", **SMALL, **how, **spec})},
     )
     assert answer.status_code == 202, answer.text
     return answer.json()
@@ -89,6 +91,19 @@ def test_two_steps_over_http(bench, served, tmp_path):
         said = [line for line in events.iter_lines() if line.startswith("event:")]
     assert said.count("event: epoch") == 2
     assert [kept.classes for kept in bench.held_out()] == [["circle", "square"], ["star"]]
+
+
+@pytest.mark.parametrize("database_url", ["embedded"], indirect=True)
+def test_a_task_that_names_no_method_is_solved_in_one_pass(bench, served, tmp_path):
+    with bench.worker(WORKER):
+        base = post(served, pictures(tmp_path, ["circle", "square"], 1), method=None)
+        step = post(served, pictures(tmp_path, ["star"], 2), method=None)
+        assert wait(served, base)["state"] == "live"
+        done = wait(served, step)
+    assert (done["state"], done["method"], done["error"]) == ("live", "frozen", None)
+    trained, solved = (served.get(f"/admin/models/default/versions/{n}").json() for n in (1, 2))
+    assert (trained["settings"]["epochs"], solved["settings"]["epochs"]) == (2, None)
+    assert [len(bench.events(task["id"], "epoch")) for task in (base, step)] == [2, 1]
 
 
 @pytest.mark.parametrize("database_url", ["embedded"], indirect=True)

@@ -41,7 +41,8 @@ def test_an_older_parent_is_no_way_round_the_floor(bench):
 def test_nor_is_a_preview_from_an_older_parent(bench):
     bench.run(["cat"])
     bench.run(["dog"], seed=1)
-    task_id = bench.post(["dog"], seed=2, parent=1, by_admin=False, preview=True)
+    how = {"method": "sats_plus", "preview": True}
+    task_id = bench.post(["dog"], seed=2, parent=1, by_admin=False, **how)
     bench.control.plan(iou={"dog": 0.76})
     assert bench.supervisor().run(bench.preview(task_id).id) == TaskState.LIVE
     bench.control.plan(iou={"dog": 0.72})

@@ -16,7 +16,8 @@ def learned(bench):
 
 def post(bench, labelled=("dog",), seed=1, **spec) -> tuple[str, str]:
     """Post a task with a preview; return the ids of preview and task."""
-    task_id = bench.post(list(labelled), seed=seed, preview=True, **spec)
+    how = {"method": "sats_plus", "preview": True}
+    task_id = bench.post(list(labelled), seed=seed, **how, **spec)
     return bench.preview(task_id).id, task_id
 
 

@@ -21,6 +21,17 @@ def test_a_queued_task_with_unknown_keys_runs(bench):
     assert bench.run(["dog"], seed=1).state == TaskState.LIVE
 
 
+def test_a_task_queued_while_another_method_was_the_default_keeps_it(bench):
+    assert bench.run(["cat"]).state == TaskState.LIVE
+    then = bench.post(["dog"], seed=1, method="sats_plus")  # as a spec that named none was stored
+    now = bench.post(["cow"], seed=2)
+    for task_id in (then, now):
+        assert bench.supervisor().run(task_id) == TaskState.LIVE
+    taken = [start.job.settings.method for start in bench.control.starts()[1:]]
+    told = [version.settings["method"] for version in bench.versions()[1:]]
+    assert taken == told == ["sats_plus", "frozen"]
+
+
 def test_a_queued_task_that_asks_for_what_is_gone_fails_and_names_it(bench):
     task_id = bench.post(["cat"])
     with write_session(bench.engine) as session:

@@ -246,7 +246,7 @@ def test_a_task_that_has_not_ended_is_refused(client, bench):
 def test_previews(client, bench):
     """A task waits for its preview's end; what is left of the pair forgets the other."""
     bench.run(["cat"])
-    task_id = bench.post(["dog"], preview=True)
+    task_id = bench.post(["dog"], method="sats_plus", preview=True)
     preview = bench.preview(task_id)
     with write_session(bench.engine) as session:
         session.get_one(Task, task_id).state = TaskState.CANCELLED

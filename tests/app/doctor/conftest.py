@@ -54,7 +54,7 @@ def learned(tmp_path_factory: pytest.TempPathFactory, sqlite_template: Path) -> 
     assert bench.run(["cat"]).state == TaskState.LIVE
     bench.run(["dog"], parent=1, memory=4)
     assert bench.run_import(["wall", "sky"], model="b", evaluate=["sky"]).state == TaskState.LIVE
-    previewed = bench.post(["cow"], preview=True)
+    previewed = bench.post(["cow"], method="sats_plus", preview=True)
     bench.supervisor().run(bench.preview(previewed).id)
     bench.supervisor().run(previewed)
     control.plan(epochs=1, default_iou=0.0)

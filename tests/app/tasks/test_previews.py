@@ -10,7 +10,7 @@ from app.db import Task, TaskState, read_session, write_session
 from tests.app.tasks.posting import drawn, post
 from tests.fixtures.versions import add_version
 
-PREVIEW = {"preview": True}
+PREVIEW = {"method": "sats_plus", "preview": True}
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def posted(engine):
 def test_a_preview_is_queued_before_its_task(client, pets, learned):
     spec = {"name": "pets", "held_out": {"share": 0.5}, "classes": ["dog"], "seed": 7, "memory": 9}
     how = {"method": "sats", "method_settings": {"unsure": "unbiased"}, "fusion": True}
-    answer = post(client, pets, spec | how | PREVIEW)
+    answer = post(client, pets, spec | PREVIEW | how)
     assert answer.status_code == 202, answer.text
     long = answer.json()
     assert answer.headers["location"] == f"/tasks/{long['id']}"
@@ -83,12 +83,13 @@ def test_a_worker_is_woken_for_the_preview(client, pets, learned, service):
     assert message.payload[0] == [long["preview"]]
 
 
-def test_frozen_is_its_own_preview(client, pets, learned, engine, settings):
-    answer = post(client, pets, {"method": "frozen"} | PREVIEW)
+@pytest.mark.parametrize("how", [{"method": "frozen"}, {}], ids=["asked for", "by default"])
+def test_frozen_is_its_own_preview(client, pets, learned, engine, settings, how):
+    answer = post(client, pets, how | {"preview": True})
     assert answer.status_code == 422
     (error,) = answer.json()["errors"]
     assert error["field"] == "spec.preview"
-    assert "its own preview" in error["message"]
+    assert "its own preview: name the method" in error["message"]
     assert posted(engine) == []
 
 
@@ -123,7 +124,7 @@ def test_a_replay_gives_the_same_task_and_makes_no_second_preview(client, pets, 
     assert again.json() == first.json()
     assert again.headers["idempotency-replayed"] == "true"
     assert len(posted(engine)) == 2
-    without = post(client, pets, **{"Idempotency-Key": "k"})
+    without = post(client, pets, PREVIEW | {"preview": False}, **{"Idempotency-Key": "k"})
     assert without.json()["type"] == "urn:sats:problem:idempotency-key-reused"
 
 

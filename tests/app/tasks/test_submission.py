@@ -33,6 +33,27 @@ def test_a_key_used_before_there_were_parents_still_stands_for_its_request(engin
             submit(session, submission(parent=1))
 
 
+def test_a_key_used_while_another_method_was_the_default_still_stands_for_its_request(engine):
+    """`BEFORE_PARENT` is of that time too; its task keeps the method that it was stored with."""
+    with write_session(engine) as session:
+        task, _ = submit(session, submission(method="sats_plus"))
+        assert task.request_digest == BEFORE_PARENT
+    with write_session(engine) as session:
+        again, replayed = submit(session, submission())
+        assert (again.id, replayed, again.spec["method"]) == (task.id, True, "sats_plus")
+        with pytest.raises(IdempotencyKeyReusedProblem):
+            submit(session, submission(method="frozen"))
+
+
+def test_the_default_and_another_method_are_two_requests(engine):
+    with write_session(engine) as session:
+        task, _ = submit(session, submission())
+        assert task.spec["method"] == "frozen"
+        assert submit(session, submission(method="frozen"))[1]
+        with pytest.raises(IdempotencyKeyReusedProblem):
+            submit(session, submission(method="sats_plus"))
+
+
 def test_every_parent_is_another_request():
     digests = {submission(**spec).digest for spec in ({}, {"parent": 1}, {"parent": 2})}
     assert len(digests) == 3
@@ -40,8 +61,9 @@ def test_every_parent_is_another_request():
 
 
 def test_with_a_preview_it_is_another_request():
-    assert submission(preview=True).digest != submission().digest
-    assert submission(preview=False).digest == submission().digest
+    how = {"method": "sats_plus"}
+    assert submission(preview=True, **how).digest != submission(**how).digest
+    assert submission(preview=False, **how).digest == submission(**how).digest
 
 
 def test_a_clock_that_steps_back_puts_no_task_before_those_that_wait(engine):
@@ -53,7 +75,7 @@ def test_a_clock_that_steps_back_puts_no_task_before_those_that_wait(engine):
     first = queued()
     with write_session(engine) as session:
         session.get_one(Task, first.id).created_at += timedelta(hours=1)
-    second, third = queued(preview=True), queued()
+    second, third = queued(method="sats_plus", preview=True), queued()
     with read_session(engine) as session:
         listed = list_tasks(session, limit=2)
         listed = [*listed, *list_tasks(session, limit=9, before=listed[-1].id)][::-1]

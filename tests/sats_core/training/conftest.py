@@ -10,7 +10,7 @@ from sats_core.settings import StepSettings
 from sats_core.training.step import run_step
 from tests.fixtures.drawings import voc_zip
 
-TINY = {"pretrained": False, "size": 32, "batch_size": 2, "epochs": 2}
+TINY = {"pretrained": False, "size": 32, "batch_size": 2, "epochs": 2, "method": "sats_plus"}
 
 Events = list[Event]
 
