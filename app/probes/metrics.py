@@ -1,7 +1,8 @@
 """What Prometheus reads."""
 
+import os
 import time
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -54,11 +55,15 @@ class RequestMetrics:
 
     def expose(self, settings: Settings, engine: Engine, inference: Inference) -> bytes:
         """Return this process's figures, and what the database says of tasks and models."""
+        own = [self.registry, InferenceCollector(inference, settings.serve_queue)]
+        if settings.api_workers > 1:
+            own = [LabelledCollector(each, {"process": str(os.getpid())}) for each in own]
         registry = CollectorRegistry()
-        registry.register(InferenceCollector(inference, settings.serve_queue))
+        for collector in own:
+            registry.register(collector)
         registry.register(TrainingCollector(engine, settings.lease_seconds))
         registry.register(MendedCollector(settings))
-        return generate_latest(self.registry) + generate_latest(registry)
+        return generate_latest(registry)
 
 
 class RequestMetricsMiddleware:
@@ -102,6 +107,27 @@ class RequestMetricsMiddleware:
                 status=status,
                 seconds=round(seconds, 4),
             )
+
+
+class LabelledCollector(Collector):
+    """Another collector's figures with more labels.
+
+    Of several processes behind one port each scrape reads another one: their counters must not be
+    taken for one that jumps up and down.
+    """
+
+    def __init__(self, inner: Collector, labels: Mapping[str, str]) -> None:
+        self.inner = inner
+        self.labels = labels
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield the figures."""
+        for metric in self.inner.collect():
+            metric.samples = [
+                sample._replace(labels={**sample.labels, **self.labels})
+                for sample in metric.samples
+            ]
+            yield metric
 
 
 class MendedCollector(Collector):

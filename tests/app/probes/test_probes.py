@@ -1,9 +1,12 @@
+import os
 import shutil
 
 from sqlalchemy import text
+from starlette.testclient import TestClient
 
 from app.db import write_session
 from app.db.migrate import upgrade
+from app.main import create_app
 from app.processes import write_restarts
 from tests.fixtures.samples import samples
 from tests.fixtures.versions import add_version
@@ -58,10 +61,6 @@ def test_a_blob_directory_that_is_gone_is_named(client, settings):
 
 
 def test_a_broker_that_is_down_is_named(settings):
-    from starlette.testclient import TestClient
-
-    from app.main import create_app
-
     nowhere = settings.model_copy(update={"redis_url": "redis+socket:///nowhere/redis.sock"})
     with TestClient(create_app(nowhere)) as client:
         answer = client.get("/health/ready")
@@ -94,3 +93,18 @@ def test_tasks_and_live_versions_are_told(client, engine, blobs):
     assert read["sats_tasks", ("state", "live")] == 2
     assert read["sats_tasks", ("state", "held")] == 1
     assert read["sats_tasks", ("state", "queued")] == 0
+
+
+def test_of_several_processes_behind_a_port_each_tells_which_one_it_is(settings):
+    several = create_app(settings.model_copy(update={"api_workers": 2}))
+    with TestClient(several) as client:
+        client.get("/health/live")
+        client.app.state.services.inference.measures.ran("cat", 1, 1)
+        read = samples(client)
+    told = {name: dict(labels).get("process") for name, *labels in read}
+    process = str(os.getpid())
+    for name in ("http_requests_total", "http_request_seconds_bucket"):
+        assert told[f"sats_{name}"] == process
+    for name in ("count_total", "queue_seconds_sum", "free_pictures"):
+        assert told[f"sats_inference_{name}"] == process
+    assert told["sats_tasks"] is told["sats_database_up"] is None
