@@ -81,6 +81,7 @@ ON_ONE_PAIR = (
     "tests/app/keys/test_cache.py",
     "tests/app/keys/test_limits.py",
     "tests/app/probes/test_warm_up.py",
+    "tests/app/protocols/",
     "tests/app/segmentation/test_admission.py",
     "tests/app/segmentation/test_load.py",
     "tests/app/segmentation/test_refusals.py",
