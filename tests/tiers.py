@@ -77,6 +77,7 @@ LONG = {
 ON_ONE_PAIR = (
     "tests/app/cli/test_export.py",
     "tests/app/cli/test_import.py",
+    "tests/app/cli/test_segment.py",
     "tests/app/imports/test_endpoint.py",
     "tests/app/keys/test_cache.py",
     "tests/app/keys/test_limits.py",
