@@ -30,7 +30,7 @@ from tests.fixtures.processes import environment, serving
 
 __all__ = ["register"]
 
-WAIT = 60
+WAIT = 180
 ODD = os.fsdecode(b"\xff\xfe odd\n\xc3\xa4.jpg")
 
 Run = Callable[..., Result]
