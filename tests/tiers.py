@@ -77,10 +77,12 @@ LONG = {
 ON_ONE_PAIR = (
     "tests/app/cli/test_export.py",
     "tests/app/cli/test_import.py",
+    "tests/app/cli/test_segment.py",
     "tests/app/imports/test_endpoint.py",
     "tests/app/keys/test_cache.py",
     "tests/app/keys/test_limits.py",
     "tests/app/probes/test_warm_up.py",
+    "tests/app/protocols/",
     "tests/app/segmentation/test_admission.py",
     "tests/app/segmentation/test_load.py",
     "tests/app/segmentation/test_refusals.py",

@@ -1,4 +1,4 @@
-"""`sats`: run the service, bring models in and out, make keys, clean up."""
+"""`sats`: run the service, bring models in and out, segment folders, make keys, clean up."""
 
 from typing import Any
 
@@ -14,6 +14,7 @@ from app.cli.exporting import export
 from app.cli.importing import import_model
 from app.cli.keys import keys
 from app.cli.running import api, migrate, serve, worker
+from app.cli.segmenting import segment
 
 
 class _Commands(TyperGroup):
@@ -32,6 +33,7 @@ cli.command()(worker)
 cli.command()(migrate)
 cli.command("import")(import_model)
 cli.command()(export)
+cli.command()(segment)
 cli.command()(gc)
 cli.command()(doctor)
 cli.command()(demo)

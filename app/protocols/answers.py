@@ -15,7 +15,6 @@ from app.inference.loaded_graphs import Choice, Served
 from app.protocols.schemas import OUTPUTS
 from app.protocols.tensors import Tensors
 from app.segmentation import service
-from app.segmentation.upload import PostedPicture
 from sats_core.data.pictures import resize_picture, row_bands
 from sats_core.data.transforms import Pixels
 
@@ -36,7 +35,7 @@ _TYPES = {tensor.name: tensor.datatype for tensor in OUTPUTS}
 
 def room(wanted: Mapping[str, bool], pixels: int) -> int:
     """Return how many bytes pictures of so many pixels take until they are answered."""
-    outputs = {"mask": True} | wanted
+    outputs = {"mask": True, **wanted}
     return pixels * sum(PIXEL_BYTES[name, binary] for name, binary in outputs.items())
 
 
@@ -72,12 +71,11 @@ async def infer(
 async def _segmented(
     inference: Inference, served: Served, asked: Tensors, how: Cut, max_pixels: int
 ) -> list[Segmented]:
-    files = [one for one in asked.pictures if isinstance(one, PostedPicture)]
-    if files:
-        answers = await service.segment(inference, served, files, how, max_pixels)
+    if asked.files:
+        answers = await service.segment(inference, served, asked.files, how, max_pixels)
         return [answer.found for answer in answers]
     view = served.graph.view_of(None)
-    resizes = [partial(resize_picture, one, view.shown) for one in asked.pictures]
+    resizes = [partial(resize_picture, one, view.shown) for one in asked.raw]
     try:
         return await inference.segment(served, resizes, view, how, lambda _, found: found)
     except ExceptionGroup as group:
@@ -91,7 +89,7 @@ async def _output(
     two others have their turn."""
     arrays = [one.mask if name == "mask" else one.every_score for one in found]
     shape = [len(arrays), *arrays[0].shape]
-    said = {"name": name, "datatype": _TYPES[name], "shape": shape}
+    said: dict[str, Any] = {"name": name, "datatype": _TYPES[name], "shape": shape}
     if binary:
         data = [await inference.in_thread(partial(_bytes, one)) for one in arrays]
         said["parameters"] = {"binary_data_size": sum(len(one) for one in data)}
@@ -103,9 +101,8 @@ async def _output(
 
 def _bytes(values: Pixels | NDArray[np.float16]) -> memoryview:
     """Return a mask, or scores as FP32, row by row; of a mask no copy is made."""
-    if values.dtype == np.float16:
-        values = values.astype("<f4")
-    return memoryview(np.ascontiguousarray(values)).cast("B")
+    plain = values.astype("<f4") if values.dtype == np.float16 else values
+    return np.ascontiguousarray(plain).data.cast("B")
 
 
 def _text(values: Pixels | NDArray[np.float16]) -> bytes:

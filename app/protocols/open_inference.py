@@ -43,7 +43,7 @@ from app.segmentation import service
 from app.segmentation.admission import Admission, admitted, announced_bytes, deadline_of
 from app.segmentation.choosing import choose_version
 from app.segmentation.json_pictures import most_json_bytes
-from app.segmentation.upload import FRAME_BYTES, PostedPicture
+from app.segmentation.upload import FRAME_BYTES
 from app.segmentation.waiting import LeftProblem, answering, while_connected
 from app.settings import Settings
 
@@ -182,10 +182,10 @@ async def infer(
     async with answering(admission.deadline):
         body = await _body(request, settings)
         asked = await while_connected(request, _read(request, services, admission, body))
-        services.rates.other_pictures(caller, len(asked.pictures))
+        services.rates.other_pictures(caller, asked.pictures)
         del body
         pixels = await while_connected(request, _pixels(services, asked))
-        admission.hold(len(asked.pictures) - 1, answers.room(asked.wanted, pixels))
+        admission.hold(asked.pictures - 1, answers.room(asked.wanted, pixels))
         work = answers.infer(services.inference, choice, asked, settings.max_pixels)
         served, answer, length = await while_connected(request, work)
     headers = {
@@ -224,8 +224,7 @@ async def _read(request: Request, services: Services, admission: Admission, body
 
 async def _pixels(services: Services, asked: Tensors) -> int:
     """Return how many pixels the pictures have once they are decoded."""
-    files = [one for one in asked.pictures if isinstance(one, PostedPicture)]
-    if files:
-        count = partial(service.pixels, files, services.settings.max_pixels)
-        return await services.inference.in_thread(count)
-    return sum(one.shape[0] * one.shape[1] for one in asked.pictures)
+    count = partial(service.pixels, asked.files, services.settings.max_pixels)
+    encoded = await services.inference.in_thread(count)
+    raw = sum(int(one.shape[0] * one.shape[1]) for one in asked.raw)
+    return encoded + raw

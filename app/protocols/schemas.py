@@ -183,11 +183,11 @@ class InferRequestJson(BaseModel):
     def wanted(self) -> dict[str, bool]:
         """Which outputs are asked for, and whether as bytes."""
         binary = self.parameters.binary_data_output
-        asked = {
+        asked: dict[str, bool] = {
             one.name: binary if one.parameters.binary_data is None else one.parameters.binary_data
             for one in self.outputs
         }
-        return {**asked} or {"mask": binary}
+        return asked or {"mask": binary}
 
 
 class OutputJson(BaseModel):

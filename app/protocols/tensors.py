@@ -18,6 +18,8 @@ from sats_core.data.transforms import Pixels
 
 _PER_MARK = {b"{": 256, b"[": 64, b":": 256, b",": 48}
 """Bytes that an object, a list, an entry and a value take at most once they are read."""
+MOST_VALUES = 2**22
+"""Values and lists of one request's JSON: reading more keeps everybody waiting for a second."""
 _LENGTH = 4
 """Bytes that say how long an element of a BYTES tensor is, the lowest first."""
 
@@ -44,22 +46,37 @@ class Tensors:
     Attributes:
         id: comes back as it is.
         wanted: outputs, and whether as bytes.
-        pictures: each (H, W, 3) uint8 RGB, all of one size, or as files.
+        raw: pictures, each (H, W, 3) uint8 RGB.
+        files: pictures' files; there are none where there are raw ones.
     """
 
     id: str | None
     wanted: dict[str, bool]
-    pictures: Sequence[Pixels] | Sequence[PostedPicture]
+    raw: Sequence[Pixels] = ()
+    files: Sequence[PostedPicture] = ()
+
+    @property
+    def pictures(self) -> int:
+        """How many there are."""
+        return len(self.raw) + len(self.files)
 
 
-def json_cost(text: bytes | memoryview) -> int:
+def json_cost(text: bytes) -> int:
     """Return how many bytes JSON takes at most while it is read, beside itself: its texts, one
-    character of which may make four bytes of each, and what is made of it."""
-    whole = bytes(text)
-    return 4 * len(whole) + sum(cost * whole.count(mark) for mark, cost in _PER_MARK.items())
+    character of which may make four bytes of each, and what is made of it.
+
+    Raises:
+        TooLargeProblem: it has more values than a request may have.
+    """
+    marks = {mark: text.count(mark) for mark in _PER_MARK}
+    if sum(marks.values()) > MOST_VALUES:
+        raise TooLargeProblem(
+            f"the JSON has more than {MOST_VALUES} values and lists: send tensors as bytes"
+        )
+    return 4 * len(text) + sum(_PER_MARK[mark] * found for mark, found in marks.items())
 
 
-def split(body: bytes, header: str | None) -> tuple[memoryview, memoryview]:
+def split(body: bytes, header: str | None) -> tuple[bytes, memoryview]:
     """Return a body's JSON and the bytes behind it.
 
     Args:
@@ -69,19 +86,18 @@ def split(body: bytes, header: str | None) -> tuple[memoryview, memoryview]:
     Raises:
         BadRequestProblem: it is no length within the body.
     """
-    whole = memoryview(body)
     if header is None:
-        return whole, whole[:0]
+        return body, memoryview(b"")
     if not (header.isascii() and header.isdecimal() and len(header) < 12):
         raise BadRequestProblem("`Inference-Header-Content-Length` is not a number")
     if int(header) > len(body):
         raise BadRequestProblem(
             f"`Inference-Header-Content-Length` is {int(header)}, the body has {len(body)} bytes"
         )
-    return whole[: int(header)], whole[int(header) :]
+    return body[: int(header)], memoryview(body)[int(header) :]
 
 
-def read(text: memoryview, blob: memoryview, limits: Limits) -> Tensors:
+def read(text: bytes, blob: memoryview, limits: Limits) -> Tensors:
     """Read a request.
 
     Args:
@@ -95,7 +111,7 @@ def read(text: memoryview, blob: memoryview, limits: Limits) -> Tensors:
         TooLargeProblem: the pictures are beyond a limit.
     """
     try:
-        asked = InferRequestJson.model_validate(from_json(bytes(text), allow_inf_nan=False))
+        asked = InferRequestJson.model_validate(from_json(text, allow_inf_nan=False))
     except ValidationError as error:
         raise invalid_fields(error.errors(include_url=False, include_input=False)) from error
     except ValueError as error:
@@ -104,8 +120,9 @@ def read(text: memoryview, blob: memoryview, limits: Limits) -> Tensors:
     size = tensor.parameters.binary_data_size
     if len(blob) != (size or 0):
         raise InvalidProblem(f"{len(blob)} bytes follow the JSON, `binary_data_size` is {size}")
-    pictures = (_raw if tensor.name == "image" else _encoded)(tensor, blob, limits)
-    return Tensors(asked.id, asked.wanted, pictures)
+    if tensor.name == "image":
+        return Tensors(asked.id, asked.wanted, raw=_raw(tensor, blob, limits))
+    return Tensors(asked.id, asked.wanted, files=_encoded(tensor, blob, limits))
 
 
 def _raw(tensor: InputJson, blob: memoryview, limits: Limits) -> list[Pixels]:
@@ -177,13 +194,14 @@ def _flat(data: Any, depth: int) -> list[Any]:
     """
     if not isinstance(data, list):
         raise InvalidProblem("`data` is a list")
+    flat: list[Any] = data
     for _ in range(depth - 1):
-        if not (data and isinstance(data[0], list)):
+        if not (flat and isinstance(flat[0], list)):
             break
-        if not all(isinstance(inner, list) for inner in data):
+        if not all(isinstance(inner, list) for inner in flat):
             raise InvalidProblem("`data` has lists beside elements")
-        data = list(chain.from_iterable(data))
-    return data
+        flat = list(chain.from_iterable(flat))
+    return flat
 
 
 def _from_base64(text: Any) -> bytes:

@@ -13,9 +13,12 @@ from starlette.testclient import TestClient
 from app.db import write_session
 from app.keys.secret import read_secret
 from app.keys.service import KeyLimits, Scope, create_key
+from app.protocols.refusals import OPEN_INFERENCE
 from tests.app.tasks.posting import drawn, post
 
 ID = "00000000-0000-4000-8000-000000000000"
+
+UNAUTHORIZED = "urn:sats:problem:unauthorized"
 
 NAMED = 403, "default"  # refused, and the refusal names the model
 NOT_THERE = 404, None
@@ -36,8 +39,29 @@ def _rows(needs, elsewhere, *operations):
 
 
 TABLE: dict[tuple[str, str], Row] = {
-    **_rows(None, NOTHING, "GET /health/live", "GET /health/ready", "GET /metrics"),
-    **_rows(Scope.SEGMENT, NAMED, "GET /classes", "POST /segment"),
+    **_rows(
+        None,
+        NOTHING,
+        "GET /health/live",
+        "GET /health/ready",
+        "GET /metrics",
+        "GET /v2",
+        "GET /v2/health/live",
+        "GET /v2/health/ready",
+    ),
+    **_rows(
+        Scope.SEGMENT,
+        NAMED,
+        "GET /classes",
+        "POST /segment",
+        "POST /hf/{model}",
+        "GET /v2/models/{model}",
+        "GET /v2/models/{model}/ready",
+        "POST /v2/models/{model}/infer",
+        "GET /v2/models/{model}/versions/{number}",
+        "GET /v2/models/{model}/versions/{number}/ready",
+        "POST /v2/models/{model}/versions/{number}/infer",
+    ),
     **_rows(Scope.SUBMIT, NAMED, "POST /tasks"),
     **_rows(Scope.SUBMIT, NOTHING, "GET /tasks"),
     **_rows(
@@ -163,7 +187,9 @@ def test_no_key_or_a_wrong_one_is_401_everywhere(client, keys, header):
             assert answer.status_code == 401, operation
             assert answer.headers["www-authenticate"] == "Bearer"
             if operation[0] != "HEAD":
-                assert answer.json()["type"] == "urn:sats:problem:unauthorized"
+                named = {"error"} if operation[1].startswith(OPEN_INFERENCE) else {"type", "title"}
+                assert named <= set(answer.json()), operation
+                assert answer.json().get("type", UNAUTHORIZED) == UNAUTHORIZED
 
 
 def test_without_keys_another_machine_is_refused(service):
@@ -188,7 +214,8 @@ def test_a_key_of_another_model_reaches_nothing_of_this_one(client, make, tmp_pa
         if operation[0] == "HEAD":  # it says nothing
             said = None
         refused = answer.status_code >= 400 and operation[0] != "HEAD"
-        detail = answer.json().get("detail", "") if refused else ""
+        body = answer.json() if refused else {}
+        detail = body.get("detail", body.get("error", ""))
         if answer.status_code != status or (said and said not in detail):
             wrong.append((operation, answer.status_code, detail))
     assert not wrong

@@ -17,6 +17,7 @@ from pydantic import ValidationError
 from sqlalchemy import select
 
 from app.db import Task, read_session, write_session
+from app.protocols.refusals import OPEN_INFERENCE, path_speaks
 from app.tasks.schemas import TaskSpec
 from sats_core.classes import ClassInfo
 from tests.app.from_openapi import (
@@ -31,8 +32,8 @@ from tests.fixtures.checkpoints import checkpoint_zip
 from tests.fixtures.versions import add_version
 
 CASES = int(os.environ.get("SATS_FUZZ_CASES", "150"))
-READY = "/health/ready"
-"""The one call that may answer 503 here: no worker runs, and nothing else is overloaded or down."""
+READY = ("/health/ready", "/v2/health/ready")
+"""The calls that may answer 503 here: no worker runs, and nothing else is overloaded or down."""
 
 
 def relaxed(examples):
@@ -60,8 +61,11 @@ def _check(answer, operation=None):
     """Hold an answer to the document, or, of a request that is to no operation, to being one."""
     status, kind = answer.status_code, answer.headers.get("content-type")
     kind = kind.partition(";")[0] if kind else None
-    assert status < 500 or (status == 503 and answer.request.url.path == READY), answer.text
-    if status >= 400:
+    assert status < 500 or (status == 503 and answer.request.url.path in READY), answer.text
+    if status >= 400 and path_speaks(OPEN_INFERENCE, answer.request.url.path):
+        assert kind == "application/json"
+        assert list(answer.json()) == ["error"]
+    elif status >= 400:
         assert kind == "application/problem+json"
         problem = answer.json()
         assert problem["status"] == status

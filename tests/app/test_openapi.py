@@ -5,6 +5,8 @@ import json
 import pytest
 from jsonschema import Draft202012Validator
 
+from app.protocols.refusals import OPEN_INFERENCE
+
 METHODS = ("get", "post", "put", "patch", "delete")
 
 
@@ -61,7 +63,11 @@ def test_every_refusal_is_a_listed_problem(document):
     for name, operation in _operations(document):
         for status, answer in operation["responses"].items():
             assert answer.get("description"), (name, status)
-            if status.startswith(("4", "5")):
+            if name.split(" ")[1].startswith(OPEN_INFERENCE):  # it has a form of its own
+                if status != "200":
+                    schema = answer["content"]["application/json"]["schema"]
+                    assert schema["$ref"] == "#/components/schemas/RefusalJson", (name, status)
+            elif status.startswith(("4", "5")):
                 assert list(answer["content"]) == ["application/problem+json"], (name, status)
                 schema = answer["content"]["application/problem+json"]["schema"]
                 assert schema["$ref"] == "#/components/schemas/ProblemJson"
@@ -71,7 +77,8 @@ def test_every_refusal_is_a_listed_problem(document):
 def test_every_guarded_operation_lists_what_a_key_can_do_wrong(document):
     for name, operation in _operations(document):
         if operation["tags"] != ["probes"]:
-            assert {"401", "403", "422", "503"} <= set(operation["responses"]), name
+            wrong = "400" if name.split(" ")[1].startswith(OPEN_INFERENCE) else "422"
+            assert {"401", "403", wrong, "503"} <= set(operation["responses"]), name
             assert operation["security"], name
 
 

@@ -52,7 +52,7 @@ def test_the_methods_told_of_are_those_that_a_task_may_ask_for():
 
 def test_every_setting_named_is_a_setting():
     named = set(re.findall(r"\bSATS_[A-Z_]*[A-Z]\b", TEXT))
-    options = {"SATS_HOST", "SATS_PORT"}  # of the command line
+    options = {"SATS_HOST", "SATS_PORT", "SATS_URL", "SATS_API_KEY"}  # of the command line
     assert named <= {f"SATS_{name.upper()}" for name in Settings.model_fields} | options
 
 

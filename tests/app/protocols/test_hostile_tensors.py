@@ -14,7 +14,7 @@ from starlette.testclient import TestClient
 
 from app.main import create_app
 from app.protocols.open_inference import HEADER_LENGTH
-from app.protocols.tensors import json_cost
+from app.protocols.tensors import MOST_VALUES, json_cost
 from app.settings import MIB, Settings
 from tests.app.segmentation.conftest import Register
 
@@ -128,6 +128,15 @@ def test_any_bytes_behind_any_json(small: tuple[FastAPI, TestClient]) -> None:
 )
 def test_what_is_no_request(small: tuple[FastAPI, TestClient], text: bytes) -> None:
     check(small, small[1].post(INFER, content=text), 400, 413)
+
+
+def test_more_values_than_one_request_has_are_not_read(
+    client: TestClient, register: Register
+) -> None:
+    register()
+    refused = client.post(INFER, content=b"[" + b"1," * MOST_VALUES + b"1]")
+    assert refused.status_code == 413
+    assert "as bytes" in refused.json()["error"]
 
 
 @pytest.mark.parametrize("inner", [b"[]", b"{}", b'{"":0}', b"1", b'""'])

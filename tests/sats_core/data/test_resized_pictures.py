@@ -5,7 +5,12 @@ import pytest
 from PIL import Image
 
 from sats_core.data import pictures
-from sats_core.data.pictures import decode_image, decode_picture, decode_resized
+from sats_core.data.pictures import (
+    decode_image,
+    decode_picture,
+    decode_resized,
+    resize_picture,
+)
 from sats_core.data.transforms import View, evaluation_view
 from sats_core.errors import PictureError, PictureTooLargeError
 from tests.sats_core.data.drawn import encode
@@ -36,6 +41,9 @@ def test_it_is_the_decoded_picture_resized(
     whole = decode_picture(data, MANY)
     found = decode_resized(data, MANY, view.shown)
     wanted = evaluation_view(whole, view)
+    raw = resize_picture(whole, view.shown)
+    assert (raw.height, raw.width) == whole.shape[:2]
+    assert np.array_equal(raw.pixels, wanted)
     assert (found.height, found.width) == whole.shape[:2]
     assert found.pixels.shape == wanted.shape
     apart = np.abs(found.pixels.astype(int) - wanted)
