@@ -5,15 +5,14 @@
 Exports a version, starts every contestant on it (ours without and with a key, LitServe, BentoML,
 plain FastAPI with the graph and with torch), and asks them in turns, round by round, beside the
 limit: the same functions in a loop. Then starts ours again and again, promotes under load, and asks
-for twice the limit. Writes `serving.json` and `serving.md` to `--out`. LitServe and BentoML come with
-`pip install -e ".[bench]"`; a contestant that is not installed is reported as not measured.
+for twice the limit. Writes `serving.json` and `serving.md` to `--out`. LitServe and BentoML come
+with `pip install -e ".[bench]"`; a contestant that is not installed is reported as not measured.
 """
 
 import importlib.util
 import json
 import os
 import shlex
-import statistics
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -34,7 +33,6 @@ from benchmarks.serving_bars import bars
 from benchmarks.serving_contestants import (
     KEYED,
     LIMIT,
-    OURS,
     Contestant,
     install,
     others,
@@ -146,11 +144,11 @@ class Measured:
             log = self.folder / f"{_file_name(one.name)}.log"
             try:
                 server = stack.enter_context(one.started(log))
+                same = float((first_mask(server, one, self.encoded[0]) == expected).mean())
             except NotStartedError as error:
                 self.record["not_measured"][one.name] = str(error)
                 continue
             self.record["not_measured"].pop(one.name, None)
-            same = float((first_mask(server, one, self.encoded[0]) == expected).mean())
             self.record["agreement"][one.name] = round(same, 5)
             server.freeze()
             servers[one.name] = (server, self._requests(one))
@@ -187,14 +185,15 @@ def first_mask(server: Server, contestant: Contestant, picture: bytes) -> Any:
     """Return the mask that a contestant answers a picture with, (H, W) uint8.
 
     Raises:
-        RuntimeError: it answers with something else.
+        NotStartedError: it answers with something else.
     """
     head, _, body = contestant.request(picture).partition(b"\r\n\r\n")
     lines = [line.decode().split(": ", 1) for line in head.split(b"\r\n")[1:]]
     url = f"http://127.0.0.1:{server.port}{contestant.path}"
     answered = httpx.post(url, content=body, headers=dict(lines), timeout=60, trust_env=False)
     if not answered.is_success:
-        raise RuntimeError(f"{contestant.name}: {answered.status_code} {answered.text[:300]}")
+        said = f"{answered.status_code} {answered.text[:300]}"
+        raise NotStartedError(f"it answers a picture with {said}")
     return _mask(answered.content)
 
 

@@ -2,10 +2,11 @@
 
     bentoml serve benchmarks.serving_bentoml:Segmenter
 
-Pictures are files of a form, as its clients send them. A worker process for each session; it writes
-no line a request.
+Pictures are files of a form, as its clients send them, which it hands on as paths. A worker process
+for each session; it writes no line a request.
 """
 
+from pathlib import Path
 from typing import Annotated
 
 import bentoml
@@ -27,7 +28,7 @@ class Segmenter:
 
     @bentoml.api(route="/segment")
     def segment(
-        self, picture: Annotated[bytes, ContentType("image/jpeg")]
+        self, picture: Annotated[Path, ContentType("image/jpeg")]
     ) -> Annotated[bytes, ContentType("image/png")]:
         """Answer a picture with its mask."""
-        return answer(self.graph, [picture])[0]
+        return answer(self.graph, [picture.read_bytes()])[0]

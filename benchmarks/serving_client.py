@@ -118,7 +118,7 @@ class Connection(asyncio.Protocol):
             tag = _header(self._head, self._tag) if self._tag else ""
             self._waiting.set_result((int(self._head[9:12]), tag))
 
-    def connection_lost(self, exc: Exception | None) -> None:
+    def connection_lost(self, _exc: Exception | None) -> None:
         """End the wait for an answer that will not come."""
         self.open = False
         if self._waiting and not self._waiting.done():

@@ -1,4 +1,4 @@
-"""The limit: the same functions in a loop in one process, without HTTP or anything else around them.
+"""The limit: the same functions in a loop in one process, without HTTP or anything else around.
 
     python -m benchmarks.serving_limit VERSION PICTURES --setup 2x1x1 --clients 16
 

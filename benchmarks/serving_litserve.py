@@ -17,7 +17,7 @@ from benchmarks.serving_pipeline import answer, load_graph, told
 class Segmenter(litserve.LitAPI):
     """A picture in, its mask out; where the setup says so, several pictures in one run."""
 
-    def setup(self, device: Any) -> None:
+    def setup(self, _device: Any) -> None:
         """Load the graph, in a worker's process."""
         version, setup = told()
         self.batched = setup.batch > 1

@@ -19,7 +19,7 @@ from sats_core.data.prediction import Prediction
 
 MOST_PIXELS = 50_000_000
 VERSION, SETUP, EAGER = "SERVING_VERSION", "SERVING_SETUP", "SERVING_EAGER"
-"""Variables that tell a contestant its version's directory, how it computes, and that it is torch."""
+"""Variables that tell a contestant its version's directory, how it computes, and to use torch."""
 
 
 @dataclass(frozen=True)
@@ -46,17 +46,21 @@ class Setup:
 
 
 class Model(Protocol):
-    """A model that shows itself pictures and answers views; an exported graph is one."""
+    """What the functions below ask of a model; an exported graph has it."""
 
     catalogue: Catalogue
 
-    def shown(self, height: int, width: int) -> tuple[int, int]: ...
+    def shown(self, height: int, width: int) -> tuple[int, int]:
+        """As a graph."""
 
-    def normalised(self, seen: Any) -> ModelInput: ...
+    def normalised(self, seen: Any) -> ModelInput:
+        """As a graph."""
 
-    def run(self, views: Sequence[ModelInput]) -> list[Prediction]: ...
+    def run(self, views: Sequence[ModelInput]) -> list[Prediction]:
+        """As a graph."""
 
-    def segmented(self, prediction: Prediction, height: int, width: int) -> Any: ...
+    def segmented(self, prediction: Prediction, height: int, width: int) -> Any:
+        """As a graph."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,4 +1,4 @@
-"""Real server processes, children included: started, looked at, frozen while others have their turn."""
+"""Real server processes, children included: started, looked at, frozen for others' turns."""
 
 import contextlib
 import http.client

@@ -21,13 +21,13 @@ COLUMNS = {
 
 HEAD = """# Serving, measured
 
-Every contestant answers the same pictures with the same exported version, started for real on the
-same machine, in turns: one is asked while the others are frozen, and ratios are taken inside a
-round, so that whatever disturbs the machine disturbs all alike. Figures are medians over the rounds,
-ratios have their least and greatest beside them. The answer is always a mask as PNG.
+Every contestant answers the same pictures with the same exported version, started for real on
+the same machine, in turns: one is asked while the others are frozen, and ratios are taken inside
+a round, so that whatever disturbs the machine disturbs all alike. Figures are medians over the
+rounds, ratios have their least and greatest beside them. The answer is always a mask as PNG.
 
-- **The limit** is the service's own functions (decode, view, run, cut, PNG) in a loop in one process,
-  without HTTP, in the best of the ways to compute that were tried.
+- **The limit** is the service's own functions (decode, view, run, cut, PNG) in a loop in one
+  process, without HTTP, in the best of the ways to compute that were tried.
 - **LitServe, BentoML and plain FastAPI** call the same functions on the same graph, with as many
   sessions and threads as serve one client and many best together; plain FastAPI also with torch.
 - **CPU** is that of all of a contestant's processes for each answer, **PSS** their memory after a
