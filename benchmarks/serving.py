@@ -39,7 +39,8 @@ from benchmarks.serving_contestants import (
     ours,
     workers_name,
 )
-from benchmarks.serving_pipeline import answer, load_graph
+from benchmarks.serving_limit import setups
+from benchmarks.serving_pipeline import Setup, answer, load_graph
 from benchmarks.serving_processes import NotStartedError, Server
 from benchmarks.serving_report import page
 from benchmarks.serving_rounds import (
@@ -53,6 +54,7 @@ from benchmarks.serving_rounds import (
 )
 from benchmarks.serving_version import make_version, write_pictures
 
+TRY_SECONDS = 2.0
 PACKAGES = ("onnxruntime", "fastapi", "uvicorn", "litserve", "bentoml", "torch")
 
 
@@ -65,6 +67,7 @@ class Measured:
         size: of the pictures and of what the model sees, pixels.
         weights: a version's directory, or None.
         seconds: of each turn.
+        tried: ways to compute, of which the best are taken.
         before: what was measured so far; its ways to compute stay.
     """
 
@@ -75,18 +78,18 @@ class Measured:
         size: int,
         weights: Path | None,
         seconds: float,
+        tried: Sequence[Setup],
         before: Record | None,
     ) -> None:
         self.folder, self.seconds = folder, seconds
         self.version, self.pictures = folder / "version", folder / "pictures"
         make_version(self.version, backbone, size, weights)
         self.encoded = [path.read_bytes() for path in write_pictures(self.pictures, size)]
-        tried = before["setups"] if before else None
-        self.setups = (
-            Setups(tried)
-            if tried
-            else Setups.measured(self.version, self.pictures, min(2.0, seconds))
-        )
+        if before:
+            self.setups = Setups(before["setups"])
+        else:
+            here = (self.version, self.pictures)
+            self.setups = Setups.measured(*here, min(TRY_SECONDS, seconds), tried)
         self.record: Record = before or {
             "setups": self.setups.tried,
             "contestants_setup": str(self.setups.contestants()),
@@ -229,6 +232,7 @@ def main(
     seconds: Annotated[float, typer.Option(help="Of each turn.")] = 20.0,
     rounds: Annotated[int, typer.Option(help="How often everybody has a turn.")] = 5,
     weights: Annotated[Path | None, typer.Option(help="A version's folder; else random.")] = None,
+    setup: Annotated[list[str] | None, typer.Option(help="Ways to compute; else many.")] = None,
     only: Annotated[list[str] | None, typer.Option(help="Names of contestants; else all.")] = None,
     api_workers: Annotated[int, typer.Option(help="Also ours with so many API processes.")] = 1,
     beside: Annotated[bool, typer.Option(help="Start, promote and overload, too.")] = True,
@@ -238,13 +242,16 @@ def main(
     """Measure, write record and page, and say which bars are reached."""
     path = out / "serving.json"
     kept = json.loads(path.read_text())["sets"] if add and path.exists() else {}
+    tried = [Setup.read(one) for one in setup or []] or setups(os.cpu_count() or 1)
     command = "python -m benchmarks.serving " + shlex.join(sys.argv[1:])
     written: Record = {"command": command.strip(), "machine": _machine(), "sets": kept}
     for name in backbone or ["mit_b0"]:
         for pixels in size or [256, 512]:
             key = f"{name}, {pixels} px" + (" (random weights)" if weights is None else "")
             with tempfile.TemporaryDirectory(prefix="sats-serving-") as made:
-                measured = Measured(Path(made), name, pixels, weights, seconds, kept.get(key))
+                measured = Measured(
+                    Path(made), name, pixels, weights, seconds, tried, kept.get(key)
+                )
                 taking_part = measured.contestants(only or [], api_workers)
                 measured.rounds(taking_part, clients or [1, 4, 16, 64], rounds)
                 if beside:

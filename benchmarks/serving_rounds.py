@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 import statistics
 import subprocess
 import sys
@@ -13,7 +12,6 @@ from typing import Any
 
 from benchmarks.serving_client import LOST, Plan, Report
 from benchmarks.serving_contestants import LIMIT
-from benchmarks.serving_limit import setups
 from benchmarks.serving_pipeline import Setup
 from benchmarks.serving_processes import ROOT, Server
 
@@ -135,10 +133,12 @@ class Setups:
         self.tried = dict(tried)
 
     @classmethod
-    def measured(cls, version: Path, pictures: Path, seconds: float) -> "Setups":
-        """Try every way for some seconds, with many clients and with one."""
+    def measured(
+        cls, version: Path, pictures: Path, seconds: float, tried: Sequence[Setup]
+    ) -> "Setups":
+        """Try ways to compute for some seconds each, with many clients and with one."""
         found = {}
-        for setup in setups(os.cpu_count() or 1):
+        for setup in tried:
             lone = setup.batch == 1
             many = limit_turn(version, pictures, setup, BUSY, seconds, 0.2)
             one = limit_turn(version, pictures, setup, 1, seconds, 0.2) if lone else {}
