@@ -148,6 +148,8 @@ def _stop(process: "subprocess.Popen[bytes]") -> None:
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
-    for one in psutil.wait_procs(tree, timeout=2)[1]:
+    left = psutil.wait_procs(tree, timeout=2)[1]
+    for one in left:
         with contextlib.suppress(psutil.NoSuchProcess):
             one.kill()
+    psutil.wait_procs(left, timeout=STOP_SECONDS)

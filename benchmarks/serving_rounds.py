@@ -186,7 +186,7 @@ def median_of(turns: Sequence[Record], name: str, clients: int, value: str) -> f
     found = [
         turn[value]
         for turn in turns
-        if turn["contestant"] == name and turn["clients"] == clients and turn[value] is not None
+        if (turn["contestant"], turn["clients"]) == (name, clients) and turn.get(value) is not None
     ]
     return statistics.median(found) if found else None
 
