@@ -126,7 +126,7 @@ class Connection(asyncio.Protocol):
 
     def close(self) -> None:
         """Give the connection back."""
-        self._transport.close()  # type: ignore[attr-defined]
+        self._transport.close()
 
 
 class Client:

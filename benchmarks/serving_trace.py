@@ -17,6 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -84,14 +85,12 @@ def computed(
         if number == 0:
             watch = Stopwatch()
         data = pictures[number % len(pictures)]
-        picture = watch.time(
-            "decode", lambda data=data: decode_resized(data, MOST_PIXELS, graph.shown)
-        )
-        view = watch.time("view", lambda picture=picture: graph.normalised(picture.pixels))
-        (found,) = watch.time("run", lambda view=view: graph.run([view]))
+        picture = watch.time("decode", partial(decode_resized, data, MOST_PIXELS, graph.shown))
+        view = watch.time("view", partial(graph.normalised, picture.pixels))
+        (found,) = watch.time("run", partial(graph.run, [view]))
         size = picture.height, picture.width
-        mask = watch.time("cut", lambda found=found, size=size: graph.segmented(found, *size).mask)
-        watch.time("PNG", lambda mask=mask: mask_png(mask, graph.catalogue))
+        segmented = watch.time("cut", partial(graph.segmented, found, *size))
+        watch.time("PNG", partial(mask_png, segmented.mask, graph.catalogue))
     return watch.medians()
 
 
