@@ -13,9 +13,10 @@ import importlib.util
 import json
 import os
 import shlex
+import signal
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from importlib.metadata import PackageNotFoundError, version
 from io import BytesIO
@@ -29,7 +30,7 @@ from PIL import Image
 
 from benchmarks import serving_operations as operations
 from benchmarks.machine import commit, hardware
-from benchmarks.serving_bars import bars
+from benchmarks.serving_bars import CLIENTS, bars
 from benchmarks.serving_contestants import (
     KEYED,
     LIMIT,
@@ -112,8 +113,14 @@ class Measured:
             found.insert(2, ours(keyless, workers_name(workers), workers))
         return [one for one in found if not only or one.name in only]
 
-    def rounds(self, contestants: Sequence[Contestant], clients: Sequence[int], count: int) -> None:
-        """Ask every contestant and the limit, `count` rounds."""
+    def rounds(
+        self,
+        contestants: Sequence[Contestant],
+        clients: Sequence[int],
+        count: int,
+        keep: Callable[[], None],
+    ) -> None:
+        """Ask every contestant and the limit, `count` rounds; each is kept when it is over."""
         for number in clients:
             self.record["limit_setups"][str(number)] = str(self.setups.limit(number))
         done = 1 + max((turn["round"] for turn in self.record["turns"]), default=-1)
@@ -122,6 +129,7 @@ class Measured:
             for number in range(done, done + count):
                 for many in clients:
                     self._round(servers, number, many)
+                keep()
 
     def operations(self) -> None:
         """Start ours again and again, move `live` under load, ask for twice the limit."""
@@ -208,6 +216,10 @@ def _file_name(name: str) -> str:
     return "".join(letter if letter.isalnum() else "-" for letter in name)
 
 
+def _write(written: Record, path: Path) -> None:
+    path.write_text(json.dumps(written, indent=1) + "\n")
+
+
 def _machine() -> Record:
     packages = {}
     for name in PACKAGES:
@@ -240,7 +252,9 @@ def main(
     out: Annotated[Path, typer.Option(help="Where record and page go.")] = Path("docs/results"),
 ) -> None:
     """Measure, write record and page, and say which bars are reached."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the servers are stopped
     path = out / "serving.json"
+    out.mkdir(parents=True, exist_ok=True)
     kept = json.loads(path.read_text())["sets"] if add and path.exists() else {}
     tried = [Setup.read(one) for one in setup or []] or setups(os.cpu_count() or 1)
     command = "python -m benchmarks.serving " + shlex.join(sys.argv[1:])
@@ -252,15 +266,16 @@ def main(
                 measured = Measured(
                     Path(made), name, pixels, weights, seconds, tried, kept.get(key)
                 )
+                written["sets"][key] = measured.record
                 taking_part = measured.contestants(only or [], api_workers)
-                measured.rounds(taking_part, clients or [1, 4, 16, 64], rounds)
+                measured.rounds(
+                    taking_part, clients or CLIENTS, rounds, lambda: _write(written, path)
+                )
                 if beside:
                     measured.operations()
-            written["sets"][key] = measured.record
-            out.mkdir(parents=True, exist_ok=True)
-            path.write_text(json.dumps(written, indent=1) + "\n")
+            _write(written, path)
             (out / "serving.md").write_text(page(written))
-            judged = bars(measured.record, clients or [1, 4, 16, 64])
+            judged = bars(measured.record)
             typer.echo(f"{key}: {sum(b.reached is True for b in judged)} of {len(judged)} bars")
 
 

@@ -9,7 +9,7 @@ from benchmarks.serving_contestants import BENTOML, LIMIT, LITSERVE, OURS, PLAIN
 from benchmarks.serving_rounds import pairs, ratios
 
 OF_LIMIT, OF_OTHERS, OF_BATCHED, OF_TORCH = 0.9, 1.0, 1.3, 2.0
-BUSY = (16, 64)
+CLIENTS, BUSY = (1, 4, 16, 64), (16, 64)
 LONE_MS, TAIL = 3.0, 1.15
 READY_SECONDS, MEMORY_MIB = 3.0, 400.0
 SWITCH, GOODPUT, REFUSED_MS = 2.0, 0.8, 50.0
@@ -41,17 +41,16 @@ class Bar:
         return "reached" if self.reached else "**not reached**"
 
 
-def bars(measured: Record, clients: Sequence[int]) -> list[Bar]:
+def bars(measured: Record) -> list[Bar]:
     """Return every bar of what was measured with one backbone at one size.
 
     Args:
         measured: its turns and what the service does beside.
-        clients: numbers of clients that are judged.
     """
     turns = measured["turns"]
     return [
-        *_throughput(turns, clients),
-        *_latency(turns, clients),
+        *_throughput(turns),
+        *_latency(turns),
         *_operations(measured.get("operations") or {}, turns),
     ]
 
@@ -67,23 +66,23 @@ def at_most(what: str, found: float | None, most: float, unit: str) -> Bar:
     return Bar(what, wanted) if found is None else Bar(what, wanted, f"{found:g}", found <= most)
 
 
-def _throughput(turns: Sequence[Record], clients: Sequence[int]) -> Iterator[Bar]:
+def _throughput(turns: Sequence[Record]) -> Iterator[Bar]:
     for number in BUSY:
         found = ratios(turns, OURS, LIMIT, number)
         yield at_least(f"throughput of {number} clients / the limit", found, OF_LIMIT)
     for other in (LITSERVE, BENTOML, PLAIN):
-        for number in clients:
+        for number in CLIENTS:
             found = ratios(turns, OURS, other, number)
             yield at_least(f"throughput of {number} / {other}", found, OF_OTHERS)
     for other in (LITSERVE, BENTOML):
         found = ratios(turns, OURS, other, BUSY[0])
         yield at_least(f"throughput of {BUSY[0]} / {other}", found, OF_BATCHED)
-    for number in clients:
+    for number in CLIENTS:
         found = ratios(turns, OURS, TORCH, number)
         yield at_least(f"throughput of {number} / {TORCH}", found, OF_TORCH)
 
 
-def _latency(turns: Sequence[Record], clients: Sequence[int]) -> Iterator[Bar]:
+def _latency(turns: Sequence[Record]) -> Iterator[Bar]:
     more = [
         one["p50_ms"] - limit["p50_ms"]
         for one, limit in pairs(turns, OURS, LIMIT, 1)
@@ -92,7 +91,7 @@ def _latency(turns: Sequence[Record], clients: Sequence[int]) -> Iterator[Bar]:
     wanted = f"<= {LONE_MS:g} ms"
     found = _median(more, lambda median: median <= LONE_MS)
     yield Bar("p50 of a lone request less the limit's, ms", wanted, *found)
-    for number in clients:
+    for number in CLIENTS:
         over = [
             one["p99_ms"] - TAIL * limit["p99_ms"]
             for one, limit in pairs(turns, OURS, LIMIT, number)

@@ -6,7 +6,7 @@ import os
 import socket
 import subprocess
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,11 +44,18 @@ class Server:
 
     def cpu_seconds(self) -> float:
         """Return the CPU seconds that they took so far, those of ended children included."""
-        return sum(sum(one.cpu_times()[:4]) for one in self.processes())
+        return self._sum(lambda one: sum(one.cpu_times()[:4]))
 
     def pss_mib(self) -> float:
         """Return their memory, what they share counted once, MiB."""
-        return sum(pss_mib(one.pid) for one in self.processes())
+        return self._sum(lambda one: pss_mib(one.pid))
+
+    def _sum(self, value: Callable[[psutil.Process], float]) -> float:
+        found = 0.0
+        for one in self.processes():
+            with contextlib.suppress(psutil.NoSuchProcess, FileNotFoundError, ProcessLookupError):
+                found += value(one)  # one that has ended meanwhile has none
+        return found
 
     def freeze(self) -> None:
         """Stop them all where they are."""

@@ -41,7 +41,7 @@ def page(written: Record) -> str:
     for name, measured in written["sets"].items():
         clients = sorted({turn["clients"] for turn in measured["turns"]})
         lines += [f"## {name}", ""]
-        lines += _bars(measured, clients)
+        lines += _bars(measured)
         lines += _missing(measured)
         for number in clients:
             lines += [f"### {number} client{'s' if number > 1 else ''}", ""]
@@ -66,8 +66,8 @@ def _machine(machine: Record, command: str) -> list[str]:
     ]
 
 
-def _bars(measured: Record, clients: Sequence[int]) -> list[str]:
-    judged = bars(measured, clients)
+def _bars(measured: Record) -> list[str]:
+    judged = bars(measured)
     reached = sum(bar.reached is True for bar in judged)
     missing = sum(bar.reached is None for bar in judged)
     said = f"{reached} of {len(judged)} bars are reached, {missing} were not measured."

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.serving_bars import NOT_MEASURED, at_least, at_most, bars
+from benchmarks.serving_bars import CLIENTS, NOT_MEASURED, at_least, at_most, bars
 from benchmarks.serving_client import LOST, Report
 from benchmarks.serving_contestants import BENTOML, KEYED, LIMIT, LITSERVE, OURS, PLAIN, TORCH
 from benchmarks.serving_operations import judged_moves
@@ -12,7 +12,6 @@ from benchmarks.serving_pipeline import Setup
 from benchmarks.serving_report import page
 from benchmarks.serving_rounds import Setups, quantile, ratios, summary
 
-CLIENTS = (1, 4, 16, 64)
 EVERYBODY = {LIMIT: 10.0, OURS: 9.5, KEYED: 9.4, LITSERVE: 7, BENTOML: 6, PLAIN: 9, TORCH: 4}
 
 
@@ -46,7 +45,7 @@ def measured(**more: Any) -> dict[str, Any]:
 
 
 def found(record: dict[str, Any], what: str) -> Any:
-    (bar,) = [one for one in bars(record, CLIENTS) if one.what == what]
+    (bar,) = [one for one in bars(record) if one.what == what]
     return bar
 
 
@@ -82,7 +81,7 @@ def test_what_is_counted_came_while_it_counted() -> None:
 
 
 def test_all_bars_can_be_reached() -> None:
-    judged = bars(measured(), CLIENTS)
+    judged = bars(measured())
     assert [bar.what for bar in judged if not bar.reached] == []
     assert found(measured(), "throughput of 16 clients / the limit").found == "0.95 (0.95 to 0.95)"
 
@@ -90,13 +89,13 @@ def test_all_bars_can_be_reached() -> None:
 def test_what_was_not_measured_is_never_reached() -> None:
     record = measured(operations={})
     record["turns"] = [t for t in record["turns"] if t["contestant"] not in (LITSERVE, TORCH)]
-    open_bars = [bar for bar in bars(record, CLIENTS) if bar.reached is None]
+    open_bars = [bar for bar in bars(record) if bar.reached is None]
     assert {bar.verdict for bar in open_bars} == {NOT_MEASURED}
     without = [bar.what for bar in open_bars]
     assert sum(LITSERVE in what for what in without) == 5
     assert sum(TORCH in what for what in without) == 4
     assert "start to ready, one version" in without
-    assert len(bars(record, CLIENTS)) == len(bars(measured(), CLIENTS))
+    assert len(bars(record)) == len(bars(measured()))
 
 
 @pytest.mark.parametrize(
@@ -113,7 +112,7 @@ def test_what_was_not_measured_is_never_reached() -> None:
 def test_what_is_below_its_bar_is_told(part: str, name: str, value: float, what: str) -> None:
     record = measured()
     record["operations"][part][name] = value
-    assert [bar.what for bar in bars(record, CLIENTS) if bar.reached is False] == [what]
+    assert [bar.what for bar in bars(record) if bar.reached is False] == [what]
 
 
 def test_the_worst_memory_counts() -> None:
@@ -177,7 +176,7 @@ def test_the_page_has_every_bar_and_says_who_is_missing() -> None:
     text = page(
         {"command": "python -m benchmarks.serving", "machine": machine, "sets": {"s": record}}
     )
-    assert all(f"| {bar.what} | {bar.wanted} |" in text for bar in bars(record, CLIENTS))
+    assert all(f"| {bar.what} | {bar.wanted} |" in text for bar in bars(record))
     assert f"**{BENTOML}** was not measured: bentoml is not installed." in text
     assert "### 64 clients" in text
     assert f"| {PLAIN} | 18 |" in text, "the median of its rounds"
