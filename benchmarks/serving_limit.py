@@ -74,23 +74,23 @@ class Loop:
         return self.report
 
     def _work(self, graph: Graph, end: float) -> None:
-        while time.monotonic() < end:
-            batch = self._take(end)
-            if batch:
-                answer(graph, [self._pictures[n % len(self._pictures)] for n, _ in batch])
-                self._answered(batch)
+        """Answer until nobody waits; after the end nobody asks again."""
+        while batch := self._take(end):
+            answer(graph, [self._pictures[n % len(self._pictures)] for n, _ in batch])
+            self._answered(batch, end)
 
     def _take(self, end: float) -> list[tuple[int, float]]:
         batch: list[tuple[int, float]] = []
         try:
-            batch.append(self._waiting.get(timeout=max(0.0, end - time.monotonic())))
+            left = end - time.monotonic()
+            batch.append(self._waiting.get(left > 0, max(0.0, left)))
             while len(batch) < self._setup.batch:
                 batch.append(self._waiting.get_nowait())
         except queue.Empty:
             pass  # a batch is what waits
         return batch
 
-    def _answered(self, batch: list[tuple[int, float]]) -> None:
+    def _answered(self, batch: list[tuple[int, float]], end: float) -> None:
         now = time.monotonic()
         with self._lock:
             for number, began in batch:
@@ -98,7 +98,8 @@ class Loop:
                 self.report.took.append(now - began)
                 self.report.status.append(DONE)
                 self.report.tag.append("")
-                self._waiting.put((number + self._clients, now))
+                if now < end:
+                    self._waiting.put((number + self._clients, now))
 
 
 def main(

@@ -105,7 +105,7 @@ def overload(server: Server, requests: Sequence[Path], limit: float, seconds: fl
     refused = sorted(
         took
         for began, took, status in zip(report.began, report.took, report.status, strict=True)
-        if status == BUSY and 0 <= began + took <= seconds
+        if status == BUSY and 0 <= began <= seconds
     )
     seen = summary(report, seconds)
     return seen | {

@@ -50,29 +50,28 @@ def report_of(process: "subprocess.Popen[bytes]") -> Report:
 
 
 def summary(report: Report, seconds: float) -> Record:
-    """Return what a report comes to, of the answers that came while it counted.
+    """Return what a report comes to: answers that came while it counted, times of what began then.
+
+    A request that still waits when it is over has waited the longest: its time counts.
 
     Args:
         report: of a client.
         seconds: how long it counted.
     """
-    ended = [
-        (took, status)
-        for began, took, status in zip(report.began, report.took, report.status, strict=True)
-        if 0 <= began + took <= seconds
-    ]
-    good = sorted(took for took, status in ended if status == 200)
-    other = [status for _, status in ended if status != 200]
-    everything = report.status.count(200)
+    everything = list(zip(report.began, report.took, report.status, strict=True))
+    came = sum(status == 200 and 0 <= at + took <= seconds for at, took, status in everything)
+    begun = [(took, status) for at, took, status in everything if 0 <= at <= seconds]
+    good = sorted(took for took, status in begun if status == 200)
+    other = [status for _, status in begun if status != 200]
     return {
-        "answered": len(good),
-        "per_second": round(len(good) / seconds, 3),
+        "answered": came,
+        "per_second": round(came / seconds, 3),
         "p50_ms": quantile(good, 0.5),
         "p95_ms": quantile(good, 0.95),
         "p99_ms": quantile(good, 0.99),
         "refused": {str(status): other.count(status) for status in sorted({*other} - {LOST})},
         "lost": other.count(LOST),
-        "client_cpu_ms": _each(report.cpu_seconds, everything),
+        "client_cpu_ms": _each(report.cpu_seconds, report.status.count(200)),
     }
 
 
