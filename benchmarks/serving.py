@@ -142,7 +142,9 @@ class Measured:
             seen["promotion"] = operations.promotion(server, requests, BUSY, self.seconds)
             limit = median_of(self.record["turns"], LIMIT, BUSY, "per_second")
             if limit:
-                seen["overload"] = operations.overload(server, requests, limit, 2 * self.seconds)
+                seen["overload"] = operations.overload(
+                    server, requests, limit, installation.settings.serve_queue, 2 * self.seconds
+                )
         self.record["operations"] = seen
 
     def _started(

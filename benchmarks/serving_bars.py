@@ -106,6 +106,8 @@ def _operations(found: Mapping[str, Any], turns: Sequence[Record]) -> Iterator[B
     yield at_most("start to ready, one version", start.get("ready_seconds"), READY_SECONDS, "s")
     memory = [turn["pss_mib"] for turn in turns if turn["contestant"] == OURS]
     yield at_most("most memory of the API after load", max(memory, default=None), MEMORY_MIB, "MiB")
+    if len(moves.get("versions_seen", ())) < 2:
+        moves = {}  # nothing was moved under anybody's feet
     yield at_most("promotion under load: failed requests", moves.get("failed"), 0, "")
     before, during = moves.get("p99_before_ms"), moves.get("p99_during_ms")
     ratio = round(during / before, 2) if before and during else None

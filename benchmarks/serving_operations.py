@@ -14,11 +14,13 @@ from benchmarks.serving_rounds import quantile, report_of, start_asking, summary
 
 STARTS = 3
 SWITCHES = 4
-SWITCH_SECONDS = 2.0
+SWITCH_SECONDS = 4.0
 """Between two promotions; a request that is under way in the first half of it counts as during."""
 VERSION_HEADER = "X-Sats-Version"
 BUSY = 503
 OVER = 2.0
+FILLED = 1.25
+"""How often what the service lets wait has come before overload counts."""
 Record = dict[str, Any]
 
 
@@ -90,17 +92,22 @@ def judged_moves(report: Report, moved: Sequence[float], clients: int) -> Record
     }
 
 
-def overload(server: Server, requests: Sequence[Path], limit: float, seconds: float) -> Record:
-    """Ask for twice what can be done at all, at a constant rate.
+def overload(
+    server: Server, requests: Sequence[Path], limit: float, queue: int, seconds: float
+) -> Record:
+    """Ask for twice what can be done at all, at a constant rate, once as many wait as may.
 
     Args:
         server: ours.
         requests: files of whole requests.
         limit: requests a second that can be done at all.
+        queue: how many the service lets wait.
         seconds: how long it counts.
     """
     rate = OVER * limit
-    plan = Plan(server.port, [str(path) for path in requests], seconds, rate=rate, warm_up=3.0)
+    filling = FILLED * queue / (rate - limit)
+    files = [str(path) for path in requests]
+    plan = Plan(server.port, files, seconds, rate=rate, warm_up=filling)
     report = report_of(start_asking(plan))
     refused = sorted(
         took

@@ -30,7 +30,12 @@ def measured(**more: Any) -> dict[str, Any]:
     ]
     operations = {
         "starts": {"ready_seconds": 2.0, "pss_mib": 150.0},
-        "promotion": {"failed": 0, "p99_before_ms": 100.0, "p99_during_ms": 150.0},
+        "promotion": {
+            "failed": 0,
+            "p99_before_ms": 100.0,
+            "p99_during_ms": 150.0,
+            "versions_seen": ["1", "2"],
+        },
         "overload": {"goodput_of_limit": 0.85, "other_than_503": 0, "refused_p99_ms": 20.0},
     }
     return {
@@ -123,6 +128,16 @@ def test_the_worst_memory_counts() -> None:
     assert not found(record, "most memory of the API after load").reached
 
 
+def test_a_promotion_that_nobody_saw_was_not_measured() -> None:
+    record = measured()
+    record["operations"]["promotion"]["versions_seen"] = ["2"]
+    without = [bar.what for bar in bars(record) if bar.reached is None]
+    assert without == [
+        "promotion under load: failed requests",
+        "promotion under load: p99 during / before",
+    ]
+
+
 def test_latency_is_judged_against_the_limit_s() -> None:
     record = measured()
     for one in record["turns"]:
@@ -152,13 +167,13 @@ def test_setups_are_chosen_by_what_they_are_for() -> None:
 
 def test_moves_are_judged_by_requests_that_met_them() -> None:
     report = Report(
-        began=[-0.5, 1.0, 1.8, 2.2, 3.5, 4.1],
-        took=[0.1, 0.2, 0.4, 0.9, 0.1, 0.3],
-        status=[200, 200, 200, 200, 200, 500],
-        tag=["1", "1", "1", "2", "2", ""],
+        began=[-0.5, 1.0, 1.8, 3.9, 4.5, 9.0, 10.1],
+        took=[0.1, 0.2, 0.4, 0.9, 0.1, 0.1, 0.3],
+        status=[200, 200, 200, 200, 200, 200, 500],
+        tag=["1", "1", "1", "2", "2", "2", ""],
         zero=100.0,
     )
-    seen = judged_moves(report, [102.0, 104.0], clients=16)
+    seen = judged_moves(report, [102.0, 110.0], clients=16)
     assert (seen["answered_before"], seen["answered_during"], seen["failed"]) == (1, 2, 1)
     assert (seen["p99_before_ms"], seen["p99_during_ms"]) == (200.0, 900.0)
     assert seen["versions_seen"] == ["1", "2"]
