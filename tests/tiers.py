@@ -43,6 +43,13 @@ LONG = {
         "tests/sats_core/training/test_learning.py"
         "::test_a_base_step_learns_and_a_method_forgets_less_than_none"
     ),
+    "tests/benchmarks/test_serving.py"
+    "::test_rounds_are_added_and_what_the_service_does_beside_is_kept": (
+        "tests/benchmarks/test_serving.py::test_a_tiny_run_of_ours_and_plain_fastapi"
+    ),
+    "tests/benchmarks/test_serving_trace.py::test_a_real_request_is_traced": (
+        "tests/benchmarks/test_serving_trace.py::test_what_is_left_is_what_no_stage_has"
+    ),
     "tests/hostile/test_memory.py::test_the_worst_files_take_little_memory[all]": (
         "tests/hostile/test_memory.py::test_the_worst_files_take_little_memory[small]"
     ),

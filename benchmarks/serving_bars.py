@@ -1,0 +1,127 @@
+"""What serving must hold, and whether it does: nothing that was not measured counts as reached."""
+
+import statistics
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from benchmarks.serving_contestants import BENTOML, LIMIT, LITSERVE, OURS, PLAIN, TORCH
+from benchmarks.serving_rounds import pairs, ratios
+
+OF_LIMIT, OF_OTHERS, OF_BATCHED, OF_TORCH = 0.9, 1.0, 1.3, 2.0
+CLIENTS, BUSY = (1, 4, 16, 64), (16, 64)
+LONE_MS, TAIL = 3.0, 1.15
+READY_SECONDS, MEMORY_MIB = 3.0, 400.0
+SWITCH, GOODPUT, REFUSED_MS = 2.0, 0.8, 50.0
+NOT_MEASURED = "not measured"
+Record = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Bar:
+    """One bar.
+
+    Attributes:
+        what: is asked.
+        wanted: in words.
+        found: what was measured, in words.
+        reached: None where it was not measured.
+    """
+
+    what: str
+    wanted: str
+    found: str = NOT_MEASURED
+    reached: bool | None = None
+
+    @property
+    def verdict(self) -> str:
+        """As the table says it."""
+        if self.reached is None:
+            return NOT_MEASURED
+        return "reached" if self.reached else "**not reached**"
+
+
+def bars(measured: Record) -> list[Bar]:
+    """Return every bar of what was measured with one backbone at one size.
+
+    Args:
+        measured: its turns and what the service does beside.
+    """
+    turns = measured["turns"]
+    return [
+        *_throughput(turns),
+        *_latency(turns),
+        *_operations(measured.get("operations") or {}, turns),
+    ]
+
+
+def at_least(what: str, found: Sequence[float], least: float) -> Bar:
+    """Judge the median of ratios by their least value."""
+    return Bar(what, f">= {least:g}", *_median(found, lambda median: median >= least))
+
+
+def at_most(what: str, found: float | None, most: float, unit: str) -> Bar:
+    """Judge a value by its most."""
+    wanted = f"<= {most:.4g} {unit}".strip()
+    return Bar(what, wanted) if found is None else Bar(what, wanted, f"{found:g}", found <= most)
+
+
+def _throughput(turns: Sequence[Record]) -> Iterator[Bar]:
+    for number in BUSY:
+        found = ratios(turns, OURS, LIMIT, number)
+        yield at_least(f"throughput of {number} clients / the limit", found, OF_LIMIT)
+    for other in (LITSERVE, BENTOML, PLAIN):
+        for number in CLIENTS:
+            found = ratios(turns, OURS, other, number)
+            yield at_least(f"throughput of {number} / {other}", found, OF_OTHERS)
+    for other in (LITSERVE, BENTOML):
+        found = ratios(turns, OURS, other, BUSY[0])
+        yield at_least(f"throughput of {BUSY[0]} / {other}", found, OF_BATCHED)
+    for number in CLIENTS:
+        found = ratios(turns, OURS, TORCH, number)
+        yield at_least(f"throughput of {number} / {TORCH}", found, OF_TORCH)
+
+
+def _latency(turns: Sequence[Record]) -> Iterator[Bar]:
+    more = [
+        one["p50_ms"] - limit["p50_ms"]
+        for one, limit in pairs(turns, OURS, LIMIT, 1)
+        if one["p50_ms"] is not None and limit["p50_ms"] is not None
+    ]
+    wanted = f"<= {LONE_MS:g} ms"
+    found = _median(more, lambda median: median <= LONE_MS)
+    yield Bar("p50 of a lone request less the limit's, ms", wanted, *found)
+    for number in CLIENTS:
+        over = [
+            one["p99_ms"] - TAIL * limit["p99_ms"]
+            for one, limit in pairs(turns, OURS, LIMIT, number)
+            if one["p99_ms"] is not None and limit["p99_ms"] is not None
+        ]
+        what = f"p99 of {number} less {TAIL:g} x the limit's, ms"
+        yield Bar(what, wanted, *_median(over, lambda median: median <= LONE_MS))
+
+
+def _operations(found: Mapping[str, Any], turns: Sequence[Record]) -> Iterator[Bar]:
+    start, moves, over = (found.get(n) or {} for n in ("starts", "promotion", "overload"))
+    yield at_most("start to ready, one version", start.get("ready_seconds"), READY_SECONDS, "s")
+    memory = [turn["pss_mib"] for turn in turns if turn["contestant"] == OURS]
+    yield at_most("most memory of the API after load", max(memory, default=None), MEMORY_MIB, "MiB")
+    if len(moves.get("versions_seen", ())) < 2:
+        moves = {}  # nothing was moved under anybody's feet
+    yield at_most("promotion under load: failed requests", moves.get("failed"), 0, "")
+    before, during = moves.get("p99_before_ms"), moves.get("p99_during_ms")
+    ratio = round(during / before, 2) if before and during else None
+    yield at_most("promotion under load: p99 during / before", ratio, SWITCH, "")
+    goodput = [over["goodput_of_limit"]] if over else []
+    yield at_least("goodput at twice the limit / the limit", goodput, GOODPUT)
+    yield at_most("of the rest, answered otherwise than 503", over.get("other_than_503"), 0, "")
+    yield at_most("p99 of a 503", over.get("refused_p99_ms"), REFUSED_MS, "ms")
+
+
+def _median(found: Sequence[float], holds: Any) -> tuple[str, bool] | tuple[()]:
+    """Return the median with the spread in words, and whether it holds; nothing where none is."""
+    if not found:
+        return ()
+    median = statistics.median(found)
+    spread = f" ({min(found):.2f} to {max(found):.2f})" if len(found) > 1 else ""
+    return f"{median:.2f}{spread}", bool(holds(median))

@@ -1,0 +1,135 @@
+"""The page that a record of serving becomes: bars first, then what they stand on."""
+
+import statistics
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from benchmarks.serving_bars import bars
+from benchmarks.serving_contestants import OURS
+from benchmarks.serving_rounds import median_of, names_of, ratios
+
+Record = dict[str, Any]
+COLUMNS = {
+    "answers/s": "per_second",
+    "p50 ms": "p50_ms",
+    "p95 ms": "p95_ms",
+    "p99 ms": "p99_ms",
+    "CPU ms each": "cpu_ms",
+    "PSS MiB": "pss_mib",
+    "client's CPU ms each": "client_cpu_ms",
+}
+
+HEAD = """# Serving, measured
+
+Every contestant answers the same pictures with the same exported version, started for real on
+the same machine, in turns: one is asked while the others are frozen, and ratios are taken inside
+a round, so that whatever disturbs the machine disturbs all alike. Figures are medians over the
+rounds, ratios have their least and greatest beside them. The answer is always a mask as PNG.
+
+- **The limit** is the service's own functions (decode, view, run, cut, PNG) in a loop in one
+  process, without HTTP, in the best of the ways to compute that were tried.
+- **LitServe, BentoML and plain FastAPI** call the same functions on the same graph, with as many
+  sessions and threads as serve one client and many best together; plain FastAPI also with torch.
+- **CPU** is that of all of a contestant's processes for each answer, **PSS** their memory after a
+  turn, what they share counted once. The client is a process of its own and not in either.
+"""
+
+
+def page(written: Record) -> str:
+    """Return the page of a record."""
+    lines = [HEAD, *_machine(written["machine"], written["command"])]
+    for name, measured in written["sets"].items():
+        clients = sorted({turn["clients"] for turn in measured["turns"]})
+        lines += [f"## {name}", ""]
+        lines += _bars(measured)
+        lines += _missing(measured)
+        for number in clients:
+            lines += [f"### {number} client{'s' if number > 1 else ''}", ""]
+            lines += _turns(measured["turns"], number)
+        lines += _operations(measured.get("operations") or {})
+        lines += _setups(measured)
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return a table's lines, an empty one after it."""
+    ruled = ["---", *("---:" for _ in head[1:])]
+    return [f"| {' | '.join(row)} |" for row in (head, ruled, *rows)] + [""]
+
+
+def _machine(machine: Record, command: str) -> list[str]:
+    facts = ", ".join(f"{name} {value}" for name, value in machine["packages"].items())
+    return [
+        f"`{command}` at {machine['commit']}; {machine['hardware']}, {machine['processors']} "
+        f"processors, load {machine['load_average']} before. {facts}.",
+        "",
+    ]
+
+
+def _bars(measured: Record) -> list[str]:
+    judged = bars(measured)
+    reached = sum(bar.reached is True for bar in judged)
+    missing = sum(bar.reached is None for bar in judged)
+    said = f"{reached} of {len(judged)} bars are reached, {missing} were not measured."
+    rows = [(bar.what, bar.wanted, bar.found, bar.verdict) for bar in judged]
+    return [said, "", *table(("bar", "asked", "found", "verdict"), rows)]
+
+
+def _missing(measured: Record) -> Iterator[str]:
+    for name, why in measured["not_measured"].items():
+        yield f"**{name}** was not measured: {why}."
+        yield ""
+
+
+def _turns(turns: Sequence[Record], clients: int) -> list[str]:
+    rows = []
+    for name in names_of(turns):
+        values = [median_of(turns, name, clients, value) for value in COLUMNS.values()]
+        if any(value is not None for value in values):
+            rows.append((name, *map(_number, values), *_ratio(turns, name, clients)))
+    return table(("", *COLUMNS, f"{OURS} / it"), rows)
+
+
+def _ratio(turns: Sequence[Record], name: str, clients: int) -> list[str]:
+    found = [] if name == OURS else ratios(turns, OURS, name, clients)
+    if not found:
+        return [""]
+    return [f"{statistics.median(found):.2f} ({min(found):.2f} to {max(found):.2f})"]
+
+
+def _operations(found: Record) -> list[str]:
+    if not found:
+        return []
+    rows = [
+        (f"{part}: {name.replace('_', ' ')}", _words(value))
+        for part, values in found.items()
+        for name, value in values.items()
+    ]
+    return ["### Starting, promoting, overload", "", *table(("", "found"), rows)]
+
+
+def _setups(measured: Record) -> list[str]:
+    rows = [
+        (f"`{name}`", _number(one["per_second"]), _number(one["p50_ms"]))
+        for name, one in measured["setups"].items()
+    ]
+    same = ", ".join(f"{name} {share:.4f}" for name, share in measured["agreement"].items())
+    said = (
+        f"Ways to compute, as sessions x threads of each x pictures in a run: the limit takes "
+        f"{', '.join(f'`{s}` for {c}' for c, s in measured['limit_setups'].items())} clients, the "
+        f"other contestants `{measured['contestants_setup']}`. Pixels that agree with the limit's "
+        f"mask of the first picture: {same}."
+    )
+    return [said, "", *table(("setup", "answers/s of many", "p50 ms of one"), rows)]
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.4g}"
+
+
+def _words(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{count} x {name}" for name, count in value.items()) or "none"
+    if isinstance(value, list):
+        return ", ".join(map(str, value))
+    return "none" if value is None else str(value)
