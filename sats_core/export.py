@@ -19,9 +19,8 @@ import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import Tensor
 from torch.jit._trace import TracerWarning
-from torch.nn import functional as F
 
 from sats_core.card import model_card
 from sats_core.classes import Catalogue, ClassInfo
@@ -35,6 +34,7 @@ from sats_core.models import Segmenter, seeded_backbone
 from sats_core.segformer.exporting import hub_config, hub_processor
 from sats_core.segformer.variants import DEPTHS
 from sats_core.segformer.weights import as_float, check, from_hub, shapes_of, to_hub
+from sats_core.serving_graph import ServingGraph
 from sats_core.version_config import read_version_config
 
 WEIGHTS, CONFIG, PROCESSOR, GRAPH, SCORES, FORGETTING, FEATURES, CARD = (
@@ -69,26 +69,6 @@ class LoadedVersion:
     scores: Scores
     config: dict[str, Any]
     features: FeatureMemory | None
-
-
-class ServingGraph(nn.Module):
-    """What the service runs: logits, and at the input's size the best class and its score."""
-
-    def __init__(self, model: Segmenter) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, pixel_values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return logits (B, C, H/4, W/4), rounded up, labels (B, H, W) uint8 and scores (B, H, W).
-
-        Args:
-            pixel_values: (B, 3, H, W), normalised; H and W 32 or more.
-        """
-        logits = self.model(pixel_values)
-        size = pixel_values.shape[-2:]
-        full = F.interpolate(logits, size=size, mode="bilinear", align_corners=False)
-        scores, labels = full.softmax(dim=1).max(dim=1)
-        return logits, labels.to(torch.uint8), scores
 
 
 def export_version(
