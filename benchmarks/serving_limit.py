@@ -18,9 +18,8 @@ from typing import Annotated
 
 import typer
 
-from app.inference.exported_graph import Graph
 from benchmarks.serving_client import Report
-from benchmarks.serving_pipeline import Setup, answer, load_graph
+from benchmarks.serving_pipeline import Exported, Setup, answer, load_graph
 from benchmarks.serving_processes import pss_mib
 
 DONE = 200
@@ -73,7 +72,7 @@ class Loop:
         self.report.cpu_seconds = time.process_time() - cpu
         return self.report
 
-    def _work(self, graph: Graph, end: float) -> None:
+    def _work(self, graph: Exported, end: float) -> None:
         """Answer until nobody waits; after the end nobody asks again."""
         while batch := self._take(end):
             answer(graph, [self._pictures[n % len(self._pictures)] for n, _ in batch])

@@ -11,7 +11,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from app.inference.cutting import Cut
 from app.inference.exported_graph import Graph, ModelInput
+from app.inference.tuning import Tuner
 from app.segmentation.rendering import mask_png
 from sats_core.classes import Catalogue
 from sats_core.data.pictures import decode_resized
@@ -72,9 +74,37 @@ class Seen:
     width: int
 
 
-def load_graph(version: Path, threads: int) -> Graph:
+class Exported:
+    """The graph of an exported version, as the service runs it for a mask alone.
+
+    Args:
+        version: its directory.
+        threads: CPU threads of one run.
+    """
+
+    def __init__(self, version: Path, threads: int) -> None:
+        tuner = Tuner(version, processors=threads, lone_threads=threads, batch=1)
+        self._graph = Graph(version / "config.json", version / "model.onnx", tuner)
+        self._view = self._graph.view_of(None)
+        self.catalogue = self._graph.catalogue
+        self.shown = self._view.shown
+
+    def normalised(self, seen: Any) -> ModelInput:
+        """Return what the graph takes of a picture."""
+        return self._graph.normalised(seen, self._view)
+
+    def run(self, views: Sequence[ModelInput]) -> list[Prediction]:
+        """Run views together."""
+        return self._graph.run(views, alone=True)
+
+    def segmented(self, prediction: Prediction, height: int, width: int) -> Any:
+        """Cut the mask, without scores."""
+        return self._graph.segmented(prediction, height, width, Cut(mean_scores=False))
+
+
+def load_graph(version: Path, threads: int) -> Exported:
     """Load the graph of an exported version."""
-    return Graph(version / "config.json", version / "model.onnx", threads)
+    return Exported(version, threads)
 
 
 def see(model: Model, data: bytes) -> Seen:
