@@ -71,7 +71,7 @@ async def follower(
         hashed = check_token(services.secret, str(task_id), token)
         await check_again(services, hashed)
         return hashed
-    caller = await require(Scope.SUBMIT)(request, services, credentials)
+    caller = await require(Scope.SUBMIT)(request, credentials)
     await run_in_threadpool(own_task, services, caller, task_id)
     return hashed
 
