@@ -102,7 +102,7 @@ class ServingSettings(BaseSettings):
         description="Most pixels of a picture's longer side at which `?size=` may have it seen.",
     )
     serve_window: int = Field(
-        1024,
+        512,
         ge=64,
         le=2048,
         description="Pictures that are seen at more pixels than this are seen in windows of this "

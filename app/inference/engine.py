@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from contextvars import copy_context
 from typing import TypeVar
 
@@ -43,6 +43,7 @@ class Inference:
         tuner = Tuner(
             settings.plans_dir,
             share,
+            lanes,
             settings.serve_lone_threads,
             settings.serve_batch,
             sessions_on(settings.serve_runtime),
@@ -197,5 +198,7 @@ async def _outcome(doing: "Future[T]", on_leaving: Callable[[], None] = lambda: 
         on_leaving()
         loop, ended = asyncio.get_running_loop(), asyncio.Event()
         doing.add_done_callback(lambda _: loop.call_soon_threadsafe(ended.set))
-        await ended.wait()
+        while not ended.is_set():
+            with suppress(asyncio.CancelledError):  # once is enough
+                await ended.wait()
         raise

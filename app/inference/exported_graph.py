@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, Field, PositiveInt
 
 from app.inference.cutting import Cut, Segmented, cut
+from app.inference.lanes import LeftError
 from app.inference.sessions import Floats, Sessions
 from app.inference.tuning import Plan, Tuner
 from app.inference.windows import in_windows
@@ -22,7 +23,7 @@ from sats_core.version_config import read_version_config
 
 EVERYTHING = Cut()
 """Every class, however unsure the model is."""
-WINDOW = 1024
+WINDOW = 512
 """Pixels: what one run takes grows with the fourth power of the side."""
 LONGEST_KIND = 80
 """Characters of a backbone in a file's name."""
@@ -122,17 +123,25 @@ class Graph:
         pixels[:, :height, :width] = normalised.transpose(2, 0, 1)
         return ModelInput(pixels, height, width)
 
-    def run(self, ready: Sequence[ModelInput], *, alone: bool = False) -> list[Prediction]:
+    def run(
+        self,
+        ready: Sequence[ModelInput],
+        *,
+        alone: bool = False,
+        left: Callable[[], bool] = lambda: False,
+    ) -> list[Prediction]:
         """Run views together, those of one padded shape at once; several threads may.
 
         Args:
             ready: the views.
             alone: whether nothing else is run meanwhile.
+            left: whether nobody waits for the answers any more; asked between windows.
 
         Raises:
             GraphError: an answer is not finite.
+            LeftError: nobody waits.
         """
-        run = partial(self._logits, threads=self.plan.lone_threads if alone else 1)
+        run = partial(self._logits, threads=self.plan.lone_threads if alone else 1, left=left)
         found: dict[int, Prediction] = {}
         for shape in {view.pixels.shape for view in ready}:
             places = [i for i, view in enumerate(ready) if view.pixels.shape == shape]
@@ -144,8 +153,12 @@ class Graph:
                 found[place] = _prediction(ready[place], answer)
         return [found[place] for place in range(len(ready))]
 
-    def _logits(self, pixels: Floats, threads: int) -> Floats:
-        logits = self._sessions.logits(pixels, threads)
+    def _logits(self, pixels: Floats, threads: int, left: Callable[[], bool]) -> Floats:
+        if left():
+            raise LeftError
+        # One that sees more than it was made for takes much more memory than all others.
+        enlarged = max(pixels.shape[2:]) > self._view.side()
+        logits = self._sessions.logits(pixels, threads, give_back=enlarged)
         if not np.isfinite(logits).all():
             raise GraphError("the graph's answers to pictures are not finite numbers")
         return logits

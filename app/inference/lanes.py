@@ -1,17 +1,22 @@
 """A few threads that take what waits: picture by picture, or several for one run."""
 
+import math
 import threading
 import time
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
 
+import structlog
+
 from app.inference.budget import Budget, Share
 from app.inference.measures import Stages
+
+log = structlog.get_logger(__name__)
 
 Ready = TypeVar("Ready")
 Raw = TypeVar("Raw")
@@ -35,12 +40,16 @@ class Runner(Protocol[_In, _Out]):
     def most(self) -> int:
         """Works in one run."""
 
-    def run(self, ready: Sequence[_In], *, alone: bool) -> Sequence[_Out]:
+    def run(self, ready: Sequence[_In], *, alone: bool, left: Callable[[], bool]) -> Sequence[_Out]:
         """Return the results of 1 to `most` inputs, in order.
 
         Args:
             ready: the inputs.
             alone: whether no other lane is busy and nothing waits.
+            left: whether nobody waits for any of the results any more; a long run asks.
+
+        Raises:
+            LeftError: it asked, and nobody does.
         """
         ...
 
@@ -156,6 +165,7 @@ class Lanes:
             ClosedError: the lanes are closed.
         """
         waiting = _Waiting(work)
+        waiting.answer.add_done_callback(self._take_out)
         with self._changed:
             if self._closed:
                 raise ClosedError
@@ -174,6 +184,12 @@ class Lanes:
             if waiting.answer.set_running_or_notify_cancel():
                 waiting.answer.set_exception(ClosedError())
         self._waiting.clear()
+
+    def _take_out(self, answer: "Future[Any]") -> None:
+        """Hold on to nothing of a work that was cancelled while it waited."""
+        if answer.cancelled():
+            with self._changed:
+                self._waiting = deque(one for one in self._waiting if one.answer is not answer)
 
     def _take_turns(self) -> None:
         while taken := self._next():
@@ -194,7 +210,9 @@ class Lanes:
         return None
 
     def _batch(self) -> list[_Waiting]:
+        """Take works of one runner, as many as it runs at once, and leave others their share."""
         batch: list[_Waiting] = []
+        share = math.ceil(len(self._waiting) / (len(self._threads) - self._busy))
         left: deque[_Waiting] = deque()
         while self._waiting:
             waiting = self._waiting.popleft()
@@ -202,7 +220,7 @@ class Lanes:
                 left.append(waiting)
             elif waiting.answer.set_running_or_notify_cancel():
                 batch.append(waiting)
-                if len(batch) == waiting.work.runner.most:
+                if len(batch) == min(share, waiting.work.runner.most):
                     break
         self._waiting.extendleft(reversed(left))
         return batch
@@ -231,9 +249,14 @@ class Lanes:
             return
         began = time.perf_counter()
         try:
-            raws = wanted[0][0].work.runner.run([item for _, item in wanted], alone=alone)
+            works = [waiting.work for waiting, _ in wanted]
+            raws = works[0].runner.run(
+                [item for _, item in wanted],
+                alone=alone,
+                left=lambda: all(work.left for work in works),
+            )
             pairs = list(zip(wanted, raws, strict=True))
-            wanted[0][0].work.ran(len(pairs))
+            works[0].ran(len(pairs))
         except Exception as error:  # noqa: BLE001 - as above
             if len(wanted) == 1:
                 wanted[0][0].answer.set_exception(error)
@@ -261,9 +284,12 @@ def _finish(waiting: _Waiting, raw: Any, infer: float) -> None:
     began = time.perf_counter()
     try:
         done = waiting.work.finish(raw)
-        output = time.perf_counter() - began
-        waiting.work.measured(Stages(waiting.queued, waiting.input, infer, output))
     except Exception as error:  # noqa: BLE001 - as above
         waiting.answer.set_exception(error)
-    else:
-        waiting.answer.set_result(done)
+        return
+    output = time.perf_counter() - began
+    try:
+        waiting.work.measured(Stages(waiting.queued, waiting.input, infer, output))
+    except Exception:
+        log.exception("work_not_measured")  # its answer is good
+    waiting.answer.set_result(done)

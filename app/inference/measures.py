@@ -115,10 +115,9 @@ class Measures:
             for histogram, seconds in zip(figures.stages, times, strict=True):
                 histogram.add(seconds)
         if (spans := tracing.current()) is not None:
-            order = ("input", "queue", "infer", "output")
             spans.stages(
                 {"sats.model": model, "sats.version": version, "sats.pictures": pictures},
-                {name: getattr(stages, name) for name in order},
+                {name: getattr(stages, name) for name in STAGES},
             )
 
     def failed(self, model: str, version: int, reason: Reason, pictures: int = 1) -> None:

@@ -8,14 +8,14 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import cache, partial
 from pathlib import Path
-from tempfile import NamedTemporaryFile
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import structlog
 from pydantic import BaseModel, ConfigDict, PositiveInt, ValidationError
 
 from app.inference.sessions import Floats, Sessions
+from sats_core.files import write_whole
 
 BATCHES = (2, 4, 8)
 BUSY_MILLISECONDS = 50.0
@@ -92,6 +92,7 @@ class Tuner:
     Attributes:
         folder: where they are kept: a file for each kind of graph.
         processors: that this process may use.
+        lanes: threads that run graphs side by side.
         lone_threads: what the settings say of it; None: measured.
         batch: the same.
         kind: what opens graphs.
@@ -99,13 +100,14 @@ class Tuner:
 
     folder: Path
     processors: int
+    lanes: int = 1
     lone_threads: int | None = None
     batch: int | None = None
     kind: type[Sessions] = Sessions
 
     def open(self, graph: Path) -> Sessions:
         """Open a graph's file."""
-        return self.kind(graph, self.processors)
+        return self.kind(graph, self.lanes)
 
     def plan(self, sessions: Sessions, kind: str, sample: Floats) -> Plan:
         """Return how to run a graph.
@@ -130,20 +132,26 @@ class Tuner:
 
     def _remembered(self, kind: str, here: str) -> Plan | None:
         try:
+            return Plan.model_validate(self._kept(kind)[here])
+        except (KeyError, ValidationError):
+            return None
+
+    def _kept(self, kind: str) -> dict[str, Any]:
+        """Return the plans of a kind of graph on all machines and at all sizes; none of no file."""
+        try:
             kept = json.loads((self.folder / f"{kind}.json").read_bytes())
-            return Plan.model_validate(kept[here])
         except FileNotFoundError:
-            return None
-        except (OSError, ValueError, KeyError, TypeError, ValidationError) as error:
-            log.info("graph_measured_again", kind=kind, error=repr(error))
-            return None
+            return {}
+        except (OSError, ValueError) as error:
+            log.warning("plans_not_read", kind=kind, error=str(error))
+            return {}
+        return kept if isinstance(kept, dict) else {}
 
     def _remember(self, kind: str, here: str, plan: Plan) -> None:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            with NamedTemporaryFile("w", dir=self.folder, delete=False) as file:
-                file.write(json.dumps({here: plan.model_dump()}))
-            Path(file.name).replace(self.folder / f"{kind}.json")
+            kept = self._kept(kind) | {here: plan.model_dump()}
+            write_whole(self.folder / f"{kind}.json", json.dumps(kept).encode())
         except OSError as error:
             # It is measured again by the next process; nothing else depends on it.
             log.warning("plan_not_kept", kind=kind, error=str(error))

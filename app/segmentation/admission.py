@@ -25,9 +25,12 @@ PIXEL_BYTES = {
     Representation.ARRAYS: 8,
 }
 """What a pixel takes until its picture is answered: picture, mask, and what is rendered of them."""
-SEEN_BYTES = 64
+_SEEN_BYTES = 64
 """What a pixel takes as the graph sees it, where `size` says how many there are: as it is decoded,
 as floats, and the logits of some 80 classes."""
+_WINDOW_BYTES = 1 / 2048
+"""Of a window's side to the fourth: attention of the first stage, (side / 4)^2 queries times
+(side / 32)^2 keys as floats, twice."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +85,11 @@ def admitted(services: Services, choice: Choice, coming: int) -> Iterator[Admiss
             memory = stack.enter_context(inference.memory.hold(coming))
         failing.places = places
         yield Admission(places, memory, deadline)
+
+
+def seen_bytes(size: int, window: int) -> int:
+    """Return what a picture takes that is seen at `size` pixels, in windows of so many."""
+    return _SEEN_BYTES * size**2 + int(_WINDOW_BYTES * min(size, window) ** 4)
 
 
 def deadline_of(services: Services) -> float:

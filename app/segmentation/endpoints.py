@@ -22,7 +22,7 @@ from app.inference.loaded_graphs import Choice, Served
 from app.keys.problems import KEY_PROBLEMS, PictureLimitProblem
 from app.problems import responses
 from app.segmentation import service
-from app.segmentation.admission import SEEN_BYTES, Admission, admitted, body_bytes
+from app.segmentation.admission import Admission, admitted, body_bytes, seen_bytes
 from app.segmentation.asking import Asked, AskedFor
 from app.segmentation.choosing import Chosen
 from app.segmentation.documentation import ANSWERS, BODY
@@ -88,8 +88,8 @@ async def answer(
     pixels = await inference.in_thread(lambda: service.pixels(posted, most))
     entry.admission.make_room(len(posted), pixels, representation)
     if entry.asked.size is not None:
-        side_by_side = min(len(posted), len(inference.lanes))
-        entry.admission.hold(0, side_by_side * SEEN_BYTES * entry.asked.size**2)
+        each = seen_bytes(entry.asked.size, services.settings.serve_window)
+        entry.admission.hold(0, min(len(posted), len(inference.lanes)) * each)
     served, body = await service.answer(
         inference, entry.choice, posted, representation, entry.asked, most
     )

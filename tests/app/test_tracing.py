@@ -110,7 +110,7 @@ def test_the_stages_of_an_answer_are_spans_in_its_request(
     found = spans(receiver)
     request = next(span for span in found if span.kind == SERVER)
     stages = [span for span in found if span.kind != SERVER]
-    assert [span.name for span in stages] == ["input", "queue", "infer", "output"]
+    assert [span.name for span in stages] == ["queue", "input", "infer", "output"]
     assert {span.parent for span in stages} == {request.id}
     assert stages[0].attributes == {"sats.model": "cat", "sats.version": 3, "sats.pictures": 2}
     seconds = [round((span.ended - span.began) / 1e9, 3) for span in stages]

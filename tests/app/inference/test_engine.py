@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -31,10 +32,10 @@ class GatedGraph(Graph):
     gate = threading.Event()
     entered = threading.Event()
 
-    def run(self, ready: Sequence[ModelInput], *, alone: bool = False) -> list[Prediction]:
+    def run(self, ready: Sequence[ModelInput], **how: Any) -> list[Prediction]:
         self.entered.set()
         assert self.gate.wait(WAIT)
-        return super().run(ready, alone=alone)
+        return super().run(ready, **how)
 
 
 def served(path: Path, number: int) -> Served:
@@ -117,9 +118,10 @@ def test_who_leaves_is_gone_when_what_was_begun_has_ended(
         GatedGraph.gate.clear()
         leaving = asyncio.create_task(masks(inference, version))
         await asyncio.to_thread(GatedGraph.entered.wait, WAIT)
-        leaving.cancel()
-        await asyncio.sleep(0.05)
-        assert not leaving.done()
+        for _ in range(2):  # a second time changes nothing
+            leaving.cancel()
+            await asyncio.sleep(0.05)
+            assert not leaving.done()
         GatedGraph.gate.set()
         with pytest.raises(asyncio.CancelledError):
             await leaving
@@ -127,7 +129,7 @@ def test_who_leaves_is_gone_when_what_was_begun_has_ended(
 
     asyncio.run(ask())
     assert ended == [True]
-    assert inference.measures.read()["default", 1].answered == 0  # its mask was never cut
+    assert inference.load.items == 0  # nothing was run for him
 
 
 def test_many_pictures_leave_room_for_others_between_two(

@@ -73,7 +73,7 @@ class SessionsContract:
         config, graph = write_version(tmp_path / "broken")
         graph.write_bytes(b"not a graph")
         with pytest.raises(GraphError, match="cannot be loaded"):
-            Graph(config, graph, Tuner(tmp_path, 1, 1, 1, self.kind))
+            Graph(config, graph, Tuner(tmp_path, 1, lone_threads=1, batch=1, kind=self.kind))
 
 
 class TestOnnxRuntime(SessionsContract):

@@ -46,7 +46,7 @@ class Occupying(Work[int, int, int]):
         self.over.wait(2 * WAIT)
         raise LeftError
 
-    def run(self, ready: Sequence[int], *, alone: bool) -> Sequence[int]:
+    def run(self, ready: Sequence[int], **_: object) -> Sequence[int]:
         return ready
 
     def finish(self, raw: int) -> int:
