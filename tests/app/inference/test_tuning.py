@@ -111,9 +111,8 @@ def test_settings_come_first(
     monkeypatch.setattr(tuning, "measure", lambda *_: Measured(10, 5.0, {2: 4.0}))
     folder = tmp_path / "plans"
     assert Tuner(folder, 2, batch=8).plan(sessions, "a", SAMPLE) == Plan(lone_threads=2, batch=8)
-    assert Tuner(folder, 2, lone_threads=5).plan(sessions, "a", SAMPLE) == Plan(
-        lone_threads=5, batch=2
-    )
+    five = Tuner(folder, 2, lone_threads=5)
+    assert five.plan(sessions, "a", SAMPLE) == Plan(lone_threads=5, batch=2)
     monkeypatch.setattr(tuning, "measure", None)
     assert Tuner(folder, 2, lone_threads=1, batch=1).plan(sessions, "b", SAMPLE) == Plan()
 
