@@ -76,7 +76,7 @@ class ServingSettings(BaseSettings):
         None,
         ge=1,
         description="Pictures that one process segments side by side, each on a thread of its own; "
-        "by default its share of the processors.",
+        "by default as many as there are processors.",
     )
     serve_lone_threads: int | None = Field(
         None,

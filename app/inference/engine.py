@@ -38,11 +38,11 @@ class Inference:
     """
 
     def __init__(self, settings: Settings, blobs: BlobStore) -> None:
-        share = max(1, processors() // settings.api_workers)
-        lanes = settings.serve_threads or share
+        # All of them in each of several processes, too: which one a connection ends at is chance.
+        lanes = settings.serve_threads or processors()
         tuner = Tuner(
             settings.plans_dir,
-            share,
+            processors(),
             lanes,
             settings.serve_lone_threads,
             settings.serve_batch,
