@@ -84,6 +84,8 @@ def is_picture(path: Path) -> bool:
     Raises:
         OSError: it cannot be read.
     """
+    if not path.is_file():  # a pipe would keep its reader waiting for ever
+        return False
     with path.open("rb") as file:
         return starts_as_picture(file.read(LONGEST))
 

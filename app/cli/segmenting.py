@@ -185,11 +185,12 @@ class _Run:
     async def _one(self, client: httpx.AsyncClient, wanted: Wanted, one: Job | Unread) -> None:
         if isinstance(one, Unread):
             self._fail(one.source, one.why)
-        elif self._resume and one.target.exists():
-            self._count.there += 1
         else:
             try:
-                await self._segment(client, wanted, one)
+                if self._resume and one.target.exists():
+                    self._count.there += 1
+                else:
+                    await self._segment(client, wanted, one)
             except PictureError as error:
                 self._fail(one.source, str(error))
             except OSError as error:

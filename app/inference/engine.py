@@ -197,7 +197,12 @@ async def _outcome(doing: "Future[T]", on_leaving: Callable[[], None] = lambda: 
     except asyncio.CancelledError:
         on_leaving()
         loop, ended = asyncio.get_running_loop(), asyncio.Event()
-        doing.add_done_callback(lambda _: loop.call_soon_threadsafe(ended.set))
+
+        def tell(_: object) -> None:
+            with suppress(RuntimeError):  # the loop has ended: nobody waits
+                loop.call_soon_threadsafe(ended.set)
+
+        doing.add_done_callback(tell)
         while not ended.is_set():
             with suppress(asyncio.CancelledError):  # once is enough
                 await ended.wait()

@@ -145,7 +145,9 @@ class Graph:
         found: dict[int, Prediction] = {}
         for shape in {view.pixels.shape for view in ready}:
             places = [i for i, view in enumerate(ready) if view.pixels.shape == shape]
-            if max(shape) > self._window:
+            # A plan holds for pictures as it sees them by itself. One that is enlarged takes many
+            # times the memory of such: it is run alone.
+            if max(shape) > self._view.side():
                 logits = [in_windows(ready[place].pixels, self._window, run) for place in places]
             else:
                 logits = [*run(np.stack([ready[place].pixels for place in places]))]

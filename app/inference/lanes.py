@@ -233,7 +233,7 @@ class Lanes:
             waiting.queued = began - waiting.since
             try:
                 ready.append((waiting, waiting.work.prepare()))
-            except Exception as error:  # noqa: BLE001 - it belongs to who waits for it
+            except BaseException as error:  # noqa: BLE001 - it belongs to who waits for it
                 waiting.answer.set_exception(error)
             now = time.perf_counter()
             waiting.input, began = now - began, now
@@ -257,7 +257,7 @@ class Lanes:
             )
             pairs = list(zip(wanted, raws, strict=True))
             works[0].ran(len(pairs))
-        except Exception as error:  # noqa: BLE001 - as above
+        except BaseException as error:  # noqa: BLE001 - as above
             if len(wanted) == 1:
                 wanted[0][0].answer.set_exception(error)
             else:
@@ -284,7 +284,7 @@ def _finish(waiting: _Waiting, raw: Any, infer: float) -> None:
     began = time.perf_counter()
     try:
         done = waiting.work.finish(raw)
-    except Exception as error:  # noqa: BLE001 - as above
+    except BaseException as error:  # noqa: BLE001 - as above
         waiting.answer.set_exception(error)
         return
     output = time.perf_counter() - began

@@ -132,9 +132,11 @@ class Tuner:
 
     def _remembered(self, kind: str, here: str) -> Plan | None:
         try:
-            return Plan.model_validate(self._kept(kind)[here])
+            plan = Plan.model_validate(self._kept(kind)[here])
         except (KeyError, ValidationError):
             return None
+        possible = plan.lone_threads in (1, self.processors) and plan.batch in (1, *BATCHES)
+        return plan if possible else None
 
     def _kept(self, kind: str) -> dict[str, Any]:
         """Return the plans of a kind of graph on all machines and at all sizes; none of no file."""
@@ -142,7 +144,7 @@ class Tuner:
             kept = json.loads((self.folder / f"{kind}.json").read_bytes())
         except FileNotFoundError:
             return {}
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             log.warning("plans_not_read", kind=kind, error=str(error))
             return {}
         return kept if isinstance(kept, dict) else {}

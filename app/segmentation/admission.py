@@ -87,9 +87,17 @@ def admitted(services: Services, choice: Choice, coming: int) -> Iterator[Admiss
         yield Admission(places, memory, deadline)
 
 
-def seen_bytes(size: int, window: int) -> int:
-    """Return what a picture takes that is seen at `size` pixels, in windows of so many."""
-    return _SEEN_BYTES * size**2 + int(_WINDOW_BYTES * min(size, window) ** 4)
+def seen_bytes(pictures: int, size: int, runs: int, window: int) -> int:
+    """Return what pictures take that are seen at `size` pixels, in windows of so many.
+
+    Args:
+        pictures: that may be decoded at a time.
+        size: of the longer side, pixels.
+        runs: side by side, of a window each.
+        window: its side, pixels.
+    """
+    each_run = int(_WINDOW_BYTES * min(size, window) ** 4)
+    return pictures * _SEEN_BYTES * size**2 + runs * each_run
 
 
 def deadline_of(services: Services) -> float:

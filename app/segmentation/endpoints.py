@@ -88,8 +88,9 @@ async def answer(
     pixels = await inference.in_thread(lambda: service.pixels(posted, most))
     entry.admission.make_room(len(posted), pixels, representation)
     if entry.asked.size is not None:
-        each = seen_bytes(entry.asked.size, services.settings.serve_window)
-        entry.admission.hold(0, min(len(posted), len(inference.lanes)) * each)
+        lanes = len(inference.lanes)
+        size, window = entry.asked.size, services.settings.serve_window
+        entry.admission.hold(0, seen_bytes(len(posted), size, min(lanes, len(posted)), window))
     served, body = await service.answer(
         inference, entry.choice, posted, representation, entry.asked, most
     )

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image
 
+from sats_core.data.pieces import check_pieces
 from sats_core.errors import PictureError, PictureTooLargeError
 
 PICTURE_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF")
@@ -169,6 +170,7 @@ def _decoded(
 
 
 def _opened(data: bytes, formats: tuple[str, ...]) -> Image.Image:
+    check_pieces(data)
     try:
         return Image.open(BytesIO(data), formats=formats)
     except Exception as error:
