@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +77,12 @@ def test_a_running_task_is_told_by_its_model(
     assert read["sats_task_running_seconds", model, ("state", "training")] >= 0
     silent = read["sats_task_lease_age_seconds", model]
     assert settings.lease_seconds + 1 <= silent < settings.lease_seconds + 600
+
+
+def test_a_lease_that_is_not_there_is_infinitely_old(client: TestClient, engine: Engine) -> None:
+    with write_session(engine) as session:
+        posted(session, "street", state=TaskState.TRAINING, lease_until=None)
+    assert samples(client)["sats_task_lease_age_seconds", ("model", "street")] == inf
 
 
 def test_the_phases_of_a_models_last_end_are_told_over_all_its_tries(
