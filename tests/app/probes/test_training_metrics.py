@@ -150,14 +150,17 @@ def test_however_many_tasks_have_ended_a_scrape_asks_and_tells_the_same(
     assert ("sats_task_ended_timestamp_seconds", last, ("state", "live")) in told
 
 
-def test_the_last_look_at_readiness_is_told(client: TestClient, settings: Settings) -> None:
+@pytest.mark.parametrize("path", ["/health/ready", "/v2/health/ready"])
+def test_the_last_look_at_readiness_is_told(
+    client: TestClient, settings: Settings, path: str
+) -> None:
     assert not [name for name, *_ in samples(client) if name == "sats_ready"]
-    client.get("/health/ready")
+    client.get(path)
     read = samples(client)
     parts = ("database", "broker", "blobs", "graphs")
     assert [read["sats_ready", ("part", part)] for part in parts] == [1, 1, 1, 1]
     settings.blob_dir.rename(settings.blob_dir.with_name("away"))
-    client.get("/health/ready")
+    client.get(path)
     assert samples(client)["sats_ready", ("part", "blobs")] == 0
 
 
