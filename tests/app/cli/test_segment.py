@@ -86,6 +86,15 @@ def test_a_folder(ask: Run, served: httpx.Client, pictures: Path, tmp_path: Path
         np.testing.assert_array_equal(mask, mask_of(served, (pictures / name).read_bytes()))
 
 
+@pytest.mark.parametrize("name", ["HTTP_PROXY", "http_proxy", "ALL_PROXY"])
+def test_a_service_on_this_machine_is_asked_without_a_proxy(
+    ask: Run, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv(name, "http://127.0.0.1:9")  # where nobody listens
+    done = ask(pictures / "a.jpg", "-o", tmp_path / "out")
+    assert done.exit_code == 0, done.stderr
+
+
 def test_folders_inside_folders_but_not_the_output(ask: Run, pictures: Path) -> None:
     out = pictures / "masks"
     for _ in range(2):  # what the first run wrote is no picture of the second one
