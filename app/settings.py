@@ -241,6 +241,11 @@ class Settings(ServingSettings):
         return self.data_dir / "work"
 
     @property
+    def incoming_dir(self) -> Path:
+        """Where uploads lie until they are stored."""
+        return self.data_dir / "tmp"
+
+    @property
     def plans_dir(self) -> Path:
         """Where it is kept how graphs are run fastest here; may be deleted."""
         return self.data_dir / "cache" / "plans"

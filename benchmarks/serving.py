@@ -218,6 +218,20 @@ def _file_name(name: str) -> str:
     return "".join(letter if letter.isalnum() else "-" for letter in name)
 
 
+def _kept(path: Path) -> Record:
+    """Return the sets of a record that rounds can be added to.
+
+    Raises:
+        BadParameter: another commit's code was measured: the rounds are not of one service.
+    """
+    found: Record = json.loads(path.read_text())
+    then, now = found["machine"]["commit"], commit()
+    if then.rstrip("+") != now.rstrip("+"):  # the record itself may be a file that differs
+        said = f"{path} has rounds of commit {then}, this is {now}: measure without --add"
+        raise typer.BadParameter(said)
+    return dict(found["sets"])
+
+
 def _write(written: Record, path: Path) -> None:
     path.write_text(json.dumps(written, indent=1) + "\n")
 
@@ -257,7 +271,7 @@ def main(
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the servers are stopped
     path = out / "serving.json"
     out.mkdir(parents=True, exist_ok=True)
-    kept = json.loads(path.read_text())["sets"] if add and path.exists() else {}
+    kept = _kept(path) if add and path.exists() else {}
     tried = [Setup.read(one) for one in setup or []] or setups(os.cpu_count() or 1)
     command = "python -m benchmarks.serving " + shlex.join(sys.argv[1:])
     written: Record = {"command": command.strip(), "machine": _machine(), "sets": kept}

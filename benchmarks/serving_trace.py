@@ -12,6 +12,7 @@ the service takes to bring a picture from hand to hand. Writes `serving_trace.js
 
 import json
 import os
+import shlex
 import statistics
 import sys
 import tempfile
@@ -196,12 +197,13 @@ def main(
     size: Annotated[list[int] | None, typer.Option(help="Of the pictures, pixels.")] = None,
     backbone: Annotated[list[str] | None, typer.Option(help="Of the version.")] = None,
     seconds: Annotated[float, typer.Option(help="Of asking each server.")] = 10.0,
-    threads: Annotated[int, typer.Option(help="CPU threads of a run, as served.")] = 2,
+    threads: Annotated[int, typer.Option(help="CPU threads of a run, as served.")] = 1,
     out: Annotated[Path, typer.Option(help="Where record and page go.")] = Path("docs/results"),
 ) -> None:
     """Time a lone request's stages; write and print them."""
+    command = "python -m benchmarks.serving_trace " + shlex.join(sys.argv[1:])
     written: Record = {
-        "command": f"python -m benchmarks.serving_trace --seconds {seconds:g}",
+        "command": command.strip(),
         "commit": commit(),
         "hardware": hardware("cpu"),
         "processors": os.cpu_count(),

@@ -26,7 +26,5 @@ def make_app() -> FastAPI:
     configure_logs()
     give_back_freed_memory()
     sys.setswitchinterval(SWITCH_SECONDS)
-    incoming = settings.data_dir / "tmp"
-    incoming.mkdir(exist_ok=True)
-    tempfile.tempdir = str(incoming)  # uploads are large, and /tmp is often in memory
+    tempfile.tempdir = str(settings.incoming_dir)  # uploads are large, and /tmp is often in memory
     return create_app()

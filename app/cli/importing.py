@@ -63,7 +63,7 @@ def import_model(
     """Make a version of a SegFormer that was trained elsewhere, without training."""
     settings = get_settings()
     with database() as engine, ExitStack() as stack:
-        incoming = settings.data_dir / "tmp"
+        incoming = settings.incoming_dir
         incoming.mkdir(exist_ok=True)
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=incoming)))
         checkpoint = found(source, scratch / "hub", allow_pickle)

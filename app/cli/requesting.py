@@ -10,6 +10,7 @@ from typing import BinaryIO
 
 import httpx
 
+from app.keys.service import is_loopback
 from sats_core.data.names import printable
 
 CHUNK_BYTES = 1024 * 1024
@@ -63,12 +64,19 @@ async def connected(
         headers={} if key is None else {"Authorization": f"Bearer {key}"},
         limits=httpx.Limits(max_connections=connections, max_keepalive_connections=connections),
         timeout=httpx.Timeout(ANSWER_SECONDS, connect=CONNECT_SECONDS),
+        mounts=_not_by_proxy(httpx.URL(url).host),
     ) as client:
         try:
             await client.get("/health/live")
         except httpx.TransportError as error:
             raise _away(client, error) from error
         yield client
+
+
+def _not_by_proxy(host: str) -> dict[str, None]:
+    """Return what keeps requests to this machine from a proxy: to that it is another one."""
+    pattern = f"all://[{host}]" if ":" in host else f"all://{host}"
+    return {pattern: None} if is_loopback(host) else {}
 
 
 async def segmented(client: httpx.AsyncClient, wanted: Wanted, picture: Path) -> bytes:

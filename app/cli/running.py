@@ -12,7 +12,7 @@ from app.db import read_session
 from app.keys.service import any_key, is_loopback
 from app.logs import configure_logs
 from app.processes import Child, own, supervise
-from app.settings import get_settings
+from app.settings import Settings, get_settings
 
 GRACE_SECONDS = 5
 QUIET = ["--without-gossip", "--without-mingle", "--without-heartbeat", "--loglevel=INFO"]
@@ -50,6 +50,8 @@ def api(
     with database() as engine:
         _refuse_open(engine, host)
     os.environ["SATS_API_WORKERS"] = str(workers)  # each takes its share of the processors
+    get_settings.cache_clear()  # what the commands read before was another number
+    _refuse_to_fail(get_settings())
     uvicorn.run(
         "app.cli.answering:make_app",
         factory=True,
@@ -81,6 +83,17 @@ def _refuse_open(engine: Engine, host: str) -> None:
             f"there is no API key yet, so listening at {host} would let everybody in. "
             "Make one first: sats keys create NAME --scope admin"
         )
+
+
+def _refuse_to_fail(settings: Settings) -> None:
+    """Try what would end a process at its start: several would be started again for ever."""
+    from app.inference.tuning import sessions_on  # brings a runtime along: for no other command
+
+    try:
+        settings.incoming_dir.mkdir(exist_ok=True)
+        sessions_on(settings.serve_runtime)
+    except (OSError, ImportError) as error:
+        raise refusal(str(error)) from error
 
 
 def _greet(engine: Engine, host: str, port: int) -> None:

@@ -1,9 +1,9 @@
 """Probes: is the process alive, can it work, what does it count."""
 
 import tempfile
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import APIRouter, Request, Response
 from kombu.exceptions import OperationalError
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_1_0_0
 from pydantic import BaseModel, Field
@@ -47,34 +47,25 @@ async def live() -> HealthJson:
     return HealthJson()
 
 
-async def note_parts(request: Request) -> AsyncIterator[None]:
-    """Note for Prometheus which parts work."""
-    counted: RequestMetrics = request.app.state.metrics
-    try:
-        yield
-    except NotReadyProblem as problem:
-        counted.note_ready(CHECKS, {error.field for error in problem.errors})
-        raise
-    counted.note_ready(CHECKS, set())
-
-
 @router.get(
     "/health/ready",
-    dependencies=[Depends(note_parts)],
     summary="Can the service work",
     responses=responses(NotReadyProblem),
 )
-def ready(services: AppServices) -> ReadyJson:
+def ready(request: Request, services: AppServices) -> ReadyJson:
     """Ask the database, the broker and the blob store whether they answer.
 
     After a start the live versions are waited for, for a bounded time. What was mended on the way
-    does not make the service unready; it is worth a look at the log.
+    does not make the service unready; it is worth a look at the log. `/metrics` tells what was
+    found.
     """
+    counted: RequestMetrics = request.app.state.metrics
     failed = [
         ErrorDetail(message, field=part)
         for part, check in CHECKS.items()
         if (message := check(services)) is not None
     ]
+    counted.note_ready(CHECKS, {error.field for error in failed})
     if failed:
         names = ", ".join(str(error.field) for error in failed)
         raise NotReadyProblem(f"not ready: {names}", failed)

@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.broker import skipped_messages
 from app.inference.engine import Inference
 from app.inference.metrics import InferenceCollector
+from app.probes.tracing import QUIET
 from app.probes.training import TrainingCollector
 from app.processes import read_restarts
 from app.settings import Settings
@@ -43,7 +44,7 @@ class RequestMetrics:
         )
         self.ready = Gauge(
             "sats_ready",
-            "Whether a part worked when `/health/ready` was last asked.",
+            "Whether a part worked when the service was last asked whether it is ready.",
             ["part"],
             registry=self.registry,
         )
@@ -99,7 +100,7 @@ class RequestMetricsMiddleware:
         method = scope["method"] if route is not None else "(none)"
         self.metrics.requests.labels(method, path, status).inc()
         self.metrics.seconds.labels(method, path).observe(seconds)
-        if not path.startswith(("/health", "/metrics")):
+        if not path.startswith(QUIET):
             log.info(
                 "request",
                 method=scope["method"],

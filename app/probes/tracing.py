@@ -6,8 +6,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.tracing import current
 
-QUIET = ("/health", "/metrics")
-"""How the paths begin that machines ask for every few seconds; they are not traced."""
+QUIET = ("/health", "/v2/health", "/metrics")
+"""How the paths begin that machines ask for every few seconds; they are neither traced nor logged.
+"""
 
 
 class TracingMiddleware:

@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from itertools import pairwise
+from math import inf
 
 import structlog
 from prometheus_client.core import GaugeMetricFamily, Metric
@@ -115,7 +116,9 @@ def _running(session: Session, lease_seconds: float) -> Sequence[Metric]:
     for row in rows:
         if row.started_at is not None:
             running.add_metric([row.name, row.state], _since(row.started_at))
-        lease.add_metric([row.name], max(0.0, lease_seconds + row.lapsed))
+        # Without a lease nobody holds it, and no sweep takes it: `sats doctor` does.
+        lapsed = inf if row.lapsed is None else row.lapsed
+        lease.add_metric([row.name], max(0.0, lease_seconds + lapsed))
         tries.add_metric([row.name], row.tries)
         if row.progress and row.state == TaskState.TRAINING:
             epoch.add_metric([row.name], row.progress["epoch"])

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -39,6 +40,19 @@ def room(wanted: Mapping[str, bool], pixels: int) -> int:
     return pixels * sum(PIXEL_BYTES[name, binary] for name, binary in outputs.items())
 
 
+@dataclass(frozen=True)
+class Written:
+    """What a picture adds to an answer.
+
+    Attributes:
+        shape: (H, W) of its mask.
+        data: by output, its numbers as bytes, or as JSON without the brackets.
+    """
+
+    shape: tuple[int, ...]
+    data: Mapping[str, bytes | memoryview]
+
+
 async def infer(
     inference: Inference, choice: Choice, asked: Tensors, max_pixels: int
 ) -> tuple[Served, bytes, int | None]:
@@ -49,17 +63,13 @@ async def infer(
         InvalidProblem: a picture cannot be read, or they are not of one size.
     """
     served = await inference.served(choice)
-    how = Cut(mean_scores=False, keep_scores="score" in asked.wanted)
-    found = await _segmented(inference, served, asked, how, max_pixels)
-    shapes = {one.mask.shape for one in found}
+    pictures = await _written(inference, served, asked, max_pixels)
+    shapes = {one.shape for one in pictures}
     if len(shapes) > 1:
         sizes = ", ".join(f"{width} x {height}" for height, width in sorted(shapes))
         raise InvalidProblem(f"the pictures of one request are of one size, not of {sizes}")
-    outputs, tail = [], []
-    for name, binary in asked.wanted.items():
-        text, data = await _output(inference, name, found, binary)
-        outputs.append(text)
-        tail += data
+    outputs = [_output(name, pictures, binary) for name, binary in asked.wanted.items()]
+    tail = [one.data[name] for name, binary in asked.wanted.items() if binary for one in pictures]
     head = json.dumps(
         {"model_name": served.exported.model, "model_version": str(served.exported.number)}
         | ({"id": asked.id} if asked.id is not None else {})
@@ -68,35 +78,40 @@ async def infer(
     return served, b"".join([text, *tail]), len(text) if any(asked.wanted.values()) else None
 
 
-async def _segmented(
-    inference: Inference, served: Served, asked: Tensors, how: Cut, max_pixels: int
-) -> list[Segmented]:
+async def _written(
+    inference: Inference, served: Served, asked: Tensors, max_pixels: int
+) -> list[Written]:
+    """Segment pictures; their numbers are written on their lanes, since JSON takes seconds."""
+    how = Cut(mean_scores=False, keep_scores="score" in asked.wanted)
+    write = partial(_write, asked.wanted)
     if asked.files:
-        answers = await service.segment(inference, served, asked.files, how, max_pixels)
-        return [answer.found for answer in answers]
+        return await service.delivered(
+            inference, served, asked.files, how, max_pixels, lambda _, found: write(found)
+        )
     view = served.graph.view_of(None)
     resizes = [partial(resize_picture, one, view.shown) for one in asked.raw]
     try:
-        return await inference.segment(served, resizes, view, how, lambda _, found: found)
+        return await inference.segment(served, resizes, view, how, lambda _, found: write(found))
     except ExceptionGroup as group:
         raise group.exceptions[0] from group
 
 
-async def _output(
-    inference: Inference, name: str, found: Sequence[Segmented], binary: bool
-) -> tuple[bytes, list[Any]]:
-    """Return an output as JSON, and what follows it as bytes; picture by picture, so that between
-    two others have their turn."""
-    arrays = [one.mask if name == "mask" else one.every_score for one in found]
-    shape = [len(arrays), *arrays[0].shape]
+def _write(wanted: Mapping[str, bool], found: Segmented) -> Written:
+    arrays = {name: found.mask if name == "mask" else found.every_score for name in wanted}
+    data = {name: (_bytes if wanted[name] else _text)(values) for name, values in arrays.items()}
+    return Written(found.mask.shape, data)
+
+
+def _output(name: str, pictures: Sequence[Written], binary: bool) -> bytes:
+    """Return an output as JSON; of one as bytes, what is said of them."""
+    shape = [len(pictures), *pictures[0].shape]
     said: dict[str, Any] = {"name": name, "datatype": _TYPES[name], "shape": shape}
+    data = [one.data[name] for one in pictures]
     if binary:
-        data = [await inference.in_thread(partial(_bytes, one)) for one in arrays]
-        said["parameters"] = {"binary_data_size": sum(len(one) for one in data)}
-        return json.dumps(said).encode(), data
-    texts = [await inference.in_thread(partial(_text, one)) for one in arrays]
+        said["parameters"] = {"binary_data_size": sum(map(len, data))}
+        return json.dumps(said).encode()
     start = json.dumps(said)[:-1].encode()
-    return b"".join([start, b', "data": [', b",".join(texts), b"]}"]), []
+    return b"".join([start, b', "data": [', b",".join(data), b"]}"])
 
 
 def _bytes(values: Pixels | NDArray[np.float16]) -> memoryview:

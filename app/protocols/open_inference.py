@@ -78,9 +78,9 @@ async def live() -> LiveJson:
 
 
 @server.get("/health/ready", summary="Can the service work", responses=refusals(NotReadyProblem))
-def ready(services: AppServices) -> ServerReadyJson:
+def ready(request: Request, services: AppServices) -> ServerReadyJson:
     """Look at what `/health/ready` looks at."""
-    probes.ready(services)
+    probes.ready(request, services)
     return ServerReadyJson()
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import psutil
 import pytest
+import typer
 
 from benchmarks.serving import first_mask, main
 from benchmarks.serving_contestants import (
@@ -98,6 +99,15 @@ def test_rounds_are_added_and_what_the_service_does_beside_is_kept(tmp_path: Pat
     assert added["turns"][: len(found["turns"])] == found["turns"]
     assert {turn["round"] for turn in added["turns"]} == {0, 1}
     assert added["operations"] == found["operations"]
+
+
+def test_to_rounds_of_another_commit_none_are_added(tmp_path: Path) -> None:
+    record = {"machine": {"commit": "0123456789ab"}, "sets": {}}
+    kept = json.dumps(record)
+    (tmp_path / "serving.json").write_text(kept)
+    with pytest.raises(typer.BadParameter, match="rounds of commit 0123456789ab"):
+        _run(tmp_path, only=[PLAIN], beside=False, add=True)
+    assert (tmp_path / "serving.json").read_text() == kept
 
 
 def _run(out: Path, **chosen: Any) -> Any:

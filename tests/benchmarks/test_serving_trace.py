@@ -1,8 +1,11 @@
 """Where a lone request's milliseconds go: the stages add up to the whole."""
 
+import shlex
+import sys
 from pathlib import Path
 
 import pytest
+import typer
 
 from benchmarks.serving_trace import BETWEEN, COMPUTED, FRONT, WHOLE, main, stages
 
@@ -17,7 +20,11 @@ def test_what_is_left_is_what_no_stage_has() -> None:
     assert sum(one["ms"] for one in found) == pytest.approx(2 * named[WHOLE]["ms"])
 
 
-def test_a_real_request_is_traced(tmp_path: Path) -> None:
-    main(size=[64], backbone=["mit_b0"], seconds=1.0, threads=1, out=tmp_path)
+def test_a_real_request_is_traced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    options = ["--size", "64", "--seconds", "1", "--out", str(tmp_path)]
+    monkeypatch.setattr(sys, "argv", ["serving_trace.py", *options])
+    with pytest.raises(SystemExit, match="0"):
+        typer.run(main)
     text = (tmp_path / "serving_trace.md").read_text()
+    assert f"`python -m benchmarks.serving_trace {shlex.join(options)}`" in text
     assert all(f"| {stage} |" in text for stage in (*COMPUTED, FRONT, BETWEEN, WHOLE))

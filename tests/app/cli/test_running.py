@@ -2,6 +2,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import time
 from contextlib import contextmanager
 
@@ -37,6 +38,25 @@ def test_without_keys_no_other_machine_is_listened_to(run, command):
     answer = run(command, "--host", "0.0.0.0")
     assert answer.exit_code == 2
     assert "sats keys create" in answer.stderr
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_where_no_process_could_start_none_is_started(run, settings, monkeypatch, workers):
+    """uvicorn would start each of several again and again."""
+    monkeypatch.setenv("SATS_API_WORKERS", workers)  # the command sets it
+    settings.data_dir.mkdir(exist_ok=True)
+    in_the_way = settings.data_dir / "tmp"
+    in_the_way.touch()
+    answer = run("api", "--workers", workers)
+    assert answer.exit_code == 2
+    assert str(in_the_way) in answer.stderr
+    in_the_way.unlink()
+    monkeypatch.setenv("SATS_SERVE_RUNTIME", "openvino")
+    monkeypatch.delitem(sys.modules, "app.inference.openvino_sessions", raising=False)
+    monkeypatch.setitem(sys.modules, "openvino", None)  # as where it is not installed
+    answer = run("api", "--workers", workers)
+    assert answer.exit_code == 2
+    assert "pip install 'sats[openvino]'" in answer.stderr
 
 
 def _free_port():
@@ -150,6 +170,15 @@ def test_several_processes_answer_at_one_port_and_end_together(settings, tmp_pat
         _until(lambda: log.read_text().count("Application startup complete") == 2, log)
         assert httpx.get(f"{url}/classes").status_code == 404  # no version, and an answer
     assert "Traceback" not in log.read_text()
+
+
+def test_workers_of_the_command_line_stand_before_those_of_the_environment(settings, tmp_path):
+    CliRunner().invoke(cli, ["migrate"], env=environment(settings))
+    log = tmp_path / "log"
+    four = settings.model_copy(update={"api_workers": 4})
+    with _serving(four, log, "--workers", "1", command="api") as (_, url):
+        _until(_ready(url), log)
+        assert 'process="' not in httpx.get(f"{url}/metrics").text
 
 
 def test_an_api_that_cannot_start_ends_serve(settings, tmp_path):

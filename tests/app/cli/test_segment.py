@@ -86,6 +86,15 @@ def test_a_folder(ask: Run, served: httpx.Client, pictures: Path, tmp_path: Path
         np.testing.assert_array_equal(mask, mask_of(served, (pictures / name).read_bytes()))
 
 
+@pytest.mark.parametrize("name", ["HTTP_PROXY", "http_proxy", "ALL_PROXY"])
+def test_a_service_on_this_machine_is_asked_without_a_proxy(
+    ask: Run, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv(name, "http://127.0.0.1:9")  # where nobody listens
+    done = ask(pictures / "a.jpg", "-o", tmp_path / "out")
+    assert done.exit_code == 0, done.stderr
+
+
 def test_folders_inside_folders_but_not_the_output(ask: Run, pictures: Path) -> None:
     out = pictures / "masks"
     for _ in range(2):  # what the first run wrote is no picture of the second one
@@ -275,3 +284,18 @@ def test_interrupted_it_ends_and_leaves_nothing_half_written(
         )
     assert done.stdout.startswith(b"5 written")
     assert BytesIO((out / "a.jpg.png").read_bytes()).read(4) == b"\x89PNG"
+
+
+def test_what_has_a_name_too_long_or_is_a_pipe_fails_alone(
+    ask: Run, pictures: Path, tmp_path: Path
+) -> None:
+    jpeg = encoded(left_red_right_green(), "JPEG")
+    (pictures / ("x" * 250 + ".jpg")).write_bytes(jpeg)
+    for options in ((), ("--resume",)):
+        done = ask(pictures, "-o", tmp_path / "out", *options)
+        assert done.exit_code == 1
+        assert "File name too long" in done.stderr
+        assert len(written(tmp_path / "out")) == len(FLAT)
+    named = ask(pictures / "pipe.png", "-o", tmp_path / "out")
+    assert named.exit_code == 1
+    assert "no picture" in named.stderr

@@ -3,6 +3,7 @@ import shutil
 
 from sqlalchemy import text
 from starlette.testclient import TestClient
+from structlog.testing import capture_logs
 
 from app.db import write_session
 from app.db.migrate import upgrade
@@ -17,6 +18,14 @@ def test_alive_and_ready(client, settings):
     skipped = None if settings.redis_url else 0
     ready = {"status": "ok", "worker_restarts": None, "skipped_messages": skipped}
     assert client.get("/health/ready").json() == ready
+
+
+def test_what_machines_ask_for_every_few_seconds_is_not_logged(client):
+    with capture_logs() as logs:
+        for path in ("/health/live", "/health/ready", "/v2/health/live", "/v2/health/ready"):
+            assert client.get(path).status_code == 200
+        client.get("/v2")
+    assert [line["path"] for line in logs if line["event"] == "request"] == ["/v2"]
 
 
 def test_skipped_messages_and_restarts_of_the_worker_are_told(client, settings):

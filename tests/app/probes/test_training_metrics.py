@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +79,12 @@ def test_a_running_task_is_told_by_its_model(
     assert settings.lease_seconds + 1 <= silent < settings.lease_seconds + 600
 
 
+def test_a_lease_that_is_not_there_is_infinitely_old(client: TestClient, engine: Engine) -> None:
+    with write_session(engine) as session:
+        posted(session, "street", state=TaskState.TRAINING, lease_until=None)
+    assert samples(client)["sats_task_lease_age_seconds", ("model", "street")] == inf
+
+
 def test_the_phases_of_a_models_last_end_are_told_over_all_its_tries(
     client: TestClient, engine: Engine
 ) -> None:
@@ -143,14 +150,17 @@ def test_however_many_tasks_have_ended_a_scrape_asks_and_tells_the_same(
     assert ("sats_task_ended_timestamp_seconds", last, ("state", "live")) in told
 
 
-def test_the_last_look_at_readiness_is_told(client: TestClient, settings: Settings) -> None:
+@pytest.mark.parametrize("path", ["/health/ready", "/v2/health/ready"])
+def test_the_last_look_at_readiness_is_told(
+    client: TestClient, settings: Settings, path: str
+) -> None:
     assert not [name for name, *_ in samples(client) if name == "sats_ready"]
-    client.get("/health/ready")
+    client.get(path)
     read = samples(client)
     parts = ("database", "broker", "blobs", "graphs")
     assert [read["sats_ready", ("part", part)] for part in parts] == [1, 1, 1, 1]
     settings.blob_dir.rename(settings.blob_dir.with_name("away"))
-    client.get("/health/ready")
+    client.get(path)
     assert samples(client)["sats_ready", ("part", "blobs")] == 0
 
 

@@ -13,7 +13,7 @@ from app.settings import MIB, Settings
 from tests.app.inference.colour_graph import GREEN
 from tests.app.segmentation.conftest import Register
 from tests.app.segmentation.requests import encoded
-from tests.app.segmentation.test_waiting import WAIT, busy, eventually, started
+from tests.app.segmentation.test_waiting import WAIT, busy, eventually, ready, started
 
 SIDE = 64
 GREY = bytes(3 * SIDE * SIDE)
@@ -101,7 +101,7 @@ def test_beyond_its_deadline_a_request_is_given_up(
 ) -> None:
     register()
     with started(settings, serve_deadline_seconds=3.0) as (inference, client):
-        assert status(client, call) == 200
+        assert status(ready(client), call) == 200
         with busy(inference):
             assert status(client, call) == 503
             assert eventually(settings.serve_queue, inference)

@@ -32,6 +32,15 @@ def started(settings: Settings, **changes: float) -> Iterator[tuple[Inference, h
         yield app.state.services.inference, client
 
 
+def ready(client: httpx.Client) -> httpx.Client:
+    """Wait until the live versions are loaded: that is not a matter of a request's deadline."""
+    deadline = time.monotonic() + 2 * WAIT
+    while not (answer := client.get("/health/ready")).is_success:
+        assert time.monotonic() < deadline, answer.text
+        time.sleep(0.05)
+    return client
+
+
 class Occupying(Work[int, int, int]):
     """Keeps a lane busy until it is told to end."""
 
@@ -97,7 +106,7 @@ def test_what_waits_goes_with_its_client(
 def test_beyond_its_deadline_a_request_is_given_up(settings: Settings, register: Register) -> None:
     register()
     with started(settings, serve_deadline_seconds=3.0) as (inference, client):
-        assert client.post("/segment", **as_body(PICTURE)).status_code == 200
+        assert ready(client).post("/segment", **as_body(PICTURE)).status_code == 200
         with busy(inference):
             answer = client.post("/segment", **as_body(PICTURE))
             assert answer.status_code == 503
