@@ -7,6 +7,8 @@ from sats_core.limits import MAX_INT32
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _MMAP_MAX = -1, -3, -4  # <malloc.h>
 _LARGE = 4 * 2**20
+_KEPT = 64 * 2**20
+"""Freed at the end of a thread's heap."""
 
 
 def keep_freed_memory() -> bool:
@@ -29,11 +31,14 @@ def give_back_freed_memory() -> bool:
     """Tell glibc to map every large block by itself, so that freed it goes back at once.
 
     Left alone it maps fewer blocks the larger those were that it has seen freed, and keeps the
-    others: a process that serves would hold as much as all its threads took at their worst.
+    others: a process that serves would hold as much as all its threads took at their worst. Small
+    blocks are kept: told of one threshold alone, it gives them back too, from 128 KiB on, and every
+    request pays for pages that are cleared anew (7 ms of processor time at 256 pixels).
 
     Returns:
         Whether the C library can be told.
     """
     if platform.libc_ver()[0] != "glibc":
         return False
-    return bool(ctypes.CDLL(None).mallopt(_MMAP_THRESHOLD, _LARGE))
+    libc = ctypes.CDLL(None)
+    return bool(libc.mallopt(_MMAP_THRESHOLD, _LARGE) and libc.mallopt(_TRIM_THRESHOLD, _KEPT))
