@@ -250,6 +250,11 @@ def test_what_is_too_large_is_told(ask: Run, tmp_path: Path) -> None:
     assert "HTTP 413" in done.stderr
 
 
+def _heed_interrupts() -> None:
+    """Tests that a shell runs in the background inherit that ^C is passed over."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def test_interrupted_it_ends_and_leaves_nothing_half_written(
     settings: Settings, register: Register, pictures: Path, tmp_path: Path
 ) -> None:
@@ -263,6 +268,7 @@ def test_interrupted_it_ends_and_leaves_nothing_half_written(
                 env=os.environ | environment(settings),
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
+                preexec_fn=_heed_interrupts,
             )
             deadline = time.monotonic() + WAIT
             while inference.load.free > settings.serve_queue - 4:
