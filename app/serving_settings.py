@@ -46,9 +46,9 @@ class ServingSettings(BaseSettings):
         2048 * MIB,
         gt=0,
         description="Most memory that the pictures of unanswered /segment requests take, bytes: as "
-        "they came, and 8 for each pixel, 10 for an overlay, 13 for one as WebP; beyond it "
-        "/segment answers 503, and 413 where one request alone takes more. Besides, each of "
-        "serve_threads decodes one picture: up to 17 bytes a pixel (WebP).",
+        "they came, 8 for each pixel, 10 for an overlay, 13 for one as WebP, and what `size` "
+        "takes; beyond it /segment answers 503, and 413 where one request alone takes more. "
+        "Besides, each of serve_threads decodes one picture: up to 17 bytes a pixel (WebP).",
     )
     serve_deadline_seconds: float = Field(
         60.0,

@@ -1,16 +1,11 @@
 """The services that are put under load: real processes, stocked with two versions and two keys."""
 
-import os
-import socket
-import subprocess
 import sys
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import httpx
 import psutil
 
 from app.db import make_engine, write_session
@@ -19,6 +14,7 @@ from app.keys.secret import read_secret
 from app.keys.service import KeyLimits, Scope, create_key
 from app.settings import Settings
 from app.storage import LocalBlobStore
+from benchmarks.processes import Server, free_port, running, started
 from sats_core.classes import ClassInfo
 from tests.app.inference.colour_graph import write_version
 from tests.fixtures.databases import new_database
@@ -26,11 +22,9 @@ from tests.fixtures.processes import environment
 from tests.fixtures.servers import postgres, run_redis
 from tests.fixtures.versions import add_version
 
-START_SECONDS = 120
-STOP_SECONDS = 60
 LIMITED_PER_MINUTE = 20
 """Requests of the limited key: fewer than a client sends that does not wait."""
-ROOT = Path(__file__).parents[1]
+SATS = (sys.executable, "-m", "app.cli")
 
 
 @dataclass(frozen=True)
@@ -61,12 +55,9 @@ def embedded(folder: Path) -> Iterator[Running]:
     """Run `sats serve` on SQLite and files."""
     settings = _settings(folder)
     keys = stock(settings, folder)
-    port = _free_port()
-    with _process(["serve", f"--port={port}"], settings, folder / "serve.log") as process:
-        url = f"http://127.0.0.1:{port}"
-        _wait_until_ready(f"{url}/health/ready", process)
-        (serving,) = [one for one in process.children() if "api" in one.cmdline()]
-        yield Running((url,), (serving,), keys)
+    with _running("serve", settings, folder / "serve.log") as server:
+        (serving,) = [one for one in server.root.children() if "api" in one.cmdline()]
+        yield Running((server.url,), (serving,), keys)
 
 
 @contextmanager
@@ -77,7 +68,8 @@ def replicated(folder: Path, replicas: int = 2) -> Iterator[Running]:
         broker = stack.enter_context(run_redis())
         settings = _settings(folder, new_database(server), broker)
         keys = stock(settings, folder)
-        stack.enter_context(_process(["worker"], settings, folder / "worker.log"))
+        log = folder / "worker.log"
+        stack.enter_context(started([*SATS, "worker"], environment(settings), log))
         apis = [
             stack.enter_context(api(settings, folder / f"api{number}.log"))
             for number in range(replicas)
@@ -91,11 +83,8 @@ def api(
     settings: Settings, log: Path, path: str = "/health/ready"
 ) -> Iterator[tuple[str, psutil.Process]]:
     """Run one API process; yields its URL and itself once it answers 200 there."""
-    port = _free_port()
-    with _process(["api", f"--port={port}"], settings, log) as process:
-        url = f"http://127.0.0.1:{port}"
-        _wait_until_ready(url + path, process)
-        yield url, process
+    with _running("api", settings, log, path) as server:
+        yield server.url, server.root
 
 
 SERVICES = {"embedded": embedded, "replicated": replicated}
@@ -136,43 +125,9 @@ def _settings(folder: Path, database: str | None = None, broker: str | None = No
 
 
 @contextmanager
-def _process(arguments: Sequence[str], settings: Settings, log: Path) -> Iterator[psutil.Process]:
-    plain = {name: value for name, value in os.environ.items() if not name.startswith("SATS_")}
-    with log.open("wb") as out:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "app.cli", *arguments],
-            cwd=ROOT,
-            env=plain | environment(settings),
-            stdin=subprocess.DEVNULL,
-            stdout=out,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,  # Ctrl-C comes to the benchmark alone, which stops it
-        )
-    try:
-        yield psutil.Process(process.pid)
-    finally:
-        process.terminate()
-        try:
-            process.wait(STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port
-
-
-def _wait_until_ready(url: str, process: psutil.Process) -> None:
-    end = time.monotonic() + START_SECONDS
-    while time.monotonic() < end and process.status() != psutil.STATUS_ZOMBIE:
-        try:
-            if httpx.get(url, timeout=5, trust_env=False).is_success:
-                return
-        except httpx.TransportError:
-            pass  # not listening yet
-        time.sleep(0.2)
-    raise RuntimeError(f"the service at {url} did not become ready")
+def _running(
+    command: str, settings: Settings, log: Path, path: str = "/health/ready"
+) -> Iterator[Server]:
+    port = free_port()
+    with running([*SATS, command, f"--port={port}"], environment(settings), port, path, log) as one:
+        yield one

@@ -30,6 +30,7 @@ from PIL import Image
 
 from benchmarks import serving_operations as operations
 from benchmarks.machine import commit, hardware
+from benchmarks.processes import NotStartedError, Server
 from benchmarks.serving_bars import CLIENTS, bars
 from benchmarks.serving_contestants import (
     KEYED,
@@ -42,7 +43,6 @@ from benchmarks.serving_contestants import (
 )
 from benchmarks.serving_limit import setups
 from benchmarks.serving_pipeline import Setup, answer, load_graph
-from benchmarks.serving_processes import NotStartedError, Server
 from benchmarks.serving_report import page
 from benchmarks.serving_rounds import (
     BUSY,

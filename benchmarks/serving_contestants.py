@@ -14,9 +14,9 @@ from app.keys.secret import read_secret
 from app.keys.service import Scope, create_key
 from app.settings import Settings
 from app.storage import LocalBlobStore
+from benchmarks.processes import NotStartedError, Server, free_port, running
 from benchmarks.serving_client import request_bytes
 from benchmarks.serving_pipeline import EAGER, SETUP, VERSION, Setup
-from benchmarks.serving_processes import NotStartedError, Server, free_port, running
 from sats_core.classes import ClassInfo
 from tests.fixtures.processes import environment
 from tests.fixtures.versions import add_version

@@ -18,9 +18,9 @@ from typing import Annotated
 
 import typer
 
+from benchmarks.processes import pss_mib
 from benchmarks.serving_client import Report
 from benchmarks.serving_pipeline import Exported, Setup, answer, load_graph
-from benchmarks.serving_processes import pss_mib
 
 DONE = 200
 

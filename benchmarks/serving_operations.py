@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.processes import Server
 from benchmarks.serving_client import Plan, Report
 from benchmarks.serving_contestants import Contestant
-from benchmarks.serving_processes import Server
 from benchmarks.serving_rounds import quantile, report_of, start_asking, summary
 
 STARTS = 3

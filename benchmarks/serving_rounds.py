@@ -10,10 +10,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from benchmarks.processes import ROOT, Server
 from benchmarks.serving_client import LOST, Plan, Report
 from benchmarks.serving_contestants import LIMIT
 from benchmarks.serving_pipeline import Setup
-from benchmarks.serving_processes import ROOT, Server
 
 WARM_UP_SECONDS = 1.0
 BUSY = 16

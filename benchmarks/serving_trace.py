@@ -26,10 +26,10 @@ import typer
 
 from app.segmentation.rendering import mask_png
 from benchmarks.machine import commit, hardware
+from benchmarks.processes import Server
 from benchmarks.serving_client import Plan, Report
 from benchmarks.serving_contestants import Contestant, install, ours
 from benchmarks.serving_pipeline import MOST_PIXELS, answer, load_graph
-from benchmarks.serving_processes import Server
 from benchmarks.serving_report import table
 from benchmarks.serving_rounds import report_of, start_asking
 from benchmarks.serving_version import make_version, write_pictures

@@ -6,7 +6,8 @@ import numpy as np
 import torch
 
 from sats_core.classes import Catalogue
-from sats_core.evaluation.scores import Scores
+from sats_core.evaluation.confusion import ConfusionMatrix
+from sats_core.evaluation.scores import Scores, scores_of
 from sats_core.export import export_version, load_version
 from sats_core.models import Segmenter, seeded_backbone
 from tests.fixtures.drawings import draw, encoded
@@ -55,14 +56,4 @@ def write_pictures(folder: Path, size: int) -> list[Path]:
 
 
 def _unknown(catalogue: Catalogue) -> Scores:
-    return Scores(
-        iou=dict.fromkeys(catalogue.names),
-        introduced={},
-        forgetting={},
-        miou_old=None,
-        miou_new=None,
-        miou_all=None,
-        mean_forgetting=None,
-        pixel_accuracy=None,
-        pictures=0,
-    )
+    return scores_of(ConfusionMatrix(len(catalogue)), catalogue, {}, pictures=0)

@@ -1,15 +1,14 @@
 """A trace of every task that has ended, made of its events: whoever held it, and however often."""
 
-from itertools import groupby, pairwise
-
 import structlog
-from sqlalchemy import Engine, select
+from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from app import tracing
-from app.db import Task, TaskEvent, TaskState, read_session
-from app.tracing import Phase, Spans
+from app.db import Task, TaskState, read_session
+from app.tasks.phases import phases
+from app.tracing import Spans
 
 log = structlog.get_logger(__name__)
 
@@ -36,22 +35,7 @@ def _trace(session: Session, spans: Spans, task_id: str) -> None:
             "sats.task.state": task.state,
             "sats.model": task.model.name,
         },
-        _phases(session, task_id),
+        phases(session, [task_id]).get(task_id, ()),
         posted_by=task.traceparent,
         error=str((task.error or {}).get("title", "failed")) if failed else None,
     )
-
-
-def _phases(session: Session, task_id: str) -> list[Phase]:
-    entered = session.execute(
-        select(TaskEvent.at, TaskEvent.data)
-        .where(TaskEvent.task_id == task_id, TaskEvent.kind == "state")
-        .order_by(TaskEvent.id)
-    )
-    # A child says again what its worker has said: of what follows itself the first one counts.
-    firsts = [next(same) for _, same in groupby(entered, lambda row: row.data["state"])]
-    return [
-        Phase(row.data["state"], row.at, after.at)
-        for row, after in pairwise(firsts)
-        if after.at >= row.at  # clocks of two machines may differ
-    ]

@@ -1,15 +1,18 @@
 """From a prediction to a mask at the picture's own size."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from app.inference.lanes import LeftError
 from sats_core.classes import BACKGROUND
-from sats_core.data.prediction import Prediction, best_tiles, scored_tiles
+from sats_core.data.prediction import Prediction, Tile, best_tiles, scored_tiles
 from sats_core.data.transforms import Pixels
+
+T = TypeVar("T")
 
 VALUES = 256
 """How many values a mask's pixel can have."""
@@ -83,40 +86,40 @@ def cut(
     Raises:
         LeftError: it said yes.
     """
-    work = _scored if how.scored else _unscored
-    return work(prediction, indices, (height, width), how, has_left)
+    size = height, width
+    if how.scored:
+        return _scored(_wanted(scored_tiles(prediction, *size), has_left), indices, size, how)
+    return _unscored(_wanted(best_tiles(prediction, *size), has_left), indices, size, how)
+
+
+def _wanted(tiles: Iterator[T], has_left: Callable[[], bool]) -> Iterator[T]:
+    """Yield tiles as long as somebody waits for the mask.
+
+    Raises:
+        LeftError: nobody does.
+    """
+    for tile in tiles:
+        if has_left():
+            raise LeftError
+        yield tile
 
 
 def _unscored(
-    prediction: Prediction,
-    indices: Pixels,
-    size: tuple[int, int],
-    how: Cut,
-    has_left: Callable[[], bool],
+    tiles: Iterator[tuple[slice, slice, Pixels]], indices: Pixels, size: tuple[int, int], how: Cut
 ) -> Segmented:
     mask = np.empty(size, dtype=np.uint8)
     shown = np.where(how.hidden[indices], BACKGROUND, indices).astype(np.uint8)
-    for rows, columns, channels in best_tiles(prediction, *size):
-        if has_left():
-            raise LeftError
+    for rows, columns, channels in tiles:
         mask[rows, columns] = shown[channels]
     return Segmented(mask, {}, np.empty((0, 0), dtype=np.float16))
 
 
-def _scored(
-    prediction: Prediction,
-    indices: Pixels,
-    size: tuple[int, int],
-    how: Cut,
-    has_left: Callable[[], bool],
-) -> Segmented:
+def _scored(tiles: Iterator[Tile], indices: Pixels, size: tuple[int, int], how: Cut) -> Segmented:
     mask = np.empty(size, dtype=np.uint8)
     every_score = np.empty(size if how.keep_scores else (0, 0), dtype=np.float16)
     hidden = how.hidden
     counts, sums = np.zeros(VALUES), np.zeros(VALUES)
-    for tile in scored_tiles(prediction, *size):
-        if has_left():
-            raise LeftError
+    for tile in tiles:
         named = indices[tile.channels]
         unseen = hidden[named] | (tile.scores < how.min_score)
         # A class that is hidden says nothing of how sure the model is of background.

@@ -42,11 +42,11 @@ class Inference:
         lanes = settings.serve_threads or processors()
         tuner = Tuner(
             settings.plans_dir,
-            processors(),
-            lanes,
-            settings.serve_lone_threads,
-            settings.serve_batch,
-            sessions_on(settings.serve_runtime),
+            processors=processors(),
+            lanes=lanes,
+            lone_threads=settings.serve_lone_threads,
+            batch=settings.serve_batch,
+            kind=sessions_on(settings.serve_runtime),
         )
         load = graph_loader(blobs, tuner, settings.serve_window)
         self.graphs = Graphs(load, settings.serve_graph_bytes)

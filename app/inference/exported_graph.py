@@ -23,8 +23,6 @@ from sats_core.version_config import read_version_config
 
 EVERYTHING = Cut()
 """Every class, however unsure the model is."""
-WINDOW = 512
-"""Pixels: what one run takes grows with the fourth power of the side."""
 LONGEST_KIND = 80
 """Characters of a backbone in a file's name."""
 
@@ -69,14 +67,15 @@ class Graph:
         config: the version's `config.json`.
         graph: its `model.onnx`.
         tuner: says how it is run; None: a picture at a time, on one thread.
-        window: pictures seen at more than so many pixels are seen in windows of that size.
+        window: side of the windows in which enlarged pictures are seen, pixels; at least the side
+            at which it sees pictures by itself.
 
     Raises:
         GraphError: a file is missing or damaged, or config and graph do not fit each other.
     """
 
     def __init__(
-        self, config: Path, graph: Path, tuner: Tuner | None = None, window: int = WINDOW
+        self, config: Path, graph: Path, tuner: Tuner | None = None, window: int = 0
     ) -> None:
         try:
             self.config = GraphConfig.model_validate(read_version_config(config.read_bytes()))
@@ -90,7 +89,6 @@ class Graph:
         self._scale = (1 / (255 * std)).astype(np.float32)
         self._shift = (mean / std).astype(np.float32)
         self._indices = np.array([c.index for c in self.catalogue.classes], dtype=np.uint8)
-        # What it sees by itself it sees at once: so it was scored.
         self._window = max(transforms.padded(window), self._view.side())
         sample = self._warm_up()
         self.plan = Plan() if tuner is None else tuner.plan(self._sessions, self._kind, sample)
@@ -145,22 +143,28 @@ class Graph:
         found: dict[int, Prediction] = {}
         for shape in {view.pixels.shape for view in ready}:
             places = [i for i, view in enumerate(ready) if view.pixels.shape == shape]
+            pixels = [ready[place].pixels for place in places]
             # A plan holds for pictures as it sees them by itself. One that is enlarged takes many
-            # times the memory of such: it is run alone.
+            # times the memory of such: it is run alone, and what it took is given back.
             if max(shape) > self._view.side():
-                logits = [in_windows(ready[place].pixels, self._window, run) for place in places]
+                enlarged = partial(run, self._sessions.enlarged)
+                logits = [in_windows(one, self._window, enlarged) for one in pixels]
             else:
-                logits = [*run(np.stack([ready[place].pixels for place in places]))]
+                logits = [*run(self._sessions.logits, np.stack(pixels))]
             for place, answer in zip(places, logits, strict=True):
                 found[place] = _prediction(ready[place], answer)
         return [found[place] for place in range(len(ready))]
 
-    def _logits(self, pixels: Floats, threads: int, left: Callable[[], bool]) -> Floats:
+    def _logits(
+        self,
+        run: Callable[[Floats, int], Floats],
+        pixels: Floats,
+        threads: int,
+        left: Callable[[], bool],
+    ) -> Floats:
         if left():
             raise LeftError
-        # One that sees more than it was made for takes much more memory than all others.
-        enlarged = max(pixels.shape[2:]) > self._view.side()
-        logits = self._sessions.logits(pixels, threads, give_back=enlarged)
+        logits = run(pixels, threads)
         if not np.isfinite(logits).all():
             raise GraphError("the graph's answers to pictures are not finite numbers")
         return logits

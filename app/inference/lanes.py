@@ -234,7 +234,7 @@ class Lanes:
             try:
                 ready.append((waiting, waiting.work.prepare()))
             except BaseException as error:  # noqa: BLE001 - it belongs to who waits for it
-                waiting.answer.set_exception(error)
+                waiting.answer.set_exception(_told(error))
             now = time.perf_counter()
             waiting.input, began = now - began, now
         self._run(ready, alone)
@@ -259,7 +259,7 @@ class Lanes:
             works[0].ran(len(pairs))
         except BaseException as error:  # noqa: BLE001 - as above
             if len(wanted) == 1:
-                wanted[0][0].answer.set_exception(error)
+                wanted[0][0].answer.set_exception(_told(error))
             else:
                 for one in wanted:
                     self._run([one], alone=False)
@@ -270,6 +270,18 @@ class Lanes:
             self._items += len(pairs)
         for (waiting, _), raw in pairs:
             _finish(waiting, raw, infer)
+
+
+def _told(error: BaseException) -> Exception:
+    """Return what who waits is told: of what ends a thread, that it happened.
+
+    Raised on the event loop, SystemExit would end the process.
+    """
+    if isinstance(error, Exception):
+        return error
+    told = RuntimeError(f"the work ended with {error!r}")
+    told.__cause__ = error
+    return told
 
 
 def _let_go(waiting: _Waiting) -> bool:
@@ -285,7 +297,7 @@ def _finish(waiting: _Waiting, raw: Any, infer: float) -> None:
     try:
         done = waiting.work.finish(raw)
     except BaseException as error:  # noqa: BLE001 - as above
-        waiting.answer.set_exception(error)
+        waiting.answer.set_exception(_told(error))
         return
     output = time.perf_counter() - began
     try:

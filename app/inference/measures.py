@@ -28,7 +28,7 @@ class Stages:
 
     Attributes:
         queue: it waited for its run.
-        input: it was read, decoded and normalised.
+        input: it was decoded, resized and normalised.
         infer: the graph ran, on its batch.
         output: its mask was cut, described and rendered.
     """

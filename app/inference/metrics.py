@@ -31,7 +31,7 @@ COUNTERS: dict[str, tuple[str, Count]] = {
 }
 SECONDS = {
     "queue": "Time that what was answered waited for its run.",
-    "input": "Time that it took to read, decode and normalise it.",
+    "input": "Time that it took to decode, resize and normalise it.",
     "infer": "Time that its graph ran, on the whole batch.",
     "output": "Time that it took to cut, describe and render its masks.",
 }

@@ -49,17 +49,16 @@ class Sessions:
         """Close all others."""
         self._opened = {number: one for number, one in self._opened.items() if number in threads}
 
-    def logits(self, pixels: Floats, threads: int, *, give_back: bool = False) -> Floats:
-        """Return the logits (N, C, h, w) of pictures (N, 3, H, W).
+    def logits(self, pixels: Floats, threads: int) -> Floats:
+        """Return the logits (N, C, h, w) of pictures (N, 3, H, W)."""
+        logits: Floats = self.session(threads).run([LOGITS], {INPUT: pixels})[0]
+        return logits
 
-        Args:
-            pixels: the pictures.
-            threads: that the run takes.
-            give_back: whether the memory that it took is given back, and not kept for the next.
-        """
-        how = _giving_back() if give_back else None
-        (found,) = self.session(threads).run([LOGITS], {INPUT: pixels}, how)
-        logits: Floats = found
+    def enlarged(self, pixels: Floats, threads: int) -> Floats:
+        """Do the same; the memory that it took is given back, and not kept for the next run."""
+        how = onnxruntime.RunOptions()
+        how.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
+        logits: Floats = self.session(threads).run([LOGITS], {INPUT: pixels}, how)[0]
         return logits
 
     def _open(self, threads: int) -> Any:
@@ -76,12 +75,6 @@ def logits_graph(graph: Path) -> bytes:
     """
     cut = Extractor(onnx.load(graph)).extract_model([INPUT], [LOGITS])
     return bytes(cut.SerializeToString())
-
-
-def _giving_back() -> Any:
-    options = onnxruntime.RunOptions()
-    options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
-    return options
 
 
 def _options(threads: int) -> Any:

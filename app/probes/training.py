@@ -4,10 +4,8 @@ Every process of the API tells the same, as the database says it. However many t
 scrape asks six statements, each by an index, and tells of the newest ends alone.
 """
 
-from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from datetime import datetime
-from itertools import pairwise
 from math import inf
 
 import structlog
@@ -21,7 +19,6 @@ from app.db import (
     RUNNING_STATES,
     Model,
     Task,
-    TaskEvent,
     TaskState,
     Version,
     database_now,
@@ -30,6 +27,7 @@ from app.db import (
     utc_now,
 )
 from app.registry.service import live_versions
+from app.tasks.phases import phases
 
 ENDS = 20
 """So many of the tasks that ended last are told."""
@@ -147,34 +145,21 @@ def _ended(session: Session) -> Sequence[Metric]:
     )
     for labels, when in at.items():
         ended.add_metric(labels, when.timestamp())
-    phases = GaugeMetricFamily(
+    took = GaugeMetricFamily(
         "sats_task_phase_seconds",
         "Time that the model's last ended task spent in each phase, over all its tries.",
         labels=["model", "phase"],
     )
-    took = _phases(session, list(last.values()))
+    known = phases(session, last.values())
     for model, task_id in last.items():
-        for phase, seconds in took.get(task_id, {}).items():
-            phases.add_metric([model, phase], seconds)
-    return ended, phases
-
-
-def _phases(session: Session, task_ids: Sequence[str]) -> dict[str, dict[str, float]]:
-    """Return seconds by phase of each of these tasks whose events are still there."""
-    entered: dict[str, list[tuple[str, datetime]]] = defaultdict(list)
-    for event in session.execute(
-        select(TaskEvent.task_id, TaskEvent.at, TaskEvent.data)
-        .where(TaskEvent.task_id.in_(task_ids), TaskEvent.kind == "state")
-        .order_by(TaskEvent.id)
-    ):
-        entered[event.task_id].append((event.data["state"], event.at))
-    took: dict[str, dict[str, float]] = {}
-    for task_id, states in entered.items():
-        seconds = took[task_id] = dict.fromkeys(map(str, PHASES), 0.0)
-        for (state, at), (_, left) in pairwise(states):
-            if state in seconds:
-                seconds[state] += max(0.0, (left - at).total_seconds())
-    return took
+        if task_id in known:
+            seconds = dict.fromkeys(map(str, PHASES), 0.0)
+            for phase in known[task_id]:
+                if phase.name in seconds:
+                    seconds[phase.name] += (phase.ended - phase.began).total_seconds()
+            for name, value in seconds.items():
+                took.add_metric([model, name], value)
+    return ended, took
 
 
 def _live(session: Session) -> Metric:

@@ -181,9 +181,11 @@ def _parted(blob: memoryview, most: int) -> Iterator[bytes]:
 def _numbers(data: Any) -> bytes:
     values = _flat(data, 4)
     try:
-        return bytes(values)
-    except (TypeError, ValueError, OverflowError) as error:
-        raise InvalidProblem("`image` holds whole numbers from 0 to 255") from error
+        if set(map(type, values)) <= {int}:  # true is 1 to Python, to nobody else
+            return bytes(values)
+    except (ValueError, OverflowError):
+        pass  # told below
+    raise InvalidProblem("`image` holds whole numbers from 0 to 255")
 
 
 def _flat(data: Any, depth: int) -> list[Any]:

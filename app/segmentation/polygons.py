@@ -1,8 +1,6 @@
 """Outlines of a class as polygons with holes."""
 
 import math
-import threading
-from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
@@ -11,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.errors import TooLargeProblem
+from app.inference.budget import Budget, FullError
 from app.segmentation.regions import Region
 from app.segmentation.simplifying import Places, Ring, kept_points
 from sats_core.data.transforms import Pixels
@@ -28,30 +27,19 @@ Polygon = list[list[list[float]]]
 """Rings of [x, y], the outer one first, then its holes."""
 
 
-@dataclass
 class Left:
-    """How many points an answer may still have; its pictures are described side by side.
+    """How many points an answer may still have; its pictures are described side by side."""
 
-    Attributes:
-        traced: before outlines are simplified.
-        shown: in its polygons.
-    """
-
-    traced: int = MOST_TRACED
-    shown: int = MOST_SHOWN
-    _lock: threading.Lock = field(default_factory=threading.Lock)
+    def __init__(self, traced: int = MOST_TRACED, shown: int = MOST_SHOWN) -> None:
+        self.traced, self.shown = Budget(traced), Budget(shown)
 
     def trace(self, points: int) -> None:
-        """Take points of an outline.
+        """Take points of an outline, before it is simplified.
 
         Raises:
             TooLargeProblem: the answer has too many.
         """
-        with self._lock:
-            self.traced -= points
-            enough = self.traced >= 0
-        if not enough:
-            raise _too_many(MOST_TRACED, "traced")
+        _take(self.traced, points, "traced")
 
     def show(self, points: int) -> None:
         """Take points of polygons.
@@ -59,11 +47,7 @@ class Left:
         Raises:
             TooLargeProblem: the answer has too many.
         """
-        with self._lock:
-            self.shown -= points
-            enough = self.shown >= 0
-        if not enough:
-            raise _too_many(MOST_SHOWN, "simplified")
+        _take(self.shown, points, "simplified")
 
 
 def polygons(mask: Pixels, region: Region, tolerance: float, left: Left) -> list[Polygon]:
@@ -111,8 +95,11 @@ def _traced(framed: NDArray[np.bool_]) -> tuple[Ring, Places, list[int]]:
     return points, bounds.astype(np.int64), outer.tolist()
 
 
-def _too_many(most: int, how: str) -> TooLargeProblem:
-    return TooLargeProblem(
-        f"the polygons have more than {most} points ({how}), the most of one answer: ask for fewer "
-        "classes or pictures, for a larger `tolerance`, or read `rle`"
-    )
+def _take(left: Budget, points: int, how: str) -> None:
+    try:
+        left.take(points)
+    except FullError as error:
+        raise TooLargeProblem(
+            f"the polygons have more than {left.total} points ({how}), the most of one answer: ask "
+            "for fewer classes or pictures, for a larger `tolerance`, or read `rle`"
+        ) from error

@@ -8,6 +8,7 @@ import psutil
 import pytest
 import typer
 
+from benchmarks.processes import NotStartedError, running
 from benchmarks.serving import first_mask, main
 from benchmarks.serving_contestants import (
     KEYED,
@@ -24,7 +25,6 @@ from benchmarks.serving_contestants import (
 from benchmarks.serving_limit import Loop, setups
 from benchmarks.serving_operations import STARTS
 from benchmarks.serving_pipeline import Setup, answer, load_graph, see
-from benchmarks.serving_processes import NotStartedError, running
 from benchmarks.serving_version import make_version, write_pictures
 from tests.app.inference.colour_graph import write_version
 from tests.fixtures.drawings import encoded

@@ -10,25 +10,16 @@ from PIL import Image
 from app.inference.exported_graph import Graph
 from sats_core.classes import Catalogue
 from sats_core.errors import ModelError
+from sats_core.evaluation.confusion import ConfusionMatrix
 from sats_core.evaluation.predict import predict
-from sats_core.evaluation.scores import Scores
+from sats_core.evaluation.scores import scores_of
 from sats_core.export import export_version
 from sats_core.models import Segmenter, seeded_backbone
 from tests.sats_core.training.drawn_steps import scenes, trained
 
 SIZE = 96
 CATALOGUE = Catalogue.empty().grow(["cat", "dog"], [1, 2]).grow(["sheep"], [9])
-SCORES = Scores(
-    iou=dict.fromkeys(CATALOGUE.names),
-    introduced={},
-    forgetting={},
-    miou_old=None,
-    miou_new=None,
-    miou_all=None,
-    mean_forgetting=None,
-    pixel_accuracy=None,
-    pictures=0,
-)
+SCORES = scores_of(ConfusionMatrix(len(CATALOGUE)), CATALOGUE, {}, pictures=0)
 CONFIG = {
     "size": SIZE,
     "settings": {"method": "sats", "epochs": 1},

@@ -291,6 +291,21 @@ def test_a_stage_that_fails_fails_its_own_work_and_no_lane(
         assert lanes.submit(Number(runner, 5)).result(WAIT) == 10
 
 
+@pytest.mark.parametrize("stage", ["prepare", "finish", "run"])
+def test_what_ends_threads_ends_no_lane(stage: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def leave(*_: object, **__: object) -> int:
+        raise SystemExit(3)
+
+    runner = Doubling(Record())
+    work = Number(runner, 1)
+    with opened() as lanes:
+        with monkeypatch.context() as patch:
+            patch.setattr(runner if stage == "run" else work, stage, leave)
+            with pytest.raises(RuntimeError, match="SystemExit"):
+                lanes.submit(work).result(WAIT)
+        assert lanes.submit(Number(runner, 5)).result(WAIT) == 10
+
+
 def test_too_few_results_are_a_failure_and_no_mix_up(monkeypatch: pytest.MonkeyPatch) -> None:
     runner = Doubling(Record())
     monkeypatch.setattr(runner, "run", lambda ready, alone, left: [])

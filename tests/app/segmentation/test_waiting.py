@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from typing import Any
 
 import httpx
 import pytest
@@ -13,6 +14,7 @@ from fastapi import FastAPI
 from PIL import Image
 
 from app.inference.engine import Inference
+from app.inference.exported_graph import Graph
 from app.inference.lanes import LeftError, Work
 from app.main import create_app
 from app.settings import Settings
@@ -128,3 +130,29 @@ def test_a_body_that_does_not_come_gives_its_room_back(
             raw.sendall("\r\n".join([*lines, "Content-Length: 100", "", ""]).encode())
             assert raw.recv(4096).startswith(b"HTTP/1.1 503")
         assert eventually(settings.serve_queue, inference)
+
+
+def test_room_is_held_until_what_was_begun_has_ended(
+    settings: Settings, register: Register, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its client leaves, and then its time is up: both cancel it, and neither ends its run."""
+    register()
+    opened, entered, run = threading.Event(), threading.Event(), Graph.run
+
+    def wait(self: Graph, *given: Any, **how: Any) -> Any:
+        entered.set()
+        assert opened.wait(2 * WAIT)
+        return run(self, *given, **how)
+
+    with started(settings, serve_deadline_seconds=2.0) as (inference, client):
+        ready(client)
+        monkeypatch.setattr(Graph, "run", wait)
+        with pytest.raises(httpx.TimeoutException):
+            httpx.post(f"{client.base_url}/segment", **as_body(PICTURE), timeout=1)
+        assert entered.wait(WAIT)
+        time.sleep(2.5)
+        assert inference.load.free == settings.serve_queue - 1
+        assert inference.memory.free < inference.memory.total
+        opened.set()
+        assert eventually(settings.serve_queue, inference)
+        assert inference.memory.free == inference.memory.total

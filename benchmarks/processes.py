@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 
 START_SECONDS = 120.0
-STOP_SECONDS = 20.0
+STOP_SECONDS = 60.0
 LOOK_SECONDS = 0.01
 """How often a starting server is asked whether it is ready."""
 ROOT = Path(__file__).parents[1]
@@ -37,6 +37,11 @@ class Server:
     port: int
     root: psutil.Process
     ready_seconds: float
+
+    @property
+    def url(self) -> str:
+        """Where it answers."""
+        return f"http://127.0.0.1:{self.port}"
 
     def processes(self) -> list[psutil.Process]:
         """Return the process that was started and all that come from it."""
@@ -99,8 +104,24 @@ def running(
     Raises:
         NotStartedError: it ended, or was not ready in time.
     """
-    plain = {name: value for name, value in os.environ.items() if not name.startswith("SATS_")}
     began = time.monotonic()
+    with started(command, variables, log) as process:
+        _wait(process, port, ready, log)
+        yield Server(port, psutil.Process(process.pid), time.monotonic() - began)
+
+
+@contextmanager
+def started(
+    command: Sequence[str], variables: Mapping[str, str], log: Path
+) -> Iterator["subprocess.Popen[bytes]"]:
+    """Run a process while the block runs; whatever came from it ends with it.
+
+    Args:
+        command: that starts it.
+        variables: of its environment, beside our own without `SATS_`.
+        log: file that takes what it writes.
+    """
+    plain = {name: value for name, value in os.environ.items() if not name.startswith("SATS_")}
     with log.open("wb") as out:
         process = subprocess.Popen(
             command,
@@ -112,8 +133,7 @@ def running(
             start_new_session=True,  # Ctrl-C comes to the benchmark alone, which stops it
         )
     try:
-        _wait(process, port, ready, log)
-        yield Server(port, psutil.Process(process.pid), time.monotonic() - began)
+        yield process
     finally:
         _stop(process)
 
