@@ -1,6 +1,6 @@
 """Routes whose dependencies FastAPI does not solve."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from contextlib import ExitStack
 from typing import Any
 
@@ -16,9 +16,9 @@ class Direct(APIRoute):
     all else that the event loop does for it.
     """
 
-    def get_route_handler(self) -> Callable[[Request], Awaitable[Response]]:
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """Return the endpoint."""
-        endpoint: Callable[[Request], Awaitable[Response]] = self.endpoint
+        endpoint: Callable[[Request], Coroutine[Any, Any, Response]] = self.endpoint
         return endpoint
 
 
