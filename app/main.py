@@ -26,6 +26,7 @@ from app.segmentation.endpoints import router as segmentation
 from app.settings import Settings, get_settings
 from app.tasks.endpoints import router as tasks
 from app.tasks.following import router as following
+from app.web.endpoints import router as web
 from app.webhooks.endpoints import router as webhooks
 
 DESCRIPTION = """
@@ -97,6 +98,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         imports,
         *operators,
         probes,
+        web,
     ):
         app.include_router(router)
     return app
