@@ -108,7 +108,8 @@ class ServingSettings(BaseSettings):
         2048,
         ge=32,
         le=8192,
-        description="Most pixels of a picture's longer side at which `?size=` may have it seen.",
+        description="Most pixels of a picture's longer side at which `?size=` may have it seen; "
+        "beyond eight times its own none is.",
     )
     serve_window: int = Field(
         512,
