@@ -11,6 +11,7 @@ from app.admin.endpoints import router as admin
 from app.audit.endpoints import router as audit
 from app.deletion.endpoints import router as deletion
 from app.dependencies import open_services
+from app.draining import Draining, DrainingMiddleware
 from app.headers import CrossOriginMiddleware, RequestIdMiddleware, SecurityHeadersMiddleware
 from app.imports.endpoints import router as imports
 from app.keys.endpoints import router as keys
@@ -64,6 +65,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         tracing.start("sats-api")
         services = open_services(settings or get_settings())
         app.state.services = services
+        app.state.draining.on_begin(services.streams.end)
         try:
             yield
         finally:
@@ -81,6 +83,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         separate_input_output_schemas=False,
     )
     app.state.metrics = RequestMetrics()
+    app.state.draining = Draining()
+    app.add_middleware(DrainingMiddleware, draining=app.state.draining)
     app.add_middleware(CrossOriginMiddleware)
     app.add_middleware(RequestMetricsMiddleware, metrics=app.state.metrics)
     app.add_middleware(SecurityHeadersMiddleware)
