@@ -109,7 +109,7 @@ def test_a_task_that_names_no_method_is_solved_in_one_pass(bench, served, tmp_pa
 
 
 def roboflow(tmp_path) -> bytes:
-    """What Roboflow exports as COCO: category 0 is the project's, and nothing is labelled with it."""
+    """What Roboflow exports as COCO: category 0 is the project's, and nothing is labelled so."""
     categories = [
         {"id": 0, "name": "things", "supercategory": "none"},
         {"id": 1, "name": "block", "supercategory": "things"},
