@@ -4,6 +4,7 @@ from sats_core.data.readers.ade20k import Ade20kReader
 from sats_core.data.readers.base import EncodedPicture, LabelledPicture, Reader
 from sats_core.data.readers.coco import CocoReader
 from sats_core.data.readers.cvat import CvatReader
+from sats_core.data.readers.label_studio import LabelStudioReader
 from sats_core.data.readers.pairs import PairsReader
 from sats_core.data.readers.voc import VocReader
 from sats_core.data.readers.voc_writer import write_voc_zip
@@ -16,6 +17,7 @@ __all__ = [
     "CocoReader",
     "CvatReader",
     "EncodedPicture",
+    "LabelStudioReader",
     "LabelledPicture",
     "PairsReader",
     "Reader",
@@ -31,6 +33,7 @@ READERS: dict[str, type[Reader]] = {
     "pairs": PairsReader,
     "coco": CocoReader,
     "cvat": CvatReader,
+    "label_studio": LabelStudioReader,
 }
 """Every layout that can be read."""
 

@@ -39,7 +39,7 @@ class CocoReader(Reader):
 
     def __init__(self, source: Source) -> None:
         super().__init__(source)
-        self._index = CocoIndex(source, _json_files(source))
+        self._index = CocoIndex(source, json_files(source))
         self._values = self._label_values()
         self._pictures = PictureFiles(source.names())
         self._entries = self._found()
@@ -67,7 +67,7 @@ class CocoReader(Reader):
         Only whole files tell the classes, so it returns None.
         """
         names = source.names()
-        files = _json_files(source)
+        files = json_files(source)
         if not any(is_picture(name) for name in names):
             raise DatasetError(f"no picture is beside {', '.join(files[:3])}")
         for file in files:
@@ -196,7 +196,7 @@ class CocoReader(Reader):
         return self._values[category]
 
 
-def _json_files(source: Source) -> tuple[str, ...]:
+def json_files(source: Source) -> tuple[str, ...]:
     """Return the JSON files, their sizes checked.
 
     Raises:
