@@ -189,7 +189,7 @@ class Graph:
 
     @property
     def _kind(self) -> str:
-        """Graphs of the same are equally fast."""
+        """Graphs of the same, and of one form, are equally fast."""
         name = re.sub(r"\W+", "-", self.config.backbone or "unnamed")
         return f"{name[:LONGEST_KIND]}-{self.config.head_width or 0}"
 
