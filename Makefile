@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-quick test-long soak lint audit format serve readme mutants clean
+.PHONY: help install demo test test-quick test-long soak lint audit format serve readme contract mutants clean
 
 help:
 	@echo "make demo     set up .venv and run the main job, with pictures, in demo-output/"
@@ -13,6 +13,7 @@ help:
 	@echo "make audit    ask for known advisories against what is installed (needs pypi.org)"
 	@echo "make format   write the code in the project's style"
 	@echo "make readme   run the README's examples and paste what they answer"
+	@echo "make contract write docs/openapi.json and the catalogue of problems anew"
 	@echo "make mutants  change the code in small ways and see whether a test fails each time"
 	@echo "make clean    remove .venv, demo-output/ and mutants/"
 
@@ -77,6 +78,9 @@ format: install
 
 readme: install
 	$(BIN)/python -m tests.readme.paste
+
+contract: install
+	$(BIN)/python -m tests.app.contract
 
 # What it found stays in mutants/: stop it when you like, the next run goes on.
 mutants: install

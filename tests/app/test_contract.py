@@ -1,0 +1,25 @@
+"""What docs/ says of the HTTP contract is what the code does."""
+
+import difflib
+
+import pytest
+
+from tests.app.contract import DOCS, PAGES
+
+MOST_LINES = 60
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_a_page_is_as_the_code_says(name):
+    committed = (DOCS / name).read_text(encoding="utf-8").splitlines()
+    now = PAGES[name]().splitlines()
+    changed = [*difflib.unified_diff(committed, now, f"docs/{name}", "the code", lineterm="", n=2)]
+    if changed:
+        shown = "\n".join(changed[:MOST_LINES])
+        left = len(changed) - MOST_LINES
+        rest = f"\n... and {left} lines more" if left > 0 else ""
+        pytest.fail(
+            f"docs/{name} is not what the code says. If clients can live with the change "
+            f"(docs/compatibility.md), run `make contract` and commit it.\n{shown}{rest}",
+            pytrace=False,
+        )
