@@ -40,7 +40,8 @@ needed.
 A SegFormer that was trained elsewhere becomes a model's first version with
 `POST /admin/models/{model}/versions`.
 
-Every refusal is `application/problem+json` (RFC 9457) and names the file, field or class at fault;
+Every refusal is `application/problem+json` (RFC 9457) and names the file, field or class at fault,
+each with a `code`;
 under `/v2`, which speaks the Open Inference Protocol, it is `{"error": "..."}`.
 """
 

@@ -17,10 +17,9 @@ from app.admin.schemas import (
 from app.db import read_session
 from app.dependencies import Admin, AnnounceLive, AppServices, ReadSession, WriteSession, require
 from app.errors import (
-    BusyProblem,
-    ConflictProblem,
     InvalidProblem,
     NotFoundProblem,
+    UnavailableProblem,
 )
 from app.keys.problems import KEY_PROBLEMS
 from app.keys.service import Scope, check_model
@@ -29,6 +28,7 @@ from app.registry.files import DamagedVersionProblem, version_entry, version_fil
 from app.registry.floor import ModelGate
 from app.registry.moves import promote, rollback
 from app.registry.paths import ModelName, Number
+from app.registry.problems import AlreadyLiveProblem, NothingBeforeProblem, NotLiveProblem
 from app.registry.schemas import MAX_NUMBER, MODEL_PATTERN
 from app.registry.service import get_version, list_versions, standing_version
 from sats_core.evaluation.forgetting import ForgettingReport
@@ -37,7 +37,7 @@ router = APIRouter(
     prefix="/admin",
     tags=["admin"],
     dependencies=[Depends(require(Scope.ADMIN))],
-    responses=responses(*KEY_PROBLEMS, InvalidProblem, BusyProblem),
+    responses=responses(*KEY_PROBLEMS, InvalidProblem, UnavailableProblem),
 )
 
 _CONTENT = {  # as the file's name says; a graph or weights are octets
@@ -186,7 +186,7 @@ def live_history(
     "/models/{model}/versions/{number}:promote",
     summary="Make a version live",
     dependencies=[AnnounceLive],
-    responses=responses(NotFoundProblem, ConflictProblem),
+    responses=responses(NotFoundProblem, AlreadyLiveProblem),
 )
 def promote_version(
     session: WriteSession, caller: Admin, model: ModelName, number: Number
@@ -200,7 +200,7 @@ def promote_version(
     "/models/{model}/versions/{number}:rollback",
     summary="Take the live version back",
     dependencies=[AnnounceLive],
-    responses=responses(NotFoundProblem, ConflictProblem),
+    responses=responses(NotFoundProblem, NotLiveProblem, NothingBeforeProblem),
 )
 def rollback_version(
     session: WriteSession, caller: Admin, model: ModelName, number: Number

@@ -13,7 +13,7 @@ from app.audit.schemas import AuditPage, entry_json
 from app.audit.service import Action, Wanted, entries_after, list_entries
 from app.db import read_session
 from app.dependencies import AppServices, require_everywhere
-from app.errors import BusyProblem, InvalidProblem
+from app.errors import InvalidProblem, UnavailableProblem
 from app.keys.problems import KEY_PROBLEMS
 from app.problems import Responses, responses
 from app.registry.schemas import MAX_NUMBER, MODEL_PATTERN
@@ -24,7 +24,7 @@ router = APIRouter(
     prefix="/admin/audit",
     tags=["admin"],
     dependencies=[Depends(require_everywhere)],
-    responses=responses(*KEY_PROBLEMS, InvalidProblem, BusyProblem),
+    responses=responses(*KEY_PROBLEMS, InvalidProblem, UnavailableProblem),
 )
 
 

@@ -12,23 +12,24 @@ from app.deletion.schemas import DeletionJson
 from app.deletion.service import Removal
 from app.dependencies import Acting, AppServices, Services, require
 from app.errors import (
-    BusyProblem,
-    ConflictProblem,
     InvalidProblem,
     NotFoundProblem,
+    UnavailableProblem,
 )
 from app.keys.problems import KEY_PROBLEMS
 from app.keys.service import Scope
 from app.problems import responses
 from app.registry.memory import kept_memory
 from app.registry.paths import ModelName, Number
+from app.registry.problems import VersionInUseProblem
 from app.registry.service import get_version
 from app.storage.garbage import stores_of
 from app.tasks.owning import TaskId
+from app.tasks.problems import TaskNotEndedProblem
 
 router = APIRouter(
     dependencies=[Depends(require(Scope.ADMIN))],
-    responses=responses(*KEY_PROBLEMS, NotFoundProblem, InvalidProblem, BusyProblem),
+    responses=responses(*KEY_PROBLEMS, NotFoundProblem, InvalidProblem, UnavailableProblem),
 )
 
 
@@ -36,7 +37,7 @@ router = APIRouter(
     "/admin/models/{model}/versions/{number}",
     tags=["admin"],
     summary="Delete a version",
-    responses=responses(ConflictProblem),
+    responses=responses(VersionInUseProblem),
 )
 def delete_version(
     services: AppServices, actor: Acting, model: ModelName, number: Number
@@ -104,7 +105,7 @@ def delete_memory(
     "/tasks/{task_id}",
     tags=["admin"],
     summary="Delete an ended task",
-    responses=responses(ConflictProblem),
+    responses=responses(TaskNotEndedProblem),
 )
 def delete_task(services: AppServices, actor: Acting, task_id: TaskId) -> DeletionJson:
     """Delete an ended task: its events, its log, and what was kept so that it could be tried again.

@@ -17,14 +17,13 @@ from app.dependencies import (
 )
 from app.errors import (
     BadRequestProblem,
-    BusyProblem,
-    ConflictProblem,
     InvalidProblem,
     NotFoundProblem,
     TooLargeProblem,
+    UnavailableProblem,
     invalid_fields,
 )
-from app.keys.problems import KEY_PROBLEMS
+from app.keys.problems import KEY_PROBLEMS, KeyNameTakenProblem
 from app.keys.schemas import WISH_EXAMPLE, KeyJson, KeyWish, NewKeyJson, key_json
 from app.keys.service import create_key, find_key, get_key, list_keys, revoke_key
 from app.problems import responses
@@ -36,7 +35,7 @@ router = APIRouter(
     prefix="/admin/keys",
     tags=["admin"],
     dependencies=[Depends(require_everywhere)],
-    responses=responses(*KEY_PROBLEMS, InvalidProblem, BusyProblem),
+    responses=responses(*KEY_PROBLEMS, InvalidProblem, UnavailableProblem),
 )
 
 _SCHEMA = KeyWish.model_json_schema(ref_template="#/components/schemas/{model}")
@@ -74,7 +73,7 @@ def list_all_keys(session: ReadSession) -> list[KeyJson]:
     summary="Make a key",
     openapi_extra=_BODY,
     dependencies=[RenewCallers],
-    responses=responses(BadRequestProblem, ConflictProblem, TooLargeProblem),
+    responses=responses(BadRequestProblem, KeyNameTakenProblem, TooLargeProblem),
 )
 def make_key(
     services: AppServices,

@@ -15,8 +15,8 @@ from sqlalchemy.orm import Session
 from app.audit.service import Action, record
 from app.db import ApiKey, utc_now
 from app.db.base import JsonObject
-from app.errors import ConflictProblem, ForbiddenProblem, NotFoundProblem, UnauthorizedProblem
-from app.keys.problems import ExpiredKeyProblem, MistypedKeyProblem
+from app.errors import ForbiddenProblem, NotFoundProblem, UnauthorizedProblem
+from app.keys.problems import ExpiredKeyProblem, KeyNameTakenProblem, MistypedKeyProblem
 from app.keys.text import is_mistyped, make_key
 
 
@@ -100,7 +100,7 @@ def create_key(
     """Store a new key's digest and return the key, which is never seen again. Flushes.
 
     Raises:
-        ConflictProblem: a key of this name was made before.
+        KeyNameTakenProblem: a key of this name was made before.
     """
     key = make_key()
     row = ApiKey(
@@ -115,7 +115,7 @@ def create_key(
     try:
         session.flush()
     except IntegrityError as error:
-        raise ConflictProblem(f"there is a key named {name!r} already") from error
+        raise KeyNameTakenProblem(f"there is a key named {name!r} already") from error
     record(session, Action.KEY_CREATE, f"/admin/keys/{row.id}", after=_described(row))
     return key
 

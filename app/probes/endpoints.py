@@ -13,6 +13,7 @@ from app.broker import skipped_messages
 from app.db.migrate import is_current
 from app.dependencies import AppServices, Services
 from app.errors import ErrorDetail, NotReadyProblem
+from app.fault_codes import Code
 from app.probes.metrics import RequestMetrics
 from app.problems import Responses, responses
 from app.processes import read_restarts
@@ -61,7 +62,7 @@ def ready(request: Request, services: AppServices) -> ReadyJson:
     """
     counted: RequestMetrics = request.app.state.metrics
     failed = [
-        ErrorDetail(message, field=part)
+        ErrorDetail(message, field=part, code=Code.UNAVAILABLE)
         for part, check in CHECKS.items()
         if (message := check(services)) is not None
     ]

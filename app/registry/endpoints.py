@@ -7,10 +7,10 @@ from starlette.concurrency import run_in_threadpool
 
 from app.dependencies import AppServices, Segmenter, require
 from app.errors import (
-    BusyProblem,
     InvalidProblem,
     NoLiveVersionProblem,
     NotFoundProblem,
+    UnavailableProblem,
 )
 from app.keys.problems import KEY_PROBLEMS
 from app.keys.service import Scope, check_model
@@ -34,7 +34,7 @@ router = APIRouter(tags=["segmentation"], dependencies=[Depends(require(Scope.SE
         NotFoundProblem,
         NoLiveVersionProblem,
         InvalidProblem,
-        BusyProblem,
+        UnavailableProblem,
     ),
 )
 async def list_classes(

@@ -8,6 +8,7 @@ from fastapi import Depends, Query, Request
 
 from app.dependencies import app_services
 from app.errors import MOST_ERRORS, ErrorDetail, InvalidProblem
+from app.fault_codes import Code
 from app.inference.cutting import Cut
 from app.segmentation.negotiation import Representation
 from app.segmentation.polygons import MOST_SHOWN, MOST_TRACED
@@ -111,7 +112,7 @@ async def ask(
     """
     most = app_services(request).settings.serve_max_size
     if size is not None and size > most:
-        fault = ErrorDetail(f"more than {most}", field="query.size")
+        fault = ErrorDetail(f"more than {most}", field="query.size", code=Code.TOO_LARGE)
         raise InvalidProblem(f"query.size: {fault.message}", [fault])
     names = None if classes is None else tuple(classes)
     return Asked(names, min_score, tolerance if polygons else None, legend, size)
@@ -128,7 +129,7 @@ def _indices(values: Sequence[str], catalogue: Catalogue) -> frozenset[int]:
             f"the version has no class {', '.join(map(repr, unknown[:MOST_ERRORS]))}; it knows "
             + ", ".join(catalogue.names),
             [
-                ErrorDetail("no such class", field="query.classes", class_name=name)
+                ErrorDetail("no such class", None, "query.classes", name, Code.UNKNOWN)
                 for name in unknown[:MOST_ERRORS]
             ],
         )

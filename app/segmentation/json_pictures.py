@@ -6,6 +6,7 @@ import re
 from pydantic import ValidationError
 
 from app.errors import ErrorDetail, InvalidProblem, TooLargeProblem, invalid_fields
+from app.fault_codes import Code
 from app.segmentation.schemas import PicturesJson
 
 BODY_COPIES = 4
@@ -43,7 +44,9 @@ def read_json(body: bytes, most: int) -> dict[str, bytes]:
         return {"image": decoded(posted.image, "image")}
     texts = posted.images or []
     if not texts:
-        raise InvalidProblem("no picture came", [ErrorDetail("empty", field="images")])
+        raise InvalidProblem(
+            "no picture came", [ErrorDetail("empty", field="images", code=Code.MISSING)]
+        )
     if len(texts) > most:
         raise TooLargeProblem(f"{len(texts)} pictures; one request takes at most {most}")
     return {f"images.{i}": decoded(text, f"images.{i}") for i, text in enumerate(texts)}
@@ -73,4 +76,6 @@ def decoded(text: str, field: str) -> bytes:
 
 
 def _refused(message: str, field: str) -> InvalidProblem:
-    return InvalidProblem(f"`{field}`: {message}", [ErrorDetail(message, field=field)])
+    return InvalidProblem(
+        f"`{field}`: {message}", [ErrorDetail(message, field=field, code=Code.UNREADABLE)]
+    )

@@ -6,7 +6,7 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Path, Query, Response
 
 from app.dependencies import Admin, AppServices, ReadSession, WriteSession, require_everywhere
-from app.errors import BusyProblem, InvalidProblem, NotFoundProblem
+from app.errors import InvalidProblem, NotFoundProblem, UnavailableProblem
 from app.keys.problems import KEY_PROBLEMS
 from app.problems import responses
 from app.webhooks import service
@@ -17,7 +17,7 @@ router = APIRouter(
     prefix="/admin/webhooks",
     tags=["admin"],
     dependencies=[Depends(require_everywhere)],
-    responses=responses(*KEY_PROBLEMS, InvalidProblem, BusyProblem),
+    responses=responses(*KEY_PROBLEMS, InvalidProblem, UnavailableProblem),
 )
 
 WebhookId = Annotated[UUID, Path(description="The webhook's id.")]

@@ -4,7 +4,8 @@ import difflib
 
 import pytest
 
-from tests.app.contract import DOCS, PAGES
+from app.fault_codes import MEANINGS, Code
+from tests.app.contract import DOCS, PAGES, problem_kinds
 
 MOST_LINES = 60
 
@@ -23,3 +24,13 @@ def test_a_page_is_as_the_code_says(name):
             f"(docs/compatibility.md), run `make contract` and commit it.\n{shown}{rest}",
             pytrace=False,
         )
+
+
+def test_every_kind_of_problem_has_a_slug_of_its_own():
+    slugs = [kind.slug for kind in problem_kinds()]
+    assert len(slugs) > 30
+    assert sorted(set(slugs)) == sorted(slugs)
+
+
+def test_every_code_is_explained():
+    assert list(MEANINGS) == list(Code)
