@@ -44,7 +44,10 @@ class ErrorDetail:
 
 
 class Problem(Exception):  # noqa: N818 - RFC 9457's word
-    """Root of everything that is refused on purpose; the detail is written for the caller."""
+    """A fault of the service's own, and root of everything that is refused on purpose.
+
+    The detail is written for the caller.
+    """
 
     status: int = 500
     slug: str = "internal"

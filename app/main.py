@@ -90,9 +90,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     operators = (admin, deletion, keys, audit, webhooks)
     protocols = (open_inference, open_inference_server, hugging_face)
     for router in (
+        segmentation,  # first: it is asked most, and routes are tried in their order
         tasks,
         following,
-        segmentation,
         *protocols,
         registry,
         imports,

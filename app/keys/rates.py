@@ -68,7 +68,7 @@ class Rates:
         if missing > 0:
             message = f"the key {caller.name!r} may send {limit} {what} a minute"
             wait = max(1, math.ceil(missing * SECONDS / limit))
-            raise kind(message, wait, limit, left=int(amount - missing))
+            raise kind(message, wait, limit, left=math.floor(amount - missing + 1e-9))
 
     def _take(self, key_id: int, kind: type[LimitProblem], limit: int, amount: int) -> float:
         """Take an amount out of a bucket if it is there; return how much is missing."""

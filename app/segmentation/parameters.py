@@ -8,19 +8,8 @@ from app.errors import ErrorDetail, InvalidProblem
 from app.fault_codes import Code
 from sats_core.data.names import printable
 
-KNOWN = ("model", "version", "classes", "min_score", "polygons", "tolerance", "legend", "size")
-REPEATABLE = ("classes",)
 _MOST_SHOWN = 100
 _MOST_TOLD = 20
-
-
-async def check_parameters(request: Request) -> None:
-    """Look at the names of the query parameters of a request to `/segment`.
-
-    Raises:
-        InvalidProblem: as `refuse_strays`.
-    """
-    refuse_strays(request, KNOWN, REPEATABLE)
 
 
 def refuse_strays(

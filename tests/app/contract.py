@@ -55,15 +55,16 @@ _CATALOGUE = """\
 <!-- Written by `make contract` from the code. -->
 # Problems
 
-Every refusal is `application/problem+json` (RFC 9457). `type` is `{prefix}` and a slug of this table, and never
-changes its meaning; `title`, `detail` and `message` are for people. `request_id` is the answer's `Request-Id`,
-under which the log tells more. A failed task's `error` is a problem too, without `instance` and `request_id`.
-Under `/v2` refusals have the form of the Open Inference Protocol instead.
+Every refusal is `application/problem+json` (RFC 9457). `type` is `{prefix}` and a slug of
+this table, and never changes its meaning; `title`, `detail` and `message` are for people.
+`request_id` is the answer's `Request-Id`, under which the log tells more. A failed task's `error`
+is a problem too, without `instance` and `request_id`. Under `/v2` refusals have the form of the
+Open Inference Protocol instead.
 
-A 429 and most of 503 say in `Retry-After` after how many seconds to come back. A 429 says too which limit of the
-key is used up: `RateLimit-Policy: "requests-per-minute";q=60;w=60` is how much may be (`q`) in how many seconds
-(`w`; none where the limit counts what there is), `RateLimit: "requests-per-minute";r=0;t=20` what is left (`r`) and
-when there may be more (`t`).
+A 429 and most of 503 say in `Retry-After` after how many seconds to come back. A 429 says too which
+limit of the key is used up: `RateLimit-Policy: "requests-per-minute";q=60;w=60` is how much may be
+(`q`) in how many seconds (`w`; none where the limit counts what there is),
+`RateLimit: "requests-per-minute";r=0;t=20` what is left (`r`) and when there may be more (`t`).
 
 | status | slug | title | when |
 |---|---|---|---|

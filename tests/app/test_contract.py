@@ -3,8 +3,11 @@
 import difflib
 
 import pytest
+from pydantic import ValidationError
 
+from app.errors import invalid_fields
 from app.fault_codes import MEANINGS, Code
+from app.tasks.schemas import TaskSpec
 from tests.app.contract import DOCS, PAGES, problem_kinds
 
 MOST_LINES = 60
@@ -34,3 +37,22 @@ def test_every_kind_of_problem_has_a_slug_of_its_own():
 
 def test_every_code_is_explained():
     assert list(MEANINGS) == list(Code)
+
+
+@pytest.mark.parametrize(
+    ("spec", "code"),
+    [
+        ({}, Code.MISSING),
+        ({"name": "a", "colour": 1}, Code.UNKNOWN),
+        ({"name": "a", "method": "magic"}, Code.UNKNOWN),
+        ({"name": 1}, Code.WRONG_TYPE),
+        ({"name": "a", "epochs": 0}, Code.TOO_SMALL),
+        ({"name": "a" * 300}, Code.TOO_LARGE),
+        ({"name": "a", "classes": ["b", "b"]}, Code.INVALID),
+    ],
+)
+def test_a_fault_of_a_spec_has_its_code(spec, code):
+    with pytest.raises(ValidationError) as wrong:
+        TaskSpec.model_validate(spec)
+    (fault,) = invalid_fields(wrong.value.errors()).errors
+    assert fault.body()["code"] == code

@@ -98,7 +98,7 @@ def test_pictures_are_counted_together():
     with pytest.raises(PictureLimitProblem) as refused:
         rates.other_pictures(caller, 4)
     assert refused.value.retry_after == 20
-    assert refused.value.headers["RateLimit"] == '"pictures-per-minute";r=2;t=20'
+    assert refused.value.headers["RateLimit"] == '"pictures-per-minute";r=1;t=20'
     rates.other_pictures(caller, 2)
     with pytest.raises(PictureLimitProblem):
         rates.first_picture(caller)
