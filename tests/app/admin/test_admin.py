@@ -108,9 +108,10 @@ def test_a_damaged_file_is_not_sent(client, line, blobs, how, seen):
     assert answer.headers["content-type"] == "application/problem+json"
     problem = answer.json()
     assert problem["type"] == "urn:sats:problem:damaged-version"
+    code = {"missing": "missing", "damaged": "invalid"}
     message = f"file 'model.onnx' of version 2 is {how} in the blob store"
     assert problem["detail"] == message
-    assert problem["errors"] == [{"file": "model.onnx", "message": message}]
+    assert problem["errors"] == [{"file": "model.onnx", "code": code[how], "message": message}]
     assert client.get(f"{VERSIONS}/2/files/config.json").status_code == 200
 
 
