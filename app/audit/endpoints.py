@@ -43,7 +43,7 @@ _ANSWERS: Responses = {
         "description": "A page of entries; with `Accept: application/jsonl` or `format=jsonl` all "
         "of them, one JSON a line, the oldest first.",
         "content": {
-            LINES: {"schema": {"type": "string", "description": "An `AuditEntryJson` a line."}}
+            LINES: {"schema": {"type": "string", "description": "An `AuditEntry` a line."}}
         },
     }
 }
@@ -66,7 +66,13 @@ def wanted(
     return Wanted(action, model, actor, since, until)
 
 
-@router.get("", summary="Read the audit log", response_model=AuditPage, responses=_ANSWERS)
+@router.get(
+    "",
+    summary="Read the audit log",
+    operation_id="audit_list",
+    response_model=AuditPage,
+    responses=_ANSWERS,
+)
 def read_audit(
     request: Request,
     services: AppServices,

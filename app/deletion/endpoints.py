@@ -37,6 +37,7 @@ router = APIRouter(
     "/admin/models/{model}/versions/{number}",
     tags=["admin"],
     summary="Delete a version",
+    operation_id="versions_delete",
     responses=responses(VersionInUseProblem),
 )
 def delete_version(
@@ -61,6 +62,7 @@ def delete_version(
     "/admin/models/{model}/versions/{number}/held-out",
     tags=["admin"],
     summary="Delete a version's held-out pictures",
+    operation_id="versions_held_out_delete",
 )
 def delete_held_out(
     services: AppServices, actor: Acting, model: ModelName, number: Number
@@ -82,6 +84,7 @@ def delete_held_out(
     "/admin/models/{model}/versions/{number}/memory",
     tags=["admin"],
     summary="Delete a version's replay pictures",
+    operation_id="versions_memory_delete",
 )
 def delete_memory(
     services: AppServices, actor: Acting, model: ModelName, number: Number
@@ -105,6 +108,7 @@ def delete_memory(
     "/tasks/{task_id}",
     tags=["admin"],
     summary="Delete an ended task",
+    operation_id="tasks_delete",
     responses=responses(TaskNotEndedProblem),
 )
 def delete_task(services: AppServices, actor: Acting, task_id: TaskId) -> DeletionJson:

@@ -23,6 +23,7 @@ from app.db import (
     Version,
     utc_now,
 )
+from app.db.base import utc_text
 from app.errors import NotFoundProblem
 from app.registry.memory import kept_memory, memory_of
 from app.registry.problems import VersionInUseProblem
@@ -146,7 +147,7 @@ def delete_memory(session: Session, places: Collection[Place], version: Version)
         f"/admin/models/{name}/versions/{version.number}/memory",
         model=name,
         before={"pictures": memory.pictures, "deleted_at": None},
-        after={"pictures": 0, "deleted_at": memory.deleted_at.isoformat()},
+        after={"pictures": 0, "deleted_at": utc_text(memory.deleted_at)},
     )
     return Removal(
         deleted=(f"{memory.pictures} replay pictures",),

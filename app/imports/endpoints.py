@@ -88,6 +88,7 @@ _UPLOAD: dict[str, Any] = {
     "/models/{model}/versions",
     status_code=202,
     summary="Import a model",
+    operation_id="versions_import",
     openapi_extra=_UPLOAD,
     responses=ACCEPTED
     | responses(

@@ -61,7 +61,7 @@ async def read_wish(request: Request, _caller: EverywhereAdmin) -> KeyWish:
         raise invalid_fields(error.errors()) from error
 
 
-@router.get("", summary="List keys")
+@router.get("", summary="List keys", operation_id="keys_list")
 def list_all_keys(session: ReadSession) -> list[KeyJson]:
     """Return all keys, revoked and expired ones too, the oldest first; never their texts."""
     return [key_json(key) for key in list_keys(session)]
@@ -71,6 +71,7 @@ def list_all_keys(session: ReadSession) -> list[KeyJson]:
     "",
     status_code=201,
     summary="Make a key",
+    operation_id="keys_create",
     openapi_extra=_BODY,
     dependencies=[RenewCallers],
     responses=responses(BadRequestProblem, KeyNameTakenProblem, TooLargeProblem),
@@ -103,6 +104,7 @@ def make_key(
 @router.delete(
     "/{key_id}",
     summary="Revoke a key",
+    operation_id="keys_revoke",
     dependencies=[RenewCallers],
     responses=responses(NotFoundProblem),
 )

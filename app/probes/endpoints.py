@@ -42,7 +42,7 @@ class ReadyJson(HealthJson):
     )
 
 
-@router.get("/health/live", summary="Is the process alive")
+@router.get("/health/live", summary="Is the process alive", operation_id="health_live")
 async def live() -> HealthJson:
     """Answer; asks nobody else, and waits for no thread: all may wait for a part that is down."""
     return HealthJson()
@@ -51,6 +51,7 @@ async def live() -> HealthJson:
 @router.get(
     "/health/ready",
     summary="Can the service work",
+    operation_id="health_ready",
     responses=responses(NotReadyProblem),
 )
 def ready(request: Request, services: AppServices) -> ReadyJson:
@@ -132,6 +133,7 @@ _TEXT: Responses = {
 @router.get(
     "/metrics",
     summary="Figures for Prometheus",
+    operation_id="prometheus_metrics",
     response_class=Response,
     responses=_TEXT,
 )

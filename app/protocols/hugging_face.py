@@ -83,6 +83,7 @@ Admitted = Annotated[Admission, Depends(admit, scope="request")]
 @router.post(
     HUGGING_FACE + "/{model}",
     summary="Segment a picture for Hugging Face's client",
+    operation_id="hugging_face_segment",
     response_model=list[SegmentJson],
     openapi_extra=BODY,
     responses=responses(

@@ -29,6 +29,7 @@ router = APIRouter(tags=["segmentation"], dependencies=[Depends(require(Scope.SE
 @router.get(
     "/classes",
     summary="List the classes",
+    operation_id="classes_list",
     responses=responses(
         *KEY_PROBLEMS,
         NotFoundProblem,
@@ -58,7 +59,7 @@ async def list_classes(
             LearnedClassJson(
                 index=entry["index"],
                 name=entry["name"],
-                colour=hex_colour(entry["colour"]),
+                color=hex_colour(entry["colour"]),
                 version=found.line[entry["step"]],
             )
             for entry in found.classes

@@ -89,6 +89,7 @@ async def answer(
     "/segment",
     dependencies=[Depends(declared)],
     summary="Segment pictures",
+    operation_id="segment",
     response_model=SegmentationJson,
     openapi_extra=BODY,
     responses=ANSWERS

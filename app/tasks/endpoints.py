@@ -100,6 +100,7 @@ _LOG: Responses = {
     "",
     status_code=202,
     summary="Post a task",
+    operation_id="tasks_create",
     openapi_extra=_UPLOAD,
     responses=ACCEPTED
     | responses(
@@ -156,7 +157,9 @@ def post_task(
     return announce(services, response, background, answer, replayed)
 
 
-@router.get("", summary="List tasks", responses=responses(NotFoundProblem))
+@router.get(
+    "", summary="List tasks", operation_id="tasks_list", responses=responses(NotFoundProblem)
+)
 def list_tasks(
     session: ReadSession,
     caller: Submitter,
@@ -187,7 +190,12 @@ def list_tasks(
     )
 
 
-@router.get("/{task_id}", summary="Look at a task", responses=responses(NotFoundProblem))
+@router.get(
+    "/{task_id}",
+    summary="Look at a task",
+    operation_id="tasks_get",
+    responses=responses(NotFoundProblem),
+)
 def get_task(session: ReadSession, task_id: TaskId) -> TaskJson:
     """Return a task: its state, progress, place in the queue, and errors if it failed."""
     return service.describe(session, service.get_task(session, str(task_id)))
@@ -197,6 +205,7 @@ def get_task(session: ReadSession, task_id: TaskId) -> TaskJson:
     "/{task_id}:cancel",
     status_code=202,
     summary="Cancel a task",
+    operation_id="tasks_cancel",
     responses=responses(NotFoundProblem, TaskEndedProblem),
 )
 def cancel_task(
@@ -213,6 +222,7 @@ def cancel_task(
     "/{task_id}:retry",
     status_code=202,
     summary="Try a failed task again",
+    operation_id="tasks_retry",
     responses=responses(
         NotFoundProblem,
         TaskNotFailedProblem,
@@ -239,6 +249,7 @@ def retry_task(
 @router.get(
     "/{task_id}/log",
     summary="Read a task's log",
+    operation_id="tasks_log",
     response_class=PlainTextResponse,
     responses=_LOG | responses(NotFoundProblem),
 )

@@ -81,6 +81,7 @@ async def follower(
 @router.get(
     "",
     summary="Follow a task",
+    operation_id="tasks_events",
     response_class=StreamingResponse,
     responses=_STREAM,
 )
@@ -113,6 +114,7 @@ def follow_task(
 @router.post(
     "/token",
     summary="Let a browser follow a task",
+    operation_id="tasks_events_token",
     dependencies=[Depends(require(Scope.SUBMIT))],
 )
 def make_events_token(

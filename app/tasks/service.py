@@ -19,6 +19,7 @@ from app.db import (
     read_session,
     utc_now,
 )
+from app.db.base import utc_text
 from app.errors import ErrorDetail, InvalidProblem, NotFoundProblem
 from app.fault_codes import Code
 from app.keys.quotas import check_quotas
@@ -259,7 +260,7 @@ def _check_parent(session: Session, task: Task) -> None:
 def _check_files(blobs: BlobStore, task: Task) -> None:
     if task.tidied_at is not None:
         raise TaskFilesGoneProblem(
-            f"the task's files were removed at {task.tidied_at.isoformat(timespec='seconds')}: "
+            f"the task's files were removed at {utc_text(task.tidied_at.replace(microsecond=0))}: "
             "post it again"
         )
     try:
