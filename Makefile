@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install lock demo test test-quick test-long soak lint audit format serve readme mutants clean
+.PHONY: help install lock demo test test-quick test-long soak lint audit format serve readme contract mutants clean
 
 help:
 	@echo "make demo     set up .venv and run the main job, with pictures, in demo-output/"
@@ -14,6 +14,7 @@ help:
 	@echo "make format   write the code in the project's style"
 	@echo "make lock     write the versions that are installed to constraints.txt"
 	@echo "make readme   run the README's examples and paste what they answer"
+	@echo "make contract write docs/openapi.json and the catalogue of problems anew"
 	@echo "make mutants  change the code in small ways and see whether a test fails each time"
 	@echo "make clean    remove .venv, demo-output/ and mutants/"
 
@@ -86,6 +87,9 @@ format: install
 
 readme: install
 	$(BIN)/python -m tests.readme.paste
+
+contract: install
+	$(BIN)/python -m tests.app.contract
 
 # What it found stays in mutants/: stop it when you like, the next run goes on.
 mutants: install

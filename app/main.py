@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
+from typing import Any
 
 from fastapi import FastAPI
 
@@ -23,6 +24,7 @@ from app.protocols.hugging_face import router as hugging_face
 from app.protocols.open_inference import models as open_inference
 from app.protocols.open_inference import server as open_inference_server
 from app.registry.endpoints import router as registry
+from app.schema_names import without_suffix
 from app.segmentation.endpoints import router as segmentation
 from app.settings import Settings, get_settings
 from app.tasks.endpoints import router as tasks
@@ -42,7 +44,8 @@ needed.
 A SegFormer that was trained elsewhere becomes a model's first version with
 `POST /admin/models/{model}/versions`.
 
-Every refusal is `application/problem+json` (RFC 9457) and names the file, field or class at fault;
+Every refusal is `application/problem+json` (RFC 9457) and names the file, field or class at fault,
+each with a `code`;
 under `/v2`, which speaks the Open Inference Protocol, it is `{"error": "..."}`.
 """
 
@@ -55,6 +58,16 @@ TAGS = [
     },
     {"name": "probes", "description": "For the machines that watch the service. No key."},
 ]
+
+
+class _Service(FastAPI):
+    """The service, whose document names records as clients shall know them."""
+
+    def openapi(self) -> dict[str, Any]:
+        """Return the OpenAPI document; made once."""
+        if self.openapi_schema is None:
+            self.openapi_schema = without_suffix(super().openapi())
+        return self.openapi_schema
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
@@ -72,7 +85,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             services.close()
             tracing.stop()
 
-    app = FastAPI(
+    app = _Service(
         title="SATS",
         summary="Segmentation that keeps learning",
         description=DESCRIPTION,

@@ -7,6 +7,7 @@ from fastapi import Request
 from pydantic import BaseModel, Field, ValidationError
 
 from app.errors import MOST_ERRORS, ErrorDetail, InvalidProblem, invalid_fields
+from app.fault_codes import Code
 from app.inference.cutting import Cut
 from app.registry.schemas import MAX_NUMBER, MODEL_PATTERN
 from app.segmentation.negotiation import Representation
@@ -115,7 +116,7 @@ class SegmentQuery(BaseModel):
             InvalidProblem: it is more.
         """
         if self.size is not None and self.size > largest:
-            fault = ErrorDetail(f"more than {largest}", field="query.size")
+            fault = ErrorDetail(f"more than {largest}", field="query.size", code=Code.TOO_LARGE)
             raise InvalidProblem(f"query.size: {fault.message}", [fault])
         names = None if self.classes is None else tuple(self.classes)
         tolerance = self.tolerance if self.polygons else None
@@ -146,7 +147,7 @@ def _indices(values: Sequence[str], catalogue: Catalogue) -> frozenset[int]:
             f"the version has no class {', '.join(map(repr, unknown[:MOST_ERRORS]))}; it knows "
             + ", ".join(catalogue.names),
             [
-                ErrorDetail("no such class", field="query.classes", class_name=name)
+                ErrorDetail("no such class", None, "query.classes", name, Code.UNKNOWN)
                 for name in unknown[:MOST_ERRORS]
             ],
         )

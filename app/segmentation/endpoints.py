@@ -16,6 +16,7 @@ from app.errors import (
     NotFoundProblem,
     NotReadyProblem,
     TooLargeProblem,
+    UnavailableProblem,
     UnsupportedMediaProblem,
 )
 from app.inference.loaded_graphs import Choice, Served
@@ -37,7 +38,7 @@ from app.segmentation.documentation import ANSWERS, BODY
 from app.segmentation.negotiation import Representation, negotiate
 from app.segmentation.schemas import SegmentationJson
 from app.segmentation.upload import FRAME_BYTES, PostedPicture, read_pictures
-from app.segmentation.waiting import answering, while_connected
+from app.segmentation.waiting import LateProblem, StoppingProblem, answering, while_connected
 
 router = APIRouter(tags=["segmentation"], route_class=Direct)
 
@@ -88,6 +89,7 @@ async def answer(
     "/segment",
     dependencies=[Depends(declared)],
     summary="Segment pictures",
+    operation_id="segment",
     response_model=SegmentationJson,
     openapi_extra=BODY,
     responses=ANSWERS
@@ -102,6 +104,9 @@ async def answer(
         UnsupportedMediaProblem,
         InvalidProblem,
         BusyProblem,
+        LateProblem,
+        StoppingProblem,
+        UnavailableProblem,
         NotReadyProblem,
     ),
 )

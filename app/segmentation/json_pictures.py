@@ -6,6 +6,7 @@ import re
 from pydantic import ValidationError
 
 from app.errors import ErrorDetail, InvalidProblem, TooLargeProblem, invalid_fields
+from app.fault_codes import Code
 from app.segmentation.schemas import PicturesJson
 
 BODY_COPIES = 4
@@ -46,7 +47,9 @@ def read_json(body: bytes, most: int) -> dict[str, bytes]:
         return {"image": decoded(posted.image, "image")}
     texts = posted.images or []
     if not texts:
-        raise InvalidProblem("no picture came", [ErrorDetail("empty", field="images")])
+        raise InvalidProblem(
+            "no picture came", [ErrorDetail("empty", field="images", code=Code.MISSING)]
+        )
     if len(texts) > most:
         raise TooLargeProblem(f"{len(texts)} pictures; one request takes at most {most}")
     return {f"images.{i}": decoded(text, f"images.{i}") for i, text in enumerate(texts)}
@@ -91,4 +94,6 @@ def from_base64(letters: bytes) -> bytes:
 
 
 def _refused(message: str, field: str) -> InvalidProblem:
-    return InvalidProblem(f"`{field}`: {message}", [ErrorDetail(message, field=field)])
+    return InvalidProblem(
+        f"`{field}`: {message}", [ErrorDetail(message, field=field, code=Code.UNREADABLE)]
+    )

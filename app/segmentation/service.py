@@ -7,6 +7,7 @@ from functools import partial
 from typing import TypeVar
 
 from app.errors import ErrorDetail, InvalidProblem, NotReadyProblem, TooLargeProblem
+from app.fault_codes import Code
 from app.inference.cutting import Cut, Segmented
 from app.inference.engine import Inference
 from app.inference.exported_graph import GraphError
@@ -196,8 +197,9 @@ class _UnusableError(Exception):
 
     def __init__(self, posted: PostedPicture, why: PictureError) -> None:
         super().__init__(f"{posted.name}: {why}")
-        self.detail = ErrorDetail(str(why), file=posted.name)
         self.too_large = isinstance(why, PictureTooLargeError)
+        code = Code.TOO_LARGE if self.too_large else Code.UNREADABLE
+        self.detail = ErrorDetail(str(why), file=posted.name, code=code)
 
 
 def _decoded(posted: PostedPicture, max_pixels: int, shown: Size, admit: Admit) -> Resized:

@@ -16,15 +16,24 @@ T = TypeVar("T")
 
 
 class LateProblem(BusyProblem):
-    """Its time is up."""
+    """The pictures cannot be answered within `SATS_SERVE_DEADLINE_SECONDS`."""
+
+    slug = "deadline-exceeded"
+    title = "Too late, try again later"
 
 
 class StoppingProblem(BusyProblem):
-    """The service is being stopped."""
+    """The service is being stopped; another process of it, or the next one, may answer."""
+
+    slug = "stopping"
+    title = "The service is being stopped"
 
 
 class LeftProblem(BadRequestProblem):
-    """Its client has left; nobody reads this."""
+    """The client has left; nobody reads this."""
+
+    slug = "client-left"
+    title = "The client has left"
 
 
 log = structlog.get_logger(__name__)

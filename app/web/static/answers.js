@@ -26,7 +26,7 @@ export async function segment(picture, model, version, key) {
   asked.set("version", number);
   const learned = await fetch(`/classes?${asked}`, { headers });
   await check(learned);
-  const classes = (await learned.json()).classes.map((one) => ({ color: one.colour, ...one }));
+  const { classes } = await learned.json();
   const [height, width] = labels.shape;
   return { version: number, width, height, labels: labels.data, scores: scores.data, classes };
 }

@@ -130,7 +130,7 @@ def test_beyond_its_places_the_service_says_come_back(
         answer = client.post("/segment", content=data, headers=MASK)
         assert answer.status_code == 503
         assert int(answer.headers["Retry-After"]) >= 1
-        assert answer.json()["type"].endswith("busy")
+        assert answer.json()["type"].endswith("overloaded")
         unread = client.post("/segment", content=b"", headers={"Content-Type": "text/plain"})
         assert unread.status_code == 503
         assert client.get("/health/live").status_code == 200

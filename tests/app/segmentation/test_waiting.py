@@ -113,7 +113,7 @@ def test_beyond_its_deadline_a_request_is_given_up(settings: Settings, register:
             answer = client.post("/segment", **as_body(PICTURE))
             assert answer.status_code == 503
             assert int(answer.headers["Retry-After"]) >= 1
-            assert answer.json()["type"].endswith("busy")
+            assert answer.json()["type"].endswith("deadline-exceeded")
             assert eventually(settings.serve_queue, inference)
         assert client.post("/segment", **as_body(PICTURE)).status_code == 200
 
