@@ -12,7 +12,7 @@ from tests.fixtures.processes import serving
 Open = Callable[..., Page]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # while it is there, an event loop runs in this thread
 def chromium() -> Iterator[Browser]:
     """The machine's browser; where there is none the test is skipped."""
     with ExitStack() as stack:
