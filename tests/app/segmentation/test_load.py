@@ -19,6 +19,7 @@ from app.main import create_app
 from app.settings import Settings
 from tests.app.inference.colour_graph import BACKGROUND, CLASSES, GREEN, RED
 from tests.app.segmentation.conftest import Register
+from tests.app.segmentation.requests import eventually
 from tests.fixtures.processes import serving
 
 CLIENTS = 8
@@ -159,7 +160,6 @@ def test_overload_is_refused_and_passes(
     assert set(codes) <= {200, 422, 503}
     assert codes[200]
     assert codes[503]
-    # Refused, broken and answered requests alike have given their places back.
-    with app.state.services.inference.reserve(2):
-        pass
+    # Refused, broken and answered requests alike give their places back, once their answer is out.
+    assert eventually(2, app.state.services.inference)
     assert client.post("/segment", content=data, headers=MASK).status_code == 200
