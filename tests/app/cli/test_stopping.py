@@ -22,7 +22,7 @@ KINDS = {"one": ("api", ()), "several": ("api", ("--workers", "2")), "serve": ("
 
 
 # What is stopped stands on either pair.
-pytestmark = pytest.mark.parametrize("settings", ["embedded"], indirect=True)
+pytestmark = pytest.mark.parametrize("database_url", ["embedded"], indirect=True)
 
 
 @pytest.fixture(params=KINDS)
