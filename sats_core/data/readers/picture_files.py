@@ -16,11 +16,12 @@ class PictureFiles:
 
     Attributes:
         names: of all pictures, sorted.
+        names_set: the same.
     """
 
     def __init__(self, names: Iterable[str]) -> None:
         self.names = tuple(sorted(name for name in names if is_picture(name)))
-        self._names = set(self.names)
+        self.names_set = frozenset(self.names)
         self._by_base: dict[str, str | None] = {}
         for name in self.names:
             base = posixpath.basename(name)
@@ -36,6 +37,6 @@ class PictureFiles:
         """
         for folder in folders:
             name = posixpath.normpath(posixpath.join(folder, named))
-            if name in self._names:
+            if name in self.names_set:
                 return name
         return self._by_base.get(posixpath.basename(named))
