@@ -127,6 +127,6 @@ def label_values(names: Iterable[str], file: str) -> tuple[tuple[str, ...], dict
         else:
             kept.append((len(kept) + 1, name))
             values[name] = len(kept)
-    if len(kept) >= IGNORE:
-        raise at_fault(f"{len(kept)} classes; a mask holds at most {IGNORE - 1}", file)
+        if len(kept) >= IGNORE:
+            raise at_fault(f"{len(kept)} classes or more; a mask holds at most {IGNORE - 1}", file)
     return indexed_classes(kept, file).classes, values

@@ -128,4 +128,5 @@ def _pair(metadata: str, row: Mapping[str, Any], names: set[str]) -> tuple[str, 
     if len(masks) > 1:
         columns = ", ".join(sorted(map(str, masks)))
         raise at_fault(f"the columns {columns} all name a PNG: which is the mask?", metadata)
-    return (picture, *masks.values()) if picture and masks else None
+    mask = next(iter(masks.values()), None)
+    return (picture, mask) if picture and mask else None

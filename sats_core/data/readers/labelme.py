@@ -9,16 +9,18 @@ import ijson
 from sats_core.data.readers.base import at_fault
 from sats_core.data.readers.bitmaps import embedded_mask
 from sats_core.data.readers.canvas import Canvas
+from sats_core.data.readers.coco_index import MAX_CATEGORIES
 from sats_core.data.readers.coco_shapes import ShapeError
 from sats_core.data.readers.drawn import Drawing, DrawnReader
 from sats_core.data.readers.json_start import json_starts
 from sats_core.data.readers.labelme_parsing import document, ring, size, text
 from sats_core.data.readers.paired import SPLIT_FOLDERS, split_folder
 from sats_core.data.readers.picture_files import PictureFiles
+from sats_core.data.readers.shape_index import count_ignored
 from sats_core.data.sources import Source
 from sats_core.errors import DatasetError
 
-FAULTS = (ijson.JSONError, KeyError, TypeError, ValueError, RecursionError)
+FAULTS = (ijson.JSONError, KeyError, TypeError, ValueError, OverflowError, RecursionError)
 DRAWN = ("polygon", "mask")
 
 
@@ -52,7 +54,7 @@ class LabelmeReader(DrawnReader):
         self._settle(drawings, files.names)
         self.warnings += [
             f"LabelMe: {count} shapes of type {kind} are left out: only polygons and masks are read"
-            for kind, count in sorted(self._ignored.items())[:10]
+            for kind, count in sorted(self._ignored.items())
         ]
 
     @classmethod
@@ -92,8 +94,10 @@ class LabelmeReader(DrawnReader):
         kind = shape.get("shape_type") or "polygon"
         if kind in DRAWN:
             self._used.add(text(shape.get("label")))
+            if len(self._used) > MAX_CATEGORIES:
+                raise ValueError(f"more than {MAX_CATEGORIES} labels, with those of files before")
         else:
-            self._ignored[text(kind)] += 1
+            count_ignored(self._ignored, text(kind))
 
     def _draw(self, drawing: Drawing, canvas: Canvas) -> None:
         try:

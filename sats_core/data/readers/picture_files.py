@@ -3,12 +3,25 @@
 import posixpath
 from collections.abc import Iterable, Sequence
 
+from sats_core.data.names import is_junk, name_fault
 from sats_core.data.readers.paired import PICTURE_SUFFIXES
 
 
 def is_picture(name: str) -> bool:
     """Return whether a file is a picture, by its suffix."""
     return name.rpartition(".")[2].lower() in PICTURE_SUFFIXES
+
+
+def id_of(named: str, file: str) -> str:
+    """Return the id of a picture: what an annotation file calls it, without suffix.
+
+    Where that is no safe name, which a zip of the pictures that are kept could not have, the
+    picture's own.
+    """
+    name = posixpath.normpath(named)
+    if name_fault(named) or is_junk(name):
+        name = file
+    return name.rpartition(".")[0] or name
 
 
 class PictureFiles:

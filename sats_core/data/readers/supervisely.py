@@ -14,6 +14,7 @@ from sats_core.data.readers.labelme import FAULTS
 from sats_core.data.readers.labelme_parsing import document, ring, size, text
 from sats_core.data.readers.paired import SPLIT_FOLDERS
 from sats_core.data.readers.picture_files import PictureFiles
+from sats_core.data.readers.shape_index import count_ignored
 from sats_core.data.sources import Source
 
 META = "meta.json"
@@ -51,7 +52,7 @@ class SuperviselyReader(DrawnReader):
         self.warnings += [
             f"Supervisely: {count} objects of type {kind} are left out: only polygons and bitmaps "
             "are read"
-            for kind, count in sorted(self._ignored.items())[:10]
+            for kind, count in sorted(self._ignored.items())
         ]
 
     @classmethod
@@ -81,7 +82,7 @@ class SuperviselyReader(DrawnReader):
     def _note(self, shape: dict[str, Any]) -> None:
         kind = text(shape.get("geometryType"))
         if kind not in DRAWN:
-            self._ignored[kind] += 1
+            count_ignored(self._ignored, kind)
         elif text(shape.get("classTitle")) not in self._values:
             raise ValueError(f"class {shape['classTitle']!r} is not in {META}")
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from sats_core.data.readers import Reader, open_reader
+from sats_core.data.readers import Reader, glance, open_reader
 from sats_core.data.sources import DirectorySource, Source, ZipSource
 from sats_core.errors import DatasetError
 from sats_core.settings import Limits
@@ -54,6 +54,9 @@ class ReaderContract:
 
     def test_the_layout_is_recognised(self, source: Source) -> None:
         assert type(open_reader(source)) is self.kind
+
+    def test_a_glance_tells_the_classes_or_leaves_them_open(self, source: Source) -> None:
+        assert glance(source) in (None, self.classes)
 
     def test_classes_ids_splits_and_the_unpaired(self, source: Source) -> None:
         reader = open_reader(source)

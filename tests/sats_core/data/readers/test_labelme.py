@@ -106,6 +106,7 @@ class TestMasks(LabelmeContract):
         return [shape(NAMES[value], points, shape_type="mask", mask=png)]
 
 
+PNG = base64.b64encode(encode(Image.new("1", (2, 2), 1))).decode()
 SQUARE = [[1.0, 1.0], [4.0, 1.0], [4.0, 4.0], [1.0, 4.0]]
 
 
@@ -133,6 +134,22 @@ def test_what_has_no_inside_is_left_out_with_a_warning(tmp_path: Path) -> None:
         assert reader.warnings == [
             "LabelMe: 1 shapes of type line are left out: only polygons and masks are read"
         ]
+
+
+def test_a_mask_at_no_place_is_refused(tmp_path: Path) -> None:
+    masked = shape("cat", [[77.5, 0]], shape_type="mask", mask=PNG)
+    text = saved([masked], "a.png", 6, 8).replace(b"77.5", b"1e999")
+    with packed(tmp_path, text) as source, pytest.raises(DatasetError, match="not the JSON"):
+        open_reader(source).label("img/a")
+
+
+def test_kinds_without_end_are_counted_together(tmp_path: Path) -> None:
+    odd = [shape("cat", [], shape_type=f"kind\n{number}") for number in range(100)]
+    with packed(tmp_path, saved([*odd, shape("dog", SQUARE)], "a.png", 6, 8)) as source:
+        warnings = open_reader(source).warnings
+    assert len(warnings) == 21
+    assert "LabelMe: 80 shapes of type others are left out" in warnings[-1]
+    assert "kind?0" in warnings[0]
 
 
 @pytest.mark.parametrize(
