@@ -193,5 +193,8 @@ def _refuse_unshown(missing: Sequence[str]) -> None:
     if missing:
         raise DatasetError(
             f"no training picture shows {', '.join(missing)}",
-            [Issue("no training picture shows this class", class_name=name) for name in missing],
+            [
+                Issue("no training picture shows this class", class_name=name, code="missing")
+                for name in missing
+            ],
         )
