@@ -111,6 +111,9 @@ class ReadyGraphs:
             log.warning("ready_graph_not_kept", error=str(error))
             self._remove(draft)
             return
+        # What processes made side by side need not be the same to the last byte: one stays.
+        for other in sorted(self._folder.glob(f"{graph}-{_maker(runtime)}-*.onnx"))[1:]:
+            self._remove(other)
         try:
             self._tidy()
         except OSError as error:  # the blob store is down, for one

@@ -111,6 +111,20 @@ def test_another_users_file_is_not_opened(
     assert "own" in logs[0]["error"]
 
 
+def test_of_what_was_made_side_by_side_one_stays(
+    graph: Path, ready: ReadyGraphs, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Sessions(graph, ready=ready).session(1)
+    (entry,) = folder.iterdir()
+    data = entry.read_bytes() + b"\x32\x00"  # a description that is empty
+    own = hashlib.sha256(data).hexdigest()
+    other = entry.with_name(entry.name.replace(entry.stem[-64:], own))
+    other.write_bytes(data)
+    monkeypatch.setattr(ReadyGraphs, "find", lambda *_: None)  # nobody had made it when it began
+    Sessions(graph, ready=ready).session(1)
+    assert [*folder.iterdir()] == [min(entry, other)]
+
+
 def test_another_release_makes_its_own(
     graph: Path, ready: ReadyGraphs, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
