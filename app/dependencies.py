@@ -226,15 +226,25 @@ def admit(request: Request, services: Services, caller: Caller, scope: Scope) ->
     request.state.caller = caller
 
 
+async def let_in(request: Request, scope: Scope) -> Caller:
+    """Let a caller with `scope` (or `admin`) through.
+
+    Raises:
+        UnauthorizedProblem, LocalCallersOnlyProblem: as `identify`.
+        ExpiredKeyProblem, RequestLimitProblem, ForbiddenProblem: as `admit`.
+    """
+    services, credentials = app_services(request), await bearer(request)
+    found = await identify(request, services, credentials.credentials if credentials else None)
+    admit(request, services, found, scope)
+    return found
+
+
 @cache
 def require(scope: Scope) -> Callable[..., Awaitable[Caller]]:
     """Return the dependency that lets callers with `scope` (or `admin`) through."""
 
-    async def caller(request: Request, credentials: _Credentials) -> Caller:
-        services = app_services(request)
-        found = await identify(request, services, credentials.credentials if credentials else None)
-        admit(request, services, found, scope)
-        return found
+    async def caller(request: Request, _credentials: _Credentials) -> Caller:
+        return await let_in(request, scope)
 
     return caller
 

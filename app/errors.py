@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from app.fault_codes import Code, code_of
 from sats_core.data.names import printable
 from sats_core.errors import CoreError, DatasetError
 from sats_core.events import Fault
@@ -26,21 +27,27 @@ class ErrorDetail:
         file: file of the posted data set.
         field: field, header or parameter of the request, dots between levels.
         class_name: class at fault; `class` in JSON.
+        code: what is wrong in one word, for programs.
     """
 
     message: str
     file: str | None = None
     field: str | None = None
     class_name: str | None = None
+    code: str = Code.INVALID
 
     def body(self) -> dict[str, str]:
         """Return the JSON object, without what is not known."""
         named = {"file": self.file, "field": self.field, "class": self.class_name}
-        return {name: value for name, value in named.items() if value} | {"message": self.message}
+        known = {name: value for name, value in named.items() if value}
+        return known | {"code": str(self.code), "message": self.message}
 
 
 class Problem(Exception):  # noqa: N818 - RFC 9457's word
-    """Root of everything that is refused on purpose; the detail is written for the caller."""
+    """A fault of the service's own, and root of everything that is refused on purpose.
+
+    The detail is written for the caller.
+    """
 
     status: int = 500
     slug: str = "internal"
@@ -121,11 +128,9 @@ class NotAcceptableProblem(Problem):
 
 
 class ConflictProblem(Problem):
-    """Right in itself, but not in the present state."""
+    """Root of what is right in itself, but not in the present state; each case has a slug."""
 
     status = 409
-    slug = "conflict"
-    title = "Not possible in the present state"
 
 
 class NoLiveVersionProblem(ConflictProblem):
@@ -174,11 +179,11 @@ class IdempotencyKeyReusedProblem(InvalidProblem):
 
 
 class BusyProblem(Problem):
-    """Not now; the caller may try again after `retry_after` seconds."""
+    """There is more to do than can be done now; try again after `Retry-After` seconds."""
 
     status = 503
-    slug = "busy"
-    title = "Busy, try again later"
+    slug = "overloaded"
+    title = "Too much at once, try again later"
 
     def __init__(self, detail: str, retry_after: int = 1) -> None:
         super().__init__(detail)
@@ -188,6 +193,13 @@ class BusyProblem(Problem):
     def headers(self) -> dict[str, str]:
         """Say when to come back."""
         return {"Retry-After": str(self.retry_after)}
+
+
+class UnavailableProblem(BusyProblem):
+    """The database or the blob store does not answer; try again after `Retry-After` seconds."""
+
+    slug = "unavailable"
+    title = "A part of the service does not answer"
 
 
 class DiskFullProblem(Problem):
@@ -214,7 +226,7 @@ class NotReadyProblem(Problem):
 def problem_of(error: CoreError) -> InvalidProblem:
     """Turn an error of the core, which is always wrong input, into a problem."""
     if isinstance(error, DatasetError):
-        faults = (ErrorDetail(i.reason, i.file, None, i.class_name) for i in error.issues)
+        faults = (ErrorDetail(i.reason, i.file, None, i.class_name, i.code) for i in error.issues)
         return InvalidDatasetProblem(error.message, tuple(faults))
     return InvalidProblem(str(error))
 
@@ -222,7 +234,7 @@ def problem_of(error: CoreError) -> InvalidProblem:
 def problem_of_faults(message: str, faults: Sequence[Fault]) -> InvalidDatasetProblem:
     """Turn what a failed step says into a problem, for the task's `error`."""
     return InvalidDatasetProblem(
-        message, tuple(ErrorDetail(f.reason, f.file, None, f.class_name) for f in faults)
+        message, tuple(ErrorDetail(f.reason, f.file, None, f.class_name, f.code) for f in faults)
     )
 
 
@@ -250,4 +262,5 @@ def _field_error(found: Mapping[str, Any], prefix: str) -> ErrorDetail:
         parts = parts[1:]
     field = ".".join([prefix, *parts] if prefix else parts)
     message = str(found["msg"]).removeprefix("Value error, ")
-    return ErrorDetail(printable(message), field=printable(field)[:_LONGEST_FIELD] or "body")
+    shown = printable(field)[:_LONGEST_FIELD] or "body"
+    return ErrorDetail(printable(message), field=shown, code=code_of(str(found["type"])))

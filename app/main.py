@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
+from typing import Any
 
 from fastapi import FastAPI
 
@@ -11,6 +12,7 @@ from app.admin.endpoints import router as admin
 from app.audit.endpoints import router as audit
 from app.deletion.endpoints import router as deletion
 from app.dependencies import open_services
+from app.draining import Draining, DrainingMiddleware
 from app.headers import CrossOriginMiddleware, RequestIdMiddleware, SecurityHeadersMiddleware
 from app.imports.endpoints import router as imports
 from app.keys.endpoints import router as keys
@@ -22,10 +24,12 @@ from app.protocols.hugging_face import router as hugging_face
 from app.protocols.open_inference import models as open_inference
 from app.protocols.open_inference import server as open_inference_server
 from app.registry.endpoints import router as registry
+from app.schema_names import without_suffix
 from app.segmentation.endpoints import router as segmentation
 from app.settings import Settings, get_settings
 from app.tasks.endpoints import router as tasks
 from app.tasks.following import router as following
+from app.web.endpoints import router as web
 from app.webhooks.endpoints import router as webhooks
 
 DESCRIPTION = """
@@ -40,7 +44,8 @@ needed.
 A SegFormer that was trained elsewhere becomes a model's first version with
 `POST /admin/models/{model}/versions`.
 
-Every refusal is `application/problem+json` (RFC 9457) and names the file, field or class at fault;
+Every refusal is `application/problem+json` (RFC 9457) and names the file, field or class at fault,
+each with a `code`;
 under `/v2`, which speaks the Open Inference Protocol, it is `{"error": "..."}`.
 """
 
@@ -55,6 +60,16 @@ TAGS = [
 ]
 
 
+class _Service(FastAPI):
+    """The service, whose document names records as clients shall know them."""
+
+    def openapi(self) -> dict[str, Any]:
+        """Return the OpenAPI document; made once."""
+        if self.openapi_schema is None:
+            self.openapi_schema = without_suffix(super().openapi())
+        return self.openapi_schema
+
+
 def create_app(settings: Settings | None = None) -> FastAPI:
     """Return the service; it touches disk and network when it starts, not before."""
 
@@ -63,13 +78,14 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         tracing.start("sats-api")
         services = open_services(settings or get_settings())
         app.state.services = services
+        app.state.draining.on_begin(services.streams.end)
         try:
             yield
         finally:
             services.close()
             tracing.stop()
 
-    app = FastAPI(
+    app = _Service(
         title="SATS",
         summary="Segmentation that keeps learning",
         description=DESCRIPTION,
@@ -80,6 +96,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         separate_input_output_schemas=False,
     )
     app.state.metrics = RequestMetrics()
+    app.state.draining = Draining()
+    app.add_middleware(DrainingMiddleware, draining=app.state.draining)
     app.add_middleware(CrossOriginMiddleware)
     app.add_middleware(RequestMetricsMiddleware, metrics=app.state.metrics)
     app.add_middleware(SecurityHeadersMiddleware)
@@ -89,14 +107,15 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     operators = (admin, deletion, keys, audit, webhooks)
     protocols = (open_inference, open_inference_server, hugging_face)
     for router in (
+        segmentation,  # first: it is asked most, and routes are tried in their order
         tasks,
         following,
-        segmentation,
         *protocols,
         registry,
         imports,
         *operators,
         probes,
+        web,
     ):
         app.include_router(router)
     return app

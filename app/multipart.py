@@ -19,6 +19,7 @@ from app.errors import (
     UnsupportedMediaProblem,
     invalid_fields,
 )
+from app.fault_codes import Code
 
 SPEC_BYTES = 1024 * 1024
 """Longest JSON part, whether it comes as a field or as a file."""
@@ -70,8 +71,14 @@ async def read_form(request: Request, files: Sequence[str], most: int) -> AsyncI
 def _refuse_strays(form: FormData, known: Sequence[str]) -> None:
     """Refuse what would be ignored: a misspelt part would be missing without a word."""
     names = [name for name, _ in form.multi_items()]
-    wrong = [ErrorDetail("no part of this name is read", field=n) for n in names if n not in known]
-    wrong += [ErrorDetail("given twice", field=n) for n in known if names.count(n) > 1]
+    wrong = [
+        ErrorDetail("no part of this name is read", field=n, code=Code.UNKNOWN)
+        for n in names
+        if n not in known
+    ]
+    wrong += [
+        ErrorDetail("given twice", field=n, code=Code.REPEATED) for n in known if names.count(n) > 1
+    ]
     if wrong:
         parts = ", ".join(f"`{name}`" for name in known)
         raise InvalidProblem(f"the form's parts are {parts}, each at most once", wrong)
@@ -81,7 +88,7 @@ def too_large(field: str, most: int) -> TooLargeProblem:
     """Return the refusal of a file that is longer than `most` bytes."""
     return TooLargeProblem(
         f"`{field}` has more than {most} bytes",
-        [ErrorDetail(f"more than {most} bytes", field=field)],
+        [ErrorDetail(f"more than {most} bytes", field=field, code=Code.TOO_LARGE)],
     )
 
 
@@ -103,7 +110,9 @@ def upload_part(form: FormData, field: str) -> UploadFile:
     part = form.get(field)
     if not isinstance(part, UploadFile):
         message = "missing" if part is None else "not a file: the part has no filename"
-        raise InvalidProblem(f"`{field}` is {message}", [ErrorDetail(message, field=field)])
+        code = Code.MISSING if part is None else Code.WRONG_TYPE
+        fault = ErrorDetail(message, field=field, code=code)
+        raise InvalidProblem(f"`{field}` is {message}", [fault])
     return part
 
 
@@ -116,7 +125,8 @@ async def json_part(form: FormData, field: str, record: type[T]) -> T:
     """
     part = form.get(field)
     if part is None:
-        raise InvalidProblem(f"`{field}` is missing", [ErrorDetail("missing", field=field)])
+        fault = ErrorDetail("missing", field=field, code=Code.MISSING)
+        raise InvalidProblem(f"`{field}` is missing", [fault])
     text = await part.read(SPEC_BYTES + 1) if isinstance(part, UploadFile) else part
     if len(text) > SPEC_BYTES:
         raise too_large(field, SPEC_BYTES)

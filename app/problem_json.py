@@ -3,11 +3,19 @@
 from pydantic import BaseModel, Field
 
 from app.errors import TYPE_PREFIX
+from app.fault_codes import Code
 
 
 class ErrorDetailJson(BaseModel):
     """One thing at fault."""
 
+    code: str = Field(
+        Code.INVALID,
+        description="What is wrong, one word for programs: "
+        + ", ".join(f"`{code}`" for code in Code)
+        + ". Words may be added.",
+        examples=[Code.MISSING.value],
+    )
     message: str = Field(description="What is wrong, one sentence.")
     file: str | None = Field(
         None, description="File of the posted data set or request, or of a version."
@@ -34,6 +42,12 @@ class ProblemJson(BaseModel):
     )
     instance: str | None = Field(
         None, description="Path of the request; not in a task's `error`.", examples=["/tasks"]
+    )
+    request_id: str | None = Field(
+        None,
+        description="The answer's `Request-Id`, under which the log tells more; not in a task's "
+        "`error`.",
+        examples=["1617fb62f23444f68097c8d3d3dcd3b8"],
     )
     errors: list[ErrorDetailJson] = Field(
         default_factory=list, description="Every file, field or class at fault, where known."

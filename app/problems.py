@@ -23,6 +23,7 @@ from app.errors import (
     Problem,
     TooLargeProblem,
     UnauthorizedProblem,
+    UnavailableProblem,
     invalid_fields,
     problem_of,
 )
@@ -76,7 +77,7 @@ def respond(problem: Problem, request: Request) -> JSONResponse:
     headers = SECURITY_HEADERS | {REQUEST_ID: request.state.request_id} | problem.headers
     if path_speaks(OPEN_INFERENCE, path):
         return JSONResponse(body_of(problem), status_of(problem.status), headers)
-    body = problem.body() | {"instance": path}
+    body = problem.body() | {"instance": path, "request_id": request.state.request_id}
     if path_speaks(HUGGING_FACE, path):
         body["error"] = problem.detail
     return JSONResponse(body, problem.status, headers, MEDIA_TYPE)
@@ -111,12 +112,12 @@ def install_handlers(app: FastAPI) -> None:
             raise error
         cause = error.orig if isinstance(error, DBAPIError) else error
         log.error("database_unavailable", path=request.url.path, error=str(cause))
-        return respond(BusyProblem("the database does not answer", 2), request)
+        return respond(UnavailableProblem("the database does not answer", 2), request)
 
     @app.exception_handler(BlobStoreDownError)
     def no_blobs(request: Request, error: BlobStoreDownError) -> Response:
         log.error("blob_store_unavailable", path=request.url.path, error=str(error))
-        return respond(BusyProblem("the blob store does not answer", 5), request)
+        return respond(UnavailableProblem("the blob store does not answer", 5), request)
 
     @app.exception_handler(OSError)
     def no_files(request: Request, error: OSError) -> Response:

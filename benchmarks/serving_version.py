@@ -34,6 +34,7 @@ def make_version(directory: Path, backbone: str, size: int, weights: Path | None
     else:
         loaded = load_version(weights)
         model, catalogue, scores = loaded.model, loaded.catalogue, loaded.scores
+        model.view = None  # its own would hold against `size`
     config = {
         "size": size,
         "settings": {"method": "finetune", "epochs": 1},

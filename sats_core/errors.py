@@ -15,11 +15,13 @@ class Issue:
         reason: what is wrong, one sentence.
         file: the file at fault, as it is named inside the data set.
         class_name: the class at fault.
+        code: what is wrong in one word, for programs: "missing", "unknown", ...
     """
 
     reason: str
     file: str | None = None
     class_name: str | None = None
+    code: str = "invalid"
 
 
 class CoreError(Exception):

@@ -60,6 +60,7 @@ class Fault(Record):
     reason: str
     file: str | None = None
     class_name: str | None = None
+    code: str = "invalid"
 
 
 Cause = Literal["input", "memory", "disk", "export"]

@@ -11,12 +11,12 @@ from sqlalchemy.orm import Session
 from app.datasets import dataset_classes
 from app.db import HeldOutSet, Memory, Place, Task, TaskKind, Version, read_session
 from app.disk import check_fits, needed, own_bytes
-from app.errors import ConflictProblem, InvalidDatasetProblem
+from app.errors import InvalidDatasetProblem
 from app.imports.checking import checkpoint_classes
 from app.imports.schemas import ImportSpec
 from app.registry.files import verified, version_file
 from app.registry.memory import memory_of, memory_store
-from app.registry.parents import check_base
+from app.registry.parents import ParentDeletedProblem, check_base
 from app.registry.service import assign_indices, held_out_sets
 from app.settings import Settings
 from app.storage import BlobMissingError, BlobStore
@@ -96,7 +96,9 @@ def _prepare_step(
         if parent is None:
             check_base(session, task)
         elif parent.deleted_at is not None:
-            raise ConflictProblem(f"version {parent.number}, which it starts from, was deleted")
+            raise ParentDeletedProblem(
+                f"version {parent.number}, which it starts from, was deleted"
+            )
         kept = held_out_sets(session, parent) if parent else ()
         own = _own_versions(session, task, kept)
         memory = memory_of(session, parent) if parent and task.spec.get("memory") else None
@@ -108,6 +110,7 @@ def _prepare_step(
         old_version=_old_version(blobs, parent, folder.old_version) if parent else None,
         new_classes=names,
         indices=_indices(engine, task, names),
+        named=spec.classes is not None,
         settings=spec.step_settings(),
         halvings=task.halvings,
         held_out=spec.held_out,

@@ -9,7 +9,7 @@ from app.admin import service
 from app.admin.downloads import IfNoneMatch, Range, RangeProblem, file_response, is_known
 from app.admin.schemas import (
     CurvesJson,
-    ModelGateJson,
+    GateInForceJson,
     ModelJson,
     MoveJson,
     VersionJson,
@@ -17,10 +17,9 @@ from app.admin.schemas import (
 from app.db import read_session
 from app.dependencies import Admin, AnnounceLive, AppServices, ReadSession, WriteSession, require
 from app.errors import (
-    BusyProblem,
-    ConflictProblem,
     InvalidProblem,
     NotFoundProblem,
+    UnavailableProblem,
 )
 from app.keys.problems import KEY_PROBLEMS
 from app.keys.service import Scope, check_model
@@ -29,6 +28,7 @@ from app.registry.files import DamagedVersionProblem, version_entry, version_fil
 from app.registry.floor import ModelGate
 from app.registry.moves import promote, rollback
 from app.registry.paths import ModelName, Number
+from app.registry.problems import AlreadyLiveProblem, NothingBeforeProblem, NotLiveProblem
 from app.registry.schemas import MAX_NUMBER, MODEL_PATTERN
 from app.registry.service import get_version, list_versions, standing_version
 from sats_core.evaluation.forgetting import ForgettingReport
@@ -37,7 +37,7 @@ router = APIRouter(
     prefix="/admin",
     tags=["admin"],
     dependencies=[Depends(require(Scope.ADMIN))],
-    responses=responses(*KEY_PROBLEMS, InvalidProblem, BusyProblem),
+    responses=responses(*KEY_PROBLEMS, InvalidProblem, UnavailableProblem),
 )
 
 _CONTENT = {  # as the file's name says; a graph or weights are octets
@@ -51,7 +51,7 @@ _FILE: Responses = {
 }
 
 
-@router.get("/models", summary="List models")
+@router.get("/models", summary="List models", operation_id="models_list")
 def list_models(session: ReadSession, caller: Admin) -> list[ModelJson]:
     """Return all models that the key may use with their live version, by name."""
     found = [one for one in service.list_models(session) if caller.reaches(one.name)]
@@ -59,19 +59,25 @@ def list_models(session: ReadSession, caller: Admin) -> list[ModelJson]:
 
 
 @router.get(
-    "/models/{model}/gate", summary="Look at a model's gate", responses=responses(NotFoundProblem)
+    "/models/{model}/gate",
+    summary="Look at a model's gate",
+    operation_id="gates_get",
+    responses=responses(NotFoundProblem),
 )
-def show_gate(services: AppServices, session: ReadSession, model: ModelName) -> ModelGateJson:
+def show_gate(services: AppServices, session: ReadSession, model: ModelName) -> GateInForceJson:
     """Return what a model's versions must reach to go live, and what of it is the model's own."""
     return service.describe_gate(service.get_model(session, model), services.settings)
 
 
 @router.put(
-    "/models/{model}/gate", summary="Set a model's gate", responses=responses(NotFoundProblem)
+    "/models/{model}/gate",
+    summary="Set a model's gate",
+    operation_id="gates_set",
+    responses=responses(NotFoundProblem),
 )
 def set_gate(
     services: AppServices, session: WriteSession, model: ModelName, gate: ModelGate
-) -> ModelGateJson:
+) -> GateInForceJson:
     """Set the floor of a model's gate; what is left out is as the service's settings say.
 
     It holds for every version that is registered from now on. Tasks may be stricter; only those of
@@ -83,7 +89,10 @@ def set_gate(
 
 
 @router.get(
-    "/models/{model}/versions", summary="List versions", responses=responses(NotFoundProblem)
+    "/models/{model}/versions",
+    summary="List versions",
+    operation_id="versions_list",
+    responses=responses(NotFoundProblem),
 )
 def list_model_versions(
     session: ReadSession,
@@ -107,6 +116,7 @@ def list_model_versions(
 @router.get(
     "/models/{model}/versions/{number}",
     summary="Look at a version",
+    operation_id="versions_get",
     responses=responses(NotFoundProblem),
 )
 def show_version(session: ReadSession, model: ModelName, number: Number) -> VersionJson:
@@ -120,6 +130,7 @@ def show_version(session: ReadSession, model: ModelName, number: Number) -> Vers
 @router.get(
     "/models/{model}/versions/{number}/files/{name}",
     summary="Download a version's file",
+    operation_id="versions_download",
     response_class=FileResponse,
     responses=_FILE | responses(NotFoundProblem, DamagedVersionProblem, RangeProblem),
 )
@@ -149,6 +160,7 @@ def download(
 @router.get(
     "/models/{model}/versions/{number}/forgetting",
     summary="Why a version forgot",
+    operation_id="versions_forgetting",
     responses=responses(NotFoundProblem),
 )
 def why_forgotten(session: ReadSession, model: ModelName, number: Number) -> ForgettingReport:
@@ -164,6 +176,7 @@ def why_forgotten(session: ReadSession, model: ModelName, number: Number) -> For
 @router.get(
     "/models/{model}/aliases/live",
     summary="History of `live`",
+    operation_id="live_moves",
     responses=responses(NotFoundProblem),
 )
 def live_history(
@@ -185,8 +198,9 @@ def live_history(
 @router.post(
     "/models/{model}/versions/{number}:promote",
     summary="Make a version live",
+    operation_id="versions_promote",
     dependencies=[AnnounceLive],
-    responses=responses(NotFoundProblem, ConflictProblem),
+    responses=responses(NotFoundProblem, AlreadyLiveProblem),
 )
 def promote_version(
     session: WriteSession, caller: Admin, model: ModelName, number: Number
@@ -199,8 +213,9 @@ def promote_version(
 @router.post(
     "/models/{model}/versions/{number}:rollback",
     summary="Take the live version back",
+    operation_id="versions_rollback",
     dependencies=[AnnounceLive],
-    responses=responses(NotFoundProblem, ConflictProblem),
+    responses=responses(NotFoundProblem, NotLiveProblem, NothingBeforeProblem),
 )
 def rollback_version(
     session: WriteSession, caller: Admin, model: ModelName, number: Number
@@ -210,7 +225,12 @@ def rollback_version(
     return service.describe_move(rollback(session, found, number, caller.who))
 
 
-@router.get("/metrics", summary="mIoU over versions", responses=responses(NotFoundProblem))
+@router.get(
+    "/metrics",
+    summary="mIoU over versions",
+    operation_id="metrics_get",
+    responses=responses(NotFoundProblem),
+)
 def show_curves(
     session: ReadSession,
     caller: Admin,

@@ -27,7 +27,7 @@ class ClassJson(BaseModel):
 
     index: int = Field(description="Its value in masks; never changes.", examples=[17])
     name: str = Field(description="Its name.", examples=["sheep"])
-    colour: str = Field(description="Its colour in palettes and overlays.", examples=["#804000"])
+    color: str = Field(description="Its colour in palettes and overlays.", examples=["#804000"])
     step: int = Field(description="The step that brought it; 0 is the base step.")
 
 
@@ -82,7 +82,7 @@ class GateJson(BaseModel):
     )
 
 
-class ModelGateJson(BaseModel):
+class GateInForceJson(BaseModel):
     """What a model's versions must reach to go live, whatever their tasks ask."""
 
     max_drop: float = Field(description="Most IoU that any old class may lose.")
@@ -116,7 +116,7 @@ class MemoryJson(BaseModel):
     )
     bytes: int = Field(description="Size of the zip.")
     sha256: str = Field(description="Checksum of the zip, hex.")
-    place: Literal["blob store", "memory folder"] = Field(
+    place: Literal["blob_store", "memory_folder"] = Field(
         description="Where they lie: among all blobs, or in the folder of SATS_MEMORY_DIR."
     )
     deleted_at: datetime | None = Field(

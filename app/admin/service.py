@@ -9,10 +9,10 @@ from app.admin.schemas import (
     ClassJson,
     CurveJson,
     FileJson,
+    GateInForceJson,
     GateJson,
     HeldOutJson,
     MemoryJson,
-    ModelGateJson,
     ModelJson,
     MoveJson,
     OriginJson,
@@ -78,9 +78,9 @@ def describe_models(session: Session, models: Sequence[Model]) -> list[ModelJson
     ]
 
 
-def describe_gate(model: Model, settings: Settings) -> ModelGateJson:
+def describe_gate(model: Model, settings: Settings) -> GateInForceJson:
     """Return the floor of a model's gate, and what of it is the model's own."""
-    return ModelGateJson(**floor_of(model, settings).model_dump(), own=own_gate(model))
+    return GateInForceJson(**floor_of(model, settings).model_dump(), own=own_gate(model))
 
 
 def set_gate(session: Session, model: Model, gate: ModelGate) -> None:
@@ -126,7 +126,7 @@ def _describe_version(
             ClassJson(
                 index=entry["index"],
                 name=entry["name"],
-                colour=hex_colour(entry["colour"]),
+                color=hex_colour(entry["colour"]),
                 step=entry["step"],
             )
             for entry in version.classes
@@ -154,7 +154,7 @@ def describe_memory(memory: Memory) -> MemoryJson:
         classes=memory.classes,
         bytes=memory.bytes,
         sha256=memory.blob,
-        place=memory.place,
+        place=memory.place.replace(" ", "_"),  # in the table with a space
         deleted_at=memory.deleted_at,
     )
 

@@ -13,7 +13,7 @@ from app.audit.schemas import AuditPage, entry_json
 from app.audit.service import Action, Wanted, entries_after, list_entries
 from app.db import read_session
 from app.dependencies import AppServices, require_everywhere
-from app.errors import BusyProblem, InvalidProblem
+from app.errors import InvalidProblem, UnavailableProblem
 from app.keys.problems import KEY_PROBLEMS
 from app.problems import Responses, responses
 from app.registry.schemas import MAX_NUMBER, MODEL_PATTERN
@@ -24,7 +24,7 @@ router = APIRouter(
     prefix="/admin/audit",
     tags=["admin"],
     dependencies=[Depends(require_everywhere)],
-    responses=responses(*KEY_PROBLEMS, InvalidProblem, BusyProblem),
+    responses=responses(*KEY_PROBLEMS, InvalidProblem, UnavailableProblem),
 )
 
 
@@ -43,7 +43,7 @@ _ANSWERS: Responses = {
         "description": "A page of entries; with `Accept: application/jsonl` or `format=jsonl` all "
         "of them, one JSON a line, the oldest first.",
         "content": {
-            LINES: {"schema": {"type": "string", "description": "An `AuditEntryJson` a line."}}
+            LINES: {"schema": {"type": "string", "description": "An `AuditEntry` a line."}}
         },
     }
 }
@@ -66,7 +66,13 @@ def wanted(
     return Wanted(action, model, actor, since, until)
 
 
-@router.get("", summary="Read the audit log", response_model=AuditPage, responses=_ANSWERS)
+@router.get(
+    "",
+    summary="Read the audit log",
+    operation_id="audit_list",
+    response_model=AuditPage,
+    responses=_ANSWERS,
+)
 def read_audit(
     request: Request,
     services: AppServices,

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session, SessionTransaction
 
 from app.audit.actor import actor_of
 from app.db import AuditEntry, utc_now
-from app.db.base import JsonObject
+from app.db.base import JsonObject, utc_text
 
 FIRST = "0" * 64
 """What stands for the hash before the first entry's."""
@@ -34,7 +34,7 @@ class Action(StrEnum):
     ROLLBACK = "version.rollback"
     GATE_SET = "gate.set"
     MEMORY_DELETE = "memory.delete"
-    HELD_OUT_DELETE = "held-out.delete"
+    HELD_OUT_DELETE = "held_out.delete"
     VERSION_DELETE = "version.delete"
     TASK_DELETE = "task.delete"
     WEBHOOK_CREATE = "webhook.create"
@@ -159,7 +159,7 @@ def _is_within(inner: SessionTransaction | None, outer: SessionTransaction) -> b
 def entry_hash(entry: AuditEntry) -> str:
     """Return the SHA-256 of what an entry says and of the hash of the one before it, hex."""
     said = {
-        "at": entry.at.isoformat().replace("+00:00", "Z"),
+        "at": utc_text(entry.at),
         "action": entry.action,
         "actor": {"type": entry.actor_type, "name": entry.actor_name},
         "request_id": entry.request_id,

@@ -26,6 +26,11 @@ class Base(DeclarativeBase):
     type_annotation_map = {JsonObject: JSON, list[str]: JSON, list[JsonObject]: JSON}  # noqa: RUF012
 
 
+def utc_text(time: datetime) -> str:
+    """Return a time in UTC as every answer spells it, RFC 3339 with a Z."""
+    return time.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
 class UtcDateTime(TypeDecorator[datetime]):
     """An aware time in UTC; SQLite forgets the zone, this gives it back."""
 

@@ -12,23 +12,24 @@ from app.deletion.schemas import DeletionJson
 from app.deletion.service import Removal
 from app.dependencies import Acting, AppServices, Services, require
 from app.errors import (
-    BusyProblem,
-    ConflictProblem,
     InvalidProblem,
     NotFoundProblem,
+    UnavailableProblem,
 )
 from app.keys.problems import KEY_PROBLEMS
 from app.keys.service import Scope
 from app.problems import responses
 from app.registry.memory import kept_memory
 from app.registry.paths import ModelName, Number
+from app.registry.problems import VersionInUseProblem
 from app.registry.service import get_version
 from app.storage.garbage import stores_of
 from app.tasks.owning import TaskId
+from app.tasks.problems import TaskNotEndedProblem
 
 router = APIRouter(
     dependencies=[Depends(require(Scope.ADMIN))],
-    responses=responses(*KEY_PROBLEMS, NotFoundProblem, InvalidProblem, BusyProblem),
+    responses=responses(*KEY_PROBLEMS, NotFoundProblem, InvalidProblem, UnavailableProblem),
 )
 
 
@@ -36,7 +37,8 @@ router = APIRouter(
     "/admin/models/{model}/versions/{number}",
     tags=["admin"],
     summary="Delete a version",
-    responses=responses(ConflictProblem),
+    operation_id="versions_delete",
+    responses=responses(VersionInUseProblem),
 )
 def delete_version(
     services: AppServices, actor: Acting, model: ModelName, number: Number
@@ -60,6 +62,7 @@ def delete_version(
     "/admin/models/{model}/versions/{number}/held-out",
     tags=["admin"],
     summary="Delete a version's held-out pictures",
+    operation_id="versions_held_out_delete",
 )
 def delete_held_out(
     services: AppServices, actor: Acting, model: ModelName, number: Number
@@ -81,6 +84,7 @@ def delete_held_out(
     "/admin/models/{model}/versions/{number}/memory",
     tags=["admin"],
     summary="Delete a version's replay pictures",
+    operation_id="versions_memory_delete",
 )
 def delete_memory(
     services: AppServices, actor: Acting, model: ModelName, number: Number
@@ -104,7 +108,8 @@ def delete_memory(
     "/tasks/{task_id}",
     tags=["admin"],
     summary="Delete an ended task",
-    responses=responses(ConflictProblem),
+    operation_id="tasks_delete",
+    responses=responses(TaskNotEndedProblem),
 )
 def delete_task(services: AppServices, actor: Acting, task_id: TaskId) -> DeletionJson:
     """Delete an ended task: its events, its log, and what was kept so that it could be tried again.

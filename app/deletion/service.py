@@ -23,9 +23,12 @@ from app.db import (
     Version,
     utc_now,
 )
-from app.errors import ConflictProblem, NotFoundProblem
+from app.db.base import utc_text
+from app.errors import NotFoundProblem
 from app.registry.memory import kept_memory, memory_of
+from app.registry.problems import VersionInUseProblem
 from app.registry.service import get_version, live_version, lock_model
+from app.tasks.problems import TaskNotEndedProblem
 from app.tasks.service import lock_task
 
 
@@ -61,7 +64,7 @@ def delete_version(
 
     Raises:
         NotFoundProblem: no such version.
-        ConflictProblem: it is live, a parent, what a task under way starts from, or its memory
+        VersionInUseProblem: it is live, a parent, what a task under way starts from, or its memory
             lies in a folder that the settings do not name.
     """
     version = get_version(session, model.id, number)
@@ -73,7 +76,7 @@ def delete_version(
     if memory is not None and memory.deleted_at is None and memory.place not in places:
         reasons.append("its replay pictures lie in a memory folder: set SATS_MEMORY_DIR to it")
     if reasons:
-        raise ConflictProblem(f"version {number} is not deleted: {'; '.join(reasons)}")
+        raise VersionInUseProblem(f"version {number} is not deleted: {'; '.join(reasons)}")
     version.deleted_at = utc_now()
     files = tuple((Place.BLOB_STORE, str(file["blob"])) for file in version.files.values())
     pictures = _forget_held_out(session, version)
@@ -144,7 +147,7 @@ def delete_memory(session: Session, places: Collection[Place], version: Version)
         f"/admin/models/{name}/versions/{version.number}/memory",
         model=name,
         before={"pictures": memory.pictures, "deleted_at": None},
-        after={"pictures": 0, "deleted_at": memory.deleted_at.isoformat()},
+        after={"pictures": 0, "deleted_at": utc_text(memory.deleted_at)},
     )
     return Removal(
         deleted=(f"{memory.pictures} replay pictures",),
@@ -171,13 +174,15 @@ def delete_task(session: Session, task_id: str) -> Removal:
 
     Raises:
         NotFoundProblem: no such task.
-        ConflictProblem: it, or its preview, has not ended.
+        TaskNotEndedProblem: it, or its preview, has not ended.
     """
     task, preview = lock_task(session, task_id)
     if task.state not in END_STATES:
-        raise ConflictProblem(f"the task has not ended: it is {task.state}; cancel it first")
+        raise TaskNotEndedProblem(f"the task has not ended: it is {task.state}; cancel it first")
     if preview is not None and preview.state not in END_STATES:
-        raise ConflictProblem(f"the task's preview, {preview.id}, has not ended: cancel it first")
+        raise TaskNotEndedProblem(
+            f"the task's preview, {preview.id}, has not ended: cancel it first"
+        )
     name = task.model.name
     told = forget_history(session, [task_id])
     deleted = [f"{told} events and the log"] if told else []

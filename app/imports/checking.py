@@ -9,6 +9,7 @@ from sqlalchemy import Engine
 from app.datasets import posted_classes
 from app.db import read_session
 from app.errors import ErrorDetail, InvalidDatasetProblem, InvalidProblem
+from app.fault_codes import Code
 from app.imports.schemas import ImportSpec
 from app.registry.service import assign_indices, find_model
 from sats_core.data.sources import ZipSource
@@ -67,8 +68,8 @@ def checkpoint_classes(path: Path, spec: ImportSpec, limits: Limits) -> tuple[st
         with ZipSource(path, limits) as source:
             check_weights({posixpath.basename(name) for name in source.names()}, spec.allow_pickle)
     except DatasetError as error:
-        files = [ErrorDetail(i.reason, i.file, CHECKPOINT) for i in error.issues]
-        faults = files or [ErrorDetail(error.message, field=CHECKPOINT)]
+        files = [ErrorDetail(i.reason, i.file, CHECKPOINT, code=i.code) for i in error.issues]
+        faults = files or [ErrorDetail(error.message, field=CHECKPOINT, code=Code.UNREADABLE)]
         raise InvalidCheckpointProblem(error.message, faults) from error
     except ModelError as error:
         raise InvalidCheckpointProblem(
@@ -86,13 +87,15 @@ def check_evaluate(path: Path, names: Collection[str], limits: Limits) -> None:
     try:
         labelled = posted_classes(path, limits)
     except DatasetError as error:
-        issues = [ErrorDetail(i.reason, i.file, EVALUATE, i.class_name) for i in error.issues]
-        fault = issues or [ErrorDetail(error.message, field=EVALUATE)]
+        issues = [
+            ErrorDetail(i.reason, i.file, EVALUATE, i.class_name, i.code) for i in error.issues
+        ]
+        fault = issues or [ErrorDetail(error.message, field=EVALUATE, code=Code.UNREADABLE)]
         raise InvalidDatasetProblem(f"`{EVALUATE}`: {error.message}", fault) from error
     if labelled is not None and not set(labelled) & set(names):
         message = f"they label none of the checkpoint's classes, but {', '.join(labelled[:20])}"
         raise InvalidDatasetProblem(
-            f"`{EVALUATE}`: {message}", [ErrorDetail(message, field=EVALUATE)]
+            f"`{EVALUATE}`: {message}", [ErrorDetail(message, field=EVALUATE, code=Code.MISSING)]
         )
 
 
@@ -106,13 +109,14 @@ def check_weights(files: set[str], allow_pickle: bool) -> None:
         return
     pickled = next((name for name in (PICKLE, PICKLE + INDEX) if name in files), None)
     if pickled is None:
-        raise _refused(f"the checkpoint has no {SAFETENSORS}", SAFETENSORS)
+        raise _refused(f"the checkpoint has no {SAFETENSORS}", SAFETENSORS, Code.MISSING)
     if not allow_pickle:
         raise _refused(
             f"{pickled} is a pickle, which can run code, so it is not read; save the model as "
             "safetensors, or import it on the service's own machine: sats import SOURCE "
             "--allow-pickle",
             pickled,
+            Code.FORBIDDEN,
         )
 
 
@@ -125,9 +129,10 @@ def _foreground(checkpoint: Checkpoint, background: str | None) -> tuple[str, ..
             str(error),
             field=BACKGROUND_FIELD if chosen else CHECKPOINT,
             class_name=background if chosen else None,
+            code=Code.UNKNOWN if chosen else Code.INVALID,
         )
         raise InvalidCheckpointProblem(str(error), [fault]) from error
 
 
-def _refused(reason: str, file: str) -> InvalidCheckpointProblem:
-    return InvalidCheckpointProblem(reason, [ErrorDetail(reason, file, CHECKPOINT)])
+def _refused(reason: str, file: str, code: Code) -> InvalidCheckpointProblem:
+    return InvalidCheckpointProblem(reason, [ErrorDetail(reason, file, CHECKPOINT, code=code)])

@@ -10,12 +10,12 @@ from app.dependencies import Acting, AppServices, require
 from app.disk import check_task_fits
 from app.errors import (
     BadRequestProblem,
-    BusyProblem,
     DiskFullProblem,
     IdempotencyKeyReusedProblem,
     InvalidDatasetProblem,
     InvalidProblem,
     TooLargeProblem,
+    UnavailableProblem,
     UnsupportedMediaProblem,
 )
 from app.imports.checking import (
@@ -44,7 +44,7 @@ router = APIRouter(
     prefix="/admin",
     tags=["admin"],
     dependencies=[Depends(require(Scope.ADMIN))],
-    responses=responses(*KEY_PROBLEMS, InvalidProblem, BusyProblem),
+    responses=responses(*KEY_PROBLEMS, InvalidProblem, UnavailableProblem),
 )
 
 _FILE = {"type": "string", "format": "binary"}
@@ -88,6 +88,7 @@ _UPLOAD: dict[str, Any] = {
     "/models/{model}/versions",
     status_code=202,
     summary="Import a model",
+    operation_id="versions_import",
     openapi_extra=_UPLOAD,
     responses=ACCEPTED
     | responses(

@@ -47,20 +47,25 @@ class Budget:
             with self._lock:
                 self._free += share.amount
 
-    def take(self, amount: int) -> None:
-        """Take an amount that `Share` gives back.
+    def take(self, amount: int, share: "Share | None" = None) -> None:
+        """Take an amount, which the block that holds the share gives back.
 
         Raises:
             FullError: so much is not free.
+            OverBudgetError: with what the share has already it is more than there is in all.
         """
         with self._lock:
+            if share and share.amount + amount > self.total:
+                raise OverBudgetError
             if amount > self._free:
                 raise FullError
             self._free -= amount
+            if share:
+                share.amount += amount
 
 
 class Share:
-    """What one request holds of a budget.
+    """What one request holds of a budget; several threads may make it more.
 
     Attributes:
         amount: how much.
@@ -77,7 +82,4 @@ class Share:
             FullError: so much is not free.
             OverBudgetError: with what is held already it is more than there is in all.
         """
-        if self.amount + amount > self._budget.total:
-            raise OverBudgetError
-        self._budget.take(amount)
-        self.amount += amount
+        self._budget.take(amount, self)

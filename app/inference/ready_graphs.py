@@ -1,4 +1,4 @@
-"""Graphs as ONNX Runtime has made them ready for this processor: half of the time of loading one.
+"""Graphs as ONNX Runtime has made them ready for this processor, so that it does so once.
 
 They hold weights. So an entry is named after the blob of its graph, and goes when that goes.
 """

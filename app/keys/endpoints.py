@@ -17,14 +17,13 @@ from app.dependencies import (
 )
 from app.errors import (
     BadRequestProblem,
-    BusyProblem,
-    ConflictProblem,
     InvalidProblem,
     NotFoundProblem,
     TooLargeProblem,
+    UnavailableProblem,
     invalid_fields,
 )
-from app.keys.problems import KEY_PROBLEMS
+from app.keys.problems import KEY_PROBLEMS, KeyNameTakenProblem
 from app.keys.schemas import WISH_EXAMPLE, KeyJson, KeyWish, NewKeyJson, key_json
 from app.keys.service import create_key, find_key, get_key, list_keys, revoke_key
 from app.problems import responses
@@ -36,7 +35,7 @@ router = APIRouter(
     prefix="/admin/keys",
     tags=["admin"],
     dependencies=[Depends(require_everywhere)],
-    responses=responses(*KEY_PROBLEMS, InvalidProblem, BusyProblem),
+    responses=responses(*KEY_PROBLEMS, InvalidProblem, UnavailableProblem),
 )
 
 _SCHEMA = KeyWish.model_json_schema(ref_template="#/components/schemas/{model}")
@@ -62,7 +61,7 @@ async def read_wish(request: Request, _caller: EverywhereAdmin) -> KeyWish:
         raise invalid_fields(error.errors()) from error
 
 
-@router.get("", summary="List keys")
+@router.get("", summary="List keys", operation_id="keys_list")
 def list_all_keys(session: ReadSession) -> list[KeyJson]:
     """Return all keys, revoked and expired ones too, the oldest first; never their texts."""
     return [key_json(key) for key in list_keys(session)]
@@ -72,9 +71,10 @@ def list_all_keys(session: ReadSession) -> list[KeyJson]:
     "",
     status_code=201,
     summary="Make a key",
+    operation_id="keys_create",
     openapi_extra=_BODY,
     dependencies=[RenewCallers],
-    responses=responses(BadRequestProblem, ConflictProblem, TooLargeProblem),
+    responses=responses(BadRequestProblem, KeyNameTakenProblem, TooLargeProblem),
 )
 def make_key(
     services: AppServices,
@@ -104,6 +104,7 @@ def make_key(
 @router.delete(
     "/{key_id}",
     summary="Revoke a key",
+    operation_id="keys_revoke",
     dependencies=[RenewCallers],
     responses=responses(NotFoundProblem),
 )

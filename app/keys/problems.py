@@ -1,6 +1,6 @@
 """What may be wrong with a key, or is too much for it."""
 
-from app.errors import ForbiddenProblem, Problem, UnauthorizedProblem
+from app.errors import ConflictProblem, ForbiddenProblem, Problem, UnauthorizedProblem
 
 
 class MistypedKeyProblem(UnauthorizedProblem):
@@ -17,25 +17,51 @@ class ExpiredKeyProblem(UnauthorizedProblem):
     title = "The API key has expired"
 
 
+class KeyNameTakenProblem(ConflictProblem):
+    """A key of this name was made before, and may have been revoked since."""
+
+    slug = "key-name-taken"
+    title = "There is a key of this name"
+
+
 class LimitProblem(Problem):
-    """A limit of the key is reached; the caller may come back after `retry_after` seconds."""
+    """Root of what is over a limit of the key.
+
+    Args:
+        detail: for the caller.
+        retry_after: seconds after which to come back.
+        limit: how much may be.
+        left: how much of it is left, too little.
+    """
 
     status = 429
+    policy: str
+    window: int | None = None
+    """Seconds that the limit is for; None: it counts what there is, not what came."""
 
-    def __init__(self, detail: str, retry_after: int) -> None:
+    def __init__(self, detail: str, retry_after: int, limit: int, left: int = 0) -> None:
         super().__init__(detail)
         self.retry_after = retry_after
+        self.limit = limit
+        self.left = left
 
     @property
     def headers(self) -> dict[str, str]:
-        """Say when to come back."""
-        return {"Retry-After": str(self.retry_after)}
+        """Say when to come back, and what the limit is (draft-ietf-httpapi-ratelimit-headers)."""
+        window = "" if self.window is None else f";w={self.window}"
+        return {
+            "Retry-After": str(self.retry_after),
+            "RateLimit-Policy": f'"{self.policy}";q={self.limit}{window}',
+            "RateLimit": f'"{self.policy}";r={self.left};t={self.retry_after}',
+        }
 
 
 class RequestLimitProblem(LimitProblem):
     """The key has sent as many requests as it may in a minute."""
 
     slug = "limit-requests-per-minute"
+    policy = "requests-per-minute"
+    window = 60
     title = "The API key's requests per minute are used up"
 
 
@@ -43,6 +69,8 @@ class PictureLimitProblem(LimitProblem):
     """The key has sent as many pictures as it may in a minute."""
 
     slug = "limit-pictures-per-minute"
+    policy = "pictures-per-minute"
+    window = 60
     title = "The API key's pictures per minute are used up"
 
 
@@ -50,6 +78,7 @@ class TaskLimitProblem(LimitProblem):
     """As many tasks of the key wait as may."""
 
     slug = "limit-queued-tasks"
+    policy = "queued-tasks"
     title = "The API key has too many queued tasks"
 
 
@@ -57,6 +86,7 @@ class ByteLimitProblem(LimitProblem):
     """The key's tasks keep as many bytes as they may."""
 
     slug = "limit-stored-bytes"
+    policy = "stored-bytes"
     title = "The API key's tasks keep too many bytes"
 
 

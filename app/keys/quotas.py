@@ -29,7 +29,9 @@ def check_quotas(session: Session, key_id: int | None, more_bytes: int) -> None:
     key = session.scalars(select(ApiKey).where(ApiKey.id == key_id).with_for_update()).one()
     if key.queued_tasks is not None and queued_tasks(session, key_id) >= key.queued_tasks:
         raise TaskLimitProblem(
-            f"the key {key.name!r} may have {key.queued_tasks} tasks in the queue", RETRY_SECONDS
+            f"the key {key.name!r} may have {key.queued_tasks} tasks in the queue",
+            RETRY_SECONDS,
+            key.queued_tasks,
         )
     if key.stored_bytes is not None:
         if more_bytes > key.stored_bytes:  # no time will come when there is room
@@ -43,6 +45,8 @@ def check_quotas(session: Session, key_id: int | None, more_bytes: int) -> None:
                 f"the tasks of the key {key.name!r} may keep {key.stored_bytes} bytes; they keep "
                 f"{kept}, and this one has {more_bytes}",
                 RETRY_SECONDS,
+                key.stored_bytes,
+                left=max(0, key.stored_bytes - kept),
             )
 
 

@@ -67,7 +67,8 @@ class Rates:
         missing = self._take(caller.key_id, kind, limit, amount)
         if missing > 0:
             message = f"the key {caller.name!r} may send {limit} {what} a minute"
-            raise kind(message, max(1, math.ceil(missing * SECONDS / limit)))
+            wait = max(1, math.ceil(missing * SECONDS / limit))
+            raise kind(message, wait, limit, left=math.floor(amount - missing + 1e-9))
 
     def _take(self, key_id: int, kind: type[LimitProblem], limit: int, amount: int) -> float:
         """Take an amount out of a bucket if it is there; return how much is missing."""

@@ -14,9 +14,9 @@ from sqlalchemy.orm import Session
 
 from app.audit.service import Action, record
 from app.db import ApiKey, utc_now
-from app.db.base import JsonObject
-from app.errors import ConflictProblem, ForbiddenProblem, NotFoundProblem, UnauthorizedProblem
-from app.keys.problems import ExpiredKeyProblem, MistypedKeyProblem
+from app.db.base import JsonObject, utc_text
+from app.errors import ForbiddenProblem, NotFoundProblem, UnauthorizedProblem
+from app.keys.problems import ExpiredKeyProblem, KeyNameTakenProblem, MistypedKeyProblem
 from app.keys.text import is_mistyped, make_key
 
 
@@ -100,7 +100,7 @@ def create_key(
     """Store a new key's digest and return the key, which is never seen again. Flushes.
 
     Raises:
-        ConflictProblem: a key of this name was made before.
+        KeyNameTakenProblem: a key of this name was made before.
     """
     key = make_key()
     row = ApiKey(
@@ -115,7 +115,7 @@ def create_key(
     try:
         session.flush()
     except IntegrityError as error:
-        raise ConflictProblem(f"there is a key named {name!r} already") from error
+        raise KeyNameTakenProblem(f"there is a key named {name!r} already") from error
     record(session, Action.KEY_CREATE, f"/admin/keys/{row.id}", after=_described(row))
     return key
 
@@ -126,7 +126,7 @@ def limits_of(key: ApiKey) -> KeyLimits:
 
 
 def _described(key: ApiKey) -> JsonObject:
-    ends = key.expires_at.isoformat() if key.expires_at else None
+    ends = utc_text(key.expires_at) if key.expires_at else None
     rules = {"scopes": key.scopes, "models": key.models or [], "expires_at": ends}
     return {"name": key.name, **rules, **asdict(limits_of(key))}
 
@@ -174,7 +174,7 @@ def revoke_key(session: Session, name: str) -> ApiKey:
         found.revoked_at = utc_now()
         session.flush()
         before = {"name": name, "revoked_at": None}
-        after = {"name": name, "revoked_at": found.revoked_at.isoformat()}
+        after = {"name": name, "revoked_at": utc_text(found.revoked_at)}
         record(session, Action.KEY_REVOKE, f"/admin/keys/{found.id}", before=before, after=after)
     return found
 
@@ -220,7 +220,7 @@ def check_end(caller: Caller, now: datetime) -> None:
         ExpiredKeyProblem: its end has come.
     """
     if caller.expires_at is not None and caller.expires_at <= now:
-        ended = caller.expires_at.isoformat(timespec="seconds")
+        ended = utc_text(caller.expires_at.replace(microsecond=0))
         raise ExpiredKeyProblem(f"the API key {caller.name!r} expired at {ended}")
 
 

@@ -13,6 +13,7 @@ from app.broker import skipped_messages
 from app.db.migrate import is_current
 from app.dependencies import AppServices, Services
 from app.errors import ErrorDetail, NotReadyProblem
+from app.fault_codes import Code
 from app.probes.metrics import RequestMetrics
 from app.problems import Responses, responses
 from app.processes import read_restarts
@@ -41,7 +42,7 @@ class ReadyJson(HealthJson):
     )
 
 
-@router.get("/health/live", summary="Is the process alive")
+@router.get("/health/live", summary="Is the process alive", operation_id="health_live")
 async def live() -> HealthJson:
     """Answer; asks nobody else, and waits for no thread: all may wait for a part that is down."""
     return HealthJson()
@@ -50,18 +51,22 @@ async def live() -> HealthJson:
 @router.get(
     "/health/ready",
     summary="Can the service work",
+    operation_id="health_ready",
     responses=responses(NotReadyProblem),
 )
 def ready(request: Request, services: AppServices) -> ReadyJson:
     """Ask the database, the broker and the blob store whether they answer.
 
-    After a start the live versions are waited for, for a bounded time. What was mended on the way
+    After a start the live versions are waited for, for a bounded time; a service that is being
+    stopped is not ready. What was mended on the way
     does not make the service unready; it is worth a look at the log. `/metrics` tells what was
     found.
     """
+    if request.app.state.draining.begun:
+        raise NotReadyProblem("not ready: the service is being stopped")
     counted: RequestMetrics = request.app.state.metrics
     failed = [
-        ErrorDetail(message, field=part)
+        ErrorDetail(message, field=part, code=Code.UNAVAILABLE)
         for part, check in CHECKS.items()
         if (message := check(services)) is not None
     ]
@@ -131,6 +136,7 @@ _TEXT: Responses = {
 @router.get(
     "/metrics",
     summary="Figures for Prometheus",
+    operation_id="prometheus_metrics",
     response_class=Response,
     responses=_TEXT,
 )

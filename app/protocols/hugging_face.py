@@ -17,6 +17,7 @@ from app.errors import (
     NotFoundProblem,
     NotReadyProblem,
     TooLargeProblem,
+    UnavailableProblem,
     UnsupportedMediaProblem,
 )
 from app.inference.loaded_graphs import Choice
@@ -33,7 +34,13 @@ from app.segmentation.json_pictures import most_json_bytes
 from app.segmentation.parameters import refuse_strays
 from app.segmentation.signatures import LONGEST, starts_as_picture
 from app.segmentation.upload import FRAME_BYTES, JSON, PostedPicture, content_type
-from app.segmentation.waiting import LeftProblem, answering, while_connected
+from app.segmentation.waiting import (
+    LateProblem,
+    LeftProblem,
+    StoppingProblem,
+    answering,
+    while_connected,
+)
 from app.settings import Settings
 
 PIXEL_BYTES = 16
@@ -76,6 +83,7 @@ Admitted = Annotated[Admission, Depends(admit, scope="request")]
 @router.post(
     HUGGING_FACE + "/{model}",
     summary="Segment a picture for Hugging Face's client",
+    operation_id="hugging_face_segment",
     response_model=list[SegmentJson],
     openapi_extra=BODY,
     responses=responses(
@@ -88,6 +96,9 @@ Admitted = Annotated[Admission, Depends(admit, scope="request")]
         UnsupportedMediaProblem,
         InvalidProblem,
         BusyProblem,
+        LateProblem,
+        StoppingProblem,
+        UnavailableProblem,
         NotReadyProblem,
     ),
 )

@@ -31,7 +31,7 @@ from app.protocols.schemas import (
     INPUTS,
     OUTPUTS,
     LiveJson,
-    ModelJson,
+    ModelMetadataJson,
     ModelReadyJson,
     ServerJson,
     ServerReadyJson,
@@ -65,40 +65,58 @@ server = APIRouter(prefix=OPEN_INFERENCE, tags=["probes"])
 models = APIRouter(prefix=OPEN_INFERENCE + "/models/{model}", tags=["segmentation"])
 
 
-@server.get("", summary="What the server speaks", responses=refusals())
+@server.get(
+    "", summary="What the server speaks", operation_id="open_inference_server", responses=refusals()
+)
 async def describe_server() -> ServerJson:
     """Name the server and what of the Open Inference Protocol it has beside JSON."""
     return ServerJson(name="sats", version=version("sats"), extensions=["binary_tensor_data"])
 
 
-@server.get("/health/live", summary="Is the process alive", responses=refusals())
+@server.get(
+    "/health/live",
+    summary="Is the process alive",
+    operation_id="open_inference_live",
+    responses=refusals(),
+)
 async def live() -> LiveJson:
     """Answer, as `/health/live` does."""
     return LiveJson()
 
 
-@server.get("/health/ready", summary="Can the service work", responses=refusals(NotReadyProblem))
+@server.get(
+    "/health/ready",
+    summary="Can the service work",
+    operation_id="open_inference_ready",
+    responses=refusals(NotReadyProblem),
+)
 def ready(request: Request, services: AppServices) -> ServerReadyJson:
     """Look at what `/health/ready` looks at."""
     probes.ready(request, services)
     return ServerReadyJson()
 
 
-@models.get("", summary="A model's tensors", responses=refusals(*_OF_MODEL))
+@models.get(
+    "",
+    summary="A model's tensors",
+    operation_id="open_inference_model",
+    responses=refusals(*_OF_MODEL),
+)
 @models.get(
     "/versions/{number}",
     summary="A version's tensors",
+    operation_id="open_inference_version",
     openapi_extra=NUMBER,
     responses=refusals(*_OF_MODEL),
 )
 def describe_model(
     session: ReadSession, _caller: Segmenter, model: ModelName, number: NumberOfPath
-) -> ModelJson:
+) -> ModelMetadataJson:
     """Name a model's versions, and the tensors that it takes and gives."""
     found = served_version(session, model, number)
     of_model = select(Version.number).where(Version.model_id == found.model_id)
     there = session.scalars(of_model.where(Version.deleted_at.is_(None)).order_by(Version.number))
-    return ModelJson(
+    return ModelMetadataJson(
         name=model,
         versions=[str(one) for one in there],
         platform="sats",
@@ -107,10 +125,16 @@ def describe_model(
     )
 
 
-@models.get("/ready", summary="Can a model answer", responses=refusals(*_OF_MODEL, NotReadyProblem))
+@models.get(
+    "/ready",
+    summary="Can a model answer",
+    operation_id="open_inference_model_ready",
+    responses=refusals(*_OF_MODEL, NotReadyProblem),
+)
 @models.get(
     "/versions/{number}/ready",
     summary="Can a version answer",
+    operation_id="open_inference_version_ready",
     openapi_extra=NUMBER,
     responses=refusals(*_OF_MODEL, NotReadyProblem),
 )
@@ -151,12 +175,14 @@ Admitted = Annotated[Admission, Depends(admit, scope="request")]
 @models.post(
     "/infer",
     summary="Segment tensors",
+    operation_id="open_inference_infer",
     openapi_extra=INFER,
     responses=INFER_ANSWER | refusals(*_INFER),
 )
 @models.post(
     "/versions/{number}/infer",
     summary="Segment tensors with a version",
+    operation_id="open_inference_version_infer",
     openapi_extra=INFER | NUMBER,
     responses=INFER_ANSWER | refusals(*_INFER),
 )
@@ -176,7 +202,8 @@ async def infer(
     different sizes are refused, send them one by one.
 
     Limits, room, deadline and keys are those of `/segment`; a picture of `image` counts as many
-    bytes as it has values.
+    bytes as it has values. JSON may hold as many numbers as a picture of 512 x 512 pixels has in
+    nested lists, or of 750 x 750 in a flat one, 413 beyond: send larger ones as bytes.
     """
     settings = services.settings
     async with answering(admission.deadline):

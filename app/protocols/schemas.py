@@ -66,7 +66,7 @@ class TensorMetadataJson(BaseModel):
     shape: list[int] = Field(description="Its sides; -1 is any length.")
 
 
-class ModelJson(BaseModel):
+class ModelMetadataJson(BaseModel):
     """A model, its versions and tensors."""
 
     name: str = Field(description="The model.")

@@ -7,10 +7,10 @@ from starlette.concurrency import run_in_threadpool
 
 from app.dependencies import AppServices, Segmenter, require
 from app.errors import (
-    BusyProblem,
     InvalidProblem,
     NoLiveVersionProblem,
     NotFoundProblem,
+    UnavailableProblem,
 )
 from app.keys.problems import KEY_PROBLEMS
 from app.keys.service import Scope, check_model
@@ -29,12 +29,13 @@ router = APIRouter(tags=["segmentation"], dependencies=[Depends(require(Scope.SE
 @router.get(
     "/classes",
     summary="List the classes",
+    operation_id="classes_list",
     responses=responses(
         *KEY_PROBLEMS,
         NotFoundProblem,
         NoLiveVersionProblem,
         InvalidProblem,
-        BusyProblem,
+        UnavailableProblem,
     ),
 )
 async def list_classes(
@@ -58,7 +59,7 @@ async def list_classes(
             LearnedClassJson(
                 index=entry["index"],
                 name=entry["name"],
-                colour=hex_colour(entry["colour"]),
+                color=hex_colour(entry["colour"]),
                 version=found.line[entry["step"]],
             )
             for entry in found.classes

@@ -8,6 +8,7 @@ from pathlib import Path
 from app.db import Version
 from app.db.base import JsonObject
 from app.errors import ConflictProblem, ErrorDetail, NotFoundProblem, Problem
+from app.fault_codes import Code
 from app.storage import BlobDamagedError, BlobMissingError, BlobStore
 
 
@@ -21,6 +22,13 @@ class DamagedVersionProblem(Problem):
     title = "The version is damaged"
 
 
+class DirectoryInUseProblem(ConflictProblem):
+    """A version is written to an empty directory, or to none that is there."""
+
+    slug = "directory-in-use"
+    title = "The directory is not empty"
+
+
 def lay_out(blobs: BlobStore, version: Version, directory: Path) -> None:
     """Write a version's files to `directory`, whole or not at all.
 
@@ -30,11 +38,11 @@ def lay_out(blobs: BlobStore, version: Version, directory: Path) -> None:
         directory: must not exist, or be empty; made under a temporary name, then renamed.
 
     Raises:
-        ConflictProblem: there is something in the directory, or it is a file.
+        DirectoryInUseProblem: there is something in the directory, or it is a file.
         DamagedVersionProblem: a file's bytes are missing or not those that were stored.
     """
     if directory.exists() and not (directory.is_dir() and not any(directory.iterdir())):
-        raise ConflictProblem(f"{directory} is there already and is not an empty directory")
+        raise DirectoryInUseProblem(f"{directory} is there already and is not an empty directory")
     target = directory.resolve()
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}-") as scratch:
@@ -85,14 +93,14 @@ def verified(blobs: BlobStore, key: str, what: str, file: str | None = None) -> 
         return blobs.verified(key).resolve()
     except BlobMissingError as error:
         message = f"{what} is missing in the blob store"
-        raise DamagedVersionProblem(message, _faults(message, file)) from error
+        raise DamagedVersionProblem(message, _faults(message, file, Code.MISSING)) from error
     except BlobDamagedError as error:
         message = f"{what} is damaged in the blob store"
-        raise DamagedVersionProblem(message, _faults(message, file)) from error
+        raise DamagedVersionProblem(message, _faults(message, file, Code.INVALID)) from error
 
 
-def _faults(message: str, file: str | None) -> list[ErrorDetail]:
-    return [ErrorDetail(message, file=file)] if file else []
+def _faults(message: str, file: str | None, code: Code) -> list[ErrorDetail]:
+    return [ErrorDetail(message, file=file, code=code)] if file else []
 
 
 def _copy(source: Path, target: Path) -> None:

@@ -6,6 +6,7 @@ from pydantic import Field
 
 from app.db import Model
 from app.errors import ErrorDetail, InvalidProblem
+from app.fault_codes import Code
 from app.registry.gate import AWAITS_APPROVAL, Approval, GateSettings, Verdict
 from app.settings import Settings
 from app.stored import read_stored
@@ -125,6 +126,7 @@ def check_gate(wish: GateWish, floor: GateFloor, model_name: str) -> None:
             f"{getattr(wish, name):g} is laxer than the floor of model {model_name!r}, {limit:g}; "
             "only a key with scope `admin` may ask for it",
             field=f"spec.gate.{name}",
+            code=Code.FORBIDDEN,
         )
         for name, limit in floor.laxer(wish).items()
     ]

@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 from app.audit.service import Action, record
 from app.db import AliasMove, Model, Version
 from app.db.base import JsonObject
-from app.errors import ConflictProblem
+from app.registry.problems import AlreadyLiveProblem, NothingBeforeProblem, NotLiveProblem
 from app.registry.service import (
     LIVE,
     alias_history,
@@ -37,13 +37,13 @@ def promote(session: Session, model: Model, number: int, by: str) -> AliasMove:
 
     Raises:
         NotFoundProblem: no such version, or it was deleted.
-        ConflictProblem: it is live already.
+        AlreadyLiveProblem: it is live already.
     """
     lock_model(session, model.id)
     version = standing_version(session, model.id, number)
     live = live_version(session, model.id)
     if live is not None and live.id == version.id:
-        raise ConflictProblem(f"version {number} is live already")
+        raise AlreadyLiveProblem(f"version {number} is live already")
     _tell_promoted(session, version, by)
     return _move(session, version, PROMOTE, by)
 
@@ -60,18 +60,21 @@ def rollback(session: Session, model: Model, number: int, by: str) -> AliasMove:
 
     Raises:
         NotFoundProblem: no such version.
-        ConflictProblem: it is not the live one, nothing was live before it, or what was is deleted.
+        NotLiveProblem: it is not the live one.
+        NothingBeforeProblem: nothing was live before it, or what was is deleted.
     """
     lock_model(session, model.id)
     version = get_version(session, model.id, number)
     standing = list(islice(_standing(session, model), 2))
     if not standing or standing[0] != version.id:
-        raise ConflictProblem(f"version {number} is not live; only the live one can be rolled back")
+        raise NotLiveProblem(f"version {number} is not live; only the live one can be rolled back")
     if len(standing) == 1:
-        raise ConflictProblem(f"nothing was live before version {number}")
+        raise NothingBeforeProblem(f"nothing was live before version {number}")
     before = session.get_one(Version, standing[1])
     if before.deleted_at is not None:
-        raise ConflictProblem(f"version {before.number}, live before it, was deleted: promote one")
+        raise NothingBeforeProblem(
+            f"version {before.number}, live before it, was deleted: promote one"
+        )
     told: JsonObject = {"version": number, "live": before.number, "by": by}
     enqueue(session, WebhookEvent.VERSION_ROLLED_BACK, model.name, told)
     return _move(session, before, ROLLBACK, by)

@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session
 
 from app.db import END_STATES, Model, Task, Version
 from app.errors import ConflictProblem, ErrorDetail, InvalidProblem
+from app.fault_codes import Code
 from app.registry.service import find_model, list_versions, live_version
 
 PARENT_FIELD = "spec.parent"
@@ -18,6 +19,13 @@ class NothingToStartFromProblem(ConflictProblem):
 
     slug = "nothing-to-start-from"
     title = "The step has no version to start from"
+
+
+class ParentDeletedProblem(ConflictProblem):
+    """The version that a task started from was deleted."""
+
+    slug = "parent-deleted"
+    title = "The task's parent was deleted"
 
 
 def find_start(session: Session, model_id: int, number: int | None) -> Version | None:
@@ -114,7 +122,7 @@ def check_base(session: Session, task: Task) -> None:
 
 def _unknown_parent(model_name: str, number: int) -> InvalidProblem:
     message = f"model {model_name!r} has no version {number} to start from"
-    return InvalidProblem(message, [ErrorDetail(message, field=PARENT_FIELD)])
+    return InvalidProblem(message, [ErrorDetail(message, field=PARENT_FIELD, code=Code.UNKNOWN)])
 
 
 def _refuse_held(session: Session, model: Model) -> None:

@@ -24,7 +24,7 @@ class LearnedClassJson(BaseModel):
 
     index: int = Field(description="Its value in masks; never changes.", examples=[17])
     name: str = Field(description="Its name.", examples=["sheep"])
-    colour: str = Field(description="Its colour in palettes and overlays.", examples=["#804000"])
+    color: str = Field(description="Its colour in palettes and overlays.", examples=["#804000"])
     version: int = Field(description="Number of the version that brought it.", examples=[2])
 
 

@@ -47,15 +47,6 @@ class Admission:
     memory: Share
     deadline: float
 
-    def make_room(self, pictures: int, pixels: int, representation: Representation) -> None:
-        """Hold what pictures take that have come; one place was held before.
-
-        Raises:
-            BusyProblem: it is not free now.
-            TooLargeProblem: there is not so much room in all.
-        """
-        self.hold(pictures - 1, PIXEL_BYTES[representation] * pixels)
-
     def hold(self, pictures: int, needed: int) -> None:
         """Hold so many more places, and bytes.
 

@@ -2,20 +2,24 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated
 
-from fastapi import Depends, Query, Request
+from fastapi import Request
+from pydantic import BaseModel, Field, ValidationError
 
-from app.dependencies import app_services
-from app.errors import MOST_ERRORS, ErrorDetail, InvalidProblem
+from app.errors import MOST_ERRORS, ErrorDetail, InvalidProblem, invalid_fields
+from app.fault_codes import Code
 from app.inference.cutting import Cut
+from app.registry.schemas import MAX_NUMBER, MODEL_PATTERN
 from app.segmentation.negotiation import Representation
+from app.segmentation.parameters import refuse_strays
 from app.segmentation.polygons import MOST_SHOWN, MOST_TRACED
 from sats_core.classes import Catalogue
 
 LARGEST_TOLERANCE = 100
 SMALLEST = 32
 """Pixels: a model sees nothing in less."""
+REPEATABLE = ("classes",)
+"""Query parameters that may come more than once."""
 _WITH_SCORES = (Representation.CONFIDENCE, Representation.ARRAYS)
 
 
@@ -52,72 +56,87 @@ class Asked:
         )
 
 
-async def ask(
-    request: Request,
-    classes: Annotated[
-        list[str] | None,
-        Query(
-            description="Names of the classes to show; what the others cover is background. By "
-            "default all. May be given again and again; a value that is no class's name is names "
-            "with commas between them.",
-            examples=[["sheep", "cow"], ["sheep,cow"]],
-        ),
-    ] = None,
-    min_score: Annotated[
-        float,
-        Query(
-            ge=0,
-            le=1,
-            allow_inf_nan=False,
-            description="Pixels to whose class the model gives a lower probability are background.",
-        ),
-    ] = 0.0,
-    polygons: Annotated[
-        bool,
-        Query(
-            description="Whether JSON has each class's outlines as polygons too: at most "
-            f"{MOST_SHOWN} points in an answer, of {MOST_TRACED} before they are simplified; of "
-            "more it is 413."
-        ),
-    ] = False,
-    tolerance: Annotated[
-        float,
-        Query(
-            ge=0,
-            le=LARGEST_TOLERANCE,
-            allow_inf_nan=False,
-            description="How far a polygon may lie from the mask's outline, pixels.",
-        ),
-    ] = 1.0,
-    legend: Annotated[
-        bool,
-        Query(description="Whether an overlay has a strip below it that names its colours."),
-    ] = False,
-    size: Annotated[
-        int | None,
-        Query(
-            ge=SMALLEST,
-            description="At how many pixels of its longer side the model sees a picture; by "
-            "default as it was trained and scored. More shows it small things, and things larger "
-            "than it has learned them. Beyond `SATS_SERVE_WINDOW` it sees windows that overlap; "
-            "beyond `SATS_SERVE_MAX_SIZE` it is 422.",
-        ),
-    ] = None,
-) -> Asked:
-    """Read what is asked.
+class SegmentQuery(BaseModel):
+    """The query parameters of a request to `/segment`."""
+
+    model: str = Field("default", pattern=MODEL_PATTERN, description="The model that is to answer.")
+    version: int | None = Field(
+        None,
+        ge=1,
+        le=MAX_NUMBER,
+        description="Number of its version; by default the live one.",
+    )
+    classes: list[str] | None = Field(
+        None,
+        description="Names of the classes to show; what the others cover is background. By "
+        "default all. May be given again and again; a value that is no class's name is names "
+        "with commas between them.",
+        examples=[["sheep", "cow"], ["sheep,cow"]],
+    )
+    min_score: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        allow_inf_nan=False,
+        description="Pixels to whose class the model gives a lower probability are background.",
+    )
+    polygons: bool = Field(
+        False,
+        description="Whether JSON has each class's outlines as polygons too: at most "
+        f"{MOST_SHOWN} points in an answer, of {MOST_TRACED} before they are simplified; of "
+        "more it is 413.",
+    )
+    tolerance: float = Field(
+        1.0,
+        ge=0,
+        le=LARGEST_TOLERANCE,
+        allow_inf_nan=False,
+        description="How far a polygon may lie from the mask's outline, pixels.",
+    )
+    legend: bool = Field(
+        False, description="Whether an overlay has a strip below it that names its colours."
+    )
+    size: int | None = Field(
+        None,
+        ge=SMALLEST,
+        description="At how many pixels of its longer side the model sees a picture; by "
+        "default as it was trained and scored. More shows it small things, and things larger "
+        "than it has learned them. Beyond `SATS_SERVE_WINDOW` it sees windows that overlap; "
+        "beyond `SATS_SERVE_MAX_SIZE` it is 422, and so it is beyond eight times the picture's own "
+        "longer side.",
+    )
+
+    def asked(self, largest: int) -> Asked:
+        """Return what is asked of the answer.
+
+        Args:
+            largest: most that `size` may be.
+
+        Raises:
+            InvalidProblem: it is more.
+        """
+        if self.size is not None and self.size > largest:
+            fault = ErrorDetail(f"more than {largest}", field="query.size", code=Code.TOO_LARGE)
+            raise InvalidProblem(f"query.size: {fault.message}", [fault])
+        names = None if self.classes is None else tuple(self.classes)
+        tolerance = self.tolerance if self.polygons else None
+        return Asked(names, self.min_score, tolerance, self.legend, self.size)
+
+
+def read_query(request: Request) -> SegmentQuery:
+    """Read the query parameters.
 
     Raises:
-        InvalidProblem: `size` is beyond its limit.
+        InvalidProblem: one is not known, not valid, or comes twice and may not; each is named.
     """
-    most = app_services(request).settings.serve_max_size
-    if size is not None and size > most:
-        fault = ErrorDetail(f"more than {most}", field="query.size")
-        raise InvalidProblem(f"query.size: {fault.message}", [fault])
-    names = None if classes is None else tuple(classes)
-    return Asked(names, min_score, tolerance if polygons else None, legend, size)
-
-
-AskedFor = Annotated[Asked, Depends(ask)]
+    refuse_strays(request, SegmentQuery.model_fields, REPEATABLE)
+    given = request.query_params
+    values = {name: given.getlist(name) if name in REPEATABLE else given[name] for name in given}
+    try:
+        return SegmentQuery.model_validate(values)
+    except ValidationError as error:
+        found = error.errors(include_url=False, include_input=False)
+        raise invalid_fields(found, "query") from error
 
 
 def _indices(values: Sequence[str], catalogue: Catalogue) -> frozenset[int]:
@@ -128,7 +147,7 @@ def _indices(values: Sequence[str], catalogue: Catalogue) -> frozenset[int]:
             f"the version has no class {', '.join(map(repr, unknown[:MOST_ERRORS]))}; it knows "
             + ", ".join(catalogue.names),
             [
-                ErrorDetail("no such class", field="query.classes", class_name=name)
+                ErrorDetail("no such class", None, "query.classes", name, Code.UNKNOWN)
                 for name in unknown[:MOST_ERRORS]
             ],
         )

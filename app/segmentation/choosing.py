@@ -1,33 +1,11 @@
 """Who answers a request."""
 
-from typing import Annotated
-
-from fastapi import Depends, Query, Request
 from starlette.concurrency import run_in_threadpool
 
-from app.dependencies import Segmenter, Services, app_services
+from app.dependencies import Services
 from app.inference.loaded_graphs import Choice
 from app.keys.service import Caller, check_model
-from app.registry.schemas import MAX_NUMBER, MODEL_PATTERN
 from app.segmentation import service
-
-
-async def choose(
-    request: Request,
-    caller: Segmenter,
-    model: Annotated[
-        str, Query(pattern=MODEL_PATTERN, description="The model that is to answer.")
-    ] = "default",
-    version: Annotated[
-        int | None,
-        Query(ge=1, le=MAX_NUMBER, description="Number of its version; by default the live one."),
-    ] = None,
-) -> Choice:
-    """Choose who answers, before the body is read."""
-    return await choose_for_pictures(app_services(request), caller, model, version)
-
-
-Chosen = Annotated[Choice, Depends(choose)]
 
 
 async def choose_for_pictures(

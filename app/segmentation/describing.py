@@ -44,7 +44,7 @@ def _shown(
     shown = ShownClassJson(
         index=info.index,
         name=info.name,
-        colour=hex_colour(info.colour),
+        color=hex_colour(info.colour),
         pixels=region.pixels,
         share=region.pixels / found.mask.size,
         score=found.scores.get(info.index),

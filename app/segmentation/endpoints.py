@@ -1,12 +1,12 @@
 """`/segment`: pictures in, masks out."""
 
-from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from contextlib import ExitStack
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
 
-from app.dependencies import Services, app_services
+from app.dependencies import Segmenter, Services, app_services, let_in
 from app.errors import (
     BadRequestProblem,
     BusyProblem,
@@ -16,91 +16,80 @@ from app.errors import (
     NotFoundProblem,
     NotReadyProblem,
     TooLargeProblem,
+    UnavailableProblem,
     UnsupportedMediaProblem,
 )
 from app.inference.loaded_graphs import Choice, Served
 from app.keys.problems import KEY_PROBLEMS, PictureLimitProblem
+from app.keys.service import Caller, Scope
 from app.problems import responses
 from app.segmentation import service
-from app.segmentation.admission import Admission, admitted, body_bytes, seen_bytes
-from app.segmentation.asking import Asked, AskedFor
-from app.segmentation.choosing import Chosen
+from app.segmentation.admission import (
+    PIXEL_BYTES,
+    Admission,
+    admitted,
+    body_bytes,
+    seen_bytes,
+)
+from app.segmentation.asking import Asked, SegmentQuery, read_query
+from app.segmentation.choosing import choose_for_pictures
+from app.segmentation.direct import Direct, HoldingResponse
 from app.segmentation.documentation import ANSWERS, BODY
 from app.segmentation.negotiation import Representation, negotiate
-from app.segmentation.parameters import check_parameters
 from app.segmentation.schemas import SegmentationJson
 from app.segmentation.upload import FRAME_BYTES, PostedPicture, read_pictures
-from app.segmentation.waiting import answering, while_connected
+from app.segmentation.waiting import LateProblem, StoppingProblem, answering, while_connected
 
-router = APIRouter(tags=["segmentation"])
-
-
-@dataclass(frozen=True)
-class Entry:
-    """A request that was let in before its body was read.
-
-    Attributes:
-        choice: who answers.
-        asked: what is asked of the answer.
-        admission: what the request holds.
-    """
-
-    choice: Choice
-    asked: Asked
-    admission: Admission
+router = APIRouter(tags=["segmentation"], route_class=Direct)
 
 
-# One dependency on top of another: FastAPI walks through everything below each that an endpoint
-# names, again and again.
-async def enter(request: Request, choice: Chosen, asked: AskedFor) -> AsyncIterator[Entry]:
-    """Hold a place and the body's bytes, once caller, version and parameters are known.
-
-    Raises:
-        BusyProblem: they are not free now.
-        TooLargeProblem: there is not so much room in all.
-    """
-    services = app_services(request)
-    coming = body_bytes(request, services.settings.max_picture_bytes + FRAME_BYTES)
-    with admitted(services, choice, coming) as admission:
-        yield Entry(choice, asked, admission)
+def declared(_caller: Segmenter, _query: Annotated[SegmentQuery, Query()]) -> None:
+    """Tell the document what a request brings beside its body."""
 
 
-# Until the answer is out: the exit of a dependency of this scope waits for it.
-Entered = Annotated[Entry, Depends(enter, scope="request")]
-
-
-async def read_body(request: Request, services: Services) -> list[PostedPicture]:
+async def read_body(request: Request, services: Services, caller: Caller) -> list[PostedPicture]:
     """Read the pictures, and count them for the caller."""
     settings = services.settings
     most = min(settings.max_pictures, settings.serve_queue)
     posted = await read_pictures(request, settings.max_picture_bytes, most)
-    services.rates.other_pictures(request.state.caller, len(posted))
+    services.rates.other_pictures(caller, len(posted))
     return posted
 
 
 async def answer(
-    services: Services, entry: Entry, posted: Sequence[PostedPicture], accept: str
+    services: Services,
+    choice: Choice,
+    asked: Asked,
+    admission: Admission,
+    posted: Sequence[PostedPicture],
+    accept: str,
 ) -> tuple[Served, Representation, bytes]:
     """Choose the form of the answer, make room for what the pictures take until then, answer."""
-    inference, most = services.inference, services.settings.max_pixels
+    inference, settings = services.inference, services.settings
     offers = list(Representation) if len(posted) == 1 else [Representation.JSON]
     representation = negotiate(accept, offers)
-    pixels = await inference.in_thread(lambda: service.pixels(posted, most))
-    entry.admission.make_room(len(posted), pixels, representation)
-    if entry.asked.size is not None:
-        lanes = len(inference.lanes)
-        size, window = entry.asked.size, services.settings.serve_window
-        entry.admission.hold(0, seen_bytes(len(posted), size, min(lanes, len(posted)), window))
+    admission.hold(len(posted) - 1, 0)
+    if asked.size is not None:
+        lanes = min(len(inference.lanes), len(posted))
+        admission.hold(0, seen_bytes(len(posted), asked.size, lanes, settings.serve_window))
+    of_pixel = PIXEL_BYTES[representation]
     served, body = await service.answer(
-        inference, entry.choice, posted, representation, entry.asked, most
+        inference,
+        choice,
+        posted,
+        representation,
+        asked,
+        settings.max_pixels,
+        lambda pixels: admission.hold(0, of_pixel * pixels),
     )
     return served, representation, body
 
 
 @router.post(
     "/segment",
-    dependencies=[Depends(check_parameters)],
+    dependencies=[Depends(declared)],
     summary="Segment pictures",
+    operation_id="segment",
     response_model=SegmentationJson,
     openapi_extra=BODY,
     responses=ANSWERS
@@ -115,10 +104,13 @@ async def answer(
         UnsupportedMediaProblem,
         InvalidProblem,
         BusyProblem,
+        LateProblem,
+        StoppingProblem,
+        UnavailableProblem,
         NotReadyProblem,
     ),
 )
-async def segment(request: Request, entry: Entered) -> Response:
+async def segment(request: Request) -> Response:
     """Say of every pixel which learned class it shows.
 
     Pictures come as files of a form, as the body itself, or in JSON as base64; the service fetches
@@ -130,24 +122,33 @@ async def segment(request: Request, entry: Entered) -> Response:
     When the live version changes, requests are answered by the one before until the new one is
     loaded; `X-Sats-Version` says which one answered.
 
-    Room is taken before the body is read: as many bytes as it announces, then 8 for each pixel, 10
-    for an overlay and 13 for one as WebP. Where it is full the answer is 503 with `Retry-After`;
-    where one request takes more than there is in all, 413. A request that is not answered by the
-    deadline of the service is given up with 503, and one whose client leaves is worked for no
-    longer.
+    Room is taken before the body is read: as many bytes as it announces. Before a picture is
+    decoded, 8 more for each of its pixels, 10 for an overlay and 13 for one as WebP. Where it is
+    full the answer is 503 with `Retry-After`; where one request takes more than there is in all,
+    413. A request that is not answered by the deadline of the service is given up with 503, and one
+    whose client leaves is worked for no longer.
     """
     services = app_services(request)
+    settings = services.settings
+    caller = await let_in(request, Scope.SEGMENT)
+    query = read_query(request)
+    asked = query.asked(settings.serve_max_size)
+    choice = await choose_for_pictures(services, caller, query.model, query.version)
     accept = ",".join(request.headers.getlist("accept"))
-    async with answering(entry.admission.deadline):
-        posted = await read_body(request, services)
-        work = answer(services, entry, posted, accept)
-        served, representation, body = await while_connected(request, work)
-    return Response(
-        body,
-        media_type=str(representation.value),
-        headers={
-            "X-Sats-Model": served.exported.model,
-            "X-Sats-Version": str(served.exported.number),
-            "Vary": "Accept",
-        },
-    )
+    with ExitStack() as held:
+        coming = body_bytes(request, settings.max_picture_bytes + FRAME_BYTES)
+        admission = held.enter_context(admitted(services, choice, coming))
+        async with answering(admission.deadline):
+            posted = await read_body(request, services, caller)
+            work = answer(services, choice, asked, admission, posted, accept)
+            served, representation, body = await while_connected(request, work)
+        return HoldingResponse(
+            held.pop_all(),  # until the answer is out
+            content=body,
+            media_type=str(representation.value),
+            headers={
+                "X-Sats-Model": served.exported.model,
+                "X-Sats-Version": str(served.exported.number),
+                "Vary": "Accept",
+            },
+        )

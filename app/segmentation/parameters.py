@@ -5,21 +5,11 @@ from collections.abc import Collection
 from fastapi import Request
 
 from app.errors import ErrorDetail, InvalidProblem
+from app.fault_codes import Code
 from sats_core.data.names import printable
 
-KNOWN = ("model", "version", "classes", "min_score", "polygons", "tolerance", "legend", "size")
-REPEATABLE = ("classes",)
 _MOST_SHOWN = 100
 _MOST_TOLD = 20
-
-
-async def check_parameters(request: Request) -> None:
-    """Look at the names of the query parameters of a request to `/segment`.
-
-    Raises:
-        InvalidProblem: as `refuse_strays`.
-    """
-    refuse_strays(request, KNOWN, REPEATABLE)
 
 
 def refuse_strays(
@@ -36,9 +26,11 @@ def refuse_strays(
         shown = printable(name)[:_MOST_SHOWN]
         if name not in known:
             message = f"no such parameter; there are {', '.join(known)}"
-            faults.append(ErrorDetail(message, field=f"query.{shown}"))
+            faults.append(ErrorDetail(message, field=f"query.{shown}", code=Code.UNKNOWN))
         elif name not in repeatable and names.count(name) > 1:
-            faults.append(ErrorDetail("comes more than once", field=f"query.{name}"))
+            faults.append(
+                ErrorDetail("comes more than once", None, f"query.{name}", code=Code.REPEATED)
+            )
     if faults:
         first = faults[0]
         raise InvalidProblem(f"{first.field}: {first.message}", faults[:_MOST_TOLD])

@@ -19,7 +19,7 @@ EXAMPLE: dict[str, Any] = {
                 {
                     "index": 0,
                     "name": "background",
-                    "colour": "#000000",
+                    "color": "#000000",
                     "pixels": 6,
                     "share": 0.75,
                     "score": 0.97,
@@ -30,7 +30,7 @@ EXAMPLE: dict[str, Any] = {
                 {
                     "index": 5,
                     "name": "sheep",
-                    "colour": "#800080",
+                    "color": "#800080",
                     "pixels": 2,
                     "share": 0.25,
                     "score": 0.91,
@@ -79,7 +79,7 @@ class ShownClassJson(BaseModel):
 
     index: int = Field(description="The class's value in masks; 0 is background.")
     name: str = Field(description="The class's name.")
-    colour: str = Field(description="Its colour in PNG and overlay, `#rrggbb`.")
+    color: str = Field(description="Its colour in PNG and overlay, `#rrggbb`.")
     pixels: int = Field(description="How many pixels show it.")
     share: float = Field(description="Those pixels as a share of the picture, 0 to 1.")
     score: float | None = Field(

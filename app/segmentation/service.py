@@ -7,6 +7,7 @@ from functools import partial
 from typing import TypeVar
 
 from app.errors import ErrorDetail, InvalidProblem, NotReadyProblem, TooLargeProblem
+from app.fault_codes import Code
 from app.inference.cutting import Cut, Segmented
 from app.inference.engine import Inference
 from app.inference.exported_graph import GraphError
@@ -19,10 +20,12 @@ from app.segmentation.negotiation import Representation
 from app.segmentation.polygons import Left
 from app.segmentation.rendering import confidence_png, mask_png, overlay_png, overlay_webp
 from app.segmentation.upload import PostedPicture
-from sats_core.data.pictures import Resized, count_pixels, decode_image, decode_resized
+from sats_core.data.pictures import Resized, Size, count_pixels, decode_image, decode_resized
 from sats_core.errors import PictureError, PictureTooLargeError
 
 T = TypeVar("T")
+Admit = Callable[[int], None]
+"""Hears how many pixels a picture has before they are decoded, on the thread that decodes it."""
 
 
 @dataclass(frozen=True)
@@ -66,8 +69,18 @@ async def answer(
     representation: Representation,
     asked: Asked,
     max_pixels: int,
+    admit: Admit,
 ) -> tuple[Served, bytes]:
     """Return who answers, and the body of the answer. Cancelled, it takes its work back.
+
+    Args:
+        inference: where pictures are segmented.
+        choice: who answers.
+        posted: the pictures.
+        representation: the answer's form.
+        asked: what it shows.
+        max_pixels: most that a picture may have.
+        admit: hears how many pixels each has before they are decoded; what it raises is raised.
 
     Raises:
         GraphError: the version cannot be loaded, and none was live before.
@@ -83,7 +96,7 @@ async def answer(
     if representation is not Representation.JSON:
         deliver = partial(_rendered, served, representation, asked, max_pixels)
         (body,) = await delivered(
-            inference, served, posted, how, max_pixels, deliver, size=asked.size
+            inference, served, posted, how, max_pixels, deliver, size=asked.size, admit=admit
         )
         return served, body
     left = Left()
@@ -93,7 +106,7 @@ async def answer(
         return shown.model_dump_json().encode()
 
     pictures = await delivered(
-        inference, served, posted, how, max_pixels, described_one, size=asked.size
+        inference, served, posted, how, max_pixels, described_one, size=asked.size, admit=admit
     )
     return served, joined(served.exported.model, served.exported.number, pictures)
 
@@ -123,6 +136,7 @@ async def delivered(
     deliver: Callable[[PostedPicture, Segmented], T],
     *,
     size: int | None = None,
+    admit: Admit = lambda _: None,
 ) -> list[T]:
     """Segment pictures, and make on the same lane what is wanted of each; raises as `segment`.
 
@@ -134,9 +148,10 @@ async def delivered(
         max_pixels: most that a picture may have.
         deliver: makes of a picture and its mask what is returned.
         size: at how many pixels of the longer side they are seen; None: as was scored.
+        admit: as `answer`.
     """
     view = served.graph.view_of(size)
-    decodes = [partial(_decoded, one, max_pixels, view.shown) for one in posted]
+    decodes = [partial(_decoded, one, max_pixels, view.shown, admit) for one in posted]
     try:
         return await inference.segment(
             served, decodes, view, how, lambda number, found: deliver(posted[number], found)
@@ -182,15 +197,14 @@ class _UnusableError(Exception):
 
     def __init__(self, posted: PostedPicture, why: PictureError) -> None:
         super().__init__(f"{posted.name}: {why}")
-        self.detail = ErrorDetail(str(why), file=posted.name)
         self.too_large = isinstance(why, PictureTooLargeError)
+        code = Code.TOO_LARGE if self.too_large else Code.UNREADABLE
+        self.detail = ErrorDetail(str(why), file=posted.name, code=code)
 
 
-def _decoded(
-    posted: PostedPicture, max_pixels: int, shown: Callable[[int, int], tuple[int, int]]
-) -> Resized:
+def _decoded(posted: PostedPicture, max_pixels: int, shown: Size, admit: Admit) -> Resized:
     try:
-        return decode_resized(posted.data, max_pixels, shown)
+        return decode_resized(posted.data, max_pixels, shown, admit)
     except PictureError as error:
         raise _UnusableError(posted, error) from error
 

@@ -14,6 +14,7 @@ from app.errors import (
     TooLargeProblem,
     UnsupportedMediaProblem,
 )
+from app.fault_codes import Code
 from app.segmentation.json_pictures import most_json_bytes, read_json
 from app.segmentation.signatures import LONGEST, starts_as_picture
 from app.segmentation.waiting import LeftProblem
@@ -64,7 +65,7 @@ async def read_pictures(request: Request, most_bytes: int, most: int) -> list[Po
     """
     problem = TooLargeProblem(
         f"the pictures have more than {most_bytes} bytes together",
-        [ErrorDetail(f"more than {most_bytes} bytes", field=FIELD)],
+        [ErrorDetail(f"more than {most_bytes} bytes", field=FIELD, code=Code.TOO_LARGE)],
     )
     kind = content_type(request)
     try:
@@ -111,11 +112,17 @@ def _files(form: FormData) -> list[UploadFile]:
             names = ", ".join(f"`{name}`" for name in FIELDS)
             raise InvalidProblem(
                 f"a form holds files only, named {names}",
-                [ErrorDetail("not a file" if field in FIELDS else "unknown field", field=shown)],
+                [
+                    ErrorDetail("not a file", field=shown, code=Code.WRONG_TYPE)
+                    if field in FIELDS
+                    else ErrorDetail("unknown field", field=shown, code=Code.UNKNOWN)
+                ],
             )
     files = [value for _, value in form.multi_items() if isinstance(value, UploadFile)]
     if not files:
-        raise InvalidProblem("no picture came", [ErrorDetail("missing", field=FIELD)])
+        raise InvalidProblem(
+            "no picture came", [ErrorDetail("missing", field=FIELD, code=Code.MISSING)]
+        )
     return files
 
 

@@ -12,6 +12,7 @@ from sqlalchemy import Engine
 from app.audit.actor import COMMAND, Actor, act_as
 from app.db import read_session, write_session
 from app.errors import DiskFullProblem, ErrorDetail, TooLargeProblem
+from app.fault_codes import Code
 from app.storage import Blob, BlobStore, StagedBlob, TooLargeError
 from app.storage.references import lock_blobs
 from app.tasks.schemas import TaskJson
@@ -86,5 +87,5 @@ class Acceptance:
                 raise
             raise DiskFullProblem(f"`{field}` could not be stored: {error.strerror}") from error
         except TooLargeError as error:
-            fault = ErrorDetail(f"more than {self.most} bytes", field=field)
+            fault = ErrorDetail(f"more than {self.most} bytes", field=field, code=Code.TOO_LARGE)
             raise TooLargeProblem(f"`{field}` has more than {self.most} bytes", [fault]) from error

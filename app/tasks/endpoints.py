@@ -14,14 +14,13 @@ from app.dependencies import Acting, AppServices, ReadSession, Submitter, WriteS
 from app.disk import check_task_fits
 from app.errors import (
     BadRequestProblem,
-    BusyProblem,
-    ConflictProblem,
     DiskFullProblem,
     IdempotencyKeyReusedProblem,
     InvalidDatasetProblem,
     InvalidProblem,
     NotFoundProblem,
     TooLargeProblem,
+    UnavailableProblem,
     UnsupportedMediaProblem,
 )
 from app.keys.problems import (
@@ -33,13 +32,14 @@ from app.keys.problems import (
 from app.keys.service import Scope, check_model
 from app.problems import Responses, responses
 from app.registry.floor import check_gate, floor_of
-from app.registry.parents import NothingToStartFromProblem
+from app.registry.parents import NothingToStartFromProblem, ParentDeletedProblem
 from app.registry.schemas import MODEL_PATTERN
 from app.registry.service import find_model
 from app.storage import Blob
 from app.tasks import service
 from app.tasks.answering import ACCEPTED, IdempotencyKey, acceptance, announce
 from app.tasks.owning import TaskId, visible
+from app.tasks.problems import TaskEndedProblem, TaskFilesGoneProblem, TaskNotFailedProblem
 from app.tasks.schemas import SPEC_EXAMPLE, TaskJson, TaskPage
 from app.tasks.submission import Submission
 from app.tasks.upload import PostedUpload
@@ -49,7 +49,7 @@ router = APIRouter(
     prefix="/tasks",
     tags=["tasks"],
     dependencies=[Depends(require(Scope.SUBMIT))],
-    responses=responses(*KEY_PROBLEMS, InvalidProblem, BusyProblem),
+    responses=responses(*KEY_PROBLEMS, InvalidProblem, UnavailableProblem),
 )
 
 _UPLOAD: dict[str, Any] = {
@@ -100,6 +100,7 @@ _LOG: Responses = {
     "",
     status_code=202,
     summary="Post a task",
+    operation_id="tasks_create",
     openapi_extra=_UPLOAD,
     responses=ACCEPTED
     | responses(
@@ -156,7 +157,9 @@ def post_task(
     return announce(services, response, background, answer, replayed)
 
 
-@router.get("", summary="List tasks", responses=responses(NotFoundProblem))
+@router.get(
+    "", summary="List tasks", operation_id="tasks_list", responses=responses(NotFoundProblem)
+)
 def list_tasks(
     session: ReadSession,
     caller: Submitter,
@@ -187,7 +190,12 @@ def list_tasks(
     )
 
 
-@router.get("/{task_id}", summary="Look at a task", responses=responses(NotFoundProblem))
+@router.get(
+    "/{task_id}",
+    summary="Look at a task",
+    operation_id="tasks_get",
+    responses=responses(NotFoundProblem),
+)
 def get_task(session: ReadSession, task_id: TaskId) -> TaskJson:
     """Return a task: its state, progress, place in the queue, and errors if it failed."""
     return service.describe(session, service.get_task(session, str(task_id)))
@@ -197,7 +205,8 @@ def get_task(session: ReadSession, task_id: TaskId) -> TaskJson:
     "/{task_id}:cancel",
     status_code=202,
     summary="Cancel a task",
-    responses=responses(NotFoundProblem, ConflictProblem),
+    operation_id="tasks_cancel",
+    responses=responses(NotFoundProblem, TaskEndedProblem),
 )
 def cancel_task(
     services: AppServices, session: WriteSession, task_id: TaskId, background: BackgroundTasks
@@ -213,7 +222,15 @@ def cancel_task(
     "/{task_id}:retry",
     status_code=202,
     summary="Try a failed task again",
-    responses=responses(NotFoundProblem, ConflictProblem, RequestLimitProblem, TaskLimitProblem),
+    operation_id="tasks_retry",
+    responses=responses(
+        NotFoundProblem,
+        TaskNotFailedProblem,
+        TaskFilesGoneProblem,
+        ParentDeletedProblem,
+        RequestLimitProblem,
+        TaskLimitProblem,
+    ),
 )
 def retry_task(
     services: AppServices, session: WriteSession, task_id: TaskId, background: BackgroundTasks
@@ -232,6 +249,7 @@ def retry_task(
 @router.get(
     "/{task_id}/log",
     summary="Read a task's log",
+    operation_id="tasks_log",
     response_class=PlainTextResponse,
     responses=_LOG | responses(NotFoundProblem),
 )

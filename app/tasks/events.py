@@ -8,6 +8,7 @@ from sqlalchemy import func, or_, select
 from sqlalchemy.orm import Session
 
 from app.db import END_STATES, TaskEvent
+from app.db.base import utc_text
 from app.tasks.service import get_task
 
 
@@ -56,5 +57,5 @@ def newest(session: Session, task_id: str) -> tuple[int, bool]:
 
 def encode(event: TaskEvent) -> bytes:
     """Return one event in the format of the HTML standard."""
-    data = event.data | {"at": event.at.isoformat()}
+    data = event.data | {"at": utc_text(event.at)}
     return format_sse_event(id=str(event.id), event=event.kind, data_str=json.dumps(data))

@@ -18,7 +18,7 @@ from app.dependencies import (
     check_again,
     require,
 )
-from app.errors import BusyProblem, InvalidProblem, NotFoundProblem
+from app.errors import BusyProblem, InvalidProblem, NotFoundProblem, UnavailableProblem
 from app.keys.problems import KEY_PROBLEMS
 from app.keys.service import Scope
 from app.problems import Responses, responses
@@ -33,7 +33,9 @@ from app.tasks.tokens import check_token, make_token
 router = APIRouter(
     prefix="/tasks/{task_id}/events",
     tags=["tasks"],
-    responses=responses(*KEY_PROBLEMS, NotFoundProblem, InvalidProblem, BusyProblem),
+    responses=responses(
+        *KEY_PROBLEMS, NotFoundProblem, InvalidProblem, BusyProblem, UnavailableProblem
+    ),
 )
 
 _STREAM: Responses = {
@@ -79,6 +81,7 @@ async def follower(
 @router.get(
     "",
     summary="Follow a task",
+    operation_id="tasks_events",
     response_class=StreamingResponse,
     responses=_STREAM,
 )
@@ -111,6 +114,7 @@ def follow_task(
 @router.post(
     "/token",
     summary="Let a browser follow a task",
+    operation_id="tasks_events_token",
     dependencies=[Depends(require(Scope.SUBMIT))],
 )
 def make_events_token(

@@ -19,12 +19,15 @@ from app.db import (
     read_session,
     utc_now,
 )
-from app.errors import ConflictProblem, ErrorDetail, InvalidProblem, NotFoundProblem
+from app.db.base import utc_text
+from app.errors import ErrorDetail, InvalidProblem, NotFoundProblem
+from app.fault_codes import Code
 from app.keys.quotas import check_quotas
-from app.registry.parents import check_start, may_be_base, would_be_base
+from app.registry.parents import ParentDeletedProblem, check_start, may_be_base, would_be_base
 from app.registry.service import lock_model
 from app.storage import BlobMissingError, BlobStore
 from app.tasks.labels import labels_of
+from app.tasks.problems import TaskEndedProblem, TaskFilesGoneProblem, TaskNotFailedProblem
 from app.tasks.schemas import ListedTask, TaskJson, TaskSpec, listed_task, task_json
 from app.webhooks.outbox import task_ended
 from sats_core.settings import Limits
@@ -49,7 +52,9 @@ def check_step(engine: Engine, spec: TaskSpec, dataset: Path, limits: Limits) ->
             message = (
                 f"this is the first task of model {spec.model!r}: a preview needs an old version"
             )
-            raise InvalidProblem(message, [ErrorDetail(message, field="spec.preview")])
+            raise InvalidProblem(
+                message, [ErrorDetail(message, field="spec.preview", code=Code.FORBIDDEN)]
+            )
     check_classes(spec, posted_classes(dataset, limits), class_names(start))
 
 
@@ -78,15 +83,15 @@ def check_classes(spec: TaskSpec, labelled: Collection[str] | None, known: Colle
     missing = [name for name in spec.classes if labelled is not None and name not in labelled]
     again = [name for name in spec.classes if name in known]
     errors = [
-        *(_class_error(name, "the data set does not label it") for name in missing),
-        *(_class_error(name, "the model knows it already") for name in again),
+        *(_class_error(name, "the data set does not label it", Code.MISSING) for name in missing),
+        *(_class_error(name, "the model knows it already", Code.EXISTS) for name in again),
     ]
     if errors:
         raise InvalidProblem("not every class of `spec.classes` can be learned", errors)
 
 
-def _class_error(name: str, message: str) -> ErrorDetail:
-    return ErrorDetail(message, field="spec.classes", class_name=name)
+def _class_error(name: str, message: str, code: Code) -> ErrorDetail:
+    return ErrorDetail(message, field="spec.classes", class_name=name, code=code)
 
 
 def get_task(session: Session, task_id: str, visible: ColumnElement[bool] = EVERY_TASK) -> Task:
@@ -143,11 +148,11 @@ def cancel(session: Session, task_id: str) -> Task:
 
     Raises:
         NotFoundProblem: no such task.
-        ConflictProblem: it has ended.
+        TaskEndedProblem: it has ended.
     """
     task, preview = lock_task(session, task_id)
     if task.state in END_STATES:
-        raise ConflictProblem(f"the task has ended: it is {task.state}")
+        raise TaskEndedProblem(f"the task has ended: it is {task.state}")
     _stop(session, task)
     if preview is not None:
         _stop(session, preview)
@@ -215,12 +220,16 @@ def retry(session: Session, blobs: BlobStore, task_id: str) -> Task:
 
     Raises:
         NotFoundProblem: no such task.
-        ConflictProblem: it has not failed, or its files or what it started from are gone.
+        TaskNotFailedProblem: it has not failed.
+        TaskFilesGoneProblem: what was posted with it was removed.
+        ParentDeletedProblem: what it started from was deleted.
         TaskLimitProblem: as many tasks of its key wait as may.
     """
     task, _ = lock_task(session, task_id)
     if task.state != TaskState.FAILED:
-        raise ConflictProblem(f"only a failed task can be tried again: this one is {task.state}")
+        raise TaskNotFailedProblem(
+            f"only a failed task can be tried again: this one is {task.state}"
+        )
     _check_files(blobs, task)
     check_quotas(session, task.key_id, more_bytes=0)
     # Task, key, model, as everywhere. A deletion of what it starts from sees it wait, or is seen.
@@ -243,22 +252,24 @@ def _check_parent(session: Session, task: Task) -> None:
         return
     parent = session.get_one(Version, task.parent_id, populate_existing=True)
     if parent.deleted_at is not None:
-        raise ConflictProblem(
+        raise ParentDeletedProblem(
             f"version {parent.number}, which the task started from, was deleted: post it again"
         )
 
 
 def _check_files(blobs: BlobStore, task: Task) -> None:
     if task.tidied_at is not None:
-        raise ConflictProblem(
-            f"the task's files were removed at {task.tidied_at.isoformat(timespec='seconds')}: "
+        raise TaskFilesGoneProblem(
+            f"the task's files were removed at {utc_text(task.tidied_at.replace(microsecond=0))}: "
             "post it again"
         )
     try:
         for key in task.uploads:
             blobs.path(key)
     except BlobMissingError as error:
-        raise ConflictProblem("the files posted with the task are gone: post it again") from error
+        raise TaskFilesGoneProblem(
+            "the files posted with the task are gone: post it again"
+        ) from error
 
 
 def describe(session: Session, task: Task) -> TaskJson:

@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 from app.audit.service import Action
 from app.db import Model, Task, TaskEvent, TaskKind, TaskState
 from app.errors import ErrorDetail, IdempotencyKeyReusedProblem
+from app.fault_codes import Code
 from app.imports.schemas import ImportSpec
 from app.keys.quotas import check_quotas
 from app.registry.parents import may_be_base
@@ -108,7 +109,7 @@ def find_replay(session: Session, submission: Submission) -> Task | None:
     if before is not None and not submission.asked_as(before.request_digest):
         raise IdempotencyKeyReusedProblem(
             f"this key made task {before.id} from another spec or other files",
-            [ErrorDetail("used before", field="Idempotency-Key")],
+            [ErrorDetail("used before", field="Idempotency-Key", code=Code.EXISTS)],
         )
     return before
 

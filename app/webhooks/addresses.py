@@ -10,6 +10,7 @@ from concurrent.futures import Future
 import httpx
 
 from app.errors import ErrorDetail, InvalidProblem
+from app.fault_codes import Code
 
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 _UNICAST = ipaddress.ip_network("2000::/3")
@@ -105,4 +106,6 @@ async def _look_up(host: str, port: int) -> list[str]:
 
 
 def _refusal(message: str) -> InvalidProblem:
-    return InvalidProblem("not valid: url", [ErrorDetail(message, field="url")])
+    return InvalidProblem(
+        "not valid: url", [ErrorDetail(message, field="url", code=Code.FORBIDDEN)]
+    )

@@ -6,7 +6,7 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Path, Query, Response
 
 from app.dependencies import Admin, AppServices, ReadSession, WriteSession, require_everywhere
-from app.errors import BusyProblem, InvalidProblem, NotFoundProblem
+from app.errors import InvalidProblem, NotFoundProblem, UnavailableProblem
 from app.keys.problems import KEY_PROBLEMS
 from app.problems import responses
 from app.webhooks import service
@@ -17,13 +17,13 @@ router = APIRouter(
     prefix="/admin/webhooks",
     tags=["admin"],
     dependencies=[Depends(require_everywhere)],
-    responses=responses(*KEY_PROBLEMS, InvalidProblem, BusyProblem),
+    responses=responses(*KEY_PROBLEMS, InvalidProblem, UnavailableProblem),
 )
 
 WebhookId = Annotated[UUID, Path(description="The webhook's id.")]
 
 
-@router.post("", status_code=201, summary="Make a webhook")
+@router.post("", status_code=201, summary="Make a webhook", operation_id="webhooks_create")
 def create_webhook(
     services: AppServices,
     session: WriteSession,
@@ -45,7 +45,7 @@ def create_webhook(
     return NewWebhookJson(**service.describe(made).model_dump(), secret=secret)
 
 
-@router.get("", summary="List webhooks")
+@router.get("", summary="List webhooks", operation_id="webhooks_list")
 def list_webhooks(session: ReadSession) -> list[WebhookJson]:
     """Return all webhooks, the oldest first, without their secrets."""
     return [service.describe(hook) for hook in service.list_webhooks(session)]
@@ -55,6 +55,7 @@ def list_webhooks(session: ReadSession) -> list[WebhookJson]:
     "/{webhook_id}",
     status_code=204,
     summary="Delete a webhook",
+    operation_id="webhooks_delete",
     responses=responses(NotFoundProblem),
 )
 def delete_webhook(session: WriteSession, webhook_id: WebhookId) -> None:
@@ -65,6 +66,7 @@ def delete_webhook(session: WriteSession, webhook_id: WebhookId) -> None:
 @router.get(
     "/{webhook_id}/deliveries",
     summary="Look at a webhook's deliveries",
+    operation_id="webhooks_deliveries",
     responses=responses(NotFoundProblem),
 )
 def list_deliveries(

@@ -7,7 +7,7 @@ from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
 from app.db import Model, Task, TaskState, Webhook, WebhookDelivery, utc_now
-from app.db.base import JsonObject
+from app.db.base import JsonObject, utc_text
 
 
 class WebhookEvent(StrEnum):
@@ -26,7 +26,7 @@ def enqueue(session: Session, event: WebhookEvent, model: str, data: JsonObject)
     for hook in session.scalars(hooks.with_for_update(read=True, key_share=True)):
         if event in hook.events:
             number, now = str(uuid4()), utc_now()
-            said = {"id": number, "event": event, "at": now.isoformat(), "model": model}
+            said = {"id": number, "event": event, "at": utc_text(now), "model": model}
             session.add(
                 WebhookDelivery(
                     id=number,

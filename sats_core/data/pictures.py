@@ -21,10 +21,12 @@ from sats_core.errors import PictureError, PictureTooLargeError
 PICTURE_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF")
 MASK_FORMATS = ("PNG",)
 
-# Pillow only warns of a bomb, and from a size of its own; `_open` refuses by the caller's limit.
+# Pillow only warns of a bomb, from a size of its own; `_decoded` refuses by the caller's limit.
 Image.MAX_IMAGE_PIXELS = None
 
 Pixels = NDArray[np.uint8]
+Size = Callable[[int, int], tuple[int, int]]
+"""Takes a picture's own height and width, returns those wanted."""
 T = TypeVar("T")
 
 BAND_PIXELS = 2**20
@@ -81,31 +83,28 @@ def decode_picture(data: bytes, max_pixels: int) -> Pixels:
 
 
 def decode_resized(
-    data: bytes, max_pixels: int, size: Callable[[int, int], tuple[int, int]]
+    data: bytes,
+    max_pixels: int,
+    size: Size,
+    admit: Callable[[int], None] = lambda _: None,
 ) -> Resized:
     """Return a picture resized (bilinear), as `decode_picture` and a resize after it would.
 
     At its own size it is in memory once, as its decoder leaves it.
 
     Args:
-        data: the encoded picture.
-        max_pixels: most that it may have.
-        size: takes its own height and width, returns those wanted.
+        data, max_pixels: the encoded picture, and most that it may have.
+        size: at which it is wanted.
+        admit: hears how many pixels it has before they are decoded; what it raises is raised.
 
     Raises:
-        PictureError: as `decode_picture`.
-        PictureTooLargeError: as `decode_picture`.
+        PictureError, PictureTooLargeError: as `decode_picture`.
     """
-    return _decoded(data, PICTURE_FORMATS, max_pixels, lambda image: _resized(image, size))
+    return _decoded(data, PICTURE_FORMATS, max_pixels, lambda image: _resized(image, size), admit)
 
 
-def resize_picture(picture: Pixels, size: Callable[[int, int], tuple[int, int]]) -> Resized:
-    """Return a picture, (H, W, 3) uint8 RGB, resized as `decode_resized` does.
-
-    Args:
-        picture: the pixels.
-        size: takes its own height and width, returns those wanted.
-    """
+def resize_picture(picture: Pixels, size: Size) -> Resized:
+    """Return a picture, (H, W, 3) uint8 RGB, resized as `decode_resized` does."""
     return _resized(Image.fromarray(picture), size)
 
 
@@ -113,13 +112,10 @@ def decode_image(data: bytes, max_pixels: int, below: int = 0) -> Image.Image:
     """Return a picture as an RGB image, the right way up, to be drawn on.
 
     Args:
-        data: the encoded picture.
-        max_pixels: most that it may have.
-        below: rows of white under the picture.
+        data, max_pixels, below: as `decode_resized`; rows of white under the picture.
 
     Raises:
-        PictureError: as `decode_picture`.
-        PictureTooLargeError: as `decode_picture`.
+        PictureError, PictureTooLargeError: as `decode_picture`.
     """
     found = _decoded(data, PICTURE_FORMATS, max_pixels, lambda image: _as_drawn_on(image, below))
     # The file's own pixels are gone by now: there are never three copies.
@@ -153,13 +149,18 @@ def row_bands(height: int, width: int) -> Iterator[slice]:
 
 
 def _decoded(
-    data: bytes, formats: tuple[str, ...], max_pixels: int, convert: Callable[[Image.Image], T]
+    data: bytes,
+    formats: tuple[str, ...],
+    max_pixels: int,
+    convert: Callable[[Image.Image], T],
+    admit: Callable[[int], None] = lambda _: None,
 ) -> T:
     """Open, bound, load and convert; whatever a decoder raises becomes a `PictureError`."""
     with _opened(data, formats) as image:
         if image.width * image.height > max_pixels:
             size = f"{image.width} x {image.height}"
             raise PictureTooLargeError(f"{size} is more than {max_pixels} pixels")
+        admit(image.width * image.height)
         try:
             image.load()
             return convert(image)
@@ -191,7 +192,7 @@ def _as_drawn_on(image: Image.Image, below: int) -> Image.Image | Pixels:
     return image if as_it_is and not below else _as_rgb(image, below)
 
 
-def _resized(image: Image.Image, size: Callable[[int, int], tuple[int, int]]) -> Resized:
+def _resized(image: Image.Image, size: Size) -> Resized:
     transposed = _orientation(image) in _TRANSPOSED
     own = (image.width, image.height) if transposed else (image.height, image.width)
     wanted = size(*own)

@@ -35,7 +35,8 @@ def failure_of(error: BaseException) -> FailedEvent | None:
         return FailedEvent(cause="export", message=str(error))
     if isinstance(error, DatasetError):
         faults = tuple(
-            Fault(reason=i.reason, file=i.file, class_name=i.class_name) for i in error.issues
+            Fault(reason=i.reason, file=i.file, class_name=i.class_name, code=i.code)
+            for i in error.issues
         )
         return FailedEvent(message=error.message, faults=faults)
     return FailedEvent(message=str(error)) if isinstance(error, CoreError) else None

@@ -108,7 +108,10 @@ def _known(reader: Reader, imported: Imported, emit: Emit) -> tuple[str, ...]:
     if not known:
         raise DatasetError(
             f"the labelled pictures have no class that the model knows: {', '.join(unknown[:20])}",
-            [Issue("the model does not know this class", class_name=name) for name in unknown],
+            [
+                Issue("the model does not know this class", class_name=name, code="unknown")
+                for name in unknown
+            ],
         )
     if unknown:
         emit(

@@ -25,6 +25,7 @@ def test_unknown_path_is_a_problem(client: TestClient):
     assert answer.status_code == 404
     assert answer.headers["content-type"] == "application/problem+json"
     assert answer.json()["type"] == "urn:sats:problem:not-found"
+    assert answer.json()["request_id"] == answer.headers["Request-Id"]
     assert answer.json()["instance"] == "/nothing"
 
 

@@ -1,11 +1,13 @@
 """The OpenAPI document is complete: what a stranger reads at /docs."""
 
 import json
+import re
 
 import pytest
 from jsonschema import Draft202012Validator
 
 from app.protocols.refusals import OPEN_INFERENCE
+from app.schema_names import without_suffix
 
 METHODS = ("get", "post", "put", "patch", "delete")
 
@@ -44,6 +46,38 @@ def test_every_operation_says_what_it_does(document):
             assert parameter.get("description"), (name, parameter["name"])
 
 
+def test_every_operation_has_an_id_that_generated_clients_can_use(document):
+    ids = [operation["operationId"] for _, operation in _operations(document)]
+    assert len(set(ids)) == len(ids)
+    assert {"tasks_list", "versions_get", "segment"} <= set(ids)
+    made_up = [one for one in ids if re.search(r"__|_(get|post|put|delete)_|_(post|put)$", one)]
+    assert not made_up, "give these an `operation_id`"
+
+
+def test_records_are_not_called_after_their_python_classes(document):
+    schemas = document["components"]["schemas"]
+    assert {"Task", "Version", "Problem"} <= set(schemas)
+    assert not [name for name in schemas if name.endswith("Json") or "__" in name]
+    assert not [name for name, schema in schemas.items() if schema.get("title", name) != name]
+    with pytest.raises(ValueError, match="Task"):
+        without_suffix({"components": {"schemas": {"Task": {}, "TaskJson": {}}}})
+
+
+def test_enumerations_are_written_in_snake_case(document):
+    def values(node):
+        if isinstance(node, dict):
+            yield from (value for value in node.get("enum", ()) if isinstance(value, str))
+            for inner in node.values():
+                yield from values(inner)
+        elif isinstance(node, list):
+            for inner in node:
+                yield from values(inner)
+
+    of_ours = {"UINT8", "BYTES"}  # the Open Inference Protocol's own
+    found = set(values(document)) - of_ours
+    assert not [value for value in found if not re.fullmatch(r"[a-z0-9_]+(\.[a-z_]+)?", value)]
+
+
 def test_every_field_is_described(document):
     missing = [
         f"{name}.{field}"
@@ -66,11 +100,11 @@ def test_every_refusal_is_a_listed_problem(document):
             if name.split(" ")[1].startswith(OPEN_INFERENCE):  # it has a form of its own
                 if status != "200":
                     schema = answer["content"]["application/json"]["schema"]
-                    assert schema["$ref"] == "#/components/schemas/RefusalJson", (name, status)
+                    assert schema["$ref"] == "#/components/schemas/Refusal", (name, status)
             elif status.startswith(("4", "5")):
                 assert list(answer["content"]) == ["application/problem+json"], (name, status)
                 schema = answer["content"]["application/problem+json"]["schema"]
-                assert schema["$ref"] == "#/components/schemas/ProblemJson"
+                assert schema["$ref"] == "#/components/schemas/Problem"
     assert "HTTPValidationError" not in document["components"]["schemas"]
 
 

@@ -134,7 +134,7 @@ def main(control: Control, job_file: Path) -> int:
     if isinstance(job, StepJob):
         emit(LabelsEvent(report=labels(job, plan)))
     if plan.fail:
-        fault = Fault(reason="broken", file="JPEGImages/a.jpg", class_name="cat")
+        fault = Fault(reason="broken", file="JPEGImages/a.jpg", class_name="cat", code="unreadable")
         emit(FailedEvent(cause=plan.fail_cause, message=plan.fail, faults=(fault,)))
         return 0
     emit(PhaseEvent(phase="training"))

@@ -95,7 +95,7 @@ def test_wrong_input_fails_at_once(bench):
     assert task.error["detail"] == "2 pictures cannot be read"
     assert task.error["type"] == "urn:sats:problem:invalid-dataset"
     assert task.error["errors"] == [
-        {"file": "JPEGImages/a.jpg", "class": "cat", "message": "broken"}
+        {"file": "JPEGImages/a.jpg", "class": "cat", "code": "unreadable", "message": "broken"}
     ]
     assert bench.events(task.id)[-1].data["error"] == task.error
     assert not bench.versions()

@@ -47,7 +47,7 @@ def test_versions_show_lineage_classes_and_scores(client, line):
     second = client.get(f"{VERSIONS}/2").json()
     assert second == found[1]
     assert [c["name"] for c in second["classes"]] == ["background", "cat", "dog", "sheep"]
-    assert second["classes"][1] == {"index": 1, "name": "cat", "colour": "#800000", "step": 0}
+    assert second["classes"][1] == {"index": 1, "name": "cat", "color": "#800000", "step": 0}
     assert second["new_classes"] == ["sheep"]
     assert second["scores"]["iou"]["cat"] == 0.77
     assert second["gate"]["passed"]
@@ -108,9 +108,10 @@ def test_a_damaged_file_is_not_sent(client, line, blobs, how, seen):
     assert answer.headers["content-type"] == "application/problem+json"
     problem = answer.json()
     assert problem["type"] == "urn:sats:problem:damaged-version"
+    code = {"missing": "missing", "damaged": "invalid"}
     message = f"file 'model.onnx' of version 2 is {how} in the blob store"
     assert problem["detail"] == message
-    assert problem["errors"] == [{"file": "model.onnx", "message": message}]
+    assert problem["errors"] == [{"file": "model.onnx", "code": code[how], "message": message}]
     assert client.get(f"{VERSIONS}/2/files/config.json").status_code == 200
 
 
@@ -185,7 +186,7 @@ def test_replay_pictures_are_shown_and_deleted(client, line, engine, blobs):
         "classes": {"cat": 2, "dog": 1},
         "bytes": 8,
         "sha256": blob.key,
-        "place": "blob store",
+        "place": "blob_store",
         "deleted_at": None,
     }
     gone = client.delete(f"{VERSIONS}/2/memory")

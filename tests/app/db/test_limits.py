@@ -40,7 +40,7 @@ def calling(settings: Settings, **changes: Any) -> Iterator[TestClient]:
 
 def assert_busy(answer):
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "2"), answer.text
-    assert answer.json()["type"] == "urn:sats:problem:busy"
+    assert answer.json()["type"] == "urn:sats:problem:unavailable"
 
 
 @served

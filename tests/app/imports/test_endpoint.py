@@ -179,7 +179,9 @@ def test_labelled_pictures_that_are_none_are_refused(client, tmp_path, settings,
 
 def test_parts_that_are_missing_are_named(client):
     missing = client.post(VERSIONS, files={"evaluate": ("a", b"")})
-    assert missing.json()["errors"] == [{"field": "checkpoint", "message": "missing"}]
+    assert missing.json()["errors"] == [
+        {"field": "checkpoint", "code": "missing", "message": "missing"}
+    ]
     no_file = client.post(VERSIONS, files={"evaluate": ("a", b"")}, data={"checkpoint": "text"})
     assert "not a file" in no_file.json()["errors"][0]["message"]
     assert client.post(VERSIONS, json={}).status_code == 415
@@ -192,9 +194,9 @@ def test_a_part_that_nobody_reads_is_named(client, engine, settings, path, main)
     answer = client.post(path, files=parts)
     assert answer.status_code == 422
     message = "no part of this name is read"
-    assert {"field": "evaluation", "message": message} in answer.json()["errors"]
+    assert {"field": "evaluation", "code": "unknown", "message": message} in answer.json()["errors"]
     twice = client.post(path, files=[parts[0], parts[0]])
-    assert {"field": main, "message": "given twice"} in twice.json()["errors"]
+    assert {"field": main, "code": "repeated", "message": "given twice"} in twice.json()["errors"]
     assert tasks(engine) == 0
     assert stored(settings) == set()
 

@@ -63,7 +63,11 @@ def test_a_minute_s_requests_come_back_evenly():
     rates.request(caller)
     with pytest.raises(RequestLimitProblem, match="'app' may send 2 requests a minute") as refused:
         rates.request(caller)
-    assert refused.value.headers == {"Retry-After": "30"}
+    assert refused.value.headers == {
+        "Retry-After": "30",
+        "RateLimit-Policy": '"requests-per-minute";q=2;w=60',
+        "RateLimit": '"requests-per-minute";r=0;t=30',
+    }
     clock.now += 30
     rates.request(caller)
     with pytest.raises(RequestLimitProblem):
@@ -94,6 +98,7 @@ def test_pictures_are_counted_together():
     with pytest.raises(PictureLimitProblem) as refused:
         rates.other_pictures(caller, 4)
     assert refused.value.retry_after == 20
+    assert refused.value.headers["RateLimit"] == '"pictures-per-minute";r=1;t=20'
     rates.other_pictures(caller, 2)
     with pytest.raises(PictureLimitProblem):
         rates.first_picture(caller)
@@ -108,6 +113,8 @@ def test_requests_over_the_limit_are_429_on_any_call(client, make):
     refused = client.get("/tasks", headers=headers)
     assert refused.status_code == 429
     assert 1 <= int(refused.headers["retry-after"]) <= 20
+    assert refused.headers["ratelimit-policy"] == '"requests-per-minute";q=3;w=60'
+    assert refused.headers["ratelimit"].startswith('"requests-per-minute";r=0;t=')
     assert refused.json()["type"] == PROBLEM + "limit-requests-per-minute"
     other = make("other")
     assert client.get("/tasks", headers=other).status_code == 200
@@ -137,6 +144,8 @@ def test_tasks_that_wait_are_counted_in_the_database(client, engine, make, tmp_p
     refused = post(client, drawn(tmp_path, "dog"), **headers)
     assert refused.status_code == 429
     assert refused.headers["retry-after"] == "60"
+    assert refused.headers["ratelimit-policy"] == '"queued-tasks";q=1', "no window: a count"
+    assert refused.headers["ratelimit"] == '"queued-tasks";r=0;t=60'
     assert refused.json()["type"] == PROBLEM + "limit-queued-tasks"
     again = post(client, cat, **headers, **{"Idempotency-Key": "k"})
     assert again.json()["id"] == first.json()["id"], "the same request asks for nothing more"

@@ -29,7 +29,7 @@ def test_classes_say_which_version_brought_them(client, engine, blobs):
         (2, "dog", 1),
         (4, "sheep", 3),
     ]
-    assert found["classes"][1]["colour"] == "#800000"
+    assert found["classes"][1]["color"] == "#800000"
     older = client.get("/classes", params={"version": 1}).json()
     assert [c["name"] for c in older["classes"]] == ["background", "cat", "dog"]
 

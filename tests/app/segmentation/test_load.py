@@ -19,6 +19,7 @@ from app.main import create_app
 from app.settings import Settings
 from tests.app.inference.colour_graph import BACKGROUND, CLASSES, GREEN, RED
 from tests.app.segmentation.conftest import Register
+from tests.app.segmentation.requests import eventually
 from tests.fixtures.processes import serving
 
 CLIENTS = 8
@@ -130,7 +131,7 @@ def test_beyond_its_places_the_service_says_come_back(
         answer = client.post("/segment", content=data, headers=MASK)
         assert answer.status_code == 503
         assert int(answer.headers["Retry-After"]) >= 1
-        assert answer.json()["type"].endswith("busy")
+        assert answer.json()["type"].endswith("overloaded")
         unread = client.post("/segment", content=b"", headers={"Content-Type": "text/plain"})
         assert unread.status_code == 503
         assert client.get("/health/live").status_code == 200
@@ -159,7 +160,6 @@ def test_overload_is_refused_and_passes(
     assert set(codes) <= {200, 422, 503}
     assert codes[200]
     assert codes[503]
-    # Refused, broken and answered requests alike have given their places back.
-    with app.state.services.inference.reserve(2):
-        pass
+    # Refused, broken and answered requests alike give their places back, once their answer is out.
+    assert eventually(2, app.state.services.inference)
     assert client.post("/segment", content=data, headers=MASK).status_code == 200

@@ -2,13 +2,13 @@ import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
-from app.segmentation.parameters import KNOWN
+from app.segmentation.asking import SegmentQuery
 from tests.app.segmentation.requests import as_files, encoded, left_red_right_green
 
 
 def test_the_parameters_are_those_of_the_document(service: FastAPI) -> None:
     documented = service.openapi()["paths"]["/segment"]["post"]["parameters"]
-    assert [one["name"] for one in documented] == list(KNOWN)
+    assert [one["name"] for one in documented] == list(SegmentQuery.model_fields)
 
 
 @pytest.mark.parametrize(

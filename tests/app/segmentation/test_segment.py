@@ -42,7 +42,7 @@ def test_json_says_what_is_where(client: TestClient, register: Register) -> None
     assert (picture["name"], picture["width"], picture["height"]) == ("0.png", 64, 32)
     by_name = {c["name"]: c for c in picture["classes"]}
     assert by_name["red"]["index"] == 1
-    assert by_name["red"]["colour"] == "#ff0000"
+    assert by_name["red"]["color"] == "#ff0000"
     assert sum(c["pixels"] for c in picture["classes"]) == 64 * 32
     assert sum(c["share"] for c in picture["classes"]) == pytest.approx(1)
     assert by_name["red"]["share"] == pytest.approx(0.5, abs=0.05)

@@ -20,7 +20,7 @@ from app.main import create_app
 from app.settings import Settings
 from tests.app.inference.colour_graph import GREEN
 from tests.app.segmentation.conftest import Register
-from tests.app.segmentation.requests import as_body, as_files, encoded
+from tests.app.segmentation.requests import as_body, as_files, encoded, eventually
 from tests.fixtures.processes import serving
 
 WAIT = 30
@@ -78,13 +78,6 @@ def busy(inference: Inference) -> Iterator[None]:
             work.over.set()
 
 
-def eventually(free: int, inference: Inference) -> bool:
-    deadline = time.monotonic() + WAIT
-    while inference.load.free != free and time.monotonic() < deadline:
-        time.sleep(0.02)
-    return inference.load.free == free
-
-
 @pytest.mark.parametrize("request_of", [as_body, lambda p: as_files(p, p, p)])
 def test_what_waits_goes_with_its_client(
     settings: Settings, register: Register, request_of: object
@@ -113,7 +106,7 @@ def test_beyond_its_deadline_a_request_is_given_up(settings: Settings, register:
             answer = client.post("/segment", **as_body(PICTURE))
             assert answer.status_code == 503
             assert int(answer.headers["Retry-After"]) >= 1
-            assert answer.json()["type"].endswith("busy")
+            assert answer.json()["type"].endswith("deadline-exceeded")
             assert eventually(settings.serve_queue, inference)
         assert client.post("/segment", **as_body(PICTURE)).status_code == 200
 

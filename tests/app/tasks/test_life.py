@@ -136,7 +136,7 @@ def test_a_failed_task_is_tried_again(client, engine, pets):
     assert (task["error"], task["finished_at"], task["queue_place"]) == (None, None, 1)
     again = client.post(f"/tasks/{task_id}:retry")
     assert again.status_code == 409
-    assert again.json()["type"] == "urn:sats:problem:conflict"
+    assert again.json()["type"] == "urn:sats:problem:task-not-failed"
     assert "this one is queued" in again.json()["detail"]
 
 

@@ -30,6 +30,7 @@ def test_an_unknown_parent_is_named(client, engine, blobs, tmp_path):
 
     expected = {
         "field": "spec.parent",
+        "code": "unknown",
         "message": "model 'default' has no version 2 to start from",
     }
     assert refused() == expected, "where there is no model"

@@ -53,7 +53,7 @@ def test_all_events_come_in_order_and_the_stream_ends(client, ended):
         ("epoch", None),
         ("state", "failed"),
     ]
-    assert all("at" in data for _, _, data in found)
+    assert all(data["at"].endswith("Z") for _, _, data in found)
     ids = [number for number, _, _ in found]
     assert ids == sorted(set(ids))
 

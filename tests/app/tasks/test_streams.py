@@ -167,7 +167,10 @@ def test_streams_are_bounded_and_a_client_that_leaves_makes_room(settings, task_
             for _ in range(2):
                 stack.enter_context(following(url, task_id))
             refused = client.get(f"/tasks/{task_id}/events")
-            assert (refused.status_code, refused.json()["type"]) == (503, "urn:sats:problem:busy")
+            assert (refused.status_code, refused.json()["type"]) == (
+                503,
+                "urn:sats:problem:overloaded",
+            )
             assert int(refused.headers["retry-after"]) > 0
             assert seats.open == 2
         eventually(lambda: seats.open == 0)

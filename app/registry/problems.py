@@ -1,0 +1,31 @@
+"""What cannot be done with a version in its present state."""
+
+from app.errors import ConflictProblem
+
+
+class AlreadyLiveProblem(ConflictProblem):
+    """The version that is to be promoted is the live one."""
+
+    slug = "already-live"
+    title = "The version is live already"
+
+
+class NotLiveProblem(ConflictProblem):
+    """Only the live version can be rolled back."""
+
+    slug = "not-live"
+    title = "The version is not live"
+
+
+class NothingBeforeProblem(ConflictProblem):
+    """Nothing was live before the version that is to be rolled back, or it was deleted."""
+
+    slug = "nothing-to-roll-back-to"
+    title = "There is no version to roll back to"
+
+
+class VersionInUseProblem(ConflictProblem):
+    """The version is live, another one was learned from it, or a task starts from it."""
+
+    slug = "version-in-use"
+    title = "The version is in use"
