@@ -47,21 +47,20 @@ class Budget:
             with self._lock:
                 self._free += share.amount
 
-    def take(self, amount: int, share: "Share | None" = None) -> None:
-        """Take an amount, which the block that holds the share gives back.
+    def take(self, amount: int, share: "Share") -> None:
+        """Take an amount for a share; the block that holds it gives it back.
 
         Raises:
             FullError: so much is not free.
             OverBudgetError: with what the share has already it is more than there is in all.
         """
         with self._lock:
-            if share and share.amount + amount > self.total:
+            if share.amount + amount > self.total:
                 raise OverBudgetError
             if amount > self._free:
                 raise FullError
             self._free -= amount
-            if share:
-                share.amount += amount
+            share.amount += amount
 
 
 class Share:

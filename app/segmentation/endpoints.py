@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from contextlib import ExitStack
+from functools import partial
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Request, Response
@@ -72,7 +73,12 @@ async def answer(
     if asked.size is not None:
         lanes = min(len(inference.lanes), len(posted))
         admission.hold(0, seen_bytes(len(posted), asked.size, lanes, settings.serve_window))
-    of_pixel = PIXEL_BYTES[representation]
+
+    def admit(pixels: int) -> None:
+        admission.hold(0, PIXEL_BYTES[representation] * pixels)
+
+    if len(posted) > 1:  # together, before any of them is worked for
+        admit(await inference.in_thread(partial(service.pixels, posted, settings.max_pixels)))
     served, body = await service.answer(
         inference,
         choice,
@@ -80,7 +86,8 @@ async def answer(
         representation,
         asked,
         settings.max_pixels,
-        lambda pixels: admission.hold(0, of_pixel * pixels),
+        # On its lane, once its header is read: counting it here would take a hop to a thread.
+        admit if len(posted) == 1 else lambda _: None,
     )
     return served, representation, body
 
@@ -122,8 +129,8 @@ async def segment(request: Request) -> Response:
     When the live version changes, requests are answered by the one before until the new one is
     loaded; `X-Sats-Version` says which one answered.
 
-    Room is taken before the body is read: as many bytes as it announces. Before a picture is
-    decoded, 8 more for each of its pixels, 10 for an overlay and 13 for one as WebP. Where it is
+    Room is taken before the body is read: as many bytes as it announces. Before pictures are
+    decoded, 8 more for each of their pixels, 10 for an overlay and 13 for one as WebP. Where it is
     full the answer is 503 with `Retry-After`; where one request takes more than there is in all,
     413. A request that is not answered by the deadline of the service is given up with 503, and one
     whose client leaves is worked for no longer.

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.errors import TooLargeProblem
-from app.inference.budget import Budget, FullError
+from app.inference.budget import Budget, FullError, Share
 from app.segmentation.regions import Region
 from app.segmentation.simplifying import Places, Ring, kept_points
 from sats_core.data.transforms import Pixels
@@ -31,7 +31,8 @@ class Left:
     """How many points an answer may still have; its pictures are described side by side."""
 
     def __init__(self, traced: int = MOST_TRACED, shown: int = MOST_SHOWN) -> None:
-        self.traced, self.shown = Budget(traced), Budget(shown)
+        self._most = traced, shown
+        self.traced, self.shown = Share(Budget(traced)), Share(Budget(shown))
 
     def trace(self, points: int) -> None:
         """Take points of an outline, before it is simplified.
@@ -39,7 +40,7 @@ class Left:
         Raises:
             TooLargeProblem: the answer has too many.
         """
-        _take(self.traced, points, "traced")
+        _take(self.traced, self._most[0], points, "traced")
 
     def show(self, points: int) -> None:
         """Take points of polygons.
@@ -47,7 +48,7 @@ class Left:
         Raises:
             TooLargeProblem: the answer has too many.
         """
-        _take(self.shown, points, "simplified")
+        _take(self.shown, self._most[1], points, "simplified")
 
 
 def polygons(mask: Pixels, region: Region, tolerance: float, left: Left) -> list[Polygon]:
@@ -95,11 +96,11 @@ def _traced(framed: NDArray[np.bool_]) -> tuple[Ring, Places, list[int]]:
     return points, bounds.astype(np.int64), outer.tolist()
 
 
-def _take(left: Budget, points: int, how: str) -> None:
+def _take(left: Share, most: int, points: int, how: str) -> None:
     try:
-        left.take(points)
+        left.grow(points)
     except FullError as error:
         raise TooLargeProblem(
-            f"the polygons have more than {left.total} points ({how}), the most of one answer: ask "
+            f"the polygons have more than {most} points ({how}), the most of one answer: ask "
             "for fewer classes or pictures, for a larger `tolerance`, or read `rle`"
         ) from error

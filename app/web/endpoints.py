@@ -1,10 +1,11 @@
 """Pages and the files that they load."""
 
 from importlib.resources import files
-from typing import Literal
 
 from fastapi import APIRouter, Response
 from fastapi.responses import RedirectResponse
+
+from app.errors import NotFoundProblem
 
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; "
@@ -14,7 +15,7 @@ POLICY = (
 
 _STATIC = files("app.web") / "static"
 _HTML, _SCRIPT = "text/html", "text/javascript"
-_TYPES = {
+TYPES = {
     "style.css": "text/css",
     "icon.svg": "image/svg+xml",
     "answers.js": _SCRIPT,
@@ -22,7 +23,7 @@ _TYPES = {
     "npz.js": _SCRIPT,
     "try.js": _SCRIPT,
 }
-File = Literal["style.css", "icon.svg", "answers.js", "drawing.js", "npz.js", "try.js"]
+"""Of the files that pages load, by their names."""
 
 router = APIRouter(include_in_schema=False)
 
@@ -40,9 +41,15 @@ async def try_it() -> Response:
 
 
 @router.get("/static/{name}")
-async def static_file(name: File) -> Response:
-    """Return a file that pages load."""
-    return _file(name, _TYPES[name])
+async def static_file(name: str) -> Response:
+    """Return a file that pages load.
+
+    Raises:
+        NotFoundProblem: there is no such file.
+    """
+    if name not in TYPES:
+        raise NotFoundProblem("pages load no such file")
+    return _file(name, TYPES[name])
 
 
 def _file(name: str, media_type: str) -> Response:

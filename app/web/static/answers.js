@@ -41,7 +41,8 @@ export function command(name, model, version, withKey) {
   return [
     "curl -s -H 'Accept: image/png; profile=overlay'",
     ...(withKey ? ['-H "Authorization: Bearer $SATS_API_KEY"'] : []),
-    `-F ${quoted(`pictures=@${name}`)} -o overlay.png`,
+    // In curl's own quotes too: a comma or semicolon would begin another file or a type.
+    `-F ${quoted(`pictures=@"${name.replaceAll(/["\\]/g, "\\$&")}"`)} -o overlay.png`,
     quoted(`${location.origin}/segment?${asked}`),
   ].join(" \\\n  ");
 }

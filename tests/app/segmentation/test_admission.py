@@ -55,6 +55,8 @@ def test_pixels_are_counted(small: tuple[FastAPI, httpx.Client], register: Regis
         assert busy.status_code == 503
         assert int(busy.headers["Retry-After"]) >= 1
         assert client.post("/segment", **as_body(green(64, 64))).status_code == 200
+        together = client.post("/segment", **as_files(large, large))
+        assert together.status_code == 413  # it never fits, however much is free
     assert eventually(4, inference_of(app))
     assert inference_of(app).memory.free == SERVE_BYTES
 

@@ -162,8 +162,7 @@ def test_the_points_of_an_answer_are_bounded(most: str) -> None:
     region = list(regions(mask))[1]
     left = Left()
     polygons(mask, region, 1.0, left)
-    budget = getattr(left, most)
-    taken = budget.total - budget.free
+    taken = getattr(left, most).amount
     assert taken > 0
     few = Left(**{most: 2 * taken - 1})
     polygons(mask, region, 1.0, few)

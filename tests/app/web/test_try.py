@@ -1,6 +1,8 @@
 """The page on which a picture is tried, in a real browser."""
 
 import re
+import shlex
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -32,7 +34,7 @@ PHONE = {"width": 375, "height": 700}
 
 @pytest.fixture
 def picture(tmp_path: Path) -> Path:
-    path = tmp_path / "it's red.png"
+    path = tmp_path / 'it\'s red; and, "so".png'
     image = Image.new("RGB", (WIDTH, HEIGHT), DARK_RED)
     image.paste(DARK_GREEN, (WIDTH // 2, 0, WIDTH, HEIGHT))
     path.write_bytes(encoded(image))
@@ -53,7 +55,7 @@ def pixel(page: Page, x: int, y: int) -> list[int]:
 
 
 def test_a_picture_is_shown_as_the_live_version_sees_it(
-    open_page: Open, register: Register, picture: Path
+    open_page: Open, register: Register, picture: Path, tmp_path: Path
 ) -> None:
     register()
     page = open_page("/")
@@ -65,7 +67,12 @@ def test_a_picture_is_shown_as_the_live_version_sees_it(
     assert pixel(page, WIDTH - 5, 5) == list(GREEN.colour)
     rows = page.locator("#classes label")
     expect(rows).to_have_text(["red50.0 %", "green50.0 %"])
-    expect(page.locator("#curl")).to_contain_text("pictures=@it'\\''s red.png")
+    command = page.locator("#curl").text_content()
+    asked = shlex.split(command.replace("\\\n", ""))
+    overlay = tmp_path / "overlay.png"
+    asked[asked.index("overlay.png")] = str(overlay)
+    subprocess.run(asked, cwd=picture.parent, check=True, timeout=60)
+    assert Image.open(overlay).getpixel((5, 5)) != DARK_RED
 
 
 def test_what_lies_under_the_pointer_is_told(
