@@ -32,7 +32,10 @@ VARYING = {
     "/tasks": {"answer.spec.gate.max_drop", "answer.spec.gate.min_iou", "answer.warnings"},
     "/versions/2": {"answer.gate.waived"},
     "/forgetting": {"answer.alignment[].new", "answer.norm_ratio"},
-    "/deliveries": {"answer[].next_attempt_at", "answer[].error"},  # how far the worker has come
+    "/deliveries": {  # how far the worker has come
+        "answer.items[].next_attempt_at",
+        "answer.items[].error",
+    },
     "/segment": {  # which classes a model finds that learned for a moment
         "answer.pictures[].classes",
         "answer.pictures[].classes[].rle",
