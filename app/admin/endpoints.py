@@ -6,18 +6,17 @@ from fastapi import APIRouter, Depends, Path, Query, Response
 from fastapi.responses import FileResponse
 
 from app.admin import service
+from app.admin.aliases import router as aliases
 from app.admin.downloads import IfNoneMatch, Range, RangeProblem, file_response, is_known
 from app.admin.schemas import (
     CurvesJson,
     GateInForceJson,
     ModelPage,
-    MoveJson,
-    MovePage,
     VersionJson,
     VersionPage,
 )
 from app.db import read_session
-from app.dependencies import Admin, AnnounceLive, AppServices, ReadSession, WriteSession, require
+from app.dependencies import Admin, AppServices, ReadSession, WriteSession, require
 from app.errors import (
     InvalidProblem,
     NotFoundProblem,
@@ -30,16 +29,13 @@ from app.parameters import Cursor
 from app.problems import Responses, responses
 from app.registry.files import DamagedVersionProblem, version_entry, version_file
 from app.registry.floor import ModelGate
-from app.registry.moves import promote, rollback
 from app.registry.paths import ModelName, Number
-from app.registry.problems import AlreadyLiveProblem, NothingBeforeProblem, NotLiveProblem
 from app.registry.schemas import MODEL_PATTERN
 from app.registry.service import get_version, list_versions, standing_version
 from sats_core.evaluation.forgetting import ForgettingReport
 
 MODELS = Listing("models", str)
 VERSIONS = Listing("versions", int)
-MOVES = Listing("moves", int)
 
 router = APIRouter(
     prefix="/admin",
@@ -183,53 +179,7 @@ def why_forgotten(session: ReadSession, model: ModelName, number: Number) -> For
     return service.forgetting_report(get_version(session, found.id, number))
 
 
-@router.get(
-    "/models/{model}/aliases/live",
-    summary="History of `live`",
-    operation_id="live_moves",
-    responses=responses(NotFoundProblem),
-)
-def live_history(
-    session: ReadSession,
-    model: ModelName,
-    limit: Annotated[int, Query(ge=1, le=500, description="Most moves of a page.")] = 50,
-    cursor: Cursor = None,
-) -> MovePage:
-    """Return the moves of `live`, the last one first; nothing is ever taken out of its history."""
-    found = service.get_model(session, model)
-    moves = service.live_history(session, found, limit + 1, MOVES.read(cursor))
-    page, following = MOVES.cut(moves, limit, lambda move: move.sequence)
-    return MovePage(items=list(page), next_cursor=following)
-
-
-@router.post(
-    "/models/{model}/versions/{number}:promote",
-    summary="Make a version live",
-    operation_id="versions_promote",
-    dependencies=[AnnounceLive],
-    responses=responses(NotFoundProblem, AlreadyLiveProblem),
-)
-def promote_version(
-    session: WriteSession, caller: Admin, model: ModelName, number: Number
-) -> MoveJson:
-    """Point `live` at this version, whatever the gate said of it."""
-    found = service.get_model(session, model)
-    return service.describe_move(promote(session, found, number, caller.who))
-
-
-@router.post(
-    "/models/{model}/versions/{number}:rollback",
-    summary="Take the live version back",
-    operation_id="versions_rollback",
-    dependencies=[AnnounceLive],
-    responses=responses(NotFoundProblem, NotLiveProblem, NothingBeforeProblem),
-)
-def rollback_version(
-    session: WriteSession, caller: Admin, model: ModelName, number: Number
-) -> MoveJson:
-    """Point `live` at what it was before this version, which must be the live one."""
-    found = service.get_model(session, model)
-    return service.describe_move(rollback(session, found, number, caller.who))
+router.include_router(aliases)
 
 
 @router.get(

@@ -91,6 +91,8 @@ TABLE: dict[tuple[str, str], Row] = {
         "DELETE /admin/models/{model}/versions/{number}/held-out",
         "DELETE /admin/models/{model}/versions/{number}/memory",
         "GET /admin/models/{model}/aliases/live",
+        "GET /admin/models/{model}/aliases/live/moves",
+        "PUT /admin/models/{model}/aliases/live",
         "POST /admin/models/{model}/versions/{number}:promote",
         "POST /admin/models/{model}/versions/{number}:rollback",
     ),

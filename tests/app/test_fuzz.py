@@ -16,7 +16,8 @@ from PIL import Image
 from pydantic import ValidationError
 from sqlalchemy import select
 
-from app.admin.endpoints import MODELS, MOVES, VERSIONS
+from app.admin.aliases import MOVES
+from app.admin.endpoints import MODELS, VERSIONS
 from app.db import Task, read_session, write_session
 from app.protocols.refusals import OPEN_INFERENCE, path_speaks
 from app.tasks.listing import TASKS

@@ -14,7 +14,7 @@ LISTS = {
     "tasks": "/tasks",
     "models": "/admin/models",
     "versions": "/admin/models/default/versions",
-    "moves": "/admin/models/default/aliases/live",
+    "moves": "/admin/models/default/aliases/live/moves",
     "keys": "/admin/keys",
     "audit": "/admin/audit",
     "webhooks": "/admin/webhooks",

@@ -1,5 +1,6 @@
 import hashlib
 import io
+import re
 
 import pytest
 from sqlalchemy import select
@@ -141,7 +142,7 @@ def test_promote_and_roll_back_keep_history(client, line):
     assert (back["version"], back["kind"]) == (2, "rollback")
     assert client.post(f"{VERSIONS}/2:rollback").json()["version"] == 1
     assert client.post(f"{VERSIONS}/1:rollback").status_code == 409
-    history = client.get("/admin/models/default/aliases/live").json()["items"]
+    history = client.get("/admin/models/default/aliases/live/moves").json()["items"]
     assert [(m["sequence"], m["version"], m["kind"]) for m in history] == [
         (5, 1, "rollback"),
         (4, 2, "rollback"),
@@ -229,3 +230,49 @@ def test_metrics_are_a_curve_per_model(client, line, engine, blobs):
     only = client.get("/admin/metrics", params={"model": "street"}).json()["models"]
     assert only == [curves[1]]
     assert client.get("/admin/metrics", params={"model": "none"}).status_code == 404
+
+
+LIVE = "/admin/models/default/aliases/live"
+
+
+def moves(client):
+    return [move["version"] for move in client.get(f"{LIVE}/moves").json()["items"]]
+
+
+def test_live_is_moved_by_whoever_knows_where_it_stands(client, line):
+    shown = client.get(LIVE)
+    assert (shown.json()["version"], shown.headers["etag"]) == (2, '"2"')
+    moved = client.put(LIVE, json={"version": 3}, headers={"If-Match": '"2"'})
+    assert (moved.status_code, moved.json()["version"]) == (200, 3)
+    assert moved.headers["etag"] == client.get(LIVE).headers["etag"] == '"3"'
+    for etag in ('"2"', '"1", "2"', 'W/"3"', '""', "3", "x"):
+        late = client.put(LIVE, json={"version": 1}, headers={"If-Match": etag})
+        assert (late.status_code, late.json()["type"]) == (412, "urn:sats:problem:moved-meanwhile")
+    for etag in ("*", '"2", "3"'):
+        again = client.put(LIVE, json={"version": 3}, headers={"If-Match": etag})
+        assert (again.status_code, again.json()) == (200, moved.json()), "repeated, not moved"
+    assert client.put(LIVE, json={"version": 1}).json()["sequence"] == 4
+    assert moves(client) == [1, 3, 2, 1]
+
+
+@pytest.mark.parametrize("body", [{}, {"version": 0}, {"version": "x"}, {"version": 1, "by": "me"}])
+def test_a_wrong_target_is_named(client, line, body):
+    answer = client.put(LIVE, json=body)
+    assert answer.status_code == 422
+    assert answer.json()["errors"]
+
+
+def test_live_points_at_versions_that_are_there(client, line, engine):
+    assert client.put(LIVE, json={"version": 99}).status_code == 404
+    with write_session(engine) as session:
+        ensure_model(session, "empty")
+    where = "/admin/models/empty/aliases/live"
+    assert client.get(where).status_code == 404
+    first = client.put(where, json={"version": 1}, headers={"If-Match": "*"})
+    assert first.status_code == 412, "nothing was live"
+
+
+def test_the_old_way_to_move_live_says_what_takes_its_place(client, line):
+    moved = client.post(f"{VERSIONS}/3:promote")
+    assert re.fullmatch(r"@\d{10}", moved.headers["deprecation"])
+    assert moved.headers["link"] == f'<{LIVE}>; rel="successor-version"'
