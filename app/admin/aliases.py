@@ -3,12 +3,14 @@
 import re
 from typing import Annotated
 
-from fastapi import APIRouter, Header, Query, Response
+from fastapi import APIRouter, Depends, Header, Query, Response
 
 from app.admin import service
 from app.admin.schemas import MoveJson, MovePage, Target
-from app.dependencies import Admin, AnnounceLive, ReadSession, WriteSession
-from app.errors import NotFoundProblem
+from app.dependencies import Admin, AnnounceLive, ReadSession, WriteSession, require
+from app.errors import InvalidProblem, NotFoundProblem, UnavailableProblem
+from app.keys.problems import KEY_PROBLEMS
+from app.keys.service import Scope
 from app.pages import Listing
 from app.parameters import Cursor
 from app.problems import Responses, responses
@@ -26,7 +28,12 @@ MOVES = Listing("moves", int)
 PROMOTE_DEPRECATED = "@1795305600"
 """Since when `:promote` is to be avoided: 2026-11-22, as RFC 9745 spells it."""
 
-router = APIRouter()
+router = APIRouter(
+    prefix="/admin",
+    tags=["admin"],
+    dependencies=[Depends(require(Scope.ADMIN))],
+    responses=responses(*KEY_PROBLEMS, InvalidProblem, UnavailableProblem),
+)
 
 IfMatch = Annotated[
     list[str] | None,

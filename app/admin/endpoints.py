@@ -6,7 +6,6 @@ from fastapi import APIRouter, Depends, Path, Query, Response
 from fastapi.responses import FileResponse
 
 from app.admin import service
-from app.admin.aliases import router as aliases
 from app.admin.downloads import IfNoneMatch, Range, RangeProblem, file_response, is_known
 from app.admin.schemas import (
     CurvesJson,
@@ -177,9 +176,6 @@ def why_forgotten(session: ReadSession, model: ModelName, number: Number) -> For
     """
     found = service.get_model(session, model)
     return service.forgetting_report(get_version(session, found.id, number))
-
-
-router.include_router(aliases)
 
 
 @router.get(
