@@ -22,7 +22,7 @@ COPY pyproject.toml ./
 RUN python -c "import tomllib; p = tomllib.load(open('pyproject.toml', 'rb'))['project']; print('\n'.join(p['dependencies'] + p['optional-dependencies']['otel']))" > requirements.txt \
  && pip install --extra-index-url "${TORCH_INDEX}" -r requirements.txt
 
-COPY README.md ./
+COPY README.md LICENSE ./
 COPY sats_core ./sats_core
 COPY app ./app
 COPY demo ./demo

@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-quick test-long soak lint audit format serve readme contract mutants clean
+.PHONY: help install lock demo test test-quick test-long soak lint audit format serve readme contract mutants clean
 
 help:
 	@echo "make demo     set up .venv and run the main job, with pictures, in demo-output/"
@@ -12,6 +12,7 @@ help:
 	@echo "make lint     check style, types and imports"
 	@echo "make audit    ask for known advisories against what is installed (needs pypi.org)"
 	@echo "make format   write the code in the project's style"
+	@echo "make lock     write the versions that are installed to constraints.txt"
 	@echo "make readme   run the README's examples and paste what they answer"
 	@echo "make contract write docs/openapi.json and the catalogue of problems anew"
 	@echo "make mutants  change the code in small ways and see whether a test fails each time"
@@ -19,12 +20,20 @@ help:
 
 install: .venv/.installed
 
+# Versions that the tests last passed with; `CONSTRAINTS=` takes whatever pyproject.toml allows.
+CONSTRAINTS ?= constraints.txt
+
 # One pip command for everything: installing timm alone would pull another torch.
-.venv/.installed: pyproject.toml
+.venv/.installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, this is " + sys.version + "; name another: make PYTHON=python3.12 ...") if sys.version_info < (3, 11) else None'
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[dev]"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(CONSTRAINTS:%=-c %) -e ".[dev]"
 	@touch $@
+
+# Builds (`+cpu`) are left out: which one is taken is the machine's matter.
+lock: install
+	@{ echo "# Written by \`make lock\`: what the tests last passed with."; \
+	    $(BIN)/python -m pip freeze --exclude-editable | sed -n 's/^\([^ ]*==[^+]*\).*/\1/p'; } > constraints.txt
 
 demo: install
 	$(BIN)/sats demo

@@ -13,6 +13,7 @@ from app.admin.endpoints import router as admin
 from app.audit.endpoints import router as audit
 from app.deletion.endpoints import router as deletion
 from app.dependencies import open_services
+from app.draining import Draining, DrainingMiddleware
 from app.headers import CrossOriginMiddleware, RequestIdMiddleware, SecurityHeadersMiddleware
 from app.imports.endpoints import router as imports
 from app.keys.endpoints import router as keys
@@ -29,6 +30,7 @@ from app.segmentation.endpoints import router as segmentation
 from app.settings import Settings, get_settings
 from app.tasks.endpoints import router as tasks
 from app.tasks.following import router as following
+from app.web.endpoints import router as web
 from app.webhooks.endpoints import router as webhooks
 
 DESCRIPTION = """
@@ -77,6 +79,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         tracing.start("sats-api")
         services = open_services(settings or get_settings())
         app.state.services = services
+        app.state.draining.on_begin(services.streams.end)
         try:
             yield
         finally:
@@ -94,6 +97,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         separate_input_output_schemas=False,
     )
     app.state.metrics = RequestMetrics()
+    app.state.draining = Draining()
+    app.add_middleware(DrainingMiddleware, draining=app.state.draining)
     app.add_middleware(CrossOriginMiddleware)
     app.add_middleware(RequestMetricsMiddleware, metrics=app.state.metrics)
     app.add_middleware(SecurityHeadersMiddleware)
@@ -111,6 +116,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         imports,
         *operators,
         probes,
+        web,
     ):
         app.include_router(router)
     return app

@@ -1,6 +1,7 @@
 """The API and one worker as child processes of `sats serve`."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -16,7 +17,10 @@ from sats_core.files import write_whole
 from sats_core.parent_death import signal_at_parent_death
 
 POLL_SECONDS = 0.2
-STOP_SECONDS = 30.0
+MARGIN_SECONDS = 2.0
+"""So much later than they end by themselves children are killed."""
+SUPERVISED = "SATS_SUPERVISED"
+"""Variable that tells a process that another one stops it, and ends it where it does not."""
 FIRST_WAIT_SECONDS = 1.0
 LONGEST_WAIT_SECONDS = 30.0
 STEADY_SECONDS = 60.0
@@ -54,6 +58,7 @@ class Child:
         self._started = time.monotonic()
         self._process = subprocess.Popen(
             self.command,
+            env=os.environ | {SUPERVISED: "1"},
             stdin=subprocess.DEVNULL,
             start_new_session=True,
             preexec_fn=_end_with_parent if sys.platform == "linux" else None,
@@ -88,40 +93,38 @@ class Child:
         if self._process and self.ended() is None:
             self._process.terminate()
 
-    def wait(self, seconds: float) -> None:
-        """Wait until it has ended; kill it after `seconds`."""
-        if self._process is None:
-            return
-        try:
-            self._process.wait(seconds)
-        except subprocess.TimeoutExpired:
+    def kill(self) -> None:
+        """End it and what it has started, where it has not ended yet."""
+        if self._process and self.ended() is None:
             log.warning("killed", child=self.name)
-            self._process.kill()
+            os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
 
 
-def supervise(api: Child, worker: Child, record: Path) -> int:
+def supervise(api: Child, worker: Child, record: Path, stop_seconds: float) -> int:
     """Run both until SIGINT or SIGTERM, or until the API ends; returns an exit status.
 
-    A worker that dies is started again: the task that it claimed comes back by its lease.
+    A worker that dies is started again: the task that it claimed comes back by its lease. On a
+    second signal both are killed.
 
     Args:
         api: the HTTP service.
         worker: what trains.
         record: file through which the API knows how often the worker was started again.
+        stop_seconds: in which both end once they are asked to.
     """
-    stopping = False
+    told = 0
 
     def stop(_signal: int, _frame: FrameType | None) -> None:
-        nonlocal stopping
-        stopping = True
+        nonlocal told
+        told += 1
 
     before = {each: signal.signal(each, stop) for each in (signal.SIGINT, signal.SIGTERM)}
     write_restarts(record, 0)
     api.start()
     worker.start()
     try:
-        while not stopping and api.ended() is None:
+        while not told and api.ended() is None:
             if worker.restart_when_due():
                 write_restarts(record, worker.restarts)
             time.sleep(POLL_SECONDS)
@@ -129,9 +132,11 @@ def supervise(api: Child, worker: Child, record: Path) -> int:
     finally:
         for child in (worker, api):
             child.ask_to_stop()
-        deadline = time.monotonic() + STOP_SECONDS
+        deadline = time.monotonic() + stop_seconds + MARGIN_SECONDS
+        while told < 2 and time.monotonic() < deadline and None in (worker.ended(), api.ended()):
+            time.sleep(POLL_SECONDS)
         for child in (worker, api):
-            child.wait(max(0.0, deadline - time.monotonic()))
+            child.kill()
         record.unlink(missing_ok=True)
         for each, handler in before.items():
             signal.signal(each, handler)

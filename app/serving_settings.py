@@ -69,6 +69,15 @@ class ServingSettings(BaseSettings):
         ge=0,
         description="How long /health/ready waits, in all, for the live versions to be loaded.",
     )
+    stop_seconds: float = Field(
+        25.0,
+        gt=0,
+        le=3600,
+        description="How long after SIGTERM requests that were accepted are still answered; what "
+        "is left two seconds before is refused with 503, and then the process ends. Kubernetes "
+        "and systemd must give it some seconds more (`terminationGracePeriodSeconds`, "
+        "`TimeoutStopSec`; `stop_grace_period` of Compose).",
+    )
     api_workers: int = Field(
         1, ge=1, description="Processes that answer, of one `sats api`; see `sats api --workers`."
     )
@@ -99,7 +108,8 @@ class ServingSettings(BaseSettings):
         2048,
         ge=32,
         le=8192,
-        description="Most pixels of a picture's longer side at which `?size=` may have it seen.",
+        description="Most pixels of a picture's longer side at which `?size=` may have it seen; "
+        "beyond eight times its own none is.",
     )
     serve_window: int = Field(
         512,

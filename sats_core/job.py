@@ -1,5 +1,6 @@
 """What a step is asked for and what it gives back: JSON files between worker and child process."""
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -49,6 +50,9 @@ class StepJob(Record):
     new_classes: tuple[str, ...]
     indices: tuple[int, ...]
     """Mask value of each new class."""
+    named: bool = True
+    """Whether the task names its classes itself; otherwise they are those of the data set, and one
+    that no training picture shows is left out."""
     settings: StepSettings
     """As posted."""
     halvings: int = Field(0, ge=0)
@@ -66,6 +70,14 @@ class StepJob(Record):
     result: Path
     """Where the version directory `version/`, `held_out.zip`, `memory.zip` and `result.json` are
     written."""
+
+    def without(self, names: Collection[str]) -> "StepJob":
+        """Return the step without some of its new classes."""
+        kept = [
+            (n, i) for n, i in zip(self.new_classes, self.indices, strict=True) if n not in names
+        ]
+        classes, indices = zip(*kept, strict=True)
+        return self.model_copy(update={"new_classes": classes, "indices": indices})
 
     @property
     def batch_size(self) -> int:

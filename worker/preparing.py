@@ -110,6 +110,7 @@ def _prepare_step(
         old_version=_old_version(blobs, parent, folder.old_version) if parent else None,
         new_classes=names,
         indices=_indices(engine, task, names),
+        named=spec.classes is not None,
         settings=spec.step_settings(),
         halvings=task.halvings,
         held_out=spec.held_out,

@@ -1,13 +1,20 @@
 """What each process of the API sets up before it answers."""
 
+import os
 import signal
 import sys
 import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
 
 from fastapi import FastAPI
+from starlette.types import Lifespan
 
+from app.cli.stopping import heed_signals
 from app.logs import configure_logs
 from app.main import create_app
+from app.processes import SUPERVISED
 from app.settings import get_settings
 from sats_core.heap import give_back_freed_memory
 from sats_core.parent_death import signal_at_parent_death
@@ -27,4 +34,16 @@ def make_app() -> FastAPI:
     give_back_freed_memory()
     sys.setswitchinterval(SWITCH_SECONDS)
     tempfile.tempdir = str(settings.incoming_dir)  # uploads are large, and /tmp is often in memory
-    return create_app()
+    app = create_app()
+    inner: Lifespan[Any] = app.router.lifespan_context
+    supervised = settings.api_workers > 1 or SUPERVISED in os.environ
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[Any]:
+        async with inner(app) as state:
+            # Here uvicorn has its own handlers already.
+            heed_signals(app.state.draining, settings.stop_seconds, supervised=supervised)
+            yield state
+
+    app.router.lifespan_context = lifespan
+    return app

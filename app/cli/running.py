@@ -1,20 +1,22 @@
 """`sats serve`, `api`, `worker`, `migrate`: the service's processes."""
 
 import os
+from contextlib import suppress
 from typing import Annotated
 
 import typer
 import uvicorn
 from sqlalchemy import Engine
+from uvicorn.config import STARTUP_FAILURE
 
 from app.cli.common import database, refusal
+from app.cli.stopping import Connection, Server, Workers
 from app.db import read_session
 from app.keys.service import any_key, is_loopback
 from app.logs import configure_logs
-from app.processes import Child, own, supervise
+from app.processes import SUPERVISED, Child, own, supervise
 from app.settings import Settings, get_settings
 
-GRACE_SECONDS = 5
 QUIET = ["--without-gossip", "--without-mingle", "--without-heartbeat", "--loglevel=INFO"]
 WORKER = [*own("worker"), "--pool=solo", *QUIET]
 
@@ -30,7 +32,8 @@ def serve(host: Host = "127.0.0.1", port: Port = 8000) -> None:
         _greet(engine, host, port)
     api = Child("api", [*own("app.cli"), "api", f"--host={host}", f"--port={port}"])
     worker = Child("worker", WORKER)
-    raise typer.Exit(supervise(api, worker, get_settings().restarts_file))
+    settings = get_settings()
+    raise typer.Exit(supervise(api, worker, settings.restarts_file, settings.stop_seconds))
 
 
 def api(
@@ -51,17 +54,28 @@ def api(
         _refuse_open(engine, host)
     os.environ["SATS_API_WORKERS"] = str(workers)  # each takes its share of the processors
     get_settings.cache_clear()  # what the commands read before was another number
-    _refuse_to_fail(get_settings())
-    uvicorn.run(
+    settings = get_settings()
+    _refuse_to_fail(settings)
+    config = uvicorn.Config(
         "app.cli.answering:make_app",
         factory=True,
         host=host,
         port=port,
         workers=workers,
+        http=Connection,
         log_config=None,
         access_log=False,
-        timeout_graceful_shutdown=GRACE_SECONDS,
     )
+    if workers > 1:
+        supervised = SUPERVISED in os.environ
+        sockets = [config.bind_socket()]
+        Workers(config, sockets, settings.stop_seconds, supervised=supervised).run()
+        return
+    server = Server(config)
+    with suppress(KeyboardInterrupt):  # as uvicorn ends after ^C
+        server.run()
+    if not server.started:
+        raise typer.Exit(STARTUP_FAILURE)
 
 
 def worker() -> None:

@@ -1,11 +1,11 @@
 """Pictures to answers: the graphs, and the lanes on which pictures are segmented."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, suppress
 from contextvars import copy_context
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from app.inference.budget import Budget, Share
 from app.inference.cutting import Cut, Segmented
@@ -75,6 +75,8 @@ class Inference:
             GraphError: it cannot be loaded, and none was live before.
         """
         try:
+            if choice.load.done():
+                return choice.load.result()
             # Shielded: who gives up waiting must not cancel a load that others wait for.
             return await asyncio.shield(asyncio.wrap_future(choice.load))
         except GraphError:
@@ -117,6 +119,8 @@ class Inference:
                 )
                 return await _outcome(self.lanes.submit(work), work.leave)
 
+        if len(pictures) == 1:  # as most requests have: no task for it
+            return _all_or_none([await _caught(one(0, pictures[0]))])
         ones = (one(number, decode) for number, decode in enumerate(pictures))
         return _all_or_none(await asyncio.gather(*ones, return_exceptions=True))
 
@@ -172,6 +176,13 @@ class _Segmenting(Work[ModelInput, Prediction, T]):
     def measured(self, stages: Stages) -> None:
         exported = self._served.exported
         self._context.run(self._measures.answered, exported.model, exported.number, stages)
+
+
+async def _caught(doing: Coroutine[Any, Any, T]) -> T | Exception:
+    try:
+        return await doing
+    except Exception as error:  # noqa: BLE001 - as `gather` does it
+        return error
 
 
 def _all_or_none(outcomes: Sequence[T | BaseException]) -> list[T]:

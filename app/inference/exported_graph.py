@@ -14,7 +14,7 @@ from app.inference.cutting import Cut, Segmented, cut
 from app.inference.lanes import LeftError
 from app.inference.sessions import Floats, Sessions
 from app.inference.tuning import Plan, Tuner
-from app.inference.windows import in_windows
+from app.inference.windows import EnlargingView, in_windows
 from sats_core.classes import Catalogue, ClassInfo
 from sats_core.data import transforms
 from sats_core.data.prediction import Prediction
@@ -103,9 +103,12 @@ class Graph:
     def view_of(self, size: int | None) -> transforms.View:
         """Return how pictures are shown to it: their longer side `size` pixels, else its own way.
 
-        At another size than the one it was trained at it sees things larger or smaller.
+        At another size than the one it was trained at it sees things larger or smaller. The view
+        raises PictureError of a picture that it would enlarge too far.
         """
-        return self._view if size is None else transforms.View(longest=size)
+        if size is None:
+            return self._view
+        return EnlargingView(longest=size, own=self._view.side())
 
     def view(self, picture: Pixels) -> ModelInput:
         """Return what the graph sees of a picture, (H, W, 3) uint8."""
@@ -186,7 +189,7 @@ class Graph:
 
     @property
     def _kind(self) -> str:
-        """Graphs of the same are equally fast."""
+        """Graphs of the same, and of one form, are equally fast."""
         name = re.sub(r"\W+", "-", self.config.backbone or "unnamed")
         return f"{name[:LONGEST_KIND]}-{self.config.head_width or 0}"
 

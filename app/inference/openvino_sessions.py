@@ -6,7 +6,7 @@ from typing import Any
 
 import openvino
 
-from app.inference.sessions import INPUT, LOGITS, Floats, Sessions, logits_graph
+from app.inference.sessions import INPUT, LOGITS, Floats, Sessions
 
 
 class OpenVinoSessions(Sessions):
@@ -45,6 +45,4 @@ class OpenVinoSessions(Sessions):
             # there.
             "INFERENCE_PRECISION_HINT": "f32",
         }
-        return core.compile_model(
-            core.read_model(logits_graph(self.graph), b""), "CPU", how
-        ), local()
+        return core.compile_model(core.read_model(self._read(), b""), "CPU", how), local()

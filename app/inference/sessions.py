@@ -1,5 +1,6 @@
 """A graph, opened for runs of one thread or of several: on ONNX Runtime."""
 
+import hashlib
 import time
 from collections.abc import Callable, Set
 from pathlib import Path
@@ -16,6 +17,8 @@ ON_CPU = "CPUExecutionProvider"
 PROVIDERS = ("CUDAExecutionProvider", ON_CPU)
 """Where graphs are run, best first; which are there depends on the package that is installed."""
 INPUT, LOGITS = "pixel_values", "logits"
+FORM = 16
+"""Characters of a digest of a graph's form."""
 
 
 class Sessions:
@@ -37,6 +40,9 @@ class Sessions:
     def __init__(self, graph: Path, side_by_side: int = 1) -> None:
         self.graph = graph
         self.side_by_side = side_by_side
+        self.form = ""
+        """Digest of its operators and shapes, whatever its weights: see `form_of`. Empty before a
+        session was opened."""
         self._opened: dict[int, Any] = {}
 
     def session(self, threads: int) -> Any:
@@ -63,18 +69,41 @@ class Sessions:
 
     def _open(self, threads: int) -> Any:
         return onnxruntime.InferenceSession(
-            logits_graph(self.graph), _options(threads), providers=self.providers
+            self._read(), _options(threads), providers=self.providers
         )
 
+    def _read(self) -> bytes:
+        """Return what leads to the logits; see `logits_graph`."""
+        cut = logits_graph(self.graph)
+        self.form = form_of(cut)
+        return bytes(cut.SerializeToString())
 
-def logits_graph(graph: Path) -> bytes:
+
+def logits_graph(graph: Path) -> onnx.ModelProto:
     """Return a graph without what it makes of its logits: labels and scores of every pixel it sees.
 
     They are made at the picture's own size instead. Left in the graph they are computed whether
     they are asked for or not: a quarter of a run at 256 pixels.
     """
-    cut = Extractor(onnx.load(graph)).extract_model([INPUT], [LOGITS])
-    return bytes(cut.SerializeToString())
+    return Extractor(onnx.load(graph)).extract_model([INPUT], [LOGITS])
+
+
+def form_of(model: onnx.ModelProto) -> str:
+    """Return a digest of a graph's operators, their settings and the shapes of its weights.
+
+    How many classes it knows is left out, as far as shapes say so: a version that learned one more
+    is no slower.
+    """
+    graph = model.graph
+    classes = graph.output[0].type.tensor_type.shape.dim[1].dim_value
+    digest = hashlib.sha256()
+    for node in graph.node:
+        settings = {a.name: (a.i, a.f, a.s, *a.ints) for a in node.attribute if not a.HasField("t")}
+        digest.update(repr((node.op_type, sorted(settings.items()))).encode())
+    for weights in graph.initializer:
+        shape = ["classes" if side == classes else side for side in weights.dims]
+        digest.update(repr((weights.data_type, shape)).encode())
+    return digest.hexdigest()[:FORM]
 
 
 def _options(threads: int) -> Any:

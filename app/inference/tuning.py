@@ -113,8 +113,8 @@ class Tuner:
         """Return how to run a graph.
 
         Args:
-            sessions: of the graph.
-            kind: graphs of one kind are equally fast; a file name.
+            sessions: of the graph; one is open.
+            kind: graphs of one kind and form are equally fast; a file name.
             sample: (3, H, W) a picture as the graph sees most.
         """
         set_here = {"lone_threads": self.lone_threads, "batch": self.batch}
@@ -159,9 +159,9 @@ class Tuner:
             log.warning("plan_not_kept", kind=kind, error=str(error))
 
     def _here(self, sessions: Sessions, sample: Floats) -> str:
-        """Name all that the figures depend on beside the graph."""
+        """Name all that the figures depend on beside the kind of graph."""
         shape = "x".join(map(str, sample.shape))
-        return f"{_processor()}, {self.processors}, {shape}, {sessions.name}"
+        return f"{_processor()}, {self.processors}, {shape}, {sessions.name}, {sessions.form}"
 
 
 def measure(sessions: Sessions, sample: Floats, processors: int) -> Measured:

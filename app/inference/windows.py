@@ -1,14 +1,43 @@
-"""Pictures that are too large for one run: seen in windows that overlap, and put together again."""
+"""Pictures seen larger than by default: how large at most, and in windows that overlap."""
 
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
+from pydantic import PositiveInt
 
 from app.inference.sessions import Floats
-from sats_core.data.transforms import MULTIPLE
+from sats_core.data.transforms import MULTIPLE, View
+from sats_core.errors import PictureError
 
+MOST_ENLARGED = 8
+"""Times a picture's own longer side: what a model is shown beyond it is a blur."""
 OVERLAP = 4
 """Neighbours share a quarter of a window."""
+
+
+class EnlargingView(View):
+    """Shows pictures at a size that somebody asks for, and none much larger than it is.
+
+    Attributes:
+        own: side at which pictures are seen by default, to which any may be enlarged.
+    """
+
+    own: PositiveInt
+
+    def shown(self, height: int, width: int) -> tuple[int, int]:
+        """Return the (height, width) at which a picture of that size is seen.
+
+        Raises:
+            PictureError: it would be enlarged too far.
+        """
+        seen = super().shown(height, width)
+        most = max(self.own, MOST_ENLARGED * max(height, width))
+        if max(seen) > most:
+            raise PictureError(
+                f"`size` is {max(seen)}; this picture of {width} x {height} pixels is seen at "
+                f"{most} at most"
+            )
+        return seen
 
 
 def in_windows(pixels: Floats, side: int, run: Callable[[Floats], Floats]) -> Floats:

@@ -57,10 +57,13 @@ async def live() -> HealthJson:
 def ready(request: Request, services: AppServices) -> ReadyJson:
     """Ask the database, the broker and the blob store whether they answer.
 
-    After a start the live versions are waited for, for a bounded time. What was mended on the way
+    After a start the live versions are waited for, for a bounded time; a service that is being
+    stopped is not ready. What was mended on the way
     does not make the service unready; it is worth a look at the log. `/metrics` tells what was
     found.
     """
+    if request.app.state.draining.begun:
+        raise NotReadyProblem("not ready: the service is being stopped")
     counted: RequestMetrics = request.app.state.metrics
     failed = [
         ErrorDetail(message, field=part, code=Code.UNAVAILABLE)

@@ -202,7 +202,8 @@ async def infer(
     different sizes are refused, send them one by one.
 
     Limits, room, deadline and keys are those of `/segment`; a picture of `image` counts as many
-    bytes as it has values.
+    bytes as it has values. JSON may hold as many numbers as a picture of 512 x 512 pixels has in
+    nested lists, or of 750 x 750 in a flat one, 413 beyond: send larger ones as bytes.
     """
     settings = services.settings
     async with answering(admission.deadline):

@@ -102,7 +102,8 @@ class SegmentQuery(BaseModel):
         description="At how many pixels of its longer side the model sees a picture; by "
         "default as it was trained and scored. More shows it small things, and things larger "
         "than it has learned them. Beyond `SATS_SERVE_WINDOW` it sees windows that overlap; "
-        "beyond `SATS_SERVE_MAX_SIZE` it is 422.",
+        "beyond `SATS_SERVE_MAX_SIZE` it is 422, and so it is beyond eight times the picture's own "
+        "longer side.",
     )
 
     def asked(self, largest: int) -> Asked:

@@ -1,5 +1,6 @@
 """Why requests were not answered, as it is counted."""
 
+import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -29,8 +30,9 @@ def failures_counted(measures: Measures, asked: Exported) -> Iterator[Failing]:
     failing = Failing()
     try:
         yield failing
-    except Problem as problem:
-        reason = reason_of(problem)
+    except (Problem, asyncio.CancelledError) as error:
+        # Cancelled: the service is stopped, and has refused the request already.
+        reason = reason_of(error) if isinstance(error, Problem) else "closed"
         if reason is not None:
             pictures = failing.places.amount if failing.places else 1
             measures.failed(asked.model, asked.number, reason, pictures)

@@ -15,6 +15,9 @@ BODY_COPIES = 4
 _MARKS = (b",", b":")
 """Bytes that base64 has none of: a body with few of them makes few values, whatever it is."""
 
+_PIECE = 2**20
+"""Letters that are read at once; four make three bytes."""
+
 _URL = re.compile(r"\s*([a-z][a-z0-9+.-]{0,30}):", re.IGNORECASE)
 _PREFIX = re.compile(r"\s*data:[^,]{0,200};base64,", re.IGNORECASE)
 
@@ -70,9 +73,24 @@ def decoded(text: str, field: str) -> bytes:
     try:
         # Lines are broken by many encoders; nothing else may stand between the letters.
         letters = text[start:].encode("ascii").translate(None, b" \t\r\n")
-        return binascii.a2b_base64(letters, strict_mode=True)
+        return from_base64(letters)
     except (UnicodeEncodeError, binascii.Error) as error:
         raise _refused("not base64 (RFC 4648, section 4, with padding)", field) from error
+
+
+def from_base64(letters: bytes) -> bytes:
+    """Return what letters hold, piece by piece: nothing else goes on while one is read.
+
+    Raises:
+        binascii.Error: they are no base64 with padding.
+    """
+    pieces = []
+    for at in range(0, len(letters), _PIECE):
+        piece = letters[at : at + _PIECE]
+        pieces.append(binascii.a2b_base64(piece, strict_mode=True))
+        if at + _PIECE < len(letters) and piece.endswith(b"="):
+            raise binascii.Error("letters after the padding")
+    return b"".join(pieces)
 
 
 def _refused(message: str, field: str) -> InvalidProblem:

@@ -78,16 +78,30 @@ async def while_connected(request: Request, work: Coroutine[Any, Any, T]) -> T:
     Raises:
         LeftProblem: the client has left.
     """
-    working, leaving = asyncio.create_task(work), asyncio.create_task(_left(request))
+    # Not in a task of its own: each takes the event loop a turn more until the answer is out.
+    working, left, over = asyncio.current_task(), False, False
+    if working is None:
+        raise RuntimeError("there is no task to cancel")
+    before = working.cancelling()
+
+    def leave(_: object) -> None:
+        nonlocal left
+        if not over:
+            left = True
+            working.cancel()
+
+    leaving = asyncio.create_task(_left(request))
+    leaving.add_done_callback(leave)
     try:
-        await asyncio.wait((working, leaving), return_when=asyncio.FIRST_COMPLETED)
-        if working.done():
-            return working.result()
-        raise LeftProblem("the connection was closed before the answer")
+        return await work
+    except asyncio.CancelledError as error:
+        # As `asyncio.timeout` does it: who else has cancelled is not answered in its place.
+        if left and working.uncancel() <= before:
+            raise LeftProblem("the connection was closed before the answer") from error
+        raise
     finally:
-        for task in (working, leaving):
-            task.cancel()
-        await asyncio.gather(working, leaving, return_exceptions=True)
+        over = True
+        leaving.cancel()
 
 
 async def _left(request: Request) -> None:

@@ -105,6 +105,7 @@ class Streams:
 
     def __init__(self, engine: Engine, most: int) -> None:
         self.open = 0
+        self._over = False
         self._engine = engine
         self._most = most
         self._held: Counter[str] = Counter()
@@ -119,8 +120,10 @@ class Streams:
             holder: digest of the key that opens it; "" while there are no keys.
 
         Raises:
-            BusyProblem: there are as many as there may be.
+            BusyProblem: there are as many as there may be, or no more may be.
         """
+        if self._over:
+            raise BusyProblem("the service is being stopped; come back in a second")
         share = max(1, self._most // SHARE) if holder else self._most
         if self.open >= self._most or self._held[holder] >= share:
             raise BusyProblem("as many streams of events are open as there may be", RETRY_AFTER)
@@ -133,6 +136,12 @@ class Streams:
             self._held[holder] -= 1
             if not self._held[holder]:
                 del self._held[holder]
+
+    def end(self) -> None:
+        """End all that are open, which go on elsewhere with `Last-Event-ID`; open no more."""
+        self._over = True
+        for feed, _ in self._feeds.values():
+            feed.end()
 
     async def follow(
         self, task_id: str, after: int, check: Callable[[], Awaitable[None]]
@@ -176,6 +185,7 @@ class Streams:
         """Share the feed of a task; the last one to leave ends it."""
         if task_id not in self._feeds:
             feed = Feed()
+            feed.ended = self._over
             self._feeds[task_id] = (feed, asyncio.create_task(self._run(task_id, feed)))
         feed, reading = self._feeds[task_id]
         self._watchers[feed] = self._watchers.get(feed, 0) + 1

@@ -8,6 +8,7 @@ from typing import Self
 import numpy as np
 from PIL import Image
 
+from sats_core.data.labels import Lookup
 from sats_core.data.transforms import Pixels, fit, resize_label
 
 LARGEST = math.sqrt(2)
@@ -51,6 +52,13 @@ class PictureCache:
         self._shapes.append((self._file.seek(0, 2), height, width))
         self._file.write(np.ascontiguousarray(picture).tobytes())
         self._file.write(np.ascontiguousarray(label).tobytes())
+
+    def relabel(self, lookup: Lookup) -> None:
+        """Replace every label's values by those of a table (256,)."""
+        for index, (offset, height, width) in enumerate(self._shapes):
+            label = lookup[self[index][1]]
+            self._file.seek(offset + 3 * height * width)
+            self._file.write(label.tobytes())
 
     def __len__(self) -> int:
         return len(self._shapes)

@@ -37,6 +37,7 @@ class Gathered:
         train: ids of the pictures in the cache, in its order.
         held_out: ids of those that only score.
         shown: of each training picture, the step's classes that it shows.
+        unshown: new classes that no training picture shows, in the job's order.
         shares: how much of the training pictures each new class covers.
         thumbnails: of the training pictures and of the held-out ones behind them.
     """
@@ -44,6 +45,7 @@ class Gathered:
     train: tuple[str, ...]
     held_out: tuple[str, ...]
     shown: tuple[frozenset[str], ...]
+    unshown: tuple[str, ...]
     shares: "Shares"
     thumbnails: tuple[Pixels, ...]
 
@@ -120,7 +122,8 @@ def gather(
     Labels in the cache are the step's: output channels of the new classes, 0 elsewhere, 255.
 
     Raises:
-        DatasetError: naming every file that is wrong, and every new class without a picture.
+        DatasetError: naming every file that is wrong, and every new class without a picture where
+            the task names its classes or none has any.
         StoppedError: `should_stop` said yes.
     """
     split = choose_split(reader, job.held_out, job.settings.seed)
@@ -131,6 +134,8 @@ def gather(
                 f"have no mask, {missing[0][:100]!r} for one: they are left out"
             )
         )
+    for message in reader.warnings:
+        emit(WarningEvent(message=message))
     channels = {name: catalogue.channel(name) for name in job.new_classes}
     lookup = step_lookup(reader.classes, channels)
     issues: list[Issue] = []
@@ -159,11 +164,15 @@ def gather(
             held_out |= shows
         progress.advance(1, step=number)
     refuse(issues)
-    _refuse_unshown([name for name in channels if not any(name in shows for shows in shown)])
+    unshown = tuple(name for name in channels if not any(name in shows for shows in shown))
+    if job.named or len(unshown) == len(channels):
+        _refuse_unshown(unshown)
+    for name in unshown:
+        emit(WarningEvent(message=f"no training picture shows {name!r}: it is not learned"))
     for name in channels:
-        if name not in held_out:
+        if name not in held_out and name not in unshown:
             emit(WarningEvent(message=f"no held-out picture shows {name!r}: it is not scored"))
-    return Gathered(split.train, split.held_out, tuple(shown), shares, tuple(thumbnails))
+    return Gathered(split.train, split.held_out, tuple(shown), unshown, shares, tuple(thumbnails))
 
 
 def refuse(issues: Sequence[Issue]) -> None:

@@ -1,13 +1,14 @@
 """One step from labelled pictures to a scored, exported version."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
 
 import torch
 
 from sats_core.data.cache import PictureCache
+from sats_core.data.labels import step_lookup
 from sats_core.data.readers import Reader, open_reader
 from sats_core.data.sources import ZipSource
 from sats_core.evaluation.causes import examined, why_forgotten
@@ -68,6 +69,8 @@ def run_step(job: StepJob, emit: Emit, should_stop: Callable[[], bool]) -> None:
         reader = open_reader(stack.enter_context(ZipSource(job.dataset, job.limits)))
         cache = stack.enter_context(PictureCache(job.work / "pictures.raw", size))
         gathered = gather(reader, job, start.catalogue, cache, emit, should_stop)
+        if gathered.unshown:
+            job, start = _left_out(job, start, gathered.unshown, cache)
         earlier = _earlier(stack, job)
         labels = examine_labels(start, job.new_classes, gathered, cache, earlier, emit, should_stop)
         emit(LabelsEvent(report=labels))
@@ -111,6 +114,17 @@ def _warn_of_scratch(start: Start, emit: Emit) -> None:
                 ": expect to need more pictures and epochs than with pretrained weights"
             )
         )
+
+
+def _left_out(
+    job: StepJob, start: Start, names: Sequence[str], cache: PictureCache
+) -> tuple[StepJob, Start]:
+    """Begin again without the new classes that no picture shows; the cache gets the new labels."""
+    less = job.without(names)
+    begun = begin(less)
+    channels = {name: begun.catalogue.channel(name) for name in less.new_classes}
+    cache.relabel(step_lookup([c.name for c in start.catalogue.classes[1:]], channels))
+    return less, begun
 
 
 def _earlier(stack: ExitStack, job: StepJob) -> list[HeldOut]:

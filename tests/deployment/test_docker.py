@@ -200,6 +200,11 @@ def test_the_api_is_published_on_loopback_only():
             assert port.startswith("127.0.0.1:")
 
 
+def test_what_stops_is_given_the_time_that_it_takes():
+    period = compose()["services"]["api"]["stop_grace_period"]
+    assert float(period.removesuffix("s")) >= Settings().stop_seconds + 2
+
+
 def test_compose_accepts_the_file(tmp_path):
     """Where there is a Compose that works; it needs no daemon for this."""
     if shutil.which("docker") is None:

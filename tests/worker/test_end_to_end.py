@@ -6,8 +6,10 @@ import os
 import signal
 import zipfile
 
+import numpy as np
 import psutil
 import pytest
+from PIL import Image
 
 from app.db import TaskState
 from tests.fixtures.drawings import voc_zip
@@ -104,6 +106,46 @@ def test_a_task_that_names_no_method_is_solved_in_one_pass(bench, served, tmp_pa
     trained, solved = (served.get(f"/admin/models/default/versions/{n}").json() for n in (1, 2))
     assert (trained["settings"]["epochs"], solved["settings"]["epochs"]) == (2, None)
     assert [len(bench.events(task["id"], "epoch")) for task in (base, step)] == [2, 1]
+
+
+def roboflow(tmp_path) -> bytes:
+    """What Roboflow exports as COCO: category 0 is the project's, and nothing is labelled so."""
+    categories = [
+        {"id": 0, "name": "things", "supercategory": "none"},
+        {"id": 1, "name": "block", "supercategory": "things"},
+    ]
+    path = tmp_path / "roboflow.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for split, numbers in {"train": range(6), "valid": range(6, 8)}.items():
+            images, shapes = [], []
+            for number in numbers:
+                name = f"{number}_jpg.rf.0a1b.jpg"
+                pixels = np.full((48, 48, 3), 90, np.uint8)
+                pixels[8 + number : 30, 10:40] = (250, 40, 10)
+                picture = io.BytesIO()
+                Image.fromarray(pixels).save(picture, "JPEG")
+                archive.writestr(f"{split}/{name}", picture.getvalue())
+                images.append({"id": number, "file_name": name, "height": 48, "width": 48})
+                ring = [10, 8 + number, 40, 8 + number, 40, 30, 10, 30]
+                shape = {"id": number, "image_id": number, "category_id": 1, "iscrowd": 0}
+                shapes.append({**shape, "segmentation": [ring]})
+            document = {"images": images, "annotations": shapes, "categories": categories}
+            archive.writestr(f"{split}/_annotations.coco.json", json.dumps(document))
+    return path.read_bytes()
+
+
+@pytest.mark.parametrize("database_url", ["embedded"], indirect=True)
+def test_what_roboflow_exports_is_learned(bench, served, tmp_path):
+    with bench.worker(WORKER):
+        task = post(served, roboflow(tmp_path), method=None)
+        named = post(served, roboflow(tmp_path), method=None, classes=["things"], model="other")
+        done, refused = wait(served, task), wait(served, named)
+    assert (done["state"], done["error"]) == ("live", None)
+    assert "no training picture shows 'things': it is not learned" in done["warnings"]
+    version = served.get(done["links"]["version"]).json()
+    assert [c["name"] for c in version["classes"]] == ["background", "block"]
+    assert refused["state"] == "failed"
+    assert [e["class"] for e in refused["error"]["errors"]] == ["things"]
 
 
 @pytest.mark.parametrize("database_url", ["embedded"], indirect=True)

@@ -3,6 +3,8 @@
 from sats_core.data.readers.ade20k import Ade20kReader
 from sats_core.data.readers.base import EncodedPicture, LabelledPicture, Reader
 from sats_core.data.readers.coco import CocoReader
+from sats_core.data.readers.cvat import CvatReader
+from sats_core.data.readers.label_studio import LabelStudioReader
 from sats_core.data.readers.pairs import PairsReader
 from sats_core.data.readers.voc import VocReader
 from sats_core.data.readers.voc_writer import write_voc_zip
@@ -13,7 +15,9 @@ __all__ = [
     "READERS",
     "Ade20kReader",
     "CocoReader",
+    "CvatReader",
     "EncodedPicture",
+    "LabelStudioReader",
     "LabelledPicture",
     "PairsReader",
     "Reader",
@@ -28,8 +32,10 @@ READERS: dict[str, type[Reader]] = {
     "ade20k": Ade20kReader,
     "pairs": PairsReader,
     "coco": CocoReader,
+    "cvat": CvatReader,
+    "label_studio": LabelStudioReader,
 }
-"""Every layout that can be read, tried in this order."""
+"""Every layout that can be read."""
 
 
 def open_reader(source: Source) -> Reader:
@@ -56,8 +62,16 @@ def _layout(source: Source) -> type[Reader]:
     names = source.names()
     if not names:
         raise DatasetError("the data set is empty")
-    for reader in READERS.values():
-        if reader.recognises(names):
-            return reader
+    found = [reader for reader in READERS.values() if reader.recognises(source)]
+    if len(found) > 1:
+        layouts = " and ".join(reader.layout for reader in found)
+        raise DatasetError(f"the data set could be read as {layouts}: leave one of them in it")
+    if found:
+        return found[0]
+    # Neither says what it is: the reader will say what is missing.
+    if any(name.endswith(".json") for name in names):
+        return CocoReader
+    if any(name.startswith(PairsReader.masks) for name in names):
+        return PairsReader
     layouts = "; ".join(f"{reader.layout}" for reader in READERS.values())
     raise DatasetError(f"the data set has none of the layouts that can be read: {layouts}")

@@ -1,12 +1,12 @@
 """ADE20K as the scene-parsing challenge hands it out (ADEChallengeData2016)."""
 
 from collections import Counter
-from collections.abc import Sequence
 from typing import ClassVar
 
 from sats_core.data.readers.base import at_fault
 from sats_core.data.readers.class_list import MAX_LIST_BYTES, ClassList, indexed_classes
 from sats_core.data.readers.paired import PairedReader
+from sats_core.data.sources import Source
 from sats_core.errors import DatasetError
 
 CLASS_LIST = "objectInfo150.txt"
@@ -26,12 +26,12 @@ class Ade20kReader(PairedReader):
     masks = "annotations/"
 
     @classmethod
-    def recognises(cls, names: Sequence[str]) -> bool:
+    def recognises(cls, source: Source) -> bool:
         """See `Reader.recognises`."""
         return any(
             name == CLASS_LIST
             or name.startswith((f"{cls.masks}training/", f"{cls.masks}validation/"))
-            for name in names
+            for name in source.names()
         )
 
     def _class_list(self) -> ClassList:

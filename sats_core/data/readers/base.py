@@ -1,7 +1,7 @@
 """What every reader of labelled pictures gives, whatever the layout it reads."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -73,15 +73,19 @@ class Reader(ABC):
     """Files of pictures without a mask and of masks without a picture, sorted."""
     missing: dict[str, tuple[str, ...]]
     """What a split names beside its pictures: no picture with a mask."""
+    warnings: list[str]
+    """What of the data set is not read, a sentence each."""
 
     def __init__(self, source: Source) -> None:
         self.source = source
         self.missing = {}
+        self.warnings = []
 
     @classmethod
     @abstractmethod
-    def recognises(cls, names: Sequence[str]) -> bool:
-        """Return whether a data set with these files is meant to be in this layout."""
+    def recognises(cls, source: Source) -> bool:
+        """Return whether a data set is meant to be in this layout, by names and a look at the start
+        of files."""
 
     @classmethod
     def glance(cls, source: Source) -> tuple[str, ...] | None:

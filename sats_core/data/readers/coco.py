@@ -1,7 +1,7 @@
 """COCO JSON: instances, stuff or panoptic, as COCO, CVAT, Label Studio and Roboflow write it."""
 
 import posixpath
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import ClassVar
 
 import numpy as np
@@ -12,7 +12,9 @@ from sats_core.data.readers.base import Pixels, Reader, at_fault
 from sats_core.data.readers.class_list import BACKGROUND_NAMES, indexed_classes
 from sats_core.data.readers.coco_index import CocoIndex, Entry
 from sats_core.data.readers.coco_shapes import Runs, ShapeError, painted, shape_runs
-from sats_core.data.readers.paired import PICTURE_SUFFIXES, SPLIT_FOLDERS
+from sats_core.data.readers.json_start import json_starts
+from sats_core.data.readers.paired import SPLIT_FOLDERS
+from sats_core.data.readers.picture_files import PictureFiles, is_picture
 from sats_core.data.sources import Source
 from sats_core.errors import DatasetError, PictureError
 
@@ -20,6 +22,7 @@ VOID_NAMES = frozenset({"void", "ignore"})
 """Categories whose pixels count for nothing."""
 
 
+LISTS = frozenset({"images", "annotations", "categories"})
 _START_BYTES = 4096
 
 
@@ -36,10 +39,9 @@ class CocoReader(Reader):
 
     def __init__(self, source: Source) -> None:
         super().__init__(source)
-        self._index = CocoIndex(source, _json_files(source))
+        self._index = CocoIndex(source, json_files(source))
         self._values = self._label_values()
-        self._names = set(source.names())
-        self._by_name = self._unique_names()
+        self._pictures = PictureFiles(source.names())
         self._entries = self._found()
         self._masks = self._mask_names()
         self.ids = tuple(sorted(self._entries))
@@ -50,13 +52,13 @@ class CocoReader(Reader):
             )
         used = {file for _, file in self._entries.values()}
         used.update(self._masks.values())
-        self.unpaired = tuple(sorted(name for name in self._pictures() if name not in used))
+        self.unpaired = tuple(sorted(name for name in self._pictures.names if name not in used))
         self.splits = self._read_splits()
 
     @classmethod
-    def recognises(cls, names: Sequence[str]) -> bool:
+    def recognises(cls, source: Source) -> bool:
         """See `Reader.recognises`."""
-        return any(name.endswith(".json") for name in names)
+        return any(not start.listed and start.keys & LISTS for start in json_starts(source))
 
     @classmethod
     def glance(cls, source: Source) -> None:
@@ -65,8 +67,8 @@ class CocoReader(Reader):
         Only whole files tell the classes, so it returns None.
         """
         names = source.names()
-        files = _json_files(source)
-        if not any(_is_picture(name) for name in names):
+        files = json_files(source)
+        if not any(is_picture(name) for name in names):
             raise DatasetError(f"no picture is beside {', '.join(files[:3])}")
         for file in files:
             with source.stream(file) as stream:
@@ -91,17 +93,6 @@ class CocoReader(Reader):
         self.classes = indexed_classes(kept, file).classes
         return values
 
-    def _pictures(self) -> list[str]:
-        return [name for name in self._names if _is_picture(name)]
-
-    def _unique_names(self) -> dict[str, str | None]:
-        """Return files by their name without folders; None where two share it."""
-        found: dict[str, str | None] = {}
-        for name in self._pictures():
-            base = posixpath.basename(name)
-            found[base] = None if base in found else name
-        return found
-
     def _found(self) -> dict[str, tuple[Entry, str]]:
         """Return the entries whose picture is there, by the picture's name without suffix."""
         entries: dict[str, tuple[Entry, str]] = {}
@@ -117,17 +108,14 @@ class CocoReader(Reader):
         return entries
 
     def _file_of(self, entry: Entry) -> str | None:
-        beside = posixpath.dirname(self._index.files[entry.file])
-        for folder in (beside, "", "images"):
-            name = posixpath.normpath(posixpath.join(folder, entry.name))
-            if name in self._names:
-                return name
-        return self._by_name.get(posixpath.basename(entry.name))
+        folder, file = posixpath.split(self._index.files[entry.file])
+        subset = file.removesuffix(".json").partition("_")[2]  # CVAT: instances_SUBSET.json
+        return self._pictures.find(entry.name, (folder, f"images/{subset}", "", "images"))
 
     def _read_splits(self) -> dict[str, tuple[str, ...]]:
         splits: dict[str, list[str]] = {}
         for picture_id, (entry, _) in sorted(self._entries.items()):
-            split = _split(self._index.files[entry.file])
+            split = split_of(self._index.files[entry.file])
             if split:
                 splits.setdefault(split, []).append(picture_id)
         return {name: tuple(ids) for name, ids in sorted(splits.items())}
@@ -152,11 +140,7 @@ class CocoReader(Reader):
     def _mask_name(self, number: int, listed: str) -> str:
         file = self._index.files[number]
         folder = file.removesuffix(".json")
-        for place in (folder, posixpath.dirname(file), "", "masks"):
-            name = posixpath.normpath(posixpath.join(place, listed))
-            if name in self._names:
-                return name
-        found = self._by_name.get(posixpath.basename(listed))
+        found = self._pictures.find(listed, (folder, posixpath.dirname(file), "", "masks"))
         if found is None:
             raise at_fault(f"the panoptic mask {listed} is missing", file)
         return found
@@ -212,7 +196,7 @@ class CocoReader(Reader):
         return self._values[category]
 
 
-def _json_files(source: Source) -> tuple[str, ...]:
+def json_files(source: Source) -> tuple[str, ...]:
     """Return the JSON files, their sizes checked.
 
     Raises:
@@ -225,11 +209,7 @@ def _json_files(source: Source) -> tuple[str, ...]:
     return files
 
 
-def _is_picture(name: str) -> bool:
-    return name.rpartition(".")[2].lower() in PICTURE_SUFFIXES
-
-
-def _split(file: str) -> str | None:
+def split_of(file: str) -> str | None:
     """Return the split that a JSON file's folder or name tells of."""
     folder = posixpath.basename(posixpath.dirname(file)).lower()
     if folder in SPLIT_FOLDERS:

@@ -1,15 +1,8 @@
 """A COCO file read once, piece by piece, into an index on disk: its size never sits in memory."""
 
 import json
-import os
-import shutil
 import sqlite3
-import tempfile
-import threading
-import weakref
 from collections.abc import Iterator
-from contextlib import closing
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import ijson
@@ -17,13 +10,12 @@ import ijson
 from sats_core.data.names import printable
 from sats_core.data.readers.base import at_fault
 from sats_core.data.readers.coco_parsing import entries
+from sats_core.data.readers.disk_index import DiskIndex
 from sats_core.data.sources import Source
 
 MAX_NAME = 1000
 MAX_CATEGORIES = 10_000
 _SCHEMA = """
-PRAGMA journal_mode = OFF;
-PRAGMA synchronous = OFF;
 CREATE TABLE pictures (
     file INTEGER, id INTEGER, name TEXT, height INTEGER, width INTEGER, PRIMARY KEY (file, id));
 CREATE TABLE shapes (
@@ -54,7 +46,7 @@ class Entry(NamedTuple):
     width: int
 
 
-class CocoIndex:
+class CocoIndex(DiskIndex):
     """Pictures, shapes and categories of some COCO files.
 
     Attributes:
@@ -71,11 +63,8 @@ class CocoIndex:
         """
         self.files = files
         self.categories: dict[int, str] = {}
-        folder = tempfile.mkdtemp(prefix="sats-coco-")
-        self._path = Path(folder) / "index.db"
-        self._connections: dict[int, _Connection] = {}
-        weakref.finalize(self, _let_go, folder, os.getpid(), self._connections)
-        with closing(sqlite3.connect(self._path)) as database, database:
+        super().__init__()
+        with self._filling() as database:
             database.executescript(_SCHEMA)
             for number, file in enumerate(files):
                 self._read(database, source, number, file)
@@ -156,45 +145,6 @@ class CocoIndex:
             entry.id,
         )
         return {segment: category for (text,) in rows for segment, category in json.loads(text)}
-
-    def _rows(self, query: str, *values: int) -> Iterator[Any]:
-        """Yield a query's rows, one at a time."""
-        connection = self._connection()
-        with connection.lock:
-            cursor = connection.database.execute(query, values)
-        while True:
-            with connection.lock:
-                row = cursor.fetchone()
-            if row is None:
-                return
-            yield row
-
-    def _connection(self) -> "_Connection":
-        """Return this process's connection: a forked process must not use its parent's."""
-        process = os.getpid()
-        opened = self._connections.get(process)
-        if opened is None:
-            ours = _Connection(self._path)
-            opened = self._connections.setdefault(process, ours)
-            if opened is not ours:  # another thread was faster
-                ours.database.close()
-        return opened
-
-
-class _Connection:
-    """A connection that threads share; the index is never written again, so it needs no locks."""
-
-    def __init__(self, path: Path) -> None:
-        uri = f"{path.as_uri()}?mode=ro&immutable=1"
-        self.database = sqlite3.connect(uri, uri=True, check_same_thread=False)
-        self.lock = threading.Lock()
-
-
-def _let_go(folder: str, owner: int, connections: dict[int, _Connection]) -> None:
-    for connection in connections.values():
-        connection.database.close()
-    if owner == os.getpid():
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _said(error: Exception) -> str:

@@ -22,7 +22,7 @@ def entries(stream: BinaryIO) -> Iterator[tuple[str, Any]]:
     Raises:
         ijson.JSONError, ValueError: no JSON, or an entry or a token that is larger than COCO's are.
     """
-    pieces = _Pieces(stream)
+    pieces = Pieces(stream)
     events = pieces.events()
     depth = 0
     name = ""
@@ -30,23 +30,28 @@ def entries(stream: BinaryIO) -> Iterator[tuple[str, Any]]:
         if depth == 1 and event == "map_key":
             name = value
         elif depth == 2 and event == "start_map" and name in _LISTS:
-            yield name, _built(events)
+            yield name, built(events)
             continue
         depth += (event in _OPENING) - (event in _CLOSING)
 
 
-def _built(events: Iterator[tuple[str, Any]]) -> Any:
-    """Return the object that has just begun."""
+def built(events: Iterator[tuple[str, Any]], most: int = MAX_VALUES) -> Any:
+    """Return the object that has just begun.
+
+    Raises:
+        ValueError: it has more than `most` values, or is larger than COCO's otherwise.
+    """
     builder = ijson.ObjectBuilder()
     builder.event("start_map", None)
-    depth, values, text = 1, MAX_VALUES, MAX_TEXT + 10_000
+    depth, values, text = 1, most, MAX_TEXT + 10_000
     while depth:
         event, value = next(events)
         depth += (event in _OPENING) - (event in _CLOSING)
         values -= event not in _CLOSING
         text -= len(value) if isinstance(value, str) else 0
         if values < 0:
-            raise ValueError(f"an entry has more than {MAX_POINTS} numbers")
+            named = MAX_POINTS if most == MAX_VALUES else most
+            raise ValueError(f"an entry has more than {named} numbers")
         if text < 0:
             raise ValueError(f"an entry has more than {MAX_TEXT} characters")
         if depth > MAX_DEPTH:
@@ -55,7 +60,21 @@ def _built(events: Iterator[tuple[str, Any]]) -> Any:
     return builder.value
 
 
-class _Pieces:
+def skipped(events: Iterator[tuple[str, Any]], event: str) -> None:
+    """Read over the rest of a value that began with `event`.
+
+    Raises:
+        ValueError: it is nested deeper than COCO's are.
+    """
+    depth = int(event in _OPENING)
+    while depth:
+        event, _ = next(events)
+        depth += (event in _OPENING) - (event in _CLOSING)
+        if depth > MAX_DEPTH:
+            raise ValueError(f"an entry is nested deeper than {MAX_DEPTH}")
+
+
+class Pieces:
     """A stream that ends in an error where a single token is longer than any of COCO's.
 
     The parser gathers a token, however long, before it says a word of it. So what it takes between
@@ -67,12 +86,14 @@ class _Pieces:
         self._silent = 0
 
     def read(self, size: int) -> bytes:
+        """Return the next bytes, for the parser."""
         self._silent += size
         if self._silent > MAX_TEXT + 2**20:
             raise ValueError(f"a value has more than {MAX_TEXT} characters")
         return self._stream.read(size)
 
     def events(self) -> Iterator[tuple[str, Any]]:
+        """Yield what the parser says: event and value."""
         for event in ijson.basic_parse(self, use_float=True):
             self._silent = 0
             yield event

@@ -72,12 +72,18 @@ def painted(shapes: Iterable[tuple[Runs, int]], height: int, width: int) -> Labe
         valued.append((int(runs[1::2].sum(dtype=np.int64)), runs, value))
     columns = np.zeros(height * width, dtype=np.uint8)
     for _, runs, value in sorted(valued, key=lambda shape: -shape[0]):
-        _paint(columns, runs, value)
+        paint(columns, runs, value)
     return np.ascontiguousarray(columns.reshape((height, width), order="F"))
 
 
-def _paint(columns: Label, runs: Runs, value: int) -> None:
-    """Paint the runs of one shape, from where it begins to where it ends."""
+def paint(columns: NDArray[Any], runs: Runs, value: int) -> None:
+    """Paint the runs of one shape, from where it begins to where it ends.
+
+    Args:
+        columns: a label or mask (H * W,), column by column.
+        runs: of the shape.
+        value: to paint.
+    """
     if len(runs) < 2:
         return
     inside = np.repeat(np.arange(1, len(runs)) % 2 == 1, runs[1:])

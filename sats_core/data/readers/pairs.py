@@ -1,13 +1,13 @@
 """Pictures and masks in two folders, and a class list in JSON."""
 
 import json
-from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from sats_core.classes import Colour
 from sats_core.data.readers.base import at_fault
 from sats_core.data.readers.class_list import MAX_LIST_BYTES, ClassList, indexed_classes
 from sats_core.data.readers.paired import PairedReader
+from sats_core.data.sources import Source
 from sats_core.errors import DatasetError
 
 CLASS_LIST = "classes.json"
@@ -29,11 +29,9 @@ class PairsReader(PairedReader):
     masks = "masks/"
 
     @classmethod
-    def recognises(cls, names: Sequence[str]) -> bool:
+    def recognises(cls, source: Source) -> bool:
         """See `Reader.recognises`."""
-        if any(name.endswith(".json") for name in names):
-            return CLASS_LIST in names
-        return any(name.startswith(cls.masks) for name in names)
+        return CLASS_LIST in source.names()
 
     def _class_list(self) -> ClassList:
         if CLASS_LIST not in self.source.names():

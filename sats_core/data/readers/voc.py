@@ -13,6 +13,7 @@ from sats_core.data.readers.class_list import (
     parse_labelmap,
 )
 from sats_core.data.readers.paired import PairedReader
+from sats_core.data.sources import Source
 from sats_core.errors import DatasetError
 
 SPLITS = "ImageSets/Segmentation/"
@@ -38,9 +39,9 @@ class VocReader(PairedReader):
     masks = "SegmentationClass/"
 
     @classmethod
-    def recognises(cls, names: Sequence[str]) -> bool:
+    def recognises(cls, source: Source) -> bool:
         """See `Reader.recognises`."""
-        return any(name.startswith((cls.pictures, cls.masks)) for name in names)
+        return any(name.startswith((cls.pictures, cls.masks)) for name in source.names())
 
     def _class_list(self) -> ClassList:
         for name, parse in CLASS_LISTS.items():

@@ -6,7 +6,10 @@ from typer.testing import CliRunner
 
 from app.cli import cli
 from app.settings import get_settings
+from tests.app.segmentation.conftest import register
 from tests.fixtures.processes import environment
+
+__all__ = ["register"]
 
 
 @pytest.fixture

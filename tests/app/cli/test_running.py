@@ -95,12 +95,12 @@ def _children(process):
         return []
 
 
-def _until(check, log):
+def _until(check, log, every=0.1):
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline:
         if found := check():
             return found
-        time.sleep(0.1)
+        time.sleep(every)
     raise AssertionError(log.read_text())
 
 

@@ -1,17 +1,21 @@
 """How a graph is run: measured once, kept, and what the settings say first."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from numpy.typing import NDArray
+from onnx import helper, numpy_helper
 from structlog.testing import capture_logs
 
 from app.inference import tuning
+from app.inference.exported_graph import Graph
 from app.inference.sessions import Sessions
 from app.inference.tuning import Measured, Plan, Tuner, measure, processors
-from tests.app.inference.colour_graph import write_version
+from tests.app.inference.colour_graph import CLASSES, write_version
 
 SAMPLE = np.zeros((3, 64, 64), dtype=np.float32)
 
@@ -94,6 +98,53 @@ def test_plans_at_several_sizes_are_kept_side_by_side(
         for size in (32, 64):
             Tuner(tmp_path, processors=2).plan(sessions, "kind", SAMPLE[:, :size])
     assert calls == [32, 64]
+
+
+def resized(model: onnx.ModelProto) -> None:
+    """Pool twice as wide, at half the steps: the same operators with other settings."""
+    pool = model.graph.node[0]
+    del pool.attribute[:]
+    pool.attribute.append(helper.make_attribute("kernel_shape", [8, 8]))
+
+
+def rectified(model: onnx.ModelProto) -> None:
+    """Add an operator before the logits."""
+    model.graph.node[1].output[0] = "signed"
+    model.graph.node.insert(2, helper.make_node("Relu", ["signed"], ["logits"]))
+
+
+def reweighted(model: onnx.ModelProto) -> None:
+    """Learn other weights."""
+    weights = model.graph.initializer[0]
+    weights.CopyFrom(numpy_helper.from_array(2 * numpy_helper.to_array(weights), weights.name))
+
+
+@pytest.mark.parametrize(
+    ("change", "measured"), [(resized, 2), (rectified, 2), (reweighted, 1), (None, 1)]
+)
+def test_a_graph_of_another_form_has_a_plan_of_its_own(
+    change: Callable[[onnx.ModelProto], None] | None,
+    measured: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    calls: list[object] = []
+
+    def counted(*_: object) -> Measured:
+        calls.append(None)
+        return Measured(10, 5.0, {})
+
+    monkeypatch.setattr(tuning, "measure", counted)
+    tuner = Tuner(tmp_path / "plans", processors=2)
+    # One that learned a class more is as fast.
+    for number, classes in enumerate((CLASSES[:2], CLASSES)):
+        config, graph = write_version(tmp_path / str(number), classes)
+        if number and change:
+            model = onnx.load(graph)
+            change(model)
+            onnx.save(model, graph)
+        assert Graph(config, graph, tuner).plan == Plan(lone_threads=2)
+    assert len(calls) == measured
 
 
 def test_a_folder_that_cannot_be_written_keeps_nobody_from_serving(

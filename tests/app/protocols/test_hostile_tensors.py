@@ -1,8 +1,10 @@
 """Whatever a tensor says of itself, it is refused as wrong, and takes no more room than it held."""
 
+import gc
 import json
 import tracemalloc
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -12,9 +14,10 @@ from hypothesis import strategies as st
 from pydantic_core import from_json
 from starlette.testclient import TestClient
 
+from app.errors import BadRequestProblem, TooLargeProblem
 from app.main import create_app
 from app.protocols.open_inference import HEADER_LENGTH
-from app.protocols.tensors import MOST_VALUES, json_cost
+from app.protocols.tensors import MOST_WORK, Limits, json_cost, read
 from app.settings import MIB, Settings
 from tests.app.segmentation.conftest import Register
 
@@ -130,13 +133,57 @@ def test_what_is_no_request(small: tuple[FastAPI, TestClient], text: bytes) -> N
     check(small, small[1].post(INFER, content=text), 400, 413)
 
 
-def test_more_values_than_one_request_has_are_not_read(
-    client: TestClient, register: Register
+@pytest.mark.parametrize(
+    ("inner", "times"),
+    [
+        (b"1,", MOST_WORK),
+        (b"[1],", 600_000),
+        (b"[],", 600_000),
+        (b"[[[[1]]]],", 150_000),
+        (b'{"a":1},', 400_000),
+        (b'"a",', 500_000),
+        (b"100000000000000000000000000000,", 700_000),
+        (b'"\\n",', 500_000),
+        (b"\\n", 3_300_000),
+    ],
+)
+def test_what_keeps_everybody_waiting_is_not_read(
+    client: TestClient, register: Register, inner: bytes, times: int
 ) -> None:
     register()
-    refused = client.post(INFER, content=b"[" + b"1," * MOST_VALUES + b"1]")
+    refused = client.post(INFER, content=b"[" + inner * times + b"1]")
     assert refused.status_code == 413
     assert "as bytes" in refused.json()["error"]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        json.dumps([[[[100] * 3] * 512] * 512]),
+        json.dumps([100] * (760 * 760 * 3)),
+        json.dumps(["Q" * (32 * MIB)] * 1),
+    ],
+    ids=["nested", "flat", "base64"],
+)
+def test_what_people_send_in_json_may_be_read(data: str) -> None:
+    json_cost(json.dumps({"inputs": [RIGHT]}).replace("[0, 0, 0, 0, 0, 0]", data).encode())
+
+
+@pytest.mark.parametrize("end", ["", "]"], ids=["json", "no-json"])
+def test_garbage_is_not_collected_while_lists_are_made(end: str) -> None:
+    lists = 100_000
+    tensor = RIGHT | {"shape": [lists, 1, 1, 3], "data": [[[[0, 0, 0]]]] * lists}
+    text = json.dumps({"inputs": [tensor]}).encode() + end.encode()
+    begun: list[str] = []
+    gc.collect()
+    gc.callbacks.append(lambda phase, _: begun.append(phase))
+    try:
+        with suppress(BadRequestProblem, TooLargeProblem):
+            read(text, memoryview(b""), Limits(pictures=1, bytes=0, pixels=1))
+    finally:
+        gc.callbacks.pop()
+    assert gc.isenabled()
+    assert len(begun) < 20, "lists of four levels make garbage collected 500 times"
 
 
 @pytest.mark.parametrize("inner", [b"[]", b"{}", b'{"":0}', b"1", b'""'])

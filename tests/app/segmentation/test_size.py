@@ -13,7 +13,7 @@ from app.main import create_app
 from app.settings import MIB, Settings
 from tests.app.inference.colour_graph import GREEN, RED
 from tests.app.segmentation.conftest import Register
-from tests.app.segmentation.requests import MASK, as_body, encoded
+from tests.app.segmentation.requests import MASK, as_body, as_files, encoded
 
 SIDE = 512
 
@@ -70,6 +70,33 @@ def test_a_size_out_of_bounds_is_told_before_the_body_is_read(
     refused = client.post(f"/segment?size={size}", **as_body(encoded(stripes(64))))
     assert refused.status_code == 422
     assert [error["field"] for error in refused.json()["errors"]] == ["query.size"]
+
+
+@pytest.mark.parametrize(
+    ("width", "size", "status"),
+    [(1, 2048, 422), (1, 65, 422), (1, 64, 200), (63, 512, 422), (64, 512, 200), (100, 512, 200)],
+)
+def test_a_picture_is_enlarged_eight_times_or_to_the_model_s_own_view(
+    client: TestClient, register: Register, width: int, size: int, status: int
+) -> None:
+    register()
+    picture = stripes(width).crop((0, 0, width, 1))
+    answer = client.post(f"/segment?size={size}", **as_body(encoded(picture)))
+    assert answer.status_code == status, answer.text
+    if status == 422:
+        assert f"`size` is {size}" in answer.json()["detail"]
+        assert f"seen at {max(64, 8 * width)} at most" in answer.json()["detail"]
+
+
+def test_of_several_pictures_the_one_that_is_too_small_is_named(
+    client: TestClient, register: Register
+) -> None:
+    register()
+    files = as_files(encoded(stripes(512)), encoded(stripes(512).crop((0, 0, 8, 8))))
+    refused = client.post("/segment?size=512", **files)
+    assert refused.status_code == 422
+    (fault,) = refused.json()["errors"]
+    assert "8 x 8" in fault["message"]
 
 
 def test_what_is_seen_takes_room(settings: Settings, register: Register) -> None:

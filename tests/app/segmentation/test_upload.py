@@ -175,7 +175,7 @@ def test_pictures_as_data_urls_have_room_for_their_marks() -> None:
 
 
 def test_of_many_errors_the_first_are_named() -> None:
-    found = [{"loc": (f"f{i}",), "msg": "wrong"} for i in range(MOST_ERRORS + 5)]
+    found = [{"loc": (f"f{i}",), "msg": "wrong", "type": "missing"} for i in range(MOST_ERRORS + 5)]
     problem = invalid_fields(found)
     assert len(problem.errors) == MOST_ERRORS
     assert f"{MOST_ERRORS + 5} errors, of which the first {MOST_ERRORS}" in problem.detail

@@ -103,6 +103,39 @@ def test_events_tell_the_story(tmp_path: Path, base_zip: Path) -> None:
     assert any("pvt_v2_b0 starts from scratch" in message for message in warnings)
 
 
+def declared_too(path: Path, source: Path) -> Path:
+    """Copy a data set of `ring` and `disc` as one with two more classes, first and last, that no
+    mask holds."""
+    with zipfile.ZipFile(source) as whole, zipfile.ZipFile(path, "w") as target:
+        for entry in whole.namelist():
+            data = whole.read(entry)
+            if entry == "classes.txt":
+                data = b"0 background\n9 things\n1 ring\n2 disc\n3 more\n"
+            target.writestr(entry, data)
+    return path
+
+
+def test_a_class_that_nothing_shows_is_left_out_unless_the_task_names_it(
+    base: StepJob, step_zip: Path, tmp_path: Path
+) -> None:
+    path = declared_too(tmp_path / "d.zip", step_zip)
+    changes = {"new_classes": ("things", "ring", "more"), "indices": (3, 4, 5)}
+    job = second_step(tmp_path / "a", base, path).model_copy(update=changes)
+    with pytest.raises(DatasetError, match="no training picture shows things, more"):
+        run(job)
+    result, events = run(job.model_copy(update={"named": False}))
+    assert [(c["name"], c["index"]) for c in result.classes][-1] == ("ring", 4)
+    warnings = [e.message for e in events if isinstance(e, WarningEvent)]
+    for name in ("things", "more"):
+        assert f"no training picture shows {name!r}: it is not learned" in warnings
+    # What is left is the step that never heard of the two.
+    plain = second_step(tmp_path / "b", base, step_zip).model_copy(update={"indices": (4,)})
+    run(plain)
+    assert not differing(job, plain)
+    with ZipSource(job.result / "held_out.zip", Limits()) as source:
+        assert open_reader(source).classes == ("ring",)
+
+
 def test_a_version_is_loaded_back_from_the_directory_alone(base: StepJob, tmp_path: Path) -> None:
     copy = tmp_path / "anywhere"
     shutil.copytree(base.result / "version", copy)
@@ -365,6 +398,11 @@ class TestFailsClosed:
         with pytest.raises(DatasetError, match="no training picture shows disc, bar") as caught:
             run(make_job(tmp_path, path, ("disc", "bar")))
         assert [issue.class_name for issue in caught.value.issues] == ["disc", "bar"]
+
+    def test_none_of_the_data_sets_own_classes_is_shown(self, tmp_path: Path) -> None:
+        path = voc_zip(tmp_path / "d.zip", ["disc", "bar"], pictures=5, size=32, objects=0)
+        with pytest.raises(DatasetError, match="no training picture shows disc, bar"):
+            run(make_job(tmp_path, path, ("disc", "bar"), named=False))
 
     def test_an_unknown_split(self, tmp_path: Path, base_zip: Path) -> None:
         job = make_job(tmp_path, base_zip, ("disc",), held_out=HeldOutChoice(split="exam"))

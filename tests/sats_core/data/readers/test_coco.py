@@ -182,6 +182,20 @@ def test_label_studio_writes_paths_of_its_own(tmp_path: Path) -> None:
     assert opened(tmp_path, simple(images=[image])).ids == ("images/upload/1/a",)
 
 
+def test_cvat_has_a_file_and_a_folder_for_each_subset(tmp_path: Path) -> None:
+    """As *COCO 1.0* of a project; the pictures of two subsets may have the same last part."""
+    files = {}
+    for subset, folder in {"Train": "first", "Validation": "second"}.items():
+        image = simple()["images"][0] | {"file_name": f"{folder}/a.png"}
+        text = json.dumps(simple(images=[image])).encode()
+        files[f"annotations/instances_{subset}.json"] = text
+        files[f"images/{subset}/{folder}/a.png"] = encode(PICTURES["one"])
+    with ZipSource(write_zip(tmp_path / "a.zip", files), Limits()) as source:
+        reader = open_reader(source)
+        assert reader.splits == {"train": ("first/a",), "val": ("second/a",)}
+        assert reader.picture_file("second/a") == "images/Validation/second/a.png"
+
+
 def test_roboflow_has_a_file_in_each_folder(tmp_path: Path) -> None:
     text = json.dumps(simple()).encode()
     other = json.dumps(simple(images=[simple()["images"][0] | {"file_name": "b.png"}])).encode()

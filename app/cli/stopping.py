@@ -1,0 +1,204 @@
+"""How processes of the API end: on SIGTERM or SIGINT, in order; on the second one, at once."""
+
+import asyncio
+import os
+import signal
+import threading
+import time
+from itertools import chain
+from multiprocessing.connection import wait
+from socket import socket
+from types import FrameType
+from typing import cast
+
+import structlog
+import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.supervisors import Multiprocess
+
+from app.draining import Draining
+
+STOPS = (signal.SIGINT, signal.SIGTERM)
+QUIET_SECONDS = 2.0
+"""How long a connection without a request stays open: one may be on its way."""
+REST_SECONDS = 5.0
+"""How long the rest of a request is awaited that is answered already."""
+LETTING_IN_SECONDS = 0.05
+SUPERVISOR_SECONDS = 1.0
+"""So much later than it ends by itself a process is killed by the one that started it."""
+
+log = structlog.get_logger(__name__)
+
+
+class Connection(HttpToolsProtocol):
+    """A connection that is closed after the answer that it waits for, or may still ask for.
+
+    Where an answer is the last one and comes before all of its request has, the rest is read and
+    forgotten for a while: closed at once, the system would take the answer back.
+    """
+
+    _last = False
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Begin."""
+        super().connection_made(transport)
+        self._closing = _Closing(self)
+
+    def shutdown(self) -> None:
+        """Let it have its last answer."""
+        if self._is_quiet:
+            self._last = True
+            self.loop.call_later(QUIET_SECONDS, self._close_if_quiet)
+        else:
+            super().shutdown()
+
+    def on_headers_complete(self) -> None:
+        """Begin a request."""
+        super().on_headers_complete()
+        if self.cycle is not None:
+            self.cycle.transport = cast("asyncio.Transport", self._closing)
+            self.cycle.keep_alive = self.cycle.keep_alive and not self._last
+
+    def on_message_complete(self) -> None:
+        """Go on; of a request that was answered before, end."""
+        super().on_message_complete()
+        if self._closing.begun:
+            self.transport.close()
+
+    @property
+    def _is_quiet(self) -> bool:
+        return self.cycle is None or self.cycle.response_complete
+
+    def _close_if_quiet(self) -> None:
+        if self._is_quiet:
+            self.transport.close()
+
+
+class _Closing:
+    """What an answer sees of its connection's transport.
+
+    Attributes:
+        begun: whether nothing more is written, and the rest of a request is awaited.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        self.begun = False
+        self._connection = connection
+        self.write = connection.transport.write
+        self.is_closing = connection.transport.is_closing
+
+    def close(self) -> None:
+        """Close it once the request that it answers has come, after a while at the latest."""
+        inner = self._connection.transport
+        if not self._connection.cycle.more_body or self.is_closing() or not inner.can_write_eof():
+            inner.close()
+        elif not self.begun:
+            self.begun = True
+            inner.write_eof()
+            self._connection.loop.call_later(REST_SECONDS, inner.close)
+
+
+def heed_signals(draining: Draining, seconds: float, *, supervised: bool) -> None:
+    """Drain a process before uvicorn stops it, and end it `seconds` after the first signal.
+
+    Called on the event loop, on the main thread, where uvicorn has its own handlers.
+
+    Args:
+        draining: told of the first signal.
+        seconds: that the end may take.
+        supervised: whether another process has started this one, to which the second signal is
+            left: systemd sends each to all processes of a unit, and it passes each on to this one.
+    """
+    loop = asyncio.get_running_loop()
+    stops = {each: signal.getsignal(each) for each in STOPS}
+
+    def begin() -> None:
+        draining.begin(seconds)
+        last = threading.Timer(seconds, _end, (0,))
+        last.daemon = True
+        last.start()
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        if not draining.begun:
+            draining.begun = True  # the event loop may be busy
+            loop.call_soon_threadsafe(begin)
+            inner = stops[signal.Signals(number)]
+            if callable(inner):
+                inner(number, frame)
+        elif not supervised:
+            _end(128 + number)
+
+    for each in STOPS:
+        signal.signal(each, stop)
+
+
+def _end(status: int) -> None:
+    """End the process, whatever its threads do: nobody waits for it any more."""
+    os._exit(status)
+
+
+class Server(uvicorn.Server):
+    """One process that answers."""
+
+    async def shutdown(self, sockets: list[socket] | None = None) -> None:
+        """Stop, once everybody is let in who has reached the door."""
+        for one in chain.from_iterable(server.sockets for server in self.servers):
+            with socket(fileno=os.dup(one.fileno())) as listening:
+                _let_no_more_come(listening)
+        await asyncio.sleep(LETTING_IN_SECONDS)
+        await super().shutdown(sockets)
+
+
+def _let_no_more_come(listening: socket) -> None:
+    # Who waits in the system's queue when it is closed would be cut off; who finds the queue full
+    # comes again a second later, and then hears that nobody listens.
+    listening.listen(0)
+
+
+class Workers(Multiprocess):
+    """Several processes that answer at one port, and end together.
+
+    Args:
+        config: of each.
+        sockets: that they share.
+        seconds: that their end may take.
+        supervised: as of `heed_signals`.
+    """
+
+    def __init__(
+        self, config: uvicorn.Config, sockets: list[socket], seconds: float, *, supervised: bool
+    ) -> None:
+        super().__init__(config, sockets)
+        self._seconds = seconds
+        self._supervised = supervised
+        self._stops = 0
+
+    def handle_int(self) -> None:
+        """Stop."""
+        self._stops += 1
+        self.should_exit.set()
+
+    def handle_term(self) -> None:
+        """Stop."""
+        self.handle_int()
+
+    def terminate_all(self) -> None:
+        """Ask them to stop, and let nobody in: a socket takes connections until all have left."""
+        for one in self.sockets:
+            _let_no_more_come(one)
+            one.close()
+        super().terminate_all()
+
+    def join_all(self) -> None:
+        """Wait until they have ended; kill them when their time is over, or on a second signal."""
+        deadline = time.monotonic() + self._seconds + SUPERVISOR_SECONDS
+        while alive := [one for one in self.processes if one.process.is_alive()]:
+            self._stops += sum(self.signal_queue.pop(0) in STOPS for _ in tuple(self.signal_queue))
+            told_again = self._stops > 1 and not self._supervised
+            if told_again or time.monotonic() > deadline:
+                log.warning("killed", processes=[one.pid for one in alive])
+                for one in alive:
+                    one.kill()
+                break
+            wait([one.process.sentinel for one in alive], timeout=0.1)
+        super().join_all()

@@ -1,0 +1,1 @@
+"""Pages for people, served by the service itself: nothing is loaded from another host."""

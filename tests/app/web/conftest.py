@@ -1,0 +1,49 @@
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+
+import pytest
+from fastapi import FastAPI
+from playwright.sync_api import Browser, Page
+
+from tests.app.segmentation.conftest import register as register
+from tests.fixtures.browser import MissingBrowserError, Seen, browser
+from tests.fixtures.processes import serving
+
+Open = Callable[..., Page]
+
+
+@pytest.fixture(scope="module")  # while it is there, an event loop runs in this thread
+def chromium() -> Iterator[Browser]:
+    """The machine's browser; where there is none the test is skipped."""
+    with ExitStack() as stack:
+        try:
+            yield stack.enter_context(browser())
+        except MissingBrowserError as error:
+            pytest.skip(str(error))
+
+
+@pytest.fixture
+def site(service: FastAPI) -> Iterator[str]:
+    """URL of the service."""
+    with serving(service) as url:
+        yield url
+
+
+@pytest.fixture
+def open_page(chromium: Browser, site: str) -> Iterator[Open]:
+    """Return what opens a page; none may complain, or ask another host for anything."""
+    watched: list[Seen] = []
+    with ExitStack() as stack:
+
+        def opened(path: str, *, allowed: tuple[str, ...] = (), **options: object) -> Page:
+            context = stack.enter_context(chromium.new_context(**options))
+            page = context.new_page()
+            page.set_default_timeout(30_000)
+            watched.append(Seen(page, site, allowed))
+            page.goto(site + path)
+            return page
+
+        yield opened
+    for seen in watched:
+        assert not seen.complaints
+        assert not seen.elsewhere
