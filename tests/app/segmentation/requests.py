@@ -9,11 +9,20 @@ import numpy as np
 from PIL import Image
 from starlette.testclient import TestClient
 
+from app.inference.engine import Inference
 from tests.app.inference.colour_graph import GREEN, RED
 
 WAIT = 30
 MASK = {"Accept": "image/png"}
 OVERLAY = {"Accept": "image/png; profile=overlay"}
+
+
+def eventually(free: int, inference: Inference) -> bool:
+    """Wait until so many places are free: they come back once an answer is out."""
+    deadline = time.monotonic() + WAIT
+    while inference.load.free != free and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return inference.load.free == free
 
 
 def left_red_right_green(width: int = 64, height: int = 32) -> Image.Image:

@@ -16,7 +16,7 @@ from app.segmentation.negotiation import Representation
 from app.settings import MIB, Settings
 from tests.app.inference.colour_graph import GREEN
 from tests.app.segmentation.conftest import Register
-from tests.app.segmentation.requests import as_body, as_files, encoded
+from tests.app.segmentation.requests import as_body, as_files, encoded, eventually
 from tests.fixtures.processes import serving
 
 SERVE_BYTES = 16 * MIB
@@ -55,10 +55,7 @@ def test_pixels_are_counted(small: tuple[FastAPI, httpx.Client], register: Regis
         assert busy.status_code == 503
         assert int(busy.headers["Retry-After"]) >= 1
         assert client.post("/segment", **as_body(green(64, 64))).status_code == 200
-    deadline = time.monotonic() + WAIT  # once the answer is out
-    while inference_of(app).load.free < 4 and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert inference_of(app).load.free == 4
+    assert eventually(4, inference_of(app))
     assert inference_of(app).memory.free == SERVE_BYTES
 
 

@@ -19,6 +19,7 @@ from app.main import create_app
 from app.settings import Settings
 from tests.app.inference.colour_graph import BACKGROUND, CLASSES, GREEN, RED
 from tests.app.segmentation.conftest import Register
+from tests.app.segmentation.requests import eventually
 from tests.fixtures.processes import serving
 
 CLIENTS = 8

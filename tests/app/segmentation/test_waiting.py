@@ -20,7 +20,7 @@ from app.main import create_app
 from app.settings import Settings
 from tests.app.inference.colour_graph import GREEN
 from tests.app.segmentation.conftest import Register
-from tests.app.segmentation.requests import as_body, as_files, encoded
+from tests.app.segmentation.requests import as_body, as_files, encoded, eventually
 from tests.fixtures.processes import serving
 
 WAIT = 30
@@ -76,13 +76,6 @@ def busy(inference: Inference) -> Iterator[None]:
     finally:
         for work in works:
             work.over.set()
-
-
-def eventually(free: int, inference: Inference) -> bool:
-    deadline = time.monotonic() + WAIT
-    while inference.load.free != free and time.monotonic() < deadline:
-        time.sleep(0.02)
-    return inference.load.free == free
 
 
 @pytest.mark.parametrize("request_of", [as_body, lambda p: as_files(p, p, p)])
