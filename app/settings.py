@@ -251,6 +251,11 @@ class Settings(ServingSettings):
         return self.data_dir / "cache" / "plans"
 
     @property
+    def ready_graphs_dir(self) -> Path:
+        """Where graphs are kept as they were made ready to run here; may be deleted."""
+        return self.data_dir / "cache" / "graphs"
+
+    @property
     def restarts_file(self) -> Path:
         """Where `sats serve` writes how often it started its worker again."""
         return self.data_dir / "serve.json"

@@ -13,8 +13,9 @@ from typing import cast
 
 import structlog
 import uvicorn
+from uvicorn.config import STARTUP_FAILURE
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
-from uvicorn.supervisors import Multiprocess
+from uvicorn.supervisors.multiprocess import Multiprocess, Process
 
 from app.draining import Draining
 
@@ -181,6 +182,23 @@ class Workers(Multiprocess):
     def handle_term(self) -> None:
         """Stop."""
         self.handle_int()
+
+    def keep_subprocess_alive(self) -> None:
+        """Start again what has ended, unless it could not start.
+
+        uvicorn kills what does not answer it within five seconds, too: on a machine with much to do
+        that is a process that still starts, again and again, and signals wait for it.
+        """
+        for place, one in enumerate(self.processes):
+            if one.process.is_alive() or self.should_exit.is_set():
+                continue
+            one.join()
+            log.error("ended_unasked", pid=one.pid, status=one.exitcode)
+            if one.exitcode == STARTUP_FAILURE:
+                self.should_exit.set()
+                continue
+            self.processes[place] = Process(self.config, self.sockets)
+            self.processes[place].start()
 
     def terminate_all(self) -> None:
         """Ask them to stop, and let nobody in: a socket takes connections until all have left."""

@@ -9,6 +9,7 @@ from sqlalchemy import Engine
 
 from app.db import Place, write_session
 from app.deletion.service import Removal
+from app.inference.ready_graphs import ReadyGraphs
 from app.settings import Settings
 from app.storage import BlobMissingError, BlobStore
 from app.storage.references import delete_unreferenced
@@ -20,9 +21,13 @@ def free(
     """Delete what nothing refers to any more; returns the bytes that were freed.
 
     A process that dies in here leaves garbage, which the collector finds. A work folder on another
-    machine stays there: `sats doctor` finds it.
+    machine stays there: `sats doctor` finds it. A graph that another machine made ready to run
+    stays there until it loads the next one.
     """
     freed = sum(_free(engine, stores[place], place, key) for place, key in set(removal.blobs))
+    ready = ReadyGraphs.of(settings, stores[Place.BLOB_STORE])
+    for _, key in removal.blobs:
+        ready.forget(key)
     if removal.folder is not None:
         freed += _remove_folder(settings.work_dir / removal.folder)
     return freed

@@ -110,7 +110,7 @@ def _unscored(
     mask = np.empty(size, dtype=np.uint8)
     shown = np.where(how.hidden[indices], BACKGROUND, indices).astype(np.uint8)
     for rows, columns, channels in tiles:
-        mask[rows, columns] = shown[channels]
+        mask[rows, columns] = shown.take(channels)
     return Segmented(mask, {}, np.empty((0, 0), dtype=np.float16))
 
 
@@ -120,7 +120,7 @@ def _scored(tiles: Iterator[Tile], indices: Pixels, size: tuple[int, int], how: 
     hidden = how.hidden
     counts, sums = np.zeros(VALUES), np.zeros(VALUES)
     for tile in tiles:
-        named = indices[tile.channels]
+        named = indices.take(tile.channels)
         unseen = hidden[named] | (tile.scores < how.min_score)
         # A class that is hidden says nothing of how sure the model is of background.
         own = ~unseen | (named == BACKGROUND)

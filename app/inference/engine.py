@@ -13,6 +13,7 @@ from app.inference.exported_graph import GraphError, ModelInput
 from app.inference.lanes import ClosedError, Lanes, Load, Work
 from app.inference.loaded_graphs import Choice, Graphs, Served, graph_loader
 from app.inference.measures import Measures, Stages
+from app.inference.ready_graphs import ReadyGraphs
 from app.inference.tuning import Tuner, processors, sessions_on
 from app.settings import Settings
 from app.storage import BlobStore
@@ -47,6 +48,7 @@ class Inference:
             lone_threads=settings.serve_lone_threads,
             batch=settings.serve_batch,
             kind=sessions_on(settings.serve_runtime),
+            ready=ReadyGraphs.of(settings, blobs),
         )
         load = graph_loader(blobs, tuner, settings.serve_window)
         self.graphs = Graphs(load, settings.serve_graph_bytes)

@@ -9,8 +9,11 @@ from typing import Any, ClassVar
 import numpy as np
 import onnx
 import onnxruntime
+import structlog
 from numpy.typing import NDArray
 from onnx.utils import Extractor
+
+from app.inference.ready_graphs import ReadyGraphs
 
 Floats = NDArray[np.float32]
 ON_CPU = "CPUExecutionProvider"
@@ -20,6 +23,8 @@ INPUT, LOGITS = "pixel_values", "logits"
 FORM = 16
 """Characters of a digest of a graph's form."""
 
+log = structlog.get_logger(__name__)
+
 
 class Sessions:
     """Sessions of one graph. Weights are in memory once for each number of threads that is open.
@@ -27,6 +32,7 @@ class Sessions:
     Args:
         graph: its file.
         side_by_side: runs of one thread at the same time.
+        ready: where graphs are kept that were made ready; None: nowhere.
     """
 
     providers: ClassVar = [one for one in PROVIDERS if one in onnxruntime.get_available_providers()]
@@ -37,12 +43,16 @@ class Sessions:
     """Times a run of one thread: on a CPU it is the caller's own, whose time a busy machine hardly
     changes."""
 
-    def __init__(self, graph: Path, side_by_side: int = 1) -> None:
+    def __init__(
+        self, graph: Path, side_by_side: int = 1, ready: ReadyGraphs | None = None
+    ) -> None:
         self.graph = graph
         self.side_by_side = side_by_side
         self.form = ""
         """Digest of its operators and shapes, whatever its weights: see `form_of`. Empty before a
         session was opened."""
+        # What runs elsewhere than on a CPU may not be fit to be opened again.
+        self._ready = ready if self.providers[0] == ON_CPU else None
         self._opened: dict[int, Any] = {}
 
     def session(self, threads: int) -> Any:
@@ -68,9 +78,43 @@ class Sessions:
         return logits
 
     def _open(self, threads: int) -> Any:
-        return onnxruntime.InferenceSession(
-            self._read(), _options(threads), providers=self.providers
-        )
+        if self._ready is None:
+            return self._session(self._read(), _options(threads))
+        with self.graph.open("rb") as stream:
+            key = hashlib.file_digest(stream, "sha256").hexdigest()
+        found = self._ready.find(key, self.name)
+        if found is not None:
+            how = _options(threads)
+            how.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+            try:
+                session = self._session(found.data, how)
+            except Exception as error:  # noqa: BLE001 - its errors have no class in common
+                log.warning("ready_graph_not_opened", graph=key, error=str(error))
+                self._ready.forget(key)
+            else:
+                self.form = found.form
+                return session
+        return self._made_ready(self._ready, key, threads)
+
+    def _made_ready(self, ready: ReadyGraphs, key: str, threads: int) -> Any:
+        """Open a graph and keep what became of it for the next time."""
+        cut = self._read()
+        draft = ready.draft(len(cut))
+        if draft is None:
+            return self._session(cut, _options(threads))
+        how = _options(threads)
+        how.optimized_model_filepath = str(draft)
+        try:
+            session = self._session(cut, how)
+        except Exception as error:  # noqa: BLE001 - as above
+            log.warning("ready_graph_not_written", graph=key, error=str(error))
+            draft.unlink(missing_ok=True)
+            return self._session(cut, _options(threads))  # raises what is the graph's own fault
+        ready.keep(draft, key, self.name, self.form)
+        return session
+
+    def _session(self, graph: bytes, how: Any) -> Any:
+        return onnxruntime.InferenceSession(graph, how, providers=self.providers)
 
     def _read(self) -> bytes:
         """Return what leads to the logits; see `logits_graph`."""

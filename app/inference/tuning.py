@@ -14,6 +14,7 @@ import numpy as np
 import structlog
 from pydantic import BaseModel, ConfigDict, PositiveInt, ValidationError
 
+from app.inference.ready_graphs import ReadyGraphs
 from app.inference.sessions import Floats, Sessions
 from sats_core.files import write_whole
 
@@ -96,6 +97,7 @@ class Tuner:
         lone_threads: what the settings say of it; None: measured.
         batch: the same.
         kind: what opens graphs.
+        ready: where graphs are kept that were made ready; None: nowhere.
     """
 
     folder: Path
@@ -104,10 +106,11 @@ class Tuner:
     lone_threads: int | None = None
     batch: int | None = None
     kind: type[Sessions] = Sessions
+    ready: ReadyGraphs | None = None
 
     def open(self, graph: Path) -> Sessions:
         """Open a graph's file."""
-        return self.kind(graph, self.lanes)
+        return self.kind(graph, self.lanes, self.ready)
 
     def plan(self, sessions: Sessions, kind: str, sample: Floats) -> Plan:
         """Return how to run a graph.

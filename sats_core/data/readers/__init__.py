@@ -2,26 +2,36 @@
 
 from sats_core.data.readers.ade20k import Ade20kReader
 from sats_core.data.readers.base import EncodedPicture, LabelledPicture, Reader
+from sats_core.data.readers.cityscapes import CityscapesReader
 from sats_core.data.readers.coco import CocoReader
 from sats_core.data.readers.cvat import CvatReader
+from sats_core.data.readers.image_folder import ImageFolderReader
 from sats_core.data.readers.label_studio import LabelStudioReader
+from sats_core.data.readers.labelme import LabelmeReader
 from sats_core.data.readers.pairs import PairsReader
+from sats_core.data.readers.supervisely import SuperviselyReader
 from sats_core.data.readers.voc import VocReader
 from sats_core.data.readers.voc_writer import write_voc_zip
+from sats_core.data.readers.yolo import YoloReader
 from sats_core.data.sources import Source
 from sats_core.errors import DatasetError
 
 __all__ = [
     "READERS",
     "Ade20kReader",
+    "CityscapesReader",
     "CocoReader",
     "CvatReader",
     "EncodedPicture",
+    "ImageFolderReader",
     "LabelStudioReader",
     "LabelledPicture",
+    "LabelmeReader",
     "PairsReader",
     "Reader",
+    "SuperviselyReader",
     "VocReader",
+    "YoloReader",
     "glance",
     "open_reader",
     "write_voc_zip",
@@ -34,6 +44,11 @@ READERS: dict[str, type[Reader]] = {
     "coco": CocoReader,
     "cvat": CvatReader,
     "label_studio": LabelStudioReader,
+    "labelme": LabelmeReader,
+    "yolo": YoloReader,
+    "cityscapes": CityscapesReader,
+    "supervisely": SuperviselyReader,
+    "image_folder": ImageFolderReader,
 }
 """Every layout that can be read."""
 

@@ -88,5 +88,4 @@ def _literals(data: bytes, place: int, count: int, bits: int) -> Alpha:
     last = place + count * bits
     part = np.frombuffer(data[place // 8 : (last + 7) // 8], dtype=np.uint8)
     unpacked = np.unpackbits(part)[place % 8 :][: count * bits].reshape(count, bits)
-    values: Alpha = np.packbits(unpacked, axis=1)[:, 0] >> (8 - bits)
-    return values
+    return np.packbits(unpacked, axis=1)[:, 0] >> np.uint8(8 - bits)

@@ -14,7 +14,7 @@ from sats_core.data.readers.coco_index import CocoIndex, Entry
 from sats_core.data.readers.coco_shapes import Runs, ShapeError, painted, shape_runs
 from sats_core.data.readers.json_start import json_starts
 from sats_core.data.readers.paired import SPLIT_FOLDERS
-from sats_core.data.readers.picture_files import PictureFiles, is_picture
+from sats_core.data.readers.picture_files import PictureFiles, id_of, is_picture
 from sats_core.data.sources import Source
 from sats_core.errors import DatasetError, PictureError
 
@@ -101,7 +101,7 @@ class CocoReader(Reader):
             if file is None:
                 continue
             json = self._index.files[entry.file]
-            stem = entry.name.rpartition(".")[0] or entry.name
+            stem = id_of(entry.name, file)
             if stem in entries:
                 raise at_fault(f"picture {stem} is listed twice", json)
             entries[stem] = (entry, file)

@@ -74,6 +74,14 @@ def skipped(events: Iterator[tuple[str, Any]], event: str) -> None:
             raise ValueError(f"an entry is nested deeper than {MAX_DEPTH}")
 
 
+def keys(events: Iterator[tuple[str, Any]]) -> Iterator[str]:
+    """Yield the keys of the object that has just begun; the caller reads each value."""
+    for event, value in events:
+        if event == "end_map":
+            return
+        yield value
+
+
 class Pieces:
     """A stream that ends in an error where a single token is longer than any of COCO's.
 
@@ -81,19 +89,21 @@ class Pieces:
     two words is counted.
     """
 
-    def __init__(self, stream: BinaryIO) -> None:
+    def __init__(self, stream: BinaryIO, most: int = MAX_TEXT, buffer: int = 2**16) -> None:
         self._stream = stream
+        self._most = most
+        self._buffer = buffer
         self._silent = 0
 
     def read(self, size: int) -> bytes:
         """Return the next bytes, for the parser."""
         self._silent += size
-        if self._silent > MAX_TEXT + 2**20:
-            raise ValueError(f"a value has more than {MAX_TEXT} characters")
+        if self._silent > self._most + max(2**20, 2 * self._buffer):
+            raise ValueError(f"a value has more than {self._most} characters")
         return self._stream.read(size)
 
     def events(self) -> Iterator[tuple[str, Any]]:
         """Yield what the parser says: event and value."""
-        for event in ijson.basic_parse(self, use_float=True):
+        for event in ijson.basic_parse(self, buf_size=self._buffer, use_float=True):
             self._silent = 0
             yield event

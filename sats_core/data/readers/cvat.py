@@ -11,7 +11,7 @@ from sats_core.data.readers.coco_shapes import ShapeError
 from sats_core.data.readers.cvat_parsing import cvat_says
 from sats_core.data.readers.drawn import Drawing, DrawnReader
 from sats_core.data.readers.paired import SPLIT_FOLDERS
-from sats_core.data.readers.picture_files import PictureFiles
+from sats_core.data.readers.picture_files import PictureFiles, id_of
 from sats_core.data.readers.shape_index import Pictured, Said, ShapeIndex
 from sats_core.data.sources import Source
 from sats_core.errors import DatasetError
@@ -40,7 +40,7 @@ class CvatReader(DrawnReader):
         self._settle(self._found(files), files.names)
         self.warnings += [
             f"{ANNOTATIONS}: {count} of <{kind}> are left out: only polygons and masks are read"
-            for kind, count in sorted(self._index.ignored.items())[:10]
+            for kind, count in sorted(self._index.ignored.items())
         ]
 
     @classmethod
@@ -72,10 +72,10 @@ class CvatReader(DrawnReader):
             file = files.find(listed.name, (f"images/{subset}", "images", subset, ""))
             if file is None:
                 continue
-            picture_id = listed.name.rpartition(".")[0] or listed.name
-            if picture_id in drawings:
-                raise at_fault(f"picture {picture_id} is listed twice", ANNOTATIONS)
-            drawings[picture_id] = _drawing(file, listed)
+            stem = id_of(listed.name, file)
+            if stem in drawings:
+                raise at_fault(f"picture {stem} is listed twice", ANNOTATIONS)
+            drawings[stem] = _drawing(file, listed)
         return drawings
 
     def _draw(self, drawing: Drawing, canvas: Canvas) -> None:

@@ -62,23 +62,8 @@ class DrawnReader(Reader):
         self.splits = {name: tuple(ids) for name, ids in sorted(splits.items())}
 
     def _name_classes(self, names: Iterable[str], file: str) -> None:
-        """Take the classes, in their order.
-
-        Raises:
-            DatasetError: no, too many, doubled or unusable classes.
-        """
-        self._values, kept = {}, []
-        for name in names:
-            if name.lower() in BACKGROUND_NAMES:
-                self._values[name] = BACKGROUND
-            elif name.lower() in VOID_NAMES:
-                self._values[name] = IGNORE
-            else:
-                kept.append((len(kept) + 1, name))
-                self._values[name] = len(kept)
-        if len(kept) >= IGNORE:
-            raise at_fault(f"{len(kept)} classes; a mask holds at most {IGNORE - 1}", file)
-        self.classes = indexed_classes(kept, file).classes
+        """Take the classes, in their order; raises as `label_values`."""
+        self.classes, self._values = label_values(names, file)
 
     @abstractmethod
     def _draw(self, drawing: Drawing, canvas: Canvas) -> None:
@@ -124,3 +109,24 @@ class DrawnReader(Reader):
             reason = f"a shape of {drawing.picture}: {error}"
             raise at_fault(reason, drawing.annotation) from error
         return canvas.label()
+
+
+def label_values(names: Iterable[str], file: str) -> tuple[tuple[str, ...], dict[str, int]]:
+    """Return the foreground classes, in order, and the label value of each name.
+
+    Raises:
+        DatasetError: no, too many, doubled or unusable classes; it blames `file`.
+    """
+    values: dict[str, int] = {}
+    kept: list[tuple[int, str]] = []
+    for name in names:
+        if name.lower() in BACKGROUND_NAMES:
+            values[name] = BACKGROUND
+        elif name.lower() in VOID_NAMES:
+            values[name] = IGNORE
+        else:
+            kept.append((len(kept) + 1, name))
+            values[name] = len(kept)
+        if len(kept) >= IGNORE:
+            raise at_fault(f"{len(kept)} classes or more; a mask holds at most {IGNORE - 1}", file)
+    return indexed_classes(kept, file).classes, values

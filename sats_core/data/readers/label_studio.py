@@ -7,8 +7,6 @@ from collections.abc import Iterator
 from typing import Any, ClassVar
 from urllib.parse import unquote
 
-import ijson
-
 from sats_core.data.readers.base import at_fault
 from sats_core.data.readers.brush import decode_alpha
 from sats_core.data.readers.canvas import Canvas
@@ -17,6 +15,7 @@ from sats_core.data.readers.coco_shapes import ShapeError
 from sats_core.data.readers.drawn import Drawing, DrawnReader
 from sats_core.data.readers.json_start import json_starts
 from sats_core.data.readers.label_studio_parsing import label_studio_says
+from sats_core.data.readers.labelme import FAULTS
 from sats_core.data.readers.picture_files import PictureFiles
 from sats_core.data.readers.shape_index import Said, ShapeIndex
 from sats_core.data.sources import Source
@@ -44,7 +43,7 @@ class LabelStudioReader(DrawnReader):
         self.warnings += [
             f"Label Studio: {count} results of type {kind} are left out: only brushes and polygons "
             "with a label are read"
-            for kind, count in sorted(self._index.ignored.items())[:10]
+            for kind, count in sorted(self._index.ignored.items())
         ]
 
     @classmethod
@@ -62,7 +61,7 @@ class LabelStudioReader(DrawnReader):
         try:
             with self.source.stream(file) as stream:
                 yield from label_studio_says(stream)
-        except (ijson.JSONError, KeyError, TypeError, ValueError, RecursionError) as error:
+        except FAULTS as error:
             raise at_fault(f"not the JSON export of Label Studio: {error}", file) from error
 
     def _found(self, files: PictureFiles) -> dict[str, Drawing]:
@@ -106,7 +105,7 @@ def _pixels(points: list[Any], canvas: Canvas) -> list[float]:
     for point in points:
         if not isinstance(point, list) or len(point) != 2:
             raise ShapeError("a point is two numbers")
-        if not all(type(number) in (int, float) for number in point):
+        if not all(type(number) in (int, float) and abs(number) < 1e9 for number in point):
             raise ShapeError("a polygon holds finite numbers")
         ring += [point[0] * canvas.width / 100, point[1] * canvas.height / 100]
     return ring

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any, BinaryIO
 
 from sats_core.data.readers.brush import MAX_BYTES
-from sats_core.data.readers.coco_parsing import Pieces, built, skipped
+from sats_core.data.readers.coco_parsing import Pieces, built, keys, skipped
 from sats_core.data.readers.coco_shapes import MAX_POINTS
 from sats_core.data.readers.picture_files import is_picture
 from sats_core.data.readers.shape_index import Ignored, Pictured, Said, Shape
@@ -48,7 +48,7 @@ class _Task:
         self._chosen: tuple[bool, int] | None = None
 
     def said(self) -> Iterator[Said]:
-        for key in _keys(self._events):
+        for key in keys(self._events):
             event, value = next(self._events)
             if key == "annotations" and event == "start_array":
                 yield from self._annotations()
@@ -73,7 +73,7 @@ class _Task:
             if event != "start_map":
                 raise ValueError("an annotation is no object")
             cancelled = truth = False
-            for key in _keys(self._events):
+            for key in keys(self._events):
                 event, value = next(self._events)
                 if key == "result" and event == "start_array":
                     yield from self._regions(part)
@@ -134,14 +134,6 @@ def _picture(data: dict[str, Any]) -> str | None:
 
 def _path(address: str) -> str:
     return posixpath.basename(address.partition("?")[0])
-
-
-def _keys(events: Iterator[tuple[str, Any]]) -> Iterator[str]:
-    """Yield the keys of the object that has just begun; the caller reads each value."""
-    for event, value in events:
-        if event == "end_map":
-            return
-        yield value
 
 
 def _whole(value: Any) -> int:

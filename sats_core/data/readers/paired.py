@@ -23,7 +23,32 @@ SPLIT_FOLDERS = {
 """Folder that a split's files lie in -> name of the split."""
 
 
-class PairedReader(Reader):
+class MaskReader(Reader):
+    """Picture files with a mask file each, and a class list."""
+
+    _list: ClassList
+    _files: Mapping[str, tuple[str, str]]
+    """Picture and mask of each id."""
+
+    def picture_file(self, picture_id: str) -> str:
+        """See `Reader.picture_file`."""
+        return self._files[picture_id][0]
+
+    def mask_file(self, picture_id: str) -> str:
+        """See `Reader.mask_file`."""
+        return self._files[picture_id][1]
+
+    def label(self, picture_id: str) -> Pixels:
+        """See `Reader.label`."""
+        file = self.mask_file(picture_id)
+        try:
+            mask = decode_mask(self.source.read(file), self.source.limits.max_pixels)
+        except PictureError as error:
+            raise at_fault(str(error), file) from error
+        return self._list.label(mask, file)
+
+
+class PairedReader(MaskReader):
     """Picture files in one folder, masks of the same names in another, and a class list."""
 
     pictures: ClassVar[str]
@@ -92,25 +117,17 @@ class PairedReader(Reader):
             found[picture_id] = name
         return found
 
-    def picture_file(self, picture_id: str) -> str:
-        """See `Reader.picture_file`."""
-        return self._files[picture_id][0]
-
-    def mask_file(self, picture_id: str) -> str:
-        """See `Reader.mask_file`."""
-        return self._files[picture_id][1]
-
-    def label(self, picture_id: str) -> Pixels:
-        """See `Reader.label`."""
-        file = self.mask_file(picture_id)
-        try:
-            mask = decode_mask(self.source.read(file), self.source.limits.max_pixels)
-        except PictureError as error:
-            raise at_fault(str(error), file) from error
-        return self._list.label(mask, file)
-
 
 def split_folder(name: str) -> str | None:
     """Return the first folder of a name where a split is called so."""
     head, slash, _ = name.partition("/")
     return head if slash and head in SPLIT_FOLDERS else None
+
+
+def split_of_path(name: str) -> tuple[str | None, str]:
+    """Return the split that a folder of a name tells of, and the name behind that folder."""
+    folders = name.split("/")
+    for place, folder in enumerate(folders[:-1]):
+        if folder.lower() in SPLIT_FOLDERS:
+            return SPLIT_FOLDERS[folder.lower()], "/".join(folders[place + 1 :])
+    return None, name

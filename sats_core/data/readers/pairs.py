@@ -36,53 +36,60 @@ class PairsReader(PairedReader):
     def _class_list(self) -> ClassList:
         if CLASS_LIST not in self.source.names():
             raise DatasetError(f"no class list: {CLASS_LIST} is missing")
-        data = self.source.read(CLASS_LIST, MAX_LIST_BYTES)
-        try:
-            listed = json.loads(data)
-        except (ValueError, RecursionError) as error:
-            raise at_fault("not JSON", CLASS_LIST) from error
-        entries, colours = _entries(listed)
+        entries, colours = json_entries(self.source.read(CLASS_LIST, MAX_LIST_BYTES), CLASS_LIST)
         return indexed_classes(entries, CLASS_LIST, colours)
 
 
-def _entries(listed: Any) -> tuple[list[tuple[int, str]], dict[int, Colour]]:
+def json_entries(data: bytes, file: str) -> tuple[list[tuple[int, str]], dict[int, Colour]]:
+    """Return index and name of a JSON list of classes, and colours by index where it has some.
+
+    Raises:
+        DatasetError: not such a list.
+    """
+    try:
+        return _entries(json.loads(data), file)
+    except (ValueError, RecursionError) as error:
+        raise at_fault("not JSON", file) from error
+
+
+def _entries(listed: Any, file: str) -> tuple[list[tuple[int, str]], dict[int, Colour]]:
     colours: dict[int, Colour] = {}
     entries: list[tuple[int, str]] = []
     if isinstance(listed, dict):
         for key, value in listed.items():
             # Either way round: {"1": "cat"} or {"cat": 1}.
             index, name = (key, value) if isinstance(value, str) else (value, key)
-            entries.append((_index(index), name))
+            entries.append((_index(index, file), name))
     elif isinstance(listed, list):
         for position, entry in enumerate(listed):
             if isinstance(entry, str):
                 entries.append((position, entry))
                 continue
             if not isinstance(entry, dict) or not isinstance(entry.get("name"), str):
-                raise at_fault(f"entry {position} has no `name`", CLASS_LIST)
-            index = _index(entry.get("index", entry.get("id", position)))
+                raise at_fault(f"entry {position} has no `name`", file)
+            index = _index(entry.get("index", entry.get("id", position)), file)
             entries.append((index, entry["name"]))
             if (colour := entry.get("color", entry.get("colour"))) is not None:
-                colours[index] = _colour(colour, entry["name"])
+                colours[index] = _colour(colour, entry["name"], file)
     else:
-        raise at_fault("neither an object nor a list", CLASS_LIST)
+        raise at_fault("neither an object nor a list", file)
     return entries, colours
 
 
-def _index(value: Any) -> int:
+def _index(value: Any, file: str) -> int:
     if isinstance(value, str) and value.isdecimal() and len(value) < 10:
         return int(value)
     if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
         return value
-    raise at_fault(f"{value!r} is no index", CLASS_LIST)
+    raise at_fault(f"{value!r} is no index", file)
 
 
-def _colour(value: Any, name: str) -> Colour:
+def _colour(value: Any, name: str, file: str) -> Colour:
     if isinstance(value, str) and len(value) == 7 and value.startswith("#"):
         try:
             red, green, blue = bytes.fromhex(value[1:])
         except ValueError as error:
-            raise at_fault(f"{value!r} is no colour", CLASS_LIST, name) from error
+            raise at_fault(f"{value!r} is no colour", file, name) from error
         return red, green, blue
     if (
         isinstance(value, list)
@@ -90,4 +97,4 @@ def _colour(value: Any, name: str) -> Colour:
         and all(isinstance(part, int) and 0 <= part <= 255 for part in value)
     ):
         return value[0], value[1], value[2]
-    raise at_fault(f"{value!r} is no colour: #rrggbb or three numbers", CLASS_LIST, name)
+    raise at_fault(f"{value!r} is no colour: #rrggbb or three numbers", file, name)

@@ -3,6 +3,7 @@
 import posixpath
 from collections.abc import Iterable, Sequence
 
+from sats_core.data.names import is_junk, name_fault
 from sats_core.data.readers.paired import PICTURE_SUFFIXES
 
 
@@ -11,16 +12,29 @@ def is_picture(name: str) -> bool:
     return name.rpartition(".")[2].lower() in PICTURE_SUFFIXES
 
 
+def id_of(named: str, file: str) -> str:
+    """Return the id of a picture: what an annotation file calls it, without suffix.
+
+    Where that is no safe name, which a zip of the pictures that are kept could not have, the
+    picture's own.
+    """
+    name = posixpath.normpath(named)
+    if name_fault(named) or is_junk(name):
+        name = file
+    return name.rpartition(".")[0] or name
+
+
 class PictureFiles:
     """The pictures of a data set, by full name and, where only one is called so, by the last part.
 
     Attributes:
         names: of all pictures, sorted.
+        names_set: the same.
     """
 
     def __init__(self, names: Iterable[str]) -> None:
         self.names = tuple(sorted(name for name in names if is_picture(name)))
-        self._names = set(self.names)
+        self.names_set = frozenset(self.names)
         self._by_base: dict[str, str | None] = {}
         for name in self.names:
             base = posixpath.basename(name)
@@ -36,6 +50,6 @@ class PictureFiles:
         """
         for folder in folders:
             name = posixpath.normpath(posixpath.join(folder, named))
-            if name in self._names:
+            if name in self.names_set:
                 return name
         return self._by_base.get(posixpath.basename(named))

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple, TypeAlias
 
+from sats_core.data.names import printable
 from sats_core.data.readers.disk_index import DiskIndex
 
 _SCHEMA = """
@@ -13,6 +14,7 @@ CREATE TABLE pictures (file INTEGER, number INTEGER, part INTEGER, name TEXT, he
 CREATE TABLE shapes (file INTEGER, number INTEGER, part INTEGER, called TEXT, level REAL,
     kind TEXT, body BLOB);
 """
+_MOST_KINDS = 20
 _INDEX = "CREATE INDEX shapes_by_picture ON shapes (file, number, part)"
 
 
@@ -53,6 +55,12 @@ class Ignored(NamedTuple):
 Said: TypeAlias = Named | Pictured | Shape | Ignored
 
 
+def count_ignored(ignored: Counter[str], kind: str) -> None:
+    """Count one more thing that is not read; beyond some kinds all are `others`."""
+    kind = printable(kind[:50])
+    ignored[kind if kind in ignored or len(ignored) < _MOST_KINDS else "others"] += 1
+
+
 class ShapeIndex(DiskIndex):
     """Pictures and shapes of some annotation files.
 
@@ -89,7 +97,7 @@ class ShapeIndex(DiskIndex):
         elif isinstance(one, Pictured):
             database.execute("INSERT INTO pictures VALUES (?, ?, ?, ?, ?, ?, ?)", (file, *one))
         elif isinstance(one, Ignored):
-            self.ignored[one.kind] += 1
+            count_ignored(self.ignored, one.kind)
         elif one.name not in self.declared:
             self.declared.append(one.name)
 

@@ -172,6 +172,23 @@ def test_several_processes_answer_at_one_port_and_end_together(settings, tmp_pat
     assert "Traceback" not in log.read_text()
 
 
+def test_a_process_of_several_that_dies_is_started_again_and_one_that_hangs_is_waited_for(
+    settings, tmp_path
+):
+    CliRunner().invoke(cli, ["migrate"], env=environment(settings))
+    log = tmp_path / "log"
+    with _serving(settings, log, "--workers", "2", command="api") as (process, _):
+        _until(lambda: log.read_text().count("Application startup complete") == 2, log)
+        dying, hanging = _processes_that_answer(process)
+        hanging.suspend()
+        dying.kill()
+        _until(lambda: log.read_text().count("Application startup complete") == 3, log)
+        now = {one.pid for one in _processes_that_answer(process)}
+        assert hanging.pid in now
+        assert dying.pid not in now
+        hanging.resume()
+
+
 def test_workers_of_the_command_line_stand_before_those_of_the_environment(settings, tmp_path):
     CliRunner().invoke(cli, ["migrate"], env=environment(settings))
     log = tmp_path / "log"

@@ -22,7 +22,7 @@ KINDS = {"one": ("api", ()), "several": ("api", ("--workers", "2")), "serve": ("
 
 
 # What is stopped stands on either pair.
-pytestmark = pytest.mark.parametrize("settings", ["embedded"], indirect=True)
+pytestmark = pytest.mark.parametrize("database_url", ["embedded"], indirect=True)
 
 
 @pytest.fixture(params=KINDS)
@@ -181,9 +181,9 @@ def test_who_is_connected_already_may_ask_and_hears_that_it_is_not_ready(
         half = Half(connected(port), picture)
         first, another = connected(port), connected(port)
         assert _status_of(another) == (200, None)
-        before = log.read_text().count("Shutting down")
+        processes = log.read_text().count("Started server process")
         process.send_signal(signal.SIGTERM)
-        _until(lambda: log.read_text().count("Shutting down") > before, log, every=0.01)
+        _until(lambda: log.read_text().count("Shutting down") == processes, log, every=0.01)
         assert _status_of(first) == _status_of(another) == (503, "close")
         half.send_rest()
         assert half.answer()[0].status == 200

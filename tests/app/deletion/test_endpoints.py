@@ -62,6 +62,16 @@ def test_a_deleted_version_is_used_no_more(client, line):
         assert "version 3 was deleted" in refused.json()["detail"]
 
 
+def test_what_was_made_of_its_graph_goes_too(client, line, settings):
+    graphs = [client.get(f"{VERSIONS}/{number}").json()["files"][-1]["sha256"] for number in (2, 3)]
+    settings.ready_graphs_dir.mkdir(parents=True)
+    ready = [settings.ready_graphs_dir / f"{key}-maker-form-own.onnx" for key in graphs]
+    for path in ready:
+        path.touch()
+    client.delete(f"{VERSIONS}/3")
+    assert [path.exists() for path in ready] == [True, False]
+
+
 def test_its_number_is_never_given_again(client, line, engine, blobs):
     client.delete(f"{VERSIONS}/3")
     with write_session(engine) as session:

@@ -58,3 +58,15 @@ def test_padding_below_and_right_is_not_shown() -> None:
 def test_a_class_that_wins_only_between_grid_points_is_found() -> None:
     logits = np.array([[[10, -10]], [[-10, 10]], [[1, 1]]], dtype=np.float32)
     assert set(best_channels(Prediction(logits, 1, 2), 1, 200)[0]) == {0, 1, 2}
+
+
+def test_of_equal_classes_the_first_is_taken() -> None:
+    drawn_few = np.random.default_rng(0).integers(0, 3, size=(255, 9, 11))
+    prediction = Prediction(drawn_few.astype(np.float32), 9, 11)
+    expected = drawn_few.argmax(axis=0)
+    assert (best_channels(prediction, 9, 11) == expected).all()
+    (tile,) = scored_tiles(prediction, 9, 11)
+    assert (tile.channels == expected).all()
+    last = np.zeros((255, 1, 1), dtype=np.float32)
+    last[254] = 1
+    assert best_channels(Prediction(last, 1, 1), 1, 1) == 254

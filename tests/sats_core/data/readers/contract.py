@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from sats_core.data.readers import Reader, open_reader
+from sats_core.data.readers import Reader, glance, open_reader
 from sats_core.data.sources import DirectorySource, Source, ZipSource
 from sats_core.errors import DatasetError
 from sats_core.settings import Limits
@@ -35,6 +35,9 @@ PICTURES = {
 
 class ReaderContract:
     kind: type[Reader]
+    classes: tuple[str, ...] = ("cat", "dog")
+    labels: dict[str, Pixels] = LABELS
+    shown: tuple[str, ...] = ("cat", "dog")
 
     @abstractmethod
     def files(self) -> dict[str, bytes]:
@@ -52,31 +55,34 @@ class ReaderContract:
     def test_the_layout_is_recognised(self, source: Source) -> None:
         assert type(open_reader(source)) is self.kind
 
+    def test_a_glance_tells_the_classes_or_leaves_them_open(self, source: Source) -> None:
+        assert glance(source) in (None, self.classes)
+
     def test_classes_ids_splits_and_the_unpaired(self, source: Source) -> None:
         reader = open_reader(source)
-        assert reader.classes == ("cat", "dog")
+        assert reader.classes == self.classes
         assert reader.ids == ("one", "sub/three", "two")
         assert reader.splits == {"train": ("one", "sub/three"), "val": ("two",)}
-        assert [Path(name).stem for name in reader.unpaired] == ["alone"]
+        assert [Path(name).stem.partition("_")[0] for name in reader.unpaired] == ["alone"]
 
     def test_pictures_and_labels(self, source: Source) -> None:
         reader = open_reader(source)
-        for picture_id, label in LABELS.items():
+        for picture_id, label in self.labels.items():
             item = reader.read(picture_id)
             assert item.id == picture_id
             assert item.picture.dtype == item.label.dtype == np.uint8
             np.testing.assert_array_equal(item.picture, np.array(PICTURES[picture_id]))
             np.testing.assert_array_equal(item.label, label)
             np.testing.assert_array_equal(reader.label(picture_id), label)
-        assert reader.shown(LABELS["one"]) == ("cat", "dog")
-        assert reader.shown(LABELS["sub/three"]) == ()
+        assert reader.shown(self.labels["one"]) == self.shown
+        assert reader.shown(np.zeros((1, 9), np.uint8)) == ()
 
     def test_encoded_pictures_are_the_files_bytes(self, source: Source) -> None:
         reader = open_reader(source)
         item = reader.encoded("one")
         assert item.data == source.read(reader.picture_file("one"))
         assert reader.picture_file("one").endswith(item.suffix)
-        np.testing.assert_array_equal(item.label, LABELS["one"])
+        np.testing.assert_array_equal(item.label, self.labels["one"])
 
     def test_an_id_that_is_not_there(self, source: Source) -> None:
         with pytest.raises(KeyError):
@@ -87,7 +93,7 @@ class ReaderContract:
         wrong: list[str] = []
 
         def compare() -> None:
-            for picture_id, label in list(LABELS.items()) * 20:
+            for picture_id, label in list(self.labels.items()) * 20:
                 if not np.array_equal(reader.read(picture_id).label, label):
                     wrong.append(picture_id)
 

@@ -182,6 +182,14 @@ def test_label_studio_writes_paths_of_its_own(tmp_path: Path) -> None:
     assert opened(tmp_path, simple(images=[image])).ids == ("images/upload/1/a",)
 
 
+@pytest.mark.parametrize("named", ["../../a.png", "/way/a.png", ".way/a.png", "b\x00/a.png"])
+def test_a_picture_that_is_called_something_unsafe_goes_by_its_own_name(
+    tmp_path: Path, named: str
+) -> None:
+    image = simple()["images"][0] | {"file_name": named}
+    assert opened(tmp_path, simple(images=[image])).ids == ("images/a",)
+
+
 def test_cvat_has_a_file_and_a_folder_for_each_subset(tmp_path: Path) -> None:
     """As *COCO 1.0* of a project; the pictures of two subsets may have the same last part."""
     files = {}

@@ -192,6 +192,11 @@ def test_boxes_are_left_out_with_a_warning(tmp_path: Path) -> None:
     ]
 
 
+def test_a_picture_that_is_called_something_unsafe_goes_by_its_own_name(tmp_path: Path) -> None:
+    with packed(tmp_path, exported([("../../a.png", SIZE, [("polygon", POLYGON)])])) as source:
+        assert open_reader(source).ids == ("images/a",)
+
+
 def test_frames_of_a_video_are_named_without_their_suffix(tmp_path: Path) -> None:
     xml = exported([("frame_000000", SIZE, [("polygon", POLYGON)])])
     files = {"images/frame_000000.PNG": encode(PICTURES["one"])}

@@ -21,7 +21,7 @@ COLOURS = {0: (0, 0, 0), 1: (255, 0, 0), 2: (0, 128, 255), 255: (224, 224, 192)}
 
 class PairsContract(ReaderContract):
     kind = PairsReader
-    classes: ClassVar[Any]
+    listed: ClassVar[Any]
 
     def mask(self, label: np.ndarray) -> bytes:
         return index_mask(label)
@@ -29,26 +29,26 @@ class PairsContract(ReaderContract):
     def files(self) -> dict[str, bytes]:
         files = {f"images/{PLACES[i]}/{i}.png": encode(p) for i, p in PICTURES.items()}
         files |= {f"masks/{PLACES[i]}/{i}.png": self.mask(x) for i, x in LABELS.items()}
-        return files | {self.class_file(): json.dumps(self.classes).encode()}
+        return files | {self.class_file(): json.dumps(self.listed).encode()}
 
     def class_file(self) -> str:
         return "classes.json"
 
 
 class TestIndexToName(PairsContract):
-    classes: ClassVar[Any] = {"0": "background", "1": "cat", "2": "dog"}
+    listed: ClassVar[Any] = {"0": "background", "1": "cat", "2": "dog"}
 
 
 class TestNameToIndex(PairsContract):
-    classes: ClassVar[Any] = {"cat": 1, "dog": 2}
+    listed: ClassVar[Any] = {"cat": 1, "dog": 2}
 
 
 class TestNamesInOrder(PairsContract):
-    classes: ClassVar[Any] = ["background", "cat", "dog"]
+    listed: ClassVar[Any] = ["background", "cat", "dog"]
 
 
 class TestEntriesWithColours(PairsContract):
-    classes: ClassVar[Any] = [
+    listed: ClassVar[Any] = [
         {"index": 1, "name": "cat", "color": "#ff0000"},
         {"index": 2, "name": "dog", "colour": [0, 128, 255]},
     ]
