@@ -31,10 +31,17 @@ METHODS = ("GET", "POST", "PUT", "DELETE")
 REQUEST_ID = "Request-Id"
 _GOOD_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
-ASKED = ("Authorization", "Content-Type", "Idempotency-Key", "Last-Event-ID", REQUEST_ID)
+ASKED = (
+    "Authorization",
+    "Content-Type",
+    "Idempotency-Key",
+    "Last-Event-ID",
+    "If-Match",
+    REQUEST_ID,
+)
 ANSWERED = (
     *("Location", "Idempotency-Replayed", "Retry-After", "ETag"),
-    *("RateLimit", "RateLimit-Policy"),
+    *("RateLimit", "RateLimit-Policy", "Deprecation", "Sunset", "Link"),
     *("X-Sats-Model", "X-Sats-Version", REQUEST_ID),
 )
 """Headers that pages of allowed origins may send, and read."""

@@ -8,6 +8,7 @@ from typing import Any
 from fastapi import FastAPI
 
 from app import tracing
+from app.admin.aliases import router as aliases
 from app.admin.endpoints import router as admin
 from app.audit.endpoints import router as audit
 from app.deletion.endpoints import router as deletion
@@ -104,7 +105,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.add_middleware(TracingMiddleware)
     app.add_middleware(RequestIdMiddleware)
     install_handlers(app)
-    operators = (admin, deletion, keys, audit, webhooks)
+    operators = (admin, aliases, deletion, keys, audit, webhooks)
     protocols = (open_inference, open_inference_server, hugging_face)
     for router in (
         segmentation,  # first: it is asked most, and routes are tried in their order

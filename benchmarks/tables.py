@@ -23,11 +23,13 @@ from alembic import command
 from alembic.script import ScriptDirectory
 from sqlalchemy import Engine
 
+from app.admin.endpoints import VERSIONS as LINE
 from app.db import make_engine, write_session
 from app.db.migrate import migration_config, upgrade
 from app.keys.secret import read_secret
 from app.keys.service import Scope, create_key
 from app.settings import Settings
+from app.tasks.listing import TASKS
 from benchmarks.load_clients import Client, Tally
 from benchmarks.load_services import api
 from benchmarks.machine import commit, hardware
@@ -42,13 +44,13 @@ Record = dict[str, Any]
 
 def calls(tasks: int, versions: int) -> dict[str, str]:
     """Return every list and read call, by what the record calls it."""
-    half, last = task_id(tasks // 2), task_id(versions - 1)
+    last = task_id(versions - 1)
     default = "/admin/models/default"
     deep = 40  # the end of a line of forty versions
     return {
         "tasks": "/tasks",
         "tasks, largest page": "/tasks?limit=200",
-        "tasks, a later page": f"/tasks?before={half}",
+        "tasks, a later page": f"/tasks?cursor={TASKS.cursor(tasks // 2)}",
         "tasks that failed": "/tasks?state=failed",
         "tasks that wait": "/tasks?state=queued",
         "tasks of a model": "/tasks?model=street",
@@ -61,12 +63,12 @@ def calls(tasks: int, versions: int) -> dict[str, str]:
         "models": "/admin/models",
         "versions": f"{default}/versions",
         "versions, largest page": f"{default}/versions?limit=100",
-        "versions, a later page": f"{default}/versions?before=300",
+        "versions, a later page": f"{default}/versions?cursor={LINE.cursor(300)}",
         "a version": f"{default}/versions/{deep}",
         "why a version forgot": f"{default}/versions/{deep}/forgetting",
         "a gate": f"{default}/gate",
-        "moves of live": f"{default}/aliases/live",
-        "moves of live, largest page": f"{default}/aliases/live?limit=500",
+        "moves of live": f"{default}/aliases/live/moves",
+        "moves of live, largest page": f"{default}/aliases/live/moves?limit=500",
         "mIoU over all versions": "/admin/metrics",
         "mIoU over a model's versions": "/admin/metrics?model=default",
         "audit": "/admin/audit",

@@ -10,12 +10,12 @@ from app.admin.downloads import IfNoneMatch, Range, RangeProblem, file_response,
 from app.admin.schemas import (
     CurvesJson,
     GateInForceJson,
-    ModelJson,
-    MoveJson,
+    ModelPage,
     VersionJson,
+    VersionPage,
 )
 from app.db import read_session
-from app.dependencies import Admin, AnnounceLive, AppServices, ReadSession, WriteSession, require
+from app.dependencies import Admin, AppServices, ReadSession, WriteSession, require
 from app.errors import (
     InvalidProblem,
     NotFoundProblem,
@@ -23,15 +23,18 @@ from app.errors import (
 )
 from app.keys.problems import KEY_PROBLEMS
 from app.keys.service import Scope, check_model
+from app.pages import Listing
+from app.parameters import Cursor
 from app.problems import Responses, responses
 from app.registry.files import DamagedVersionProblem, version_entry, version_file
 from app.registry.floor import ModelGate
-from app.registry.moves import promote, rollback
 from app.registry.paths import ModelName, Number
-from app.registry.problems import AlreadyLiveProblem, NothingBeforeProblem, NotLiveProblem
-from app.registry.schemas import MAX_NUMBER, MODEL_PATTERN
+from app.registry.schemas import MODEL_PATTERN
 from app.registry.service import get_version, list_versions, standing_version
 from sats_core.evaluation.forgetting import ForgettingReport
+
+MODELS = Listing("models", str)
+VERSIONS = Listing("versions", int)
 
 router = APIRouter(
     prefix="/admin",
@@ -52,10 +55,17 @@ _FILE: Responses = {
 
 
 @router.get("/models", summary="List models", operation_id="models_list")
-def list_models(session: ReadSession, caller: Admin) -> list[ModelJson]:
-    """Return all models that the key may use with their live version, by name."""
-    found = [one for one in service.list_models(session) if caller.reaches(one.name)]
-    return service.describe_models(session, found)
+def list_models(
+    session: ReadSession,
+    caller: Admin,
+    limit: Annotated[int, Query(ge=1, le=200, description="Most models of a page.")] = 50,
+    cursor: Cursor = None,
+) -> ModelPage:
+    """Return models that the key may use with their live version, by name."""
+    found = service.list_models(session, MODELS.read(cursor))
+    reached = [one for one in found if caller.reaches(one.name)]
+    page, following = MODELS.cut(reached, limit, lambda model: model.name)
+    return ModelPage(items=service.describe_models(session, page), next_cursor=following)
 
 
 @router.get(
@@ -97,20 +107,15 @@ def set_gate(
 def list_model_versions(
     session: ReadSession,
     model: ModelName,
-    limit: Annotated[int, Query(ge=1, le=100, description="Most versions to return.")] = 50,
-    before: Annotated[
-        int | None,
-        Query(ge=1, le=MAX_NUMBER, description="Only versions with numbers below this one."),
-    ] = None,
-) -> list[VersionJson]:
-    """Return the versions of a model, the newest first; a deleted one says when it went.
-
-    For the next page, say the last version's number as `before`.
-    """
+    limit: Annotated[int, Query(ge=1, le=100, description="Most versions of a page.")] = 50,
+    cursor: Cursor = None,
+) -> VersionPage:
+    """Return the versions of a model, the newest first; a deleted one says when it went."""
     found = service.get_model(session, model)
-    return service.describe_versions(
-        session, found, list_versions(session, found.id, limit, before)
-    )
+    versions = list_versions(session, found.id, limit + 1, VERSIONS.read(cursor))
+    page, following = VERSIONS.cut(versions, limit, lambda version: version.number)
+    items = service.describe_versions(session, found, page)
+    return VersionPage(items=items, next_cursor=following)
 
 
 @router.get(
@@ -171,58 +176,6 @@ def why_forgotten(session: ReadSession, model: ModelName, number: Number) -> For
     """
     found = service.get_model(session, model)
     return service.forgetting_report(get_version(session, found.id, number))
-
-
-@router.get(
-    "/models/{model}/aliases/live",
-    summary="History of `live`",
-    operation_id="live_moves",
-    responses=responses(NotFoundProblem),
-)
-def live_history(
-    session: ReadSession,
-    model: ModelName,
-    limit: Annotated[int, Query(ge=1, le=500, description="Most moves to return.")] = 50,
-    before: Annotated[
-        int | None,
-        Query(ge=1, le=MAX_NUMBER, description="Only moves with sequences below this one."),
-    ] = None,
-) -> list[MoveJson]:
-    """Return the moves of `live`, the last one first; nothing is ever taken out of its history.
-
-    For the next page, say the last move's `sequence` as `before`.
-    """
-    return service.live_history(session, service.get_model(session, model), limit, before)
-
-
-@router.post(
-    "/models/{model}/versions/{number}:promote",
-    summary="Make a version live",
-    operation_id="versions_promote",
-    dependencies=[AnnounceLive],
-    responses=responses(NotFoundProblem, AlreadyLiveProblem),
-)
-def promote_version(
-    session: WriteSession, caller: Admin, model: ModelName, number: Number
-) -> MoveJson:
-    """Point `live` at this version, whatever the gate said of it."""
-    found = service.get_model(session, model)
-    return service.describe_move(promote(session, found, number, caller.who))
-
-
-@router.post(
-    "/models/{model}/versions/{number}:rollback",
-    summary="Take the live version back",
-    operation_id="versions_rollback",
-    dependencies=[AnnounceLive],
-    responses=responses(NotFoundProblem, NotLiveProblem, NothingBeforeProblem),
-)
-def rollback_version(
-    session: WriteSession, caller: Admin, model: ModelName, number: Number
-) -> MoveJson:
-    """Point `live` at what it was before this version, which must be the live one."""
-    found = service.get_model(session, model)
-    return service.describe_move(rollback(session, found, number, caller.who))
 
 
 @router.get(

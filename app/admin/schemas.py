@@ -3,12 +3,14 @@
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from app.db import TaskKind
 from app.db.base import JsonObject
+from app.pages import Page
 from app.registry.floor import ModelGate
 from app.registry.gate import Approval, GateSettings
+from app.registry.schemas import MAX_NUMBER
 from app.stored import ShownAs
 
 
@@ -20,6 +22,10 @@ class ModelJson(BaseModel):
     versions: int = Field(description="How many versions it has; deleted ones do not count.")
     classes: list[str] = Field(description="Classes of the live version, without background.")
     created_at: datetime = Field(description="When the first task named it.")
+
+
+class ModelPage(Page[ModelJson]):
+    """Some models, by name."""
 
 
 class ClassJson(BaseModel):
@@ -196,6 +202,10 @@ class VersionJson(BaseModel):
     )
 
 
+class VersionPage(Page[VersionJson]):
+    """Some versions, the newest first."""
+
+
 class MoveJson(BaseModel):
     """One move of the alias `live`."""
 
@@ -206,6 +216,18 @@ class MoveJson(BaseModel):
     )
     moved_at: datetime = Field(description="When.")
     moved_by: str = Field(description="Name of the API key, or of the part of the service.")
+
+
+class Target(BaseModel):
+    """Where an alias is to point."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    version: int = Field(ge=1, le=MAX_NUMBER, description="Number of the version.", examples=[2])
+
+
+class MovePage(Page[MoveJson]):
+    """Some moves, the last one first."""
 
 
 class PointJson(BaseModel):

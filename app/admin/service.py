@@ -52,9 +52,10 @@ def get_model(session: Session, name: str) -> Model:
     return model
 
 
-def list_models(session: Session) -> Sequence[Model]:
-    """Return all models by name."""
-    return session.scalars(select(Model).order_by(Model.name)).all()
+def list_models(session: Session, after: str | None = None) -> Sequence[Model]:
+    """Return models by name: all, or those behind a name."""
+    found = select(Model).order_by(Model.name)
+    return session.scalars(found if after is None else found.where(Model.name > after)).all()
 
 
 def describe_models(session: Session, models: Sequence[Model]) -> list[ModelJson]:

@@ -1,12 +1,10 @@
 """`/admin/audit`: who did what."""
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.responses import JSONResponse, StreamingResponse
-from pydantic import AfterValidator
 from sqlalchemy import Engine
 
 from app.audit.schemas import AuditPage, entry_json
@@ -15,10 +13,13 @@ from app.db import read_session
 from app.dependencies import AppServices, require_everywhere
 from app.errors import InvalidProblem, UnavailableProblem
 from app.keys.problems import KEY_PROBLEMS
+from app.pages import Listing
+from app.parameters import Cursor, Time
 from app.problems import Responses, responses
-from app.registry.schemas import MAX_NUMBER, MODEL_PATTERN
+from app.registry.schemas import MODEL_PATTERN
 
 LINES = "application/jsonl"
+ENTRIES = Listing("audit", int)
 
 router = APIRouter(
     prefix="/admin/audit",
@@ -27,16 +28,6 @@ router = APIRouter(
     responses=responses(*KEY_PROBLEMS, InvalidProblem, UnavailableProblem),
 )
 
-
-def _in_utc(time: datetime) -> datetime:
-    """Take a time without a zone as UTC."""
-    try:
-        return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
-    except OverflowError as error:
-        raise ValueError("not a time between the years 1 and 9999 in UTC") from error
-
-
-Time = Annotated[datetime, AfterValidator(_in_utc)]
 
 _ANSWERS: Responses = {
     200: {
@@ -78,12 +69,7 @@ def read_audit(
     services: AppServices,
     which: Annotated[Wanted, Depends(wanted)],
     limit: Annotated[int, Query(ge=1, le=500, description="Most entries of a page.")] = 50,
-    before: Annotated[
-        int | None,
-        Query(
-            ge=1, le=MAX_NUMBER, description="Read on after this entry: `next` of the page before."
-        ),
-    ] = None,
+    cursor: Cursor = None,
     format: Annotated[
         Literal["json", "jsonl"] | None,
         Query(description="`jsonl`: everything, a line each, whatever `Accept` says."),
@@ -96,11 +82,11 @@ def read_audit(
     asked = LINES if LINES in request.headers.get("accept", "").lower() else "application/json"
     if format == "jsonl" or (format is None and asked == LINES):
         return StreamingResponse(_lines(services.engine, which), media_type=LINES)
+    before = ENTRIES.read(cursor)
     with read_session(services.engine) as session:
         found = list_entries(session, which, limit + 1, before)
-    page = found[:limit]
-    following = page[-1].id if len(found) > limit else None
-    body = AuditPage(entries=[entry_json(entry) for entry in page], next=following)
+    page, following = ENTRIES.cut(found, limit, lambda entry: entry.id)
+    body = AuditPage(items=[entry_json(entry) for entry in page], next_cursor=following)
     return JSONResponse(body.model_dump(mode="json"), headers={"Vary": "Accept"})
 
 

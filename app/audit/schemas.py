@@ -7,6 +7,7 @@ from pydantic import BaseModel, Field
 
 from app.audit.actor import ActorType
 from app.db import AuditEntry
+from app.pages import Page
 
 
 class ActorJson(BaseModel):
@@ -48,13 +49,8 @@ class AuditEntryJson(BaseModel):
     )
 
 
-class AuditPage(BaseModel):
+class AuditPage(Page[AuditEntryJson]):
     """Some entries, the newest first."""
-
-    entries: list[AuditEntryJson] = Field(description="The entries.")
-    next: int | None = Field(
-        description="Give this as `before` to read on; null at the end of the log."
-    )
 
 
 def entry_json(entry: AuditEntry) -> AuditEntryJson:

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Path, Request, Response
+from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from pydantic import ValidationError
 from starlette.requests import ClientDisconnect
 
@@ -24,12 +24,15 @@ from app.errors import (
     invalid_fields,
 )
 from app.keys.problems import KEY_PROBLEMS, KeyNameTakenProblem
-from app.keys.schemas import WISH_EXAMPLE, KeyJson, KeyWish, NewKeyJson, key_json
-from app.keys.service import create_key, find_key, get_key, list_keys, revoke_key
+from app.keys.schemas import WISH_EXAMPLE, KeyJson, KeyPage, KeyWish, NewKeyJson, key_json
+from app.keys.service import create_key, find_key, get_key, newest_keys, revoke_key
+from app.pages import Listing
+from app.parameters import Cursor
 from app.problems import responses
 from app.registry.schemas import MAX_NUMBER
 
 MAX_BODY = 128 * 1024
+KEYS = Listing("keys", int)
 
 router = APIRouter(
     prefix="/admin/keys",
@@ -62,9 +65,15 @@ async def read_wish(request: Request, _caller: EverywhereAdmin) -> KeyWish:
 
 
 @router.get("", summary="List keys", operation_id="keys_list")
-def list_all_keys(session: ReadSession) -> list[KeyJson]:
-    """Return all keys, revoked and expired ones too, the oldest first; never their texts."""
-    return [key_json(key) for key in list_keys(session)]
+def list_all_keys(
+    session: ReadSession,
+    limit: Annotated[int, Query(ge=1, le=200, description="Most keys of a page.")] = 50,
+    cursor: Cursor = None,
+) -> KeyPage:
+    """Return keys, revoked and expired ones too, the newest first; never their texts."""
+    found = newest_keys(session, limit + 1, KEYS.read(cursor))
+    page, following = KEYS.cut(found, limit, lambda key: key.id)
+    return KeyPage(items=[key_json(key) for key in page], next_cursor=following)
 
 
 @router.post(

@@ -8,6 +8,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstra
 from app.db import ApiKey
 from app.db.base import utc_now
 from app.keys.service import KeyLimits, Scope
+from app.pages import Page
 from app.registry.schemas import MAX_NUMBER, MODEL_PATTERN
 from sats_core.record import Record
 
@@ -120,6 +121,10 @@ class NewKeyJson(KeyJson):
         "again.",
         examples=["sats_..."],
     )
+
+
+class KeyPage(Page[KeyJson]):
+    """Some keys, the newest first."""
 
 
 def key_json(key: ApiKey) -> KeyJson:

@@ -3,7 +3,7 @@
 import hashlib
 import hmac
 import ipaddress
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime
 from enum import StrEnum
@@ -134,6 +134,12 @@ def _described(key: ApiKey) -> JsonObject:
 def list_keys(session: Session) -> list[ApiKey]:
     """Return all keys, revoked ones too, oldest first."""
     return list(session.scalars(select(ApiKey).order_by(ApiKey.id)))
+
+
+def newest_keys(session: Session, limit: int, before: int | None) -> Sequence[ApiKey]:
+    """Return keys, revoked ones too, the newest first: some of those with ids below `before`."""
+    found = select(ApiKey).order_by(ApiKey.id.desc()).limit(limit)
+    return session.scalars(found if before is None else found.where(ApiKey.id < before)).all()
 
 
 def find_key(session: Session, name: str) -> ApiKey:

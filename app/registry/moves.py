@@ -1,6 +1,6 @@
 """Moves of `live`: by the gate, on request, and back."""
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from itertools import islice
 
 from sqlalchemy import select
@@ -9,7 +9,12 @@ from sqlalchemy.orm import Session
 from app.audit.service import Action, record
 from app.db import AliasMove, Model, Version
 from app.db.base import JsonObject
-from app.registry.problems import AlreadyLiveProblem, NothingBeforeProblem, NotLiveProblem
+from app.registry.problems import (
+    AlreadyLiveProblem,
+    MovedMeanwhileProblem,
+    NothingBeforeProblem,
+    NotLiveProblem,
+)
 from app.registry.service import (
     LIVE,
     alias_history,
@@ -44,6 +49,36 @@ def promote(session: Session, model: Model, number: int, by: str) -> AliasMove:
     live = live_version(session, model.id)
     if live is not None and live.id == version.id:
         raise AlreadyLiveProblem(f"version {number} is live already")
+    _tell_promoted(session, version, by)
+    return _move(session, version, PROMOTE, by)
+
+
+def point_live(
+    session: Session, model: Model, number: int, by: str, known: Container[str] | None = None
+) -> AliasMove:
+    """Point `live` at a version, and return the move that brought it there. Flushes.
+
+    Args:
+        session: whose transaction it is.
+        model: whose alias.
+        number: of the version; nothing is moved where it is live already.
+        by: who asks.
+        known: numbers of the last move as who asks may know it, or "*"; None: it does not matter.
+
+    Raises:
+        MovedMeanwhileProblem: the last move is none of these.
+        NotFoundProblem: no such version, or it was deleted.
+    """
+    lock_model(session, model.id)
+    last = next(iter(alias_history(session, model.id, limit=1)), None)
+    if known is not None:
+        told = {str(last.sequence), "*"} if last else set()
+        if not any(one in known for one in told):
+            where = f"at version {last.version.number}, move {last.sequence}" if last else "nowhere"
+            raise MovedMeanwhileProblem(f"`live` points {where}")
+    version = standing_version(session, model.id, number)
+    if last is not None and last.version_id == version.id:
+        return last
     _tell_promoted(session, version, by)
     return _move(session, version, PROMOTE, by)
 

@@ -132,6 +132,6 @@ def _refuse_held(session: Session, model: Model) -> None:
     number = held[0].number
     raise NothingToStartFromProblem(
         f"version {number} of model {model.name!r} is held and none is live, so a step would start "
-        f"from scratch: promote it (POST /admin/models/{model.name}/versions/{number}:promote), "
+        f"from scratch: promote it (PUT /admin/models/{model.name}/aliases/live), "
         f'or say `"parent": {number}` to start from it; another model starts from scratch'
     )

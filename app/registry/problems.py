@@ -1,6 +1,6 @@
 """What cannot be done with a version in its present state."""
 
-from app.errors import ConflictProblem
+from app.errors import ConflictProblem, Problem
 
 
 class AlreadyLiveProblem(ConflictProblem):
@@ -8,6 +8,14 @@ class AlreadyLiveProblem(ConflictProblem):
 
     slug = "already-live"
     title = "The version is live already"
+
+
+class MovedMeanwhileProblem(Problem):
+    """The alias does not stand as `If-Match` says: it was moved since, or never."""
+
+    status = 412
+    slug = "moved-meanwhile"
+    title = "The alias was moved meanwhile"
 
 
 class NotLiveProblem(ConflictProblem):

@@ -2,8 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path as FilePath
-from typing import Annotated, Any
-from uuid import UUID
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, BackgroundTasks, Depends, Query, Response
 from fastapi.responses import PlainTextResponse
@@ -30,14 +29,15 @@ from app.keys.problems import (
     TaskLimitProblem,
 )
 from app.keys.service import Scope, check_model
+from app.parameters import Cursor
 from app.problems import Responses, responses
 from app.registry.floor import check_gate, floor_of
 from app.registry.parents import NothingToStartFromProblem, ParentDeletedProblem
-from app.registry.schemas import MODEL_PATTERN
 from app.registry.service import find_model
 from app.storage import Blob
-from app.tasks import service
+from app.tasks import listing, service
 from app.tasks.answering import ACCEPTED, IdempotencyKey, acceptance, announce
+from app.tasks.listing import TASKS, Wanted, wanted
 from app.tasks.owning import TaskId, visible
 from app.tasks.problems import TaskEndedProblem, TaskFilesGoneProblem, TaskNotFailedProblem
 from app.tasks.schemas import SPEC_EXAMPLE, TaskJson, TaskPage
@@ -157,37 +157,26 @@ def post_task(
     return announce(services, response, background, answer, replayed)
 
 
-@router.get(
-    "", summary="List tasks", operation_id="tasks_list", responses=responses(NotFoundProblem)
-)
+@router.get("", summary="List tasks", operation_id="tasks_list")
 def list_tasks(
     session: ReadSession,
     caller: Submitter,
-    model: Annotated[
-        str | None, Query(pattern=MODEL_PATTERN, description="Only this model's tasks.")
-    ] = None,
-    state: Annotated[TaskState | None, Query(description="Only tasks in this state.")] = None,
-    limit: Annotated[int, Query(ge=1, le=200, description="Most tasks to return.")] = 50,
-    before: Annotated[
-        UUID | None, Query(description="Read on after this task: `next` of the page before.")
-    ] = None,
+    which: Annotated[Wanted, Depends(wanted)],
+    view: Annotated[
+        Literal["full", "summary"],
+        Query(description="`summary`: what a table of tasks shows, without spec and progress."),
+    ] = "full",
+    limit: Annotated[int, Query(ge=1, le=200, description="Most tasks of a page.")] = 50,
+    cursor: Cursor = None,
 ) -> TaskPage:
     """Return tasks, the newest first: those that the key posted, with scope `admin` all."""
-    if model is not None:
-        check_model(caller, model)
-    found = service.list_tasks(
-        session,
-        limit=limit + 1,
-        model=model,
-        state=state,
-        before=str(before) if before else None,
-        visible=visible(caller),
-    )
-    page = found[:limit]
-    more = len(found) > limit
-    return TaskPage(
-        tasks=service.describe_listed(session, page), next=page[-1].id if more else None
-    )
+    if which.model is not None:
+        check_model(caller, which.model)
+    found = listing.list_tasks(session, limit + 1, which, TASKS.read(cursor), visible(caller))
+    page, following = TASKS.cut(found, limit, lambda task: task.sequence)
+    tasks = service.describe_listed(session, page)
+    items = [task.summary() for task in tasks] if view == "summary" else tasks
+    return TaskPage(items=list(items), next_cursor=following)
 
 
 @router.get(

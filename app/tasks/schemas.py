@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validat
 from app.db import Task, TaskKind, TaskState
 from app.db.base import JsonObject
 from app.imports.schemas import ImportSpec
+from app.pages import Page
 from app.problem_json import ProblemJson
 from app.registry.floor import GateWish
 from app.registry.schemas import MAX_NUMBER, MODEL_PATTERN, Named
@@ -154,8 +155,8 @@ class TaskLinks(BaseModel):
     version: str | None = Field(description="The version it made; null before that.")
 
 
-class ListedTask(BaseModel):
-    """A task as it is now, in a list."""
+class TaskSummary(BaseModel):
+    """A task as it is now, in short."""
 
     id: str = Field(description="Its id, a UUID.")
     kind: TaskKind = Field(
@@ -183,6 +184,12 @@ class ListedTask(BaseModel):
         description="1 is the next task of its model to start: tasks of one model run one after "
         "another. Null unless it is `queued`."
     )
+    version: int | None = Field(description="Number of the version it made.")
+
+
+class ListedTask(TaskSummary):
+    """A task as it is now, in a list."""
+
     tries: int = Field(
         description="Times it was started since it last got further: 1 while the first start "
         "works, 0 once an epoch is finished. Too many starts that finish no epoch make it fail."
@@ -191,7 +198,6 @@ class ListedTask(BaseModel):
     progress: ProgressJson | None = Field(description="How far it is; null until it reports.")
     warnings: list[str] = Field(description="What the user should know though the task goes on.")
     error: ProblemJson | None = Field(description="Why it failed; null unless it is `failed`.")
-    version: int | None = Field(description="Number of the version it made.")
     preview: str | None = Field(
         description="Id of the task that makes its preview; null: its spec asks for none."
     )
@@ -204,6 +210,10 @@ class ListedTask(BaseModel):
     )
     links: TaskLinks = Field(description="Where to look next.")
 
+    def summary(self) -> TaskSummary:
+        """Return the same in short."""
+        return TaskSummary(**{name: getattr(self, name) for name in TaskSummary.model_fields})
+
 
 class TaskJson(ListedTask):
     """A task as it is now."""
@@ -214,13 +224,8 @@ class TaskJson(ListedTask):
     )
 
 
-class TaskPage(BaseModel):
-    """Some tasks, the newest first."""
-
-    tasks: list[ListedTask] = Field(description="The tasks.")
-    next: str | None = Field(
-        description="Give this as `before` to read on; null at the end of the list."
-    )
+class TaskPage(Page[ListedTask | TaskSummary]):
+    """Some tasks, the newest first; summaries where `view` says so."""
 
 
 def spec_of(task: Task) -> JsonObject:

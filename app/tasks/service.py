@@ -10,7 +10,6 @@ from app.audit.service import Action, record
 from app.datasets import posted_classes
 from app.db import (
     END_STATES,
-    Model,
     Task,
     TaskEvent,
     TaskLog,
@@ -114,31 +113,6 @@ def read_log(session: Session, task_id: str) -> str:
     """
     kept = session.get(TaskLog, get_task(session, task_id).id)
     return kept.text if kept else ""
-
-
-def list_tasks(
-    session: Session,
-    *,
-    limit: int,
-    model: str | None = None,
-    state: TaskState | None = None,
-    before: str | None = None,
-    visible: ColumnElement[bool] = EVERY_TASK,
-) -> Sequence[Task]:
-    """Return visible tasks, the newest first; `before` is the id of the last one seen.
-
-    Raises:
-        NotFoundProblem: no visible task has the id `before`.
-    """
-    wanted = select(Task).where(visible).order_by(Task.sequence.desc()).limit(limit)
-    if model is not None:
-        named = select(Model.id).where(Model.name == model).scalar_subquery()
-        wanted = wanted.where(Task.model_id == named)
-    if state is not None:
-        wanted = wanted.where(Task.state == state)
-    if before is not None:
-        wanted = wanted.where(Task.sequence < get_task(session, before, visible).sequence)
-    return session.scalars(wanted).all()
 
 
 def cancel(session: Session, task_id: str) -> Task:

@@ -8,10 +8,15 @@ from fastapi import APIRouter, Depends, Path, Query, Response
 from app.dependencies import Admin, AppServices, ReadSession, WriteSession, require_everywhere
 from app.errors import InvalidProblem, NotFoundProblem, UnavailableProblem
 from app.keys.problems import KEY_PROBLEMS
+from app.pages import Listing
+from app.parameters import Cursor
 from app.problems import responses
 from app.webhooks import service
-from app.webhooks.schemas import DeliveryJson, NewWebhookJson, WebhookJson, WebhookSpec
+from app.webhooks.schemas import DeliveryPage, NewWebhookJson, WebhookPage, WebhookSpec
 from app.webhooks.sending import webhook_secret
+
+WEBHOOKS = Listing("webhooks", str, service.placed)
+DELIVERIES = Listing("deliveries", str, service.placed)
 
 router = APIRouter(
     prefix="/admin/webhooks",
@@ -46,9 +51,16 @@ def create_webhook(
 
 
 @router.get("", summary="List webhooks", operation_id="webhooks_list")
-def list_webhooks(session: ReadSession) -> list[WebhookJson]:
-    """Return all webhooks, the oldest first, without their secrets."""
-    return [service.describe(hook) for hook in service.list_webhooks(session)]
+def list_webhooks(
+    session: ReadSession,
+    limit: Annotated[int, Query(ge=1, le=200, description="Most webhooks of a page.")] = 50,
+    cursor: Cursor = None,
+) -> WebhookPage:
+    """Return webhooks, the newest first, without their secrets."""
+    found = service.list_webhooks(session, limit + 1, WEBHOOKS.read(cursor))
+    page, following = WEBHOOKS.cut(found, limit, service.place_of)
+    items = [service.describe(hook) for hook in page]
+    return WebhookPage(items=items, next_cursor=following)
 
 
 @router.delete(
@@ -72,8 +84,12 @@ def delete_webhook(session: WriteSession, webhook_id: WebhookId) -> None:
 def list_deliveries(
     session: ReadSession,
     webhook_id: WebhookId,
-    limit: Annotated[int, Query(ge=1, le=200, description="Most deliveries to return.")] = 50,
-) -> list[DeliveryJson]:
-    """Return the newest deliveries with what became of them; they are kept for a week."""
-    found = service.deliveries(session, str(webhook_id), limit)
-    return [service.describe_delivery(one) for one in found]
+    limit: Annotated[int, Query(ge=1, le=200, description="Most deliveries of a page.")] = 50,
+    cursor: Cursor = None,
+) -> DeliveryPage:
+    """Return deliveries with what became of them, the newest first; they are kept for a week."""
+    before = DELIVERIES.read(cursor)
+    found = service.deliveries(session, str(webhook_id), limit + 1, before)
+    page, following = DELIVERIES.cut(found, limit, service.place_of)
+    items = [service.describe_delivery(one) for one in page]
+    return DeliveryPage(items=items, next_cursor=following)

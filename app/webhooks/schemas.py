@@ -6,6 +6,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.db import DeliveryState
+from app.pages import Page
 from app.registry.schemas import MODEL_PATTERN
 from app.webhooks.outbox import WebhookEvent
 
@@ -48,6 +49,10 @@ class NewWebhookJson(WebhookJson):
     )
 
 
+class WebhookPage(Page[WebhookJson]):
+    """Some webhooks, the newest first."""
+
+
 class DeliveryJson(BaseModel):
     """One event on its way to a webhook."""
 
@@ -64,3 +69,7 @@ class DeliveryJson(BaseModel):
     status: int | None = Field(description="Status of the last answer; null: there was none.")
     error: str | None = Field(description="Why the last attempt came to nothing.")
     ended_at: datetime | None = Field(description="When it was delivered or given up.")
+
+
+class DeliveryPage(Page[DeliveryJson]):
+    """Some deliveries, the newest first."""

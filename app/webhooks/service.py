@@ -4,11 +4,12 @@ import secrets
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from sqlalchemy import delete, select
+from sqlalchemy import ColumnElement, and_, delete, or_, select
 from sqlalchemy.orm import Session
 
 from app.audit.service import Action, record
 from app.db import DeliveryState, Webhook, WebhookDelivery
+from app.db.base import utc_text
 from app.errors import NotFoundProblem
 from app.webhooks.addresses import check_url
 from app.webhooks.outbox import WebhookEvent
@@ -36,9 +37,32 @@ def create_webhook(session: Session, spec: WebhookSpec, by: str, private: bool) 
     return made
 
 
-def list_webhooks(session: Session) -> Sequence[Webhook]:
-    """Return all webhooks, the oldest first."""
-    return session.scalars(select(Webhook).order_by(Webhook.created_at, Webhook.id)).all()
+def list_webhooks(session: Session, limit: int, before: str | None = None) -> Sequence[Webhook]:
+    """Return webhooks, the newest first: some of those behind a place."""
+    found = select(Webhook).order_by(Webhook.created_at.desc(), Webhook.id).limit(limit)
+    return session.scalars(found if before is None else found.where(_behind(Webhook, before))).all()
+
+
+def place_of(row: Webhook | WebhookDelivery) -> str:
+    """Return where a row stands in its list, the newest first: its time and its id."""
+    return f"{utc_text(row.created_at)} {row.id}"
+
+
+def placed(place: str) -> tuple[datetime, str]:
+    """Return time and id of a place.
+
+    Raises:
+        ValueError: it is none.
+    """
+    time, _, last = place.partition(" ")
+    if not time.endswith("Z"):
+        raise ValueError("not in UTC")
+    return datetime.fromisoformat(time), last
+
+
+def _behind(table: type[Webhook] | type[WebhookDelivery], place: str) -> ColumnElement[bool]:
+    at, last = placed(place)
+    return or_(table.created_at < at, and_(table.created_at == at, table.id > last))
 
 
 def delete_webhook(session: Session, webhook_id: str) -> None:
@@ -54,17 +78,20 @@ def delete_webhook(session: Session, webhook_id: str) -> None:
     record(session, Action.WEBHOOK_DELETE, _path(hook), model=hook.model, before=told)
 
 
-def deliveries(session: Session, webhook_id: str, limit: int) -> Sequence[WebhookDelivery]:
-    """Return a webhook's deliveries, the newest first.
+def deliveries(
+    session: Session, webhook_id: str, limit: int, before: str | None = None
+) -> Sequence[WebhookDelivery]:
+    """Return a webhook's deliveries, the newest first: some of those behind a place.
 
     Raises:
         NotFoundProblem: no such webhook.
     """
     of_hook = WebhookDelivery.webhook_id == _webhook(session, webhook_id).id
     newest = (WebhookDelivery.created_at.desc(), WebhookDelivery.id)
-    return session.scalars(
-        select(WebhookDelivery).where(of_hook).order_by(*newest).limit(limit)
-    ).all()
+    found = select(WebhookDelivery).where(of_hook).order_by(*newest).limit(limit)
+    if before is not None:
+        found = found.where(_behind(WebhookDelivery, before))
+    return session.scalars(found).all()
 
 
 def _path(hook: Webhook) -> str:

@@ -91,6 +91,8 @@ TABLE: dict[tuple[str, str], Row] = {
         "DELETE /admin/models/{model}/versions/{number}/held-out",
         "DELETE /admin/models/{model}/versions/{number}/memory",
         "GET /admin/models/{model}/aliases/live",
+        "GET /admin/models/{model}/aliases/live/moves",
+        "PUT /admin/models/{model}/aliases/live",
         "POST /admin/models/{model}/versions/{number}:promote",
         "POST /admin/models/{model}/versions/{number}:rollback",
     ),
@@ -206,7 +208,7 @@ def test_a_key_of_another_model_reaches_nothing_of_this_one(client, make, tmp_pa
     admin = make("admin", list(Scope))
     bound = make("bound", list(Scope), models=["street"])
     task = post(client, pets, Authorization=f"Bearer {admin}").json()["id"]
-    assert client.get("/tasks", headers=bearer(admin)).json()["tasks"]
+    assert client.get("/tasks", headers=bearer(admin)).json()["items"]
     wrong = []
     for operation, row in TABLE.items():
         if operation == ("POST", "/tasks"):

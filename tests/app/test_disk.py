@@ -59,7 +59,7 @@ def test_a_task_that_would_not_fit_is_refused(full, blobs):
             assert answer.json()["type"] == "urn:sats:problem:disk-full"
             assert "the task needs about" in answer.json()["detail"]
             assert "there are 0 MiB" in answer.json()["detail"]
-        assert client.get("/tasks").json()["tasks"] == []
+        assert client.get("/tasks").json()["items"] == []
     assert list(blobs.entries()) == []
     assert list(blobs.unfinished()) == []
 

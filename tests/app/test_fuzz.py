@@ -16,8 +16,11 @@ from PIL import Image
 from pydantic import ValidationError
 from sqlalchemy import select
 
+from app.admin.aliases import MOVES
+from app.admin.endpoints import MODELS, VERSIONS
 from app.db import Task, read_session, write_session
 from app.protocols.refusals import OPEN_INFERENCE, path_speaks
+from app.tasks.listing import TASKS
 from app.tasks.schemas import TaskSpec
 from sats_core.classes import ClassInfo
 from tests.app.from_openapi import (
@@ -86,7 +89,7 @@ def _known(engine):
         "version": ["1", "2"],
         "number": ["1", "2"],
         "task_id": tasks,
-        "before": tasks,
+        "cursor": [TASKS.cursor(2), VERSIONS.cursor(2), MODELS.cursor("a"), MOVES.cursor(2)],
         "name": ["config.json", "model.onnx", "card.md"],
     }
 

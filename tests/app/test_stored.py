@@ -50,7 +50,7 @@ def test_a_task_is_shown_as_it_was_posted(client, rewrite, task_id, spec):
     assert one.json()["spec"].items() >= spec.items()
     assert one.json()["name"] == "pets"
     listed = {name: value for name, value in one.json().items() if name != "labels"}
-    assert client.get("/tasks").json()["tasks"] == [listed]
+    assert client.get("/tasks").json()["items"] == [listed]
     assert client.post(f"/tasks/{task_id}:cancel").status_code == 202
 
 

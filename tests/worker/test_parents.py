@@ -19,7 +19,7 @@ def test_a_step_behind_a_base_that_was_held_fails_and_says_what_to_do(bench):
     assert supervisor.run(step) == TaskState.FAILED
     error = bench.task(step).error
     assert (error["type"], error["status"]) == (SLUG, 409)
-    assert "versions/1:promote" in error["detail"]
+    assert "aliases/live" in error["detail"]
     assert '"parent": 1' in error["detail"]
     assert len(bench.control.starts()) == 1, "nothing was trained from scratch"
     assert len(bench.versions()) == 1

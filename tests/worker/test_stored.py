@@ -88,12 +88,12 @@ def test_rows_of_the_first_tables_are_read_and_learned_on(bench, client):
                     {"json": json.dumps(value)},
                 )
     upgrade(bench.engine)
-    tasks = client.get("/tasks").json()["tasks"]
+    tasks = client.get("/tasks").json()["items"]
     assert [task["id"] for task in tasks] == [second, first.id]
     assert tasks[0]["spec"].items() >= SPEC_THEN.items()
     assert tasks[0]["spec"]["parent"] is None, "what came later has its default"
     assert client.get("/classes").json()["classes"][1]["name"] == "cat"
-    (version,) = client.get("/admin/models/default/versions").json()
+    (version,) = client.get("/admin/models/default/versions").json()["items"]
     assert (version["settings"], version["method"]) == (SETTINGS_THEN, "finetune")
     assert version["scores"]["iou"] == SCORES_THEN["iou"]
     assert client.get("/admin/metrics").status_code == 200

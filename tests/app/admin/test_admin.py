@@ -1,11 +1,13 @@
 import hashlib
 import io
+import re
 
 import pytest
 from sqlalchemy import select
 
 from app.db import Version, write_session
 from app.registry.memory import add_memory
+from app.registry.service import ensure_model
 from app.storage import BlobMissingError
 from sats_core.evaluation.forgetting import ForgettingReport, readings
 from sats_core.job import MemoryRecord
@@ -25,21 +27,21 @@ def line(engine, blobs):
 
 
 def test_nothing_is_there_at_first(client):
-    assert client.get("/admin/models").json() == []
+    assert client.get("/admin/models").json()["items"] == []
     assert client.get("/admin/metrics").json() == {"models": []}
     assert client.get(VERSIONS).status_code == 404
     assert client.get("/admin/models/default/aliases/live").status_code == 404
 
 
 def test_models(client, line):
-    (model,) = client.get("/admin/models").json()
+    (model,) = client.get("/admin/models").json()["items"]
     assert model["name"] == "default"
     assert (model["live"], model["versions"]) == (2, 3)
     assert model["classes"] == ["cat", "dog", "sheep"]
 
 
 def test_versions_show_lineage_classes_and_scores(client, line):
-    found = client.get(VERSIONS).json()
+    found = client.get(VERSIONS).json()["items"]
     assert [version["number"] for version in found] == [3, 2, 1]
     assert [version["live"] for version in found] == [False, True, False]
     assert [version["parent"] for version in found] == [2, 1, None]
@@ -55,20 +57,35 @@ def test_versions_show_lineage_classes_and_scores(client, line):
 
 
 def test_versions_come_in_pages(client, line):
-    every = client.get(VERSIONS).json()
-    assert client.get(VERSIONS, params={"limit": 2}).json() == every[:2]
-    assert client.get(VERSIONS, params={"limit": 2, "before": 2}).json() == every[2:]
+    every = client.get(VERSIONS).json()["items"]
+    first = client.get(VERSIONS, params={"limit": 2}).json()
+    assert first["items"] == every[:2]
+    rest = client.get(VERSIONS, params={"limit": 2, "cursor": first["next_cursor"]}).json()
+    assert rest == {"items": every[2:], "next_cursor": None}
+
+
+def test_models_come_in_pages_by_name(client, engine):
+    with write_session(engine) as session:
+        for name in ("c", "a", "b"):
+            ensure_model(session, name)
+    names, cursor = [], None
+    for _ in range(3):
+        query = {"limit": 1} | ({"cursor": cursor} if cursor else {})
+        page = client.get("/admin/models", params=query).json()
+        names += [model["name"] for model in page["items"]]
+        cursor = page["next_cursor"]
+    assert (names, cursor) == (["a", "b", "c"], None)
 
 
 def test_versions_cost_no_query_each(client, line, engine, blobs):
-    first = client.get(VERSIONS).json()
+    first = client.get(VERSIONS).json()["items"]
     with Statements(client.app.state.services.engine) as few:
         client.get(VERSIONS)
     with write_session(engine) as session:
         for name in ("horse", "bird", "fish"):
             add_version(session, blobs, [name])
     with Statements(client.app.state.services.engine) as many:
-        assert len(client.get(VERSIONS).json()) == len(first) + 3
+        assert len(client.get(VERSIONS).json()["items"]) == len(first) + 3
     with Statements(client.app.state.services.engine) as page:
         client.get(VERSIONS, params={"limit": 1})
     assert asked(few) == asked(many) == asked(page)
@@ -125,7 +142,7 @@ def test_promote_and_roll_back_keep_history(client, line):
     assert (back["version"], back["kind"]) == (2, "rollback")
     assert client.post(f"{VERSIONS}/2:rollback").json()["version"] == 1
     assert client.post(f"{VERSIONS}/1:rollback").status_code == 409
-    history = client.get("/admin/models/default/aliases/live").json()
+    history = client.get("/admin/models/default/aliases/live/moves").json()["items"]
     assert [(m["sequence"], m["version"], m["kind"]) for m in history] == [
         (5, 1, "rollback"),
         (4, 2, "rollback"),
@@ -213,3 +230,49 @@ def test_metrics_are_a_curve_per_model(client, line, engine, blobs):
     only = client.get("/admin/metrics", params={"model": "street"}).json()["models"]
     assert only == [curves[1]]
     assert client.get("/admin/metrics", params={"model": "none"}).status_code == 404
+
+
+LIVE = "/admin/models/default/aliases/live"
+
+
+def moves(client):
+    return [move["version"] for move in client.get(f"{LIVE}/moves").json()["items"]]
+
+
+def test_live_is_moved_by_whoever_knows_where_it_stands(client, line):
+    shown = client.get(LIVE)
+    assert (shown.json()["version"], shown.headers["etag"]) == (2, '"2"')
+    moved = client.put(LIVE, json={"version": 3}, headers={"If-Match": '"2"'})
+    assert (moved.status_code, moved.json()["version"]) == (200, 3)
+    assert moved.headers["etag"] == client.get(LIVE).headers["etag"] == '"3"'
+    for etag in ('"2"', '"1", "2"', 'W/"3"', '""', "3", "x"):
+        late = client.put(LIVE, json={"version": 1}, headers={"If-Match": etag})
+        assert (late.status_code, late.json()["type"]) == (412, "urn:sats:problem:moved-meanwhile")
+    for etag in ("*", '"2", "3"'):
+        again = client.put(LIVE, json={"version": 3}, headers={"If-Match": etag})
+        assert (again.status_code, again.json()) == (200, moved.json()), "repeated, not moved"
+    assert client.put(LIVE, json={"version": 1}).json()["sequence"] == 4
+    assert moves(client) == [1, 3, 2, 1]
+
+
+@pytest.mark.parametrize("body", [{}, {"version": 0}, {"version": "x"}, {"version": 1, "by": "me"}])
+def test_a_wrong_target_is_named(client, line, body):
+    answer = client.put(LIVE, json=body)
+    assert answer.status_code == 422
+    assert answer.json()["errors"]
+
+
+def test_live_points_at_versions_that_are_there(client, line, engine):
+    assert client.put(LIVE, json={"version": 99}).status_code == 404
+    with write_session(engine) as session:
+        ensure_model(session, "empty")
+    where = "/admin/models/empty/aliases/live"
+    assert client.get(where).status_code == 404
+    first = client.put(where, json={"version": 1}, headers={"If-Match": "*"})
+    assert first.status_code == 412, "nothing was live"
+
+
+def test_the_old_way_to_move_live_says_what_takes_its_place(client, line):
+    moved = client.post(f"{VERSIONS}/3:promote")
+    assert re.fullmatch(r"@\d{10}", moved.headers["deprecation"])
+    assert moved.headers["link"] == f'<{LIVE}>; rel="successor-version"'

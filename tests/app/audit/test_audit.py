@@ -35,7 +35,7 @@ def line(engine, blobs):
 def entries(client, **wanted):
     answer = client.get("/admin/audit", params=wanted)
     assert answer.status_code == 200, answer.text
-    return answer.json()["entries"]
+    return answer.json()["items"]
 
 
 def newest(client):
@@ -98,7 +98,7 @@ def test_task_actions(client, engine, tmp_path):
 def test_a_gate(client, line):
     for limit in (0.4, 0.5):
         client.put("/admin/models/default/gate", json={"min_iou": limit}).raise_for_status()
-    later, first = client.get("/admin/audit?action=gate.set").json()["entries"]
+    later, first = client.get("/admin/audit?action=gate.set").json()["items"]
     assert (first["before"], first["after"]) == (None, {"min_iou": 0.4})
     assert (later["before"], later["after"]) == ({"min_iou": 0.4}, {"min_iou": 0.5})
     assert later["object"] == "/admin/models/default/gate"
@@ -218,21 +218,21 @@ def test_pages_and_filters(client, engine):
             record(session, Action.TASK_POST, f"/tasks/{number}", model=f"m{number % 2}")
         record(session, Action.KEY_CREATE, "/admin/keys/1")
     first = client.get("/admin/audit", params={"limit": 4}).json()
-    assert [e["object"] for e in first["entries"]] == [
+    assert [e["object"] for e in first["items"]] == [
         "/admin/keys/1",
         "/tasks/4",
         "/tasks/3",
         "/tasks/2",
     ]
-    rest = client.get("/admin/audit", params={"limit": 4, "before": first["next"]}).json()
-    assert ([e["object"] for e in rest["entries"]], rest["next"]) == (
+    rest = client.get("/admin/audit", params={"limit": 4, "cursor": first["next_cursor"]}).json()
+    assert ([e["object"] for e in rest["items"]], rest["next_cursor"]) == (
         ["/tasks/1", "/tasks/0"],
         None,
     )
     assert len(entries(client, model="m1")) == 2
     assert len(entries(client, action="key.create")) == 1
     assert entries(client, actor="nobody") == []
-    third = first["entries"][3]["at"]
+    third = first["items"][3]["at"]
     assert len(entries(client, since=third)) == 4
     assert len(entries(client, until=third)) == 2
     assert entries(client, since=(utc_now() + timedelta(days=1)).isoformat()) == []
@@ -240,7 +240,7 @@ def test_pages_and_filters(client, engine):
 
 @pytest.mark.parametrize(
     "wanted",
-    [{"action": "all"}, {"since": "0001-01-01T00:00:00+14:00"}, {"before": 0}, {"format": "csv"}],
+    [{"action": "all"}, {"since": "0001-01-01T00:00:00+14:00"}, {"cursor": "0"}, {"format": "csv"}],
 )
 def test_a_wrong_filter_is_refused(client, wanted):
     assert client.get("/admin/audit", params=wanted).status_code == 422

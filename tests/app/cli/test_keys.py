@@ -55,7 +55,8 @@ def test_a_key_s_rules_are_words_of_the_command(run, client):
     headers = {"Authorization": f"Bearer {made.stdout.strip()}"}
     assert client.get("/tasks", headers=headers, params={"model": "default"}).status_code == 403
     root = run("keys", "create", "root", "--scope", "admin").stdout.strip()
-    (key, *_) = client.get("/admin/keys", headers={"Authorization": f"Bearer {root}"}).json()
+    listed = client.get("/admin/keys", headers={"Authorization": f"Bearer {root}"})
+    key = listed.json()["items"][-1]
     assert (key["models"], key["expires_at"]) == (["street"], "2999-01-01T00:00:00Z")
     rates = (key["requests_per_minute"], key["pictures_per_minute"])
     assert (*rates, key["queued_tasks"], key["stored_bytes"]) == (9, None, 2, 1000)

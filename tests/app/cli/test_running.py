@@ -139,7 +139,7 @@ def test_serve_runs_restarts_its_worker_and_stops_cleanly(settings, tmp_path):
         _until(lambda: log.read_text().count("ready.") >= 2, log)
         assert httpx.get(f"{url}/health/ready").json()["worker_restarts"] == 1
         assert "sats_worker_restarts_total 1.0" in httpx.get(f"{url}/metrics").text
-        assert httpx.get(f"{url}/tasks").json() == {"tasks": [], "next": None}
+        assert httpx.get(f"{url}/tasks").json() == {"items": [], "next_cursor": None}
         children = _children(process)
         process.send_signal(signal.SIGTERM)
         assert process.wait(40) == 0, log.read_text()

@@ -1,11 +1,12 @@
 """What the service reads often it finds through an index, however many tasks there are."""
 
-from app.db import Place, Task, TaskEvent, TaskState, read_session, write_session
+from app.db import Place, Task, TaskEvent, TaskState, read_session, utc_now, write_session
 from app.registry.parents import may_be_base
 from app.registry.service import ensure_model
 from app.storage.references import is_referenced, referenced
 from app.tasks.labels import labels_of
-from app.tasks.service import describe, describe_listed, list_tasks
+from app.tasks.listing import Wanted, list_tasks
+from app.tasks.service import describe, describe_listed
 from tests.fixtures.statements import Statements
 from worker.claim import claim, claimable, lapsed
 
@@ -22,13 +23,16 @@ def queued(session):
     return model.id, task.id
 
 
-def look(session, model_id, last):
+def look(session, model_id):
     """Read as lists, claims and the garbage collector do."""
     list_tasks(session, limit=50)
-    list_tasks(session, limit=50, before=last)
-    list_tasks(session, limit=50, model="default")
-    list_tasks(session, limit=50, model="default", before=last)
-    tasks = list_tasks(session, limit=50, state=TaskState.QUEUED)
+    list_tasks(session, 50, before=2)
+    list_tasks(session, 50, Wanted(model="default"))
+    list_tasks(session, 50, Wanted(model="default"), before=2)
+    tasks = list_tasks(session, 50, Wanted(states=[TaskState.QUEUED]))
+    list_tasks(session, 50, Wanted(text="a", created_after=utc_now(), created_before=utc_now()))
+    list_tasks(session, 50, Wanted(submitter="eva"))
+    list_tasks(session, 50, Wanted(submitter=""))
     describe_listed(session, tasks)
     describe(session, tasks[0])
     claimable(session)
@@ -44,7 +48,7 @@ def test_no_read_goes_through_all_tasks(engine):
         model_id, last = queued(session)
     with Statements(engine) as sent:
         with read_session(engine) as session:
-            look(session, model_id, last)
+            look(session, model_id)
         with write_session(engine) as session:
             assert claim(session, last, "worker-1", 60) is None
     wanted = [one for one in sent.seen if "tasks" in one[0]]

@@ -45,8 +45,8 @@ def test_a_version_goes_and_its_record_stays(client, line, blobs):
     shown = client.get(f"{VERSIONS}/3").json()
     assert shown["deleted_at"]
     assert shown | {"files": before["files"], "deleted_at": None} == before
-    assert [version["number"] for version in client.get(VERSIONS).json()] == [3, 2, 1]
-    assert client.get("/admin/models").json()[0]["versions"] == 2
+    assert [version["number"] for version in client.get(VERSIONS).json()["items"]] == [3, 2, 1]
+    assert client.get("/admin/models").json()["items"][0]["versions"] == 2
     again = client.delete(f"{VERSIONS}/3")
     assert again.json() == {"deleted": [], "kept": [], "freed_bytes": 0}
 

@@ -54,7 +54,7 @@ def test_an_import_is_queued_as_a_task(client, engine, settings):
     }
     assert client.get(task["links"]["self"]).json() == task
     assert task.pop("labels") is None
-    assert client.get("/tasks").json()["tasks"] == [task]
+    assert client.get("/tasks").json()["items"] == [task]
     with read_session(engine) as session:
         row = session.get_one(Task, task["id"])
     assert stored(settings) == {row.dataset}
@@ -73,7 +73,7 @@ def test_labelled_pictures_may_come_along(client, engine, tmp_path, settings):
 def test_steps_and_imports_stand_in_one_list(client, tmp_path):
     imported = post(client, checkpoint_zip(PETS)).json()
     step = post_task(client, drawn(tmp_path, "cow")).json()
-    assert [t["kind"] for t in client.get("/tasks").json()["tasks"]] == ["step", "import"]
+    assert [t["kind"] for t in client.get("/tasks").json()["items"]] == ["step", "import"]
     assert (imported["queue_place"], step["queue_place"]) == (1, 2)
 
 

@@ -39,7 +39,10 @@ def test_a_key_is_made_shown_once_used_and_revoked(admin):
     headers = {"Authorization": f"Bearer {text}"}
     assert admin.get("/tasks", headers=headers).status_code == 200
     listed = admin.get("/admin/keys")
-    assert [key["name"] for key in listed.json()] == ["root", "app"]
+    assert [key["name"] for key in listed.json()["items"]] == ["app", "root"]
+    page = admin.get("/admin/keys", params={"limit": 1}).json()
+    rest = admin.get("/admin/keys", params={"cursor": page["next_cursor"]}).json()
+    assert [*page["items"], *rest["items"]] == listed.json()["items"]
     assert text not in listed.text
     gone = admin.delete(f"/admin/keys/{made['id']}").json()
     assert gone["revoked_at"]
@@ -68,7 +71,7 @@ def test_a_wrong_wish_is_refused_by_field(client, wrong, field):
     answer = client.post("/admin/keys", json={"name": "app", "scopes": ["segment"]} | wrong)
     assert answer.status_code == 422
     assert [error["field"] for error in answer.json()["errors"]] == [field]
-    assert client.get("/admin/keys").json() == []
+    assert client.get("/admin/keys").json()["items"] == []
 
 
 def test_no_json_too_much_of_it_and_a_name_twice_are_refused(admin):

@@ -60,7 +60,7 @@ def test_a_misspelt_model_is_not_made(client):
     refused = client.put("/admin/models/defautl/gate", json={"min_iou": 0.5})
     assert (refused.status_code, refused.json()["type"]) == (404, "urn:sats:problem:not-found")
     assert "defautl" in refused.json()["detail"]
-    assert client.get("/admin/models").json() == []
+    assert client.get("/admin/models").json()["items"] == []
 
 
 def test_a_model_has_the_limits_of_the_service_until_it_gets_its_own(client, default):
@@ -73,7 +73,7 @@ def test_a_model_has_the_limits_of_the_service_until_it_gets_its_own(client, def
     assert changed == {**service, **own, "own": {**nothing, **own}}
     assert client.get(GATE).json() == changed
     assert client.put(GATE, json={"max_drop": 0}).json()["own"] == {**nothing, "max_drop": 0}
-    (model,) = client.get("/admin/models").json()
+    (model,) = client.get("/admin/models").json()["items"]
     assert (model["name"], model["versions"]) == ("default", 0)
 
 
@@ -114,7 +114,7 @@ def test_a_key_that_may_submit_may_not_lower_the_gate(client, default, tmp_path,
     errors = {error["field"]: error["message"] for error in refused.json()["errors"]}
     assert set(errors) == {"spec.gate.max_drop", "spec.gate.min_iou"}
     assert "1 is laxer than the floor of model 'default', 0.05" in errors["spec.gate.max_drop"]
-    assert client.get("/tasks", headers=bearer[Scope.SUBMIT]).json()["tasks"] == []
+    assert client.get("/tasks", headers=bearer[Scope.SUBMIT]).json()["items"] == []
     own = ModelGate(max_drop=1, min_iou=0).model_dump()
     assert client.put(GATE, json=own, headers=bearer[Scope.ADMIN]).status_code == 200
     assert post(client, pets, laxer, **bearer[Scope.SUBMIT]).status_code == 202

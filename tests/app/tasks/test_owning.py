@@ -25,7 +25,7 @@ def posted(client, engine, settings, tmp_path):
 
 def listed(client, headers, **wanted):
     return [
-        task["id"] for task in client.get("/tasks", headers=headers, params=wanted).json()["tasks"]
+        task["id"] for task in client.get("/tasks", headers=headers, params=wanted).json()["items"]
     ]
 
 
@@ -43,9 +43,13 @@ def test_lists_hold_own_tasks_alone(client, posted):
     assert listed(client, headers["ann"]) == [tasks["ann"]]
     assert listed(client, headers["bob"]) == [tasks["bob"]]
     assert listed(client, headers["root"]) == [tasks["bob"], tasks["ann"], tasks["nobody"]]
-    assert listed(client, headers["root"], before=tasks["bob"]) == [tasks["ann"], tasks["nobody"]]
-    other = client.get("/tasks", headers=headers["ann"], params={"before": tasks["bob"]})
-    assert other.status_code == 404
+    first = client.get("/tasks", headers=headers["root"], params={"limit": 1}).json()
+    rest = [tasks["ann"], tasks["nobody"]]
+    assert listed(client, headers["root"], cursor=first["next_cursor"]) == rest
+    assert listed(client, headers["ann"], cursor=first["next_cursor"]) == [tasks["ann"]]
+    assert listed(client, headers["root"], submitter="ann") == [tasks["ann"]]
+    assert listed(client, headers["root"], submitter="") == [tasks["nobody"]]
+    assert listed(client, headers["ann"], submitter="bob") == []
 
 
 @pytest.mark.parametrize(

@@ -12,9 +12,9 @@ def test_a_task_on_a_held_base_is_refused_and_says_what_to_do(client, engine, bl
     assert answer.status_code == 409
     problem = answer.json()
     assert problem["type"] == "urn:sats:problem:nothing-to-start-from"
-    assert "/admin/models/default/versions/1:promote" in problem["detail"]
+    assert "PUT /admin/models/default/aliases/live" in problem["detail"]
     assert '"parent": 1' in problem["detail"]
-    assert client.get("/tasks?state=queued").json()["tasks"] == []
+    assert client.get("/tasks?state=queued").json()["items"] == []
     assert post(client, drawn(tmp_path, "dog"), {"parent": 1}).status_code == 202
     assert post(client, drawn(tmp_path, "dog"), {"model": "other"}).status_code == 202
     client.post("/admin/models/default/versions/1:promote").raise_for_status()

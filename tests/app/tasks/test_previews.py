@@ -51,7 +51,7 @@ def test_a_preview_is_queued_before_its_task(client, pets, learned):
         "fusion": False,
         "preview": False,
     }
-    listed = client.get("/tasks?state=queued").json()["tasks"]
+    listed = client.get("/tasks?state=queued").json()["items"]
     assert all(one.pop("labels") is None for one in (long, preview)), "a list leaves them out"
     assert listed == [long, preview]
 

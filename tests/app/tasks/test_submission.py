@@ -8,8 +8,9 @@ from sqlalchemy import select
 from app.db import Task, database_now, read_session, write_session
 from app.errors import IdempotencyKeyReusedProblem
 from app.storage import Blob
+from app.tasks.listing import list_tasks
 from app.tasks.schemas import TaskSpec
-from app.tasks.service import describe_listed, list_tasks
+from app.tasks.service import describe_listed
 from app.tasks.submission import Submission, submit
 from tests.app.tasks.posting import SPEC
 
@@ -78,7 +79,7 @@ def test_a_clock_that_steps_back_puts_no_task_before_those_that_wait(engine):
     second, third = queued(method="sats_plus", preview=True), queued()
     with read_session(engine) as session:
         listed = list_tasks(session, limit=2)
-        listed = [*listed, *list_tasks(session, limit=9, before=listed[-1].id)][::-1]
+        listed = [*listed, *list_tasks(session, limit=9, before=listed[-1].sequence)][::-1]
         places = [task.queue_place for task in describe_listed(session, listed)]
     assert [task.preview_of for task in listed] == [None, second.id, None, None]
     assert [task.id for task in listed if not task.preview_of] == [first.id, second.id, third.id]

@@ -36,7 +36,7 @@ def test_a_webhook_is_made_listed_and_deleted_and_its_secret_shown_once(client, 
     secret = made.pop("secret")
     assert len(base64.b64decode(secret.removeprefix("whsec_"))) == 32
     assert make(client)["secret"] != secret
-    listed = client.get(HOOKS).json()
+    listed = client.get(HOOKS).json()["items"][::-1]
     assert (listed[0], len(listed)) == (made, 2)
     assert "secret" not in client.get(HOOKS).text
     with engine.connect() as connection:
@@ -45,7 +45,7 @@ def test_a_webhook_is_made_listed_and_deleted_and_its_secret_shown_once(client, 
     with write_session(engine) as session:
         enqueue(session, WebhookEvent.TASK_ENDED, "default", {})
     assert client.delete(f"{HOOKS}/{made['id']}").status_code == 204
-    assert [hook["id"] for hook in client.get(HOOKS).json()] == [listed[1]["id"]]
+    assert [hook["id"] for hook in client.get(HOOKS).json()["items"]] == [listed[1]["id"]]
     assert len(outbox(engine)) == 1, "what waited for the one that is gone is gone too"
     for answer in (
         client.delete(f"{HOOKS}/{made['id']}"),
@@ -107,16 +107,22 @@ def test_what_became_of_deliveries_is_shown(client, engine):
     where = f"{HOOKS}/{made['id']}/deliveries"
     with write_session(engine) as session:
         enqueue(session, WebhookEvent.TASK_ENDED, "default", {})
-    (shown,) = client.get(where).json()
+    (shown,) = client.get(where).json()["items"]
     assert (shown["state"], shown["attempts"], shown["next_attempt_at"]) == ("waiting", 0, None)
     values = {"attempts": 2, "status": 500, "error": "no", "due_at": database_now() + 60}
     with write_session(engine) as session:
         session.execute(update(WebhookDelivery).values(values))
-    (shown,) = client.get(where).json()
+    (shown,) = client.get(where).json()["items"]
     assert (shown["status"], shown["error"]) == (500, "no")
     assert shown["next_attempt_at"] > shown["created_at"]
     with write_session(engine) as session:
         session.execute(update(WebhookDelivery).values(state=DeliveryState.FAILED))
         enqueue(session, WebhookEvent.VERSION_HELD, "default", {})
-    assert [one["event"] for one in client.get(where).json()] == ["version.held", "task.ended"]
-    assert len(client.get(where, params={"limit": 1}).json()) == 1
+    assert [one["event"] for one in client.get(where).json()["items"]] == [
+        "version.held",
+        "task.ended",
+    ]
+    page = client.get(where, params={"limit": 1}).json()
+    rest = client.get(where, params={"limit": 1, "cursor": page["next_cursor"]}).json()
+    assert [one["event"] for one in page["items"] + rest["items"]] == ["version.held", "task.ended"]
+    assert rest["next_cursor"] is None

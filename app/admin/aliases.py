@@ -1,0 +1,157 @@
+"""`/admin/models/{model}/aliases`: where `live` points, and how it came there."""
+
+import re
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Header, Query, Response
+
+from app.admin import service
+from app.admin.schemas import MoveJson, MovePage, Target
+from app.dependencies import Admin, AnnounceLive, ReadSession, WriteSession, require
+from app.errors import InvalidProblem, NotFoundProblem, UnavailableProblem
+from app.keys.problems import KEY_PROBLEMS
+from app.keys.service import Scope
+from app.pages import Listing
+from app.parameters import Cursor
+from app.problems import Responses, responses
+from app.registry.moves import point_live, promote, rollback
+from app.registry.paths import ModelName, Number
+from app.registry.problems import (
+    AlreadyLiveProblem,
+    MovedMeanwhileProblem,
+    NothingBeforeProblem,
+    NotLiveProblem,
+)
+from app.registry.service import alias_history
+
+MOVES = Listing("moves", int)
+PROMOTE_DEPRECATED = "@1795305600"
+"""Since when `:promote` is to be avoided: 2026-11-22, as RFC 9745 spells it."""
+
+router = APIRouter(
+    prefix="/admin",
+    tags=["admin"],
+    dependencies=[Depends(require(Scope.ADMIN))],
+    responses=responses(*KEY_PROBLEMS, InvalidProblem, UnavailableProblem),
+)
+
+IfMatch = Annotated[
+    list[str] | None,
+    Header(
+        alias="If-Match",
+        description="`ETag`s of the alias as the caller knows it: where it was moved since, 412.",
+    ),
+]
+_ETAG: Responses = {
+    200: {
+        "headers": {
+            "ETag": {
+                "schema": {"type": "string", "description": "For `If-Match`."},
+                "description": "Another one after every move.",
+            }
+        }
+    }
+}
+
+
+@router.get(
+    "/models/{model}/aliases/live",
+    summary="Where `live` points",
+    operation_id="live_get",
+    responses=_ETAG | responses(NotFoundProblem),
+)
+def show_live(session: ReadSession, model: ModelName, response: Response) -> MoveJson:
+    """Return the version that `live` points at, by the move that brought it there."""
+    last = alias_history(session, service.get_model(session, model).id, limit=1)
+    if not last:
+        raise NotFoundProblem(f"model {model!r} has no live version yet")
+    return _shown(service.describe_move(last[0]), response)
+
+
+@router.put(
+    "/models/{model}/aliases/live",
+    summary="Move `live`",
+    operation_id="live_set",
+    dependencies=[AnnounceLive],
+    responses=_ETAG | responses(NotFoundProblem, MovedMeanwhileProblem),
+)
+def move_live(
+    session: WriteSession,
+    caller: Admin,
+    model: ModelName,
+    target: Target,
+    response: Response,
+    known: IfMatch = None,
+) -> MoveJson:
+    """Point `live` at a version, whatever the gate said of it.
+
+    Where it points there already nothing is moved: a call may be repeated. With `If-Match` it is
+    moved only where it still stands as the caller saw it.
+    """
+    found = service.get_model(session, model)
+    move = point_live(session, found, target.version, caller.who, _sequences(known))
+    return _shown(service.describe_move(move), response)
+
+
+def _sequences(known: list[str] | None) -> frozenset[str] | None:
+    """Return what `ETag`s name; None: any move. Weak ones match nothing, as RFC 9110 has it."""
+    if known is None or any(value.strip() == "*" for value in known):
+        return None if known is None else frozenset("*")
+    return frozenset(re.findall(r'(?:^|,)\s*"([^"]*)"\s*(?=,|$)', ",".join(known)))
+
+
+def _shown(move: MoveJson, response: Response) -> MoveJson:
+    response.headers["ETag"] = f'"{move.sequence}"'
+    return move
+
+
+@router.get(
+    "/models/{model}/aliases/live/moves",
+    summary="History of `live`",
+    operation_id="live_moves",
+    responses=responses(NotFoundProblem),
+)
+def live_history(
+    session: ReadSession,
+    model: ModelName,
+    limit: Annotated[int, Query(ge=1, le=500, description="Most moves of a page.")] = 50,
+    cursor: Cursor = None,
+) -> MovePage:
+    """Return the moves of `live`, the last one first; nothing is ever taken out of its history."""
+    found = service.get_model(session, model)
+    moves = service.live_history(session, found, limit + 1, MOVES.read(cursor))
+    page, following = MOVES.cut(moves, limit, lambda move: move.sequence)
+    return MovePage(items=list(page), next_cursor=following)
+
+
+@router.post(
+    "/models/{model}/versions/{number}:promote",
+    summary="Make a version live",
+    operation_id="versions_promote",
+    deprecated=True,
+    dependencies=[AnnounceLive],
+    responses=responses(NotFoundProblem, AlreadyLiveProblem),
+)
+def promote_version(
+    session: WriteSession, caller: Admin, model: ModelName, number: Number, response: Response
+) -> MoveJson:
+    """Point `live` at this version; `PUT .../aliases/live` does it too, and may be repeated."""
+    found = service.get_model(session, model)
+    response.headers["Deprecation"] = PROMOTE_DEPRECATED
+    response.headers["Link"] = f'</admin/models/{model}/aliases/live>; rel="successor-version"'
+    return service.describe_move(promote(session, found, number, caller.who))
+
+
+@router.post(
+    "/models/{model}/versions/{number}:rollback",
+    summary="Take the live version back",
+    operation_id="versions_rollback",
+    dependencies=[AnnounceLive],
+    responses=responses(NotFoundProblem, NotLiveProblem, NothingBeforeProblem),
+)
+def rollback_version(
+    session: WriteSession, caller: Admin, model: ModelName, number: Number
+) -> MoveJson:
+    """Point `live` at what it was before this version, which must be the live one."""
+    found = service.get_model(session, model)
+    return service.describe_move(rollback(session, found, number, caller.who))

@@ -1,0 +1,110 @@
+"""Which tasks a list holds."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Annotated
+
+from fastapi import Query
+from sqlalchemy import ColumnElement, select
+from sqlalchemy.orm import Session
+
+from app.db import ApiKey, Model, Task, TaskState
+from app.pages import Listing
+from app.parameters import Time
+from app.registry.schemas import MODEL_PATTERN
+from app.tasks.service import EVERY_TASK
+
+TASKS = Listing("tasks", int)
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What narrows a list of tasks; None: all of them.
+
+    Attributes:
+        model: name of the model that learns.
+        states: any of these.
+        submitter: name of the key that posted them; "" for none.
+        created_after: not before this time.
+        created_before: before this time.
+        text: stands in their names, in upper or lower case.
+    """
+
+    model: str | None = None
+    states: Sequence[TaskState] = ()
+    submitter: str | None = None
+    created_after: datetime | None = None
+    created_before: datetime | None = None
+    text: str | None = None
+
+    def conditions(self) -> list[ColumnElement[bool]]:
+        """Return them as the database checks them."""
+        found: list[ColumnElement[bool]] = []
+        if self.model is not None:
+            named = select(Model.id).where(Model.name == self.model).scalar_subquery()
+            found.append(Task.model_id == named)
+        if len(self.states) == 1:  # an index has the tasks of one state in order
+            found.append(Task.state == self.states[0])
+        elif self.states:
+            found.append(Task.state.in_(self.states))
+        if self.submitter is not None:
+            posted = select(ApiKey.id).where(ApiKey.name == self.submitter).scalar_subquery()
+            found.append(Task.key_id == posted if self.submitter else Task.key_id.is_(None))
+        if self.created_after is not None:
+            found.append(Task.created_at >= self.created_after)
+        if self.created_before is not None:
+            found.append(Task.created_at < self.created_before)
+        if self.text is not None:
+            found.append(Task.spec["name"].as_string().icontains(self.text, autoescape=True))
+        return found
+
+
+def wanted(
+    model: Annotated[
+        str | None, Query(pattern=MODEL_PATTERN, description="Only this model's tasks.")
+    ] = None,
+    state: Annotated[
+        list[TaskState] | None,
+        Query(description="Only tasks in this state; given again, in any of these."),
+    ] = None,
+    submitter: Annotated[
+        str | None,
+        Query(
+            max_length=100,
+            pattern=r"^[^\x00]*$",
+            description="Only what the key of this name posted; empty: what came without a key.",
+        ),
+    ] = None,
+    created_after: Annotated[
+        Time | None, Query(description="Not before this time; without a zone, UTC.")
+    ] = None,
+    created_before: Annotated[Time | None, Query(description="Before this time.")] = None,
+    text: Annotated[
+        str | None,
+        Query(
+            min_length=1,
+            max_length=200,
+            pattern=r"^[^\x00]*$",
+            description="Only tasks in whose name this stands, in upper or lower case.",
+        ),
+    ] = None,
+) -> Wanted:
+    """Return which tasks are asked for."""
+    return Wanted(
+        model, tuple(dict.fromkeys(state or ())), submitter, created_after, created_before, text
+    )
+
+
+def list_tasks(
+    session: Session,
+    limit: int,
+    which: Wanted = Wanted(),
+    before: int | None = None,
+    visible: ColumnElement[bool] = EVERY_TASK,
+) -> Sequence[Task]:
+    """Return visible tasks, the newest first; `before` is the `sequence` of the last one seen."""
+    found = select(Task).where(visible, *which.conditions())
+    if before is not None:
+        found = found.where(Task.sequence < before)
+    return session.scalars(found.order_by(Task.sequence.desc()).limit(limit)).all()
