@@ -1,6 +1,7 @@
 """A graph, opened for runs of one thread or of several: on ONNX Runtime."""
 
 import hashlib
+import math
 import time
 from collections.abc import Callable, Set
 from pathlib import Path
@@ -140,14 +141,32 @@ def form_of(model: onnx.ModelProto) -> str:
     """
     graph = model.graph
     classes = graph.output[0].type.tensor_type.shape.dim[1].dim_value
+    last = _of_the_classifier(graph, classes)
     digest = hashlib.sha256()
     for node in graph.node:
         settings = {a.name: (a.i, a.f, a.s, *a.ints) for a in node.attribute if not a.HasField("t")}
         digest.update(repr((node.op_type, sorted(settings.items()))).encode())
     for weights in graph.initializer:
-        shape = ["classes" if side == classes else side for side in weights.dims]
+        shape = list(weights.dims)
+        if weights.name in last and classes in shape:
+            shape = [math.prod(shape) // classes]  # of each class
         digest.update(repr((weights.data_type, shape)).encode())
     return digest.hexdigest()[:FORM]
+
+
+def _of_the_classifier(graph: onnx.GraphProto, classes: int) -> set[str]:
+    """Return the names of the weights that make features classes: the last matrix, and its bias.
+
+    Elsewhere as many channels as there are classes, or a kernel as wide, are chance.
+    """
+    shapes = {weights.name: tuple(weights.dims) for weights in graph.initializer}
+    found: set[str] = set()
+    for node in reversed(graph.node):
+        read = {name for name in node.input if name in shapes}
+        found |= read
+        if any(len(shapes[name]) > 1 and classes in shapes[name] for name in read):
+            break
+    return found
 
 
 def _options(threads: int) -> Any:

@@ -1,6 +1,7 @@
 """What docs/ says of the HTTP contract is what the code does."""
 
 import difflib
+from importlib.metadata import version
 
 import pytest
 from pydantic import ValidationError
@@ -13,6 +14,13 @@ from tests.app.contract import DOCS, PAGES, problem_kinds
 MOST_LINES = 60
 
 
+def as_pinned() -> bool:
+    """Return whether what writes the document is installed as it was tested last."""
+    pinned = (DOCS.parent / "constraints.txt").read_text().splitlines()
+    return all(f"{name}=={version(name)}" in pinned for name in ("fastapi", "pydantic"))
+
+
+@pytest.mark.skipif(not as_pinned(), reason="another FastAPI or pydantic words the document its way")
 @pytest.mark.parametrize("name", PAGES)
 def test_a_page_is_as_the_code_says(name):
     committed = (DOCS / name).read_text(encoding="utf-8").splitlines()

@@ -5,13 +5,15 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 from starlette.testclient import TestClient
 
 from app.inference.exported_graph import Graph, GraphError
 from app.inference.openvino_sessions import OpenVinoSessions
-from app.inference.sessions import Floats, Sessions, logits_graph
+from app.inference.sessions import Floats, Sessions, form_of, logits_graph
 from app.inference.tuning import Tuner, measure
 from app.main import create_app
 from app.settings import Settings
@@ -107,3 +109,27 @@ def test_a_runtime_that_is_not_installed_is_told_at_the_start(
     app = create_app(settings.model_copy(update={"serve_runtime": "openvino"}))
     with pytest.raises(ImportError, match="sats\\[openvino\\]"), TestClient(app):
         pass
+
+
+def two_layers(classes: int, width: int = 7) -> onnx.ModelProto:
+    """Return a graph that has sides of 3 and 7 before its classifier, as SegFormers do."""
+    shapes = {
+        "patches": (width, 3, 7, 7),
+        "norm": (width,),
+        "rows": (classes, width, 1, 1),
+        "bias": (classes,),
+    }
+    weights = [numpy_helper.from_array(np.ones(s, np.float32), n) for n, s in shapes.items()]
+    nodes = [
+        helper.make_node("Conv", ["pixel_values", "patches", "norm"], ["seen"]),
+        helper.make_node("Conv", ["seen", "rows", "bias"], ["logits"]),
+    ]
+    taken = helper.make_tensor_value_info("pixel_values", TensorProto.FLOAT, ["b", 3, "h", "w"])
+    given = helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["b", classes, "i", "j"])
+    return helper.make_model(helper.make_graph(nodes, "two", [taken], [given], weights))
+
+
+@pytest.mark.parametrize("classes", [3, 4, 7])
+def test_a_class_more_is_no_other_form(classes: int) -> None:
+    assert form_of(two_layers(classes)) == form_of(two_layers(2))
+    assert form_of(two_layers(classes, width=8)) != form_of(two_layers(2))
