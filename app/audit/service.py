@@ -43,6 +43,10 @@ class Action(StrEnum):
     KEY_REVOKE = "key.revoke"
 
 
+_FORMERLY = {Action.HELD_OUT_DELETE: ("held-out.delete",)}
+"""What actions were called; entries are never changed."""
+
+
 @dataclass(frozen=True)
 class Wanted:
     """Which entries are asked for; None: any.
@@ -63,12 +67,10 @@ class Wanted:
 
     def conditions(self) -> list[ColumnElement[bool]]:
         """Return what the rows must fulfil."""
-        same = {
-            AuditEntry.action: self.action,
-            AuditEntry.model: self.model,
-            AuditEntry.actor_name: self.actor,
-        }
+        same = {AuditEntry.model: self.model, AuditEntry.actor_name: self.actor}
         found = [column == value for column, value in same.items() if value is not None]
+        if self.action is not None:
+            found.append(AuditEntry.action.in_([self.action, *_FORMERLY.get(self.action, ())]))
         if self.since is not None:
             found.append(AuditEntry.at >= self.since)
         if self.until is not None:

@@ -238,6 +238,14 @@ def test_pages_and_filters(client, engine):
     assert entries(client, since=(utc_now() + timedelta(days=1)).isoformat()) == []
 
 
+def test_what_an_action_was_called_is_found_by_its_name_of_today(client, engine):
+    with write_session(engine) as session:
+        record(session, "held-out.delete", "/admin/models/m/versions/1/held-out/2")
+        record(session, Action.HELD_OUT_DELETE, "/admin/models/m/versions/1/held-out/3")
+    found = entries(client, action="held_out.delete")
+    assert [entry["action"] for entry in found] == ["held_out.delete", "held-out.delete"]
+
+
 @pytest.mark.parametrize(
     "wanted",
     [{"action": "all"}, {"since": "0001-01-01T00:00:00+14:00"}, {"cursor": "0"}, {"format": "csv"}],
