@@ -20,7 +20,7 @@ def as_pinned() -> bool:
     return all(f"{name}=={version(name)}" in pinned for name in ("fastapi", "pydantic"))
 
 
-@pytest.mark.skipif(not as_pinned(), reason="another FastAPI or pydantic words the document its way")
+@pytest.mark.skipif(not as_pinned(), reason="another FastAPI or pydantic words it its way")
 @pytest.mark.parametrize("name", PAGES)
 def test_a_page_is_as_the_code_says(name):
     committed = (DOCS / name).read_text(encoding="utf-8").splitlines()
