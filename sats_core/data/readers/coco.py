@@ -14,7 +14,7 @@ from sats_core.data.readers.coco_index import CocoIndex, Entry
 from sats_core.data.readers.coco_shapes import Runs, ShapeError, painted, shape_runs
 from sats_core.data.readers.json_start import json_starts
 from sats_core.data.readers.paired import SPLIT_FOLDERS
-from sats_core.data.readers.picture_files import PictureFiles, id_of, is_picture
+from sats_core.data.readers.picture_files import Listed, PictureFiles, id_of, is_picture
 from sats_core.data.sources import Source
 from sats_core.errors import DatasetError, PictureError
 
@@ -96,21 +96,20 @@ class CocoReader(Reader):
     def _found(self) -> dict[str, tuple[Entry, str]]:
         """Return the entries whose picture is there, by the picture's name without suffix."""
         entries: dict[str, tuple[Entry, str]] = {}
-        for entry in self._index.pictures():
-            file = self._file_of(entry)
-            if file is None:
-                continue
-            json = self._index.files[entry.file]
-            stem = id_of(entry.name, file)
+        matched = self._pictures.match(self._listed(entry) for entry in self._index.pictures())
+        for file, listed in matched.items():
+            stem = id_of(listed.name, file)
             if stem in entries:
-                raise at_fault(f"picture {stem} is listed twice", json)
-            entries[stem] = (entry, file)
+                other = entries[stem][1]
+                raise at_fault(f"{other} and {file} are both picture {stem}", listed.annotation)
+            entries[stem] = (listed.what, file)
         return entries
 
-    def _file_of(self, entry: Entry) -> str | None:
-        folder, file = posixpath.split(self._index.files[entry.file])
+    def _listed(self, entry: Entry) -> Listed[Entry]:
+        json = self._index.files[entry.file]
+        folder, file = posixpath.split(json)
         subset = file.removesuffix(".json").partition("_")[2]  # CVAT: instances_SUBSET.json
-        return self._pictures.find(entry.name, (folder, f"images/{subset}", "", "images"))
+        return Listed(entry, entry.name, json, (folder, f"images/{subset}", "", "images"))
 
     def _read_splits(self) -> dict[str, tuple[str, ...]]:
         splits: dict[str, list[str]] = {}
@@ -132,18 +131,22 @@ class CocoReader(Reader):
     def _mask_names(self) -> dict[tuple[int, int], str]:
         """Return the file of each panoptic mask, by its picture's entry."""
         used = {(entry.file, entry.id) for entry, _ in self._entries.values()}
-        listed = self._index.panoptic_masks()
-        return {
-            (at, id_): self._mask_name(at, name) for at, id_, name in listed if (at, id_) in used
+        listed = {
+            (at, id_): self._listed_mask(at, id_, name)
+            for at, id_, name in self._index.panoptic_masks()
+            if (at, id_) in used
         }
+        matched = self._pictures.match(listed.values())
+        masks = {mask.what: file for file, mask in matched.items()}
+        for mask in listed.values():
+            if mask.what not in masks:
+                raise at_fault(f"the panoptic mask {mask.name} is missing", mask.annotation)
+        return masks
 
-    def _mask_name(self, number: int, listed: str) -> str:
-        file = self._index.files[number]
-        folder = file.removesuffix(".json")
-        found = self._pictures.find(listed, (folder, posixpath.dirname(file), "", "masks"))
-        if found is None:
-            raise at_fault(f"the panoptic mask {listed} is missing", file)
-        return found
+    def _listed_mask(self, at: int, id_: int, name: str) -> Listed[tuple[int, int]]:
+        file = self._index.files[at]
+        folders = (file.removesuffix(".json"), posixpath.dirname(file), "", "masks")
+        return Listed((at, id_), name, file, folders)
 
     def label(self, picture_id: str) -> Pixels:
         """See `Reader.label`."""

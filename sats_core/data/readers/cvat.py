@@ -11,7 +11,7 @@ from sats_core.data.readers.coco_shapes import ShapeError
 from sats_core.data.readers.cvat_parsing import cvat_says
 from sats_core.data.readers.drawn import Drawing, DrawnReader
 from sats_core.data.readers.paired import SPLIT_FOLDERS
-from sats_core.data.readers.picture_files import PictureFiles, id_of
+from sats_core.data.readers.picture_files import Listed, PictureFiles, id_of
 from sats_core.data.readers.shape_index import Pictured, Said, ShapeIndex
 from sats_core.data.sources import Source
 from sats_core.errors import DatasetError
@@ -67,15 +67,13 @@ class CvatReader(DrawnReader):
 
     def _found(self, files: PictureFiles) -> dict[str, Drawing]:
         drawings: dict[str, Drawing] = {}
-        for _, listed in self._index.pictures():
-            subset = listed.split or ""
-            file = files.find(listed.name, (f"images/{subset}", "images", subset, ""))
-            if file is None:
-                continue
+        matched = files.match(_listed(picture) for _, picture in self._index.pictures())
+        for file, listed in matched.items():
             stem = id_of(listed.name, file)
             if stem in drawings:
-                raise at_fault(f"picture {stem} is listed twice", ANNOTATIONS)
-            drawings[stem] = _drawing(file, listed)
+                other = drawings[stem].picture
+                raise at_fault(f"{other} and {file} are both picture {stem}", ANNOTATIONS)
+            drawings[stem] = _drawing(file, listed.what)
         return drawings
 
     def _draw(self, drawing: Drawing, canvas: Canvas) -> None:
@@ -94,6 +92,11 @@ class CvatReader(DrawnReader):
             if not (0 < width <= canvas.width and 0 < height <= canvas.height):
                 raise ShapeError(f"a mask of {width} x {height} is no part of the picture")
             canvas.mask(counts_mask(counts, height, width), top, left, value)
+
+
+def _listed(picture: Pictured) -> Listed[Pictured]:
+    subset = picture.split or ""
+    return Listed(picture, picture.name, ANNOTATIONS, (f"images/{subset}", "images", subset, ""))
 
 
 def _drawing(file: str, listed: Pictured) -> Drawing:
