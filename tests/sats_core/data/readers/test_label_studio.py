@@ -345,3 +345,16 @@ def test_two_uploads_that_may_be_one_file_are_refused_by_name(tmp_path: Path) ->
     named = "as /data/upload/1/0a1b2c3d-a.png in a.json, and as /data/upload/1/4e5f6a7b-a.png"
     with packed(tmp_path, tasks) as source, pytest.raises(DatasetError, match=named):
         open_reader(source)
+
+
+def test_all_its_json_files_share_one_bound(tmp_path: Path) -> None:
+    text = json.dumps([task("a.png", annotation(region("cat", SQUARE)))]).encode()
+    files = {"a.json": text, "b.json": b"[]", "a.png": encode(PICTURES["one"])}
+    path = write_zip(tmp_path / "a.zip", files)
+    with (
+        ZipSource(path, Limits(max_annotation_bytes=len(text) + 1)) as source,
+        pytest.raises(DatasetError, match="bytes together"),
+    ):
+        open_reader(source)
+    with ZipSource(path, Limits(max_annotation_bytes=len(text) + 2)) as source:
+        assert open_reader(source).ids == ("a",)
