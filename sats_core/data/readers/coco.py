@@ -8,7 +8,7 @@ import numpy as np
 
 from sats_core.classes import BACKGROUND, IGNORE
 from sats_core.data.pictures import decode_mask, row_bands
-from sats_core.data.readers.base import Pixels, Reader, at_fault
+from sats_core.data.readers.base import Pixels, Reader, at_fault, code_of
 from sats_core.data.readers.class_list import BACKGROUND_NAMES, indexed_classes
 from sats_core.data.readers.coco_index import CocoIndex, Entry
 from sats_core.data.readers.coco_shapes import Runs, ShapeError, painted, shape_runs
@@ -16,7 +16,7 @@ from sats_core.data.readers.json_start import json_starts
 from sats_core.data.readers.paired import SPLIT_FOLDERS
 from sats_core.data.readers.picture_files import Listed, PictureFiles, id_of, is_picture
 from sats_core.data.sources import Source
-from sats_core.errors import DatasetError, PictureError
+from sats_core.errors import DatasetError, Issue, PictureError
 
 VOID_NAMES = frozenset({"void", "ignore"})
 """Categories whose pixels count for nothing."""
@@ -89,7 +89,9 @@ class CocoReader(Reader):
                 kept.append((len(kept) + 1, name))
                 values[category] = len(kept)
         if len(kept) >= IGNORE:
-            raise at_fault(f"{len(kept)} categories; a mask holds at most {IGNORE - 1}", file)
+            raise at_fault(
+                f"{len(kept)} categories; a mask holds at most {IGNORE - 1}", file, code="too_large"
+            )
         self.classes = indexed_classes(kept, file).classes
         return values
 
@@ -140,7 +142,9 @@ class CocoReader(Reader):
         masks = {mask.what: file for file, mask in matched.items()}
         for mask in listed.values():
             if mask.what not in masks:
-                raise at_fault(f"the panoptic mask {mask.name} is missing", mask.annotation)
+                raise at_fault(
+                    f"the panoptic mask {mask.name} is missing", mask.annotation, code="missing"
+                )
         return masks
 
     def _listed_mask(self, at: int, id_: int, name: str) -> Listed[tuple[int, int]]:
@@ -154,7 +158,9 @@ class CocoReader(Reader):
         limit = self.source.limits.max_pixels
         file = self._index.files[entry.file]
         if entry.height * entry.width > limit:
-            raise at_fault(f"picture {entry.name} has more than {limit} pixels", file)
+            raise at_fault(
+                f"picture {entry.name} has more than {limit} pixels", file, code="too_large"
+            )
         if (entry.file, entry.id) in self._masks:
             return self._panoptic(entry)
         try:
@@ -172,7 +178,7 @@ class CocoReader(Reader):
         try:
             mask = decode_mask(self.source.read(file), self.source.limits.max_pixels)
         except PictureError as error:
-            raise at_fault(str(error), file) from error
+            raise at_fault(str(error), file, code=code_of(error)) from error
         if mask.values.ndim != 3:
             raise at_fault("a panoptic mask is RGB: id = R + 256 G + 65536 B", file)
         categories: dict[int, int | None] = {**self._index.segments(entry), 0: None}
@@ -184,7 +190,9 @@ class CocoReader(Reader):
             places = np.searchsorted(numbers, ids).clip(max=len(numbers) - 1)
             unknown = ids[numbers[places] != ids]
             if unknown.size:
-                raise at_fault(f"segment {unknown.min()} is not in segments_info", file)
+                raise at_fault(
+                    f"segment {unknown.min()} is not in segments_info", file, code="unknown"
+                )
             values = np.zeros(len(numbers), dtype=np.uint8)
             for place in np.unique(places).tolist():
                 category = categories[int(numbers[place])]
@@ -195,7 +203,9 @@ class CocoReader(Reader):
     def _value(self, category: int, entry: Entry) -> int:
         if category not in self._values:
             file = self._index.files[entry.file]
-            raise at_fault(f"{entry.name} has category {category}, which is not listed", file)
+            raise at_fault(
+                f"{entry.name} has category {category}, which is not listed", file, code="unknown"
+            )
         return self._values[category]
 
 
@@ -208,7 +218,8 @@ def json_files(source: Source) -> tuple[str, ...]:
     files = tuple(name for name in source.names() if name.endswith(".json"))
     most = source.limits.max_annotation_bytes
     if sum(source.size(name) for name in files) > most:
-        raise DatasetError(f"the .json files have more than {most} bytes together")
+        message = f"the .json files have more than {most} bytes together"
+        raise DatasetError(message, [Issue(message, code="too_large")])
     return files
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import ClassVar
 from xml.parsers import expat
 
-from sats_core.data.readers.base import at_fault
+from sats_core.data.readers.base import at_fault, code_of
 from sats_core.data.readers.canvas import Canvas, counts_mask
 from sats_core.data.readers.coco_shapes import ShapeError
 from sats_core.data.readers.cvat_parsing import cvat_says
@@ -35,7 +35,9 @@ class CvatReader(DrawnReader):
         self._name_classes(self._index.declared, ANNOTATIONS)
         for name in self._index.used():
             if name not in self._values:
-                raise at_fault(f"label {name!r} is not in its `labels`", ANNOTATIONS, name)
+                raise at_fault(
+                    f"label {name!r} is not in its `labels`", ANNOTATIONS, name, "unknown"
+                )
         files = PictureFiles(source.names())
         self._settle(self._found(files), files.names)
         self.warnings += [
@@ -56,14 +58,16 @@ class CvatReader(DrawnReader):
             raise DatasetError(f"no picture is beside {ANNOTATIONS}")
         with source.stream(ANNOTATIONS) as stream:
             if b"<" not in stream.read(100):
-                raise at_fault("not XML", ANNOTATIONS)
+                raise at_fault("not XML", ANNOTATIONS, code="unreadable")
 
     def _said(self, file: str) -> Iterator[Said]:
         try:
             with self.source.stream(file) as stream:
                 yield from cvat_says(stream)
         except (expat.ExpatError, ValueError, LookupError) as error:
-            raise at_fault(f"not the XML of CVAT for images: {error}", file) from error
+            raise at_fault(
+                f"not the XML of CVAT for images: {error}", file, code=code_of(error)
+            ) from error
 
     def _found(self, files: PictureFiles) -> dict[str, Drawing]:
         drawings: dict[str, Drawing] = {}
@@ -108,4 +112,4 @@ def _drawing(file: str, listed: Pictured) -> Drawing:
 def _check_size(source: Source) -> None:
     most = source.limits.max_annotation_bytes
     if source.size(ANNOTATIONS) > most:
-        raise at_fault(f"more than {most} bytes", ANNOTATIONS)
+        raise at_fault(f"more than {most} bytes", ANNOTATIONS, code="too_large")

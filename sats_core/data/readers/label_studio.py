@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any, ClassVar
 from urllib.parse import unquote
 
-from sats_core.data.readers.base import at_fault
+from sats_core.data.readers.base import at_fault, code_of
 from sats_core.data.readers.brush import decode_alpha
 from sats_core.data.readers.canvas import Canvas
 from sats_core.data.readers.coco import json_files, split_of
@@ -62,7 +62,9 @@ class LabelStudioReader(DrawnReader):
             with self.source.stream(file) as stream:
                 yield from label_studio_says(stream)
         except FAULTS as error:
-            raise at_fault(f"not the JSON export of Label Studio: {error}", file) from error
+            raise at_fault(
+                f"not the JSON export of Label Studio: {error}", file, code=code_of(error)
+            ) from error
 
     def _found(self, files: PictureFiles) -> dict[str, Drawing]:
         drawings: dict[str, Drawing] = {}

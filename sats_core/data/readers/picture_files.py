@@ -113,7 +113,7 @@ def _claim(found: dict[str, Listed[T]], file: str, one: Listed[T]) -> None:
     other = found.setdefault(file, one)
     if other is not one:
         reason = f"{file} is listed twice: as {other.name} in {other.annotation}, and as {one.name}"
-        raise at_fault(reason, one.annotation)
+        raise at_fault(reason, one.annotation, code="repeated")
 
 
 def _folders_agree(named: str, file: str) -> bool:
