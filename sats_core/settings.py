@@ -33,7 +33,9 @@ class Limits(Record):
     max_unpacked_bytes: int = Field(8 * 2**30, gt=0, description="Unpacked bytes of a zip.")
     max_file_bytes: int = Field(256 * 2**20, gt=0, description="Unpacked bytes of one file.")
     max_annotation_bytes: int = Field(
-        512 * 2**20, gt=0, description="Unpacked bytes of all annotation files of a data set."
+        512 * 2**20,
+        gt=0,
+        description="Unpacked bytes of all .json files of COCO or Label Studio, or of CVAT's XML.",
     )
 
 

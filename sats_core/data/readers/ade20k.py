@@ -3,11 +3,10 @@
 from collections import Counter
 from typing import ClassVar
 
-from sats_core.data.readers.base import at_fault
+from sats_core.data.readers.base import at_fault, no_class_list
 from sats_core.data.readers.class_list import MAX_LIST_BYTES, ClassList, indexed_classes
 from sats_core.data.readers.paired import PairedReader
 from sats_core.data.sources import Source
-from sats_core.errors import DatasetError
 
 CLASS_LIST = "objectInfo150.txt"
 
@@ -36,11 +35,11 @@ class Ade20kReader(PairedReader):
 
     def _class_list(self) -> ClassList:
         if CLASS_LIST not in self.source.names():
-            raise DatasetError(f"no class list: {CLASS_LIST} is missing")
+            raise no_class_list(CLASS_LIST)
         try:
             text = self.source.read(CLASS_LIST, MAX_LIST_BYTES).decode("utf-8-sig")
         except UnicodeDecodeError as error:
-            raise at_fault("a class list is UTF-8 text", CLASS_LIST) from error
+            raise at_fault("a class list is UTF-8 text", CLASS_LIST, code="unreadable") from error
         rows = [line.split("\t") for line in text.splitlines() if line.strip()]
         rows = [row for row in rows if row[0].strip() != "Idx"]
         entries = []

@@ -3,8 +3,11 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
+from json import JSONDecodeError
 from typing import ClassVar
+from xml.parsers.expat import ExpatError
 
+import ijson
 import numpy as np
 from numpy.typing import NDArray
 
@@ -12,9 +15,11 @@ from sats_core.classes import IGNORE
 from sats_core.data.names import printable
 from sats_core.data.pictures import decode_picture
 from sats_core.data.sources import Source
-from sats_core.errors import DatasetError, Issue, PictureError
+from sats_core.errors import DatasetError, Issue, PictureError, PictureTooLargeError
 
 Pixels = NDArray[np.uint8]
+UNREADABLE = (PictureError, ijson.JSONError, JSONDecodeError, ExpatError, UnicodeDecodeError)
+"""What says that a file cannot be parsed or decoded at all."""
 MAX_REASON = 500
 """Characters of what an error says of a file, some of which strangers wrote."""
 
@@ -132,7 +137,7 @@ class Reader(ABC):
         try:
             return decode_picture(self.source.read(file), self.source.limits.max_pixels)
         except PictureError as error:
-            raise at_fault(str(error), file) from error
+            raise at_fault(str(error), file, code=code_of(error)) from error
 
     def read(self, picture_id: str) -> LabelledPicture:
         """Return a picture with its label, both checked.
@@ -165,11 +170,26 @@ class Reader(ABC):
         return tuple(self.classes[v - 1] for v in values if 0 < v < IGNORE)
 
 
-def at_fault(reason: str, file: str, class_name: str | None = None) -> DatasetError:
+def at_fault(
+    reason: str, file: str, class_name: str | None = None, code: str = "invalid"
+) -> DatasetError:
     """Return the error that blames one file; what it quotes is cut and made printable."""
     reason = printable(reason[:MAX_REASON])
     class_name = None if class_name is None else printable(class_name[:MAX_REASON])
-    return DatasetError(f"{file}: {reason}", [Issue(reason, file=file, class_name=class_name)])
+    return DatasetError(f"{file}: {reason}", [Issue(reason, file, class_name, code)])
+
+
+def no_class_list(*files: str) -> DatasetError:
+    """Return the error that none of the files is there that could list the classes."""
+    message = f"no class list: {' or '.join(files)} is missing"
+    return DatasetError(message, [Issue(message, file=files[0], code="missing")])
+
+
+def code_of(error: Exception) -> str:
+    """Return the word for what a parser or decoder raised; see `Issue.code`."""
+    if isinstance(error, PictureTooLargeError):
+        return "too_large"
+    return "unreadable" if isinstance(error, UNREADABLE) else "invalid"
 
 
 def _size(pixels: Pixels) -> str:

@@ -142,11 +142,11 @@ def parse_labelmap(data: bytes, file: str) -> ClassList:
 
 def _lines(data: bytes, file: str) -> list[str]:
     if len(data) > MAX_LIST_BYTES:
-        raise at_fault(f"a class list has at most {MAX_LIST_BYTES} bytes", file)
+        raise at_fault(f"a class list has at most {MAX_LIST_BYTES} bytes", file, code="too_large")
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise at_fault("a class list is UTF-8 text", file) from error
+        raise at_fault("a class list is UTF-8 text", file, code="unreadable") from error
     lines = [line.strip() for line in text.strip().split("\n")]
     if lines == [""]:
         raise at_fault("the class list is empty", file)
@@ -173,7 +173,9 @@ def _bare(lines: list[str], file: str) -> list[tuple[int, str]]:
     if "" in lines:
         raise at_fault(f"line {lines.index('') + 1} is empty, so that the next index is open", file)
     if len(lines) > IGNORE:
-        raise at_fault(f"{len(lines) - 1} classes; a mask holds at most {MAX_CLASSES}", file)
+        raise at_fault(
+            f"{len(lines) - 1} classes; a mask holds at most {MAX_CLASSES}", file, code="too_large"
+        )
     return list(enumerate(lines))
 
 
@@ -181,7 +183,9 @@ def _checked(names: list[str], file: str) -> tuple[str, ...]:
     if not names:
         raise at_fault("the class list names no class beside background", file)
     if len(names) > MAX_CLASSES:
-        raise at_fault(f"{len(names)} classes; a mask holds at most {MAX_CLASSES}", file)
+        raise at_fault(
+            f"{len(names)} classes; a mask holds at most {MAX_CLASSES}", file, code="too_large"
+        )
     for name in names:
         if not 0 < len(name) <= MAX_NAME or printable(name) != name:
             raise at_fault(
@@ -197,7 +201,7 @@ def _refuse_doubles(things: Iterable[str], what: str, file: str) -> None:
     seen: set[str] = set()
     for thing in things:
         if thing in seen:
-            raise at_fault(f"{what} {thing} is there twice", file)
+            raise at_fault(f"{what} {thing} is there twice", file, code="repeated")
         seen.add(thing)
 
 
@@ -238,5 +242,7 @@ def _looked_up(
     if first is not None:
         share = strangers / labels.size
         what = describe(first)
-        raise at_fault(f"{what} is not in the class list ({share:.1%} of the pixels)", file)
+        raise at_fault(
+            f"{what} is not in the class list ({share:.1%} of the pixels)", file, code="unknown"
+        )
     return labels

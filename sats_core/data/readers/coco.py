@@ -8,15 +8,15 @@ import numpy as np
 
 from sats_core.classes import BACKGROUND, IGNORE
 from sats_core.data.pictures import decode_mask, row_bands
-from sats_core.data.readers.base import Pixels, Reader, at_fault
+from sats_core.data.readers.base import Pixels, Reader, at_fault, code_of
 from sats_core.data.readers.class_list import BACKGROUND_NAMES, indexed_classes
 from sats_core.data.readers.coco_index import CocoIndex, Entry
 from sats_core.data.readers.coco_shapes import Runs, ShapeError, painted, shape_runs
 from sats_core.data.readers.json_start import json_starts
 from sats_core.data.readers.paired import SPLIT_FOLDERS
-from sats_core.data.readers.picture_files import PictureFiles, id_of, is_picture
+from sats_core.data.readers.picture_files import Listed, PictureFiles, id_of, is_picture
 from sats_core.data.sources import Source
-from sats_core.errors import DatasetError, PictureError
+from sats_core.errors import DatasetError, Issue, PictureError
 
 VOID_NAMES = frozenset({"void", "ignore"})
 """Categories whose pixels count for nothing."""
@@ -89,28 +89,29 @@ class CocoReader(Reader):
                 kept.append((len(kept) + 1, name))
                 values[category] = len(kept)
         if len(kept) >= IGNORE:
-            raise at_fault(f"{len(kept)} categories; a mask holds at most {IGNORE - 1}", file)
+            raise at_fault(
+                f"{len(kept)} categories; a mask holds at most {IGNORE - 1}", file, code="too_large"
+            )
         self.classes = indexed_classes(kept, file).classes
         return values
 
     def _found(self) -> dict[str, tuple[Entry, str]]:
         """Return the entries whose picture is there, by the picture's name without suffix."""
         entries: dict[str, tuple[Entry, str]] = {}
-        for entry in self._index.pictures():
-            file = self._file_of(entry)
-            if file is None:
-                continue
-            json = self._index.files[entry.file]
-            stem = id_of(entry.name, file)
+        matched = self._pictures.match(self._listed(entry) for entry in self._index.pictures())
+        for file, listed in matched.items():
+            stem = id_of(listed.name, file)
             if stem in entries:
-                raise at_fault(f"picture {stem} is listed twice", json)
-            entries[stem] = (entry, file)
+                other = entries[stem][1]
+                raise at_fault(f"{other} and {file} are both picture {stem}", listed.annotation)
+            entries[stem] = (listed.what, file)
         return entries
 
-    def _file_of(self, entry: Entry) -> str | None:
-        folder, file = posixpath.split(self._index.files[entry.file])
+    def _listed(self, entry: Entry) -> Listed[Entry]:
+        json = self._index.files[entry.file]
+        folder, file = posixpath.split(json)
         subset = file.removesuffix(".json").partition("_")[2]  # CVAT: instances_SUBSET.json
-        return self._pictures.find(entry.name, (folder, f"images/{subset}", "", "images"))
+        return Listed(entry, entry.name, json, (folder, f"images/{subset}", "", "images"))
 
     def _read_splits(self) -> dict[str, tuple[str, ...]]:
         splits: dict[str, list[str]] = {}
@@ -132,18 +133,24 @@ class CocoReader(Reader):
     def _mask_names(self) -> dict[tuple[int, int], str]:
         """Return the file of each panoptic mask, by its picture's entry."""
         used = {(entry.file, entry.id) for entry, _ in self._entries.values()}
-        listed = self._index.panoptic_masks()
-        return {
-            (at, id_): self._mask_name(at, name) for at, id_, name in listed if (at, id_) in used
+        listed = {
+            (at, id_): self._listed_mask(at, id_, name)
+            for at, id_, name in self._index.panoptic_masks()
+            if (at, id_) in used
         }
+        matched = self._pictures.match(listed.values())
+        masks = {mask.what: file for file, mask in matched.items()}
+        for mask in listed.values():
+            if mask.what not in masks:
+                raise at_fault(
+                    f"the panoptic mask {mask.name} is missing", mask.annotation, code="missing"
+                )
+        return masks
 
-    def _mask_name(self, number: int, listed: str) -> str:
-        file = self._index.files[number]
-        folder = file.removesuffix(".json")
-        found = self._pictures.find(listed, (folder, posixpath.dirname(file), "", "masks"))
-        if found is None:
-            raise at_fault(f"the panoptic mask {listed} is missing", file)
-        return found
+    def _listed_mask(self, at: int, id_: int, name: str) -> Listed[tuple[int, int]]:
+        file = self._index.files[at]
+        folders = (file.removesuffix(".json"), posixpath.dirname(file), "", "masks")
+        return Listed((at, id_), name, file, folders)
 
     def label(self, picture_id: str) -> Pixels:
         """See `Reader.label`."""
@@ -151,7 +158,9 @@ class CocoReader(Reader):
         limit = self.source.limits.max_pixels
         file = self._index.files[entry.file]
         if entry.height * entry.width > limit:
-            raise at_fault(f"picture {entry.name} has more than {limit} pixels", file)
+            raise at_fault(
+                f"picture {entry.name} has more than {limit} pixels", file, code="too_large"
+            )
         if (entry.file, entry.id) in self._masks:
             return self._panoptic(entry)
         try:
@@ -169,7 +178,7 @@ class CocoReader(Reader):
         try:
             mask = decode_mask(self.source.read(file), self.source.limits.max_pixels)
         except PictureError as error:
-            raise at_fault(str(error), file) from error
+            raise at_fault(str(error), file, code=code_of(error)) from error
         if mask.values.ndim != 3:
             raise at_fault("a panoptic mask is RGB: id = R + 256 G + 65536 B", file)
         categories: dict[int, int | None] = {**self._index.segments(entry), 0: None}
@@ -181,7 +190,9 @@ class CocoReader(Reader):
             places = np.searchsorted(numbers, ids).clip(max=len(numbers) - 1)
             unknown = ids[numbers[places] != ids]
             if unknown.size:
-                raise at_fault(f"segment {unknown.min()} is not in segments_info", file)
+                raise at_fault(
+                    f"segment {unknown.min()} is not in segments_info", file, code="unknown"
+                )
             values = np.zeros(len(numbers), dtype=np.uint8)
             for place in np.unique(places).tolist():
                 category = categories[int(numbers[place])]
@@ -192,7 +203,9 @@ class CocoReader(Reader):
     def _value(self, category: int, entry: Entry) -> int:
         if category not in self._values:
             file = self._index.files[entry.file]
-            raise at_fault(f"{entry.name} has category {category}, which is not listed", file)
+            raise at_fault(
+                f"{entry.name} has category {category}, which is not listed", file, code="unknown"
+            )
         return self._values[category]
 
 
@@ -205,7 +218,8 @@ def json_files(source: Source) -> tuple[str, ...]:
     files = tuple(name for name in source.names() if name.endswith(".json"))
     most = source.limits.max_annotation_bytes
     if sum(source.size(name) for name in files) > most:
-        raise DatasetError(f"the .json files have more than {most} bytes together")
+        message = f"the .json files have more than {most} bytes together"
+        raise DatasetError(message, [Issue(message, code="too_large")])
     return files
 
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import ijson
 
 from sats_core.data.names import printable
-from sats_core.data.readers.base import at_fault
+from sats_core.data.readers.base import at_fault, code_of
 from sats_core.data.readers.coco_parsing import entries
 from sats_core.data.readers.disk_index import DiskIndex
 from sats_core.data.sources import Source
@@ -84,9 +84,9 @@ class CocoIndex(DiskIndex):
             OverflowError,
             RecursionError,
         ) as error:
-            raise at_fault(f"not COCO JSON: {_said(error)}", file) from error
+            raise at_fault(f"not COCO JSON: {_said(error)}", file, code=code_of(error)) from error
         except sqlite3.IntegrityError as error:
-            raise at_fault("a picture's id is there twice", file) from error
+            raise at_fault("a picture's id is there twice", file, code="repeated") from error
 
     def _add(self, database: sqlite3.Connection, file: int, kind: str, entry: Any) -> None:
         if kind == "categories":

@@ -5,13 +5,13 @@ from collections.abc import Iterator
 from typing import ClassVar
 from xml.parsers import expat
 
-from sats_core.data.readers.base import at_fault
+from sats_core.data.readers.base import at_fault, code_of
 from sats_core.data.readers.canvas import Canvas, counts_mask
 from sats_core.data.readers.coco_shapes import ShapeError
 from sats_core.data.readers.cvat_parsing import cvat_says
 from sats_core.data.readers.drawn import Drawing, DrawnReader
 from sats_core.data.readers.paired import SPLIT_FOLDERS
-from sats_core.data.readers.picture_files import PictureFiles, id_of
+from sats_core.data.readers.picture_files import Listed, PictureFiles, id_of
 from sats_core.data.readers.shape_index import Pictured, Said, ShapeIndex
 from sats_core.data.sources import Source
 from sats_core.errors import DatasetError
@@ -35,7 +35,9 @@ class CvatReader(DrawnReader):
         self._name_classes(self._index.declared, ANNOTATIONS)
         for name in self._index.used():
             if name not in self._values:
-                raise at_fault(f"label {name!r} is not in its `labels`", ANNOTATIONS, name)
+                raise at_fault(
+                    f"label {name!r} is not in its `labels`", ANNOTATIONS, name, "unknown"
+                )
         files = PictureFiles(source.names())
         self._settle(self._found(files), files.names)
         self.warnings += [
@@ -56,26 +58,26 @@ class CvatReader(DrawnReader):
             raise DatasetError(f"no picture is beside {ANNOTATIONS}")
         with source.stream(ANNOTATIONS) as stream:
             if b"<" not in stream.read(100):
-                raise at_fault("not XML", ANNOTATIONS)
+                raise at_fault("not XML", ANNOTATIONS, code="unreadable")
 
     def _said(self, file: str) -> Iterator[Said]:
         try:
             with self.source.stream(file) as stream:
                 yield from cvat_says(stream)
         except (expat.ExpatError, ValueError, LookupError) as error:
-            raise at_fault(f"not the XML of CVAT for images: {error}", file) from error
+            raise at_fault(
+                f"not the XML of CVAT for images: {error}", file, code=code_of(error)
+            ) from error
 
     def _found(self, files: PictureFiles) -> dict[str, Drawing]:
         drawings: dict[str, Drawing] = {}
-        for _, listed in self._index.pictures():
-            subset = listed.split or ""
-            file = files.find(listed.name, (f"images/{subset}", "images", subset, ""))
-            if file is None:
-                continue
+        matched = files.match(_listed(picture) for _, picture in self._index.pictures())
+        for file, listed in matched.items():
             stem = id_of(listed.name, file)
             if stem in drawings:
-                raise at_fault(f"picture {stem} is listed twice", ANNOTATIONS)
-            drawings[stem] = _drawing(file, listed)
+                other = drawings[stem].picture
+                raise at_fault(f"{other} and {file} are both picture {stem}", ANNOTATIONS)
+            drawings[stem] = _drawing(file, listed.what)
         return drawings
 
     def _draw(self, drawing: Drawing, canvas: Canvas) -> None:
@@ -96,6 +98,11 @@ class CvatReader(DrawnReader):
             canvas.mask(counts_mask(counts, height, width), top, left, value)
 
 
+def _listed(picture: Pictured) -> Listed[Pictured]:
+    subset = picture.split or ""
+    return Listed(picture, picture.name, ANNOTATIONS, (f"images/{subset}", "images", subset, ""))
+
+
 def _drawing(file: str, listed: Pictured) -> Drawing:
     size = (listed.height or 0, listed.width or 0)
     split = SPLIT_FOLDERS.get((listed.split or "").lower())
@@ -105,4 +112,4 @@ def _drawing(file: str, listed: Pictured) -> Drawing:
 def _check_size(source: Source) -> None:
     most = source.limits.max_annotation_bytes
     if source.size(ANNOTATIONS) > most:
-        raise at_fault(f"more than {most} bytes", ANNOTATIONS)
+        raise at_fault(f"more than {most} bytes", ANNOTATIONS, code="too_large")

@@ -101,7 +101,7 @@ class DrawnReader(Reader):
         limit = self.source.limits.max_pixels
         if height * width > limit:
             reason = f"picture {drawing.picture} has more than {limit} pixels"
-            raise at_fault(reason, drawing.annotation)
+            raise at_fault(reason, drawing.annotation, code="too_large")
         canvas = Canvas(height, width)
         try:
             self._draw(drawing, canvas)
@@ -128,5 +128,9 @@ def label_values(names: Iterable[str], file: str) -> tuple[tuple[str, ...], dict
             kept.append((len(kept) + 1, name))
             values[name] = len(kept)
         if len(kept) >= IGNORE:
-            raise at_fault(f"{len(kept)} classes or more; a mask holds at most {IGNORE - 1}", file)
+            raise at_fault(
+                f"{len(kept)} classes or more; a mask holds at most {IGNORE - 1}",
+                file,
+                code="too_large",
+            )
     return indexed_classes(kept, file).classes, values

@@ -7,7 +7,7 @@ import posixpath
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
-from sats_core.data.readers.base import Reader, at_fault
+from sats_core.data.readers.base import Reader, at_fault, code_of, no_class_list
 from sats_core.data.readers.class_list import (
     MAX_LIST_BYTES,
     ClassList,
@@ -79,7 +79,7 @@ def _class_list(source: Source) -> ClassList:
             return parse_classes(data, name)
         entries, colours = json_entries(data, name)
         return indexed_classes(entries, name, colours)
-    raise DatasetError(f"no class list: {' or '.join(CLASS_LISTS)} is missing")
+    raise no_class_list(*CLASS_LISTS)
 
 
 def _rows(source: Source) -> Iterator[tuple[str, Mapping[str, Any]]]:
@@ -90,7 +90,11 @@ def _rows(source: Source) -> Iterator[tuple[str, Mapping[str, Any]]]:
             continue
         left -= source.size(file)
         if left < 0:
-            raise at_fault(f"the metadata have more than {MAX_METADATA_BYTES} bytes together", file)
+            raise at_fault(
+                f"the metadata have more than {MAX_METADATA_BYTES} bytes together",
+                file,
+                code="too_large",
+            )
         data = io.BytesIO(source.read(file))
         lines = io.TextIOWrapper(data, "utf-8-sig", newline="" if file.endswith("csv") else None)
         try:
@@ -98,7 +102,9 @@ def _rows(source: Source) -> Iterator[tuple[str, Mapping[str, Any]]]:
                 if row:
                     yield file, row
         except (TypeError, ValueError, RecursionError, csv.Error) as error:
-            raise at_fault(f"not metadata of an image folder: {error}", file) from error
+            raise at_fault(
+                f"not metadata of an image folder: {error}", file, code=code_of(error)
+            ) from error
 
 
 def _object(line: str) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any, ClassVar
 from urllib.parse import unquote
 
-from sats_core.data.readers.base import at_fault
+from sats_core.data.readers.base import at_fault, code_of
 from sats_core.data.readers.brush import decode_alpha
 from sats_core.data.readers.canvas import Canvas
 from sats_core.data.readers.coco import json_files, split_of
@@ -16,8 +16,8 @@ from sats_core.data.readers.drawn import Drawing, DrawnReader
 from sats_core.data.readers.json_start import json_starts
 from sats_core.data.readers.label_studio_parsing import label_studio_says
 from sats_core.data.readers.labelme import FAULTS
-from sats_core.data.readers.picture_files import PictureFiles
-from sats_core.data.readers.shape_index import Said, ShapeIndex
+from sats_core.data.readers.picture_files import Listed, PictureFiles
+from sats_core.data.readers.shape_index import Pictured, Said, ShapeIndex
 from sats_core.data.sources import Source
 from sats_core.errors import DatasetError
 
@@ -62,21 +62,25 @@ class LabelStudioReader(DrawnReader):
             with self.source.stream(file) as stream:
                 yield from label_studio_says(stream)
         except FAULTS as error:
-            raise at_fault(f"not the JSON export of Label Studio: {error}", file) from error
+            raise at_fault(
+                f"not the JSON export of Label Studio: {error}", file, code=code_of(error)
+            ) from error
 
     def _found(self, files: PictureFiles) -> dict[str, Drawing]:
         drawings: dict[str, Drawing] = {}
-        for at, listed in self._index.pictures():
-            file = _file_of(listed.name, files)
-            if file is None:
-                continue
+        matched = files.match(
+            _listed(picture, self._index.files[at]) for at, picture in self._index.pictures()
+        )
+        for file, listed in matched.items():
             picture_id = file.rpartition(".")[0]
-            json_file = self._index.files[at]
+            picture, json_file = listed.what, listed.annotation
             if picture_id in drawings:
-                raise at_fault(f"picture {file} is in two tasks", json_file)
-            size = (listed.height, listed.width) if listed.height and listed.width else None
-            split = split_of(json_file)
-            drawings[picture_id] = Drawing(file, json_file, size, split, listed.number, listed.part)
+                other = drawings[picture_id].picture
+                raise at_fault(f"{other} and {file} are both picture {picture_id}", json_file)
+            size = (picture.height, picture.width) if picture.height and picture.width else None
+            drawings[picture_id] = Drawing(
+                file, json_file, size, split_of(json_file), picture.number, picture.part
+            )
         return drawings
 
     def _draw(self, drawing: Drawing, canvas: Canvas) -> None:
@@ -90,13 +94,13 @@ class LabelStudioReader(DrawnReader):
                 canvas.polygon(_pixels(json.loads(shape.body), canvas), value)
 
 
-def _file_of(address: str, files: PictureFiles) -> str | None:
-    path = unquote(address.partition("?")[0])
+def _listed(picture: Pictured, json_file: str) -> Listed[Pictured]:
+    path = unquote(picture.name.partition("?")[0])
     base = posixpath.basename(path)
-    found = files.find(path, ("", "images")) or files.find(base, ("images",))
-    if found is None and _UPLOADED.match(base):
-        found = files.find(base[9:], ("images",))
-    return found
+    lasts = [base, f"images/{base}"]
+    if _UPLOADED.match(base):
+        lasts += [f"images/{base[9:]}", base[9:]]
+    return Listed(picture, path, json_file, ("", "images"), lasts)
 
 
 def _pixels(points: list[Any], canvas: Canvas) -> list[float]:

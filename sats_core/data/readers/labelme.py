@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 import ijson
 
-from sats_core.data.readers.base import at_fault
+from sats_core.data.readers.base import at_fault, code_of
 from sats_core.data.readers.bitmaps import embedded_mask
 from sats_core.data.readers.canvas import Canvas
 from sats_core.data.readers.coco_index import MAX_CATEGORIES
@@ -80,7 +80,9 @@ class LabelmeReader(DrawnReader):
             shape = size(said.get("imageHeight"), said.get("imageWidth"))
             path = text(said.get("imagePath")).replace("\\", "/")
         except FAULTS as error:
-            raise at_fault(f"not the JSON of LabelMe: {error}", annotation) from error
+            raise at_fault(
+                f"not the JSON of LabelMe: {error}", annotation, code=code_of(error)
+            ) from error
         folder, base = posixpath.split(annotation)
         beside = posixpath.basename(path)
         found = files.find(path, (folder,)) or files.find(beside, (folder, ""))
@@ -108,7 +110,9 @@ class LabelmeReader(DrawnReader):
         except ShapeError:
             raise
         except FAULTS as error:
-            raise at_fault(f"not the JSON of LabelMe: {error}", drawing.annotation) from error
+            raise at_fault(
+                f"not the JSON of LabelMe: {error}", drawing.annotation, code=code_of(error)
+            ) from error
 
     def _draw_shape(self, shape: dict[str, Any], canvas: Canvas) -> None:
         kind = shape.get("shape_type") or "polygon"

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 from sats_core.data.pictures import decode_mask
-from sats_core.data.readers.base import Pixels, Reader, at_fault
+from sats_core.data.readers.base import Pixels, Reader, at_fault, code_of
 from sats_core.data.readers.class_list import ClassList
 from sats_core.data.sources import Source
 from sats_core.errors import DatasetError, PictureError
@@ -44,7 +44,7 @@ class MaskReader(Reader):
         try:
             mask = decode_mask(self.source.read(file), self.source.limits.max_pixels)
         except PictureError as error:
-            raise at_fault(str(error), file) from error
+            raise at_fault(str(error), file, code=code_of(error)) from error
         return self._list.label(mask, file)
 
 

@@ -4,11 +4,10 @@ import json
 from typing import Any, ClassVar
 
 from sats_core.classes import Colour
-from sats_core.data.readers.base import at_fault
+from sats_core.data.readers.base import at_fault, no_class_list
 from sats_core.data.readers.class_list import MAX_LIST_BYTES, ClassList, indexed_classes
 from sats_core.data.readers.paired import PairedReader
 from sats_core.data.sources import Source
-from sats_core.errors import DatasetError
 
 CLASS_LIST = "classes.json"
 
@@ -35,7 +34,7 @@ class PairsReader(PairedReader):
 
     def _class_list(self) -> ClassList:
         if CLASS_LIST not in self.source.names():
-            raise DatasetError(f"no class list: {CLASS_LIST} is missing")
+            raise no_class_list(CLASS_LIST)
         entries, colours = json_entries(self.source.read(CLASS_LIST, MAX_LIST_BYTES), CLASS_LIST)
         return indexed_classes(entries, CLASS_LIST, colours)
 
@@ -49,7 +48,7 @@ def json_entries(data: bytes, file: str) -> tuple[list[tuple[int, str]], dict[in
     try:
         return _entries(json.loads(data), file)
     except (ValueError, RecursionError) as error:
-        raise at_fault("not JSON", file) from error
+        raise at_fault("not JSON", file, code="unreadable") from error
 
 
 def _entries(listed: Any, file: str) -> tuple[list[tuple[int, str]], dict[int, Colour]]:

@@ -2,9 +2,31 @@
 
 import posixpath
 from collections.abc import Iterable, Sequence
+from typing import Generic, NamedTuple, TypeVar
 
 from sats_core.data.names import is_junk, name_fault
+from sats_core.data.readers.base import at_fault
 from sats_core.data.readers.paired import PICTURE_SUFFIXES
+
+T = TypeVar("T")
+
+
+class Listed(NamedTuple, Generic[T]):
+    """A picture as an annotation file lists it.
+
+    Attributes:
+        what: the reader's own account of it.
+        name: with or without folders.
+        annotation: the file that lists it.
+        folders: where to look first.
+        lasts: what else it may be called, anywhere; without any, the last part of `name`.
+    """
+
+    what: T
+    name: str
+    annotation: str
+    folders: Sequence[str]
+    lasts: Sequence[str] = ()
 
 
 def is_picture(name: str) -> bool:
@@ -48,8 +70,55 @@ class PictureFiles:
             named: its name, with or without folders.
             folders: where to look first; then anywhere, by the last part alone.
         """
+        return self._inside(named, folders) or self._by_base.get(posixpath.basename(named))
+
+    def match(self, listed: Iterable[Listed[T]]) -> dict[str, Listed[T]]:
+        """Return the listed pictures that are there, by their files.
+
+        A picture that is not where it should be is the only file called so, unless that lies in
+        another folder and another listed picture is exactly that file.
+
+        Raises:
+            DatasetError: two of them are one file.
+        """
+        found: dict[str, Listed[T]] = {}
+        astray: list[tuple[str, Listed[T]]] = []
+        for one in listed:
+            if (file := self._inside(one.name, one.folders)) is not None:
+                _claim(found, file, one)
+            elif (file := self._elsewhere(one)) is not None:
+                astray.append((file, one))
+        exact = frozenset(found)
+        for file, one in astray:
+            if file not in exact or _folders_agree(one.name, file):
+                _claim(found, file, one)
+        return found
+
+    def _inside(self, named: str, folders: Sequence[str]) -> str | None:
         for folder in folders:
             name = posixpath.normpath(posixpath.join(folder, named))
             if name in self.names_set:
                 return name
-        return self._by_base.get(posixpath.basename(named))
+        return None
+
+    def _elsewhere(self, one: Listed[T]) -> str | None:
+        for last in one.lasts or (posixpath.basename(one.name),):
+            file = self._by_base.get(last, last if last in self.names_set else None)
+            if file is not None:
+                return file
+        return None
+
+
+def _claim(found: dict[str, Listed[T]], file: str, one: Listed[T]) -> None:
+    other = found.setdefault(file, one)
+    if other is not one:
+        reason = f"{file} is listed twice: as {other.name} in {other.annotation}, and as {one.name}"
+        raise at_fault(reason, one.annotation, code="repeated")
+
+
+def _folders_agree(named: str, file: str) -> bool:
+    """Return whether one's folders are the last of the other's, or one has none."""
+    listed = posixpath.dirname(posixpath.normpath(named)).strip("/")
+    there = posixpath.dirname(file)
+    shorter, longer = sorted((listed, there), key=len)
+    return not shorter or f"/{longer}".endswith(f"/{shorter}")

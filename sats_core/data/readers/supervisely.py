@@ -4,7 +4,7 @@ import json
 from collections import Counter
 from typing import Any, ClassVar
 
-from sats_core.data.readers.base import at_fault
+from sats_core.data.readers.base import at_fault, code_of
 from sats_core.data.readers.bitmaps import embedded_mask
 from sats_core.data.readers.canvas import Canvas
 from sats_core.data.readers.class_list import MAX_LIST_BYTES
@@ -76,7 +76,9 @@ class SuperviselyReader(DrawnReader):
                     elif key == "size" and isinstance(value, dict):
                         found = size(value.get("height"), value.get("width"))
         except FAULTS as error:
-            raise at_fault(f"not the JSON of Supervisely: {error}", annotation) from error
+            raise at_fault(
+                f"not the JSON of Supervisely: {error}", annotation, code=code_of(error)
+            ) from error
         return found
 
     def _note(self, shape: dict[str, Any]) -> None:
@@ -95,7 +97,9 @@ class SuperviselyReader(DrawnReader):
         except ShapeError:
             raise
         except FAULTS as error:
-            raise at_fault(f"not the JSON of Supervisely: {error}", drawing.annotation) from error
+            raise at_fault(
+                f"not the JSON of Supervisely: {error}", drawing.annotation, code=code_of(error)
+            ) from error
 
     def _draw_shape(self, shape: dict[str, Any], canvas: Canvas) -> None:
         value = self._values[shape["classTitle"]]

@@ -5,7 +5,7 @@ import posixpath
 from collections.abc import Sequence
 from typing import ClassVar
 
-from sats_core.data.readers.base import at_fault
+from sats_core.data.readers.base import at_fault, no_class_list
 from sats_core.data.readers.class_list import (
     MAX_LIST_BYTES,
     ClassList,
@@ -14,7 +14,6 @@ from sats_core.data.readers.class_list import (
 )
 from sats_core.data.readers.paired import PairedReader
 from sats_core.data.sources import Source
-from sats_core.errors import DatasetError
 
 SPLITS = "ImageSets/Segmentation/"
 MAX_SPLIT_BYTES = 64 * 2**20
@@ -47,7 +46,7 @@ class VocReader(PairedReader):
         for name, parse in CLASS_LISTS.items():
             if name in self.source.names():
                 return parse(self.source.read(name, MAX_LIST_BYTES), name)
-        raise DatasetError(f"no class list: {' or '.join(CLASS_LISTS)} is missing")
+        raise no_class_list(*CLASS_LISTS)
 
     def _stem(self, stem: str) -> str:
         return stem
@@ -59,7 +58,11 @@ class VocReader(PairedReader):
         for name in files:
             left -= self.source.size(name)
             if left < 0:
-                raise at_fault(f"the splits have more than {MAX_SPLIT_BYTES} bytes together", name)
+                raise at_fault(
+                    f"the splits have more than {MAX_SPLIT_BYTES} bytes together",
+                    name,
+                    code="too_large",
+                )
             split = name[len(SPLITS) : -len(".txt")]
             listed = self._listed(name)
             there = tuple(picture for picture in listed if picture in self._files)

@@ -93,7 +93,7 @@ def _class_names(source: Source, file: str) -> dict[int, str]:
         # The base loader makes nothing but text, lists and dictionaries.
         loaded: Any = yaml.load(source.read(file, MAX_YAML_BYTES), yaml.BaseLoader)  # noqa: S506
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise at_fault("not YAML", file) from error
+        raise at_fault("not YAML", file, code="unreadable") from error
     names = loaded.get("names") if isinstance(loaded, dict) else None
     if isinstance(names, list):
         listed = {str(place): name for place, name in enumerate(names)}

@@ -74,7 +74,7 @@ class Source(ABC):
     def _check_size(self, name: str, size: int, most: int | None = None) -> None:
         most = self.limits.max_file_bytes if most is None else most
         if size > most:
-            raise fault_of(f"larger than {most} bytes", name)
+            raise fault_of(f"larger than {most} bytes", name, "too_large")
 
 
 def named(
@@ -118,11 +118,11 @@ def found_in(members: Mapping[str, T], name: str) -> T:
     """
     found = members.get(name)
     if found is None:
-        raise fault_of("no such file", name)
+        raise fault_of("no such file", name, "missing")
     return found
 
 
-def fault_of(reason: str, name: str) -> DatasetError:
+def fault_of(reason: str, name: str, code: str) -> DatasetError:
     """Return the error that names a file and what is wrong with it."""
     shown = printable(name)
-    return DatasetError(f"{shown}: {reason}", [Issue(reason, file=shown)])
+    return DatasetError(f"{shown}: {reason}", [Issue(reason, file=shown, code=code)])

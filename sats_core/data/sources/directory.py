@@ -42,7 +42,7 @@ class DirectorySource(Source):
         try:
             return file.stat().st_size
         except OSError as error:
-            raise fault_of("cannot be read", name) from error
+            raise fault_of("cannot be read", name, "unreadable") from error
 
     def read(self, name: str, most: int | None = None) -> bytes:
         """See `Source.read`."""
@@ -51,7 +51,7 @@ class DirectorySource(Source):
             self._check_size(name, file.stat().st_size, most)
             return file.read_bytes()
         except OSError as error:
-            raise fault_of("cannot be read", name) from error
+            raise fault_of("cannot be read", name, "unreadable") from error
 
     @contextmanager
     def stream(self, name: str) -> Iterator[BinaryIO]:
@@ -62,7 +62,7 @@ class DirectorySource(Source):
             with file.open("rb") as opened:
                 yield opened
         except OSError as error:
-            raise fault_of("cannot be read", name) from error
+            raise fault_of("cannot be read", name, "unreadable") from error
 
     def close(self) -> None:
         """See `Source.close`; nothing stays open between reads."""

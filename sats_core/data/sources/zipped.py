@@ -63,7 +63,7 @@ class ZipSource(Source):
         try:
             return self._unpacked(info)
         except _ZIP_FAULTS as error:
-            raise fault_of("damaged inside the zip", name) from error
+            raise fault_of("damaged inside the zip", name, "unreadable") from error
 
     @contextmanager
     def stream(self, name: str) -> Iterator[BinaryIO]:
@@ -75,7 +75,7 @@ class ZipSource(Source):
                 yield cast(BinaryIO, file)
         except (zipfile.BadZipFile, zlib.error, OSError, EOFError, NotImplementedError) as error:
             # Fewer faults than when reading: the caller's own errors pass through here too.
-            raise fault_of("damaged inside the zip", name) from error
+            raise fault_of("damaged inside the zip", name, "unreadable") from error
 
     def _unpacked(self, info: zipfile.ZipInfo) -> bytes:
         """Return an entry piece by piece: read at once, `zipfile` unpacks all that was packed, and

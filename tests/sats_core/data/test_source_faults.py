@@ -50,7 +50,7 @@ def test_a_file_has_its_size_and_one_that_is_not_there_is_named(
         for call in (source.size, source.read):
             assert said(lambda call=call: call("a\ny")) == (
                 "a?y: no such file",
-                (Issue("no such file", file="a?y"),),
+                (Issue("no such file", file="a?y", code="missing"),),
             )
 
 
@@ -62,7 +62,7 @@ def test_a_file_may_be_as_large_as_the_limit_or_as_the_caller_says(
         assert source.read("a/x") == source.read("a/x", most=3) == b"123"
         assert said(lambda: source.read("a/x", most=2)) == (
             "a/x: larger than 2 bytes",
-            (Issue("larger than 2 bytes", file="a/x"),),
+            (Issue("larger than 2 bytes", file="a/x", code="too_large"),),
         )
     with opened(tmp_path, Limits(max_file_bytes=2)) as source:
         assert source.read("a/x", most=4) == b"123"
@@ -151,7 +151,7 @@ def test_damage_inside_a_zip_is_named(tmp_path: Path) -> None:
     with ZipSource(path, Limits()) as source:
         assert said(lambda: source.read("a/x")) == (
             "a/x: damaged inside the zip",
-            (Issue("damaged inside the zip", file="a/x"),),
+            (Issue("damaged inside the zip", file="a/x", code="unreadable"),),
         )
 
 
@@ -205,7 +205,7 @@ def test_a_file_that_went_away_or_is_none_is_named(tmp_path: Path) -> None:
     for call in (source.size, source.read):
         assert said(lambda call=call: call("b")) == (
             "b: cannot be read",
-            (Issue("cannot be read", file="b"),),
+            (Issue("cannot be read", file="b", code="unreadable"),),
         )
 
 

@@ -112,6 +112,7 @@ class ReaderContract:
             with pytest.raises(DatasetError, match=file) as caught:
                 reader.read("one")
             assert caught.value.issues[0].file == file
+            assert caught.value.issues[0].code == "unreadable"
             assert reader.read("two").id == "two"
 
     def test_a_broken_mask_is_named(self, tmp_path: Path) -> None:
@@ -138,8 +139,9 @@ class ReaderContract:
         with self._packed("zip", tmp_path, self.files(), limits) as source:
             reader = open_reader(source)
             assert reader.read("two").id == "two"
-            with pytest.raises(DatasetError, match="more than 36 pixels"):
+            with pytest.raises(DatasetError, match="more than 36 pixels") as caught:
                 reader.read("one")
+            assert caught.value.issues[0].code == "too_large"
 
     def test_without_a_class_list(self, tmp_path: Path) -> None:
         files = self.files()

@@ -154,6 +154,20 @@ class TestPanoptic(CocoContract):
                 open_reader(source).read("two")
             assert caught.value.issues[0].file == file
 
+    def test_a_mask_that_is_not_there_is_not_another_pictures(self, tmp_path: Path) -> None:
+        names = ("one", "two")
+        document = self.document(names)
+        document["annotations"][0]["file_name"] = "cam1/two.png"
+        document["annotations"][1]["file_name"] = "cam2/two.png"
+        files = {f"images/{name}.png": encode(PICTURES[name]) for name in names}
+        files["panoptic.json"] = json.dumps(document).encode()
+        mask = self.files()["annotations/instances_val2017/two.png"]
+        with (
+            self._packed("zip", tmp_path, files | {"panoptic/cam2/two.png": mask}) as source,
+            pytest.raises(DatasetError, match=r"panoptic mask cam1/two\.png is missing"),
+        ):
+            open_reader(source)
+
 
 def opened(path: Path, document: Any, **files: bytes) -> CocoReader:
     everything = {
@@ -188,6 +202,27 @@ def test_a_picture_that_is_called_something_unsafe_goes_by_its_own_name(
 ) -> None:
     image = simple()["images"][0] | {"file_name": named}
     assert opened(tmp_path, simple(images=[image])).ids == ("images/a",)
+
+
+def cameras() -> dict[str, Any]:
+    """A document of two pictures of one last part; only the first has a shape."""
+    names = enumerate(("cam1/0001.png", "cam2/0001.png"), start=1)
+    image = simple()["images"][0]
+    return simple(images=[image | {"id": number, "file_name": name} for number, name in names])
+
+
+def test_a_picture_that_is_not_there_gets_no_other_ones_file(tmp_path: Path) -> None:
+    there = {"images/cam2/0001.png": encode(PICTURES["one"])}
+    reader = opened(tmp_path, cameras(), **there)
+    assert reader.ids == ("cam2/0001",)
+    assert reader.unpaired == ("images/a.png",)
+
+
+def test_two_listed_pictures_that_are_one_file_are_refused_by_name(tmp_path: Path) -> None:
+    there = {"images/0001.png": encode(PICTURES["one"])}
+    named = "images/0001.png is listed twice: as cam1/0001.png in result.json, and as cam2/0001.png"
+    with pytest.raises(DatasetError, match=named):
+        opened(tmp_path, cameras(), **there)
 
 
 def test_cvat_has_a_file_and_a_folder_for_each_subset(tmp_path: Path) -> None:

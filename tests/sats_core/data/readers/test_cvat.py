@@ -204,6 +204,46 @@ def test_frames_of_a_video_are_named_without_their_suffix(tmp_path: Path) -> Non
         assert open_reader(source).ids == ("frame_000000",)
 
 
+def with_cameras(path: Path, listed: list[str], file: str) -> ZipSource:
+    """The first of the listed pictures has a polygon, the others are empty; one file is there."""
+    images = [(name, SIZE, [("polygon", POLYGON)] * (name == listed[0])) for name in listed]
+    files = {"annotations.xml": exported(images), file: encode(PICTURES["one"])}
+    return ZipSource(write_zip(path / "a.zip", files), Limits())
+
+
+def test_a_picture_that_is_not_there_gets_no_other_ones_file(tmp_path: Path) -> None:
+    listed = ["cam1/0001.png", "cam2/0001.png"]
+    with with_cameras(tmp_path, listed, "images/cam2/0001.png") as source:
+        reader = open_reader(source)
+        assert reader.ids == ("cam2/0001",)
+        assert not reader.label("cam2/0001").any()
+
+
+@pytest.mark.parametrize(
+    ("listed", "file"),
+    [
+        (["cam1/0001.png", "cam2/0001.png"], "images/0001.png"),
+        (["cam1/0001.png", "cam2/0001.png"], "0001.png"),
+        (["0001.png", "cam2/0001.png"], "images/cam2/0001.png"),
+        (["0001.png", "images/0001.png"], "images/0001.png"),
+    ],
+)
+def test_two_listed_pictures_that_are_one_file_are_refused_by_name(
+    tmp_path: Path, listed: list[str], file: str
+) -> None:
+    with (
+        with_cameras(tmp_path, listed, file) as source,
+        pytest.raises(DatasetError, match=f"{file} is listed twice") as caught,
+    ):
+        open_reader(source)
+    assert all(name in caught.value.message for name in listed)
+
+
+def test_a_picture_of_another_folder_is_found_where_no_other_is_called_so(tmp_path: Path) -> None:
+    with with_cameras(tmp_path, ["cam1/0001.png"], "pictures/0001.png") as source:
+        assert open_reader(source).picture_file("cam1/0001") == "pictures/0001.png"
+
+
 @pytest.mark.parametrize(
     ("shape", "message"),
     [

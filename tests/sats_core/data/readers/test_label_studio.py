@@ -271,7 +271,7 @@ def test_a_picture_in_two_tasks_is_named(tmp_path: Path) -> None:
     one = task("a.png", annotation(region("cat", SQUARE)))
     with (
         packed(tmp_path, [one, one]) as source,
-        pytest.raises(DatasetError, match="in two tasks"),
+        pytest.raises(DatasetError, match=r"listed twice: as a\.png in a\.json"),
     ):
         open_reader(source)
 
@@ -323,3 +323,38 @@ def test_any_value_anywhere_is_read_or_a_clear_error(
         reader = open_reader(source)
         for picture_id in reader.ids:
             reader.read(picture_id)
+
+
+def test_a_picture_that_is_not_there_gets_no_other_ones_file(tmp_path: Path) -> None:
+    tasks = [
+        task("cam1/0001.png", annotation(region("cat", SQUARE))),
+        task("cam2/0001.png", annotation()),
+    ]
+    files = {"a.json": json.dumps(tasks).encode(), "cam2/0001.png": encode(PICTURES["one"])}
+    with ZipSource(write_zip(tmp_path / "a.zip", files), Limits()) as source:
+        reader = open_reader(source)
+        assert reader.ids == ("cam2/0001",)
+        assert not reader.label("cam2/0001").any()
+
+
+def test_two_uploads_that_may_be_one_file_are_refused_by_name(tmp_path: Path) -> None:
+    tasks = [
+        task(f"/data/upload/1/{digits}-a.png", annotation(region("cat", SQUARE)))
+        for digits in ("0a1b2c3d", "4e5f6a7b")
+    ]
+    named = "as /data/upload/1/0a1b2c3d-a.png in a.json, and as /data/upload/1/4e5f6a7b-a.png"
+    with packed(tmp_path, tasks) as source, pytest.raises(DatasetError, match=named):
+        open_reader(source)
+
+
+def test_all_its_json_files_share_one_bound(tmp_path: Path) -> None:
+    text = json.dumps([task("a.png", annotation(region("cat", SQUARE)))]).encode()
+    files = {"a.json": text, "b.json": b"[]", "a.png": encode(PICTURES["one"])}
+    path = write_zip(tmp_path / "a.zip", files)
+    with (
+        ZipSource(path, Limits(max_annotation_bytes=len(text) + 1)) as source,
+        pytest.raises(DatasetError, match="bytes together"),
+    ):
+        open_reader(source)
+    with ZipSource(path, Limits(max_annotation_bytes=len(text) + 2)) as source:
+        assert open_reader(source).ids == ("a",)
