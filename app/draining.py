@@ -7,10 +7,9 @@ import structlog
 from fastapi import Request, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.errors import BusyProblem
+from app.errors import StoppingProblem
 from app.problems import respond
 
-_STOPPING = "the service is being stopped; come back in a second"
 _REFUSING_SECONDS = 2.0
 """Before the end: what is left is refused, and the refusals reach who waits."""
 
@@ -103,7 +102,7 @@ class _Answering:
 
 
 def _refusal(scope: Scope) -> Response:
-    return respond(BusyProblem(_STOPPING), Request(scope))
+    return respond(StoppingProblem(), Request(scope))
 
 
 class DrainingMiddleware:

@@ -15,6 +15,7 @@ from app.errors import (
     NotAcceptableProblem,
     NotFoundProblem,
     NotReadyProblem,
+    StoppingProblem,
     TooLargeProblem,
     UnavailableProblem,
     UnsupportedMediaProblem,
@@ -38,7 +39,7 @@ from app.segmentation.documentation import ANSWERS, BODY
 from app.segmentation.negotiation import Representation, negotiate
 from app.segmentation.schemas import SegmentationJson
 from app.segmentation.upload import FRAME_BYTES, PostedPicture, read_pictures
-from app.segmentation.waiting import LateProblem, StoppingProblem, answering, while_connected
+from app.segmentation.waiting import LateProblem, answering, while_connected
 
 router = APIRouter(tags=["segmentation"], route_class=Direct)
 

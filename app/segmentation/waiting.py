@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import structlog
 from fastapi import Request
 
-from app.errors import BadRequestProblem, BusyProblem, NotReadyProblem
+from app.errors import BadRequestProblem, BusyProblem, NotReadyProblem, StoppingProblem
 from app.inference.exported_graph import GraphError
 from app.inference.lanes import ClosedError
 
@@ -20,13 +20,6 @@ class LateProblem(BusyProblem):
 
     slug = "deadline-exceeded"
     title = "Too late, try again later"
-
-
-class StoppingProblem(BusyProblem):
-    """The service is being stopped; another process of it, or the next one, may answer."""
-
-    slug = "stopping"
-    title = "The service is being stopped"
 
 
 class LeftProblem(BadRequestProblem):
@@ -66,7 +59,7 @@ async def answering(deadline: float) -> AsyncIterator[None]:
         async with until(deadline):
             yield
     except ClosedError as error:
-        raise StoppingProblem("the service is being stopped; come back in a second") from error
+        raise StoppingProblem from error
     except GraphError as error:
         log.warning("graph_failed", error=str(error))
         raise NotReadyProblem("the version cannot be served; the service's log says why") from error

@@ -12,7 +12,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from app.errors import BusyProblem
+from app.errors import StoppingProblem
 from app.inference.exported_graph import Graph
 from app.main import create_app
 from app.settings import Settings
@@ -82,6 +82,8 @@ def test_what_waits_is_refused_while_a_lane_still_works(
     (figures,) = inference.measures.read().values()
     assert figures.failed["closed"] == len(asked)
     assert inference.load.free == settings.serve_queue
+    for answer in (*answers[:-1], late):
+        assert answer.json()["type"].endswith(":stopping")
     for answer in (*answers, late):
         assert answer.status_code == 503
         assert answer.headers["Retry-After"] == "1"
@@ -118,7 +120,7 @@ def test_streams_of_events_end_and_no_more_are_opened(settings: Settings, engine
         late = streams.follow("nothing", 0, holds)
         with pytest.raises(StopAsyncIteration):
             await asyncio.wait_for(anext(late), WAIT)
-        with pytest.raises(BusyProblem), streams.seat(""):
+        with pytest.raises(StoppingProblem), streams.seat(""):
             pass
 
     asyncio.run(follow())
