@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import structlog
 from fastapi import Request
 
+from app.draining import until_the_end
 from app.errors import BadRequestProblem, BusyProblem, NotReadyProblem, StoppingProblem
 from app.inference.exported_graph import GraphError
 from app.inference.lanes import ClosedError
@@ -48,7 +49,7 @@ async def until(deadline: float) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def answering(deadline: float) -> AsyncIterator[None]:
-    """Do the same, and refuse where no version can answer.
+    """Do the same, and refuse where no version can answer, or the service ends before.
 
     Raises:
         LateProblem: it was cancelled.
@@ -56,8 +57,9 @@ async def answering(deadline: float) -> AsyncIterator[None]:
         NotReadyProblem: the version cannot be loaded, or gives no numbers.
     """
     try:
-        async with until(deadline):
-            yield
+        with until_the_end():
+            async with until(deadline):
+                yield
     except ClosedError as error:
         raise StoppingProblem from error
     except GraphError as error:
