@@ -3,6 +3,8 @@
 import json
 import signal
 import socket
+import subprocess
+import sys
 from contextlib import ExitStack, closing, contextmanager, suppress
 from http.client import HTTPConnection
 
@@ -144,6 +146,30 @@ def test_what_cannot_be_finished_is_refused_before_the_end(running, connected, p
         process.wait(END_SECONDS)
         _until(lambda: _ended(children), log)
         assert "Traceback" not in log.read_text()
+
+
+@pytest.mark.usefixtures("database_url")
+def test_a_process_whose_event_loop_is_stuck_ends_too():
+    stuck = """
+import asyncio, threading
+from app.cli.stopping import heed_signals
+from app.draining import Draining
+
+async def wait():
+    heed_signals(Draining(), 0.1, supervised=True)
+    print("waits", flush=True)
+    threading.Event().wait()
+
+asyncio.run(wait())
+"""
+    command = [sys.executable, "-c", stuck]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout.readline() == "waits\n"
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(END_SECONDS) == 0
+        finally:
+            process.kill()
 
 
 def test_the_second_signal_ends_it_at_once(running, connected, picture):
