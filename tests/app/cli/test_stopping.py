@@ -5,14 +5,18 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from contextlib import ExitStack, closing, contextmanager, suppress
 from http.client import HTTPConnection
+from threading import Thread
 
 import psutil
 import pytest
+import uvicorn
 from typer.testing import CliRunner
 
-from app.cli import cli
+from app.cli import cli, stopping
+from app.main import create_app
 from tests.app.cli.test_running import _children, _ready, _serving, _until
 from tests.app.segmentation.requests import encoded, left_red_right_green
 from tests.fixtures.processes import environment
@@ -200,17 +204,47 @@ def test_told_by_systemd_and_by_its_parent_a_process_still_answers(running, conn
         process.wait(END_SECONDS)
 
 
+@pytest.fixture
+def served(settings, monkeypatch):
+    """Return a port, and what stops the server there; it waits for who is quiet as long as any."""
+    monkeypatch.setattr(stopping, "QUIET_SECONDS", NEVER)
+    app = create_app(settings)
+    config = uvicorn.Config(app, http=stopping.Connection, log_config=None, lifespan="on")
+    server = stopping.Server(config)
+
+    def stop():
+        app.state.draining.begun = True
+        server.should_exit = True
+
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        thread = Thread(target=server.run, kwargs={"sockets": [listener]})
+        thread.start()
+        try:
+            yield listener.getsockname()[1], stop
+        finally:
+            server.should_exit = server.force_exit = True
+            thread.join()
+
+
 def test_who_is_connected_already_may_ask_and_hears_that_it_is_not_ready(
-    running, connected, picture
+    register, served, connected, picture, caplog
 ):
-    with running(NEVER) as (process, port, log):
-        half = Half(connected(port), picture)
-        first, another = connected(port), connected(port)
-        assert _status_of(another) == (200, None)
-        processes = log.read_text().count("Started server process")
-        process.send_signal(signal.SIGTERM)
-        _until(lambda: log.read_text().count("Shutting down") == processes, log, every=0.01)
-        assert _status_of(first) == _status_of(another) == (503, "close")
-        half.send_rest()
-        assert half.answer()[0].status == 200
-        process.wait(END_SECONDS)
+    caplog.set_level("INFO", "uvicorn.error")
+    register()
+    port, stop = served
+    _until_logged("Application startup complete", caplog)
+    half = Half(connected(port), picture)
+    first, another = connected(port), connected(port)
+    for each in (first, another):
+        assert _status_of(each, "/health/live") == (200, None)
+    stop()
+    _until_logged("Shutting down", caplog)
+    assert _status_of(first) == _status_of(another) == (503, "close")
+    half.send_rest()
+    assert half.answer()[0].status == 200
+
+
+def _until_logged(line, caplog):
+    while line not in caplog.text:
+        time.sleep(0.01)
