@@ -15,7 +15,7 @@ from PIL import Image
 
 from app.inference.engine import Inference
 from app.inference.exported_graph import Graph
-from app.inference.lanes import LeftError, Work
+from app.inference.works import LeftError, Work
 from app.main import create_app
 from app.settings import Settings
 from tests.app.inference.colour_graph import GREEN
