@@ -52,7 +52,8 @@ async def read_body(request: Request, services: Services, caller: Caller) -> lis
     """Read the pictures, and count them for the caller."""
     settings = services.settings
     most = min(settings.max_pictures, settings.serve_queue)
-    posted = await read_pictures(request, settings.max_picture_bytes, most)
+    in_thread = services.inference.in_thread
+    posted = await read_pictures(request, settings.max_picture_bytes, most, in_thread)
     services.rates.other_pictures(caller, len(posted))
     return posted
 
