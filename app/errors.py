@@ -195,6 +195,16 @@ class BusyProblem(Problem):
         return {"Retry-After": str(self.retry_after)}
 
 
+class StoppingProblem(BusyProblem):
+    """The service is being stopped; another process of it, or the next one, may answer."""
+
+    slug = "stopping"
+    title = "The service is being stopped"
+
+    def __init__(self) -> None:
+        super().__init__("the service is being stopped; come back in a second")
+
+
 class UnavailableProblem(BusyProblem):
     """The database or the blob store does not answer; try again after `Retry-After` seconds."""
 

@@ -113,16 +113,15 @@ def heed_signals(draining: Draining, seconds: float, *, supervised: bool) -> Non
     loop = asyncio.get_running_loop()
     stops = {each: signal.getsignal(each) for each in STOPS}
 
-    def begin() -> None:
-        draining.begin(seconds)
-        last = threading.Timer(seconds, _end, (0,))
-        last.daemon = True
-        last.start()
+    # It waits already: who starts a thread in a handler may have interrupted the start of another.
+    told = threading.Event()
+    threading.Thread(target=_end_after, args=(told, seconds), daemon=True).start()
 
     def stop(number: int, frame: FrameType | None) -> None:
         if not draining.begun:
             draining.begun = True  # the event loop may be busy
-            loop.call_soon_threadsafe(begin)
+            told.set()  # whatever the event loop does
+            loop.call_soon_threadsafe(draining.begin, seconds)
             inner = stops[signal.Signals(number)]
             if callable(inner):
                 inner(number, frame)
@@ -131,6 +130,12 @@ def heed_signals(draining: Draining, seconds: float, *, supervised: bool) -> Non
 
     for each in STOPS:
         signal.signal(each, stop)
+
+
+def _end_after(told: threading.Event, seconds: float) -> None:
+    told.wait()
+    time.sleep(seconds)
+    _end(0)
 
 
 def _end(status: int) -> None:

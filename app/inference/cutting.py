@@ -7,7 +7,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from app.inference.lanes import LeftError
+from app.inference.works import LeftError
 from sats_core.classes import BACKGROUND
 from sats_core.data.prediction import Prediction, Tile, best_tiles, scored_tiles
 from sats_core.data.transforms import Pixels

@@ -10,11 +10,12 @@ from typing import Any, TypeVar
 from app.inference.budget import Budget, Share
 from app.inference.cutting import Cut, Segmented
 from app.inference.exported_graph import GraphError, ModelInput
-from app.inference.lanes import ClosedError, Lanes, Load, Work
+from app.inference.lanes import ClosedError, Lanes, Load
 from app.inference.loaded_graphs import Choice, Graphs, Served, graph_loader
 from app.inference.measures import Measures, Stages
 from app.inference.ready_graphs import ReadyGraphs
 from app.inference.tuning import Tuner, processors, sessions_on
+from app.inference.works import Work
 from app.settings import Settings
 from app.storage import BlobStore
 from sats_core.data.pictures import Resized

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, Field, PositiveInt
 
 from app.inference.cutting import Cut, Segmented, cut
-from app.inference.lanes import LeftError
 from app.inference.sessions import Floats, Sessions
 from app.inference.tuning import Plan, Tuner
 from app.inference.windows import EnlargingView, in_windows
+from app.inference.works import LeftError
 from sats_core.classes import Catalogue, ClassInfo
 from sats_core.data import transforms
 from sats_core.data.prediction import Prediction

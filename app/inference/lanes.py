@@ -3,90 +3,18 @@
 import math
 import threading
 import time
-from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
-from typing import Any, Generic, Protocol, TypeVar
-
-import structlog
+from dataclasses import dataclass
+from typing import Any
 
 from app.inference.budget import Budget, Share
-from app.inference.measures import Stages
-
-log = structlog.get_logger(__name__)
-
-Ready = TypeVar("Ready")
-Raw = TypeVar("Raw")
-Done = TypeVar("Done")
-_In = TypeVar("_In", contravariant=True)
-_Out = TypeVar("_Out", covariant=True)
+from app.inference.works import Done, LeftError, Raw, Ready, Waiting, Work
 
 
 class ClosedError(Exception):
     """The lanes were closed before the work was begun."""
-
-
-class LeftError(Exception):
-    """Nobody waits for the result any more."""
-
-
-class Runner(Protocol[_In, _Out]):
-    """What several works may be run by together."""
-
-    @property
-    def most(self) -> int:
-        """Works in one run."""
-
-    def run(self, ready: Sequence[_In], *, alone: bool, left: Callable[[], bool]) -> Sequence[_Out]:
-        """Return the results of 1 to `most` inputs, in order.
-
-        Args:
-            ready: the inputs.
-            alone: whether no other lane is busy and nothing waits.
-            left: whether nobody waits for any of the results any more; a long run asks.
-
-        Raises:
-            LeftError: it asked, and nobody does.
-        """
-        ...
-
-
-class Work(ABC, Generic[Ready, Raw, Done]):
-    """What somebody waits for. It is prepared and finished by itself, and run with others.
-
-    Args:
-        runner: works of the same one may share a run.
-    """
-
-    def __init__(self, runner: Runner[Ready, Raw]) -> None:
-        self.runner = runner
-        self._left = threading.Event()
-
-    @property
-    def left(self) -> bool:
-        """Whether nobody waits for it any more."""
-        return self._left.is_set()
-
-    def leave(self) -> None:
-        """Say that nobody does; long work asks and ends early."""
-        self._left.set()
-
-    @abstractmethod
-    def prepare(self) -> Ready:
-        """Return what is run."""
-
-    @abstractmethod
-    def finish(self, raw: Raw) -> Done:
-        """Return what is waited for."""
-
-    def ran(self, works: int) -> None:
-        """Hear that so many works, this the first of them, had their run."""
-
-    def measured(self, stages: Stages) -> None:
-        """Hear how long it took, once it is done."""
 
 
 @dataclass(frozen=True)
@@ -102,17 +30,6 @@ class Load:
     runs: int
     items: int
     free: int
-
-
-@dataclass(eq=False)
-class _Waiting:
-    work: Work[Any, Any, Any]
-    answer: "Future[Any]" = field(default_factory=Future)
-    since: float = field(default_factory=time.perf_counter)
-    queued: float = 0.0
-    """Seconds until a lane took it."""
-    input: float = 0.0
-    """Seconds in which it was prepared."""
 
 
 class Lanes:
@@ -131,7 +48,7 @@ class Lanes:
         self._places = Budget(places)
         self._runs = self._items = 0
         self._busy = 0
-        self._waiting: deque[_Waiting] = deque()
+        self._waiting: deque[Waiting] = deque()
         self._changed = threading.Condition()
         self._closed = False
         self._threads = [
@@ -164,7 +81,7 @@ class Lanes:
         Raises:
             ClosedError: the lanes are closed.
         """
-        waiting = _Waiting(work)
+        waiting = Waiting(work)
         waiting.answer.add_done_callback(self._take_out)
         with self._changed:
             if self._closed:
@@ -198,7 +115,7 @@ class Lanes:
             with self._changed:
                 self._busy -= 1
 
-    def _next(self) -> tuple[list[_Waiting], bool] | None:
+    def _next(self) -> tuple[list[Waiting], bool] | None:
         """Wait for works and take some; return too whether they are all there is to do."""
         with self._changed:
             while not self._closed:
@@ -209,11 +126,11 @@ class Lanes:
                 self._changed.wait()
         return None
 
-    def _batch(self) -> list[_Waiting]:
+    def _batch(self) -> list[Waiting]:
         """Take works of one runner, as many as it runs at once, and leave others their share."""
-        batch: list[_Waiting] = []
+        batch: list[Waiting] = []
         share = math.ceil(len(self._waiting) / (len(self._threads) - self._busy))
-        left: deque[_Waiting] = deque()
+        left: deque[Waiting] = deque()
         while self._waiting:
             waiting = self._waiting.popleft()
             if batch and waiting.work.runner is not batch[0].work.runner:
@@ -225,26 +142,31 @@ class Lanes:
         self._waiting.extendleft(reversed(left))
         return batch
 
-    def _serve(self, batch: list[_Waiting], alone: bool) -> None:
+    def _serve(self, batch: list[Waiting], alone: bool) -> None:
         """Take works through their stages, and tell everybody what came of their own."""
         began = time.perf_counter()
-        ready: list[tuple[_Waiting, Any]] = []
+        ready: list[tuple[Waiting, Any]] = []
         for waiting in batch:
             waiting.queued = began - waiting.since
             try:
                 ready.append((waiting, waiting.work.prepare()))
             except BaseException as error:  # noqa: BLE001 - it belongs to who waits for it
-                waiting.answer.set_exception(_told(error))
+                waiting.fail(error)
             now = time.perf_counter()
             waiting.input, began = now - began, now
         self._run(ready, alone)
 
-    def _run(self, ready: list[tuple[_Waiting, Any]], alone: bool) -> None:
+    def _run(self, ready: list[tuple[Waiting, Any]], alone: bool) -> None:
         """Run what is still waited for.
 
         A run that fails is run again work by work, so that only who is at fault hears of it.
         """
-        wanted = [one for one in ready if not _let_go(one[0])]
+        wanted: list[tuple[Waiting, Any]] = []
+        for one in ready:
+            if one[0].work.left:
+                one[0].fail(LeftError())
+            else:
+                wanted.append(one)
         if not wanted:
             return
         began = time.perf_counter()
@@ -259,7 +181,7 @@ class Lanes:
             works[0].ran(len(pairs))
         except BaseException as error:  # noqa: BLE001 - as above
             if len(wanted) == 1:
-                wanted[0][0].answer.set_exception(_told(error))
+                wanted[0][0].fail(error)
             else:
                 for one in wanted:
                     self._run([one], alone=False)
@@ -269,39 +191,4 @@ class Lanes:
             self._runs += 1
             self._items += len(pairs)
         for (waiting, _), raw in pairs:
-            _finish(waiting, raw, infer)
-
-
-def _told(error: BaseException) -> Exception:
-    """Return what who waits is told: of what ends a thread, that it happened.
-
-    Raised on the event loop, SystemExit would end the process.
-    """
-    if isinstance(error, Exception):
-        return error
-    told = RuntimeError(f"the work ended with {error!r}")
-    told.__cause__ = error
-    return told
-
-
-def _let_go(waiting: _Waiting) -> bool:
-    """Return whether nobody waits for a work any more; if so, it is done with."""
-    left = waiting.work.left
-    if left:
-        waiting.answer.set_exception(LeftError())
-    return left
-
-
-def _finish(waiting: _Waiting, raw: Any, infer: float) -> None:
-    began = time.perf_counter()
-    try:
-        done = waiting.work.finish(raw)
-    except BaseException as error:  # noqa: BLE001 - as above
-        waiting.answer.set_exception(_told(error))
-        return
-    output = time.perf_counter() - began
-    try:
-        waiting.work.measured(Stages(waiting.queued, waiting.input, infer, output))
-    except Exception:
-        log.exception("work_not_measured")  # its answer is good
-    waiting.answer.set_result(done)
+            waiting.finish(raw, infer)

@@ -16,6 +16,7 @@ from app.errors import (
     NoLiveVersionProblem,
     NotFoundProblem,
     NotReadyProblem,
+    StoppingProblem,
     TooLargeProblem,
     UnavailableProblem,
     UnsupportedMediaProblem,
@@ -37,7 +38,6 @@ from app.segmentation.upload import FRAME_BYTES, JSON, PostedPicture, content_ty
 from app.segmentation.waiting import (
     LateProblem,
     LeftProblem,
-    StoppingProblem,
     answering,
     while_connected,
 )

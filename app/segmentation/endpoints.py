@@ -16,6 +16,7 @@ from app.errors import (
     NotAcceptableProblem,
     NotFoundProblem,
     NotReadyProblem,
+    StoppingProblem,
     TooLargeProblem,
     UnavailableProblem,
     UnsupportedMediaProblem,
@@ -39,7 +40,7 @@ from app.segmentation.documentation import ANSWERS, BODY
 from app.segmentation.negotiation import Representation, negotiate
 from app.segmentation.schemas import SegmentationJson
 from app.segmentation.upload import FRAME_BYTES, PostedPicture, read_pictures
-from app.segmentation.waiting import LateProblem, StoppingProblem, answering, while_connected
+from app.segmentation.waiting import LateProblem, answering, while_connected
 
 router = APIRouter(tags=["segmentation"], route_class=Direct)
 
@@ -52,7 +53,8 @@ async def read_body(request: Request, services: Services, caller: Caller) -> lis
     """Read the pictures, and count them for the caller."""
     settings = services.settings
     most = min(settings.max_pictures, settings.serve_queue)
-    posted = await read_pictures(request, settings.max_picture_bytes, most)
+    in_thread = services.inference.in_thread
+    posted = await read_pictures(request, settings.max_picture_bytes, most, in_thread)
     services.rates.other_pictures(caller, len(posted))
     return posted
 

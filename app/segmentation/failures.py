@@ -5,12 +5,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from app.errors import BusyProblem, NotReadyProblem, Problem
+from app.errors import BusyProblem, NotReadyProblem, Problem, StoppingProblem
 from app.inference.budget import Share
 from app.inference.loaded_graphs import Exported
 from app.inference.measures import Measures, Reason
 from app.keys.problems import LimitProblem
-from app.segmentation.waiting import LateProblem, LeftProblem, StoppingProblem
+from app.segmentation.waiting import LateProblem, LeftProblem
 
 
 @dataclass

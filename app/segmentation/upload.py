@@ -1,9 +1,11 @@
 """The pictures that a request brings: a multipart form, JSON, or one picture as the body."""
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 from fastapi import Request
-from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import FormData, UploadFile
 from starlette.requests import ClientDisconnect
 
@@ -47,7 +49,13 @@ def content_type(request: Request) -> str:
     return request.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
-async def read_pictures(request: Request, most_bytes: int, most: int) -> list[PostedPicture]:
+InThread = Callable[[Callable[[], Any]], Awaitable[Any]]
+"""Does work in a thread; cancelled, it waits until that has ended."""
+
+
+async def read_pictures(
+    request: Request, most_bytes: int, most: int, in_thread: InThread
+) -> list[PostedPicture]:
     """Read a request's pictures, at least one, in the order in which they came.
 
     A body that begins as a picture is one, whatever its content type.
@@ -56,6 +64,7 @@ async def read_pictures(request: Request, most_bytes: int, most: int) -> list[Po
         request: its body is a form of files, JSON with base64, or a picture.
         most_bytes: of the pictures together.
         most: most pictures.
+        in_thread: reads JSON: room is held for its body until the thread is done with it.
 
     Raises:
         TooLargeProblem: too many bytes or pictures.
@@ -70,7 +79,7 @@ async def read_pictures(request: Request, most_bytes: int, most: int) -> list[Po
     kind = content_type(request)
     try:
         whole = bounded(request, _most_body_bytes(kind, most_bytes), problem)
-        found = await _pictures(kind, whole, most)
+        found = await _pictures(kind, whole, most, in_thread)
     except ClientDisconnect as error:
         raise LeftProblem("the connection was closed before the body was whole") from error
     if sum(len(picture.data) for picture in found) > most_bytes:
@@ -84,7 +93,9 @@ def _most_body_bytes(kind: str, most_bytes: int) -> int:
     return most_bytes + FRAME_BYTES if kind == FORM else most_bytes
 
 
-async def _pictures(kind: str, request: Request, most: int) -> list[PostedPicture]:
+async def _pictures(
+    kind: str, request: Request, most: int, in_thread: InThread
+) -> list[PostedPicture]:
     first, whole = await beginning(request, LONGEST)
     if starts_as_picture(first) or kind.startswith("image/"):
         return [PostedPicture("picture", await whole.body())]
@@ -92,7 +103,7 @@ async def _pictures(kind: str, request: Request, most: int) -> list[PostedPictur
         return await _from_form(whole, most)
     if kind == JSON:
         body = await whole.body()
-        named = await run_in_threadpool(read_json, body, most)
+        named = await in_thread(partial(read_json, body, most))
         return [PostedPicture(name, data) for name, data in named.items()]
     raise UnsupportedMediaProblem(ALLOWED)
 

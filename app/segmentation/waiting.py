@@ -8,7 +8,8 @@ from typing import Any, TypeVar
 import structlog
 from fastapi import Request
 
-from app.errors import BadRequestProblem, BusyProblem, NotReadyProblem
+from app.draining import until_the_end
+from app.errors import BadRequestProblem, BusyProblem, NotReadyProblem, StoppingProblem
 from app.inference.exported_graph import GraphError
 from app.inference.lanes import ClosedError
 
@@ -20,13 +21,6 @@ class LateProblem(BusyProblem):
 
     slug = "deadline-exceeded"
     title = "Too late, try again later"
-
-
-class StoppingProblem(BusyProblem):
-    """The service is being stopped; another process of it, or the next one, may answer."""
-
-    slug = "stopping"
-    title = "The service is being stopped"
 
 
 class LeftProblem(BadRequestProblem):
@@ -55,7 +49,7 @@ async def until(deadline: float) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def answering(deadline: float) -> AsyncIterator[None]:
-    """Do the same, and refuse where no version can answer.
+    """Do the same, and refuse where no version can answer, or the service ends before.
 
     Raises:
         LateProblem: it was cancelled.
@@ -63,10 +57,11 @@ async def answering(deadline: float) -> AsyncIterator[None]:
         NotReadyProblem: the version cannot be loaded, or gives no numbers.
     """
     try:
-        async with until(deadline):
-            yield
+        with until_the_end():
+            async with until(deadline):
+                yield
     except ClosedError as error:
-        raise StoppingProblem("the service is being stopped; come back in a second") from error
+        raise StoppingProblem from error
     except GraphError as error:
         log.warning("graph_failed", error=str(error))
         raise NotReadyProblem("the version cannot be served; the service's log says why") from error

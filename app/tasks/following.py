@@ -18,7 +18,13 @@ from app.dependencies import (
     check_again,
     require,
 )
-from app.errors import BusyProblem, InvalidProblem, NotFoundProblem, UnavailableProblem
+from app.errors import (
+    BusyProblem,
+    InvalidProblem,
+    NotFoundProblem,
+    StoppingProblem,
+    UnavailableProblem,
+)
 from app.keys.problems import KEY_PROBLEMS
 from app.keys.service import Scope
 from app.problems import Responses, responses
@@ -34,7 +40,12 @@ router = APIRouter(
     prefix="/tasks/{task_id}/events",
     tags=["tasks"],
     responses=responses(
-        *KEY_PROBLEMS, NotFoundProblem, InvalidProblem, BusyProblem, UnavailableProblem
+        *KEY_PROBLEMS,
+        NotFoundProblem,
+        InvalidProblem,
+        BusyProblem,
+        StoppingProblem,
+        UnavailableProblem,
     ),
 )
 

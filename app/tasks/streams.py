@@ -19,7 +19,7 @@ from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from app.db import read_session
-from app.errors import BusyProblem, NotFoundProblem, Problem
+from app.errors import BusyProblem, NotFoundProblem, Problem, StoppingProblem
 from app.tasks.events import encode, events_after, newest, story_after
 
 POLL_SECONDS = 0.3
@@ -120,10 +120,11 @@ class Streams:
             holder: digest of the key that opens it; "" while there are no keys.
 
         Raises:
-            BusyProblem: there are as many as there may be, or no more may be.
+            BusyProblem: there are as many as there may be.
+            StoppingProblem: no more may be.
         """
         if self._over:
-            raise BusyProblem("the service is being stopped; come back in a second")
+            raise StoppingProblem
         share = max(1, self._most // SHARE) if holder else self._most
         if self.open >= self._most or self._held[holder] >= share:
             raise BusyProblem("as many streams of events are open as there may be", RETRY_AFTER)

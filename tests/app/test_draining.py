@@ -11,8 +11,12 @@ from typing import Any
 import httpx
 import pytest
 from fastapi import FastAPI
+from sqlalchemy import event, select
+from starlette.types import Receive, Scope, Send
 
-from app.errors import BusyProblem
+from app.dependencies import Segmenter, WriteSession
+from app.draining import Draining, until_the_end
+from app.errors import StoppingProblem
 from app.inference.exported_graph import Graph
 from app.main import create_app
 from app.settings import Settings
@@ -82,6 +86,8 @@ def test_what_waits_is_refused_while_a_lane_still_works(
     (figures,) = inference.measures.read().values()
     assert figures.failed["closed"] == len(asked)
     assert inference.load.free == settings.serve_queue
+    for answer in (*answers[:-1], late):
+        assert answer.json()["type"].endswith(":stopping")
     for answer in (*answers, late):
         assert answer.status_code == 503
         assert answer.headers["Retry-After"] == "1"
@@ -104,6 +110,43 @@ def test_what_is_done_in_time_is_answered(
         assert [one.result(WAIT).status_code for one in asked] == [200] * 3
 
 
+def test_a_change_is_never_refused_while_it_is_made(settings: Settings) -> None:
+    """A thread goes on: its session would be rolled back under it, or committed after a 503."""
+    begun, opened, order = threading.Event(), threading.Event(), list[str]()
+
+    def change(_caller: Segmenter, session: WriteSession) -> str:
+        event.listen(session, "after_commit", lambda _: order.append("committed"))
+        event.listen(session, "after_rollback", lambda _: order.append("rolled back"))
+        session.execute(select(1))
+        begun.set()
+        assert opened.wait(WAIT)
+        order.append("done")
+        return "changed"
+
+    with draining(settings) as (client, begin, app), ThreadPoolExecutor() as pool:
+        app.add_api_route("/change", change, methods=["POST"])
+        asked = pool.submit(client.post, "/change")
+        assert begun.wait(WAIT)
+        begin(0.1)
+        while not app.state.draining.over:
+            time.sleep(0.01)
+        assert client.post("/change").json()["type"].endswith(":stopping")
+        opened.set()
+        assert asked.result(WAIT).json() == "changed"
+    assert order == ["done", "committed"]
+
+
+@pytest.mark.usefixtures("database_url")
+def test_what_reaches_its_pictures_after_the_end_is_refused() -> None:
+    async def late(scope: Scope, receive: Receive, send: Send) -> None:
+        draining.over = True  # while it was let in
+        with pytest.raises(StoppingProblem), until_the_end():
+            pass
+
+    draining = Draining()
+    asyncio.run(draining.answer(late, {"type": "http"}, None, None))  # type: ignore[arg-type]
+
+
 def test_streams_of_events_end_and_no_more_are_opened(settings: Settings, engine: Any) -> None:
     async def follow() -> None:
         async def holds() -> None: ...
@@ -118,7 +161,7 @@ def test_streams_of_events_end_and_no_more_are_opened(settings: Settings, engine
         late = streams.follow("nothing", 0, holds)
         with pytest.raises(StopAsyncIteration):
             await asyncio.wait_for(anext(late), WAIT)
-        with pytest.raises(BusyProblem), streams.seat(""):
+        with pytest.raises(StoppingProblem), streams.seat(""):
             pass
 
     asyncio.run(follow())

@@ -3,14 +3,20 @@
 import json
 import signal
 import socket
+import subprocess
+import sys
+import time
 from contextlib import ExitStack, closing, contextmanager, suppress
 from http.client import HTTPConnection
+from threading import Thread
 
 import psutil
 import pytest
+import uvicorn
 from typer.testing import CliRunner
 
-from app.cli import cli
+from app.cli import cli, stopping
+from app.main import create_app
 from tests.app.cli.test_running import _children, _ready, _serving, _until
 from tests.app.segmentation.requests import encoded, left_red_right_green
 from tests.fixtures.processes import environment
@@ -146,6 +152,30 @@ def test_what_cannot_be_finished_is_refused_before_the_end(running, connected, p
         assert "Traceback" not in log.read_text()
 
 
+@pytest.mark.usefixtures("database_url")
+def test_a_process_whose_event_loop_is_stuck_ends_too():
+    stuck = """
+import asyncio, threading
+from app.cli.stopping import heed_signals
+from app.draining import Draining
+
+async def wait():
+    heed_signals(Draining(), 0.1, supervised=True)
+    print("waits", flush=True)
+    threading.Event().wait()
+
+asyncio.run(wait())
+"""
+    command = [sys.executable, "-c", stuck]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout.readline() == "waits\n"
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(END_SECONDS) == 0
+        finally:
+            process.kill()
+
+
 def test_the_second_signal_ends_it_at_once(running, connected, picture):
     with running(NEVER) as (process, port, log):
         half = Half(connected(port), picture)
@@ -174,17 +204,47 @@ def test_told_by_systemd_and_by_its_parent_a_process_still_answers(running, conn
         process.wait(END_SECONDS)
 
 
+@pytest.fixture
+def served(settings, monkeypatch):
+    """Return a port, and what stops the server there; it waits for who is quiet as long as any."""
+    monkeypatch.setattr(stopping, "QUIET_SECONDS", NEVER)
+    app = create_app(settings)
+    config = uvicorn.Config(app, http=stopping.Connection, log_config=None, lifespan="on")
+    server = stopping.Server(config)
+
+    def stop():
+        app.state.draining.begun = True
+        server.should_exit = True
+
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        thread = Thread(target=server.run, kwargs={"sockets": [listener]})
+        thread.start()
+        try:
+            yield listener.getsockname()[1], stop
+        finally:
+            server.should_exit = server.force_exit = True
+            thread.join()
+
+
 def test_who_is_connected_already_may_ask_and_hears_that_it_is_not_ready(
-    running, connected, picture
+    register, served, connected, picture, caplog
 ):
-    with running(NEVER) as (process, port, log):
-        half = Half(connected(port), picture)
-        first, another = connected(port), connected(port)
-        assert _status_of(another) == (200, None)
-        processes = log.read_text().count("Started server process")
-        process.send_signal(signal.SIGTERM)
-        _until(lambda: log.read_text().count("Shutting down") == processes, log, every=0.01)
-        assert _status_of(first) == _status_of(another) == (503, "close")
-        half.send_rest()
-        assert half.answer()[0].status == 200
-        process.wait(END_SECONDS)
+    caplog.set_level("INFO", "uvicorn.error")
+    register()
+    port, stop = served
+    _until_logged("Application startup complete", caplog)
+    half = Half(connected(port), picture)
+    first, another = connected(port), connected(port)
+    for each in (first, another):
+        assert _status_of(each, "/health/live") == (200, None)
+    stop()
+    _until_logged("Shutting down", caplog)
+    assert _status_of(first) == _status_of(another) == (503, "close")
+    half.send_rest()
+    assert half.answer()[0].status == 200
+
+
+def _until_logged(line, caplog):
+    while line not in caplog.text:
+        time.sleep(0.01)

@@ -12,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.inference.budget import FullError
-from app.inference.lanes import ClosedError, Lanes, LeftError, Load, Work
+from app.inference.lanes import ClosedError, Lanes, Load
 from app.inference.measures import Stages
+from app.inference.works import LeftError, Work
 
 WAIT = 20
 

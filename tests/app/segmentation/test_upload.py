@@ -12,6 +12,7 @@ from fastapi import Request
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from starlette.concurrency import run_in_threadpool
 from starlette.formparsers import MultiPartException
 from starlette.requests import ClientDisconnect
 
@@ -52,7 +53,7 @@ def request(headers: dict[str, str], chunks: Sequence[bytes], *, whole: bool = T
 
 
 def pictures(headers: dict[str, str], *chunks: bytes) -> list[PostedPicture]:
-    return asyncio.run(read_pictures(request(headers, chunks), MOST_BYTES, MOST))
+    return asyncio.run(read_pictures(request(headers, chunks), MOST_BYTES, MOST, run_in_threadpool))
 
 
 def in_json(**fields: object) -> bytes:
@@ -82,7 +83,11 @@ def test_other_bodies_are_refused_by_their_first_bytes() -> None:
         assert not starts_as_picture(data)
         with pytest.raises(UnsupportedMediaProblem) as refused:
             # The body never ends: what is refused is not read.
-            asyncio.run(read_pictures(request({}, [data.ljust(LONGEST)], whole=False), 99, 1))
+            asyncio.run(
+                read_pictures(
+                    request({}, [data.ljust(LONGEST)], whole=False), 99, 1, run_in_threadpool
+                )
+            )
         for allowed in ("multipart/form-data", "PNG", "TIFF", "application/json", "base64"):
             assert allowed in refused.value.detail
 
@@ -197,7 +202,9 @@ def test_a_bomb_is_cut_off_before_it_is_read() -> None:
     chunk = b'{"image": "' + b"A" * 50_000
     endless = [chunk] * 20
     with pytest.raises(TooLargeProblem):
-        asyncio.run(read_pictures(request(JSON, endless, whole=False), MOST_BYTES, MOST))
+        asyncio.run(
+            read_pictures(request(JSON, endless, whole=False), MOST_BYTES, MOST, run_in_threadpool)
+        )
     with pytest.raises(TooLargeProblem):
         pictures({**JSON, "Content-Length": "999999999"})
 

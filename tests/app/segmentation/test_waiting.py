@@ -1,11 +1,14 @@
 """Who has left is not worked for, and nobody waits for ever."""
 
+import asyncio
+import json
 import socket
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from base64 import b64encode
+from collections.abc import AsyncIterator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 import httpx
@@ -15,8 +18,11 @@ from PIL import Image
 
 from app.inference.engine import Inference
 from app.inference.exported_graph import Graph
-from app.inference.lanes import LeftError, Work
+from app.inference.works import LeftError, Work
 from app.main import create_app
+from app.segmentation import upload, waiting
+from app.segmentation.json_pictures import read_json
+from app.segmentation.waiting import LateProblem
 from app.settings import Settings
 from tests.app.inference.colour_graph import GREEN
 from tests.app.segmentation.conftest import Register
@@ -125,27 +131,88 @@ def test_a_body_that_does_not_come_gives_its_room_back(
         assert eventually(settings.serve_queue, inference)
 
 
+@contextmanager
+def posted(client: httpx.Client, kind: str, body: bytes) -> Iterator[None]:
+    """Have a client wait for its answer; it leaves when the block ends."""
+    lines = ["POST /segment HTTP/1.1", "Host: 127.0.0.1", f"Content-Type: {kind}"]
+    with socket.create_connection((client.base_url.host, client.base_url.port or 80)) as raw:
+        raw.sendall("\r\n".join([*lines, f"Content-Length: {len(body)}", "", ""]).encode() + body)
+        yield
+
+
 def test_room_is_held_until_what_was_begun_has_ended(
     settings: Settings, register: Register, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its client leaves, and then its time is up: both cancel it, and neither ends its run."""
+    """Its client leaves: that cancels it, and does not end its run."""
     register()
-    opened, entered, run = threading.Event(), threading.Event(), Graph.run
+    opened, entered, left = threading.Event(), threading.Event(), threading.Event()
+    run, leave = Graph.run, Work.leave
 
     def wait(self: Graph, *given: Any, **how: Any) -> Any:
         entered.set()
         assert opened.wait(2 * WAIT)
         return run(self, *given, **how)
 
-    with started(settings, serve_deadline_seconds=2.0) as (inference, client):
+    def hear(self: Work[Any, Any, Any]) -> None:
+        leave(self)
+        left.set()
+
+    monkeypatch.setattr(Work, "leave", hear)
+    with started(settings) as (inference, client):
         ready(client)
         monkeypatch.setattr(Graph, "run", wait)
-        with pytest.raises(httpx.TimeoutException):
-            httpx.post(f"{client.base_url}/segment", **as_body(PICTURE), timeout=1)
-        assert entered.wait(WAIT)
-        time.sleep(2.5)
+        with posted(client, "image/png", PICTURE):
+            assert entered.wait(WAIT)
+        assert left.wait(WAIT)
+        client.get("/health/live")  # the event loop has had its turn
         assert inference.load.free == settings.serve_queue - 1
         assert inference.memory.free < inference.memory.total
         opened.set()
         assert eventually(settings.serve_queue, inference)
+        assert inference.memory.free == inference.memory.total
+
+
+def test_room_is_held_until_json_is_read(
+    settings: Settings, register: Register, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its deadline is over while a thread reads it."""
+    register()
+    opened, entered, over = threading.Event(), threading.Event(), threading.Event()
+
+    def wait(body: bytes, most: int) -> dict[str, bytes]:
+        entered.set()
+        assert opened.wait(2 * WAIT)
+        return read_json(body, most)
+
+    @asynccontextmanager
+    async def until_entered(_: float) -> AsyncIterator[None]:
+        task = asyncio.current_task()
+        assert task is not None
+
+        async def cancel() -> None:
+            await asyncio.to_thread(entered.wait, WAIT)
+            task.cancel()
+            over.set()
+
+        cancelling = asyncio.create_task(cancel())
+        try:
+            yield
+        except asyncio.CancelledError as error:
+            task.uncancel()
+            raise LateProblem("late") from error
+        finally:
+            cancelling.cancel()
+
+    monkeypatch.setattr(upload, "read_json", wait)
+    monkeypatch.setattr(waiting, "until", until_entered)
+    body = json.dumps({"image": b64encode(PICTURE).decode()}).encode()
+    with started(settings) as (inference, client):
+        ready(client)
+        with posted(client, "application/json", body):
+            assert over.wait(WAIT)
+            for _ in range(3):
+                client.get("/health/live")  # the event loop has had its turn
+            assert inference.memory.free < inference.memory.total
+            opened.set()
+            assert eventually(settings.serve_queue, inference)
         assert inference.memory.free == inference.memory.total
