@@ -269,7 +269,8 @@ def field_errors(found: Sequence[Mapping[str, Any]], prefix: str = "") -> tuple[
 def _field_error(found: Mapping[str, Any], prefix: str) -> ErrorDetail:
     parts = [str(part) for part in found["loc"]]
     if parts and parts[0] == "body":
-        parts = parts[1:]
+        # Where JSON breaks off its place is a number of characters, no field.
+        parts = [] if found["type"] == "json_invalid" else parts[1:]
     field = ".".join([prefix, *parts] if prefix else parts)
     message = str(found["msg"]).removeprefix("Value error, ")
     shown = printable(field)[:_LONGEST_FIELD] or "body"

@@ -14,7 +14,7 @@ from app.keys.service import Scope
 from app.pages import Listing
 from app.parameters import Cursor
 from app.problems import Responses, responses
-from app.registry.moves import point_live, promote, rollback
+from app.registry.moves import point_live, promote, rollback, tag_of
 from app.registry.paths import ModelName, Number
 from app.registry.problems import (
     AlreadyLiveProblem,
@@ -89,19 +89,21 @@ def move_live(
     moved only where it still stands as the caller saw it.
     """
     found = service.get_model(session, model)
-    move = point_live(session, found, target.version, caller.who, _sequences(known))
+    move = point_live(session, found, target.version, caller.who, _tags(known))
     return _shown(service.describe_move(move), response)
 
 
-def _sequences(known: list[str] | None) -> frozenset[str] | None:
-    """Return what `ETag`s name; None: any move. Weak ones match nothing, as RFC 9110 has it."""
-    if known is None or any(value.strip() == "*" for value in known):
-        return None if known is None else frozenset("*")
-    return frozenset(re.findall(r'(?:^|,)\s*"([^"]*)"\s*(?=,|$)', ",".join(known)))
+def _tags(known: list[str] | None) -> frozenset[str] | None:
+    """Return `ETag`s, or `*`; None: any move. Weak ones match nothing, as RFC 9110 has it."""
+    if known is None:
+        return None
+    if any(value.strip() == "*" for value in known):
+        return frozenset("*")
+    return frozenset(re.findall(r'(?:^|,)\s*("[^"]*")\s*(?=,|$)', ",".join(known)))
 
 
 def _shown(move: MoveJson, response: Response) -> MoveJson:
-    response.headers["ETag"] = f'"{move.sequence}"'
+    response.headers["ETag"] = tag_of(move.sequence)
     return move
 
 

@@ -223,7 +223,9 @@ class Target(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    version: int = Field(ge=1, le=MAX_NUMBER, description="Number of the version.", examples=[2])
+    version: int = Field(
+        strict=True, ge=1, le=MAX_NUMBER, description="Number of the version.", examples=[2]
+    )
 
 
 class MovePage(Page[MoveJson]):

@@ -15,6 +15,10 @@ OVERLAP = 4
 """Neighbours share a quarter of a window."""
 
 
+class EnlargedTooFarError(PictureError):
+    """A picture would be seen much larger than it is."""
+
+
 class EnlargingView(View):
     """Shows pictures at a size that somebody asks for, and none much larger than it is.
 
@@ -28,12 +32,12 @@ class EnlargingView(View):
         """Return the (height, width) at which a picture of that size is seen.
 
         Raises:
-            PictureError: it would be enlarged too far.
+            EnlargedTooFarError: it would be.
         """
         seen = super().shown(height, width)
         most = max(self.own, MOST_ENLARGED * max(height, width))
         if max(seen) > most:
-            raise PictureError(
+            raise EnlargedTooFarError(
                 f"`size` is {max(seen)}; this picture of {width} x {height} pixels is seen at "
                 f"{most} at most"
             )

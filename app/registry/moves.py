@@ -53,6 +53,11 @@ def promote(session: Session, model: Model, number: int, by: str) -> AliasMove:
     return _move(session, version, PROMOTE, by)
 
 
+def tag_of(sequence: int) -> str:
+    """Return the entity tag of where `live` points after a move."""
+    return f'"{sequence}"'
+
+
 def point_live(
     session: Session, model: Model, number: int, by: str, known: Container[str] | None = None
 ) -> AliasMove:
@@ -63,7 +68,7 @@ def point_live(
         model: whose alias.
         number: of the version; nothing is moved where it is live already.
         by: who asks.
-        known: numbers of the last move as who asks may know it, or "*"; None: it does not matter.
+        known: tags of the last move as who asks may know it, or `*`; None: it does not matter.
 
     Raises:
         MovedMeanwhileProblem: the last move is none of these.
@@ -72,7 +77,7 @@ def point_live(
     lock_model(session, model.id)
     last = next(iter(alias_history(session, model.id, limit=1)), None)
     if known is not None:
-        told = {str(last.sequence), "*"} if last else set()
+        told = {tag_of(last.sequence), "*"} if last else set()
         if not any(one in known for one in told):
             where = f"at version {last.version.number}, move {last.sequence}" if last else "nowhere"
             raise MovedMeanwhileProblem(f"`live` points {where}")

@@ -103,7 +103,7 @@ class SegmentQuery(BaseModel):
         "default as it was trained and scored. More shows it small things, and things larger "
         "than it has learned them. Beyond `SATS_SERVE_WINDOW` it sees windows that overlap; "
         "beyond `SATS_SERVE_MAX_SIZE` it is 422, and so it is beyond eight times the picture's own "
-        "longer side.",
+        "longer side and what is the default.",
     )
 
     def asked(self, largest: int) -> Asked:

@@ -12,6 +12,7 @@ from app.inference.cutting import Cut, Segmented
 from app.inference.engine import Inference
 from app.inference.exported_graph import GraphError
 from app.inference.loaded_graphs import Choice, Exported, Served
+from app.inference.windows import EnlargedTooFarError
 from app.registry.live import KnownVersion
 from app.segmentation.arrays import npz
 from app.segmentation.asking import Asked
@@ -198,8 +199,9 @@ class _UnusableError(Exception):
     def __init__(self, posted: PostedPicture, why: PictureError) -> None:
         super().__init__(f"{posted.name}: {why}")
         self.too_large = isinstance(why, PictureTooLargeError)
-        code = Code.TOO_LARGE if self.too_large else Code.UNREADABLE
-        self.detail = ErrorDetail(str(why), file=posted.name, code=code)
+        field = "query.size" if isinstance(why, EnlargedTooFarError) else None
+        code = Code.TOO_LARGE if self.too_large or field else Code.UNREADABLE
+        self.detail = ErrorDetail(str(why), field=field, file=posted.name, code=code)
 
 
 def _decoded(posted: PostedPicture, max_pixels: int, shown: Size, admit: Admit) -> Resized:

@@ -5,6 +5,7 @@ import io
 import json
 import posixpath
 from collections.abc import Iterator, Mapping
+from itertools import count
 from typing import Any, ClassVar
 
 from sats_core.data.readers.base import Reader, at_fault, code_of, no_class_list
@@ -26,6 +27,9 @@ PICTURE = "file_name"
 MAX_METADATA_BYTES = 64 * 2**20
 """Of all metadata together: they are read when a data set is posted."""
 MAX_LINE = 2**17
+MOST_COLUMNS, MOST_ROWS = 100, 100_000
+MOST_LINES_OF_A_ROW = 1000
+"""A value in quotes may have several."""
 
 
 class ImageFolderReader(MaskReader):
@@ -84,7 +88,7 @@ def _class_list(source: Source) -> ClassList:
 
 def _rows(source: Source) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """Yield file and row of all metadata."""
-    left = MAX_METADATA_BYTES
+    left, rows = MAX_METADATA_BYTES, count(1)
     for file in source.names():
         if posixpath.basename(file) not in METADATA:
             continue
@@ -98,13 +102,39 @@ def _rows(source: Source) -> Iterator[tuple[str, Mapping[str, Any]]]:
         data = io.BytesIO(source.read(file))
         lines = io.TextIOWrapper(data, "utf-8-sig", newline="" if file.endswith("csv") else None)
         try:
-            for row in csv.DictReader(lines) if file.endswith("csv") else map(_object, lines):
+            for row in _table(lines) if file.endswith("csv") else map(_object, lines):
+                _check(next(rows), row)
                 if row:
                     yield file, row
         except (TypeError, ValueError, RecursionError, csv.Error) as error:
             raise at_fault(
                 f"not metadata of an image folder: {error}", file, code=code_of(error)
             ) from error
+
+
+def _check(number: int, row: Mapping[str, Any]) -> None:
+    if number > MOST_ROWS or len(row) > MOST_COLUMNS:
+        raise ValueError(f"more than {MOST_ROWS} rows, or {MOST_COLUMNS} columns")
+
+
+def _table(lines: Iterator[str]) -> Iterator[Mapping[str, Any]]:
+    """Yield the rows of a CSV; a short one is filled up to the header's width."""
+    taken = 0
+
+    def counted() -> Iterator[str]:
+        nonlocal taken
+        for line in lines:
+            taken += 1
+            if len(line) > MAX_LINE or taken > MOST_LINES_OF_A_ROW:
+                raise ValueError("a row is too long")
+            yield line
+
+    table = csv.DictReader(counted())
+    if len(table.fieldnames or ()) > MOST_COLUMNS:
+        raise ValueError(f"more than {MOST_COLUMNS} columns")
+    for row in table:
+        taken = 0
+        yield row
 
 
 def _object(line: str) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from sats_core.data.readers.paired import SPLIT_FOLDERS
 from sats_core.data.readers.picture_files import PictureFiles
 from sats_core.data.sources import Source
 
-MAX_YAML_BYTES = 2**17
+MAX_YAML_BYTES = 2**15
 MAX_TEXT_BYTES = 4 * 2**20
 
 
@@ -102,10 +102,14 @@ def _class_names(source: Source, file: str) -> dict[int, str]:
     else:
         raise at_fault("no `names` of the classes", file)
     found = {_index(place): name for place, name in listed.items() if isinstance(place, str)}
-    if -1 in found or not all(isinstance(name, str) for name in found.values()):
+    if (
+        -1 in found
+        or len(found) < len(listed)
+        or not all(isinstance(name, str) for name in found.values())
+    ):
         raise at_fault("`names` is a list of names, or names by number", file)
     return dict(sorted(found.items()))
 
 
 def _index(word: str | bytes) -> int:
-    return int(word) if len(word) < 6 and word.isdigit() else -1
+    return int(word) if len(word) < 6 and word.isascii() and word.isdigit() else -1

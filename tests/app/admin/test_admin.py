@@ -245,7 +245,7 @@ def test_live_is_moved_by_whoever_knows_where_it_stands(client, line):
     moved = client.put(LIVE, json={"version": 3}, headers={"If-Match": '"2"'})
     assert (moved.status_code, moved.json()["version"]) == (200, 3)
     assert moved.headers["etag"] == client.get(LIVE).headers["etag"] == '"3"'
-    for etag in ('"2"', '"1", "2"', 'W/"3"', '""', "3", "x"):
+    for etag in ('"2"', '"1", "2"', 'W/"3"', '""', "3", "x", '"*"'):
         late = client.put(LIVE, json={"version": 1}, headers={"If-Match": etag})
         assert (late.status_code, late.json()["type"]) == (412, "urn:sats:problem:moved-meanwhile")
     for etag in ("*", '"2", "3"'):
@@ -255,7 +255,25 @@ def test_live_is_moved_by_whoever_knows_where_it_stands(client, line):
     assert moves(client) == [1, 3, 2, 1]
 
 
-@pytest.mark.parametrize("body", [{}, {"version": 0}, {"version": "x"}, {"version": 1, "by": "me"}])
+def test_json_that_breaks_off_is_the_body_s_fault(client, line):
+    headers = {"Content-Type": "application/json"}
+    answer = client.put(LIVE, content='{"version":', headers=headers)
+    assert answer.status_code == 422
+    assert [(e["field"], e["code"]) for e in answer.json()["errors"]] == [("body", "unreadable")]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {},
+        {"version": 0},
+        {"version": "x"},
+        {"version": True},
+        {"version": "1"},
+        {"version": 1.0},
+        {"version": 1, "by": "me"},
+    ],
+)
 def test_a_wrong_target_is_named(client, line, body):
     answer = client.put(LIVE, json=body)
     assert answer.status_code == 422

@@ -86,6 +86,8 @@ def test_a_picture_is_enlarged_eight_times_or_to_the_model_s_own_view(
     if status == 422:
         assert f"`size` is {size}" in answer.json()["detail"]
         assert f"seen at {max(64, 8 * width)} at most" in answer.json()["detail"]
+        (error,) = answer.json()["errors"]
+        assert (error["field"], error["code"]) == ("query.size", "too_large")
 
 
 def test_of_several_pictures_the_one_that_is_too_small_is_named(

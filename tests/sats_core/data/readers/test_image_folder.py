@@ -111,6 +111,27 @@ def test_what_is_wrong_is_named(tmp_path: Path, text: bytes, message: str) -> No
         opened(tmp_path, text)
 
 
+@pytest.mark.parametrize(
+    ("text", "file"),
+    [
+        (b"file_name," + b",".join(b"c%d" % i for i in range(101)) + b"\nnope\n", "metadata.csv"),
+        (b"file_name,mask\n" + b"nope\n" * 100_001, "metadata.csv"),
+        (b"file_name,mask\n" + b"," * 200_000, "metadata.csv"),
+        (b"file_name,mask\n" + b'"a\n",' * 1001, "metadata.csv"),
+        (b'{"file_name":"x"}\n' * 100_001, "metadata.jsonl"),
+        (
+            json.dumps({"file_name": "x"} | dict.fromkeys(map(str, range(101)))).encode(),
+            "metadata.jsonl",
+        ),
+    ],
+    ids=["header", "rows", "line", "quotes", "lines", "keys"],
+)
+def test_tables_are_bounded(tmp_path: Path, text: bytes, file: str) -> None:
+    with pytest.raises(DatasetError, match=r"more than|too long") as caught:
+        opened(tmp_path, text, file)
+    assert caught.value.issues[0].file == file
+
+
 def test_pairs_with_metadata_are_two_layouts(tmp_path: Path) -> None:
     files = TestLines().files() | {"classes.json": ID2LABEL}
     with (

@@ -135,8 +135,11 @@ def test_what_is_wrong_is_named(tmp_path: Path, text: bytes, message: str) -> No
         b"a: &a [x,x]\nb: &b [*a,*a]\nc: &c [*b,*b]\nnames: *c",
         b"names: {? [a, b] : c}",
         b"x" * 200_000,
+        "names: {²: cat}".encode(),
+        b"names: {0: cat, 00: dog}",
+        "names: {٠: cat, 0: dog}".encode(),
     ],
-    ids=range(7),
+    ids=range(10),
 )
 def test_hostile_yaml_is_refused(tmp_path: Path, yaml: bytes) -> None:
     with pytest.raises(DatasetError) as caught:
