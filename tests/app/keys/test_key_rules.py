@@ -1,6 +1,6 @@
 """What is said of a key, to whoever comes with it and in the audit log: word for word."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 from sqlalchemy import select
@@ -30,6 +30,11 @@ from app.keys.service import (
 SECRET = b"secret"
 LIMITS = KeyLimits(requests_per_minute=1, pictures_per_minute=2, queued_tasks=3, stored_bytes=4)
 ONE_DATABASE = pytest.mark.parametrize("database_url", ["embedded"], indirect=True)
+
+
+def text_of(time: datetime) -> str:
+    """Return a time as answers spell it."""
+    return time.isoformat().replace("+00:00", "Z")
 
 
 def caller(**fields):
@@ -76,7 +81,7 @@ def test_all_that_a_key_was_made_with_is_kept_found_and_written_down(engine):
         limits=LIMITS,
     )
     limits = {"pictures_per_minute": 2, "queued_tasks": 3, "requests_per_minute": 1}
-    bound = {"scopes": ["segment", "submit"], "models": ["a", "b"], "expires_at": ends.isoformat()}
+    bound = {"scopes": ["segment", "submit"], "models": ["a", "b"], "expires_at": text_of(ends)}
     free = {"scopes": ["admin"], "models": [], "expires_at": None}
     none = dict.fromkeys([*limits, "stored_bytes"])
     assert deeds(engine) == [
@@ -108,7 +113,7 @@ def test_a_key_is_revoked_once_and_the_time_of_that_stays(engine):
             "key.revoke",
             f"/admin/keys/{revoked.id}",
             {"name": "ci", "revoked_at": None},
-            {"name": "ci", "revoked_at": first.isoformat()},
+            {"name": "ci", "revoked_at": text_of(first)},
         )
     ]
 
@@ -146,7 +151,7 @@ def test_a_key_works_until_its_end_and_not_at_it():
     now = utc_now().replace(microsecond=500)
     check_end(caller(), now)
     check_end(caller(expires_at=now + timedelta(microseconds=1)), now)
-    ended = now.replace(microsecond=0).isoformat()
+    ended = text_of(now.replace(microsecond=0))
     with pytest.raises(ExpiredKeyProblem) as caught:
         check_end(caller(expires_at=now), now)
     assert caught.value.detail == f"the API key 'ci' expired at {ended}"

@@ -99,7 +99,7 @@ def wrong_calls(client: httpx.Client, key: str, pets: Path) -> list[httpx.Respon
     calls = [
         client.get("/tasks", headers=elsewhere),
         client.get("/tasks", headers={"Authorization": f"Basic {key}"}),
-        client.get("/tasks", params={"before": key}),
+        client.get("/tasks", params={"cursor": key}),
         client.get("/tasks", params={"key": key, "limit": 1000}),
         client.get("/nothing", params={"key": key}),
         post(client, pets, "no JSON"),

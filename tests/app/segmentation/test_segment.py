@@ -216,8 +216,6 @@ def test_the_documentation_is_complete(client: TestClient) -> None:
     for shown in example.classes:
         if shown.rle:
             assert coco.decode(shown.rle.model_dump()).sum() == shown.pixels
-    for name in (
-        *("SegmentationJson", "SegmentedPictureJson", "ShownClassJson", "RunLengthsJson"),
-    ):
+    for name in ("Segmentation", "SegmentedPicture", "ShownClass", "RunLengths"):
         schema = document["components"]["schemas"][name]
         assert all(p.get("description") for p in schema["properties"].values()), name

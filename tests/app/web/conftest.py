@@ -3,13 +3,15 @@ from contextlib import ExitStack
 
 import pytest
 from fastapi import FastAPI
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Page, expect
 
 from tests.app.segmentation.conftest import register as register
 from tests.fixtures.browser import MissingBrowserError, Seen, browser
 from tests.fixtures.processes import serving
 
 Open = Callable[..., Page]
+PATIENCE_MS = 30_000
+expect.set_options(timeout=PATIENCE_MS)
 
 
 @pytest.fixture(scope="module")  # while it is there, an event loop runs in this thread
@@ -38,7 +40,7 @@ def open_page(chromium: Browser, site: str) -> Iterator[Open]:
         def opened(path: str, *, allowed: tuple[str, ...] = (), **options: object) -> Page:
             context = stack.enter_context(chromium.new_context(**options))
             page = context.new_page()
-            page.set_default_timeout(30_000)
+            page.set_default_timeout(PATIENCE_MS)
             watched.append(Seen(page, site, allowed))
             page.goto(site + path)
             return page
