@@ -146,11 +146,7 @@ class ReaderContract:
     def test_without_a_class_list(self, tmp_path: Path) -> None:
         files = self.files()
         del files[self.class_file()]
-        with (
-            self._packed("zip", tmp_path, files) as source,
-            pytest.raises(DatasetError, match="class"),
-        ):
-            open_reader(source)
+        self.refusal(tmp_path, files, "class")
 
     def test_without_any_pair(self, tmp_path: Path) -> None:
         with self._packed("zip", tmp_path, self.files()) as source:
@@ -159,11 +155,16 @@ class ReaderContract:
             masks = [reader.mask_file(i) for i in reader.ids]
         for missing in (pictures, masks):
             files = {n: d for n, d in self.files().items() if n not in missing}
-            with (
-                self._packed("zip", tmp_path, files) as source,
-                pytest.raises(DatasetError, match=r"no files in|no picture has"),
-            ):
-                open_reader(source)
+            self.refusal(tmp_path, files, r"no files in|no picture has")
+
+    def refusal(self, tmp_path: Path, files: dict[str, bytes], match: str) -> DatasetError:
+        """Return why no reader takes these files."""
+        with (
+            self._packed("zip", tmp_path, files) as source,
+            pytest.raises(DatasetError, match=match) as caught,
+        ):
+            open_reader(source)
+        return caught.value
 
     @staticmethod
     def _bytes(reader: Reader, picture_id: str) -> bytes:
@@ -177,3 +178,11 @@ class ReaderContract:
         if kind == "zip":
             return ZipSource(write_zip(path / "set.zip", files), limits)
         return DirectorySource(write_directory(path / "set", files), limits)
+
+
+class JsonContract(ReaderContract):
+    """Of a layout whose annotations are JSON files that the pictures stand beside."""
+
+    def test_without_any_pair(self, tmp_path: Path) -> None:
+        files = {n: d for n, d in self.files().items() if n.endswith(".json")}
+        self.refusal(tmp_path, files, "no picture has an")

@@ -42,9 +42,6 @@ class TestCityscapes(ReaderContract):
             files[f"{start}polygons.json"] = b'{"imgHeight": 6, "imgWidth": 8, "objects": []}'
         return files
 
-    def class_file(self) -> str:
-        raise NotImplementedError
-
     def test_without_a_class_list(self) -> None:  # type: ignore[override]
         """There is none: the table of label ids is Cityscapes' own."""
 

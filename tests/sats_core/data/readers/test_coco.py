@@ -18,7 +18,7 @@ from sats_core.data.sources import ZipSource
 from sats_core.errors import DatasetError
 from sats_core.settings import Limits
 from tests.sats_core.data.drawn import encode, write_zip
-from tests.sats_core.data.readers.contract import LABELS, PICTURES, ReaderContract
+from tests.sats_core.data.readers.contract import LABELS, PICTURES, JsonContract
 
 CATEGORIES = [{"id": 7, "name": "dog"}, {"id": 3, "name": "cat"}, {"id": 9, "name": "void"}]
 CATEGORY = {1: 3, 2: 7, 255: 9}
@@ -55,7 +55,7 @@ def polygons(mask: np.ndarray) -> list[list[float]]:
     ]
 
 
-class CocoContract(ReaderContract):
+class CocoContract(JsonContract):
     kind = CocoReader
 
     def shape(self, mask: np.ndarray) -> Any:
@@ -89,19 +89,7 @@ class CocoContract(ReaderContract):
 
     def test_without_a_class_list(self, tmp_path: Path) -> None:
         files = {n: d for n, d in self.files().items() if not n.endswith(".json")}
-        with (
-            self._packed("zip", tmp_path, files) as source,
-            pytest.raises(DatasetError, match="none of the layouts"),
-        ):
-            open_reader(source)
-
-    def test_without_any_pair(self, tmp_path: Path) -> None:
-        files = {n: d for n, d in self.files().items() if n.endswith(".json")}
-        with (
-            self._packed("zip", tmp_path, files) as source,
-            pytest.raises(DatasetError, match="no picture has an entry"),
-        ):
-            open_reader(source)
+        self.refusal(tmp_path, files, "none of the layouts")
 
 
 class TestCompressedRuns(CocoContract):

@@ -115,19 +115,11 @@ class CvatContract(ReaderContract):
     def test_without_a_class_list(self, tmp_path: Path) -> None:
         unlabelled = self.files()[self.class_file()].replace(b"<label>", b"<other>")
         files = self.files() | {self.class_file(): unlabelled.replace(b"</label>", b"</other>")}
-        with (
-            self._packed("zip", tmp_path, files) as source,
-            pytest.raises(DatasetError, match="names no class"),
-        ):
-            open_reader(source)
+        self.refusal(tmp_path, files, "names no class")
 
     def test_without_any_pair(self, tmp_path: Path) -> None:
         files = {self.class_file(): self.files()[self.class_file()], "a.png": b""}
-        with (
-            self._packed("zip", tmp_path, files) as source,
-            pytest.raises(DatasetError, match="no picture has an annotation"),
-        ):
-            open_reader(source)
+        self.refusal(tmp_path, files, "no picture has an annotation")
 
 
 class TestMasks(CvatContract):

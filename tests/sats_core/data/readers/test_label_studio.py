@@ -14,7 +14,7 @@ from sats_core.errors import DatasetError
 from sats_core.settings import Limits
 from tests.sats_core.data.drawn import encode, write_zip
 from tests.sats_core.data.readers import brushes
-from tests.sats_core.data.readers.contract import LABELS, PICTURES, ReaderContract
+from tests.sats_core.data.readers.contract import LABELS, PICTURES, JsonContract
 
 NAMES = {1: "cat", 2: "dog", 255: "void"}
 SPLITS = {"train": ("one", "sub/three"), "val": ("two",)}
@@ -63,7 +63,7 @@ def task(image: str, *annotations: dict[str, Any], **changes: Any) -> dict[str, 
     } | changes
 
 
-class LabelStudioContract(ReaderContract):
+class LabelStudioContract(JsonContract):
     kind = LabelStudioReader
 
     def regions(self, label: np.ndarray, value: int) -> list[dict[str, Any]]:
@@ -90,19 +90,7 @@ class LabelStudioContract(ReaderContract):
     def test_without_a_class_list(self, tmp_path: Path) -> None:
         empty = json.dumps([task("one.png", annotation())]).encode()
         files = {"one.png": encode(PICTURES["one"]), "a.json": empty}
-        with (
-            self._packed("zip", tmp_path, files) as source,
-            pytest.raises(DatasetError, match="names no class"),
-        ):
-            open_reader(source)
-
-    def test_without_any_pair(self, tmp_path: Path) -> None:
-        files = {n: d for n, d in self.files().items() if n.endswith(".json")}
-        with (
-            self._packed("zip", tmp_path, files) as source,
-            pytest.raises(DatasetError, match="no picture has an annotation"),
-        ):
-            open_reader(source)
+        self.refusal(tmp_path, files, "names no class")
 
 
 class TestBrushes(LabelStudioContract):

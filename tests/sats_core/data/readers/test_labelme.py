@@ -15,7 +15,7 @@ from sats_core.data.sources import ZipSource
 from sats_core.errors import DatasetError
 from sats_core.settings import Limits
 from tests.sats_core.data.drawn import encode, write_zip
-from tests.sats_core.data.readers.contract import LABELS, PICTURES, ReaderContract
+from tests.sats_core.data.readers.contract import LABELS, PICTURES, JsonContract
 
 PLACES = {"one": "train", "sub/three": "train", "two": "val", "alone": "train"}
 NAMES = {1: "cat", 2: "dog", 255: "__ignore__"}
@@ -47,7 +47,7 @@ def saved(shapes: list[Any], picture: str, height: Any, width: Any, data: Any = 
     return json.dumps(whole, indent=2).encode()
 
 
-class LabelmeContract(ReaderContract):
+class LabelmeContract(JsonContract):
     kind = LabelmeReader
 
     def shapes(self, label: np.ndarray, value: int) -> list[dict[str, Any]]:
@@ -64,24 +64,9 @@ class LabelmeContract(ReaderContract):
             files[f"{PLACES[name]}/{name}.json"] = text
         return files
 
-    def class_file(self) -> str:
-        raise NotImplementedError
-
     def test_without_a_class_list(self, tmp_path: Path) -> None:
         files = {"a.png": encode(PICTURES["one"]), "a.json": saved([], "a.png", 6, 8)}
-        with (
-            self._packed("zip", tmp_path, files) as source,
-            pytest.raises(DatasetError, match="names no class"),
-        ):
-            open_reader(source)
-
-    def test_without_any_pair(self, tmp_path: Path) -> None:
-        files = {n: d for n, d in self.files().items() if n.endswith(".json")}
-        with (
-            self._packed("zip", tmp_path, files) as source,
-            pytest.raises(DatasetError, match="no picture has an annotation"),
-        ):
-            open_reader(source)
+        self.refusal(tmp_path, files, "names no class")
 
 
 class TestPolygons(LabelmeContract):

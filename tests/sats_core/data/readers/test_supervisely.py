@@ -18,7 +18,7 @@ from sats_core.data.sources import ZipSource
 from sats_core.errors import DatasetError
 from sats_core.settings import Limits
 from tests.sats_core.data.drawn import encode, write_zip
-from tests.sats_core.data.readers.contract import LABELS, PICTURES, ReaderContract
+from tests.sats_core.data.readers.contract import LABELS, PICTURES, JsonContract
 
 PLACES = {"one": "train", "sub/three": "train", "two": "val", "alone": "train"}
 NAMES = {1: "cat", 2: "dog", 255: "void"}
@@ -63,7 +63,7 @@ def meta(*titles: Any) -> bytes:
     return json.dumps({"classes": classes, "tags": [], "projectType": "images"}).encode()
 
 
-class SuperviselyContract(ReaderContract):
+class SuperviselyContract(JsonContract):
     kind = SuperviselyReader
 
     def objects(self, label: np.ndarray, value: int) -> list[dict[str, Any]]:
@@ -85,20 +85,8 @@ class SuperviselyContract(ReaderContract):
     def test_without_a_class_list(self, tmp_path: Path) -> None:
         for text in (b"{}", b"3", b"{", meta(), meta(3), b'{"classes": 3}', b'{"classes": [3]}'):
             files = self.files() | {self.class_file(): text}
-            with (
-                self._packed("zip", tmp_path, files) as source,
-                pytest.raises(DatasetError, match="class") as caught,
-            ):
-                open_reader(source)
-            assert caught.value.issues[0].file == "meta.json"
-
-    def test_without_any_pair(self, tmp_path: Path) -> None:
-        files = {n: d for n, d in self.files().items() if n.endswith(".json")}
-        with (
-            self._packed("zip", tmp_path, files) as source,
-            pytest.raises(DatasetError, match="no picture has an annotation"),
-        ):
-            open_reader(source)
+            refused = self.refusal(tmp_path, files, "class")
+            assert refused.issues[0].file == "meta.json"
 
 
 class TestBitmaps(SuperviselyContract):

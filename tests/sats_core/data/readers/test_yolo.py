@@ -48,19 +48,11 @@ class YoloContract(ReaderContract):
     def test_without_a_class_list(self, tmp_path: Path) -> None:
         for text in ("nc: 0", "names: []", "names: 3", "names: [{a: b}]", "names: {x: cat}", "- a"):
             files = self.files() | {self.class_file(): text.encode()}
-            with (
-                self._packed("zip", tmp_path, files) as source,
-                pytest.raises(DatasetError, match=r"`names`|names no class"),
-            ):
-                open_reader(source)
+            self.refusal(tmp_path, files, r"`names`|names no class")
 
     def test_without_any_pair(self, tmp_path: Path) -> None:
         files = {n: d for n, d in self.files().items() if not n.endswith(".png")}
-        with (
-            self._packed("zip", tmp_path, files) as source,
-            pytest.raises(DatasetError, match="no picture has an annotation"),
-        ):
-            open_reader(source)
+        self.refusal(tmp_path, files, "no picture has an annotation")
 
     def test_sizes_that_differ_are_named(self) -> None:  # type: ignore[override]
         """They cannot: a polygon is in parts of its picture."""
