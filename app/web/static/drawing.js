@@ -32,7 +32,8 @@ export function draw(canvas, picture, masks, opacity, split) {
     part(context, masks[1], edge, canvas.width);
     context.globalAlpha = 1;
     context.fillStyle = "#ffffff";
-    context.fillRect(edge - 1, 0, 2, canvas.height);
+    const wide = canvas.width / 300; // however few pixels the picture has
+    context.fillRect(edge - wide / 2, 0, wide, canvas.height);
   }
 }
 
