@@ -87,8 +87,8 @@ class LabelStudioReader(DrawnReader):
         at = self._index.files.index(drawing.annotation)
         for shape in self._index.shapes(at, drawing.number, drawing.part):
             value = self._values[shape.called]
-            if shape.kind == "brush":
-                alpha = decode_alpha(bytes(shape.body), canvas.height * canvas.width)  # type: ignore[arg-type]
+            if isinstance(shape.body, bytes):  # a brush
+                alpha = decode_alpha(shape.body, canvas.height * canvas.width)
                 canvas.mask(alpha.reshape(canvas.height, canvas.width) > 0, 0, 0, value)
             else:
                 canvas.polygon(_pixels(json.loads(shape.body), canvas), value)

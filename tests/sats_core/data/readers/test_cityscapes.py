@@ -17,17 +17,19 @@ IDS = {
 }
 """As the masks hold them: unlabeled, road, car and out of roi; bicycle; road."""
 
+SEEN = {
+    "one": np.tile(np.array([255, 1, 20, 255], dtype=np.uint8), (6, 2)),
+    "two": np.full((5, 7), 27, dtype=np.uint8),
+    "sub/three": np.full((1, 9), 1, dtype=np.uint8),
+}
+
 
 class TestCityscapes(ReaderContract):
     """A city is a folder inside the split."""
 
     kind = CityscapesReader
     classes = NAMES
-    labels = {  # noqa: RUF012
-        "one": np.tile(np.array([255, 1, 20, 255], dtype=np.uint8), (6, 2)),
-        "two": np.full((5, 7), 27, dtype=np.uint8),
-        "sub/three": np.full((1, 9), 1, dtype=np.uint8),
-    }
+    labels = SEEN
     shown = ("road", "car")
 
     def files(self) -> dict[str, bytes]:
