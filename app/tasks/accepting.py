@@ -9,8 +9,8 @@ from typing import BinaryIO
 
 from sqlalchemy import Engine
 
-from app.audit.actor import COMMAND, Actor, act_as
-from app.db import read_session, write_session
+from app.audit.actor import COMMAND, act_as
+from app.db import Actor, read_session, write_session
 from app.errors import DiskFullProblem, ErrorDetail, TooLargeProblem
 from app.fault_codes import Code
 from app.storage import Blob, BlobStore, StagedBlob, TooLargeError

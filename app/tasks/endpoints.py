@@ -9,7 +9,7 @@ from fastapi.responses import PlainTextResponse
 
 from app.broker import wake
 from app.db import TaskState, read_session
-from app.dependencies import Acting, AppServices, ReadSession, Submitter, WriteSession, require
+from app.dependencies import Acting, AppServices, ReadSession, WriteSession, require_to_change
 from app.disk import check_task_fits
 from app.errors import (
     BadRequestProblem,
@@ -38,7 +38,7 @@ from app.storage import Blob
 from app.tasks import listing, service
 from app.tasks.answering import ACCEPTED, IdempotencyKey, acceptance, announce
 from app.tasks.listing import TASKS, Wanted, wanted
-from app.tasks.owning import TaskId, visible
+from app.tasks.owning import ChangedTaskId, Follower, TaskId, visible
 from app.tasks.problems import TaskEndedProblem, TaskFilesGoneProblem, TaskNotFailedProblem
 from app.tasks.schemas import SPEC_EXAMPLE, TaskJson, TaskPage
 from app.tasks.submission import Submission
@@ -48,7 +48,7 @@ from app.tasks.uploads import drop_uploads
 router = APIRouter(
     prefix="/tasks",
     tags=["tasks"],
-    dependencies=[Depends(require(Scope.SUBMIT))],
+    dependencies=[Depends(require_to_change(Scope.SUBMIT))],
     responses=responses(*KEY_PROBLEMS, InvalidProblem, UnavailableProblem),
 )
 
@@ -160,7 +160,7 @@ def post_task(
 @router.get("", summary="List tasks", operation_id="tasks_list")
 def list_tasks(
     session: ReadSession,
-    caller: Submitter,
+    caller: Follower,
     which: Annotated[Wanted, Depends(wanted)],
     view: Annotated[
         Literal["full", "summary"],
@@ -169,7 +169,7 @@ def list_tasks(
     limit: Annotated[int, Query(ge=1, le=200, description="Most tasks of a page.")] = 50,
     cursor: Cursor = None,
 ) -> TaskPage:
-    """Return tasks, the newest first: those that the key posted, with scope `admin` all."""
+    """Return tasks, the newest first: all with scope `read`, else those that the key posted."""
     if which.model is not None:
         check_model(caller, which.model)
     found = listing.list_tasks(session, limit + 1, which, TASKS.read(cursor), visible(caller))
@@ -198,7 +198,10 @@ def get_task(session: ReadSession, task_id: TaskId) -> TaskJson:
     responses=responses(NotFoundProblem, TaskEndedProblem),
 )
 def cancel_task(
-    services: AppServices, session: WriteSession, task_id: TaskId, background: BackgroundTasks
+    services: AppServices,
+    session: WriteSession,
+    task_id: ChangedTaskId,
+    background: BackgroundTasks,
 ) -> TaskJson:
     """Cancel a task: one that waits ends at once, one that runs as soon as its worker hears."""
     task = service.cancel(session, str(task_id))
@@ -222,7 +225,10 @@ def cancel_task(
     ),
 )
 def retry_task(
-    services: AppServices, session: WriteSession, task_id: TaskId, background: BackgroundTasks
+    services: AppServices,
+    session: WriteSession,
+    task_id: ChangedTaskId,
+    background: BackgroundTasks,
 ) -> TaskJson:
     """Queue a failed task again, at its old place; it goes on from its last checkpoint.
 

@@ -8,6 +8,7 @@ from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
+from app.audit.actor import actor_of
 from app.audit.service import Action
 from app.db import Model, Task, TaskEvent, TaskKind, TaskState
 from app.errors import ErrorDetail, IdempotencyKeyReusedProblem
@@ -169,6 +170,7 @@ def _add(
         dataset=submission.dataset.key,
         dataset_bytes=submission.dataset.size,
         evaluation=evaluation.key if evaluation else None,
+        submitter=actor_of(session),
         submitted_by=submission.by,
         by_admin=submission.by_admin,
         key_id=submission.key_id,

@@ -90,7 +90,7 @@ def test_promotion_and_rollback_are_told_in_their_transaction(client, engine, bl
     assert (back["event"], back["version"], back["live"]) == ("version.rolled_back", 2, 1)
     assert {one["model"] for one in (promoted, back)} == {"default"}
     with read_session(engine) as session:
-        promote(session, find_model(session, "default"), 2, "eva")  # and not committed
+        promote(session, find_model(session, "default"), 2)  # and not committed
     assert len(outbox(engine)) == 3, "what was not done is not told"
 
 
