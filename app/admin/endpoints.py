@@ -97,7 +97,7 @@ def set_gate(
     """Set the floor of a model's gate; what is left out is as the service's settings say.
 
     It holds for every version that is registered from now on. Tasks may be stricter; only those of
-    keys with scope `admin` may be laxer. A model is made by its first task or import, not here.
+    keys with scope `admin` may be laxer. A model is made by a task or an import, not here.
     """
     found = service.get_model(session, model)
     service.set_gate(session, found, gate)

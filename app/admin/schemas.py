@@ -22,7 +22,7 @@ class ModelJson(BaseModel):
     live: int | None = Field(description="Number of the live version; null before the first.")
     versions: int = Field(description="How many versions it has; deleted ones do not count.")
     classes: list[str] = Field(description="Classes of the live version, without background.")
-    created_at: datetime = Field(description="When the first task named it.")
+    created_at: datetime = Field(description="When it was made.")
 
 
 class ModelPage(Page[ModelJson]):

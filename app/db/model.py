@@ -10,7 +10,7 @@ from app.db.base import Base, JsonObject, UtcDateTime, utc_now
 
 
 class Model(Base):
-    """A named line of versions; made by the first task, or gate, that names it."""
+    """A named line of versions; made by a task that may make it, or by an import."""
 
     __tablename__ = "models"
 

@@ -32,7 +32,9 @@ from app.keys.service import Scope, check_model
 from app.parameters import Cursor
 from app.problems import Responses, responses
 from app.registry.floor import check_gate, floor_of
+from app.registry.naming import check_known
 from app.registry.parents import NothingToStartFromProblem, ParentDeletedProblem
+from app.registry.problems import UnknownModelProblem
 from app.registry.service import find_model
 from app.storage import Blob
 from app.tasks import listing, service
@@ -105,6 +107,7 @@ _LOG: Responses = {
     responses=ACCEPTED
     | responses(
         BadRequestProblem,
+        UnknownModelProblem,
         NothingToStartFromProblem,
         TooLargeProblem,
         UnsupportedMediaProblem,
@@ -144,6 +147,9 @@ def post_task(
         )
 
     def check(staged: Mapping[str, FilePath]) -> None:
+        if not upload.spec.create:
+            with read_session(services.engine) as session:
+                check_known(session, upload.spec.model, upload.caller.reaches)
         if not by_admin:
             with read_session(services.engine) as session:
                 floor = floor_of(find_model(session, upload.spec.model), services.settings)

@@ -45,7 +45,13 @@ class Wanted(Record):
     model: str = Field(
         "default",
         pattern=MODEL_PATTERN,
-        description="The model that learns; made by the first task that names it.",
+        description="The model that learns.",
+    )
+    create: bool = Field(
+        False,
+        strict=True,
+        description="Make the model where there is none of this name; without it that is 404, but "
+        "for a service's very first model.",
     )
     parent: int | None = Field(
         None,

@@ -22,7 +22,7 @@ from app.tasks.schemas import TaskSpec
 from app.tasks.service import record_task
 from app.tracing import traceparent
 
-ADDED = {"parent": None, "preview": False, "features": 4000}
+ADDED = {"parent": None, "preview": False, "features": 4000, "create": False}
 """What specs were given later, and its default then: left out of digests, so that those written
 before stay valid."""
 
