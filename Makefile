@@ -24,11 +24,9 @@ install: .venv/.installed
 # Versions that the tests last passed with; `CONSTRAINTS=` takes whatever pyproject.toml allows.
 CONSTRAINTS ?= constraints.txt
 
-# One pip command for everything: installing timm alone would pull another torch.
-.venv/.installed: pyproject.toml constraints.txt
+.venv/.installed: pyproject.toml constraints.txt deploy/install.sh
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, this is " + sys.version + "; name another: make PYTHON=python3.12 ...") if sys.version_info < (3, 11) else None'
-	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(CONSTRAINTS:%=-c %) -e ".[dev]"
+	@deploy/install.sh $(PYTHON) $(CONSTRAINTS)
 	@touch $@
 
 # Builds (`+cpu`) are left out: which one is taken is the machine's matter.
