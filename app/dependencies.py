@@ -269,6 +269,8 @@ KeyDigest = Annotated[str, Depends(key_digest)]
 
 Segmenter = Annotated[Caller, Depends(require(Scope.SEGMENT))]
 Submitter = Annotated[Caller, Depends(require(Scope.SUBMIT))]
+Follower = Annotated[Caller, Depends(require(Scope.SUBMIT, Scope.READ))]
+"""Who sees tasks: its own, or with `read` all."""
 Admin = Annotated[Caller, Depends(require(Scope.ADMIN))]
 Operator = Annotated[Caller, Depends(require_to_change(Scope.ADMIN))]
 """An admin, or where nothing is changed whoever may read."""

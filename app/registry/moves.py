@@ -43,7 +43,7 @@ def go_live(
         kind: why.
         by: who asked for it, where that is not who acts in the session.
     """
-    _tell_promoted(session, version, by or actor_of(session))
+    _tell_promoted(session, version, by or actor_of(session), version.task_id)
     return _move(session, version, kind, by or actor_of(session))
 
 
@@ -97,9 +97,11 @@ def point_live(
     return _move(session, version, PROMOTE, actor_of(session))
 
 
-def _tell_promoted(session: Session, version: Version, by: Actor) -> None:
+def _tell_promoted(
+    session: Session, version: Version, by: Actor, task_id: str | None = None
+) -> None:
     told: JsonObject = {"version": version.number, "by": _named(by)}
-    enqueue(session, WebhookEvent.VERSION_PROMOTED, version.model.name, told)
+    enqueue(session, WebhookEvent.VERSION_PROMOTED, version.model.name, told, task_id)
 
 
 def rollback(session: Session, model: Model, number: int) -> AliasMove:

@@ -9,7 +9,14 @@ from fastapi.responses import PlainTextResponse
 
 from app.broker import wake
 from app.db import TaskState, read_session
-from app.dependencies import Acting, AppServices, ReadSession, WriteSession, require_to_change
+from app.dependencies import (
+    Acting,
+    AppServices,
+    Follower,
+    ReadSession,
+    WriteSession,
+    require_to_change,
+)
 from app.disk import check_task_fits
 from app.errors import (
     BadRequestProblem,
@@ -40,12 +47,13 @@ from app.storage import Blob
 from app.tasks import listing, service
 from app.tasks.answering import ACCEPTED, IdempotencyKey, acceptance, announce
 from app.tasks.listing import TASKS, Wanted, wanted
-from app.tasks.owning import ChangedTaskId, Follower, TaskId, visible
+from app.tasks.owning import ChangedTaskId, TaskId
 from app.tasks.problems import TaskEndedProblem, TaskFilesGoneProblem, TaskNotFailedProblem
 from app.tasks.schemas import SPEC_EXAMPLE, TaskJson, TaskPage
 from app.tasks.submission import Submission
 from app.tasks.upload import PostedUpload
 from app.tasks.uploads import drop_uploads
+from app.tasks.visibility import visible
 
 router = APIRouter(
     prefix="/tasks",

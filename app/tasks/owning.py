@@ -1,27 +1,16 @@
-"""Whose tasks are whose: a key sees and changes its own; who may read sees all, an admin both."""
+"""The task in a path, where the caller sees it, and where it may change it."""
 
 from typing import Annotated
 from uuid import UUID
 
 from fastapi import Depends, Path
-from sqlalchemy import ColumnElement, true
 
-from app.db import Model, Task, read_session
-from app.dependencies import AppServices, Submitter, require
+from app.db import read_session
+from app.dependencies import AppServices, Follower, Submitter
 from app.errors import ForbiddenProblem
-from app.keys.service import Caller, Scope
+from app.keys.service import Scope
 from app.tasks.service import get_task
-
-Follower = Annotated[Caller, Depends(require(Scope.SUBMIT, Scope.READ))]
-
-
-def visible(caller: Caller) -> ColumnElement[bool]:
-    """Return which tasks a caller sees: all of a reader's models, or those that its key posted."""
-    if not caller.may(Scope.READ):
-        return Task.key_id == caller.key_id
-    if caller.models:
-        return Task.model.has(Model.name.in_(caller.models))
-    return true()
+from app.tasks.visibility import visible
 
 
 def seen_task(

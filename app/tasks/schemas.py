@@ -1,12 +1,12 @@
 """What goes in and out of `/tasks`."""
 
 from datetime import datetime
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 from app.audit.schemas import ActorJson
-from app.db import Task, TaskKind, TaskState
+from app.db import END_STATES, Task, TaskKind
 from app.db.base import JsonObject
 from app.imports.schemas import ImportSpec
 from app.pages import Page
@@ -14,6 +14,7 @@ from app.problem_json import ProblemJson
 from app.registry.floor import GateWish
 from app.registry.schemas import MAX_NUMBER, MODEL_PATTERN, Named
 from app.stored import ShownAs, shown, with_defaults
+from app.tasks.states import TaskOutcome, TaskPhase, TaskStateJson, standing
 from sats_core.classes import MAX_CLASSES
 from sats_core.job import HeldOutChoice
 from sats_core.label_report import LabelReport
@@ -139,9 +140,7 @@ class TaskSpec(StepSettings, Wanted):
 class ProgressJson(BaseModel):
     """How far the present phase is."""
 
-    phase: Literal["validating", "training", "evaluating"] = Field(
-        description="What the step is doing."
-    )
+    phase: TaskPhase = Field(description="What it is the progress of.")
     epoch: int = Field(0, description="Epochs finished; 0 outside training.")
     epochs: int = Field(0, description="Epochs in all; 0 outside training, 1 by `frozen`.")
     step: int = Field(description="Steps (training) or pictures (otherwise) done.")
@@ -158,7 +157,7 @@ class TaskLinks(BaseModel):
     """Where to go from here."""
 
     self: str = Field(description="This task.")
-    events: str = Field(description="Its events, as a stream.")
+    events: str = Field(description="Its events, as a stream or by the page.")
     version: str | None = Field(description="The version it made; null before that.")
 
 
@@ -172,10 +171,18 @@ class TaskSummary(BaseModel):
     )
     name: str = Field(description="What people call it.")
     model: str = Field(description="The model that learns.")
-    state: TaskState = Field(
-        description="`queued`, then `validating`, `training`, `evaluating`; ends `live` (its "
-        "version is served), `held` (the gate said no), `failed` or `cancelled`. A task whose "
-        "worker was lost is `queued` again and goes on from its last checkpoint."
+    state: TaskStateJson = Field(
+        description="`queued`, then `running`; ends `succeeded` (it made a version), `failed` or "
+        "`cancelled`. A task whose worker was lost is `queued` again and goes on from its last "
+        "checkpoint."
+    )
+    phase: TaskPhase | None = Field(
+        description="What it is doing: `validating`, `training`, then `evaluating`; null unless "
+        "it is `running`."
+    )
+    outcome: TaskOutcome | None = Field(
+        description="`live`: its version went live; `held`: the gate said no. What was decided "
+        "when it ended, not what is live today; null unless it `succeeded`."
     )
     method: str | None = Field(
         description="How the step fights forgetting; null: an import, which trains nothing."
@@ -190,7 +197,7 @@ class TaskSummary(BaseModel):
     finished_at: datetime | None = Field(description="When it ended.")
     queue_place: int | None = Field(
         description="1 is the next task of its model to start: tasks of one model run one after "
-        "another. Null unless it is `queued`."
+        "another. Only those are counted. Null unless it is `queued`."
     )
     version: int | None = Field(description="Number of the version it made.")
 
@@ -206,7 +213,10 @@ class ListedTask(TaskSummary):
     cancelled_by: ActorJson | None = Field(
         description="Who asked to cancel it first; null: nobody, or unknown."
     )
-    progress: ProgressJson | None = Field(description="How far it is; null until it reports.")
+    progress: ProgressJson | None = Field(
+        description="How far it is; null until it reports, and once it has ended: its epochs are "
+        "among its events."
+    )
     warnings: list[str] = Field(description="What the user should know though the task goes on.")
     error: ProblemJson | None = Field(description="Why it failed; null unless it is `failed`.")
     preview: str | None = Field(
@@ -259,12 +269,16 @@ def listed_task(
     here = f"/tasks/{task.id}"
     made = f"/admin/models/{task.model.name}/versions/{version}" if version else None
     spec = spec_of(task)
+    told = standing(task.state)
+    ended = task.state in END_STATES
     return ListedTask(
         id=task.id,
         kind=task.kind,
         name=spec.get("name", ""),
         model=task.model.name,
-        state=task.state,
+        state=told.state,
+        phase=told.phase,
+        outcome=told.outcome,
         method=spec.get("method"),
         classes=spec.get("classes"),
         submitted_by=ActorJson.of(task.submitter),
@@ -275,7 +289,7 @@ def listed_task(
         tries=task.tries,
         cancel_requested=task.cancel_requested,
         cancelled_by=ActorJson.of_any(task.cancelled_by),
-        progress=shown(ProgressJson, task.progress),
+        progress=None if ended else shown(ProgressJson, task.progress),
         warnings=task.warnings,
         error=shown(ProblemJson, task.error),
         version=version,

@@ -63,7 +63,7 @@ TABLE: dict[tuple[str, str], Row] = {
         "POST /v2/models/{model}/versions/{number}/infer",
     ),
     **_rows(Scope.SUBMIT, NAMED, "POST /tasks"),
-    **_rows(Scope.SUBMIT, NOTHING, "GET /tasks"),
+    **_rows(Scope.SUBMIT, NOTHING, "GET /tasks", "GET /events"),
     **_rows(
         Scope.SUBMIT,
         NOT_THERE,
