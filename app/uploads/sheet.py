@@ -38,8 +38,9 @@ def contact_sheet(reader: Reader, positions: Sequence[int]) -> bytes:
 
 
 def _tile(one: LabelledPicture) -> Image.Image:
-    picture = Image.fromarray(one.picture)
-    picture.thumbnail((TILE, TILE))
+    whole = Image.fromarray(one.picture)
+    scale = TILE / max(whole.size)
+    picture = whole.resize([max(1, round(side * scale)) for side in whole.size])
     label = Image.fromarray(one.label).resize(picture.size, Image.Resampling.NEAREST)
     blended = Image.blend(picture, _coloured(label), OPACITY)
     labelled = np.asarray(label) != BACKGROUND
