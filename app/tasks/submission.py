@@ -8,6 +8,7 @@ from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
+from app.audit.actor import actor_of
 from app.audit.service import Action
 from app.db import Model, Task, TaskKind, TaskState
 from app.errors import ErrorDetail, IdempotencyKeyReusedProblem
@@ -22,7 +23,7 @@ from app.tasks.service import record_task
 from app.tasks.telling import tell
 from app.tracing import traceparent
 
-ADDED = {"parent": None, "preview": False, "features": 4000}
+ADDED = {"parent": None, "preview": False, "features": 4000, "create": False}
 """What specs were given later, and its default then: left out of digests, so that those written
 before stay valid."""
 
@@ -170,6 +171,7 @@ def _add(
         dataset=submission.dataset.key,
         dataset_bytes=submission.dataset.size,
         evaluation=evaluation.key if evaluation else None,
+        submitter=actor_of(session),
         submitted_by=submission.by,
         by_admin=submission.by_admin,
         key_id=submission.key_id,

@@ -30,7 +30,7 @@ def receiver():
 def hook(engine, url):
     with write_session(engine) as session:
         spec = WebhookSpec(url=url, events=list(WebhookEvent))
-        return create_webhook(session, spec, "eva", private=True).id
+        return create_webhook(session, spec, private=True).id
 
 
 def tell(engine, count=1):
@@ -91,7 +91,12 @@ def test_what_is_not_answered_with_2xx_is_sent_again_later(bench, receiver):
         (
             {"event": "version.rolled_back", "version": 3, "live": 2, "by": "eva"},
             {"type": "version.rolled_back", "task": None}
-            | {"data": {"version": 3, "live": 2, "by": "eva"}},
+            | {"data": {"version": 3, "live": 2, "by": {"type": "key", "name": "eva"}}},
+        ),
+        (
+            {"event": "version.promoted", "version": 3, "by": "gate"},
+            {"type": "version.promoted", "task": None}
+            | {"data": {"version": 3, "by": {"type": "worker", "name": ""}}},
         ),
     ],
 )
