@@ -25,16 +25,10 @@ def segmented(known: Known, picture: "Picture", wanted: Asked) -> Flow["Segmenta
         picture: as `segmentation.Picture`.
         wanted: parameters of the query, and whether the answer has each pixel's probability.
     """
-    from sats_client.segmentation import ARRAYS, MASK, decoded, encoded
+    from sats_client.segmentation import ARRAYS, MASK, decoded
 
-    query: dict[str, Any] = dict(wanted)
-    query["classes"] = listed(query.get("classes"))
-    form = ARRAYS if query.pop("scores", False) else MASK
-    body: bytes = yield Work(partial(encoded, picture))
-    headers = {"Accept": form, "Content-Type": "application/octet-stream"}
-    answer: Answer = yield Ask(
-        Request("POST", "/segment", parameters(query), headers=headers, content=body)
-    )
+    form = ARRAYS if wanted.get("scores") else MASK
+    answer: Answer = yield from _posted(picture, wanted, form)
     try:
         by = answer.headers["x-sats-model"], int(answer.headers["x-sats-version"])
         if by not in known:
@@ -44,3 +38,36 @@ def segmented(known: Known, picture: "Picture", wanted: Asked) -> Flow["Segmenta
     except (KeyError, ValueError) as error:
         raise BadAnswer(f"the answer is no segmentation: {error}") from error
     return found
+
+
+Ring = list[list[float]]
+"""Points, x and y."""
+
+
+def outlined(picture: "Picture", wanted: Asked) -> Flow[list[tuple[int, Ring]]]:
+    """Return the outer outlines of what a picture shows, each with its class's index."""
+    answer: Answer = yield from _posted(picture, wanted, "application/json", polygons=True)
+    found = []
+    try:
+        for shown in answer.json()["pictures"][0]["classes"]:
+            for outer, *_holes in shown.get("polygons") or ():
+                ring = outer[:-1] if outer[0] == outer[-1] else outer
+                if len(ring) > 2:
+                    found.append((shown["index"], ring))
+    except (KeyError, IndexError, TypeError, ValueError) as error:
+        raise BadAnswer(f"the answer is no segmentation: {error}") from error
+    return found
+
+
+def _posted(picture: "Picture", wanted: Asked, form: str, **more: Any) -> Flow[Answer]:
+    from sats_client.segmentation import encoded
+
+    query: dict[str, Any] = {**wanted, **more}
+    query.pop("scores", None)
+    query["classes"] = listed(query.get("classes"))
+    body: bytes = yield Work(partial(encoded, picture))
+    headers = {"Accept": form, "Content-Type": "application/octet-stream"}
+    answer: Answer = yield Ask(
+        Request("POST", "/segment", parameters(query), headers=headers, content=body)
+    )
+    return answer

@@ -8,6 +8,7 @@ from typing import Any
 
 import httpx
 import pytest
+
 from sats_client import AsyncClient, Client
 
 TASK = {

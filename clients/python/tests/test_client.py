@@ -8,6 +8,7 @@ import sys
 import httpx
 import pytest
 from conftest import LIVE, TASK, problem
+
 from sats_client import (
     AccessDenied,
     AsyncClient,

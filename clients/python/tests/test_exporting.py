@@ -7,6 +7,7 @@ from typing import Any
 import httpx
 import pytest
 from conftest import Body, problem
+
 from sats_client import BadAnswer, Damaged, Unreachable
 
 DATA = bytes(range(256)) * 40

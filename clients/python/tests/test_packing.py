@@ -5,6 +5,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+
 from sats_client._packing import NothingToSendError, checkpoint, everything, packed
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import httpx
 import pytest
 from conftest import TASK, problem
+
 from sats_client import Overloaded, Refused, Unreachable
 
 BUSY = {"Retry-After": "7"}

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from conftest import problem
 from PIL import Image
+
 from sats_client import BadAnswer, Refused
 from sats_client.segmentation import encoded, opened
 

@@ -1,6 +1,7 @@
 """Server-Sent Events, however they are cut into pieces."""
 
 import pytest
+
 from sats_client._sse import Message, Parser
 
 TEXT = (

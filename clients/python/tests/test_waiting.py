@@ -7,6 +7,7 @@ from typing import Any
 import httpx
 import pytest
 from conftest import LIVE, RUNNING, TASK, Body, problem
+
 from sats_client import Event, TaskCancelled, TaskFailed, TimedOut, Unreachable
 
 EVENTS = f"/tasks/{TASK['id']}/events"
