@@ -1,14 +1,17 @@
 """Where the service is, what it refuses, and lists that are read as they are needed."""
 
 import json
+import os
 import pickle
 import subprocess
 import sys
+from pathlib import Path
 
 import httpx
 import pytest
 from conftest import LIVE, TASK, problem
 
+import sats_client
 from sats_client import (
     AccessDenied,
     AsyncClient,
@@ -199,5 +202,8 @@ def test_posting_needs_neither_numpy_nor_pillow():
         "except ImportError as error:\n    print(error)\n"
         "client.close()\n"
     )
-    said = subprocess.check_output([sys.executable, "-c", program], text=True)
+    here = str(Path(sats_client.__file__).parents[1])
+    said = subprocess.check_output(
+        [sys.executable, "-c", program], text=True, env={**os.environ, "PYTHONPATH": here}
+    )
     assert 'pip install "sats-client[masks]"' in said
