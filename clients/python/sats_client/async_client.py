@@ -20,6 +20,7 @@ from sats_client._many import OnError, in_order_async
 from sats_client._printing import Printer
 from sats_client._segmenting import Known, segmented
 from sats_client._settings import Asked, http_options
+from sats_client.errors import TaskEnded
 from sats_client.models import Classes, Move, Overview, Version
 from sats_client.records import TaskRecord
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from sats_client.segmentation import Picture, Segmentation
 
 R = TypeVar("R")
+K = TypeVar("K", bound=TaskRecord)
 
 
 @dataclass(frozen=True)
@@ -167,8 +169,7 @@ class AsyncClient:
             "created_before": created_before,
         }
         async for task in self._pages(partial(calls.page, AsyncTask, "/tasks", query)):
-            object.__setattr__(task, "_client", self)
-            yield task
+            yield self._own(task)
 
     async def segment(self, picture: "Picture", **wanted: Unpack[Asked]) -> "Segmentation":
         """Say of every pixel of a picture which learned class it shows; as `Client.segment`."""
@@ -219,7 +220,13 @@ class AsyncClient:
         return await self._run(exported(model, number, Path(directory)))
 
     async def _bound(self, flow: Flow[AsyncTask]) -> AsyncTask:
-        task = await self._run(flow)
+        try:
+            return self._own(await self._run(flow))
+        except TaskEnded as ended:
+            self._own(ended.task)
+            raise
+
+    def _own(self, task: K) -> K:
         object.__setattr__(task, "_client", self)
         return task
 

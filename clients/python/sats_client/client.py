@@ -20,13 +20,14 @@ from sats_client._printing import Printer
 from sats_client._segmenting import Known, segmented
 from sats_client._settings import Asked, http_options
 from sats_client._sync import Driver
+from sats_client.errors import TaskEnded
 from sats_client.models import Classes, Move, Overview, Version
 from sats_client.records import TaskRecord
 
 if TYPE_CHECKING:
     from sats_client.segmentation import Picture, Segmentation
-
 R = TypeVar("R")
+K = TypeVar("K", bound=TaskRecord)
 
 
 @dataclass(frozen=True)
@@ -196,8 +197,7 @@ class Client:
             "created_before": created_before,
         }
         for task in self._pages(partial(calls.page, Task, "/tasks", query)):
-            object.__setattr__(task, "_client", self)
-            yield task
+            yield self._own(task)
 
     def segment(self, picture: "Picture", **wanted: Unpack[Asked]) -> "Segmentation":
         """Say of every pixel of a picture which learned class it shows.
@@ -279,7 +279,13 @@ class Client:
         return self._run(exported(model, number, Path(directory)))
 
     def _bound(self, flow: Flow[Task]) -> Task:
-        task = self._run(flow)
+        try:
+            return self._own(self._run(flow))
+        except TaskEnded as ended:
+            self._own(ended.task)
+            raise
+
+    def _own(self, task: K) -> K:
         object.__setattr__(task, "_client", self)
         return task
 

@@ -131,7 +131,9 @@ def test_a_failure_names_the_file(through):
     failed = TASK | {"state": "failed", "error": error}
     with pytest.raises(TaskFailed, match=r"JPEGImages/7\.jpg: no picture") as raised:
         wait(through, Service([RUNNING, failed], [Body(sse(1))]))
-    assert raised.value.task.error.errors[0].file == "JPEGImages/7.jpg"
+    task = raised.value.task
+    assert task.error.errors[0].file == "JPEGImages/7.jpg"
+    assert task._client, "so that it can be tried again"
 
 
 def test_a_cancelled_task(through):
