@@ -31,7 +31,7 @@ def ask(run, served, monkeypatch: pytest.MonkeyPatch):
     def asked(*words: object) -> tuple[int, str, str]:
         done = run(*map(str, words))
         # The service's log is in this process too.
-        out = [line for line in done.stdout.splitlines() if "  request  " not in line]
+        out = [line for line in done.stdout.splitlines() if "request_id=" not in line]
         return done.exit_code, "\n".join(out), done.stderr
 
     return asked
