@@ -45,5 +45,6 @@ def test_it_runs(
     assert "the task asked not to go live" in out
     assert "invalid-dataset" in out
     assert "training" in err
-    assert Image.open(sorted((tmp_path / "photos").glob("*.png"))[0]).size == (48, 48)
+    with Image.open(sorted((tmp_path / "photos").glob("*.png"))[0]) as mask:
+        assert mask.size == (48, 48)
     assert (tmp_path / "my-model-1" / "model.onnx").exists()

@@ -101,6 +101,8 @@ class TaskRecord:
     model: str
     kind: TaskKind | str
     state: State | str
+    phase: Phase | str | None
+    outcome: Outcome | str | None
     classes: tuple[str, ...] | None
     method: str | None
     version: int | None
@@ -108,8 +110,6 @@ class TaskRecord:
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
-    phase: Phase | str | None = None
-    outcome: Outcome | str | None = None
     submitted_by: Actor | None = None
     cancelled_by: Actor | None = None
     progress: Progress | None = None
