@@ -28,6 +28,9 @@ def submit(
     classes: Annotated[
         list[str] | None, typer.Option("--class", help="A class to learn; again for more.")
     ] = None,
+    create: Annotated[
+        bool, typer.Option("--create", help="Make the model, if there is none of this name.")
+    ] = False,
     method: Annotated[str | None, typer.Option(help="How the step fights forgetting.")] = None,
     spec: Annotated[str, typer.Option(help="The rest of the task's spec, as JSON.")] = "{}",
     wait: Wait = False,
@@ -40,7 +43,13 @@ def submit(
     answers. With --wait: 0 where its version is live, 10 where it is held, 11 where the task has
     failed, 12 where it was cancelled.
     """
-    named = {"name": name, "model": model, "classes": classes or None, "method": method}
+    named = {
+        "name": name,
+        "model": model,
+        "create": create or None,
+        "classes": classes or None,
+        "method": method,
+    }
     given = _spec(spec) | {key: value for key, value in named.items() if value is not None}
     with service(url) as client:
         _end(client.submit(dataset, **given), wait, output)

@@ -122,12 +122,12 @@ class Move:
     version: int
     kind: MoveKind | str
     moved_at: datetime
-    by: Actor | None = None
+    by: Actor
     etag: str | None = None
 
 
 @dataclass(frozen=True)
-class Means:
+class MeanScores:
     """Means of a version's scores, 0 to 1; None where nothing was measured."""
 
     miou_old: float | None
@@ -144,18 +144,18 @@ class LiveVersion:
     kind: MoveKind | str
     by: Actor
     classes: tuple[Class, ...]
-    scores: Means
+    scores: MeanScores
 
 
 @dataclass(frozen=True)
-class Counts:
+class TaskCounts:
     """How many tasks of a model are in each state."""
 
-    queued: int
-    running: int
-    succeeded: int
-    failed: int
-    cancelled: int
+    queued: int = 0
+    running: int = 0
+    succeeded: int = 0
+    failed: int = 0
+    cancelled: int = 0
 
 
 @dataclass(frozen=True)
@@ -178,7 +178,7 @@ class ModelOverview:
     created_at: datetime
     versions: int
     live: LiveVersion | None
-    tasks: Counts
+    tasks: TaskCounts
     running: RunningTask | None
 
 

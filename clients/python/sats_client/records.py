@@ -110,7 +110,7 @@ class TaskRecord:
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
-    submitted_by: Actor | None = None
+    submitted_by: Actor
     cancelled_by: Actor | None = None
     progress: Progress | None = None
     warnings: tuple[str, ...] = ()

@@ -25,7 +25,13 @@ from sats_client import (
     SatsError,
 )
 
-MOVE = {"sequence": 4, "version": 3, "kind": "promote", "moved_at": "2026-11-21T16:51:04Z"}
+MOVE = {
+    "sequence": 4,
+    "version": 3,
+    "kind": "promote",
+    "moved_at": "2026-11-21T16:51:04Z",
+    "by": {"type": "key", "name": "ci"},
+}
 KINDS = {
     400: Refused,
     401: AccessDenied,
