@@ -30,6 +30,7 @@ from app.segmentation.endpoints import router as segmentation
 from app.settings import Settings, get_settings
 from app.tasks.endpoints import router as tasks
 from app.tasks.following import router as following
+from app.web.attempts import Attempts
 from app.web.endpoints import router as web
 from app.webhooks.endpoints import router as webhooks
 
@@ -95,7 +96,10 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         lifespan=lifespan,
         # One schema for a record that is posted and shown: what has a default may be left out.
         separate_input_output_schemas=False,
+        docs_url=None,  # its page is ours
+        redoc_url=None,
     )
+    app.state.login_attempts = Attempts()
     app.state.metrics = RequestMetrics()
     app.state.draining = Draining()
     app.add_middleware(DrainingMiddleware, draining=app.state.draining)
