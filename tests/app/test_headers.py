@@ -11,7 +11,6 @@ from app.main import create_app
 from app.settings import Settings
 
 PAGE = "https://labels.example.org"
-CSP = "content-security-policy"
 BEFORE = {"Origin": PAGE, "Access-Control-Request-Method": "POST"}
 
 
