@@ -2,6 +2,11 @@
 
 import { sessionHeaders } from "./page.js";
 
+const dark = matchMedia("(prefers-color-scheme: dark)");
+const dress = () => document.documentElement.classList.toggle("dark-mode", dark.matches);
+dark.addEventListener("change", dress);
+dress();
+
 SwaggerUIBundle({
   url: "/openapi.json",
   dom_id: "#reference",

@@ -2,7 +2,7 @@
 
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import timedelta
 
 from sqlalchemy import Engine
@@ -56,7 +56,6 @@ class Step:
     iou: Mapping[str, float]
     parent: int | None = None
     live: bool = True
-    brought: Mapping[str, float] = field(default_factory=dict)
 
 
 def _iou(**given: float) -> dict[str, float]:
@@ -95,13 +94,6 @@ def furnish(engine: Engine, blobs: BlobStore) -> dict[str, str]:
 
 
 def _version(session: Session, blobs: BlobStore, model: Model, number: int, step: Step) -> Task:
-    parent = session.query(Version).filter_by(model_id=model.id, number=step.parent).one_or_none()
-    names = list(step.iou)
-    before = _scores(parent.scores["iou"], {}, ()) if parent else None
-    introduced = {**(parent.scores["introduced"] if parent else {})}
-    introduced |= {name: step.iou[name] for name in step.new}
-    scores = _scores(step.iou, introduced, step.new)
-    verdict = judge(GateSettings(), scores, before, step.new, live_moved=False)
     when = utc_now() - timedelta(hours=7 * (len(STEPS) - number) + 2)
     state = TaskState.LIVE if step.live else TaskState.HELD
     task = _task(session, model, " and ".join(step.new[:2]), state, list(step.new))
@@ -109,19 +101,34 @@ def _version(session: Session, blobs: BlobStore, model: Model, number: int, step
     task.finished_at = when
     _history(session, task, EPOCHS)
     session.add(TaskEvent(task_id=task.id, kind="state", data={"state": state}, at=when))
+    version = _made(session, blobs, task, number, step)
+    version.created_at = when
+    if step.live:
+        go_live(session, version, by="gate")
+    session.flush()
+    return task
+
+
+def _made(session: Session, blobs: BlobStore, task: Task, number: int, step: Step) -> Version:
+    """Register what a task has made."""
+    parent = session.query(Version).filter_by(model=task.model, number=step.parent).one_or_none()
+    before = _scores(parent.scores["iou"], {}, ()) if parent else None
+    introduced = {**(parent.scores["introduced"] if parent else {})}
+    introduced |= {name: step.iou[name] for name in step.new}
+    scores = _scores(step.iou, introduced, step.new)
+    verdict = judge(GateSettings(), scores, before, step.new, live_moved=False)
     files = {
         name: blobs.put(io.BytesIO(f"{name} of {number}".encode() * size))
         for name, size in (("model.onnx", 9000), ("model.safetensors", 8000), ("config.json", 20))
     }
     version = Version(
-        model=model,
+        model=task.model,
         number=number,
         parent_id=parent.id if parent else None,
         task_id=task.id,
-        created_at=when,
         classes=[
             {"index": at, "name": name, "colour": list(COLOURS.get(name, (0, 0, 0))), "step": 0}
-            for at, name in enumerate(names)
+            for at, name in enumerate(step.iou)
         ],
         new_classes=list(step.new),
         settings=StepSettings(method="sats_plus" if parent else "finetune").model_dump(mode="json"),
@@ -138,10 +145,7 @@ def _version(session: Session, blobs: BlobStore, model: Model, number: int, step
         HeldOutSet(version_id=version.id, blob="0" * 64, classes=list(step.new), pictures=61)
     )
     task.version_id = version.id
-    if step.live:
-        go_live(session, version, by="gate")
-    session.flush()
-    return task
+    return version
 
 
 def _scores(
@@ -270,3 +274,66 @@ def _tasks(session: Session, model: Model) -> list[Task]:
     cancelled = _task(session, model, "posted by mistake", TaskState.CANCELLED)
     cancelled.finished_at = now - timedelta(minutes=50)
     return [running, waits, failed, cancelled]
+
+
+def begin(engine: Engine, task_id: str) -> None:
+    """Let a task begin, as a worker would."""
+    with write_session(engine) as session:
+        _free(session)
+        task = session.get_one(Task, task_id)
+        task.started_at = utc_now()
+        _enter(session, task, TaskState.VALIDATING)
+
+
+def _free(session: Session) -> None:
+    """End what runs: tasks of one model run one after another."""
+    for task in session.query(Task).filter_by(state=TaskState.TRAINING):
+        task.state, task.finished_at = TaskState.CANCELLED, utc_now()
+
+
+def _enter(session: Session, task: Task, state: TaskState) -> None:
+    task.state = state
+    session.add(TaskEvent(task_id=task.id, kind="state", data={"state": state}))
+
+
+def go_on(engine: Engine, task_id: str, epoch: int) -> None:
+    """Let a task finish an epoch."""
+    with write_session(engine) as session:
+        task = session.get_one(Task, task_id)
+        if epoch == 1:
+            _enter(session, task, TaskState.TRAINING)
+        task.progress = progress(epoch)
+        session.add(TaskEvent(task_id=task_id, kind="epoch", data=task.progress))
+        log = session.get(TaskLog, task_id) or TaskLog(task_id=task_id, text="")
+        log.text += f"epoch {epoch} of {EPOCHS}\n"
+        session.add(log)
+
+
+def finish(engine: Engine, blobs: BlobStore, task_id: str) -> int:
+    """Let a task end with a version that is held because of `horse`; returns its number."""
+    with write_session(engine) as session:
+        task = session.get_one(Task, task_id)
+        iou = {**STEPS[-1].iou, "horse": 0.3, "bus": 0.5}
+        step = Step(["bus"], iou, len(STEPS), live=False)
+        _made(session, blobs, task, len(STEPS) + 1, step)
+        task.finished_at = utc_now()
+        task.progress = None
+        _enter(session, task, TaskState.HELD)
+    return len(STEPS) + 1
+
+
+def fail(engine: Engine, blobs: BlobStore, task_id: str, why: str) -> None:
+    """Let a task fail; it can be tried again."""
+    with write_session(engine) as session:
+        task = session.get_one(Task, task_id)
+        task.dataset = blobs.put(io.BytesIO(b"what was posted")).key
+        title = "The data set cannot be used"
+        task.error = {
+            "type": "urn:sats:problem:invalid-dataset",
+            "title": title,
+            "status": 422,
+            "detail": why,
+            "errors": [],
+        }
+        task.finished_at = utc_now()
+        _enter(session, task, TaskState.FAILED)
