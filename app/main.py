@@ -30,9 +30,11 @@ from app.segmentation.endpoints import router as segmentation
 from app.settings import Settings, get_settings
 from app.tasks.endpoints import router as tasks
 from app.tasks.following import router as following
+from app.tasks.watching import router as watching
 from app.web.attempts import Attempts
 from app.web.endpoints import router as web
 from app.webhooks.endpoints import router as webhooks
+from app.webhooks.payloads import router as payloads
 
 DESCRIPTION = """
 Keeps a semantic segmentation model learning: post labelled pictures of a new class, and some
@@ -40,7 +42,8 @@ minutes later the same endpoint segments it beside the old ones. The old trainin
 needed.
 
 1. `POST /tasks` with a zip of labelled pictures; follow `GET /tasks/{id}` or its events.
-2. When the task is `live`, `POST /segment` finds the new classes too, within a second.
+2. When it has `succeeded` with the outcome `live`, `POST /segment` finds the new classes too,
+   within a second.
 3. `GET /admin/models/default/versions` shows what every step gained and what it forgot.
 
 A SegFormer that was trained elsewhere becomes a model's first version with
@@ -115,6 +118,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         segmentation,  # first: it is asked most, and routes are tried in their order
         tasks,
         following,
+        watching,
         *protocols,
         registry,
         imports,
@@ -123,6 +127,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         web,
     ):
         app.include_router(router)
+    app.webhooks.routes.extend(payloads.routes)  # what others are sent: in the document alone
     return app
 
 

@@ -15,7 +15,7 @@ from PIL import Image
 from demo.pictures import jpeg
 from demo.service import DemoError
 
-END_STATES = {"live", "held", "failed", "cancelled"}
+END_STATES = {"succeeded", "failed", "cancelled"}
 POLL_SECONDS = 0.5
 
 

@@ -103,7 +103,7 @@ ON_ONE_PAIR = (
     "tests/app/test_disk.py",
     "tests/app/test_headers.py",
     "tests/app/test_keyless.py",
-    "tests/readme/test_readme.py",
+    "tests/docs/test_pages.py",
     "tests/worker/test_failures.py",
     "tests/worker/test_floor.py",
     "tests/worker/test_imports.py",

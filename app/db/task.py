@@ -163,7 +163,10 @@ class TaskEvent(Base):
     """
 
     __tablename__ = "task_events"
-    __table_args__ = (Index("ix_task_events_task_id_kind_id", "task_id", "kind", "id"),)
+    __table_args__ = (
+        Index("ix_task_events_task_id_kind_id", "task_id", "kind", "id"),
+        {"sqlite_autoincrement": True},  # an id that was deleted is given to no other
+    )
 
     id: Mapped[int] = mapped_column(primary_key=True)
     task_id: Mapped[str] = mapped_column(ForeignKey("tasks.id"), index=True)

@@ -30,6 +30,7 @@ from app.registry.problems import VersionInUseProblem
 from app.registry.service import get_version, live_version, lock_model
 from app.tasks.problems import TaskNotEndedProblem
 from app.tasks.service import lock_task
+from app.tasks.states import standing
 
 
 @dataclass(frozen=True)
@@ -178,7 +179,8 @@ def delete_task(session: Session, task_id: str) -> Removal:
     """
     task, preview = lock_task(session, task_id)
     if task.state not in END_STATES:
-        raise TaskNotEndedProblem(f"the task has not ended: it is {task.state}; cancel it first")
+        state = standing(task.state).state
+        raise TaskNotEndedProblem(f"the task has not ended: it is {state}; cancel it first")
     if preview is not None and preview.state not in END_STATES:
         raise TaskNotEndedProblem(
             f"the task's preview, {preview.id}, has not ended: cancel it first"
@@ -196,7 +198,7 @@ def delete_task(session: Session, task_id: str) -> Removal:
         session.execute(update(Task).where(Task.preview_of == task_id).values(preview_of=None))
         session.delete(task)
         deleted.append("the task")
-    before = {"state": task.state}
+    before = standing(task.state).said()
     record(session, Action.TASK_DELETE, f"/tasks/{task_id}", model=name, before=before)
     return Removal(
         deleted=tuple(deleted),

@@ -33,7 +33,7 @@ ROLLBACK = "rollback"
 
 def go_live(session: Session, version: Version, by: str, kind: str = GATE) -> AliasMove:
     """Point `live` at a version that passed the gate, or was imported to go live. Flushes."""
-    _tell_promoted(session, version, by)
+    _tell_promoted(session, version, by, version.task_id)
     return _move(session, version, kind, by)
 
 
@@ -88,9 +88,9 @@ def point_live(
     return _move(session, version, PROMOTE, by)
 
 
-def _tell_promoted(session: Session, version: Version, by: str) -> None:
+def _tell_promoted(session: Session, version: Version, by: str, task_id: str | None = None) -> None:
     told: JsonObject = {"version": version.number, "by": by}
-    enqueue(session, WebhookEvent.VERSION_PROMOTED, version.model.name, told)
+    enqueue(session, WebhookEvent.VERSION_PROMOTED, version.model.name, told, task_id)
 
 
 def rollback(session: Session, model: Model, number: int, by: str) -> AliasMove:

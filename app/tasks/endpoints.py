@@ -38,12 +38,13 @@ from app.storage import Blob
 from app.tasks import listing, service
 from app.tasks.answering import ACCEPTED, IdempotencyKey, acceptance, announce
 from app.tasks.listing import TASKS, Wanted, wanted
-from app.tasks.owning import TaskId, visible
+from app.tasks.owning import TaskId
 from app.tasks.problems import TaskEndedProblem, TaskFilesGoneProblem, TaskNotFailedProblem
 from app.tasks.schemas import SPEC_EXAMPLE, TaskJson, TaskPage
 from app.tasks.submission import Submission
 from app.tasks.upload import PostedUpload
 from app.tasks.uploads import drop_uploads
+from app.tasks.visibility import visible
 
 router = APIRouter(
     prefix="/tasks",

@@ -1,24 +1,14 @@
-"""Whose tasks are whose: a key sees its own, an admin all."""
+"""The task in a path, where the caller sees it."""
 
 from typing import Annotated
 from uuid import UUID
 
 from fastapi import Depends, Path
-from sqlalchemy import ColumnElement, true
 
-from app.db import Model, Task, read_session
+from app.db import read_session
 from app.dependencies import AppServices, Submitter
-from app.keys.service import Caller, Scope
 from app.tasks.service import get_task
-
-
-def visible(caller: Caller) -> ColumnElement[bool]:
-    """Return which tasks a caller sees: all of an admin's models, or those that its key posted."""
-    if not caller.may(Scope.ADMIN):
-        return Task.key_id == caller.key_id
-    if caller.models:
-        return Task.model.has(Model.name.in_(caller.models))
-    return true()
+from app.tasks.visibility import visible
 
 
 def own_task(

@@ -15,12 +15,13 @@ from app.registry.paths import ModelName
 from app.registry.schemas import hex_colour
 from app.registry.service import live_versions
 from app.tasks.listing import Wanted, list_tasks
-from app.tasks.owning import visible
 from app.tasks.schemas import ListedTask
 from app.tasks.service import describe_listed
+from app.tasks.states import ENDED
+from app.tasks.visibility import visible
 from app.web.curves import curves
 from app.web.rendering import page
-from app.web.states import ENDED, UNENDED, shown
+from app.web.states import UNENDED, shown
 from app.web.visitors import Anybody, PageRoute, SeesVersions, Visitor
 
 MOST_MODELS = 12

@@ -1,29 +1,16 @@
-"""How a task's state is called on pages: the one place that knows how it is stored."""
+"""How a task's state is called on pages."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
 
-from app.db import END_STATES, RUNNING_STATES, TaskState
+from app.tasks.listing import Wanted
 from app.tasks.schemas import TaskSummary
+from app.tasks.states import ENDED, TaskOutcome, TaskPhase, TaskStateJson
 
-State = Literal["queued", "running", "succeeded", "failed", "cancelled"]
-PHASES = ("validating", "training", "evaluating")
+PHASES = tuple(str(phase) for phase in TaskPhase)
+UNENDED = (TaskStateJson.QUEUED, TaskStateJson.RUNNING)
 
-FILTERS: Mapping[str, Sequence[TaskState]] = {
-    "queued": (TaskState.QUEUED,),
-    "running": RUNNING_STATES,
-    "live": (TaskState.LIVE,),
-    "held": (TaskState.HELD,),
-    "failed": (TaskState.FAILED,),
-    "cancelled": (TaskState.CANCELLED,),
-}
-"""What lists of tasks can be narrowed to."""
-
-UNENDED = (TaskState.QUEUED, *RUNNING_STATES)
-ENDED = END_STATES
-
-WORDS = {
+WORDS: Mapping[str, str] = {
     "queued": "Queued",
     "running": "Running",
     "live": "Went live",
@@ -31,11 +18,12 @@ WORDS = {
     "failed": "Failed",
     "cancelled": "Cancelled",
 }
+"""States, and the outcomes of tasks that succeeded: what lists can be narrowed to."""
 
 
 @dataclass(frozen=True)
 class Shown:
-    """A task's state in words.
+    """A task's state as pages show it.
 
     Attributes:
         state: where it is.
@@ -43,14 +31,14 @@ class Shown:
         outcome: of one that succeeded: what the gate decided.
     """
 
-    state: State
-    phase: str | None = None
-    outcome: Literal["live", "held"] | None = None
+    state: TaskStateJson
+    phase: TaskPhase | None
+    outcome: TaskOutcome | None
 
     @property
     def look(self) -> str:
         """How it is coloured."""
-        return self.outcome or self.state
+        return str(self.outcome or self.state)
 
     @property
     def word(self) -> str:
@@ -60,21 +48,16 @@ class Shown:
     @property
     def ended(self) -> bool:
         """Whether nothing more will come."""
-        return self.state not in ("queued", "running")
+        return self.state in ENDED
 
 
 def shown(task: TaskSummary) -> Shown:
     """Return how a task's state is shown."""
-    match task.state:
-        case TaskState.LIVE:
-            return Shown("succeeded", outcome="live")
-        case TaskState.HELD:
-            return Shown("succeeded", outcome="held")
-        case TaskState.QUEUED:
-            return Shown("queued")
-        case TaskState.FAILED:
-            return Shown("failed")
-        case TaskState.CANCELLED:
-            return Shown("cancelled")
-        case running:
-            return Shown("running", phase=str(running))
+    return Shown(task.state, task.phase, task.outcome)
+
+
+def narrowed(word: str, model: str | None, text: str | None) -> Wanted:
+    """Return which tasks are in a list of one of `WORDS`; of any where the word is none."""
+    states = [one for one in TaskStateJson if one == word and word in WORDS]
+    outcomes = [one for one in TaskOutcome if one == word]
+    return Wanted(model=model, states=states, outcomes=outcomes, text=text)

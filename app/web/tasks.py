@@ -16,12 +16,12 @@ from app.dependencies import ReadSession
 from app.keys.service import Scope, check_model
 from app.parameters import Cursor
 from app.registry.schemas import MODEL_PATTERN
-from app.tasks.listing import TASKS, Wanted, list_tasks
-from app.tasks.owning import visible
+from app.tasks.listing import TASKS, list_tasks
 from app.tasks.phases import phases
 from app.tasks.service import describe, describe_listed, get_task, read_log
+from app.tasks.visibility import visible
 from app.web.rendering import page
-from app.web.states import FILTERS, PHASES, WORDS, Shown, shown
+from app.web.states import PHASES, WORDS, Shown, narrowed, shown
 from app.web.verdicts import verdict_of
 from app.web.visitors import PageRoute, SeesTasks
 
@@ -44,7 +44,7 @@ def tasks_page(
     """List tasks, the newest first: those of the visitor's key, or all that it may see."""
     if model:
         check_model(visitor.caller, model)
-    which = Wanted(model=model or None, states=FILTERS.get(state, ()), text=text or None)
+    which = narrowed(state, model or None, text or None)
     sees = visible(visitor.caller)
     found = list_tasks(session, A_PAGE + 1, which, TASKS.read(cursor), sees)
     listed, following = TASKS.cut(found, A_PAGE, lambda task: task.sequence)

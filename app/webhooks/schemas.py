@@ -57,7 +57,7 @@ class DeliveryJson(BaseModel):
     """One event on its way to a webhook."""
 
     id: str = Field(description="Its id, `webhook-id` of every attempt.")
-    event: WebhookEvent = Field(description="What happened.")
+    type: WebhookEvent = Field(description="What happened.")
     created_at: datetime = Field(description="When it happened.")
     state: DeliveryState = Field(
         description="`waiting` for its first or next attempt, `delivered`, or `failed`: given up."

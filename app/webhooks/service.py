@@ -115,7 +115,7 @@ def describe_delivery(one: WebhookDelivery) -> DeliveryJson:
     waits = one.state == DeliveryState.WAITING and one.due_at > 0
     return DeliveryJson(
         id=one.id,
-        event=WebhookEvent(one.event),
+        type=WebhookEvent(one.event),
         created_at=one.created_at,
         state=one.state,
         attempts=one.attempts,

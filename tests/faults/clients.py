@@ -17,7 +17,7 @@ import httpx
 from tests.fixtures.drawings import voc_zip
 
 MODELS = ("field", "street")
-ENDS = ("live", "held", "failed", "cancelled")
+ENDS = ("succeeded", "failed", "cancelled")
 SMALL = {
     "size": 32,
     "batch_size": 2,
@@ -147,7 +147,7 @@ class Client(threading.Thread):
                 self._ask(http, "POST", f"{path}:retry")
             elif now["state"] in ENDS:
                 return
-            told = json.dumps([now["state"], now["progress"], now["queue_place"]])
+            told = json.dumps([now["state"], now["phase"], now["progress"], now["queue_place"]])
             seen, since = (seen, since) if told == seen else (told, time.monotonic())
             if time.monotonic() - since > PATIENCE_SECONDS:
                 self._break(f"task-stuck: {path} says the same for {PATIENCE_SECONDS:g} s: {told}")

@@ -1,7 +1,7 @@
 // A task that runs, live: what happens brings the page up to date, epochs go on the chart.
 
 const SOONEST = 1000;
-const KINDS = ["state", "progress", "epoch", "warning", "labels"];
+const KINDS = ["task.state", "task.progress", "task.epoch", "task.warning", "task.labels"];
 let due = 0;
 
 function refresh() {
@@ -15,19 +15,15 @@ function refresh() {
 
 function told(event) {
   refresh();
-  if (!event.type.endsWith("epoch")) return;
-  const said = JSON.parse(event.data);
-  const { epoch, losses } = said.data ?? said;
+  if (event.type !== "task.epoch") return;
+  const { epoch, losses } = JSON.parse(event.data).data;
   const card = document.getElementById("losses");
   card.hidden = false;
   card.querySelector("[data-chart]").dispatchEvent(new CustomEvent("epoch", { detail: { epoch, losses } }));
 }
 
 const stream = new EventSource(document.getElementById("now").dataset.events);
-for (const kind of KINDS) {
-  stream.addEventListener(kind, told);
-  stream.addEventListener(`task.${kind}`, told);
-}
+for (const kind of KINDS) stream.addEventListener(kind, told);
 document.addEventListener("htmx:afterSettle", () => {
   if (!document.getElementById("now").dataset.events) stream.close();
 });
