@@ -23,13 +23,16 @@ class Link:
     shown: "Callable[[Visitor], bool]"
 
     def is_at(self, path: str) -> bool:
-        """Whether a path is the link's own, or below it."""
-        return path == self.href or (self.href != "/" and path.startswith(f"{self.href}/"))
+        """Whether a path is the link's own, or below it and no other link's."""
+        if path in (link.href for link in LINKS):
+            return path == self.href
+        return self.href != "/" and path.startswith(f"{self.href}/")
 
 
 LINKS = (
     Link("Home", "/", lambda visitor: visitor.sees_tasks),
     Link("Tasks", "/ui/tasks", lambda visitor: visitor.sees_tasks),
+    Link("New task", "/ui/tasks/new", lambda visitor: visitor.submits),
     Link("Versions", "/ui/models", lambda visitor: visitor.sees_versions),
     Link("Try it", "/try", lambda visitor: visitor.segments),
     Link("API", "/docs", lambda _: True),

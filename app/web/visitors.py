@@ -85,6 +85,7 @@ def visiting(*scopes: Scope) -> Callable[[Request], Coroutine[Any, Any, Visitor]
 
 Anybody = Annotated[Visitor, Depends(visiting(*Scope))]
 Segmenting = Annotated[Visitor, Depends(visiting(Scope.SEGMENT))]
+Submits = Annotated[Visitor, Depends(visiting(Scope.SUBMIT))]
 SeesTasks = Annotated[Visitor, Depends(visiting(Scope.SUBMIT))]
 SeesVersions = Annotated[Visitor, Depends(visiting(Scope.ADMIN))]
 

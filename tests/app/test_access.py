@@ -116,6 +116,8 @@ PAGES = {
     ),
     *(("GET", f"/ui/models{below}") for below in ("", "/{model}", "/{model}/curves")),
     ("GET", "/ui/models/{model}/versions/{number}"),
+    ("GET", "/ui/tasks/new"),
+    ("POST", "/ui/tasks/look"),
     ("POST", "/login"),
     ("POST", "/logout"),
     ("GET", "/static/{release}/{name:path}"),
