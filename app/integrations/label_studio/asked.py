@@ -1,6 +1,7 @@
 """What Label Studio posts, read piece by piece: its tasks bring all of their annotations along."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
@@ -61,6 +62,12 @@ def read_asked(stream: BinaryIO) -> Asked:
         TooLargeProblem: it has too many tasks.
     """
     tasks: list[AskedTask] = []
+    with _refused():
+        config = _read_asked(stream, tasks)
+    return Asked(tuple(tasks), config)
+
+
+def _read_asked(stream: BinaryIO, tasks: list[AskedTask]) -> str:
     config = ""
     for key, event, value, events in _object(stream):
         if key == "tasks" and event == "start_array":
@@ -72,7 +79,7 @@ def read_asked(stream: BinaryIO) -> Asked:
             config = value[: MAX_CHARACTERS + 1]
         else:
             skipped(events, event)
-    return Asked(tuple(tasks), config)
+    return config
 
 
 def read_told(stream: BinaryIO) -> Told:
@@ -81,6 +88,11 @@ def read_told(stream: BinaryIO) -> Told:
     Raises:
         BadRequestProblem: it is no such JSON.
     """
+    with _refused():
+        return _read_told(stream)
+
+
+def _read_told(stream: BinaryIO) -> Told:
     action, project, annotations = "", None, 0
     for key, event, value, events in _object(stream):
         if key == "action" and isinstance(value, str):
@@ -103,12 +115,18 @@ def read_told(stream: BinaryIO) -> Told:
 
 def _object(stream: BinaryIO) -> Iterator[tuple[str, str, Any, Iterator[tuple[str, Any]]]]:
     """Yield key, event and value of an object, and the events that follow."""
+    events = Pieces(stream).events()
+    if next(events, None) != ("start_map", None):
+        raise ValueError("it is no object")
+    for key in keys(events):
+        yield (key, *next(events), events)
+
+
+@contextmanager
+def _refused() -> Iterator[None]:
+    """Turn what a parser says of a body into a problem."""
     try:
-        events = Pieces(stream).events()
-        if next(events, None) != ("start_map", None):
-            raise ValueError("it is no object")
-        for key in keys(events):
-            yield (key, *next(events), events)
+        yield
     except _FAULTS as error:
         raise BadRequestProblem(f"not what Label Studio posts: {error}"[:300]) from error
 

@@ -83,15 +83,22 @@ def joined_rings(polygon: Polygon) -> Points:
 
     Each hole is joined to what is around it by a cut there and back, which covers nothing.
     """
-    ring: Points = np.array(polygon[0], dtype=np.float64).reshape(-1, 2)
+    ring = _open(polygon[0])
     for hole in polygon[1:]:
-        inner: Points = np.array(hole, dtype=np.float64).reshape(-1, 2)
+        inner = _open(hole)
         if len(inner) < _LEAST_POINTS:
             continue
         at, start = _nearest(ring, inner)
         turned = np.roll(inner, -start, axis=0)
         ring = np.concatenate((ring[: at + 1], turned, turned[:1], ring[at:]))
     return ring
+
+
+def _open(ring: list[list[float]]) -> Points:
+    """Return a ring (n, 2) that does not end where it begins."""
+    points: Points = np.array(ring, dtype=np.float64).reshape(-1, 2)
+    closed = len(points) > 1 and bool((points[0] == points[-1]).all())
+    return points[:-1] if closed else points
 
 
 def _nearest(ring: Points, inner: Points) -> tuple[int, int]:
