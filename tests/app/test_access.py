@@ -16,6 +16,7 @@ from app.keys.service import KeyLimits, Scope, create_key
 from app.protocols.refusals import OPEN_INFERENCE
 from tests.app.tasks.posting import drawn, post
 
+LABEL_STUDIO = "/integrations/label-studio"
 ID = "00000000-0000-4000-8000-000000000000"
 
 UNAUTHORIZED = "urn:sats:problem:unauthorized"
@@ -61,6 +62,24 @@ TABLE: dict[tuple[str, str], Row] = {
         "GET /v2/models/{model}/versions/{number}",
         "GET /v2/models/{model}/versions/{number}/ready",
         "POST /v2/models/{model}/versions/{number}/infer",
+    ),
+    **_rows(
+        Scope.SEGMENT,
+        NAMED,
+        *(
+            f"{call.replace(' ', f' {LABEL_STUDIO}{model}')}"
+            for model in ("", "/{model}")
+            for call in ("GET /health", "GET /versions", "POST /setup", "POST /predict")
+        ),
+    ),
+    **_rows(
+        Scope.SUBMIT,
+        NAMED,
+        *(
+            f"{call.replace(' ', f' {LABEL_STUDIO}{model}')}"
+            for model in ("", "/{model}")
+            for call in ("POST /webhook", "GET /projects/{project}")
+        ),
     ),
     **_rows(Scope.SUBMIT, NAMED, "POST /tasks"),
     **_rows(Scope.SUBMIT, NOTHING, "GET /tasks"),

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, BinaryIO
 
 from sats_core.data.readers.brush import MAX_BYTES
@@ -31,13 +31,23 @@ class ExportedTask:
     data: Values
     annotations: list[dict[str, Any]]
 
-    def body(self, file: str, shown_by: str) -> bytes:
-        """Return it as JSON, with the regions of one picture, which lies in `file`."""
+    def of_picture(self, shown_by: str) -> "ExportedTask":
+        """Return it with the regions of one picture alone, by the tag that shows it."""
         annotations = [
-            one | {"result": [r for r in one.get("result", []) if _is_of(r, shown_by)]}
+            one | {"result": [r for r in _regions(one) if _is_of(r, shown_by)]}
             for one in self.annotations
         ]
-        task = {"id": self.id, "data": {"image": file}, "annotations": annotations}
+        return replace(self, annotations=annotations)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether somebody has looked and found nothing: all of it is background."""
+        counting = [one for one in self.annotations if not one.get("was_cancelled")]
+        return bool(counting) and not any(one["result"] for one in counting)
+
+    def body(self, file: str) -> bytes:
+        """Return it as JSON, its picture in `file`."""
+        task = {"id": self.id, "data": {"image": file}, "annotations": self.annotations}
         return json.dumps(task).encode()
 
 
@@ -96,6 +106,11 @@ def _annotations(events: Iterator[tuple[str, Any]]) -> Iterator[dict[str, Any]]:
             raise ValueError("an annotation is no object")
         whole = built(events, MAX_VALUES)
         yield {key: whole[key] for key in _READ if key in whole}
+
+
+def _regions(annotation: Mapping[str, Any]) -> list[Any]:
+    found = annotation.get("result")
+    return found if isinstance(found, list) else []
 
 
 def _is_of(region: object, shown_by: str) -> bool:

@@ -16,9 +16,10 @@ from app.integrations.label_studio.exported import ExportedTask, exported_tasks
 from app.integrations.label_studio.labelling import Labelling, LabellingError, read_labelling
 from app.settings import Settings
 from sats_core.data.names import printable
+from sats_core.data.pictures import decode_picture
 from sats_core.data.readers import LabelStudioReader
 from sats_core.data.sources import DirectorySource
-from sats_core.errors import DatasetError
+from sats_core.errors import CoreError
 
 AT_ONCE = 4
 """Pictures that are fetched side by side."""
@@ -190,9 +191,14 @@ class _Gathering:
             return
         try:
             file = f"{task.id}.{_suffix(data)}"
-            body = task.body(file, self._shown_by)
-            shown = self._checked(file, data, body)
-        except (DatasetError, ValueError) as error:
+            of_picture = task.of_picture(self._shown_by)
+            body = of_picture.body(file)
+            shown: set[str] = set()
+            if of_picture.is_empty:
+                decode_picture(data, self._settings.max_pixels)
+            else:
+                shown = self._checked(file, data, body)
+        except (CoreError, ValueError) as error:
             gathered.leave_out(task.id, str(error))
             return
         self._left -= len(data) + len(body)
