@@ -17,6 +17,7 @@ from app.draining import Draining, DrainingMiddleware
 from app.headers import CrossOriginMiddleware, RequestIdMiddleware, SecurityHeadersMiddleware
 from app.imports.endpoints import router as imports
 from app.integrations.label_studio.endpoints import router as label_studio
+from app.integrations.label_studio.training import router as label_studio_training
 from app.keys.endpoints import router as keys
 from app.probes.endpoints import router as probes
 from app.probes.metrics import RequestMetrics, RequestMetricsMiddleware
@@ -54,11 +55,6 @@ under `/v2`, which speaks the Open Inference Protocol, it is `{"error": "..."}`.
 TAGS = [
     {"name": "tasks", "description": "Teach the model something new. Scope `submit`."},
     {"name": "segmentation", "description": "Ask the model. Scope `segment`."},
-    {
-        "name": "label studio",
-        "description": "An ML backend of Label Studio: predictions need scope `segment`, training "
-        "`submit`.",
-    },
     {
         "name": "admin",
         "description": "Versions, scores, what is live, keys, who did what. Scope `admin`.",
@@ -119,6 +115,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         following,
         *protocols,
         label_studio,
+        label_studio_training,
         registry,
         imports,
         *operators,

@@ -77,7 +77,7 @@ def _key(request: Request) -> str | None:
         return None
     scheme, _, value = said.partition(" ")
     if scheme.lower() == "bearer":
-        return value.strip()
+        return value.strip() or None
     if scheme.lower() != "basic":
         raise UnauthorizedProblem("send an API key as the password of HTTP basic authentication")
     try:

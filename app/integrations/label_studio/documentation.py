@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from app.dependencies import Services
 from app.errors import (
     BadRequestProblem,
     ConflictProblem,
@@ -21,6 +22,8 @@ class LabelStudioMissingProblem(ConflictProblem):
     slug = "label-studio-missing"
     title = "No Label Studio is configured"
 
+
+PREFIX = "/integrations/label-studio"
 
 MODEL: dict[str, Any] = {
     "parameters": [
@@ -49,3 +52,16 @@ PREDICT = responses(
     TooLargeProblem,
 )
 WEBHOOK = responses(BadRequestProblem, LabelStudioMissingProblem, TooLargeProblem)
+
+
+def check_configured(services: Services) -> None:
+    """Check that pictures can be fetched.
+
+    Raises:
+        LabelStudioMissingProblem: nobody said from where.
+    """
+    if services.settings.label_studio_url is None:
+        raise LabelStudioMissingProblem(
+            "set SATS_LABEL_STUDIO_URL and SATS_LABEL_STUDIO_API_KEY: pictures are fetched from "
+            "there alone"
+        )

@@ -2,16 +2,15 @@
 
 from collections.abc import AsyncIterator
 from contextlib import aclosing
-from typing import Annotated
 
-from fastapi import APIRouter, Path, Request
+from fastapi import APIRouter, Request
 from fastapi.responses import StreamingResponse
 from sqlalchemy import select
 from starlette.concurrency import run_in_threadpool
 from starlette.types import Send
 
-from app.db import Model, Version, write_session
-from app.dependencies import AppServices, ReadSession, Services
+from app.db import Model, Version
+from app.dependencies import AppServices, ReadSession
 from app.errors import (
     BadRequestProblem,
     InvalidProblem,
@@ -19,13 +18,11 @@ from app.errors import (
     NotFoundProblem,
     UnavailableProblem,
 )
-from app.integrations.label_studio import projects
-from app.integrations.label_studio.asked import Asked, Told, read_asked, read_told
+from app.integrations.label_studio.asked import Asked, read_asked
 from app.integrations.label_studio.bodies import read_body
 from app.integrations.label_studio.calling import (
     ModelOfPath,
     Predictor,
-    Trainer,
     document_basic,
 )
 from app.integrations.label_studio.client import LabelStudio
@@ -33,45 +30,29 @@ from app.integrations.label_studio.documentation import (
     BODY,
     MODEL,
     PREDICT,
-    WEBHOOK,
+    PREFIX,
     LabelStudioMissingProblem,
+    check_configured,
 )
 from app.integrations.label_studio.labelling import LabellingError, read_labelling
 from app.integrations.label_studio.predicting import Predicting, version_name
-from app.integrations.label_studio.projects import Asker
 from app.integrations.label_studio.schemas import (
     LabelStudioHealthJson,
     LabelStudioPredictionsJson,
-    LabelStudioProjectJson,
     LabelStudioSetupJson,
-    LabelStudioToldJson,
     LabelStudioVersionsJson,
 )
 from app.keys.problems import KEY_PROBLEMS
-from app.keys.service import Caller, Scope
 from app.problems import responses
-from app.registry.schemas import MAX_NUMBER
 from app.segmentation.admission import deadline_of
 from app.segmentation.choosing import choose_for_pictures
 from app.segmentation.waiting import answering
 
-PREFIX = "/integrations/label-studio"
-START_TRAINING = "START_TRAINING"
-ANNOTATED = ("ANNOTATION_CREATED", "ANNOTATIONS_CREATED")
 MOST_VERSIONS = 100
-
-
-def _configured(services: Services) -> None:
-    if services.settings.label_studio_url is None:
-        raise LabelStudioMissingProblem(
-            "set SATS_LABEL_STUDIO_URL and SATS_LABEL_STUDIO_API_KEY: pictures are fetched from "
-            "there alone"
-        )
-
 
 router = APIRouter(
     prefix=PREFIX,
-    tags=["label studio"],
+    tags=["segmentation"],
     dependencies=[document_basic],
     responses=responses(*KEY_PROBLEMS, InvalidProblem, UnavailableProblem),
 )
@@ -110,7 +91,7 @@ async def setup(
 
     Label Studio asks before every batch, and skips tasks that have predictions of this version.
     """
-    _configured(services)
+    check_configured(services)
     known = services.live.recall(model)
     if known is None:
         try:
@@ -184,7 +165,7 @@ async def predict(
     that cannot be used has an empty result. Where trying again may help, a task has an empty list
     instead, no prediction: Label Studio asks for it again next time.
     """
-    _configured(services)
+    check_configured(services)
     choice = await choose_for_pictures(services, caller, model, None)
     async with answering(deadline_of(services)):
         served = await services.inference.served(choice)
@@ -210,72 +191,3 @@ async def predict(
                     yield piece
 
     return _Predictions(results(), media_type="application/json")
-
-
-@router.post(
-    "/webhook",
-    summary="Hear what happened in Label Studio",
-    operation_id="label_studio_webhook",
-    openapi_extra=BODY,
-    responses=WEBHOOK,
-)
-@router.post(
-    "/{model}/webhook",
-    summary="Hear what happened in Label Studio, for a model",
-    operation_id="label_studio_model_webhook",
-    openapi_extra=MODEL | BODY,
-    responses=WEBHOOK,
-)
-async def webhook(
-    request: Request, services: AppServices, caller: Trainer, model: ModelOfPath
-) -> LabelStudioToldJson:
-    """Note what happened; whatever comes of it, a worker does.
-
-    `START_TRAINING` asks for a task of the project's annotations: now, or once more after the one
-    that is under way. New annotations are counted where `SATS_LABEL_STUDIO_ANNOTATIONS` is set.
-    Every other action is heard and forgotten.
-    """
-    _configured(services)
-    told: Told = await read_body(request, services, read_told)
-    if told.action == START_TRAINING and told.project is None:
-        raise BadRequestProblem("START_TRAINING names no project")
-    await run_in_threadpool(_note, services, caller, model, told)
-    return LabelStudioToldJson()
-
-
-def _note(services: Services, caller: Caller, model: str, told: Told) -> None:
-    enough = services.settings.label_studio_annotations
-    if told.project is None:
-        return
-    asker = Asker(caller.name, caller.key_id, caller.may(Scope.ADMIN))
-    if told.action == START_TRAINING:
-        with write_session(services.engine) as session:
-            projects.ask(session, told.project, model, asker)
-    elif told.action in ANNOTATED and told.annotations and enough:
-        with write_session(services.engine) as session:
-            projects.note(session, told.project, model, told.annotations, enough, asker)
-
-
-@router.get(
-    "/projects/{project}",
-    summary="What became of a project's training",
-    operation_id="label_studio_project",
-    responses=responses(NotFoundProblem),
-)
-@router.get(
-    "/{model}/projects/{project}",
-    summary="What became of a model's training from a project",
-    operation_id="label_studio_model_project",
-    openapi_extra=MODEL,
-    responses=responses(NotFoundProblem),
-)
-def project_state(
-    session: ReadSession,
-    _caller: Trainer,
-    model: ModelOfPath,
-    project: Annotated[
-        int, Path(ge=1, le=MAX_NUMBER, description="The project's number in Label Studio.")
-    ],
-) -> LabelStudioProjectJson:
-    """Say how far the last training is that was asked for, and what it left out."""
-    return LabelStudioProjectJson.of(projects.find(session, project, model))
