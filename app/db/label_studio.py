@@ -36,7 +36,8 @@ class LabelStudioProject(Base):
     # Whether an import was asked for that has not begun: one more, however often it was.
     wanted: Mapped[bool] = mapped_column(Boolean, default=False)
     # Who asked last: the import's task will be theirs.
-    asked_by: Mapped[str] = mapped_column(String(100), default="")
+    asked_by: Mapped[str] = mapped_column(String(200), default="")
+    asked_as: Mapped[str] = mapped_column(String(20), default="keyless")  # an ActorType
     asked_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     by_admin: Mapped[bool] = mapped_column(Boolean, default=False)
     key_id: Mapped[int | None] = mapped_column(ForeignKey("api_keys.id"))

@@ -18,7 +18,7 @@ from pathlib import Path
 import structlog
 from sqlalchemy import Engine, select
 
-from app.audit.actor import Actor, ActorType
+from app.audit.actor import Actor
 from app.db import ProjectState, Task, read_session, write_session
 from app.disk import check_task_fits
 from app.errors import Problem, problem_of
@@ -132,7 +132,8 @@ class Importing:
         with read_session(self._engine) as session:
             return session.scalar(
                 select(Task.id).where(
-                    Task.submitted_by == taken.asker.name, Task.idempotency_key == taken.task_key
+                    Task.submitted_by == taken.asker.submitted_by,
+                    Task.idempotency_key == taken.task_key,
                 )
             )
 
@@ -176,7 +177,7 @@ class Importing:
             return Submission(
                 spec,
                 stored[_DATASET],
-                asker.name,
+                asker.submitted_by,
                 taken.task_key,
                 by_admin=asker.by_admin,
                 key_id=asker.key_id,
@@ -186,10 +187,8 @@ class Importing:
             check_step(self._engine, spec, staged[_DATASET], self._settings.limits)
             check_task_fits(self._engine, self._settings, spec, staged[_DATASET])
 
-        kind = ActorType.KEYLESS if asker.key_id is None else ActorType.KEY
-        accepting = Acceptance(
-            self._engine, self._blobs, self._settings.max_upload_bytes, Actor(kind, asker.name)
-        )
+        actor, most = Actor(asker.type, asker.name), self._settings.max_upload_bytes
+        accepting = Acceptance(self._engine, self._blobs, most, actor)
         with gathered.dataset.open("rb") as dataset:
             task, _replayed = accepting.accept({_DATASET: dataset}, make, check)
         return task

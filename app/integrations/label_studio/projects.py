@@ -6,6 +6,7 @@ from sqlalchemy import ColumnElement, Select, exists, or_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
+from app.audit.actor import ActorType
 from app.db import END_STATES, LabelStudioProject, ProjectState, Task, database_now, utc_now
 from app.errors import NotFoundProblem
 
@@ -17,11 +18,24 @@ FIRST_WAIT_SECONDS = 5.0
 
 @dataclass(frozen=True)
 class Asker:
-    """Who asks for an import: its task will be theirs."""
+    """Who asks for an import: its task will be theirs.
+
+    Attributes:
+        name: of the key, or of the machine's user.
+        type: what kind of somebody asks.
+        key_id: the key.
+        by_admin: whether it has scope `admin`.
+    """
 
     name: str = ""
+    type: ActorType = ActorType.KEYLESS
     key_id: int | None = None
     by_admin: bool = False
+
+    @property
+    def submitted_by(self) -> str:
+        """What the task is said to be posted by."""
+        return self.name if self.type == ActorType.KEY else ""
 
 
 @dataclass(frozen=True)
@@ -74,7 +88,8 @@ def note(
 
 def _ask(row: LabelStudioProject, asker: Asker) -> None:
     row.annotations = 0
-    row.asked_by, row.key_id, row.by_admin = asker.name, asker.key_id, asker.by_admin
+    row.asked_by, row.asked_as = asker.name, asker.type
+    row.key_id, row.by_admin = asker.key_id, asker.by_admin
     row.asked_at = utc_now()
     if row.state == ProjectState.FETCHING:
         row.wanted = True
@@ -151,7 +166,7 @@ def take(session: Session, row: int | None = None) -> Taken | None:
         tries=found.tries,
         project=found.project,
         model=found.model,
-        asker=Asker(found.asked_by, found.key_id, found.by_admin),
+        asker=Asker(found.asked_by, ActorType(found.asked_as), found.key_id, found.by_admin),
     )
     renew(session, taken)
     return taken

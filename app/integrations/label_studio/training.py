@@ -5,6 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Request
 from starlette.concurrency import run_in_threadpool
 
+from app.audit.actor import ActorType
 from app.db import write_session
 from app.dependencies import AppServices, ReadSession, Services
 from app.errors import BadRequestProblem, InvalidProblem, NotFoundProblem, UnavailableProblem
@@ -72,7 +73,8 @@ def _note(services: Services, caller: Caller, model: str, told: Told) -> None:
     enough = services.settings.label_studio_annotations
     if told.project is None:
         return
-    asker = Asker(caller.name, caller.key_id, caller.may(Scope.ADMIN))
+    kind = ActorType.KEYLESS if caller.key_id is None else ActorType.KEY
+    asker = Asker(caller.name, kind, caller.key_id, caller.may(Scope.ADMIN))
     if told.action == START_TRAINING:
         with write_session(services.engine) as session:
             projects.ask(session, told.project, model, asker)
