@@ -14,6 +14,7 @@ from app.db import LabelStudioProject, ProjectState, TaskState, read_session, wr
 from app.integrations.label_studio import projects
 from app.integrations.label_studio.importing import Importing
 from app.integrations.label_studio.projects import Asker
+from app.logs import configure_logs
 from app.registry.schemas import MAX_NUMBER, MODEL_PATTERN
 from app.settings import Settings, get_settings
 from app.storage import LocalBlobStore
@@ -31,6 +32,7 @@ def import_project(
     model: Annotated[str, typer.Option(help="The model that learns.")] = "default",
 ) -> None:
     """Learn the classes of a Label Studio project that a model does not know yet."""
+    configure_logs()
     settings = get_settings()
     if settings.label_studio_url is None:
         raise refusal("set SATS_LABEL_STUDIO_URL and SATS_LABEL_STUDIO_API_KEY")
