@@ -6,7 +6,7 @@
 import json
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -170,25 +170,28 @@ def brushes(prediction: dict[str, Any]) -> dict[str, np.ndarray]:
     return found
 
 
-def annotated(mask: np.ndarray, label: str) -> dict[str, Any]:
-    """Return an annotation, whose brush the service itself did not write."""
+def annotated(masks: Sequence[np.ndarray], label: str) -> list[dict[str, Any]]:
+    """Return an annotation of each mask, whose brush Label Studio's SDK writes."""
     code = """
 import json, sys
 import numpy as np
 from label_studio_sdk.converter.brush import mask2rle
 json.dump([mask2rle(np.array(m, dtype=np.uint8) * 255) for m in json.load(sys.stdin)], sys.stdout)
 """
-    (rle,) = json.loads(in_its_environment(code, json.dumps([mask.astype(int).tolist()])))
-    region = {
-        "type": "brushlabels",
-        "from_name": "brush",
-        "to_name": "image",
-        "original_width": mask.shape[1],
-        "original_height": mask.shape[0],
-        "image_rotation": 0,
-        "value": {"format": "rle", "rle": rle, "brushlabels": [label]},
-    }
-    return {"result": [region]}
+    written = in_its_environment(code, json.dumps([mask.astype(int).tolist() for mask in masks]))
+    regions = [
+        {
+            "type": "brushlabels",
+            "from_name": "brush",
+            "to_name": "image",
+            "original_width": mask.shape[1],
+            "original_height": mask.shape[0],
+            "image_rotation": 0,
+            "value": {"format": "rle", "rle": rle, "brushlabels": [label]},
+        }
+        for mask, rle in zip(masks, json.loads(written), strict=True)
+    ]
+    return [{"result": [region]} for region in regions]
 
 
 def test_the_loop(theirs: str, ours: Ours, api: httpx.Client) -> None:
@@ -249,9 +252,9 @@ def test_the_loop(theirs: str, ours: Ours, api: httpx.Client) -> None:
 
     # A new class, labelled by hand.
     labelled = sorted(names)[:LABELLED]
-    for task in labelled:
-        mask = drawn[names[task]].objects == 1
-        checked(api.post(f"/api/tasks/{task}/annotations/", json=annotated(mask, NEW)))
+    made = annotated([drawn[names[task]].objects == 1 for task in labelled], NEW)
+    for task, annotation in zip(labelled, made, strict=True):
+        checked(api.post(f"/api/tasks/{task}/annotations/", json=annotation))
     began = time.monotonic()
     checked(api.post(f"/api/ml/{connected['id']}/train", json={}))
     status = f"/integrations/label-studio/projects/{project}"

@@ -4,7 +4,7 @@ import tempfile
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import BinaryIO, TypeVar
+from typing import BinaryIO, TypeVar, cast
 
 from fastapi import Request
 from starlette.concurrency import run_in_threadpool
@@ -36,11 +36,11 @@ async def read_body(request: Request, services: Services, read: Callable[[Binary
 async def _spooled(request: Request, services: Services) -> AsyncIterator[BinaryIO]:
     problem = TooLargeProblem(f"the body has more than {MAX_BODY_BYTES} bytes")
     services.settings.incoming_dir.mkdir(parents=True, exist_ok=True)
-    with tempfile.SpooledTemporaryFile(_IN_MEMORY, dir=services.settings.incoming_dir) as body:
+    with tempfile.SpooledTemporaryFile(_IN_MEMORY, dir=str(services.settings.incoming_dir)) as body:
         try:
             async for piece in bounded(request, MAX_BODY_BYTES, problem).stream():
                 await run_in_threadpool(body.write, piece)
         except ClientDisconnect as error:
             raise BadRequestProblem("the connection was closed too early") from error
         body.seek(0)
-        yield body  # type: ignore[misc]  # it has all that a file has
+        yield cast(BinaryIO, body)  # it has all that a file has

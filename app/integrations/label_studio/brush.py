@@ -68,4 +68,5 @@ def _bits(lengths: Longs, values: Longs) -> Bits:
     ends = np.cumsum(counts)
     record = np.repeat(np.arange(lengths.size), counts)
     place = ends[record] - 1 - np.arange(ends[-1])
-    return (codes[record] >> place & 1).astype(np.uint8)
+    bits: Bits = (codes[record] >> place & 1).astype(np.uint8)
+    return bits

@@ -1,6 +1,6 @@
 """`/integrations/label-studio`: an ML backend of Label Studio."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
 from fastapi import APIRouter, Request
@@ -176,7 +176,7 @@ async def predict(
         raise BadRequestProblem(str(error)) from error
     services.rates.other_pictures(caller, max(1, len(asked.tasks)))
 
-    async def results() -> AsyncIterator[bytes]:
+    async def results() -> AsyncGenerator[bytes, None]:
         async with LabelStudio.opened(services.settings) as label_studio:
             predicting = Predicting(
                 inference=services.inference,

@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
@@ -70,7 +70,7 @@ class Predicting:
         """What predictions name the version that answers."""
         return version_name(self.served.exported.model, self.served.exported.number)
 
-    async def answer(self, tasks: Sequence[AskedTask]) -> AsyncIterator[bytes]:
+    async def answer(self, tasks: Sequence[AskedTask]) -> AsyncGenerator[bytes, None]:
         """Yield the answer's JSON: as many results as tasks, in their order."""
         most = len(self.inference.lanes) + _BESIDE
         coming: deque[asyncio.Task[bytes]] = deque()

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, Select, exists, or_, select, update
+from sqlalchemy import ColumnElement, exists, or_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -103,21 +103,20 @@ def find(session: Session, project: int, model: str) -> LabelStudioProject:
     Raises:
         NotFoundProblem: nothing: nobody asked for training.
     """
-    found = session.scalar(_of(project, model))
+    found = session.scalar(select(LabelStudioProject).where(*_of(project, model)))
     if found is None:
         raise NotFoundProblem(f"no training of {model!r} from project {project} was asked for yet")
     return found
 
 
-def _of(project: int, model: str) -> Select[tuple[LabelStudioProject]]:
-    return select(LabelStudioProject).where(
-        LabelStudioProject.project == project, LabelStudioProject.model == model
-    )
+def _of(project: int, model: str) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
+    return LabelStudioProject.project == project, LabelStudioProject.model == model
 
 
 def _locked(session: Session, project: int, model: str) -> LabelStudioProject:
     """Return the row of a project, made where there is none, and locked."""
-    wanted = _of(project, model).with_for_update().execution_options(populate_existing=True)
+    wanted = select(LabelStudioProject).where(*_of(project, model)).with_for_update()
+    wanted = wanted.execution_options(populate_existing=True)
     found = session.scalar(wanted)
     if found is not None:
         return found
