@@ -26,8 +26,8 @@ def test_a_client_that_leaves_is_worked_for_no_longer(
     free = inference.load.free
     request = served.build_request("POST", f"{BASE}/predict", json=body(["/data/a.png"] * 50))
     answer = served.send(request, stream=True)
-    begun = next(answer.iter_raw())
-    assert begun.startswith(b'{"model_version":"default@1"')
+    pieces = answer.iter_raw()  # kept: without it the connection is closed
+    assert next(pieces).startswith(b'{"model_version":"default@1"')
     assert not eventually_not(free, inference)
     answer.close()
     assert eventually(free, inference)
