@@ -5,6 +5,7 @@ from typing import Any, Literal
 from fastapi import APIRouter, Response
 from pydantic import BaseModel, ConfigDict, Field
 
+from app.audit.schemas import ActorJson
 from app.tasks.event_schemas import Envelope, StateData
 from app.webhooks.outbox import WebhookEvent
 
@@ -33,14 +34,14 @@ class VersionData(BaseModel):
 class PromotedData(VersionData):
     """The version that went live."""
 
-    by: str = Field(description="Who promoted it: name of a key, or `gate`.")
+    by: ActorJson = Field(description="Who promoted it; where the gate did, the worker.")
 
 
 class RolledBackData(VersionData):
     """The version that is not live any more."""
 
     live: int = Field(description="Number of the version that is live instead.")
-    by: str = Field(description="Name of the key that did it.")
+    by: ActorJson = Field(description="Who did it.")
 
 
 def _example(type_: WebhookEvent, task: str | None, **data: Any) -> ConfigDict:
@@ -49,6 +50,8 @@ def _example(type_: WebhookEvent, task: str | None, **data: Any) -> ConfigDict:
     return ConfigDict(json_schema_extra={"examples": [envelope | {"data": data}]})
 
 
+_WORKER = {"type": "worker", "name": "build:4711"}
+_EVA = {"type": "key", "name": "eva"}
 _TASK = "2ccf943e-3427-467c-a8a9-3dd85cad8432"
 _ENDED = {"state": "succeeded", "phase": None, "outcome": "held", "version": 3, "error": None}
 
@@ -80,7 +83,7 @@ class VersionPromotedNotice(Notice):
     task: str | None = Field(description="Id of the task that made it go live; null: none did.")
     data: PromotedData = Field(description="The version.")
 
-    model_config = _example(WebhookEvent.VERSION_PROMOTED, _TASK, version=3, by="gate")
+    model_config = _example(WebhookEvent.VERSION_PROMOTED, _TASK, version=3, by=_WORKER)
 
 
 class VersionRolledBackNotice(Notice):
@@ -90,7 +93,7 @@ class VersionRolledBackNotice(Notice):
     task: None = Field(None, description="Always null.")
     data: RolledBackData = Field(description="The version.")
 
-    model_config = _example(WebhookEvent.VERSION_ROLLED_BACK, None, version=3, live=2, by="eva")
+    model_config = _example(WebhookEvent.VERSION_ROLLED_BACK, None, version=3, live=2, by=_EVA)
 
 
 @router.post("task.ended", status_code=204, operation_id="webhook_task_ended")
