@@ -33,6 +33,7 @@ from app.settings import Settings, get_settings
 from app.tasks.endpoints import router as tasks
 from app.tasks.following import router as following
 from app.tasks.watching import router as watching
+from app.uploads.endpoints import router as uploads
 from app.web.endpoints import router as web
 from app.webhooks.endpoints import router as webhooks
 from app.webhooks.payloads import router as payloads
@@ -126,6 +127,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         tasks,
         following,
         watching,
+        uploads,
         *protocols,
         registry,
         imports,

@@ -54,6 +54,7 @@ from app.tasks.submission import Submission
 from app.tasks.upload import PostedUpload
 from app.tasks.uploads import drop_uploads
 from app.tasks.visibility import visible
+from app.uploads.tokens import UploadGoneProblem
 
 router = APIRouter(
     prefix="/tasks",
@@ -70,14 +71,19 @@ _UPLOAD: dict[str, Any] = {
                 "schema": {
                     "type": "object",
                     "title": "Upload",
-                    "required": ["dataset", "spec"],
+                    "required": ["spec"],
                     "properties": {
                         "dataset": {
                             "type": "string",
                             "format": "binary",
                             "description": "A zip of labelled pictures in Pascal VOC layout: "
                             "`JPEGImages/`, `SegmentationClass/`, `classes.txt` or CVAT's "
-                            "`labelmap.txt`, and `ImageSets/Segmentation/` if wanted.",
+                            "`labelmap.txt`, and `ImageSets/Segmentation/` if wanted. Or in "
+                            "another layout that is read.",
+                        },
+                        "upload": {
+                            "type": "string",
+                            "description": "In place of `dataset`: what `POST /uploads` gave.",
                         },
                         "spec": {
                             "allOf": [{"$ref": "#/components/schemas/TaskSpec"}],
@@ -121,6 +127,7 @@ _LOG: Responses = {
         UnsupportedMediaProblem,
         InvalidProblem,
         InvalidDatasetProblem,
+        UploadGoneProblem,
         IdempotencyKeyReusedProblem,
         RequestLimitProblem,
         TaskLimitProblem,

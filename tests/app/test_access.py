@@ -22,6 +22,7 @@ UNAUTHORIZED = "urn:sats:problem:unauthorized"
 
 NAMED = 403, "default"  # refused, and the refusal names the model
 NOT_THERE = 404, None
+GONE = 422, "no such upload"
 NOTHING = 200, None  # answered, with what the key may see: nothing
 UNBOUND = 403, "bound to"  # not for any key that is bound to models
 
@@ -63,6 +64,8 @@ TABLE: dict[tuple[str, str], Row] = {
         "POST /v2/models/{model}/versions/{number}/infer",
     ),
     **_rows(Scope.SUBMIT, NAMED, "POST /tasks"),
+    **_rows(Scope.SUBMIT, (415, None), "POST /uploads"),
+    **_rows(Scope.SUBMIT, GONE, "GET /uploads/{upload}", "GET /uploads/{upload}/sheet"),
     **_rows(Scope.SUBMIT, NOTHING, "GET /tasks", "GET /events"),
     **_rows(
         Scope.SUBMIT,
@@ -140,7 +143,13 @@ def test_every_operation_has_a_row(service):
 def call(client, operation, header=None, task_id=ID):
     method, path = operation
     filled = path.format(
-        task_id=task_id, model="default", number=1, name="model.onnx", key_id=99, webhook_id=ID
+        task_id=task_id,
+        model="default",
+        number=1,
+        name="model.onnx",
+        key_id=99,
+        webhook_id=ID,
+        upload="x",
     )
     headers = {} if header is None else {"Authorization": header}
     return client.request(method, filled, headers=headers)
