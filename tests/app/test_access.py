@@ -113,8 +113,10 @@ TABLE: dict[tuple[str, str], Row] = {
         "GET /admin/webhooks/{webhook_id}/deliveries",
     ),
 }
+NO_READER_S = (OPEN_INFERENCE, "/uploads")
+"""An upload is its sender's alone, and the protocol's metadata are for who segments."""
 READABLE = {
-    *(one for one in TABLE if one[0] in ("GET", "HEAD") and not one[1].startswith(OPEN_INFERENCE)),
+    *(one for one in TABLE if one[0] in ("GET", "HEAD") and not one[1].startswith(NO_READER_S)),
     ("POST", "/tasks/{task_id}/events/token"),  # it changes nothing
 }
 """What scope `read` alone lets through to."""
