@@ -39,6 +39,11 @@ class KeyLimits:
     queued_tasks: int | None = None
     stored_bytes: int | None = None
 
+    @property
+    def per_minute(self) -> bool:
+        """Whether it may ask for so much in a minute."""
+        return self.requests_per_minute is not None or self.pictures_per_minute is not None
+
 
 NO_LIMITS = KeyLimits()
 
