@@ -144,6 +144,7 @@ class Client:
 
         Raises:
             Refused: the data set cannot be used; `errors` names every file and class at fault.
+            ValueError: the folder has no files.
         """
         wanted = calls.submission(dataset, name, spec, progress, idempotency_key)
         return self._bound(calls.posted(Task, wanted))
@@ -255,8 +256,7 @@ class Client:
         """Make a version live, whatever the gate said of it.
 
         Args:
-            model: the version's.
-            number: the version's.
+            model: and `number` name the version.
             seen: what `live` gave; moved is only what still stands like that.
 
         Raises:
