@@ -176,10 +176,12 @@ def test_url_and_key(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("SATS_API_KEY", " sats_key\n")
     look_with()
     look_with("http://other", "sats_other")
+    look_with("http://other", "")
     assert asked == [
         ("http://127.0.0.1:8000/tasks/1", None),
         ("https://sats.example/prefix/tasks/1", "Bearer sats_key"),
         ("http://other/tasks/1", "Bearer sats_other"),
+        ("http://other/tasks/1", None),
     ]
 
 
