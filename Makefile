@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install lock demo test test-quick test-long test-label-studio soak lint audit format serve readme contract mutants clean
+.PHONY: help install lock demo test test-quick test-long test-label-studio soak lint audit format serve readme docs contract mutants clean
 
 help:
 	@echo "make demo     set up .venv and run the main job, with pictures, in demo-output/"
@@ -14,7 +14,8 @@ help:
 	@echo "make audit    ask for known advisories against what is installed (needs pypi.org)"
 	@echo "make format   write the code in the project's style"
 	@echo "make lock     write the versions that are installed to constraints.txt"
-	@echo "make readme   run the README's examples and paste what they answer"
+	@echo "make readme   run the examples of docs/calls.md and paste what they answer"
+	@echo "make docs     build docs/ as a site, in site/"
 	@echo "make contract write docs/openapi.json and the catalogue of problems anew"
 	@echo "make mutants  change the code in small ways and see whether a test fails each time"
 	@echo "make clean    remove .venv, .venv-label-studio, demo-output/ and mutants/"
@@ -24,11 +25,9 @@ install: .venv/.installed
 # Versions that the tests last passed with; `CONSTRAINTS=` takes whatever pyproject.toml allows.
 CONSTRAINTS ?= constraints.txt
 
-# One pip command for everything: installing timm alone would pull another torch.
-.venv/.installed: pyproject.toml constraints.txt
+.venv/.installed: pyproject.toml constraints.txt deploy/install.sh clients/python/pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, this is " + sys.version + "; name another: make PYTHON=python3.12 ...") if sys.version_info < (3, 11) else None'
-	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(CONSTRAINTS:%=-c %) -e ".[dev]"
+	@deploy/install.sh $(PYTHON) $(CONSTRAINTS)
 	@touch $@
 
 # Builds (`+cpu`) are left out: which one is taken is the machine's matter.
@@ -96,7 +95,10 @@ format: install
 	$(BIN)/ruff check --fix .
 
 readme: install
-	$(BIN)/python -m tests.readme.paste
+	$(BIN)/python -m tests.docs.paste
+
+docs: install
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 
 contract: install
 	$(BIN)/python -m tests.app.contract

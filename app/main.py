@@ -19,6 +19,7 @@ from app.imports.endpoints import router as imports
 from app.integrations.label_studio.endpoints import router as label_studio
 from app.integrations.label_studio.training import router as label_studio_training
 from app.keys.endpoints import router as keys
+from app.overview.endpoints import router as overview
 from app.probes.endpoints import router as probes
 from app.probes.metrics import RequestMetrics, RequestMetricsMiddleware
 from app.probes.tracing import TracingMiddleware
@@ -32,8 +33,11 @@ from app.segmentation.endpoints import router as segmentation
 from app.settings import Settings, get_settings
 from app.tasks.endpoints import router as tasks
 from app.tasks.following import router as following
+from app.tasks.watching import router as watching
+from app.uploads.endpoints import router as uploads
 from app.web.endpoints import router as web
 from app.webhooks.endpoints import router as webhooks
+from app.webhooks.payloads import router as payloads
 
 DESCRIPTION = """
 Keeps a semantic segmentation model learning: post labelled pictures of a new class, and some
@@ -41,7 +45,8 @@ minutes later the same endpoint segments it beside the old ones. The old trainin
 needed.
 
 1. `POST /tasks` with a zip of labelled pictures; follow `GET /tasks/{id}` or its events.
-2. When the task is `live`, `POST /segment` finds the new classes too, within a second.
+2. When it has `succeeded` with the outcome `live`, `POST /segment` finds the new classes too,
+   within a second.
 3. `GET /admin/models/default/versions` shows what every step gained and what it forgot.
 
 A SegFormer that was trained elsewhere becomes a model's first version with
@@ -53,11 +58,19 @@ under `/v2`, which speaks the Open Inference Protocol, it is `{"error": "..."}`.
 """
 
 TAGS = [
-    {"name": "tasks", "description": "Teach the model something new. Scope `submit`."},
-    {"name": "segmentation", "description": "Ask the model. Scope `segment`."},
+    {
+        "name": "tasks",
+        "description": "Teach the model something new. Scope `submit`, which sees its own tasks; "
+        "`read` sees those of all, and changes none.",
+    },
+    {
+        "name": "segmentation",
+        "description": "Ask the model. Scope `segment`; for `GET /classes` `read` does too.",
+    },
     {
         "name": "admin",
-        "description": "Versions, scores, what is live, keys, who did what. Scope `admin`.",
+        "description": "Versions, scores, what is live, keys, who did what. Scope `admin`; for "
+        "what changes nothing `read` does.",
     },
     {"name": "probes", "description": "For the machines that watch the service. No key."},
 ]
@@ -107,12 +120,14 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.add_middleware(TracingMiddleware)
     app.add_middleware(RequestIdMiddleware)
     install_handlers(app)
-    operators = (admin, aliases, deletion, keys, audit, webhooks)
+    operators = (overview, admin, aliases, deletion, keys, audit, webhooks)
     protocols = (open_inference, open_inference_server, hugging_face)
     for router in (
         segmentation,  # first: it is asked most, and routes are tried in their order
         tasks,
         following,
+        watching,
+        uploads,
         *protocols,
         label_studio,
         label_studio_training,
@@ -123,6 +138,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         web,
     ):
         app.include_router(router)
+    app.webhooks.routes.extend(payloads.routes)  # what others are sent: in the document alone
     return app
 
 

@@ -144,12 +144,13 @@ def _times(seconds: Sequence[float], took: float) -> Record:
 
 
 def _states(client: Client, tasks: Sequence[str]) -> dict[str, int]:
-    """Return how many tasks are in each state; one that has not ended is where it is."""
+    """Return how many tasks are in each state, or succeeded with each outcome."""
     found: dict[str, int] = {}
     for task in tasks:
         answer = client.ask("read a task", "GET", f"/tasks/{task}")
-        state = json.loads(answer)["state"] if answer is not None else "unknown"
-        found[state] = found.get(state, 0) + 1
+        told = json.loads(answer) if answer is not None else {"state": "unknown"}
+        where = told.get("outcome") or told["state"]
+        found[where] = found.get(where, 0) + 1
     return found
 
 

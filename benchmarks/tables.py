@@ -55,7 +55,7 @@ def calls(tasks: int, versions: int) -> dict[str, str]:
         "tasks that wait": "/tasks?state=queued",
         "tasks of a model": "/tasks?model=street",
         "tasks of a model in a state": "/tasks?model=street&state=cancelled",
-        "tasks of a model that run": "/tasks?model=street&state=training",
+        "tasks of a model that run": "/tasks?model=street&state=running",
         "a task": f"/tasks/{last}",
         "a task that waits": f"/tasks/{task_id(tasks - 1)}",
         "a task's events": f"/tasks/{last}/events",

@@ -15,7 +15,7 @@ from PIL import Image
 from demo.pictures import jpeg
 from demo.service import DemoError
 
-END_STATES = {"live", "held", "failed", "cancelled"}
+END_STATES = {"succeeded", "failed", "cancelled"}
 POLL_SECONDS = 0.5
 
 
@@ -35,7 +35,7 @@ class Client:
             answer = self._http.post(
                 "/tasks",
                 files={"dataset": (dataset.name, file, "application/zip")},
-                data={"spec": json.dumps({"model": self._model} | spec)},
+                data={"spec": json.dumps({"model": self._model, "create": True} | spec)},
             )
         task: dict[str, Any] = _checked(answer).json()
         return task

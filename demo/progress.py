@@ -26,15 +26,15 @@ def _bars(console: Console, title: str, states: Iterable[Task]) -> Task:
     with Progress(*columns, console=console) as progress:
         bars: dict[str, TaskID] = {}
         for task in states:
-            phase = task["progress"]["phase"] if task["progress"] else task["state"]
             if task["progress"] is None:
                 continue
+            phase = task["progress"]["phase"]
             if phase not in bars:
                 _finish(progress, bars)
                 bars[phase] = progress.add_task(phase, total=1.0, note="")
             done = _share_done(task["progress"])
             progress.update(bars[phase], completed=done, note=_note(task["progress"]))
-        if task["state"] in {"live", "held"}:
+        if task["state"] == "succeeded":
             _finish(progress, bars)
     return task
 
@@ -49,11 +49,12 @@ def _lines(console: Console, title: str, states: Iterable[Task]) -> Task:
     said = None
     for task in states:
         progress = task["progress"]
-        now = (task["state"], progress and progress["epoch"])
+        here = task["phase"] or task["outcome"] or task["state"]
+        now = (here, progress and progress["epoch"])
         if now != said:
-            current = progress and progress["phase"] == task["state"]
+            current = progress and progress["phase"] == here
             note = _note(progress) if current else ""
-            line = f"{title}: {task['state']}  {note}".rstrip()
+            line = f"{title}: {here}  {note}".rstrip()
             console.print(line, highlight=False, soft_wrap=True)
             said = now
     return task

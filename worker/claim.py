@@ -204,7 +204,7 @@ def end(
     session.execute(
         delete(TaskEvent).where(TaskEvent.task_id == claim.task_id, TaskEvent.kind == "progress")
     )
-    task_ended(session, claim.task_id, state, version[1] if version else None)
+    task_ended(session, claim.task_id, state, version[1] if version else None, error)
     return state
 
 

@@ -30,6 +30,7 @@ from app.db import (
     write_session,
 )
 from app.db.base import JsonObject
+from app.webhooks.outbox import envelope_of
 from app.webhooks.sending import Answer, send, webhook_secret
 
 THREADS = 4
@@ -153,7 +154,7 @@ def take(session: Session) -> Parcel | None:
         .execution_options(synchronize_session=False)
     )
     hook = session.get_one(Webhook, found.webhook_id)
-    return Parcel(found.id, found.attempts + 1, hook.url, hook.salt, found.payload)
+    return Parcel(found.id, found.attempts + 1, hook.url, hook.salt, envelope_of(found.payload))
 
 
 def record(session: Session, parcel: Parcel, answer: Answer) -> bool:

@@ -6,8 +6,17 @@ from rich.console import Console
 from sqlalchemy import Engine
 
 from app.admin.schemas import ScoresJson
-from app.db import END_STATES, Task, TaskEvent, TaskState, Version, read_session
+from app.db import Task, TaskState, Version, read_session
+from app.tasks.event_schemas import (
+    StateData,
+    TaskEventJson,
+    TaskLabelsEvent,
+    TaskProgressEvent,
+    TaskStateEvent,
+    TaskWarningEvent,
+)
 from app.tasks.events import events_after
+from app.tasks.states import ENDED
 
 POLL_SECONDS = 0.3
 PATIENCE_SECONDS = 3.0
@@ -23,12 +32,12 @@ def follow(engine: Engine, task_id: str) -> TaskState:
         with read_session(engine) as session:
             events, ended = events_after(session, task_id, after)
             task = session.get_one(Task, task_id)
-        for event in events:
-            for line in lines(event):
+        for one in events:
+            for line in lines(one.event):
                 if line != said:  # a worker says that it validates, then its child does
                     console.print(line)
                 said = line
-            after = event.id
+            after = one.number
         if ended:
             _say_result(engine, console, task)
             return TaskState(task.state)
@@ -40,29 +49,33 @@ def follow(engine: Engine, task_id: str) -> TaskState:
         time.sleep(POLL_SECONDS)
 
 
-def lines(event: TaskEvent) -> list[str]:
+def lines(event: TaskEventJson) -> list[str]:
     """Return how an event looks on a terminal; none for what need not be seen."""
-    data = event.data
-    if event.kind == "warning":
-        return [f"warning: {data['message']}"]
-    if event.kind == "labels":
-        return [
-            f"labels: {one['class_name']} in {one['pictures']} of {data['pictures']} pictures to "
-            f"train on, {one['share']:.1%} of their pixels"
-            for one in data["classes"]
-        ]
-    if event.kind == "progress" and data["steps"]:
-        return [f"{data['phase']}: {data['step']} of {data['steps']}"]
-    if event.kind != "state":
-        return []
-    error = data.get("error")
+    match event:
+        case TaskWarningEvent():
+            return [f"warning: {event.data['message']}"]
+        case TaskLabelsEvent():
+            return [
+                f"labels: {one['class_name']} in {one['pictures']} of {event.data['pictures']} "
+                f"pictures to train on, {one['share']:.1%} of their pixels"
+                for one in event.data["classes"]
+            ]
+        case TaskProgressEvent(data=data) if data["steps"]:
+            return [f"{data['phase']}: {data['step']} of {data['steps']}"]
+        case TaskStateEvent():
+            return _state_lines(event.data)
+    return []
+
+
+def _state_lines(data: StateData) -> list[str]:
+    error = data.error
     if error is None:
-        return [data["state"]] if data["state"] not in END_STATES else []
+        return [data.phase or data.state] if data.state not in ENDED else []
     named = (one.get("file") or one.get("field") or one.get("class") for one in error["errors"])
     faults = [
         f"  {name}: {one['message']}" for name, one in zip(named, error["errors"], strict=True)
     ]
-    return [f"{data['state']}: {error['detail']}", *faults]
+    return [f"{data.state}: {error['detail']}", *faults]
 
 
 def _say_result(engine: Engine, console: Console, task: Task) -> None:

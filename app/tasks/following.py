@@ -5,8 +5,7 @@ from functools import partial
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
-from fastapi.responses import StreamingResponse
+from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from fastapi.security import HTTPAuthorizationCredentials
 from starlette.concurrency import run_in_threadpool
 
@@ -27,13 +26,24 @@ from app.errors import (
 )
 from app.keys.problems import KEY_PROBLEMS
 from app.keys.service import Scope
+from app.media_types import MediaType
 from app.problems import Responses, responses
-from app.registry.schemas import MAX_NUMBER
 from app.tasks import service
-from app.tasks.events import newest
-from app.tasks.owning import TaskId, own_task
+from app.tasks.asking import (
+    JSON,
+    SSE,
+    EventLimit,
+    EventTypes,
+    Place,
+    accepts,
+    event_answers,
+    event_page,
+)
+from app.tasks.event_schemas import EventPage
+from app.tasks.events import WantedEvents, newest
+from app.tasks.owning import TaskId, seen_task
 from app.tasks.schemas import EventsTokenJson
-from app.tasks.streams import EventStream
+from app.tasks.streams import EventStream, Watch
 from app.tasks.tokens import check_token, make_token
 
 router = APIRouter(
@@ -49,18 +59,8 @@ router = APIRouter(
     ),
 )
 
-_STREAM: Responses = {
-    200: {
-        "description": "Events, oldest first, until the task has ended. `event` is `state`, "
-        "`progress`, `epoch`, `warning` or `labels` (what `GET /tasks/{task_id}` has under that "
-        "name); `data` is JSON.",
-        "content": {
-            "text/event-stream": {
-                "schema": {"type": "string", "description": "Server-Sent Events."},
-                "example": 'event: state\ndata: {"state": "training"}\nid: 12\n\n',
-            }
-        },
-    },
+_ANSWERS: Responses = {
+    200: event_answers("Events, oldest first: a stream until the task has ended, or a page."),
     204: {"description": "The task has ended and every event was sent: do not come back."},
 }
 
@@ -84,8 +84,8 @@ async def follower(
         hashed = check_token(services.secret, str(task_id), token)
         await check_again(services, hashed)
         return hashed
-    caller = await require(Scope.SUBMIT)(request, credentials)
-    await run_in_threadpool(own_task, services, caller, task_id)
+    caller = await require(Scope.SUBMIT, Scope.READ)(request, credentials)
+    await run_in_threadpool(seen_task, services, caller, task_id)
     return hashed
 
 
@@ -93,40 +93,45 @@ async def follower(
     "",
     summary="Follow a task",
     operation_id="tasks_events",
-    response_class=StreamingResponse,
-    responses=_STREAM,
+    response_model=EventPage,
+    responses=_ANSWERS,
 )
 def follow_task(
     services: AppServices,
     session: ReadSession,
     hashed: Annotated[str, Depends(follower)],
     task_id: Annotated[UUID, Path(description="The task's id.")],
-    last_event_id: Annotated[
-        int,
-        Header(
-            ge=0, le=MAX_NUMBER, description="Id of the last event seen; the stream goes on there."
-        ),
-    ] = 0,
-) -> Response:
-    """Stream what happens to a task as Server-Sent Events.
+    accepted: Annotated[MediaType, Depends(accepts(SSE, JSON))],
+    place: Place,
+    type: EventTypes = None,
+    limit: EventLimit = 100,
+) -> Response | EventPage:
+    """Stream what happens to a task as Server-Sent Events, or give it by the page.
 
-    Who comes late gets the states, epochs and warnings so far and the last progress. A browser's
-    `EventSource` resumes by itself: it sends `Last-Event-ID`. A comment comes every 15 seconds
-    while nothing happens. The stream ends when the key is revoked or expires. 503 where
+    With `Accept: application/json` it is a page: everything that is kept, `type=task.epoch` for
+    the curves. Progress is deleted when the task has ended.
+
+    Who comes late to the stream gets the states, epochs and warnings so far and the last progress.
+    A browser's `EventSource` resumes by itself: it sends `Last-Event-ID`. A comment comes every 15
+    seconds while nothing happens. The stream ends when the key is revoked or expires. 503 where
     `SATS_SERVE_STREAMS` streams are open, or a quarter of them by this key and its tokens.
     """
-    last, ended = newest(session, str(task_id))
-    if ended and last_event_id >= last:
+    which = WantedEvents(task=str(task_id), types=type or ())
+    last, ended = newest(session, which.task)
+    after = place or 0
+    if accepted == JSON:
+        return event_page(session, which, after, limit)
+    if ended and after >= last:
         return Response(status_code=204)
     check = partial(check_again, services, hashed)
-    return EventStream(services.streams, str(task_id), last_event_id, hashed, check)
+    return EventStream(services.streams, Watch(which.task, which, after, hashed, check))
 
 
 @router.post(
     "/token",
     summary="Let a browser follow a task",
     operation_id="tasks_events_token",
-    dependencies=[Depends(require(Scope.SUBMIT))],
+    dependencies=[Depends(require(Scope.SUBMIT, Scope.READ))],
 )
 def make_events_token(
     services: AppServices,

@@ -9,11 +9,12 @@ from fastapi import Query
 from sqlalchemy import ColumnElement, select
 from sqlalchemy.orm import Session
 
-from app.db import ApiKey, Model, Task, TaskState
+from app.db import ApiKey, Model, Task
 from app.pages import Listing
 from app.parameters import Time
 from app.registry.schemas import MODEL_PATTERN
 from app.tasks.service import EVERY_TASK
+from app.tasks.states import TaskOutcome, TaskStateJson, stored_states
 
 TASKS = Listing("tasks", int)
 
@@ -24,7 +25,8 @@ class Wanted:
 
     Attributes:
         model: name of the model that learns.
-        states: any of these.
+        states: any of these; empty: all.
+        outcomes: any of these; empty: all, of tasks that have none too.
         submitter: name of the key that posted them; "" for none.
         created_after: not before this time.
         created_before: before this time.
@@ -32,7 +34,8 @@ class Wanted:
     """
 
     model: str | None = None
-    states: Sequence[TaskState] = ()
+    states: Sequence[TaskStateJson] = ()
+    outcomes: Sequence[TaskOutcome] = ()
     submitter: str | None = None
     created_after: datetime | None = None
     created_before: datetime | None = None
@@ -44,10 +47,11 @@ class Wanted:
         if self.model is not None:
             named = select(Model.id).where(Model.name == self.model).scalar_subquery()
             found.append(Task.model_id == named)
-        if len(self.states) == 1:  # an index has the tasks of one state in order
-            found.append(Task.state == self.states[0])
-        elif self.states:
-            found.append(Task.state.in_(self.states))
+        if self.states or self.outcomes:
+            stored = stored_states(self.states, self.outcomes)
+            # An index has the tasks of one state in order.
+            one = len(stored) == 1
+            found.append(Task.state == stored[0] if one else Task.state.in_(stored))
         if self.submitter is not None:
             posted = select(ApiKey.id).where(ApiKey.name == self.submitter).scalar_subquery()
             found.append(Task.key_id == posted if self.submitter else Task.key_id.is_(None))
@@ -65,8 +69,12 @@ def wanted(
         str | None, Query(pattern=MODEL_PATTERN, description="Only this model's tasks.")
     ] = None,
     state: Annotated[
-        list[TaskState] | None,
+        list[TaskStateJson] | None,
         Query(description="Only tasks in this state; given again, in any of these."),
+    ] = None,
+    outcome: Annotated[
+        list[TaskOutcome] | None,
+        Query(description="Only tasks that succeeded with this outcome; given again, with any."),
     ] = None,
     submitter: Annotated[
         str | None,
@@ -91,9 +99,7 @@ def wanted(
     ] = None,
 ) -> Wanted:
     """Return which tasks are asked for."""
-    return Wanted(
-        model, tuple(dict.fromkeys(state or ())), submitter, created_after, created_before, text
-    )
+    return Wanted(model, state or (), outcome or (), submitter, created_after, created_before, text)
 
 
 def list_tasks(

@@ -1,11 +1,12 @@
 """What goes in and out of `/tasks`."""
 
 from datetime import datetime
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
-from app.db import Task, TaskKind, TaskState
+from app.audit.schemas import ActorJson
+from app.db import END_STATES, Task, TaskKind
 from app.db.base import JsonObject
 from app.imports.schemas import ImportSpec
 from app.pages import Page
@@ -13,6 +14,7 @@ from app.problem_json import ProblemJson
 from app.registry.floor import GateWish
 from app.registry.schemas import MAX_NUMBER, MODEL_PATTERN, Named
 from app.stored import ShownAs, shown, with_defaults
+from app.tasks.states import TaskOutcome, TaskPhase, TaskStateJson, standing
 from sats_core.classes import MAX_CLASSES
 from sats_core.job import HeldOutChoice
 from sats_core.label_report import LabelReport
@@ -44,7 +46,13 @@ class Wanted(Record):
     model: str = Field(
         "default",
         pattern=MODEL_PATTERN,
-        description="The model that learns; made by the first task that names it.",
+        description="The model that learns.",
+    )
+    create: bool = Field(
+        False,
+        strict=True,
+        description="Make the model where there is none of this name; without it that is 404, but "
+        "for a service's very first model.",
     )
     parent: int | None = Field(
         None,
@@ -132,9 +140,7 @@ class TaskSpec(StepSettings, Wanted):
 class ProgressJson(BaseModel):
     """How far the present phase is."""
 
-    phase: Literal["validating", "training", "evaluating"] = Field(
-        description="What the step is doing."
-    )
+    phase: TaskPhase = Field(description="What it is the progress of.")
     epoch: int = Field(0, description="Epochs finished; 0 outside training.")
     epochs: int = Field(0, description="Epochs in all; 0 outside training, 1 by `frozen`.")
     step: int = Field(description="Steps (training) or pictures (otherwise) done.")
@@ -151,7 +157,7 @@ class TaskLinks(BaseModel):
     """Where to go from here."""
 
     self: str = Field(description="This task.")
-    events: str = Field(description="Its events, as a stream.")
+    events: str = Field(description="Its events, as a stream or by the page.")
     version: str | None = Field(description="The version it made; null before that.")
 
 
@@ -165,10 +171,18 @@ class TaskSummary(BaseModel):
     )
     name: str = Field(description="What people call it.")
     model: str = Field(description="The model that learns.")
-    state: TaskState = Field(
-        description="`queued`, then `validating`, `training`, `evaluating`; ends `live` (its "
-        "version is served), `held` (the gate said no), `failed` or `cancelled`. A task whose "
-        "worker was lost is `queued` again and goes on from its last checkpoint."
+    state: TaskStateJson = Field(
+        description="`queued`, then `running`; ends `succeeded` (it made a version), `failed` or "
+        "`cancelled`. A task whose worker was lost is `queued` again and goes on from its last "
+        "checkpoint."
+    )
+    phase: TaskPhase | None = Field(
+        description="What it is doing: `validating`, `training`, then `evaluating`; null unless "
+        "it is `running`."
+    )
+    outcome: TaskOutcome | None = Field(
+        description="`live`: its version went live; `held`: the gate said no. What was decided "
+        "when it ended, not what is live today; null unless it `succeeded`."
     )
     method: str | None = Field(
         description="How the step fights forgetting; null: an import, which trains nothing."
@@ -177,12 +191,13 @@ class TaskSummary(BaseModel):
         description="Classes to learn, as posted; null: all that the model does not know, or all "
         "of an imported checkpoint."
     )
+    submitted_by: ActorJson = Field(description="Who posted it.")
     created_at: datetime = Field(description="When it was posted.")
     started_at: datetime | None = Field(description="When a worker first took it.")
     finished_at: datetime | None = Field(description="When it ended.")
     queue_place: int | None = Field(
         description="1 is the next task of its model to start: tasks of one model run one after "
-        "another. Null unless it is `queued`."
+        "another. Only those are counted. Null unless it is `queued`."
     )
     version: int | None = Field(description="Number of the version it made.")
 
@@ -195,7 +210,13 @@ class ListedTask(TaskSummary):
         "works, 0 once an epoch is finished. Too many starts that finish no epoch make it fail."
     )
     cancel_requested: bool = Field(description="Whether somebody asked to cancel it.")
-    progress: ProgressJson | None = Field(description="How far it is; null until it reports.")
+    cancelled_by: ActorJson | None = Field(
+        description="Who asked to cancel it first; null: nobody, or unknown."
+    )
+    progress: ProgressJson | None = Field(
+        description="How far it is; null until it reports, and once it has ended: its epochs are "
+        "among its events."
+    )
     warnings: list[str] = Field(description="What the user should know though the task goes on.")
     error: ProblemJson | None = Field(description="Why it failed; null unless it is `failed`.")
     preview: str | None = Field(
@@ -248,21 +269,27 @@ def listed_task(
     here = f"/tasks/{task.id}"
     made = f"/admin/models/{task.model.name}/versions/{version}" if version else None
     spec = spec_of(task)
+    told = standing(task.state)
+    ended = task.state in END_STATES
     return ListedTask(
         id=task.id,
         kind=task.kind,
         name=spec.get("name", ""),
         model=task.model.name,
-        state=task.state,
+        state=told.state,
+        phase=told.phase,
+        outcome=told.outcome,
         method=spec.get("method"),
         classes=spec.get("classes"),
+        submitted_by=ActorJson.of(task.submitter),
         created_at=task.created_at,
         started_at=task.started_at,
         finished_at=task.finished_at,
         queue_place=queue_place,
         tries=task.tries,
         cancel_requested=task.cancel_requested,
-        progress=shown(ProgressJson, task.progress),
+        cancelled_by=ActorJson.of_any(task.cancelled_by),
+        progress=None if ended else shown(ProgressJson, task.progress),
         warnings=task.warnings,
         error=shown(ProblemJson, task.error),
         version=version,

@@ -6,6 +6,7 @@ from pathlib import Path
 from sqlalchemy import ColumnElement, Engine, func, or_, select, true
 from sqlalchemy.orm import Session
 
+from app.audit.actor import actor_of
 from app.audit.service import Action, record
 from app.datasets import posted_classes
 from app.db import (
@@ -18,7 +19,7 @@ from app.db import (
     read_session,
     utc_now,
 )
-from app.db.base import utc_text
+from app.db.base import JsonObject, utc_text
 from app.errors import ErrorDetail, InvalidProblem, NotFoundProblem
 from app.fault_codes import Code
 from app.keys.quotas import check_quotas
@@ -28,6 +29,7 @@ from app.storage import BlobMissingError, BlobStore
 from app.tasks.labels import labels_of
 from app.tasks.problems import TaskEndedProblem, TaskFilesGoneProblem, TaskNotFailedProblem
 from app.tasks.schemas import ListedTask, TaskJson, TaskSpec, listed_task, task_json
+from app.tasks.states import standing
 from app.webhooks.outbox import task_ended
 from sats_core.settings import Limits
 
@@ -126,7 +128,7 @@ def cancel(session: Session, task_id: str) -> Task:
     """
     task, preview = lock_task(session, task_id)
     if task.state in END_STATES:
-        raise TaskEndedProblem(f"the task has ended: it is {task.state}")
+        raise TaskEndedProblem(f"the task has ended: {standing(task.state).state}")
     _stop(session, task)
     if preview is not None:
         _stop(session, preview)
@@ -161,6 +163,8 @@ def _stop(session: Session, task: Task) -> None:
     if task.state in END_STATES:
         return
     before = task.state
+    if not task.cancel_requested:
+        task.cancelled_by = actor_of(session)
     task.cancel_requested = True
     if task.state == TaskState.QUEUED:
         task.state = TaskState.CANCELLED
@@ -173,7 +177,7 @@ def _stop(session: Session, task: Task) -> None:
 
 def record_task(session: Session, action: Action, task: Task, before: TaskState | None) -> None:
     """Write down what was done to a task; `before` is its state until then. Flushes."""
-    after = {"name": task.spec.get("name", ""), "state": task.state}
+    after: JsonObject = {"name": task.spec.get("name", ""), **standing(task.state).said()}
     if task.cancel_requested:
         after["cancel_requested"] = True
     record(
@@ -181,7 +185,7 @@ def record_task(session: Session, action: Action, task: Task, before: TaskState 
         action,
         f"/tasks/{task.id}",
         model=task.model.name,
-        before=None if before is None else {"state": before},
+        before=None if before is None else standing(before).said(),
         after=after,
     )
 
@@ -202,7 +206,7 @@ def retry(session: Session, blobs: BlobStore, task_id: str) -> Task:
     task, _ = lock_task(session, task_id)
     if task.state != TaskState.FAILED:
         raise TaskNotFailedProblem(
-            f"only a failed task can be tried again: this one is {task.state}"
+            f"only a failed task can be tried again: this one is {standing(task.state).state}"
         )
     _check_files(blobs, task)
     check_quotas(session, task.key_id, more_bytes=0)
@@ -214,7 +218,7 @@ def retry(session: Session, blobs: BlobStore, task_id: str) -> Task:
         task.started_at = None
     task.state = TaskState.QUEUED
     task.tries = task.halvings = 0
-    task.cancel_requested = False
+    task.cancel_requested, task.cancelled_by = False, None
     task.error = task.progress = task.finished_at = None
     session.add(TaskEvent(task_id=task.id, kind="state", data={"state": task.state}))
     record_task(session, Action.TASK_RETRY, task, TaskState.FAILED)

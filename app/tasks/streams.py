@@ -1,12 +1,13 @@
-"""Streams of events: one look at the database serves all who watch a task.
+"""Streams of events: one look at the database serves all who watch a task, or all tasks.
 
 Everything here runs on the event loop of one process; the database is read in threads.
 """
 
 import asyncio
-from collections import Counter, deque
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
+from collections import Counter
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
 from contextlib import aclosing, contextmanager
+from dataclasses import dataclass
 from typing import Concatenate, ParamSpec, TypeVar
 
 import structlog
@@ -20,12 +21,19 @@ from starlette.types import Receive, Scope, Send
 
 from app.db import read_session
 from app.errors import BusyProblem, NotFoundProblem, Problem, StoppingProblem
-from app.tasks.events import encode, events_after, newest, story_after
+from app.tasks.events import (
+    BATCH,
+    Told,
+    WantedEvents,
+    events_after,
+    newest,
+    page_after,
+    story_after,
+)
+from app.tasks.feed import Feed
 
 POLL_SECONDS = 0.3
 HEARTBEAT_SECONDS = 15.0
-KEPT_EVENTS = 256
-"""How many events a feed keeps for watchers that are slow to take them."""
 RETRY_AFTER = 5
 SHARE = 4
 """One key may hold this part, a quarter, of all streams."""
@@ -36,59 +44,29 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-class Feed:
-    """What is new of one task, read once for all who watch it.
+@dataclass(frozen=True)
+class Watch:
+    """What one stream streams.
 
     Attributes:
-        ended: whether no more will come.
+        task: id of the task that it follows, and ends with; None: it follows all.
+        which: which events of those.
+        after: id of the last event that is not streamed.
+        holder: digest of the key that opens it; "" while there are no keys.
+        check: raises a problem where whoever watches may not go on; asked at each heartbeat.
     """
 
-    def __init__(self) -> None:
-        self.ended = False
-        self._start: int | None = None  # every event over this is kept
-        self._kept: deque[tuple[int, bytes]] = deque()
-        self._news = asyncio.Event()
+    task: str | None
+    which: WantedEvents
+    after: int
+    holder: str
+    check: Callable[[], Awaitable[None]]
 
-    @property
-    def newest(self) -> int | None:
-        """Id of the last event that was read; None before the first look."""
-        return self._kept[-1][0] if self._kept else self._start
-
-    def begin(self, last: int) -> None:
-        """Say which event is the last one now: only what comes after it is kept."""
-        self._start = last
-        self._tell()
-
-    def add(self, number: int, event: bytes) -> None:
-        """Keep an event; the oldest one is forgotten where there are too many."""
-        self._kept.append((number, event))
-        if len(self._kept) > KEPT_EVENTS:
-            self._start = self._kept.popleft()[0]
-        self._tell()
-
-    def end(self) -> None:
-        """Say that no more will come."""
-        self.ended = True
-        self._tell()
-
-    def over(self, after: int) -> list[tuple[int, bytes]] | None:
-        """Return the events with ids over `after`; None if not all of them are kept."""
-        if self._start is None or after < self._start:
-            return None
-        return [one for one in self._kept if one[0] > after]
-
-    async def news(self, seconds: float) -> bool:
-        """Wait until something is new, `seconds` at most; return whether something is."""
-        try:
-            async with asyncio.timeout(seconds):
-                await self._news.wait()
-        except TimeoutError:
-            return False
-        return True
-
-    def _tell(self) -> None:
-        told, self._news = self._news, asyncio.Event()
-        told.set()
+    def story(self, session: Session, after: int) -> Sequence[Told]:
+        """Return what somebody is told first who missed the events over `after`."""
+        if self.task is None:
+            return page_after(session, self.which, after, BATCH)
+        return story_after(session, self.task, after)
 
 
 class Streams:
@@ -109,7 +87,7 @@ class Streams:
         self._engine = engine
         self._most = most
         self._held: Counter[str] = Counter()
-        self._feeds: dict[str, tuple[Feed, asyncio.Task[None]]] = {}
+        self._feeds: dict[str | None, tuple[Feed, asyncio.Task[None]]] = {}
         self._watchers: dict[Feed, int] = {}
 
     @contextmanager
@@ -144,46 +122,43 @@ class Streams:
         for feed, _ in self._feeds.values():
             feed.end()
 
-    async def follow(
-        self, task_id: str, after: int, check: Callable[[], Awaitable[None]]
-    ) -> AsyncGenerator[bytes]:
-        """Yield a task's events with ids over `after`, and a comment now and then; ends with it.
+    async def follow(self, watch: Watch) -> AsyncGenerator[bytes]:
+        """Yield the events of a watch, and a comment now and then; ends with its task.
 
-        Of what was before, progress is left out that later progress has made old.
-
-        Args:
-            task_id: of the task.
-            after: id of the last event that is not yielded.
-            check: raises a problem where whoever follows may not go on; asked at each heartbeat.
+        Of what a task told before, progress is left out that later progress has made old.
         """
         clock = asyncio.get_running_loop().time
-        checked = clock()
-        with self._watch(task_id) as feed:
+        after, checked, spoke = watch.after, clock(), clock()
+        with self._watch(watch.task) as feed:
             while True:
                 if clock() - checked >= HEARTBEAT_SECONDS:
-                    if not await _holds(check):
+                    if not await _holds(watch.check):
                         return
                     checked = clock()
-                events, seen = feed.over(after), feed.newest
-                if events is None and seen is not None:
-                    story = await self._read(story_after, task_id, after)
-                    events = [(one.id, encode(one)) for one in story]
-                    if not events:
-                        after = seen  # what was there is thinned out: nothing to ask for again
-                        continue
-                for number, event in events or ():
-                    yield event
-                    after = number
-                if events:
-                    continue
+                if clock() - spoke >= HEARTBEAT_SECONDS:
+                    yield format_sse_event(comment="still here")
+                    spoke = clock()
+                told, seen = feed.over(after), feed.newest
+                missed = False
+                if told is None and seen is not None:
+                    missed = True
+                    told = await self._read(watch.story, after)
+                    if len(told) < BATCH:
+                        after = max(after, seen)  # what else was there is not for this stream
+                for one in told or ():
+                    after = max(after, one.number)
+                    if watch.which.has(one):
+                        yield one.sse
+                        spoke = clock()
+                if told or missed:
+                    continue  # more may have come meanwhile
                 if feed.ended:
                     return
-                if not await feed.news(HEARTBEAT_SECONDS):
-                    yield format_sse_event(comment="still here")
+                await feed.news(min(checked, spoke) + HEARTBEAT_SECONDS - clock())
 
     @contextmanager
-    def _watch(self, task_id: str) -> Iterator[Feed]:
-        """Share the feed of a task; the last one to leave ends it."""
+    def _watch(self, task_id: str | None) -> Iterator[Feed]:
+        """Share the feed of a task, or of all; the last one to leave ends it."""
         if task_id not in self._feeds:
             feed = Feed()
             feed.ended = self._over
@@ -199,7 +174,7 @@ class Streams:
                 reading.cancel()
                 self._forget(task_id, feed)
 
-    async def _run(self, task_id: str, feed: Feed) -> None:
+    async def _run(self, task_id: str | None, feed: Feed) -> None:
         """Read what is new until the task ends or nobody watches."""
         try:
             while not feed.ended:
@@ -215,20 +190,20 @@ class Streams:
             self._forget(task_id, feed)
             feed.end()
 
-    async def _look(self, task_id: str, feed: Feed) -> None:
+    async def _look(self, task_id: str | None, feed: Feed) -> None:
         last = feed.newest
         if last is None:
             present, ended = await self._read(newest, task_id)
             feed.begin(present)
         else:
             events, ended = await self._read(events_after, task_id, last)
-            for event in events:
-                feed.add(event.id, encode(event))
+            for told in events:
+                feed.add(told)
         if ended:
             self._forget(task_id, feed)  # tried again, it is another story
             feed.end()
 
-    def _forget(self, task_id: str, feed: Feed) -> None:
+    def _forget(self, task_id: str | None, feed: Feed) -> None:
         if task_id in self._feeds and self._feeds[task_id][0] is feed:
             del self._feeds[task_id]
 
@@ -254,23 +229,16 @@ async def _holds(check: Callable[[], Awaitable[None]]) -> bool:
 
 
 class EventStream(StreamingResponse):
-    """The answer that streams a task's events; 503 where too many are open."""
+    """The answer that streams events; 503 where too many are open."""
 
     media_type = "text/event-stream"
 
-    def __init__(
-        self,
-        streams: Streams,
-        task_id: str,
-        after: int,
-        holder: str,
-        check: Callable[[], Awaitable[None]],
-    ) -> None:
-        headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
-        self._events = streams.follow(task_id, after, check)
+    def __init__(self, streams: Streams, watch: Watch) -> None:
+        headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no", "Vary": "Accept"}
+        self._events = streams.follow(watch)
         super().__init__(self._events, headers=headers)
         self._streams = streams
-        self._holder = holder
+        self._holder = watch.holder
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send events until the task or the key ends or the client leaves; then free the seat."""

@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session
 
 from app.db import Model, Task, TaskState, Webhook, WebhookDelivery, utc_now
 from app.db.base import JsonObject, utc_text
+from app.tasks.states import standing
 
 
 class WebhookEvent(StrEnum):
@@ -19,30 +20,67 @@ class WebhookEvent(StrEnum):
     VERSION_ROLLED_BACK = "version.rolled_back"
 
 
-def enqueue(session: Session, event: WebhookEvent, model: str, data: JsonObject) -> None:
-    """Add a delivery for every webhook that wants this event of this model. Flushes nothing."""
+def enqueue(
+    session: Session,
+    event: WebhookEvent,
+    model: str,
+    data: JsonObject,
+    task_id: str | None = None,
+) -> None:
+    """Add a delivery for every webhook that wants this event of this model. Flushes nothing.
+
+    Args:
+        session: the transaction of the deed.
+        event: what happened.
+        model: name of the model.
+        data: what else there is to say of it.
+        task_id: the task that did it; None: none did.
+    """
     hooks = select(Webhook).where(or_(Webhook.model.is_(None), Webhook.model == model))
     # Who deletes one waits: a delivery to a webhook that is gone would undo the deed.
     for hook in session.scalars(hooks.with_for_update(read=True, key_share=True)):
         if event in hook.events:
             number, now = str(uuid4()), utc_now()
-            said = {"id": number, "event": event, "at": utc_text(now), "model": model}
+            envelope = {"id": number, "type": event, "at": utc_text(now)}
             session.add(
                 WebhookDelivery(
                     id=number,
                     webhook_id=hook.id,
                     event=event,
                     created_at=now,
-                    payload=said | data,
+                    payload=envelope | {"task": task_id, "model": model, "data": data},
                 )
             )
 
 
-def task_ended(session: Session, task_id: str, state: TaskState, version: int | None) -> None:
+def task_ended(
+    session: Session,
+    task_id: str,
+    state: TaskState,
+    version: int | None,
+    error: JsonObject | None = None,
+) -> None:
     """Tell that a task has ended, and that its version is held where it is."""
     of_task = select(Model.name).join(Task, Task.model_id == Model.id).where(Task.id == task_id)
     model = session.scalars(of_task).one()
-    data: JsonObject = {"task": task_id, "state": state, "version": version}
-    enqueue(session, WebhookEvent.TASK_ENDED, model, data)
+    data = standing(state)._asdict() | {"version": version, "error": error}
+    enqueue(session, WebhookEvent.TASK_ENDED, model, data, task_id)
     if state == TaskState.HELD:
-        enqueue(session, WebhookEvent.VERSION_HELD, model, {"task": task_id, "version": version})
+        enqueue(session, WebhookEvent.VERSION_HELD, model, {"version": version}, task_id)
+
+
+def envelope_of(payload: JsonObject) -> JsonObject:
+    """Return a stored payload as it is sent; those of older versions had no envelope."""
+    if "type" in payload:
+        return payload
+    said = dict(payload)
+    envelope: JsonObject = {
+        "id": said.pop("id"),
+        "type": said.pop("event"),
+        "at": said.pop("at"),
+        "task": said.pop("task", None),
+        "model": said.pop("model"),
+    }
+    if envelope["type"] == WebhookEvent.TASK_ENDED:
+        said = standing(said["state"])._asdict() | {"version": said["version"], "error": None}
+    return envelope | {"data": said}

@@ -136,9 +136,13 @@ def _norm_ratio(ratio: float | None) -> str:
     if ratio is None:
         return NOT_MEASURED
     if ratio > 1.25:
-        return f"New classes' weights are {ratio:.2f} times as long: they shout old ones down."
+        return (
+            f"New classes' weights are {ratio:.2f} times as long: they are predicted over old ones."
+        )
     if ratio < 0.8:
-        return f"New classes' weights are {ratio:.2f} times as long: old ones drown them out."
+        return (
+            f"New classes' weights are {ratio:.2f} times as long: old ones are predicted over them."
+        )
     return f"New classes' weights are {ratio:.2f} times as long: balanced."
 
 

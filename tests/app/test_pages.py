@@ -68,7 +68,7 @@ def test_tasks_are_narrowed(client, engine, posted):
         found = client.get("/tasks", params=[*query, *wanted.items()]).json()["items"]
         return [task["name"] for task in found]
 
-    assert names(("state", "live"), ("state", "failed")) == ["dogs", "Cats"]
+    assert names(("state", "succeeded"), ("state", "failed")) == ["dogs", "Cats"]
     assert names(state="queued") == ["100%"]
     assert names(text="cat") == ["Cats"]
     assert names(text="0%") == ["100%"], "no pattern"

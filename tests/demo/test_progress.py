@@ -6,9 +6,11 @@ from rich.console import Console
 from demo.progress import watch
 
 
-def _task(state: str, **progress: object) -> dict[str, object]:
+def _task(
+    state: str, phase: str | None = None, outcome: str | None = None, **progress: object
+) -> dict[str, object]:
     empty = {
-        "phase": state,
+        "phase": phase,
         "epoch": 0,
         "epochs": 0,
         "step": 0,
@@ -18,16 +20,26 @@ def _task(state: str, **progress: object) -> dict[str, object]:
         "rate": None,
         "eta_seconds": None,
     }
-    return {"state": state, "progress": empty | progress if progress else None}
+    told = {"state": state, "phase": phase, "outcome": outcome}
+    return told | {"progress": empty | progress if progress else None}
 
 
 STATES = [
     _task("queued"),
-    _task("validating", step=5, steps=10),
-    _task("training", epoch=1, epochs=3, step=7, steps=21, losses={"cross_entropy": 0.5}, rate=40),
-    _task("training", epoch=2, epochs=3, step=14, steps=21, losses={}, eta_seconds=61.4),
-    _task("evaluating", step=3, steps=3),
-    _task("live"),
+    _task("running", "validating", step=5, steps=10),
+    _task(
+        "running",
+        "training",
+        epoch=1,
+        epochs=3,
+        step=7,
+        steps=21,
+        losses={"cross_entropy": 0.5},
+        rate=40,
+    ),
+    _task("running", "training", epoch=2, epochs=3, step=14, steps=21, losses={}, eta_seconds=61.4),
+    _task("running", "evaluating", step=3, steps=3),
+    _task("succeeded", outcome="live"),
 ]
 
 
@@ -35,7 +47,7 @@ STATES = [
 def test_every_phase_is_shown(terminal):
     out = io.StringIO()
     console = Console(file=out, force_terminal=terminal, width=120)
-    assert watch(console, "learn fish", STATES)["state"] == "live"
+    assert watch(console, "learn fish", STATES)["outcome"] == "live"
     said = out.getvalue()
     for word in ("learn fish", "training", "evaluating", "epoch 2/3", "1:01 left"):
         assert word in said

@@ -17,7 +17,7 @@ import httpx
 from tests.fixtures.drawings import voc_zip
 
 MODELS = ("field", "street")
-ENDS = ("live", "held", "failed", "cancelled")
+ENDS = ("succeeded", "failed", "cancelled")
 SMALL = {
     "size": 32,
     "batch_size": 2,
@@ -125,7 +125,13 @@ class Client(threading.Thread):
         method = "sats_plus" if is_base else self._rng.choice(["frozen", "frozen", "sats_plus"])
         preview = method != "frozen" and not is_base and self._rng.random() < 0.3
         memory = self._rng.choice([0, 2])
-        drawn_up = {"name": name, "model": model, "method": method, "memory": memory}
+        drawn_up = {
+            "name": name,
+            "model": model,
+            "create": True,
+            "method": method,
+            "memory": memory,
+        }
         return {**SMALL, **drawn_up, "preview": preview}
 
     def _follow(self, http: httpx.Client, task: dict[str, Any]) -> None:
@@ -147,7 +153,7 @@ class Client(threading.Thread):
                 self._ask(http, "POST", f"{path}:retry")
             elif now["state"] in ENDS:
                 return
-            told = json.dumps([now["state"], now["progress"], now["queue_place"]])
+            told = json.dumps([now["state"], now["phase"], now["progress"], now["queue_place"]])
             seen, since = (seen, since) if told == seen else (told, time.monotonic())
             if time.monotonic() - since > PATIENCE_SECONDS:
                 self._break(f"task-stuck: {path} says the same for {PATIENCE_SECONDS:g} s: {told}")

@@ -183,7 +183,7 @@ def test_an_end_is_written_told_and_thins_out_the_tasks_own_progress(
 ):
     with write_session(engine) as session:
         version = add_version(session, blobs, ["cat"], model="b").id
-        session.add(Webhook(url="http://x", events=["task.ended"], salt="", created_by="me"))
+        session.add(Webhook(url="http://x", events=["task.ended"], salt=""))
     other = do(claims.claim, post("a"), "w", LEASE)
     do(claims.report, other, {"epoch": 0}, epoch_end=False)
     claimed = do(claims.claim, post("b"), "w", LEASE)
@@ -203,7 +203,7 @@ def test_an_end_is_written_told_and_thins_out_the_tasks_own_progress(
     do(claims.end, other, TaskState.HELD)
     with read_session(engine) as session:
         told = [delivery.payload for delivery in session.scalars(select(WebhookDelivery))]
-    assert {(t["task"], t["state"], t["version"]) for t in told} == {
+    assert {(t["task"], t["data"]["outcome"], t["data"]["version"]) for t in told} == {
         (claimed.task_id, "live", 7),
         (other.task_id, "held", None),
     }

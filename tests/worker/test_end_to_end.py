@@ -56,7 +56,7 @@ def wait(http, task: dict) -> dict:
 
     def ended() -> bool:
         last.update(http.get(task["links"]["self"]).json())
-        return last["state"] in ("live", "held", "failed", "cancelled")
+        return last["state"] in ("succeeded", "failed", "cancelled")
 
     eventually(ended, 180, lambda: last, every=0.3)
     return last
@@ -72,11 +72,11 @@ def test_two_steps_over_http(bench, served, tmp_path):
     with bench.worker(WORKER):
         first = post(served, pictures(tmp_path, ["circle", "square"], 1))
         second = post(served, pictures(tmp_path, ["star"], 2))
-        assert wait(served, first)["state"] == "live"
+        assert wait(served, first)["outcome"] == "live"
         done = wait(served, second)
         bench.assert_clean(first["id"], second["id"])
-    assert (done["state"], done["version"], done["error"]) == ("live", 2, None)
-    assert done["progress"]["phase"] == "evaluating"
+    assert (done["outcome"], done["version"], done["error"]) == ("live", 2, None)
+    assert (done["state"], done["progress"]) == ("succeeded", None)
     assert done["progress"]["step"] == done["progress"]["steps"]
     assert any(
         "scratch" in warning for warning in served.get(f"/tasks/{first['id']}").json()["warnings"]
@@ -100,9 +100,9 @@ def test_a_task_that_names_no_method_is_solved_in_one_pass(bench, served, tmp_pa
     with bench.worker(WORKER):
         base = post(served, pictures(tmp_path, ["circle", "square"], 1), method=None)
         step = post(served, pictures(tmp_path, ["star"], 2), method=None)
-        assert wait(served, base)["state"] == "live"
+        assert wait(served, base)["outcome"] == "live"
         done = wait(served, step)
-    assert (done["state"], done["method"], done["error"]) == ("live", "frozen", None)
+    assert (done["outcome"], done["method"], done["error"]) == ("live", "frozen", None)
     trained, solved = (served.get(f"/admin/models/default/versions/{n}").json() for n in (1, 2))
     assert (trained["settings"]["epochs"], solved["settings"]["epochs"]) == (2, None)
     assert [len(bench.events(task["id"], "epoch")) for task in (base, step)] == [2, 1]
@@ -140,7 +140,7 @@ def test_what_roboflow_exports_is_learned(bench, served, tmp_path):
         task = post(served, roboflow(tmp_path), method=None)
         named = post(served, roboflow(tmp_path), method=None, classes=["things"], model="other")
         done, refused = wait(served, task), wait(served, named)
-    assert (done["state"], done["error"]) == ("live", None)
+    assert (done["outcome"], done["error"]) == ("live", None)
     assert "no training picture shows 'things': it is not learned" in done["warnings"]
     version = served.get(done["links"]["version"]).json()
     assert [c["name"] for c in version["classes"]] == ["background", "block"]
@@ -152,15 +152,15 @@ def test_what_roboflow_exports_is_learned(bench, served, tmp_path):
 def test_a_preview_is_live_before_its_task_and_scored_on_the_same_pictures(bench, served, tmp_path):
     with bench.worker(WORKER):
         base = post(served, pictures(tmp_path, ["circle", "square"], 1), memory=3)
-        assert wait(served, base)["state"] == "live"
+        assert wait(served, base)["outcome"] == "live"
         # No split of its own: which pictures are held out is drawn.
         data = voc_zip(tmp_path / "b.zip", ["star", "cross"], pictures=10, size=48, seed=2)
         task = post(served, data.read_bytes(), memory=3, preview=True, held_out={"share": 0.4})
         preview = served.get(f"/tasks/{task['preview']}").json()
         quick, full = wait(served, preview), wait(served, task)
         bench.assert_clean(task["id"], preview["id"])
-    assert (quick["state"], quick["version"], quick["progress"]["epochs"]) == ("live", 2, 0)
-    assert (full["state"], full["version"]) == ("live", 3)
+    assert (quick["outcome"], quick["version"], quick["method"]) == ("live", 2, "frozen")
+    assert (full["outcome"], full["version"]) == ("live", 3)
     assert quick["finished_at"] <= full["started_at"]
     first, second = (served.get(done["links"]["version"]).json() for done in (quick, full))
     assert (first["settings"]["method"], second["settings"]["method"]) == ("frozen", "sats_plus")
@@ -186,7 +186,7 @@ def test_a_step_whose_child_and_worker_are_killed_resumes(bench, served, tmp_pat
     with bench.worker(WORKER):
         done = wait(served, task)
         bench.assert_clean(task["id"])
-    assert (done["state"], done["version"], done["tries"]) == ("live", 1, 0)
+    assert (done["outcome"], done["version"], done["tries"]) == ("live", 1, 0)
     epochs = [event.data["epoch"] for event in bench.events(task["id"], "epoch")]
     assert epochs == sorted(epochs), "no finished epoch was trained a second time"
     assert set(epochs) == set(range(1, 7))

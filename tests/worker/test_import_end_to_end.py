@@ -86,7 +86,7 @@ def test_in_a_step_on_top_and_out_again(bench, served, tmp_path, checkpoint):
     shown = draw(np.random.default_rng(5), ["circle", "star"], 64)[0]
     with bench.worker(WORKER):
         imported = wait(served, post_import(served, checkpoint, labelled))
-        assert (imported["state"], imported["version"], imported["error"]) == ("live", 1, None)
+        assert (imported["outcome"], imported["version"], imported["error"]) == ("live", 1, None)
         first = served.get(imported["links"]["version"]).json()
         found = segment(served, shown)
         learned = wait(served, post(served, pictures(tmp_path, ["star"], 2)))
@@ -94,7 +94,7 @@ def test_in_a_step_on_top_and_out_again(bench, served, tmp_path, checkpoint):
     assert (first["kind"], first["parent"], first["gate"]) == ("import", None, None)
     assert first["origin"]["source"] == "segformer.zip"
     assert first["scores"]["pictures"] == 8
-    assert (learned["state"], learned["version"], learned["error"]) == ("live", 2, None)
+    assert (learned["outcome"], learned["version"], learned["error"]) == ("live", 2, None)
     second = served.get(learned["links"]["version"]).json()
     assert (second["backbone"], second["lineage"]) == ("mit_b0", [1, 2])
     assert [c["name"] for c in second["classes"]] == ["background", "circle", "square", "star"]
@@ -112,7 +112,7 @@ def test_in_a_step_on_top_and_out_again(bench, served, tmp_path, checkpoint):
 def test_an_unscored_import_and_its_chart(bench, served, checkpoint):
     with bench.worker(WORKER):
         done = wait(served, post_import(served, checkpoint, promote=False))
-    assert (done["state"], done["version"]) == ("held", 1)
+    assert (done["outcome"], done["version"]) == ("held", 1)
     version = served.get(done["links"]["version"]).json()
     assert version["scores"]["miou_all"] is None
     assert version["scores"]["iou"] == {"background": None, "circle": None, "square": None}
@@ -136,7 +136,7 @@ def test_killed_in_the_middle_an_import_starts_again(bench, served, tmp_path, ch
     with bench.worker(WORKER):
         done = wait(served, task)
         bench.assert_clean(task["id"])
-    assert (done["state"], done["version"], done["tries"]) == ("live", 1, 2)
+    assert (done["outcome"], done["version"], done["tries"]) == ("live", 1, 2)
     assert len(bench.versions()) == 1
     assert [kept.pictures for kept in bench.held_out()] == [200]
 

@@ -30,7 +30,7 @@ def receiver():
 def hook(engine, url):
     with write_session(engine) as session:
         spec = WebhookSpec(url=url, events=list(WebhookEvent))
-        return create_webhook(session, spec, "eva", private=True).id
+        return create_webhook(session, spec, private=True).id
 
 
 def tell(engine, count=1):
@@ -213,10 +213,11 @@ def test_a_real_worker_tells_of_tasks_and_of_what_waited_while_it_was_killed(ben
         eventually(lambda: all(row.state == DELIVERED for row in rows(bench.engine)))
     said = {row.id: row.payload for row in rows(bench.engine)}
     told = {
-        (one["event"], one.get("task"), one.get("state"), one["version"]) for one in said.values()
+        (one["type"], one["task"], one["data"].get("outcome"), one["data"]["version"])
+        for one in said.values()
     }
     assert told == {
-        ("version.promoted", None, None, 1),
+        ("version.promoted", task_id, None, 1),
         ("task.ended", task_id, "live", 1),
         ("task.ended", held, "held", 2),
         ("version.held", held, None, 2),

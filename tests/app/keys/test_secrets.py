@@ -16,7 +16,7 @@ from tests.app.segmentation.requests import as_files, encoded, left_red_right_gr
 from tests.app.tasks.posting import drawn, post
 from tests.worker.bench import eventually
 
-END = ("live", "held", "failed", "cancelled")
+END = ("succeeded", "failed", "cancelled")
 
 
 def written(folder: Path) -> dict[Path, bytes]:
@@ -51,7 +51,7 @@ def test_a_run_of_task_and_segment_leaves_no_key_behind(tmp_path, monkeypatch):
             posted = post(client, pets, {"gate": {"min_iou": 0}, "epochs": 1, "features": 200})
             task = posted.json()["links"]["self"]
             eventually(ended, 240, lambda: answers[-1].text, every=0.3)
-            assert answers[-1].json()["state"] == "live", answers[-1].text
+            assert answers[-1].json()["outcome"] == "live", answers[-1].text
             picture = as_files(encoded(left_red_right_green()))
             segmented = client.post("/segment", **picture)
             assert segmented.status_code == 200, segmented.text

@@ -113,7 +113,7 @@ def test_a_running_task_is_asked_to_stop(client, engine, pets):
     (task_id,) = _post_many(client, pets, 1)
     _set(engine, task_id, state=TaskState.TRAINING)
     answer = client.post(f"/tasks/{task_id}:cancel").json()
-    assert (answer["state"], answer["cancel_requested"]) == ("training", True)
+    assert (answer["phase"], answer["cancel_requested"]) == ("training", True)
     assert client.post(f"/tasks/{task_id}:cancel").status_code == 202
 
 
@@ -161,4 +161,4 @@ def test_a_cancel_that_meets_a_claim_waits_for_it(served, engine, pets):
         cancel.join(0.5)
         assert cancel.is_alive(), "it was answered beside a claim that may still come to nothing"
     cancel.join()
-    assert (seen[0]["state"], seen[0]["cancel_requested"]) == ("validating", True)
+    assert (seen[0]["phase"], seen[0]["cancel_requested"]) == ("validating", True)

@@ -178,7 +178,7 @@ def test_cancelling_the_task_asks_a_preview_that_runs_to_stop(
         session.execute(running)
     client.post(f"/tasks/{long['id']}:cancel").raise_for_status()
     preview = task(client, long["preview"])
-    assert (preview["state"], preview["cancel_requested"]) == ("training", True)
+    assert (preview["phase"], preview["cancel_requested"]) == ("training", True)
     assert posted(engine)[0].dataset in {path.name for path in stored(settings)}
 
 
@@ -189,4 +189,4 @@ def test_cancelling_the_task_leaves_a_preview_that_has_ended(client, pets, learn
         session.execute(ended)
     client.post(f"/tasks/{long['id']}:cancel").raise_for_status()
     preview = task(client, long["preview"])
-    assert (preview["state"], preview["cancel_requested"]) == ("live", False)
+    assert (preview["outcome"], preview["cancel_requested"]) == ("live", False)

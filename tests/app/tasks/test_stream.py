@@ -30,7 +30,10 @@ def _read(client, task_id, after=None):
                 name, _, value = line.partition(": ")
                 event[name] = value
             elif event:
-                found.append((int(event["id"]), event["event"], json.loads(event["data"])))
+                told = json.loads(event["data"])
+                assert (told["id"], told["type"]) == (event["id"], event["event"])
+                assert told["at"].endswith("Z")
+                found.append((int(event["id"]), event["event"], told["data"]))
                 event = {}
     return found
 
@@ -48,12 +51,11 @@ def ended(client, engine, pets):
 def test_all_events_come_in_order_and_the_stream_ends(client, ended):
     found = _read(client, ended)
     assert [(kind, data.get("state")) for _, kind, data in found] == [
-        ("state", "queued"),
-        ("state", "training"),
-        ("epoch", None),
-        ("state", "failed"),
+        ("task.state", "queued"),
+        ("task.state", "running"),
+        ("task.epoch", None),
+        ("task.state", "failed"),
     ]
-    assert all(data["at"].endswith("Z") for _, _, data in found)
     ids = [number for number, _, _ in found]
     assert ids == sorted(set(ids))
 
@@ -90,8 +92,8 @@ def test_events_come_while_the_task_runs(served, engine, pets):
     thread.start()
     found = _read(served, task_id)
     thread.join()
-    assert [kind for _, kind, _ in found] == ["state", "progress", "state"]
-    assert found[-1][2]["state"] == "live"
+    assert [kind for _, kind, _ in found] == ["task.state", "task.progress", "task.state"]
+    assert (found[-1][2]["state"], found[-1][2]["outcome"]) == ("succeeded", "live")
 
 
 def test_a_quiet_stream_is_kept_open_by_comments(served, engine, pets, monkeypatch):

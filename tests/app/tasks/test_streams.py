@@ -22,7 +22,7 @@ from app.errors import BusyProblem
 from app.keys.secret import read_secret
 from app.keys.service import Scope, create_key, revoke_key
 from app.main import create_app
-from app.tasks import streams, tokens
+from app.tasks import feed, streams, tokens
 from tests.app.tasks.posting import post
 from tests.fixtures.processes import environment, serving
 
@@ -45,7 +45,7 @@ def events(answer) -> Iterator[tuple[int, str, dict]]:
             name, _, value = line.partition(": ")
             told[name] = value
         elif "event" in told:
-            yield int(told["id"]), told["event"], json.loads(told["data"])
+            yield int(told["id"]), told["event"], json.loads(told["data"])["data"]
             told = {}
 
 
@@ -100,23 +100,23 @@ def test_who_comes_late_gets_the_epochs_so_far_and_the_present_state(served, eng
         told = events(answer)
         found = [next(told)[1:] for _ in range(5)]
         assert [(kind, d.get("state") or (d["epoch"], d.get("step"))) for kind, d in found] == [
-            ("state", "queued"),
-            ("state", "training"),
-            ("epoch", (1, None)),
-            ("epoch", (2, None)),
-            ("progress", (3, 2)),
+            ("task.state", "queued"),
+            ("task.state", "running"),
+            ("task.epoch", (1, None)),
+            ("task.epoch", (2, None)),
+            ("task.progress", (3, 2)),
         ]
         tell(engine, task_id, "progress", epoch=3, step=3)
         number, kind, data = next(told)
-        assert (kind, data["step"]) == ("progress", 3)
+        assert (kind, data["step"]) == ("task.progress", 3)
     tell(engine, task_id, "epoch", epoch=3)
     headers = {"Last-Event-ID": str(number)}
     with served.stream("GET", f"/tasks/{task_id}/events", headers=headers) as answer:
-        assert next(events(answer))[1:2] == ("epoch",)
+        assert next(events(answer))[1:2] == ("task.epoch",)
 
 
 def test_who_was_too_slow_for_what_is_kept_misses_nothing(served, engine, task_id, monkeypatch):
-    monkeypatch.setattr(streams, "KEPT_EVENTS", 1)
+    monkeypatch.setattr(feed, "KEPT_EVENTS", 1)
     with served.stream("GET", f"/tasks/{task_id}/events") as answer:
         told = events(answer)
         next(told)
@@ -251,7 +251,7 @@ def test_a_stream_ends_with_its_key(service, engine, task_id, key, monkeypatch):
                 for at, headers in ((path, bearer), (url + token, {}))
             ]
             told = [events(answer) for answer in opened]
-            assert [next(one)[1] for one in told] == ["state", "state"]
+            assert [next(one)[1] for one in told] == ["task.state", "task.state"]
             with write_session(engine) as session:
                 revoke_key(session, "eva")
             service.state.services.callers.clear()

@@ -85,12 +85,15 @@ def test_promotion_and_rollback_are_told_in_their_transaction(client, engine, bl
     assert client.post("/admin/models/default/versions/2:promote").status_code == 409
     assert client.post("/admin/models/default/versions/2:rollback").status_code == 200
     by_gate, promoted, back = outbox(engine)
-    assert (by_gate["event"], by_gate["version"]) == ("version.promoted", 1)
-    assert (promoted["event"], promoted["version"]) == ("version.promoted", 2)
-    assert (back["event"], back["version"], back["live"]) == ("version.rolled_back", 2, 1)
+    assert (by_gate["type"], by_gate["data"]["version"]) == ("version.promoted", 1)
+    assert (promoted["type"], promoted["data"]["version"]) == ("version.promoted", 2)
+    assert back["type"] == "version.rolled_back"
+    assert (back["data"]["version"], back["data"]["live"]) == (2, 1)
+    assert by_gate["task"] is not None, "a task did it"
+    assert (promoted["task"], back["task"]) == (None, None)
     assert {one["model"] for one in (promoted, back)} == {"default"}
     with read_session(engine) as session:
-        promote(session, find_model(session, "default"), 2, "eva")  # and not committed
+        promote(session, find_model(session, "default"), 2)  # and not committed
     assert len(outbox(engine)) == 3, "what was not done is not told"
 
 
@@ -99,7 +102,9 @@ def test_a_task_that_is_cancelled_in_the_queue_is_told(client, engine, tmp_path)
     task_id = post(client, drawn(tmp_path, "cat", "dog")).json()["id"]
     client.post(f"/tasks/{task_id}:cancel")
     (told,) = outbox(engine)
-    assert (told["event"], told["task"], told["state"]) == ("task.ended", task_id, "cancelled")
+    assert (told["type"], told["task"], told["model"]) == ("task.ended", task_id, "default")
+    nothing = {"phase": None, "outcome": None, "version": None, "error": None}
+    assert told["data"] == {"state": "cancelled"} | nothing
 
 
 def test_what_became_of_deliveries_is_shown(client, engine):
@@ -118,11 +123,11 @@ def test_what_became_of_deliveries_is_shown(client, engine):
     with write_session(engine) as session:
         session.execute(update(WebhookDelivery).values(state=DeliveryState.FAILED))
         enqueue(session, WebhookEvent.VERSION_HELD, "default", {})
-    assert [one["event"] for one in client.get(where).json()["items"]] == [
+    assert [one["type"] for one in client.get(where).json()["items"]] == [
         "version.held",
         "task.ended",
     ]
     page = client.get(where, params={"limit": 1}).json()
     rest = client.get(where, params={"limit": 1, "cursor": page["next_cursor"]}).json()
-    assert [one["event"] for one in page["items"] + rest["items"]] == ["version.held", "task.ended"]
+    assert [one["type"] for one in page["items"] + rest["items"]] == ["version.held", "task.ended"]
     assert rest["next_cursor"] is None

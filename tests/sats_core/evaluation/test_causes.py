@@ -250,7 +250,7 @@ def test_long_new_rows_are_found(model: Segmenter, old: Segmenter, sets: list[He
     found = report(model, old, sets)
     quiet(found, "norm_ratio")
     assert found.norm_ratio == pytest.approx(3 * (before or 0), rel=1e-5)
-    assert "shout" in found.readings["norm_ratio"]
+    assert "predicted over old" in found.readings["norm_ratio"]
 
 
 def test_old_classes_in_the_background_are_found(

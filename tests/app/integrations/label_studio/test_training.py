@@ -323,13 +323,26 @@ def test_a_model_that_may_not_learn_says_why(
 
 
 def test_models_learn_from_a_project_each_for_itself(
-    client: TestClient, project: FakeLabelStudio, importing: Importing, engine: Engine
+    client: TestClient,
+    project: FakeLabelStudio,
+    importing: Importing,
+    engine: Engine,
+    blobs: BlobStore,
 ) -> None:
+    with write_session(engine) as session:
+        for model in ("a", "b"):
+            add_version(session, blobs, ["red"], model=model)
     for model in ("a", "b"):
         client.post(f"{BASE}/{model}/webhook", json=TRAIN)
     importing.act()
     assert sorted(one.spec["model"] for one in tasks(engine)) == ["a", "b"]
     assert state(client, "a")["task"] != state(client, "b")["task"]
+    # A typing error in the backend's URL makes no model, and costs Label Studio nothing.
+    project.came.clear()
+    client.post(f"{BASE}/aa/webhook", json=TRAIN)
+    importing.act()
+    assert "no model 'aa'; did you mean 'a'" in state(client, "aa")["error"]
+    assert project.came == []
 
 
 Told = Callable[..., int]

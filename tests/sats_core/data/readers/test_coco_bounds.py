@@ -73,8 +73,8 @@ def test_the_bound_of_a_shape_is_one_number(tmp_path: Path) -> None:
     with packed(tmp_path, text) as source, pytest.raises(DatasetError) as caught:
         open_reader(source)
     assert f"more than {MAX_POINTS} numbers" in str(caught.value)
-    readme = Path(__file__).parents[4] / "README.md"
-    assert f"{MAX_POINTS:,} numbers" in readme.read_text()
+    page = Path(__file__).parents[4] / "docs" / "own-classes.md"
+    assert f"{MAX_POINTS:,} numbers" in page.read_text()
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The README's table of settings, made from the settings themselves."""
+"""The table of `docs/settings.md`, made from the settings themselves."""
 
 from typing import Any
 
@@ -21,7 +21,7 @@ def settings_table() -> str:
 
 
 def replace_table(text: str) -> str:
-    """Put the present table into a README."""
+    """Put the present table into a page."""
     before, rest = text.split(OPENING)
     _, after = rest.split(CLOSING)
     return before + OPENING + settings_table() + CLOSING + after

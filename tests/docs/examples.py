@@ -1,4 +1,4 @@
-"""The README's examples: found, run against a service, compared with what stands there.
+"""The examples of `docs/calls.md`: found, run against a service, compared with what stands there.
 
 An example is a command in a ```console block: a line that starts with `$ `, with its continuation
 lines (each but the last ends in a backslash), and under it what the command printed. JSON is pasted
@@ -15,21 +15,25 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-README = Path(__file__).parents[2] / "README.md"
-README_URL = "http://127.0.0.1:8000"
+ROOT = Path(__file__).parents[2]
+CALLS = ROOT / "docs" / "calls.md"
+"""Every call of the HTTP API, as it answers."""
+SETTINGS = ROOT / "docs" / "settings.md"
+CALLS_URL = "http://127.0.0.1:8000"
 WIDTH = 96
 SECONDS = 900
 
 _BLOCK = re.compile(r"```console\n(.*?)```", re.DOTALL)
 _GIVEN_BY_THE_SERVICE = re.compile(
     r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}|\bsats_[A-Za-z0-9_-]{16,}"
+    r"|\b[0-9a-f]{64}\.\d+\.\d+\.[0-9a-f]{64}\b"
 )
 _SAME_EVERYWHERE = {"status", "number", "version", "parent", "live", "type", "title", "state"}
 
 
 @dataclass(frozen=True)
 class Example:
-    """One command, what the README says that it prints, and where that stands in the text."""
+    """One command, what the page says that it prints, and where that stands in the text."""
 
     command: str
     answer: str
@@ -68,11 +72,11 @@ class Session:
     """Runs commands one after another, as a reader would in one folder.
 
     Attributes:
-        url: where the service is, in place of the README's address.
+        url: where the service is, in place of the page's address.
         folder: where the commands run.
         environment: on top of this process's own.
         quick: texts of a command and what stands for them here, so that a run takes less time.
-        given: ids and keys of the README and what this service gave in their place.
+        given: ids and keys of the page and what this service gave in their place.
     """
 
     url: str
@@ -82,9 +86,9 @@ class Session:
     given: dict[str, str] = field(default_factory=dict)
 
     def run(self, example: Example) -> str:
-        """Run one example's command and return what it printed, with the README's address."""
+        """Run one example's command and return what it printed, with the page's address."""
         command = example.command
-        for old, new in (self.quick | self.given | {README_URL: self.url}).items():
+        for old, new in (self.quick | self.given | {CALLS_URL: self.url}).items():
             command = command.replace(old, new)
         programs = str(Path(sys.executable).parent)
         done = subprocess.run(
@@ -105,11 +109,11 @@ class Session:
             raise RuntimeError(f"{command}\nexit status {done.returncode}\n{done.stderr}")
         before, now = (_GIVEN_BY_THE_SERVICE.findall(t) for t in (example.answer, done.stdout))
         self.given |= dict(zip(before, now, strict=False))
-        return done.stdout.replace(self.url, README_URL)
+        return done.stdout.replace(self.url, CALLS_URL)
 
 
 def pasted(printed: str) -> str:
-    """Return a command's output as it stands in the README."""
+    """Return a command's output as it stands in the page."""
     try:
         return pretty(json.loads(printed)) + "\n"
     except ValueError:

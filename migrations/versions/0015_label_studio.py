@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import sqlalchemy as sa
 from alembic import op
 
-revision: str = "0013"
-down_revision: str | Sequence[str] | None = "0012"
+revision: str = "0015"
+down_revision: str | Sequence[str] | None = "0014"
 branch_labels: str | Sequence[str] | None = None
 depends_on: str | Sequence[str] | None = None
 
@@ -19,11 +19,11 @@ def upgrade() -> None:
         sa.Column("model", sa.String(length=100), nullable=False),
         sa.Column("annotations", sa.Integer(), nullable=False),
         sa.Column("wanted", sa.Boolean(), nullable=False),
-        sa.Column("asked_by", sa.String(length=200), nullable=False),
-        sa.Column("asked_as", sa.String(length=20), nullable=False),
+        sa.Column("asked_by", sa.String(length=220), nullable=True),
         sa.Column("asked_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("by_admin", sa.Boolean(), nullable=False),
         sa.Column("key_id", sa.Integer(), nullable=True),
+        sa.Column("create", sa.Boolean(), nullable=False),
         sa.Column("state", sa.String(length=20), nullable=False),
         sa.Column("imports", sa.Integer(), nullable=False),
         sa.Column("tries", sa.Integer(), nullable=False),

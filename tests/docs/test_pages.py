@@ -1,6 +1,10 @@
-"""What the README says is so."""
+"""What the README and the pages of docs/ say is so."""
 
+import os
 import re
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import get_args
 
@@ -13,11 +17,12 @@ from demo import plan
 from demo.pictures import draw_dataset, draw_scene, jpeg
 from demo.service import serving
 from sats_core.settings import OfferedMethod
-from tests.readme.examples import README, Session, differences, find_examples
-from tests.readme.settings_table import replace_table
+from tests.docs.examples import CALLS, ROOT, SETTINGS, Session, differences, find_examples
+from tests.docs.settings_table import replace_table
 
-TEXT = README.read_text()
-ROOT = README.parent
+README = ROOT / "README.md"
+PAGES = [README, *sorted((ROOT / "docs").glob("*.md"))]
+TEXT = "\n".join(page.read_text() for page in PAGES)
 
 # The examples train for minutes; here a moment is enough to see that they work.
 QUICK = {
@@ -31,6 +36,7 @@ VARYING = {
     # What QUICK asks for, and what comes of a model that learned for a moment.
     "/tasks": {"answer.spec.gate.max_drop", "answer.spec.gate.min_iou", "answer.warnings"},
     "/versions/2": {"answer.gate.waived"},
+    "/uploads/": {"answer.warnings"},  # the tests draw fewer pictures
     "/forgetting": {"answer.alignment[].new", "answer.norm_ratio"},
     "/deliveries": {  # how far the worker has come
         "answer.items[].next_attempt_at",
@@ -44,7 +50,8 @@ VARYING = {
 
 
 def test_the_settings_table_is_the_settings():
-    assert replace_table(TEXT) == TEXT, "run `make readme`"
+    page = SETTINGS.read_text()
+    assert replace_table(page) == page, "run `make readme`"
 
 
 def test_the_methods_told_of_are_those_that_a_task_may_ask_for():
@@ -67,9 +74,10 @@ def test_every_make_target_named_is_one():
 
 
 def test_every_relative_link_leads_somewhere():
-    for target in re.findall(r"\]\(([^)#]+)\)", TEXT):
-        if "://" not in target:
-            assert (ROOT / target).exists(), target
+    for page in PAGES:
+        for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
+            if "://" not in target:
+                assert (page.parent / target).exists(), (page.name, target)
 
 
 def test_pictures_are_small():
@@ -77,12 +85,47 @@ def test_pictures_are_small():
         assert path.stat().st_size < 400 * 1024, path.name
 
 
+def test_the_readme_can_be_read_in_one_go():
+    assert len(README.read_text().splitlines()) <= 230
+
+
+@pytest.mark.parametrize("protocol", ["voc8-4-1", "ccp-15-1", "drawn-6-1"])
+def test_the_readme_tells_of_the_default_method_what_was_measured(protocol: str):
+    told = next(row for row in README.read_text().splitlines() if f"learning-{protocol}.md" in row)
+    page = (ROOT / "docs" / "results" / f"learning-{protocol}.md").read_text()
+    measured = next(row for row in page.splitlines() if row.startswith("| `frozen` | "))
+    _, everything, base, new, *_ = [cell.strip() for cell in measured.strip("|").split("|")]
+    assert re.findall(r"\d\.\d{3}", told)[::2] == [everything, base]
+    assert f"| {new} |" in told
+
+
+@pytest.mark.slow
+def test_the_site_is_built_without_a_warning_and_loads_nothing_from_elsewhere(tmp_path: Path):
+    site = tmp_path / "site"
+    built = subprocess.run(
+        [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(site)],
+        cwd=ROOT,
+        env={**os.environ, "NO_MKDOCS_2_WARNING": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert built.returncode == 0, built.stdout + built.stderr
+    pages = list(site.rglob("*.html"))
+    assert len(pages) > 40
+    loaded = re.compile(
+        r"<(?:script|img|iframe)[^>]* src=\"?(?:https?:)?//|<link[^>]*stylesheet[^>]*//"
+    )
+    assert not [page.name for page in pages if loaded.search(page.read_text())]
+
+
 def _code(text: str) -> list[str]:
     return re.findall(r"```bash\n(.*?)```", text, re.DOTALL) + re.findall(r"`[^`\n]+`", text)
 
 
 def test_every_call_has_an_example(settings: Settings):
-    commands = [example.command for example in find_examples(TEXT)]
+    commands = [example.command for example in find_examples(CALLS.read_text())]
     called = {(_method(command), path) for command in commands for path in _paths(command)}
     for path, methods in create_app(settings).openapi()["paths"].items():
         pattern = re.compile(re.sub(r"\{[^}]+\}", "[^/:]+", path))
@@ -114,8 +157,8 @@ def test_every_example_answers_as_pasted(tmp_path: Path, monkeypatch: pytest.Mon
     rng = np.random.default_rng(3)
     scene = draw_scene(rng, 64, plan.CLASSES)
     (output / "showcase-01.jpg").write_bytes(jpeg(scene.picture, 92))
-    (tmp_path / "README.md").write_text(TEXT)
-    examples = find_examples(TEXT)
+    shutil.copy(README, tmp_path)  # one example posts it
+    examples = find_examples(CALLS.read_text())
     assert examples
     with serving(tmp_path / "service") as url:
         environment = {"SATS_DATA_DIR": str(tmp_path / "service" / "data")}

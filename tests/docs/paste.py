@@ -1,4 +1,4 @@
-"""`make readme`: run the README's examples on a fresh service and paste what they answer."""
+"""`make readme`: write the table of settings, run every call and paste what it answers."""
 
 import shutil
 import sys
@@ -6,27 +6,27 @@ import tempfile
 from pathlib import Path
 
 from demo.service import serving
-from tests.readme.examples import README, Session, find_examples, pasted
-from tests.readme.settings_table import replace_table
+from tests.docs.examples import CALLS, ROOT, SETTINGS, Session, find_examples, pasted
+from tests.docs.settings_table import replace_table
 
-DEMO_OUTPUT = README.parent / "demo-output"
+DEMO_OUTPUT = ROOT / "demo-output"
 
 
 def main() -> None:
-    """Rewrite README.md; takes some minutes, as it trains what the examples train."""
+    """Rewrite `docs/settings.md` and `docs/calls.md`; takes the minutes that the calls train."""
     if not (DEMO_OUTPUT / "step.zip").exists():
         sys.exit("the examples use the demo's pictures: run `make demo` first")
-    text = replace_table(README.read_text())
+    SETTINGS.write_text(replace_table(SETTINGS.read_text()))
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        shutil.copy(README, folder)
+        shutil.copy(ROOT / "README.md", folder)  # one example posts it
         shutil.copytree(
             DEMO_OUTPUT, folder / "demo-output", ignore=shutil.ignore_patterns("service")
         )
         with serving(folder / "service") as url:
             environment = {"SATS_DATA_DIR": str(folder / "service" / "data")}
             session = Session(url, folder, environment)
-            README.write_text(_pasted_into(text, session))
+            CALLS.write_text(_pasted_into(CALLS.read_text(), session))
 
 
 def _pasted_into(text: str, session: Session) -> str:

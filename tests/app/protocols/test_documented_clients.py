@@ -1,4 +1,4 @@
-"""The README's Python, as it stands there, against a service."""
+"""The Python of `docs/tools.md`, as it stands there, against a service."""
 
 import os
 import re
@@ -13,9 +13,9 @@ import pytest
 from demo import plan
 from demo.pictures import draw_scene, jpeg
 from tests.app.segmentation.conftest import Register
-from tests.readme.examples import README
+from tests.docs.examples import ROOT
 
-BLOCKS = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
+BLOCKS = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "tools.md").read_text(), re.DOTALL)
 
 
 def test_there_are_examples() -> None:

@@ -1,10 +1,10 @@
-"""The tools that check the README, checked."""
+"""The tools that check the examples, checked."""
 
 import json
 
 import pytest
 
-from tests.readme.examples import Example, Session, differences, find_examples, pasted, pretty
+from tests.docs.examples import Example, Session, differences, find_examples, pasted, pretty
 
 TEXT = """\
 Words.
