@@ -3,6 +3,7 @@
 import json
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -274,6 +275,25 @@ def test_of_a_lost_worker_s_import_one_task_comes(
     importing.act()
     (made,) = tasks(engine)
     assert (state(client)["state"], state(client)["task"]) == ("queued", f"/tasks/{made.id}")
+
+
+@pytest.mark.races
+def test_one_of_several_workers_takes_it(
+    client: TestClient, importing: Importing, engine: Engine
+) -> None:
+    for round_ in range(1, 6):
+        train(client)
+        with ThreadPoolExecutor(4) as pool:
+            found = list(pool.map(lambda _: importing.next(), range(8)))
+        (taken,) = [one for one in found if one is not None]
+        assert (taken.number, taken.attempt) == (round_, round_)
+        with ThreadPoolExecutor(4) as pool:  # one more is asked for while it ends
+            asking = [pool.submit(train, client) for _ in range(3)]
+            with write_session(engine) as session:
+                projects.end(session, taken, ProjectState.NOTHING_NEW)
+            for one in asking:
+                one.result()
+        assert state(client)["state"] == "waiting"
 
 
 def test_workers_that_are_lost_again_and_again_end_it(
