@@ -35,6 +35,7 @@ from app.tasks.endpoints import router as tasks
 from app.tasks.following import router as following
 from app.tasks.watching import router as watching
 from app.uploads.endpoints import router as uploads
+from app.web.attempts import Attempts
 from app.web.endpoints import router as web
 from app.webhooks.endpoints import router as webhooks
 from app.webhooks.payloads import router as payloads
@@ -110,7 +111,10 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         lifespan=lifespan,
         # One schema for a record that is posted and shown: what has a default may be left out.
         separate_input_output_schemas=False,
+        docs_url=None,  # its page is ours
+        redoc_url=None,
     )
+    app.state.login_attempts = Attempts()
     app.state.metrics = RequestMetrics()
     app.state.draining = Draining()
     app.add_middleware(DrainingMiddleware, draining=app.state.draining)

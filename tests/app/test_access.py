@@ -137,8 +137,21 @@ READABLE = {
     ("POST", "/tasks/{task_id}/events/token"),  # it changes nothing
 }
 """What scope `read` alone lets through to."""
-PAGES = {("GET", "/"), ("GET", "/try"), ("GET", "/static/{name}")}
-"""They hold nothing of the service's: what they show, their scripts ask for as anybody does."""
+PAGES = {
+    *(
+        ("GET", path)
+        for path in ("/", "/try", "/docs", "/login", "/ui/tasks", "/ui/tasks/{task_id}")
+    ),
+    *(("GET", f"/ui/models{below}") for below in ("", "/{model}", "/{model}/curves")),
+    ("GET", "/ui/models/{model}/versions/{number}"),
+    ("GET", "/ui/tasks/new"),
+    ("POST", "/ui/tasks/look"),
+    ("POST", "/login"),
+    ("POST", "/logout"),
+    ("GET", "/static/{release}/{name:path}"),
+    ("HEAD", "/static/{release}/{name:path}"),
+}
+"""tests/app/web says who may see them."""
 
 FILTERED = [operation for operation, row in TABLE.items() if row.elsewhere == NOTHING and row.needs]
 
@@ -168,8 +181,8 @@ def call(client, operation, header=None, task_id=ID):
         name="model.onnx",
         key_id=99,
         webhook_id=ID,
-        project=3,
         upload="x",
+        project=3,
     )
     headers = {} if header is None else {"Authorization": header}
     return client.request(method, filled, headers=headers)
