@@ -6,6 +6,7 @@ from fastapi import APIRouter, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.audit.schemas import ActorJson
+from app.db.base import JsonObject
 from app.tasks.event_schemas import Envelope, StateData
 from app.webhooks.outbox import WebhookEvent
 
@@ -45,7 +46,7 @@ class RolledBackData(VersionData):
 
 
 def _example(type_: WebhookEvent, task: str | None, **data: Any) -> ConfigDict:
-    envelope = {"id": "0d8c1a9e-5f0b-4a57-9f6d-0a4b1c6e3f52", "type": type_}
+    envelope: JsonObject = {"id": "0d8c1a9e-5f0b-4a57-9f6d-0a4b1c6e3f52", "type": type_}
     envelope |= {"at": "2026-11-21T16:53:40.118245Z", "task": task, "model": "default"}
     return ConfigDict(json_schema_extra={"examples": [envelope | {"data": data}]})
 
