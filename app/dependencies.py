@@ -12,10 +12,10 @@ from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 
-from app.audit.actor import Actor, ActorType, act_as
+from app.audit.actor import act_as
 from app.broker import make_celery
 from app.browser_sessions import session_holder
-from app.db import make_engine, read_session, utc_now, write_session
+from app.db import Actor, ActorType, make_engine, read_session, utc_now, write_session
 from app.errors import UnauthorizedProblem
 from app.inference.engine import Inference
 from app.inference.warm_up import WarmUp
@@ -218,8 +218,8 @@ def _while_no_key_was_made(services: Services) -> Caller:
     return LOCAL_CALLER
 
 
-def admit(request: Request, services: Services, caller: Caller, scope: Scope) -> None:
-    """Let a caller through to what needs `scope`, or raise; waits for nothing.
+def admit(request: Request, services: Services, caller: Caller, *scopes: Scope) -> None:
+    """Let a caller through to what needs one of `scopes`, or raise; waits for nothing.
 
     A model that is part of the path must be one that the caller may use. An operation that needs
     two scopes asks twice; its request is counted once.
@@ -233,15 +233,15 @@ def admit(request: Request, services: Services, caller: Caller, scope: Scope) ->
     if not hasattr(request.state, "caller"):
         services.last_uses.note(caller.key_id)
         services.rates.request(caller)
-    check_scope(caller, scope)
+    check_scope(caller, *scopes)
     model = request.path_params.get("model")
     if model is not None:
         check_model(caller, model)
     request.state.caller = caller
 
 
-async def let_in(request: Request, scope: Scope) -> Caller:
-    """Let a caller with `scope` (or `admin`) through.
+async def let_in(request: Request, *scopes: Scope) -> Caller:
+    """Let a caller with one of `scopes` (or `admin`) through.
 
     Raises:
         UnauthorizedProblem, LocalCallersOnlyProblem: as `identify`.
@@ -249,16 +249,27 @@ async def let_in(request: Request, scope: Scope) -> Caller:
     """
     services, credentials = app_services(request), await bearer(request)
     found = await identify(request, services, credentials.credentials if credentials else None)
-    admit(request, services, found, scope)
+    admit(request, services, found, *scopes)
     return found
 
 
 @cache
-def require(scope: Scope) -> Callable[..., Awaitable[Caller]]:
-    """Return the dependency that lets callers with `scope` (or `admin`) through."""
+def require(*scopes: Scope) -> Callable[..., Awaitable[Caller]]:
+    """Return the dependency that lets callers with one of `scopes` (or `admin`) through."""
 
     async def caller(request: Request, _credentials: _Credentials) -> Caller:
-        return await let_in(request, scope)
+        return await let_in(request, *scopes)
+
+    return caller
+
+
+@cache
+def require_to_change(scope: Scope) -> Callable[..., Awaitable[Caller]]:
+    """Return the dependency that asks for `scope`, or for `read` of calls that change nothing."""
+
+    async def caller(request: Request, _credentials: _Credentials) -> Caller:
+        reads = request.method in ("GET", "HEAD")
+        return await let_in(request, scope, *([Scope.READ] if reads else []))
 
     return caller
 
@@ -272,13 +283,17 @@ KeyDigest = Annotated[str, Depends(key_digest)]
 
 Segmenter = Annotated[Caller, Depends(require(Scope.SEGMENT))]
 Submitter = Annotated[Caller, Depends(require(Scope.SUBMIT))]
+Follower = Annotated[Caller, Depends(require(Scope.SUBMIT, Scope.READ))]
+"""Who sees tasks: its own, or with `read` all."""
 Admin = Annotated[Caller, Depends(require(Scope.ADMIN))]
+Operator = Annotated[Caller, Depends(require_to_change(Scope.ADMIN))]
+"""An admin, or where nothing is changed whoever may read."""
 
 
-def require_everywhere(caller: Admin) -> Caller:
-    """Let admins through whose key is bound to no model."""
+def require_everywhere(caller: Operator) -> Caller:
+    """Let operators through whose key is bound to no model."""
     check_unbound(caller)
     return caller
 
 
-EverywhereAdmin = Annotated[Caller, Depends(require_everywhere)]
+EverywhereOperator = Annotated[Caller, Depends(require_everywhere)]

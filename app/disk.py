@@ -87,6 +87,20 @@ def check_fits(settings: Settings, bytes_needed: int, bytes_there: int = 0) -> N
         )
 
 
+def check_room(settings: Settings) -> None:
+    """Check that an upload that is on this disk already leaves what is to stay free.
+
+    Raises:
+        DiskFullProblem: it does not.
+    """
+    free = shutil.disk_usage(settings.data_dir).free
+    if free < settings.keep_free_bytes:
+        raise DiskFullProblem(
+            f"there are {_shown(free)} where SATS_DATA_DIR is, less than the "
+            f"{_shown(settings.keep_free_bytes)} of SATS_KEEP_FREE_BYTES: free some space"
+        )
+
+
 def needed(
     spec: TaskSpec | ImportSpec,
     dataset: Path,

@@ -17,6 +17,7 @@ from app.draining import Draining, DrainingMiddleware
 from app.headers import CrossOriginMiddleware, RequestIdMiddleware, SecurityHeadersMiddleware
 from app.imports.endpoints import router as imports
 from app.keys.endpoints import router as keys
+from app.overview.endpoints import router as overview
 from app.probes.endpoints import router as probes
 from app.probes.metrics import RequestMetrics, RequestMetricsMiddleware
 from app.probes.tracing import TracingMiddleware
@@ -31,6 +32,7 @@ from app.settings import Settings, get_settings
 from app.tasks.endpoints import router as tasks
 from app.tasks.following import router as following
 from app.tasks.watching import router as watching
+from app.uploads.endpoints import router as uploads
 from app.web.attempts import Attempts
 from app.web.endpoints import router as web
 from app.webhooks.endpoints import router as webhooks
@@ -55,11 +57,19 @@ under `/v2`, which speaks the Open Inference Protocol, it is `{"error": "..."}`.
 """
 
 TAGS = [
-    {"name": "tasks", "description": "Teach the model something new. Scope `submit`."},
-    {"name": "segmentation", "description": "Ask the model. Scope `segment`."},
+    {
+        "name": "tasks",
+        "description": "Teach the model something new. Scope `submit`, which sees its own tasks; "
+        "`read` sees those of all, and changes none.",
+    },
+    {
+        "name": "segmentation",
+        "description": "Ask the model. Scope `segment`; for `GET /classes` `read` does too.",
+    },
     {
         "name": "admin",
-        "description": "Versions, scores, what is live, keys, who did what. Scope `admin`.",
+        "description": "Versions, scores, what is live, keys, who did what. Scope `admin`; for "
+        "what changes nothing `read` does.",
     },
     {"name": "probes", "description": "For the machines that watch the service. No key."},
 ]
@@ -112,13 +122,14 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.add_middleware(TracingMiddleware)
     app.add_middleware(RequestIdMiddleware)
     install_handlers(app)
-    operators = (admin, aliases, deletion, keys, audit, webhooks)
+    operators = (overview, admin, aliases, deletion, keys, audit, webhooks)
     protocols = (open_inference, open_inference_server, hugging_face)
     for router in (
         segmentation,  # first: it is asked most, and routes are tried in their order
         tasks,
         following,
         watching,
+        uploads,
         *protocols,
         registry,
         imports,

@@ -27,6 +27,7 @@ EXPECTED = {"post a task": 202, "cancel a task": 202}
 """By kind of call; the others are answered with 200."""
 
 SMALL = {
+    "create": True,
     "backbone": "mit_b0",
     "size": 32,
     "epochs": 1,

@@ -10,6 +10,8 @@ from sqlalchemy import Connection, Engine, insert, update
 
 from app.audit.service import FIRST, Action, entry_hash
 from app.db import (
+    Actor,
+    ActorType,
     AliasMove,
     AuditEntry,
     HeldOutSet,
@@ -57,6 +59,8 @@ LABELLED: dict[str, Any] = {
     "called_share": 0.08,
     "told_apart": None,
 }
+EVA = Actor(ActorType.KEY, "eva")
+LABEL_TEAM = Actor(ActorType.KEY, "label team")
 END_STATES = (TaskState.FAILED, TaskState.CANCELLED, TaskState.FAILED)
 Row = dict[str, Any]
 
@@ -156,7 +160,8 @@ def _task(number: int, tasks: int, places: Sequence[tuple[int, int]]) -> Row:
         "created_at": _at(number),
         "started_at": None if waits else _at(number),
         "finished_at": None if waits else _at(number + 1),
-        "submitted_by": "label team",
+        "submitter": LABEL_TEAM,
+        "submitted_by": LABEL_TEAM.name,
         "request_digest": KEY,
         "warnings": ["12 pictures show none of the classes to learn"],
         "progress": None if waits else progress,
@@ -260,7 +265,7 @@ def _moves(places: Sequence[tuple[int, int]]) -> Iterator[Row]:
                 "version_id": version,
                 "kind": kind,
                 "moved_at": _at(number),
-                "moved_by": "gate" if kind == "gate" else "eva",
+                "actor": Actor(ActorType.WORKER, "worker-1") if kind == "gate" else EVA,
             }
         before[model] = number + 1
 

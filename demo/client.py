@@ -35,7 +35,7 @@ class Client:
             answer = self._http.post(
                 "/tasks",
                 files={"dataset": (dataset.name, file, "application/zip")},
-                data={"spec": json.dumps({"model": self._model} | spec)},
+                data={"spec": json.dumps({"model": self._model, "create": True} | spec)},
             )
         task: dict[str, Any] = _checked(answer).json()
         return task

@@ -8,9 +8,20 @@ from pathlib import Path
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
-from app.audit.actor import Actor, ActorType, act_as
+from app.audit.actor import act_as
 from app.datasets import dataset_classes
-from app.db import HeldOutSet, Model, Place, Task, TaskKind, TaskState, Version, write_session
+from app.db import (
+    Actor,
+    ActorType,
+    HeldOutSet,
+    Model,
+    Place,
+    Task,
+    TaskKind,
+    TaskState,
+    Version,
+    write_session,
+)
 from app.db.base import JsonObject
 from app.imports.schemas import ImportSpec
 from app.registry.floor import GateWish, floor_of, judge_import
@@ -28,9 +39,6 @@ from sats_core.evaluation.scores import Scores
 from sats_core.job import ImportResult, Result, StepResult, parse_result
 from worker.claim import Claim, end, hold, warn
 from worker.folder import WorkFolder
-
-GATE = "gate"
-"""Who moved `live`, where it was nobody."""
 
 
 @dataclass(frozen=True)
@@ -147,7 +155,7 @@ def _register_import(
         lost = ", ".join(map(repr, gone))
         message = f"version {before.number}, live until now, knew {lost} and this import does not"
         warn(session, claim, message)
-    go_live(session, version, by=task.submitted_by or IMPORT, kind=IMPORT)
+    go_live(session, version, IMPORT, by=task.submitter)
     return version, True
 
 
@@ -195,7 +203,7 @@ def _register_step(
         memory = staged.memory.blob
         add_memory(session, version, result.memory, memory.key, memory.size, staged.place)
     if verdict.passed:
-        go_live(session, version, by=GATE)
+        go_live(session, version)
     return version, verdict.passed
 
 

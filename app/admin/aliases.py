@@ -7,7 +7,7 @@ from fastapi import APIRouter, Depends, Header, Query, Response
 
 from app.admin import service
 from app.admin.schemas import MoveJson, MovePage, Target
-from app.dependencies import Admin, AnnounceLive, ReadSession, WriteSession, require
+from app.dependencies import AnnounceLive, ReadSession, WriteSession, require_to_change
 from app.errors import InvalidProblem, NotFoundProblem, UnavailableProblem
 from app.keys.problems import KEY_PROBLEMS
 from app.keys.service import Scope
@@ -31,7 +31,7 @@ PROMOTE_DEPRECATED = "@1795305600"
 router = APIRouter(
     prefix="/admin",
     tags=["admin"],
-    dependencies=[Depends(require(Scope.ADMIN))],
+    dependencies=[Depends(require_to_change(Scope.ADMIN))],
     responses=responses(*KEY_PROBLEMS, InvalidProblem, UnavailableProblem),
 )
 
@@ -77,7 +77,6 @@ def show_live(session: ReadSession, model: ModelName, response: Response) -> Mov
 )
 def move_live(
     session: WriteSession,
-    caller: Admin,
     model: ModelName,
     target: Target,
     response: Response,
@@ -89,7 +88,7 @@ def move_live(
     moved only where it still stands as the caller saw it.
     """
     found = service.get_model(session, model)
-    move = point_live(session, found, target.version, caller.who, _tags(known))
+    move = point_live(session, found, target.version, _tags(known))
     return _shown(service.describe_move(move), response)
 
 
@@ -135,13 +134,13 @@ def live_history(
     responses=responses(NotFoundProblem, AlreadyLiveProblem),
 )
 def promote_version(
-    session: WriteSession, caller: Admin, model: ModelName, number: Number, response: Response
+    session: WriteSession, model: ModelName, number: Number, response: Response
 ) -> MoveJson:
     """Point `live` at this version; `PUT .../aliases/live` does it too, and may be repeated."""
     found = service.get_model(session, model)
     response.headers["Deprecation"] = PROMOTE_DEPRECATED
     response.headers["Link"] = f'</admin/models/{model}/aliases/live>; rel="successor-version"'
-    return service.describe_move(promote(session, found, number, caller.who))
+    return service.describe_move(promote(session, found, number))
 
 
 @router.post(
@@ -151,9 +150,7 @@ def promote_version(
     dependencies=[AnnounceLive],
     responses=responses(NotFoundProblem, NotLiveProblem, NothingBeforeProblem),
 )
-def rollback_version(
-    session: WriteSession, caller: Admin, model: ModelName, number: Number
-) -> MoveJson:
+def rollback_version(session: WriteSession, model: ModelName, number: Number) -> MoveJson:
     """Point `live` at what it was before this version, which must be the live one."""
     found = service.get_model(session, model)
-    return service.describe_move(rollback(session, found, number, caller.who))
+    return service.describe_move(rollback(session, found, number))

@@ -15,7 +15,13 @@ from app.admin.schemas import (
     VersionPage,
 )
 from app.db import read_session
-from app.dependencies import Admin, AppServices, ReadSession, WriteSession, require
+from app.dependencies import (
+    AppServices,
+    Operator,
+    ReadSession,
+    WriteSession,
+    require_to_change,
+)
 from app.errors import (
     InvalidProblem,
     NotFoundProblem,
@@ -39,7 +45,7 @@ VERSIONS = Listing("versions", int)
 router = APIRouter(
     prefix="/admin",
     tags=["admin"],
-    dependencies=[Depends(require(Scope.ADMIN))],
+    dependencies=[Depends(require_to_change(Scope.ADMIN))],
     responses=responses(*KEY_PROBLEMS, InvalidProblem, UnavailableProblem),
 )
 
@@ -57,7 +63,7 @@ _FILE: Responses = {
 @router.get("/models", summary="List models", operation_id="models_list")
 def list_models(
     session: ReadSession,
-    caller: Admin,
+    caller: Operator,
     limit: Annotated[int, Query(ge=1, le=200, description="Most models of a page.")] = 50,
     cursor: Cursor = None,
 ) -> ModelPage:
@@ -91,7 +97,7 @@ def set_gate(
     """Set the floor of a model's gate; what is left out is as the service's settings say.
 
     It holds for every version that is registered from now on. Tasks may be stricter; only those of
-    keys with scope `admin` may be laxer. A model is made by its first task or import, not here.
+    keys with scope `admin` may be laxer. A model is made by a task or an import, not here.
     """
     found = service.get_model(session, model)
     service.set_gate(session, found, gate)
@@ -186,7 +192,7 @@ def why_forgotten(session: ReadSession, model: ModelName, number: Number) -> For
 )
 def show_curves(
     session: ReadSession,
-    caller: Admin,
+    caller: Operator,
     model: Annotated[
         str | None, Query(pattern=MODEL_PATTERN, description="Only this model.")
     ] = None,

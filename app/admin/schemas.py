@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from app.audit.schemas import ActorJson
 from app.db import TaskKind
 from app.db.base import JsonObject
 from app.pages import Page
@@ -21,7 +22,7 @@ class ModelJson(BaseModel):
     live: int | None = Field(description="Number of the live version; null before the first.")
     versions: int = Field(description="How many versions it has; deleted ones do not count.")
     classes: list[str] = Field(description="Classes of the live version, without background.")
-    created_at: datetime = Field(description="When the first task named it.")
+    created_at: datetime = Field(description="When it was made.")
 
 
 class ModelPage(Page[ModelJson]):
@@ -102,6 +103,10 @@ class GateInForceJson(BaseModel):
     own: ModelGate = Field(
         description="What was set for this model; null: as the service's settings say."
     )
+    changed_at: datetime | None = Field(
+        description="When that was set last; null: never, or before it was recorded."
+    )
+    changed_by: ActorJson | None = Field(description="Who set it.")
 
 
 class FileJson(BaseModel):
@@ -128,6 +133,7 @@ class MemoryJson(BaseModel):
     deleted_at: datetime | None = Field(
         description="When they were deleted; the record stays, the pictures are gone."
     )
+    deleted_by: ActorJson | None = Field(description="Who deleted them; null: nobody, or unknown.")
 
 
 class HeldOutJson(BaseModel):
@@ -139,6 +145,7 @@ class HeldOutJson(BaseModel):
     deleted_at: datetime | None = Field(
         description="When they were deleted; the record stays, the pictures are gone."
     )
+    deleted_by: ActorJson | None = Field(description="Who deleted them; null: nobody, or unknown.")
 
 
 class OriginJson(BaseModel):
@@ -200,10 +207,14 @@ class VersionJson(BaseModel):
     deleted_at: datetime | None = Field(
         description="When it was deleted; the record stays, the files are gone."
     )
+    deleted_by: ActorJson | None = Field(description="Who deleted it; null: nobody, or unknown.")
 
 
 class VersionPage(Page[VersionJson]):
     """Some versions, the newest first."""
+
+
+MoveKind = Literal["gate", "import", "promote", "rollback"]
 
 
 class MoveJson(BaseModel):
@@ -211,11 +222,12 @@ class MoveJson(BaseModel):
 
     sequence: int = Field(description="1 is the first move.")
     version: int = Field(description="The version it moved to.")
-    kind: Literal["gate", "import", "promote", "rollback"] = Field(
-        description="Who moved it: the gate by itself, an import, or an admin."
+    kind: MoveKind = Field(
+        description="What moved it: the gate by itself, an import, or an admin who promoted a "
+        "version or rolled one back."
     )
     moved_at: datetime = Field(description="When.")
-    moved_by: str = Field(description="Name of the API key, or of the part of the service.")
+    by: ActorJson = Field(description="Who moved it; of the gate, the worker that ran the task.")
 
 
 class Target(BaseModel):

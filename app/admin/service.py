@@ -20,8 +20,11 @@ from app.admin.schemas import (
     ScoresJson,
     VersionJson,
 )
+from app.audit.actor import actor_of
+from app.audit.schemas import ActorJson
 from app.audit.service import Action, record
-from app.db import AliasMove, HeldOutSet, Memory, Model, TaskKind, Version
+from app.db import AliasMove, HeldOutSet, Memory, Model, TaskKind, Version, utc_now
+from app.db.base import JsonObject
 from app.deletion.service import held_out_of_each
 from app.errors import NotFoundProblem
 from app.registry.floor import ModelGate, floor_of, own_gate
@@ -81,12 +84,18 @@ def describe_models(session: Session, models: Sequence[Model]) -> list[ModelJson
 
 def describe_gate(model: Model, settings: Settings) -> GateInForceJson:
     """Return the floor of a model's gate, and what of it is the model's own."""
-    return GateInForceJson(**floor_of(model, settings).model_dump(), own=own_gate(model))
+    return GateInForceJson(
+        **floor_of(model, settings).model_dump(),
+        own=own_gate(model),
+        changed_at=model.gate_changed_at,
+        changed_by=ActorJson.of_any(model.gate_changed_by),
+    )
 
 
 def set_gate(session: Session, model: Model, gate: ModelGate) -> None:
     """Give a model limits of its own. Flushes."""
     before, model.gate = model.gate, gate.model_dump(mode="json", exclude_none=True) or None
+    model.gate_changed_at, model.gate_changed_by = utc_now(), actor_of(session)
     path = f"/admin/models/{model.name}/gate"
     record(session, Action.GATE_SET, path, model=model.name, before=before, after=model.gate)
 
@@ -123,15 +132,7 @@ def _describe_version(
         task=version.task_id,
         method=version.settings.get("method"),
         created_at=version.created_at,
-        classes=[
-            ClassJson(
-                index=entry["index"],
-                name=entry["name"],
-                color=hex_colour(entry["colour"]),
-                step=entry["step"],
-            )
-            for entry in version.classes
-        ],
+        classes=[describe_class(entry) for entry in version.classes],
         new_classes=version.new_classes,
         scores=ScoresJson.model_validate(version.scores),
         gate=GateJson.model_validate(version.gate) if version.gate else None,
@@ -145,6 +146,17 @@ def _describe_version(
         held_out=_describe_held_out(held_out) if held_out else None,
         files=_describe_files(version),
         deleted_at=version.deleted_at,
+        deleted_by=ActorJson.of_any(version.deleted_by),
+    )
+
+
+def describe_class(entry: JsonObject) -> ClassJson:
+    """Return how a class of a version looks over HTTP."""
+    return ClassJson(
+        index=entry["index"],
+        name=entry["name"],
+        color=hex_colour(entry["colour"]),
+        step=entry["step"],
     )
 
 
@@ -157,6 +169,7 @@ def describe_memory(memory: Memory) -> MemoryJson:
         sha256=memory.blob,
         place=memory.place.replace(" ", "_"),  # in the table with a space
         deleted_at=memory.deleted_at,
+        deleted_by=ActorJson.of_any(memory.deleted_by),
     )
 
 
@@ -194,7 +207,7 @@ def _move_json(move: AliasMove, number: int) -> MoveJson:
         version=number,
         kind=move.kind,
         moved_at=move.moved_at,
-        moved_by=move.moved_by,
+        by=ActorJson.of(move.actor),
     )
 
 
@@ -231,6 +244,7 @@ def _describe_held_out(kept: HeldOutSet) -> HeldOutJson:
         classes=kept.classes,
         sha256=kept.blob,
         deleted_at=kept.deleted_at,
+        deleted_by=ActorJson.of_any(kept.deleted_by),
     )
 
 

@@ -5,8 +5,7 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
-from app.audit.actor import ActorType
-from app.db import AuditEntry
+from app.db import Actor, ActorType, AuditEntry
 from app.pages import Page
 
 
@@ -21,6 +20,16 @@ class ActorJson(BaseModel):
         description="Name of the key, the worker or the machine's user; empty where there is none.",
         examples=["phone-app"],
     )
+
+    @classmethod
+    def of(cls, actor: Actor) -> "ActorJson":
+        """Return how somebody looks over HTTP."""
+        return cls(type=actor.type, name=actor.name)
+
+    @classmethod
+    def of_any(cls, actor: Actor | None) -> "ActorJson | None":
+        """Return how somebody looks, None where nobody is recorded."""
+        return None if actor is None else cls.of(actor)
 
 
 class AuditEntryJson(BaseModel):

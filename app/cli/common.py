@@ -11,8 +11,8 @@ from pydantic_settings import SettingsError
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
-from app.audit.actor import Actor, ActorType, act_as
-from app.db import make_engine
+from app.audit.actor import act_as
+from app.db import Actor, ActorType, make_engine
 from app.db.migrate import upgrade
 from app.errors import NotFoundProblem, Problem, problem_of
 from app.settings import get_settings

@@ -1,5 +1,6 @@
 """Tables and sessions. Importing this package registers every table."""
 
+from app.db.actor import Actor, ActorColumn, ActorType
 from app.db.api_key import ApiKey
 from app.db.audit import AuditEntry
 from app.db.base import Base, database_now, utc_now
@@ -14,6 +15,9 @@ from app.db.webhook import DeliveryState, Webhook, WebhookDelivery
 __all__ = [
     "END_STATES",
     "RUNNING_STATES",
+    "Actor",
+    "ActorColumn",
+    "ActorType",
     "AliasMove",
     "ApiKey",
     "AuditEntry",

@@ -5,6 +5,7 @@ from datetime import datetime
 from sqlalchemy import BigInteger, String
 from sqlalchemy.orm import Mapped, mapped_column
 
+from app.db.actor import Actor
 from app.db.base import Base, UtcDateTime, utc_now
 
 
@@ -18,7 +19,9 @@ class ApiKey(Base):
     digest: Mapped[str] = mapped_column(String(64), unique=True)
     scopes: Mapped[list[str]]
     created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now)
+    made_by: Mapped[Actor | None]  # NULL: made before it was recorded
     revoked_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    revoked_by: Mapped[Actor | None]
     expires_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     last_used_at: Mapped[datetime | None] = mapped_column(UtcDateTime)  # to the minute
 

@@ -8,6 +8,8 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import DeclarativeBase
 from sqlalchemy.sql.functions import FunctionElement
 
+from app.db.actor import Actor, ActorColumn
+
 JsonObject = dict[str, Any]
 
 
@@ -23,7 +25,12 @@ class Base(DeclarativeBase):
             "pk": "pk_%(table_name)s",
         }
     )
-    type_annotation_map = {JsonObject: JSON, list[str]: JSON, list[JsonObject]: JSON}  # noqa: RUF012
+    type_annotation_map = {  # noqa: RUF012
+        JsonObject: JSON,
+        list[str]: JSON,
+        list[JsonObject]: JSON,
+        Actor: ActorColumn,
+    }
 
 
 def utc_text(time: datetime) -> str:

@@ -6,6 +6,7 @@ from enum import StrEnum
 from sqlalchemy import BigInteger, ForeignKey, String
 from sqlalchemy.orm import Mapped, mapped_column
 
+from app.db.actor import Actor
 from app.db.base import Base, JsonObject, UtcDateTime
 
 
@@ -29,3 +30,4 @@ class Memory(Base):
     pictures: Mapped[int]
     classes: Mapped[JsonObject]  # class -> pictures that show it and are labelled for it
     deleted_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    deleted_by: Mapped[Actor | None]

@@ -5,11 +5,12 @@ from datetime import datetime
 from sqlalchemy import JSON, ForeignKey, String, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
+from app.db.actor import Actor
 from app.db.base import Base, JsonObject, UtcDateTime, utc_now
 
 
 class Model(Base):
-    """A named line of versions; made by the first task, or gate, that names it."""
+    """A named line of versions; made by a task that may make it, or by an import."""
 
     __tablename__ = "models"
 
@@ -18,6 +19,8 @@ class Model(Base):
     created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now)
     # app.registry.floor.ModelGate; NULL: the service's limits hold.
     gate: Mapped[JsonObject | None] = mapped_column(JSON(none_as_null=True))
+    gate_changed_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    gate_changed_by: Mapped[Actor | None]
 
 
 class ModelClass(Base):

@@ -23,6 +23,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
+from app.db.actor import Actor, ActorType
 from app.db.base import Base, JsonObject, UtcDateTime, database_time, next_task, utc_now
 from app.db.model import Model
 
@@ -72,6 +73,8 @@ class Task(Base):
         ),
         Index("ix_tasks_state_sequence", "state", "sequence"),
         Index("ix_tasks_model_id_sequence", "model_id", "sequence"),
+        Index("ix_tasks_model_id_state", "model_id", "state"),
+        Index("ix_tasks_model_id_finished_at", "model_id", "finished_at"),
         Index("ix_tasks_key_id_sequence", "key_id", "sequence"),
     )
 
@@ -96,7 +99,10 @@ class Task(Base):
     started_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     finished_at: Mapped[datetime | None] = mapped_column(UtcDateTime, index=True)
 
-    submitted_by: Mapped[str] = mapped_column(String(100), default="")  # name of the API key
+    # Whoever posted it. Never NULL; SQLite cannot add a column that says so.
+    submitter: Mapped[Actor] = mapped_column(default=Actor(ActorType.CLI), nullable=True)
+    # Name of its API key, "" for none: Idempotency-Keys of one name are told apart from others.
+    submitted_by: Mapped[str] = mapped_column(String(100), default="")
     # Whether whoever posted it had scope `admin`: its gate may be laxer than its model's floor.
     by_admin: Mapped[bool] = mapped_column(Boolean, default=False, server_default=false())
     # The key that posted it; NULL: nobody's, posted without a key or on the command line.
@@ -109,6 +115,7 @@ class Task(Base):
     worker: Mapped[str | None] = mapped_column(String(200))
     tries: Mapped[int] = mapped_column(Integer, default=0)  # since an epoch was finished last
     cancel_requested: Mapped[bool] = mapped_column(Boolean, default=False, server_default=false())
+    cancelled_by: Mapped[Actor | None]  # whoever asked for it
 
     # Whether it may start from scratch: no version and no other task was there to build on when it
     # was posted.

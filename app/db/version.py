@@ -2,9 +2,10 @@
 
 from datetime import datetime
 
-from sqlalchemy import JSON, ForeignKey, String, UniqueConstraint
+from sqlalchemy import JSON, ForeignKey, Index, String, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
+from app.db.actor import Actor
 from app.db.base import Base, JsonObject, UtcDateTime, utc_now
 from app.db.model import Model
 
@@ -13,7 +14,10 @@ class Version(Base):
     """An immutable, numbered result of one step or one import."""
 
     __tablename__ = "versions"
-    __table_args__ = (UniqueConstraint("model_id", "number"),)
+    __table_args__ = (
+        UniqueConstraint("model_id", "number"),
+        Index("ix_versions_model_id_deleted_at", "model_id", "deleted_at"),
+    )
 
     id: Mapped[int] = mapped_column(primary_key=True)
     model_id: Mapped[int] = mapped_column(ForeignKey("models.id"))
@@ -39,6 +43,7 @@ class Version(Base):
     replayed_pictures: Mapped[int] = mapped_column(server_default="0")
     # When its files were deleted; the row stays, so that lineages and numbers have no gaps.
     deleted_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    deleted_by: Mapped[Actor | None]
 
     model: Mapped[Model] = relationship(lazy="joined")
     parent: Mapped["Version | None"] = relationship(remote_side=[id])
@@ -58,6 +63,7 @@ class HeldOutSet(Base):
     classes: Mapped[list[str]]  # what its pictures are labelled for; they say nothing of others
     pictures: Mapped[int]
     deleted_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    deleted_by: Mapped[Actor | None]
 
 
 class AliasMove(Base):
@@ -73,6 +79,7 @@ class AliasMove(Base):
     version_id: Mapped[int] = mapped_column(ForeignKey("versions.id"))
     kind: Mapped[str] = mapped_column(String(20))  # gate | import | promote | rollback
     moved_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now)
-    moved_by: Mapped[str] = mapped_column(String(100))
+    # Never NULL; SQLite cannot add a column that says so.
+    actor: Mapped[Actor] = mapped_column(nullable=True)
 
     version: Mapped[Version] = relationship(lazy="joined")

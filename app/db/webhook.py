@@ -7,6 +7,7 @@ from uuid import uuid4
 from sqlalchemy import Float, ForeignKey, Index, String, Text
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
+from app.db.actor import Actor
 from app.db.base import Base, JsonObject, UtcDateTime, utc_now
 
 
@@ -24,7 +25,7 @@ class Webhook(Base):
     model: Mapped[str | None] = mapped_column(String(100))  # a name; the model may come later
     salt: Mapped[str] = mapped_column(String(64))
     created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now)
-    created_by: Mapped[str] = mapped_column(String(100))
+    made_by: Mapped[Actor] = mapped_column(nullable=True)  # never NULL, as of moves
 
 
 class DeliveryState(StrEnum):

@@ -24,7 +24,7 @@ from app.registry.paths import ModelName, Number
 from app.registry.problems import VersionInUseProblem
 from app.registry.service import get_version
 from app.storage.garbage import stores_of
-from app.tasks.owning import TaskId
+from app.tasks.owning import ChangedTaskId
 from app.tasks.problems import TaskNotEndedProblem
 
 router = APIRouter(
@@ -111,7 +111,7 @@ def delete_memory(
     operation_id="tasks_delete",
     responses=responses(TaskNotEndedProblem),
 )
-def delete_task(services: AppServices, actor: Acting, task_id: TaskId) -> DeletionJson:
+def delete_task(services: AppServices, actor: Acting, task_id: ChangedTaskId) -> DeletionJson:
     """Delete an ended task: its events, its log, and what was kept so that it could be tried again.
 
     Scope `admin`. A task that made no version is gone altogether; that of one that did stays as the

@@ -7,9 +7,11 @@ from datetime import datetime, timedelta
 from sqlalchemy import ColumnElement, Engine, exists, func, or_, select
 from sqlalchemy.orm import Session, aliased
 
-from app.audit.actor import Actor, ActorType, act_as
+from app.audit.actor import act_as
 from app.db import (
     END_STATES,
+    Actor,
+    ActorType,
     AliasMove,
     HeldOutSet,
     Place,

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from sqlalchemy import delete, func, or_, select, update
 from sqlalchemy.orm import Session
 
+from app.audit.actor import actor_of
 from app.audit.service import Action, record
 from app.db import (
     END_STATES,
@@ -78,12 +79,12 @@ def delete_version(
         reasons.append("its replay pictures lie in a memory folder: set SATS_MEMORY_DIR to it")
     if reasons:
         raise VersionInUseProblem(f"version {number} is not deleted: {'; '.join(reasons)}")
-    version.deleted_at = utc_now()
+    version.deleted_at, version.deleted_by = utc_now(), actor_of(session)
     files = tuple((Place.BLOB_STORE, str(file["blob"])) for file in version.files.values())
     pictures = _forget_held_out(session, version)
     replay: tuple[tuple[Place, str], ...] = ()
     if memory is not None and memory.deleted_at is None:
-        memory.deleted_at = version.deleted_at
+        memory.deleted_at, memory.deleted_by = version.deleted_at, version.deleted_by
         replay = ((Place(memory.place), memory.blob),)
     record_deletion(session, Action.VERSION_DELETE, version, "")
     parts = [f"version {number}'s {len(files)} files"]
@@ -140,7 +141,7 @@ def delete_memory(session: Session, places: Collection[Place], version: Version)
         raise NotFoundProblem(
             "the pictures lie in a memory folder; set SATS_MEMORY_DIR to it to reach them"
         )
-    memory.deleted_at = utc_now()
+    memory.deleted_at, memory.deleted_by = utc_now(), actor_of(session)
     name = version.model.name
     record(
         session,
@@ -225,7 +226,7 @@ def _forget_held_out(session: Session, version: Version) -> tuple[tuple[Place, s
     kept = held_out_of(session, version)
     if kept is None or kept.deleted_at is not None:
         return ()
-    kept.deleted_at = utc_now()
+    kept.deleted_at, kept.deleted_by = utc_now(), actor_of(session)
     return ((Place.BLOB_STORE, kept.blob),)
 
 

@@ -9,7 +9,7 @@ from starlette.requests import ClientDisconnect
 from app.bodies import bounded
 from app.dependencies import (
     AppServices,
-    EverywhereAdmin,
+    EverywhereOperator,
     ReadSession,
     RenewCallers,
     WriteSession,
@@ -51,7 +51,7 @@ _BODY: dict[str, Any] = {
 }
 
 
-async def read_wish(request: Request, _caller: EverywhereAdmin) -> KeyWish:
+async def read_wish(request: Request, _caller: EverywhereOperator) -> KeyWish:
     """Read the body after the caller is known; FastAPI would read it before."""
     problem = TooLargeProblem(f"the body has more than {MAX_BODY} bytes")
     try:

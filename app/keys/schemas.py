@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
+from app.audit.schemas import ActorJson
 from app.db import ApiKey
 from app.db.base import utc_now
 from app.keys.service import KeyLimits, Scope
@@ -102,8 +103,12 @@ class KeyJson(BaseModel):
     scopes: list[Scope] = Field(description="What it may do.")
     models: list[str] = Field(description="The only models that it may use; empty: all.")
     created_at: datetime = Field(description="When it was made.")
+    made_by: ActorJson | None = Field(
+        description="Who made it; null: it was made before that was recorded."
+    )
     expires_at: datetime | None = Field(description="When it stops to work; null: never.")
     revoked_at: datetime | None = Field(description="When it was revoked; null: it was not.")
+    revoked_by: ActorJson | None = Field(description="Who revoked it; null: nobody, or unknown.")
     last_used_at: datetime | None = Field(
         description="When it was last used, to the minute; null: never."
     )
@@ -135,8 +140,10 @@ def key_json(key: ApiKey) -> KeyJson:
         scopes=[Scope(scope) for scope in key.scopes],
         models=key.models or [],
         created_at=key.created_at,
+        made_by=ActorJson.of_any(key.made_by),
         expires_at=key.expires_at,
         revoked_at=key.revoked_at,
+        revoked_by=ActorJson.of_any(key.revoked_by),
         last_used_at=key.last_used_at,
         requests_per_minute=key.requests_per_minute,
         pictures_per_minute=key.pictures_per_minute,

@@ -12,6 +12,7 @@ from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
+from app.audit.actor import actor_of
 from app.audit.service import Action, record
 from app.db import ApiKey, utc_now
 from app.db.base import JsonObject, utc_text
@@ -24,7 +25,8 @@ class Scope(StrEnum):
     """What a key may do."""
 
     SEGMENT = "segment"  # POST /segment, GET /classes
-    SUBMIT = "submit"  # everything under /tasks
+    SUBMIT = "submit"  # everything under /tasks, of the key's own tasks
+    READ = "read"  # GET of all tasks and of what is under /admin
     ADMIN = "admin"  # everything
 
 
@@ -39,10 +41,6 @@ class KeyLimits:
 
 
 NO_LIMITS = KeyLimits()
-
-
-NO_KEY = "a caller without a key"
-"""Who did it, where no key did."""
 
 
 @dataclass(frozen=True)
@@ -68,14 +66,9 @@ class Caller:
     expires_at: datetime | None = None
     limits: KeyLimits = NO_LIMITS
 
-    @property
-    def who(self) -> str:
-        """What records call it."""
-        return self.name or NO_KEY
-
-    def may(self, scope: Scope) -> bool:
-        """Return whether the caller has `scope`; `admin` has all."""
-        return scope in self.scopes or Scope.ADMIN in self.scopes
+    def may(self, *scopes: Scope) -> bool:
+        """Return whether the caller has one of these scopes; `admin` has all."""
+        return Scope.ADMIN in self.scopes or not self.scopes.isdisjoint(scopes)
 
     def reaches(self, model: str) -> bool:
         """Return whether the caller may use a model."""
@@ -109,6 +102,7 @@ def create_key(
         scopes=sorted(set(scopes)),
         models=sorted(set(models)),
         expires_at=expires_at,
+        made_by=actor_of(session),
         **asdict(limits),
     )
     session.add(row)
@@ -177,7 +171,7 @@ def revoke_key(session: Session, name: str) -> ApiKey:
     found = find_key(session, name)
     session.refresh(found, with_for_update=True)  # of two that revoke it one does
     if found.revoked_at is None:
-        found.revoked_at = utc_now()
+        found.revoked_at, found.revoked_by = utc_now(), actor_of(session)
         session.flush()
         before = {"name": name, "revoked_at": None}
         after = {"name": name, "revoked_at": utc_text(found.revoked_at)}
@@ -230,14 +224,14 @@ def check_end(caller: Caller, now: datetime) -> None:
         raise ExpiredKeyProblem(f"the API key {caller.name!r} expired at {ended}")
 
 
-def check_scope(caller: Caller, scope: Scope) -> None:
-    """Check what a caller may do.
+def check_scope(caller: Caller, *scopes: Scope) -> None:
+    """Check that a caller may do what one of these scopes allows.
 
     Raises:
-        ForbiddenProblem: it may not.
+        ForbiddenProblem: it has none of them.
     """
-    if not caller.may(scope):
-        raise ForbiddenProblem(f"the key has no scope `{scope}`")
+    if not caller.may(*scopes):
+        raise ForbiddenProblem(f"the key has no scope {' or '.join(f'`{one}`' for one in scopes)}")
 
 
 def check_model(caller: Caller, model: str) -> None:

@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Query
 from starlette.concurrency import run_in_threadpool
 
-from app.dependencies import AppServices, Segmenter, require
+from app.dependencies import AppServices, require
 from app.errors import (
     InvalidProblem,
     NoLiveVersionProblem,
@@ -13,7 +13,7 @@ from app.errors import (
     UnavailableProblem,
 )
 from app.keys.problems import KEY_PROBLEMS
-from app.keys.service import Scope, check_model
+from app.keys.service import Caller, Scope, check_model
 from app.problems import responses
 from app.registry.schemas import (
     MAX_NUMBER,
@@ -23,7 +23,9 @@ from app.registry.schemas import (
     hex_colour,
 )
 
-router = APIRouter(tags=["segmentation"], dependencies=[Depends(require(Scope.SEGMENT))])
+_MAY_ASK = require(Scope.SEGMENT, Scope.READ)
+
+router = APIRouter(tags=["segmentation"], dependencies=[Depends(_MAY_ASK)])
 
 
 @router.get(
@@ -40,7 +42,7 @@ router = APIRouter(tags=["segmentation"], dependencies=[Depends(require(Scope.SE
 )
 async def list_classes(
     services: AppServices,
-    caller: Segmenter,
+    caller: Annotated[Caller, Depends(_MAY_ASK)],
     model: Annotated[str, Query(pattern=MODEL_PATTERN, description="The model.")] = "default",
     version: Annotated[
         int | None,

@@ -6,8 +6,9 @@ from itertools import islice
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from app.audit.actor import actor_of
 from app.audit.service import Action, record
-from app.db import AliasMove, Model, Version
+from app.db import Actor, AliasMove, Model, Version
 from app.db.base import JsonObject
 from app.registry.problems import (
     AlreadyLiveProblem,
@@ -31,13 +32,22 @@ PROMOTE = "promote"
 ROLLBACK = "rollback"
 
 
-def go_live(session: Session, version: Version, by: str, kind: str = GATE) -> AliasMove:
-    """Point `live` at a version that passed the gate, or was imported to go live. Flushes."""
-    _tell_promoted(session, version, by, version.task_id)
-    return _move(session, version, kind, by)
+def go_live(
+    session: Session, version: Version, kind: str = GATE, by: Actor | None = None
+) -> AliasMove:
+    """Point `live` at a version that passed the gate, or was imported to go live. Flushes.
+
+    Args:
+        session: whose transaction it is.
+        version: goes live.
+        kind: why.
+        by: who asked for it, where that is not who acts in the session.
+    """
+    _tell_promoted(session, version, by or actor_of(session), version.task_id)
+    return _move(session, version, kind, by or actor_of(session))
 
 
-def promote(session: Session, model: Model, number: int, by: str) -> AliasMove:
+def promote(session: Session, model: Model, number: int) -> AliasMove:
     """Point `live` at a version because somebody asked for it. Flushes.
 
     Raises:
@@ -49,8 +59,8 @@ def promote(session: Session, model: Model, number: int, by: str) -> AliasMove:
     live = live_version(session, model.id)
     if live is not None and live.id == version.id:
         raise AlreadyLiveProblem(f"version {number} is live already")
-    _tell_promoted(session, version, by)
-    return _move(session, version, PROMOTE, by)
+    _tell_promoted(session, version, actor_of(session))
+    return _move(session, version, PROMOTE, actor_of(session))
 
 
 def tag_of(sequence: int) -> str:
@@ -59,7 +69,7 @@ def tag_of(sequence: int) -> str:
 
 
 def point_live(
-    session: Session, model: Model, number: int, by: str, known: Container[str] | None = None
+    session: Session, model: Model, number: int, known: Container[str] | None = None
 ) -> AliasMove:
     """Point `live` at a version, and return the move that brought it there. Flushes.
 
@@ -67,7 +77,6 @@ def point_live(
         session: whose transaction it is.
         model: whose alias.
         number: of the version; nothing is moved where it is live already.
-        by: who asks.
         known: tags of the last move as who asks may know it, or `*`; None: it does not matter.
 
     Raises:
@@ -84,16 +93,18 @@ def point_live(
     version = standing_version(session, model.id, number)
     if last is not None and last.version_id == version.id:
         return last
-    _tell_promoted(session, version, by)
-    return _move(session, version, PROMOTE, by)
+    _tell_promoted(session, version, actor_of(session))
+    return _move(session, version, PROMOTE, actor_of(session))
 
 
-def _tell_promoted(session: Session, version: Version, by: str, task_id: str | None = None) -> None:
-    told: JsonObject = {"version": version.number, "by": by}
+def _tell_promoted(
+    session: Session, version: Version, by: Actor, task_id: str | None = None
+) -> None:
+    told: JsonObject = {"version": version.number, "by": _named(by)}
     enqueue(session, WebhookEvent.VERSION_PROMOTED, version.model.name, told, task_id)
 
 
-def rollback(session: Session, model: Model, number: int, by: str) -> AliasMove:
+def rollback(session: Session, model: Model, number: int) -> AliasMove:
     """Take the live version `number` back: `live` returns to what it was before. Flushes.
 
     Rolling back twice goes back two versions: a roll-back undoes a move, it is not one to undo.
@@ -115,7 +126,8 @@ def rollback(session: Session, model: Model, number: int, by: str) -> AliasMove:
         raise NothingBeforeProblem(
             f"version {before.number}, live before it, was deleted: promote one"
         )
-    told: JsonObject = {"version": number, "live": before.number, "by": by}
+    by = actor_of(session)
+    told: JsonObject = {"version": number, "live": before.number, "by": _named(by)}
     enqueue(session, WebhookEvent.VERSION_ROLLED_BACK, model.name, told)
     return _move(session, before, ROLLBACK, by)
 
@@ -146,7 +158,11 @@ def _standing(session: Session, model: Model) -> Iterator[int]:
             yield move.version_id
 
 
-def _move(session: Session, version: Version, kind: str, by: str) -> AliasMove:
+def _named(actor: Actor) -> JsonObject:
+    return {"type": actor.type, "name": actor.name}
+
+
+def _move(session: Session, version: Version, kind: str, by: Actor) -> AliasMove:
     last = alias_history(session, version.model_id, limit=1)
     before = last[0].version.number if last else None
     move = AliasMove(
@@ -155,7 +171,7 @@ def _move(session: Session, version: Version, kind: str, by: str) -> AliasMove:
         version_id=version.id,
         version=version,
         kind=kind,
-        moved_by=by,
+        actor=by,
     )
     session.add(move)
     session.flush()

@@ -1,6 +1,13 @@
 """What cannot be done with a version in its present state."""
 
-from app.errors import ConflictProblem, Problem
+from app.errors import ConflictProblem, NotFoundProblem, Problem
+
+
+class UnknownModelProblem(NotFoundProblem):
+    """A task names a model that is not there, and does not say that it is to be made."""
+
+    slug = "model-not-found"
+    title = "There is no such model"
 
 
 class AlreadyLiveProblem(ConflictProblem):

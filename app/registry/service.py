@@ -116,7 +116,7 @@ def served_version(session: Session, model_name: str, number: int | None = None)
     model = find_model(session, model_name)
     if model is None:
         raise NotFoundProblem(
-            f"there is no model {model_name!r}; the first POST /tasks, or an import, makes it"
+            f"there is no model {model_name!r}; POST /tasks, or an import, makes it"
         )
     if number is not None:
         return standing_version(session, model.id, number)

@@ -9,15 +9,16 @@ from typing import BinaryIO
 
 from sqlalchemy import Engine
 
-from app.audit.actor import COMMAND, Actor, act_as
-from app.db import read_session, write_session
+from app.audit.actor import COMMAND, act_as
+from app.db import Actor, read_session, write_session
 from app.errors import DiskFullProblem, ErrorDetail, TooLargeProblem
 from app.fault_codes import Code
-from app.storage import Blob, BlobStore, StagedBlob, TooLargeError
+from app.storage import Blob, BlobMissingError, BlobStore, StagedBlob, TooLargeError
 from app.storage.references import lock_blobs
 from app.tasks.schemas import TaskJson
 from app.tasks.service import describe
 from app.tasks.submission import Submission, find_replay, submit
+from app.uploads.tokens import gone
 
 
 @dataclass(frozen=True)
@@ -38,14 +39,14 @@ class Acceptance:
 
     def accept(
         self,
-        files: Mapping[str, BinaryIO],
+        files: Mapping[str, BinaryIO | Blob],
         make: Callable[[Mapping[str, Blob]], Submission],
         check: Callable[[Mapping[str, Path]], None],
     ) -> tuple[TaskJson, bool]:
         """Queue a task; returns it and whether the same request had made it before.
 
         Args:
-            files: what was posted, by field.
+            files: what was posted, by field; a blob: it is stored already, and no row's yet.
             make: makes the submission of the staged files.
             check: judges them, each at a path of its own, by field; not asked about a replay: by
                 now the model may know what the task taught it. It takes as long as the files are
@@ -53,6 +54,7 @@ class Acceptance:
 
         Raises:
             TooLargeProblem: a file is longer than it may be.
+            UploadGoneProblem: a blob is not there any more.
             Problem, CoreError: whatever `check` raises.
 
         A file comes into the store together with the task that refers to it. Whatever is raised
@@ -78,7 +80,10 @@ class Acceptance:
                 return describe(session, task), replayed
 
     @contextmanager
-    def _staged(self, field: str, file: BinaryIO) -> Iterator[StagedBlob]:
+    def _staged(self, field: str, file: BinaryIO | Blob) -> Iterator[StagedBlob]:
+        if isinstance(file, Blob):
+            yield self._stored(file)
+            return
         try:
             with self.blobs.stage(file, self.most) as staged:
                 yield staged
@@ -89,3 +94,13 @@ class Acceptance:
         except TooLargeError as error:
             fault = ErrorDetail(f"more than {self.most} bytes", field=field, code=Code.TOO_LARGE)
             raise TooLargeProblem(f"`{field}` has more than {self.most} bytes", [fault]) from error
+
+    def _stored(self, blob: Blob) -> StagedBlob:
+        def check() -> None:  # under the lock: from now on nobody collects it
+            try:
+                self.blobs.path(blob.key)
+            except BlobMissingError as error:
+                raise gone("the upload was removed") from error
+
+        check()
+        return StagedBlob(blob, self.blobs.path(blob.key), check)

@@ -4,8 +4,8 @@ from typing import Annotated
 
 from fastapi import BackgroundTasks, Header, Response
 
-from app.audit.actor import Actor
 from app.broker import wake
+from app.db import Actor
 from app.dependencies import Services
 from app.problems import Responses
 from app.tasks.accepting import Acceptance

@@ -9,7 +9,14 @@ from fastapi.responses import PlainTextResponse
 
 from app.broker import wake
 from app.db import TaskState, read_session
-from app.dependencies import Acting, AppServices, ReadSession, Submitter, WriteSession, require
+from app.dependencies import (
+    Acting,
+    AppServices,
+    Follower,
+    ReadSession,
+    WriteSession,
+    require_to_change,
+)
 from app.disk import check_task_fits
 from app.errors import (
     BadRequestProblem,
@@ -32,24 +39,27 @@ from app.keys.service import Scope, check_model
 from app.parameters import Cursor
 from app.problems import Responses, responses
 from app.registry.floor import check_gate, floor_of
+from app.registry.naming import check_known
 from app.registry.parents import NothingToStartFromProblem, ParentDeletedProblem
+from app.registry.problems import UnknownModelProblem
 from app.registry.service import find_model
 from app.storage import Blob
 from app.tasks import listing, service
 from app.tasks.answering import ACCEPTED, IdempotencyKey, acceptance, announce
 from app.tasks.listing import TASKS, Wanted, wanted
-from app.tasks.owning import TaskId
+from app.tasks.owning import ChangedTaskId, TaskId
 from app.tasks.problems import TaskEndedProblem, TaskFilesGoneProblem, TaskNotFailedProblem
 from app.tasks.schemas import SPEC_EXAMPLE, TaskJson, TaskPage
 from app.tasks.submission import Submission
 from app.tasks.upload import PostedUpload
 from app.tasks.uploads import drop_uploads
 from app.tasks.visibility import visible
+from app.uploads.tokens import UploadGoneProblem
 
 router = APIRouter(
     prefix="/tasks",
     tags=["tasks"],
-    dependencies=[Depends(require(Scope.SUBMIT))],
+    dependencies=[Depends(require_to_change(Scope.SUBMIT))],
     responses=responses(*KEY_PROBLEMS, InvalidProblem, UnavailableProblem),
 )
 
@@ -61,14 +71,19 @@ _UPLOAD: dict[str, Any] = {
                 "schema": {
                     "type": "object",
                     "title": "Upload",
-                    "required": ["dataset", "spec"],
+                    "required": ["spec"],
                     "properties": {
                         "dataset": {
                             "type": "string",
                             "format": "binary",
                             "description": "A zip of labelled pictures in Pascal VOC layout: "
                             "`JPEGImages/`, `SegmentationClass/`, `classes.txt` or CVAT's "
-                            "`labelmap.txt`, and `ImageSets/Segmentation/` if wanted.",
+                            "`labelmap.txt`, and `ImageSets/Segmentation/` if wanted. Or in "
+                            "another layout that is read.",
+                        },
+                        "upload": {
+                            "type": "string",
+                            "description": "In place of `dataset`: what `POST /uploads` gave.",
                         },
                         "spec": {
                             "allOf": [{"$ref": "#/components/schemas/TaskSpec"}],
@@ -106,11 +121,13 @@ _LOG: Responses = {
     responses=ACCEPTED
     | responses(
         BadRequestProblem,
+        UnknownModelProblem,
         NothingToStartFromProblem,
         TooLargeProblem,
         UnsupportedMediaProblem,
         InvalidProblem,
         InvalidDatasetProblem,
+        UploadGoneProblem,
         IdempotencyKeyReusedProblem,
         RequestLimitProblem,
         TaskLimitProblem,
@@ -145,6 +162,9 @@ def post_task(
         )
 
     def check(staged: Mapping[str, FilePath]) -> None:
+        if not upload.spec.create:
+            with read_session(services.engine) as session:
+                check_known(session, upload.spec.model, upload.caller.reaches)
         if not by_admin:
             with read_session(services.engine) as session:
                 floor = floor_of(find_model(session, upload.spec.model), services.settings)
@@ -161,7 +181,7 @@ def post_task(
 @router.get("", summary="List tasks", operation_id="tasks_list")
 def list_tasks(
     session: ReadSession,
-    caller: Submitter,
+    caller: Follower,
     which: Annotated[Wanted, Depends(wanted)],
     view: Annotated[
         Literal["full", "summary"],
@@ -170,7 +190,7 @@ def list_tasks(
     limit: Annotated[int, Query(ge=1, le=200, description="Most tasks of a page.")] = 50,
     cursor: Cursor = None,
 ) -> TaskPage:
-    """Return tasks, the newest first: those that the key posted, with scope `admin` all."""
+    """Return tasks, the newest first: all with scope `read`, else those that the key posted."""
     if which.model is not None:
         check_model(caller, which.model)
     found = listing.list_tasks(session, limit + 1, which, TASKS.read(cursor), visible(caller))
@@ -199,7 +219,10 @@ def get_task(session: ReadSession, task_id: TaskId) -> TaskJson:
     responses=responses(NotFoundProblem, TaskEndedProblem),
 )
 def cancel_task(
-    services: AppServices, session: WriteSession, task_id: TaskId, background: BackgroundTasks
+    services: AppServices,
+    session: WriteSession,
+    task_id: ChangedTaskId,
+    background: BackgroundTasks,
 ) -> TaskJson:
     """Cancel a task: one that waits ends at once, one that runs as soon as its worker hears."""
     task = service.cancel(session, str(task_id))
@@ -223,7 +246,10 @@ def cancel_task(
     ),
 )
 def retry_task(
-    services: AppServices, session: WriteSession, task_id: TaskId, background: BackgroundTasks
+    services: AppServices,
+    session: WriteSession,
+    task_id: ChangedTaskId,
+    background: BackgroundTasks,
 ) -> TaskJson:
     """Queue a failed task again, at its old place; it goes on from its last checkpoint.
 

@@ -41,7 +41,7 @@ from app.tasks.asking import (
 )
 from app.tasks.event_schemas import EventPage
 from app.tasks.events import WantedEvents, newest
-from app.tasks.owning import TaskId, own_task
+from app.tasks.owning import TaskId, seen_task
 from app.tasks.schemas import EventsTokenJson
 from app.tasks.streams import EventStream, Watch
 from app.tasks.tokens import check_token, make_token
@@ -84,8 +84,8 @@ async def follower(
         hashed = check_token(services.secret, str(task_id), token)
         await check_again(services, hashed)
         return hashed
-    caller = await require(Scope.SUBMIT)(request, credentials)
-    await run_in_threadpool(own_task, services, caller, task_id)
+    caller = await require(Scope.SUBMIT, Scope.READ)(request, credentials)
+    await run_in_threadpool(seen_task, services, caller, task_id)
     return hashed
 
 
@@ -131,7 +131,7 @@ def follow_task(
     "/token",
     summary="Let a browser follow a task",
     operation_id="tasks_events_token",
-    dependencies=[Depends(require(Scope.SUBMIT))],
+    dependencies=[Depends(require(Scope.SUBMIT, Scope.READ))],
 )
 def make_events_token(
     services: AppServices,

@@ -5,6 +5,7 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
+from app.audit.schemas import ActorJson
 from app.db import END_STATES, Task, TaskKind
 from app.db.base import JsonObject
 from app.imports.schemas import ImportSpec
@@ -45,7 +46,13 @@ class Wanted(Record):
     model: str = Field(
         "default",
         pattern=MODEL_PATTERN,
-        description="The model that learns; made by the first task that names it.",
+        description="The model that learns.",
+    )
+    create: bool = Field(
+        False,
+        strict=True,
+        description="Make the model where there is none of this name; without it that is 404, but "
+        "for a service's very first model.",
     )
     parent: int | None = Field(
         None,
@@ -184,6 +191,7 @@ class TaskSummary(BaseModel):
         description="Classes to learn, as posted; null: all that the model does not know, or all "
         "of an imported checkpoint."
     )
+    submitted_by: ActorJson = Field(description="Who posted it.")
     created_at: datetime = Field(description="When it was posted.")
     started_at: datetime | None = Field(description="When a worker first took it.")
     finished_at: datetime | None = Field(description="When it ended.")
@@ -202,6 +210,9 @@ class ListedTask(TaskSummary):
         "works, 0 once an epoch is finished. Too many starts that finish no epoch make it fail."
     )
     cancel_requested: bool = Field(description="Whether somebody asked to cancel it.")
+    cancelled_by: ActorJson | None = Field(
+        description="Who asked to cancel it first; null: nobody, or unknown."
+    )
     progress: ProgressJson | None = Field(
         description="How far it is; null until it reports, and once it has ended: its epochs are "
         "among its events."
@@ -270,12 +281,14 @@ def listed_task(
         outcome=told.outcome,
         method=spec.get("method"),
         classes=spec.get("classes"),
+        submitted_by=ActorJson.of(task.submitter),
         created_at=task.created_at,
         started_at=task.started_at,
         finished_at=task.finished_at,
         queue_place=queue_place,
         tries=task.tries,
         cancel_requested=task.cancel_requested,
+        cancelled_by=ActorJson.of_any(task.cancelled_by),
         progress=None if ended else shown(ProgressJson, task.progress),
         warnings=task.warnings,
         error=shown(ProblemJson, task.error),

@@ -6,6 +6,7 @@ from pathlib import Path
 from sqlalchemy import ColumnElement, Engine, func, or_, select, true
 from sqlalchemy.orm import Session
 
+from app.audit.actor import actor_of
 from app.audit.service import Action, record
 from app.datasets import posted_classes
 from app.db import (
@@ -162,6 +163,8 @@ def _stop(session: Session, task: Task) -> None:
     if task.state in END_STATES:
         return
     before = task.state
+    if not task.cancel_requested:
+        task.cancelled_by = actor_of(session)
     task.cancel_requested = True
     if task.state == TaskState.QUEUED:
         task.state = TaskState.CANCELLED
@@ -215,7 +218,7 @@ def retry(session: Session, blobs: BlobStore, task_id: str) -> Task:
         task.started_at = None
     task.state = TaskState.QUEUED
     task.tries = task.halvings = 0
-    task.cancel_requested = False
+    task.cancel_requested, task.cancelled_by = False, None
     task.error = task.progress = task.finished_at = None
     session.add(TaskEvent(task_id=task.id, kind="state", data={"state": task.state}))
     record_task(session, Action.TASK_RETRY, task, TaskState.FAILED)

@@ -8,6 +8,7 @@ from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
+from app.audit.actor import actor_of
 from app.audit.service import Action
 from app.db import Model, Task, TaskEvent, TaskKind, TaskState
 from app.errors import ErrorDetail, IdempotencyKeyReusedProblem
@@ -21,7 +22,7 @@ from app.tasks.schemas import TaskSpec
 from app.tasks.service import record_task
 from app.tracing import traceparent
 
-ADDED = {"parent": None, "preview": False, "features": 4000}
+ADDED = {"parent": None, "preview": False, "features": 4000, "create": False}
 """What specs were given later, and its default then: left out of digests, so that those written
 before stay valid."""
 
@@ -169,6 +170,7 @@ def _add(
         dataset=submission.dataset.key,
         dataset_bytes=submission.dataset.size,
         evaluation=evaluation.key if evaluation else None,
+        submitter=actor_of(session),
         submitted_by=submission.by,
         by_admin=submission.by_admin,
         key_id=submission.key_id,

@@ -5,11 +5,16 @@ from dataclasses import dataclass
 from typing import Annotated, BinaryIO
 
 from fastapi import Depends, Request
+from starlette.datastructures import FormData
 
 from app.dependencies import AppServices, Submitter
+from app.errors import ErrorDetail, InvalidProblem
+from app.fault_codes import Code
 from app.keys.service import Caller, check_model
 from app.multipart import file_part, json_part, read_form
+from app.storage import Blob
 from app.tasks.schemas import TaskSpec
+from app.uploads.tokens import gone, read_token
 
 
 @dataclass(frozen=True)
@@ -19,22 +24,42 @@ class Upload:
     Attributes:
         caller: who posted it.
         spec: the spec, valid in itself.
-        dataset: the zip, on disk; closed when the request ends.
+        dataset: the zip, on disk, closed when the request ends; or an upload that is stored.
     """
 
     caller: Caller
     spec: TaskSpec
-    dataset: BinaryIO
+    dataset: BinaryIO | Blob
 
 
 async def read_upload(
     request: Request, services: AppServices, caller: Submitter
 ) -> AsyncIterator[Upload]:
     """Read the two parts; the data set goes to a temporary file as it comes in."""
-    async with read_form(request, ["dataset"], services.settings.max_upload_bytes) as form:
+    most = services.settings.max_upload_bytes
+    async with read_form(request, ["dataset"], most, ["upload"]) as form:
         spec = await json_part(form, "spec", TaskSpec)
         check_model(caller, spec.model)
-        yield Upload(caller, spec, file_part(form, "dataset"))
+        if "upload" in form:
+            yield Upload(caller, spec, _sent_before(form, services.secret, caller.key_id))
+        else:
+            yield Upload(caller, spec, file_part(form, "dataset"))
+
+
+def _sent_before(form: FormData, secret: bytes, key_id: int | None) -> Blob:
+    """Return what the form's token stands for.
+
+    Raises:
+        InvalidProblem: a file came along.
+        UploadGoneProblem: the token stands for nothing.
+    """
+    if "dataset" in form:
+        fault = ErrorDetail("there is a `dataset` too", field="upload", code=Code.FORBIDDEN)
+        raise InvalidProblem("post a `dataset` or an `upload`, not both", [fault])
+    token = form["upload"]
+    if not isinstance(token, str):
+        raise gone("`upload` is a file, not the token of one")
+    return read_token(secret, token, key_id).blob
 
 
 PostedUpload = Annotated[Upload, Depends(read_upload, scope="function")]

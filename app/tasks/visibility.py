@@ -1,4 +1,4 @@
-"""Whose tasks are whose: a key sees its own, an admin all. Web-free."""
+"""Whose tasks are whose: a key sees its own, who may read all. Web-free."""
 
 from sqlalchemy import ColumnElement, true
 
@@ -7,8 +7,8 @@ from app.keys.service import Caller, Scope
 
 
 def visible(caller: Caller) -> ColumnElement[bool]:
-    """Return which tasks a caller sees: all of an admin's models, or those that its key posted."""
-    if not caller.may(Scope.ADMIN):
+    """Return which tasks a caller sees: all of a reader's models, or those that its key posted."""
+    if not caller.may(Scope.READ):
         return Task.key_id == caller.key_id
     if caller.models:
         return Task.model.has(Model.name.in_(caller.models))
@@ -23,4 +23,4 @@ def sees(caller: Caller, key_id: int | None, model: str) -> bool:
         key_id: the key that posted it; None: nobody's.
         model: name of its model.
     """
-    return caller.reaches(model) if caller.may(Scope.ADMIN) else key_id == caller.key_id
+    return caller.reaches(model) if caller.may(Scope.READ) else key_id == caller.key_id

@@ -8,11 +8,11 @@ from fastapi import APIRouter, Depends, Query, Response
 
 from app.dependencies import (
     AppServices,
+    Follower,
     KeyDigest,
     ReadSession,
-    Submitter,
     check_again,
-    require,
+    require_to_change,
 )
 from app.errors import BusyProblem, InvalidProblem, StoppingProblem, UnavailableProblem
 from app.keys.problems import KEY_PROBLEMS
@@ -37,7 +37,7 @@ from app.tasks.streams import EventStream, Watch
 router = APIRouter(
     prefix="/events",
     tags=["tasks"],
-    dependencies=[Depends(require(Scope.SUBMIT))],
+    dependencies=[Depends(require_to_change(Scope.SUBMIT))],
     responses=responses(
         *KEY_PROBLEMS, InvalidProblem, BusyProblem, StoppingProblem, UnavailableProblem
     ),
@@ -54,7 +54,7 @@ router = APIRouter(
 def list_events(
     services: AppServices,
     session: ReadSession,
-    caller: Submitter,
+    caller: Follower,
     hashed: KeyDigest,
     accepted: Annotated[MediaType, Depends(accepts(JSON, SSE))],
     place: Place,

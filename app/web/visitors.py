@@ -13,6 +13,7 @@ from fastapi.routing import APIRoute
 from starlette.datastructures import URL
 
 from app.browser_sessions import COOKIE, page_token
+from app.db import Task
 from app.dependencies import admit, app_services, identify
 from app.errors import Problem, UnauthorizedProblem, invalid_fields
 from app.keys.service import Caller, Scope
@@ -54,12 +55,16 @@ class Visitor:
     @property
     def sees_tasks(self) -> bool:
         """Whether they may look at tasks."""
-        return self.submits or self.sees_versions
+        return self.caller.may(Scope.SUBMIT, Scope.READ)
 
     @property
     def sees_versions(self) -> bool:
         """Whether they may look at models and versions."""
-        return self.caller.may(Scope.ADMIN)
+        return self.caller.may(Scope.READ)
+
+    def may_change(self, task: Task) -> bool:
+        """Whether they may cancel a task and try it again."""
+        return self.administers or (self.submits and task.key_id == self.caller.key_id)
 
     @property
     def administers(self) -> bool:
@@ -77,7 +82,7 @@ def visiting(*scopes: Scope) -> Callable[[Request], Coroutine[Any, Any, Visitor]
         session = request.cookies.get(COOKIE, "")
         found = Visitor(caller, page_token(services.secret, session))
         request.state.visitor = found  # before it is refused: what refuses it is a page too
-        admit(request, services, caller, next(filter(caller.may, scopes), scopes[0]))
+        admit(request, services, caller, *scopes)
         return found
 
     return visitor
@@ -86,8 +91,8 @@ def visiting(*scopes: Scope) -> Callable[[Request], Coroutine[Any, Any, Visitor]
 Anybody = Annotated[Visitor, Depends(visiting(*Scope))]
 Segmenting = Annotated[Visitor, Depends(visiting(Scope.SEGMENT))]
 Submits = Annotated[Visitor, Depends(visiting(Scope.SUBMIT))]
-SeesTasks = Annotated[Visitor, Depends(visiting(Scope.SUBMIT))]
-SeesVersions = Annotated[Visitor, Depends(visiting(Scope.ADMIN))]
+SeesTasks = Annotated[Visitor, Depends(visiting(Scope.SUBMIT, Scope.READ))]
+SeesVersions = Annotated[Visitor, Depends(visiting(Scope.READ))]
 
 
 class PageRoute(APIRoute):

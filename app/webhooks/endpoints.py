@@ -5,7 +5,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Depends, Path, Query, Response
 
-from app.dependencies import Admin, AppServices, ReadSession, WriteSession, require_everywhere
+from app.dependencies import AppServices, ReadSession, WriteSession, require_everywhere
 from app.errors import InvalidProblem, NotFoundProblem, UnavailableProblem
 from app.keys.problems import KEY_PROBLEMS
 from app.pages import Listing
@@ -32,7 +32,6 @@ WebhookId = Annotated[UUID, Path(description="The webhook's id.")]
 def create_webhook(
     services: AppServices,
     session: WriteSession,
-    caller: Admin,
     spec: WebhookSpec,
     response: Response,
 ) -> NewWebhookJson:
@@ -44,7 +43,7 @@ def create_webhook(
     twice, and not in order: `webhook-id` stays the same. Redirects are not followed, and addresses
     that are not public are not connected to unless `SATS_WEBHOOK_PRIVATE` is set.
     """
-    made = service.create_webhook(session, spec, caller.who, services.settings.webhook_private)
+    made = service.create_webhook(session, spec, services.settings.webhook_private)
     response.headers["Cache-Control"] = "no-store"
     secret = webhook_secret(services.secret, made.salt)
     return NewWebhookJson(**service.describe(made).model_dump(), secret=secret)

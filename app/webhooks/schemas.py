@@ -5,6 +5,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from app.audit.schemas import ActorJson
 from app.db import DeliveryState
 from app.pages import Page
 from app.registry.schemas import MODEL_PATTERN
@@ -37,7 +38,7 @@ class WebhookJson(BaseModel):
     events: list[WebhookEvent] = Field(description="What it is told of.")
     model: str | None = Field(description="The only model it is told of; null: all.")
     created_at: datetime = Field(description="When it was made.")
-    created_by: str = Field(description="Name of the API key that made it, or that there was none.")
+    made_by: ActorJson = Field(description="Who made it.")
 
 
 class NewWebhookJson(WebhookJson):

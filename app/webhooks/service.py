@@ -7,6 +7,8 @@ from datetime import UTC, datetime
 from sqlalchemy import ColumnElement, and_, delete, or_, select
 from sqlalchemy.orm import Session
 
+from app.audit.actor import actor_of
+from app.audit.schemas import ActorJson
 from app.audit.service import Action, record
 from app.db import DeliveryState, Webhook, WebhookDelivery
 from app.db.base import utc_text
@@ -16,7 +18,7 @@ from app.webhooks.outbox import WebhookEvent
 from app.webhooks.schemas import DeliveryJson, WebhookJson, WebhookSpec
 
 
-def create_webhook(session: Session, spec: WebhookSpec, by: str, private: bool) -> Webhook:
+def create_webhook(session: Session, spec: WebhookSpec, private: bool) -> Webhook:
     """Add a webhook. Flushes.
 
     Raises:
@@ -28,7 +30,7 @@ def create_webhook(session: Session, spec: WebhookSpec, by: str, private: bool) 
         events=sorted(set(spec.events)),
         model=spec.model,
         salt=secrets.token_hex(32),
-        created_by=by,
+        made_by=actor_of(session),
     )
     session.add(made)
     session.flush()
@@ -106,7 +108,7 @@ def describe(hook: Webhook) -> WebhookJson:
         events=[WebhookEvent(name) for name in hook.events],
         model=hook.model,
         created_at=hook.created_at,
-        created_by=hook.created_by,
+        made_by=ActorJson.of(hook.made_by),
     )
 
 

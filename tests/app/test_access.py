@@ -22,6 +22,7 @@ UNAUTHORIZED = "urn:sats:problem:unauthorized"
 
 NAMED = 403, "default"  # refused, and the refusal names the model
 NOT_THERE = 404, None
+GONE = 422, "no such upload"
 NOTHING = 200, None  # answered, with what the key may see: nothing
 UNBOUND = 403, "bound to"  # not for any key that is bound to models
 
@@ -63,7 +64,9 @@ TABLE: dict[tuple[str, str], Row] = {
         "POST /v2/models/{model}/versions/{number}/infer",
     ),
     **_rows(Scope.SUBMIT, NAMED, "POST /tasks"),
-    **_rows(Scope.SUBMIT, NOTHING, "GET /tasks"),
+    **_rows(Scope.SUBMIT, (415, None), "POST /uploads"),
+    **_rows(Scope.SUBMIT, GONE, "GET /uploads/{upload}", "GET /uploads/{upload}/sheet"),
+    **_rows(Scope.SUBMIT, NOTHING, "GET /tasks", "GET /events"),
     **_rows(
         Scope.SUBMIT,
         NOT_THERE,
@@ -75,10 +78,11 @@ TABLE: dict[tuple[str, str], Row] = {
         "POST /tasks/{task_id}:retry",
     ),
     **_rows(Scope.ADMIN, NOT_THERE, "DELETE /tasks/{task_id}"),
-    **_rows(Scope.ADMIN, NOTHING, "GET /admin/models", "GET /admin/metrics"),
+    **_rows(Scope.ADMIN, NOTHING, "GET /admin/models", "GET /admin/metrics", "GET /admin/overview"),
     **_rows(
         Scope.ADMIN,
         NAMED,
+        "GET /admin/models/{model}",
         "GET /admin/models/{model}/gate",
         "PUT /admin/models/{model}/gate",
         "GET /admin/models/{model}/versions",
@@ -117,13 +121,18 @@ PAGES = {
     *(("GET", f"/ui/models{below}") for below in ("", "/{model}", "/{model}/curves")),
     ("GET", "/ui/models/{model}/versions/{number}"),
     ("GET", "/ui/tasks/new"),
-    ("POST", "/ui/tasks/look"),
+    ("GET", "/ui/uploads/{upload}"),
     ("POST", "/login"),
     ("POST", "/logout"),
     ("GET", "/static/{release}/{name:path}"),
     ("HEAD", "/static/{release}/{name:path}"),
 }
 """tests/app/web says who may see them."""
+READABLE = {
+    *(one for one in TABLE if one[0] in ("GET", "HEAD") and not one[1].startswith(OPEN_INFERENCE)),
+    ("POST", "/tasks/{task_id}/events/token"),  # it changes nothing
+}
+"""What scope `read` alone lets through to."""
 
 FILTERED = [operation for operation, row in TABLE.items() if row.elsewhere == NOTHING and row.needs]
 
@@ -147,7 +156,13 @@ def test_every_operation_has_a_row(service):
 def call(client, operation, header=None, task_id=ID):
     method, path = operation
     filled = path.format(
-        task_id=task_id, model="default", number=1, name="model.onnx", key_id=99, webhook_id=ID
+        task_id=task_id,
+        model="default",
+        number=1,
+        name="model.onnx",
+        key_id=99,
+        webhook_id=ID,
+        upload="x",
     )
     headers = {} if header is None else {"Authorization": header}
     return client.request(method, filled, headers=headers)
@@ -180,10 +195,39 @@ def test_every_scope_on_every_operation(client, keys):
     for operation, row in TABLE.items():
         for scope, key in keys.items():
             answer = call(client, operation, f"Bearer {key}")
-            allowed = row.needs in (None, scope) or scope is Scope.ADMIN
+            reads = scope is Scope.READ and operation in READABLE
+            allowed = reads or row.needs in (None, scope) or scope is Scope.ADMIN
             if (answer.status_code == 403) == allowed or answer.status_code in (401, 500):
                 wrong.append((operation, scope, answer.status_code))
     assert not wrong
+
+
+def test_read_lets_through_to_nothing_that_changes_something(client, keys):
+    opened = {
+        one for one in TABLE if call(client, one, f"Bearer {keys[Scope.READ]}").status_code != 403
+    }
+    assert opened == READABLE | {one for one, row in TABLE.items() if row.needs is None}
+
+
+def test_a_reader_sees_the_tasks_of_all_and_changes_none(client, make, tmp_path):
+    owner, other = make("owner", [Scope.SUBMIT]), make("other", [Scope.SUBMIT])
+    task = post(client, drawn(tmp_path, "cat"), Authorization=f"Bearer {owner}").json()["id"]
+    for scopes in ([Scope.READ], [Scope.READ, Scope.SUBMIT]):
+        reader = bearer(make("-".join(scopes), scopes))
+        assert [one["id"] for one in client.get("/tasks", headers=reader).json()["items"]] == [task]
+        for path in ("", "/log"):
+            assert client.get(f"/tasks/{task}{path}", headers=reader).status_code == 200
+        assert client.post(f"/tasks/{task}/events/token", headers=reader).status_code == 200
+        for deed in ("cancel", "retry"):
+            assert client.post(f"/tasks/{task}:{deed}", headers=reader).status_code == 403
+        assert client.delete(f"/tasks/{task}", headers=reader).status_code == 403
+        assert client.post("/segment", headers=reader).status_code == 403
+    assert client.get("/tasks", headers=bearer(other)).json()["items"] == []
+    assert client.get(f"/tasks/{task}", headers=bearer(other)).status_code == 404
+    street = bearer(make("street", [Scope.READ], models=["street"]))
+    assert client.get("/tasks", headers=street).json()["items"] == []
+    assert client.get(f"/tasks/{task}", headers=street).status_code == 404
+    assert client.post(f"/tasks/{task}:cancel", headers=bearer(owner)).status_code == 202
 
 
 def test_a_request_is_counted_once_whatever_it_needs(client, make):

@@ -67,7 +67,7 @@ def hook(engine):
     """A webhook that is told of everything."""
     with write_session(engine) as session:
         spec = WebhookSpec(url="https://example.org/", events=list(WebhookEvent))
-        return create_webhook(session, spec, "eva", private=False).id
+        return create_webhook(session, spec, private=False).id
 
 
 def left(engine):

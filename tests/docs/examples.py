@@ -26,6 +26,7 @@ SECONDS = 900
 _BLOCK = re.compile(r"```console\n(.*?)```", re.DOTALL)
 _GIVEN_BY_THE_SERVICE = re.compile(
     r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}|\bsats_[A-Za-z0-9_-]{16,}"
+    r"|\b[0-9a-f]{64}\.\d+\.\d+\.[0-9a-f]{64}\b"
 )
 _SAME_EVERYWHERE = {"status", "number", "version", "parent", "live", "type", "title", "state"}
 

@@ -125,7 +125,13 @@ class Client(threading.Thread):
         method = "sats_plus" if is_base else self._rng.choice(["frozen", "frozen", "sats_plus"])
         preview = method != "frozen" and not is_base and self._rng.random() < 0.3
         memory = self._rng.choice([0, 2])
-        drawn_up = {"name": name, "model": model, "method": method, "memory": memory}
+        drawn_up = {
+            "name": name,
+            "model": model,
+            "create": True,
+            "method": method,
+            "memory": memory,
+        }
         return {**SMALL, **drawn_up, "preview": preview}
 
     def _follow(self, http: httpx.Client, task: dict[str, Any]) -> None:

@@ -5,8 +5,23 @@ from alembic import command
 from sqlalchemy import Engine, inspect, select, text
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
+from app.audit.actor import act_as
 from app.audit.service import Action, record
-from app.db import ApiKey, Base, Task, Version, read_session, utc_now, write_session
+from app.db import (
+    Actor,
+    ActorType,
+    AliasMove,
+    ApiKey,
+    Base,
+    HeldOutSet,
+    Model,
+    Task,
+    Version,
+    Webhook,
+    read_session,
+    utc_now,
+    write_session,
+)
 from app.db.migrate import is_current, migration_config, upgrade
 
 
@@ -266,3 +281,76 @@ def test_tasks_keep_the_order_that_they_had_and_new_ones_come_behind(engine, at)
     at("0005")
     upgrade(engine)
     assert is_current(engine)
+
+
+NAMED_IN_0012 = """
+INSERT INTO models (id, name, created_at) VALUES (1, 'default', '2026-01-01');
+INSERT INTO api_keys (id, name, digest, scopes, created_at) VALUES
+    (7, 'eva', 'd', '["admin"]', '2026-01-01'), (8, 'phone', 'e', '["segment"]', '2026-01-01');
+INSERT INTO tasks (id, model_id, state, spec, dataset, dataset_bytes, created_at, submitted_by,
+    request_digest, fence, tries, warnings, cancel_requested, kind, sequence) VALUES
+    ('t1', 1, 'live', '{}', 'd', 1, '2026-01-01', 'eva', 'r', 0, 0, '[]', false, 'step', 1),
+    ('t2', 1, 'cancelled', '{}', 'd', 1, '2026-01-01', '', 'r', 0, 0, '[]', true, 'step', 2),
+    ('t3', 1, 'live', '{}', 'd', 1, '2026-01-01', '', 'r', 0, 0, '[]', false, 'import', 3);
+INSERT INTO versions (id, model_id, number, parent_id, task_id, created_at, classes, new_classes,
+    settings, backbone_start, scores, gate, files, seconds, deleted_at) VALUES
+    (1, 1, 1, NULL, 't1', '2026-01-01', '[]', '[]', '{}', 's', '{}', '{}', '{}', 1, '2026-01-02'),
+    (2, 1, 2, NULL, 't3', '2026-01-01', '[]', '[]', '{}', 's', '{}', '{}', '{}', 1, NULL);
+INSERT INTO held_out_sets (id, version_id, blob, classes, pictures, deleted_at) VALUES
+    (1, 1, 'b', '[]', 1, '2026-01-02'), (2, 2, 'b', '[]', 1, '2026-01-02');
+INSERT INTO alias_moves (id, model_id, alias, sequence, version_id, kind, moved_at, moved_by) VALUES
+    (1, 1, 'live', 1, 1, 'gate', '2026-01-01', 'gate'),
+    (2, 1, 'live', 2, 2, 'import', '2026-01-01', 'import'),
+    (3, 1, 'live', 3, 1, 'promote', '2026-01-01', 'eva'),
+    (4, 1, 'live', 4, 2, 'rollback', '2026-01-01', 'a caller without a key');
+INSERT INTO webhooks (id, url, events, salt, created_at, created_by) VALUES
+    ('w1', 'u', '[]', 's', '2026-01-01', 'eva'),
+    ('w2', 'u', '[]', 's', '2026-01-01', 'a caller without a key');
+"""
+DEEDS = (
+    (Action.KEY_CREATE, "/admin/keys/8", Actor(ActorType.CLI, "root")),
+    (Action.KEY_REVOKE, "/admin/keys/8", Actor(ActorType.KEY, "eva")),
+    (Action.TASK_CANCEL, "/tasks/t2", Actor(ActorType.KEYLESS)),
+    (Action.IMPORT, "/tasks/t3", Actor(ActorType.CLI, "root")),
+    (Action.GATE_SET, "/admin/models/default/gate", Actor(ActorType.KEY, "eva")),
+    (Action.VERSION_DELETE, "/admin/models/default/versions/1", Actor(ActorType.KEY, "eva")),
+    (
+        Action.HELD_OUT_DELETE,
+        "/admin/models/default/versions/2/held-out",
+        Actor(ActorType.WORKER, "retention"),
+    ),
+    (Action.TASK_POST, "/tasks/t1", Actor(ActorType.CLI, "nobody asks for these")),
+)
+
+
+def test_who_did_something_is_kept_and_what_the_audit_log_knows_is_added(engine, at):
+    at("0012", NAMED_IN_0012)
+    for action, path, actor in DEEDS:
+        with write_session(engine) as session:
+            act_as(session, actor)
+            record(session, action, path)
+    upgrade(engine)
+    eva, root = Actor(ActorType.KEY, "eva"), Actor(ActorType.CLI, "root")
+    keyless, worker = Actor(ActorType.KEYLESS), Actor(ActorType.WORKER)
+    with read_session(engine) as session:
+
+        def column(column, order):
+            return list(session.scalars(select(column).order_by(order)))
+
+        assert column(Task.submitter, Task.id) == [eva, keyless, root]
+        assert column(Task.cancelled_by, Task.id) == [None, keyless, None]
+        assert column(AliasMove.actor, AliasMove.id) == [worker, root, eva, keyless]
+        assert column(Webhook.made_by, Webhook.id) == [eva, keyless]
+        assert column(ApiKey.made_by, ApiKey.id) == [None, root]
+        assert column(ApiKey.revoked_by, ApiKey.id) == [None, eva]
+        assert column(Version.deleted_by, Version.id) == [eva, None]
+        retention = Actor(ActorType.WORKER, "retention")
+        assert column(HeldOutSet.deleted_by, HeldOutSet.id) == [eva, retention]
+        (model,) = session.scalars(select(Model))
+        assert (model.gate_changed_by, model.gate_changed_at is not None) == (eva, True)
+    at("0012")
+    with engine.connect() as connection:
+        moved = connection.scalars(text("SELECT moved_by FROM alias_moves ORDER BY id")).all()
+        made = connection.scalars(text("SELECT created_by FROM webhooks ORDER BY id")).all()
+    assert moved == ["gate", "import", "eva", "a caller without a key"]
+    assert made == ["eva", "a caller without a key"]

@@ -18,8 +18,19 @@ from typing import Any
 import psutil
 from sqlalchemy import Engine, select, text
 
+from app.audit.actor import act_as
 from app.broker import make_celery, wake
-from app.db import HeldOutSet, Task, TaskEvent, TaskState, Version, read_session, write_session
+from app.db import (
+    Actor,
+    ActorType,
+    HeldOutSet,
+    Task,
+    TaskEvent,
+    TaskState,
+    Version,
+    read_session,
+    write_session,
+)
 from app.imports.schemas import ImportSpec
 from app.registry.moves import go_live
 from app.registry.service import find_model, list_versions, live_version
@@ -36,6 +47,8 @@ from worker.supervisor import Supervisor
 
 ROOT = Path(__file__).parents[2]
 PATIENCE = 60.0
+EVA = Actor(ActorType.KEY, "eva")
+"""Who asks for imports."""
 
 
 @dataclass
@@ -72,7 +85,8 @@ class Bench:
         pictures = self.blobs.put(io.BytesIO(drawn(tuple(evaluate), 0))) if evaluate else None
         wanted = ImportSpec.model_validate({"source": "pets.zip", **spec})
         with write_session(self.engine) as session:
-            return submit(session, Submission(wanted, blob, "eva", None, pictures))[0].id
+            act_as(session, EVA)
+            return submit(session, Submission(wanted, blob, EVA.name, None, pictures))[0].id
 
     def run_import(self, labels: Sequence[str], **posted: Any) -> Task:
         """Post an import, run it in this process, return its task."""
@@ -143,7 +157,7 @@ class Bench:
 
     def move_live(self, version: Version) -> None:
         with write_session(self.engine) as session:
-            go_live(session, session.get_one(Version, version.id), by="test")
+            go_live(session, session.get_one(Version, version.id))
 
     def wake(self, task_id: str) -> None:
         celery = make_celery(self.settings)

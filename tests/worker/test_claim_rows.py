@@ -183,7 +183,7 @@ def test_an_end_is_written_told_and_thins_out_the_tasks_own_progress(
 ):
     with write_session(engine) as session:
         version = add_version(session, blobs, ["cat"], model="b").id
-        session.add(Webhook(url="http://x", events=["task.ended"], salt="", created_by="me"))
+        session.add(Webhook(url="http://x", events=["task.ended"], salt=""))
     other = do(claims.claim, post("a"), "w", LEASE)
     do(claims.report, other, {"epoch": 0}, epoch_end=False)
     claimed = do(claims.claim, post("b"), "w", LEASE)

@@ -74,7 +74,7 @@ def test_a_version_that_awaits_approval_goes_live_when_an_admin_promotes_it(benc
     assert all(figure["passed"] for figure in version.gate["figures"])
     assert bench.live() is None
     with write_session(bench.engine) as session:
-        promote(session, session.merge(version).model, 1, by="eva")
+        promote(session, session.merge(version).model, 1)
     assert bench.live() == 1
     bench.control.plan(iou={"cat": 0.5})
     bench.run(["dog"], seed=1)

@@ -6,7 +6,7 @@ from app.admin.schemas import VersionJson
 from app.admin.service import describe_versions
 from app.db import Task, TaskState, read_session, write_session
 from app.registry.service import alias_history, assign_indices, find_model
-from tests.worker.bench import eventually, running
+from tests.worker.bench import EVA, eventually, running
 from worker.tidying import tidy
 
 PETS = ("background", "cat", "dog")
@@ -22,7 +22,7 @@ def shown(bench, number=1) -> VersionJson:
 def moves(bench):
     with read_session(bench.engine) as session:
         found = alias_history(session, find_model(session, "default").id)
-        return [(move.kind, move.version.number, move.moved_by) for move in found[::-1]]
+        return [(move.kind, move.version.number, move.actor) for move in found[::-1]]
 
 
 def test_an_import_makes_a_version_and_goes_live(bench):
@@ -49,7 +49,7 @@ def test_an_import_makes_a_version_and_goes_live(bench):
     assert version.settings == {"backbone": "mit_b0", "size": 512}
     assert version.new_classes == ["cat", "dog"]
     assert version.scores.miou_all is None
-    assert moves(bench) == [("import", 1, "eva")]
+    assert moves(bench) == [("import", 1, EVA)]
     assert bench.held_out() == []
     bench.assert_clean(task.id)
 
@@ -119,7 +119,7 @@ def test_a_model_with_versions_keeps_the_indices_of_its_names(bench):
         ("cat", 3),
         ("dog", 1),
     ]
-    assert moves(bench)[-1] == ("import", 3, "eva")
+    assert moves(bench)[-1] == ("import", 3, EVA)
     said = "version 2, live until now, knew 'cow' and this import does not"
     assert task.warnings == [said]
     assert [e.data["message"] for e in bench.events(task.id, "warning")] == [said]

@@ -4,9 +4,8 @@ from contextlib import contextmanager
 
 import pytest
 
-from app.audit.actor import ActorType
 from app.audit.service import Action, Wanted, list_entries
-from app.db import Task, TaskState, read_session, write_session
+from app.db import ActorType, Task, TaskState, read_session, write_session
 from app.tasks.uploads import drop_uploads
 from tests.worker.bench import eventually, running
 

@@ -30,7 +30,7 @@ def receiver():
 def hook(engine, url):
     with write_session(engine) as session:
         spec = WebhookSpec(url=url, events=list(WebhookEvent))
-        return create_webhook(session, spec, "eva", private=True).id
+        return create_webhook(session, spec, private=True).id
 
 
 def tell(engine, count=1):

@@ -205,6 +205,7 @@ def test_replay_pictures_are_shown_and_deleted(client, line, engine, blobs):
         "sha256": blob.key,
         "place": "blob_store",
         "deleted_at": None,
+        "deleted_by": None,
     }
     gone = client.delete(f"{VERSIONS}/2/memory")
     assert gone.status_code == 200

@@ -138,7 +138,7 @@ def test_a_deed_that_is_undone_leaves_no_entry(engine, line):
     with read_session(engine) as session:
         before = len(list_entries(session, Wanted(), 100))
     with write_session(engine) as session:
-        promote(session, session.get_one(Version, 1).model, 1, "eva")
+        promote(session, session.get_one(Version, 1).model, 1)
         session.rollback()
     with read_session(engine) as session:
         assert len(list_entries(session, Wanted(), 100)) == before

@@ -44,7 +44,7 @@ def test_a_version_goes_and_its_record_stays(client, line, blobs):
     assert not left & set(keys(before))
     shown = client.get(f"{VERSIONS}/3").json()
     assert shown["deleted_at"]
-    assert shown | {"files": before["files"], "deleted_at": None} == before
+    assert shown | {"files": before["files"], "deleted_at": None, "deleted_by": None} == before
     assert [version["number"] for version in client.get(VERSIONS).json()["items"]] == [3, 2, 1]
     assert client.get("/admin/models").json()["items"][0]["versions"] == 2
     again = client.delete(f"{VERSIONS}/3")
@@ -142,6 +142,7 @@ def test_held_out_pictures_go_and_their_record_stays(client, line, engine, blobs
         "classes": ["cow"],
         "sha256": pictures.key,
         "deleted_at": None,
+        "deleted_by": None,
     }
     answer = client.delete(f"{VERSIONS}/2/held-out")
     assert answer.status_code == 200, answer.text

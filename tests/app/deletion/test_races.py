@@ -68,7 +68,7 @@ def test_what_a_claim_starts_from_is_not_deleted_beside_it(bench):
     task_id = bench.post(["cow"], seed=2)
 
     def replace_and_drop(session):
-        promote(session, find_model(session, "default"), 1, by="eva")
+        promote(session, find_model(session, "default"), 1)
         drop(session)
 
     refused = in_turn(

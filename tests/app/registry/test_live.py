@@ -76,7 +76,7 @@ def test_what_is_not_known_is_asked_for(
     with write_session(engine) as session:
         model = find_model(session, "default")
         assert model is not None
-        promote(session, model, 1, "test")
+        promote(session, model, 1)
     assert live.find("default").number == 1
 
 

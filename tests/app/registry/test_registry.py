@@ -85,13 +85,13 @@ def learn(engine, *names, parent=None, model="default"):
         )
 
 
-def go(engine, action, number, by="eva"):
+def go(engine, action, number):
     with write_session(engine) as session:
         model = service.find_model(session, "default")
         assert model is not None
         if action is moves.go_live:
-            return moves.go_live(session, service.get_version(session, model.id, number), by)
-        return action(session, model, number, by)
+            return moves.go_live(session, service.get_version(session, model.id, number))
+        return action(session, model, number)
 
 
 def live(engine):
@@ -146,8 +146,8 @@ def test_live_follows_gate_promotion_and_rollback(engine):
     learn(engine, "cat")
     learn(engine, "dog", parent=1)
     learn(engine, "cow", parent=1)
-    go(engine, moves.go_live, 1, by="gate")
-    go(engine, moves.go_live, 2, by="gate")
+    go(engine, moves.go_live, 1)
+    go(engine, moves.go_live, 2)
     go(engine, moves.promote, 3)
     assert live(engine) == 3
     go(engine, moves.rollback, 3)
@@ -187,7 +187,5 @@ def test_two_moves_with_one_number_collide(engine):
     go(engine, moves.go_live, 1)
     with pytest.raises(IntegrityError), write_session(engine) as session:
         session.add(
-            AliasMove(
-                model_id=first.model_id, sequence=1, version_id=first.id, kind="gate", moved_by="x"
-            )
+            AliasMove(model_id=first.model_id, sequence=1, version_id=first.id, kind="gate")
         )

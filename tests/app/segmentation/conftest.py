@@ -54,7 +54,7 @@ def register(engine: Engine, blobs: BlobStore, tmp_path: Path) -> Register:
             session.add(version)
             session.flush()
             if live:
-                go_live(session, version, "test")
+                go_live(session, version)
         return number
 
     return add

@@ -6,7 +6,14 @@ from typing import Any
 
 from tests.fixtures.drawings import voc_zip
 
-SPEC = {"name": "base", "epochs": 1, "size": 32, "batch_size": 2, "pretrained": False}
+SPEC = {
+    "name": "base",
+    "epochs": 1,
+    "size": 32,
+    "batch_size": 2,
+    "pretrained": False,
+    "create": True,
+}
 
 
 def post(client: Any, dataset: Path | bytes, spec: Any = None, **headers: str) -> Any:

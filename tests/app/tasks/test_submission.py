@@ -19,7 +19,7 @@ BEFORE_PARENT = "bd96d060ee010c9274211c1879e9275682d2fd3b81e4086bd9a682dfd2ca0b5
 
 
 def submission(**spec: object) -> Submission:
-    wanted = TaskSpec.model_validate({**SPEC, "name": "pets", **spec})
+    wanted = TaskSpec.model_validate({**SPEC, "name": "pets", "create": False, **spec})
     return Submission(wanted, Blob("0" * 64, 1), "eva", "key")
 
 
@@ -70,7 +70,7 @@ def test_with_a_preview_it_is_another_request():
 def test_a_clock_that_steps_back_puts_no_task_before_those_that_wait(engine):
     def queued(**spec: object) -> Task:
         with write_session(engine) as session:
-            wanted = TaskSpec.model_validate({**SPEC, "name": "pets", **spec})
+            wanted = TaskSpec.model_validate({**SPEC, "name": "pets", "create": False, **spec})
             return submit(session, Submission(wanted, Blob("0" * 64, 1), "eva", None))[0]
 
     first = queued()

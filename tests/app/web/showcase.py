@@ -104,7 +104,7 @@ def _version(session: Session, blobs: BlobStore, model: Model, number: int, step
     version = _made(session, blobs, task, number, step)
     version.created_at = when
     if step.live:
-        go_live(session, version, by="gate")
+        go_live(session, version)
     session.flush()
     return task
 
@@ -251,7 +251,8 @@ def _tasks(session: Session, model: Model) -> list[Task]:
     now = utc_now()
     running = _task(session, model, "bicycles from the yard", TaskState.TRAINING, ["bicycle"])
     running.created_at, running.started_at = now - timedelta(minutes=6), now - timedelta(minutes=4)
-    running.progress = progress(5)
+    running.progress, running.worker = progress(5), "trainer-1:4711"
+    running.lease_until = now.timestamp() + 3600
     running.warnings = ["8 training pictures look the same as another one"]
     _history(session, running, 5)
     waits = _task(session, model, "buses", TaskState.QUEUED, ["bus"])

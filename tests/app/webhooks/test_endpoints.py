@@ -93,7 +93,7 @@ def test_promotion_and_rollback_are_told_in_their_transaction(client, engine, bl
     assert (promoted["task"], back["task"]) == (None, None)
     assert {one["model"] for one in (promoted, back)} == {"default"}
     with read_session(engine) as session:
-        promote(session, find_model(session, "default"), 2, "eva")  # and not committed
+        promote(session, find_model(session, "default"), 2)  # and not committed
     assert len(outbox(engine)) == 3, "what was not done is not told"
 
 

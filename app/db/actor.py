@@ -1,0 +1,49 @@
+"""Who does something, as records of it hold it."""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from sqlalchemy import Dialect, String, TypeDecorator
+
+
+class ActorType(StrEnum):
+    """What kind of somebody acts."""
+
+    KEY = "key"  # a call with an API key
+    KEYLESS = "keyless"  # a call without one
+    WORKER = "worker"  # a worker by itself
+    CLI = "cli"  # a command on the service's own machine
+
+
+@dataclass(frozen=True)
+class Actor:
+    """Who acts.
+
+    Attributes:
+        type: what kind.
+        name: of the key, of the worker, of the machine's user; "" where there is none.
+        request_id: id of the request that it is done for, if there is one; tables that are not the
+            audit log do not hold it.
+    """
+
+    type: ActorType
+    name: str = ""
+    request_id: str | None = field(default=None, compare=False)
+
+
+class ActorColumn(TypeDecorator[Actor]):
+    """An actor as text: the type, and behind a space the name if there is one."""
+
+    impl = String(220)
+    cache_ok = True
+
+    def process_bind_param(self, value: Actor | None, _dialect: Dialect) -> str | None:
+        """Write type and name."""
+        return None if value is None else f"{value.type} {value.name}".rstrip(" ")
+
+    def process_result_value(self, value: str | None, _dialect: Dialect) -> Actor | None:
+        """Read type and name."""
+        if value is None:
+            return None
+        kind, _, name = value.partition(" ")
+        return Actor(ActorType(kind), name)

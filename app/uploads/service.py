@@ -1,0 +1,110 @@
+"""What is in an upload, and what it would cost to learn it."""
+
+import statistics
+from collections.abc import Collection
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from app.db import Task, TaskEvent, TaskKind, Version
+from app.problem_json import ErrorDetailJson
+from app.registry.schemas import hex_colour
+from app.uploads.looking import Look, look
+from app.uploads.schemas import UploadedClass, UploadReport
+from sats_core.classes import voc_colour
+from sats_core.data.readers import READERS, Reader
+from sats_core.job import HeldOutChoice
+from sats_core.settings import StepSettings
+
+STEPS = 5
+"""Steps whose pace is looked at."""
+FEW_PICTURES = 10
+
+
+def report(
+    reader: Reader, known: Collection[str], start: int | None, pace: float | None, sheet: str
+) -> UploadReport:
+    """Return what is in a data set.
+
+    Args:
+        reader: of the data set.
+        known: classes of the version that a step would start from.
+        start: its number; None: there is none.
+        pace: seconds a picture that steps took; None: not known.
+        sheet: path of the contact sheet, to which the positions of pictures are added.
+    """
+    found = look(reader)
+    held_out = _held_out(reader)
+    learned = len(reader.ids) - held_out
+    return UploadReport(
+        layout=next(name for name, kind in READERS.items() if isinstance(reader, kind)),
+        pictures=len(reader.ids),
+        looked_at=found.pictures,
+        classes=[
+            _class(found, value, name, name in known)
+            for value, name in enumerate(reader.classes, start=1)
+        ],
+        splits={name: len(ids) for name, ids in reader.splits.items()},
+        held_out=held_out,
+        unpaired=len(reader.unpaired),
+        duplicates=found.duplicates,
+        warnings=[*reader.warnings, *_warnings(reader, found, known)],
+        errors=[ErrorDetailJson.model_validate(fault.body()) for fault in found.faults],
+        starts_from=start,
+        estimated_seconds=None if pace is None or start is None else pace * learned,
+        sheet=sheet + ",".join(str(position) for position in found.sheet),
+    )
+
+
+def _class(found: Look, value: int, name: str, known: bool) -> UploadedClass:
+    shown = found.shown.get(value, 0)
+    labelled = sum(found.pixels.values())
+    return UploadedClass(
+        name=name,
+        color=hex_colour(voc_colour(value)),
+        known=known,
+        pictures=shown,
+        share=found.pixels.get(value, 0) / labelled if labelled else 0.0,
+        share_where_shown=found.own_share[value] / shown if shown else None,
+    )
+
+
+def _held_out(reader: Reader) -> int:
+    choice = HeldOutChoice()
+    split = reader.splits.get("val")
+    return len(split) if split else round(choice.share * len(reader.ids))
+
+
+def _warnings(reader: Reader, found: Look, known: Collection[str]) -> list[str]:
+    said = []
+    new = [name for name in reader.classes if name not in known]
+    if not new:
+        said.append("the model knows every class of it already: there is nothing to learn")
+    for value, name in enumerate(reader.classes, start=1):
+        if name not in known and found.pictures and not found.shown.get(value):
+            said.append(f"no picture that was looked at shows {name!r}")
+    if len(reader.ids) < FEW_PICTURES:
+        said.append(f"{len(reader.ids)} pictures are few: some dozens of each class are better")
+    if found.duplicates:
+        said.append(f"{found.duplicates} of {found.pictures} pictures look the same as another one")
+    return said
+
+
+def pace_of_steps(session: Session) -> float | None:
+    """Return the seconds a picture that the last steps by the default method took; None: none."""
+    method = StepSettings.model_fields["method"].default
+    steps = session.execute(
+        select(Version.seconds, TaskEvent.data)
+        .join(Task, Task.version_id == Version.id)
+        .join(TaskEvent, TaskEvent.task_id == Task.id)
+        .where(
+            Task.kind == TaskKind.STEP,
+            Task.spec["method"].as_string() == method,
+            Version.parent_id.is_not(None),
+            TaskEvent.kind == "labels",
+        )
+        .order_by(Version.id.desc())
+        .limit(STEPS)
+    )
+    paces = [row.seconds / row.data["pictures"] for row in steps if row.data["pictures"]]
+    return statistics.median(paces) if paces else None

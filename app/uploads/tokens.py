@@ -1,0 +1,80 @@
+"""Tokens that stand for an upload: what was stored, who may use it, and until when.
+
+Nothing is kept of an upload but its bytes, which no row refers to, so that the collector of garbage
+takes them when nobody has made a task of them. A token ends before that can be.
+"""
+
+import hashlib
+import hmac
+import re
+import time
+from dataclasses import dataclass
+
+from app.errors import ErrorDetail, InvalidProblem
+from app.fault_codes import Code
+from app.storage import Blob
+
+LONGEST_SECONDS = 1800
+_PURPOSE = b"token of an upload"
+_FORM = re.compile(r"(?P<key>[0-9a-f]{64})\.(?P<size>\d{1,15})\.(?P<ends>\d{1,15})\.[0-9a-f]{64}")
+
+
+class UploadGoneProblem(InvalidProblem):
+    """An upload is kept for half an hour; after that its token stands for nothing."""
+
+    slug = "upload-gone"
+    title = "The upload is not there"
+
+
+@dataclass(frozen=True)
+class Upload:
+    """Stored bytes that no task has yet.
+
+    Attributes:
+        blob: the bytes.
+        ends: until when they can be used, in seconds since 1970.
+    """
+
+    blob: Blob
+    ends: int
+
+
+def lifetime(grace_seconds: float) -> int:
+    """Return for how many seconds a token is good where garbage is collected after so many."""
+    return int(min(LONGEST_SECONDS, grace_seconds / 2))
+
+
+def make_token(secret: bytes, upload: Upload, key_id: int | None) -> str:
+    """Return the token of an upload, good for the key that sent it; None: for calls without one."""
+    told = f"{upload.blob.key}.{upload.blob.size}.{upload.ends}"
+    return f"{told}.{_sign(secret, told, key_id)}"
+
+
+def read_token(secret: bytes, token: str, key_id: int | None) -> Upload:
+    """Return what a token stands for.
+
+    Raises:
+        UploadGoneProblem: it has ended, is another key's, or was never given out.
+    """
+    form = _FORM.fullmatch(token)
+    told = token.rpartition(".")[0]
+    if form is None or not hmac.compare_digest(
+        token.rpartition(".")[2], _sign(secret, told, key_id)
+    ):
+        raise gone("there is no such upload of this key")
+    if int(form["ends"]) < time.time():
+        raise gone("the upload was kept until its end and is gone")
+    return Upload(Blob(form["key"], int(form["size"])), int(form["ends"]))
+
+
+def gone(why: str) -> UploadGoneProblem:
+    """Return the refusal of an upload that cannot be used."""
+    fault = ErrorDetail(f"{why}: send it again", field="upload", code=Code.MISSING)
+    return UploadGoneProblem(f"{why}: POST /uploads takes it again", [fault])
+
+
+def _sign(secret: bytes, told: str, key_id: int | None) -> str:
+    # A key of its own, so that what is signed here can be taken for nothing else.
+    own = hmac.new(secret, _PURPOSE, hashlib.sha256).digest()
+    holder = "" if key_id is None else str(key_id)
+    return hmac.new(own, f"{told} {holder}".encode(), hashlib.sha256).hexdigest()

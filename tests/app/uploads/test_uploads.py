@@ -1,0 +1,217 @@
+"""A zip is sent, looked at, and then becomes a task, or nothing."""
+
+import io
+import json
+import os
+import time
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from sqlalchemy import select
+
+from app.db import Task, TaskEvent, TaskState, read_session, write_session
+from app.keys.secret import read_secret
+from app.keys.service import Scope, create_key
+from app.storage import Blob, LocalBlobStore
+from app.storage.garbage import Collector
+from app.uploads.tokens import Upload, make_token
+from tests.app.tasks.posting import SPEC
+from tests.fixtures.drawings import voc_zip
+from tests.fixtures.versions import add_version
+
+
+def send(client, dataset: Path | bytes, **headers: str):
+    content = dataset if isinstance(dataset, bytes) else dataset.read_bytes()
+    return client.post("/uploads", files={"dataset": ("d.zip", content)}, headers=headers)
+
+
+def post(client, token: str, spec=None, **headers: str):
+    parts = {"upload": token, "spec": json.dumps(SPEC | (spec or {}))}
+    # A form with files alone is multipart.
+    files = {name: (None, text) for name, text in parts.items()}
+    return client.post("/tasks", files=files, headers=headers)
+
+
+@pytest.fixture
+def pets(tmp_path):
+    return voc_zip(tmp_path / "pets.zip", ["cat", "dog"], pictures=12, size=32, seed=0)
+
+
+def test_an_upload_becomes_a_task(client, engine, settings, pets):
+    sent = send(client, pets)
+    assert sent.status_code == 201
+    told = sent.json()
+    assert told["bytes"] == pets.stat().st_size
+    posted = post(client, told["upload"])
+    assert posted.status_code == 202, posted.text
+    with read_session(engine) as session:
+        task = session.scalars(select(Task)).one()
+    assert (task.dataset, task.dataset_bytes) == (told["sha256"], told["bytes"])
+    # A refused spec leaves it there, and a task is another's reason to keep it.
+    assert post(client, told["upload"], {"classes": ["cow"]}).status_code == 422
+    assert LocalBlobStore(settings.blob_dir).path(told["sha256"]).is_file()
+
+
+def test_what_is_in_it_is_told_before_anything_is_queued(client, engine, settings, pets):
+    with write_session(engine) as session:
+        add_version(session, LocalBlobStore(settings.blob_dir), ["cat"])
+    told = client.get(send(client, pets).json()["links"]["self"]).json()
+    assert (told["layout"], told["pictures"], told["looked_at"]) == ("voc", 12, 12)
+    assert told["starts_from"] == 1
+    cat, dog = told["classes"]
+    assert (cat["name"], cat["known"]) == ("cat", True)
+    assert (dog["name"], dog["known"], dog["color"]) == ("dog", False, "#008000")
+    assert 0 < dog["share"] <= dog["share_where_shown"] < 1
+    assert told["held_out"] == 2
+    assert (told["errors"], told["estimated_seconds"]) == ([], None)
+    with read_session(engine) as session:
+        assert session.scalars(select(Task.id).where(Task.state == TaskState.QUEUED)).all() == []
+
+
+def test_shares_are_those_of_the_labels(client, tmp_path):
+    label = np.zeros((10, 10), np.uint8)
+    label[:4] = 1
+    label[9] = 255
+    path = tmp_path / "d.zip"
+    with zipfile.ZipFile(path, "w") as zipped:
+        for name in ("a", "b"):
+            picture, mask = io.BytesIO(), io.BytesIO()
+            Image.fromarray(np.full((10, 10, 3), 90, np.uint8)).save(picture, "PNG")
+            Image.fromarray(label if name == "a" else label * 0).save(mask, "PNG")
+            zipped.writestr(f"JPEGImages/{name}.png", picture.getvalue())
+            zipped.writestr(f"SegmentationClass/{name}.png", mask.getvalue())
+        zipped.writestr("classes.txt", "background\nred\nblue\n")
+    told = client.get(send(client, path).json()["links"]["self"]).json()
+    red, blue = told["classes"]
+    assert red["pictures"] == 1
+    assert red["share"] == pytest.approx(40 / 190)
+    assert red["share_where_shown"] == pytest.approx(40 / 90)
+    assert (blue["pictures"], blue["share_where_shown"]) == (0, None)
+    assert any("'blue'" in warning for warning in told["warnings"])
+    assert any("2 pictures are few" in warning for warning in told["warnings"])
+
+
+def test_a_sheet_shows_labelled_pictures_in_colour(client, pets):
+    told = client.get(send(client, pets).json()["links"]["self"]).json()
+    answer = client.get(told["sheet"])
+    assert answer.headers["content-type"] == "image/png"
+    sheet = Image.open(io.BytesIO(answer.content))
+    assert sheet.size == (4 * 328 - 8, 2 * 328 - 8)
+    assert np.asarray(sheet)[..., 3].any(), "nothing was drawn"
+    assert client.get(told["sheet"] + ",9999999").status_code == 422, "nine of them"
+    beyond = told["sheet"].partition("=")[0] + "=9999999"
+    assert client.get(beyond).status_code == 200
+
+
+def test_what_cannot_be_read_is_named_and_the_rest_is_told(client, pets, tmp_path):
+    broken = tmp_path / "broken.zip"
+    with zipfile.ZipFile(pets) as good, zipfile.ZipFile(broken, "w") as bad:
+        names = good.namelist()
+        picture = next(name for name in names if "JPEGImages" in name)
+        for name in names:
+            bad.writestr(name, b"no picture" if name == picture else good.read(name))
+    told = client.get(send(client, broken).json()["links"]["self"]).json()
+    assert told["looked_at"] == 11
+    (fault,) = told["errors"]
+    assert fault["file"] == picture
+    assert fault["code"] == "unreadable"
+
+
+def test_a_zip_that_is_none_is_told_when_it_is_looked_at(client):
+    refused = client.get(send(client, b"no zip").json()["links"]["self"])
+    assert refused.status_code == 422
+    assert refused.json()["type"].endswith("invalid-dataset")
+
+
+def test_an_upload_is_its_senders_alone(client, engine, settings, pets):
+    secret = read_secret(settings)
+    with write_session(engine) as session:
+        mine, other = (create_key(session, secret, name, [Scope.SUBMIT]) for name in "ab")
+    told = send(client, pets, Authorization=f"Bearer {mine}").json()
+    for path in (told["links"]["self"], told["links"]["self"] + "/sheet"):
+        assert client.get(path, headers={"Authorization": f"Bearer {mine}"}).status_code == 200
+        refused = client.get(path, headers={"Authorization": f"Bearer {other}"})
+        assert refused.json()["type"].endswith("upload-gone")
+    refused = post(client, told["upload"], Authorization=f"Bearer {other}")
+    assert refused.json()["errors"][0]["field"] == "upload"
+    assert post(client, told["upload"], Authorization=f"Bearer {mine}").status_code == 202
+
+
+@pytest.mark.parametrize("part", [0, 1, 2, 3])
+def test_a_token_that_was_changed_stands_for_nothing(client, pets, part):
+    parts = send(client, pets).json()["upload"].split(".")
+    parts[part] = parts[part][:-1] + ("0" if parts[part][-1] != "0" else "1")
+    assert client.get("/uploads/" + ".".join(parts)).json()["type"].endswith("upload-gone")
+
+
+def test_after_its_end_it_is_gone(client, settings, pets):
+    told = send(client, pets).json()
+    blob = Blob(told["sha256"], told["bytes"])
+    ended = make_token(read_secret(settings), Upload(blob, int(time.time()) - 1), None)
+    refused = post(client, ended)
+    assert refused.status_code == 422
+    assert "gone" in refused.json()["detail"]
+
+
+def test_what_no_task_is_made_of_is_collected_after_its_token_has_ended(
+    client, engine, settings, pets
+):
+    kept = LocalBlobStore(settings.blob_dir)
+    with write_session(engine) as session:
+        add_version(session, kept, ["bird"])
+    told = send(client, pets).json()
+    collector = Collector.of(engine, kept, settings)
+    assert collector.remove(collector.find()) == []
+    old = time.time() - settings.gc_grace_seconds - 1
+    os.utime(kept.path(told["sha256"]), (old, old))
+    collector.remove(collector.find())
+    assert client.get(told["links"]["self"]).json()["detail"].startswith("the upload was removed")
+    assert post(client, told["upload"]).json()["type"].endswith("upload-gone")
+
+
+def test_a_file_and_a_token_are_too_much(client, pets):
+    token = send(client, pets).json()["upload"]
+    files = {
+        "dataset": ("d.zip", pets.read_bytes()),
+        "upload": (None, token),
+        "spec": (None, json.dumps(SPEC)),
+    }
+    refused = client.post("/tasks", files=files)
+    assert refused.status_code == 422
+    assert refused.json()["errors"][0]["field"] == "upload"
+
+
+def test_annotations_too_long_for_a_look_are_left_to_the_task(client, tmp_path, monkeypatch):
+    from app.uploads import endpoints
+
+    monkeypatch.setattr(endpoints, "LARGEST_ANNOTATIONS", 10)
+    path = tmp_path / "coco.zip"
+    with zipfile.ZipFile(path, "w") as zipped:
+        zipped.writestr("a.jpg", b"a picture")
+        zipped.writestr("a.json", '{"images": [], "annotations": [], "categories": []}')
+    refused = client.get(send(client, path).json()["links"]["self"])
+    assert refused.status_code == 413
+    assert refused.json()["errors"][0]["file"] == "a.json"
+
+
+def test_a_disk_that_is_full_takes_no_upload(client, settings, service, pets, monkeypatch):
+    services = service.state.services
+    full = settings.model_copy(update={"keep_free_bytes": 2**60})
+    monkeypatch.setattr(
+        service.state, "services", type(services)(**{**vars(services), "settings": full})
+    )
+    assert send(client, pets).status_code == 507
+
+
+def test_the_pace_of_past_steps_tells_how_long_it_would_take(client, engine, settings, pets):
+    blobs = LocalBlobStore(settings.blob_dir)
+    with write_session(engine) as session:
+        add_version(session, blobs, ["bird"])  # a base step: its pace is another
+        step = add_version(session, blobs, ["cat"])
+        step.seconds = 30.0
+        session.add(TaskEvent(task_id=step.task_id, kind="labels", data={"pictures": 60}))
+    told = client.get(send(client, pets).json()["links"]["self"]).json()
+    assert told["estimated_seconds"] == pytest.approx(0.5 * (12 - told["held_out"]))
