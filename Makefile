@@ -24,7 +24,7 @@ install: .venv/.installed
 # Versions that the tests last passed with; `CONSTRAINTS=` takes whatever pyproject.toml allows.
 CONSTRAINTS ?= constraints.txt
 
-.venv/.installed: pyproject.toml constraints.txt deploy/install.sh
+.venv/.installed: pyproject.toml constraints.txt deploy/install.sh clients/python/pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, this is " + sys.version + "; name another: make PYTHON=python3.12 ...") if sys.version_info < (3, 11) else None'
 	@deploy/install.sh $(PYTHON) $(CONSTRAINTS)
 	@touch $@

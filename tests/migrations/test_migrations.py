@@ -283,7 +283,7 @@ def test_tasks_keep_the_order_that_they_had_and_new_ones_come_behind(engine, at)
     assert is_current(engine)
 
 
-NAMED_IN_0012 = """
+NAMED_IN_0013 = """
 INSERT INTO models (id, name, created_at) VALUES (1, 'default', '2026-01-01');
 INSERT INTO api_keys (id, name, digest, scopes, created_at) VALUES
     (7, 'eva', 'd', '["admin"]', '2026-01-01'), (8, 'phone', 'e', '["segment"]', '2026-01-01');
@@ -324,7 +324,7 @@ DEEDS = (
 
 
 def test_who_did_something_is_kept_and_what_the_audit_log_knows_is_added(engine, at):
-    at("0012", NAMED_IN_0012)
+    at("0013", NAMED_IN_0013)
     for action, path, actor in DEEDS:
         with write_session(engine) as session:
             act_as(session, actor)
@@ -348,7 +348,7 @@ def test_who_did_something_is_kept_and_what_the_audit_log_knows_is_added(engine,
         assert column(HeldOutSet.deleted_by, HeldOutSet.id) == [eva, retention]
         (model,) = session.scalars(select(Model))
         assert (model.gate_changed_by, model.gate_changed_at is not None) == (eva, True)
-    at("0012")
+    at("0013")
     with engine.connect() as connection:
         moved = connection.scalars(text("SELECT moved_by FROM alias_moves ORDER BY id")).all()
         made = connection.scalars(text("SELECT created_by FROM webhooks ORDER BY id")).all()
