@@ -16,6 +16,8 @@ from app.dependencies import open_services
 from app.draining import Draining, DrainingMiddleware
 from app.headers import CrossOriginMiddleware, RequestIdMiddleware, SecurityHeadersMiddleware
 from app.imports.endpoints import router as imports
+from app.integrations.label_studio.endpoints import router as label_studio
+from app.integrations.label_studio.training import router as label_studio_training
 from app.keys.endpoints import router as keys
 from app.overview.endpoints import router as overview
 from app.probes.endpoints import router as probes
@@ -131,6 +133,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         watching,
         uploads,
         *protocols,
+        label_studio,
+        label_studio_training,
         registry,
         imports,
         *operators,

@@ -14,6 +14,7 @@ from app.cli.examining import doctor
 from app.cli.exporting import export
 from app.cli.importing import import_model
 from app.cli.keys import keys
+from app.cli.projects import import_project
 from app.cli.promoting import promote, rollback, show, versions
 from app.cli.running import api, migrate, serve, worker
 from app.cli.segmenting import segment
@@ -53,6 +54,7 @@ cli.command()(api)
 cli.command()(worker)
 cli.command()(migrate)
 cli.command("import")(import_model)
+cli.command("import-project")(import_project)
 cli.command()(export)
 cli.command()(segment)
 for command in (submit, tasks, watch, cancel, retry, versions, show, promote, rollback):

@@ -16,7 +16,7 @@ from app.admin.service import (
     list_models,
     live_history,
 )
-from app.db import Version
+from app.db import Model, Version
 from app.dependencies import ReadSession
 from app.pages import Listing
 from app.parameters import Cursor
@@ -100,6 +100,7 @@ def version_page(
     version = describe_versions(session, found, [row])[0]
     verdict = verdict_of(version)
     last = next(iter(live_history(session, found, 1)), None)
+    before = version_before_live(session, found) if version.live else None
     return page(
         request,
         "version.html",
@@ -111,8 +112,10 @@ def version_page(
             "report": _report(row),
             "readings": READINGS,
             "live": last.version if last else None,
+            "lost": _lost(session, found, last.version if last else None, number),
             "tag": tag_of(last.sequence) if last else None,
-            "before": version_before_live(session, found) if version.live else None,
+            "before": before,
+            "lost_by_rollback": _lost(session, found, number, before),
             "settings": _settings(version),
         },
     )
@@ -121,6 +124,21 @@ def version_page(
 def _children(session: Session, version: Version) -> Sequence[int]:
     wanted = select(Version.number).where(Version.parent_id == version.id)
     return session.scalars(wanted.order_by(Version.number)).all()
+
+
+def _lost(session: Session, model: Model, live: int | None, number: int | None) -> list[str]:
+    """Return the classes that nobody is served any more where `live` moves to another version."""
+    if live is None or number is None:
+        return []
+    of = {
+        row.number: [entry["name"] for entry in row.classes]
+        for row in session.execute(
+            select(Version.number, Version.classes).where(
+                Version.model_id == model.id, Version.number.in_([live, number])
+            )
+        )
+    }
+    return [name for name in of[live] if name not in of[number]]
 
 
 def _report(version: Version) -> ForgettingReport | None:
