@@ -112,10 +112,10 @@ def version_page(
             "report": _report(row),
             "readings": READINGS,
             "live": last.version if last else None,
-            "lost": _lost(session, found, last.version if last else None, number),
+            "unserved": _unserved(session, found, last.version if last else None, number),
             "tag": tag_of(last.sequence) if last else None,
             "before": before,
-            "lost_by_rollback": _lost(session, found, number, before),
+            "unserved_before": _unserved(session, found, number, before),
             "settings": _settings(version),
         },
     )
@@ -126,7 +126,7 @@ def _children(session: Session, version: Version) -> Sequence[int]:
     return session.scalars(wanted.order_by(Version.number)).all()
 
 
-def _lost(session: Session, model: Model, live: int | None, number: int | None) -> list[str]:
+def _unserved(session: Session, model: Model, live: int | None, number: int | None) -> list[str]:
     """Return the classes that nobody is served any more where `live` moves to another version."""
     if live is None or number is None:
         return []
