@@ -24,6 +24,7 @@ from app.registry.moves import tag_of, version_before_live
 from app.registry.paths import ModelName, Number
 from app.registry.service import get_version, list_versions
 from app.stored import read_stored
+from app.web.held_out import samples
 from app.web.lineage import lanes
 from app.web.rendering import page
 from app.web.verdicts import rows_of, verdict_of
@@ -92,7 +93,7 @@ def _several(session: Session, reaches: Any) -> bool:
 
 @router.get("/ui/models/{model}/versions/{number}")
 def version_page(
-    request: Request, _visitor: SeesVersions, session: ReadSession, model: ModelName, number: Number
+    request: Request, visitor: SeesVersions, session: ReadSession, model: ModelName, number: Number
 ) -> Response:
     """Show a version: where it came from, what it knows, what it forgot, what may be done."""
     found = get_model(session, model)
@@ -117,6 +118,7 @@ def version_page(
             "before": before,
             "unserved_before": _unserved(session, found, number, before),
             "settings": _settings(version),
+            "samples": samples(session, row) if visitor.administers else (),
         },
     )
 

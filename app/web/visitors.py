@@ -93,6 +93,7 @@ Segmenting = Annotated[Visitor, Depends(visiting(Scope.SEGMENT))]
 Submits = Annotated[Visitor, Depends(visiting(Scope.SUBMIT))]
 SeesTasks = Annotated[Visitor, Depends(visiting(Scope.SUBMIT, Scope.READ))]
 SeesVersions = Annotated[Visitor, Depends(visiting(Scope.READ))]
+Administers = Annotated[Visitor, Depends(visiting(Scope.ADMIN))]
 
 
 class PageRoute(APIRoute):
