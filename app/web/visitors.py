@@ -6,18 +6,22 @@ from functools import cache
 from typing import Annotated, Any
 from urllib.parse import urlencode
 
+import structlog
 from fastapi import Depends, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import RedirectResponse
 from fastapi.routing import APIRoute
+from sqlalchemy.exc import SQLAlchemyError
 from starlette.datastructures import URL
 
 from app.browser_sessions import COOKIE, page_token
-from app.db import Task
+from app.db import Task, is_passing
 from app.dependencies import admit, app_services, identify
-from app.errors import Problem, UnauthorizedProblem, invalid_fields
+from app.errors import Problem, UnauthorizedProblem, UnavailableProblem, invalid_fields
 from app.keys.service import Caller, Scope
 from app.web.rendering import page
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True)
@@ -112,6 +116,12 @@ class PageRoute(APIRoute):
                 return problem_page(request, problem)
             except RequestValidationError as error:
                 return problem_page(request, invalid_fields(error.errors()))
+            except SQLAlchemyError as error:
+                if not is_passing(error):
+                    raise
+                log.warning("database_unavailable", path=request.url.path, error=str(error))
+                problem = UnavailableProblem("the database does not answer", 2)
+                return problem_page(request, problem)
 
         return guarded
 
