@@ -17,7 +17,20 @@ function spec() {
     method: value("method"),
     ...(value("epochs") ? { epochs: Number(value("epochs")) } : {}),
     gate,
+    ...more(),
   };
+}
+
+function more() {
+  const text = at("more").value.trim();
+  let said = {};
+  try {
+    said = text ? JSON.parse(text) : {};
+  } catch (error) {
+    throw new Error(`More of the spec is no JSON: ${error.message}`);
+  }
+  if (said === null || typeof said !== "object" || Array.isArray(said)) throw new Error("More of the spec is no JSON object.");
+  return said;
 }
 
 const isNew = () => !models.includes(at("model").value.trim());

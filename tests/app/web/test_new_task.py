@@ -42,7 +42,7 @@ def test_what_is_no_data_set_is_told(client: TestClient) -> None:
 
 @embedded
 def test_a_zip_is_dropped_looked_into_and_posted(open_page: Open, tmp_path: Path) -> None:
-    page = open_page("/ui/tasks/new", viewport=PHONE, bypass_csp=True)
+    page = open_page("/ui/tasks/new", allowed=("422",), viewport=PHONE, bypass_csp=True)
     assert axe_of(page) == []
     page.get_by_label("A zip of labelled pictures").set_input_files(drawn(tmp_path, "cat", "dog"))
     expect(page.get_by_role("heading", name="What is in it")).to_be_visible()
@@ -54,6 +54,14 @@ def test_a_zip_is_dropped_looked_into_and_posted(open_page: Open, tmp_path: Path
     assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
     expect(page.get_by_label("Name")).to_have_value("cat-dog-0")
     page.get_by_label("Epochs").fill("3")
+    page.get_by_text("More of the spec").click()
+    page.get_by_label("As JSON").fill('{"size": ')
+    page.get_by_role("button", name="Post the task").click()
+    expect(page.locator("#wrong")).to_contain_text("no JSON")
+    page.get_by_label("As JSON").fill('{"size": 7, "sise": 32}')
+    page.get_by_role("button", name="Post the task").click()
+    expect(page.locator("#wrong")).to_contain_text("spec.sise")
+    page.get_by_label("As JSON").fill('{"size": 64}')
     page.get_by_role("button", name="Post the task").click()
     expect(page.get_by_role("heading", name="cat-dog-0")).to_be_visible()
     expect(page.get_by_role("status")).to_have_text("Queued")
