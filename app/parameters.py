@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from typing import Annotated
 
 from fastapi import Query
-from pydantic import AfterValidator
+from pydantic import AfterValidator, BeforeValidator
 
 
 def in_utc(time: datetime) -> datetime:
@@ -20,6 +20,21 @@ def in_utc(time: datetime) -> datetime:
 
 
 Time = Annotated[datetime, AfterValidator(in_utc)]
+
+
+def _digits(text: object) -> object:
+    """Take a number as digits: pydantic reads `1_0`, ` 10` and `10.0` as 10 too.
+
+    Raises:
+        ValueError: it is anything else.
+    """
+    if isinstance(text, str) and not (text.isascii() and text.isdecimal()):
+        raise ValueError("not a whole number, in digits")
+    return text
+
+
+Digits = BeforeValidator(_digits)
+"""Of a whole number that a URL holds."""
 
 Cursor = Annotated[
     str | None,
