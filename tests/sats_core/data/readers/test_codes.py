@@ -74,7 +74,10 @@ def test_a_fault_has_its_code(
         ({"a.json": coco()["a.json"]}, "a.json"),
         ({"x/a.json": b'[{"annotations": []}]'}, "x/a.json"),
         ({"x/a.json": b'{"shapes": []}', "y/b.json": b"{}"}, "x/a.json"),
-        (VOC | {"SegmentationClass/a.png": None, "classes.txt": b"background\ncat"}, "SegmentationClass/"),
+        (
+            VOC | {"SegmentationClass/a.png": None, "classes.txt": b"background\ncat"},
+            "SegmentationClass/",
+        ),
     ],
 )
 def test_what_stands_alone_is_named(
