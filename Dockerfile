@@ -28,7 +28,8 @@ COPY app ./app
 COPY demo ./demo
 COPY worker ./worker
 COPY migrations ./migrations
-RUN pip install --no-deps . && python -m compileall -q /opt/sats/lib
+COPY clients/python ./clients/python
+RUN pip install --no-deps ./clients/python . && python -m compileall -q /opt/sats/lib
 
 # hadolint ignore=DL3006
 FROM ${PYTHON_IMAGE} AS run

@@ -2,12 +2,13 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install lock demo test test-quick test-long soak lint audit format serve readme docs contract mutants clean
+.PHONY: help install lock demo test test-quick test-long test-label-studio soak lint audit format serve readme docs contract mutants clean
 
 help:
 	@echo "make demo     set up .venv and run the main job, with pictures, in demo-output/"
 	@echo "make serve    run API and worker on http://127.0.0.1:8000"
 	@echo "make test     run the tests but the longest; test-quick: before a commit, test-long: all"
+	@echo "make test-label-studio  the loop with a real Label Studio, in .venv-label-studio (300 MB)"
 	@echo "make soak     kill, stop and starve the service's parts for hours; what holds is checked"
 	@echo "make lint     check style, types and imports"
 	@echo "make audit    ask for known advisories against what is installed (needs pypi.org)"
@@ -17,14 +18,14 @@ help:
 	@echo "make docs     build docs/ as a site, in site/"
 	@echo "make contract write docs/openapi.json and the catalogue of problems anew"
 	@echo "make mutants  change the code in small ways and see whether a test fails each time"
-	@echo "make clean    remove .venv, demo-output/ and mutants/"
+	@echo "make clean    remove .venv, .venv-label-studio, demo-output/ and mutants/"
 
 install: .venv/.installed
 
 # Versions that the tests last passed with; `CONSTRAINTS=` takes whatever pyproject.toml allows.
 CONSTRAINTS ?= constraints.txt
 
-.venv/.installed: pyproject.toml constraints.txt deploy/install.sh
+.venv/.installed: pyproject.toml constraints.txt deploy/install.sh clients/python/pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, this is " + sys.version + "; name another: make PYTHON=python3.12 ...") if sys.version_info < (3, 11) else None'
 	@deploy/install.sh $(PYTHON) $(CONSTRAINTS)
 	@touch $@
@@ -45,18 +46,27 @@ ROOM := $(shell df --output=avail /dev/shm 2>/dev/null | awk 'NR == 2 && $$1 > 4
 PYTEST := $(if $(ROOM),TMPDIR=/dev/shm) $(BIN)/python -m pytest -n 3 --dist worksteal
 
 test-quick: install
-	$(PYTEST) -q -m "not slow and not long and not served"
+	$(PYTEST) -q -m "not slow and not long and not served and not label_studio"
 
 test: install
-	$(PYTEST) -m "not long" --durations=25
+	$(PYTEST) -m "not long and not label_studio" --durations=25
 
 # Also run by test-long, each a target of its own; of the soak one run on either pair.
 LONGER := soak mutants
 
 test-long: SOAK := --served-faults=40 --served-tasks=1 --embedded-faults=40 --embedded-tasks=1
 test-long: install
-	SATS_HYPOTHESIS=explore $(PYTEST) --durations=25
+	SATS_HYPOTHESIS=explore $(PYTEST) -m "not label_studio" --durations=25
 	$(foreach target,$(LONGER),$(MAKE) $(target) SOAK="$(SOAK)" &&) true
+
+# In an environment of its own: what Label Studio needs is nobody else's.
+LABEL_STUDIO := .venv-label-studio
+
+test-label-studio: install
+	@test -x $(LABEL_STUDIO)/bin/label-studio || { $(PYTHON) -m venv $(LABEL_STUDIO) && \
+	    $(LABEL_STUDIO)/bin/python -m pip install --quiet --disable-pip-version-check "label-studio==1.23.*"; }
+	CI=1 SATS_LABEL_STUDIO_REPORT=docs/results/label-studio.json \
+	    $(BIN)/python -m pytest -n 0 -m label_studio tests/label_studio
 
 # Goes on where it was cut off; what it has done, and what came of it, stays in soak-runs/. For the
 # report in docs/results: make soak SOAK="--report=docs/results/faults.json"
@@ -99,4 +109,4 @@ mutants: install
 	$(BIN)/python -m tests.mutants
 
 clean:
-	rm -rf .venv demo-output mutants
+	rm -rf .venv .venv-label-studio demo-output mutants

@@ -14,6 +14,7 @@ from starlette.concurrency import run_in_threadpool
 
 from app.audit.actor import act_as
 from app.broker import make_celery
+from app.browser_sessions import session_holder
 from app.db import Actor, ActorType, make_engine, read_session, utc_now, write_session
 from app.errors import UnauthorizedProblem
 from app.inference.engine import Inference
@@ -161,13 +162,26 @@ async def identify(request: Request, services: Services, key: str | None) -> Cal
     Raises:
         UnauthorizedProblem: a key is needed, or this one is wrong.
         LocalCallersOnlyProblem: none is, and it is not certain that the caller is on this machine.
+        ForbiddenProblem: another site uses the browser's session.
     """
-    if key is None:
-        found = await _known(services, KEYLESS)
+    if key is not None:
+        check_text(key)
+    hashed = key_of(request, services, key)
+    found = await _known(services, hashed)
+    if hashed == KEYLESS:
         check_local(request)
-        return found
-    check_text(key)
-    return await _known(services, digest(services.secret, key))
+    return found
+
+
+def key_of(request: Request, services: Services, key: str | None) -> str:
+    """Return the digest of a request's key, else of its browser's session; KEYLESS: neither.
+
+    Raises:
+        ForbiddenProblem: another site uses the browser's session.
+    """
+    if key is not None:
+        return digest(services.secret, key)
+    return session_holder(request, services.secret) or KEYLESS
 
 
 async def check_again(services: Services, hashed: str) -> None:
@@ -260,9 +274,9 @@ def require_to_change(scope: Scope) -> Callable[..., Awaitable[Caller]]:
     return caller
 
 
-def key_digest(services: AppServices, credentials: _Credentials) -> str:
-    """Return the digest of the key that a request brings; KEYLESS where it brings none."""
-    return KEYLESS if credentials is None else digest(services.secret, credentials.credentials)
+def key_digest(request: Request, services: AppServices, credentials: _Credentials) -> str:
+    """Return the digest of the key that a request brings, as `key_of` does."""
+    return key_of(request, services, credentials.credentials if credentials else None)
 
 
 KeyDigest = Annotated[str, Depends(key_digest)]

@@ -16,6 +16,8 @@ from app.dependencies import open_services
 from app.draining import Draining, DrainingMiddleware
 from app.headers import CrossOriginMiddleware, RequestIdMiddleware, SecurityHeadersMiddleware
 from app.imports.endpoints import router as imports
+from app.integrations.label_studio.endpoints import router as label_studio
+from app.integrations.label_studio.training import router as label_studio_training
 from app.keys.endpoints import router as keys
 from app.keys.limit_headers import LimitHeadersMiddleware
 from app.overview.endpoints import router as overview
@@ -34,6 +36,7 @@ from app.tasks.endpoints import router as tasks
 from app.tasks.following import router as following
 from app.tasks.watching import router as watching
 from app.uploads.endpoints import router as uploads
+from app.web.attempts import Attempts
 from app.web.endpoints import router as web
 from app.webhooks.endpoints import router as webhooks
 from app.webhooks.payloads import router as payloads
@@ -109,7 +112,10 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         lifespan=lifespan,
         # One schema for a record that is posted and shown: what has a default may be left out.
         separate_input_output_schemas=False,
+        docs_url=None,  # its page is ours
+        redoc_url=None,
     )
+    app.state.login_attempts = Attempts()
     app.state.metrics = RequestMetrics()
     app.state.draining = Draining()
     app.add_middleware(DrainingMiddleware, draining=app.state.draining)
@@ -129,6 +135,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         watching,
         uploads,
         *protocols,
+        label_studio,
+        label_studio_training,
         registry,
         imports,
         *operators,

@@ -9,18 +9,18 @@ from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError
 
 from app.db.limits import DatabaseLimits
-from app.serving_settings import MIB, ServingSettings
+from app.integration_settings import ORIGIN, IntegrationSettings
+from app.serving_settings import MIB
 from sats_core.settings import Limits
 
-_ORIGIN = r"https?://[^\s/,*]+"
-ORIGINS = rf"^(\*|{_ORIGIN}(,\s*{_ORIGIN})*)$"
+ORIGINS = rf"^(\*|{ORIGIN}(,\s*{ORIGIN})*)$"
 """What `cors_origins` may look like: a scheme, a host and no path, as browsers spell an origin."""
 
 DRIVERS = ("postgresql+psycopg", "sqlite", "sqlite+pysqlite")
 """How the URL of a database begins."""
 
 
-class Settings(ServingSettings):
+class Settings(IntegrationSettings):
     """Settings of API and worker; both read the same ones."""
 
     data_dir: Path = Field(

@@ -32,4 +32,4 @@ if [ -z "$told" ] && command -v uv >/dev/null; then
 else
     set -- .venv/bin/python -m pip install --quiet --disable-pip-version-check
 fi
-exec "$@" ${index:+--extra-index-url "$index"} ${constraints:+-c "$constraints"} -e ".[dev]"
+exec "$@" ${index:+--extra-index-url "$index"} ${constraints:+-c "$constraints"} -e ./clients/python -e ".[dev]"

@@ -12,14 +12,19 @@ from app import tracing
 from app.broker import RUN_TASK, make_celery, wake
 from app.db import make_engine
 from app.db.migrate import upgrade
+from app.integrations.label_studio.importing import Importing
 from app.keys.secret import read_secret
 from app.logs import configure_logs
 from app.settings import Settings
 from app.storage import LocalBlobStore
 from worker.courier import Courier
 from worker.process import CHILD
+from worker.repeating import Repeating
 from worker.supervisor import Supervisor
 from worker.sweeper import Sweeper
+
+IMPORTER_SECONDS = 1.0
+"""Between two looks for projects of Label Studio that are to be learned from."""
 
 
 def make_worker(settings: Settings, command: Sequence[str] = CHILD) -> Celery:
@@ -46,6 +51,9 @@ def make_worker(settings: Settings, command: Sequence[str] = CHILD) -> Celery:
         idle=lambda: not (supervisor.busy.is_set() or supervisor.stopping.is_set()),
     )
     courier = Courier(engine, read_secret(settings), settings.webhook_private)
+    importing = Importing(engine, blobs, settings, wake=partial(wake, celery))
+    importer = Repeating("label-studio", importing.act, IMPORTER_SECONDS)
+    imports = settings.label_studio_url is not None
 
     def run_task(task_id: str) -> None:
         if supervisor.run(task_id) is not None:
@@ -58,13 +66,18 @@ def make_worker(settings: Settings, command: Sequence[str] = CHILD) -> Celery:
     def on_ready(**_kw: Any) -> None:
         sweeper.start()
         courier.start()
+        if imports:
+            importer.start()
 
     def on_shutting_down(**_kw: Any) -> None:
         supervisor.stopping.set()
+        importing.stopping.set()
 
     def on_shutdown(**_kw: Any) -> None:
         sweeper.stop()
         courier.stop()
+        if imports:
+            importer.stop()
         engine.dispose()
         tracing.stop()
 

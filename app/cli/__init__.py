@@ -1,6 +1,7 @@
-"""`sats`: run the service, bring models in and out, segment folders, make keys, clean up."""
+"""`sats`: run the service and ask one, bring models in and out, make keys, clean up."""
 
-from typing import Any
+from importlib.metadata import version as installed
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
@@ -13,8 +14,11 @@ from app.cli.examining import doctor
 from app.cli.exporting import export
 from app.cli.importing import import_model
 from app.cli.keys import keys
+from app.cli.projects import import_project
+from app.cli.promoting import promote, rollback, show, versions
 from app.cli.running import api, migrate, serve, worker
 from app.cli.segmenting import segment
+from app.cli.submitting import cancel, retry, submit, tasks, watch
 
 
 class _Commands(TyperGroup):
@@ -27,13 +31,34 @@ class _Commands(TyperGroup):
 
 
 cli = typer.Typer(cls=_Commands, help=__doc__, no_args_is_help=True, add_completion=False)
+
+
+def _say_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"sats {installed('sats')}")
+        raise typer.Exit
+
+
+@cli.callback()
+def main(
+    _version: Annotated[
+        bool,
+        typer.Option("--version", callback=_say_version, is_eager=True, help="Say which it is."),
+    ] = False,
+) -> None:
+    """Do nothing: what there is to do is a command's."""
+
+
 cli.command()(serve)
 cli.command()(api)
 cli.command()(worker)
 cli.command()(migrate)
 cli.command("import")(import_model)
+cli.command("import-project")(import_project)
 cli.command()(export)
 cli.command()(segment)
+for command in (submit, tasks, watch, cancel, retry, versions, show, promote, rollback):
+    cli.command()(command)
 cli.command()(gc)
 cli.command()(doctor)
 cli.command()(demo)

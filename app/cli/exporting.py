@@ -5,10 +5,10 @@ from typing import Annotated
 
 import typer
 
+from app.cli.calling import model_and_number
 from app.cli.common import database, refusal
 from app.db import read_session
 from app.registry.files import lay_out
-from app.registry.schemas import MAX_NUMBER
 from app.registry.service import served_version
 from app.settings import get_settings
 from app.storage import LocalBlobStore
@@ -21,12 +21,10 @@ def export(
     directory: Annotated[Path, typer.Argument(metavar="DIR", help="A new or empty directory.")],
 ) -> None:
     """Write a version's files to a new directory, every byte checked."""
-    name, at, text = version.partition("@")
-    if at and not (text.isascii() and text.isdecimal() and 0 < int(text) <= MAX_NUMBER):
-        raise refusal(f"{version}: behind the @ stands a version's number")
+    name, number = model_and_number(version)
     with database() as engine:
         with read_session(engine) as session:
-            found = served_version(session, name, int(text) if at else None)
+            found = served_version(session, name, number)
         try:
             lay_out(LocalBlobStore(get_settings().blob_dir), found, directory)
         except (OSError, RuntimeError) as error:  # a file in the way, a loop of links, no right

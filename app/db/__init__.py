@@ -5,6 +5,8 @@ from app.db.api_key import ApiKey
 from app.db.audit import AuditEntry
 from app.db.base import Base, database_now, utc_now
 from app.db.faults import is_passing, is_unreachable
+from app.db.idempotency import IdempotentRequest
+from app.db.label_studio import LabelStudioProject, ProjectState
 from app.db.memory import Memory, Place
 from app.db.model import Model, ModelClass
 from app.db.session import make_engine, read_session, write_session
@@ -24,10 +26,13 @@ __all__ = [
     "Base",
     "DeliveryState",
     "HeldOutSet",
+    "IdempotentRequest",
+    "LabelStudioProject",
     "Memory",
     "Model",
     "ModelClass",
     "Place",
+    "ProjectState",
     "Task",
     "TaskEvent",
     "TaskKind",

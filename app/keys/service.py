@@ -94,13 +94,14 @@ def create_key(
     models: Collection[str] = (),
     expires_at: datetime | None = None,
     limits: KeyLimits = NO_LIMITS,
+    random: bytes | None = None,
 ) -> str:
     """Store a new key's digest and return the key, which is never seen again. Flushes.
 
     Raises:
         KeyNameTakenProblem: a key of this name was made before.
     """
-    key = make_key()
+    key = make_key(random)
     row = ApiKey(
         name=name,
         digest=digest(secret, key),

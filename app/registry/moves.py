@@ -132,6 +132,15 @@ def rollback(session: Session, model: Model, number: int) -> AliasMove:
     return _move(session, before, ROLLBACK, by)
 
 
+def version_before_live(session: Session, model: Model) -> int | None:
+    """Return the number of the version that a roll-back would return to; None: it would not."""
+    standing = list(islice(_standing(session, model), 2))
+    if len(standing) < 2:
+        return None
+    before = session.get_one(Version, standing[1])
+    return before.number if before.deleted_at is None else None
+
+
 def _standing(session: Session, model: Model) -> Iterator[int]:
     """Yield ids of versions whose moves no roll-back has undone, the last one first."""
     moves = (

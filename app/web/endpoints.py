@@ -1,58 +1,26 @@
-"""Pages and the files that they load."""
+"""The pages and the files that they load."""
 
-from importlib.resources import files
-
-from fastapi import APIRouter, Response
-from fastapi.responses import RedirectResponse
+from fastapi import APIRouter
 
 from app.errors import NotFoundProblem
-
-POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; "
-    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-)
-"""Content-Security-Policy of pages: what they load and whom they ask is this service."""
-
-_STATIC = files("app.web") / "static"
-_HTML, _SCRIPT = "text/html", "text/javascript"
-TYPES = {
-    "style.css": "text/css",
-    "icon.svg": "image/svg+xml",
-    "answers.js": _SCRIPT,
-    "drawing.js": _SCRIPT,
-    "npz.js": _SCRIPT,
-    "try.js": _SCRIPT,
-}
-"""Of the files that pages load, by their names."""
+from app.web import held_out, home, login, models, new_task, reference, static_files, tasks, try_it
+from app.web.visitors import Anybody, PageRoute
 
 router = APIRouter(include_in_schema=False)
+for part in (home, new_task, tasks, models, held_out, try_it, reference, login, static_files):
+    router.include_router(part.router)
+
+_others = APIRouter(include_in_schema=False, route_class=PageRoute)
 
 
-@router.get("/")
-async def home() -> Response:
-    """Lead to where somebody who has opened the service in a browser can do something."""
-    return RedirectResponse("/try")
-
-
-@router.get("/try")
-async def try_it() -> Response:
-    """Show a picture of the visitor's own as a version sees it; `/segment` asks for the key."""
-    return _file("try.html", _HTML)
-
-
-@router.get("/static/{name}")
-async def static_file(name: str) -> Response:
-    """Return a file that pages load.
+@_others.get("/ui/{path:path}")
+def no_page(_visitor: Anybody, path: str) -> None:
+    """Say on a page that there is none.
 
     Raises:
-        NotFoundProblem: there is no such file.
+        NotFoundProblem: always.
     """
-    if name not in TYPES:
-        raise NotFoundProblem("pages load no such file")
-    return _file(name, TYPES[name])
+    raise NotFoundProblem(f"there is no page /ui/{path}")
 
 
-def _file(name: str, media_type: str) -> Response:
-    # Asked for again with each page: after an upgrade no page runs with the script of another.
-    headers = {"Content-Security-Policy": POLICY, "Cache-Control": "no-cache"}
-    return Response((_STATIC / name).read_bytes(), media_type=media_type, headers=headers)
+router.include_router(_others)

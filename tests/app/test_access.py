@@ -16,6 +16,7 @@ from app.keys.service import KeyLimits, Scope, create_key
 from app.protocols.refusals import OPEN_INFERENCE
 from tests.app.tasks.posting import drawn, post
 
+LABEL_STUDIO = "/integrations/label-studio"
 ID = "00000000-0000-4000-8000-000000000000"
 
 UNAUTHORIZED = "urn:sats:problem:unauthorized"
@@ -62,6 +63,24 @@ TABLE: dict[tuple[str, str], Row] = {
         "GET /v2/models/{model}/versions/{number}",
         "GET /v2/models/{model}/versions/{number}/ready",
         "POST /v2/models/{model}/versions/{number}/infer",
+    ),
+    **_rows(
+        Scope.SEGMENT,
+        NAMED,
+        *(
+            f"{call.replace(' ', f' {LABEL_STUDIO}{model}')}"
+            for model in ("", "/{model}")
+            for call in ("GET /health", "GET /versions", "POST /setup", "POST /predict")
+        ),
+    ),
+    **_rows(
+        Scope.SUBMIT,
+        NAMED,
+        *(
+            f"{call.replace(' ', f' {LABEL_STUDIO}{model}')}"
+            for model in ("", "/{model}")
+            for call in ("POST /webhook", "GET /projects/{project}")
+        ),
     ),
     **_rows(Scope.SUBMIT, NAMED, "POST /tasks"),
     **_rows(Scope.SUBMIT, (415, None), "POST /uploads"),
@@ -113,15 +132,30 @@ TABLE: dict[tuple[str, str], Row] = {
         "GET /admin/webhooks/{webhook_id}/deliveries",
     ),
 }
-NO_READER_S = (OPEN_INFERENCE, "/uploads")
-"""An upload is its sender's alone, and the protocol's metadata are for who segments."""
+ASKED_AS_OTHERS = (OPEN_INFERENCE, "/uploads")
+"""The protocol's metadata are for who segments; an upload is its sender's alone."""
 READABLE = {
-    *(one for one in TABLE if one[0] in ("GET", "HEAD") and not one[1].startswith(NO_READER_S)),
+    *(one for one in TABLE if one[0] in ("GET", "HEAD") and not one[1].startswith(ASKED_AS_OTHERS)),
     ("POST", "/tasks/{task_id}/events/token"),  # it changes nothing
 }
 """What scope `read` alone lets through to."""
-PAGES = {("GET", "/"), ("GET", "/try"), ("GET", "/static/{name}")}
-"""They hold nothing of the service's: what they show, their scripts ask for as anybody does."""
+PAGES = {
+    *(
+        ("GET", path)
+        for path in ("/", "/try", "/docs", "/login", "/ui/tasks", "/ui/tasks/{task_id}")
+    ),
+    *(("GET", f"/ui/models{below}") for below in ("", "/{model}", "/{model}/curves")),
+    ("GET", "/ui/models/{model}/versions/{number}"),
+    ("GET", "/ui/models/{model}/versions/{number}/held-out/{position}/{what}"),
+    ("GET", "/ui/tasks/new"),
+    ("GET", "/ui/{path:path}"),
+    ("GET", "/ui/uploads/{upload}"),
+    ("POST", "/login"),
+    ("POST", "/logout"),
+    ("GET", "/static/{release}/{name:path}"),
+    ("HEAD", "/static/{release}/{name:path}"),
+}
+"""tests/app/web says who may see them."""
 
 FILTERED = [operation for operation, row in TABLE.items() if row.elsewhere == NOTHING and row.needs]
 
@@ -152,6 +186,7 @@ def call(client, operation, header=None, task_id=ID):
         key_id=99,
         webhook_id=ID,
         upload="x",
+        project=3,
     )
     headers = {} if header is None else {"Authorization": header}
     return client.request(method, filled, headers=headers)
@@ -240,7 +275,10 @@ def test_no_key_or_a_wrong_one_is_401_everywhere(client, keys, header):
             if operation[0] != "HEAD":
                 named = {"error"} if operation[1].startswith(OPEN_INFERENCE) else {"type", "title"}
                 assert named <= set(answer.json()), operation
-                assert answer.json().get("type", UNAUTHORIZED) == UNAUTHORIZED
+                kinds = {UNAUTHORIZED}
+                if operation[1].startswith(LABEL_STUDIO):  # there a password is a key
+                    kinds.add("urn:sats:problem:key-mistyped")
+                assert answer.json().get("type", UNAUTHORIZED) in kinds
 
 
 def test_without_keys_another_machine_is_refused(service):

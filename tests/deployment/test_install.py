@@ -42,7 +42,7 @@ def asked(folder: Path, uv: bool = False, **settings: str) -> str:
 def test_without_a_driver_torch_comes_without_cuda(tmp_path: Path) -> None:
     said = asked(tmp_path)
     assert said.startswith("pip -m pip install")
-    assert f"--extra-index-url {CPU_BUILDS} -c c.txt -e .[dev]" in said
+    assert f"--extra-index-url {CPU_BUILDS} -c c.txt -e ./clients/python -e .[dev]" in said
 
 
 @pytest.mark.parametrize(

@@ -1,30 +1,26 @@
 // What the service answers about a picture.
 
 import { readArrays } from "./npz.js";
-
-/** A request that was refused: `needsKey` where a key would help. */
-export class Refused extends Error {
-  constructor(status, problem) {
-    super(problem.detail || problem.title || `the service answers ${status}`);
-    this.needsKey = status === 401 || (problem.type || "").endsWith("local-callers-only");
-  }
-}
+import { logIn, sessionHeaders } from "./page.js";
 
 /** Return what a version sees: {version, width, height, labels, scores, classes}. */
-export async function segment(picture, model, version, key) {
+export async function segment(picture, model, version) {
   const asked = new URLSearchParams({ model });
   if (version) asked.set("version", version);
-  const headers = key ? { Authorization: `Bearer ${key}` } : {};
   const answer = await fetch(`/segment?${asked}`, {
     method: "POST",
     body: picture,
-    headers: { ...headers, Accept: "application/x-npz", "Content-Type": picture.type || "image/png" },
+    headers: {
+      ...sessionHeaders(),
+      Accept: "application/x-npz",
+      "Content-Type": picture.type || "image/png",
+    },
   });
   await check(answer);
   const number = answer.headers.get("X-Sats-Version");
   const { labels, scores } = await readArrays(await answer.arrayBuffer());
   asked.set("version", number);
-  const learned = await fetch(`/classes?${asked}`, { headers });
+  const learned = await fetch(`/classes?${asked}`);
   await check(learned);
   const { classes } = await learned.json();
   const [height, width] = labels.shape;
@@ -32,7 +28,10 @@ export async function segment(picture, model, version, key) {
 }
 
 async function check(answer) {
-  if (!answer.ok) throw new Refused(answer.status, await answer.json().catch(() => ({})));
+  if (answer.status === 401) logIn();
+  if (answer.ok) return;
+  const problem = await answer.json().catch(() => ({}));
+  throw new Error(problem.detail || problem.title || `the service answers ${answer.status}`);
 }
 
 /** Return the shell command that asks for what is shown, as a picture. */

@@ -1,6 +1,6 @@
 // The page on which a visitor tries the model on a picture.
 
-import { Refused, command, segment } from "./answers.js";
+import { command, segment } from "./answers.js";
 import { coloured, draw, shares } from "./drawing.js";
 
 const at = (id) => document.getElementById(id);
@@ -20,35 +20,31 @@ async function take(file) {
 async function ask() {
   if (!shown.file) return say("Choose a picture first.");
   const turn = (asking += 1);
-  const model = at("model").value, key = at("key").value.trim();
+  const model = at("model").value;
   const versions = [at("version").value, ...(at("other").value ? [at("other").value] : [])];
   say("Segmenting …");
   try {
     const picture = await createImageBitmap(shown.file).catch(() => {
       throw new Error("The browser cannot show this file; the service may be able to read it all the same.");
     });
-    const answers = await Promise.all(versions.map((one) => segment(shown.file, model, one, key)));
+    const answers = await Promise.all(versions.map((one) => segment(shown.file, model, one)));
     if (turn !== asking) return undefined; // a later picture was chosen meanwhile
     Object.assign(shown, { picture, answers, x: picture.width >> 1, y: picture.height >> 1 });
-    show(model, key);
+    show(model);
     return say(`Version ${answers.map((one) => one.version).join(" beside ")} of ${model}.`);
   } catch (error) {
     if (turn !== asking) return undefined;
-    if (error instanceof Refused && error.needsKey) {
-      at("key-field").hidden = false;
-      at("key").focus();
-    }
     return say(error.message, true);
   }
 }
 
-function show(model, key) {
+function show(model) {
   at("shown").hidden = at("command").hidden = false;
   // As large as fits, small pictures too: a class may be a few pixels wide.
   at("picture").style.width = `${(75 * shown.picture.width) / shown.picture.height}vh`;
   at("split-field").hidden = shown.answers.length < 2;
   at("split-name").textContent = `Version ${shown.answers.map((one) => one.version).join(" left, ")} right`;
-  at("curl").textContent = command(shown.name, model, shown.answers[0].version, key !== "");
+  at("curl").textContent = command(shown.name, model, shown.answers[0].version, "withKey" in at("asked").dataset);
   list();
   colour();
 }

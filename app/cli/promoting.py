@@ -1,0 +1,88 @@
+"""Versions of a running service: `sats versions`, `show`, `promote`, `rollback`."""
+
+from typing import Annotated, Any
+
+import typer
+
+from app.cli.calling import Exit, Url, model_and_number, service
+from app.cli.common import refusal
+from app.cli.printing import Form, Output, print_all, print_one
+
+Named = Annotated[
+    str,
+    typer.Argument(metavar="MODEL[@N]", help="The model, and its version if not the live one."),
+]
+
+
+def versions(
+    model: Annotated[str, typer.Argument(help="The model.")] = "default",
+    url: Url = None,
+    output: Output = Form.TABLE,
+) -> None:
+    """List a model's versions, the newest first."""
+    with service(url) as client:
+        print_all(client.versions(model), output, _row, _id)
+
+
+def show(named: Named, url: Url = None, output: Output = Form.TABLE) -> None:
+    """Show a version: its classes, how well it does, what the gate said."""
+    model, number = model_and_number(named)
+    with service(url) as client:
+        found = client.version(model, number or client.live(model).version)
+        print_one(found, output, _all, _id)
+
+
+def promote(
+    named: Annotated[str, typer.Argument(metavar="MODEL@N", help="The model and its version.")],
+    if_live: Annotated[
+        int | None, typer.Option(help="Only while this version is live.", min=1)
+    ] = None,
+    url: Url = None,
+    output: Output = Form.TABLE,
+) -> None:
+    """Make a version live, whatever the gate said of it."""
+    model, number = model_and_number(named)
+    if number is None:
+        raise refusal(f"{named}: name the version, as in {model}@2")
+    with service(url) as client:
+        seen = None if if_live is None else client.live(model)
+        if seen is not None and seen.version != if_live:
+            raise refusal(f"version {seen.version} is live, not {if_live}", Exit.REFUSED)
+        _moved(model, client.promote(model, number, seen=seen), output)
+
+
+def rollback(named: Named, url: Url = None, output: Output = Form.TABLE) -> None:
+    """Make live what was live before."""
+    model, number = model_and_number(named)
+    with service(url) as client:
+        _moved(model, client.rollback(model, number), output)
+
+
+def _moved(model: str, move: Any, output: Form) -> None:
+    def row(move: Any) -> dict[str, object]:
+        return {"model": model, "live": move.version, "by": move.kind, "at": move.moved_at}
+
+    print_one(move, output, row, lambda move: f"{model}@{move.version}")
+
+
+def _row(version: Any) -> dict[str, object]:
+    return {
+        "version": _id(version),
+        "live": version.live,
+        "parent": version.parent,
+        "new classes": version.new_classes,
+        "mIoU": version.scores.miou_all,
+        "made": version.created_at,
+    }
+
+
+def _all(version: Any) -> dict[str, object]:
+    iou = version.scores.iou
+    shown = {f"IoU {one.name}": iou.get(one.name) for one in version.classes}
+    gate = version.gate
+    said = None if gate is None else "passed" if gate.passed else "; ".join(gate.reasons)
+    return {**_row(version), "method": version.method, "gate": said, **shown}
+
+
+def _id(version: Any) -> str:
+    return f"{version.model}@{version.number}"

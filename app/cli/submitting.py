@@ -1,0 +1,134 @@
+"""Tasks of a running service: `sats submit`, `tasks`, `watch`, `cancel`, `retry`."""
+
+import json
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from app.cli.calling import Url, end_of, service
+from app.cli.common import refusal
+from app.cli.printing import Form, Output, print_all, print_one
+
+if TYPE_CHECKING:
+    from sats_client import Task
+
+TaskId = Annotated[str, typer.Argument(metavar="ID", help="The task's id.")]
+Wait = Annotated[bool, typer.Option("--wait", help="Wait until it has ended, and say how.")]
+
+
+def submit(
+    dataset: Annotated[
+        Path,
+        typer.Argument(metavar="SOURCE", help="Labelled pictures: a folder or a zip.", exists=True),
+    ],
+    name: Annotated[str | None, typer.Option(help="What people call the task.")] = None,
+    model: Annotated[str | None, typer.Option(help="The model that learns.")] = None,
+    classes: Annotated[
+        list[str] | None, typer.Option("--class", help="A class to learn; again for more.")
+    ] = None,
+    create: Annotated[
+        bool, typer.Option("--create", help="Make the model, if there is none of this name.")
+    ] = False,
+    method: Annotated[str | None, typer.Option(help="How the step fights forgetting.")] = None,
+    spec: Annotated[str, typer.Option(help="The rest of the task's spec, as JSON.")] = "{}",
+    wait: Wait = False,
+    url: Url = None,
+    output: Output = Form.TABLE,
+) -> None:
+    """Post labelled pictures of something new.
+
+    Exits with 0, with 3 where the key does not allow it, 4 where it is refused, 5 where nobody
+    answers. With --wait: 0 where its version is live, 10 where it is held, 11 where the task has
+    failed, 12 where it was cancelled.
+    """
+    named = {
+        "name": name,
+        "model": model,
+        "create": create or None,
+        "classes": classes or None,
+        "method": method,
+    }
+    given = _spec(spec) | {key: value for key, value in named.items() if value is not None}
+    with service(url) as client:
+        _end(client.submit(dataset, **given), wait, output)
+
+
+def _spec(text: str) -> dict[str, Any]:
+    try:
+        found = json.loads(text)
+    except ValueError as error:
+        raise refusal(f"--spec is no JSON: {error}") from error
+    if not isinstance(found, dict):
+        raise refusal("--spec is no JSON object")
+    return found
+
+
+def tasks(
+    model: Annotated[str | None, typer.Option(help="Only of this model.")] = None,
+    state: Annotated[
+        list[str] | None,
+        typer.Option(help="Only queued, running, succeeded, failed or cancelled ones."),
+    ] = None,
+    outcome: Annotated[str | None, typer.Option(help="Only live or held ones.")] = None,
+    limit: Annotated[int, typer.Option(help="Most tasks.", min=1)] = 20,
+    url: Url = None,
+    output: Output = Form.TABLE,
+) -> None:
+    """List tasks, the newest first."""
+    with service(url) as client:
+        found = client.tasks(model=model, state=state or None, outcome=outcome)
+        print_all(islice(found, limit), output, _row, _id)
+
+
+def watch(task_id: TaskId, url: Url = None, output: Output = Form.TABLE) -> None:
+    """Follow a task to its end; exits as `submit --wait` does."""
+    with service(url) as client:
+        _end(client.task(task_id), True, output)
+
+
+def cancel(task_id: TaskId, url: Url = None, output: Output = Form.TABLE) -> None:
+    """Cancel a task."""
+    with service(url) as client:
+        print_one(client.task(task_id).cancel(), output, _row, _id)
+
+
+def retry(
+    task_id: TaskId, wait: Wait = False, url: Url = None, output: Output = Form.TABLE
+) -> None:
+    """Queue a failed task again; it goes on from its last checkpoint."""
+    with service(url) as client:
+        _end(client.task(task_id).retry(), wait, output)
+
+
+def _end(task: "Task", wait: bool, output: Form) -> None:
+    """Print a task as it is, or once it has ended; then the exit status says how."""
+    from sats_client import TaskCancelled, TaskFailed
+
+    if wait:
+        typer.echo(f"task {task.id}", err=True)
+        try:
+            task = task.wait(progress=True)
+        except (TaskFailed, TaskCancelled) as ended:
+            typer.echo(f"sats: {ended}", err=True)
+            print_one(ended.task, output, _row, _id)
+            raise typer.Exit(end_of(ended.task)) from ended
+    print_one(task, output, _row, _id)
+    if wait:
+        raise typer.Exit(end_of(task))
+
+
+def _row(task: Any) -> dict[str, object]:
+    return {
+        "id": task.id,
+        "name": task.name,
+        "model": task.model,
+        "state": task.outcome or task.phase or task.state,
+        "version": task.version,
+        "posted": task.created_at,
+    }
+
+
+def _id(task: Any) -> str:
+    return str(task.id)

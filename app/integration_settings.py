@@ -1,0 +1,44 @@
+"""Settings of the contracts of other tools, read like all the others."""
+
+from pydantic import Field, SecretStr
+
+from app.serving_settings import ServingSettings
+
+ORIGIN = r"https?://[^\s/,*]+"
+"""A scheme, a host and no path, as browsers spell an origin."""
+
+
+class IntegrationSettings(ServingSettings):
+    """Settings of `/integrations`."""
+
+    label_studio_url: str | None = Field(
+        None,
+        pattern=rf"^{ORIGIN}(/[^\s?#]*)?$",
+        description="The Label Studio that is served and learned from, as "
+        "`https://labels.example.org`; a path is part of it. Default: none, and "
+        "`/integrations/label-studio` says so.",
+    )
+    label_studio_api_key: SecretStr | None = Field(
+        None,
+        description="Its access token: a personal one, or a legacy one. It goes to "
+        "SATS_LABEL_STUDIO_URL and nowhere else.",
+    )
+    label_studio_picture_origins: str | None = Field(
+        None,
+        pattern=rf"^{ORIGIN}(,\s*{ORIGIN})*$",
+        description="Other origins that its pictures may be fetched from, without the token, "
+        "separated by commas: where links lead that it signs for cloud storage, as "
+        "`https://my-bucket.s3.amazonaws.com`. Default: none.",
+    )
+    label_studio_annotations: int = Field(
+        0,
+        ge=0,
+        description="New annotations of a project after which a task is made of it by itself, as "
+        "its webhook counts them; 0: only where somebody asks for training.",
+    )
+
+    @property
+    def label_studio_origins(self) -> tuple[str, ...]:
+        """The origins of `label_studio_picture_origins`, one by one."""
+        said = self.label_studio_picture_origins or ""
+        return tuple(origin.strip() for origin in said.split(",") if origin.strip())

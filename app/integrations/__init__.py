@@ -1,0 +1,1 @@
+"""Contracts of other tools, each in a package of its own."""

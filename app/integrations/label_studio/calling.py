@@ -1,0 +1,89 @@
+"""Who calls: Label Studio sends a name and a password, and the password is an API key."""
+
+import base64
+import binascii
+from collections.abc import Awaitable, Callable
+from functools import cache
+from typing import Annotated
+
+from fastapi import Depends, Request
+from fastapi.security import HTTPBasic
+from pydantic import TypeAdapter, ValidationError
+
+from app.dependencies import admit, app_services, identify
+from app.errors import UnauthorizedProblem, invalid_fields
+from app.keys.service import Caller, Scope, check_model
+from app.registry.paths import ModelName
+
+DEFAULT = "default"
+_MODEL: TypeAdapter[str] = TypeAdapter(ModelName)
+
+# For the document alone; a name without a password, or a bearer token, is judged below.
+_basic = HTTPBasic(
+    auto_error=False,
+    description="An API key as the password, whatever the name; or as a bearer token.",
+)
+
+
+def model_of(request: Request) -> str:
+    """Return the model that the path names, `default` where it names none.
+
+    Raises:
+        InvalidProblem: it is no name of a model.
+    """
+    name = request.path_params.get("model", DEFAULT)
+    try:
+        return _MODEL.validate_python(name)
+    except ValidationError as error:
+        found = error.errors(include_url=False, include_input=False)
+        raise invalid_fields(found, "path.model") from error
+
+
+ModelOfPath = Annotated[str, Depends(model_of)]
+
+
+async def let_in(request: Request, *scopes: Scope) -> Caller:
+    """Let a caller with one of `scopes` through who may use the model of the path.
+
+    Raises:
+        UnauthorizedProblem, LocalCallersOnlyProblem, ExpiredKeyProblem, RequestLimitProblem,
+        ForbiddenProblem: as everywhere.
+    """
+    services = app_services(request)
+    found = await identify(request, services, _key(request))
+    admit(request, services, found, *scopes)
+    check_model(found, model_of(request))
+    return found
+
+
+@cache
+def require(*scopes: Scope) -> Callable[..., Awaitable[Caller]]:
+    """Return the dependency that lets callers with one of `scopes` (or `admin`) through."""
+
+    async def caller(request: Request) -> Caller:
+        return await let_in(request, *scopes)
+
+    return caller
+
+
+document_basic = Depends(_basic)
+Predictor = Annotated[Caller, Depends(require(Scope.SEGMENT))]
+Looker = Annotated[Caller, Depends(require(Scope.SEGMENT, Scope.READ))]
+Follower = Annotated[Caller, Depends(require(Scope.SUBMIT, Scope.READ))]
+Trainer = Annotated[Caller, Depends(require(Scope.SUBMIT))]
+
+
+def _key(request: Request) -> str | None:
+    said = request.headers.get("authorization")
+    if said is None:
+        return None
+    scheme, _, value = said.partition(" ")
+    if scheme.lower() == "bearer":
+        return value.strip() or None
+    if scheme.lower() != "basic":
+        raise UnauthorizedProblem("send an API key as the password of HTTP basic authentication")
+    try:
+        decoded = base64.b64decode(value.strip(), validate=True).decode()
+    except (binascii.Error, UnicodeDecodeError) as error:
+        raise UnauthorizedProblem("the basic authentication cannot be read") from error
+    return decoded.partition(":")[2]

@@ -1,0 +1,216 @@
+"""From a project of Label Studio to a task, wherever that was asked for. Web-free.
+
+    waiting ── take ──► fetching ──► queued (a task was made), nothing_new, failed
+       ▲                   │ ▲
+       └── asked again ────┘ └── tried again: Label Studio did not answer, a worker was lost
+
+A row, no message, says that an import is asked for, so that none is lost, and a thread of every
+worker looks for it, so that none waits for a step that runs.
+"""
+
+import asyncio
+import tempfile
+import threading
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+
+import structlog
+from sqlalchemy import Engine, select
+
+from app.db import ProjectState, Task, read_session, write_session
+from app.disk import check_task_fits
+from app.errors import Problem, problem_of
+from app.integrations.label_studio import projects
+from app.integrations.label_studio.client import LabelStudio, LabelStudioError
+from app.integrations.label_studio.gathering import Gathered, gather
+from app.integrations.label_studio.projects import Taken
+from app.registry.naming import check_known
+from app.registry.parents import check_start
+from app.settings import Settings
+from app.storage import Blob, BlobStore
+from app.tasks.accepting import Acceptance
+from app.tasks.schemas import TaskJson, TaskSpec
+from app.tasks.service import check_step, class_names
+from app.tasks.submission import Submission
+from sats_core.data.names import printable
+from sats_core.errors import CoreError
+
+BEAT_SECONDS = 1.0
+"""Between two looks whether the import is still ours, and whether it is to end."""
+_DATASET = "dataset"
+_LONGEST = 2000
+
+log = structlog.get_logger(__name__)
+
+
+class _LostError(Exception):
+    """Somebody else has taken the import, or this process is to end."""
+
+
+class Importing:
+    """Takes imports that were asked for and makes tasks of them, one at a time.
+
+    Args:
+        engine: the database.
+        blobs: where data sets go.
+        settings: the process's settings.
+        wake: sends a worker the id of a task that waits.
+    """
+
+    def __init__(
+        self, engine: Engine, blobs: BlobStore, settings: Settings, wake: Callable[[str], None]
+    ) -> None:
+        self._engine = engine
+        self._blobs = blobs
+        self._settings = settings
+        self._wake = wake
+        self.stopping = threading.Event()
+        """Set: what is under way is given back, for another worker."""
+
+    def act(self) -> None:
+        """Make what is due."""
+        while not self.stopping.is_set() and (taken := self.next()) is not None:
+            self.run(taken)
+
+    def next(self, row: int | None = None) -> Taken | None:
+        """Take an import that is due, if there is one; of one row, where it is named."""
+        with read_session(self._engine) as session:  # no write lock where there is nothing to do
+            if not projects.is_due(session, row):
+                return None
+        with write_session(self._engine) as session:
+            return projects.take(session, row)
+
+    def run(self, taken: Taken) -> None:
+        """Make an import, and write what became of it."""
+        told = {"project": taken.project, "model": taken.model}
+        try:
+            state, values = self._made(taken)
+        except _LostError:
+            log.info("label_studio_given_back", **told)
+            with write_session(self._engine) as session:
+                projects.give_back(session, taken)
+            return
+        except LabelStudioError as error:
+            log.warning("label_studio_failed", passing=error.passing, error=str(error), **told)
+            with write_session(self._engine) as session:
+                if error.passing:
+                    projects.put_off(session, taken, str(error)[:_LONGEST])
+                else:
+                    projects.end(session, taken, ProjectState.FAILED, **_failed(str(error)))
+            return
+        except (Problem, CoreError) as error:
+            detail = (problem_of(error) if isinstance(error, CoreError) else error).detail
+            log.warning("label_studio_failed", error=detail, **told)
+            with write_session(self._engine) as session:
+                projects.end(session, taken, ProjectState.FAILED, **_failed(detail))
+            return
+        log.info("label_studio_imported", state=state, task=values.get("task_id"), **told)
+        with write_session(self._engine) as session:
+            projects.end(session, taken, state, **values)
+
+    def _made(self, taken: Taken) -> tuple[ProjectState, dict[str, object]]:
+        made = self._task_before(taken)
+        if made is not None:
+            return ProjectState.QUEUED, {"task_id": made}
+        self._check_model(taken)
+        self._settings.incoming_dir.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=self._settings.incoming_dir) as folder:
+            gathered = asyncio.run(self._gathered(taken, Path(folder)))
+            known = self._known(taken.model)
+            values: dict[str, object] = {
+                "classes": sorted(gathered.classes),
+                "warnings": [*gathered.warnings, *_unseen(gathered, known)],
+            }
+            if gathered.classes <= known:
+                return ProjectState.NOTHING_NEW, values
+            task = self._queue(taken, gathered)
+        self._wake(task.preview or task.id)
+        return ProjectState.QUEUED, values | {"task_id": task.id}
+
+    def _task_before(self, taken: Taken) -> str | None:
+        """Return the task that a try before this one made: its worker was lost just then."""
+        with read_session(self._engine) as session:
+            return session.scalar(
+                select(Task.id).where(
+                    Task.submitted_by == taken.asker.submitted_by,
+                    Task.idempotency_key == taken.task_key,
+                )
+            )
+
+    def _check_model(self, taken: Taken) -> None:
+        """Check that the model is there, or may be made, before anything is fetched for it."""
+        if not taken.asker.create:
+            with read_session(self._engine) as session:
+                check_known(session, taken.model, lambda _: True)
+
+    def _known(self, model: str) -> set[str]:
+        with read_session(self._engine) as session:
+            return set(class_names(check_start(session, model, None)))
+
+    async def _gathered(self, taken: Taken, folder: Path) -> Gathered:
+        pictures = [0, 0]
+
+        def told(done: int, in_all: int) -> None:
+            pictures[:] = done, in_all
+
+        async def gathering() -> Gathered:
+            async with LabelStudio.opened(self._settings) as label_studio:
+                return await gather(label_studio, taken.project, self._settings, folder, told)
+
+        working = asyncio.create_task(gathering())
+        try:
+            while not working.done():
+                await asyncio.wait([working], timeout=BEAT_SECONDS)
+                if self.stopping.is_set() or not await asyncio.to_thread(
+                    self._renewed, taken, *pictures
+                ):
+                    raise _LostError
+        finally:
+            working.cancel()
+            with suppress(asyncio.CancelledError, Exception):
+                await working
+        return working.result()
+
+    def _renewed(self, taken: Taken, done: int, in_all: int) -> bool:
+        with write_session(self._engine) as session:
+            return projects.renew(session, taken, done, in_all)
+
+    def _queue(self, taken: Taken, gathered: Gathered) -> TaskJson:
+        asker = taken.asker
+        spec = TaskSpec(name=_name(taken, gathered), model=taken.model, create=asker.create)
+
+        def make(stored: Mapping[str, Blob]) -> Submission:
+            return Submission(
+                spec,
+                stored[_DATASET],
+                asker.submitted_by,
+                taken.task_key,
+                by_admin=asker.by_admin,
+                key_id=asker.key_id,
+            )
+
+        def check(staged: Mapping[str, Path]) -> None:
+            check_step(self._engine, spec, staged[_DATASET], self._settings.limits)
+            check_task_fits(self._engine, self._settings, spec, staged[_DATASET])
+
+        most = self._settings.max_upload_bytes
+        accepting = Acceptance(self._engine, self._blobs, most, asker.actor)
+        with gathered.dataset.open("rb") as dataset:
+            task, _replayed = accepting.accept({_DATASET: dataset}, make, check)
+        return task
+
+
+def _failed(why: str) -> dict[str, object]:
+    return {"error": why[:_LONGEST]}
+
+
+def _name(taken: Taken, gathered: Gathered) -> str:
+    title = printable(gathered.title).strip() or f"project {taken.project}"
+    return f"Label Studio: {title}"[:200]
+
+
+def _unseen(gathered: Gathered, known: set[str]) -> list[str]:
+    """Return what is said of labels that are new to the model and on no picture."""
+    names = [name for name in gathered.labels if name not in gathered.classes | known]
+    return [f"no picture shows {name!r}: it is left out" for name in names]

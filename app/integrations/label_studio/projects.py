@@ -1,0 +1,248 @@
+"""Which projects of Label Studio models learn from, and what became of it. Web-free."""
+
+from dataclasses import dataclass
+
+from sqlalchemy import ColumnElement, exists, or_, select, update
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from app.audit.actor import COMMAND
+from app.db import (
+    END_STATES,
+    Actor,
+    ActorType,
+    LabelStudioProject,
+    ProjectState,
+    Task,
+    database_now,
+    utc_now,
+)
+from app.errors import NotFoundProblem
+
+LEASE_SECONDS = 60.0
+"""How long an import is taken for; whoever works at it renews it all the time."""
+MOST_TRIES = 6
+FIRST_WAIT_SECONDS = 5.0
+
+
+@dataclass(frozen=True)
+class Asker:
+    """Who asks for an import: its task will be theirs.
+
+    Attributes:
+        actor: who.
+        key_id: the key.
+        by_admin: whether it has scope `admin`.
+        create: whether it may make the model.
+    """
+
+    actor: Actor = COMMAND
+    key_id: int | None = None
+    by_admin: bool = False
+    create: bool = False
+
+    @property
+    def submitted_by(self) -> str:
+        """What the task is said to be posted by."""
+        return self.actor.name if self.actor.type == ActorType.KEY else ""
+
+
+@dataclass(frozen=True)
+class Taken:
+    """An import that was taken.
+
+    Attributes:
+        row: of the project.
+        attempt: its fence.
+        number: which of the row's imports it is.
+        tries: of it, before this one.
+        project: number in Label Studio.
+        model: that is to learn.
+        asker: whose task it will be.
+    """
+
+    row: int
+    attempt: int
+    number: int
+    tries: int
+    project: int
+    model: str
+    asker: Asker
+
+    @property
+    def task_key(self) -> str:
+        """The Idempotency-Key of its task: however often it is tried, one task comes of it."""
+        return f"label-studio-{self.row}-{self.number}"
+
+
+def ask(session: Session, project: int, model: str, asker: Asker) -> LabelStudioProject:
+    """Ask for an import: at once, or as soon as the one that is under way has ended. Flushes."""
+    row = _locked(session, project, model)
+    _ask(row, asker)
+    session.flush()
+    return row
+
+
+def note(
+    session: Session, project: int, model: str, annotations: int, enough: int, asker: Asker
+) -> LabelStudioProject:
+    """Count new annotations, and ask for an import where they are enough. Flushes."""
+    row = _locked(session, project, model)
+    row.annotations += annotations
+    if row.annotations >= enough:
+        _ask(row, asker)
+    session.flush()
+    return row
+
+
+def _ask(row: LabelStudioProject, asker: Asker) -> None:
+    row.annotations = 0
+    row.asked_by, row.key_id = asker.actor, asker.key_id
+    row.by_admin, row.create = asker.by_admin, asker.create
+    row.asked_at = utc_now()
+    if row.state == ProjectState.FETCHING:
+        row.wanted = True
+    else:
+        row.state = ProjectState.WAITING
+
+
+def find(session: Session, project: int, model: str) -> LabelStudioProject:
+    """Return what is known of a project.
+
+    Raises:
+        NotFoundProblem: nothing: nobody asked for training.
+    """
+    found = session.scalar(select(LabelStudioProject).where(*_of(project, model)))
+    if found is None:
+        raise NotFoundProblem(f"no training of {model!r} from project {project} was asked for yet")
+    return found
+
+
+def _of(project: int, model: str) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
+    return LabelStudioProject.project == project, LabelStudioProject.model == model
+
+
+def _locked(session: Session, project: int, model: str) -> LabelStudioProject:
+    """Return the row of a project, made where there is none, and locked."""
+    wanted = select(LabelStudioProject).where(*_of(project, model)).with_for_update()
+    wanted = wanted.execution_options(populate_existing=True)
+    found = session.scalar(wanted)
+    if found is not None:
+        return found
+    try:
+        with session.begin_nested():
+            session.add(LabelStudioProject(project=project, model=model))
+    except IntegrityError:
+        pass  # somebody else was first
+    return session.scalars(wanted).one()
+
+
+def is_due(session: Session, row: int | None = None) -> bool:
+    """Return whether an import could be taken; of one row, where it is named."""
+    return session.scalar(select(LabelStudioProject.id).where(_due(row)).limit(1)) is not None
+
+
+def take(session: Session, row: int | None = None) -> Taken | None:
+    """Take an import that is due, for `LEASE_SECONDS`; of one row, where it is named."""
+    found = session.scalar(
+        select(LabelStudioProject)
+        .where(_due(row))
+        .order_by(LabelStudioProject.due_at, LabelStudioProject.id)
+        .limit(1)
+        .with_for_update(of=LabelStudioProject, skip_locked=True)
+    )
+    if found is None:
+        return None
+    if found.state == ProjectState.WAITING:
+        found.state = ProjectState.FETCHING
+        found.imports += 1
+        found.tries = found.pictures = found.pictures_in_all = 0
+        found.classes, found.warnings, found.error = [], [], None
+    elif found.lease_until is not None:
+        found.tries += 1  # whoever had it was lost
+    if found.tries >= MOST_TRIES:
+        found.state = ProjectState.WAITING if found.wanted else ProjectState.FAILED
+        found.wanted, found.lease_until = False, None
+        found.error = found.error or "the workers that worked at it were lost"
+        return None
+    found.attempts += 1
+    session.flush()
+    taken = Taken(
+        row=found.id,
+        attempt=found.attempts,
+        number=found.imports,
+        tries=found.tries,
+        project=found.project,
+        model=found.model,
+        asker=Asker(found.asked_by or COMMAND, found.key_id, found.by_admin, found.create),
+    )
+    renew(session, taken)
+    return taken
+
+
+def renew(session: Session, taken: Taken, pictures: int = 0, in_all: int = 0) -> bool:
+    """Keep what was taken, and say how far it is; says whether it was still ours to keep."""
+    return _write(
+        session,
+        taken,
+        lease_until=database_now() + LEASE_SECONDS,
+        pictures=pictures,
+        pictures_in_all=in_all,
+    )
+
+
+def give_back(session: Session, taken: Taken) -> bool:
+    """Let another worker take it, at once."""
+    return _write(session, taken, lease_until=None)
+
+
+def put_off(session: Session, taken: Taken, why: str) -> bool:
+    """Have it tried again later; after the last try it has failed."""
+    if taken.tries + 1 >= MOST_TRIES:
+        return end(session, taken, ProjectState.FAILED, error=why)
+    wait = FIRST_WAIT_SECONDS * 2.0**taken.tries
+    later = {"due_at": database_now() + wait, "tries": taken.tries + 1}
+    return _write(session, taken, lease_until=None, error=why, **later)
+
+
+def end(session: Session, taken: Taken, state: ProjectState, **values: object) -> bool:
+    """Write what became of it; the next one waits where one was asked for meanwhile."""
+    ended = {"error": None, **values, "lease_until": None, "state": state}
+    if not _write(session, taken, **ended):
+        return False
+    again = (
+        update(LabelStudioProject)
+        .where(LabelStudioProject.id == taken.row, LabelStudioProject.wanted)
+        .values(state=ProjectState.WAITING, wanted=False)
+        .execution_options(synchronize_session=False)
+    )
+    session.execute(again)
+    return True
+
+
+def _write(session: Session, taken: Taken, **values: object) -> bool:
+    mine = (
+        update(LabelStudioProject)
+        .where(
+            LabelStudioProject.id == taken.row,
+            LabelStudioProject.attempts == taken.attempt,
+            LabelStudioProject.state == ProjectState.FETCHING,
+        )
+        .values(changed_at=utc_now(), **values)
+        .returning(LabelStudioProject.id)
+        .execution_options(synchronize_session=False)
+    )
+    return session.scalar(mine) is not None
+
+
+def _due(row: int | None) -> ColumnElement[bool]:
+    now = database_now()
+    runs = exists().where(Task.id == LabelStudioProject.task_id, Task.state.not_in(END_STATES))
+    waits = (LabelStudioProject.state == ProjectState.WAITING) & ~runs
+    lapsed = (
+        (LabelStudioProject.state == ProjectState.FETCHING)
+        & (LabelStudioProject.due_at <= now)
+        & or_(LabelStudioProject.lease_until.is_(None), LabelStudioProject.lease_until <= now)
+    )
+    due = waits | lapsed
+    return due if row is None else due & (LabelStudioProject.id == row)

@@ -1,0 +1,112 @@
+"""What goes out of `/integrations/label-studio`."""
+
+from datetime import datetime
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from app.db import LabelStudioProject, ProjectState
+
+VERSION = "The live version, as `model@number`; `model@0` while none is live."
+
+
+class LabelStudioHealthJson(BaseModel):
+    """The backend is there."""
+
+    status: str = Field("UP", description="Always `UP`.")
+    model_class: str = Field("SATS", description="What it is.")
+
+
+class LabelStudioSetupJson(BaseModel):
+    """What predictions made now would name as their version."""
+
+    model_config = ConfigDict(protected_namespaces=())
+
+    model_version: str = Field(description=VERSION, examples=["default@3"])
+
+
+class LabelStudioVersionsJson(BaseModel):
+    """The model's versions."""
+
+    versions: list[str] = Field(
+        description="`model@number` of each, the newest first.", examples=[["default@3"]]
+    )
+
+
+class LabelStudioPredictionJson(BaseModel):
+    """What one picture shows."""
+
+    model_config = ConfigDict(protected_namespaces=())
+
+    result: list[dict[str, Any]] = Field(
+        description="Regions of type `brushlabels` or `polygonlabels`; none where the picture "
+        "cannot be used."
+    )
+    score: float | None = Field(
+        None,
+        description="The mean probability of its pixels' best classes, 0 to 1: the lowest is what "
+        "to label next.",
+    )
+    model_version: str = Field(description="The version that answered.", examples=["default@3"])
+
+
+class LabelStudioPredictionsJson(BaseModel):
+    """As many results as tasks, in their order."""
+
+    model_config = ConfigDict(protected_namespaces=())
+
+    model_version: str = Field(description="The version that answered.", examples=["default@3"])
+    results: list[LabelStudioPredictionJson | list[LabelStudioPredictionJson]] = Field(
+        description="Of each task its prediction; an empty list where it should be asked for again "
+        "later."
+    )
+
+
+class LabelStudioToldJson(BaseModel):
+    """An action was noted."""
+
+    status: str = Field("ok", description="Always `ok`.")
+
+
+class LabelStudioProjectJson(BaseModel):
+    """What a model learned from a project last, and what it is about to."""
+
+    project: int = Field(description="The project's number in Label Studio.")
+    model: str = Field(description="The model that learns from it.")
+    state: ProjectState = Field(
+        description="`never`: nobody asked for training; `waiting`: for a worker, or for the end "
+        "of the task before; `fetching`: annotations and pictures; `queued`: they are a task, see "
+        "`task`; `nothing_new`: they show no class that the model does not know; `failed`."
+    )
+    wanted: bool = Field(description="Whether one more was asked for while this one is fetched.")
+    annotations: int = Field(
+        description="New annotations that its webhook has told of since training was asked for; "
+        "counted where `SATS_LABEL_STUDIO_ANNOTATIONS` is set."
+    )
+    pictures: int = Field(description="Tasks whose pictures are there.")
+    pictures_in_all: int = Field(description="Tasks with annotations.")
+    classes: list[str] = Field(description="Classes that the pictures show, known ones too.")
+    warnings: list[str] = Field(description="What was left out, and why.")
+    error: str | None = Field(
+        description="Why it failed, or why it is tried again; null where nothing went wrong."
+    )
+    task: str | None = Field(description="Path of the task that was made last.")
+    asked_at: datetime | None = Field(description="When training was asked for last.")
+
+    @classmethod
+    def of(cls, row: LabelStudioProject) -> "LabelStudioProjectJson":
+        """Return how a project looks over HTTP."""
+        return cls(
+            project=row.project,
+            model=row.model,
+            state=row.state,
+            wanted=row.wanted,
+            annotations=row.annotations,
+            pictures=row.pictures,
+            pictures_in_all=row.pictures_in_all,
+            classes=row.classes,
+            warnings=row.warnings,
+            error=row.error,
+            task=None if row.task_id is None else f"/tasks/{row.task_id}",
+            asked_at=row.asked_at,
+        )

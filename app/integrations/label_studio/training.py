@@ -1,0 +1,106 @@
+"""`/integrations/label-studio`: what Label Studio tells, and what came of it."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Request
+from starlette.concurrency import run_in_threadpool
+
+from app.db import Actor, write_session
+from app.dependencies import AppServices, ReadSession, Services, acting
+from app.errors import BadRequestProblem, InvalidProblem, NotFoundProblem, UnavailableProblem
+from app.integrations.label_studio import projects
+from app.integrations.label_studio.asked import Told, read_told
+from app.integrations.label_studio.bodies import read_body
+from app.integrations.label_studio.calling import Follower, ModelOfPath, Trainer, document_basic
+from app.integrations.label_studio.documentation import (
+    BODY,
+    MODEL,
+    PREFIX,
+    WEBHOOK,
+    check_configured,
+)
+from app.integrations.label_studio.projects import Asker
+from app.integrations.label_studio.schemas import LabelStudioProjectJson, LabelStudioToldJson
+from app.keys.problems import KEY_PROBLEMS
+from app.keys.service import Caller, Scope
+from app.problems import responses
+from app.registry.schemas import MAX_NUMBER
+
+START_TRAINING = "START_TRAINING"
+ANNOTATED = ("ANNOTATION_CREATED", "ANNOTATIONS_CREATED")
+
+router = APIRouter(
+    prefix=PREFIX,
+    tags=["tasks"],
+    dependencies=[document_basic],
+    responses=responses(*KEY_PROBLEMS, InvalidProblem, UnavailableProblem),
+)
+
+
+@router.post(
+    "/webhook",
+    summary="Hear what happened in Label Studio",
+    operation_id="label_studio_webhook",
+    openapi_extra=BODY,
+    responses=WEBHOOK,
+)
+@router.post(
+    "/{model}/webhook",
+    summary="Hear what happened in Label Studio, for a model",
+    operation_id="label_studio_model_webhook",
+    openapi_extra=MODEL | BODY,
+    responses=WEBHOOK,
+)
+async def webhook(
+    request: Request, services: AppServices, caller: Trainer, model: ModelOfPath
+) -> LabelStudioToldJson:
+    """Note what happened; whatever comes of it, a worker does.
+
+    `START_TRAINING` asks for a task of the project's annotations: now, or once more after the one
+    that is under way. New annotations are counted where `SATS_LABEL_STUDIO_ANNOTATIONS` is set.
+    Every other action is heard and forgotten.
+    """
+    check_configured(services)
+    told: Told = await read_body(request, services, read_told)
+    if told.action == START_TRAINING and told.project is None:
+        raise BadRequestProblem("START_TRAINING names no project")
+    await run_in_threadpool(_note, services, acting(request), caller, model, told)
+    return LabelStudioToldJson()
+
+
+def _note(services: Services, actor: Actor, caller: Caller, model: str, told: Told) -> None:
+    enough = services.settings.label_studio_annotations
+    if told.project is None:
+        return
+    asker = Asker(actor, caller.key_id, caller.may(Scope.ADMIN))
+    if told.action == START_TRAINING:
+        with write_session(services.engine) as session:
+            projects.ask(session, told.project, model, asker)
+    elif told.action in ANNOTATED and told.annotations and enough:
+        with write_session(services.engine) as session:
+            projects.note(session, told.project, model, told.annotations, enough, asker)
+
+
+@router.get(
+    "/projects/{project}",
+    summary="What became of a project's training",
+    operation_id="label_studio_project",
+    responses=responses(NotFoundProblem),
+)
+@router.get(
+    "/{model}/projects/{project}",
+    summary="What became of a model's training from a project",
+    operation_id="label_studio_model_project",
+    openapi_extra=MODEL,
+    responses=responses(NotFoundProblem),
+)
+def project_state(
+    session: ReadSession,
+    _caller: Follower,
+    model: ModelOfPath,
+    project: Annotated[
+        int, Path(ge=1, le=MAX_NUMBER, description="The project's number in Label Studio.")
+    ],
+) -> LabelStudioProjectJson:
+    """Say how far the last training is that was asked for, and what it left out."""
+    return LabelStudioProjectJson.of(projects.find(session, project, model))

@@ -1,0 +1,84 @@
+"""`/`: what is live, what runs, what waits."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import RedirectResponse
+from sqlalchemy import true
+from sqlalchemy.orm import Session
+
+from app.admin.service import get_model
+from app.db import Model
+from app.dependencies import AppServices, ReadSession, Services
+from app.overview.schemas import ModelOverviewJson, OverviewJson
+from app.overview.service import overview
+from app.processes import read_restarts
+from app.registry.paths import ModelName
+from app.tasks.listing import Wanted, list_tasks
+from app.tasks.schemas import ListedTask
+from app.tasks.service import describe_listed
+from app.tasks.states import ENDED
+from app.tasks.visibility import visible
+from app.web.curves import curves
+from app.web.rendering import page
+from app.web.states import UNENDED, shown
+from app.web.visitors import Anybody, PageRoute, SeesVersions, Visitor
+
+MOST_MODELS = 12
+MOST_ACTIVE = 20
+MOST_ENDED = 6
+
+router = APIRouter(include_in_schema=False, route_class=PageRoute)
+
+
+@router.get("/")
+def home(
+    request: Request, visitor: Anybody, session: ReadSession, services: AppServices
+) -> Response:
+    """Show what is live, and what runs or waits."""
+    if not visitor.sees_tasks:
+        return RedirectResponse("/try", 303)
+    seen = _overview(services, session, visitor) if visitor.sees_versions else None
+    # What moved last comes first, what serves nothing last.
+    models = sorted(seen.models if seen else (), key=_since, reverse=True)
+    sees = visible(visitor.caller)
+    active = list_tasks(session, MOST_ACTIVE + 1, Wanted(states=UNENDED), visible=sees)
+    ended = list_tasks(session, MOST_ENDED, Wanted(states=ENDED), visible=sees)
+    return page(
+        request,
+        "home.html",
+        {
+            "models": models[:MOST_MODELS],
+            "workers": seen.workers if seen else None,
+            "more_models": len(models) - MOST_MODELS,
+            "active": _in_turn(describe_listed(session, active[:MOST_ACTIVE])),
+            "more_active": len(active) > MOST_ACTIVE,
+            "ended": describe_listed(session, ended),
+            "shown": shown,
+        },
+    )
+
+
+@router.get("/ui/models/{model}/curves")
+def model_curves(
+    request: Request, _visitor: SeesVersions, session: ReadSession, model: ModelName
+) -> Response:
+    """Return a model's chart, to be put into a page."""
+    found = curves(session, get_model(session, model))
+    return page(request, "curves.html", {"model": model, "curves": asdict(found)})
+
+
+def _in_turn(tasks: Sequence[ListedTask]) -> list[ListedTask]:
+    """Return what runs, then what waits in the order in which it will start."""
+    return sorted(tasks, key=lambda task: (task.queue_place or 0, task.created_at))
+
+
+def _overview(services: Services, session: Session, visitor: Visitor) -> OverviewJson:
+    reached = visitor.caller.models
+    which = Model.name.in_(reached) if reached else true()
+    return overview(session, which, read_restarts(services.settings.restarts_file))
+
+
+def _since(model: ModelOverviewJson) -> float:
+    return model.live.since.timestamp() if model.live else 0.0

@@ -1,0 +1,153 @@
+"""`/ui/models`: models, their versions, and one version with all that is known of it."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import RedirectResponse
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from app.admin.schemas import VersionJson
+from app.admin.service import (
+    describe_models,
+    describe_versions,
+    get_model,
+    list_models,
+    live_history,
+)
+from app.db import Model, Version
+from app.dependencies import ReadSession
+from app.pages import Listing
+from app.parameters import Cursor
+from app.registry.moves import tag_of, version_before_live
+from app.registry.paths import ModelName, Number
+from app.registry.service import get_version, list_versions
+from app.stored import read_stored
+from app.web.held_out import samples
+from app.web.lineage import lanes
+from app.web.rendering import page
+from app.web.verdicts import rows_of, verdict_of
+from app.web.visitors import PageRoute, SeesVersions
+from sats_core.evaluation.forgetting import ForgettingReport
+
+A_PAGE = 50
+MOVES = 8
+VERSIONS = Listing("versions", int)
+
+READINGS = {
+    "forgetting": "What was forgotten",
+    "lost": "Where lost pixels went",
+    "false_positives": "New classes where they are not",
+    "norm_ratio": "Weights",
+    "regained": "What masking brings back",
+    "alignment": "Features",
+    "background_shift": "Background",
+}
+"""What the figures of a report are called."""
+
+router = APIRouter(include_in_schema=False, route_class=PageRoute)
+
+
+@router.get("/ui/models")
+def models_page(request: Request, visitor: SeesVersions, session: ReadSession) -> Response:
+    """List models; where there is one, show it."""
+    found = [one for one in list_models(session) if visitor.caller.reaches(one.name)]
+    if len(found) == 1:
+        return RedirectResponse(f"/ui/models/{found[0].name}", 303)
+    return page(request, "models.html", {"models": describe_models(session, found)})
+
+
+@router.get("/ui/models/{model}")
+def versions_page(
+    request: Request,
+    visitor: SeesVersions,
+    session: ReadSession,
+    model: ModelName,
+    cursor: Cursor = None,
+) -> Response:
+    """List a model's versions, the newest first, with how each came of another."""
+    found = get_model(session, model)
+    listed = list_versions(session, found.id, A_PAGE + 1, VERSIONS.read(cursor))
+    rows, following = VERSIONS.cut(listed, A_PAGE, lambda version: version.number)
+    versions = describe_versions(session, found, rows)
+    drawn = lanes([(one.number, one.parent) for one in versions])
+    return page(
+        request,
+        "versions.html",
+        {
+            "model": model,
+            "versions": list(zip(versions, drawn, strict=True)),
+            "lanes": 1 + max((place.lane for place in drawn), default=0),
+            "moves": live_history(session, found, MOVES),
+            "older": following,
+            "newest": cursor is not None,
+            "several": _several(session, visitor.caller.reaches),
+        },
+    )
+
+
+def _several(session: Session, reaches: Any) -> bool:
+    return sum(1 for one in list_models(session) if reaches(one.name)) > 1
+
+
+@router.get("/ui/models/{model}/versions/{number}")
+def version_page(
+    request: Request, visitor: SeesVersions, session: ReadSession, model: ModelName, number: Number
+) -> Response:
+    """Show a version: where it came from, what it knows, what it forgot, what may be done."""
+    found = get_model(session, model)
+    row = get_version(session, found.id, number)
+    version = describe_versions(session, found, [row])[0]
+    verdict = verdict_of(version)
+    last = next(iter(live_history(session, found, 1)), None)
+    before = version_before_live(session, found) if version.live else None
+    return page(
+        request,
+        "version.html",
+        {
+            "version": version,
+            "verdict": verdict,
+            "rows": verdict.rows if verdict else rows_of(version),
+            "children": _children(session, row),
+            "report": _report(row),
+            "readings": READINGS,
+            "live": last.version if last else None,
+            "unserved": _unserved(session, found, last.version if last else None, number),
+            "tag": tag_of(last.sequence) if last else None,
+            "before": before,
+            "unserved_before": _unserved(session, found, number, before),
+            "settings": _settings(version),
+            "samples": samples(session, row) if visitor.administers else (),
+        },
+    )
+
+
+def _children(session: Session, version: Version) -> Sequence[int]:
+    wanted = select(Version.number).where(Version.parent_id == version.id)
+    return session.scalars(wanted.order_by(Version.number)).all()
+
+
+def _unserved(session: Session, model: Model, live: int | None, number: int | None) -> list[str]:
+    """Return the classes that nobody is served any more where `live` moves to another version."""
+    if live is None or number is None:
+        return []
+    of = {
+        row.number: [entry["name"] for entry in row.classes]
+        for row in session.execute(
+            select(Version.number, Version.classes).where(
+                Version.model_id == model.id, Version.number.in_([live, number])
+            )
+        )
+    }
+    return [name for name in of[live] if name not in of[number]]
+
+
+def _report(version: Version) -> ForgettingReport | None:
+    if version.forgetting_report is None:
+        return None
+    return read_stored(ForgettingReport, version.forgetting_report)
+
+
+def _settings(version: VersionJson) -> dict[str, Any]:
+    return {name: value for name, value in version.settings.items() if value not in (None, {}, [])}

@@ -1,0 +1,60 @@
+"""`/ui/tasks/new`: a zip, what is in it, and then a task."""
+
+from typing import Annotated, get_args
+
+from fastapi import APIRouter, Path, Query, Request, Response
+
+from app.admin.service import list_models
+from app.dependencies import AppServices, ReadSession
+from app.errors import Problem, problem_of
+from app.registry.schemas import MODEL_PATTERN
+from app.tasks.schemas import TaskSpec
+from app.uploads.endpoints import describe, upload_path
+from app.web.rendering import page
+from app.web.visitors import PageRoute, Submits
+from sats_core.errors import CoreError
+from sats_core.settings import OfferedMethod
+
+router = APIRouter(include_in_schema=False, route_class=PageRoute)
+
+_Model = Annotated[str, Query(pattern=MODEL_PATTERN)]
+
+
+@router.get("/ui/tasks/new")
+def new_task_page(
+    request: Request,
+    visitor: Submits,
+    session: ReadSession,
+    services: AppServices,
+    model: _Model = "default",
+) -> Response:
+    """Ask for a zip and for what is to be learned of it."""
+    models = [one.name for one in list_models(session) if visitor.caller.reaches(one.name)]
+    context = {
+        "models": models,
+        "model": model,
+        "methods": get_args(OfferedMethod),
+        "default_method": TaskSpec.model_fields["method"].default,
+        "most": services.settings.max_upload_bytes,
+    }
+    return page(request, "new_task.html", context)
+
+
+@router.get("/ui/uploads/{upload}")
+def found_in_upload(
+    request: Request,
+    visitor: Submits,
+    services: AppServices,
+    upload: Annotated[str, Path(max_length=200)],
+    model: _Model = "default",
+) -> Response:
+    """Return, as part of a page, what an upload holds, or why it cannot be told."""
+    found, problem = None, None
+    try:
+        path = upload_path(services, visitor.caller, upload)[1]
+        found = describe(services, visitor.caller, path, upload, model)
+    except Problem as error:
+        problem = error
+    except CoreError as error:
+        problem = problem_of(error)
+    return page(request, "found.html", {"found": found, "problem": problem, "model": model})

@@ -1,0 +1,141 @@
+// A zip, what the service finds in it, and then a task.
+
+import { logIn, sessionHeaders } from "./page.js";
+
+const at = (id) => document.getElementById(id);
+const models = [...document.querySelectorAll("#models option")].map((one) => one.value);
+let turn = 0, upload = null;
+
+function spec() {
+  const value = (id) => at(id).value.trim();
+  const gate = { promote: at("promote").checked };
+  for (const name of ["max_drop", "min_iou"]) if (value(name)) gate[name] = Number(value(name));
+  return {
+    name: value("name"),
+    model: value("model"),
+    create: isNew(),
+    method: value("method"),
+    ...(value("epochs") ? { epochs: Number(value("epochs")) } : {}),
+    gate,
+    ...more(),
+  };
+}
+
+function more() {
+  const text = at("more").value.trim();
+  let said = {};
+  try {
+    said = text ? JSON.parse(text) : {};
+  } catch (error) {
+    throw new Error(`More of the spec is no JSON: ${error.message}`);
+  }
+  if (said === null || typeof said !== "object" || Array.isArray(said)) throw new Error("More of the spec is no JSON object.");
+  return said;
+}
+
+const isNew = () => !models.includes(at("model").value.trim());
+
+function say(text) {
+  at("wrong").textContent = text;
+  at("wrong").hidden = !text;
+}
+
+/** Send a form; how much was sent is told meanwhile, the answer is returned whatever it says. */
+function send(path, parts, headers = {}) {
+  const form = new FormData();
+  for (const [name, value] of Object.entries(parts)) form.append(name, value);
+  return new Promise((done, failed) => {
+    const request = new XMLHttpRequest();
+    request.open("POST", path);
+    for (const [name, value] of Object.entries({ ...sessionHeaders(), ...headers })) {
+      request.setRequestHeader(name, value);
+    }
+    request.upload.addEventListener("progress", ({ loaded, total }) => {
+      at("sent").hidden = loaded === total;
+      at("sent").value = total ? loaded / total : 0;
+    });
+    request.addEventListener("loadend", () => {
+      at("sent").hidden = true;
+      if (request.status) done(answered(request));
+      else failed(new Error("The service does not answer."));
+    });
+    request.send(form);
+  });
+}
+
+/** Return what an answer says, or raise why it was refused. */
+function answered(request) {
+  if (request.status === 401) logIn();
+  let said = {};
+  try {
+    said = JSON.parse(request.responseText);
+  } catch {
+    said = { title: `The service answers ${request.status}.` };
+  }
+  if (request.status < 300) return said;
+  const faults = (said.errors ?? []).slice(0, 5).map((one) => [one.field, one.class, one.message].filter(Boolean).join(" "));
+  return Promise.reject(new Error([said.detail || said.title, ...faults].join(" · ")));
+}
+
+async function take() {
+  const file = at("file").files[0], mine = (turn += 1);
+  upload = null;
+  say("");
+  at("found").replaceChildren();
+  at("post").disabled = true;
+  if (!file) return;
+  if (file.size > Number(at("task").dataset.most)) return say("The file is larger than the service takes.");
+  if (!at("name").value) at("name").value = file.name.replace(/\.zip$/i, "").slice(0, 200);
+  try {
+    const sent = await send("/uploads", { dataset: file });
+    if (mine !== turn) return undefined;
+    upload = sent.upload;
+    at("post").disabled = false;
+    await look();
+  } catch (error) {
+    if (mine === turn) say(error.message);
+  }
+  return undefined;
+}
+
+async function look() {
+  const mine = turn, asked = new URLSearchParams({ model: at("model").value.trim() });
+  if (!upload) return;
+  at("found").textContent = "Looking into it …";
+  const answer = await fetch(`/ui/uploads/${upload}?${asked}`);
+  const text = await answer.text();
+  if (mine === turn) at("found").innerHTML = answer.ok ? text : "";
+}
+
+async function post() {
+  at("post").disabled = true;
+  say("");
+  try {
+    const once = crypto.getRandomValues(new Uint32Array(4)).join("-");
+    const task = await send("/tasks", { spec: JSON.stringify(spec()), upload }, { "Idempotency-Key": once });
+    location.assign(`/ui/tasks/${task.id}`);
+  } catch (error) {
+    say(error.message);
+    at("post").disabled = false;
+  }
+}
+
+at("file").addEventListener("change", take);
+at("model").addEventListener("change", look);
+at("model").addEventListener("input", () => {
+  at("new-model").hidden = !isNew();
+});
+at("task").addEventListener("submit", (event) => {
+  event.preventDefault();
+  post();
+});
+for (const kind of ["dragover", "dragleave", "drop"]) {
+  document.addEventListener(kind, (event) => {
+    event.preventDefault();
+    at("drop").classList.toggle("over", kind === "dragover");
+    if (kind === "drop" && event.dataTransfer.files.length) {
+      at("file").files = event.dataTransfer.files;
+      take();
+    }
+  });
+}

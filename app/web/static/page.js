@@ -1,0 +1,84 @@
+// What every page needs: times as people say them, dialogs, and forms that call the API.
+
+/** Headers that let the browser's session change something. */
+export function sessionHeaders() {
+  const token = document.querySelector('meta[name="page-token"]');
+  return token ? { "X-CSRF-Token": token.content } : {};
+}
+
+/** Go to the login, and come back here. */
+export function logIn() {
+  location.assign(`/login?${new URLSearchParams({ next: location.pathname + location.search })}`);
+}
+
+const STEPS = [[60, "second"], [60, "minute"], [24, "hour"], [7, "day"], [5, "week"], [12, "month"], [Infinity, "year"]];
+const RELATIVE = new Intl.RelativeTimeFormat("en", { numeric: "auto" });
+const WHOLE = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium" });
+
+function ago(when) {
+  let span = (when - Date.now()) / 1000;
+  if (Math.abs(span) < 10) return "just now";
+  for (const [many, unit] of STEPS) {
+    if (Math.abs(span) < many) return RELATIVE.format(Math.round(span), unit);
+    span /= many;
+  }
+  return "";
+}
+
+function tellTimes() {
+  for (const one of document.querySelectorAll("time[datetime]")) {
+    const when = new Date(one.dateTime);
+    one.textContent = ago(when);
+    one.title = WHOLE.format(when);
+  }
+}
+
+/** Say something at the bottom of the page, or in the dialog that is open. */
+function tell(form, text) {
+  const place = form.closest("dialog")?.querySelector(".wrong") ?? document.getElementById("told");
+  place.textContent = text;
+  place.hidden = false;
+}
+
+async function send(form) {
+  const { action, method = "POST", body, ifMatch, then } = form.dataset;
+  const headers = sessionHeaders();
+  if (body) headers["Content-Type"] = "application/json";
+  if (ifMatch) headers["If-Match"] = ifMatch;
+  const buttons = form.querySelectorAll("button");
+  for (const one of buttons) one.disabled = true;
+  try {
+    const answer = await fetch(action, { method, headers, body });
+    if (answer.status === 401) return logIn();
+    if (answer.ok) return then ? location.assign(then) : location.reload();
+    const problem = await answer.json().catch(() => ({}));
+    tell(form, problem.detail || problem.title || `The service answers ${answer.status}.`);
+  } catch {
+    tell(form, "The service does not answer.");
+  }
+  for (const one of buttons) one.disabled = false;
+  return undefined;
+}
+
+document.addEventListener("submit", (event) => {
+  if (event.target.dataset.action) {
+    event.preventDefault();
+    send(event.target);
+  }
+});
+
+document.addEventListener("click", (event) => {
+  const opener = event.target.closest("[data-dialog]");
+  if (opener) document.getElementById(opener.dataset.dialog).showModal();
+  const closer = event.target.closest("[data-close]");
+  if (closer) closer.closest("dialog").close();
+});
+
+document.addEventListener("htmx:afterSettle", tellTimes);
+document.addEventListener("htmx:responseError", () => {
+  const place = document.getElementById("told");
+  place.textContent = "The page could not be brought up to date.";
+  place.hidden = false;
+});
+tellTimes();
+setInterval(tellTimes, 20_000);

@@ -1,0 +1,195 @@
+"""The calls of the service: how each is asked, and what is read of its answer."""
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from datetime import datetime
+from functools import partial
+from os import PathLike
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+from urllib.parse import quote
+from uuid import uuid4
+
+from sats_client import _packing
+from sats_client._flow import Answer, Ask, Flow, Request, Told, Upload, Work
+from sats_client._reading import read
+from sats_client.errors import BadAnswer
+from sats_client.models import Classes, Move, Version
+from sats_client.records import TaskRecord
+
+R = TypeVar("R")
+K = TypeVar("K", bound=TaskRecord)
+AnyPath = str | PathLike[str]
+Query = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Page(Generic[R]):
+    """Some entries of a list.
+
+    Attributes:
+        items: in the list's order.
+        cursor: where the next page begins; None: there is none.
+    """
+
+    items: tuple[R, ...]
+    cursor: str | None
+
+
+def parameters(wanted: Query) -> tuple[tuple[str, str], ...]:
+    """Return a query; what is None is not said, of what is a list each entry is."""
+    found = []
+    for name, value in wanted.items():
+        several = value if isinstance(value, list | tuple | set | frozenset) else (value,)
+        found += [(name, _text(one)) for one in several if one is not None]
+    return tuple(found)
+
+
+def _text(value: object) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return value.isoformat() if isinstance(value, datetime) else str(value)
+
+
+def got(kind: type[R], path: str, query: Query | None = None) -> Flow[R]:
+    """Look at something."""
+    answer: Answer = yield Ask(Request("GET", path, parameters(query or {})))
+    return read(kind, answer.json())
+
+
+def page(kind: type[R], path: str, query: Query, cursor: str | None) -> Flow[Page[R]]:
+    """Read one page of a list."""
+    asked = Request("GET", path, parameters({**query, "cursor": cursor}))
+    said = (yield Ask(asked)).json()
+    try:
+        return Page(tuple(read(kind, one) for one in said["items"]), said.get("next_cursor"))
+    except (KeyError, TypeError) as error:
+        raise BadAnswer("the answer is no page of a list: is it a SATS service?") from error
+
+
+def task_path(task_id: object, deed: str = "") -> str:
+    """Return where a task is, or what is done to it."""
+    return f"/tasks/{quote(str(task_id), safe='')}{deed}"
+
+
+def version_path(model: str, number: int | None = None) -> str:
+    """Return where a model's versions are, or one of them."""
+    place = f"/admin/models/{quote(model, safe='')}/versions"
+    return place if number is None else f"{place}/{int(number)}"
+
+
+def classes(model: str, number: int | None) -> Flow[Classes]:
+    """Look at the classes of a version."""
+    return got(Classes, "/classes", {"model": model, "version": number})
+
+
+@dataclass(frozen=True)
+class Post:
+    """Files and a spec to be posted.
+
+    Attributes:
+        path: where.
+        files: what is sent by the name of its field, and what of it where it is a folder.
+        spec: JSON.
+        told: of the bytes of the first file that were sent.
+        key: for `Idempotency-Key`; None makes one.
+    """
+
+    path: str
+    files: Mapping[str, tuple[AnyPath, Callable[[Path], _packing.Files]]]
+    spec: Mapping[str, Any]
+    told: Told | None
+    key: str | None
+
+
+def submission(
+    dataset: AnyPath, name: str | None, spec: Mapping[str, Any], told: Told | None, key: str | None
+) -> Post:
+    """Return what makes a task that learns."""
+    wanted = {"name": name or Path(dataset).resolve().stem, **spec}
+    return Post("/tasks", {"dataset": (dataset, _packing.everything)}, wanted, told, key)
+
+
+def importing(
+    source: AnyPath,
+    model: str,
+    evaluate: AnyPath | None,
+    spec: Mapping[str, Any],
+    told: Told | None,
+    key: str | None,
+) -> Post:
+    """Return what makes a task that imports."""
+    files = {"checkpoint": (source, _packing.checkpoint)}
+    if evaluate is not None:
+        files["evaluate"] = (evaluate, _packing.everything)
+    return Post(version_path(model), files, spec, told, key)
+
+
+def posted(kind: type[K], post: Post) -> Flow[K]:
+    """Post files and a spec, folders packed, and return the task that was made."""
+    with ExitStack() as scratch:
+        form: dict[str, Upload | str] = {"spec": json.dumps(post.spec)}
+        told = post.told
+        for field, (source, inside) in post.files.items():
+            path = yield Work(partial(_packing.packed, Path(source), scratch, inside))
+            form[field] = Upload(path, path.name, told)
+            told = None
+        headers = {"Idempotency-Key": post.key or uuid4().hex}
+        answer: Answer = yield Ask(Request("POST", post.path, headers=headers, form=form))
+        return read(kind, answer.json())
+
+
+def done(kind: type[R], path: str) -> Flow[R]:
+    """Do what must not be done twice: it is sent once, whatever becomes of the connection."""
+    answer: Answer = yield Ask(Request("POST", path, repeatable=False))
+    return read(kind, answer.json())
+
+
+def log(task_id: str) -> Flow[str]:
+    """Read what a task's training process wrote last."""
+    answer: Answer = yield Ask(Request("GET", task_path(task_id, "/log")))
+    return answer.body.decode(errors="replace")
+
+
+def alias_path(model: str) -> str:
+    """Return where `live` of a model is."""
+    return f"/admin/models/{quote(model, safe='')}/aliases/live"
+
+
+def live(model: str) -> Flow[Move]:
+    """Look where `live` points."""
+    answer: Answer = yield Ask(Request("GET", alias_path(model)))
+    return _move(answer)
+
+
+def promoted(model: str, number: int, seen: Move | None) -> Flow[Move]:
+    """Point `live` at a version, only from where it was seen to stand."""
+    headers = {} if seen is None or seen.etag is None else {"If-Match": seen.etag}
+    wanted = Request("PUT", alias_path(model), headers=headers, json={"version": number})
+    answer: Answer = yield Ask(wanted)
+    return _move(answer)
+
+
+def rolled_back(model: str, number: int | None) -> Flow[Move]:
+    """Point `live` at what it was before a version; the one that is live, if none is named."""
+    if number is None:
+        number = (yield from live(model)).version
+    return (yield from done(Move, f"{version_path(model, number)}:rollback"))
+
+
+def _move(answer: Answer) -> Move:
+    return replace(read(Move, answer.json()), etag=answer.headers.get("etag"))
+
+
+def version(model: str, number: int) -> Flow[Version]:
+    """Look at a version."""
+    return got(Version, version_path(model, number))
+
+
+def listed(values: str | Iterable[str] | None) -> list[str] | None:
+    """Return one text, or several, as a list."""
+    if values is None:
+        return None
+    return [values] if isinstance(values, str) else list(values)

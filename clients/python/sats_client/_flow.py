@@ -1,0 +1,253 @@
+"""What a call does, without doing it: a generator asks for what it needs, a driver does that.
+
+The same generators run under `httpx.Client` (`_sync.py`) and `httpx.AsyncClient` (`_async.py`), as
+httpx's own authentication does, so that retries, resuming and following are written once.
+"""
+
+import json
+import random
+from collections.abc import AsyncIterator, Callable, Generator, Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from io import FileIO
+from itertools import count
+from pathlib import Path
+from typing import Any, TypeVar
+
+import httpx
+
+from sats_client.errors import BadAnswer, ErrorDetail, Overloaded, Problem, Unreachable
+from sats_client.errors import problem_class as class_of
+
+T = TypeVar("T")
+Told = Callable[[int, int], None]
+"""Told of bytes that were sent, and of how many there are."""
+
+LONGEST_WAIT = 60.0
+"""The longest wait between two tries, whatever an answer asks for."""
+FIRST_WAIT = 0.5
+_LONGEST_TEXT = 500
+
+
+class Lost(Exception):  # noqa: N818
+    """A connection could not be made, or was lost."""
+
+
+@dataclass(frozen=True)
+class Upload:
+    """A file of a form; opened anew for every try."""
+
+    path: Path
+    name: str
+    told: Told | None = None
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is sent.
+
+    Attributes:
+        repeatable: whether it may be sent again where nobody knows what became of it: it changes
+            nothing, or the same twice, or has an `Idempotency-Key`.
+        read_seconds: how long the next bytes of the answer are waited for; None: as the client is
+            set.
+    """
+
+    method: str
+    path: str
+    params: tuple[tuple[str, str], ...] = ()
+    headers: Mapping[str, str] = field(default_factory=dict)
+    json: Any = None
+    content: bytes | None = None
+    form: Mapping[str, Upload | str] | None = None
+    repeatable: bool = True
+    read_seconds: float | None = None
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came back."""
+
+    status: int
+    headers: httpx.Headers
+    body: bytes
+
+    def json(self) -> Any:
+        """Return the body's JSON.
+
+        Raises:
+            BadAnswer: it is none.
+        """
+        try:
+            return json.loads(self.body)
+        except ValueError as error:
+            raise BadAnswer("the answer is no JSON: is it a SATS service?") from error
+
+
+@dataclass(frozen=True)
+class Stream:
+    """An answer whose body is read piece by piece."""
+
+    status: int
+    headers: httpx.Headers
+    chunks: Iterator[bytes] | AsyncIterator[bytes]
+
+
+@dataclass(frozen=True)
+class Ask:
+    """Send a request until it is answered: gives an `Answer`; raises `Problem`, `Unreachable`."""
+
+    request: Request
+
+
+@dataclass(frozen=True)
+class Send:
+    """Send a request once: gives an `Answer`, whatever its status; raises `Lost`."""
+
+    request: Request
+
+
+@dataclass(frozen=True)
+class Open:
+    """Send a request once, close the stream before: gives a `Stream`; raises `Lost`."""
+
+    request: Request
+
+
+@dataclass(frozen=True)
+class Read:
+    """Read on in a stream: gives bytes, none at its end; raises `Lost`."""
+
+    stream: Stream
+
+
+@dataclass(frozen=True)
+class Sleep:
+    """Wait."""
+
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Work:
+    """Do what takes a while: packing, hashing, decoding; gives what it returns."""
+
+    do: Callable[[], Any]
+
+
+Effect = Ask | Send | Open | Read | Sleep | Work
+Flow = Generator[Effect, Any, T]
+
+
+def asked(request: Request, tries: int) -> Flow[Answer]:
+    """Send a request, again where that may help.
+
+    Raises:
+        Problem: it was refused.
+        Unreachable: nobody answered.
+    """
+    for tried in count(1):
+        last = not request.repeatable or tried >= tries
+        try:
+            answer: Answer = yield Send(request)
+        except Lost as lost:
+            if last:
+                raise Unreachable(str(lost)) from lost
+            wait = None
+        else:
+            if answer.status < 300:  # nothing of the service redirects
+                return answer
+            refusal = problem_of(answer)
+            if last or not _passes(refusal):
+                raise refusal
+            wait = refusal.retry_after
+        yield Sleep(pause(tried, wait))
+    raise AssertionError  # `count` has no end
+
+
+def _passes(problem: Problem) -> bool:
+    """Whether a refusal may be over soon: a limit that says nothing of when is not."""
+    return isinstance(problem, Overloaded) and (
+        problem.status == httpx.codes.SERVICE_UNAVAILABLE or problem.retry_after is not None
+    )
+
+
+def pause(tried: int, told: float | None = None) -> float:
+    """Return how long to wait after so many tries; clients that were sent away come back apart."""
+    if told is not None:
+        return min(told, LONGEST_WAIT) * random.uniform(1.0, 1.25)
+    return min(FIRST_WAIT * 2.0 ** (tried - 1), LONGEST_WAIT) * random.uniform(0.5, 1.0)
+
+
+def problem_of(answer: Answer) -> Problem:
+    """Return what a refusal says; one of a proxy says little."""
+    status, told = answer.status, answer.headers.get("retry-after", "")
+    wait = float(told) if told.isdecimal() and len(told) < 9 else None
+    try:
+        said = json.loads(answer.body)
+        return class_of(status)(
+            status,
+            str(said["type"]),
+            str(said["title"]),
+            str(said["detail"]),
+            tuple(_detail(one) for one in said.get("errors", ())),
+            said.get("request_id"),
+            wait,
+        )
+    except (ValueError, KeyError, TypeError, AttributeError):
+        title = httpx.codes.get_reason_phrase(status) or "Refused"
+        text = answer.body[:_LONGEST_TEXT].decode(errors="replace").strip() or title
+        return class_of(status)(status, "about:blank", title, text, (), None, wait)
+
+
+def _detail(said: Mapping[str, Any]) -> ErrorDetail:
+    return ErrorDetail(
+        str(said["message"]),
+        str(said.get("code", "invalid")),
+        said.get("file"),
+        said.get("field"),
+        said.get("class"),
+    )
+
+
+class _Counted(FileIO):
+    """A file that tells how much of it was read."""
+
+    def __init__(self, upload: Upload) -> None:
+        super().__init__(upload.path)
+        self._told = upload.told
+        self._size = upload.path.stat().st_size
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Read, and tell."""
+        data = super().read(-1 if size is None else size) or b""
+        if self._told is not None and data:
+            self._told(self.tell(), self._size)
+        return data
+
+
+def built(
+    http: httpx.Client | httpx.AsyncClient, request: Request, opened: ExitStack
+) -> httpx.Request:
+    """Return a request as httpx sends it; files that it reads are closed with `opened`."""
+    timeout = http.timeout
+    if request.read_seconds is not None:
+        timeout = httpx.Timeout(**(timeout.as_dict() | {"read": request.read_seconds}))
+    form = request.form or {}
+    fields = {name: one for name, one in form.items() if isinstance(one, str)}
+    files = {
+        name: (one.name, opened.enter_context(_Counted(one)), "application/zip")
+        for name, one in form.items()
+        if isinstance(one, Upload)
+    }
+    return http.build_request(
+        request.method,
+        request.path,
+        params=list(request.params) or None,
+        headers=dict(request.headers),
+        json=request.json,
+        content=request.content,
+        data=fields or None,
+        files=files or None,
+        timeout=timeout,
+    )

@@ -1,0 +1,82 @@
+"""Folders as zips."""
+
+import shutil
+import tempfile
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from fnmatch import fnmatch
+from pathlib import Path
+
+Files = Iterator[tuple[str, Path]]
+
+_CHECKPOINT = (
+    "config.json",
+    "preprocessor_config.json",
+    "*.safetensors",
+    "*.safetensors.index.json",
+)
+_LITTER = (".*", "Thumbs.db", "desktop.ini", "__MACOSX")
+_CHUNK = 1 << 20
+
+
+class NothingToSendError(ValueError):
+    """A folder has no file that would be sent."""
+
+
+def packed(source: Path, scratch: ExitStack, files: Callable[[Path], Files]) -> Path:
+    """Return a file as it is, or a folder as an uncompressed zip that is gone with `scratch`.
+
+    Two zips of one folder are the same to the byte.
+
+    Args:
+        source: a zip, or a folder.
+        scratch: removes the zip.
+        files: gives what of the folder is sent.
+
+    Raises:
+        FileNotFoundError: there is no such file or folder.
+        NothingToSendError: the folder has no such file.
+    """
+    if not source.is_dir():
+        source.stat()
+        return source
+    folder = scratch.enter_context(tempfile.TemporaryDirectory(prefix="sats-client-"))
+    target = Path(folder, f"{source.resolve().name or 'folder'}.zip")
+    with zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as archive:
+        for name, file in files(source):
+            entry = zipfile.ZipInfo(name)  # it has a time of its own, the same each time
+            entry.file_size = file.stat().st_size
+            with file.open("rb") as data, archive.open(entry, "w") as written:
+                shutil.copyfileobj(data, written, _CHUNK)
+        if not archive.namelist():
+            raise NothingToSendError(f"{source} has no file that would be sent")
+    return target
+
+
+def everything(folder: Path) -> Files:
+    """Yield the files below a folder, by name, each with its path inside, `/` between levels.
+
+    Links are followed, but not in circles; hidden files and what systems leave behind stay
+    here.
+    """
+    yield from _below(folder, "", frozenset({folder.resolve()}))
+
+
+def checkpoint(folder: Path) -> Files:
+    """Yield what an import reads of a Hugging Face directory."""
+    for path in sorted(folder.iterdir()):
+        if path.is_file() and any(fnmatch(path.name, one) for one in _CHECKPOINT):
+            yield path.name, path
+
+
+def _below(folder: Path, prefix: str, above: frozenset[Path]) -> Files:
+    for path in sorted(folder.iterdir()):
+        if any(fnmatch(path.name, one) for one in _LITTER):
+            continue
+        if path.is_dir():
+            inner = path.resolve()
+            if inner not in above:
+                yield from _below(path, f"{prefix}{path.name}/", above | {inner})
+        elif path.is_file():  # no pipe: it would keep its reader waiting
+            yield prefix + path.name, path

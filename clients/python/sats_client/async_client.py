@@ -1,0 +1,241 @@
+"""The same client for programs on an event loop of asyncio."""
+
+from collections.abc import AsyncIterator, Callable, Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
+
+import httpx
+
+from sats_client import _calls as calls
+from sats_client._async import AsyncDriver
+from sats_client._calls import AnyPath, Page
+from sats_client._exporting import exported
+from sats_client._flow import Flow, Told
+from sats_client._follow import Tell, followed
+from sats_client._many import OnError, in_order_async
+from sats_client._printing import Printer
+from sats_client._segmenting import Known, segmented
+from sats_client._settings import Asked, http_options
+from sats_client.errors import TaskEnded
+from sats_client.models import Classes, Move, Overview, Version
+from sats_client.records import TaskRecord
+
+if TYPE_CHECKING:
+    from sats_client.segmentation import Picture, Segmentation
+
+R = TypeVar("R")
+K = TypeVar("K", bound=TaskRecord)
+
+
+@dataclass(frozen=True)
+class AsyncTask(TaskRecord):
+    """A task, as it was when the service was asked last."""
+
+    _client: "AsyncClient" = field(init=False, repr=False, compare=False)
+
+    async def wait(
+        self,
+        progress: bool | Tell = False,
+        timeout: float | None = None,  # noqa: ASYNC109 - as its twin
+    ) -> "AsyncTask":
+        """Wait until the task has ended; as `Task.wait`."""
+        if progress is not True:
+            return await self._client._bound(followed(self, progress or None, timeout))
+        printer = Printer()
+        try:
+            return await self._client._bound(followed(self, printer, timeout))
+        finally:
+            printer.end()
+
+    async def refresh(self) -> "AsyncTask":
+        """Return the task as it is now."""
+        return await self._client.task(self.id)
+
+    async def cancel(self) -> "AsyncTask":
+        """Cancel it: one that waits ends at once, one that runs as soon as its worker hears."""
+        return await self._client._bound(calls.done(AsyncTask, calls.task_path(self.id, ":cancel")))
+
+    async def retry(self) -> "AsyncTask":
+        """Queue it again, where it has failed; it goes on from its last checkpoint."""
+        return await self._client._bound(calls.done(AsyncTask, calls.task_path(self.id, ":retry")))
+
+    async def log(self) -> str:
+        """Return what its training wrote last."""
+        return await self._client._run(calls.log(self.id))
+
+
+class AsyncClient:
+    """A service, over HTTP; each call does what `Client`'s of the same name does.
+
+    Args:
+        url: of the service; default: `SATS_URL`, else http://127.0.0.1:8000.
+        api_key: default: `SATS_API_KEY`; an empty one is none.
+        timeout: seconds for which an answer, or the next bytes of one, are waited for.
+        tries: how often a call is sent in all, where sending it again does no harm.
+        connections: most at once.
+        transport: of httpx, for certificates and proxies of your own.
+
+    Raises:
+        ValueError: the address is none of a service.
+    """
+
+    def __init__(
+        self,
+        url: str | None = None,
+        api_key: str | None = None,
+        *,
+        timeout: float = 300.0,
+        tries: int = 5,
+        connections: int = 32,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
+        options = http_options(url, api_key, timeout, connections)
+        self._http = httpx.AsyncClient(**options, transport=transport)
+        self._run = AsyncDriver(self._http, tries).run
+        self._known: Known = {}
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+    def __repr__(self) -> str:
+        return f"AsyncClient({str(self._http.base_url)!r})"
+
+    async def aclose(self) -> None:
+        """Give the connections back."""
+        await self._http.aclose()
+
+    async def submit(
+        self,
+        dataset: AnyPath,
+        *,
+        name: str | None = None,
+        progress: Told | None = None,
+        idempotency_key: str | None = None,
+        **spec: Any,
+    ) -> AsyncTask:
+        """Post labelled pictures of something new; as `Client.submit`."""
+        wanted = calls.submission(dataset, name, spec, progress, idempotency_key)
+        return await self._bound(calls.posted(AsyncTask, wanted))
+
+    async def import_model(
+        self,
+        checkpoint: AnyPath,
+        *,
+        model: str = "default",
+        evaluate: AnyPath | None = None,
+        progress: Told | None = None,
+        idempotency_key: str | None = None,
+        **spec: Any,
+    ) -> AsyncTask:
+        """Make a version of a SegFormer that was trained elsewhere; as `Client.import_model`."""
+        wanted = calls.importing(checkpoint, model, evaluate, spec, progress, idempotency_key)
+        return await self._bound(calls.posted(AsyncTask, wanted))
+
+    async def task(self, task_id: str) -> AsyncTask:
+        """Return a task."""
+        return await self._bound(calls.got(AsyncTask, calls.task_path(task_id)))
+
+    async def tasks(
+        self,
+        *,
+        model: str | None = None,
+        state: str | Iterable[str] | None = None,
+        outcome: str | None = None,
+        submitter: str | None = None,
+        text: str | None = None,
+        created_after: datetime | None = None,
+        created_before: datetime | None = None,
+    ) -> AsyncIterator[AsyncTask]:
+        """Yield tasks, the newest first; pages are asked for as they are needed."""
+        query = {
+            "model": model,
+            "state": calls.listed(state),
+            "outcome": outcome,
+            "submitter": submitter,
+            "text": text,
+            "created_after": created_after,
+            "created_before": created_before,
+        }
+        async for task in self._pages(partial(calls.page, AsyncTask, "/tasks", query)):
+            yield self._own(task)
+
+    async def segment(self, picture: "Picture", **wanted: Unpack[Asked]) -> "Segmentation":
+        """Say of every pixel of a picture which learned class it shows; as `Client.segment`."""
+        return await self._run(segmented(self._known, picture, wanted))
+
+    def segment_many(
+        self,
+        pictures: Iterable["Picture"],
+        *,
+        concurrency: int = 4,
+        on_error: OnError | None = None,
+        **wanted: Unpack[Asked],
+    ) -> AsyncIterator["Segmentation"]:
+        """Segment pictures, so many at once, in their order; as `Client.segment_many`."""
+        segment = partial(self.segment, **wanted)
+        return in_order_async(segment, pictures, concurrency, on_error)
+
+    async def classes(self, model: str = "default", version: int | None = None) -> Classes:
+        """Return the classes of a model's version; by default of the live one."""
+        return await self._run(calls.classes(model, version))
+
+    async def overview(self) -> Overview:
+        """Return every model with its live version, counts of tasks, and the workers."""
+        return await self._run(calls.got(Overview, "/admin/overview"))
+
+    def versions(self, model: str = "default") -> AsyncIterator[Version]:
+        """Yield a model's versions, the newest first."""
+        return self._pages(partial(calls.page, Version, calls.version_path(model), {}))
+
+    async def version(self, model: str, number: int) -> Version:
+        """Return a version: its classes, scores, files, and what the gate said."""
+        return await self._run(calls.version(model, number))
+
+    async def live(self, model: str = "default") -> Move:
+        """Return where `live` points, by the move that brought it there."""
+        return await self._run(calls.live(model))
+
+    async def promote(self, model: str, number: int, *, seen: Move | None = None) -> Move:
+        """Make a version live, whatever the gate said of it; as `Client.promote`."""
+        return await self._run(calls.promoted(model, number, seen))
+
+    async def rollback(self, model: str, number: int | None = None) -> Move:
+        """Make live what was live before a version; by default before the one that is live."""
+        return await self._run(calls.rolled_back(model, number))
+
+    async def export(self, model: str, number: int, directory: AnyPath) -> Version:
+        """Write a version's files to a folder, each checked; as `Client.export`."""
+        return await self._run(exported(model, number, Path(directory)))
+
+    async def _bound(self, flow: Flow[AsyncTask]) -> AsyncTask:
+        try:
+            return self._own(await self._run(flow))
+        except TaskEnded as ended:
+            self._own(ended.task)
+            raise
+
+    def _own(self, task: K) -> K:
+        object.__setattr__(task, "_client", self)
+        return task
+
+    async def _pages(self, page: Callable[[str | None], Flow[Page[R]]]) -> AsyncIterator[R]:
+        cursor: str | None = None
+        while True:
+            found = await self._run(page(cursor))
+            for one in found.items:
+                yield one
+            cursor = found.cursor
+            if cursor is None:
+                return

@@ -1,0 +1,299 @@
+"""The client for programs that wait for each answer."""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
+
+import httpx
+
+from sats_client import _calls as calls
+from sats_client._calls import AnyPath, Page
+from sats_client._exporting import exported
+from sats_client._flow import Flow, Told
+from sats_client._follow import Tell, followed
+from sats_client._many import OnError, in_order
+from sats_client._printing import Printer
+from sats_client._segmenting import Known, segmented
+from sats_client._settings import Asked, http_options
+from sats_client._sync import Driver
+from sats_client.errors import TaskEnded
+from sats_client.models import Classes, Move, Overview, Version
+from sats_client.records import TaskRecord
+
+if TYPE_CHECKING:
+    from sats_client.segmentation import Picture, Segmentation
+R = TypeVar("R")
+K = TypeVar("K", bound=TaskRecord)
+
+
+@dataclass(frozen=True)
+class Task(TaskRecord):
+    """A task, as it was when the service was asked last."""
+
+    _client: "Client" = field(init=False, repr=False, compare=False)
+
+    def wait(self, progress: bool | Tell = False, timeout: float | None = None) -> "Task":
+        """Wait until the task has ended; return it, live or held.
+
+        Its events come as a stream, which is opened again where it was cut. Where no stream comes
+        through, the task is asked for every two seconds.
+
+        Args:
+            progress: True says on stderr what happens; a callable gets each `Event`.
+            timeout: seconds after which to wait no longer; seen within 15 more.
+
+        Raises:
+            TaskFailed: it has failed; the error says why and names what is at fault.
+            TaskCancelled: it was cancelled.
+            TimedOut: it has not ended in time, and goes on.
+        """
+        if progress is not True:
+            return self._client._bound(followed(self, progress or None, timeout))
+        printer = Printer()
+        try:
+            return self._client._bound(followed(self, printer, timeout))
+        finally:
+            printer.end()
+
+    def refresh(self) -> "Task":
+        """Return the task as it is now."""
+        return self._client.task(self.id)
+
+    def cancel(self) -> "Task":
+        """Cancel it: one that waits ends at once, one that runs as soon as its worker hears."""
+        return self._client._bound(calls.done(Task, calls.task_path(self.id, ":cancel")))
+
+    def retry(self) -> "Task":
+        """Queue it again, where it has failed; it goes on from its last checkpoint."""
+        return self._client._bound(calls.done(Task, calls.task_path(self.id, ":retry")))
+
+    def log(self) -> str:
+        """Return what its training wrote last."""
+        return self._client._run(calls.log(self.id))
+
+
+class Client:
+    """A service, over HTTP. Threads may share it.
+
+    Args:
+        url: of the service; default: `SATS_URL`, else http://127.0.0.1:8000.
+        api_key: default: `SATS_API_KEY`; an empty one is none.
+        timeout: seconds for which an answer, or the next bytes of one, are waited for.
+        tries: how often a call is sent in all, where sending it again does no harm.
+        connections: most at once.
+        transport: of httpx, for certificates and proxies of your own.
+
+    Raises:
+        ValueError: the address is none of a service.
+    """
+
+    def __init__(
+        self,
+        url: str | None = None,
+        api_key: str | None = None,
+        *,
+        timeout: float = 300.0,
+        tries: int = 5,
+        connections: int = 32,
+        transport: httpx.BaseTransport | None = None,
+    ) -> None:
+        options = http_options(url, api_key, timeout, connections)
+        self._http = httpx.Client(**options, transport=transport)
+        self._run = Driver(self._http, tries).run
+        self._known: Known = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"Client({str(self._http.base_url)!r})"
+
+    def close(self) -> None:
+        """Give the connections back."""
+        self._http.close()
+
+    def submit(
+        self,
+        dataset: AnyPath,
+        *,
+        name: str | None = None,
+        progress: Told | None = None,
+        idempotency_key: str | None = None,
+        **spec: Any,
+    ) -> Task:
+        """Post labelled pictures of something new.
+
+        Args:
+            dataset: a zip, or a folder in one of the layouts that the service reads.
+            name: what people call the task; default: the file's or folder's.
+            progress: told of the bytes that were sent and of how many there are.
+            idempotency_key: the same key with the same data set makes one task; default: a new one.
+            **spec: the rest of the task's spec: model, classes, method, epochs, gate, ...
+
+        Raises:
+            Refused: the data set cannot be used; `errors` names every file and class at fault.
+            ValueError: the folder has no files.
+        """
+        wanted = calls.submission(dataset, name, spec, progress, idempotency_key)
+        return self._bound(calls.posted(Task, wanted))
+
+    def import_model(
+        self,
+        checkpoint: AnyPath,
+        *,
+        model: str = "default",
+        evaluate: AnyPath | None = None,
+        progress: Told | None = None,
+        idempotency_key: str | None = None,
+        **spec: Any,
+    ) -> Task:
+        """Make a version of a SegFormer that was trained elsewhere; a task does it.
+
+        Args:
+            checkpoint: a Hugging Face directory, or a zip of one.
+            model: that gets the version.
+            evaluate: labelled pictures to score it on, a zip or a folder.
+            progress: told of the checkpoint's bytes that were sent and of how many there are.
+            idempotency_key: the same key with the same files makes one task; default: a new one.
+            **spec: name, background, features, promote.
+        """
+        wanted = calls.importing(checkpoint, model, evaluate, spec, progress, idempotency_key)
+        return self._bound(calls.posted(Task, wanted))
+
+    def task(self, task_id: str) -> Task:
+        """Return a task."""
+        return self._bound(calls.got(Task, calls.task_path(task_id)))
+
+    def tasks(
+        self,
+        *,
+        model: str | None = None,
+        state: str | Iterable[str] | None = None,
+        outcome: str | None = None,
+        submitter: str | None = None,
+        text: str | None = None,
+        created_after: datetime | None = None,
+        created_before: datetime | None = None,
+    ) -> Iterator[Task]:
+        """Yield tasks, the newest first; pages are asked for as they are needed."""
+        query = {
+            "model": model,
+            "state": calls.listed(state),
+            "outcome": outcome,
+            "submitter": submitter,
+            "text": text,
+            "created_after": created_after,
+            "created_before": created_before,
+        }
+        for task in self._pages(partial(calls.page, Task, "/tasks", query)):
+            yield self._own(task)
+
+    def segment(self, picture: "Picture", **wanted: Unpack[Asked]) -> "Segmentation":
+        """Say of every pixel of a picture which learned class it shows.
+
+        Args:
+            picture: a file, its bytes, an open picture of Pillow, or uint8 pixels.
+            **wanted: model, version, size, classes, min_score, scores: `Asked` says what they do.
+        """
+        return self._run(segmented(self._known, picture, wanted))
+
+    def segment_many(
+        self,
+        pictures: Iterable["Picture"],
+        *,
+        concurrency: int = 4,
+        on_error: OnError | None = None,
+        **wanted: Unpack[Asked],
+    ) -> Iterator["Segmentation"]:
+        """Segment pictures, so many at once, and yield what they show in their order.
+
+        No picture is taken from `pictures` before there is room for it: however many there are,
+        `concurrency` of them are in memory.
+
+        Args:
+            pictures: as `segment` takes them.
+            concurrency: most requests at once.
+            on_error: told of a picture that is not answered, and why, which is then passed over;
+                default: the error is raised.
+            **wanted: as of `segment`.
+        """
+        segment = partial(self.segment, **wanted)
+        return in_order(segment, pictures, concurrency, on_error)
+
+    def classes(self, model: str = "default", version: int | None = None) -> Classes:
+        """Return the classes of a model's version; by default of the live one."""
+        return self._run(calls.classes(model, version))
+
+    def overview(self) -> Overview:
+        """Return every model with its live version, counts of tasks, and the workers."""
+        return self._run(calls.got(Overview, "/admin/overview"))
+
+    def versions(self, model: str = "default") -> Iterator[Version]:
+        """Yield a model's versions, the newest first."""
+        return self._pages(partial(calls.page, Version, calls.version_path(model), {}))
+
+    def version(self, model: str, number: int) -> Version:
+        """Return a version: its classes, scores, files, and what the gate said."""
+        return self._run(calls.version(model, number))
+
+    def live(self, model: str = "default") -> Move:
+        """Return where `live` points, by the move that brought it there."""
+        return self._run(calls.live(model))
+
+    def promote(self, model: str, number: int, *, seen: Move | None = None) -> Move:
+        """Make a version live, whatever the gate said of it.
+
+        Args:
+            model: and `number` name the version.
+            seen: what `live` gave; moved is only what still stands like that.
+
+        Raises:
+            Conflict: somebody has moved `live` since it was seen.
+        """
+        return self._run(calls.promoted(model, number, seen))
+
+    def rollback(self, model: str, number: int | None = None) -> Move:
+        """Make live what was live before a version; by default before the one that is live."""
+        return self._run(calls.rolled_back(model, number))
+
+    def export(self, model: str, number: int, directory: AnyPath) -> Version:
+        """Write a version's files to a folder, each checked by its checksum.
+
+        What is there already stays; a file that was cut off is taken up where it ended.
+
+        Raises:
+            Damaged: a file is not what its checksum says; it was removed.
+        """
+        return self._run(exported(model, number, Path(directory)))
+
+    def _bound(self, flow: Flow[Task]) -> Task:
+        try:
+            return self._own(self._run(flow))
+        except TaskEnded as ended:
+            self._own(ended.task)
+            raise
+
+    def _own(self, task: K) -> K:
+        object.__setattr__(task, "_client", self)
+        return task
+
+    def _pages(self, page: Callable[[str | None], Flow[Page[R]]]) -> Iterator[R]:
+        cursor: str | None = None
+        while True:
+            found = self._run(page(cursor))
+            yield from found.items
+            cursor = found.cursor
+            if cursor is None:
+                return

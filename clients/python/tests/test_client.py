@@ -1,0 +1,227 @@
+"""Where the service is, what it refuses, and lists that are read as they are needed."""
+
+import json
+import os
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+import pytest
+from conftest import LIVE, TASK, problem
+
+import sats_client
+from sats_client import (
+    AccessDenied,
+    AsyncClient,
+    BadAnswer,
+    Client,
+    Conflict,
+    NotFound,
+    Overloaded,
+    Problem,
+    Refused,
+    SatsError,
+)
+
+MOVE = {
+    "sequence": 4,
+    "version": 3,
+    "kind": "promote",
+    "moved_at": "2026-11-21T16:51:04Z",
+    "by": {"type": "key", "name": "ci"},
+}
+KINDS = {
+    301: Problem,
+    400: Refused,
+    401: AccessDenied,
+    403: AccessDenied,
+    404: NotFound,
+    409: Conflict,
+    412: Conflict,
+    413: Refused,
+    422: Refused,
+    429: Overloaded,
+    500: Problem,
+    503: Overloaded,
+    507: Problem,
+}
+
+
+@pytest.mark.parametrize(("status", "kind"), KINDS.items())
+def test_problems_by_what_they_mean(through, status, kind):
+    answer = problem(status, "some-slug", request_id="abc", headers={"Retry-After": "3"})
+    with pytest.raises(SatsError) as raised:
+        through(lambda _: answer, lambda c: c.classes(), tries=1)
+    found = raised.value
+    assert type(found) is kind
+    assert (found.status, found.slug, found.request_id) == (status, "some-slug", "abc")
+    assert pickle.loads(pickle.dumps(found)).args == found.args
+
+
+def test_a_refusal_names_what_is_at_fault(through):
+    faults = [
+        {"code": "unreadable", "message": "no mask", "file": "masks/1.png"},
+        {"code": "missing", "message": "no picture shows it", "class": "sheep"},
+        {"message": "said by a later service", "colour": "red"},
+    ]
+    answer = problem(422, "invalid-dataset", detail="the data set cannot be used", errors=faults)
+    with pytest.raises(Refused) as raised:
+        through(lambda _: answer, lambda c: c.classes())
+    assert [(e.code, e.file, e.class_) for e in raised.value.errors] == [
+        ("unreadable", "masks/1.png", None),
+        ("missing", None, "sheep"),
+        ("invalid", None, None),
+    ]
+    assert "masks/1.png: no mask" in str(raised.value)
+    assert "sheep: no picture shows it" in str(raised.value)
+
+
+@pytest.mark.parametrize("body", ["<html>502</html>", "[1]", "", '{"type": 1}'])
+def test_what_a_proxy_refuses(through, body):
+    with pytest.raises(Problem) as raised:
+        through(lambda _: httpx.Response(502, text=body), lambda c: c.classes())
+    assert (raised.value.status, raised.value.slug) == (502, "")
+    assert str(raised.value)
+
+
+@pytest.mark.parametrize("body", ["<html>", "[]", "{}", json.dumps(TASK | {"created_at": 7})])
+def test_what_is_no_answer_of_the_service(through, body):
+    with pytest.raises(BadAnswer):
+        through(lambda _: httpx.Response(200, text=body), lambda c: c.task("1"))
+
+
+def test_pages_are_read_as_they_are_needed(through):
+    asked = []
+
+    def pages(request: httpx.Request) -> httpx.Response:
+        asked.append(dict(request.url.params.multi_items()))
+        cursor = int(request.url.params.get("cursor", 0))
+        items = [LIVE | {"id": f"{cursor}-{n}"} for n in range(2)]
+        return httpx.Response(
+            200, json={"items": items, "next_cursor": str(cursor + 1) if cursor < 2 else None}
+        )
+
+    found = through(pages, lambda c: c.tasks(model="farm", state=["failed", "queued"], text="a"))
+    assert [task.id for task in found] == ["0-0", "0-1", "1-0", "1-1", "2-0", "2-1"]
+    assert asked[0] == {"model": "farm", "state": "queued", "text": "a"}
+    assert [one.get("cursor") for one in asked] == [None, "1", "2"]
+    asked.clear()
+    with Client("http://sats", transport=httpx.MockTransport(pages)) as client:
+        tasks = client.tasks()
+        next(tasks)
+        next(tasks)
+        assert len(asked) == 1
+        assert next(tasks).refresh
+
+
+def test_live_is_moved_only_from_where_it_was_seen(through):
+    asked = []
+
+    def alias(request: httpx.Request) -> httpx.Response:
+        asked.append((request.method, request.headers.get("If-Match"), request.content))
+        return httpx.Response(200, json=MOVE, headers={"ETag": '"4"'})
+
+    assert through(alias, lambda c: c.live("farm")).etag == '"4"'
+    with Client("http://sats", transport=httpx.MockTransport(alias)) as client:
+        seen = client.live()
+    asked.clear()
+    assert through(alias, lambda c: c.promote("farm", 3, seen=seen)).version == 3
+    through(alias, lambda c: c.promote("farm", 3))
+    assert asked == [("PUT", '"4"', b'{"version":3}'), ("PUT", None, b'{"version":3}')]
+
+
+def test_the_live_version_is_rolled_back(through):
+    asked = []
+
+    def alias(request: httpx.Request) -> httpx.Response:
+        asked.append((request.method, request.url.path))
+        return httpx.Response(200, json=MOVE)
+
+    through(alias, lambda c: c.rollback("farm"))
+    assert asked == [
+        ("GET", "/admin/models/farm/aliases/live"),
+        ("POST", "/admin/models/farm/versions/3:rollback"),
+    ]
+
+
+def test_names_do_not_lead_elsewhere(through):
+    asked = []
+
+    def look(request: httpx.Request) -> httpx.Response:
+        asked.append(request.url.raw_path)
+        return httpx.Response(200, json=TASK)
+
+    through(look, lambda c: c.task("../admin/keys?x=1"))
+    assert asked == [b"/tasks/..%2Fadmin%2Fkeys%3Fx%3D1"]
+
+
+def test_url_and_key(monkeypatch: pytest.MonkeyPatch):
+    asked = []
+
+    def look(request: httpx.Request) -> httpx.Response:
+        asked.append((str(request.url), request.headers.get("Authorization")))
+        return httpx.Response(200, json=TASK)
+
+    def look_with(*words: str) -> None:
+        with Client(*words, transport=httpx.MockTransport(look)) as client:
+            client.task("1")
+            assert "key" not in repr(client)
+
+    monkeypatch.delenv("SATS_URL", raising=False)
+    monkeypatch.delenv("SATS_API_KEY", raising=False)
+    look_with()
+    monkeypatch.setenv("SATS_URL", "https://sats.example/prefix/")
+    monkeypatch.setenv("SATS_API_KEY", " sats_key\n")
+    look_with()
+    look_with("http://other", "sats_other")
+    look_with("http://other", "")
+    assert asked == [
+        ("http://127.0.0.1:8000/tasks/1", None),
+        ("https://sats.example/prefix/tasks/1", "Bearer sats_key"),
+        ("http://other/tasks/1", "Bearer sats_other"),
+        ("http://other/tasks/1", None),
+    ]
+
+
+@pytest.mark.parametrize("kind", [Client, AsyncClient])
+@pytest.mark.parametrize("url", ["ftp://x", "127.0.0.1:8000", "http://", "http://x:port", "sats"])
+def test_what_is_no_address(kind, url):
+    with pytest.raises(ValueError, match="is no"):
+        kind(url)
+    with pytest.raises(ValueError, match="API key"):
+        kind("http://sats", "kéy")
+
+
+def test_a_service_on_this_machine_is_asked_without_a_proxy(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    for url in ("http://127.0.0.1:1", "http://localhost:1", "http://[::1]:1"):
+        with Client(url) as client:
+            there = client._http._transport_for_url(httpx.URL(url))
+            assert there is client._http._transport
+
+
+def test_posting_needs_neither_numpy_nor_pillow():
+    program = (
+        "import sys; sys.modules['numpy'] = sys.modules['PIL'] = None\n"
+        "import sats_client\n"
+        "client = sats_client.Client('http://127.0.0.1:1', tries=1)\n"
+        "try:\n    client.segment(b'')\n"
+        "except ImportError as error:\n    print(error)\n"
+        "client.close()\n"
+    )
+    here = str(Path(sats_client.__file__).parents[1])
+    said = subprocess.check_output(
+        [sys.executable, "-c", program], text=True, env={**os.environ, "PYTHONPATH": here}
+    )
+    assert 'pip install "sats-client[masks]"' in said
+
+
+def test_records_can_be_kept_in_sets(through):
+    progress = {"phase": "training", "step": 1, "steps": 2, "losses": {"a": 0.5}}
+    handler = lambda _: httpx.Response(200, json=TASK | {"progress": progress})  # noqa: E731
+    first, second = (through(handler, lambda c: c.task("1")) for _ in range(2))
+    assert len({first, second}) == 1
+    with pytest.raises(AttributeError):
+        first.state = "failed"

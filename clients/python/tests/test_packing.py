@@ -1,0 +1,67 @@
+"""Folders as zips."""
+
+import zipfile
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from sats_client._packing import NothingToSendError, checkpoint, everything, packed
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    root = tmp_path / "my classes"
+    (root / "images").mkdir(parents=True)
+    (root / "images" / "ä.jpg").write_bytes(b"a picture")
+    (root / "classes.txt").write_text("0 background")
+    (root / ".DS_Store").write_text("litter")
+    (root / "__MACOSX").mkdir()
+    (root / "__MACOSX" / "x").write_text("litter")
+    (root / "round").symlink_to(root, target_is_directory=True)
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "1.png").write_bytes(b"a mask")
+    (root / "masks").symlink_to(tmp_path / "elsewhere", target_is_directory=True)
+    return root
+
+
+def test_a_folder_and_what_its_links_lead_to(folder: Path):
+    with ExitStack() as scratch:
+        path = packed(folder, scratch, everything)
+        assert path.name == "my classes.zip"
+        with zipfile.ZipFile(path) as archive:
+            assert archive.namelist() == ["classes.txt", "images/ä.jpg", "masks/1.png"]
+            assert archive.read("images/ä.jpg") == b"a picture"
+            assert archive.testzip() is None
+    assert not path.exists()
+
+
+def test_the_same_folder_is_the_same_zip(folder: Path):
+    with ExitStack() as scratch:
+        first = packed(folder, scratch, everything).read_bytes()
+        (folder / "classes.txt").touch()
+        assert packed(folder, scratch, everything).read_bytes() == first
+
+
+def test_a_zip_is_sent_as_it_is(tmp_path: Path):
+    path = tmp_path / "a.zip"
+    path.write_bytes(b"anything")
+    with ExitStack() as scratch:
+        assert packed(path, scratch, everything) == path
+    assert path.exists()
+
+
+def test_nothing_to_send(tmp_path: Path):
+    with ExitStack() as scratch:
+        with pytest.raises(FileNotFoundError):
+            packed(tmp_path / "none.zip", scratch, everything)
+        with pytest.raises(NothingToSendError, match="has no file"):
+            packed(tmp_path, scratch, everything)
+
+
+def test_of_a_checkpoint_what_an_import_reads(tmp_path: Path):
+    for name in ("config.json", "model.safetensors", "optimizer.pt", "training_args.bin"):
+        (tmp_path / name).write_text(name)
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "model.safetensors").write_text("of another one")
+    assert [name for name, _ in checkpoint(tmp_path)] == ["config.json", "model.safetensors"]

@@ -1,0 +1,130 @@
+"""What is sent again, and what never is."""
+
+from pathlib import Path
+
+import httpx
+import pytest
+from conftest import TASK, problem
+
+from sats_client import Overloaded, Refused, Unreachable
+
+BUSY = {"Retry-After": "7"}
+
+
+class Script:
+    """Answers one request after another, and remembers them."""
+
+    def __init__(self, *answers: httpx.Response | Exception) -> None:
+        self.answers = list(answers)
+        self.asked: list[httpx.Request] = []
+
+    def __call__(self, request: httpx.Request) -> httpx.Response:
+        request.read()
+        self.asked.append(request)
+        answer = self.answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+def ok() -> httpx.Response:
+    return httpx.Response(200, json=TASK)
+
+
+def look(client):
+    return client.task(TASK["id"])
+
+
+def test_a_lost_connection_and_a_busy_service_are_tried_again(through, slept):
+    script = Script(httpx.ConnectError("nobody"), problem(503, headers=BUSY), ok())
+    assert through(script, look).id == TASK["id"]
+    assert 0.25 <= slept[0] <= 0.5
+    assert 7 <= slept[1] <= 8.75, "as it says, and a little apart from others"
+
+
+def test_waits_grow_and_end(through, slept):
+    script = Script(*[httpx.ReadTimeout("slow") for _ in range(4)])
+    with pytest.raises(Unreachable, match="slow"):
+        through(script, look, tries=4)
+    assert len(script.asked) == 4
+    assert slept == sorted(slept)
+
+
+def test_what_is_busy_for_long_says_so(through):
+    with pytest.raises(Overloaded) as refused:
+        through(Script(*[problem(503, headers=BUSY) for _ in range(2)]), look, tries=2)
+    assert (refused.value.slug, refused.value.retry_after) == ("overloaded", 7)
+
+
+def test_a_limit_that_does_not_say_when_is_no_matter_of_waiting(through):
+    script = Script(problem(429, "limit-stored-bytes"), ok())
+    with pytest.raises(Overloaded):
+        through(script, look)
+    assert len(script.asked) == 1
+    assert through(Script(problem(429, headers={"Retry-After": "1"}), ok()), look)
+
+
+@pytest.mark.parametrize("deed", ["cancel", "retry"])
+@pytest.mark.parametrize("answer", [httpx.ReadError("cut"), httpx.ConnectError("nobody"), None])
+def test_a_post_without_a_key_is_sent_once(through, deed, answer):
+    script = Script(ok(), answer or problem(503, headers=BUSY), ok())
+    with pytest.raises((Unreachable, Overloaded)):
+        through(script, look, lambda task: getattr(task, deed)())
+    assert [request.method for request in script.asked] == ["GET", "POST"]
+    assert script.asked[1].url.path == f"/tasks/{TASK['id']}:{deed}"
+
+
+def test_rolling_back_is_sent_once(through):
+    with pytest.raises(Unreachable):
+        through(Script(httpx.ReadError("cut")), lambda client: client.rollback("default", 2))
+
+
+def test_a_data_set_is_sent_again_whole_and_with_the_same_key(through, tmp_path: Path):
+    dataset = tmp_path / "a.zip"
+    dataset.write_bytes(b"PK" + bytes(200_000))
+    told: list[tuple[int, int]] = []
+    script = Script(
+        httpx.WriteError("cut"), problem(503, headers=BUSY), httpx.Response(202, json=TASK)
+    )
+    task = through(
+        script,
+        lambda client: client.submit(
+            dataset, model="farm", classes=["sheep"], progress=lambda *at: told.append(at)
+        ),
+    )
+    assert task.name == "sheep"
+    keys = {request.headers["Idempotency-Key"] for request in script.asked}
+    assert len(keys) == 1
+    assert len(keys.pop()) >= 32
+    bodies = {
+        request.content.split(b"\r\n", 1)[1].replace(b"\r\n", b"") for request in script.asked
+    }
+    sizes = {len(request.content) for request in script.asked}
+    assert len(sizes) == 1
+    assert min(sizes) > 200_000
+    assert all(b'{"name": "a", "model": "farm", "classes": ["sheep"]}' in body for body in bodies)
+    assert told[-1] == (200_002, 200_002)
+
+
+def test_every_submission_has_a_key_of_its_own(through, tmp_path: Path):
+    dataset = tmp_path / "a.zip"
+    dataset.write_bytes(b"PK")
+    script = Script(*[httpx.Response(202, json=TASK) for _ in range(3)])
+    through(script, lambda c: c.submit(dataset))
+    through(script, lambda c: c.submit(dataset))
+    through(script, lambda c: c.submit(dataset, idempotency_key="mine"))
+    first, second, third = [request.headers["Idempotency-Key"] for request in script.asked]
+    assert first != second
+    assert third == "mine"
+
+
+def test_what_is_wrong_is_not_sent_again(through):
+    script = Script(problem(422, "invalid"), ok())
+    with pytest.raises(Refused):
+        through(script, look)
+    assert len(script.asked) == 1
+
+
+def test_waits_are_not_longer_than_a_minute_whatever_is_asked(through, slept):
+    through(Script(problem(503, headers={"Retry-After": "86400"}), ok()), look)
+    assert slept[0] <= 75

@@ -1,0 +1,176 @@
+"""Commands that ask a running service, over HTTP."""
+
+import json
+import threading
+import zipfile
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine
+
+from app.db import write_session
+from app.keys.secret import read_secret
+from app.keys.service import Scope, create_key
+from app.settings import Settings
+from app.storage import BlobStore
+from tests.fixtures.drawings import voc_zip
+from tests.fixtures.versions import add_version
+from tests.worker.conftest import bench
+
+__all__ = ["bench"]
+
+pytestmark = pytest.mark.parametrize("database_url", ["embedded"], indirect=True)
+
+
+@pytest.fixture
+def ask(run, served, monkeypatch: pytest.MonkeyPatch):
+    """Run a command on the service; gives its exit status, stdout and stderr."""
+    monkeypatch.setenv("SATS_URL", str(served.base_url))
+    monkeypatch.delenv("SATS_API_KEY", raising=False)
+
+    def asked(*words: object) -> tuple[int, str, str]:
+        done = run(*map(str, words))
+        # The service's log is in this process too.
+        out = [line for line in done.stdout.splitlines() if "request_id=" not in line]
+        return done.exit_code, "\n".join(out), done.stderr
+
+    return asked
+
+
+@pytest.fixture
+def versions(engine: Engine, blobs: BlobStore) -> None:
+    """Two versions of the default model, the second one held."""
+    with write_session(engine) as session:
+        add_version(session, blobs, ["circle", "square"])
+        add_version(session, blobs, ["star"], live=False)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Labelled pictures."""
+    with zipfile.ZipFile(voc_zip(tmp_path / "a.zip", ["circle"], size=48)) as archive:
+        archive.extractall(tmp_path / "shapes")
+    return tmp_path / "shapes"
+
+
+def test_a_task_is_posted_listed_and_cancelled(ask, folder: Path) -> None:
+    status, task_id, _ = ask("submit", folder, "--name", "first", "--class", "circle", "-o", "id")
+    assert status == 0
+    status, listed, _ = ask("tasks", "--state", "queued", "-o", "json")
+    (task,) = json.loads(listed)
+    assert (task["id"], task["name"], task["classes"]) == (task_id, "first", ["circle"])
+    assert "_client" not in task
+    status, table, _ = ask("tasks")
+    assert table.splitlines()[0].split() == ["id", "name", "model", "state", "version", "posted"]
+    assert table.splitlines()[1].split()[:4] == [task_id, "first", "default", "queued"]
+    status, cancelled, _ = ask("cancel", task_id, "-o", "jsonl")
+    assert (status, json.loads(cancelled)["state"]) == (0, "cancelled")
+    status, out, err = ask("watch", task_id, "-o", "id")
+    assert (status, out) == (12, task_id)
+    assert "was cancelled" in err
+    status, _, err = ask("cancel", task_id)
+    assert (status, err.count("\n")) == (4, 1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("spec", "status", "state"),
+    [
+        ("{}", 0, "live"),
+        ('{"gate": {"promote": false}}', 10, "held"),
+        ('{"classes": ["x"]}', 4, ""),
+    ],
+)
+def test_waiting_says_by_its_status_how_it_ended(
+    ask, bench, folder: Path, spec: str, status: int, state: str
+) -> None:
+    with bench.worker():
+        words = ("submit", folder, "--spec", spec, "--wait", "-o", "json")
+        left, out, err = ask(*words)
+    assert left == status, err
+    if state:
+        assert json.loads(out)["outcome"] == state
+        assert state in err.splitlines(), "progress is on stderr"
+
+
+def test_a_failed_task(ask, bench, folder: Path) -> None:
+    picture = sorted((folder / "JPEGImages").iterdir())[0]
+    picture.write_bytes(b"\xff\xd8 no picture")
+    with bench.worker("worker.celery_app"):
+        small = '{"size": 32, "epochs": 1, "pretrained": false}'
+        status, out, err = ask("submit", folder, "--spec", small, "--wait", "-o", "id")
+        assert status == 11
+        assert f"JPEGImages/{picture.name}" in err
+        status, again, _ = ask("retry", out, "-o", "id")
+    assert (status, again) == (0, out)
+
+
+@pytest.mark.usefixtures("versions")
+def test_versions_are_shown_and_moved(ask) -> None:
+    assert ask("versions", "-o", "id")[1].split() == ["default@2", "default@1"]
+    status, shown, _ = ask("show", "default")
+    assert status == 0
+    cells = dict(line.split(maxsplit=1) for line in shown.splitlines() if " " in line.strip())
+    assert cells["version"] == "default@1"
+    assert "IoU circle" in shown
+    assert json.loads(ask("show", "default@2", "-o", "json")[1])["new_classes"] == ["star"]
+    assert ask("promote", "default@2", "--if-live", 2)[0] == 4
+    status, moved, _ = ask("promote", "default@2", "--if-live", 1, "-o", "id")
+    assert (status, moved) == (0, "default@2")
+    assert ask("rollback", "default", "-o", "id")[1] == "default@1"
+    status, _, err = ask("rollback", "default@2")
+    assert (status, "not the live" in err or "live" in err) == (4, True)
+
+
+def test_words_that_are_wrong(ask, folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    for words in (
+        ("submit", tmp_path / "none"),
+        ("submit", tmp_path / "empty"),
+        ("submit", folder, "--spec", "{"),
+        ("submit", folder, "--spec", "[]"),
+        ("promote", "default"),
+        ("show", "default@x"),
+        ("tasks", "--url", "ftp://x"),
+    ):
+        status, out, err = ask(*words)
+        assert (status, out) == (2, ""), words
+        assert err, words
+
+
+def test_what_is_refused_names_the_file_and_the_field(ask, folder: Path) -> None:
+    (folder / "classes.txt").write_text("0 background\n1 circle\n1 circle\n")
+    status, out, err = ask("submit", folder)
+    assert (status, out) == (4, "")
+    assert "classes.txt" in err
+    status, _, err = ask("submit", folder, "--method", "magic")
+    assert status == 4
+    assert "spec.method" in err
+    assert ask("show", "nobody")[0] == 4
+
+
+def test_who_may_and_who_is_there(
+    ask, engine: Engine, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with write_session(engine) as session:
+        key = create_key(session, read_secret(settings), "k", [Scope.SUBMIT])
+    assert ask("tasks")[0] == 3
+    monkeypatch.setenv("SATS_API_KEY", key)
+    assert ask("tasks") == (0, "", "")
+    assert ask("versions")[0] == 3
+    monkeypatch.setattr("sats_client._sync.time.sleep", lambda _: None)
+    status, _, err = ask("tasks", "--url", "http://127.0.0.1:1")
+    assert (status, err.count("\n")) == (5, 1)
+
+
+def test_a_task_that_ends_while_it_is_watched(ask, folder: Path, served) -> None:
+    task_id = ask("submit", folder, "-o", "id")[1]
+    watching = threading.Timer(0.5, lambda: served.post(f"/tasks/{task_id}:cancel"))
+    watching.start()
+    assert ask("watch", task_id)[0] == 12
+    watching.join()
+
+
+def test_the_version(run) -> None:
+    done = run("--version")
+    assert (done.exit_code, done.stdout.split()[0]) == (0, "sats")

@@ -1,0 +1,67 @@
+"""A zip is looked into, and posted."""
+
+from pathlib import Path
+
+import pytest
+from fastapi.testclient import TestClient
+from playwright.sync_api import expect
+from sqlalchemy import Engine
+
+from app.storage import BlobStore
+from tests.app.tasks.posting import drawn
+from tests.app.web.conftest import Open
+from tests.app.web.showcase import furnish
+from tests.app.web.test_pages import PHONE
+from tests.app.web.test_pages import look as axe_of
+
+embedded = pytest.mark.parametrize("database_url", ["embedded"], indirect=True)
+
+
+@embedded
+def test_what_an_upload_holds_is_told(
+    client: TestClient, engine: Engine, blobs: BlobStore, tmp_path: Path
+) -> None:
+    furnish(engine, blobs)
+    files = {"dataset": ("data.zip", drawn(tmp_path, "cat", "bus").read_bytes())}
+    upload = client.post("/uploads", files=files).json()["upload"]
+    told = client.get(f"/ui/uploads/{upload}").text
+    assert "version 5 of default" in told
+    assert told.count(">known<") == told.count(">new<") == 1
+    assert f"/uploads/{upload}/sheet" in told
+    base = client.get(f"/ui/uploads/{upload}", params={"model": "another"}).text
+    assert "the base step of another" in base
+    gone = client.get("/ui/uploads/nothing")
+    assert (gone.status_code, "wrong" in gone.text) == (200, True)
+
+
+@embedded
+def test_what_is_no_data_set_is_told(client: TestClient) -> None:
+    upload = client.post("/uploads", files={"dataset": ("a.zip", b"no zip")}).json()["upload"]
+    assert "cannot be used" in client.get(f"/ui/uploads/{upload}").text
+
+
+@embedded
+def test_a_zip_is_dropped_looked_into_and_posted(open_page: Open, tmp_path: Path) -> None:
+    page = open_page("/ui/tasks/new", allowed=("422",), viewport=PHONE, bypass_csp=True)
+    assert axe_of(page) == []
+    page.get_by_label("A zip of labelled pictures").set_input_files(drawn(tmp_path, "cat", "dog"))
+    expect(page.get_by_role("heading", name="What is in it")).to_be_visible()
+    expect(page.locator("#found tbody tr")).to_have_count(2)
+    sheet = page.locator("img.sheet")
+    page.wait_for_function("document.querySelector('img.sheet').naturalWidth > 0")
+    expect(sheet).to_be_visible()
+    assert axe_of(page) == []
+    assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+    expect(page.get_by_label("Name")).to_have_value("cat-dog-0")
+    page.get_by_label("Epochs").fill("3")
+    page.get_by_text("More of the spec").click()
+    page.get_by_label("As JSON").fill('{"size": ')
+    page.get_by_role("button", name="Post the task").click()
+    expect(page.locator("#wrong")).to_contain_text("no JSON")
+    page.get_by_label("As JSON").fill('{"size": 7, "sise": 32}')
+    page.get_by_role("button", name="Post the task").click()
+    expect(page.locator("#wrong")).to_contain_text("spec.sise")
+    page.get_by_label("As JSON").fill('{"size": 64}')
+    page.get_by_role("button", name="Post the task").click()
+    expect(page.get_by_role("heading", name="cat-dog-0")).to_be_visible()
+    expect(page.get_by_role("status")).to_have_text("Queued")
