@@ -91,7 +91,7 @@ def test_a_task_is_followed_over_many_short_streams(
         task = client.submit(dataset, epochs=12)
         done = task.wait(progress=told.append, timeout=120)
     assert done.live
-    assert proxy.connections > 2
+    assert proxy.connections >= 2
     ids = [int(event.id) for event in told if event.id]
     assert ids == sorted(set(ids)), "in order, and none twice"
 

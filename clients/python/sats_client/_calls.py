@@ -15,7 +15,7 @@ from uuid import uuid4
 from sats_client import _packing
 from sats_client._flow import Answer, Ask, Flow, Request, Told, Upload, Work
 from sats_client._reading import read
-from sats_client.errors import BadAnswer
+from sats_client.errors import BadAnswer, Conflict
 from sats_client.models import Classes, Move, Version
 from sats_client.records import TaskRecord
 
@@ -168,7 +168,14 @@ def promoted(model: str, number: int, seen: Move | None) -> Flow[Move]:
     """Point `live` at a version, only from where it was seen to stand."""
     headers = {} if seen is None or seen.etag is None else {"If-Match": seen.etag}
     wanted = Request("PUT", alias_path(model), headers=headers, json={"version": number})
-    answer: Answer = yield Ask(wanted)
+    try:
+        answer: Answer = yield Ask(wanted)
+    except Conflict:
+        now = yield from live(model)
+        # Moved by our first try, whose answer was lost, or to the same version by somebody else.
+        if seen is None or (now.version, now.sequence) != (number, seen.sequence + 1):
+            raise
+        return now
     return _move(answer)
 
 
