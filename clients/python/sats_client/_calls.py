@@ -141,9 +141,16 @@ def posted(kind: type[K], post: Post) -> Flow[K]:
         return read(kind, answer.json())
 
 
-def done(kind: type[R], path: str) -> Flow[R]:
-    """Do what must not be done twice: it is sent once, whatever becomes of the connection."""
+def cancelled(kind: type[K], task_id: str) -> Flow[K]:
+    """Cancel a task. The service keeps no key of it: it is sent once, whatever becomes of it."""
+    path = task_path(task_id, ":cancel")
     answer: Answer = yield Ask(Request("POST", path, repeatable=False))
+    return read(kind, answer.json())
+
+
+def done_once(kind: type[R], path: str) -> Flow[R]:
+    """Do what must not be done twice, under a key by which the service knows it again."""
+    answer: Answer = yield Ask(Request("POST", path, headers={"Idempotency-Key": uuid4().hex}))
     return read(kind, answer.json())
 
 
@@ -183,7 +190,7 @@ def rolled_back(model: str, number: int | None) -> Flow[Move]:
     """Point `live` at what it was before a version; the one that is live, if none is named."""
     if number is None:
         number = (yield from live(model)).version
-    return (yield from done(Move, f"{version_path(model, number)}:rollback"))
+    return (yield from done_once(Move, f"{version_path(model, number)}:rollback"))
 
 
 def _move(answer: Answer) -> Move:
