@@ -84,8 +84,12 @@ LONG = {
 ON_ONE_PAIR = (
     "tests/app/cli/test_export.py",
     "tests/app/cli/test_import.py",
+    "tests/app/cli/test_import_project.py",
     "tests/app/cli/test_segment.py",
     "tests/app/imports/test_endpoint.py",
+    "tests/app/integrations/label_studio/test_keys.py",
+    "tests/app/integrations/label_studio/test_leaving.py",
+    "tests/app/integrations/label_studio/test_predict.py",
     "tests/app/keys/test_cache.py",
     "tests/app/keys/test_limits.py",
     "tests/app/probes/test_warm_up.py",
@@ -121,6 +125,7 @@ ON_ONE_PAIR = (
 WITH_PROCESSES = (
     "tests/app/backup/",
     "tests/app/cli/test_import.py",
+    "tests/app/cli/test_import_project.py",
     "tests/app/cli/test_running.py",
     "tests/benchmarks/",
     "tests/demo/test_run.py",
@@ -128,6 +133,7 @@ WITH_PROCESSES = (
     "tests/deployment/",
     "tests/faults/",
     "tests/hostile/",
+    "tests/label_studio/",
     "tests/sats_core/training/",
     "tests/worker/",
 )

@@ -32,12 +32,12 @@ def follow(engine: Engine, task_id: str) -> TaskState:
         with read_session(engine) as session:
             events, ended = events_after(session, task_id, after)
             task = session.get_one(Task, task_id)
-        for told in events:
-            for line in lines(told.event):
+        for one in events:
+            for line in lines(one.event):
                 if line != said:  # a worker says that it validates, then its child does
                     console.print(line)
                 said = line
-            after = told.number
+            after = one.number
         if ended:
             _say_result(engine, console, task)
             return TaskState(task.state)

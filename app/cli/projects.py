@@ -30,6 +30,9 @@ def import_project(
         int, typer.Argument(min=1, max=MAX_NUMBER, help="Its number in Label Studio.")
     ],
     model: Annotated[str, typer.Option(help="The model that learns.")] = "default",
+    create: Annotated[
+        bool, typer.Option("--create", help="Make the model where there is none of this name.")
+    ] = False,
 ) -> None:
     """Learn the classes of a Label Studio project that a model does not know yet."""
     configure_logs()
@@ -39,8 +42,7 @@ def import_project(
     if not re.fullmatch(MODEL_PATTERN, model):
         raise refusal(f"{model!r} is no name of a model")
     with database() as engine:
-        actor = command_actor()
-        asker = Asker(actor.name, actor.type, by_admin=True)
+        asker = Asker(command_actor(), by_admin=True, create=create)
         with write_session(engine) as session:
             row = projects.ask(session, project, model, asker).id
         found = _imported(engine, settings, row)

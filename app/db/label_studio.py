@@ -6,6 +6,7 @@ from enum import StrEnum
 from sqlalchemy import Boolean, Float, ForeignKey, String, Text, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
+from app.db.actor import Actor
 from app.db.base import Base, UtcDateTime, utc_now
 
 
@@ -36,11 +37,11 @@ class LabelStudioProject(Base):
     # Whether an import was asked for that has not begun: one more, however often it was.
     wanted: Mapped[bool] = mapped_column(Boolean, default=False)
     # Who asked last: the import's task will be theirs.
-    asked_by: Mapped[str] = mapped_column(String(200), default="")
-    asked_as: Mapped[str] = mapped_column(String(20), default="keyless")  # an ActorType
+    asked_by: Mapped[Actor | None]
     asked_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     by_admin: Mapped[bool] = mapped_column(Boolean, default=False)
     key_id: Mapped[int | None] = mapped_column(ForeignKey("api_keys.id"))
+    create: Mapped[bool] = mapped_column(Boolean, default=False)  # whether it may make the model
 
     state: Mapped[ProjectState] = mapped_column(String(20), default=ProjectState.NEVER)
     imports: Mapped[int] = mapped_column(default=0)  # begun so far; the number of the last one

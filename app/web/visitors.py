@@ -120,8 +120,7 @@ class PageRoute(APIRoute):
                 if not is_passing(error):
                     raise
                 log.warning("database_unavailable", path=request.url.path, error=str(error))
-                problem = UnavailableProblem("the database does not answer", 2)
-                return problem_page(request, problem)
+                return problem_page(request, UnavailableProblem("the database does not answer", 2))
 
         return guarded
 

@@ -132,8 +132,8 @@ TABLE: dict[tuple[str, str], Row] = {
         "GET /admin/webhooks/{webhook_id}/deliveries",
     ),
 }
-ASKED_AS_OTHERS = (OPEN_INFERENCE, LABEL_STUDIO)
-"""Other tools' contracts: what they ask is for whoever segments or submits."""
+ASKED_AS_OTHERS = (OPEN_INFERENCE, "/uploads")
+"""The protocol's metadata are for who segments; an upload is its sender's alone."""
 READABLE = {
     *(one for one in TABLE if one[0] in ("GET", "HEAD") and not one[1].startswith(ASKED_AS_OTHERS)),
     ("POST", "/tasks/{task_id}/events/token"),  # it changes nothing

@@ -42,8 +42,8 @@ def model_of(request: Request) -> str:
 ModelOfPath = Annotated[str, Depends(model_of)]
 
 
-async def let_in(request: Request, scope: Scope) -> Caller:
-    """Let a caller with `scope` through who may use the model of the path.
+async def let_in(request: Request, *scopes: Scope) -> Caller:
+    """Let a caller with one of `scopes` through who may use the model of the path.
 
     Raises:
         UnauthorizedProblem, LocalCallersOnlyProblem, ExpiredKeyProblem, RequestLimitProblem,
@@ -51,23 +51,25 @@ async def let_in(request: Request, scope: Scope) -> Caller:
     """
     services = app_services(request)
     found = await identify(request, services, _key(request))
-    admit(request, services, found, scope)
+    admit(request, services, found, *scopes)
     check_model(found, model_of(request))
     return found
 
 
 @cache
-def require(scope: Scope) -> Callable[..., Awaitable[Caller]]:
-    """Return the dependency that lets callers with `scope` (or `admin`) through."""
+def require(*scopes: Scope) -> Callable[..., Awaitable[Caller]]:
+    """Return the dependency that lets callers with one of `scopes` (or `admin`) through."""
 
     async def caller(request: Request) -> Caller:
-        return await let_in(request, scope)
+        return await let_in(request, *scopes)
 
     return caller
 
 
 document_basic = Depends(_basic)
 Predictor = Annotated[Caller, Depends(require(Scope.SEGMENT))]
+Looker = Annotated[Caller, Depends(require(Scope.SEGMENT, Scope.READ))]
+Follower = Annotated[Caller, Depends(require(Scope.SUBMIT, Scope.READ))]
 Trainer = Annotated[Caller, Depends(require(Scope.SUBMIT))]
 
 

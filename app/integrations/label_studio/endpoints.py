@@ -21,6 +21,7 @@ from app.errors import (
 from app.integrations.label_studio.asked import Asked, read_asked
 from app.integrations.label_studio.bodies import read_body
 from app.integrations.label_studio.calling import (
+    Looker,
     ModelOfPath,
     Predictor,
     document_basic,
@@ -65,7 +66,7 @@ router = APIRouter(
     operation_id="label_studio_model_health",
     openapi_extra=MODEL,
 )
-async def health(_caller: Predictor) -> LabelStudioHealthJson:
+async def health(_caller: Looker) -> LabelStudioHealthJson:
     """Answer; asks nobody but who calls."""
     return LabelStudioHealthJson()
 
@@ -112,9 +113,7 @@ async def setup(
     operation_id="label_studio_model_versions",
     openapi_extra=MODEL,
 )
-def versions(
-    session: ReadSession, _caller: Predictor, model: ModelOfPath
-) -> LabelStudioVersionsJson:
+def versions(session: ReadSession, _caller: Looker, model: ModelOfPath) -> LabelStudioVersionsJson:
     """Name the model's versions that were not deleted, the newest first, 100 at most."""
     numbers = session.scalars(
         select(Version.number)

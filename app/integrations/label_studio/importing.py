@@ -18,13 +18,14 @@ from pathlib import Path
 import structlog
 from sqlalchemy import Engine, select
 
-from app.db import Actor, ProjectState, Task, read_session, write_session
+from app.db import ProjectState, Task, read_session, write_session
 from app.disk import check_task_fits
 from app.errors import Problem, problem_of
 from app.integrations.label_studio import projects
 from app.integrations.label_studio.client import LabelStudio, LabelStudioError
 from app.integrations.label_studio.gathering import Gathered, gather
 from app.integrations.label_studio.projects import Taken
+from app.registry.naming import check_known
 from app.registry.parents import check_start
 from app.settings import Settings
 from app.storage import Blob, BlobStore
@@ -112,6 +113,7 @@ class Importing:
         made = self._task_before(taken)
         if made is not None:
             return ProjectState.QUEUED, {"task_id": made}
+        self._check_model(taken)
         self._settings.incoming_dir.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=self._settings.incoming_dir) as folder:
             gathered = asyncio.run(self._gathered(taken, Path(folder)))
@@ -135,6 +137,12 @@ class Importing:
                     Task.idempotency_key == taken.task_key,
                 )
             )
+
+    def _check_model(self, taken: Taken) -> None:
+        """Check that the model is there, or may be made, before anything is fetched for it."""
+        if not taken.asker.create:
+            with read_session(self._engine) as session:
+                check_known(session, taken.model, lambda _: True)
 
     def _known(self, model: str) -> set[str]:
         with read_session(self._engine) as session:
@@ -170,7 +178,7 @@ class Importing:
 
     def _queue(self, taken: Taken, gathered: Gathered) -> TaskJson:
         asker = taken.asker
-        spec = TaskSpec(name=_name(taken, gathered), model=taken.model)
+        spec = TaskSpec(name=_name(taken, gathered), model=taken.model, create=asker.create)
 
         def make(stored: Mapping[str, Blob]) -> Submission:
             return Submission(
@@ -186,8 +194,8 @@ class Importing:
             check_step(self._engine, spec, staged[_DATASET], self._settings.limits)
             check_task_fits(self._engine, self._settings, spec, staged[_DATASET])
 
-        actor, most = Actor(asker.type, asker.name), self._settings.max_upload_bytes
-        accepting = Acceptance(self._engine, self._blobs, most, actor)
+        most = self._settings.max_upload_bytes
+        accepting = Acceptance(self._engine, self._blobs, most, asker.actor)
         with gathered.dataset.open("rb") as dataset:
             task, _replayed = accepting.accept({_DATASET: dataset}, make, check)
         return task

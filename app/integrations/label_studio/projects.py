@@ -6,8 +6,10 @@ from sqlalchemy import ColumnElement, exists, or_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
+from app.audit.actor import COMMAND
 from app.db import (
     END_STATES,
+    Actor,
     ActorType,
     LabelStudioProject,
     ProjectState,
@@ -28,21 +30,21 @@ class Asker:
     """Who asks for an import: its task will be theirs.
 
     Attributes:
-        name: of the key, or of the machine's user.
-        type: what kind of somebody asks.
+        actor: who.
         key_id: the key.
         by_admin: whether it has scope `admin`.
+        create: whether it may make the model.
     """
 
-    name: str = ""
-    type: ActorType = ActorType.KEYLESS
+    actor: Actor = COMMAND
     key_id: int | None = None
     by_admin: bool = False
+    create: bool = False
 
     @property
     def submitted_by(self) -> str:
         """What the task is said to be posted by."""
-        return self.name if self.type == ActorType.KEY else ""
+        return self.actor.name if self.actor.type == ActorType.KEY else ""
 
 
 @dataclass(frozen=True)
@@ -95,8 +97,8 @@ def note(
 
 def _ask(row: LabelStudioProject, asker: Asker) -> None:
     row.annotations = 0
-    row.asked_by, row.asked_as = asker.name, asker.type
-    row.key_id, row.by_admin = asker.key_id, asker.by_admin
+    row.asked_by, row.key_id = asker.actor, asker.key_id
+    row.by_admin, row.create = asker.by_admin, asker.create
     row.asked_at = utc_now()
     if row.state == ProjectState.FETCHING:
         row.wanted = True
@@ -172,7 +174,7 @@ def take(session: Session, row: int | None = None) -> Taken | None:
         tries=found.tries,
         project=found.project,
         model=found.model,
-        asker=Asker(found.asked_by, ActorType(found.asked_as), found.key_id, found.by_admin),
+        asker=Asker(found.asked_by or COMMAND, found.key_id, found.by_admin, found.create),
     )
     renew(session, taken)
     return taken

@@ -5,13 +5,13 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Request
 from starlette.concurrency import run_in_threadpool
 
-from app.db import ActorType, write_session
-from app.dependencies import AppServices, ReadSession, Services
+from app.db import Actor, write_session
+from app.dependencies import AppServices, ReadSession, Services, acting
 from app.errors import BadRequestProblem, InvalidProblem, NotFoundProblem, UnavailableProblem
 from app.integrations.label_studio import projects
 from app.integrations.label_studio.asked import Told, read_told
 from app.integrations.label_studio.bodies import read_body
-from app.integrations.label_studio.calling import ModelOfPath, Trainer, document_basic
+from app.integrations.label_studio.calling import Follower, ModelOfPath, Trainer, document_basic
 from app.integrations.label_studio.documentation import (
     BODY,
     MODEL,
@@ -64,16 +64,15 @@ async def webhook(
     told: Told = await read_body(request, services, read_told)
     if told.action == START_TRAINING and told.project is None:
         raise BadRequestProblem("START_TRAINING names no project")
-    await run_in_threadpool(_note, services, caller, model, told)
+    await run_in_threadpool(_note, services, acting(request), caller, model, told)
     return LabelStudioToldJson()
 
 
-def _note(services: Services, caller: Caller, model: str, told: Told) -> None:
+def _note(services: Services, actor: Actor, caller: Caller, model: str, told: Told) -> None:
     enough = services.settings.label_studio_annotations
     if told.project is None:
         return
-    kind = ActorType.KEYLESS if caller.key_id is None else ActorType.KEY
-    asker = Asker(caller.name, kind, caller.key_id, caller.may(Scope.ADMIN))
+    asker = Asker(actor, caller.key_id, caller.may(Scope.ADMIN))
     if told.action == START_TRAINING:
         with write_session(services.engine) as session:
             projects.ask(session, told.project, model, asker)
@@ -97,7 +96,7 @@ def _note(services: Services, caller: Caller, model: str, told: Told) -> None:
 )
 def project_state(
     session: ReadSession,
-    _caller: Trainer,
+    _caller: Follower,
     model: ModelOfPath,
     project: Annotated[
         int, Path(ge=1, le=MAX_NUMBER, description="The project's number in Label Studio.")

@@ -11,6 +11,7 @@ from app.integrations.label_studio.importing import Importing
 from app.keys.secret import read_secret
 from app.keys.service import KeyLimits, Scope, create_key
 from app.main import create_app
+from app.registry.service import ensure_model
 from app.settings import Settings
 from app.storage import BlobStore
 from tests.app.integrations.label_studio.asking import BASE, body
@@ -102,6 +103,9 @@ def test_the_task_is_that_of_who_asked(
     fake.exports[3] = halves("cup", [1])
     fake.files["/data/1.png"] = encoded(left_red_right_green(16, 16))
     headers = basic(key(Scope.SUBMIT, limits=KeyLimits(queued_tasks=1)))
+    with write_session(engine) as session:
+        ensure_model(session, "a")
+        ensure_model(session, "b")
     importing = Importing(engine, blobs, settings, lambda _: None)
     for model in ("a", "b"):
         client.post(f"{BASE}/{model}/webhook", json=TRAIN, headers=headers)

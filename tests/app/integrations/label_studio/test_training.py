@@ -3,6 +3,7 @@
 import json
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -276,6 +277,25 @@ def test_of_a_lost_worker_s_import_one_task_comes(
     assert (state(client)["state"], state(client)["task"]) == ("queued", f"/tasks/{made.id}")
 
 
+@pytest.mark.races
+def test_one_of_several_workers_takes_it(
+    client: TestClient, importing: Importing, engine: Engine
+) -> None:
+    for round_ in range(1, 6):
+        train(client)
+        with ThreadPoolExecutor(4) as pool:
+            found = list(pool.map(lambda _: importing.next(), range(8)))
+        (taken,) = [one for one in found if one is not None]
+        assert (taken.number, taken.attempt) == (round_, round_)
+        with ThreadPoolExecutor(4) as pool:  # one more is asked for while it ends
+            asking = [pool.submit(train, client) for _ in range(3)]
+            with write_session(engine) as session:
+                projects.end(session, taken, ProjectState.NOTHING_NEW)
+            for one in asking:
+                one.result()
+        assert state(client)["state"] == "waiting"
+
+
 def test_workers_that_are_lost_again_and_again_end_it(
     client: TestClient, project: FakeLabelStudio, importing: Importing, engine: Engine
 ) -> None:
@@ -323,13 +343,26 @@ def test_a_model_that_may_not_learn_says_why(
 
 
 def test_models_learn_from_a_project_each_for_itself(
-    client: TestClient, project: FakeLabelStudio, importing: Importing, engine: Engine
+    client: TestClient,
+    project: FakeLabelStudio,
+    importing: Importing,
+    engine: Engine,
+    blobs: BlobStore,
 ) -> None:
+    with write_session(engine) as session:
+        for model in ("a", "b"):
+            add_version(session, blobs, ["red"], model=model)
     for model in ("a", "b"):
         client.post(f"{BASE}/{model}/webhook", json=TRAIN)
     importing.act()
     assert sorted(one.spec["model"] for one in tasks(engine)) == ["a", "b"]
     assert state(client, "a")["task"] != state(client, "b")["task"]
+    # A typing error in the backend's URL makes no model, and costs Label Studio nothing.
+    project.came.clear()
+    client.post(f"{BASE}/aa/webhook", json=TRAIN)
+    importing.act()
+    assert "no model 'aa'; did you mean 'a'" in state(client, "aa")["error"]
+    assert project.came == []
 
 
 Told = Callable[..., int]
