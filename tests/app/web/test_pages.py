@@ -118,6 +118,20 @@ def test_from_the_login_to_the_roll_back(
     expect(page.get_by_label("API key")).to_be_visible()
 
 
+def test_a_link_of_another_site_leads_to_who_has_logged_in(
+    open_page: Open, tasks: dict[str, str], site: str, engine: Engine, settings: Settings
+) -> None:
+    with write_session(engine) as session:
+        key = create_key(session, read_secret(settings), "operator", [Scope.ADMIN])
+    page = open_page("/login")
+    page.get_by_label("API key").fill(key)
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", name="Home")).to_be_visible()
+    page.goto(f'data:text/html,<a href="{site}/ui/tasks">here</a>')
+    page.get_by_role("link", name="here").click()
+    expect(page.get_by_role("heading", name="Tasks")).to_be_visible()
+
+
 def test_what_was_moved_meanwhile_is_not_moved_again(
     open_page: Open, tasks: dict[str, str], site: str
 ) -> None:
