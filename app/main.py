@@ -19,6 +19,7 @@ from app.imports.endpoints import router as imports
 from app.integrations.label_studio.endpoints import router as label_studio
 from app.integrations.label_studio.training import router as label_studio_training
 from app.keys.endpoints import router as keys
+from app.keys.limit_headers import LimitHeadersMiddleware
 from app.overview.endpoints import router as overview
 from app.probes.endpoints import router as probes
 from app.probes.metrics import RequestMetrics, RequestMetricsMiddleware
@@ -121,6 +122,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.add_middleware(CrossOriginMiddleware)
     app.add_middleware(RequestMetricsMiddleware, metrics=app.state.metrics)
     app.add_middleware(SecurityHeadersMiddleware)
+    app.add_middleware(LimitHeadersMiddleware)
     app.add_middleware(TracingMiddleware)
     app.add_middleware(RequestIdMiddleware)
     install_handlers(app)

@@ -20,14 +20,15 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from demo.client import Client
-from demo.progress import watch
+from demo.progress import watching
+from sats_client import Client, Version
 from sats_core.data.readers import EncodedPicture, Reader, open_reader, write_voc_zip
 from sats_core.data.sources import DirectorySource
 from sats_core.settings import Limits
 
 BASE = ("person", "dog", "cat", "horse")
 NEW = ("sheep",)
+MODEL = "real-pictures"
 
 
 @dataclass(frozen=True)
@@ -69,22 +70,25 @@ def write_task(reader: Reader, path: Path, classes: Sequence[str], most: int) ->
     write_voc_zip(path, chosen(), reader.classes)
 
 
-def learn(client: Client, console: Console, title: str, path: Path, spec: dict[str, Any]) -> Any:
+def learn(
+    client: Client, console: Console, title: str, path: Path, spec: dict[str, Any]
+) -> Version:
     """Post a task, follow it to its end and return the version it made."""
-    task = watch(console, title, client.follow(client.submit(path, spec)["id"]))
-    if task["version"] is None:
-        raise SystemExit(f"{title}: the task ended as {task['state']}: {task['error']}")
-    return client.version(task["version"])
+    with watching(console, title) as tell:
+        task = client.submit(path, model=MODEL, create=True, **spec).wait(progress=tell)
+    if task.version is None:
+        raise SystemExit(f"{title}: the task has made no version")
+    return client.version(MODEL, task.version)
 
 
-def run(url: str, data: Path, plan: Plan, console: Console) -> dict[str, dict[str, Any]]:
+def run(url: str, data: Path, plan: Plan, console: Console) -> dict[str, Version]:
     """Post the tasks to a running service and return the versions: base, finetune, sats."""
     common = {"size": plan.size, "batch_size": plan.batch_size, "pretrained": False}
     step = {**common, "classes": list(NEW), "epochs": plan.step_epochs}
     with (
         tempfile.TemporaryDirectory() as folder,
         closing(DirectorySource(data, Limits())) as source,
-        closing(Client(url, "real-pictures")) as client,
+        Client(url) as client,
     ):
         reader = open_reader(source)
         base_zip, step_zip = Path(folder, "base.zip"), Path(folder, "step.zip")
@@ -114,16 +118,16 @@ def run(url: str, data: Path, plan: Plan, console: Console) -> dict[str, dict[st
         }
 
 
-def table(versions: dict[str, dict[str, Any]]) -> Table:
+def table(versions: dict[str, Version]) -> Table:
     """Return IoU per class and mIoU of each version, as the admin endpoints gave them."""
     out = Table(title="IoU on held-out pictures")
     out.add_column("")
     for name, version in versions.items():
-        out.add_column(f"{name} (v{version['number']})", justify="right")
+        out.add_column(f"{name} (v{version.number})", justify="right")
     for name in ("background", *BASE, *NEW):
-        out.add_row(name, *_figures(v["scores"]["iou"].get(name) for v in versions.values()))
+        out.add_row(name, *_figures(v.scores.iou.get(name) for v in versions.values()))
     for key in ("miou_old", "miou_new", "miou_all", "mean_forgetting"):
-        out.add_row(key, *_figures(v["scores"][key] for v in versions.values()))
+        out.add_row(key, *_figures(getattr(v.scores, key) for v in versions.values()))
     return out
 
 

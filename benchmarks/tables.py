@@ -60,6 +60,8 @@ def calls(tasks: int, versions: int) -> dict[str, str]:
         "a task that waits": f"/tasks/{task_id(tasks - 1)}",
         "a task's events": f"/tasks/{last}/events",
         "a task's log": f"/tasks/{last}/log",
+        "everything at a glance": "/admin/overview",
+        "a model at a glance": default,
         "models": "/admin/models",
         "versions": f"{default}/versions",
         "versions, largest page": f"{default}/versions?limit=100",

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from demo.client import Client
 from demo.figures import Labels
-from demo.pictures import Scene, draw_dataset, draw_showcase
+from demo.pictures import Scene, draw_dataset, draw_showcase, jpeg
 from demo.plan import CLASSES, MODEL, NEW_CLASSES, OLD_CLASSES, WAYS, Plan
-from demo.progress import watch
+from demo.progress import watching
 from demo.service import DemoError, serving
+from sats_client import Client, SatsError, Version
 
 LABELS = dict(enumerate(("background", *CLASSES)))
 
@@ -23,15 +23,14 @@ LABELS = dict(enumerate(("background", *CLASSES)))
 class Learned:
     """A version, how long its task took and what it makes of the showcase."""
 
-    version: dict[str, Any]
+    version: Version
     seconds: float
     predictions: list[Labels]
 
     @property
     def held_out(self) -> dict[str, float | None]:
         """IoU by class on the service's held-out pictures."""
-        iou: dict[str, float | None] = self.version["scores"]["iou"]
-        return iou
+        return dict(self.version.scores.iou)
 
 
 @dataclass(frozen=True)
@@ -62,11 +61,10 @@ def learn_all(plan: Plan, output: Path, console: Console) -> Outcome:
     old, new = ", ".join(OLD_CLASSES), ", ".join(NEW_CLASSES)
     with serving(output / "service", plan.threads) as url:
         console.print(f"The service answers at {url}\n")
-        client = Client(url, MODEL)
-        try:
+        with Client(url, api_key="") as client:
             spec = plan.base_spec() | {"name": old}
             before = _learn(client, console, f"1  learn {old}", base, spec, scenes)
-            if not before.version["live"]:
+            if not before.version.live:
                 raise DemoError(
                     "the first version was held back, so there is nothing to add a class to"
                 )
@@ -75,8 +73,6 @@ def learn_all(plan: Plan, output: Path, console: Console) -> Outcome:
                 spec = plan.step_spec(way) | {"name": f"{new}, {way.heading}"}
                 title = f"{number}  add {new} by {way.heading}"
                 after[way.key] = _learn(client, console, title, step, spec, scenes)
-        finally:
-            client.close()
     return Outcome(scenes, before, after)
 
 
@@ -106,16 +102,24 @@ def _learn(
     scenes: list[Scene],
 ) -> Learned:
     started = time.monotonic()
-    task = watch(console, title, client.follow(client.submit(dataset, dict(spec))["id"]))
-    seconds = time.monotonic() - started
-    if task["version"] is None:
-        raise DemoError(f"{title}: the task ended as {task['state']}: {task['error']}")
-    version = client.version(task["version"])
-    verdict = "live" if version["live"] else "held back: " + "; ".join(version["gate"]["reasons"])
-    console.print(f"   version {version['number']} after {seconds:.0f} s, {verdict}\n")
+    try:
+        with watching(console, title) as tell:
+            posted = client.submit(dataset, model=MODEL, create=True, **spec)
+            task = posted.wait(progress=tell)
+        seconds = time.monotonic() - started
+        if task.version is None:
+            raise DemoError(f"{title}: the task has made no version")
+        version = client.version(MODEL, task.version)
+        pictures = (jpeg(scene.picture, quality=92) for scene in scenes)
+        asked = client.segment_many(pictures, concurrency=1, model=MODEL, version=version.number)
+        answers = [found.mask for found in asked]
+    except SatsError as error:
+        raise DemoError(f"{title}: {error}") from error
+    reasons = version.gate.reasons if version.gate else ()
+    verdict = "live" if version.live else "held back: " + "; ".join(reasons)
+    console.print(f"   version {version.number} after {seconds:.0f} s, {verdict}\n")
     label = {name: value for value, name in LABELS.items()}
     lookup = np.zeros(256, np.uint8)
-    for entry in version["classes"]:
-        lookup[entry["index"]] = label[entry["name"]]
-    answers = [client.segment(scene.picture, version["number"]) for scene in scenes]
+    for known in version.classes:
+        lookup[known.index] = label[known.name]
     return Learned(version, seconds, [lookup[answer] for answer in answers])

@@ -1,22 +1,24 @@
 """A running task on the terminal: bars where there is one, plain lines elsewhere."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
-Task = dict[str, Any]
+from sats_client import Event
+
+Tell = Callable[[Event], None]
+_PROGRESS = ("task.progress", "task.epoch")
 
 
-def watch(console: Console, title: str, states: Iterable[Task]) -> Task:
-    """Show the successive states of a task until it ends; returns the last."""
-    show = _bars if console.is_terminal else _lines
-    return show(console, title, states)
-
-
-def _bars(console: Console, title: str, states: Iterable[Task]) -> Task:
-    task: Task = {}
+@contextmanager
+def watching(console: Console, title: str) -> Iterator[Tell]:
+    """Give what shows a task's events."""
+    if not console.is_terminal:
+        yield _Lines(console, title)
+        return
     columns = (
         TextColumn("{task.description:<12}"),
         BarColumn(bar_width=30),
@@ -24,49 +26,54 @@ def _bars(console: Console, title: str, states: Iterable[Task]) -> Task:
     )
     console.print(f"[bold]{title}[/]")
     with Progress(*columns, console=console) as progress:
-        bars: dict[str, TaskID] = {}
-        for task in states:
-            if task["progress"] is None:
-                continue
-            phase = task["progress"]["phase"]
-            if phase not in bars:
-                _finish(progress, bars)
-                bars[phase] = progress.add_task(phase, total=1.0, note="")
-            done = _share_done(task["progress"])
-            progress.update(bars[phase], completed=done, note=_note(task["progress"]))
-        if task["state"] == "succeeded":
-            _finish(progress, bars)
-    return task
+        yield _Bars(progress)
 
 
-def _finish(progress: Progress, bars: dict[str, TaskID]) -> None:
-    for bar in bars.values():
-        progress.update(bar, completed=1.0)
+class _Bars:
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._bars: dict[str, TaskID] = {}
+
+    def __call__(self, event: Event) -> None:
+        """Move the bar of a phase; begin it where it has none."""
+        data = event.data
+        if event.type in _PROGRESS:
+            phase = data["phase"]
+            if phase not in self._bars:
+                self._finish()
+                self._bars[phase] = self._progress.add_task(phase, total=1.0, note="")
+            done = min(1.0, data["step"] / max(1, data["steps"]))
+            self._progress.update(self._bars[phase], completed=done, note=_note(data))
+        elif event.type == "task.state" and data["state"] == "succeeded":
+            self._finish()
+
+    def _finish(self) -> None:
+        for bar in self._bars.values():
+            self._progress.update(bar, completed=1.0)
 
 
-def _lines(console: Console, title: str, states: Iterable[Task]) -> Task:
-    task: Task = {}
-    said = None
-    for task in states:
-        progress = task["progress"]
-        here = task["phase"] or task["outcome"] or task["state"]
-        now = (here, progress and progress["epoch"])
-        if now != said:
-            current = progress and progress["phase"] == here
-            note = _note(progress) if current else ""
-            line = f"{title}: {here}  {note}".rstrip()
-            console.print(line, highlight=False, soft_wrap=True)
-            said = now
-    return task
+class _Lines:
+    def __init__(self, console: Console, title: str) -> None:
+        self._console = console
+        self._title = title
+        self._said: tuple[str, int] | None = None
+
+    def __call__(self, event: Event) -> None:
+        """Print a line where a task enters a phase, and one an epoch."""
+        data = event.data
+        if event.type in _PROGRESS:
+            self._say(data["phase"], data["epoch"], _note(data))
+        elif event.type == "task.state":
+            self._say(data["outcome"] or data["phase"] or data["state"], 0, "")
+
+    def _say(self, what: str, epoch: int, note: str) -> None:
+        if (what, epoch) != self._said:
+            line = f"{self._title}: {what}  {note}".rstrip()
+            self._console.print(line, highlight=False, soft_wrap=True)
+        self._said = what, epoch
 
 
-def _share_done(progress: dict[str, Any]) -> float:
-    steps: int = progress["steps"]
-    done: int = progress["step"]
-    return min(1.0, done / max(1, steps))
-
-
-def _note(progress: dict[str, Any]) -> str:
+def _note(progress: Mapping[str, Any]) -> str:
     parts = []
     if progress["epochs"]:
         parts.append(f"epoch {progress['epoch']}/{progress['epochs']}")

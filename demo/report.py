@@ -39,9 +39,9 @@ def report(outcome: Outcome, plan: Plan, output: Path, console: Console) -> list
         console.print(_table(comparison, outcome))
         broken += comparison.broken_claims()
     _save_figures(outcome, plan, output)
-    verdict = outcome.after["sats"].version["gate"]
-    if not verdict["passed"]:
-        broken.append("the gate held the version of SATS back: " + "; ".join(verdict["reasons"]))
+    verdict = outcome.after["sats"].version.gate
+    if verdict is not None and not verdict.passed:
+        broken.append("the gate held the version of SATS back: " + "; ".join(verdict.reasons))
     return broken
 
 

@@ -39,6 +39,7 @@ from app.db.base import JsonObject
 from app.errors import Problem
 from app.registry.parents import step_start
 from app.registry.service import live_version, lock_model
+from app.tasks.telling import tell
 from app.webhooks.outbox import task_ended
 
 
@@ -98,7 +99,7 @@ def claim(session: Session, task_id: str, worker: str, lease_seconds: float) -> 
             parent_id=start.id if start else None,
             live_id=live.id if live else None,
         )
-    _tell(session, task_id, "state", {"state": TaskState.VALIDATING})
+    tell(session, task_id, "state", {"state": TaskState.VALIDATING})
     return taken
 
 
@@ -117,7 +118,7 @@ def enter(session: Session, claim: Claim, state: TaskState) -> None:
     if state not in RUNNING_STATES:
         raise ValueError(f"{state} is not a running state")
     _write(session, claim, state=state)
-    _tell(session, claim.task_id, "state", {"state": state})
+    tell(session, claim.task_id, "state", {"state": state})
 
 
 def report(session: Session, claim: Claim, progress: JsonObject, epoch_end: bool) -> None:
@@ -126,7 +127,7 @@ def report(session: Session, claim: Claim, progress: JsonObject, epoch_end: bool
     if epoch_end and progress["epoch"] > _furthest(session, claim.task_id):
         values["tries"] = 0
     _write(session, claim, **values)
-    _tell(session, claim.task_id, "epoch" if epoch_end else "progress", progress)
+    tell(session, claim.task_id, "epoch" if epoch_end else "progress", progress)
 
 
 def warn(session: Session, claim: Claim, message: str) -> None:
@@ -134,7 +135,7 @@ def warn(session: Session, claim: Claim, message: str) -> None:
     task = _write(session, claim)
     if message not in task.warnings:
         _write(session, claim, warnings=[*task.warnings, message])
-        _tell(session, claim.task_id, "warning", {"message": message})
+        tell(session, claim.task_id, "warning", {"message": message})
 
 
 def hold(session: Session, claim: Claim) -> bool:
@@ -198,9 +199,7 @@ def end(
     if version is not None:
         values["version_id"], ended["version"] = version
     _release(session, claim, **values)
-    # First the end, then the thinning out: event ids must not be given twice.
-    _tell(session, claim.task_id, "state", ended)
-    session.flush()
+    tell(session, claim.task_id, "state", ended)
     session.execute(
         delete(TaskEvent).where(TaskEvent.task_id == claim.task_id, TaskEvent.kind == "progress")
     )
@@ -267,7 +266,7 @@ def _release(session: Session, claim: Claim, **values: Any) -> None:
 
 def _queue(session: Session, claim: Claim, tries: int) -> TaskState:
     _release(session, claim, state=TaskState.QUEUED, tries=tries, progress=None)
-    _tell(session, claim.task_id, "state", {"state": TaskState.QUEUED})
+    tell(session, claim.task_id, "state", {"state": TaskState.QUEUED})
     return TaskState.QUEUED
 
 
@@ -276,10 +275,6 @@ def _furthest(session: Session, task_id: str) -> int:
     epochs = func.max(TaskEvent.data["epoch"].as_integer())
     told = (TaskEvent.task_id == task_id, TaskEvent.kind == "epoch")
     return session.scalar(select(epochs).where(*told)) or 0
-
-
-def _tell(session: Session, task_id: str, kind: str, data: JsonObject) -> None:
-    session.add(TaskEvent(task_id=task_id, kind=kind, data=data))
 
 
 def _lapsed() -> ColumnElement[bool]:

@@ -6,7 +6,8 @@ import structlog
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from app.db import TaskEvent, TaskLog, TaskState, read_session, write_session
+from app.db import TaskLog, TaskState, read_session, write_session
+from app.tasks.telling import tell
 from sats_core.events import (
     Event,
     FailedEvent,
@@ -119,7 +120,7 @@ class Recorder:
         data = event.report.model_dump(mode="json")
         with write_session(self._engine) as session:
             hold(session, self._claim)
-            session.add(TaskEvent(task_id=self._claim.task_id, kind="labels", data=data))
+            tell(session, self._claim.task_id, "labels", data)
 
     def _report(self, event: ProgressEvent) -> None:
         now = time.monotonic()

@@ -10,6 +10,7 @@ from app.broker import collect_unfinished_messages
 from app.db import END_STATES, read_session, write_session
 from app.deletion.retention import Retained, retain
 from app.errors import Problem
+from app.idempotency.service import forget_requests
 from app.settings import Settings
 from app.storage import BlobStore
 from app.storage.garbage import Collector, stores_of
@@ -85,6 +86,7 @@ class Sweeper:
             log.info("garbage_removed", name=name, place="broker")
         with write_session(self._engine) as session:
             forget(session)
+            forget_requests(session)
         collector = Collector.of(self._engine, self._blobs, self._settings)
         try:
             removed = collector.remove(collector.find())

@@ -1,14 +1,23 @@
 """`/admin/models/{model}/aliases`: where `live` points, and how it came there."""
 
 import re
+from collections.abc import Callable
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Header, Query, Response
+from sqlalchemy.orm import Session
 
 from app.admin import service
 from app.admin.schemas import MoveJson, MovePage, Target
+from app.db import AliasMove
 from app.dependencies import AnnounceLive, ReadSession, WriteSession, require_to_change
-from app.errors import InvalidProblem, NotFoundProblem, UnavailableProblem
+from app.errors import (
+    IdempotencyKeyReusedProblem,
+    InvalidProblem,
+    NotFoundProblem,
+    UnavailableProblem,
+)
+from app.idempotency.once import AtMostOnce, Once, replayed
 from app.keys.problems import KEY_PROBLEMS
 from app.keys.service import Scope
 from app.pages import Listing
@@ -131,16 +140,17 @@ def live_history(
     operation_id="versions_promote",
     deprecated=True,
     dependencies=[AnnounceLive],
-    responses=responses(NotFoundProblem, AlreadyLiveProblem),
+    responses=replayed(200)
+    | responses(NotFoundProblem, AlreadyLiveProblem, InvalidProblem, IdempotencyKeyReusedProblem),
 )
 def promote_version(
-    session: WriteSession, model: ModelName, number: Number, response: Response
+    session: WriteSession, model: ModelName, number: Number, once: AtMostOnce, response: Response
 ) -> MoveJson:
     """Point `live` at this version; `PUT .../aliases/live` does it too, and may be repeated."""
     found = service.get_model(session, model)
     response.headers["Deprecation"] = PROMOTE_DEPRECATED
     response.headers["Link"] = f'</admin/models/{model}/aliases/live>; rel="successor-version"'
-    return service.describe_move(promote(session, found, number))
+    return _moved(session, once, lambda: promote(session, found, number))
 
 
 @router.post(
@@ -148,9 +158,26 @@ def promote_version(
     summary="Take the live version back",
     operation_id="versions_rollback",
     dependencies=[AnnounceLive],
-    responses=responses(NotFoundProblem, NotLiveProblem, NothingBeforeProblem),
+    responses=replayed(200)
+    | responses(
+        NotFoundProblem,
+        NotLiveProblem,
+        NothingBeforeProblem,
+        InvalidProblem,
+        IdempotencyKeyReusedProblem,
+    ),
 )
-def rollback_version(session: WriteSession, model: ModelName, number: Number) -> MoveJson:
+def rollback_version(
+    session: WriteSession, model: ModelName, number: Number, once: AtMostOnce
+) -> MoveJson:
     """Point `live` at what it was before this version, which must be the live one."""
     found = service.get_model(session, model)
-    return service.describe_move(rollback(session, found, number))
+    return _moved(session, once, lambda: rollback(session, found, number))
+
+
+def _moved(session: Session, once: Once, move: Callable[[], AliasMove]) -> MoveJson:
+    """Move `live`, or return how the same request moved it."""
+    before = once.before()
+    moved = move() if before is None else session.get_one(AliasMove, int(before))
+    once.made(str(moved.id))
+    return service.describe_move(moved)

@@ -6,21 +6,20 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from functools import partial
 
-from sqlalchemy import ColumnElement, event, func, select
-from sqlalchemy.orm import Session, SessionTransaction
+from sqlalchemy import ColumnElement, select
+from sqlalchemy.orm import Session
 
 from app.audit.actor import actor_of
 from app.db import AuditEntry, utc_now
+from app.db.at_commit import at_commit
 from app.db.base import JsonObject, utc_text
 
 FIRST = "0" * 64
 """What stands for the hash before the first entry's."""
 
 BATCH = 500
-
-_LOCK = (0x53415453, 1)  # two numbers: apart from the locks on blobs, which are one
-_RECORDED = "recorded"
 
 
 class Action(StrEnum):
@@ -99,9 +98,6 @@ def record(
         before: what of the object is about to change.
         after: what it is then.
     """
-    if not session.in_transaction():
-        session.begin()  # so that there is something that can be rolled back
-    session.flush()
     actor = actor_of(session)
     entry = AuditEntry(
         action=action,
@@ -113,49 +109,15 @@ def record(
         before=before,
         after=after,
     )
-    within = session.get_nested_transaction()
-    session.info.setdefault(_RECORDED, []).append((within, entry))
+    at_commit(session, partial(_chain, entry))
 
 
-@event.listens_for(Session, "before_commit")
-def _write_down(session: Session) -> None:
-    """Chain what was recorded to the log, the last that a transaction does.
-
-    Each entry names the one before it, so that a lock stands until the transaction ends. Whoever
-    holds it waits for nobody: all that the deed writes, and so all of its locks, came before it.
-    """
-    if session.in_nested_transaction() or _RECORDED not in session.info:
-        return
-    session.flush()
-    if session.get_bind().dialect.name == "postgresql":
-        session.execute(select(func.pg_advisory_xact_lock(*_LOCK)))
+def _chain(entry: AuditEntry, session: Session) -> None:
+    """Add an entry behind the last one, which it names: nobody else adds one meanwhile."""
     last = session.scalar(select(AuditEntry.hash).order_by(AuditEntry.id.desc()).limit(1))
-    previous = last or FIRST
-    for _, entry in session.info.pop(_RECORDED):
-        entry.at, entry.previous = utc_now(), previous
-        entry.hash = previous = entry_hash(entry)
-        session.add(entry)
-
-
-@event.listens_for(Session, "after_soft_rollback")
-def _drop_undone(session: Session, undone: SessionTransaction) -> None:
-    """Drop what was recorded in a savepoint that is rolled back."""
-    if undone.nested and _RECORDED in session.info:
-        recorded = session.info[_RECORDED]
-        session.info[_RECORDED] = [one for one in recorded if not _is_within(one[0], undone)]
-
-
-@event.listens_for(Session, "after_transaction_end")
-def _drop_rest(session: Session, ended: SessionTransaction) -> None:
-    """Drop what was recorded in a transaction that ended in any other way than a commit."""
-    if ended.parent is None:
-        session.info.pop(_RECORDED, None)
-
-
-def _is_within(inner: SessionTransaction | None, outer: SessionTransaction) -> bool:
-    while inner is not None and inner is not outer:
-        inner = inner.parent
-    return inner is outer
+    entry.at, entry.previous = utc_now(), last or FIRST
+    entry.hash = entry_hash(entry)
+    session.add(entry)
 
 
 def entry_hash(entry: AuditEntry) -> str:

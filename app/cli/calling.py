@@ -52,6 +52,8 @@ def service(url: str | None) -> Iterator["Client"]:
             yield client
         except sats_client.SatsError as error:
             raise _said(error, _status(error)) from error
+        except BrokenPipeError:
+            raise  # whoever reads stdout has enough: click's matter
         except (ValueError, OSError) as error:  # a folder without files, or that cannot be read
             raise _said(error, REFUSED) from error
         except KeyboardInterrupt as error:

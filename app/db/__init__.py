@@ -5,6 +5,7 @@ from app.db.api_key import ApiKey
 from app.db.audit import AuditEntry
 from app.db.base import Base, database_now, utc_now
 from app.db.faults import is_passing, is_unreachable
+from app.db.idempotency import IdempotentRequest
 from app.db.label_studio import LabelStudioProject, ProjectState
 from app.db.memory import Memory, Place
 from app.db.model import Model, ModelClass
@@ -25,6 +26,7 @@ __all__ = [
     "Base",
     "DeliveryState",
     "HeldOutSet",
+    "IdempotentRequest",
     "LabelStudioProject",
     "Memory",
     "Model",

@@ -7,7 +7,6 @@ from uuid import uuid4
 from sqlalchemy import (
     BigInteger,
     Boolean,
-    Connection,
     Float,
     ForeignKey,
     Index,
@@ -15,9 +14,7 @@ from sqlalchemy import (
     String,
     Text,
     UniqueConstraint,
-    event,
     false,
-    select,
     text,
     true,
 )
@@ -74,7 +71,7 @@ class Task(Base):
         Index("ix_tasks_state_sequence", "state", "sequence"),
         Index("ix_tasks_model_id_sequence", "model_id", "sequence"),
         Index("ix_tasks_model_id_state", "model_id", "state"),
-        Index("ix_tasks_model_id_finished_at", "model_id", "finished_at"),
+        Index("ix_tasks_model_id_finished_at_sequence", "model_id", "finished_at", "sequence"),
         Index("ix_tasks_key_id_sequence", "key_id", "sequence"),
     )
 
@@ -166,7 +163,7 @@ class TaskLog(Base):
 class TaskEvent(Base):
     """One thing that happened to a task, in order; what `/tasks/{id}/events` streams.
 
-    Of one task, ids are in the order of the commits: see `_take_turns`.
+    Ids are in the order of the commits: see `app.tasks.telling`.
     """
 
     __tablename__ = "task_events"
@@ -180,16 +177,3 @@ class TaskEvent(Base):
     at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now)
     kind: Mapped[str] = mapped_column(String(20))  # state | progress | epoch | warning | labels
     data: Mapped[JsonObject]
-
-
-@event.listens_for(TaskEvent, "before_insert")
-def _take_turns(_mapper: object, connection: Connection, told: TaskEvent) -> None:
-    """Hold the task's row from before an event has its id until it is committed.
-
-    Postgres gives ids when rows are inserted: of two writers, the later id could be committed
-    first, and whoever reads "all ids over the last one seen" would never see the other. It is the
-    lock that an UPDATE of the row takes, which most writers have done already. SQLite has one
-    writer at a time.
-    """
-    turn = select(Task.id).where(Task.id == told.task_id).with_for_update(key_share=True)
-    connection.execute(turn)

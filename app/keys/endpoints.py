@@ -17,15 +17,18 @@ from app.dependencies import (
 )
 from app.errors import (
     BadRequestProblem,
+    IdempotencyKeyReusedProblem,
     InvalidProblem,
     NotFoundProblem,
     TooLargeProblem,
     UnavailableProblem,
     invalid_fields,
 )
+from app.idempotency.once import AtMostOnce, replayed
 from app.keys.problems import KEY_PROBLEMS, KeyNameTakenProblem
 from app.keys.schemas import WISH_EXAMPLE, KeyJson, KeyPage, KeyWish, NewKeyJson, key_json
 from app.keys.service import create_key, find_key, get_key, newest_keys, revoke_key
+from app.keys.text import make_key
 from app.pages import Listing
 from app.parameters import Cursor
 from app.problems import responses
@@ -83,31 +86,45 @@ def list_all_keys(
     operation_id="keys_create",
     openapi_extra=_BODY,
     dependencies=[RenewCallers],
-    responses=responses(BadRequestProblem, KeyNameTakenProblem, TooLargeProblem),
+    responses=replayed(201)
+    | responses(
+        BadRequestProblem,
+        KeyNameTakenProblem,
+        TooLargeProblem,
+        InvalidProblem,
+        IdempotencyKeyReusedProblem,
+    ),
 )
-def make_key(
+def create(
     services: AppServices,
     session: WriteSession,
     wish: Annotated[KeyWish, Depends(read_wish)],
+    once: AtMostOnce,
     response: Response,
 ) -> NewKeyJson:
-    """Make a key and return its text: this is the only time it can be seen.
+    """Make a key and return its text: this is the only time it can be seen, but for the same
+    request with the same Idempotency-Key.
 
     The first key that is made ends the time in which calls from the same machine need none; make
     one with scope `admin` first, or more of them with `sats keys create`.
     """
-    text = create_key(
-        session,
-        services.secret,
-        wish.name,
-        wish.scopes,
-        models=wish.models,
-        expires_at=wish.expires_at,
-        limits=wish.limits,
-    )
+    before = once.before(wish)
+    random = once.random(services.secret)
+    if before is None:
+        create_key(
+            session,
+            services.secret,
+            wish.name,
+            wish.scopes,
+            models=wish.models,
+            expires_at=wish.expires_at,
+            limits=wish.limits,
+            random=random,
+        )
+        once.made(wish.name)
     response.headers["Cache-Control"] = "no-store"
     made = key_json(find_key(session, wish.name))
-    return NewKeyJson(**made.model_dump(), key=text)
+    return NewKeyJson(**made.model_dump(), key=make_key(random))
 
 
 @router.delete(

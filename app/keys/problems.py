@@ -47,13 +47,23 @@ class LimitProblem(Problem):
 
     @property
     def headers(self) -> dict[str, str]:
-        """Say when to come back, and what the limit is (draft-ietf-httpapi-ratelimit-headers)."""
-        window = "" if self.window is None else f";w={self.window}"
+        """Say when to come back, and what the limit is."""
         return {
             "Retry-After": str(self.retry_after),
-            "RateLimit-Policy": f'"{self.policy}";q={self.limit}{window}',
-            "RateLimit": f'"{self.policy}";r={self.left};t={self.retry_after}',
+            "RateLimit-Policy": self.policy_of(self.limit),
+            "RateLimit": self.left_of(self.left, self.retry_after),
         }
+
+    @classmethod
+    def policy_of(cls, limit: int) -> str:
+        """Return how much may be, as draft-ietf-httpapi-ratelimit-headers spells it."""
+        window = "" if cls.window is None else f";w={cls.window}"
+        return f'"{cls.policy}";q={limit}{window}'
+
+    @classmethod
+    def left_of(cls, left: int, seconds: int) -> str:
+        """Return how much is left, and in how many seconds there is more."""
+        return f'"{cls.policy}";r={left};t={seconds}'
 
 
 class RequestLimitProblem(LimitProblem):

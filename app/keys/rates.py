@@ -59,6 +59,32 @@ class Rates:
             )
         self._spend(caller, PictureLimitProblem, "pictures", limit, pictures - 1)
 
+    def headers(self, caller: Caller) -> dict[str, str]:
+        """Return how much a caller may ask for in a minute and what is left of it; {}: any."""
+        limits = {
+            RequestLimitProblem: caller.limits.requests_per_minute,
+            PictureLimitProblem: caller.limits.pictures_per_minute,
+        }
+        set_ = [(kind, limit) for kind, limit in limits.items() if limit is not None]
+        if not set_ or caller.key_id is None:
+            return {}
+        left = [kind.left_of(*self._left(caller.key_id, kind, limit)) for kind, limit in set_]
+        policies = (kind.policy_of(limit) for kind, limit in set_)
+        return {"RateLimit-Policy": ", ".join(policies), "RateLimit": ", ".join(left)}
+
+    def _left(self, key_id: int, kind: type[LimitProblem], limit: int) -> tuple[int, int]:
+        """Return what a bucket holds, and the seconds until there is one more; 0: it is full."""
+        with self._lock:
+            left, _ = self._level(key_id, kind, limit)
+        whole = math.floor(left + 1e-9)
+        return whole, math.ceil((whole + 1 - left) * SECONDS / limit) if whole < limit else 0
+
+    def _level(self, key_id: int, kind: type[LimitProblem], limit: int) -> tuple[float, float]:
+        """Return what a bucket holds now, and when that is; the lock is held."""
+        now = self._clock()
+        left, at = self._buckets.get((key_id, kind), (float(limit), now))
+        return min(float(limit), left + (now - at) * limit / SECONDS), now
+
     def _spend(
         self, caller: Caller, kind: type[LimitProblem], what: str, limit: int | None, amount: int
     ) -> None:
@@ -72,10 +98,8 @@ class Rates:
 
     def _take(self, key_id: int, kind: type[LimitProblem], limit: int, amount: int) -> float:
         """Take an amount out of a bucket if it is there; return how much is missing."""
-        now = self._clock()
         with self._lock:
-            left, at = self._buckets.get((key_id, kind), (float(limit), now))
-            left = min(float(limit), left + (now - at) * limit / SECONDS)
+            left, now = self._level(key_id, kind, limit)
             missing = amount - left
             # A bucket that filled up to just below a whole number is full: clocks are floats.
             taken = missing <= 1e-9

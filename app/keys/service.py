@@ -39,6 +39,11 @@ class KeyLimits:
     queued_tasks: int | None = None
     stored_bytes: int | None = None
 
+    @property
+    def per_minute(self) -> bool:
+        """Whether it may ask for so much in a minute."""
+        return self.requests_per_minute is not None or self.pictures_per_minute is not None
+
 
 NO_LIMITS = KeyLimits()
 
@@ -89,13 +94,14 @@ def create_key(
     models: Collection[str] = (),
     expires_at: datetime | None = None,
     limits: KeyLimits = NO_LIMITS,
+    random: bytes | None = None,
 ) -> str:
     """Store a new key's digest and return the key, which is never seen again. Flushes.
 
     Raises:
         KeyNameTakenProblem: a key of this name was made before.
     """
-    key = make_key()
+    key = make_key(random)
     row = ApiKey(
         name=name,
         digest=digest(secret, key),

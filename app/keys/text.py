@@ -18,9 +18,10 @@ _CHECKSUM = 6  # 32 bits
 _OLD_LENGTH = len(PREFIX) + 43
 
 
-def make_key() -> str:
-    """Return a new key's text."""
-    unchecked = PREFIX + "".join(secrets.choice(_DIGITS) for _ in range(_RANDOM))
+def make_key(random: bytes | None = None) -> str:
+    """Return a new key's text, made of 256 random bits; drawn here where none are given."""
+    number = int.from_bytes(random or secrets.token_bytes(32))
+    unchecked = PREFIX + _in_base62(number, _RANDOM)
     return f"{unchecked}_{_checksum(unchecked)}"
 
 
@@ -33,9 +34,12 @@ def is_mistyped(key: str) -> bool:
 
 
 def _checksum(text: str) -> str:
-    left = zlib.crc32(text.encode("utf-8", "surrogatepass"))
+    return _in_base62(zlib.crc32(text.encode("utf-8", "surrogatepass")), _CHECKSUM)
+
+
+def _in_base62(number: int, length: int) -> str:
     digits = []
-    for _ in range(_CHECKSUM):
-        left, digit = divmod(left, len(_DIGITS))
+    for _ in range(length):
+        number, digit = divmod(number, len(_DIGITS))
         digits.append(_DIGITS[digit])
     return "".join(reversed(digits))

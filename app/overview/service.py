@@ -1,16 +1,14 @@
 """Models at a glance: as many statements for one as for all, each by an index."""
 
 from collections import defaultdict
-from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, func, literal, select
-from sqlalchemy.orm import InstrumentedAttribute, Session, aliased
+from sqlalchemy import ColumnElement, Select, func, select, union_all
+from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from app.admin.service import describe_class
 from app.audit.schemas import ActorJson
 from app.db import RUNNING_STATES, AliasMove, Model, Task, Version, database_now
-from app.db.base import UtcDateTime
 from app.overview.schemas import (
     EndedTaskJson,
     LiveVersionJson,
@@ -26,8 +24,6 @@ from app.tasks.states import standing
 
 ENDS = 5
 """So many of a model's tasks that ended last are told."""
-
-_LONG_AGO = literal(datetime(1, 1, 1, tzinfo=UTC), UtcDateTime())
 
 
 def overview(
@@ -124,36 +120,42 @@ def _running(session: Session, which: ColumnElement[bool]) -> dict[int, RunningT
 
 
 def _ended(session: Session, which: ColumnElement[bool]) -> dict[int, list[EndedTaskJson]]:
-    other = aliased(Task)
-    last = (
-        select(other.finished_at)
-        .where(other.model_id == Model.id, other.finished_at.is_not(None))
-        .order_by(other.finished_at.desc())
-        .limit(1)
-        .offset(ENDS - 1)
-        .correlate(Model)
-        .scalar_subquery()
-    )
+    last = union_all(*(_end(number, which) for number in range(ENDS))).subquery()
     wanted = (
         _tasks(Task.state, Task.finished_at, Version.number)
-        .join(Model, Model.id == Task.model_id)
+        .join(last, last.c.id == Task.id)
         .outerjoin(Version, Version.id == Task.version_id)
-        .where(which, Task.finished_at >= func.coalesce(last, _LONG_AGO))
         .order_by(Task.finished_at.desc(), Task.sequence.desc())
     )
     found: dict[int, list[EndedTaskJson]] = defaultdict(list)
     for row in session.execute(wanted):
-        if len(found[row.model_id]) < ENDS:  # several may have ended at the same moment
-            ended = EndedTaskJson(
-                id=row.id,
-                name=row.name or "",
-                state=standing(row.state).state,
-                outcome=standing(row.state).outcome,
-                version=row.number,
-                finished_at=row.finished_at,
-            )
-            found[row.model_id].append(ended)
+        ended = EndedTaskJson(
+            id=row.id,
+            name=row.name or "",
+            state=standing(row.state).state,
+            outcome=standing(row.state).outcome,
+            version=row.number,
+            finished_at=row.finished_at,
+        )
+        found[row.model_id].append(ended)
     return found
+
+
+def _end(number: int, which: ColumnElement[bool]) -> Select[Any]:
+    """Return a query for the id of each model's task that ended last but so many.
+
+    One look into an index for each; SQLite has no LATERAL, which would find all of them in one.
+    """
+    end = (
+        select(Task.id)
+        .where(Task.model_id == Model.id, Task.finished_at.is_not(None))
+        .order_by(Task.finished_at.desc(), Task.sequence.desc())
+        .limit(1)
+        .offset(number)
+        .correlate(Model)
+        .scalar_subquery()
+    )
+    return select(end.label("id")).select_from(Model).where(which)
 
 
 def _tasks(*columns: Any) -> Select[Any]:

@@ -29,6 +29,7 @@ from app.errors import (
     UnavailableProblem,
     UnsupportedMediaProblem,
 )
+from app.idempotency.once import AtMostOnce, replayed
 from app.keys.problems import (
     KEY_PROBLEMS,
     ByteLimitProblem,
@@ -236,7 +237,10 @@ def cancel_task(
     status_code=202,
     summary="Try a failed task again",
     operation_id="tasks_retry",
-    responses=responses(
+    responses=replayed(202)
+    | responses(
+        InvalidProblem,
+        IdempotencyKeyReusedProblem,
         NotFoundProblem,
         TaskNotFailedProblem,
         TaskFilesGoneProblem,
@@ -249,6 +253,7 @@ def retry_task(
     services: AppServices,
     session: WriteSession,
     task_id: ChangedTaskId,
+    once: AtMostOnce,
     background: BackgroundTasks,
 ) -> TaskJson:
     """Queue a failed task again, at its old place; it goes on from its last checkpoint.
@@ -257,7 +262,10 @@ def retry_task(
     that it started from before: where another one went live since, other than its preview's, its
     version will be held.
     """
+    if once.before() is not None:
+        return service.describe(session, service.get_task(session, str(task_id)))
     task = service.retry(session, services.blobs, str(task_id))
+    once.made(task.id)
     background.add_task(wake, services.celery, task.id)
     return service.describe(session, task)
 

@@ -77,8 +77,8 @@ class TaskEventBase(Envelope):
 
 
 def _example(number: int, type_: EventType, **data: Any) -> ConfigDict:
-    envelope = {"id": str(number), "type": type_, "at": "2026-11-21T16:51:04.201337Z"}
-    event = envelope | {"task": _TASK, "model": "default", "data": data}
+    event: JsonObject = {"id": str(number), "type": type_, "at": "2026-11-21T16:51:04.201337Z"}
+    event |= {"task": _TASK, "model": "default", "data": data}
     return ConfigDict(json_schema_extra={"examples": [event]})
 
 

@@ -12,7 +12,6 @@ from app.datasets import posted_classes
 from app.db import (
     END_STATES,
     Task,
-    TaskEvent,
     TaskLog,
     TaskState,
     Version,
@@ -30,6 +29,7 @@ from app.tasks.labels import labels_of
 from app.tasks.problems import TaskEndedProblem, TaskFilesGoneProblem, TaskNotFailedProblem
 from app.tasks.schemas import ListedTask, TaskJson, TaskSpec, listed_task, task_json
 from app.tasks.states import standing
+from app.tasks.telling import tell
 from app.webhooks.outbox import task_ended
 from sats_core.settings import Limits
 
@@ -170,7 +170,7 @@ def _stop(session: Session, task: Task) -> None:
         task.state = TaskState.CANCELLED
         task.finished_at = utc_now()
         task.progress = None
-        session.add(TaskEvent(task_id=task.id, kind="state", data={"state": task.state}))
+        tell(session, task.id, "state", {"state": task.state})
         task_ended(session, task.id, TaskState.CANCELLED, None)
     record_task(session, Action.TASK_CANCEL, task, before)
 
@@ -220,7 +220,7 @@ def retry(session: Session, blobs: BlobStore, task_id: str) -> Task:
     task.tries = task.halvings = 0
     task.cancel_requested, task.cancelled_by = False, None
     task.error = task.progress = task.finished_at = None
-    session.add(TaskEvent(task_id=task.id, kind="state", data={"state": task.state}))
+    tell(session, task.id, "state", {"state": task.state})
     record_task(session, Action.TASK_RETRY, task, TaskState.FAILED)
     return task
 

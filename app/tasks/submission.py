@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from app.audit.actor import actor_of
 from app.audit.service import Action
-from app.db import Model, Task, TaskEvent, TaskKind, TaskState
+from app.db import Model, Task, TaskKind, TaskState
 from app.errors import ErrorDetail, IdempotencyKeyReusedProblem
 from app.fault_codes import Code
 from app.imports.schemas import ImportSpec
@@ -20,6 +20,7 @@ from app.registry.service import ensure_model, lock_model
 from app.storage import Blob
 from app.tasks.schemas import TaskSpec
 from app.tasks.service import record_task
+from app.tasks.telling import tell
 from app.tracing import traceparent
 
 ADDED = {"parent": None, "preview": False, "features": 4000, "create": False}
@@ -182,7 +183,7 @@ def _add(
     )
     session.add(task)
     session.flush()
-    session.add(TaskEvent(task_id=task.id, kind="state", data={"state": task.state}))
+    tell(session, task.id, "state", {"state": task.state})
     imports = task.kind == TaskKind.IMPORT
     record_task(session, Action.IMPORT if imports else Action.TASK_POST, task, None)
     return task

@@ -11,7 +11,7 @@ from typing import Annotated, Any, BinaryIO
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 
 from app.db import read_session, write_session
-from app.dependencies import AppServices, Follower, Services, Submitter
+from app.dependencies import AppServices, Services, Submitter
 from app.disk import check_room
 from app.errors import (
     BadRequestProblem,
@@ -134,7 +134,7 @@ def send(
 Token = Annotated[str, Path(max_length=200, description="`upload` of the answer to the post.")]
 
 
-def _uploaded(services: AppServices, caller: Follower, upload: Token) -> FilePath:
+def _uploaded(services: AppServices, caller: Submitter, upload: Token) -> FilePath:
     return upload_path(services, caller, upload)[1]
 
 
@@ -186,7 +186,7 @@ def _check_short(source: ZipSource) -> None:
 )
 def describe(
     services: AppServices,
-    caller: Follower,
+    caller: Submitter,
     path: Uploaded,
     upload: Token,
     model: Annotated[

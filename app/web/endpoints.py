@@ -2,8 +2,25 @@
 
 from fastapi import APIRouter
 
-from app.web import home, login, models, new_task, reference, static_files, tasks, try_it
+from app.errors import NotFoundProblem
+from app.web import held_out, home, login, models, new_task, reference, static_files, tasks, try_it
+from app.web.visitors import Anybody, PageRoute
 
 router = APIRouter(include_in_schema=False)
-for part in (home, new_task, tasks, models, try_it, reference, login, static_files):
+for part in (home, new_task, tasks, models, held_out, try_it, reference, login, static_files):
     router.include_router(part.router)
+
+_others = APIRouter(include_in_schema=False, route_class=PageRoute)
+
+
+@_others.get("/ui/{path:path}")
+def no_page(_visitor: Anybody, path: str) -> None:
+    """Say on a page that there is none.
+
+    Raises:
+        NotFoundProblem: always.
+    """
+    raise NotFoundProblem(f"there is no page /ui/{path}")
+
+
+router.include_router(_others)

@@ -1,19 +1,20 @@
 """`/`: what is live, what runs, what waits."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from datetime import datetime
+from collections.abc import Sequence
+from dataclasses import asdict
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import RedirectResponse
+from sqlalchemy import true
 from sqlalchemy.orm import Session
 
-from app.admin.service import describe_models, get_model, list_models
-from app.db import AliasMove, Version
-from app.dependencies import ReadSession
+from app.admin.service import get_model
+from app.db import Model
+from app.dependencies import AppServices, ReadSession, Services
+from app.overview.schemas import ModelOverviewJson, OverviewJson
+from app.overview.service import overview
+from app.processes import read_restarts
 from app.registry.paths import ModelName
-from app.registry.schemas import hex_colour
-from app.registry.service import live_versions
 from app.tasks.listing import Wanted, list_tasks
 from app.tasks.schemas import ListedTask
 from app.tasks.service import describe_listed
@@ -31,33 +32,16 @@ MOST_ENDED = 6
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
 
 
-@dataclass(frozen=True)
-class LiveModel:
-    """A model as its live version makes it.
-
-    Attributes:
-        name: of the model.
-        versions: how many it has.
-        number: of the live version; None before the first.
-        since: when it went live.
-        scores: of the live version; empty where it was never scored.
-        classes: name, colour and IoU of each, background left out.
-    """
-
-    name: str
-    versions: int
-    number: int | None
-    since: datetime | None
-    scores: Mapping[str, float | None]
-    classes: Sequence[tuple[str, str, float | None]]
-
-
 @router.get("/")
-def home(request: Request, visitor: Anybody, session: ReadSession) -> Response:
+def home(
+    request: Request, visitor: Anybody, session: ReadSession, services: AppServices
+) -> Response:
     """Show what is live, and what runs or waits."""
     if not visitor.sees_tasks:
         return RedirectResponse("/try", 303)
-    models = _models(session, visitor) if visitor.sees_versions else []
+    seen = _overview(services, session, visitor) if visitor.sees_versions else None
+    # What moved last comes first, what serves nothing last.
+    models = sorted(seen.models if seen else (), key=_since, reverse=True)
     sees = visible(visitor.caller)
     active = list_tasks(session, MOST_ACTIVE + 1, Wanted(states=UNENDED), visible=sees)
     ended = list_tasks(session, MOST_ENDED, Wanted(states=ENDED), visible=sees)
@@ -66,6 +50,7 @@ def home(request: Request, visitor: Anybody, session: ReadSession) -> Response:
         "home.html",
         {
             "models": models[:MOST_MODELS],
+            "workers": seen.workers if seen else None,
             "more_models": len(models) - MOST_MODELS,
             "active": _in_turn(describe_listed(session, active[:MOST_ACTIVE])),
             "more_active": len(active) > MOST_ACTIVE,
@@ -89,20 +74,11 @@ def _in_turn(tasks: Sequence[ListedTask]) -> list[ListedTask]:
     return sorted(tasks, key=lambda task: (task.queue_place or 0, task.created_at))
 
 
-def _models(session: Session, visitor: Visitor) -> list[LiveModel]:
-    reached = [one for one in list_models(session) if visitor.caller.reaches(one.name)]
-    columns = (Version.classes, Version.scores, AliasMove.moved_at)
-    live = {row.name: row for row in session.execute(live_versions(*columns))}
-    found = []
-    for one in describe_models(session, reached):
-        row = live.get(one.name)
-        scores = row.scores if row else {}
-        iou = scores.get("iou") or {}
-        classes = [
-            (entry["name"], hex_colour(entry["colour"]), iou.get(entry["name"]))
-            for entry in (row.classes[1:] if row else ())
-        ]
-        since = row.moved_at if row else None
-        found.append(LiveModel(one.name, one.versions, one.live, since, scores, classes))
-    # What serves comes first, what moved last above it.
-    return sorted(found, key=lambda one: one.since.timestamp() if one.since else 0, reverse=True)
+def _overview(services: Services, session: Session, visitor: Visitor) -> OverviewJson:
+    reached = visitor.caller.models
+    which = Model.name.in_(reached) if reached else true()
+    return overview(session, which, read_restarts(services.settings.restarts_file))
+
+
+def _since(model: ModelOverviewJson) -> float:
+    return model.live.since.timestamp() if model.live else 0.0

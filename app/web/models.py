@@ -16,7 +16,7 @@ from app.admin.service import (
     list_models,
     live_history,
 )
-from app.db import Version
+from app.db import Model, Version
 from app.dependencies import ReadSession
 from app.pages import Listing
 from app.parameters import Cursor
@@ -24,6 +24,7 @@ from app.registry.moves import tag_of, version_before_live
 from app.registry.paths import ModelName, Number
 from app.registry.service import get_version, list_versions
 from app.stored import read_stored
+from app.web.held_out import samples
 from app.web.lineage import lanes
 from app.web.rendering import page
 from app.web.verdicts import rows_of, verdict_of
@@ -92,7 +93,7 @@ def _several(session: Session, reaches: Any) -> bool:
 
 @router.get("/ui/models/{model}/versions/{number}")
 def version_page(
-    request: Request, _visitor: SeesVersions, session: ReadSession, model: ModelName, number: Number
+    request: Request, visitor: SeesVersions, session: ReadSession, model: ModelName, number: Number
 ) -> Response:
     """Show a version: where it came from, what it knows, what it forgot, what may be done."""
     found = get_model(session, model)
@@ -100,6 +101,7 @@ def version_page(
     version = describe_versions(session, found, [row])[0]
     verdict = verdict_of(version)
     last = next(iter(live_history(session, found, 1)), None)
+    before = version_before_live(session, found) if version.live else None
     return page(
         request,
         "version.html",
@@ -111,9 +113,12 @@ def version_page(
             "report": _report(row),
             "readings": READINGS,
             "live": last.version if last else None,
+            "unserved": _unserved(session, found, last.version if last else None, number),
             "tag": tag_of(last.sequence) if last else None,
-            "before": version_before_live(session, found) if version.live else None,
+            "before": before,
+            "unserved_before": _unserved(session, found, number, before),
             "settings": _settings(version),
+            "samples": samples(session, row) if visitor.administers else (),
         },
     )
 
@@ -121,6 +126,21 @@ def version_page(
 def _children(session: Session, version: Version) -> Sequence[int]:
     wanted = select(Version.number).where(Version.parent_id == version.id)
     return session.scalars(wanted.order_by(Version.number)).all()
+
+
+def _unserved(session: Session, model: Model, live: int | None, number: int | None) -> list[str]:
+    """Return the classes that nobody is served any more where `live` moves to another version."""
+    if live is None or number is None:
+        return []
+    of = {
+        row.number: [entry["name"] for entry in row.classes]
+        for row in session.execute(
+            select(Version.number, Version.classes).where(
+                Version.model_id == model.id, Version.number.in_([live, number])
+            )
+        )
+    }
+    return [name for name in of[live] if name not in of[number]]
 
 
 def _report(version: Version) -> ForgettingReport | None:

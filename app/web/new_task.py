@@ -1,27 +1,23 @@
 """`/ui/tasks/new`: a zip, what is in it, and then a task."""
 
-from pathlib import Path
-from typing import Annotated, Any, get_args
+from typing import Annotated, get_args
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Path, Query, Request, Response
 
 from app.admin.service import list_models
-from app.db import read_session
-from app.dependencies import AppServices, ReadSession, Services
+from app.dependencies import AppServices, ReadSession
 from app.errors import Problem, problem_of
-from app.registry.parents import check_start
 from app.registry.schemas import MODEL_PATTERN
-from app.storage import Blob
 from app.tasks.schemas import TaskSpec
-from app.tasks.service import check_step, class_names
-from app.tasks.upload import PostedUpload
-from app.web.looking import look
+from app.uploads.endpoints import describe, upload_path
 from app.web.rendering import page
 from app.web.visitors import PageRoute, Submits
 from sats_core.errors import CoreError
 from sats_core.settings import OfferedMethod
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
+
+_Model = Annotated[str, Query(pattern=MODEL_PATTERN)]
 
 
 @router.get("/ui/tasks/new")
@@ -30,7 +26,7 @@ def new_task_page(
     visitor: Submits,
     session: ReadSession,
     services: AppServices,
-    model: Annotated[str, Query(pattern=MODEL_PATTERN)] = "default",
+    model: _Model = "default",
 ) -> Response:
     """Ask for a zip and for what is to be learned of it."""
     models = [one.name for one in list_models(session) if visitor.caller.reaches(one.name)]
@@ -44,32 +40,21 @@ def new_task_page(
     return page(request, "new_task.html", context)
 
 
-@router.post("/ui/tasks/look")
-def look_at_upload(
-    request: Request, _visitor: Submits, services: AppServices, upload: PostedUpload
+@router.get("/ui/uploads/{upload}")
+def found_in_upload(
+    request: Request,
+    visitor: Submits,
+    services: AppServices,
+    upload: Annotated[str, Path(max_length=200)],
+    model: _Model = "default",
 ) -> Response:
-    """Return, as part of a page, what a zip holds; nothing of it is kept."""
-    if isinstance(upload.dataset, Blob):
-        context = _seen(services, upload.spec, services.blobs.path(upload.dataset.key))
-    else:
-        with services.blobs.stage(upload.dataset, services.settings.max_upload_bytes) as staged:
-            context = _seen(services, upload.spec, staged.path)
-    return page(request, "found.html", context)
-
-
-def _seen(services: Services, spec: TaskSpec, path: Path) -> dict[str, Any]:
-    """Return what there is, and why it would be refused if it were posted."""
-    limits = services.settings.limits
-    refusal: Problem | None = None
-    known: tuple[str, ...] = ()
-    found = None
+    """Return, as part of a page, what an upload holds, or why it cannot be told."""
+    found, problem = None, None
     try:
-        with read_session(services.engine) as session:
-            known = class_names(check_start(session, spec.model, spec.parent))
-        found = look(path, limits, known)
-        check_step(services.engine, spec, path, limits)
-    except Problem as problem:
-        refusal = problem
+        path = upload_path(services, visitor.caller, upload)[1]
+        found = describe(services, visitor.caller, path, upload, model)
+    except Problem as error:
+        problem = error
     except CoreError as error:
-        refusal = problem_of(error)
-    return {"found": found, "refusal": refusal, "spec": spec}
+        problem = problem_of(error)
+    return page(request, "found.html", {"found": found, "problem": problem, "model": model})

@@ -13,7 +13,7 @@ from app.admin.service import describe_versions, list_models
 from app.db import Task, TaskEvent, Version
 from app.db.base import JsonObject
 from app.dependencies import ReadSession
-from app.keys.service import Scope, check_model
+from app.keys.service import check_model
 from app.parameters import Cursor
 from app.registry.schemas import MODEL_PATTERN
 from app.tasks.listing import TASKS, list_tasks
@@ -89,8 +89,7 @@ def task_page(
             "verdict": verdict_of(version) if version else None,
             "log": log[-LOG_LINES:],
             "cut": len(log) > LOG_LINES,
-            "may_delete": visitor.caller.may(Scope.ADMIN),
-            "submits": visitor.submits,
+            "may_change": visitor.may_change(row),
         },
     )
 

@@ -6,17 +6,22 @@ from functools import cache
 from typing import Annotated, Any
 from urllib.parse import urlencode
 
+import structlog
 from fastapi import Depends, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import RedirectResponse
 from fastapi.routing import APIRoute
+from sqlalchemy.exc import SQLAlchemyError
 from starlette.datastructures import URL
 
 from app.browser_sessions import COOKIE, page_token
+from app.db import Task, is_passing
 from app.dependencies import admit, app_services, identify
-from app.errors import Problem, UnauthorizedProblem, invalid_fields
+from app.errors import Problem, UnauthorizedProblem, UnavailableProblem, invalid_fields
 from app.keys.service import Caller, Scope
 from app.web.rendering import page
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True)
@@ -54,12 +59,16 @@ class Visitor:
     @property
     def sees_tasks(self) -> bool:
         """Whether they may look at tasks."""
-        return self.submits or self.sees_versions
+        return self.caller.may(Scope.SUBMIT, Scope.READ)
 
     @property
     def sees_versions(self) -> bool:
         """Whether they may look at models and versions."""
-        return self.caller.may(Scope.ADMIN)
+        return self.caller.may(Scope.READ)
+
+    def may_change(self, task: Task) -> bool:
+        """Whether they may cancel a task and try it again."""
+        return self.administers or (self.submits and task.key_id == self.caller.key_id)
 
     @property
     def administers(self) -> bool:
@@ -77,7 +86,7 @@ def visiting(*scopes: Scope) -> Callable[[Request], Coroutine[Any, Any, Visitor]
         session = request.cookies.get(COOKIE, "")
         found = Visitor(caller, page_token(services.secret, session))
         request.state.visitor = found  # before it is refused: what refuses it is a page too
-        admit(request, services, caller, next(filter(caller.may, scopes), scopes[0]))
+        admit(request, services, caller, *scopes)
         return found
 
     return visitor
@@ -86,8 +95,9 @@ def visiting(*scopes: Scope) -> Callable[[Request], Coroutine[Any, Any, Visitor]
 Anybody = Annotated[Visitor, Depends(visiting(*Scope))]
 Segmenting = Annotated[Visitor, Depends(visiting(Scope.SEGMENT))]
 Submits = Annotated[Visitor, Depends(visiting(Scope.SUBMIT))]
-SeesTasks = Annotated[Visitor, Depends(visiting(Scope.SUBMIT))]
-SeesVersions = Annotated[Visitor, Depends(visiting(Scope.ADMIN))]
+SeesTasks = Annotated[Visitor, Depends(visiting(Scope.SUBMIT, Scope.READ))]
+SeesVersions = Annotated[Visitor, Depends(visiting(Scope.READ))]
+Administers = Annotated[Visitor, Depends(visiting(Scope.ADMIN))]
 
 
 class PageRoute(APIRoute):
@@ -106,6 +116,11 @@ class PageRoute(APIRoute):
                 return problem_page(request, problem)
             except RequestValidationError as error:
                 return problem_page(request, invalid_fields(error.errors()))
+            except SQLAlchemyError as error:
+                if not is_passing(error):
+                    raise
+                log.warning("database_unavailable", path=request.url.path, error=str(error))
+                return problem_page(request, UnavailableProblem("the database does not answer", 2))
 
         return guarded
 

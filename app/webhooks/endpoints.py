@@ -6,7 +6,13 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Path, Query, Response
 
 from app.dependencies import AppServices, ReadSession, WriteSession, require_everywhere
-from app.errors import InvalidProblem, NotFoundProblem, UnavailableProblem
+from app.errors import (
+    IdempotencyKeyReusedProblem,
+    InvalidProblem,
+    NotFoundProblem,
+    UnavailableProblem,
+)
+from app.idempotency.once import AtMostOnce, replayed
 from app.keys.problems import KEY_PROBLEMS
 from app.pages import Listing
 from app.parameters import Cursor
@@ -28,11 +34,18 @@ router = APIRouter(
 WebhookId = Annotated[UUID, Path(description="The webhook's id.")]
 
 
-@router.post("", status_code=201, summary="Make a webhook", operation_id="webhooks_create")
+@router.post(
+    "",
+    status_code=201,
+    summary="Make a webhook",
+    operation_id="webhooks_create",
+    responses=replayed(201) | responses(InvalidProblem, IdempotencyKeyReusedProblem),
+)
 def create_webhook(
     services: AppServices,
     session: WriteSession,
     spec: WebhookSpec,
+    once: AtMostOnce,
     response: Response,
 ) -> NewWebhookJson:
     """Be told of events by a POST, signed as the Standard Webhooks specification has it.
@@ -43,7 +56,12 @@ def create_webhook(
     twice, and not in order: `webhook-id` stays the same. Redirects are not followed, and addresses
     that are not public are not connected to unless `SATS_WEBHOOK_PRIVATE` is set.
     """
-    made = service.create_webhook(session, spec, services.settings.webhook_private)
+    before = once.before(spec)
+    if before is None:
+        made = service.create_webhook(session, spec, services.settings.webhook_private)
+        once.made(made.id)
+    else:
+        made = service.made_before(session, before)
     response.headers["Cache-Control"] = "no-store"
     secret = webhook_secret(services.secret, made.salt)
     return NewWebhookJson(**service.describe(made).model_dump(), secret=secret)

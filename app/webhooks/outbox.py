@@ -6,7 +6,7 @@ from uuid import uuid4
 from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
-from app.db import Model, Task, TaskState, Webhook, WebhookDelivery, utc_now
+from app.db import ActorType, Model, Task, TaskState, Webhook, WebhookDelivery, utc_now
 from app.db.base import JsonObject, utc_text
 from app.tasks.states import standing
 
@@ -69,6 +69,14 @@ def task_ended(
         enqueue(session, WebhookEvent.VERSION_HELD, model, {"version": version}, task_id)
 
 
+_ONCE = {
+    "gate": {"type": ActorType.WORKER, "name": ""},
+    "import": {"type": ActorType.WORKER, "name": ""},
+    "a caller without a key": {"type": ActorType.KEYLESS, "name": ""},
+}
+"""Who did it, as older versions said it where no key did."""
+
+
 def envelope_of(payload: JsonObject) -> JsonObject:
     """Return a stored payload as it is sent; those of older versions had no envelope."""
     if "type" in payload:
@@ -83,4 +91,6 @@ def envelope_of(payload: JsonObject) -> JsonObject:
     }
     if envelope["type"] == WebhookEvent.TASK_ENDED:
         said = standing(said["state"])._asdict() | {"version": said["version"], "error": None}
+    if "by" in said:
+        said["by"] = _ONCE.get(said["by"], {"type": ActorType.KEY, "name": said["by"]})
     return envelope | {"data": said}

@@ -5,6 +5,8 @@ from typing import Any, Literal
 from fastapi import APIRouter, Response
 from pydantic import BaseModel, ConfigDict, Field
 
+from app.audit.schemas import ActorJson
+from app.db.base import JsonObject
 from app.tasks.event_schemas import Envelope, StateData
 from app.webhooks.outbox import WebhookEvent
 
@@ -33,23 +35,24 @@ class VersionData(BaseModel):
 class PromotedData(VersionData):
     """The version that went live."""
 
-    by: str = Field(description="Who promoted it: name of a key, or `gate`.")
+    by: ActorJson = Field(description="Who promoted it; a worker where the gate let it pass.")
 
 
 class RolledBackData(VersionData):
     """The version that is not live any more."""
 
     live: int = Field(description="Number of the version that is live instead.")
-    by: str = Field(description="Name of the key that did it.")
+    by: ActorJson = Field(description="Who did it.")
 
 
 def _example(type_: WebhookEvent, task: str | None, **data: Any) -> ConfigDict:
-    envelope = {"id": "0d8c1a9e-5f0b-4a57-9f6d-0a4b1c6e3f52", "type": type_}
+    envelope: JsonObject = {"id": "0d8c1a9e-5f0b-4a57-9f6d-0a4b1c6e3f52", "type": type_}
     envelope |= {"at": "2026-11-21T16:53:40.118245Z", "task": task, "model": "default"}
     return ConfigDict(json_schema_extra={"examples": [envelope | {"data": data}]})
 
 
 _TASK = "2ccf943e-3427-467c-a8a9-3dd85cad8432"
+_GATE, _EVA = {"type": "worker", "name": "gpu-1"}, {"type": "key", "name": "eva"}
 _ENDED = {"state": "succeeded", "phase": None, "outcome": "held", "version": 3, "error": None}
 
 
@@ -80,7 +83,7 @@ class VersionPromotedNotice(Notice):
     task: str | None = Field(description="Id of the task that made it go live; null: none did.")
     data: PromotedData = Field(description="The version.")
 
-    model_config = _example(WebhookEvent.VERSION_PROMOTED, _TASK, version=3, by="gate")
+    model_config = _example(WebhookEvent.VERSION_PROMOTED, _TASK, version=3, by=_GATE)
 
 
 class VersionRolledBackNotice(Notice):
@@ -90,7 +93,7 @@ class VersionRolledBackNotice(Notice):
     task: None = Field(None, description="Always null.")
     data: RolledBackData = Field(description="The version.")
 
-    model_config = _example(WebhookEvent.VERSION_ROLLED_BACK, None, version=3, live=2, by="eva")
+    model_config = _example(WebhookEvent.VERSION_ROLLED_BACK, None, version=3, live=2, by=_EVA)
 
 
 @router.post("task.ended", status_code=204, operation_id="webhook_task_ended")

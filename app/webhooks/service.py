@@ -13,6 +13,7 @@ from app.audit.service import Action, record
 from app.db import DeliveryState, Webhook, WebhookDelivery
 from app.db.base import utc_text
 from app.errors import NotFoundProblem
+from app.idempotency.service import reused
 from app.webhooks.addresses import check_url
 from app.webhooks.outbox import WebhookEvent
 from app.webhooks.schemas import DeliveryJson, WebhookJson, WebhookSpec
@@ -37,6 +38,18 @@ def create_webhook(session: Session, spec: WebhookSpec, private: bool) -> Webhoo
     told = {"url": made.url, "events": made.events}
     record(session, Action.WEBHOOK_CREATE, _path(made), model=made.model, after=told)
     return made
+
+
+def made_before(session: Session, webhook_id: str) -> Webhook:
+    """Return a webhook that the same request made before.
+
+    Raises:
+        IdempotencyKeyReusedProblem: it was deleted.
+    """
+    found = session.get(Webhook, webhook_id)
+    if found is None:
+        raise reused("the webhook that was made with this key was deleted")
+    return found
 
 
 def list_webhooks(session: Session, limit: int, before: str | None = None) -> Sequence[Webhook]:

@@ -26,7 +26,7 @@ ADDED = {
 }
 INDEXES = (
     ("tasks", "model_id", "state"),
-    ("tasks", "model_id", "finished_at"),
+    ("tasks", "model_id", "finished_at", "sequence"),
     ("versions", "model_id", "deleted_at"),
 )
 KNOWN = (

@@ -64,7 +64,8 @@ Open Inference Protocol instead.
 A 429 and most of 503 say in `Retry-After` after how many seconds to come back. A 429 says too which
 limit of the key is used up: `RateLimit-Policy: "requests-per-minute";q=60;w=60` is how much may be
 (`q`) in how many seconds (`w`; none where the limit counts what there is),
-`RateLimit: "requests-per-minute";r=0;t=20` what is left (`r`) and when there may be more (`t`).
+`RateLimit: "requests-per-minute";r=0;t=20` what is left (`r`) and in how many
+seconds there may be more (`t`). Limits per minute are said with every other answer to the key too.
 
 | status | slug | title | when |
 |---|---|---|---|

@@ -132,8 +132,10 @@ TABLE: dict[tuple[str, str], Row] = {
         "GET /admin/webhooks/{webhook_id}/deliveries",
     ),
 }
+ASKED_AS_OTHERS = (OPEN_INFERENCE, "/uploads")
+"""The protocol's metadata are for who segments; an upload is its sender's alone."""
 READABLE = {
-    *(one for one in TABLE if one[0] in ("GET", "HEAD") and not one[1].startswith(OPEN_INFERENCE)),
+    *(one for one in TABLE if one[0] in ("GET", "HEAD") and not one[1].startswith(ASKED_AS_OTHERS)),
     ("POST", "/tasks/{task_id}/events/token"),  # it changes nothing
 }
 """What scope `read` alone lets through to."""
@@ -144,8 +146,10 @@ PAGES = {
     ),
     *(("GET", f"/ui/models{below}") for below in ("", "/{model}", "/{model}/curves")),
     ("GET", "/ui/models/{model}/versions/{number}"),
+    ("GET", "/ui/models/{model}/versions/{number}/held-out/{position}/{what}"),
     ("GET", "/ui/tasks/new"),
-    ("POST", "/ui/tasks/look"),
+    ("GET", "/ui/{path:path}"),
+    ("GET", "/ui/uploads/{upload}"),
     ("POST", "/login"),
     ("POST", "/logout"),
     ("GET", "/static/{release}/{name:path}"),

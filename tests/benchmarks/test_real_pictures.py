@@ -24,17 +24,15 @@ def test_a_new_class_on_real_pictures(tmp_path: Path) -> None:
     Console(width=100).print(table(versions))
 
     base, finetune, sats = versions["base"], versions["finetune"], versions["sats"]
-    assert [c["name"] for c in sats["classes"]] == ["background", *BASE, *NEW]
-    assert base["lineage"] == [1]
-    assert finetune["lineage"] == [1, 2]
-    assert sats["lineage"] == [1, 3]
+    assert [known.name for known in sats.classes] == ["background", *BASE, *NEW]
+    assert base.lineage == (1,)
+    assert finetune.lineage == (1, 2)
+    assert sats.lineage == (1, 3)
     # Both steps were scored on the same pictures: the base step's 48 and the step's own 12.
-    assert [v["scores"]["pictures"] for v in versions.values()] == [48, 60, 60]
-    was = [base["scores"]["iou"][name] for name in BASE]
+    assert [v.scores.pictures for v in versions.values()] == [48, 60, 60]
+    was = [base.scores.iou[name] for name in BASE]
     assert max(was) > 0.05  # something was learned
     # Plain fine-tuning forgets what it was; SATS keeps it.
-    lost = [
-        sum(version["scores"]["forgetting"].values()) / len(BASE) for version in (finetune, sats)
-    ]
+    lost = [sum(version.scores.forgetting.values()) / len(BASE) for version in (finetune, sats)]
     assert lost[0] > 0.5 * sum(was) / len(BASE)
     assert lost[1] < 0.5 * lost[0]

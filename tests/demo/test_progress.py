@@ -1,14 +1,22 @@
 import io
+from datetime import UTC, datetime
 
 import pytest
 from rich.console import Console
 
-from demo.progress import watch
+from demo.progress import watching
+from sats_client import Event
 
 
-def _task(
-    state: str, phase: str | None = None, outcome: str | None = None, **progress: object
-) -> dict[str, object]:
+def _event(kind: str, **data: object) -> Event:
+    return Event("1", f"task.{kind}", datetime.now(UTC), "id", "default", data)
+
+
+def _state(state: str, phase: str | None = None, outcome: str | None = None) -> Event:
+    return _event("state", state=state, phase=phase, outcome=outcome)
+
+
+def _progress(phase: str, **progress: object) -> Event:
     empty = {
         "phase": phase,
         "epoch": 0,
@@ -20,34 +28,30 @@ def _task(
         "rate": None,
         "eta_seconds": None,
     }
-    told = {"state": state, "phase": phase, "outcome": outcome}
-    return told | {"progress": empty | progress if progress else None}
+    return _event("progress", **(empty | progress))
 
 
-STATES = [
-    _task("queued"),
-    _task("running", "validating", step=5, steps=10),
-    _task(
-        "running",
-        "training",
-        epoch=1,
-        epochs=3,
-        step=7,
-        steps=21,
-        losses={"cross_entropy": 0.5},
-        rate=40,
-    ),
-    _task("running", "training", epoch=2, epochs=3, step=14, steps=21, losses={}, eta_seconds=61.4),
-    _task("running", "evaluating", step=3, steps=3),
-    _task("succeeded", outcome="live"),
+TRAINING = _progress(
+    "training", epoch=1, epochs=3, step=7, steps=21, losses={"cross_entropy": 0.5}, rate=40
+)
+LATER = _progress("training", epoch=2, epochs=3, step=14, steps=21, eta_seconds=61.4)
+EVENTS = [
+    _state("running", phase="validating"),
+    _progress("validating", step=5, steps=10),
+    _event("warning", message="few pictures"),
+    TRAINING,
+    LATER,
+    _progress("evaluating", step=3, steps=3),
+    _state("succeeded", outcome="live"),
 ]
 
 
 @pytest.mark.parametrize("terminal", [True, False])
 def test_every_phase_is_shown(terminal):
     out = io.StringIO()
-    console = Console(file=out, force_terminal=terminal, width=120)
-    assert watch(console, "learn fish", STATES)["outcome"] == "live"
+    with watching(Console(file=out, force_terminal=terminal, width=120), "learn fish") as tell:
+        for event in EVENTS:
+            tell(event)
     said = out.getvalue()
     for word in ("learn fish", "training", "evaluating", "epoch 2/3", "1:01 left"):
         assert word in said
@@ -55,7 +59,7 @@ def test_every_phase_is_shown(terminal):
 
 def test_plain_lines_are_said_once_an_epoch():
     out = io.StringIO()
-    watch(
-        Console(file=out, force_terminal=False, width=120), "learn", [STATES[2]] * 5 + [STATES[3]]
-    )
+    with watching(Console(file=out, force_terminal=False, width=120), "learn") as tell:
+        for event in [TRAINING] * 5 + [LATER]:
+            tell(event)
     assert len(out.getvalue().splitlines()) == 2

@@ -16,6 +16,7 @@ from app.db import (
     HeldOutSet,
     Model,
     Task,
+    TaskEvent,
     Version,
     Webhook,
     read_session,
@@ -279,6 +280,37 @@ def test_tasks_keep_the_order_that_they_had_and_new_ones_come_behind(engine, at)
             connection.exec_driver_sql(POSTED_BY_THE_VERSION_BEFORE)
             assert connection.scalars(in_order).all() == [*posted, "e"]
     at("0005")
+    upgrade(engine)
+    assert is_current(engine)
+
+
+EVENTS_OF_0012 = """
+INSERT INTO models (id, name, created_at) VALUES (1, 'default', '2026-01-01');
+INSERT INTO tasks (id, model_id, state, spec, dataset, dataset_bytes, created_at, submitted_by,
+    request_digest, fence, tries, warnings)
+    VALUES ('t', 1, 'queued', '{}', 'd', 1, '2026-01-02', '', 'r', 0, 0, '[]');
+INSERT INTO task_events (id, task_id, at, kind, data) VALUES
+    (1, 't', '2026-01-02', 'state', '{"state": "queued"}'),
+    (7, 't', '2026-01-03', 'warning', '{}');
+"""
+
+
+def test_numbers_of_events_are_given_once_and_events_stay(engine, at):
+    at("0012", EVENTS_OF_0012)
+    upgrade(engine)
+    with engine.execution_options(write=True).begin() as connection:
+        if engine.dialect.name == "postgresql":
+            connection.exec_driver_sql("SELECT setval('task_events_id_seq', 7)")
+        events = connection.exec_driver_sql("SELECT id, task_id, kind FROM task_events ORDER BY id")
+        assert [tuple(row) for row in events] == [(1, "t", "state"), (7, "t", "warning")]
+        connection.exec_driver_sql("DELETE FROM task_events WHERE id = 7")
+    with write_session(engine) as session:
+        session.add(TaskEvent(task_id="t", kind="warning", data={}))
+    with read_session(engine) as session:
+        assert session.scalars(select(TaskEvent.id).order_by(TaskEvent.id)).all() == [1, 8]
+    names = {index["name"] for index in inspect(engine).get_indexes("task_events")}
+    assert names == {"ix_task_events_task_id", "ix_task_events_task_id_kind_id"}
+    at("0012")
     upgrade(engine)
     assert is_current(engine)
 

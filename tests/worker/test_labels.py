@@ -5,6 +5,7 @@ from app.cli.following import lines
 from app.db import TaskState, read_session, write_session
 from app.registry.floor import ModelGate
 from app.registry.service import find_model
+from app.tasks.event_schemas import told_event
 from app.tasks.service import describe
 
 SUSPECT = "the outlines of 'cat' follow nothing"
@@ -18,7 +19,8 @@ def test_the_figures_are_an_event_and_shown_with_the_task(bench):
     assert shown.labels is not None
     assert shown.labels.model_dump(mode="json") == event.data
     assert [one.class_name for one in shown.labels.classes] == ["cat"]
-    assert lines(event) == ["labels: cat in 3 of 4 pictures to train on, 25.0% of their pixels"]
+    said = lines(told_event(event, "default"))
+    assert said == ["labels: cat in 3 of 4 pictures to train on, 25.0% of their pixels"]
 
 
 def test_every_try_tells_them_and_the_last_ones_are_shown(bench):

@@ -73,6 +73,46 @@ def test_what_is_not_answered_with_2xx_is_sent_again_later(bench, receiver):
     assert len(receiver.came) == 3
 
 
+@pytest.mark.parametrize(
+    ("stored", "sent"),
+    [
+        (
+            {"event": "task.ended", "task": "t", "state": "held", "version": 3},
+            {"type": "task.ended", "task": "t"}
+            | {
+                "data": {"state": "succeeded", "phase": None, "outcome": "held"}
+                | {"version": 3, "error": None}
+            },
+        ),
+        (
+            {"event": "version.held", "task": "t", "version": 3},
+            {"type": "version.held", "task": "t", "data": {"version": 3}},
+        ),
+        (
+            {"event": "version.rolled_back", "version": 3, "live": 2, "by": "eva"},
+            {"type": "version.rolled_back", "task": None}
+            | {"data": {"version": 3, "live": 2, "by": {"type": "key", "name": "eva"}}},
+        ),
+        (
+            {"event": "version.promoted", "version": 3, "by": "gate"},
+            {"type": "version.promoted", "task": None}
+            | {"data": {"version": 3, "by": {"type": "worker", "name": ""}}},
+        ),
+    ],
+)
+def test_what_an_older_version_left_to_deliver_is_sent_in_the_envelope(
+    bench, receiver, stored, sent
+):
+    hook(bench.engine, receiver.url)
+    tell(bench.engine)
+    said = {"id": rows(bench.engine)[0].id, "at": "2026-11-22T06:04:23.197428Z", "model": "m"}
+    change(bench.engine, payload=said | stored)
+    made = a_courier(bench)
+    made.deliver(made.next())
+    ((_, _, body),) = receiver.came
+    assert json.loads(body) == said | sent
+
+
 def test_waits_grow_and_have_an_end(bench, receiver):
     waits = [wait_after(attempt) for attempt in range(1, courier.MOST_ATTEMPTS)]
     assert waits[:4] == [5, 10, 20, 40]

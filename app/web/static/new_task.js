@@ -4,31 +4,46 @@ import { logIn, sessionHeaders } from "./page.js";
 
 const at = (id) => document.getElementById(id);
 const models = [...document.querySelectorAll("#models option")].map((one) => one.value);
-let looking = 0;
+let turn = 0, upload = null;
 
 function spec() {
   const value = (id) => at(id).value.trim();
   const gate = { promote: at("promote").checked };
   for (const name of ["max_drop", "min_iou"]) if (value(name)) gate[name] = Number(value(name));
   return {
-    name: value("name") || "unnamed",
+    name: value("name"),
     model: value("model"),
+    create: isNew(),
     method: value("method"),
     ...(value("epochs") ? { epochs: Number(value("epochs")) } : {}),
     gate,
+    ...more(),
   };
 }
+
+function more() {
+  const text = at("more").value.trim();
+  let said = {};
+  try {
+    said = text ? JSON.parse(text) : {};
+  } catch (error) {
+    throw new Error(`More of the spec is no JSON: ${error.message}`);
+  }
+  if (said === null || typeof said !== "object" || Array.isArray(said)) throw new Error("More of the spec is no JSON object.");
+  return said;
+}
+
+const isNew = () => !models.includes(at("model").value.trim());
 
 function say(text) {
   at("wrong").textContent = text;
   at("wrong").hidden = !text;
 }
 
-/** Send the form; the answer is told of as it is, and how much was sent meanwhile. */
-function send(path, headers = {}) {
+/** Send a form; how much was sent is told meanwhile, the answer is returned whatever it says. */
+function send(path, parts, headers = {}) {
   const form = new FormData();
-  form.append("spec", JSON.stringify(spec()));
-  form.append("dataset", at("file").files[0]);
+  for (const [name, value] of Object.entries(parts)) form.append(name, value);
   return new Promise((done, failed) => {
     const request = new XMLHttpRequest();
     request.open("POST", path);
@@ -36,70 +51,79 @@ function send(path, headers = {}) {
       request.setRequestHeader(name, value);
     }
     request.upload.addEventListener("progress", ({ loaded, total }) => {
-      at("sent").hidden = false;
+      at("sent").hidden = loaded === total;
       at("sent").value = total ? loaded / total : 0;
     });
     request.addEventListener("loadend", () => {
       at("sent").hidden = true;
-      if (request.status) done(request);
+      if (request.status) done(answered(request));
       else failed(new Error("The service does not answer."));
     });
     request.send(form);
   });
 }
 
-function problem(request) {
+/** Return what an answer says, or raise why it was refused. */
+function answered(request) {
+  if (request.status === 401) logIn();
+  let said = {};
   try {
-    const { detail, title, errors } = JSON.parse(request.responseText);
-    return [detail || title, ...(errors ?? []).slice(0, 5).map(({ field, message }) => `${field ?? ""} ${message}`)].join(" · ");
+    said = JSON.parse(request.responseText);
   } catch {
-    return `The service answers ${request.status}.`;
+    said = { title: `The service answers ${request.status}.` };
   }
+  if (request.status < 300) return said;
+  const faults = (said.errors ?? []).slice(0, 5).map((one) => [one.field, one.class, one.message].filter(Boolean).join(" "));
+  return Promise.reject(new Error([said.detail || said.title, ...faults].join(" · ")));
 }
 
-async function look() {
-  const file = at("file").files[0];
+async function take() {
+  const file = at("file").files[0], mine = (turn += 1);
+  upload = null;
   say("");
   at("found").replaceChildren();
   at("post").disabled = true;
   if (!file) return;
   if (file.size > Number(at("task").dataset.most)) return say("The file is larger than the service takes.");
   if (!at("name").value) at("name").value = file.name.replace(/\.zip$/i, "").slice(0, 200);
-  const turn = (looking += 1);
-  at("found").textContent = "Looking into it …";
   try {
-    const answer = await send("/ui/tasks/look");
-    if (turn !== looking) return undefined;
-    if (answer.status === 401) return logIn();
-    at("found").innerHTML = answer.responseText;
-    at("post").disabled = answer.status !== 200 || Boolean(at("found").querySelector("[data-refused]"));
+    const sent = await send("/uploads", { dataset: file });
+    if (mine !== turn) return undefined;
+    upload = sent.upload;
+    at("post").disabled = false;
+    await look();
   } catch (error) {
-    if (turn !== looking) return undefined;
-    at("found").replaceChildren();
-    say(error.message);
+    if (mine === turn) say(error.message);
   }
   return undefined;
+}
+
+async function look() {
+  const mine = turn, asked = new URLSearchParams({ model: at("model").value.trim() });
+  if (!upload) return;
+  at("found").textContent = "Looking into it …";
+  const answer = await fetch(`/ui/uploads/${upload}?${asked}`);
+  const text = await answer.text();
+  if (mine === turn) at("found").innerHTML = answer.ok ? text : "";
 }
 
 async function post() {
   at("post").disabled = true;
   say("");
   try {
-    const answer = await send("/tasks", { "Idempotency-Key": crypto.getRandomValues(new Uint32Array(4)).join("-") });
-    if (answer.status === 401) return logIn();
-    if (answer.status === 202) return location.assign(`/ui/tasks/${JSON.parse(answer.responseText).id}`);
-    say(problem(answer));
+    const once = crypto.getRandomValues(new Uint32Array(4)).join("-");
+    const task = await send("/tasks", { spec: JSON.stringify(spec()), upload }, { "Idempotency-Key": once });
+    location.assign(`/ui/tasks/${task.id}`);
   } catch (error) {
     say(error.message);
+    at("post").disabled = false;
   }
-  at("post").disabled = false;
-  return undefined;
 }
 
-at("file").addEventListener("change", look);
+at("file").addEventListener("change", take);
 at("model").addEventListener("change", look);
 at("model").addEventListener("input", () => {
-  at("new-model").hidden = !models.length || models.includes(at("model").value.trim());
+  at("new-model").hidden = !isNew();
 });
 at("task").addEventListener("submit", (event) => {
   event.preventDefault();
@@ -111,7 +135,7 @@ for (const kind of ["dragover", "dragleave", "drop"]) {
     at("drop").classList.toggle("over", kind === "dragover");
     if (kind === "drop" && event.dataTransfer.files.length) {
       at("file").files = event.dataTransfer.files;
-      look();
+      take();
     }
   });
 }

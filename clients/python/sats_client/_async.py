@@ -39,16 +39,19 @@ class AsyncDriver:
         with closing(flow):
             async with AsyncExitStack() as streams:
                 step = partial(flow.send, None)
-                while True:
-                    try:
-                        effect = step()
-                    except StopIteration as end:
-                        value: T = end.value
-                        return value
-                    try:
-                        step = partial(flow.send, await self._do(effect, streams))
-                    except Exception as error:  # noqa: BLE001 - it is the flow's to judge
-                        step = partial(flow.throw, error)
+                try:
+                    while True:
+                        try:
+                            effect = step()
+                        except StopIteration as end:
+                            value: T = end.value
+                            return value
+                        try:
+                            step = partial(flow.send, await self._do(effect, streams))
+                        except Exception as error:  # noqa: BLE001 - it is the flow's to judge
+                            step = partial(flow.throw, error)
+                finally:
+                    del step  # it may hold an error, whose traceback holds this frame
 
     async def _do(self, effect: Effect, streams: AsyncExitStack) -> Any:
         match effect:

@@ -155,7 +155,7 @@ def asked(request: Request, tries: int) -> Flow[Answer]:
                 raise Unreachable(str(lost)) from lost
             wait = None
         else:
-            if answer.status < 400:
+            if answer.status < 300:  # nothing of the service redirects
                 return answer
             refusal = problem_of(answer)
             if last or not _passes(refusal):

@@ -14,6 +14,7 @@ def in_order(
     do: Callable[[Any], R], items: Iterable[Any], concurrency: int, on_error: OnError | None
 ) -> Iterator[R]:
     """Yield what `do` returns for each item; takes an item once there is room for it."""
+    _check(concurrency)
     waiting: deque[tuple[Any, Future[R]]] = deque()
 
     def first() -> Iterator[R]:
@@ -47,6 +48,7 @@ async def in_order_async(
     on_error: OnError | None,
 ) -> AsyncIterator[R]:
     """Yield what `do` returns for each item; takes an item once there is room for it."""
+    _check(concurrency)
     waiting: deque[tuple[Any, asyncio.Future[R]]] = deque()
 
     async def first() -> list[R]:
@@ -73,3 +75,8 @@ async def in_order_async(
         for one in left:
             one.cancel()
         await asyncio.gather(*left, return_exceptions=True)
+
+
+def _check(concurrency: int) -> None:
+    if concurrency < 1:
+        raise ValueError("concurrency is 1 or more")

@@ -41,7 +41,7 @@ def http_options(
         ValueError: the address is none of a service, or the key cannot be one.
     """
     base = _checked(url or os.environ.get("SATS_URL", "").strip() or DEFAULT_URL)
-    key = (api_key or os.environ.get("SATS_API_KEY", "")).strip()
+    key = (os.environ.get("SATS_API_KEY", "") if api_key is None else api_key).strip()
     if not (key.isascii() and key.isprintable()):
         raise ValueError("the API key has characters that no key has")
     headers = {"User-Agent": f"sats-client/{_own_version()}"}

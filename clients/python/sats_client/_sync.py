@@ -38,16 +38,19 @@ class Driver:
         """Do what a flow asks for until it ends; return its value."""
         with closing(flow), ExitStack() as streams:
             step = partial(flow.send, None)
-            while True:
-                try:
-                    effect = step()
-                except StopIteration as end:
-                    value: T = end.value
-                    return value
-                try:
-                    step = partial(flow.send, self._do(effect, streams))
-                except Exception as error:  # noqa: BLE001 - it is the flow's to judge
-                    step = partial(flow.throw, error)
+            try:
+                while True:
+                    try:
+                        effect = step()
+                    except StopIteration as end:
+                        value: T = end.value
+                        return value
+                    try:
+                        step = partial(flow.send, self._do(effect, streams))
+                    except Exception as error:  # noqa: BLE001 - it is the flow's to judge
+                        step = partial(flow.throw, error)
+            finally:
+                del step  # it may hold an error, whose traceback holds this frame
 
     def _do(self, effect: Effect, streams: ExitStack) -> Any:
         match effect:

@@ -73,7 +73,7 @@ class AsyncClient:
 
     Args:
         url: of the service; default: `SATS_URL`, else http://127.0.0.1:8000.
-        api_key: default: `SATS_API_KEY`.
+        api_key: default: `SATS_API_KEY`; an empty one is none.
         timeout: seconds for which an answer, or the next bytes of one, are waited for.
         tries: how often a call is sent in all, where sending it again does no harm.
         connections: most at once.

@@ -81,7 +81,7 @@ class Client:
 
     Args:
         url: of the service; default: `SATS_URL`, else http://127.0.0.1:8000.
-        api_key: default: `SATS_API_KEY`.
+        api_key: default: `SATS_API_KEY`; an empty one is none.
         timeout: seconds for which an answer, or the next bytes of one, are waited for.
         tries: how often a call is sent in all, where sending it again does no harm.
         connections: most at once.
@@ -144,6 +144,7 @@ class Client:
 
         Raises:
             Refused: the data set cannot be used; `errors` names every file and class at fault.
+            ValueError: the folder has no files.
         """
         wanted = calls.submission(dataset, name, spec, progress, idempotency_key)
         return self._bound(calls.posted(Task, wanted))
@@ -255,8 +256,7 @@ class Client:
         """Make a version live, whatever the gate said of it.
 
         Args:
-            model: the version's.
-            number: the version's.
+            model: and `number` name the version.
             seen: what `live` gave; moved is only what still stands like that.
 
         Raises:

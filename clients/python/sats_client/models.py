@@ -59,9 +59,9 @@ class Scores:
     """How well a version does on held-out pictures."""
 
     pictures: int
-    iou: Mapping[str, float | None]
-    introduced: Mapping[str, float | None]
-    forgetting: Mapping[str, float]
+    iou: Mapping[str, float | None] = field(hash=False)
+    introduced: Mapping[str, float | None] = field(hash=False)
+    forgetting: Mapping[str, float] = field(hash=False)
     miou_all: float | None
     miou_old: float | None
     miou_new: float | None
@@ -107,7 +107,7 @@ class Version:
     files: tuple[File, ...]
     seconds: float
     deleted_at: datetime | None = None
-    settings: Mapping[str, Any] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True)

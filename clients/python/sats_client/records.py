@@ -75,7 +75,7 @@ class Progress:
     steps: int
     epoch: int = 0
     epochs: int = 0
-    losses: Mapping[str, float] = field(default_factory=dict)
+    losses: Mapping[str, float] = field(default_factory=dict, hash=False)
     learning_rate: float | None = None
     rate: float | None = None
     eta_seconds: float | None = None
@@ -152,4 +152,4 @@ class Event:
     at: datetime
     task: str | None
     model: str | None
-    data: Mapping[str, Any]
+    data: Mapping[str, Any] = field(hash=False)

@@ -33,6 +33,7 @@ MOVE = {
     "by": {"type": "key", "name": "ci"},
 }
 KINDS = {
+    301: Problem,
     400: Refused,
     401: AccessDenied,
     403: AccessDenied,
@@ -175,10 +176,12 @@ def test_url_and_key(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("SATS_API_KEY", " sats_key\n")
     look_with()
     look_with("http://other", "sats_other")
+    look_with("http://other", "")
     assert asked == [
         ("http://127.0.0.1:8000/tasks/1", None),
         ("https://sats.example/prefix/tasks/1", "Bearer sats_key"),
         ("http://other/tasks/1", "Bearer sats_other"),
+        ("http://other/tasks/1", None),
     ]
 
 
@@ -213,3 +216,12 @@ def test_posting_needs_neither_numpy_nor_pillow():
         [sys.executable, "-c", program], text=True, env={**os.environ, "PYTHONPATH": here}
     )
     assert 'pip install "sats-client[masks]"' in said
+
+
+def test_records_can_be_kept_in_sets(through):
+    progress = {"phase": "training", "step": 1, "steps": 2, "losses": {"a": 0.5}}
+    handler = lambda _: httpx.Response(200, json=TASK | {"progress": progress})  # noqa: E731
+    first, second = (through(handler, lambda c: c.task("1")) for _ in range(2))
+    assert len({first, second}) == 1
+    with pytest.raises(AttributeError):
+        first.state = "failed"

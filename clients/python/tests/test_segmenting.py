@@ -10,7 +10,7 @@ import pytest
 from conftest import problem
 from PIL import Image
 
-from sats_client import BadAnswer, Refused
+from sats_client import BadAnswer, Client, Refused
 from sats_client.segmentation import encoded, opened
 
 CLASSES = {
@@ -205,3 +205,19 @@ def test_one_that_is_refused_is_told_and_the_rest_goes_on(through):
 def test_one_that_is_refused_is_raised(through):
     with pytest.raises(Refused):
         through(refusing, lambda c: c.segment_many([b"bad"] * 9, concurrency=2))
+
+
+@pytest.mark.parametrize("concurrency", [0, -1])
+def test_nothing_at_once_is_no_way(through, concurrency):
+    with pytest.raises(ValueError, match="1 or more"):
+        through(Service(), lambda c: c.segment_many([b"1"] * 3, concurrency=concurrency))
+
+
+def test_a_reader_that_leaves_early_leaves_nothing_running():
+    service = Service()
+    with Client("http://sats", transport=httpx.MockTransport(service)) as client:
+        found = client.segment_many(iter([b"1"] * 50), concurrency=3)
+        next(found)
+        found.close()
+        assert len([one for one in service.asked if one.url.path == "/segment"]) <= 3
+    assert not [one for one in threading.enumerate() if one.name.startswith("sats-client")]

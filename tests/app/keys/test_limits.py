@@ -283,3 +283,47 @@ def test_calls_with_a_key_note_its_use(client, service, engine, make):
     assert client.get("/tasks", headers=make()).status_code == 200
     service.state.services.last_uses.close()
     assert used(engine) is not None
+
+
+def test_what_is_left_is_told_before_it_is_used_up():
+    clock = Clock()
+    rates = Rates(clock)
+    caller = limited(requests_per_minute=4, pictures_per_minute=2)
+    assert rates.headers(caller) == {
+        "RateLimit-Policy": '"requests-per-minute";q=4;w=60, "pictures-per-minute";q=2;w=60',
+        "RateLimit": '"requests-per-minute";r=4;t=0, "pictures-per-minute";r=2;t=0',
+    }
+    rates.request(caller)
+    rates.first_picture(caller)
+    clock.now += 5
+    left = '"requests-per-minute";r=3;t=10, "pictures-per-minute";r=1;t=25'
+    assert rates.headers(caller)["RateLimit"] == left
+    assert rates.headers(limited(queued_tasks=1)) == {}
+    assert rates.headers(Caller("", frozenset(Scope))) == {}
+
+
+def test_answers_to_a_limited_key_say_what_is_left(client, make, register):  # noqa: F811
+    register()
+    headers = make(limits=KeyLimits(requests_per_minute=9, pictures_per_minute=5))
+    picture = encoded(left_red_right_green(8, 8))
+    answers = [
+        client.post("/segment", headers=headers, **as_files(picture, picture)),
+        client.get("/tasks", headers=headers),
+        client.get("/classes?model=none", headers=headers),
+    ]
+    assert [answer.status_code for answer in answers] == [200, 200, 404]
+    for used, answer in enumerate(answers, 1):
+        policies = '"requests-per-minute";q=9;w=60, "pictures-per-minute";q=5;w=60'
+        assert answer.headers["ratelimit-policy"] == policies
+        requests, pictures = answer.headers["ratelimit"].split(", ")
+        assert requests.startswith(f'"requests-per-minute";r={9 - used};t=')
+        assert pictures.startswith('"pictures-per-minute";r=3;t=')
+    free = client.get("/tasks", headers=make("free", limits=KeyLimits(queued_tasks=1)))
+    assert "ratelimit" not in free.headers
+
+
+def test_the_limit_that_is_used_up_is_told_alone(client, make):
+    headers = make(limits=KeyLimits(requests_per_minute=2, pictures_per_minute=5))
+    refused = [client.get("/tasks", headers=headers) for _ in range(3)][-1]
+    assert refused.status_code == 429
+    assert refused.headers["ratelimit-policy"] == '"requests-per-minute";q=2;w=60'

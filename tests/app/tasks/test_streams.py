@@ -14,7 +14,6 @@ import httpx
 import psutil
 import pytest
 from sqlalchemy import event, select
-from sqlalchemy.orm import Session
 from starlette.testclient import TestClient
 
 from app.db import Task, TaskEvent, TaskState, read_session, write_session
@@ -22,7 +21,7 @@ from app.errors import BusyProblem
 from app.keys.secret import read_secret
 from app.keys.service import Scope, create_key, revoke_key
 from app.main import create_app
-from app.tasks import feed, streams, tokens
+from app.tasks import feed, streams, telling, tokens
 from tests.app.tasks.posting import post
 from tests.fixtures.processes import environment, serving
 
@@ -127,36 +126,68 @@ def test_who_was_too_slow_for_what_is_kept_misses_nothing(served, engine, task_i
         assert [d.get("epoch") for _, _, d in told] == [0, 1, 2, 3, 4, None]
 
 
+@contextmanager
+def held_before_commit(engine):
+    """Holds the first transaction that is about to commit: yields when it is, and what frees it."""
+    held, free = threading.Event(), threading.Event()
+
+    def hold(_connection) -> None:
+        if not held.is_set():
+            held.set()
+            assert free.wait(PATIENCE)
+
+    event.listen(engine, "commit", hold)
+    try:
+        yield held, free
+    finally:
+        free.set()
+        event.remove(engine, "commit", hold)
+
+
 @pytest.mark.races
-def test_no_event_is_lost_where_two_transactions_write_at_once(served, engine, task_id):
+@pytest.mark.parametrize("path", ["/events", "/tasks/{task}/events"])
+def test_no_event_is_lost_where_two_transactions_write_at_once(served, engine, task_id, pets, path):
     """The one that has the lower id is held open, while the other one would like to commit."""
+    other = task_id if "task" in path else post(served, pets, {"model": "other"}).json()["id"]
     seen: list[int] = []
 
     def read() -> None:
-        with served.stream("GET", f"/tasks/{task_id}/events") as answer:
-            seen.extend(number for number, _, _ in events(answer))
+        at = path.format(task=task_id)
+        headers = {"Accept": "text/event-stream", "Last-Event-ID": "0"}
+        with served.stream("GET", at, headers=headers) as answer:
+            for number, _, data in events(answer):
+                seen.append(number)
+                if data.get("state") == "cancelled":
+                    return
 
+    def warn(task) -> None:
+        with write_session(engine) as session:
+            session.execute(select(Task.id).where(Task.id == task).with_for_update())
+            telling.tell(session, task, "warning", {"message": "at once"})
+
+    before = len(served.get("/events").json()["items"])
+    threads = [threading.Thread(target=warn, args=(task,)) for task in (task_id, other)]
     reader = threading.Thread(target=read)
-    second = threading.Thread(target=tell, args=(engine, task_id, "warning"))
     reader.start()
-    eventually(lambda: seen)
-    with Session(engine.execution_options(write=True)) as first:
-        first.add(TaskEvent(task_id=task_id, kind="warning", data={}))
-        first.flush()
-        second.start()
-        second.join(1.5)
-        waits = second.is_alive()
+    eventually(lambda: len(seen) == before)
+    with held_before_commit(engine) as (held, free):
+        threads[0].start()
+        assert held.wait(PATIENCE)
+        threads[1].start()
+        threads[1].join(1.5)
+        waits = threads[1].is_alive()
         if not waits:
-            eventually(lambda: len(seen) == 2)  # it has the higher id, and is read first
-        first.commit()
-    second.join(PATIENCE)
+            eventually(lambda: len(seen) > before)  # it has the higher id, and is read first
+        free.set()
+        for thread in threads:
+            thread.join(PATIENCE)
     tell(engine, task_id, "state", TaskState.CANCELLED)
     reader.join(PATIENCE)
     with read_session(engine) as session:
         told = session.scalars(select(TaskEvent.id).order_by(TaskEvent.id)).all()
     assert waits, "ids are committed in the order in which they are given"
     assert seen == list(told)
-    assert len(seen) == 4
+    assert len(seen) == before + 3
 
 
 def test_streams_are_bounded_and_a_client_that_leaves_makes_room(settings, task_id):

@@ -26,6 +26,7 @@ from app.storage import BlobStore
 from app.tasks.schemas import TaskSpec
 from sats_core.evaluation.forgetting import readings
 from sats_core.evaluation.scores import Scores
+from sats_core.label_report import ClassLabels, LabelReport
 from sats_core.settings import StepSettings
 
 COLOURS = {
@@ -104,7 +105,7 @@ def _version(session: Session, blobs: BlobStore, model: Model, number: int, step
     version = _made(session, blobs, task, number, step)
     version.created_at = when
     if step.live:
-        go_live(session, version, by="gate")
+        go_live(session, version)
     session.flush()
     return task
 
@@ -247,13 +248,32 @@ def progress(epoch: int) -> dict[str, object]:
     }
 
 
+def _labels(name: str) -> dict[str, object]:
+    of_class = ClassLabels(
+        class_name=name,
+        pictures=83,
+        share=0.072,
+        share_where_shown=0.11,
+        outline_fit=0.24,
+        called=None,
+        called_share=None,
+        told_apart=None,
+    )
+    found = LabelReport(
+        pictures=96, classes=(of_class,), duplicates=8, held_out_duplicates=0, warnings=()
+    )
+    return found.model_dump(mode="json")
+
+
 def _tasks(session: Session, model: Model) -> list[Task]:
     now = utc_now()
     running = _task(session, model, "bicycles from the yard", TaskState.TRAINING, ["bicycle"])
     running.created_at, running.started_at = now - timedelta(minutes=6), now - timedelta(minutes=4)
-    running.progress = progress(5)
+    running.progress, running.worker = progress(5), "trainer-1:4711"
+    running.lease_until = now.timestamp() + 3600
     running.warnings = ["8 training pictures look the same as another one"]
     _history(session, running, 5)
+    session.add(TaskEvent(task_id=running.id, kind="labels", data=_labels("bicycle")))
     waits = _task(session, model, "buses", TaskState.QUEUED, ["bus"])
     failed = _task(session, model, "tables", TaskState.FAILED)
     failed.created_at, failed.finished_at = now - timedelta(hours=3), now - timedelta(hours=2)

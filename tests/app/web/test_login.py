@@ -243,15 +243,16 @@ def test_a_form_is_not_read_without_end(client: TestClient, make: Make) -> None:
     ("scope", "pages"),
     [
         (Scope.SEGMENT, ["/try"]),
-        (Scope.SUBMIT, ["/", "/ui/tasks"]),
-        (Scope.ADMIN, ["/", "/ui/tasks", "/ui/models", "/try"]),
+        (Scope.SUBMIT, ["/", "/ui/tasks", "/ui/tasks/new"]),
+        (Scope.READ, ["/", "/ui/tasks", "/ui/models"]),
+        (Scope.ADMIN, ["/", "/ui/tasks", "/ui/tasks/new", "/ui/models", "/try"]),
     ],
 )
 def test_a_scope_decides_what_is_shown(
     client: TestClient, make: Make, scope: Scope, pages: list[str]
 ) -> None:
     log_in(client, make(scope=scope))
-    every = ["/", "/ui/tasks", "/ui/models", "/try"]
+    every = ["/", "/ui/tasks", "/ui/tasks/new", "/ui/models", "/try"]
     home = client.get(pages[0]).text
     for path in every:
         if path != "/" or scope != Scope.SEGMENT:
@@ -271,3 +272,19 @@ def test_a_key_sees_its_own_tasks_and_models_alone(
         assert client.get(path).status_code in (403, 404), path
     assert "default" not in client.get("/ui/models").text
     assert "buses" not in client.get("/").text
+
+
+def test_who_may_only_read_is_offered_nothing_else(
+    client: TestClient, make: Make, engine: Engine, blobs: BlobStore
+) -> None:
+    ids = furnish(engine, blobs)
+    log_in(client, make(scope=Scope.READ))
+    token = token_of(client, "/")
+    for path in (f"/ui/tasks/{ids['buses']}", "/ui/models/default/versions/3"):
+        shown = client.get(path)
+        assert shown.status_code == 200
+        assert "data-action" not in shown.text.replace('data-action="/logout"', ""), path
+        assert "data-dialog" not in shown.text, path
+    assert client.post(f"/tasks/{ids['buses']}:cancel", headers=token).status_code == 403
+    with client.stream("GET", f"/tasks/{ids['version 5']}/events") as events:
+        assert events.status_code == 200

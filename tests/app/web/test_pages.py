@@ -108,6 +108,7 @@ def test_from_the_login_to_the_roll_back(
     expect(page.locator(".head .state")).to_have_text("Live")
     page.get_by_role("button", name="Roll back…").click()
     expect(page.get_by_role("dialog")).to_contain_text("Roll back to version 5?")
+    expect(page.get_by_role("dialog")).to_contain_text("Version 5 does not know bus")
     page.get_by_role("button", name="Roll back", exact=True).click()
     expect(page.locator(".head .state")).to_have_text("Held")
     page.get_by_role("button", name="Log out").click()
@@ -122,6 +123,9 @@ def test_what_was_moved_meanwhile_is_not_moved_again(
     first = open_page(f"{VERSIONS}/versions/3")
     second = open_page(f"{VERSIONS}/versions/4", allowed=("412",))
     first.get_by_role("button", name="Promote…").click()
+    expect(first.get_by_role("dialog")).to_contain_text(
+        "does not know chair, sofa, which version 5"
+    )
     first.get_by_role("button", name="Promote", exact=True).click()
     expect(first.locator(".head .state")).to_have_text("Live")
     second.get_by_role("button", name="Promote…").click()

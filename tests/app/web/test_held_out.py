@@ -1,0 +1,112 @@
+"""Held-out pictures on a version's page: as they are labelled, and as versions see them."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fastapi.testclient import TestClient
+from PIL import Image
+from playwright.sync_api import expect
+from sqlalchemy import Engine
+
+from app.db import HeldOutSet, Version, utc_now, write_session
+from app.keys.secret import read_secret
+from app.keys.service import Scope, create_key
+from app.settings import Settings
+from app.storage import BlobStore
+from sats_core.data.readers import EncodedPicture, write_voc_zip
+from tests.app.inference.colour_graph import BACKGROUND, GREEN, RED, write_version
+from tests.app.segmentation.requests import encoded
+from tests.app.web.conftest import Open
+from tests.app.web.showcase import furnish
+from tests.app.web.test_login import log_in
+
+pytestmark = pytest.mark.parametrize("database_url", ["embedded"], indirect=True)
+
+PAGE = "/ui/models/default/versions/2"
+HELD_OUT = f"{PAGE}/held-out"
+DARK_RED, DARK_GREEN = (200, 40, 40), (40, 200, 40)
+MIDDLE = """(canvas, x) => [...canvas.getContext("2d").getImageData(x, 16, 1, 1).data]"""
+
+
+@pytest.fixture
+def kept(engine: Engine, blobs: BlobStore, tmp_path: Path) -> None:
+    """Versions 1, which knows red, and 2, which knows green too, with pictures of both."""
+    furnish(engine, blobs)
+    label = np.full((32, 64), 1, np.uint8)
+    label[:, 32:] = 2
+    label[0] = 255
+    image = Image.new("RGB", (64, 32), DARK_RED)
+    image.paste(DARK_GREEN, (32, 0, 64, 32))
+    data = encoded(image)
+    items = [EncodedPicture(f"picture-{number}", ".png", data, label) for number in range(3)]
+    write_voc_zip(tmp_path / "held-out.zip", items, ["red", "green"])
+    blob = blobs.put_file(tmp_path / "held-out.zip")
+    with write_session(engine) as session:
+        for number, classes in ((1, [BACKGROUND, RED]), (2, [BACKGROUND, RED, GREEN])):
+            version = session.query(Version).filter_by(number=number).one()
+            version.classes = [
+                {"index": c.index, "name": c.name, "colour": list(c.colour), "step": c.step}
+                for c in classes
+            ]
+            version.files = {
+                file.name: {"blob": blobs.put_file(file).key, "bytes": file.stat().st_size}
+                for file in write_version(tmp_path / str(number), classes)
+            }
+            held_out = session.query(HeldOutSet).filter_by(version_id=version.id).one()
+            held_out.blob, held_out.classes, held_out.pictures = blob.key, ["red", "green"], 3
+
+
+def pixels(content: bytes) -> Image.Image:
+    return Image.open(io.BytesIO(content))
+
+
+@pytest.mark.usefixtures("kept")
+def test_a_picture_and_its_labels(client: TestClient) -> None:
+    picture = client.get(f"{HELD_OUT}/2/picture")
+    assert picture.headers["Content-Type"] == "image/png"
+    assert picture.headers["Cache-Control"] == "no-store"
+    assert pixels(picture.content).getpixel((5, 16)) == DARK_RED
+    truth = pixels(client.get(f"{HELD_OUT}/2/truth").content)
+    assert truth.size == (64, 32)
+    assert truth.getpixel((5, 16)) == (*RED.colour, 255)
+    assert truth.getpixel((60, 16)) == (*GREEN.colour, 255)
+    assert truth.getpixel((5, 0))[3] == 0  # ignored
+    assert client.get(f"{HELD_OUT}/3/picture").status_code == 404
+    assert client.get("/ui/models/default/versions/3/held-out/0/picture").status_code == 404
+    assert client.get(f"{HELD_OUT}/-1/picture").status_code == 422
+    assert client.get(f"{HELD_OUT}/0/secret").status_code == 422
+
+
+@pytest.mark.usefixtures("kept")
+def test_deleted_pictures_are_shown_to_nobody(client: TestClient, engine: Engine) -> None:
+    with write_session(engine) as session:
+        for one in session.query(HeldOutSet):
+            one.deleted_at = utc_now()
+    assert client.get(f"{HELD_OUT}/0/picture").status_code == 404
+    assert "held-out/" not in client.get(PAGE).text
+
+
+@pytest.mark.usefixtures("kept")
+def test_admins_alone_see_them(client: TestClient, engine: Engine, settings: Settings) -> None:
+    with write_session(engine) as session:
+        key = create_key(session, read_secret(settings), "reader", [Scope.READ])
+    log_in(client, key)
+    assert "held-out/" not in client.get(PAGE).text
+    assert client.get(f"{HELD_OUT}/0/picture").status_code == 403
+
+
+@pytest.mark.usefixtures("kept")
+def test_truth_before_and_after_stand_side_by_side(open_page: Open) -> None:
+    page = open_page(PAGE)
+    page.get_by_role("button", name="Show what it sees").click()
+    expect(page.get_by_role("button", name="Show what it sees")).to_be_hidden()
+    figures = page.locator("#held-out figure")
+    expect(figures).to_have_count(6)  # three of version 2's task, three of version 1's
+    canvases = figures.first.locator("canvas")
+    expect(canvases).to_have_count(3)
+    drawn = [canvases.nth(place).evaluate(MIDDLE, 60)[:3] for place in range(3)]
+    assert drawn[0] == drawn[2]
+    assert drawn[0][1] > DARK_GREEN[1]  # green over dark green
+    assert drawn[1] == list(DARK_GREEN)  # the version before knew no green
