@@ -4,16 +4,19 @@ import tempfile
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from pydantic import ValidationError
 from sqlalchemy import Engine
 
 from app.broker import make_celery, wake
+from app.cli.calling import service
 from app.cli.checkpoints import found, pack
 from app.cli.common import command_actor, database, refusal
 from app.cli.following import follow
+from app.cli.printing import Form
+from app.cli.submitting import finish
 from app.db import TaskState
 from app.disk import check_task_fits
 from app.errors import invalid_fields
@@ -59,8 +62,17 @@ def import_model(
     promote: Annotated[
         bool, typer.Option("--promote/--no-promote", help="Go live when it is imported.")
     ] = True,
+    url: Url = None,
 ) -> None:
-    """Make a version of a SegFormer that was trained elsewhere, without training."""
+    """Make a version of a SegFormer that was trained elsewhere, without training.
+
+    On the service's own machine by its settings; elsewhere by --url or SATS_URL, and then it exits
+    as `sats submit --wait` does.
+    """
+    if url is not None:
+        wanted = {"background": background, "features": features, "promote": promote}
+        _send(url, source, model, evaluate, wanted, allow_pickle=allow_pickle)
+        return
     settings = get_settings()
     with database() as engine, ExitStack() as stack:
         incoming = settings.incoming_dir
@@ -84,6 +96,27 @@ def import_model(
         state = follow(engine, task.id)
     if state in (TaskState.FAILED, TaskState.CANCELLED):
         raise typer.Exit(FAILED)
+
+
+def _send(
+    url: str,
+    source: str,
+    model: str,
+    evaluate: Path | None,
+    wanted: Mapping[str, object],
+    *,
+    allow_pickle: bool,
+) -> None:
+    if allow_pickle:
+        raise refusal("--allow-pickle is for the service's own machine: no pickle is sent")
+    with tempfile.TemporaryDirectory() as scratch, service(url) as client:
+        checkpoint = found(source, Path(scratch) / "hub", allow_pickle)
+        name = f"import {checkpoint.name}"[:200]
+        given: dict[str, Any] = {key: one for key, one in wanted.items() if one is not None}
+        task = client.import_model(
+            checkpoint.directory, model=model, evaluate=evaluate, name=name, **given
+        )
+        finish(task, wait=True, output=Form.TABLE)
 
 
 def _spec(**wanted: object) -> ImportSpec:

@@ -52,7 +52,7 @@ def submit(
     }
     given = _spec(spec) | {key: value for key, value in named.items() if value is not None}
     with service(url) as client:
-        _end(client.submit(dataset, **given), wait, output)
+        finish(client.submit(dataset, **given), wait, output)
 
 
 def _spec(text: str) -> dict[str, Any]:
@@ -85,7 +85,7 @@ def tasks(
 def watch(task_id: TaskId, url: Url = None, output: Output = Form.TABLE) -> None:
     """Follow a task to its end; exits as `submit --wait` does."""
     with service(url) as client:
-        _end(client.task(task_id), True, output)
+        finish(client.task(task_id), True, output)
 
 
 def cancel(task_id: TaskId, url: Url = None, output: Output = Form.TABLE) -> None:
@@ -99,10 +99,10 @@ def retry(
 ) -> None:
     """Queue a failed task again; it goes on from its last checkpoint."""
     with service(url) as client:
-        _end(client.task(task_id).retry(), wait, output)
+        finish(client.task(task_id).retry(), wait, output)
 
 
-def _end(task: "Task", wait: bool, output: Form) -> None:
+def finish(task: "Task", wait: bool, output: Form) -> None:
     """Print a task as it is, or once it has ended; then the exit status says how."""
     from sats_client import TaskCancelled, TaskFailed
 
@@ -124,7 +124,8 @@ def _row(task: Any) -> dict[str, object]:
         "id": task.id,
         "name": task.name,
         "model": task.model,
-        "state": task.outcome or task.phase or task.state,
+        "state": task.phase or task.state,
+        "outcome": task.outcome,
         "version": task.version,
         "posted": task.created_at,
     }

@@ -13,6 +13,7 @@ from app.keys.secret import read_secret
 from app.keys.service import Scope, create_key
 from app.settings import Settings
 from app.storage import BlobStore
+from tests.fixtures.checkpoints import checkpoint_zip
 from tests.fixtures.drawings import voc_zip
 from tests.fixtures.versions import add_version
 from tests.worker.conftest import bench
@@ -61,7 +62,9 @@ def test_a_task_is_posted_listed_and_cancelled(ask, folder: Path) -> None:
     assert (task["id"], task["name"], task["classes"]) == (task_id, "first", ["circle"])
     assert "_client" not in task
     status, table, _ = ask("tasks")
-    assert table.splitlines()[0].split() == ["id", "name", "model", "state", "version", "posted"]
+    assert table.splitlines()[0].split() == [
+        *("id", "name", "model", "state", "outcome", "version", "posted")
+    ]
     assert table.splitlines()[1].split()[:4] == [task_id, "first", "default", "queued"]
     status, cancelled, _ = ask("cancel", task_id, "-o", "jsonl")
     assert (status, json.loads(cancelled)["state"]) == (0, "cancelled")
@@ -174,3 +177,17 @@ def test_a_task_that_ends_while_it_is_watched(ask, folder: Path, served) -> None
 def test_the_version(run) -> None:
     done = run("--version")
     assert (done.exit_code, done.stdout.split()[0]) == (0, "sats")
+
+
+@pytest.mark.slow
+def test_a_checkpoint_is_sent_to_a_service_elsewhere(ask, bench, tmp_path: Path) -> None:
+    whole, checkpoint = tmp_path / "whole.zip", tmp_path / "segformer"
+    whole.write_bytes(checkpoint_zip(["cat", "dog"]))
+    with zipfile.ZipFile(whole) as archive:
+        archive.extractall(checkpoint)
+    with bench.worker():
+        status, out, err = ask("import", checkpoint, "--model", "pets", "--background", "none")
+    assert status == 0, err
+    assert {"state    succeeded", "outcome  live", "version  1"} <= set(out.splitlines())
+    status, _, err = ask("import", checkpoint, "--model", "more", "--allow-pickle")
+    assert (status, "no pickle is sent" in err) == (2, True)
