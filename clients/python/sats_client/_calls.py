@@ -108,7 +108,9 @@ def submission(
     dataset: AnyPath, name: str | None, spec: Mapping[str, Any], told: Told | None, key: str | None
 ) -> Post:
     """Return what makes a task that learns."""
-    wanted = {"name": name or Path(dataset).resolve().stem, **spec}
+    source = Path(dataset).resolve()
+    called = source.name if source.is_dir() else source.stem
+    wanted = {"name": name or called, **spec}
     return Post("/tasks", {"dataset": (dataset, _packing.everything)}, wanted, told, key)
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from sats_client._calls import submission
 from sats_client._packing import NothingToSendError, checkpoint, everything, packed
 
 
@@ -65,3 +66,11 @@ def test_of_a_checkpoint_what_an_import_reads(tmp_path: Path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "model.safetensors").write_text("of another one")
     assert [name for name, _ in checkpoint(tmp_path)] == ["config.json", "model.safetensors"]
+
+
+def test_a_task_is_called_after_what_is_sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "v1.2").mkdir()
+    monkeypatch.chdir(tmp_path / "v1.2")
+    for source, name in ((tmp_path / "v1.2", "v1.2"), (".", "v1.2"), ("farm.zip", "farm")):
+        assert submission(source, None, {}, None, None).spec == {"name": name}
+    assert submission(".", "mine", {}, None, None).spec == {"name": "mine"}
