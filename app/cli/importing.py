@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from sqlalchemy import Engine
 
 from app.broker import make_celery, wake
-from app.cli.calling import service
+from app.cli.calling import Url, service
 from app.cli.checkpoints import found, pack
 from app.cli.common import command_actor, database, refusal
 from app.cli.following import follow
