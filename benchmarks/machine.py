@@ -2,6 +2,7 @@
 
 import platform
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -68,3 +69,8 @@ def stamped(device: str, **values: Any) -> dict[str, Any]:
         "commit": commit(),
         **values,
     }
+
+
+def without_folders(arguments: Sequence[str]) -> list[str]:
+    """Return a command's arguments as a record tells them: no folder of this machine in it."""
+    return [Path(one).name.upper() if Path(one).is_absolute() else one for one in arguments]

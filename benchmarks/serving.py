@@ -29,7 +29,7 @@ import typer
 from PIL import Image
 
 from benchmarks import serving_operations as operations
-from benchmarks.machine import commit, hardware
+from benchmarks.machine import commit, hardware, without_folders
 from benchmarks.processes import NotStartedError, Server
 from benchmarks.serving_bars import CLIENTS, bars
 from benchmarks.serving_contestants import (
@@ -236,11 +236,6 @@ def _write(written: Record, path: Path) -> None:
     path.write_text(json.dumps(written, indent=1) + "\n")
 
 
-def _told(arguments: Sequence[str]) -> list[str]:
-    """Return a command's arguments as a record tells them: no folder of this machine in it."""
-    return [Path(one).name.upper() if Path(one).is_absolute() else one for one in arguments]
-
-
 def _machine() -> Record:
     packages = {}
     for name in PACKAGES:
@@ -278,7 +273,7 @@ def main(
     out.mkdir(parents=True, exist_ok=True)
     kept = _kept(path) if add and path.exists() else {}
     tried = [Setup.read(one) for one in setup or []] or setups(os.cpu_count() or 1)
-    command = "python -m benchmarks.serving " + shlex.join(_told(sys.argv[1:]))
+    command = "python -m benchmarks.serving " + shlex.join(without_folders(sys.argv[1:]))
     written: Record = {"command": command.strip(), "machine": _machine(), "sets": kept}
     for name in backbone or ["mit_b0"]:
         for pixels in size or [256, 512]:
