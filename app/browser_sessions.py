@@ -12,7 +12,7 @@ import time
 from starlette.requests import HTTPConnection
 
 from app.errors import ForbiddenProblem
-from app.keyless import OWN_SITES
+from app.keyless import of_another_site
 
 COOKIE = "sats_session"
 TOKEN_HEADER = "X-CSRF-Token"  # noqa: S105 - the name of a header
@@ -57,7 +57,7 @@ def session_holder(request: HTTPConnection, secret: bytes) -> str | None:
     holder = None if value is None else read_session(secret, value)
     if value is None or holder is None:
         return None
-    if request.headers.get("sec-fetch-site", "none") not in OWN_SITES:
+    if of_another_site(request):
         raise ForbiddenProblem("the request comes from a page of another site (`Sec-Fetch-Site`)")
     if request.scope.get("method") not in _SAFE:
         given = request.headers.get(TOKEN_HEADER, "")

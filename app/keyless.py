@@ -14,6 +14,21 @@ FORWARDING_PREFIX = "x-forwarded-"
 OWN_SITES = ("none", "same-origin")
 
 
+def of_another_site(request: HTTPConnection) -> bool:
+    """Whether a page of another site sent a request, as far as the browser says.
+
+    A link that somebody follows here is none: nothing is changed by it, and the other page sees
+    nothing of what comes.
+    """
+    headers = request.headers
+    followed = (
+        request.scope.get("method") in ("GET", "HEAD")
+        and headers.get("sec-fetch-mode") == "navigate"
+        and headers.get("sec-fetch-dest") == "document"
+    )
+    return not followed and headers.get("sec-fetch-site", "none") not in OWN_SITES
+
+
 class LocalCallersOnlyProblem(ForbiddenProblem):
     """No key was ever made, and the request does not come from this machine alone."""
 
@@ -60,7 +75,7 @@ def _doubt(request: HTTPConnection) -> str | None:
     origin = request.headers.get("origin")
     if origin is not None and origin.lower() not in (f"http://{host}", f"https://{host}"):
         return f"the request comes from a page of another site ({origin!r})"
-    if request.headers.get("sec-fetch-site", "none") not in OWN_SITES:
+    if of_another_site(request):
         return "the request comes from a page of another site (`Sec-Fetch-Site`)"
     return None
 

@@ -33,13 +33,18 @@ def own_path(asked: str) -> str:
 def login_page(
     request: Request,
     services: AppServices,
-    asked: Annotated[str, Query(alias="next", max_length=2000)] = "/",
+    asked: Annotated[str | None, Query(alias="next", max_length=2000)] = None,
 ) -> Response:
-    """Ask for a key; where none was ever made there is nothing to ask for."""
+    """Ask for a key; where none was ever made there is nothing to ask for.
+
+    Who followed a link of another site came without the cookie: the page looks whether it is there.
+    """
+    wanted = own_path(asked or "/")
     with read_session(services.engine) as session:
         if not any_key(session):
-            return RedirectResponse(own_path(asked), 303)
-    return page(request, "login.html", {"next": own_path(asked), "problem": None})
+            return RedirectResponse(wanted, 303)
+    context = {"next": wanted, "led": asked is not None, "problem": None}
+    return page(request, "login.html", context)
 
 
 @router.post("/login")
@@ -98,7 +103,7 @@ async def _admitted(request: Request, services: Services, key: str) -> str:
 
 
 def _again(request: Request, asked: str, problem: Problem) -> Response:
-    context = {"next": own_path(asked), "problem": problem}
+    context = {"next": own_path(asked), "led": False, "problem": problem}
     return page(request, "login.html", context, problem.status)
 
 

@@ -4,11 +4,11 @@ import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy import Engine
 
-from app.db import Model, Version, utc_now, write_session
+from app.db import Model, Task, TaskState, Version, utc_now, write_session
 from app.main import create_app
 from app.settings import Settings
 from app.storage import BlobStore
-from tests.app.web.showcase import furnish
+from tests.app.web.showcase import begin, furnish
 
 pytestmark = pytest.mark.parametrize("database_url", ["embedded"], indirect=True)
 
@@ -61,6 +61,20 @@ def test_a_deleted_version_has_a_record(
     assert "data-dialog" not in shown
     assert "/files/" not in shown
     assert "deleted" in client.get("/ui/models/default").text
+
+
+def test_progress_is_of_the_present_phase(
+    client: TestClient, engine: Engine, tasks: dict[str, str]
+) -> None:
+    begin(engine, tasks["buses"])
+    with write_session(engine) as session:
+        task = session.get_one(Task, tasks["buses"])
+        task.progress = {"phase": "validating", "step": 71, "steps": 72}
+    here = f"/ui/tasks/{tasks['buses']}"
+    assert "of 72" in client.get(here).text
+    with write_session(engine) as session:
+        session.get_one(Task, tasks["buses"]).state = TaskState.TRAINING
+    assert "of 72" not in client.get(here).text + client.get("/ui/tasks").text
 
 
 def test_a_model_without_versions(client: TestClient, engine: Engine) -> None:

@@ -198,6 +198,22 @@ def test_another_site_uses_no_session(client: TestClient, make: Make, site: str)
     assert client.post("/logout", headers=headers | token).status_code == 403
 
 
+def test_a_link_of_another_site_leads_here(client: TestClient, make: Make) -> None:
+    followed = {
+        "Sec-Fetch-Site": "cross-site",
+        "Sec-Fetch-Mode": "navigate",
+        "Sec-Fetch-Dest": "document",
+    }
+    assert client.get("/ui/models", headers=followed).status_code == 200  # while there is no key
+    log_in(client, make())
+    token = token_of(client)
+    assert client.get("/ui/models", headers=followed).status_code == 200
+    for changed in ({"Sec-Fetch-Dest": "iframe"}, {"Sec-Fetch-Mode": "no-cors"}):
+        assert client.get("/ui/models", headers=followed | changed).status_code == 403
+    wish = {"name": "another", "scopes": ["segment"]}
+    assert client.post("/admin/keys", json=wish, headers=followed | token).status_code == 403
+
+
 def test_without_fetch_metadata_the_origin_counts(client: TestClient, make: Make) -> None:
     key = make()
     for origin, status in (("http://evil.example", 403), ("http://127.0.0.1", 303), ("null", 403)):

@@ -90,9 +90,10 @@ def test_from_the_login_to_the_roll_back(
     for epoch in (2, 3):
         go_on(engine, tasks["buses"], epoch)
     expect(page.locator("#now")).to_contain_text("3 of 12")
+    expect(page.locator("#losses canvas")).to_be_visible()
     legend = page.locator("#losses .legend")
     expect(legend).to_contain_text("epoch 3")
-    expect(legend).to_contain_text("cross entropy 0.500".replace(" 0", "0"))
+    expect(legend).to_contain_text("cross entropy0.500")
     expect(page.locator("#log")).to_contain_text("epoch 3 of 12")
     number = finish(engine, blobs, tasks["buses"])
     expect(page.get_by_role("heading", name=f"Version {number} is held")).to_be_visible()
@@ -115,6 +116,20 @@ def test_from_the_login_to_the_roll_back(
     page.wait_for_url("**/login")
     page.goto(site + VERSIONS)
     expect(page.get_by_label("API key")).to_be_visible()
+
+
+def test_a_link_of_another_site_leads_to_who_has_logged_in(
+    open_page: Open, tasks: dict[str, str], site: str, engine: Engine, settings: Settings
+) -> None:
+    with write_session(engine) as session:
+        key = create_key(session, read_secret(settings), "operator", [Scope.ADMIN])
+    page = open_page("/login")
+    page.get_by_label("API key").fill(key)
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", name="Home")).to_be_visible()
+    page.goto(f'data:text/html,<a href="{site}/ui/tasks">here</a>')
+    page.get_by_role("link", name="here").click()
+    expect(page.get_by_role("heading", name="Tasks")).to_be_visible()
 
 
 def test_what_was_moved_meanwhile_is_not_moved_again(
