@@ -52,12 +52,14 @@ OF_VERSION = (
     "AND model_id = (SELECT id FROM models WHERE name = :model)"
 )
 OF_HELD_OUT = (
-    "UPDATE held_out_sets SET deleted_by = :who WHERE deleted_at IS NOT NULL AND deleted_by IS NULL AND version_id = "
+    "UPDATE held_out_sets SET deleted_by = :who WHERE deleted_at IS NOT NULL "
+    "AND deleted_by IS NULL AND version_id = "
     "(SELECT versions.id FROM versions JOIN models ON models.id = versions.model_id "
     "WHERE models.name = :model AND versions.number = :number)"
 )
 OF_MEMORY = (
-    "UPDATE memories SET deleted_by = :who WHERE deleted_at IS NOT NULL AND deleted_by IS NULL AND version_id = "
+    "UPDATE memories SET deleted_by = :who WHERE deleted_at IS NOT NULL "
+    "AND deleted_by IS NULL AND version_id = "
     "(SELECT versions.id FROM versions JOIN models ON models.id = versions.model_id "
     "WHERE models.name = :model AND versions.number = :number)"
 )
