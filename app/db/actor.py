@@ -39,7 +39,9 @@ class ActorColumn(TypeDecorator[Actor]):
 
     def process_bind_param(self, value: Actor | None, _dialect: Dialect) -> str | None:
         """Write type and name."""
-        return None if value is None else f"{value.type} {value.name}".rstrip(" ")
+        if value is None:
+            return None
+        return f"{value.type} {value.name}" if value.name else str(value.type)
 
     def process_result_value(self, value: str | None, _dialect: Dialect) -> Actor | None:
         """Read type and name."""

@@ -52,12 +52,14 @@ OF_VERSION = (
     "AND model_id = (SELECT id FROM models WHERE name = :model)"
 )
 OF_HELD_OUT = (
-    "UPDATE held_out_sets SET deleted_by = :who WHERE deleted_at IS NOT NULL AND version_id = "
+    "UPDATE held_out_sets SET deleted_by = :who WHERE deleted_at IS NOT NULL "
+    "AND deleted_by IS NULL AND version_id = "
     "(SELECT versions.id FROM versions JOIN models ON models.id = versions.model_id "
     "WHERE models.name = :model AND versions.number = :number)"
 )
 OF_MEMORY = (
-    "UPDATE memories SET deleted_by = :who WHERE deleted_at IS NOT NULL AND version_id = "
+    "UPDATE memories SET deleted_by = :who WHERE deleted_at IS NOT NULL "
+    "AND deleted_by IS NULL AND version_id = "
     "(SELECT versions.id FROM versions JOIN models ON models.id = versions.model_id "
     "WHERE models.name = :model AND versions.number = :number)"
 )
@@ -102,7 +104,7 @@ def _name_recorded(connection: sa.Connection) -> None:
         found = PATH.fullmatch(entry.object)
         if found is None:
             continue
-        who = f"{entry.actor_type} {entry.actor_name}".rstrip(" ")
+        who = " ".join(filter(None, (entry.actor_type, entry.actor_name)))
         named = {name: int(x) if x and x.isdigit() else x for name, x in found.groupdict().items()}
         told = named | {"who": who, "at": entry.at}
         for statement in RECORDED[entry.action]:

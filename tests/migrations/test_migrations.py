@@ -346,6 +346,8 @@ DEEDS = (
     (Action.IMPORT, "/tasks/t3", Actor(ActorType.CLI, "root")),
     (Action.GATE_SET, "/admin/models/default/gate", Actor(ActorType.KEY, "eva")),
     (Action.VERSION_DELETE, "/admin/models/default/versions/1", Actor(ActorType.KEY, "eva")),
+    # Of what was gone already another deed is none.
+    (Action.HELD_OUT_DELETE, "/admin/models/default/versions/1/held-out", Actor(ActorType.CLI)),
     (
         Action.HELD_OUT_DELETE,
         "/admin/models/default/versions/2/held-out",

@@ -118,7 +118,7 @@ def test_a_command_is_its_user_s_deed(engine):
 
 @pytest.mark.parametrize(
     "actor",
-    [Actor(ActorType.KEY, "a b  c"), Actor(ActorType.KEYLESS), Actor(ActorType.WORKER, "h:1")],
+    [Actor(ActorType.KEY, " a b  c "), Actor(ActorType.KEYLESS), Actor(ActorType.WORKER, "h:1")],
 )
 def test_an_actor_comes_out_of_the_table_as_it_went_in(engine, line, actor):
     with write_session(engine) as session:
