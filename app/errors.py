@@ -16,6 +16,10 @@ TYPE_PREFIX = "urn:sats:problem:"
 MOST_ERRORS = 100
 """Of a request's fields that are named; a body can have as many wrong ones as it has bytes."""
 _LONGEST_FIELD = 200
+_LONGEST_NAME = 200
+_LONGEST_TEXT = 2000
+"""Characters of names and sentences in an answer; strangers choose the names of files."""
+DATASET = "dataset"
 
 
 @dataclass(frozen=True)
@@ -39,8 +43,16 @@ class ErrorDetail:
     def body(self) -> dict[str, str]:
         """Return the JSON object, without what is not known."""
         named = {"file": self.file, "field": self.field, "class": self.class_name}
-        known = {name: value for name, value in named.items() if value}
-        return known | {"code": str(self.code), "message": self.message}
+        known = {name: _cut(value, _LONGEST_NAME) for name, value in named.items() if value}
+        return known | {"code": str(self.code), "message": _cut(self.message, _LONGEST_TEXT)}
+
+
+def _cut(text: str, most: int) -> str:
+    """Return a text, of one that is longer its beginning and its end."""
+    if len(text) <= most:
+        return text
+    half = most // 2
+    return f"{text[:half]}...{text[3 - half :]}"
 
 
 class Problem(Exception):  # noqa: N818 - RFC 9457's word
@@ -69,7 +81,7 @@ class Problem(Exception):  # noqa: N818 - RFC 9457's word
             "type": TYPE_PREFIX + self.slug,
             "title": self.title,
             "status": self.status,
-            "detail": self.detail,
+            "detail": _cut(self.detail, _LONGEST_TEXT),
             "errors": [error.body() for error in self.errors],
         }
 
@@ -128,9 +140,22 @@ class NotAcceptableProblem(Problem):
 
 
 class ConflictProblem(Problem):
-    """Root of what is right in itself, but not in the present state; each case has a slug."""
+    """Root of what is right in itself, but not in the present state.
+
+    Each case is a class of its own, with a slug; this one is no case.
+    """
 
     status = 409
+
+    def __init_subclass__(cls) -> None:
+        """Refuse a case without a slug of its own."""
+        if "slug" not in vars(cls):
+            raise TypeError(f"{cls.__name__} has no slug")
+
+    def __init__(self, detail: str, errors: Sequence[ErrorDetail] = ()) -> None:
+        if type(self) is ConflictProblem:
+            raise TypeError("raise a case of it")
+        super().__init__(detail, errors)
 
 
 class NoLiveVersionProblem(ConflictProblem):
@@ -236,8 +261,11 @@ class NotReadyProblem(Problem):
 def problem_of(error: CoreError) -> InvalidProblem:
     """Turn an error of the core, which is always wrong input, into a problem."""
     if isinstance(error, DatasetError):
-        faults = (ErrorDetail(i.reason, i.file, None, i.class_name, i.code) for i in error.issues)
-        return InvalidDatasetProblem(error.message, tuple(faults))
+        faults = [ErrorDetail(i.reason, i.file, None, i.class_name, i.code) for i in error.issues]
+        # What no file is to blame for is the whole data set's fault.
+        return InvalidDatasetProblem(
+            error.message, faults or [ErrorDetail(error.message, field=DATASET)]
+        )
     return InvalidProblem(str(error))
 
 

@@ -1,10 +1,14 @@
 """Parameters that many calls have."""
 
+import re
 from datetime import UTC, datetime
 from typing import Annotated
 
 from fastapi import Query
-from pydantic import AfterValidator
+from pydantic import AfterValidator, BeforeValidator
+from pydantic_core import PydanticCustomError
+
+_WHOLE = re.compile("-?[0-9]+")
 
 
 def in_utc(time: datetime) -> datetime:
@@ -20,6 +24,21 @@ def in_utc(time: datetime) -> datetime:
 
 
 Time = Annotated[datetime, AfterValidator(in_utc)]
+
+
+def _digits(text: object) -> object:
+    """Take a number as digits: pydantic reads `1_0`, ` 10` and `10.0` as 10 too.
+
+    Raises:
+        PydanticCustomError: it is anything else.
+    """
+    if isinstance(text, str) and not _WHOLE.fullmatch(text):
+        raise PydanticCustomError("int_parsing", "Input should be a valid integer, in digits")
+    return text
+
+
+Digits = BeforeValidator(_digits)
+"""Of a whole number that a URL holds."""
 
 Cursor = Annotated[
     str | None,

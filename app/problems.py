@@ -130,7 +130,9 @@ def install_handlers(app: FastAPI) -> None:
     def bug(request: Request, error: Exception) -> Response:
         request_id = request.state.request_id
         log.error("unhandled_error", path=request.url.path, request_id=request_id, exc_info=error)
-        return respond(Problem("the log of the service says more"), request)
+        answer = respond(Problem("the log of the service says more"), request)
+        answer.headers["Connection"] = "close"  # the server drops it, as the exception goes on
+        return answer
 
 
 def _allowed(request: Request) -> list[str]:

@@ -23,6 +23,7 @@ from app.errors import (
 )
 from app.inference.loaded_graphs import Choice
 from app.keys.problems import KEY_PROBLEMS, PictureLimitProblem
+from app.parameters import Digits
 from app.problems import responses
 from app.protocols.refusals import HUGGING_FACE
 from app.protocols.segments import BODY, SegmentJson, Wish, infer, read_wish
@@ -56,6 +57,7 @@ async def choose(
     model: ModelName,
     version: Annotated[
         int | None,
+        Digits,
         Query(ge=1, le=MAX_NUMBER, description="Number of its version; by default the live one."),
     ] = None,
 ) -> Choice:

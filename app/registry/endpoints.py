@@ -14,6 +14,7 @@ from app.errors import (
 )
 from app.keys.problems import KEY_PROBLEMS
 from app.keys.service import Caller, Scope, check_model
+from app.parameters import Digits
 from app.problems import responses
 from app.registry.schemas import (
     MAX_NUMBER,
@@ -46,6 +47,7 @@ async def list_classes(
     model: Annotated[str, Query(pattern=MODEL_PATTERN, description="The model.")] = "default",
     version: Annotated[
         int | None,
+        Digits,
         Query(ge=1, le=MAX_NUMBER, description="Number of a version; by default the live one."),
     ] = None,
 ) -> ClassesJson:

@@ -4,7 +4,8 @@ from typing import Annotated
 
 from fastapi import Path
 
+from app.parameters import Digits
 from app.registry.schemas import MAX_NUMBER, MODEL_PATTERN
 
 ModelName = Annotated[str, Path(pattern=MODEL_PATTERN, description="The model's name.")]
-Number = Annotated[int, Path(ge=1, le=MAX_NUMBER, description="The version's number.")]
+Number = Annotated[int, Digits, Path(ge=1, le=MAX_NUMBER, description="The version's number.")]

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 from fastapi import Request
 from pydantic import BaseModel, Field, ValidationError
@@ -9,6 +10,7 @@ from pydantic import BaseModel, Field, ValidationError
 from app.errors import MOST_ERRORS, ErrorDetail, InvalidProblem, invalid_fields
 from app.fault_codes import Code
 from app.inference.cutting import Cut
+from app.parameters import Digits
 from app.registry.schemas import MAX_NUMBER, MODEL_PATTERN
 from app.segmentation.negotiation import Representation
 from app.segmentation.parameters import refuse_strays
@@ -60,7 +62,7 @@ class SegmentQuery(BaseModel):
     """The query parameters of a request to `/segment`."""
 
     model: str = Field("default", pattern=MODEL_PATTERN, description="The model that is to answer.")
-    version: int | None = Field(
+    version: Annotated[int | None, Digits] = Field(
         None,
         ge=1,
         le=MAX_NUMBER,
@@ -96,7 +98,7 @@ class SegmentQuery(BaseModel):
     legend: bool = Field(
         False, description="Whether an overlay has a strip below it that names its colours."
     )
-    size: int | None = Field(
+    size: Annotated[int | None, Digits] = Field(
         None,
         ge=SMALLEST,
         description="At how many pixels of its longer side the model sees a picture; by "

@@ -44,6 +44,7 @@ from app.registry.naming import check_known
 from app.registry.parents import NothingToStartFromProblem, ParentDeletedProblem
 from app.registry.problems import UnknownModelProblem
 from app.registry.service import find_model
+from app.segmentation.parameters import refuse_undeclared
 from app.storage import Blob
 from app.tasks import listing, service
 from app.tasks.answering import ACCEPTED, IdempotencyKey, acceptance, announce
@@ -60,7 +61,7 @@ from app.uploads.tokens import UploadGoneProblem
 router = APIRouter(
     prefix="/tasks",
     tags=["tasks"],
-    dependencies=[Depends(require_to_change(Scope.SUBMIT))],
+    dependencies=[Depends(require_to_change(Scope.SUBMIT)), Depends(refuse_undeclared)],
     responses=responses(*KEY_PROBLEMS, InvalidProblem, UnavailableProblem),
 )
 

@@ -14,7 +14,6 @@ from app.db.base import JsonObject
 from app.pages import Page
 from app.problem_json import ProblemJson
 from app.stored import ShownAs, with_defaults
-from app.tasks.schemas import ProgressJson
 from app.tasks.states import TaskOutcome, TaskPhase, TaskStateJson, standing
 from sats_core.label_report import LabelReport
 
@@ -57,6 +56,22 @@ class StateData(BaseModel):
     error: Annotated[JsonObject, ShownAs(ProblemJson)] | None = Field(
         None, description="Why it failed; null unless it did."
     )
+
+
+class ProgressJson(BaseModel):
+    """How far the present phase is."""
+
+    phase: TaskPhase = Field(description="What it is the progress of.")
+    epoch: int = Field(0, description="Epochs finished; 0 outside training.")
+    epochs: int = Field(0, description="Epochs in all; 0 outside training, 1 by `frozen`.")
+    step: int = Field(description="Steps (training) or pictures (otherwise) done.")
+    steps: int = Field(description="Steps or pictures in all.")
+    losses: dict[str, float] = Field(
+        default_factory=dict, description="Each weighted loss term, mean since the epoch began."
+    )
+    learning_rate: float | None = Field(None, description="Learning rate now.")
+    rate: float | None = Field(None, description="Pictures per second.")
+    eta_seconds: float | None = Field(None, description="Seconds left in this phase.")
 
 
 class WarningData(BaseModel):
@@ -147,6 +162,20 @@ TaskEventJson = (
 
 class EventPage(Page[Annotated[TaskEventJson, Field(discriminator="type")]]):
     """Some events, the oldest first."""
+
+
+class EventsTokenJson(BaseModel):
+    """What lets a browser follow one task."""
+
+    token: str = Field(
+        description="Opens this task's events and nothing else; never stored, shown once.",
+        examples=["1795280000.0f5b..."],
+    )
+    expires_at: datetime = Field(description="Until when a stream can be opened with it.")
+    url: str = Field(
+        description="What to give to `EventSource`, relative to the service.",
+        examples=["/tasks/2ccf943e-3427-467c-a8a9-3dd85cad8432/events?token=1795280000.0f5b..."],
+    )
 
 
 def stored_kinds(types: Collection[EventType]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from fastapi.sse import format_sse_event
 from sqlalchemy import ColumnElement, Select, func, or_, select
@@ -64,13 +65,17 @@ class Told:
         number: its id.
         key_id: the key that posted its task; None: nobody's.
         event: the event in its envelope.
-        sse: the same in the format of the HTML standard.
     """
 
     number: int
     key_id: int | None
     event: TaskEventJson
-    sse: bytes
+
+    @cached_property
+    def sse(self) -> bytes:
+        """The event in the format of the HTML standard."""
+        data = self.event.model_dump_json()
+        return format_sse_event(id=self.event.id, event=self.event.type, data_str=data)
 
 
 def events_after(session: Session, task_id: str | None, after: int) -> tuple[Sequence[Told], bool]:
@@ -141,7 +146,4 @@ def _events() -> Select[TaskEvent, str, int | None]:
 
 
 def _told(row: TaskEvent, model: str, key_id: int | None) -> Told:
-    event = told_event(row, model)
-    data = event.model_dump_json()
-    sse = format_sse_event(id=event.id, event=event.type, data_str=data)
-    return Told(row.id, key_id, event, sse)
+    return Told(row.id, key_id, told_event(row, model))

@@ -39,10 +39,9 @@ from app.tasks.asking import (
     event_answers,
     event_page,
 )
-from app.tasks.event_schemas import EventPage
+from app.tasks.event_schemas import EventPage, EventsTokenJson
 from app.tasks.events import WantedEvents, newest
 from app.tasks.owning import TaskId, seen_task
-from app.tasks.schemas import EventsTokenJson
 from app.tasks.streams import EventStream, Watch
 from app.tasks.tokens import check_token, make_token
 

@@ -14,6 +14,7 @@ from app.problem_json import ProblemJson
 from app.registry.floor import GateWish
 from app.registry.schemas import MAX_NUMBER, MODEL_PATTERN, Named
 from app.stored import ShownAs, shown, with_defaults
+from app.tasks.event_schemas import ProgressJson
 from app.tasks.states import TaskOutcome, TaskPhase, TaskStateJson, standing
 from sats_core.classes import MAX_CLASSES
 from sats_core.job import HeldOutChoice
@@ -135,22 +136,6 @@ class TaskSpec(StepSettings, Wanted):
     def step_settings(self) -> StepSettings:
         """Return the part that the learning core reads."""
         return StepSettings.model_validate(self.model_dump(include=set(StepSettings.model_fields)))
-
-
-class ProgressJson(BaseModel):
-    """How far the present phase is."""
-
-    phase: TaskPhase = Field(description="What it is the progress of.")
-    epoch: int = Field(0, description="Epochs finished; 0 outside training.")
-    epochs: int = Field(0, description="Epochs in all; 0 outside training, 1 by `frozen`.")
-    step: int = Field(description="Steps (training) or pictures (otherwise) done.")
-    steps: int = Field(description="Steps or pictures in all.")
-    losses: dict[str, float] = Field(
-        default_factory=dict, description="Each weighted loss term, mean since the epoch began."
-    )
-    learning_rate: float | None = Field(None, description="Learning rate now.")
-    rate: float | None = Field(None, description="Pictures per second.")
-    eta_seconds: float | None = Field(None, description="Seconds left in this phase.")
 
 
 class TaskLinks(BaseModel):
@@ -303,17 +288,3 @@ def listed_task(
 def task_json(listed: ListedTask, labels: JsonObject | None) -> TaskJson:
     """Return how a task looks by itself, with its `LabelReport` as it was stored."""
     return TaskJson(**dict(listed), labels=shown(LabelReport, labels))
-
-
-class EventsTokenJson(BaseModel):
-    """What lets a browser follow one task."""
-
-    token: str = Field(
-        description="Opens this task's events and nothing else; never stored, shown once.",
-        examples=["1795280000.0f5b..."],
-    )
-    expires_at: datetime = Field(description="Until when a stream can be opened with it.")
-    url: str = Field(
-        description="What to give to `EventSource`, relative to the service.",
-        examples=["/tasks/2ccf943e-3427-467c-a8a9-3dd85cad8432/events?token=1795280000.0f5b..."],
-    )

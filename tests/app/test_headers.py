@@ -100,3 +100,13 @@ def test_what_is_no_list_of_origins_is_refused(wrong):
 @pytest.mark.parametrize("right", ["*", PAGE, f"{PAGE},http://[::1]:3000"])
 def test_what_is_one_is_read(right):
     assert Settings(cors_origins=right).allowed_origins == tuple(right.split(","))
+
+
+def test_a_bug_ends_the_connection_and_says_so(service, served):
+    @service.get("/broken", include_in_schema=False)
+    def broken() -> None:
+        raise RuntimeError
+
+    assert served.get("/broken").headers["connection"] == "close"
+    assert served.get("/health/live").status_code == 200
+    assert "connection" not in served.get("/nothing").headers

@@ -7,7 +7,8 @@ from app.db import Task, TaskState, Version, write_session
 from app.errors import InvalidProblem
 from app.imports.schemas import ImportSpec
 from app.stored import read_spec, shown, with_defaults
-from app.tasks.schemas import ProgressJson, TaskSpec
+from app.tasks.event_schemas import ProgressJson
+from app.tasks.schemas import TaskSpec
 from tests.app.tasks.posting import drawn, post
 from tests.fixtures.versions import add_version
 

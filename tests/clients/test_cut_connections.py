@@ -54,6 +54,22 @@ def test_an_answer_that_is_cut_off_makes_no_second_task(
     assert [one["id"] for one in served.get("/tasks").json()["items"]] == [task.id]
 
 
+def test_a_roll_back_whose_answer_is_cut_off_is_done_once(
+    served: httpx.Client, engine: Engine, blobs: BlobStore
+) -> None:
+    with write_session(engine) as session:
+        for name in ("circle", "square", "star"):
+            add_version(session, blobs, [name])
+    with (
+        cutting(str(served.base_url), whole, lambda n: 100 if n < 2 else None) as proxy,
+        Client(proxy.url) as client,
+    ):
+        assert client.rollback("default", 3).version == 2
+    assert proxy.connections == 3
+    moves = served.get("/admin/models/default/aliases/live/moves").json()["items"]
+    assert [move["version"] for move in moves] == [2, 3, 2, 1]
+
+
 def test_files_are_taken_up(
     served: httpx.Client, engine: Engine, blobs: BlobStore, tmp_path: Path
 ) -> None:
@@ -91,7 +107,7 @@ def test_a_task_is_followed_over_many_short_streams(
         task = client.submit(dataset, epochs=12)
         done = task.wait(progress=told.append, timeout=120)
     assert done.live
-    assert proxy.connections > 2
+    assert proxy.connections >= 2
     ids = [int(event.id) for event in told if event.id]
     assert ids == sorted(set(ids)), "in order, and none twice"
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from app.settings import Settings
 from sats_client import (
     AsyncTask,
     Client,
@@ -143,6 +144,19 @@ def test_a_refused_zip_names_the_file(client: Client, folder: Path, tmp_path: Pa
     with pytest.raises(Refused) as unknown:
         client.submit(folder, colour="red")
     assert [error.field for error in unknown.value.errors] == ["spec.colour"]
+
+
+def test_a_data_set_that_is_too_large_is_refused_and_not_sent_again(
+    client: Client, settings: Settings, tmp_path: Path
+) -> None:
+    large = tmp_path / "large.zip"
+    with large.open("wb") as file:
+        file.truncate(4 * settings.max_upload_bytes)
+    sent: list[int] = []
+    with pytest.raises(Refused) as refused:
+        client.submit(large, progress=lambda now, _all: sent.append(now))
+    assert (refused.value.status, refused.value.slug) == (413, "too-large")
+    assert sent == sorted(sent), "once"
 
 
 def test_the_same_key_makes_one_task(client: Client, folder: Path) -> None:

@@ -98,7 +98,7 @@ class LabelStudio:
                 for _ in range(MAX_REDIRECTS + 1):
                     async with self._answer(place.url, ours=place.ours) as answer:
                         if not answer.has_redirect_location:
-                            _check(answer)
+                            _check(answer, ours=place.ours)
                             return b"".join([piece async for piece in _pieces(answer, most_bytes)])
                         place = self._places.following(place.url, answer.headers["location"])
         except RefusedAddressError as error:
@@ -115,9 +115,13 @@ class LabelStudio:
             LabelStudioError: it cannot be read.
         """
         url = self._places.api(f"api/projects/{number}/")
-        async with self._answer(url, ours=True) as answer:
-            _check(answer)
-            body = b"".join([piece async for piece in _pieces(answer, MAX_CALL_BYTES)])
+        try:
+            async with asyncio.timeout(CALL_SECONDS), self._answer(url, ours=True) as answer:
+                _check(answer)
+                body = b"".join([piece async for piece in _pieces(answer, MAX_CALL_BYTES)])
+        except TimeoutError as error:
+            told = f"the project did not come within {CALL_SECONDS:g} seconds"
+            raise LabelStudioError(told, passing=True) from error
         found = _object(body)
         return Project(
             number, str(found.get("title", ""))[:200], str(found.get("label_config", ""))
@@ -204,8 +208,8 @@ def _is_refresh_token(key: SecretStr | None) -> bool:
     return key is not None and key.get_secret_value().count(".") == 2
 
 
-def _check(answer: httpx.Response) -> None:
-    if answer.status_code in (401, 403):
+def _check(answer: httpx.Response, *, ours: bool = True) -> None:
+    if ours and answer.status_code in (401, 403):
         told = "Label Studio does not let SATS_LABEL_STUDIO_API_KEY read it"
         raise LabelStudioError(f"{_named(answer.url)}: {told}")
     if answer.status_code != httpx.codes.OK:

@@ -52,6 +52,7 @@ class Gathered:
         title: the project's.
         labels: what may be drawn.
         pictures: how many there are.
+        in_all: how many tasks with annotations the project has.
         classes: that they show.
         warnings: what is left out, and why.
     """
@@ -60,6 +61,7 @@ class Gathered:
     title: str
     labels: tuple[str, ...]
     pictures: int = 0
+    in_all: int = 0
     classes: set[str] = field(default_factory=set)
     warnings: list[str] = field(default_factory=list)
     left_out: int = 0
@@ -99,10 +101,10 @@ async def gather(
     with (folder / "export.json").open("w+b") as export:
         await label_studio.export(project, export)
         export.seek(0)
-        in_all = sum(1 for _ in _tasks(export))
+        gathered.in_all = sum(1 for _ in _tasks(export))
         export.seek(0)
         gathering = _Gathering(label_studio, labelling, settings, folder, gathered)
-        await gathering.run(_tasks(export), lambda done: told(done, in_all))
+        await gathering.run(_tasks(export), told)
     if not gathered.pictures:
         why = f": {gathered.warnings[0]}" if gathered.warnings else ""
         raise LabelStudioError(f"no task of the project has an annotation that can be used{why}")
@@ -135,8 +137,7 @@ class _Gathering:
         self._gathered = gathered
         self._left = settings.max_upload_bytes
 
-    async def run(self, tasks: Iterator[ExportedTask], told: Callable[[int], None]) -> None:
-        done = 0
+    async def run(self, tasks: Iterator[ExportedTask], told: Told) -> None:
         coming: deque[tuple[ExportedTask, asyncio.Task[bytes]]] = deque()
         with (
             zipfile.ZipFile(self._gathered.dataset, "w", zipfile.ZIP_STORED) as archive,
@@ -153,11 +154,11 @@ class _Gathering:
                             coming.append((task, asyncio.create_task(self._fetched(task))))
                     if coming:
                         await self._add(archive, annotations, *coming.popleft())
-                        done += 1
-                        told(done)
+                        told(self._gathered.pictures, self._gathered.in_all)
             finally:
                 for _, fetching in coming:
                     fetching.cancel()
+                await asyncio.gather(*(one for _, one in coming), return_exceptions=True)
             annotations.write(b"]")
             annotations.flush()
             archive.write(annotations.name, "annotations.json", zipfile.ZIP_DEFLATED)

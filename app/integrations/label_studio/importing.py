@@ -11,16 +11,17 @@ worker looks for it, so that none waits for a step that runs.
 import asyncio
 import tempfile
 import threading
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import structlog
 from sqlalchemy import Engine, select
+from sqlalchemy.exc import SQLAlchemyError
 
 from app.db import ProjectState, Task, read_session, write_session
 from app.disk import check_task_fits
-from app.errors import Problem, problem_of
+from app.errors import IdempotencyKeyReusedProblem, Problem, problem_of
 from app.integrations.label_studio import projects
 from app.integrations.label_studio.client import LabelStudio, LabelStudioError
 from app.integrations.label_studio.gathering import Gathered, gather
@@ -99,6 +100,11 @@ class Importing:
                 else:
                     projects.end(session, taken, ProjectState.FAILED, **_failed(str(error)))
             return
+        except OSError as error:  # the disk is full, for instance
+            log.warning("label_studio_failed", passing=True, error=str(error), **told)
+            with write_session(self._engine) as session:
+                projects.put_off(session, taken, str(error)[:_LONGEST])
+            return
         except (Problem, CoreError) as error:
             detail = (problem_of(error) if isinstance(error, CoreError) else error).detail
             log.warning("label_studio_failed", error=detail, **told)
@@ -120,11 +126,19 @@ class Importing:
             known = self._known(taken.model)
             values: dict[str, object] = {
                 "classes": sorted(gathered.classes),
+                "pictures": gathered.pictures,
+                "pictures_in_all": gathered.in_all,
                 "warnings": [*gathered.warnings, *_unseen(gathered, known)],
             }
             if gathered.classes <= known:
                 return ProjectState.NOTHING_NEW, values
-            task = self._queue(taken, gathered)
+            if not self._renewed(taken, gathered.pictures, gathered.in_all):
+                raise _LostError
+            try:
+                task = self._queue(taken, gathered)
+            except IdempotencyKeyReusedProblem:
+                # Whoever had it before was not lost, and has made it after all.
+                return ProjectState.QUEUED, values | {"task_id": self._task_before(taken)}
         self._wake(task.preview or task.id)
         return ProjectState.QUEUED, values | {"task_id": task.id}
 
@@ -158,19 +172,42 @@ class Importing:
             async with LabelStudio.opened(self._settings) as label_studio:
                 return await gather(label_studio, taken.project, self._settings, folder, told)
 
-        working = asyncio.create_task(gathering())
-        try:
-            while not working.done():
-                await asyncio.wait([working], timeout=BEAT_SECONDS)
-                if self.stopping.is_set() or not await asyncio.to_thread(
-                    self._renewed, taken, *pictures
-                ):
-                    raise _LostError
-        finally:
-            working.cancel()
-            with suppress(asyncio.CancelledError, Exception):
-                await working
+        with self._kept(taken, pictures) as lost:
+            working = asyncio.create_task(gathering())
+            try:
+                while not working.done():
+                    await asyncio.wait([working], timeout=BEAT_SECONDS)
+                    if lost.is_set():
+                        raise _LostError
+            finally:
+                working.cancel()
+                await asyncio.gather(working, return_exceptions=True)
         return working.result()
+
+    @contextmanager
+    def _kept(self, taken: Taken, pictures: Sequence[int]) -> Iterator[threading.Event]:
+        """Keep an import while the block runs; gives what is set when it is ours no more.
+
+        In a thread: to read a large export takes longer than it is taken for.
+        """
+        lost, over = threading.Event(), threading.Event()
+
+        def beat() -> None:
+            while not over.wait(BEAT_SECONDS):
+                try:
+                    if self.stopping.is_set() or not self._renewed(taken, *pictures):
+                        lost.set()
+                        return
+                except SQLAlchemyError as error:
+                    log.warning("label_studio_not_renewed", error=str(error))
+
+        beating = threading.Thread(target=beat, name="label-studio-beat", daemon=True)
+        beating.start()
+        try:
+            yield lost
+        finally:
+            over.set()
+            beating.join()
 
     def _renewed(self, taken: Taken, done: int, in_all: int) -> bool:
         with write_session(self._engine) as session:

@@ -61,7 +61,7 @@ def read_labelling(config: str) -> Labelling:
     if len(config) > MAX_CHARACTERS:
         raise LabellingError(f"the labelling configuration has over {MAX_CHARACTERS} characters")
     heard = _Listener()
-    parser = expat.ParserCreate()
+    parser = expat.ParserCreate("utf-8")  # whatever it says of itself
     parser.StartDoctypeDeclHandler = _refuse
     parser.EntityDeclHandler = _refuse
     parser.StartElementHandler = heard.start

@@ -122,15 +122,12 @@ class Predicting:
         if not controls:
             return json.dumps(self._empty()).encode()
         with ExitStack() as held:
-            await self._room(held, 1, self.settings.max_picture_bytes)
-            address, most = task.data[controls[0].key], self.settings.max_picture_bytes
-            posted = PostedPicture(
-                f"task {task.id}", await self.label_studio.picture(address, task.id, most)
-            )
+            await self._room(held, 1, 0)
+            posted = await self._fetched(task, task.data[controls[0].key])
             pixels = await self.inference.in_thread(
                 lambda: service.pixels([posted], self.settings.max_pixels)
             )
-            await self._room(held, 0, _PIXEL_BYTES * pixels)
+            await self._room(held, 0, len(posted.data) + _PIXEL_BYTES * pixels)
             (body,) = await service.delivered(
                 self.inference,
                 self.served,
@@ -140,6 +137,14 @@ class Predicting:
                 lambda _, found: self._written(found, controls),
             )
         return body
+
+    async def _fetched(self, task: AskedTask, address: str) -> PostedPicture:
+        """Fetch a picture; nobody says before how long it is."""
+        most = self.settings.max_picture_bytes
+        with ExitStack() as coming:
+            await self._room(coming, 0, min(most, self.inference.memory.total))
+            data = await self.label_studio.picture(address, task.id, most)
+        return PostedPicture(f"task {task.id}", data)
 
     def _written(self, found: Segmented, controls: Sequence[Control]) -> bytes:
         regions = predicted(found, self.served.graph.catalogue, controls)

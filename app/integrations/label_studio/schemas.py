@@ -83,7 +83,7 @@ class LabelStudioProjectJson(BaseModel):
         description="New annotations that its webhook has told of since training was asked for; "
         "counted where `SATS_LABEL_STUDIO_ANNOTATIONS` is set."
     )
-    pictures: int = Field(description="Tasks whose pictures are there.")
+    pictures: int = Field(description="Tasks that are used, so far.")
     pictures_in_all: int = Field(description="Tasks with annotations.")
     classes: list[str] = Field(description="Classes that the pictures show, known ones too.")
     warnings: list[str] = Field(description="What was left out, and why.")

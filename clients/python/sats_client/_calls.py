@@ -15,7 +15,7 @@ from uuid import uuid4
 from sats_client import _packing
 from sats_client._flow import Answer, Ask, Flow, Request, Told, Upload, Work
 from sats_client._reading import read
-from sats_client.errors import BadAnswer
+from sats_client.errors import BadAnswer, Conflict
 from sats_client.models import Classes, Move, Version
 from sats_client.records import TaskRecord
 
@@ -141,9 +141,16 @@ def posted(kind: type[K], post: Post) -> Flow[K]:
         return read(kind, answer.json())
 
 
-def done(kind: type[R], path: str) -> Flow[R]:
-    """Do what must not be done twice: it is sent once, whatever becomes of the connection."""
+def cancelled(kind: type[K], task_id: str) -> Flow[K]:
+    """Cancel a task. The service keeps no key of it: it is sent once, whatever becomes of it."""
+    path = task_path(task_id, ":cancel")
     answer: Answer = yield Ask(Request("POST", path, repeatable=False))
+    return read(kind, answer.json())
+
+
+def done_once(kind: type[R], path: str) -> Flow[R]:
+    """Do what must not be done twice, under a key by which the service knows it again."""
+    answer: Answer = yield Ask(Request("POST", path, headers={"Idempotency-Key": uuid4().hex}))
     return read(kind, answer.json())
 
 
@@ -168,7 +175,14 @@ def promoted(model: str, number: int, seen: Move | None) -> Flow[Move]:
     """Point `live` at a version, only from where it was seen to stand."""
     headers = {} if seen is None or seen.etag is None else {"If-Match": seen.etag}
     wanted = Request("PUT", alias_path(model), headers=headers, json={"version": number})
-    answer: Answer = yield Ask(wanted)
+    try:
+        answer: Answer = yield Ask(wanted)
+    except Conflict:
+        now = yield from live(model)
+        # Moved by our first try, whose answer was lost, or to the same version by somebody else.
+        if seen is None or (now.version, now.sequence) != (number, seen.sequence + 1):
+            raise
+        return now
     return _move(answer)
 
 
@@ -176,7 +190,7 @@ def rolled_back(model: str, number: int | None) -> Flow[Move]:
     """Point `live` at what it was before a version; the one that is live, if none is named."""
     if number is None:
         number = (yield from live(model)).version
-    return (yield from done(Move, f"{version_path(model, number)}:rollback"))
+    return (yield from done_once(Move, f"{version_path(model, number)}:rollback"))
 
 
 def _move(answer: Answer) -> Move:

@@ -65,11 +65,11 @@ class Task(TaskRecord):
 
     def cancel(self) -> "Task":
         """Cancel it: one that waits ends at once, one that runs as soon as its worker hears."""
-        return self._client._bound(calls.done(Task, calls.task_path(self.id, ":cancel")))
+        return self._client._bound(calls.cancelled(Task, self.id))
 
     def retry(self) -> "Task":
         """Queue it again, where it has failed; it goes on from its last checkpoint."""
-        return self._client._bound(calls.done(Task, calls.task_path(self.id, ":retry")))
+        return self._client._bound(calls.done_once(Task, calls.task_path(self.id, ":retry")))
 
     def log(self) -> str:
         """Return what its training wrote last."""

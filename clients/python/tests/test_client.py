@@ -132,6 +132,32 @@ def test_live_is_moved_only_from_where_it_was_seen(through):
     assert asked == [("PUT", '"4"', b'{"version":3}'), ("PUT", None, b'{"version":3}')]
 
 
+def test_a_move_whose_answer_was_lost_is_no_conflict(through):
+    before = MOVE | {"sequence": 3, "version": 2}
+
+    def seen_as(move):
+        return lambda _: httpx.Response(200, json=move, headers={"ETag": '"3"'})
+
+    class Alias:
+        def __init__(self, now):
+            self.now, self.puts = now, 0
+
+        def __call__(self, request: httpx.Request) -> httpx.Response:
+            if request.method == "GET":
+                return httpx.Response(200, json=self.now, headers={"ETag": '"4"'})
+            self.puts += 1
+            if self.puts == 1:
+                raise httpx.ReadError("cut, but it was done")
+            return problem(412, "moved-meanwhile")
+
+    with Client("http://sats", transport=httpx.MockTransport(seen_as(before))) as client:
+        seen = client.live("farm")
+    assert through(Alias(MOVE), lambda c: c.promote("farm", 3, seen=seen)).sequence == 4
+    for now in (MOVE | {"version": 9}, MOVE | {"sequence": 7}):
+        with pytest.raises(Conflict):
+            through(Alias(now), lambda c: c.promote("farm", 3, seen=seen))
+
+
 def test_the_live_version_is_rolled_back(through):
     asked = []
 

@@ -6,7 +6,7 @@ import httpx
 import pytest
 from conftest import TASK, problem
 
-from sats_client import Overloaded, Refused, Unreachable
+from sats_client import Client, Overloaded, Refused, Unreachable
 
 BUSY = {"Retry-After": "7"}
 
@@ -64,19 +64,40 @@ def test_a_limit_that_does_not_say_when_is_no_matter_of_waiting(through):
     assert through(Script(problem(429, headers={"Retry-After": "1"}), ok()), look)
 
 
-@pytest.mark.parametrize("deed", ["cancel", "retry"])
 @pytest.mark.parametrize("answer", [httpx.ReadError("cut"), httpx.ConnectError("nobody"), None])
-def test_a_post_without_a_key_is_sent_once(through, deed, answer):
+def test_a_post_without_a_key_is_sent_once(through, answer):
     script = Script(ok(), answer or problem(503, headers=BUSY), ok())
     with pytest.raises((Unreachable, Overloaded)):
-        through(script, look, lambda task: getattr(task, deed)())
+        through(script, look, lambda task: task.cancel())
     assert [request.method for request in script.asked] == ["GET", "POST"]
-    assert script.asked[1].url.path == f"/tasks/{TASK['id']}:{deed}"
+    assert script.asked[1].url.path == f"/tasks/{TASK['id']}:cancel"
+    assert "Idempotency-Key" not in script.asked[1].headers
 
 
-def test_rolling_back_is_sent_once(through):
-    with pytest.raises(Unreachable):
-        through(Script(httpx.ReadError("cut")), lambda client: client.rollback("default", 2))
+@pytest.mark.parametrize(
+    "deed",
+    [lambda c: c.rollback("default", 2), lambda c: c.task("1").retry()],
+    ids=["rollback", "retry"],
+)
+def test_what_has_a_key_is_sent_again_under_it(deed, slept):
+    move = {"sequence": 4, "version": 1, "kind": "rollback", "moved_at": TASK["created_at"]}
+    answer = httpx.Response(200, json=TASK | move | {"by": TASK["submitted_by"]})
+    cut = iter([httpx.ReadError("cut"), problem(503, headers=BUSY)])
+    asked = []
+
+    def service(request: httpx.Request) -> httpx.Response:
+        if request.method == "GET":
+            return ok()
+        asked.append(request)
+        found = next(cut, answer)
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    with Client("http://sats", transport=httpx.MockTransport(service)) as client:
+        deed(client)
+    assert len({request.headers["Idempotency-Key"] for request in asked}) == 1
+    assert len(asked) == 3
 
 
 def test_a_data_set_is_sent_again_whole_and_with_the_same_key(through, tmp_path: Path):

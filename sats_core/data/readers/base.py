@@ -179,10 +179,15 @@ def at_fault(
     return DatasetError(f"{file}: {reason}", [Issue(reason, file, class_name, code)])
 
 
+def missing_at(message: str, file: str) -> DatasetError:
+    """Return the error that something is not there which a file, or its place, asks for."""
+    message = message[:MAX_REASON]
+    return DatasetError(message, [Issue(message, file=file, code="missing")])
+
+
 def no_class_list(*files: str) -> DatasetError:
     """Return the error that none of the files is there that could list the classes."""
-    message = f"no class list: {' or '.join(files)} is missing"
-    return DatasetError(message, [Issue(message, file=files[0], code="missing")])
+    return missing_at(f"no class list: {' or '.join(files)} is missing", files[0])
 
 
 def code_of(error: Exception) -> str:

@@ -8,7 +8,7 @@ import numpy as np
 
 from sats_core.classes import BACKGROUND, IGNORE
 from sats_core.data.pictures import decode_mask, row_bands
-from sats_core.data.readers.base import Pixels, Reader, at_fault, code_of
+from sats_core.data.readers.base import Pixels, Reader, at_fault, code_of, missing_at
 from sats_core.data.readers.class_list import BACKGROUND_NAMES, indexed_classes
 from sats_core.data.readers.coco_index import CocoIndex, Entry
 from sats_core.data.readers.coco_shapes import Runs, ShapeError, painted, shape_runs
@@ -46,9 +46,11 @@ class CocoReader(Reader):
         self._masks = self._mask_names()
         self.ids = tuple(sorted(self._entries))
         if not self.ids:
-            raise DatasetError(
-                f"no picture has an entry: none of the files that {', '.join(self._index.files)} "
-                "lists is there"
+            listing = self._index.files
+            raise missing_at(
+                f"no picture has an entry: none of the files that {', '.join(listing[:3])} lists "
+                "is there",
+                listing[0],
             )
         used = {file for _, file in self._entries.values()}
         used.update(self._masks.values())
@@ -69,7 +71,7 @@ class CocoReader(Reader):
         names = source.names()
         files = json_files(source)
         if not any(is_picture(name) for name in names):
-            raise DatasetError(f"no picture is beside {', '.join(files[:3])}")
+            raise missing_at(f"no picture is beside {', '.join(files[:3])}", files[0])
         for file in files:
             with source.stream(file) as stream:
                 if not stream.read(_START_BYTES).lstrip().startswith(b"{"):
@@ -219,7 +221,8 @@ def json_files(source: Source) -> tuple[str, ...]:
     most = source.limits.max_annotation_bytes
     if sum(source.size(name) for name in files) > most:
         message = f"the .json files have more than {most} bytes together"
-        raise DatasetError(message, [Issue(message, code="too_large")])
+        largest = max(files, key=source.size)
+        raise DatasetError(message, [Issue(message, file=largest, code="too_large")])
     return files
 
 

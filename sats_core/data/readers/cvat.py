@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import ClassVar
 from xml.parsers import expat
 
-from sats_core.data.readers.base import at_fault, code_of
+from sats_core.data.readers.base import at_fault, code_of, missing_at
 from sats_core.data.readers.canvas import Canvas, counts_mask
 from sats_core.data.readers.coco_shapes import ShapeError
 from sats_core.data.readers.cvat_parsing import cvat_says
@@ -14,7 +14,6 @@ from sats_core.data.readers.paired import SPLIT_FOLDERS
 from sats_core.data.readers.picture_files import Listed, PictureFiles, id_of
 from sats_core.data.readers.shape_index import Pictured, Said, ShapeIndex
 from sats_core.data.sources import Source
-from sats_core.errors import DatasetError
 
 ANNOTATIONS = "annotations.xml"
 
@@ -55,7 +54,7 @@ class CvatReader(DrawnReader):
         """See `Reader.glance`: how the file begins; it is not parsed, so the classes are open."""
         _check_size(source)
         if not PictureFiles(source.names()).names:
-            raise DatasetError(f"no picture is beside {ANNOTATIONS}")
+            raise missing_at(f"no picture is beside {ANNOTATIONS}", ANNOTATIONS)
         with source.stream(ANNOTATIONS) as stream:
             if b"<" not in stream.read(100):
                 raise at_fault("not XML", ANNOTATIONS, code="unreadable")

@@ -8,7 +8,13 @@ from collections.abc import Iterator, Mapping
 from itertools import count
 from typing import Any, ClassVar
 
-from sats_core.data.readers.base import Reader, at_fault, code_of, no_class_list
+from sats_core.data.readers.base import (
+    Reader,
+    at_fault,
+    code_of,
+    missing_at,
+    no_class_list,
+)
 from sats_core.data.readers.class_list import (
     MAX_LIST_BYTES,
     ClassList,
@@ -19,7 +25,6 @@ from sats_core.data.readers.paired import MaskReader, split_of_path
 from sats_core.data.readers.pairs import json_entries
 from sats_core.data.readers.picture_files import PictureFiles
 from sats_core.data.sources import Source
-from sats_core.errors import DatasetError
 
 METADATA = ("metadata.jsonl", "metadata.csv")
 CLASS_LISTS = ("id2label.json", "classes.txt")
@@ -62,7 +67,9 @@ class ImageFolderReader(MaskReader):
                 splits.setdefault(split, []).append(stem)
         self.ids = tuple(sorted(self._files))
         if not self.ids:
-            raise DatasetError("no picture has a mask: no row of the metadata names both")
+            metadata = next(n for n in source.names() if posixpath.basename(n) in METADATA)
+            message = "no picture has a mask: no row of the metadata names both"
+            raise missing_at(message, metadata)
         used = {name for pair in self._files.values() for name in pair}
         pictures = PictureFiles(source.names()).names
         self.unpaired = tuple(name for name in pictures if name not in used)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any, ClassVar
 from urllib.parse import unquote
 
-from sats_core.data.readers.base import at_fault, code_of
+from sats_core.data.readers.base import at_fault, code_of, missing_at
 from sats_core.data.readers.brush import decode_alpha
 from sats_core.data.readers.canvas import Canvas
 from sats_core.data.readers.coco import json_files, split_of
@@ -19,7 +19,6 @@ from sats_core.data.readers.labelme import FAULTS
 from sats_core.data.readers.picture_files import Listed, PictureFiles
 from sats_core.data.readers.shape_index import Pictured, Said, ShapeIndex
 from sats_core.data.sources import Source
-from sats_core.errors import DatasetError
 
 _UPLOADED = re.compile(r"[0-9a-f]{8}-")
 
@@ -55,7 +54,8 @@ class LabelStudioReader(DrawnReader):
     def glance(cls, source: Source) -> None:
         """See `Reader.glance`: only whole files tell the classes, so they are open."""
         if not PictureFiles(source.names()).names:
-            raise DatasetError(f"no picture is beside {json_files(source)[0]}")
+            first = json_files(source)[0]
+            raise missing_at(f"no picture is beside {first}", first)
 
     def _said(self, file: str) -> Iterator[Said]:
         try:

@@ -6,9 +6,10 @@ from typing import Any, ClassVar
 
 import ijson
 
-from sats_core.data.readers.base import at_fault, code_of
+from sats_core.data.readers.base import at_fault, code_of, missing_at
 from sats_core.data.readers.bitmaps import embedded_mask
 from sats_core.data.readers.canvas import Canvas
+from sats_core.data.readers.coco import json_files
 from sats_core.data.readers.coco_index import MAX_CATEGORIES
 from sats_core.data.readers.coco_shapes import ShapeError
 from sats_core.data.readers.drawn import Drawing, DrawnReader
@@ -18,7 +19,6 @@ from sats_core.data.readers.paired import SPLIT_FOLDERS, split_folder
 from sats_core.data.readers.picture_files import PictureFiles
 from sats_core.data.readers.shape_index import count_ignored
 from sats_core.data.sources import Source
-from sats_core.errors import DatasetError
 
 FAULTS = (ijson.JSONError, KeyError, TypeError, ValueError, OverflowError, RecursionError)
 DRAWN = ("polygon", "mask")
@@ -66,7 +66,7 @@ class LabelmeReader(DrawnReader):
     def glance(cls, source: Source) -> None:
         """See `Reader.glance`: only all files together tell the classes, so they are open."""
         if not PictureFiles(source.names()).names:
-            raise DatasetError("no picture is beside the .json files")
+            raise missing_at("no picture is beside the .json files", json_files(source)[0])
 
     def _opened(self, annotation: str, files: PictureFiles) -> Drawing | None:
         said: dict[str, Any] = {}

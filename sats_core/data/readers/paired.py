@@ -5,10 +5,10 @@ from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 from sats_core.data.pictures import decode_mask
-from sats_core.data.readers.base import Pixels, Reader, at_fault, code_of
+from sats_core.data.readers.base import Pixels, Reader, at_fault, code_of, missing_at
 from sats_core.data.readers.class_list import ClassList
 from sats_core.data.sources import Source
-from sats_core.errors import DatasetError, PictureError
+from sats_core.errors import PictureError
 
 PICTURE_SUFFIXES = frozenset({"jpg", "jpeg", "png", "webp", "bmp", "tif", "tiff"})
 SPLIT_FOLDERS = {
@@ -65,12 +65,14 @@ class PairedReader(MaskReader):
         masks = self._by_id(names, self.masks, {"png"})
         for folder, found in ((self.pictures, pictures), (self.masks, masks)):
             if not found:
-                raise DatasetError(f"no files in {folder}")
+                raise missing_at(f"no files in {folder}", folder)
         self.ids = tuple(sorted(pictures.keys() & masks.keys()))
         if not self.ids:
-            raise DatasetError(
+            first = min(pictures.values())
+            raise missing_at(
                 f"no picture has a mask: {self.pictures}NAME.jpg goes with {self.masks}NAME.png, "
-                f"but there is no mask for {min(pictures.values())}"
+                f"but there is no mask for {first}",
+                first,
             )
         self._files = {i: (pictures[i], masks[i]) for i in self.ids}
         self.unpaired = tuple(

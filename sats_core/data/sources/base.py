@@ -13,6 +13,9 @@ from sats_core.settings import Limits
 
 T = TypeVar("T")
 
+MOST_ISSUES = 100
+"""Of unsafe entries that are named; a zip can have as many as it has entries."""
+
 
 class Source(ABC):
     """The files of a data set, by names with forward slashes.
@@ -88,7 +91,7 @@ def named(
         judge: says what is wrong with a file; None where nothing is.
 
     Raises:
-        DatasetError: naming every file that is not safe or there twice.
+        DatasetError: naming files that are not safe or there twice, the first `MOST_ISSUES`.
     """
     members: dict[str, T] = {}
     issues = []
@@ -105,7 +108,9 @@ def named(
         members[name] = file
     if issues:
         first = issues[0]
-        raise DatasetError(f"unsafe entry {first.file!r}: {first.reason}", issues)
+        more = f"; {len(issues)} in all" if len(issues) > MOST_ISSUES else ""
+        message = f"unsafe entry {first.file!r}: {first.reason}{more}"
+        raise DatasetError(message, issues[:MOST_ISSUES])
     prefix = common_folder(members)
     return {name.removeprefix(prefix): members[name] for name in sorted(members)}
 

@@ -234,6 +234,7 @@ def test_only_an_admin_imports(client, engine, settings):
     assert {scope: answer.status_code for scope, answer in answers.items()} == {
         Scope.SEGMENT: 403,
         Scope.SUBMIT: 403,
+        Scope.READ: 403,
         Scope.ADMIN: 202,
     }
     with read_session(engine) as session:

@@ -38,6 +38,12 @@ def test_tags_that_draw_on_a_picture() -> None:
     assert dict(found.pictures) == {"img": "photo"}
 
 
+def test_what_it_says_of_its_bytes_is_passed_over() -> None:
+    config = """<?xml version="1.0" encoding="ISO-8859-1"?><View><Image name="i" value="$i"/>
+    <BrushLabels name="b" toName="i"><Label value="Baumstümpfe 木"/></BrushLabels></View>"""
+    assert read_labelling(config).labels == ("Baumstümpfe 木",)
+
+
 @pytest.mark.parametrize(
     "config",
     [

@@ -1,15 +1,18 @@
 """From a project of Label Studio to a task: asked for by its webhook, made by a worker."""
 
+import errno
 import json
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
+from zipfile import ZipFile
 
 import numpy as np
 import pytest
 from PIL import Image
 from sqlalchemy import Engine, select, update
+from sqlalchemy.orm import Session
 from starlette.testclient import TestClient
 
 from app.db import (
@@ -21,7 +24,8 @@ from app.db import (
     read_session,
     write_session,
 )
-from app.integrations.label_studio import projects
+from app.integrations.label_studio import gathering, projects
+from app.integrations.label_studio import importing as importing_module
 from app.integrations.label_studio.importing import Importing
 from app.integrations.label_studio.projects import MOST_TRIES, Asker
 from app.main import create_app
@@ -161,7 +165,7 @@ def test_what_cannot_be_used_is_left_out_and_named(
     shown = state(client)
     left_out = [int(said.split()[1]) for said in shown["warnings"] if said.startswith("task")]
     assert left_out == [11, 12, 13, 14, 15, 16, 17, 18]
-    assert (shown["pictures"], shown["pictures_in_all"]) == (17, 17)
+    assert (shown["pictures"], shown["pictures_in_all"]) == (9, 17)
     assert shown["classes"] == ["cup"]
     assert len(tasks(engine)) == 1
 
@@ -256,7 +260,11 @@ def lapse(engine: Engine) -> None:
 
 
 def test_of_a_lost_worker_s_import_one_task_comes(
-    client: TestClient, project: FakeLabelStudio, importing: Importing, engine: Engine
+    client: TestClient,
+    project: FakeLabelStudio,
+    importing: Importing,
+    engine: Engine,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     train(client)
     first = importing.next()
@@ -272,7 +280,12 @@ def test_of_a_lost_worker_s_import_one_task_comes(
     # The second one makes the task, and is lost before it can say so.
     importing._made(second)
     lapse(engine)
-    importing.act()
+    third = importing.next()
+    assert third is not None
+    with monkeypatch.context() as patched:  # as if it were made only now
+        looks = iter([None, importing._task_before(third)])
+        patched.setattr(importing, "_task_before", lambda _: next(looks))
+        importing.run(third)
     (made,) = tasks(engine)
     assert (state(client)["state"], state(client)["task"]) == ("queued", f"/tasks/{made.id}")
 
@@ -326,6 +339,57 @@ def test_a_worker_that_ends_gives_it_back(
     assert state(client)["state"] == "queued"
     with read_session(engine) as session:
         assert session.scalars(select(LabelStudioProject.tries)).one() == 0
+
+
+def test_an_import_is_kept_while_a_large_export_is_read(
+    client: TestClient,
+    project: FakeLabelStudio,
+    importing: Importing,
+    engine: Engine,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The event loop stands still for longer than the import is taken for."""
+    train(client)
+    taken = importing.next()
+    assert taken is not None
+    lapse(engine)
+    renewed = threading.Event()
+    monkeypatch.setattr(importing_module, "BEAT_SECONDS", 0.05)
+    renew = projects.renew
+
+    def renewing(session: Session, *values: Any) -> bool:
+        found = renew(session, *values)
+        renewed.set()
+        return found
+
+    def reading(data: bytes) -> str:
+        assert renewed.wait(60)
+        return "png"
+
+    monkeypatch.setattr(projects, "renew", renewing)
+    monkeypatch.setattr(gathering, "_suffix", reading)
+    importing.run(taken)
+    assert state(client)["state"] == "queued"
+
+
+def test_a_full_disk_is_tried_again(
+    client: TestClient,
+    project: FakeLabelStudio,
+    importing: Importing,
+    engine: Engine,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    train(client)
+    with monkeypatch.context() as patched:
+        patched.setattr(ZipFile, "writestr", full)
+        importing.act()
+    assert (state(client)["state"], "No space" in state(client)["error"]) == ("fetching", True)
+    due_now(engine)
+    importing.act()
+    assert state(client)["state"] == "queued"
 
 
 def test_a_model_that_may_not_learn_says_why(

@@ -155,7 +155,8 @@ class ReaderContract:
             masks = [reader.mask_file(i) for i in reader.ids]
         for missing in (pictures, masks):
             files = {n: d for n, d in self.files().items() if n not in missing}
-            self.refusal(tmp_path, files, r"no files in|no picture has")
+            refusal = self.refusal(tmp_path, files, r"no files in|no picture has")
+            assert refusal.issues[0].file
 
     def refusal(self, tmp_path: Path, files: dict[str, bytes], match: str) -> DatasetError:
         """Return why no reader takes these files."""

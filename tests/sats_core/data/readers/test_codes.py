@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sats_core.data.readers import open_reader
+from sats_core.data.readers import glance, open_reader
 from sats_core.data.sources import ZipSource
 from sats_core.errors import DatasetError
 from sats_core.settings import Limits
@@ -65,3 +65,34 @@ def test_a_fault_has_its_code(
     ):
         open_reader(source).read("a")
     assert [issue.code for issue in caught.value.issues] == [code]
+
+
+@pytest.mark.parametrize(
+    ("files", "file"),
+    [
+        ({"annotations.xml": CVAT}, "annotations.xml"),
+        ({"a.json": coco()["a.json"]}, "a.json"),
+        ({"x/a.json": b'[{"annotations": []}]'}, "x/a.json"),
+        ({"x/a.json": b'{"shapes": []}', "y/b.json": b"{}"}, "x/a.json"),
+        (
+            VOC | {"SegmentationClass/a.png": None, "classes.txt": b"background\ncat"},
+            "SegmentationClass/",
+        ),
+    ],
+)
+def test_what_stands_alone_is_named(
+    tmp_path: Path, files: dict[str, bytes | None], file: str
+) -> None:
+    there = {name: data for name, data in files.items() if data is not None}
+    there |= {"readme/notes.txt": b"so that no folder holds everything"}
+    with ZipSource(write_zip(tmp_path / "set.zip", there), Limits()) as source:
+        with pytest.raises(DatasetError) as caught:
+            (open_reader if "classes.txt" in files else glance)(source)
+        assert [issue.file for issue in caught.value.issues] == [file]
+
+
+def test_a_zip_full_of_unsafe_names_is_refused_in_few_words(tmp_path: Path) -> None:
+    path = write_zip(tmp_path / "set.zip", {f"../{'x' * 900}{n}": b"" for n in range(300)})
+    with pytest.raises(DatasetError, match="300 in all") as caught:
+        ZipSource(path, Limits())
+    assert len(caught.value.issues) == 100
