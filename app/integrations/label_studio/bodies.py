@@ -3,7 +3,6 @@
 import tempfile
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from functools import partial
 from typing import BinaryIO, TypeVar, cast
 
 from fastapi import Request
@@ -29,7 +28,8 @@ async def read_body(request: Request, services: Services, read: Callable[[Binary
         BadRequestProblem: it ends too early, or the reader says so.
     """
     async with _spooled(request, services) as body:
-        return await services.inference.in_thread(partial(read, body))
+        # Not with what takes little time, as pictures do: it may be half a gigabyte.
+        return await run_in_threadpool(read, body)
 
 
 @asynccontextmanager
