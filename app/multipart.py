@@ -17,9 +17,9 @@ from app.errors import (
     InvalidProblem,
     TooLargeProblem,
     UnsupportedMediaProblem,
-    invalid_fields,
 )
 from app.fault_codes import Code
+from app.field_errors import invalid_fields
 
 SPEC_BYTES = 1024 * 1024
 """Longest JSON part, whether it comes as a field or as a file."""

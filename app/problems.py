@@ -24,9 +24,9 @@ from app.errors import (
     TooLargeProblem,
     UnauthorizedProblem,
     UnavailableProblem,
-    invalid_fields,
     problem_of,
 )
+from app.field_errors import invalid_fields
 from app.headers import REQUEST_ID, SECURITY_HEADERS
 from app.protocols.refusals import HUGGING_FACE, OPEN_INFERENCE, body_of, path_speaks, status_of
 from app.storage import BlobStoreDownError

@@ -11,7 +11,8 @@ from pydantic import BaseModel, GetCoreSchemaHandler, ValidationError
 from pydantic_core import CoreSchema, core_schema
 
 from app.db.base import JsonObject
-from app.errors import InvalidProblem, field_errors
+from app.errors import InvalidProblem
+from app.field_errors import field_errors
 
 log = structlog.get_logger(__name__)
 

@@ -22,8 +22,8 @@ from app.errors import (
     NotFoundProblem,
     TooLargeProblem,
     UnavailableProblem,
-    invalid_fields,
 )
+from app.field_errors import invalid_fields
 from app.idempotency.once import AtMostOnce, replayed
 from app.keys.problems import KEY_PROBLEMS, KeyNameTakenProblem
 from app.keys.schemas import WISH_EXAMPLE, KeyJson, KeyPage, KeyWish, NewKeyJson, key_json

@@ -6,7 +6,7 @@ from fastapi import Depends, Request
 from pydantic import TypeAdapter, ValidationError
 
 from app.dependencies import AppServices, Segmenter
-from app.errors import invalid_fields
+from app.field_errors import invalid_fields
 from app.inference.loaded_graphs import Choice
 from app.registry.paths import ModelName, Number
 from app.segmentation.choosing import choose_for_pictures

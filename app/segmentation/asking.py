@@ -7,8 +7,9 @@ from typing import Annotated
 from fastapi import Request
 from pydantic import BaseModel, Field, ValidationError
 
-from app.errors import MOST_ERRORS, ErrorDetail, InvalidProblem, invalid_fields
+from app.errors import ErrorDetail, InvalidProblem
 from app.fault_codes import Code
+from app.field_errors import MOST_ERRORS, invalid_fields
 from app.inference.cutting import Cut
 from app.parameters import Digits
 from app.registry.schemas import MAX_NUMBER, MODEL_PATTERN

@@ -5,8 +5,9 @@ import re
 
 from pydantic import ValidationError
 
-from app.errors import ErrorDetail, InvalidProblem, TooLargeProblem, invalid_fields
+from app.errors import ErrorDetail, InvalidProblem, TooLargeProblem
 from app.fault_codes import Code
+from app.field_errors import invalid_fields
 from app.segmentation.schemas import PicturesJson
 
 BODY_COPIES = 4

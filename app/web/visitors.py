@@ -17,7 +17,8 @@ from starlette.datastructures import URL
 from app.browser_sessions import COOKIE, page_token
 from app.db import Task, is_passing
 from app.dependencies import admit, app_services, identify
-from app.errors import Problem, UnauthorizedProblem, UnavailableProblem, invalid_fields
+from app.errors import Problem, UnauthorizedProblem, UnavailableProblem
+from app.field_errors import invalid_fields
 from app.keys.service import Caller, Scope
 from app.web.rendering import page
 

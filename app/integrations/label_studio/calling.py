@@ -11,7 +11,8 @@ from fastapi.security import HTTPBasic
 from pydantic import TypeAdapter, ValidationError
 
 from app.dependencies import admit, app_services, identify
-from app.errors import UnauthorizedProblem, invalid_fields
+from app.errors import UnauthorizedProblem
+from app.field_errors import invalid_fields
 from app.keys.service import Caller, Scope, check_model
 from app.registry.paths import ModelName
 
