@@ -29,6 +29,11 @@ def admin(client):
     return client
 
 
+def _written_once(key):
+    """Return what a key shows but its last use, which a thread writes in its own time."""
+    return {name: value for name, value in key.items() if name != "last_used_at"}
+
+
 def test_a_key_is_made_shown_once_used_and_revoked(admin):
     answer = admin.post("/admin/keys", json={"name": "app", **RULES})
     assert answer.headers["cache-control"] == "no-store"
@@ -42,11 +47,15 @@ def test_a_key_is_made_shown_once_used_and_revoked(admin):
     assert [key["name"] for key in listed.json()["items"]] == ["app", "root"]
     page = admin.get("/admin/keys", params={"limit": 1}).json()
     rest = admin.get("/admin/keys", params={"cursor": page["next_cursor"]}).json()
-    assert [*page["items"], *rest["items"]] == listed.json()["items"]
+    paged = [*page["items"], *rest["items"]]
+    assert [_written_once(key) for key in paged] == [
+        _written_once(key) for key in listed.json()["items"]
+    ]
     assert text not in listed.text
     gone = admin.delete(f"/admin/keys/{made['id']}").json()
     assert gone["revoked_at"]
-    assert admin.delete(f"/admin/keys/{made['id']}").json() == gone
+    again = admin.delete(f"/admin/keys/{made['id']}").json()
+    assert _written_once(again) == _written_once(gone)
     assert admin.get("/tasks", headers=headers).status_code == 401
     assert admin.delete("/admin/keys/99").status_code == 404
 
