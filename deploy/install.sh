@@ -13,13 +13,17 @@ cpu_builds=https://download.pytorch.org/whl/cpu
 driver=${NVIDIA_DRIVER:-/proc/driver/nvidia/version}
 told="${PIP_INDEX_URL-}${PIP_EXTRA_INDEX_URL-}${PIP_FIND_LINKS-}${PIP_NO_INDEX-}" # uv does not read it
 
+has_driver() { # under WSL 2 the program alone tells
+    [ -e "$driver" ] || command -v nvidia-smi >/dev/null
+}
+
 answers() { # within seconds: pip would ask a host that is not there again and again
     "$python" -c 'import sys, urllib.request as u; u.urlopen(sys.argv[1], timeout=10)' "$1/torch/" 2>/dev/null
 }
 
 if [ "${TORCH_INDEX+set}" = set ]; then
     index=$TORCH_INDEX
-elif [ "$(uname -s)" = Linux ] && ! [ -e "$driver" ] && [ -z "$told" ] && answers "$cpu_builds"; then
+elif [ "$(uname -s)" = Linux ] && ! has_driver && [ -z "$told" ] && answers "$cpu_builds"; then
     index=$cpu_builds
 else
     index=
@@ -28,6 +32,7 @@ fi
 echo "installing into .venv: 2.3 GB, 5.7 GB where torch comes with CUDA${index:+; torch from $index}"
 "$python" -m venv .venv
 if [ -z "$told" ] && command -v uv >/dev/null; then
+    # As pip does it: other packages that torch's index has in old versions come from PyPI.
     set -- uv pip install --quiet --python .venv/bin/python --index-strategy unsafe-best-match
 else
     set -- .venv/bin/python -m pip install --quiet --disable-pip-version-check

@@ -59,6 +59,13 @@ def test_otherwise_torch_is_what_pip_finds(tmp_path: Path, settings: dict[str, s
     assert "--extra-index-url" not in asked(tmp_path, **settings)
 
 
+def test_a_driver_may_be_known_by_its_program_alone(tmp_path: Path) -> None:
+    (tmp_path / "programs").mkdir()
+    program(tmp_path / "programs" / "nvidia-smi", "#!/bin/sh\n")
+    path = f"{tmp_path / 'tools'}:{tmp_path / 'programs'}"
+    assert "--extra-index-url" not in asked(tmp_path, PATH=path)
+
+
 def test_an_index_of_ones_own_is_taken(tmp_path: Path) -> None:
     own = "https://packages.example.org/torch"
     assert f"--extra-index-url {own} " in asked(tmp_path, TORCH_INDEX=own)
