@@ -148,6 +148,7 @@ PAGES = {
     ("GET", "/ui/models/{model}/versions/{number}"),
     ("GET", "/ui/models/{model}/versions/{number}/held-out/{position}/{what}"),
     ("GET", "/ui/tasks/new"),
+    ("GET", "/ui/settings"),
     ("GET", "/ui/{path:path}"),
     ("GET", "/ui/uploads/{upload}"),
     ("POST", "/login"),
