@@ -4,8 +4,10 @@ from fastapi import APIRouter
 
 from app.errors import NotFoundProblem
 from app.web import (
+    audit,
     held_out,
     home,
+    keys,
     login,
     models,
     new_task,
@@ -18,7 +20,7 @@ from app.web import (
 from app.web.visitors import Anybody, PageRoute
 
 router = APIRouter(include_in_schema=False)
-for part in (home, new_task, tasks, models, held_out, try_it, settings):
+for part in (home, new_task, tasks, models, held_out, try_it, keys, audit, settings):
     router.include_router(part.router)
 for part in (reference, login, static_files):
     router.include_router(part.router)

@@ -149,6 +149,8 @@ PAGES = {
     ("GET", "/ui/models/{model}/versions/{number}/held-out/{position}/{what}"),
     ("GET", "/ui/tasks/new"),
     ("GET", "/ui/settings"),
+    ("GET", "/ui/keys"),
+    ("GET", "/ui/audit"),
     ("GET", "/ui/{path:path}"),
     ("GET", "/ui/uploads/{upload}"),
     ("POST", "/login"),

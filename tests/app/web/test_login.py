@@ -22,7 +22,7 @@ from tests.app.web.showcase import furnish
 pytestmark = pytest.mark.parametrize("database_url", ["embedded"], indirect=True)
 
 Make = Callable[..., str]
-OF_SERVICE = ("/ui/settings",)
+OF_SERVICE = ("/ui/keys", "/ui/audit", "/ui/settings")
 """What belongs to no model."""
 
 
@@ -308,7 +308,8 @@ def test_who_may_only_read_is_offered_nothing_else(
     ids = furnish(engine, blobs)
     log_in(client, make(scope=Scope.READ))
     token = token_of(client, "/")
-    for path in (f"/ui/tasks/{ids['buses']}", "/ui/models/default/versions/3"):
+    offered = (f"/ui/tasks/{ids['buses']}", "/ui/models/default/versions/3", "/ui/keys")
+    for path in offered:
         shown = client.get(path)
         assert shown.status_code == 200
         assert "data-action" not in shown.text.replace('data-action="/logout"', ""), path
