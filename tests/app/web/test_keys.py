@@ -90,6 +90,7 @@ def test_a_key_is_made_with_all_that_it_may_have(
     page.get_by_label("Requests a minute").fill("60")
     page.get_by_label("Bytes its tasks keep").fill("5000000000")
     page.get_by_role("button", name="Make it").click()
+    expect(page.get_by_role("heading", name="“yard” is made")).to_be_visible()
     key = page.get_by_label("Its text").input_value()
     page.get_by_role("button", name="I have kept it").click()
     row = page.locator("tbody tr", has_text="yard")
