@@ -3,11 +3,26 @@
 from fastapi import APIRouter
 
 from app.errors import NotFoundProblem
-from app.web import held_out, home, login, models, new_task, reference, static_files, tasks, try_it
+from app.web import (
+    audit,
+    held_out,
+    home,
+    keys,
+    login,
+    models,
+    new_task,
+    reference,
+    settings,
+    static_files,
+    tasks,
+    try_it,
+)
 from app.web.visitors import Anybody, PageRoute
 
 router = APIRouter(include_in_schema=False)
-for part in (home, new_task, tasks, models, held_out, try_it, reference, login, static_files):
+for part in (home, new_task, tasks, models, held_out, try_it, keys, audit, settings):
+    router.include_router(part.router)
+for part in (reference, login, static_files):
     router.include_router(part.router)
 
 _others = APIRouter(include_in_schema=False, route_class=PageRoute)

@@ -35,6 +35,9 @@ LINKS = (
     Link("New task", "/ui/tasks/new", lambda visitor: visitor.submits),
     Link("Versions", "/ui/models", lambda visitor: visitor.sees_versions),
     Link("Try it", "/try", lambda visitor: visitor.segments),
+    Link("Keys", "/ui/keys", lambda visitor: visitor.sees_service),
+    Link("Audit log", "/ui/audit", lambda visitor: visitor.sees_service),
+    Link("Settings", "/ui/settings", lambda visitor: visitor.sees_service),
     Link("API", "/docs", lambda _: True),
 )
 

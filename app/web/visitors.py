@@ -19,7 +19,7 @@ from app.db import Task, is_passing
 from app.dependencies import admit, app_services, identify
 from app.errors import Problem, UnauthorizedProblem, UnavailableProblem
 from app.field_errors import invalid_fields
-from app.keys.service import Caller, Scope
+from app.keys.service import Caller, Scope, check_unbound
 from app.web.rendering import page
 
 log = structlog.get_logger(__name__)
@@ -67,6 +67,11 @@ class Visitor:
         """Whether they may look at models and versions."""
         return self.caller.may(Scope.READ)
 
+    @property
+    def sees_service(self) -> bool:
+        """Whether they may look at what belongs to no model: keys, audit log, settings."""
+        return self.sees_versions and not self.caller.models
+
     def may_change(self, task: Task) -> bool:
         """Whether they may cancel a task and try it again."""
         return self.administers or (self.submits and task.key_id == self.caller.key_id)
@@ -99,6 +104,15 @@ Submits = Annotated[Visitor, Depends(visiting(Scope.SUBMIT))]
 SeesTasks = Annotated[Visitor, Depends(visiting(Scope.SUBMIT, Scope.READ))]
 SeesVersions = Annotated[Visitor, Depends(visiting(Scope.READ))]
 Administers = Annotated[Visitor, Depends(visiting(Scope.ADMIN))]
+
+
+def sees_service(visitor: SeesVersions) -> Visitor:
+    """Let visitors through whose key is bound to no model."""
+    check_unbound(visitor.caller)
+    return visitor
+
+
+SeesService = Annotated[Visitor, Depends(sees_service)]
 
 
 class PageRoute(APIRoute):

@@ -40,8 +40,8 @@ function tell(form, text) {
   place.hidden = false;
 }
 
-async function send(form) {
-  const { action, method = "POST", body, ifMatch, then } = form.dataset;
+/** Ask the API for a form, whose buttons are off meanwhile; what is refused is told, and nothing returned. */
+export async function ask(form, { action, method = "POST", body, ifMatch }) {
   const headers = sessionHeaders();
   if (body) headers["Content-Type"] = "application/json";
   if (ifMatch) headers["If-Match"] = ifMatch;
@@ -50,14 +50,26 @@ async function send(form) {
   try {
     const answer = await fetch(action, { method, headers, body });
     if (answer.status === 401) return logIn();
-    if (answer.ok) return then ? location.assign(then) : location.reload();
-    const problem = await answer.json().catch(() => ({}));
-    tell(form, problem.detail || problem.title || `The service answers ${answer.status}.`);
+    if (answer.ok) return answer;
+    tell(form, refusal(answer.status, await answer.json().catch(() => ({}))));
   } catch {
     tell(form, "The service does not answer.");
   }
   for (const one of buttons) one.disabled = false;
   return undefined;
+}
+
+function refusal(status, problem) {
+  const said = problem.detail || problem.title || `The service answers ${status}.`;
+  const faults = (problem.errors ?? []).slice(0, 5).map((one) => one.message).filter((one) => !said.includes(one));
+  return [said, ...faults].join(" · ");
+}
+
+async function send(form) {
+  const { then } = form.dataset;
+  if (!(await ask(form, form.dataset))) return;
+  if (then) location.assign(then);
+  else location.reload();
 }
 
 document.addEventListener("submit", (event) => {

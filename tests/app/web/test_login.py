@@ -22,6 +22,8 @@ from tests.app.web.showcase import furnish
 pytestmark = pytest.mark.parametrize("database_url", ["embedded"], indirect=True)
 
 Make = Callable[..., str]
+OF_SERVICE = ("/ui/keys", "/ui/audit", "/ui/settings")
+"""What belongs to no model."""
 
 
 @pytest.fixture
@@ -260,15 +262,15 @@ def test_a_form_is_not_read_without_end(client: TestClient, make: Make) -> None:
     [
         (Scope.SEGMENT, ["/try"]),
         (Scope.SUBMIT, ["/", "/ui/tasks", "/ui/tasks/new"]),
-        (Scope.READ, ["/", "/ui/tasks", "/ui/models"]),
-        (Scope.ADMIN, ["/", "/ui/tasks", "/ui/tasks/new", "/ui/models", "/try"]),
+        (Scope.READ, ["/", "/ui/tasks", "/ui/models", *OF_SERVICE]),
+        (Scope.ADMIN, ["/", "/ui/tasks", "/ui/tasks/new", "/ui/models", "/try", *OF_SERVICE]),
     ],
 )
 def test_a_scope_decides_what_is_shown(
     client: TestClient, make: Make, scope: Scope, pages: list[str]
 ) -> None:
     log_in(client, make(scope=scope))
-    every = ["/", "/ui/tasks", "/ui/tasks/new", "/ui/models", "/try"]
+    every = ["/", "/ui/tasks", "/ui/tasks/new", "/ui/models", "/try", *OF_SERVICE]
     home = client.get(pages[0]).text
     for path in every:
         if path != "/" or scope != Scope.SEGMENT:
@@ -290,13 +292,24 @@ def test_a_key_sees_its_own_tasks_and_models_alone(
     assert "buses" not in client.get("/").text
 
 
+def test_a_key_of_one_model_sees_nothing_of_the_service(client: TestClient, make: Make) -> None:
+    log_in(client, make("bound", models=["street"]))
+    home = client.get("/").text
+    for path in OF_SERVICE:
+        refused = client.get(path)
+        assert refused.status_code == 403
+        assert "not for keys that are bound to models" in refused.text
+        assert f'<a href="{path}"' not in home
+
+
 def test_who_may_only_read_is_offered_nothing_else(
     client: TestClient, make: Make, engine: Engine, blobs: BlobStore
 ) -> None:
     ids = furnish(engine, blobs)
     log_in(client, make(scope=Scope.READ))
     token = token_of(client, "/")
-    for path in (f"/ui/tasks/{ids['buses']}", "/ui/models/default/versions/3"):
+    offered = (f"/ui/tasks/{ids['buses']}", "/ui/models/default/versions/3", "/ui/keys")
+    for path in offered:
         shown = client.get(path)
         assert shown.status_code == 200
         assert "data-action" not in shown.text.replace('data-action="/logout"', ""), path
