@@ -13,7 +13,7 @@ from pathlib import Path
 
 import httpx
 
-START_SECONDS = 60
+START_SECONDS = 180
 STOP_SECONDS = 40
 LOG_TAIL_LINES = 15
 

@@ -20,7 +20,8 @@ from app.errors import StoppingProblem
 from app.inference.exported_graph import Graph
 from app.main import create_app
 from app.settings import Settings
-from app.tasks.streams import Streams
+from app.tasks.events import WantedEvents
+from app.tasks.streams import Streams, Watch
 from tests.app.segmentation.conftest import Register, register
 from tests.app.segmentation.requests import as_body, encoded, left_red_right_green
 from tests.fixtures.processes import serving
@@ -152,13 +153,14 @@ def test_streams_of_events_end_and_no_more_are_opened(settings: Settings, engine
         async def holds() -> None: ...
 
         streams = Streams(engine, 4)
-        stream = streams.follow("nothing", 0, holds)
+        watch = Watch("nothing", WantedEvents(), 0, "", holds)
+        stream = streams.follow(watch)
         waiting = asyncio.ensure_future(anext(stream))
         await asyncio.sleep(0)
         streams.end()
         with pytest.raises(StopAsyncIteration):
             await asyncio.wait_for(waiting, WAIT)
-        late = streams.follow("nothing", 0, holds)
+        late = streams.follow(watch)
         with pytest.raises(StopAsyncIteration):
             await asyncio.wait_for(anext(late), WAIT)
         with pytest.raises(StoppingProblem), streams.seat(""):

@@ -34,7 +34,7 @@ from tests.app.tasks.posting import drawn
 from tests.fixtures.checkpoints import checkpoint_zip
 from tests.fixtures.versions import add_version
 
-CASES = int(os.environ.get("SATS_FUZZ_CASES", "150"))
+CASES = int(os.environ.get("SATS_FUZZ_CASES", "350"))
 READY = ("/health/ready", "/v2/health/ready")
 """The calls that may answer 503 here: no worker runs, and nothing else is overloaded or down."""
 
@@ -124,7 +124,9 @@ def test_any_request_of_the_document(stocked, engine, tmp_path):
     statuses = Counter(hundred for _, hundred in answered.elements())
     print(f"{sum(answered.values())} requests of {len(every)} operations: {dict(statuses)}")  # noqa: T201
     asked_well = {path for path, hundred in answered if hundred == 2}
-    assert len(asked_well) > len({operation.path for operation in every}) / 2
+    # No Label Studio is there to answer for.
+    paths = {operation.path for operation in every if "label-studio" not in operation.path}
+    assert len(asked_well & paths) > len(paths) / 2
 
 
 SPEC_FIELDS = [*TaskSpec.model_fields, "unknown"]

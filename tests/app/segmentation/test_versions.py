@@ -77,7 +77,7 @@ def test_what_another_process_moves_is_seen(
         with write_session(engine) as session:
             model = find_model(session, "default")
             assert model is not None
-            move(session, model, 2, "test")
+            move(session, model, 2)
         until_version(client, wanted)
 
 

@@ -17,6 +17,9 @@ NOT_BLOBS = {
     ("audit_entries", "previous"),
     ("audit_entries", "hash"),
     ("webhooks", "salt"),
+    ("idempotent_requests", "id"),
+    ("idempotent_requests", "digest"),
+    ("idempotent_requests", "salt"),
 }
 """Columns that are as wide as a blob's key and hold none."""
 
