@@ -90,7 +90,7 @@ def test_two_steps_over_http(bench, served, tmp_path):
     assert set(version["scores"]["introduced"]) == {"circle", "square", "star"}
     with served.stream("GET", done["links"]["events"]) as events:
         said = [line for line in events.iter_lines() if line.startswith("event:")]
-    assert said.count("event: epoch") == 2
+    assert said.count("event: task.epoch") == 2
     assert [kept.classes for kept in bench.held_out()] == [["circle", "square"], ["star"]]
 
 

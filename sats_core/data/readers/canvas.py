@@ -5,7 +5,17 @@ from typing import Any
 
 import numpy as np
 
-from sats_core.data.readers.coco_shapes import Label, Mask, Runs, ShapeError, paint, shape_runs
+from sats_core.data.readers.coco_shapes import (
+    MAX_PAINTED,
+    Label,
+    Mask,
+    Runs,
+    ShapeError,
+    paint,
+    shape_runs,
+    spanned,
+    too_much_painted,
+)
 
 MAX_SHAPES = 100_000
 """Most shapes of one picture."""
@@ -19,6 +29,7 @@ class Canvas:
         self.width = width
         self._columns = np.zeros(height * width, dtype=np.uint8)
         self._left = MAX_SHAPES
+        self._unpainted = MAX_PAINTED
 
     def polygon(self, ring: Any, value: int, holes: Sequence[Any] = ()) -> None:
         """Paint the inside of a polygon `[x, y, x, y, ...]`, pixels, but for its holes.
@@ -28,12 +39,14 @@ class Canvas:
         """
         runs = self._runs(ring)
         if not holes:
-            self._count()
+            self._count(spanned(runs))
             paint(self._columns, runs, value)
             return
         inside = np.repeat(np.arange(len(runs)) % 2 == 1, runs)
         for hole in holes:
-            paint(inside, self._runs(hole), False)
+            cut = self._runs(hole)
+            self._count(spanned(cut))
+            paint(inside, cut, False)
         self.mask(inside.reshape((self.height, self.width), order="F"), 0, 0, value)
 
     def mask(self, inside: Mask, top: int, left: int, value: int) -> None:
@@ -42,7 +55,7 @@ class Canvas:
         Raises:
             ShapeError: it begins outside of the picture.
         """
-        self._count()
+        self._count(inside.size)
         if not (0 <= top < self.height and 0 <= left < self.width):
             raise ShapeError(f"a mask at {left}, {top} begins outside of the picture")
         label = self._columns.reshape((self.height, self.width), order="F")
@@ -57,10 +70,13 @@ class Canvas:
     def _runs(self, ring: Any) -> Runs:
         return shape_runs([ring], self.height, self.width)
 
-    def _count(self) -> None:
+    def _count(self, pixels: int) -> None:
         self._left -= 1
+        self._unpainted -= pixels
         if self._left < 0:
             raise ShapeError(f"with it the picture has more than {MAX_SHAPES} shapes")
+        if self._unpainted < 0:
+            raise ShapeError(too_much_painted())
 
 
 def counts_mask(counts: Sequence[int], height: int, width: int) -> Mask:

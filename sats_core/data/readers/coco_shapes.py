@@ -21,6 +21,8 @@ MAX_OUTLINE = 1_000_000
 """Longest outline of a shape, pixels: drawing it takes some 100 bytes for each."""
 MAX_RUNS = 16_000_000
 """Most runs that the shapes of one picture may have together, four bytes each."""
+MAX_PAINTED = 2**32
+"""Most pixels that the shapes of one picture may span together: eight seconds of painting."""
 
 Mask = NDArray[np.bool_]
 Label = NDArray[np.uint8]
@@ -61,19 +63,38 @@ def painted(shapes: Iterable[tuple[Runs, int]], height: int, width: int) -> Labe
     Shapes are held as runs and painted one after another: no two are unpacked at a time.
 
     Raises:
-        ShapeError: the shapes have more than `MAX_RUNS` runs together.
+        ShapeError: the shapes have more than `MAX_RUNS` runs together, or span more than
+            `MAX_PAINTED` pixels.
     """
     valued: list[tuple[int, Runs, int]] = []
-    left = MAX_RUNS
+    left, unpainted = MAX_RUNS, MAX_PAINTED
     for runs, value in shapes:
         left -= len(runs)
+        unpainted -= spanned(runs)
         if left < 0:
             raise ShapeError(f"with it the picture's shapes have more than {MAX_RUNS} runs")
+        if unpainted < 0:
+            raise ShapeError(too_much_painted())
         valued.append((int(runs[1::2].sum(dtype=np.int64)), runs, value))
     columns = np.zeros(height * width, dtype=np.uint8)
     for _, runs, value in sorted(valued, key=lambda shape: -shape[0]):
         paint(columns, runs, value)
     return np.ascontiguousarray(columns.reshape((height, width), order="F"))
+
+
+def spanned(runs: Runs) -> int:
+    """Return how many pixels are looked at to paint a shape: those from its first to its last."""
+    return int(_to_its_end(runs)[1:].sum(dtype=np.int64))
+
+
+def _to_its_end(runs: Runs) -> Runs:
+    """Return runs without the one that lies outside behind the shape."""
+    return runs[: len(runs) // 2 * 2]
+
+
+def too_much_painted() -> str:
+    """Return what is said of the shape that is one too many."""
+    return f"with it the picture's shapes span more than {MAX_PAINTED} pixels together"
 
 
 def paint(columns: NDArray[Any], runs: Runs, value: int) -> None:
@@ -86,8 +107,9 @@ def paint(columns: NDArray[Any], runs: Runs, value: int) -> None:
     """
     if len(runs) < 2:
         return
-    inside = np.repeat(np.arange(1, len(runs)) % 2 == 1, runs[1:])
-    columns[runs[0] :][inside] = value
+    shape = _to_its_end(runs)
+    inside = np.repeat(np.arange(1, len(shape)) % 2 == 1, shape[1:])
+    columns[shape[0] : shape[0] + len(inside)][inside] = value
 
 
 def _polygons(polygons: Sequence[Any], height: int, width: int) -> Runs:
