@@ -16,7 +16,7 @@ from sats_client._flow import (
     Sleep,
     Work,
     pause,
-    problem_of,
+    refused,
 )
 from sats_client.errors import BadAnswer, Damaged, Overloaded, Unreachable
 from sats_client.models import File, Version
@@ -77,12 +77,13 @@ def _read_on(file: File, part: Path, have: int) -> Flow[None]:
     headers = {"Accept-Encoding": "identity"}
     if have:
         headers["Range"] = f"bytes={have}-"
-    stream = yield Open(Request("GET", urlsplit(file.href).path, headers=headers))
+    request = Request("GET", urlsplit(file.href).path, headers=headers)
+    stream = yield Open(request)
     if stream.status not in (200, 206):
         body = b""
         while chunk := (yield Read(stream)):
             body += chunk
-        raise problem_of(Answer(stream.status, stream.headers, body))
+        raise refused(request, Answer(stream.status, stream.headers, body))
     with part.open("ab" if stream.status == 206 else "wb") as out:
         while chunk := (yield Read(stream)):
             out.write(chunk)

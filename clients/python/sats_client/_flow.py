@@ -27,10 +27,12 @@ LONGEST_WAIT = 60.0
 """The longest wait between two tries, whatever an answer asks for."""
 FIRST_WAIT = 0.5
 _LONGEST_TEXT = 500
+_NOBODY_BEHIND = (502, 504)
+"""What a proxy answers while the service restarts; the service itself never does."""
 
 
 class Lost(Exception):  # noqa: N818
-    """A connection could not be made, or was lost."""
+    """A connection could not be made, or was lost; or a proxy says so of its own."""
 
 
 @dataclass(frozen=True)
@@ -150,19 +152,31 @@ def asked(request: Request, tries: int) -> Flow[Answer]:
         last = not request.repeatable or tried >= tries
         try:
             answer: Answer = yield Send(request)
+            if answer.status < 300:  # nothing of the service redirects
+                return answer
+            refusal = refused(request, answer)
         except Lost as lost:
             if last:
                 raise Unreachable(str(lost)) from lost
             wait = None
         else:
-            if answer.status < 300:  # nothing of the service redirects
-                return answer
-            refusal = problem_of(answer)
             if last or not _passes(refusal):
                 raise refusal
             wait = refusal.retry_after
         yield Sleep(pause(tried, wait))
     raise AssertionError  # `count` has no end
+
+
+def refused(request: Request, answer: Answer) -> Problem:
+    """Return what a refusal says.
+
+    Raises:
+        Lost: nobody was there to refuse it.
+    """
+    problem = problem_of(answer)
+    if answer.status in _NOBODY_BEHIND:
+        raise Lost(f"{request.path}: {problem.title} (HTTP {answer.status})")
+    return problem
 
 
 def _passes(problem: Problem) -> bool:

@@ -114,6 +114,17 @@ def test_a_service_that_sends_nothing(through, tmp_path: Path):
     assert len(service.ranges) == 5
 
 
+def test_a_service_that_restarts_behind_a_proxy(through, tmp_path: Path):
+    service, answers = Service(file("a")), iter([httpx.Response(502), httpx.Response(504)])
+
+    def restarting(request: httpx.Request) -> httpx.Response:
+        away = None if request.url.path == HERE else next(answers, None)
+        return away or service(request)
+
+    through(restarting, lambda c: c.export("default", 2, tmp_path))
+    assert (tmp_path / "a").read_bytes() == DATA
+
+
 @pytest.mark.parametrize("name", ["../a", "/etc/a", "..", "", "a\\b"])
 def test_names_that_lead_elsewhere(through, tmp_path: Path, name: str):
     with pytest.raises(BadAnswer, match="no name"):

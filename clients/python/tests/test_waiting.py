@@ -111,6 +111,14 @@ def test_a_service_that_is_away_for_a_while_is_waited_for(through):
     assert task.live
 
 
+@pytest.mark.parametrize("status", [502, 504])
+def test_a_service_that_is_away_behind_a_proxy_is_waited_for(through, status):
+    away = httpx.Response(status, text="Bad Gateway")
+    service = Service([TASK, *[away] * 12, RUNNING, LIVE], [away, away, Body(sse(1))])
+    task, _ = wait(through, service)
+    assert task.live
+
+
 def test_a_service_that_is_away_for_too_long(through, monkeypatch):
     now = iter(range(0, 100_000, 40))
     monkeypatch.setattr("sats_client._follow.monotonic", lambda: float(next(now)))
