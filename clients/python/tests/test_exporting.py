@@ -8,7 +8,7 @@ import httpx
 import pytest
 from conftest import Body, problem
 
-from sats_client import BadAnswer, Damaged, Unreachable
+from sats_client import BadAnswer, Damaged, Overloaded, Unreachable
 
 DATA = bytes(range(256)) * 40
 HERE = "/admin/models/default/versions/2"
@@ -123,6 +123,21 @@ def test_a_service_that_restarts_behind_a_proxy(through, tmp_path: Path):
 
     through(restarting, lambda c: c.export("default", 2, tmp_path))
     assert (tmp_path / "a").read_bytes() == DATA
+
+
+@pytest.mark.parametrize("told", [{}, {"Retry-After": "3600"}])
+def test_a_limit_in_the_midst_of_an_export_is_told(through, tmp_path: Path, told, slept):
+    asked = []
+
+    def limited(request: httpx.Request) -> httpx.Response:
+        if request.url.path == HERE:
+            return httpx.Response(200, json=VERSION | {"files": [file("a")]})
+        asked.append(request)
+        return problem(429, "rate-limit", headers=told)
+
+    with pytest.raises(Overloaded):
+        through(limited, lambda c: c.export("default", 2, tmp_path))
+    assert (len(asked), slept) == (1, [])
 
 
 @pytest.mark.parametrize("name", ["../a", "/etc/a", "..", "", "a\\b"])

@@ -84,6 +84,24 @@ def test_a_proxy_without_a_service_behind_it_for_long(through, status):
     assert script.answers == []
 
 
+def test_a_limit_is_not_asked_again_before_its_time(through, slept):
+    script = Script(problem(429, "rate-limit", headers={"Retry-After": "61"}), ok())
+    with pytest.raises(Overloaded) as refused:
+        through(script, look)
+    assert (len(script.asked), slept) == (1, [])
+    assert refused.value.retry_after == 61
+
+
+@pytest.mark.parametrize("slug", ["task-limit", "byte-limit"])
+def test_files_are_sent_once_where_the_key_is_at_its_limit(through, slept, tmp_path: Path, slug):
+    (tmp_path / "a.zip").write_bytes(b"PK")
+    script = Script(problem(429, slug, headers={"Retry-After": "60"}), ok())
+    with pytest.raises(Overloaded) as refused:
+        through(script, lambda c: c.submit(tmp_path / "a.zip"))
+    assert (len(script.asked), slept) == (1, [])
+    assert refused.value.slug == slug
+
+
 @pytest.mark.parametrize(
     "answer",
     [
