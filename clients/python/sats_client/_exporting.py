@@ -91,9 +91,10 @@ def _read_on(request: Request, part: Path) -> Flow[None]:
         while chunk := (yield Read(stream)):
             body += chunk
         raise refused(request, Answer(stream.status, stream.headers, body))
-    with part.open("ab" if stream.status == 206 else "wb") as out:
+    mode = "ab" if stream.status == 206 else "wb"
+    with (yield Work(partial(part.open, mode))) as out:
         while chunk := (yield Read(stream)):
-            out.write(chunk)
+            yield Work(partial(out.write, chunk))
 
 
 def _size(path: Path) -> int:

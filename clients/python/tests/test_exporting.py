@@ -1,6 +1,9 @@
 """A version's files: checked, and taken up where they were cut off."""
 
+import asyncio
 import hashlib
+import threading
+from io import BufferedWriter, FileIO
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +11,7 @@ import httpx
 import pytest
 from conftest import Body, problem
 
-from sats_client import BadAnswer, Damaged, Overloaded, Unreachable
+from sats_client import AsyncClient, BadAnswer, Damaged, Overloaded, Unreachable
 
 DATA = bytes(range(256)) * 40
 HERE = "/admin/models/default/versions/2"
@@ -89,6 +92,33 @@ def test_what_is_there_is_not_fetched_again_and_what_is_damaged_is(through, tmp_
     through(service, lambda c: c.export("default", 2, tmp_path))
     assert (tmp_path / "b").read_bytes() == DATA
     assert service.ranges == ["bytes=3000-"]
+
+
+def test_the_event_loop_does_not_wait_for_the_disk(tmp_path: Path, monkeypatch):
+    writers = set()
+
+    class Watched(BufferedWriter):
+        def write(self, data: Any) -> int:
+            writers.add(threading.current_thread())
+            return super().write(data)
+
+    really = Path.open
+
+    def opened(path: Path, mode: str = "r", *how: Any, **more: Any) -> Any:
+        written = mode in ("ab", "wb")
+        return Watched(FileIO(path, mode)) if written else really(path, mode, *how, **more)
+
+    monkeypatch.setattr("pathlib.Path.open", opened)
+
+    async def export() -> None:
+        transport = httpx.MockTransport(Service(file("a"), until=4))
+        async with AsyncClient("http://sats", transport=transport) as client:
+            await client.export("default", 2, tmp_path)
+
+    asyncio.run(export())
+    assert (tmp_path / "a").read_bytes() == DATA
+    assert writers
+    assert threading.current_thread() not in writers
 
 
 @pytest.mark.parametrize("rest", [b"of another version", b"x" * 99_999])
