@@ -13,7 +13,7 @@ from sqlalchemy import Engine
 from app.broker import make_celery, wake
 from app.cli.calling import Url, service
 from app.cli.checkpoints import found, pack
-from app.cli.common import command_actor, database, refusal
+from app.cli.common import command_actor, database, refusal, refusals
 from app.cli.following import follow
 from app.cli.printing import Form
 from app.cli.submitting import finish
@@ -109,14 +109,16 @@ def _send(
 ) -> None:
     if allow_pickle:
         raise refusal("--allow-pickle is for the service's own machine: no pickle is sent")
-    with tempfile.TemporaryDirectory() as scratch, service(url) as client:
-        checkpoint = found(source, Path(scratch) / "hub", allow_pickle)
+    with tempfile.TemporaryDirectory() as scratch:
+        with refusals():
+            checkpoint = found(source, Path(scratch) / "hub", allow_pickle)
         name = f"import {checkpoint.name}"[:200]
         given: dict[str, Any] = {key: one for key, one in wanted.items() if one is not None}
-        task = client.import_model(
-            checkpoint.directory, model=model, evaluate=evaluate, name=name, **given
-        )
-        finish(task, wait=True, output=Form.TABLE)
+        with service(url) as client:
+            task = client.import_model(
+                checkpoint.directory, model=model, evaluate=evaluate, name=name, **given
+            )
+            finish(task, wait=True, output=Form.TABLE)
 
 
 def _spec(**wanted: object) -> ImportSpec:

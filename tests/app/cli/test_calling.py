@@ -191,3 +191,13 @@ def test_a_checkpoint_is_sent_to_a_service_elsewhere(ask, bench, tmp_path: Path)
     assert {"state    succeeded", "outcome  live", "version  1"} <= set(out.splitlines())
     status, _, err = ask("import", checkpoint, "--model", "more", "--allow-pickle")
     assert (status, "no pickle is sent" in err) == (2, True)
+
+
+@pytest.mark.parametrize("source", ["./no-such-folder", "acme/pets"])
+def test_a_source_that_is_not_there_is_not_sent(
+    ask, served, source: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    status, out, err = ask("import", source, "--url", served.base_url)
+    assert (status, out, err.count("\n")) == (2, "", 1), err
+    assert err.startswith(f"sats: {source}: ")
