@@ -48,16 +48,24 @@ def database() -> Iterator[Engine]:
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     engine = make_engine(settings.resolved_database_url, settings.database_limits)
     try:
-        upgrade(engine)
-        yield engine
+        with refusals():
+            upgrade(engine)
+            yield engine
+    finally:
+        engine.dispose()
+
+
+@contextmanager
+def refusals() -> Iterator[None]:
+    """A refusal inside ends the command."""
+    try:
+        yield
     except NotFoundProblem as problem:
         raise refusal(problem.detail, MISSING) from problem
     except Problem as problem:
         raise refusal(problem.detail) from problem
     except CoreError as error:
         raise refusal(problem_of(error).detail) from error
-    finally:
-        engine.dispose()
 
 
 def refusal(message: str, status: int = REFUSED) -> typer.Exit:

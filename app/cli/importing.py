@@ -1,5 +1,6 @@
 """`sats import`: a checkpoint from this machine or a hub, by way of the service's own queue."""
 
+import os
 import tempfile
 from collections.abc import Mapping
 from contextlib import ExitStack
@@ -11,12 +12,12 @@ from pydantic import ValidationError
 from sqlalchemy import Engine
 
 from app.broker import make_celery, wake
-from app.cli.calling import Url, service
+from app.cli.calling import end_of, service
 from app.cli.checkpoints import found, pack
-from app.cli.common import command_actor, database, refusal
+from app.cli.common import command_actor, database, refusal, refusals
 from app.cli.following import follow
 from app.cli.printing import Form
-from app.cli.submitting import finish
+from app.cli.submitting import ended
 from app.db import TaskState
 from app.disk import check_task_fits
 from app.field_errors import invalid_fields
@@ -62,17 +63,25 @@ def import_model(
     promote: Annotated[
         bool, typer.Option("--promote/--no-promote", help="Go live when it is imported.")
     ] = True,
-    url: Url = None,
+    url: Annotated[
+        str | None,
+        typer.Option(help="Send it to the service there; SATS_URL alone does not."),
+    ] = None,
 ) -> None:
     """Make a version of a SegFormer that was trained elsewhere, without training.
 
-    On the service's own machine by its settings; elsewhere by --url or SATS_URL, and then it exits
-    as `sats submit --wait` does.
+    Works on the service's own data, by its settings. Exits with 0 where the version is there, 1
+    where the import failed, 2 where it is refused. With --url it is sent over HTTP and exits as
+    `sats submit --wait` does, but with 0 where --no-promote has held the version.
     """
     if url is not None:
         wanted = {"background": background, "features": features, "promote": promote}
         _send(url, source, model, evaluate, wanted, allow_pickle=allow_pickle)
         return
+    if os.environ.get("SATS_URL", "").strip():
+        typer.echo(
+            "sats: this works on the service's own data; --url, not SATS_URL, sends it", err=True
+        )
     settings = get_settings()
     with database() as engine, ExitStack() as stack:
         incoming = settings.incoming_dir
@@ -109,14 +118,22 @@ def _send(
 ) -> None:
     if allow_pickle:
         raise refusal("--allow-pickle is for the service's own machine: no pickle is sent")
-    with tempfile.TemporaryDirectory() as scratch, service(url) as client:
-        checkpoint = found(source, Path(scratch) / "hub", allow_pickle)
-        name = f"import {checkpoint.name}"[:200]
-        given: dict[str, Any] = {key: one for key, one in wanted.items() if one is not None}
-        task = client.import_model(
-            checkpoint.directory, model=model, evaluate=evaluate, name=name, **given
-        )
-        finish(task, wait=True, output=Form.TABLE)
+    given: dict[str, Any] = {key: one for key, one in wanted.items() if one is not None}
+    with tempfile.TemporaryDirectory() as scratch:
+        with refusals():
+            checkpoint = found(source, Path(scratch) / "hub", allow_pickle)
+        with service(url) as client:
+            task = client.import_model(
+                checkpoint.directory,
+                model=model,
+                evaluate=evaluate,
+                name=f"import {checkpoint.name}"[:200],
+                source=checkpoint.name,
+                **given,
+            )
+            last = ended(task, Form.TABLE)
+    held_as_asked = last.held and not wanted["promote"]
+    raise typer.Exit(0 if held_as_asked else end_of(last))
 
 
 def _spec(**wanted: object) -> ImportSpec:

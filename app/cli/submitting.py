@@ -13,6 +13,7 @@ from app.cli.printing import Form, Output, print_all, print_one
 
 if TYPE_CHECKING:
     from sats_client import Task
+    from sats_client.records import TaskRecord
 
 TaskId = Annotated[str, typer.Argument(metavar="ID", help="The task's id.")]
 Wait = Annotated[bool, typer.Option("--wait", help="Wait until it has ended, and say how.")]
@@ -104,19 +105,24 @@ def retry(
 
 def finish(task: "Task", wait: bool, output: Form) -> None:
     """Print a task as it is, or once it has ended; then the exit status says how."""
+    if wait:
+        raise typer.Exit(end_of(ended(task, output)))
+    print_one(task, output, _row, _id)
+
+
+def ended(task: "Task", output: Form) -> "TaskRecord":
+    """Follow a task, print it once it has ended, and return it as it is then."""
     from sats_client import TaskCancelled, TaskFailed
 
-    if wait:
-        typer.echo(f"task {task.id}", err=True)
-        try:
-            task = task.wait(progress=True)
-        except (TaskFailed, TaskCancelled) as ended:
-            typer.echo(f"sats: {ended}", err=True)
-            print_one(ended.task, output, _row, _id)
-            raise typer.Exit(end_of(ended.task)) from ended
-    print_one(task, output, _row, _id)
-    if wait:
-        raise typer.Exit(end_of(task))
+    typer.echo(f"task {task.id}", err=True)
+    last: TaskRecord
+    try:
+        last = task.wait(progress=True)
+    except (TaskFailed, TaskCancelled) as end:
+        typer.echo(f"sats: {end}", err=True)
+        last = end.task
+    print_one(last, output, _row, _id)
+    return last
 
 
 def _row(task: Any) -> dict[str, object]:

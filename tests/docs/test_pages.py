@@ -73,6 +73,12 @@ def test_every_make_target_named_is_one():
     assert named <= targets
 
 
+@pytest.mark.parametrize("page", ["from-cvat", "label-studio", "python", "tools"])
+def test_commands_can_be_typed_as_they_stand(page: str):
+    text = (ROOT / "docs" / f"{page}.md").read_text()
+    assert not re.findall(r"(?:^ *|`|; )(?:sats|cvat-cli|pip) .*", text, re.MULTILINE)
+
+
 def test_every_relative_link_leads_somewhere():
     for page in PAGES:
         for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):

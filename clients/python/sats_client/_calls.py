@@ -95,6 +95,7 @@ class Post:
         spec: JSON.
         told: of the bytes of the first file that were sent.
         key: for `Idempotency-Key`; None makes one.
+        source: what the first file is called on the way; None: by its own name.
     """
 
     path: str
@@ -102,6 +103,7 @@ class Post:
     spec: Mapping[str, Any]
     told: Told | None
     key: str | None
+    source: str | None = None
 
 
 def submission(
@@ -115,29 +117,30 @@ def submission(
 
 
 def importing(
-    source: AnyPath,
+    checkpoint: AnyPath,
     model: str,
     evaluate: AnyPath | None,
     spec: Mapping[str, Any],
     told: Told | None,
     key: str | None,
+    source: str | None,
 ) -> Post:
     """Return what makes a task that imports."""
-    files = {"checkpoint": (source, _packing.checkpoint)}
+    files = {"checkpoint": (checkpoint, _packing.checkpoint)}
     if evaluate is not None:
         files["evaluate"] = (evaluate, _packing.everything)
-    return Post(version_path(model), files, spec, told, key)
+    return Post(version_path(model), files, spec, told, key, source)
 
 
 def posted(kind: type[K], post: Post) -> Flow[K]:
     """Post files and a spec, folders packed, and return the task that was made."""
     with ExitStack() as scratch:
         form: dict[str, Upload | str] = {"spec": json.dumps(post.spec)}
-        told = post.told
+        told, called = post.told, post.source
         for field, (source, inside) in post.files.items():
             path = yield Work(partial(_packing.packed, Path(source), scratch, inside))
-            form[field] = Upload(path, path.name, told)
-            told = None
+            form[field] = Upload(path, called or path.name, told)
+            told = called = None
         headers = {"Idempotency-Key": post.key or uuid4().hex}
         answer: Answer = yield Ask(Request("POST", post.path, headers=headers, form=form))
         return read(kind, answer.json())

@@ -15,8 +15,9 @@ from sats_client._flow import (
     Request,
     Sleep,
     Work,
+    passes,
     pause,
-    problem_of,
+    refused,
 )
 from sats_client.errors import BadAnswer, Damaged, Overloaded, Unreachable
 from sats_client.models import File, Version
@@ -60,11 +61,14 @@ def _downloaded(file: File, part: Path) -> Flow[None]:
     tries = 0
     while not part.exists() or _size(part) < file.bytes:
         have, wait, why = _size(part), None, "the connection was cut"
+        request = _rest(file, have)
         try:
-            yield from _read_on(file, part, have)
+            yield from _read_on(request, part)
         except Lost as lost:
             why = str(lost)
         except Overloaded as problem:
+            if not passes(problem, request):
+                raise
             why, wait = str(problem), problem.retry_after
         tries = 1 if _size(part) > have else tries + 1
         if not part.exists() or _size(part) < file.bytes:
@@ -73,19 +77,24 @@ def _downloaded(file: File, part: Path) -> Flow[None]:
             yield Sleep(pause(tries, wait))
 
 
-def _read_on(file: File, part: Path, have: int) -> Flow[None]:
+def _rest(file: File, have: int) -> Request:
     headers = {"Accept-Encoding": "identity"}
     if have:
         headers["Range"] = f"bytes={have}-"
-    stream = yield Open(Request("GET", urlsplit(file.href).path, headers=headers))
+    return Request("GET", urlsplit(file.href).path, headers=headers)
+
+
+def _read_on(request: Request, part: Path) -> Flow[None]:
+    stream = yield Open(request)
     if stream.status not in (200, 206):
         body = b""
         while chunk := (yield Read(stream)):
             body += chunk
-        raise problem_of(Answer(stream.status, stream.headers, body))
-    with part.open("ab" if stream.status == 206 else "wb") as out:
+        raise refused(request, Answer(stream.status, stream.headers, body))
+    mode = "ab" if stream.status == 206 else "wb"
+    with (yield Work(partial(part.open, mode))) as out:
         while chunk := (yield Read(stream)):
-            out.write(chunk)
+            yield Work(partial(out.write, chunk))
 
 
 def _size(path: Path) -> int:

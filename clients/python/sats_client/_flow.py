@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 import httpx
 
-from sats_client.errors import BadAnswer, ErrorDetail, Overloaded, Problem, Unreachable
+from sats_client.errors import BadAnswer, ErrorDetail, Problem, Unreachable
 from sats_client.errors import problem_class as class_of
 
 T = TypeVar("T")
@@ -24,13 +24,15 @@ Told = Callable[[int, int], None]
 """Told of bytes that were sent, and of how many there are."""
 
 LONGEST_WAIT = 60.0
-"""The longest wait between two tries, whatever an answer asks for."""
+"""The longest wait between two tries; a limit that asks for more is told instead."""
 FIRST_WAIT = 0.5
 _LONGEST_TEXT = 500
+_NOBODY_BEHIND = (502, 504)
+"""What a proxy answers while the service restarts; the service itself never does."""
 
 
 class Lost(Exception):  # noqa: N818
-    """A connection could not be made, or was lost."""
+    """A connection could not be made, or was lost; or a proxy says so of its own."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,11 @@ class Request:
     form: Mapping[str, Upload | str] | None = None
     repeatable: bool = True
     read_seconds: float | None = None
+
+    @property
+    def has_files(self) -> bool:
+        """Whether files go along."""
+        return any(isinstance(one, Upload) for one in (self.form or {}).values())
 
 
 @dataclass(frozen=True)
@@ -150,26 +157,43 @@ def asked(request: Request, tries: int) -> Flow[Answer]:
         last = not request.repeatable or tried >= tries
         try:
             answer: Answer = yield Send(request)
+            if answer.status < 300:  # nothing of the service redirects
+                return answer
+            refusal = refused(request, answer)
         except Lost as lost:
             if last:
                 raise Unreachable(str(lost)) from lost
             wait = None
         else:
-            if answer.status < 300:  # nothing of the service redirects
-                return answer
-            refusal = problem_of(answer)
-            if last or not _passes(refusal):
+            if last or not passes(refusal, request):
                 raise refusal
             wait = refusal.retry_after
         yield Sleep(pause(tried, wait))
     raise AssertionError  # `count` has no end
 
 
-def _passes(problem: Problem) -> bool:
-    """Whether a refusal may be over soon: a limit that says nothing of when is not."""
-    return isinstance(problem, Overloaded) and (
-        problem.status == httpx.codes.SERVICE_UNAVAILABLE or problem.retry_after is not None
-    )
+def refused(request: Request, answer: Answer) -> Problem:
+    """Return what a refusal says.
+
+    Raises:
+        Lost: nobody was there to refuse it.
+    """
+    problem = problem_of(answer)
+    if answer.status in _NOBODY_BEHIND:
+        raise Lost(f"{request.path}: {problem.title} (HTTP {answer.status})")
+    return problem
+
+
+def passes(problem: Problem, request: Request) -> bool:
+    """Whether to come back after a refusal.
+
+    A limit (429) passes when it says, if it says so and that is soon. Files are not sent again for
+    it: they may be gigabytes, and nobody knows when a limit of tasks or bytes is over.
+    """
+    if problem.status == httpx.codes.TOO_MANY_REQUESTS:
+        told = problem.retry_after
+        return told is not None and told <= LONGEST_WAIT and not request.has_files
+    return problem.status == httpx.codes.SERVICE_UNAVAILABLE
 
 
 def pause(tried: int, told: float | None = None) -> float:

@@ -143,8 +143,16 @@ def _looked_at(kind: type[K], wait: _Wait) -> Flow[K]:
     while True:
         try:
             return read(kind, (yield Ask(Request("GET", wait.path))).json())
-        except (Unreachable, Overloaded):
-            if monotonic() - began > PATIENCE_SECONDS:
+        except (Unreachable, Overloaded) as away:
+            pause = max(POLL_SECONDS, _told(away))
+            if monotonic() - began + pause > PATIENCE_SECONDS:
                 raise
         wait.check()
-        yield Sleep(min(POLL_SECONDS, max(wait.left, 0)))
+        yield Sleep(min(pause, max(wait.left, 0)))
+
+
+def _told(away: Unreachable | Overloaded) -> float:
+    """Return after how many seconds a limit is over; what 503 says has been waited for already."""
+    if isinstance(away, Overloaded) and away.status == 429:
+        return away.retry_after or 0.0
+    return 0.0

@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 
 import httpx
@@ -103,12 +102,7 @@ class AsyncClient:
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self.aclose()
 
     def __repr__(self) -> str:
@@ -139,10 +133,13 @@ class AsyncClient:
         evaluate: AnyPath | None = None,
         progress: Told | None = None,
         idempotency_key: str | None = None,
+        source: str | None = None,
         **spec: Any,
     ) -> AsyncTask:
         """Make a version of a SegFormer that was trained elsewhere; as `Client.import_model`."""
-        wanted = calls.importing(checkpoint, model, evaluate, spec, progress, idempotency_key)
+        wanted = calls.importing(
+            checkpoint, model, evaluate, spec, progress, idempotency_key, source
+        )
         return await self._bound(calls.posted(AsyncTask, wanted))
 
     async def task(self, task_id: str) -> AsyncTask:

@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 
 import httpx
@@ -109,12 +108,7 @@ class Client:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def __repr__(self) -> str:
@@ -157,6 +151,7 @@ class Client:
         evaluate: AnyPath | None = None,
         progress: Told | None = None,
         idempotency_key: str | None = None,
+        source: str | None = None,
         **spec: Any,
     ) -> Task:
         """Make a version of a SegFormer that was trained elsewhere; a task does it.
@@ -167,9 +162,12 @@ class Client:
             evaluate: labelled pictures to score it on, a zip or a folder.
             progress: told of the checkpoint's bytes that were sent and of how many there are.
             idempotency_key: the same key with the same files makes one task; default: a new one.
+            source: what the version says that it came from; default: the file's or folder's name.
             **spec: name, background, features, promote.
         """
-        wanted = calls.importing(checkpoint, model, evaluate, spec, progress, idempotency_key)
+        wanted = calls.importing(
+            checkpoint, model, evaluate, spec, progress, idempotency_key, source
+        )
         return self._bound(calls.posted(Task, wanted))
 
     def task(self, task_id: str) -> Task:

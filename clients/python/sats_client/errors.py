@@ -14,7 +14,7 @@ class SatsError(Exception):
 
 
 class Unreachable(SatsError):
-    """The service does not answer."""
+    """The service does not answer, or a proxy says so for it (502, 504)."""
 
 
 class BadAnswer(SatsError):

@@ -78,11 +78,11 @@ def test_a_refusal_names_what_is_at_fault(through):
     assert "sheep: no picture shows it" in str(raised.value)
 
 
-@pytest.mark.parametrize("body", ["<html>502</html>", "[1]", "", '{"type": 1}'])
+@pytest.mark.parametrize("body", ["<html>413</html>", "[1]", "", '{"type": 1}'])
 def test_what_a_proxy_refuses(through, body):
     with pytest.raises(Problem) as raised:
-        through(lambda _: httpx.Response(502, text=body), lambda c: c.classes())
-    assert (raised.value.status, raised.value.slug) == (502, "")
+        through(lambda _: httpx.Response(413, text=body), lambda c: c.classes())
+    assert (raised.value.status, raised.value.slug) == (413, "")
     assert str(raised.value)
 
 

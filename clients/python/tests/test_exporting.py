@@ -1,6 +1,9 @@
 """A version's files: checked, and taken up where they were cut off."""
 
+import asyncio
 import hashlib
+import threading
+from io import BufferedWriter, FileIO
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +11,7 @@ import httpx
 import pytest
 from conftest import Body, problem
 
-from sats_client import BadAnswer, Damaged, Unreachable
+from sats_client import AsyncClient, BadAnswer, Damaged, Overloaded, Unreachable
 
 DATA = bytes(range(256)) * 40
 HERE = "/admin/models/default/versions/2"
@@ -91,6 +94,33 @@ def test_what_is_there_is_not_fetched_again_and_what_is_damaged_is(through, tmp_
     assert service.ranges == ["bytes=3000-"]
 
 
+def test_the_event_loop_does_not_wait_for_the_disk(tmp_path: Path, monkeypatch):
+    writers = set()
+
+    class Watched(BufferedWriter):
+        def write(self, data: Any) -> int:
+            writers.add(threading.current_thread())
+            return super().write(data)
+
+    really = Path.open
+
+    def opened(path: Path, mode: str = "r", *how: Any, **more: Any) -> Any:
+        written = mode in ("ab", "wb")
+        return Watched(FileIO(path, mode)) if written else really(path, mode, *how, **more)
+
+    monkeypatch.setattr("pathlib.Path.open", opened)
+
+    async def export() -> None:
+        transport = httpx.MockTransport(Service(file("a"), until=4))
+        async with AsyncClient("http://sats", transport=transport) as client:
+            await client.export("default", 2, tmp_path)
+
+    asyncio.run(export())
+    assert (tmp_path / "a").read_bytes() == DATA
+    assert writers
+    assert threading.current_thread() not in writers
+
+
 @pytest.mark.parametrize("rest", [b"of another version", b"x" * 99_999])
 def test_a_rest_of_something_else_is_no_beginning(through, tmp_path: Path, rest: bytes):
     (tmp_path / "a.part").write_bytes(rest)
@@ -112,6 +142,32 @@ def test_a_service_that_sends_nothing(through, tmp_path: Path):
     with pytest.raises(Unreachable, match="a: "):
         through(service, lambda c: c.export("default", 2, tmp_path))
     assert len(service.ranges) == 5
+
+
+def test_a_service_that_restarts_behind_a_proxy(through, tmp_path: Path):
+    service, answers = Service(file("a")), iter([httpx.Response(502), httpx.Response(504)])
+
+    def restarting(request: httpx.Request) -> httpx.Response:
+        away = None if request.url.path == HERE else next(answers, None)
+        return away or service(request)
+
+    through(restarting, lambda c: c.export("default", 2, tmp_path))
+    assert (tmp_path / "a").read_bytes() == DATA
+
+
+@pytest.mark.parametrize("told", [{}, {"Retry-After": "3600"}])
+def test_a_limit_in_the_midst_of_an_export_is_told(through, tmp_path: Path, told, slept):
+    asked = []
+
+    def limited(request: httpx.Request) -> httpx.Response:
+        if request.url.path == HERE:
+            return httpx.Response(200, json=VERSION | {"files": [file("a")]})
+        asked.append(request)
+        return problem(429, "rate-limit", headers=told)
+
+    with pytest.raises(Overloaded):
+        through(limited, lambda c: c.export("default", 2, tmp_path))
+    assert (len(asked), slept) == (1, [])
 
 
 @pytest.mark.parametrize("name", ["../a", "/etc/a", "..", "", "a\\b"])

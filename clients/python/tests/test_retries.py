@@ -64,9 +64,56 @@ def test_a_limit_that_does_not_say_when_is_no_matter_of_waiting(through):
     assert through(Script(problem(429, headers={"Retry-After": "1"}), ok()), look)
 
 
-@pytest.mark.parametrize("answer", [httpx.ReadError("cut"), httpx.ConnectError("nobody"), None])
+def no_service(status: int) -> httpx.Response:
+    """What a proxy says while nobody is behind it."""
+    return httpx.Response(status, html="<html>\n<h1>not now</h1>\n</html>")
+
+
+def test_a_proxy_without_a_service_behind_it_is_tried_again(through, slept):
+    script = Script(no_service(502), no_service(504), ok())
+    assert through(script, look).id == TASK["id"]
+    assert slept == sorted(slept)
+
+
+@pytest.mark.parametrize("status", [502, 504])
+def test_a_proxy_without_a_service_behind_it_for_long(through, status):
+    script = Script(*[no_service(status) for _ in range(3)])
+    with pytest.raises(Unreachable, match=f"{status}") as told:
+        through(script, look, tries=3)
+    assert "\n" not in str(told.value)
+    assert script.answers == []
+
+
+def test_a_limit_is_not_asked_again_before_its_time(through, slept):
+    script = Script(problem(429, "rate-limit", headers={"Retry-After": "61"}), ok())
+    with pytest.raises(Overloaded) as refused:
+        through(script, look)
+    assert (len(script.asked), slept) == (1, [])
+    assert refused.value.retry_after == 61
+
+
+@pytest.mark.parametrize("slug", ["task-limit", "byte-limit"])
+def test_files_are_sent_once_where_the_key_is_at_its_limit(through, slept, tmp_path: Path, slug):
+    (tmp_path / "a.zip").write_bytes(b"PK")
+    script = Script(problem(429, slug, headers={"Retry-After": "60"}), ok())
+    with pytest.raises(Overloaded) as refused:
+        through(script, lambda c: c.submit(tmp_path / "a.zip"))
+    assert (len(script.asked), slept) == (1, [])
+    assert refused.value.slug == slug
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        lambda: httpx.ReadError("cut"),
+        lambda: httpx.ConnectError("nobody"),
+        lambda: no_service(502),
+        lambda: problem(503, headers=BUSY),
+    ],
+    ids=["cut", "nobody", "proxy", "busy"],
+)
 def test_a_post_without_a_key_is_sent_once(through, answer):
-    script = Script(ok(), answer or problem(503, headers=BUSY), ok())
+    script = Script(ok(), answer(), ok())
     with pytest.raises((Unreachable, Overloaded)):
         through(script, look, lambda task: task.cancel())
     assert [request.method for request in script.asked] == ["GET", "POST"]

@@ -8,7 +8,7 @@ import httpx
 import pytest
 from conftest import LIVE, RUNNING, TASK, Body, problem
 
-from sats_client import Event, TaskCancelled, TaskFailed, TimedOut, Unreachable
+from sats_client import Event, Overloaded, TaskCancelled, TaskFailed, TimedOut, Unreachable
 
 EVENTS = f"/tasks/{TASK['id']}/events"
 
@@ -109,6 +109,28 @@ def test_a_service_that_is_away_for_a_while_is_waited_for(through):
     service = Service([TASK, *[away] * 12, RUNNING, LIVE], [away, away, Body(sse(1))])
     task, _ = wait(through, service)
     assert task.live
+
+
+@pytest.mark.parametrize("status", [502, 504])
+def test_a_service_that_is_away_behind_a_proxy_is_waited_for(through, status):
+    away = httpx.Response(status, text="Bad Gateway")
+    service = Service([TASK, *[away] * 12, RUNNING, LIVE], [away, away, Body(sse(1))])
+    task, _ = wait(through, service)
+    assert task.live
+
+
+def test_a_limit_is_waited_for_as_long_as_it_says(through, slept):
+    limit = problem(429, "rate-limit", headers={"Retry-After": "90"})
+    task, _ = wait(through, Service([TASK, limit, limit, LIVE], [Body(sse(1))]))
+    assert task.live
+    assert slept == [90, 90]
+
+
+def test_a_limit_that_outlasts_patience_is_told(through, slept):
+    limit = problem(429, "rate-limit", headers={"Retry-After": "3600"})
+    with pytest.raises(Overloaded):
+        wait(through, Service([TASK, limit, LIVE], [Body(sse(1))]))
+    assert slept == []
 
 
 def test_a_service_that_is_away_for_too_long(through, monkeypatch):

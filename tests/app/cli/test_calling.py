@@ -1,6 +1,7 @@
 """Commands that ask a running service, over HTTP."""
 
 import json
+import shutil
 import threading
 import zipfile
 from pathlib import Path
@@ -179,15 +180,49 @@ def test_the_version(run) -> None:
     assert (done.exit_code, done.stdout.split()[0]) == (0, "sats")
 
 
-@pytest.mark.slow
-def test_a_checkpoint_is_sent_to_a_service_elsewhere(ask, bench, tmp_path: Path) -> None:
-    whole, checkpoint = tmp_path / "whole.zip", tmp_path / "segformer"
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> Path:
+    """A Hugging Face directory."""
+    whole = tmp_path / "whole.zip"
     whole.write_bytes(checkpoint_zip(["cat", "dog"]))
     with zipfile.ZipFile(whole) as archive:
-        archive.extractall(checkpoint)
+        archive.extractall(tmp_path / "segformer")
+    return tmp_path / "segformer"
+
+
+@pytest.mark.slow
+def test_a_checkpoint_is_sent_to_a_service_elsewhere(ask, bench, served, checkpoint: Path) -> None:
+    there = ("--url", served.base_url)
     with bench.worker():
-        status, out, err = ask("import", checkpoint, "--model", "pets", "--background", "none")
+        words = ("import", checkpoint, *there, "--model", "pets", "--background", "none")
+        status, out, err = ask(*words)
     assert status == 0, err
     assert {"state    succeeded", "outcome  live", "version  1"} <= set(out.splitlines())
-    status, _, err = ask("import", checkpoint, "--model", "more", "--allow-pickle")
+    assert bench.versions("pets")[0].origin["source"] == "segformer"
+    status, _, err = ask("import", checkpoint, *there, "--model", "more", "--allow-pickle")
     assert (status, "no pickle is sent" in err) == (2, True)
+
+
+def test_a_model_of_the_hub_is_sent_and_held_as_was_asked(
+    ask, bench, served, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def snapshot_download(_: str, *, local_dir: Path, allow_patterns: list[str]) -> None:
+        shutil.copytree(checkpoint, local_dir)
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot_download)
+    with bench.worker():
+        words = ("import", "acme/pets", "--background", "none", "--no-promote")
+        status, out, err = ask(*words, "--url", served.base_url)
+    assert status == 0, err
+    assert {"outcome  held", "version  1"} <= set(out.splitlines())
+    assert bench.versions()[0].origin["source"] == "acme/pets"
+
+
+@pytest.mark.parametrize("source", ["./no-such-folder", "acme/pets"])
+def test_a_source_that_is_not_there_is_not_sent(
+    ask, served, source: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    status, out, err = ask("import", source, "--url", served.base_url)
+    assert (status, out, err.count("\n")) == (2, "", 1), err
+    assert err.startswith(f"sats: {source}: ")

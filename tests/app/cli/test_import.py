@@ -54,6 +54,17 @@ def test_a_directory_becomes_the_live_version(run, bench, directory, tmp_path):
     assert not list((bench.settings.data_dir / "tmp").iterdir())
 
 
+def test_nothing_is_sent_unless_that_is_said(run, bench, directory, monkeypatch):
+    monkeypatch.setenv("SATS_URL", "http://127.0.0.1:1")
+    with bench.worker():
+        answer = run("import", str(directory))
+    assert answer.exit_code == 0, answer.output
+    assert bench.live("default") == 1
+    (said,) = [line for line in answer.stderr.splitlines() if line.startswith("sats: ")]
+    assert "own data" in said
+    assert "--url" in said
+
+
 def test_held_by_choice_and_into_another_model(run, bench, directory):
     with bench.worker():
         answer = run(
