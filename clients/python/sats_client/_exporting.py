@@ -23,6 +23,7 @@ from sats_client.errors import BadAnswer, Damaged, Overloaded, Unreachable
 from sats_client.models import File, Version
 
 _PART = ".part"
+_LONGEST_REFUSAL = 1024 * 1024
 _CHUNK = 1 << 20
 _TRIES = 5
 """Without a byte between them."""
@@ -63,7 +64,7 @@ def _downloaded(file: File, part: Path) -> Flow[None]:
         have, wait, why = _size(part), None, "the connection was cut"
         request = _rest(file, have)
         try:
-            yield from _read_on(request, part)
+            yield from _read_on(request, part, file.bytes)
         except Lost as lost:
             why = str(lost)
         except Overloaded as problem:
@@ -84,16 +85,17 @@ def _rest(file: File, have: int) -> Request:
     return Request("GET", urlsplit(file.href).path, headers=headers)
 
 
-def _read_on(request: Request, part: Path) -> Flow[None]:
+def _read_on(request: Request, part: Path, most: int) -> Flow[None]:
+    """Read what is left of a file of `most` bytes; what comes beyond is left where it is."""
     stream = yield Open(request)
     if stream.status not in (200, 206):
         body = b""
-        while chunk := (yield Read(stream)):
+        while len(body) < _LONGEST_REFUSAL and (chunk := (yield Read(stream))):
             body += chunk
         raise refused(request, Answer(stream.status, stream.headers, body))
     mode = "ab" if stream.status == 206 else "wb"
     with (yield Work(partial(part.open, mode))) as out:
-        while chunk := (yield Read(stream)):
+        while out.tell() <= most and (chunk := (yield Read(stream))):
             yield Work(partial(out.write, chunk))
 
 

@@ -59,7 +59,9 @@ def _checked(url: str) -> httpx.URL:
     try:
         parsed = httpx.URL(url)
     except httpx.InvalidURL as error:
-        raise ValueError(f"{url} is no URL: {error}") from error
+        raise ValueError(f"the service's address is no URL: {error}") from error
+    if parsed.userinfo:  # it would stand in errors, and be sent in place of the key
+        raise ValueError("the service's address holds a name or password; the key goes by itself")
     if parsed.scheme not in ("http", "https") or not parsed.host:
         raise ValueError(f"{url} is no address of a service, as {DEFAULT_URL} is")
     return parsed

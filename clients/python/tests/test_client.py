@@ -216,6 +216,9 @@ def test_url_and_key(monkeypatch: pytest.MonkeyPatch):
 def test_what_is_no_address(kind, url):
     with pytest.raises(ValueError, match="is no"):
         kind(url)
+    with pytest.raises(ValueError, match="name or password") as refused:
+        Client("http://eva:hunter2@sats.example.org")
+    assert "hunter2" not in str(refused.value)
     with pytest.raises(ValueError, match="API key"):
         kind("http://sats", "kéy")
 

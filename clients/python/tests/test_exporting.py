@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import threading
+from collections.abc import Iterator
 from io import BufferedWriter, FileIO
 from pathlib import Path
 from typing import Any
@@ -135,6 +136,30 @@ def test_a_file_that_is_not_what_its_checksum_says(through, tmp_path: Path):
             lambda c: c.export("default", 2, tmp_path),
         )
     assert not list(tmp_path.iterdir())
+
+
+class Endless(Body):
+    """A body that would fill any disk, and counts the pieces that were taken."""
+
+    taken = 0
+
+    def __iter__(self) -> Iterator[bytes]:
+        while self.taken < 100_000:
+            self.taken += 1
+            yield b"x" * 1000
+
+
+def test_no_more_is_read_than_was_announced(through, tmp_path: Path):
+    body = Endless()
+
+    def service(request: httpx.Request) -> httpx.Response:
+        if request.url.path == HERE:
+            return httpx.Response(200, json=VERSION | {"files": [file("a", b"little")]})
+        return httpx.Response(200, stream=body)
+
+    with pytest.raises(Damaged):
+        through(service, lambda c: c.export("default", 2, tmp_path))
+    assert body.taken < 100
 
 
 def test_a_service_that_sends_nothing(through, tmp_path: Path):
