@@ -105,8 +105,9 @@ def _name_recorded(connection: sa.Connection) -> None:
         if found is None:
             continue
         who = " ".join(filter(None, (entry.actor_type, entry.actor_name)))
-        named = {name: int(x) if x and x.isdigit() else x for name, x in found.groupdict().items()}
-        told = named | {"who": who, "at": entry.at}
+        told = found.groupdict() | {"who": who, "at": entry.at}
+        # A model's name may be digits too.
+        told |= {name: int(told[name]) for name in ("key", "number") if told[name]}
         for statement in RECORDED[entry.action]:
             asked = sa.text(statement)
             connection.execute(asked, {name: told[name] for name in asked.compile().params})

@@ -316,7 +316,8 @@ def test_numbers_of_events_are_given_once_and_events_stay(engine, at):
 
 
 NAMED_IN_0013 = """
-INSERT INTO models (id, name, created_at) VALUES (1, 'default', '2026-01-01');
+INSERT INTO models (id, name, created_at) VALUES
+    (1, 'default', '2026-01-01'), (2, '007', '2026-01-01');
 INSERT INTO api_keys (id, name, digest, scopes, created_at) VALUES
     (7, 'eva', 'd', '["admin"]', '2026-01-01'), (8, 'phone', 'e', '["segment"]', '2026-01-01');
 INSERT INTO tasks (id, model_id, state, spec, dataset, dataset_bytes, created_at, submitted_by,
@@ -345,6 +346,7 @@ DEEDS = (
     (Action.TASK_CANCEL, "/tasks/t2", Actor(ActorType.KEYLESS)),
     (Action.IMPORT, "/tasks/t3", Actor(ActorType.CLI, "root")),
     (Action.GATE_SET, "/admin/models/default/gate", Actor(ActorType.KEY, "eva")),
+    (Action.GATE_SET, "/admin/models/007/gate", Actor(ActorType.CLI, "root")),
     (Action.VERSION_DELETE, "/admin/models/default/versions/1", Actor(ActorType.KEY, "eva")),
     # Of what was gone already another deed is none.
     (Action.HELD_OUT_DELETE, "/admin/models/default/versions/1/held-out", Actor(ActorType.CLI)),
@@ -380,8 +382,8 @@ def test_who_did_something_is_kept_and_what_the_audit_log_knows_is_added(engine,
         assert column(Version.deleted_by, Version.id) == [eva, None]
         retention = Actor(ActorType.WORKER, "retention")
         assert column(HeldOutSet.deleted_by, HeldOutSet.id) == [eva, retention]
-        (model,) = session.scalars(select(Model))
-        assert (model.gate_changed_by, model.gate_changed_at is not None) == (eva, True)
+        assert column(Model.gate_changed_by, Model.id) == [eva, root]
+        assert None not in column(Model.gate_changed_at, Model.id)
     at("0013")
     with engine.connect() as connection:
         moved = connection.scalars(text("SELECT moved_by FROM alias_moves ORDER BY id")).all()
