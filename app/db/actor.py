@@ -31,6 +31,19 @@ class Actor:
     request_id: str | None = field(default=None, compare=False)
 
 
+def named(actor: Actor | None) -> str:
+    """Return what the columns from before there were actors say: a key's name, or ""."""
+    return actor.name if actor is not None and actor.type == ActorType.KEY else ""
+
+
+def of_name(name: str) -> Actor:
+    """Return whom a name in one of those columns means; the reverse of `named` for callers."""
+    return Actor(ActorType.KEYLESS) if name in _NO_KEY else Actor(ActorType.KEY, name)
+
+
+_NO_KEY = ("", "a caller without a key")
+
+
 class ActorColumn(TypeDecorator[Actor]):
     """An actor as text: the type, and behind a space the name if there is one."""
 

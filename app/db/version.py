@@ -3,9 +3,10 @@
 from datetime import datetime
 
 from sqlalchemy import JSON, ForeignKey, Index, String, UniqueConstraint
+from sqlalchemy.engine.default import DefaultExecutionContext
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
-from app.db.actor import Actor
+from app.db.actor import Actor, named
 from app.db.base import Base, JsonObject, UtcDateTime, utc_now
 from app.db.model import Model
 
@@ -66,6 +67,10 @@ class HeldOutSet(Base):
     deleted_by: Mapped[Actor | None]
 
 
+def _moved_by(context: DefaultExecutionContext) -> str:
+    return named(context.get_current_parameters().get("actor"))
+
+
 class AliasMove(Base):
     """One move of an alias; the last one tells where it points. Rows are only ever added."""
 
@@ -81,5 +86,7 @@ class AliasMove(Base):
     moved_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now)
     # Never NULL; SQLite cannot add a column that says so.
     actor: Mapped[Actor] = mapped_column(nullable=True)
+    # Processes from before `actor` read this and write it alone; a later migration drops it.
+    moved_by: Mapped[str] = mapped_column(String(100), default=_moved_by)
 
     version: Mapped[Version] = relationship(lazy="joined")

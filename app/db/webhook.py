@@ -5,10 +5,15 @@ from enum import StrEnum
 from uuid import uuid4
 
 from sqlalchemy import Float, ForeignKey, Index, String, Text
+from sqlalchemy.engine.default import DefaultExecutionContext
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
-from app.db.actor import Actor
+from app.db.actor import Actor, named
 from app.db.base import Base, JsonObject, UtcDateTime, utc_now
+
+
+def _created_by(context: DefaultExecutionContext) -> str:
+    return named(context.get_current_parameters().get("made_by"))
 
 
 class Webhook(Base):
@@ -26,6 +31,8 @@ class Webhook(Base):
     salt: Mapped[str] = mapped_column(String(64))
     created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now)
     made_by: Mapped[Actor] = mapped_column(nullable=True)  # never NULL, as of moves
+    # Processes from before `made_by` read this and write it alone; a later migration drops it.
+    created_by: Mapped[str] = mapped_column(String(100), default=_created_by)
 
 
 class DeliveryState(StrEnum):
