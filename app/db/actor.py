@@ -37,7 +37,7 @@ def named(actor: Actor | None) -> str:
 
 
 def of_name(name: str) -> Actor:
-    """Return whom a name in one of those columns means; the reverse of `named` for callers."""
+    """Return whom a name in one of those columns means, of who calls over HTTP."""
     return Actor(ActorType.KEYLESS) if name in _NO_KEY else Actor(ActorType.KEY, name)
 
 
