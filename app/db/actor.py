@@ -1,9 +1,11 @@
 """Who does something, as records of it hold it."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
 
 from sqlalchemy import Dialect, String, TypeDecorator
+from sqlalchemy.engine.default import DefaultExecutionContext
 
 
 class ActorType(StrEnum):
@@ -31,9 +33,18 @@ class Actor:
     request_id: str | None = field(default=None, compare=False)
 
 
-def named(actor: Actor | None) -> str:
-    """Return what the columns from before there were actors say: a key's name, or ""."""
-    return actor.name if actor is not None and actor.type == ActorType.KEY else ""
+def name_of(column: str) -> Callable[[DefaultExecutionContext], str]:
+    """Return the default of a column from before there were actors: a key's name, or "".
+
+    Args:
+        column: name of the one that holds the actor.
+    """
+
+    def name(context: DefaultExecutionContext) -> str:
+        actor = context.get_current_parameters().get(column)  # type: ignore[no-untyped-call]
+        return actor.name if actor is not None and actor.type == ActorType.KEY else ""
+
+    return name
 
 
 def of_name(name: str) -> Actor:

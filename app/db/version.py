@@ -3,10 +3,9 @@
 from datetime import datetime
 
 from sqlalchemy import JSON, ForeignKey, Index, String, UniqueConstraint
-from sqlalchemy.engine.default import DefaultExecutionContext
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
-from app.db.actor import Actor, ActorType, named, of_name
+from app.db.actor import Actor, ActorType, name_of, of_name
 from app.db.base import Base, JsonObject, UtcDateTime, utc_now
 from app.db.model import Model
 
@@ -67,10 +66,6 @@ class HeldOutSet(Base):
     deleted_by: Mapped[Actor | None]
 
 
-def _moved_by(context: DefaultExecutionContext) -> str:
-    return named(context.get_current_parameters().get("actor"))
-
-
 class AliasMove(Base):
     """One move of an alias; the last one tells where it points. Rows are only ever added."""
 
@@ -87,7 +82,7 @@ class AliasMove(Base):
     # Whoever moved it; NULL: a process wrote it that knows names alone. `who` is read instead.
     actor: Mapped[Actor | None]
     # Processes from before `actor` read this and write it alone; a later migration drops it.
-    moved_by: Mapped[str] = mapped_column(String(100), default=_moved_by)
+    moved_by: Mapped[str] = mapped_column(String(100), default=name_of("actor"))
 
     version: Mapped[Version] = relationship(lazy="joined")
 

@@ -5,15 +5,10 @@ from enum import StrEnum
 from uuid import uuid4
 
 from sqlalchemy import Float, ForeignKey, Index, String, Text
-from sqlalchemy.engine.default import DefaultExecutionContext
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
-from app.db.actor import Actor, named, of_name
+from app.db.actor import Actor, name_of, of_name
 from app.db.base import Base, JsonObject, UtcDateTime, utc_now
-
-
-def _created_by(context: DefaultExecutionContext) -> str:
-    return named(context.get_current_parameters().get("made_by"))
 
 
 class Webhook(Base):
@@ -33,7 +28,7 @@ class Webhook(Base):
     # Whoever made it; NULL: a process wrote it that knows names alone. `who` is read instead.
     made_by: Mapped[Actor | None]
     # Processes from before `made_by` read this and write it alone; a later migration drops it.
-    created_by: Mapped[str] = mapped_column(String(100), default=_created_by)
+    created_by: Mapped[str] = mapped_column(String(100), default=name_of("made_by"))
 
     @property
     def who(self) -> Actor:
