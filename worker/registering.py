@@ -155,7 +155,7 @@ def _register_import(
         lost = ", ".join(map(repr, gone))
         message = f"version {before.number}, live until now, knew {lost} and this import does not"
         warn(session, claim, message)
-    go_live(session, version, IMPORT, by=task.submitter)
+    go_live(session, version, IMPORT, by=task.who)
     return version, True
 
 

@@ -207,7 +207,7 @@ def _move_json(move: AliasMove, number: int) -> MoveJson:
         version=number,
         kind=move.kind,
         moved_at=move.moved_at,
-        by=ActorJson.of(move.actor),
+        by=ActorJson.of(move.who),
     )
 
 

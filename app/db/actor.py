@@ -1,9 +1,11 @@
 """Who does something, as records of it hold it."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
 
 from sqlalchemy import Dialect, String, TypeDecorator
+from sqlalchemy.engine.default import DefaultExecutionContext
 
 
 class ActorType(StrEnum):
@@ -29,6 +31,28 @@ class Actor:
     type: ActorType
     name: str = ""
     request_id: str | None = field(default=None, compare=False)
+
+
+def name_of(column: str) -> Callable[[DefaultExecutionContext], str]:
+    """Return the default of a column from before there were actors: a key's name, or "".
+
+    Args:
+        column: name of the one that holds the actor.
+    """
+
+    def name(context: DefaultExecutionContext) -> str:
+        actor = context.get_current_parameters().get(column)  # type: ignore[no-untyped-call]
+        return actor.name if actor is not None and actor.type == ActorType.KEY else ""
+
+    return name
+
+
+def of_name(name: str) -> Actor:
+    """Return whom a name in one of those columns means, of who calls over HTTP."""
+    return Actor(ActorType.KEYLESS) if name in _NO_KEY else Actor(ActorType.KEY, name)
+
+
+_NO_KEY = ("", "a caller without a key")
 
 
 class ActorColumn(TypeDecorator[Actor]):

@@ -20,7 +20,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
-from app.db.actor import Actor, ActorType
+from app.db.actor import Actor, ActorType, of_name
 from app.db.base import Base, JsonObject, UtcDateTime, database_time, next_task, utc_now
 from app.db.model import Model
 
@@ -96,8 +96,8 @@ class Task(Base):
     started_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     finished_at: Mapped[datetime | None] = mapped_column(UtcDateTime, index=True)
 
-    # Whoever posted it. Never NULL; SQLite cannot add a column that says so.
-    submitter: Mapped[Actor] = mapped_column(default=Actor(ActorType.CLI), nullable=True)
+    # Whoever posted it; NULL: a process wrote it that knows names alone. `who` is read instead.
+    submitter: Mapped[Actor | None] = mapped_column(default=Actor(ActorType.CLI))
     # Name of its API key, "" for none: Idempotency-Keys of one name are told apart from others.
     submitted_by: Mapped[str] = mapped_column(String(100), default="")
     # Whether whoever posted it had scope `admin`: its gate may be laxer than its model's floor.
@@ -142,6 +142,11 @@ class Task(Base):
     tidied_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
 
     model: Mapped[Model] = relationship(lazy="joined")
+
+    @property
+    def who(self) -> Actor:
+        """Who posted it."""
+        return self.submitter or of_name(self.submitted_by)
 
     @property
     def uploads(self) -> tuple[str, ...]:

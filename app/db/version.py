@@ -5,7 +5,7 @@ from datetime import datetime
 from sqlalchemy import JSON, ForeignKey, Index, String, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
-from app.db.actor import Actor
+from app.db.actor import Actor, ActorType, name_of, of_name
 from app.db.base import Base, JsonObject, UtcDateTime, utc_now
 from app.db.model import Model
 
@@ -79,7 +79,19 @@ class AliasMove(Base):
     version_id: Mapped[int] = mapped_column(ForeignKey("versions.id"))
     kind: Mapped[str] = mapped_column(String(20))  # gate | import | promote | rollback
     moved_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now)
-    # Never NULL; SQLite cannot add a column that says so.
-    actor: Mapped[Actor] = mapped_column(nullable=True)
+    # Whoever moved it; NULL: a process wrote it that knows names alone. `who` is read instead.
+    actor: Mapped[Actor | None]
+    # Processes from before `actor` read this and write it alone; a later migration drops it.
+    moved_by: Mapped[str] = mapped_column(String(100), default=name_of("actor"))
 
     version: Mapped[Version] = relationship(lazy="joined")
+
+    @property
+    def who(self) -> Actor:
+        """Who moved it."""
+        if self.actor is not None:
+            return self.actor
+        if self.kind == "gate":
+            return Actor(ActorType.WORKER)
+        # An import by nobody's key was called by what it is.
+        return of_name("" if self.kind == self.moved_by == "import" else self.moved_by)

@@ -7,7 +7,7 @@ from uuid import uuid4
 from sqlalchemy import Float, ForeignKey, Index, String, Text
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
-from app.db.actor import Actor
+from app.db.actor import Actor, name_of, of_name
 from app.db.base import Base, JsonObject, UtcDateTime, utc_now
 
 
@@ -25,7 +25,15 @@ class Webhook(Base):
     model: Mapped[str | None] = mapped_column(String(100))  # a name; the model may come later
     salt: Mapped[str] = mapped_column(String(64))
     created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now)
-    made_by: Mapped[Actor] = mapped_column(nullable=True)  # never NULL, as of moves
+    # Whoever made it; NULL: a process wrote it that knows names alone. `who` is read instead.
+    made_by: Mapped[Actor | None]
+    # Processes from before `made_by` read this and write it alone; a later migration drops it.
+    created_by: Mapped[str] = mapped_column(String(100), default=name_of("made_by"))
+
+    @property
+    def who(self) -> Actor:
+        """Who made it."""
+        return self.made_by or of_name(self.created_by)
 
 
 class DeliveryState(StrEnum):

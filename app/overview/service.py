@@ -4,7 +4,7 @@ from collections import defaultdict
 from typing import Any
 
 from sqlalchemy import ColumnElement, Select, func, select, union_all
-from sqlalchemy.orm import InstrumentedAttribute, Session
+from sqlalchemy.orm import InstrumentedAttribute, Session, lazyload
 
 from app.admin.service import describe_class
 from app.audit.schemas import ActorJson
@@ -68,14 +68,14 @@ def describe(session: Session, which: ColumnElement[bool]) -> list[ModelOverview
 def _live(session: Session, which: ColumnElement[bool]) -> dict[str, LiveVersionJson]:
     names = tuple(MeanScoresJson.model_fields)
     means = [Version.scores[name].as_float().label(name) for name in names]
-    columns = (Version.number, Version.classes, AliasMove.moved_at, AliasMove.kind, AliasMove.actor)
-    rows = session.execute(live_versions(*columns, *means).where(which))
+    live = live_versions(AliasMove, Version.number, Version.classes, *means).where(which)
+    rows = session.execute(live.options(lazyload("*")))
     return {
         row.name: LiveVersionJson(
             version=row.number,
-            since=row.moved_at,
-            kind=row.kind,
-            by=ActorJson.of(row.actor),
+            since=row.AliasMove.moved_at,
+            kind=row.AliasMove.kind,
+            by=ActorJson.of(row.AliasMove.who),
             classes=[describe_class(entry) for entry in row.classes],
             scores=MeanScoresJson(
                 **{name: row._mapping[name] for name in MeanScoresJson.model_fields}

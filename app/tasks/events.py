@@ -10,7 +10,13 @@ from sqlalchemy.orm import Session
 
 from app.db import END_STATES, Model, Task, TaskEvent
 from app.keys.service import Caller
-from app.tasks.event_schemas import EventType, TaskEventJson, stored_kinds, told_event
+from app.tasks.event_schemas import (
+    EVENT_TYPES,
+    EventType,
+    TaskEventJson,
+    stored_kinds,
+    told_event,
+)
 from app.tasks.service import get_task
 from app.tasks.visibility import sees, visible
 
@@ -141,6 +147,8 @@ def _events() -> Select[TaskEvent, str, int | None]:
         select(TaskEvent, Model.name, Task.key_id)
         .join(Task, Task.id == TaskEvent.task_id)
         .join(Model, Model.id == Task.model_id)
+        # A newer worker may write kinds that are not known here.
+        .where(TaskEvent.kind.in_(EVENT_TYPES))
         .order_by(TaskEvent.id)
     )
 

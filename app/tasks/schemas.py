@@ -266,7 +266,7 @@ def listed_task(
         outcome=told.outcome,
         method=spec.get("method"),
         classes=spec.get("classes"),
-        submitted_by=ActorJson.of(task.submitter),
+        submitted_by=ActorJson.of(task.who),
         created_at=task.created_at,
         started_at=task.started_at,
         finished_at=task.finished_at,

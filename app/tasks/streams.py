@@ -186,6 +186,8 @@ class Streams:
                 await asyncio.sleep(POLL_SECONDS)
         except NotFoundProblem:
             log.info("watched_task_is_gone", task=task_id)
+        except Exception:
+            log.exception("events_not_told", task=task_id)
         finally:
             self._forget(task_id, feed)
             feed.end()

@@ -65,8 +65,8 @@ def list_events(
     task: Annotated[UUID | None, Query(description="Only of this task.")] = None,
     limit: EventLimit = 100,
 ) -> Response | EventPage:
-    """Return what happened to tasks, the oldest first: those that the key posted, with scope
-    `admin` all.
+    """Return what happened to tasks, the oldest first: to all with scope `read`, else to those
+    that the key posted.
 
     To hear what is new, ask again with the last `id` as `after`: no event comes up later behind
     one that was seen. Events are gone with their task, and progress when the task has ended.

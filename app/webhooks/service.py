@@ -121,7 +121,7 @@ def describe(hook: Webhook) -> WebhookJson:
         events=[WebhookEvent(name) for name in hook.events],
         model=hook.model,
         created_at=hook.created_at,
-        made_by=ActorJson.of(hook.made_by),
+        made_by=ActorJson.of(hook.who),
     )
 
 

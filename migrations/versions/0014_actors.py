@@ -1,6 +1,7 @@
 """Who did something, where a name alone stood or nothing; indexes for models at a glance.
 
-What old rows do not say is taken from the audit log, as far as it goes back.
+What old rows do not say is taken from the audit log, as far as it goes back. `moved_by` and
+`created_by` stay, for the processes of the version before; a later migration drops them.
 """
 
 import re
@@ -34,9 +35,9 @@ KNOWN = (
     "UPDATE tasks SET submitter = CASE submitted_by WHEN '' THEN 'keyless' "
     "ELSE 'key ' || submitted_by END",
     "UPDATE alias_moves SET actor = CASE WHEN kind = 'gate' THEN 'worker' "
-    "WHEN moved_by = 'a caller without a key' THEN 'keyless' ELSE 'key ' || moved_by END",
-    "UPDATE webhooks SET made_by = CASE created_by WHEN 'a caller without a key' THEN 'keyless' "
-    "ELSE 'key ' || created_by END",
+    "WHEN moved_by IN ('', 'a caller without a key') THEN 'keyless' ELSE 'key ' || moved_by END",
+    "UPDATE webhooks SET made_by = CASE WHEN created_by IN ('', 'a caller without a key') "
+    "THEN 'keyless' ELSE 'key ' || created_by END",
 )
 OF_IMPORTS = (
     "UPDATE alias_moves SET actor = (SELECT tasks.submitter FROM tasks "
@@ -48,7 +49,7 @@ PATH = re.compile(
     r"|/admin/models/(?P<model>[^/]+)/(?:gate|versions/(?P<number>\d+))(?:/[a-z-]+)?"
 )
 OF_VERSION = (
-    "UPDATE versions SET deleted_by = :who WHERE number = :number "
+    "UPDATE versions SET deleted_by = :who WHERE deleted_by IS NULL AND number = :number "
     "AND model_id = (SELECT id FROM models WHERE name = :model)"
 )
 OF_HELD_OUT = (
@@ -88,8 +89,6 @@ def upgrade() -> None:
         op.execute(statement)
     _name_recorded(op.get_bind())
     op.execute(OF_IMPORTS)
-    op.drop_column("alias_moves", "moved_by")
-    op.drop_column("webhooks", "created_by")
     for table, *columns in INDEXES:
         op.create_index(f"ix_{table}_{'_'.join(columns)}", table, columns)
 
@@ -105,8 +104,9 @@ def _name_recorded(connection: sa.Connection) -> None:
         if found is None:
             continue
         who = " ".join(filter(None, (entry.actor_type, entry.actor_name)))
-        named = {name: int(x) if x and x.isdigit() else x for name, x in found.groupdict().items()}
-        told = named | {"who": who, "at": entry.at}
+        told = found.groupdict() | {"who": who, "at": entry.at}
+        # A model's name may be digits too.
+        told |= {name: int(told[name]) for name in ("key", "number") if told[name]}
         for statement in RECORDED[entry.action]:
             asked = sa.text(statement)
             connection.execute(asked, {name: told[name] for name in asked.compile().params})
@@ -115,19 +115,6 @@ def _name_recorded(connection: sa.Connection) -> None:
 def downgrade() -> None:
     for table, *columns in reversed(INDEXES):
         op.drop_index(f"ix_{table}_{'_'.join(columns)}", table_name=table)
-    named = sa.Column("moved_by", sa.String(length=100), nullable=False, server_default="")
-    op.add_column("alias_moves", named)
-    made = sa.Column("created_by", sa.String(length=100), nullable=False, server_default="")
-    op.add_column("webhooks", made)
-    op.execute(
-        "UPDATE alias_moves SET moved_by = CASE WHEN kind = 'gate' THEN 'gate' "
-        "WHEN actor LIKE 'key %' THEN substr(actor, 5) "
-        "WHEN kind = 'import' THEN 'import' ELSE 'a caller without a key' END"
-    )
-    op.execute(
-        "UPDATE webhooks SET created_by = CASE WHEN made_by LIKE 'key %' THEN substr(made_by, 5) "
-        "ELSE 'a caller without a key' END"
-    )
     op.drop_column("models", "gate_changed_at")
     for table, columns in ADDED.items():
         for column in columns:

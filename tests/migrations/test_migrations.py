@@ -14,6 +14,7 @@ from app.db import (
     ApiKey,
     Base,
     HeldOutSet,
+    Memory,
     Model,
     Task,
     TaskEvent,
@@ -316,7 +317,8 @@ def test_numbers_of_events_are_given_once_and_events_stay(engine, at):
 
 
 NAMED_IN_0013 = """
-INSERT INTO models (id, name, created_at) VALUES (1, 'default', '2026-01-01');
+INSERT INTO models (id, name, created_at) VALUES
+    (1, 'default', '2026-01-01'), (2, '007', '2026-01-01');
 INSERT INTO api_keys (id, name, digest, scopes, created_at) VALUES
     (7, 'eva', 'd', '["admin"]', '2026-01-01'), (8, 'phone', 'e', '["segment"]', '2026-01-01');
 INSERT INTO tasks (id, model_id, state, spec, dataset, dataset_bytes, created_at, submitted_by,
@@ -328,6 +330,8 @@ INSERT INTO versions (id, model_id, number, parent_id, task_id, created_at, clas
     settings, backbone_start, scores, gate, files, seconds, deleted_at) VALUES
     (1, 1, 1, NULL, 't1', '2026-01-01', '[]', '[]', '{}', 's', '{}', '{}', '{}', 1, '2026-01-02'),
     (2, 1, 2, NULL, 't3', '2026-01-01', '[]', '[]', '{}', 's', '{}', '{}', '{}', 1, NULL);
+INSERT INTO memories (id, version_id, blob, bytes, place, pictures, classes, deleted_at) VALUES
+    (1, 1, 'b', 1, 'blob store', 1, '{}', '2026-01-02');
 INSERT INTO held_out_sets (id, version_id, blob, classes, pictures, deleted_at) VALUES
     (1, 1, 'b', '[]', 1, '2026-01-02'), (2, 2, 'b', '[]', 1, '2026-01-02');
 INSERT INTO alias_moves (id, model_id, alias, sequence, version_id, kind, moved_at, moved_by) VALUES
@@ -345,8 +349,15 @@ DEEDS = (
     (Action.TASK_CANCEL, "/tasks/t2", Actor(ActorType.KEYLESS)),
     (Action.IMPORT, "/tasks/t3", Actor(ActorType.CLI, "root")),
     (Action.GATE_SET, "/admin/models/default/gate", Actor(ActorType.KEY, "eva")),
+    (Action.GATE_SET, "/admin/models/007/gate", Actor(ActorType.CLI, "root")),
+    (
+        Action.MEMORY_DELETE,
+        "/admin/models/default/versions/1/memory",
+        Actor(ActorType.WORKER, "retention"),
+    ),
     (Action.VERSION_DELETE, "/admin/models/default/versions/1", Actor(ActorType.KEY, "eva")),
     # Of what was gone already another deed is none.
+    (Action.VERSION_DELETE, "/admin/models/default/versions/1", Actor(ActorType.CLI)),
     (Action.HELD_OUT_DELETE, "/admin/models/default/versions/1/held-out", Actor(ActorType.CLI)),
     (
         Action.HELD_OUT_DELETE,
@@ -380,11 +391,47 @@ def test_who_did_something_is_kept_and_what_the_audit_log_knows_is_added(engine,
         assert column(Version.deleted_by, Version.id) == [eva, None]
         retention = Actor(ActorType.WORKER, "retention")
         assert column(HeldOutSet.deleted_by, HeldOutSet.id) == [eva, retention]
-        (model,) = session.scalars(select(Model))
-        assert (model.gate_changed_by, model.gate_changed_at is not None) == (eva, True)
+        assert column(Memory.deleted_by, Memory.id) == [retention]
+        assert column(Model.gate_changed_by, Model.id) == [eva, root]
+        assert None not in column(Model.gate_changed_at, Model.id)
+
+
+def test_processes_that_know_names_alone_find_what_newer_ones_write(engine, at):
+    at("0013", NAMED_IN_0013)
+    before = columns_of(engine)
+    upgrade(engine)
+    now = columns_of(engine)
+    assert not [name for name in before if not before[name].items() <= now[name].items()]
+    actors = [Actor(ActorType.KEY, "eva"), Actor(ActorType.CLI, "u" * 200)]
+    with write_session(engine) as session:
+        for number, actor in enumerate(actors):
+            move = AliasMove(model_id=1, sequence=5 + number, version_id=1, kind="promote")
+            move.id, move.actor = 5 + number, actor
+            hook = Webhook(id=f"w{3 + number}", url="u", events=[], salt="s", made_by=actor)
+            session.add_all([move, hook])
+
+    def names():
+        with engine.connect() as connection:
+            moves = text("SELECT moved_by FROM alias_moves ORDER BY id")
+            hooks = text("SELECT created_by FROM webhooks ORDER BY id")
+            return [connection.scalars(one).all() for one in (moves, hooks)]
+
+    moved, made = names()
+    assert moved == ["gate", "import", "eva", "a caller without a key", "eva", ""]
+    assert made == ["eva", "a caller without a key", "eva", ""]
     at("0013")
-    with engine.connect() as connection:
-        moved = connection.scalars(text("SELECT moved_by FROM alias_moves ORDER BY id")).all()
-        made = connection.scalars(text("SELECT created_by FROM webhooks ORDER BY id")).all()
-    assert moved == ["gate", "import", "eva", "a caller without a key"]
-    assert made == ["eva", "a caller without a key"]
+    assert names() == [moved, made]
+    upgrade(engine)
+    with read_session(engine) as session:
+        keyless = Actor(ActorType.KEYLESS)
+        assert session.get_one(Webhook, "w4").made_by == keyless
+        assert session.get_one(AliasMove, 6).actor == keyless
+
+
+def columns_of(engine):
+    """Whether each column may be empty, by tables and columns."""
+    found = inspect(engine)
+    return {
+        table: {column["name"]: column["nullable"] for column in found.get_columns(table)}
+        for table in found.get_table_names()
+    }

@@ -125,3 +125,42 @@ def test_an_actor_comes_out_of_the_table_as_it_went_in(engine, line, actor):
         get_version(session, find_model(session, "default").id, 2).deleted_by = actor
     with read_session(engine) as session:
         assert get_version(session, find_model(session, "default").id, 2).deleted_by == actor
+
+
+WRITTEN_BY_0013 = """
+INSERT INTO tasks (id, model_id, state, spec, dataset, dataset_bytes, created_at, submitted_by,
+    request_digest, fence, tries, warnings, cancel_requested, kind, sequence) VALUES
+    ('2ccf943e-3427-467c-a8a9-3dd85cad8432', 1, 'queued', '{"name": "a"}', 'd', 1, '2026-01-01',
+     'eva', 'r', 0, 0, '[]', false, 'step', 1001),
+    ('2ccf943e-3427-467c-a8a9-3dd85cad8433', 1, 'queued', '{"name": "b"}', 'd', 1, '2026-01-01',
+     '', 'r', 0, 0, '[]', false, 'step', 1002);
+INSERT INTO alias_moves (model_id, alias, sequence, version_id, kind, moved_at, moved_by) VALUES
+    (1, 'live', 11, 1, 'gate', '2026-01-01', 'gate'),
+    (1, 'live', 12, 1, 'import', '2026-01-01', 'import'),
+    (1, 'live', 13, 1, 'rollback', '2026-01-01', 'a caller without a key'),
+    (1, 'live', 14, 1, 'import', '2026-01-01', 'eva');
+INSERT INTO webhooks (id, url, events, salt, created_at, created_by) VALUES
+    ('2ccf943e-3427-467c-a8a9-3dd85cad8434', 'u', '[]', 's', '2026-01-01', 'eva'),
+    ('2ccf943e-3427-467c-a8a9-3dd85cad8435', 'u', '[]', 's', '2026-01-01',
+     'a caller without a key')
+"""
+
+
+def test_rows_of_processes_that_know_names_alone_are_read_beside_others(client, engine, line, eva):
+    with engine.execution_options(write=True).begin() as connection:
+        for statement in WRITTEN_BY_0013.split(";"):
+            connection.exec_driver_sql(statement)
+
+    def told(path, name):
+        answer = client.get(path, headers=eva)
+        assert answer.status_code == 200, answer.text
+        return [one[name] for one in answer.json()["items"]]
+
+    assert told("/tasks", "submitted_by")[:2] == [KEYLESS, EVA]
+    assert told("/tasks?view=summary", "submitted_by")[:2] == [KEYLESS, EVA]
+    worker = {"type": "worker", "name": ""}
+    assert told(f"{LIVE}/moves", "by")[:4] == [EVA, KEYLESS, KEYLESS, worker]
+    assert told("/admin/webhooks", "made_by") == [EVA, KEYLESS]
+    assert client.get(LIVE, headers=eva).json()["by"] == EVA
+    (model,) = client.get("/admin/overview", headers=eva).json()["models"]
+    assert model["live"]["by"] == EVA

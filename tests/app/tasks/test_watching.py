@@ -8,6 +8,7 @@ from itertools import islice
 import httpx
 import pytest
 from sqlalchemy import event
+from structlog.testing import capture_logs
 
 from app.db import Task, TaskEvent, write_session
 from app.keys.secret import read_secret
@@ -139,6 +140,31 @@ def test_who_was_too_slow_for_what_is_kept_misses_nothing(service, engine, tasks
                     data = {"message": str(number)}
                     session.add(TaskEvent(task_id=task, kind="warning", data=data))
         assert messages(told, 20) == [("one", str(number)) for number in range(20)]
+
+
+def test_kinds_that_a_newer_worker_writes_are_passed_over(service, engine, tasks):
+    with serving(service) as url, watching(url) as (told, _):
+        seen(service)
+        for task in tasks:
+            with write_session(engine) as session:
+                session.add(TaskEvent(task_id=task, kind="dream", data={"of": "sheep"}))
+            tell(engine, task, "awake")
+        assert messages(told, 2) == [("one", "awake"), ("two", "awake")]
+        page = httpx.get(f"{url}/events")
+        assert page.status_code == 200
+        with watching(url, after=0) as (again, _):
+            assert [next(again) for _ in range(4)] == page.json()["items"]
+        answer = httpx.get(f"{url}/tasks/{tasks[0]}/events", headers={"Accept": "application/json"})
+        assert [one["type"] for one in answer.json()["items"]] == ["task.state", "task.warning"]
+
+
+def test_an_event_that_cannot_be_told_is_logged_and_ends_the_stream(service, engine, tasks):
+    with serving(service) as url, capture_logs() as logs, watching(url) as (told, _):
+        seen(service)
+        with write_session(engine) as session:
+            session.add(TaskEvent(task_id=tasks[0], kind="state", data={"state": "dreaming"}))
+        assert list(told) == []
+    assert "events_not_told" in [line["event"] for line in logs]
 
 
 def test_what_others_hear_keeps_no_stream_from_saying_that_it_is_there(
