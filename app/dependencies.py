@@ -40,6 +40,7 @@ from app.registry.live import LiveVersions
 from app.settings import Settings
 from app.storage import BlobStore, LocalBlobStore
 from app.tasks.streams import Streams
+from app.uploads.looks import Looks
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,8 @@ class Services:
     """What keys asked this process for in the last minute."""
     last_uses: LastUses
     streams: Streams
+    looks: Looks
+    """Into uploads."""
 
     def close(self) -> None:
         """Give threads and connections back."""
@@ -90,6 +93,7 @@ def open_services(settings: Settings) -> Services:
         rates=Rates(),
         last_uses=LastUses(engine),
         streams=Streams(engine, settings.serve_streams),
+        looks=Looks(),
     )
     live.start()
     return services

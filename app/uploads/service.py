@@ -1,16 +1,22 @@
 """What is in an upload, and what it would cost to learn it."""
 
 import statistics
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
+from pathlib import Path
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from app.db import Task, TaskEvent, TaskKind, Version
+from app.db import Task, TaskEvent, TaskKind, Version, read_session
+from app.dependencies import Services
 from app.problem_json import ErrorDetailJson
+from app.registry.parents import check_start
 from app.registry.schemas import hex_colour
+from app.tasks.service import class_names
 from app.uploads.looking import Look, look
+from app.uploads.opening import opened
 from app.uploads.schemas import UploadedClass, UploadReport
+from app.uploads.sheet import contact_sheet
 from sats_core.classes import voc_colour
 from sats_core.data.readers import READERS, Reader
 from sats_core.job import HeldOutChoice
@@ -19,6 +25,40 @@ from sats_core.settings import StepSettings
 STEPS = 5
 """Steps whose pace is looked at."""
 FEW_PICTURES = 10
+
+
+def look_into(services: Services, path: Path, upload: str, model: str) -> UploadReport:
+    """Return what an upload holds for a model.
+
+    Args:
+        services: of the process.
+        path: of the upload.
+        upload: its token.
+        model: that is to learn it.
+
+    Raises:
+        DatasetError: it is no data set.
+        TooLargeProblem: its annotations are too long for a look.
+    """
+    with read_session(services.engine) as session:
+        start = check_start(session, model, None)
+        known = class_names(start)
+        number = start.number if start else None
+        pace = pace_of_steps(session)
+    with opened(path, services.settings.limits) as reader:
+        return report(reader, known, number, pace, f"/uploads/{upload}/sheet?pictures=")
+
+
+def draw(services: Services, path: Path, positions: Sequence[int]) -> bytes:
+    """Return a contact sheet of an upload's pictures; the first one where none is there.
+
+    Raises:
+        DatasetError: it is no data set.
+        TooLargeProblem: its annotations are too long for a look.
+    """
+    with opened(path, services.settings.limits) as reader:
+        there = [position for position in positions if position < len(reader.ids)]
+        return contact_sheet(reader, there or [0])
 
 
 def report(

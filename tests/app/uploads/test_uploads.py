@@ -185,9 +185,9 @@ def test_a_file_and_a_token_are_too_much(client, pets):
 
 
 def test_annotations_too_long_for_a_look_are_left_to_the_task(client, tmp_path, monkeypatch):
-    from app.uploads import endpoints
+    from app.uploads import opening
 
-    monkeypatch.setattr(endpoints, "LARGEST_ANNOTATIONS", 10)
+    monkeypatch.setattr(opening, "LARGEST_ANNOTATIONS", 10)
     path = tmp_path / "coco.zip"
     with zipfile.ZipFile(path, "w") as zipped:
         zipped.writestr("a.jpg", b"a picture")
