@@ -9,35 +9,35 @@ from typing import Annotated, Any, BinaryIO
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 
 from app.db import write_session
-from app.dependencies import AppServices, Submitter
+from app.dependencies import AppServices, Submitter, require
 from app.disk import check_room
 from app.errors import (
     BadRequestProblem,
     BusyProblem,
     DiskFullProblem,
-    ErrorDetail,
     InvalidDatasetProblem,
     InvalidProblem,
     TooLargeProblem,
     UnavailableProblem,
     UnsupportedMediaProblem,
 )
-from app.fault_codes import Code
 from app.keys.problems import KEY_PROBLEMS
-from app.keys.service import check_model
+from app.keys.service import Scope, check_model
 from app.multipart import file_part, read_form
 from app.problems import Responses, responses
 from app.registry.schemas import MODEL_PATTERN
-from app.storage import TooLargeError
+from app.segmentation.parameters import refuse_undeclared
 from app.storage.references import lock_blobs
 from app.uploads.opening import upload_path
 from app.uploads.schemas import UploadJson, UploadLinks, UploadReport
 from app.uploads.service import draw, look_into
+from app.uploads.staging import staged
 from app.uploads.tokens import Upload, UploadGoneProblem, lifetime, make_token
 
 router = APIRouter(
     prefix="/uploads",
     tags=["tasks"],
+    dependencies=[Depends(require(Scope.SUBMIT)), Depends(refuse_undeclared)],
     responses=responses(*KEY_PROBLEMS, InvalidProblem, UnavailableProblem),
 )
 
@@ -76,7 +76,7 @@ _LOOK = responses(InvalidDatasetProblem, UploadGoneProblem, BusyProblem)
 async def _posted(
     request: Request, services: AppServices, _caller: Submitter
 ) -> AsyncIterator[BinaryIO]:
-    async with read_form(request, ["dataset"], services.settings.max_upload_bytes) as form:
+    async with read_form(request, ["dataset"], services.settings.max_upload_bytes, []) as form:
         yield file_part(form, "dataset")
 
 
@@ -101,19 +101,18 @@ def send(
     """
     check_room(services.settings)
     most = services.settings.max_upload_bytes
-    try:
-        with services.blobs.stage(file, most) as staged, write_session(services.engine) as session:
-            lock_blobs(session, [staged.blob.key])
-            staged.publish()
-    except TooLargeError as error:
-        fault = ErrorDetail(f"more than {most} bytes", field="dataset", code=Code.TOO_LARGE)
-        raise TooLargeProblem(f"`dataset` has more than {most} bytes", [fault]) from error
+    with (
+        staged(services.blobs, "dataset", file, most) as stored,
+        write_session(services.engine) as session,
+    ):
+        lock_blobs(session, [stored.blob.key])
+        stored.publish()
     ends = int(time.time()) + lifetime(services.settings.gc_grace_seconds)
-    token = make_token(services.secret, Upload(staged.blob, ends), caller.key_id)
+    token = make_token(services.secret, Upload(stored.blob, ends), caller.key_id)
     return UploadJson(
         upload=token,
-        sha256=staged.blob.key,
-        bytes=staged.blob.size,
+        sha256=stored.blob.key,
+        bytes=stored.blob.size,
         expires_at=datetime.fromtimestamp(ends, UTC),
         links=UploadLinks(self=f"/uploads/{token}", tasks="/tasks"),
     )
