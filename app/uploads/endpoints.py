@@ -21,7 +21,8 @@ from app.errors import (
     UnavailableProblem,
     UnsupportedMediaProblem,
 )
-from app.keys.problems import KEY_PROBLEMS
+from app.keys.problems import KEY_PROBLEMS, ByteLimitProblem
+from app.keys.quotas import check_upload
 from app.keys.service import Scope, check_model
 from app.multipart import file_part, read_form
 from app.problems import Responses, responses
@@ -87,7 +88,13 @@ async def _posted(
     operation_id="uploads_create",
     openapi_extra=_BODY,
     responses=_CREATED
-    | responses(BadRequestProblem, TooLargeProblem, UnsupportedMediaProblem, DiskFullProblem),
+    | responses(
+        BadRequestProblem,
+        TooLargeProblem,
+        UnsupportedMediaProblem,
+        ByteLimitProblem,
+        DiskFullProblem,
+    ),
 )
 def send(
     services: AppServices,
@@ -105,10 +112,16 @@ def send(
         staged(services.blobs, "dataset", file, most) as stored,
         write_session(services.engine) as session,
     ):
+        ends = int(time.time()) + lifetime(services.settings.gc_grace_seconds)
+        upload = Upload(stored.blob, ends)
+        if caller.key_id is not None:  # its row is locked: of two uploads one sees the other
+            others = services.uploads.open.bytes(caller.key_id, but=stored.blob.key)
+            check_upload(session, caller.key_id, stored.blob.size, others)
         lock_blobs(session, [stored.blob.key])
         stored.publish()
-    ends = int(time.time()) + lifetime(services.settings.gc_grace_seconds)
-    token = make_token(services.secret, Upload(stored.blob, ends), caller.key_id)
+        if caller.key_id is not None:
+            services.uploads.open.add(caller.key_id, upload)
+    token = make_token(services.secret, upload, caller.key_id)
     return UploadJson(
         upload=token,
         sha256=stored.blob.key,
@@ -148,7 +161,7 @@ async def describe(
     Some pictures are read, not all: a task reads every one before it trains.
     """
     check_model(caller, model)
-    return await services.looks.run(look_into, services, path, upload, model)
+    return await services.uploads.looks.run(look_into, services, path, upload, model)
 
 
 @router.get(
@@ -171,5 +184,5 @@ async def sheet(
 ) -> Response:
     """Return a contact sheet of labelled pictures, each class in its colour."""
     positions = [int(part) for part in pictures.split(",")]
-    drawn = await services.looks.run(draw, services, path, positions)
+    drawn = await services.uploads.looks.run(draw, services, path, positions)
     return Response(drawn, media_type="image/png", headers={"Cache-Control": "private"})

@@ -55,7 +55,7 @@ async def found_in_upload(
     try:
         check_model(visitor.caller, model)
         path = upload_path(services, visitor.caller, upload)
-        found = await services.looks.run(look_into, services, path, upload, model)
+        found = await services.uploads.looks.run(look_into, services, path, upload, model)
     except Problem as error:
         problem = error
     except CoreError as error:

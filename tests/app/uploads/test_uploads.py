@@ -1,6 +1,7 @@
 """A zip is sent, looked at, and then becomes a task, or nothing."""
 
 import errno
+import hashlib
 import io
 import json
 import os
@@ -15,10 +16,10 @@ from sqlalchemy import select
 
 from app.db import Task, TaskEvent, TaskState, read_session, write_session
 from app.keys.secret import read_secret
-from app.keys.service import Scope, create_key
-from app.storage import Blob, LocalBlobStore
+from app.keys.service import KeyLimits, Scope, create_key
+from app.storage import Blob, BlobMissingError, LocalBlobStore
 from app.storage.garbage import Collector
-from app.uploads.tokens import Upload, make_token
+from app.uploads.tokens import Upload, lifetime, make_token
 from tests.app.tasks.posting import SPEC
 from tests.fixtures.drawings import voc_zip
 from tests.fixtures.versions import add_version
@@ -292,3 +293,42 @@ def test_a_disk_that_fills_up_meanwhile_is_told(client, service, pets, monkeypat
 
     monkeypatch.setattr(service.state.services.blobs, "stage", full)
     assert send(client, pets).status_code == 507
+
+
+@pytest.fixture
+def bounded(client, engine, settings, pets):
+    """Headers of a key whose tasks may keep one and a half of the pets' bytes."""
+    limits = KeyLimits(stored_bytes=pets.stat().st_size * 3 // 2)
+    with write_session(engine) as session:
+        key = create_key(session, read_secret(settings), "a", [Scope.SUBMIT], limits=limits)
+    return {"Authorization": f"Bearer {key}"}
+
+
+@pytest.fixture
+def others(tmp_path):
+    return voc_zip(tmp_path / "others.zip", ["cow", "ewe"], pictures=12, size=32, seed=1)
+
+
+def test_open_uploads_count_for_the_bytes_of_a_key(
+    client, pets, others, bounded, settings, monkeypatch
+):
+    assert send(client, pets, **bounded).status_code == 201
+    assert send(client, pets, **bounded).status_code == 201, "the same bytes"
+    refused = send(client, others, **bounded)
+    assert refused.status_code == 429
+    assert refused.json()["type"].endswith("limit-stored-bytes")
+    content = others.read_bytes()
+    with pytest.raises(BlobMissingError):
+        LocalBlobStore(settings.blob_dir).path(hashlib.sha256(content).hexdigest())
+    later = time.time() + lifetime(settings.gc_grace_seconds) + 1
+    monkeypatch.setattr("app.uploads.open_uploads.time.time", lambda: later)
+    assert send(client, others, **bounded).status_code == 201
+
+
+def test_what_tasks_keep_counts_for_uploads_once(client, pets, others, bounded):
+    token = send(client, pets, **bounded).json()["upload"]
+    assert post(client, token, **bounded).status_code == 202
+    assert send(client, others, **bounded).json()["type"].endswith("limit-stored-bytes")
+    small = others.read_bytes()[: pets.stat().st_size // 3]
+    assert send(client, small, **bounded).status_code == 201, "its task's upload counts once"
+    assert send(client, pets.read_bytes() * 2, **bounded).status_code == 413
