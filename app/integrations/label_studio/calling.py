@@ -9,6 +9,7 @@ from typing import Annotated
 from fastapi import Depends, Request
 from fastapi.security import HTTPBasic
 from pydantic import TypeAdapter, ValidationError
+from starlette.requests import HTTPConnection
 
 from app.dependencies import admit, app_services, identify
 from app.errors import UnauthorizedProblem
@@ -23,7 +24,7 @@ _MODEL: TypeAdapter[str] = TypeAdapter(ModelName)
 class _Documented(HTTPBasic):
     """For the document alone: FastAPI would answer with a refusal of its own form."""
 
-    async def __call__(self, request: Request) -> None:
+    async def __call__(self, request: HTTPConnection) -> None:
         """Judge nothing."""
 
 
