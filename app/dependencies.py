@@ -40,6 +40,7 @@ from app.registry.live import LiveVersions
 from app.settings import Settings
 from app.storage import BlobStore, LocalBlobStore
 from app.tasks.streams import Streams
+from app.uploads.open_uploads import UploadState
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,7 @@ class Services:
     """What keys asked this process for in the last minute."""
     last_uses: LastUses
     streams: Streams
+    uploads: UploadState
 
     def close(self) -> None:
         """Give threads and connections back."""
@@ -90,6 +92,7 @@ def open_services(settings: Settings) -> Services:
         rates=Rates(),
         last_uses=LastUses(engine),
         streams=Streams(engine, settings.serve_streams),
+        uploads=UploadState(),
     )
     live.start()
     return services
@@ -195,11 +198,10 @@ async def check_again(services: Services, hashed: str) -> None:
 
 
 async def _known(services: Services, hashed: str) -> Caller:
-    known = services.callers.fresh(hashed)
-    if known is None:
-        ask = partial(_looked_up, services, hashed)
-        known = await run_in_threadpool(services.callers.look_up, hashed, ask)
-    return known
+    if known := services.callers.fresh(hashed):
+        return known
+    ask = partial(_looked_up, services, hashed)
+    return await run_in_threadpool(services.callers.look_up, hashed, ask)
 
 
 def _looked_up(services: Services, hashed: str) -> Caller:
@@ -244,8 +246,7 @@ async def let_in(request: Request, *scopes: Scope) -> Caller:
     """Let a caller with one of `scopes` (or `admin`) through.
 
     Raises:
-        UnauthorizedProblem, LocalCallersOnlyProblem: as `identify`.
-        ExpiredKeyProblem, RequestLimitProblem, ForbiddenProblem: as `admit`.
+        Problem: as `identify` and `admit`.
     """
     services, credentials = app_services(request), await bearer(request)
     found = await identify(request, services, credentials.credentials if credentials else None)

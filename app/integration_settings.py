@@ -4,8 +4,9 @@ from pydantic import Field, SecretStr
 
 from app.serving_settings import ServingSettings
 
-ORIGIN = r"https?://[^\s/,*]+"
-"""A scheme, a host and no path, as browsers spell an origin."""
+ORIGIN = r"https?://[^\s/,*@]+"
+"""A scheme, a host and no path, as browsers spell an origin. No name and password before the host:
+addresses are named in errors and logs."""
 
 
 class IntegrationSettings(ServingSettings):

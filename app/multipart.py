@@ -35,9 +35,9 @@ T = TypeVar("T", bound=BaseModel)
 
 @asynccontextmanager
 async def read_form(
-    request: Request, files: Sequence[str], most: int, texts: Sequence[str] = ()
+    request: Request, files: Sequence[str], most: int, texts: Sequence[str] = (SPEC,)
 ) -> AsyncIterator[FormData]:
-    """Read a form with these files, texts and one other part; files go to disk as they come in.
+    """Read a form with these files and texts; files go to disk as they come in.
 
     FastAPI would read a body that it knows of before it asks who the caller is.
 
@@ -45,7 +45,7 @@ async def read_form(
         request: the request, its body unread.
         files: names of the files, the one that is largest as a rule first.
         most: bytes that any of them may have.
-        texts: names of short parts that are no files.
+        texts: names of short parts, `spec` among them; it may be a file too.
 
     Raises:
         UnsupportedMediaProblem: the body is no form.
@@ -55,17 +55,17 @@ async def read_form(
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "multipart/form-data":
-        names = ", ".join(f"`{name}`" for name in files)
-        raise UnsupportedMediaProblem(f"post {names} and `spec` as multipart/form-data")
+        names = ", ".join(f"`{name}`" for name in (*files, *texts))
+        raise UnsupportedMediaProblem(f"post {names} as multipart/form-data")
     problem = too_large(files[0], most)
-    parts = len(files) + len(texts) + 1
+    parts = len(files) + len(texts) + 1  # one too many is named
     whole = bounded(request, most * len(files) + FRAME_BYTES, problem)
     try:
         form = await whole.form(max_files=parts, max_fields=parts)
     except ClientDisconnect as error:
         raise BadRequestProblem("the connection was closed before the body was whole") from error
     try:
-        _refuse_strays(form, (*files, *texts, SPEC))
+        _refuse_strays(form, (*files, *texts))
         yield form
     finally:
         await form.close()

@@ -21,6 +21,7 @@ class ServingSettings(BaseSettings):
         extra="ignore",
         frozen=True,
         populate_by_name=True,
+        hide_input_in_errors=True,  # secrets, or what was meant as one
         env_parse_none_str="never",
     )
 

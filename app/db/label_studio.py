@@ -36,12 +36,17 @@ class LabelStudioProject(Base):
     annotations: Mapped[int] = mapped_column(default=0)  # new ones since an import was asked for
     # Whether an import was asked for that has not begun: one more, however often it was.
     wanted: Mapped[bool] = mapped_column(Boolean, default=False)
-    # Who asked last: the import's task will be theirs.
+    # Who asked for the last import: its task will be theirs.
     asked_by: Mapped[Actor | None]
     asked_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     by_admin: Mapped[bool] = mapped_column(Boolean, default=False)
     key_id: Mapped[int | None] = mapped_column(ForeignKey("api_keys.id"))
     create: Mapped[bool] = mapped_column(Boolean, default=False)  # whether it may make the model
+    # Who asked, while that one was fetched, for the next: the first goes on with its own rights.
+    next_asked_by: Mapped[Actor | None]
+    next_by_admin: Mapped[bool] = mapped_column(Boolean, default=False)
+    next_key_id: Mapped[int | None] = mapped_column(ForeignKey("api_keys.id"))
+    next_create: Mapped[bool] = mapped_column(Boolean, default=False)
 
     state: Mapped[ProjectState] = mapped_column(String(20), default=ProjectState.NEVER)
     imports: Mapped[int] = mapped_column(default=0)  # begun so far; the number of the last one

@@ -33,21 +33,43 @@ def check_quotas(session: Session, key_id: int | None, more_bytes: int) -> None:
             RETRY_SECONDS,
             key.queued_tasks,
         )
-    if key.stored_bytes is not None:
-        if more_bytes > key.stored_bytes:  # no time will come when there is room
-            raise TooLargeProblem(
-                f"the tasks of the key {key.name!r} may keep {key.stored_bytes} bytes, and this "
-                f"one alone has {more_bytes}"
-            )
-        kept = stored_bytes(session, key_id)
-        if kept + more_bytes > key.stored_bytes:
-            raise ByteLimitProblem(
-                f"the tasks of the key {key.name!r} may keep {key.stored_bytes} bytes; they keep "
-                f"{kept}, and this one has {more_bytes}",
-                RETRY_SECONDS,
-                key.stored_bytes,
-                left=max(0, key.stored_bytes - kept),
-            )
+    _check_bytes(session, key, more_bytes)
+
+
+def check_upload(session: Session, key_id: int, upload_bytes: int, open_bytes: int) -> None:
+    """Check that a key may have one more upload; its row is locked until the transaction ends.
+
+    Args:
+        session: the transaction.
+        key_id: the key.
+        upload_bytes: of the upload.
+        open_bytes: of the key's other uploads that no task has yet.
+
+    Raises:
+        TooLargeProblem: it alone has more bytes than the key's tasks may keep together.
+        ByteLimitProblem: with it the key's tasks and uploads would keep more.
+    """
+    key = session.scalars(select(ApiKey).where(ApiKey.id == key_id).with_for_update()).one()
+    _check_bytes(session, key, upload_bytes, open_bytes)
+
+
+def _check_bytes(session: Session, key: ApiKey, more_bytes: int, open_bytes: int = 0) -> None:
+    if key.stored_bytes is None:
+        return
+    if more_bytes > key.stored_bytes:  # no time will come when there is room
+        raise TooLargeProblem(
+            f"the tasks of the key {key.name!r} may keep {key.stored_bytes} bytes, and this "
+            f"one alone has {more_bytes}"
+        )
+    kept = stored_bytes(session, key.id) + open_bytes
+    if kept + more_bytes > key.stored_bytes:
+        raise ByteLimitProblem(
+            f"the tasks of the key {key.name!r} may keep {key.stored_bytes} bytes; they keep "
+            f"{kept}, and this one has {more_bytes}",
+            RETRY_SECONDS,
+            key.stored_bytes,
+            left=max(0, key.stored_bytes - kept),
+        )
 
 
 def queued_tasks(session: Session, key_id: int) -> int:

@@ -1,6 +1,5 @@
 """What every post of a task does: stage its files, have them checked, queue and store them."""
 
-import errno
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -11,13 +10,12 @@ from sqlalchemy import Engine
 
 from app.audit.actor import COMMAND, act_as
 from app.db import Actor, read_session, write_session
-from app.errors import DiskFullProblem, ErrorDetail, TooLargeProblem
-from app.fault_codes import Code
-from app.storage import Blob, BlobMissingError, BlobStore, StagedBlob, TooLargeError
+from app.storage import Blob, BlobMissingError, BlobStore, StagedBlob
 from app.storage.references import lock_blobs
 from app.tasks.schemas import TaskJson
 from app.tasks.service import describe
 from app.tasks.submission import Submission, find_replay, submit
+from app.uploads.staging import staged
 from app.uploads.tokens import gone
 
 
@@ -61,21 +59,21 @@ class Acceptance:
         leaves the store as it was: somebody else may have stored the same bytes.
         """
         with ExitStack() as stack:
-            staged = {
+            found = {
                 field: stack.enter_context(self._staged(field, file))
                 for field, file in files.items()
             }
-            submission = make({field: one.blob for field, one in staged.items()})
+            submission = make({field: one.blob for field, one in found.items()})
             with read_session(self.engine) as session:
                 known = find_replay(session, submission) is not None
             if not known:
-                check({field: one.path for field, one in staged.items()})
+                check({field: one.path for field, one in found.items()})
             with write_session(self.engine) as session:
                 act_as(session, self.actor)
-                lock_blobs(session, [one.blob.key for one in staged.values()])
+                lock_blobs(session, [one.blob.key for one in found.values()])
                 task, replayed = submit(session, submission)
                 if not replayed:
-                    for one in staged.values():
+                    for one in found.values():
                         one.publish()
                 return describe(session, task), replayed
 
@@ -84,16 +82,8 @@ class Acceptance:
         if isinstance(file, Blob):
             yield self._stored(file)
             return
-        try:
-            with self.blobs.stage(file, self.most) as staged:
-                yield staged
-        except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-                raise
-            raise DiskFullProblem(f"`{field}` could not be stored: {error.strerror}") from error
-        except TooLargeError as error:
-            fault = ErrorDetail(f"more than {self.most} bytes", field=field, code=Code.TOO_LARGE)
-            raise TooLargeProblem(f"`{field}` has more than {self.most} bytes", [fault]) from error
+        with staged(self.blobs, field, file, self.most) as one:
+            yield one
 
     def _stored(self, blob: Blob) -> StagedBlob:
         def check() -> None:  # under the lock: from now on nobody collects it

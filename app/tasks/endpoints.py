@@ -177,6 +177,8 @@ def post_task(
         check_task_fits(services.engine, services.settings, upload.spec, staged["dataset"])
 
     answer, replayed = acceptance(services, actor).accept({"dataset": upload.dataset}, make, check)
+    if isinstance(upload.dataset, Blob):
+        services.uploads.open.drop(upload.caller.key_id, upload.dataset.key)
     return announce(services, response, background, answer, replayed)
 
 

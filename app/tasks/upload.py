@@ -11,7 +11,7 @@ from app.dependencies import AppServices, Submitter
 from app.errors import ErrorDetail, InvalidProblem
 from app.fault_codes import Code
 from app.keys.service import Caller, check_model
-from app.multipart import file_part, json_part, read_form
+from app.multipart import SPEC, file_part, json_part, read_form
 from app.storage import Blob
 from app.tasks.schemas import TaskSpec
 from app.uploads.tokens import gone, read_token
@@ -37,7 +37,7 @@ async def read_upload(
 ) -> AsyncIterator[Upload]:
     """Read the two parts; the data set goes to a temporary file as it comes in."""
     most = services.settings.max_upload_bytes
-    async with read_form(request, ["dataset"], most, ["upload"]) as form:
+    async with read_form(request, ["dataset"], most, ["upload", SPEC]) as form:
         spec = await json_part(form, "spec", TaskSpec)
         check_model(caller, spec.model)
         if "upload" in form:

@@ -1,55 +1,44 @@
 """`/uploads`: send a zip, look at what is in it, and then make a task of it, or not."""
 
-import threading
 import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from pathlib import Path as FilePath
 from typing import Annotated, Any, BinaryIO
 
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 
-from app.db import read_session, write_session
-from app.dependencies import AppServices, Services, Submitter
+from app.db import write_session
+from app.dependencies import AppServices, Submitter, require
 from app.disk import check_room
 from app.errors import (
     BadRequestProblem,
     BusyProblem,
     DiskFullProblem,
-    ErrorDetail,
     InvalidDatasetProblem,
     InvalidProblem,
     TooLargeProblem,
     UnavailableProblem,
     UnsupportedMediaProblem,
 )
-from app.fault_codes import Code
-from app.keys.problems import KEY_PROBLEMS
-from app.keys.service import Caller, check_model
+from app.keys.problems import KEY_PROBLEMS, ByteLimitProblem
+from app.keys.quotas import check_upload
+from app.keys.service import Scope, check_model
 from app.multipart import file_part, read_form
 from app.problems import Responses, responses
-from app.registry.parents import check_start
 from app.registry.schemas import MODEL_PATTERN
-from app.storage import BlobMissingError, TooLargeError
+from app.segmentation.parameters import refuse_undeclared
 from app.storage.references import lock_blobs
-from app.tasks.service import class_names
+from app.uploads.opening import upload_path
 from app.uploads.schemas import UploadJson, UploadLinks, UploadReport
-from app.uploads.service import pace_of_steps, report
-from app.uploads.sheet import contact_sheet
-from app.uploads.tokens import Upload, UploadGoneProblem, gone, lifetime, make_token, read_token
-from sats_core.data.readers import Reader, glance, open_reader
-from sats_core.data.sources import ZipSource
-
-LARGEST_ANNOTATIONS = 32 * 1024 * 1024
-"""Most bytes of annotations that are read whole for a look; a task reads more."""
-PATIENCE_SECONDS = 5.0
-_ONE_AT_A_TIME = threading.Lock()
-"""A look may decode a picture of the largest size."""
+from app.uploads.service import draw, look_into
+from app.uploads.staging import staged
+from app.uploads.tokens import Upload, UploadGoneProblem, lifetime, make_token
 
 router = APIRouter(
     prefix="/uploads",
     tags=["tasks"],
+    dependencies=[Depends(require(Scope.SUBMIT)), Depends(refuse_undeclared)],
     responses=responses(*KEY_PROBLEMS, InvalidProblem, UnavailableProblem),
 )
 
@@ -88,7 +77,7 @@ _LOOK = responses(InvalidDatasetProblem, UploadGoneProblem, BusyProblem)
 async def _posted(
     request: Request, services: AppServices, _caller: Submitter
 ) -> AsyncIterator[BinaryIO]:
-    async with read_form(request, ["dataset"], services.settings.max_upload_bytes) as form:
+    async with read_form(request, ["dataset"], services.settings.max_upload_bytes, []) as form:
         yield file_part(form, "dataset")
 
 
@@ -99,7 +88,13 @@ async def _posted(
     operation_id="uploads_create",
     openapi_extra=_BODY,
     responses=_CREATED
-    | responses(BadRequestProblem, TooLargeProblem, UnsupportedMediaProblem, DiskFullProblem),
+    | responses(
+        BadRequestProblem,
+        TooLargeProblem,
+        UnsupportedMediaProblem,
+        ByteLimitProblem,
+        DiskFullProblem,
+    ),
 )
 def send(
     services: AppServices,
@@ -113,19 +108,24 @@ def send(
     """
     check_room(services.settings)
     most = services.settings.max_upload_bytes
-    try:
-        with services.blobs.stage(file, most) as staged, write_session(services.engine) as session:
-            lock_blobs(session, [staged.blob.key])
-            staged.publish()
-    except TooLargeError as error:
-        fault = ErrorDetail(f"more than {most} bytes", field="dataset", code=Code.TOO_LARGE)
-        raise TooLargeProblem(f"`dataset` has more than {most} bytes", [fault]) from error
-    ends = int(time.time()) + lifetime(services.settings.gc_grace_seconds)
-    token = make_token(services.secret, Upload(staged.blob, ends), caller.key_id)
+    with (
+        staged(services.blobs, "dataset", file, most) as stored,
+        write_session(services.engine) as session,
+    ):
+        ends = int(time.time()) + lifetime(services.settings.gc_grace_seconds)
+        upload = Upload(stored.blob, ends)
+        if caller.key_id is not None:  # its row is locked: of two uploads one sees the other
+            others = services.uploads.open.bytes(caller.key_id, but=stored.blob.key)
+            check_upload(session, caller.key_id, stored.blob.size, others)
+        lock_blobs(session, [stored.blob.key])
+        stored.publish()
+        if caller.key_id is not None:
+            services.uploads.open.add(caller.key_id, upload)
+    token = make_token(services.secret, upload, caller.key_id)
     return UploadJson(
         upload=token,
-        sha256=staged.blob.key,
-        bytes=staged.blob.size,
+        sha256=stored.blob.key,
+        bytes=stored.blob.size,
         expires_at=datetime.fromtimestamp(ends, UTC),
         links=UploadLinks(self=f"/uploads/{token}", tasks="/tasks"),
     )
@@ -135,47 +135,10 @@ Token = Annotated[str, Path(max_length=200, description="`upload` of the answer 
 
 
 def _uploaded(services: AppServices, caller: Submitter, upload: Token) -> FilePath:
-    return upload_path(services, caller, upload)[1]
-
-
-def upload_path(services: Services, caller: Caller, token: str) -> tuple[Upload, FilePath]:
-    """Return what a caller's token stands for, and where it lies.
-
-    Raises:
-        UploadGoneProblem: nothing, or nothing any more.
-    """
-    found = read_token(services.secret, token, caller.key_id)
-    try:
-        return found, services.blobs.path(found.blob.key)
-    except BlobMissingError as error:
-        raise gone("the upload was removed") from error
+    return upload_path(services, caller, upload)
 
 
 Uploaded = Annotated[FilePath, Depends(_uploaded)]
-
-
-@contextmanager
-def _opened(path: FilePath, services: Services) -> Iterator[Reader]:
-    if not _ONE_AT_A_TIME.acquire(timeout=PATIENCE_SECONDS):
-        raise BusyProblem("another upload is being looked at", retry_after=int(PATIENCE_SECONDS))
-    try:
-        with ZipSource(path, services.settings.limits) as source:
-            if glance(source) is None:
-                _check_short(source)
-            yield open_reader(source)
-    finally:
-        _ONE_AT_A_TIME.release()
-
-
-def _check_short(source: ZipSource) -> None:
-    sizes = {name: source.size(name) for name in source.names() if name.endswith((".json", ".xml"))}
-    if sum(sizes.values()) > LARGEST_ANNOTATIONS:
-        largest = max(sizes, key=lambda name: sizes[name])
-        message = (
-            f"annotations of more than {LARGEST_ANNOTATIONS} bytes are not looked at before they "
-            "are posted; a task reads them"
-        )
-        raise TooLargeProblem(message, [ErrorDetail(message, file=largest, code=Code.TOO_LARGE)])
 
 
 @router.get(
@@ -184,7 +147,7 @@ def _check_short(source: ZipSource) -> None:
     operation_id="uploads_get",
     responses=_LOOK | responses(TooLargeProblem),
 )
-def describe(
+async def describe(
     services: AppServices,
     caller: Submitter,
     path: Uploaded,
@@ -198,13 +161,7 @@ def describe(
     Some pictures are read, not all: a task reads every one before it trains.
     """
     check_model(caller, model)
-    with read_session(services.engine) as session:
-        start = check_start(session, model, None)
-        known = class_names(start)
-        number = start.number if start else None
-        pace = pace_of_steps(session)
-    with _opened(path, services) as reader:
-        return report(reader, known, number, pace, f"/uploads/{upload}/sheet?pictures=")
+    return await services.uploads.looks.run(look_into, services, path, upload, model)
 
 
 @router.get(
@@ -214,7 +171,7 @@ def describe(
     response_class=Response,
     responses=_LOOK | _SHEET | responses(TooLargeProblem),
 )
-def sheet(
+async def sheet(
     services: AppServices,
     path: Uploaded,
     pictures: Annotated[
@@ -226,7 +183,6 @@ def sheet(
     ] = "0",
 ) -> Response:
     """Return a contact sheet of labelled pictures, each class in its colour."""
-    with _opened(path, services) as reader:
-        positions = [int(part) for part in pictures.split(",") if int(part) < len(reader.ids)]
-        drawn = contact_sheet(reader, positions or [0])
+    positions = [int(part) for part in pictures.split(",")]
+    drawn = await services.uploads.looks.run(draw, services, path, positions)
     return Response(drawn, media_type="image/png", headers={"Cache-Control": "private"})

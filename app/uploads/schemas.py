@@ -57,14 +57,18 @@ class UploadReport(BaseModel):
     duplicates: int = Field(description="Looked-at pictures that look the same as another one.")
     warnings: list[str] = Field(description="What somebody should know before posting it.")
     errors: list[ErrorDetailJson] = Field(
-        description="What is wrong with pictures that cannot be read: a task would fail with them."
+        description="What a task would fail with: pictures that cannot be read, or nothing to hold "
+        "out or to train on."
     )
     starts_from: int | None = Field(
         description="Number of the version that a step would start from; null: the model has none, "
-        "and the task would be its base step."
+        "and the task would be its base step, or none is live, which a warning says."
     )
     estimated_seconds: float | None = Field(
         description="What a step by the default method would take, by the pace of steps that this "
         "service has done; null: none yet, or a base step."
     )
-    sheet: str = Field(description="Path of a contact sheet, a PNG of eight labelled pictures.")
+    sheet: str | None = Field(
+        description="Path of a contact sheet, a PNG of up to eight labelled pictures; null: none "
+        "could be read."
+    )

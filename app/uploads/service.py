@@ -1,24 +1,72 @@
 """What is in an upload, and what it would cost to learn it."""
 
 import statistics
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
+from pathlib import Path
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from app.db import Task, TaskEvent, TaskKind, Version
+from app.db import Task, TaskEvent, TaskKind, Version, read_session
+from app.dependencies import Services
+from app.errors import ErrorDetail
 from app.problem_json import ErrorDetailJson
+from app.registry.parents import NothingToStartFromProblem, check_start
 from app.registry.schemas import hex_colour
+from app.tasks.service import class_names
 from app.uploads.looking import Look, look
+from app.uploads.opening import opened
 from app.uploads.schemas import UploadedClass, UploadReport
+from app.uploads.sheet import contact_sheet
 from sats_core.classes import voc_colour
 from sats_core.data.readers import READERS, Reader
+from sats_core.errors import DatasetError
 from sats_core.job import HeldOutChoice
 from sats_core.settings import StepSettings
+from sats_core.training.splitting import Split, choose_split
 
 STEPS = 5
 """Steps whose pace is looked at."""
 FEW_PICTURES = 10
+
+
+def look_into(services: Services, path: Path, upload: str, model: str) -> UploadReport:
+    """Return what an upload holds for a model.
+
+    Args:
+        services: of the process.
+        path: of the upload.
+        upload: its token.
+        model: that is to learn it.
+
+    Raises:
+        DatasetError: it is no data set.
+        TooLargeProblem: its annotations are too long for a look.
+    """
+    refused = []
+    with read_session(services.engine) as session:
+        try:
+            start = check_start(session, model, None)
+        except NothingToStartFromProblem as problem:  # a task may name what it starts from
+            start, refused = None, [problem.detail]
+        known = class_names(start)
+        number = start.number if start else None
+        pace = pace_of_steps(session)
+    with opened(path, services.settings.limits) as reader:
+        told = report(reader, known, number, pace, f"/uploads/{upload}/sheet?pictures=")
+    return told.model_copy(update={"warnings": [*refused, *told.warnings]})
+
+
+def draw(services: Services, path: Path, positions: Sequence[int]) -> bytes:
+    """Return a contact sheet of an upload's pictures; the first one where none is there.
+
+    Raises:
+        DatasetError: it is no data set.
+        TooLargeProblem: its annotations are too long for a look.
+    """
+    with opened(path, services.settings.limits) as reader:
+        there = [position for position in positions if position < len(reader.ids)]
+        return contact_sheet(reader, there or [0])
 
 
 def report(
@@ -34,8 +82,7 @@ def report(
         sheet: path of the contact sheet, to which the positions of pictures are added.
     """
     found = look(reader)
-    held_out = _held_out(reader)
-    learned = len(reader.ids) - held_out
+    split = _split(reader, found.faults)
     return UploadReport(
         layout=next(name for name, kind in READERS.items() if isinstance(reader, kind)),
         pictures=len(reader.ids),
@@ -45,14 +92,14 @@ def report(
             for value, name in enumerate(reader.classes, start=1)
         ],
         splits={name: len(ids) for name, ids in reader.splits.items()},
-        held_out=held_out,
+        held_out=len(split.held_out),
         unpaired=len(reader.unpaired),
         duplicates=found.duplicates,
         warnings=[*reader.warnings, *_warnings(reader, found, known)],
         errors=[ErrorDetailJson.model_validate(fault.body()) for fault in found.faults],
         starts_from=start,
-        estimated_seconds=None if pace is None or start is None else pace * learned,
-        sheet=sheet + ",".join(str(position) for position in found.sheet),
+        estimated_seconds=None if pace is None or start is None else pace * len(split.train),
+        sheet=sheet + ",".join(map(str, found.sheet)) if found.sheet else None,
     )
 
 
@@ -69,10 +116,13 @@ def _class(found: Look, value: int, name: str, known: bool) -> UploadedClass:
     )
 
 
-def _held_out(reader: Reader) -> int:
-    choice = HeldOutChoice()
-    split = reader.splits.get("val")
-    return len(split) if split else round(choice.share * len(reader.ids))
+def _split(reader: Reader, faults: list[ErrorDetail]) -> Split:
+    """Return what a task with the defaults would train on; adds why it could not."""
+    try:
+        return choose_split(reader, HeldOutChoice(), StepSettings.model_fields["seed"].default)
+    except DatasetError as error:
+        faults.append(ErrorDetail(str(error)))
+        return Split((), ())
 
 
 def _warnings(reader: Reader, found: Look, known: Collection[str]) -> list[str]:

@@ -7,9 +7,11 @@ from fastapi import APIRouter, Path, Query, Request, Response
 from app.admin.service import list_models
 from app.dependencies import AppServices, ReadSession
 from app.errors import Problem, problem_of
+from app.keys.service import check_model
 from app.registry.schemas import MODEL_PATTERN
 from app.tasks.schemas import TaskSpec
-from app.uploads.endpoints import describe, upload_path
+from app.uploads.opening import upload_path
+from app.uploads.service import look_into
 from app.web.rendering import page
 from app.web.visitors import PageRoute, Submits
 from sats_core.errors import CoreError
@@ -41,7 +43,7 @@ def new_task_page(
 
 
 @router.get("/ui/uploads/{upload}")
-def found_in_upload(
+async def found_in_upload(
     request: Request,
     visitor: Submits,
     services: AppServices,
@@ -51,8 +53,9 @@ def found_in_upload(
     """Return, as part of a page, what an upload holds, or why it cannot be told."""
     found, problem = None, None
     try:
-        path = upload_path(services, visitor.caller, upload)[1]
-        found = describe(services, visitor.caller, path, upload, model)
+        check_model(visitor.caller, model)
+        path = upload_path(services, visitor.caller, upload)
+        found = await services.uploads.looks.run(look_into, services, path, upload, model)
     except Problem as error:
         problem = error
     except CoreError as error:

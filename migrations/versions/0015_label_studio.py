@@ -24,6 +24,10 @@ def upgrade() -> None:
         sa.Column("by_admin", sa.Boolean(), nullable=False),
         sa.Column("key_id", sa.Integer(), nullable=True),
         sa.Column("create", sa.Boolean(), nullable=False),
+        sa.Column("next_asked_by", sa.String(length=220), nullable=True),
+        sa.Column("next_by_admin", sa.Boolean(), nullable=False),
+        sa.Column("next_key_id", sa.Integer(), nullable=True),
+        sa.Column("next_create", sa.Boolean(), nullable=False),
         sa.Column("state", sa.String(length=20), nullable=False),
         sa.Column("imports", sa.Integer(), nullable=False),
         sa.Column("tries", sa.Integer(), nullable=False),
@@ -39,6 +43,9 @@ def upgrade() -> None:
         sa.Column("changed_at", sa.DateTime(timezone=True), nullable=False),
         sa.ForeignKeyConstraint(
             ["key_id"], ["api_keys.id"], name="fk_label_studio_projects_key_id_api_keys"
+        ),
+        sa.ForeignKeyConstraint(
+            ["next_key_id"], ["api_keys.id"], name="fk_label_studio_projects_next_key_id_api_keys"
         ),
         sa.ForeignKeyConstraint(
             ["task_id"],

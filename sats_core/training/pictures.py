@@ -13,20 +13,13 @@ from sats_core.data.pictures import Pixels
 from sats_core.data.readers import Reader
 from sats_core.errors import DatasetError, Issue
 from sats_core.events import ProgressEvent, WarningEvent
-from sats_core.job import HeldOutChoice, StepJob
+from sats_core.job import StepJob
 from sats_core.training.loop import StoppedError
 from sats_core.training.progress import Emit, Progress
+from sats_core.training.splitting import choose_split
 
 MOST_ISSUES = 1000
 """Bad files that are named one by one; a data set with more is wrong in some larger way."""
-
-
-@dataclass(frozen=True)
-class Split:
-    """Ids of the pictures that are trained on and of those that only score."""
-
-    train: tuple[str, ...]
-    held_out: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -74,39 +67,6 @@ class Shares:
         place = self._places[name]
         share = self._own[place] / max(1, self._labelled)
         return float(share), float(self._parts[place] / max(1, self._shown[place]))
-
-
-def choose_split(reader: Reader, choice: HeldOutChoice, seed: int) -> Split:
-    """Decide which pictures are held out.
-
-    The split that the choice names; else the data set's `val`; else a seeded share of all.
-    Training takes the data set's `train` where there is one, else all others.
-
-    Raises:
-        DatasetError: no such split, or nothing left on one side.
-    """
-    name = choice.split or ("val" if "val" in reader.splits else None)
-    if name is None:
-        held_out = _drawn(reader.ids, choice.share, seed)
-    elif name in reader.splits:
-        held_out = tuple(reader.splits[name])
-    else:
-        known = ", ".join(sorted(reader.splits)) or "none"
-        raise DatasetError(f"the data set has no split {name!r} to hold out; it has: {known}")
-    kept_apart = set(held_out)
-    candidates = reader.splits.get("train", reader.ids) if name else reader.ids
-    train = tuple(picture for picture in candidates if picture not in kept_apart)
-    if not train or not held_out:
-        raise DatasetError(
-            f"{len(train)} pictures to train on and {len(held_out)} held out: each needs one"
-        )
-    return Split(train, held_out)
-
-
-def _drawn(ids: tuple[str, ...], share: float, seed: int) -> tuple[str, ...]:
-    count = max(1, round(len(ids) * share))
-    picked = np.random.default_rng(seed).permutation(len(ids))[:count]
-    return tuple(ids[i] for i in sorted(picked.tolist()))
 
 
 def gather(

@@ -9,6 +9,7 @@ from typing import Annotated
 from fastapi import Depends, Request
 from fastapi.security import HTTPBasic
 from pydantic import TypeAdapter, ValidationError
+from starlette.requests import HTTPConnection
 
 from app.dependencies import admit, app_services, identify
 from app.errors import UnauthorizedProblem
@@ -19,8 +20,16 @@ from app.registry.paths import ModelName
 DEFAULT = "default"
 _MODEL: TypeAdapter[str] = TypeAdapter(ModelName)
 
-# For the document alone; a name without a password, or a bearer token, is judged below.
-_basic = HTTPBasic(
+
+class _Documented(HTTPBasic):
+    """For the document alone: FastAPI would answer with a refusal of its own form."""
+
+    async def __call__(self, request: HTTPConnection) -> None:
+        """Judge nothing."""
+
+
+_basic = _Documented(
+    scheme_name="HTTPBasic",
     auto_error=False,
     description="An API key as the password, whatever the name; or as a bearer token.",
 )

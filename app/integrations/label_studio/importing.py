@@ -21,7 +21,14 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from app.db import ProjectState, Task, read_session, write_session
 from app.disk import check_task_fits
-from app.errors import IdempotencyKeyReusedProblem, Problem, problem_of
+from app.errors import (
+    BusyProblem,
+    DiskFullProblem,
+    IdempotencyKeyReusedProblem,
+    Problem,
+    UnavailableProblem,
+    problem_of,
+)
 from app.integrations.label_studio import projects
 from app.integrations.label_studio.client import LabelStudio, LabelStudioError
 from app.integrations.label_studio.gathering import Gathered, gather
@@ -39,6 +46,8 @@ from sats_core.errors import CoreError
 
 BEAT_SECONDS = 1.0
 """Between two looks whether the import is still ours, and whether it is to end."""
+PASSING = (OSError, DiskFullProblem, BusyProblem, UnavailableProblem)
+"""What passes by itself: the disk is full, for instance."""
 _DATASET = "dataset"
 _LONGEST = 2000
 
@@ -100,7 +109,7 @@ class Importing:
                 else:
                     projects.end(session, taken, ProjectState.FAILED, **_failed(str(error)))
             return
-        except OSError as error:  # the disk is full, for instance
+        except PASSING as error:
             log.warning("label_studio_failed", passing=True, error=str(error), **told)
             with write_session(self._engine) as session:
                 projects.put_off(session, taken, str(error)[:_LONGEST])

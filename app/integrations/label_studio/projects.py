@@ -97,13 +97,22 @@ def note(
 
 def _ask(row: LabelStudioProject, asker: Asker) -> None:
     row.annotations = 0
-    row.asked_by, row.key_id = asker.actor, asker.key_id
-    row.by_admin, row.create = asker.by_admin, asker.create
     row.asked_at = utc_now()
-    if row.state == ProjectState.FETCHING:
+    if row.state == ProjectState.FETCHING:  # with the rights of who asked for it
         row.wanted = True
+        row.next_asked_by, row.next_key_id = asker.actor, asker.key_id
+        row.next_by_admin, row.next_create = asker.by_admin, asker.create
     else:
         row.state = ProjectState.WAITING
+        row.asked_by, row.key_id = asker.actor, asker.key_id
+        row.by_admin, row.create = asker.by_admin, asker.create
+
+
+def _begin_next(row: LabelStudioProject) -> None:
+    """Have the import wait that was asked for meanwhile, for whoever asked."""
+    row.state, row.wanted = ProjectState.WAITING, False
+    row.asked_by, row.key_id = row.next_asked_by, row.next_key_id
+    row.by_admin, row.create = row.next_by_admin, row.next_create
 
 
 def find(session: Session, project: int, model: str) -> LabelStudioProject:
@@ -161,9 +170,10 @@ def take(session: Session, row: int | None = None) -> Taken | None:
     elif found.lease_until is not None:
         found.tries += 1  # whoever had it was lost
     if found.tries >= MOST_TRIES:
-        found.state = ProjectState.WAITING if found.wanted else ProjectState.FAILED
-        found.wanted, found.lease_until = False, None
+        found.state, found.lease_until = ProjectState.FAILED, None
         found.error = found.error or "the workers that worked at it were lost"
+        if found.wanted:
+            _begin_next(found)
         return None
     found.attempts += 1
     session.flush()
@@ -211,12 +221,14 @@ def end(session: Session, taken: Taken, state: ProjectState, **values: object) -
     if not _write(session, taken, **ended):
         return False
     again = (
-        update(LabelStudioProject)
+        select(LabelStudioProject)
         .where(LabelStudioProject.id == taken.row, LabelStudioProject.wanted)
-        .values(state=ProjectState.WAITING, wanted=False)
-        .execution_options(synchronize_session=False)
+        .execution_options(populate_existing=True)
     )
-    session.execute(again)
+    row = session.scalar(again)  # locked by what was written just now
+    if row is not None:
+        _begin_next(row)
+        session.flush()
     return True
 
 

@@ -5,6 +5,7 @@ import { logIn, sessionHeaders } from "./page.js";
 const at = (id) => document.getElementById(id);
 const models = [...document.querySelectorAll("#models option")].map((one) => one.value);
 let turn = 0, upload = null;
+let once = { of: null, key: null };
 
 function spec() {
   const value = (id) => at(id).value.trim();
@@ -102,17 +103,39 @@ async function look() {
   const mine = turn, asked = new URLSearchParams({ model: at("model").value.trim() });
   if (!upload) return;
   at("found").textContent = "Looking into it …";
-  const answer = await fetch(`/ui/uploads/${upload}?${asked}`);
-  const text = await answer.text();
-  if (mine === turn) at("found").innerHTML = answer.ok ? text : "";
+  try {
+    const answer = await fetch(`/ui/uploads/${upload}?${asked}`, { headers: partHeaders });
+    const text = await answer.text();
+    if (answer.status === 401) return logIn();
+    if (mine === turn) show(text);
+  } catch {
+    if (mine === turn) at("found").textContent = "The service does not answer.";
+  }
+  return undefined;
+}
+
+// As htmx asks for a part of a page: who has to log in is told so, and not sent the login's page.
+const partHeaders = { "HX-Request": "true" };
+
+/** Show what was found; of a page that says why it was refused, what it says. */
+function show(text) {
+  const told = new DOMParser().parseFromString(text, "text/html");
+  at("found").replaceChildren(...(told.querySelector("main") ?? told.body).children);
+}
+
+/** Return the same key for the same task: what was posted without an answer is not posted twice. */
+function onceKey(text) {
+  const of = `${upload} ${text}`;
+  if (once.of !== of) once = { of, key: crypto.getRandomValues(new Uint32Array(4)).join("-") };
+  return once.key;
 }
 
 async function post() {
   at("post").disabled = true;
   say("");
   try {
-    const once = crypto.getRandomValues(new Uint32Array(4)).join("-");
-    const task = await send("/tasks", { spec: JSON.stringify(spec()), upload }, { "Idempotency-Key": once });
+    const text = JSON.stringify(spec());
+    const task = await send("/tasks", { spec: text, upload }, { "Idempotency-Key": onceKey(text) });
     location.assign(`/ui/tasks/${task.id}`);
   } catch (error) {
     say(error.message);

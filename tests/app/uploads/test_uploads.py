@@ -1,5 +1,7 @@
 """A zip is sent, looked at, and then becomes a task, or nothing."""
 
+import errno
+import hashlib
 import io
 import json
 import os
@@ -14,10 +16,10 @@ from sqlalchemy import select
 
 from app.db import Task, TaskEvent, TaskState, read_session, write_session
 from app.keys.secret import read_secret
-from app.keys.service import Scope, create_key
-from app.storage import Blob, LocalBlobStore
+from app.keys.service import KeyLimits, Scope, create_key
+from app.storage import Blob, BlobMissingError, LocalBlobStore
 from app.storage.garbage import Collector
-from app.uploads.tokens import Upload, make_token
+from app.uploads.tokens import Upload, lifetime, make_token
 from tests.app.tasks.posting import SPEC
 from tests.fixtures.drawings import voc_zip
 from tests.fixtures.versions import add_version
@@ -185,9 +187,9 @@ def test_a_file_and_a_token_are_too_much(client, pets):
 
 
 def test_annotations_too_long_for_a_look_are_left_to_the_task(client, tmp_path, monkeypatch):
-    from app.uploads import endpoints
+    from app.uploads import opening
 
-    monkeypatch.setattr(endpoints, "LARGEST_ANNOTATIONS", 10)
+    monkeypatch.setattr(opening, "LARGEST_ANNOTATIONS", 10)
     path = tmp_path / "coco.zip"
     with zipfile.ZipFile(path, "w") as zipped:
         zipped.writestr("a.jpg", b"a picture")
@@ -215,3 +217,118 @@ def test_the_pace_of_past_steps_tells_how_long_it_would_take(client, engine, set
         session.add(TaskEvent(task_id=step.task_id, kind="labels", data={"pictures": 60}))
     told = client.get(send(client, pets).json()["links"]["self"]).json()
     assert told["estimated_seconds"] == pytest.approx(0.5 * (12 - told["held_out"]))
+
+
+def drawn_badly(pets: Path, path: Path) -> Path:
+    """Write the data set again, with pictures that are none."""
+    with zipfile.ZipFile(pets) as good, zipfile.ZipFile(path, "w") as bad:
+        for name in good.namelist():
+            bad.writestr(name, b"no picture" if "JPEGImages" in name else good.read(name))
+    return path
+
+
+def test_without_a_picture_that_can_be_read_there_is_no_sheet(client, pets, tmp_path):
+    sent = send(client, drawn_badly(pets, tmp_path / "bad.zip")).json()
+    told = client.get(sent["links"]["self"]).json()
+    assert (told["looked_at"], told["sheet"]) == (0, None)
+    assert 'class="sheet"' not in client.get(f"/ui/uploads/{sent['upload']}").text
+
+
+def test_a_model_without_a_live_version_is_told(client, engine, settings, pets):
+    with write_session(engine) as session:
+        add_version(session, LocalBlobStore(settings.blob_dir), ["cat"], live=False)
+    answer = client.get(send(client, pets).json()["links"]["self"])
+    assert answer.status_code == 200
+    assert "none is live" in answer.json()["warnings"][0]
+    assert answer.json()["starts_from"] is None
+
+
+def test_what_is_held_out_is_what_a_task_would_hold_out(client, tmp_path):
+    few = voc_zip(tmp_path / "few.zip", ["cat"], pictures=2, size=32, seed=0)
+    told = client.get(send(client, few).json()["links"]["self"]).json()
+    assert (told["held_out"], told["errors"]) == (1, [])
+
+
+def test_only_the_split_to_train_on_counts_for_the_time(client, engine, settings, tmp_path):
+    blobs = LocalBlobStore(settings.blob_dir)
+    with write_session(engine) as session:
+        add_version(session, blobs, ["bird"])
+        step = add_version(session, blobs, ["cow"])
+        step.seconds = 30.0
+        session.add(TaskEvent(task_id=step.task_id, kind="labels", data={"pictures": 60}))
+    parts = {"train": 3, "val": 2, "test": 3}
+    split = voc_zip(tmp_path / "split.zip", ["cat"], pictures=8, size=32, splits=parts)
+    told = client.get(send(client, split).json()["links"]["self"]).json()
+    assert told["held_out"] == 2
+    assert told["estimated_seconds"] == pytest.approx(0.5 * 3)
+
+
+def test_nothing_to_train_on_is_told(client, tmp_path):
+    split = voc_zip(tmp_path / "split.zip", ["cat"], pictures=4, size=32, splits={"val": 4})
+    told = client.get(send(client, split).json()["links"]["self"]).json()
+    assert "0 pictures to train on" in told["errors"][0]["message"]
+
+
+def test_a_spec_is_no_part_of_an_upload(client, pets):
+    files = {"dataset": ("d.zip", pets.read_bytes()), "spec": (None, json.dumps(SPEC))}
+    refused = client.post("/uploads", files=files)
+    assert refused.status_code == 422
+    assert refused.json()["errors"][0]["field"] == "spec"
+
+
+def test_query_parameters_that_nobody_reads_are_refused(client, pets):
+    path = send(client, pets).json()["links"]["self"]
+    for refused in (
+        client.post("/uploads?name=a", files={"dataset": ("d.zip", pets.read_bytes())}),
+        client.get(path, params={"modle": "default"}),
+        client.get(f"{path}/sheet", params={"picture": "1"}),
+    ):
+        assert refused.status_code == 422
+        assert refused.json()["errors"][0]["code"] == "unknown"
+
+
+def test_a_disk_that_fills_up_meanwhile_is_told(client, service, pets, monkeypatch):
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(service.state.services.blobs, "stage", full)
+    assert send(client, pets).status_code == 507
+
+
+@pytest.fixture
+def bounded(client, engine, settings, pets):
+    """Headers of a key whose tasks may keep one and a half of the pets' bytes."""
+    limits = KeyLimits(stored_bytes=pets.stat().st_size * 3 // 2)
+    with write_session(engine) as session:
+        key = create_key(session, read_secret(settings), "a", [Scope.SUBMIT], limits=limits)
+    return {"Authorization": f"Bearer {key}"}
+
+
+@pytest.fixture
+def others(tmp_path):
+    return voc_zip(tmp_path / "others.zip", ["cow", "ewe"], pictures=12, size=32, seed=1)
+
+
+def test_open_uploads_count_for_the_bytes_of_a_key(
+    client, pets, others, bounded, settings, monkeypatch
+):
+    assert send(client, pets, **bounded).status_code == 201
+    assert send(client, pets, **bounded).status_code == 201, "the same bytes"
+    refused = send(client, others, **bounded)
+    assert refused.status_code == 429
+    assert refused.json()["type"].endswith("limit-stored-bytes")
+    content = others.read_bytes()
+    with pytest.raises(BlobMissingError):
+        LocalBlobStore(settings.blob_dir).path(hashlib.sha256(content).hexdigest())
+    later = time.time() + lifetime(settings.gc_grace_seconds) + 1
+    monkeypatch.setattr("app.uploads.open_uploads.time.time", lambda: later)
+    assert send(client, others, **bounded).status_code == 201
+
+
+def test_what_tasks_keep_counts_for_uploads_once(client, pets, others, bounded):
+    token = send(client, pets, **bounded).json()["upload"]
+    assert post(client, token, **bounded).status_code == 202
+    assert send(client, others, **bounded).json()["type"].endswith("limit-stored-bytes")
+    small = others.read_bytes()[: pets.stat().st_size // 3]
+    assert send(client, small, **bounded).status_code == 201, "its task's upload counts once"
+    assert send(client, pets.read_bytes() * 2, **bounded).status_code == 413

@@ -182,7 +182,9 @@ def test_settings_of_addresses() -> None:
     for values in (
         {"label_studio_url": "labels.example"},
         {"label_studio_url": "https://labels.example/?a=b"},
+        {"label_studio_url": "https://me:secret@labels.example"},
         {"label_studio_picture_origins": "*"},
+        {"label_studio_picture_origins": "https://a.example, https://me:secret@b.example"},
         {"label_studio_picture_origins": "https://a.example/path"},
         {"label_studio_annotations": -1},
     ):

@@ -3,10 +3,10 @@
 import base64
 
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, select, update
 from starlette.testclient import TestClient
 
-from app.db import Task, read_session, write_session
+from app.db import LabelStudioProject, Task, read_session, write_session
 from app.integrations.label_studio.importing import Importing
 from app.keys.secret import read_secret
 from app.keys.service import KeyLimits, Scope, create_key
@@ -67,6 +67,45 @@ def test_scopes(client: TestClient, register: Register, key) -> None:
         basic(both[:-1]),
     ):
         assert statuses(client, wrong) == [401] * 5
+
+
+def test_any_refusal_of_who_calls_is_a_problem(client: TestClient, key) -> None:
+    key(Scope.SEGMENT)
+    for said in ("Basic !", "Basic", "Basic " + base64.b64encode(b"no colon").decode(), "Token 1"):
+        refused = client.get(f"{BASE}/health", headers={"Authorization": said})
+        assert refused.status_code == 401
+        assert refused.headers["content-type"] == "application/problem+json", said
+
+
+def test_who_asks_again_lends_no_rights_to_what_runs(
+    client: TestClient,
+    fake: FakeLabelStudio,
+    engine: Engine,
+    blobs: BlobStore,
+    settings: Settings,
+    key,
+) -> None:
+    fake.projects[3] = ("Cups", CONFIG)
+    fake.exports[3] = halves("cup", [1])
+    fake.files["/data/1.png"] = encoded(left_red_right_green(16, 16))
+    submit, admin = basic(key(Scope.SUBMIT)), basic(key(Scope.ADMIN))
+    with write_session(engine) as session:
+        ensure_model(session, "default")
+    importing = Importing(engine, blobs, settings, lambda _: None)
+    client.post(f"{BASE}/webhook", json=TRAIN, headers=submit)
+    fake.failing = 1
+    importing.act()  # put off: it is tried again
+    client.post(f"{BASE}/webhook", json=TRAIN, headers=admin)
+    with write_session(engine) as session:
+        session.execute(update(LabelStudioProject).values(due_at=0.0))
+    taken = importing.next()
+    assert taken is not None
+    importing.run(taken)
+    with read_session(engine) as session:
+        made = session.scalars(select(Task)).one()
+        row = session.scalars(select(LabelStudioProject)).one()
+        assert (made.submitted_by, made.by_admin, made.key_id) == ("submit-0", False, 1)
+        assert (row.state, row.wanted, row.by_admin, row.key_id) == ("waiting", False, True, 2)
 
 
 def test_a_key_bound_to_models(client: TestClient, register: Register, key) -> None:

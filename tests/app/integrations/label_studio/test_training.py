@@ -24,6 +24,7 @@ from app.db import (
     read_session,
     write_session,
 )
+from app.errors import BusyProblem, DiskFullProblem, Problem, UnavailableProblem
 from app.integrations.label_studio import gathering, projects
 from app.integrations.label_studio import importing as importing_module
 from app.integrations.label_studio.importing import Importing
@@ -387,6 +388,31 @@ def test_a_full_disk_is_tried_again(
         patched.setattr(ZipFile, "writestr", full)
         importing.act()
     assert (state(client)["state"], "No space" in state(client)["error"]) == ("fetching", True)
+    due_now(engine)
+    importing.act()
+    assert state(client)["state"] == "queued"
+
+
+@pytest.mark.parametrize(
+    "passing",
+    [DiskFullProblem("it is full"), BusyProblem("too much"), UnavailableProblem("it is away", 2)],
+)
+def test_what_passes_is_tried_again(
+    client: TestClient,
+    project: FakeLabelStudio,
+    importing: Importing,
+    engine: Engine,
+    monkeypatch: pytest.MonkeyPatch,
+    passing: Problem,
+) -> None:
+    def refused(*_: Any) -> None:
+        raise passing
+
+    train(client)
+    with monkeypatch.context() as patched:
+        patched.setattr("app.integrations.label_studio.importing.check_task_fits", refused)
+        importing.act()
+    assert (state(client)["state"], state(client)["error"]) == ("fetching", passing.detail)
     due_now(engine)
     importing.act()
     assert state(client)["state"] == "queued"

@@ -1,0 +1,30 @@
+"""A posted file on its way into the store. Web-free."""
+
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import BinaryIO
+
+from app.errors import DiskFullProblem, ErrorDetail, TooLargeProblem
+from app.fault_codes import Code
+from app.storage import BlobStore, StagedBlob, TooLargeError
+
+
+@contextmanager
+def staged(blobs: BlobStore, field: str, file: BinaryIO, most: int) -> Iterator[StagedBlob]:
+    """Stage a file that came as `field`; it is stored when the block publishes it.
+
+    Raises:
+        TooLargeProblem: it has more than `most` bytes.
+        DiskFullProblem: there is no room for it.
+    """
+    try:
+        with blobs.stage(file, most) as one:
+            yield one
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise DiskFullProblem(f"`{field}` could not be stored: {error.strerror}") from error
+    except TooLargeError as error:
+        fault = ErrorDetail(f"more than {most} bytes", field=field, code=Code.TOO_LARGE)
+        raise TooLargeProblem(f"`{field}` has more than {most} bytes", [fault]) from error
