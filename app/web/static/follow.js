@@ -18,7 +18,7 @@ function told(event) {
   if (event.type !== "task.epoch") return;
   const { epoch, losses } = JSON.parse(event.data).data;
   const card = document.getElementById("losses");
-  card.hidden = false;
+  card.hidden = epoch < 2; // of one epoch there is no line
   card.querySelector("[data-chart]").dispatchEvent(new CustomEvent("epoch", { detail: { epoch, losses } }));
 }
 
