@@ -219,6 +219,17 @@ def look_up(session: Session, key_digest: str) -> Caller:
     )
 
 
+def check_row(session: Session, key_id: int) -> None:
+    """Check that a key that asked for something still works, now that it is done.
+
+    Raises:
+        UnauthorizedProblem: it was revoked.
+        ExpiredKeyProblem: its end has come.
+    """
+    key = session.get_one(ApiKey, key_id)
+    check_end(look_up(session, key.digest), utc_now())
+
+
 def check_end(caller: Caller, now: datetime) -> None:
     """Check that a caller's key still works.
 

@@ -33,6 +33,7 @@ from app.integrations.label_studio import projects
 from app.integrations.label_studio.client import LabelStudio, LabelStudioError
 from app.integrations.label_studio.gathering import Gathered, gather
 from app.integrations.label_studio.projects import Taken
+from app.keys.service import check_row
 from app.registry.naming import check_known
 from app.registry.parents import check_start
 from app.settings import Settings
@@ -128,7 +129,7 @@ class Importing:
         made = self._task_before(taken)
         if made is not None:
             return ProjectState.QUEUED, {"task_id": made}
-        self._check_model(taken)
+        self._check_asker(taken)
         self._settings.incoming_dir.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=self._settings.incoming_dir) as folder:
             gathered = asyncio.run(self._gathered(taken, Path(folder)))
@@ -143,6 +144,7 @@ class Importing:
                 return ProjectState.NOTHING_NEW, values
             if not self._renewed(taken, gathered.pictures, gathered.in_all):
                 raise _LostError
+            self._check_asker(taken)  # it took a while
             try:
                 task = self._queue(taken, gathered)
             except IdempotencyKeyReusedProblem:
@@ -161,10 +163,17 @@ class Importing:
                 )
             )
 
-    def _check_model(self, taken: Taken) -> None:
-        """Check that the model is there, or may be made, before anything is fetched for it."""
-        if not taken.asker.create:
-            with read_session(self._engine) as session:
+    def _check_asker(self, taken: Taken) -> None:
+        """Check that the model is there, or may be made, and that the key that asked still works.
+
+        Raises:
+            UnauthorizedProblem, ExpiredKeyProblem: it does not.
+            ModelNotFoundProblem: there is no such model.
+        """
+        with read_session(self._engine) as session:
+            if taken.asker.key_id is not None:
+                check_row(session, taken.asker.key_id)
+            if not taken.asker.create:
                 check_known(session, taken.model, lambda _: True)
 
     def _known(self, model: str) -> set[str]:

@@ -48,6 +48,35 @@ def statuses(client: TestClient, headers: dict[str, str], path: str = BASE) -> l
     ]
 
 
+def test_of_a_key_that_was_revoked_meanwhile_no_task_comes(
+    client: TestClient,
+    fake: FakeLabelStudio,
+    engine: Engine,
+    blobs: BlobStore,
+    settings: Settings,
+    key,
+) -> None:
+    fake.projects[3] = ("Cups", CONFIG)
+    fake.exports[3] = halves("cup", range(1, 3), 16)
+    root, asker = key(Scope.ADMIN), key(Scope.SUBMIT)
+    client.app.state.services.callers.clear()  # type: ignore[attr-defined]
+    with write_session(engine) as session:
+        ensure_model(session, "default")
+    assert client.post(f"{BASE}/webhook", json=TRAIN, headers=basic(asker)).status_code == 200
+    headers = {"Authorization": f"Bearer {root}"}
+    (made,) = [
+        one["id"]
+        for one in client.get("/admin/keys", headers=headers).json()["items"]
+        if one["scopes"] == ["submit"]
+    ]
+    client.delete(f"/admin/keys/{made}", headers=headers)
+    Importing(engine, blobs, settings, lambda _: None).act()
+    with read_session(engine) as session:
+        assert session.scalars(select(LabelStudioProject.error)).one().endswith("was revoked")
+        assert session.scalars(select(Task.id)).all() == []
+    assert fake.url == []
+
+
 def test_scopes(client: TestClient, register: Register, key) -> None:
     register()
     assert statuses(client, {}) == [200] * 5  # on this machine, while there is no key
