@@ -74,7 +74,7 @@ def test_of_a_key_that_was_revoked_meanwhile_no_task_comes(
     with read_session(engine) as session:
         assert session.scalars(select(LabelStudioProject.error)).one().endswith("was revoked")
         assert session.scalars(select(Task.id)).all() == []
-    assert fake.url == []
+    assert fake.paths == []
 
 
 def test_scopes(client: TestClient, register: Register, key) -> None:
