@@ -13,7 +13,6 @@ SECRETS = {
     "redis_url": "redis://:hunter2@cache:6379/0",
     "key_secret": "hunter2",
     "label_studio_api_key": "hunter2",
-    "label_studio_url": "https://someone:hunter2@labels.example.org",
 }
 
 
