@@ -4,8 +4,6 @@ The cookie holds an end time, a random part, the digest of the key, and an HMAC 
 is stored: it ends with its time, with its key, or when the browser forgets it.
 """
 
-import hashlib
-import hmac
 import secrets
 import time
 
@@ -13,6 +11,7 @@ from starlette.requests import HTTPConnection
 
 from app.errors import ForbiddenProblem
 from app.keyless import of_another_site
+from app.signing import is_signed, sign
 
 COOKIE = "sats_session"
 TOKEN_HEADER = "X-CSRF-Token"  # noqa: S105 - the name of a header
@@ -30,13 +29,13 @@ def make_session(secret: bytes, holder: str) -> str:
         holder: digest of the key.
     """
     said = f"{int(time.time()) + SESSION_SECONDS}.{secrets.token_hex(16)}.{holder}"
-    return f"{said}.{_sign(secret, _SESSION, said)}"
+    return f"{said}.{sign(secret, _SESSION, said)}"
 
 
 def read_session(secret: bytes, value: str) -> str | None:
     """Return the digest of the key that a cookie stands for; None: it ended, or is not ours."""
     said, _, signature = value.rpartition(".")
-    if not _same(_sign(secret, _SESSION, said), signature):
+    if not is_signed(secret, _SESSION, said, signature):
         return None
     ends, _, holder = said.split(".")
     return holder if int(ends) >= time.time() else None
@@ -44,7 +43,7 @@ def read_session(secret: bytes, value: str) -> str | None:
 
 def page_token(secret: bytes, session: str) -> str:
     """Return what pages send with whatever changes something; another site cannot know it."""
-    return _sign(secret, _TOKEN, session)
+    return sign(secret, _TOKEN, session)
 
 
 def session_holder(request: HTTPConnection, secret: bytes) -> str | None:
@@ -61,19 +60,9 @@ def session_holder(request: HTTPConnection, secret: bytes) -> str | None:
         raise ForbiddenProblem("the request comes from a page of another site (`Sec-Fetch-Site`)")
     if request.scope.get("method") not in _SAFE:
         given = request.headers.get(TOKEN_HEADER, "")
-        if not _same(page_token(secret, value), given):
+        if not is_signed(secret, _TOKEN, value, given):
             raise ForbiddenProblem(
                 f"a browser's session changes nothing without its page's `{TOKEN_HEADER}`: "
                 "load the page again"
             )
     return holder
-
-
-def _sign(secret: bytes, purpose: bytes, text: str) -> str:
-    # A key of its own for each purpose, so that nothing signed can be taken for anything else.
-    own = hmac.new(secret, purpose, hashlib.sha256).digest()
-    return hmac.new(own, text.encode("utf-8", "surrogatepass"), hashlib.sha256).hexdigest()
-
-
-def _same(expected: str, given: str) -> bool:
-    return hmac.compare_digest(expected.encode(), given.encode("utf-8", "surrogatepass"))

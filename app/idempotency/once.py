@@ -8,6 +8,7 @@ stay with the task.
 import hashlib
 import hmac
 import secrets
+from functools import partial
 from typing import Annotated
 
 from fastapi import Depends, Header, Request, Response
@@ -20,12 +21,11 @@ from app.idempotency.service import begin
 from app.keys.service import Caller
 from app.problems import Responses
 
+KEY_HEADER = partial(Header, min_length=1, max_length=200, pattern=r"^[\x20-\x7e]+$")
+"""`Idempotency-Key`, whatever it is that is done once."""
 IdempotencyKey = Annotated[
     str | None,
-    Header(
-        min_length=1,
-        max_length=200,
-        pattern=r"^[\x20-\x7e]+$",
+    KEY_HEADER(
         description="Any text of the caller's, known for a week. The same key with the same "
         "request does nothing again and is answered with what it made.",
     ),

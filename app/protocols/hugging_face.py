@@ -33,7 +33,6 @@ from app.segmentation import service
 from app.segmentation.admission import Admission, admitted, body_bytes
 from app.segmentation.choosing import choose_for_pictures
 from app.segmentation.json_pictures import most_json_bytes
-from app.segmentation.parameters import refuse_strays
 from app.segmentation.signatures import LONGEST, starts_as_picture
 from app.segmentation.upload import FRAME_BYTES, JSON, PostedPicture, content_type
 from app.segmentation.waiting import (
@@ -43,6 +42,7 @@ from app.segmentation.waiting import (
     while_connected,
 )
 from app.settings import Settings
+from app.strays import refuse_strays
 
 PIXEL_BYTES = 16
 """What a pixel takes until its picture is answered: picture, mask, and the segments' PNGs."""

@@ -14,8 +14,8 @@ from app.inference.cutting import Cut
 from app.parameters import Digits
 from app.registry.schemas import MAX_NUMBER, MODEL_PATTERN
 from app.segmentation.negotiation import Representation
-from app.segmentation.parameters import refuse_strays
 from app.segmentation.polygons import MOST_SHOWN, MOST_TRACED
+from app.strays import refuse_strays
 from sats_core.classes import Catalogue
 
 LARGEST_TOLERANCE = 100

@@ -10,13 +10,12 @@ from sqlalchemy import Engine
 
 from app.audit.actor import COMMAND, act_as
 from app.db import Actor, read_session, write_session
-from app.storage import Blob, BlobMissingError, BlobStore, StagedBlob
+from app.storage import Blob, BlobStore, StagedBlob
 from app.storage.references import lock_blobs
 from app.tasks.schemas import TaskJson
 from app.tasks.service import describe
 from app.tasks.submission import Submission, find_replay, submit
-from app.uploads.staging import staged
-from app.uploads.tokens import gone
+from app.uploads.staging import sent_before, staged
 
 
 @dataclass(frozen=True)
@@ -80,17 +79,7 @@ class Acceptance:
     @contextmanager
     def _staged(self, field: str, file: BinaryIO | Blob) -> Iterator[StagedBlob]:
         if isinstance(file, Blob):
-            yield self._stored(file)
-            return
-        with staged(self.blobs, field, file, self.most) as one:
-            yield one
-
-    def _stored(self, blob: Blob) -> StagedBlob:
-        def check() -> None:  # under the lock: from now on nobody collects it
-            try:
-                self.blobs.path(blob.key)
-            except BlobMissingError as error:
-                raise gone("the upload was removed") from error
-
-        check()
-        return StagedBlob(blob, self.blobs.path(blob.key), check)
+            yield sent_before(self.blobs, file)
+        else:
+            with staged(self.blobs, field, file, self.most) as one:
+                yield one

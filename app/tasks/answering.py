@@ -2,21 +2,19 @@
 
 from typing import Annotated
 
-from fastapi import BackgroundTasks, Header, Response
+from fastapi import BackgroundTasks, Response
 
 from app.broker import wake
 from app.db import Actor
 from app.dependencies import Services
+from app.idempotency.once import KEY_HEADER
 from app.problems import Responses
 from app.tasks.accepting import Acceptance
 from app.tasks.schemas import TaskJson
 
 IdempotencyKey = Annotated[
     str | None,
-    Header(
-        min_length=1,
-        max_length=200,
-        pattern=r"^[\x20-\x7e]+$",
+    KEY_HEADER(
         description="Any text of the caller's. The same key with the same request gives the "
         "same task again instead of a second one.",
     ),

@@ -44,8 +44,8 @@ from app.registry.naming import check_known
 from app.registry.parents import NothingToStartFromProblem, ParentDeletedProblem
 from app.registry.problems import UnknownModelProblem
 from app.registry.service import find_model
-from app.segmentation.parameters import refuse_undeclared
 from app.storage import Blob
+from app.strays import refuse_undeclared
 from app.tasks import listing, service
 from app.tasks.answering import ACCEPTED, IdempotencyKey, acceptance, announce
 from app.tasks.listing import TASKS, Wanted, wanted

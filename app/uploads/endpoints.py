@@ -27,8 +27,8 @@ from app.keys.service import Scope, check_model
 from app.multipart import file_part, read_form
 from app.problems import Responses, responses
 from app.registry.schemas import MODEL_PATTERN
-from app.segmentation.parameters import refuse_undeclared
 from app.storage.references import lock_blobs
+from app.strays import refuse_undeclared
 from app.uploads.opening import upload_path
 from app.uploads.schemas import UploadJson, UploadLinks, UploadReport
 from app.uploads.service import draw, look_into

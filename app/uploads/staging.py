@@ -3,11 +3,13 @@
 import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import BinaryIO
 
 from app.errors import DiskFullProblem, ErrorDetail, TooLargeProblem
 from app.fault_codes import Code
-from app.storage import BlobStore, StagedBlob, TooLargeError
+from app.storage import Blob, BlobMissingError, BlobStore, StagedBlob, TooLargeError
+from app.uploads.tokens import gone
 
 
 @contextmanager
@@ -28,3 +30,22 @@ def staged(blobs: BlobStore, field: str, file: BinaryIO, most: int) -> Iterator[
     except TooLargeError as error:
         fault = ErrorDetail(f"more than {most} bytes", field=field, code=Code.TOO_LARGE)
         raise TooLargeProblem(f"`{field}` has more than {most} bytes", [fault]) from error
+
+
+def sent_before(blobs: BlobStore, blob: Blob) -> StagedBlob:
+    """Return an upload that was stored before; to publish it is to see that it still is.
+
+    Raises:
+        UploadGoneProblem: it is not, now or when it is published.
+    """
+
+    def path() -> Path:
+        try:
+            return blobs.path(blob.key)
+        except BlobMissingError as error:
+            raise gone("the upload was removed") from error
+
+    def stands() -> None:
+        path()
+
+    return StagedBlob(blob, path(), stands)

@@ -4,14 +4,13 @@ Nothing is kept of an upload but its bytes, which no row refers to, so that the 
 takes them when nobody has made a task of them. A token ends before that can be.
 """
 
-import hashlib
-import hmac
 import re
 import time
 from dataclasses import dataclass
 
 from app.errors import ErrorDetail, InvalidProblem
 from app.fault_codes import Code
+from app.signing import is_signed, sign
 from app.storage import Blob
 
 LONGEST_SECONDS = 1800
@@ -47,7 +46,7 @@ def lifetime(grace_seconds: float) -> int:
 def make_token(secret: bytes, upload: Upload, key_id: int | None) -> str:
     """Return the token of an upload, good for the key that sent it; None: for calls without one."""
     told = f"{upload.blob.key}.{upload.blob.size}.{upload.ends}"
-    return f"{told}.{_sign(secret, told, key_id)}"
+    return f"{told}.{sign(secret, _PURPOSE, _said(told, key_id))}"
 
 
 def read_token(secret: bytes, token: str, key_id: int | None) -> Upload:
@@ -57,10 +56,8 @@ def read_token(secret: bytes, token: str, key_id: int | None) -> Upload:
         UploadGoneProblem: it has ended, is another key's, or was never given out.
     """
     form = _FORM.fullmatch(token)
-    told = token.rpartition(".")[0]
-    if form is None or not hmac.compare_digest(
-        token.rpartition(".")[2], _sign(secret, told, key_id)
-    ):
+    told, _, signature = token.rpartition(".")
+    if form is None or not is_signed(secret, _PURPOSE, _said(told, key_id), signature):
         raise gone("there is no such upload of this key")
     if int(form["ends"]) < time.time():
         raise gone("the upload was kept until its end and is gone")
@@ -73,8 +70,5 @@ def gone(why: str) -> UploadGoneProblem:
     return UploadGoneProblem(f"{why}: POST /uploads takes it again", [fault])
 
 
-def _sign(secret: bytes, told: str, key_id: int | None) -> str:
-    # A key of its own, so that what is signed here can be taken for nothing else.
-    own = hmac.new(secret, _PURPOSE, hashlib.sha256).digest()
-    holder = "" if key_id is None else str(key_id)
-    return hmac.new(own, f"{told} {holder}".encode(), hashlib.sha256).hexdigest()
+def _said(told: str, key_id: int | None) -> str:
+    return f"{told} {'' if key_id is None else key_id}"

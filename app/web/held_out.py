@@ -12,8 +12,8 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.admin.service import get_model
-from app.db import HeldOutSet, Version
-from app.dependencies import AppServices, ReadSession
+from app.db import HeldOutSet, Version, read_session
+from app.dependencies import AppServices
 from app.errors import NotFoundProblem, problem_of
 from app.registry.paths import ModelName, Number
 from app.registry.service import get_version, held_out_sets
@@ -67,7 +67,6 @@ def samples(session: Session, version: Version) -> list[Sample]:
 def held_out_picture(
     _visitor: Administers,
     services: AppServices,
-    session: ReadSession,
     model: ModelName,
     number: Number,
     position: Annotated[int, Path(ge=0, le=1_000_000)],
@@ -78,12 +77,13 @@ def held_out_picture(
     Raises:
         NotFoundProblem: there is no such picture, or it was deleted.
     """
-    version = get_version(session, get_model(session, model).id, number)
-    kept = session.scalar(
-        select(HeldOutSet).where(
-            HeldOutSet.version_id == version.id, HeldOutSet.deleted_at.is_(None)
+    with read_session(services.engine) as session:  # it is not held while a picture is decoded
+        version = get_version(session, get_model(session, model).id, number)
+        kept = session.scalar(
+            select(HeldOutSet).where(
+                HeldOutSet.version_id == version.id, HeldOutSet.deleted_at.is_(None)
+            )
         )
-    )
     if kept is None:
         raise NotFoundProblem(f"version {number} keeps no held-out pictures")
     try:
