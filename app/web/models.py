@@ -1,11 +1,9 @@
 """`/ui/models`: models, their versions, and one version with all that is known of it."""
 
-from collections.abc import Sequence
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import RedirectResponse
-from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.admin.schemas import VersionJson
@@ -16,10 +14,11 @@ from app.admin.service import (
     list_models,
     live_history,
 )
-from app.db import Model, Version
+from app.db import Version
 from app.dependencies import ReadSession
 from app.pages import Listing
 from app.parameters import Cursor
+from app.registry.descent import children, unserved
 from app.registry.moves import tag_of, version_before_live
 from app.registry.paths import ModelName, Number
 from app.registry.service import get_version, list_versions
@@ -109,38 +108,18 @@ def version_page(
             "version": version,
             "verdict": verdict,
             "rows": verdict.rows if verdict else rows_of(version),
-            "children": _children(session, row),
+            "children": children(session, row),
             "report": _report(row),
             "readings": READINGS,
             "live": last.version if last else None,
-            "unserved": _unserved(session, found, last.version if last else None, number),
+            "unserved": unserved(session, found, last.version if last else None, number),
             "tag": tag_of(last.sequence) if last else None,
             "before": before,
-            "unserved_before": _unserved(session, found, number, before),
+            "unserved_before": unserved(session, found, number, before),
             "settings": _settings(version),
             "samples": samples(session, row) if visitor.administers else (),
         },
     )
-
-
-def _children(session: Session, version: Version) -> Sequence[int]:
-    wanted = select(Version.number).where(Version.parent_id == version.id)
-    return session.scalars(wanted.order_by(Version.number)).all()
-
-
-def _unserved(session: Session, model: Model, live: int | None, number: int | None) -> list[str]:
-    """Return the classes that nobody is served any more where `live` moves to another version."""
-    if live is None or number is None:
-        return []
-    of = {
-        row.number: [entry["name"] for entry in row.classes]
-        for row in session.execute(
-            select(Version.number, Version.classes).where(
-                Version.model_id == model.id, Version.number.in_([live, number])
-            )
-        )
-    }
-    return [name for name in of[live] if name not in of[number]]
 
 
 def _report(version: Version) -> ForgettingReport | None:

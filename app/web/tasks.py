@@ -6,16 +6,15 @@ from urllib.parse import urlencode
 from uuid import UUID
 
 from fastapi import APIRouter, Query, Request, Response
-from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.admin.service import describe_versions, list_models
-from app.db import Task, TaskEvent, Version
-from app.db.base import JsonObject
+from app.db import Task, Version
 from app.dependencies import ReadSession
 from app.keys.service import check_model
 from app.parameters import Cursor
 from app.registry.schemas import MODEL_PATTERN
+from app.tasks.epochs import epochs
 from app.tasks.listing import TASKS, list_tasks
 from app.tasks.phases import phases
 from app.tasks.service import describe, describe_listed, get_task, read_log
@@ -84,7 +83,7 @@ def task_page(
             "task": task,
             "of": of,
             "steps": _steps(session, row, of),
-            "epochs": _epochs(session, row.id),
+            "epochs": epochs(session, row.id),
             "version": version,
             "verdict": verdict_of(version) if version else None,
             "log": log[-LOG_LINES:],
@@ -116,14 +115,3 @@ def _steps(session: Session, task: Task, of: Shown) -> Sequence[Mapping[str, Any
         }
         for name in ("queued", *PHASES)
     ]
-
-
-def _epochs(session: Session, task_id: str) -> Sequence[JsonObject]:
-    """Return the loss terms at each epoch's end; of one that came again, those of the last try."""
-    told = session.scalars(
-        select(TaskEvent.data)
-        .where(TaskEvent.task_id == task_id, TaskEvent.kind == "epoch")
-        .order_by(TaskEvent.id)
-    )
-    by_epoch = {data["epoch"]: data["losses"] for data in told if data.get("losses")}
-    return [{"epoch": epoch, "losses": by_epoch[epoch]} for epoch in sorted(by_epoch)]

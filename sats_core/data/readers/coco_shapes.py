@@ -22,7 +22,7 @@ MAX_OUTLINE = 1_000_000
 MAX_RUNS = 16_000_000
 """Most runs that the shapes of one picture may have together, four bytes each."""
 MAX_PAINTED = 2**32
-"""Most pixels that the shapes of one picture may span together: eight seconds of painting."""
+"""Most pixels that the shapes of one picture may span together, which bounds the time to paint."""
 
 Mask = NDArray[np.bool_]
 Label = NDArray[np.uint8]
