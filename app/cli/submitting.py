@@ -122,6 +122,13 @@ def ended(task: "Task", output: Form) -> "TaskRecord":
         typer.echo(f"sats: {end}", err=True)
         last = end.task
     print_one(last, output, _row, _id)
+    if last.held:
+        named = f"{last.model}@{last.version}"
+        typer.echo(
+            f"its version was held: `sats show {named}` says why, and `sats promote {named}` "
+            "serves it all the same",
+            err=True,
+        )
     return last
 
 

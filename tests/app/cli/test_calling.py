@@ -95,6 +95,7 @@ def test_waiting_says_by_its_status_how_it_ended(
     if state:
         assert json.loads(out)["outcome"] == state
         assert state in err.splitlines(), "progress is on stderr"
+    assert ("`sats show default@1` says why" in err) == (state == "held")
 
 
 def test_a_failed_task(ask, bench, folder: Path) -> None:
