@@ -7,14 +7,15 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from app import tracing
 from app.admin.aliases import router as aliases
 from app.admin.endpoints import router as admin
 from app.audit.endpoints import router as audit
 from app.deletion.endpoints import router as deletion
-from app.dependencies import open_services
-from app.draining import Draining, DrainingMiddleware
-from app.headers import CrossOriginMiddleware, RequestIdMiddleware, SecurityHeadersMiddleware
+from app.http.dependencies import open_services
+from app.http.draining import Draining, DrainingMiddleware
+from app.http.headers import CrossOriginMiddleware, RequestIdMiddleware, SecurityHeadersMiddleware
+from app.http.problems import install_handlers
+from app.http.schema_names import without_suffix
 from app.imports.endpoints import router as imports
 from app.integrations.label_studio.endpoints import router as label_studio
 from app.integrations.label_studio.training import router as label_studio_training
@@ -24,17 +25,16 @@ from app.overview.endpoints import router as overview
 from app.probes.endpoints import router as probes
 from app.probes.metrics import RequestMetrics, RequestMetricsMiddleware
 from app.probes.tracing import TracingMiddleware
-from app.problems import install_handlers
 from app.protocols.hugging_face import router as hugging_face
 from app.protocols.open_inference import models as open_inference
 from app.protocols.open_inference import server as open_inference_server
 from app.registry.endpoints import router as registry
-from app.schema_names import without_suffix
 from app.segmentation.endpoints import router as segmentation
 from app.settings import Settings, get_settings
 from app.tasks.endpoints import router as tasks
 from app.tasks.following import router as following
 from app.tasks.watching import router as watching
+from app.telemetry import tracing
 from app.uploads.endpoints import router as uploads
 from app.web.attempts import Attempts
 from app.web.endpoints import router as web

@@ -12,7 +12,7 @@ from pydantic_core import CoreSchema, core_schema
 
 from app.db.base import JsonObject
 from app.errors import InvalidProblem
-from app.field_errors import field_errors
+from app.errors.fields import field_errors
 
 log = structlog.get_logger(__name__)
 

@@ -8,15 +8,15 @@ from typing import Any
 
 from celery import Celery, signals
 
-from app import tracing
 from app.broker import RUN_TASK, make_celery, wake
 from app.db import make_engine
 from app.db.migrate import upgrade
 from app.integrations.label_studio.importing import Importing
 from app.keys.secret import read_secret
-from app.logs import configure_logs
 from app.settings import Settings
 from app.storage import LocalBlobStore
+from app.telemetry import tracing
+from app.telemetry.logs import configure_logs
 from worker.courier import Courier
 from worker.process import CHILD
 from worker.repeating import Repeating

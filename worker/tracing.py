@@ -5,10 +5,10 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from app import tracing
 from app.db import Task, TaskState, read_session
 from app.tasks.phases import phases
-from app.tracing import Spans
+from app.telemetry import tracing
+from app.telemetry.tracing import Spans
 
 log = structlog.get_logger(__name__)
 

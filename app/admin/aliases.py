@@ -10,19 +10,19 @@ from sqlalchemy.orm import Session
 from app.admin import service
 from app.admin.schemas import MoveJson, MovePage, Target
 from app.db import AliasMove
-from app.dependencies import AnnounceLive, ReadSession, WriteSession, require_to_change
 from app.errors import (
     IdempotencyKeyReusedProblem,
     InvalidProblem,
     NotFoundProblem,
     UnavailableProblem,
 )
+from app.http.dependencies import AnnounceLive, ReadSession, WriteSession, require_to_change
+from app.http.parameters import Cursor
+from app.http.problems import Responses, responses
 from app.idempotency.once import AtMostOnce, Once, replayed
 from app.keys.problems import KEY_PROBLEMS
 from app.keys.service import Scope
-from app.pages import Listing
-from app.parameters import Cursor
-from app.problems import Responses, responses
+from app.paging import Listing
 from app.registry.moves import point_live, promote, rollback, tag_of
 from app.registry.paths import ModelName, Number
 from app.registry.problems import (

@@ -15,23 +15,23 @@ from app.admin.schemas import (
     VersionPage,
 )
 from app.db import read_session
-from app.dependencies import (
+from app.errors import (
+    InvalidProblem,
+    NotFoundProblem,
+    UnavailableProblem,
+)
+from app.http.dependencies import (
     AppServices,
     Operator,
     ReadSession,
     WriteSession,
     require_to_change,
 )
-from app.errors import (
-    InvalidProblem,
-    NotFoundProblem,
-    UnavailableProblem,
-)
+from app.http.parameters import Cursor
+from app.http.problems import Responses, responses
 from app.keys.problems import KEY_PROBLEMS
 from app.keys.service import Scope, check_model
-from app.pages import Listing
-from app.parameters import Cursor
-from app.problems import Responses, responses
+from app.paging import Listing
 from app.registry.files import DamagedVersionProblem, version_entry, version_file
 from app.registry.floor import ModelGate
 from app.registry.paths import ModelName, Number

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from app.audit.schemas import ActorJson
 from app.db import TaskKind
 from app.db.base import JsonObject
-from app.pages import Page
+from app.paging import Page
 from app.registry.floor import ModelGate
 from app.registry.gate import Approval, GateSettings
 from app.registry.schemas import MAX_NUMBER

@@ -10,12 +10,12 @@ from sqlalchemy import Engine
 from app.audit.schemas import AuditPage, entry_json
 from app.audit.service import Action, Wanted, entries_after, list_entries
 from app.db import read_session
-from app.dependencies import AppServices, require_everywhere
 from app.errors import InvalidProblem, UnavailableProblem
+from app.http.dependencies import AppServices, require_everywhere
+from app.http.parameters import Cursor, Time
+from app.http.problems import Responses, responses
 from app.keys.problems import KEY_PROBLEMS
-from app.pages import Listing
-from app.parameters import Cursor, Time
-from app.problems import Responses, responses
+from app.paging import Listing
 from app.registry.schemas import MODEL_PATTERN
 
 LINES = "application/jsonl"

@@ -6,7 +6,7 @@ from typing import Any
 from pydantic import BaseModel, Field
 
 from app.db import Actor, ActorType, AuditEntry
-from app.pages import Page
+from app.paging import Page
 
 
 class ActorJson(BaseModel):

@@ -12,10 +12,10 @@ from fastapi import FastAPI
 from starlette.types import Lifespan
 
 from app.cli.stopping import heed_signals
-from app.logs import configure_logs
 from app.main import create_app
 from app.processes import SUPERVISED
 from app.settings import get_settings
+from app.telemetry.logs import configure_logs
 from sats_core.heap import give_back_freed_memory
 from sats_core.parent_death import signal_at_parent_death
 

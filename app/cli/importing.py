@@ -20,7 +20,7 @@ from app.cli.printing import Form
 from app.cli.submitting import ended
 from app.db import TaskState
 from app.disk import check_task_fits
-from app.field_errors import invalid_fields
+from app.errors.fields import invalid_fields
 from app.imports.checking import CHECKPOINT, EVALUATE, check_import
 from app.imports.schemas import ImportSpec
 from app.settings import Settings, get_settings

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from app.cli.common import database, refusal, signed
 from app.db import ApiKey, read_session, write_session
-from app.field_errors import invalid_fields
+from app.errors.fields import invalid_fields
 from app.keys.schemas import KeyWish
 from app.keys.secret import read_secret
 from app.keys.service import Scope, create_key, list_keys, revoke_key

@@ -14,10 +14,10 @@ from app.db import LabelStudioProject, ProjectState, TaskState, read_session, wr
 from app.integrations.label_studio import projects
 from app.integrations.label_studio.importing import Importing
 from app.integrations.label_studio.projects import Asker
-from app.logs import configure_logs
 from app.registry.schemas import MAX_NUMBER, MODEL_PATTERN
 from app.settings import Settings, get_settings
 from app.storage import LocalBlobStore
+from app.telemetry.logs import configure_logs
 from sats_core.data.names import printable
 
 FAILED = 1

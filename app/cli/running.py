@@ -13,9 +13,9 @@ from app.cli.common import database, refusal
 from app.cli.stopping import Connection, Server, Workers
 from app.db import read_session
 from app.keys.service import any_key, is_loopback
-from app.logs import configure_logs
 from app.processes import SUPERVISED, Child, own, supervise
 from app.settings import Settings, get_settings
+from app.telemetry.logs import configure_logs
 
 QUIET = ["--without-gossip", "--without-mingle", "--without-heartbeat", "--loglevel=INFO"]
 WORKER = [*own("worker"), "--pool=solo", *QUIET]

@@ -17,7 +17,7 @@ from uvicorn.config import STARTUP_FAILURE
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.supervisors.multiprocess import Multiprocess, Process
 
-from app.draining import Draining
+from app.http.draining import Draining
 
 STOPS = (signal.SIGINT, signal.SIGTERM)
 QUIET_SECONDS = 2.0

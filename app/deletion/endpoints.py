@@ -10,15 +10,15 @@ from app.deletion import service
 from app.deletion.freeing import free
 from app.deletion.schemas import DeletionJson
 from app.deletion.service import Removal
-from app.dependencies import Acting, AppServices, Services, require
 from app.errors import (
     InvalidProblem,
     NotFoundProblem,
     UnavailableProblem,
 )
+from app.http.dependencies import Acting, AppServices, Services, require
+from app.http.problems import responses
 from app.keys.problems import KEY_PROBLEMS
 from app.keys.service import Scope
-from app.problems import responses
 from app.registry.memory import kept_memory
 from app.registry.paths import ModelName, Number
 from app.registry.problems import VersionInUseProblem

@@ -11,9 +11,9 @@ from pathlib import Path
 from sqlalchemy import select
 
 from app.broker import broker_folder
+from app.broker.messages import unreadable_folder
 from app.db import END_STATES, RUNNING_STATES, Task
 from app.doctor.finding import Check, Finding, Installation
-from app.messages import unreadable_folder
 
 
 def find_broken_messages(installation: Installation) -> Sequence[Finding]:

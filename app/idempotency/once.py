@@ -16,10 +16,10 @@ from pydantic import BaseModel
 from sqlalchemy.orm import Session
 
 from app.db import IdempotentRequest
-from app.dependencies import WriteSession
+from app.http.dependencies import WriteSession
+from app.http.problems import Responses
 from app.idempotency.service import begin
 from app.keys.service import Caller
-from app.problems import Responses
 
 KEY_HEADER = partial(Header, min_length=1, max_length=200, pattern=r"^[\x20-\x7e]+$")
 """`Idempotency-Key`, whatever it is that is done once."""

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from app.db import IdempotentRequest, utc_now
 from app.db.base import JsonObject
 from app.errors import ErrorDetail, IdempotencyKeyReusedProblem
-from app.fault_codes import Code
+from app.errors.codes import Code
 
 KEPT_DAYS = 7
 """How long a request is known again."""

@@ -9,7 +9,7 @@ from sqlalchemy import Engine
 from app.datasets import posted_classes
 from app.db import read_session
 from app.errors import ErrorDetail, InvalidDatasetProblem, InvalidProblem
-from app.fault_codes import Code
+from app.errors.codes import Code
 from app.imports.schemas import ImportSpec
 from app.registry.service import assign_indices, find_model
 from sats_core.data.sources import ZipSource

@@ -6,7 +6,6 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, BackgroundTasks, Depends, Path, Response
 
-from app.dependencies import Acting, AppServices, require
 from app.disk import check_task_fits
 from app.errors import (
     BadRequestProblem,
@@ -18,6 +17,8 @@ from app.errors import (
     UnavailableProblem,
     UnsupportedMediaProblem,
 )
+from app.http.dependencies import Acting, AppServices, require
+from app.http.problems import responses
 from app.imports.checking import (
     CHECKPOINT,
     EVALUATE,
@@ -33,7 +34,6 @@ from app.keys.problems import (
     TaskLimitProblem,
 )
 from app.keys.service import Scope
-from app.problems import responses
 from app.registry.schemas import MODEL_PATTERN
 from app.storage import Blob
 from app.tasks.answering import ACCEPTED, IdempotencyKey, acceptance, announce

@@ -6,11 +6,11 @@ from typing import Annotated, BinaryIO
 
 from fastapi import Depends, Request
 
-from app.dependencies import Admin, AppServices
+from app.http.dependencies import Admin, AppServices
+from app.http.multipart import file_part, json_part, read_form, upload_part
 from app.imports.checking import CHECKPOINT, EVALUATE
 from app.imports.schemas import ImportWish
 from app.keys.service import Caller
-from app.multipart import file_part, json_part, read_form, upload_part
 from sats_core.data.names import printable
 
 MAX_SOURCE = 200

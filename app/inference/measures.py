@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Literal, get_args
 
-from app import tracing
+from app.telemetry import tracing
 
 Reason = Literal["overloaded", "deadline", "client", "graph", "picture", "closed"]
 """Why a picture was not answered: no room; not in time; the client left; the graph could not be

@@ -6,15 +6,6 @@ from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from pydantic import ValidationError
 from starlette.requests import ClientDisconnect
 
-from app.bodies import bounded
-from app.dependencies import (
-    AppServices,
-    EverywhereOperator,
-    ReadSession,
-    RenewCallers,
-    WriteSession,
-    require_everywhere,
-)
 from app.errors import (
     BadRequestProblem,
     IdempotencyKeyReusedProblem,
@@ -23,15 +14,24 @@ from app.errors import (
     TooLargeProblem,
     UnavailableProblem,
 )
-from app.field_errors import invalid_fields
+from app.errors.fields import invalid_fields
+from app.http.bodies import bounded
+from app.http.dependencies import (
+    AppServices,
+    EverywhereOperator,
+    ReadSession,
+    RenewCallers,
+    WriteSession,
+    require_everywhere,
+)
+from app.http.parameters import Cursor
+from app.http.problems import responses
 from app.idempotency.once import AtMostOnce, replayed
 from app.keys.problems import KEY_PROBLEMS, KeyNameTakenProblem
 from app.keys.schemas import WISH_EXAMPLE, KeyJson, KeyPage, KeyWish, NewKeyJson, key_json
 from app.keys.service import create_key, find_key, get_key, newest_keys, revoke_key
 from app.keys.text import make_key
-from app.pages import Listing
-from app.parameters import Cursor
-from app.problems import responses
+from app.paging import Listing
 from app.registry.schemas import MAX_NUMBER
 
 MAX_BODY = 128 * 1024

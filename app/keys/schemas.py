@@ -9,7 +9,7 @@ from app.audit.schemas import ActorJson
 from app.db import ApiKey
 from app.db.base import utc_now
 from app.keys.service import KeyLimits, Scope
-from app.pages import Page
+from app.paging import Page
 from app.registry.schemas import MAX_NUMBER, MODEL_PATTERN
 from sats_core.record import Record
 

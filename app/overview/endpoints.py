@@ -4,13 +4,13 @@ from fastapi import APIRouter, Depends
 from sqlalchemy import true
 
 from app.db import Model
-from app.dependencies import AppServices, Operator, ReadSession, require_to_change
 from app.errors import InvalidProblem, NotFoundProblem, UnavailableProblem
+from app.http.dependencies import AppServices, Operator, ReadSession, require_to_change
+from app.http.problems import responses
 from app.keys.problems import KEY_PROBLEMS
 from app.keys.service import Scope
 from app.overview import service
 from app.overview.schemas import ModelOverviewJson, OverviewJson
-from app.problems import responses
 from app.processes import read_restarts
 from app.registry.paths import ModelName
 

@@ -11,11 +11,11 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from app.broker import skipped_messages
 from app.db.migrate import is_current
-from app.dependencies import AppServices, Services
 from app.errors import ErrorDetail, NotReadyProblem
-from app.fault_codes import Code
+from app.errors.codes import Code
+from app.http.dependencies import AppServices, Services
+from app.http.problems import Responses, responses
 from app.probes.metrics import RequestMetrics
-from app.problems import Responses, responses
 from app.processes import read_restarts
 
 CONNECT_SECONDS = 2

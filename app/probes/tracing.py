@@ -4,7 +4,7 @@ import structlog
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.tracing import current
+from app.telemetry.tracing import current
 
 QUIET = ("/health", "/v2/health", "/metrics")
 """How the paths begin that machines ask for every few seconds; they are neither traced nor logged.

@@ -5,8 +5,8 @@ from typing import Annotated
 from fastapi import Depends, Request
 from pydantic import TypeAdapter, ValidationError
 
-from app.dependencies import AppServices, Segmenter
-from app.field_errors import invalid_fields
+from app.errors.fields import invalid_fields
+from app.http.dependencies import AppServices, Segmenter
 from app.inference.loaded_graphs import Choice
 from app.registry.paths import ModelName, Number
 from app.segmentation.choosing import choose_for_pictures

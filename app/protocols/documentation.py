@@ -5,7 +5,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from app.errors import Problem
-from app.problems import Responses
+from app.http.problems import Responses
 from app.protocols.refusals import status_of
 from app.protocols.schemas import REQUEST_EXAMPLE, InferAnswerJson, InferRequestJson, RefusalJson
 from app.registry.schemas import MAX_NUMBER

@@ -7,8 +7,6 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Query, Request, Response
 from starlette.requests import ClientDisconnect
 
-from app.bodies import beginning, bounded
-from app.dependencies import AppServices, Segmenter
 from app.errors import (
     BadRequestProblem,
     BusyProblem,
@@ -21,10 +19,13 @@ from app.errors import (
     UnavailableProblem,
     UnsupportedMediaProblem,
 )
+from app.http.bodies import beginning, bounded
+from app.http.dependencies import AppServices, Segmenter
+from app.http.parameters import Digits
+from app.http.problems import responses
+from app.http.strays import refuse_strays
 from app.inference.loaded_graphs import Choice
 from app.keys.problems import KEY_PROBLEMS, PictureLimitProblem
-from app.parameters import Digits
-from app.problems import responses
 from app.protocols.refusals import HUGGING_FACE
 from app.protocols.segments import BODY, SegmentJson, Wish, infer, read_wish
 from app.registry.paths import ModelName
@@ -42,7 +43,6 @@ from app.segmentation.waiting import (
     while_connected,
 )
 from app.settings import Settings
-from app.strays import refuse_strays
 
 PIXEL_BYTES = 16
 """What a pixel takes until its picture is answered: picture, mask, and the segments' PNGs."""

@@ -9,9 +9,7 @@ from fastapi import APIRouter, Depends, Request, Response
 from sqlalchemy import select
 from starlette.requests import ClientDisconnect
 
-from app.bodies import bounded
 from app.db import Version
-from app.dependencies import AppServices, ReadSession, Segmenter, Services
 from app.errors import (
     BusyProblem,
     InvalidProblem,
@@ -21,6 +19,8 @@ from app.errors import (
     TooLargeProblem,
     UnsupportedMediaProblem,
 )
+from app.http.bodies import bounded
+from app.http.dependencies import AppServices, ReadSession, Segmenter, Services
 from app.keys.problems import KEY_PROBLEMS, PictureLimitProblem
 from app.probes import endpoints as probes
 from app.protocols import answers

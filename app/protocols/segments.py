@@ -12,7 +12,7 @@ from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from app.errors import InvalidProblem
-from app.field_errors import invalid_fields
+from app.errors.fields import invalid_fields
 from app.inference.cutting import Cut, Segmented
 from app.inference.engine import Inference
 from app.inference.loaded_graphs import Choice, Served

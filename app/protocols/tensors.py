@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from pydantic_core import from_json
 
 from app.errors import BadRequestProblem, InvalidProblem, TooLargeProblem
-from app.field_errors import invalid_fields
+from app.errors.fields import invalid_fields
 from app.protocols.schemas import InferRequestJson, InputJson
 from app.segmentation.json_pictures import from_base64
 from app.segmentation.upload import PostedPicture

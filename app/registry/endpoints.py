@@ -5,17 +5,17 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Query
 from starlette.concurrency import run_in_threadpool
 
-from app.dependencies import AppServices, require
 from app.errors import (
     InvalidProblem,
     NoLiveVersionProblem,
     NotFoundProblem,
     UnavailableProblem,
 )
+from app.http.dependencies import AppServices, require
+from app.http.parameters import Digits
+from app.http.problems import responses
 from app.keys.problems import KEY_PROBLEMS
 from app.keys.service import Caller, Scope, check_model
-from app.parameters import Digits
-from app.problems import responses
 from app.registry.schemas import (
     MAX_NUMBER,
     MODEL_PATTERN,

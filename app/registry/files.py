@@ -8,7 +8,7 @@ from pathlib import Path
 from app.db import Version
 from app.db.base import JsonObject
 from app.errors import ConflictProblem, ErrorDetail, NotFoundProblem, Problem
-from app.fault_codes import Code
+from app.errors.codes import Code
 from app.storage import BlobDamagedError, BlobMissingError, BlobStore
 
 

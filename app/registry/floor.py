@@ -6,7 +6,7 @@ from pydantic import Field
 
 from app.db import Model
 from app.errors import ErrorDetail, InvalidProblem
-from app.fault_codes import Code
+from app.errors.codes import Code
 from app.registry.gate import AWAITS_APPROVAL, Approval, GateSettings, Verdict
 from app.settings import Settings
 from app.stored import read_stored

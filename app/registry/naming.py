@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 
 from app.db import Model
 from app.errors import ErrorDetail
-from app.fault_codes import Code
+from app.errors.codes import Code
 from app.registry.problems import UnknownModelProblem
 from app.registry.service import find_model
 

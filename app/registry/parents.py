@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 
 from app.db import END_STATES, Model, Task, Version
 from app.errors import ConflictProblem, ErrorDetail, InvalidProblem
-from app.fault_codes import Code
+from app.errors.codes import Code
 from app.registry.service import find_model, list_versions, live_version
 
 PARENT_FIELD = "spec.parent"

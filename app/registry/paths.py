@@ -4,7 +4,7 @@ from typing import Annotated
 
 from fastapi import Path
 
-from app.parameters import Digits
+from app.http.parameters import Digits
 from app.registry.schemas import MAX_NUMBER, MODEL_PATTERN
 
 ModelName = Annotated[str, Path(pattern=MODEL_PATTERN, description="The model's name.")]

@@ -8,14 +8,14 @@ from fastapi import Request
 from pydantic import BaseModel, Field, ValidationError
 
 from app.errors import ErrorDetail, InvalidProblem
-from app.fault_codes import Code
-from app.field_errors import MOST_ERRORS, invalid_fields
+from app.errors.codes import Code
+from app.errors.fields import MOST_ERRORS, invalid_fields
+from app.http.parameters import Digits
+from app.http.strays import refuse_strays
 from app.inference.cutting import Cut
-from app.parameters import Digits
 from app.registry.schemas import MAX_NUMBER, MODEL_PATTERN
 from app.segmentation.negotiation import Representation
 from app.segmentation.polygons import MOST_SHOWN, MOST_TRACED
-from app.strays import refuse_strays
 from sats_core.classes import Catalogue
 
 LARGEST_TOLERANCE = 100

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from app.problems import Responses
+from app.http.problems import Responses
 from app.segmentation.schemas import PICTURES_EXAMPLE, PicturesJson
 from app.segmentation.upload import FIELDS
 

@@ -7,7 +7,6 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 
-from app.dependencies import Segmenter, Services, app_services, let_in
 from app.errors import (
     BadRequestProblem,
     BusyProblem,
@@ -21,10 +20,11 @@ from app.errors import (
     UnavailableProblem,
     UnsupportedMediaProblem,
 )
+from app.http.dependencies import Segmenter, Services, app_services, let_in
+from app.http.problems import responses
 from app.inference.loaded_graphs import Choice, Served
 from app.keys.problems import KEY_PROBLEMS, PictureLimitProblem
 from app.keys.service import Caller, Scope
-from app.problems import responses
 from app.segmentation import service
 from app.segmentation.admission import (
     PIXEL_BYTES,

@@ -6,8 +6,8 @@ import re
 from pydantic import ValidationError
 
 from app.errors import ErrorDetail, InvalidProblem, TooLargeProblem
-from app.fault_codes import Code
-from app.field_errors import invalid_fields
+from app.errors.codes import Code
+from app.errors.fields import invalid_fields
 from app.segmentation.schemas import PicturesJson
 
 BODY_COPIES = 4

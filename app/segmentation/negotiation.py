@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from enum import Enum
 
 from app.errors import NotAcceptableProblem
-from app.media_types import MediaType, best_liked
+from app.http.media_types import MediaType, best_liked
 
 
 class Representation(Enum):

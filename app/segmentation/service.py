@@ -7,7 +7,7 @@ from functools import partial
 from typing import TypeVar
 
 from app.errors import ErrorDetail, InvalidProblem, NotReadyProblem, TooLargeProblem
-from app.fault_codes import Code
+from app.errors.codes import Code
 from app.inference.cutting import Cut, Segmented
 from app.inference.engine import Inference
 from app.inference.exported_graph import GraphError

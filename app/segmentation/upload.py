@@ -9,14 +9,14 @@ from fastapi import Request
 from starlette.datastructures import FormData, UploadFile
 from starlette.requests import ClientDisconnect
 
-from app.bodies import beginning, bounded
 from app.errors import (
     ErrorDetail,
     InvalidProblem,
     TooLargeProblem,
     UnsupportedMediaProblem,
 )
-from app.fault_codes import Code
+from app.errors.codes import Code
+from app.http.bodies import beginning, bounded
 from app.segmentation.json_pictures import most_json_bytes, read_json
 from app.segmentation.signatures import LONGEST, starts_as_picture
 from app.segmentation.waiting import LeftProblem

@@ -8,8 +8,8 @@ from typing import Any, TypeVar
 import structlog
 from fastapi import Request
 
-from app.draining import until_the_end
 from app.errors import BadRequestProblem, BusyProblem, NotReadyProblem, StoppingProblem
+from app.http.draining import until_the_end
 from app.inference.exported_graph import GraphError
 from app.inference.lanes import ClosedError
 

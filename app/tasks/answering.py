@@ -6,9 +6,9 @@ from fastapi import BackgroundTasks, Response
 
 from app.broker import wake
 from app.db import Actor
-from app.dependencies import Services
+from app.http.dependencies import Services
+from app.http.problems import Responses
 from app.idempotency.once import KEY_HEADER
-from app.problems import Responses
 from app.tasks.accepting import Acceptance
 from app.tasks.schemas import TaskJson
 

@@ -6,9 +6,9 @@ from typing import Annotated, Any
 from fastapi import Depends, Header, Query, Request, Response
 from sqlalchemy.orm import Session
 
-from app.media_types import MediaType, best_liked
-from app.pages import Listing
-from app.parameters import Cursor
+from app.http.media_types import MediaType, best_liked
+from app.http.parameters import Cursor
+from app.paging import Listing
 from app.registry.schemas import MAX_NUMBER
 from app.tasks.event_schemas import EventPage, EventType
 from app.tasks.events import WantedEvents, page_after

@@ -9,14 +9,6 @@ from fastapi.responses import PlainTextResponse
 
 from app.broker import wake
 from app.db import TaskState, read_session
-from app.dependencies import (
-    Acting,
-    AppServices,
-    Follower,
-    ReadSession,
-    WriteSession,
-    require_to_change,
-)
 from app.disk import check_task_fits
 from app.errors import (
     BadRequestProblem,
@@ -29,6 +21,17 @@ from app.errors import (
     UnavailableProblem,
     UnsupportedMediaProblem,
 )
+from app.http.dependencies import (
+    Acting,
+    AppServices,
+    Follower,
+    ReadSession,
+    WriteSession,
+    require_to_change,
+)
+from app.http.parameters import Cursor
+from app.http.problems import Responses, responses
+from app.http.strays import refuse_undeclared
 from app.idempotency.once import AtMostOnce, replayed
 from app.keys.problems import (
     KEY_PROBLEMS,
@@ -37,15 +40,12 @@ from app.keys.problems import (
     TaskLimitProblem,
 )
 from app.keys.service import Scope, check_model
-from app.parameters import Cursor
-from app.problems import Responses, responses
 from app.registry.floor import check_gate, floor_of
 from app.registry.naming import check_known
 from app.registry.parents import NothingToStartFromProblem, ParentDeletedProblem
 from app.registry.problems import UnknownModelProblem
 from app.registry.service import find_model
 from app.storage import Blob
-from app.strays import refuse_undeclared
 from app.tasks import listing, service
 from app.tasks.answering import ACCEPTED, IdempotencyKey, acceptance, announce
 from app.tasks.listing import TASKS, Wanted, wanted

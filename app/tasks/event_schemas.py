@@ -11,8 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from app.db import TaskEvent
 from app.db.base import JsonObject
-from app.pages import Page
-from app.problem_json import ProblemJson
+from app.errors.schemas import ProblemJson
+from app.paging import Page
 from app.stored import ShownAs, with_defaults
 from app.tasks.states import TaskOutcome, TaskPhase, TaskStateJson, standing
 from sats_core.label_report import LabelReport

@@ -9,14 +9,6 @@ from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from fastapi.security import HTTPAuthorizationCredentials
 from starlette.concurrency import run_in_threadpool
 
-from app.dependencies import (
-    AppServices,
-    KeyDigest,
-    ReadSession,
-    bearer,
-    check_again,
-    require,
-)
 from app.errors import (
     BusyProblem,
     InvalidProblem,
@@ -24,10 +16,18 @@ from app.errors import (
     StoppingProblem,
     UnavailableProblem,
 )
+from app.http.dependencies import (
+    AppServices,
+    KeyDigest,
+    ReadSession,
+    bearer,
+    check_again,
+    require,
+)
+from app.http.media_types import MediaType
+from app.http.problems import Responses, responses
 from app.keys.problems import KEY_PROBLEMS
 from app.keys.service import Scope
-from app.media_types import MediaType
-from app.problems import Responses, responses
 from app.tasks import service
 from app.tasks.asking import (
     JSON,

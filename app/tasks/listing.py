@@ -10,8 +10,8 @@ from sqlalchemy import ColumnElement, select
 from sqlalchemy.orm import Session
 
 from app.db import ApiKey, Model, Task
-from app.pages import Listing
-from app.parameters import Time
+from app.http.parameters import Time
+from app.paging import Listing
 from app.registry.schemas import MODEL_PATTERN
 from app.tasks.service import EVERY_TASK
 from app.tasks.states import TaskOutcome, TaskStateJson, stored_states

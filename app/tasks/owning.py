@@ -6,8 +6,8 @@ from uuid import UUID
 from fastapi import Depends, Path
 
 from app.db import read_session
-from app.dependencies import AppServices, Follower, Submitter
 from app.errors import ForbiddenProblem
+from app.http.dependencies import AppServices, Follower, Submitter
 from app.keys.service import Scope
 from app.tasks.service import get_task
 from app.tasks.visibility import visible

@@ -7,7 +7,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.db import TaskEvent
-from app.tracing import Phase
+from app.telemetry.tracing import Phase
 
 
 def phases(session: Session, task_ids: Collection[str]) -> Mapping[str, Sequence[Phase]]:

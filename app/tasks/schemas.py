@@ -8,9 +8,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validat
 from app.audit.schemas import ActorJson
 from app.db import END_STATES, Task, TaskKind
 from app.db.base import JsonObject
+from app.errors.schemas import ProblemJson
 from app.imports.schemas import ImportSpec
-from app.pages import Page
-from app.problem_json import ProblemJson
+from app.paging import Page
 from app.registry.floor import GateWish
 from app.registry.schemas import MAX_NUMBER, MODEL_PATTERN, Named
 from app.stored import ShownAs, shown, with_defaults

@@ -20,7 +20,7 @@ from app.db import (
 )
 from app.db.base import JsonObject, utc_text
 from app.errors import ErrorDetail, InvalidProblem, NotFoundProblem
-from app.fault_codes import Code
+from app.errors.codes import Code
 from app.keys.quotas import check_quotas
 from app.registry.parents import ParentDeletedProblem, check_start, may_be_base, would_be_base
 from app.registry.service import lock_model

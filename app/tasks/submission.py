@@ -12,7 +12,7 @@ from app.audit.actor import actor_of
 from app.audit.service import Action
 from app.db import Model, Task, TaskKind, TaskState
 from app.errors import ErrorDetail, IdempotencyKeyReusedProblem
-from app.fault_codes import Code
+from app.errors.codes import Code
 from app.imports.schemas import ImportSpec
 from app.keys.quotas import check_quotas
 from app.registry.parents import may_be_base
@@ -21,7 +21,7 @@ from app.storage import Blob
 from app.tasks.schemas import TaskSpec
 from app.tasks.service import record_task
 from app.tasks.telling import tell
-from app.tracing import traceparent
+from app.telemetry.tracing import traceparent
 
 ADDED = {"parent": None, "preview": False, "features": 4000, "create": False}
 """What specs were given later, and its default then: left out of digests, so that those written

@@ -7,11 +7,11 @@ from typing import Annotated, BinaryIO
 from fastapi import Depends, Request
 from starlette.datastructures import FormData
 
-from app.dependencies import AppServices, Submitter
 from app.errors import ErrorDetail, InvalidProblem
-from app.fault_codes import Code
+from app.errors.codes import Code
+from app.http.dependencies import AppServices, Submitter
+from app.http.multipart import SPEC, file_part, json_part, read_form
 from app.keys.service import Caller, check_model
-from app.multipart import SPEC, file_part, json_part, read_form
 from app.storage import Blob
 from app.tasks.schemas import TaskSpec
 from app.uploads.tokens import gone, read_token

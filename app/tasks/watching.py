@@ -6,7 +6,8 @@ from uuid import UUID
 
 from fastapi import APIRouter, Depends, Query, Response
 
-from app.dependencies import (
+from app.errors import BusyProblem, InvalidProblem, StoppingProblem, UnavailableProblem
+from app.http.dependencies import (
     AppServices,
     Follower,
     KeyDigest,
@@ -14,11 +15,10 @@ from app.dependencies import (
     check_again,
     require_to_change,
 )
-from app.errors import BusyProblem, InvalidProblem, StoppingProblem, UnavailableProblem
+from app.http.media_types import MediaType
+from app.http.problems import responses
 from app.keys.problems import KEY_PROBLEMS
 from app.keys.service import Scope, check_model
-from app.media_types import MediaType
-from app.problems import responses
 from app.registry.schemas import MODEL_PATTERN
 from app.tasks.asking import (
     JSON,

@@ -9,7 +9,6 @@ from typing import Annotated, Any, BinaryIO
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 
 from app.db import write_session
-from app.dependencies import AppServices, Submitter, require
 from app.disk import check_room
 from app.errors import (
     BadRequestProblem,
@@ -21,14 +20,15 @@ from app.errors import (
     UnavailableProblem,
     UnsupportedMediaProblem,
 )
+from app.http.dependencies import AppServices, Submitter, require
+from app.http.multipart import file_part, read_form
+from app.http.problems import Responses, responses
+from app.http.strays import refuse_undeclared
 from app.keys.problems import KEY_PROBLEMS, ByteLimitProblem
 from app.keys.quotas import check_upload
 from app.keys.service import Scope, check_model
-from app.multipart import file_part, read_form
-from app.problems import Responses, responses
 from app.registry.schemas import MODEL_PATTERN
 from app.storage.references import lock_blobs
-from app.strays import refuse_undeclared
 from app.uploads.opening import upload_path
 from app.uploads.schemas import UploadJson, UploadLinks, UploadReport
 from app.uploads.service import draw, look_into

@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from app.dependencies import Services
 from app.errors import ErrorDetail, TooLargeProblem
-from app.fault_codes import Code
+from app.errors.codes import Code
+from app.http.dependencies import Services
 from app.keys.service import Caller
 from app.storage import BlobMissingError
 from app.uploads.tokens import gone, read_token

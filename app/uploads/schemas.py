@@ -4,7 +4,7 @@ from datetime import datetime
 
 from pydantic import BaseModel, Field
 
-from app.problem_json import ErrorDetailJson
+from app.errors.schemas import ErrorDetailJson
 
 
 class UploadLinks(BaseModel):

@@ -8,9 +8,9 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.db import Task, TaskEvent, TaskKind, Version, read_session
-from app.dependencies import Services
 from app.errors import ErrorDetail
-from app.problem_json import ErrorDetailJson
+from app.errors.schemas import ErrorDetailJson
+from app.http.dependencies import Services
 from app.registry.parents import NothingToStartFromProblem, check_start
 from app.registry.schemas import hex_colour
 from app.tasks.service import class_names

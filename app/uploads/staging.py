@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from app.errors import DiskFullProblem, ErrorDetail, TooLargeProblem
-from app.fault_codes import Code
+from app.errors.codes import Code
 from app.storage import Blob, BlobMissingError, BlobStore, StagedBlob, TooLargeError
 from app.uploads.tokens import gone
 

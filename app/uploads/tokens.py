@@ -9,7 +9,7 @@ import time
 from dataclasses import dataclass
 
 from app.errors import ErrorDetail, InvalidProblem
-from app.fault_codes import Code
+from app.errors.codes import Code
 from app.signing import is_signed, sign
 from app.storage import Blob
 

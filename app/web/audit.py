@@ -13,8 +13,8 @@ from app.admin.service import list_models
 from app.audit.endpoints import ENTRIES
 from app.audit.schemas import ActorJson, AuditEntryJson, entry_json
 from app.audit.service import Action, Wanted, list_entries
-from app.dependencies import ReadSession
-from app.parameters import Cursor
+from app.http.dependencies import ReadSession
+from app.http.parameters import Cursor
 from app.registry.schemas import MODEL_PATTERN
 from app.web.rendering import page
 from app.web.visitors import PageRoute, SeesService

@@ -13,8 +13,8 @@ from sqlalchemy.orm import Session
 
 from app.admin.service import get_model
 from app.db import HeldOutSet, Version, read_session
-from app.dependencies import AppServices
 from app.errors import NotFoundProblem, problem_of
+from app.http.dependencies import AppServices
 from app.registry.paths import ModelName, Number
 from app.registry.service import get_version, held_out_sets
 from app.storage import BlobMissingError

@@ -10,11 +10,11 @@ from sqlalchemy.orm import Session
 from app.admin.service import list_models
 from app.db import ApiKey, Task, utc_now
 from app.db.task import END_STATES
-from app.dependencies import AppServices, ReadSession
+from app.http.dependencies import AppServices, ReadSession
+from app.http.parameters import Cursor
 from app.keys.endpoints import KEYS
 from app.keys.schemas import key_json
 from app.keys.service import Scope, any_key, newest_keys
-from app.parameters import Cursor
 from app.web.rendering import page
 from app.web.visitors import PageRoute, SeesService
 

@@ -7,12 +7,12 @@ from urllib.parse import urlsplit
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import RedirectResponse
 
-from app.bodies import bounded
-from app.browser_sessions import COOKIE, SESSION_SECONDS, make_session, session_holder
 from app.db import read_session, utc_now
-from app.dependencies import AppServices, Services, identify
 from app.errors import ForbiddenProblem, Problem, TooLargeProblem, UnauthorizedProblem
-from app.keyless import OWN_SITES
+from app.http.bodies import bounded
+from app.http.dependencies import AppServices, Services, identify
+from app.http.keyless import OWN_SITES
+from app.http.sessions import COOKIE, SESSION_SECONDS, make_session, session_holder
 from app.keys.service import any_key, check_end, digest
 from app.web.attempts import Attempts
 from app.web.rendering import page

@@ -15,9 +15,9 @@ from app.admin.service import (
     live_history,
 )
 from app.db import Version
-from app.dependencies import ReadSession
-from app.pages import Listing
-from app.parameters import Cursor
+from app.http.dependencies import ReadSession
+from app.http.parameters import Cursor
+from app.paging import Listing
 from app.registry.descent import children, unserved
 from app.registry.moves import tag_of, version_before_live
 from app.registry.paths import ModelName, Number

@@ -5,8 +5,8 @@ from typing import Annotated, get_args
 from fastapi import APIRouter, Path, Query, Request, Response
 
 from app.admin.service import list_models
-from app.dependencies import AppServices, ReadSession
 from app.errors import Problem, problem_of
+from app.http.dependencies import AppServices, ReadSession
 from app.keys.service import check_model
 from app.registry.schemas import MODEL_PATTERN
 from app.tasks.schemas import TaskSpec

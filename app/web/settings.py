@@ -7,7 +7,7 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 from pydantic import SecretStr
 
-from app.dependencies import AppServices
+from app.http.dependencies import AppServices
 from app.settings import Settings
 from app.web.rendering import page
 from app.web.visitors import PageRoute, SeesService

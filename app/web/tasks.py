@@ -10,9 +10,9 @@ from sqlalchemy.orm import Session
 
 from app.admin.service import describe_versions, list_models
 from app.db import Task, Version
-from app.dependencies import ReadSession
+from app.http.dependencies import ReadSession
+from app.http.parameters import Cursor
 from app.keys.service import check_model
-from app.parameters import Cursor
 from app.registry.schemas import MODEL_PATTERN
 from app.tasks.epochs import epochs
 from app.tasks.listing import TASKS, list_tasks

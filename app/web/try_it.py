@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request, Response
 
 from app.admin.service import list_models
-from app.dependencies import ReadSession
+from app.http.dependencies import ReadSession
 from app.registry.schemas import MAX_NUMBER, MODEL_PATTERN
 from app.web.rendering import page
 from app.web.visitors import PageRoute, Segmenting

@@ -14,11 +14,11 @@ from fastapi.routing import APIRoute
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.datastructures import URL
 
-from app.browser_sessions import COOKIE, page_token
 from app.db import Task, is_passing
-from app.dependencies import admit, app_services, identify
 from app.errors import Problem, UnauthorizedProblem, UnavailableProblem
-from app.field_errors import invalid_fields
+from app.errors.fields import invalid_fields
+from app.http.dependencies import admit, app_services, identify
+from app.http.sessions import COOKIE, page_token
 from app.keys.service import Caller, Scope, check_unbound
 from app.web.rendering import page
 

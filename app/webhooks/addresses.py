@@ -10,7 +10,7 @@ from concurrent.futures import Future
 import httpx
 
 from app.errors import ErrorDetail, InvalidProblem
-from app.fault_codes import Code
+from app.errors.codes import Code
 
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 _UNICAST = ipaddress.ip_network("2000::/3")

@@ -5,18 +5,18 @@ from uuid import UUID
 
 from fastapi import APIRouter, Depends, Path, Query, Response
 
-from app.dependencies import AppServices, ReadSession, WriteSession, require_everywhere
 from app.errors import (
     IdempotencyKeyReusedProblem,
     InvalidProblem,
     NotFoundProblem,
     UnavailableProblem,
 )
+from app.http.dependencies import AppServices, ReadSession, WriteSession, require_everywhere
+from app.http.parameters import Cursor
+from app.http.problems import responses
 from app.idempotency.once import AtMostOnce, replayed
 from app.keys.problems import KEY_PROBLEMS
-from app.pages import Listing
-from app.parameters import Cursor
-from app.problems import responses
+from app.paging import Listing
 from app.webhooks import service
 from app.webhooks.schemas import DeliveryPage, NewWebhookJson, WebhookPage, WebhookSpec
 from app.webhooks.sending import webhook_secret

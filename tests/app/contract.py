@@ -10,7 +10,7 @@ from types import MappingProxyType
 
 import worker.failures  # noqa: F401 - its problems stand in a failed task's `error`
 from app.errors import TYPE_PREFIX, Problem
-from app.fault_codes import MEANINGS
+from app.errors.codes import MEANINGS
 from app.main import create_app
 from app.settings import Settings
 

@@ -6,8 +6,8 @@ from importlib.metadata import version
 import pytest
 from pydantic import ValidationError
 
-from app.fault_codes import MEANINGS, Code
-from app.field_errors import invalid_fields
+from app.errors.codes import MEANINGS, Code
+from app.errors.fields import invalid_fields
 from app.tasks.schemas import TaskSpec
 from tests.app.contract import DOCS, PAGES, problem_kinds
 

@@ -6,8 +6,8 @@ import re
 import pytest
 from jsonschema import Draft202012Validator
 
+from app.http.schema_names import without_suffix
 from app.protocols.refusals import OPEN_INFERENCE
-from app.schema_names import without_suffix
 
 METHODS = ("get", "post", "put", "patch", "delete")
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from app import tracing
 from app.db import Task, TaskState, write_session
+from app.telemetry import tracing
 from tests.fixtures.collector import collecting, spans
 from tests.worker.bench import Bench, eventually
 from worker.tracing import trace_task

@@ -9,9 +9,9 @@ from fastapi import Request
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 
-from app.bodies import bounded
-from app.dependencies import Services
 from app.errors import BadRequestProblem, TooLargeProblem
+from app.http.bodies import bounded
+from app.http.dependencies import Services
 from app.integrations.label_studio.asked import MAX_BODY_BYTES
 
 _IN_MEMORY = 2**20

@@ -11,9 +11,9 @@ from fastapi.security import HTTPBasic
 from pydantic import TypeAdapter, ValidationError
 from starlette.requests import HTTPConnection
 
-from app.dependencies import admit, app_services, identify
 from app.errors import UnauthorizedProblem
-from app.field_errors import invalid_fields
+from app.errors.fields import invalid_fields
+from app.http.dependencies import admit, app_services, identify
 from app.keys.service import Caller, Scope, check_model
 from app.registry.paths import ModelName
 

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from app.dependencies import Services
 from app.errors import (
     BadRequestProblem,
     ConflictProblem,
@@ -11,8 +10,9 @@ from app.errors import (
     NotReadyProblem,
     TooLargeProblem,
 )
+from app.http.dependencies import Services
+from app.http.problems import responses
 from app.keys.problems import PictureLimitProblem
-from app.problems import responses
 from app.registry.schemas import MODEL_PATTERN
 
 

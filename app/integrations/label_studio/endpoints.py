@@ -10,7 +10,6 @@ from starlette.concurrency import run_in_threadpool
 from starlette.types import Send
 
 from app.db import Model, Version
-from app.dependencies import AppServices, ReadSession
 from app.errors import (
     BadRequestProblem,
     InvalidProblem,
@@ -18,6 +17,8 @@ from app.errors import (
     NotFoundProblem,
     UnavailableProblem,
 )
+from app.http.dependencies import AppServices, ReadSession
+from app.http.problems import responses
 from app.integrations.label_studio.asked import Asked, read_asked
 from app.integrations.label_studio.bodies import read_body
 from app.integrations.label_studio.calling import (
@@ -44,7 +45,6 @@ from app.integrations.label_studio.schemas import (
     LabelStudioVersionsJson,
 )
 from app.keys.problems import KEY_PROBLEMS
-from app.problems import responses
 from app.segmentation.admission import deadline_of
 from app.segmentation.choosing import choose_for_pictures
 from app.segmentation.waiting import answering

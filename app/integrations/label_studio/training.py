@@ -6,8 +6,9 @@ from fastapi import APIRouter, Path, Request
 from starlette.concurrency import run_in_threadpool
 
 from app.db import Actor, write_session
-from app.dependencies import AppServices, ReadSession, Services, acting
 from app.errors import BadRequestProblem, InvalidProblem, NotFoundProblem, UnavailableProblem
+from app.http.dependencies import AppServices, ReadSession, Services, acting
+from app.http.problems import responses
 from app.integrations.label_studio import projects
 from app.integrations.label_studio.asked import Told, read_told
 from app.integrations.label_studio.bodies import read_body
@@ -23,7 +24,6 @@ from app.integrations.label_studio.projects import Asker
 from app.integrations.label_studio.schemas import LabelStudioProjectJson, LabelStudioToldJson
 from app.keys.problems import KEY_PROBLEMS
 from app.keys.service import Caller, Scope
-from app.problems import responses
 from app.registry.schemas import MAX_NUMBER
 
 START_TRAINING = "START_TRAINING"

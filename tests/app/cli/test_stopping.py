@@ -157,7 +157,7 @@ def test_a_process_whose_event_loop_is_stuck_ends_too():
     stuck = """
 import asyncio, threading
 from app.cli.stopping import heed_signals
-from app.draining import Draining
+from app.http.draining import Draining
 
 async def wait():
     heed_signals(Draining(), 0.1, supervised=True)

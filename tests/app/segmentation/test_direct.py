@@ -6,7 +6,7 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from starlette.types import Message
 
-from app.dependencies import require
+from app.http.dependencies import require
 from app.keys.service import Scope
 from app.segmentation.direct import Direct, HoldingResponse
 from app.segmentation.endpoints import router

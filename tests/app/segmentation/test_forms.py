@@ -11,7 +11,7 @@ from PIL import Image
 from pycocotools import mask as coco
 from starlette.testclient import TestClient
 
-from app.field_errors import MOST_ERRORS
+from app.errors.fields import MOST_ERRORS
 from app.segmentation.upload import FIELDS
 from tests.app.inference import colour_graph
 from tests.app.inference.colour_graph import GREEN, RED

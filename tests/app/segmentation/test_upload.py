@@ -16,9 +16,9 @@ from starlette.concurrency import run_in_threadpool
 from starlette.formparsers import MultiPartException
 from starlette.requests import ClientDisconnect
 
-from app.bodies import beginning
 from app.errors import BadRequestProblem, InvalidProblem, TooLargeProblem, UnsupportedMediaProblem
-from app.field_errors import MOST_ERRORS, invalid_fields
+from app.errors.fields import MOST_ERRORS, invalid_fields
+from app.http.bodies import beginning
 from app.segmentation.json_pictures import read_json
 from app.segmentation.signatures import LONGEST, starts_as_picture
 from app.segmentation.upload import FIELDS, PostedPicture, read_pictures

@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import func, select
 
 from app.db import Task, TaskEvent, read_session, write_session
-from app.multipart import FRAME_BYTES
+from app.http.multipart import FRAME_BYTES
 from app.settings import MIB
 from sats_core.settings import MethodName, OfferedMethod
 from tests.app.tasks.posting import SPEC, drawn, post

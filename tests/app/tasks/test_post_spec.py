@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from app.multipart import SPEC_BYTES
+from app.http.multipart import SPEC_BYTES
 from tests.app.tasks.posting import SPEC
 
 

@@ -9,8 +9,8 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from sqlalchemy import Engine
 
-from app.browser_sessions import COOKIE, TOKEN_HEADER, make_session, page_token, read_session
 from app.db import utc_now, write_session
+from app.http.sessions import COOKIE, TOKEN_HEADER, make_session, page_token, read_session
 from app.keys.secret import read_secret
 from app.keys.service import Scope, create_key, digest, revoke_key
 from app.settings import Settings

@@ -2,8 +2,8 @@
 
 import pytest
 
-from app import browser_sessions
-from app.browser_sessions import make_session, read_session
+from app.http import sessions
+from app.http.sessions import make_session, read_session
 from app.web.attempts import MOST_FAILED, Attempts, TooManyAttemptsProblem
 from app.web.login import own_path
 
@@ -19,7 +19,7 @@ def test_a_session_ends_with_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
     value = make_session(SECRET, "holder")
     assert read_session(SECRET, value) == "holder"
     ends = int(value.split(".")[0])
-    monkeypatch.setattr(browser_sessions.time, "time", lambda: ends + 1)
+    monkeypatch.setattr(sessions.time, "time", lambda: ends + 1)
     assert read_session(SECRET, value) is None
 
 

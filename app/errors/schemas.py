@@ -3,7 +3,7 @@
 from pydantic import BaseModel, Field
 
 from app.errors import TYPE_PREFIX
-from app.fault_codes import Code
+from app.errors.codes import Code
 
 
 class ErrorDetailJson(BaseModel):

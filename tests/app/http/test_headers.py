@@ -6,7 +6,7 @@ import pytest
 from pydantic import ValidationError
 from starlette.testclient import TestClient
 
-from app.headers import SECURITY_HEADERS
+from app.http.headers import SECURITY_HEADERS
 from app.main import create_app
 from app.settings import Settings
 

@@ -2,7 +2,7 @@
 
 from pydantic import Field, SecretStr
 
-from app.serving_settings import ServingSettings
+from app.settings.serving import ServingSettings
 
 ORIGIN = r"https?://[^\s/,*@]+"
 """A scheme, a host and no path, as browsers spell an origin. No name and password before the host:

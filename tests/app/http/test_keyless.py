@@ -6,7 +6,7 @@ import pytest
 from starlette.requests import HTTPConnection
 
 from app.db import write_session
-from app.keyless import LOCAL_CALLER, LocalCallersOnlyProblem, check_local
+from app.http.keyless import LOCAL_CALLER, LocalCallersOnlyProblem, check_local
 from app.keys.secret import read_secret
 from app.keys.service import Scope, create_key, revoke_key
 

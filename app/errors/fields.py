@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from app.errors import ErrorDetail, InvalidProblem
-from app.fault_codes import code_of
+from app.errors.codes import code_of
 from sats_core.data.names import printable
 
 MOST_ERRORS = 100

@@ -26,8 +26,8 @@ from app.errors import (
     UnavailableProblem,
     problem_of,
 )
-from app.field_errors import invalid_fields
-from app.headers import REQUEST_ID, SECURITY_HEADERS
+from app.errors.fields import invalid_fields
+from app.http.headers import REQUEST_ID, SECURITY_HEADERS
 from app.protocols.refusals import HUGGING_FACE, OPEN_INFERENCE, body_of, path_speaks, status_of
 from app.storage import BlobStoreDownError
 from sats_core.errors import CoreError

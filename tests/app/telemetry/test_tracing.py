@@ -11,16 +11,16 @@ import pytest
 from sqlalchemy import Engine, select
 from starlette.testclient import TestClient
 
-from app import tracing
 from app.db import Task, read_session
 from app.inference.measures import Measures, Stages
 from app.main import create_app
 from app.settings import Settings
+from app.telemetry import tracing
 from tests.app.tasks.posting import drawn, post
 from tests.fixtures.collector import collecting, spans
 from tests.fixtures.receivers import Receiver
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 TRACE, CALLER = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 TRACEPARENT = {"traceparent": f"00-{TRACE}-{CALLER}-01"}
 SERVER, CONSUMER = 2, 5
@@ -194,8 +194,10 @@ def ran(code: str, **variables: str) -> str:
 
 def test_without_the_variables_nothing_is_imported() -> None:
     code = (
-        "import sys, app.main, worker.factory; from app import tracing; tracing.start('x');"
-        "ours = ('opentelemetry.sdk', 'opentelemetry.exporter', 'app.otel');"  # others use its API
+        "import sys, app.main, worker.factory; from app.telemetry import tracing;"
+        "tracing.start('x');"
+        # Others use its API.
+        "ours = ('opentelemetry.sdk', 'opentelemetry.exporter', 'app.telemetry.otel');"
         "print([name for name in sys.modules if name.startswith(ours)])"
     )
     assert ran(code).strip() == "[]"
@@ -203,7 +205,7 @@ def test_without_the_variables_nothing_is_imported() -> None:
 
 def test_without_the_packages_the_log_says_what_to_install() -> None:
     code = (
-        "import sys; sys.modules['opentelemetry'] = None; from app import tracing;"
+        "import sys; sys.modules['opentelemetry'] = None; from app.telemetry import tracing;"
         "tracing.start('x'); print(tracing.current())"
     )
     said = ran(code, OTEL_EXPORTER_OTLP_ENDPOINT=UNREACHABLE)

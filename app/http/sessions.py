@@ -10,7 +10,7 @@ import time
 from starlette.requests import HTTPConnection
 
 from app.errors import ForbiddenProblem
-from app.keyless import of_another_site
+from app.http.keyless import of_another_site
 from app.signing import is_signed, sign
 
 COOKIE = "sats_session"

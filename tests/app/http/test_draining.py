@@ -14,9 +14,9 @@ from fastapi import FastAPI
 from sqlalchemy import event, select
 from starlette.types import Receive, Scope, Send
 
-from app.dependencies import Segmenter, WriteSession
-from app.draining import Draining, until_the_end
 from app.errors import StoppingProblem
+from app.http.dependencies import Segmenter, WriteSession
+from app.http.draining import Draining, until_the_end
 from app.inference.exported_graph import Graph
 from app.main import create_app
 from app.settings import Settings

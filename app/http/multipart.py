@@ -10,7 +10,6 @@ from pydantic import BaseModel, ValidationError
 from starlette.datastructures import FormData, UploadFile
 from starlette.requests import ClientDisconnect
 
-from app.bodies import bounded
 from app.errors import (
     BadRequestProblem,
     ErrorDetail,
@@ -18,8 +17,9 @@ from app.errors import (
     TooLargeProblem,
     UnsupportedMediaProblem,
 )
-from app.fault_codes import Code
-from app.field_errors import invalid_fields
+from app.errors.codes import Code
+from app.errors.fields import invalid_fields
+from app.http.bodies import bounded
 
 SPEC_BYTES = 1024 * 1024
 """Longest JSON part, whether it comes as a field or as a file."""

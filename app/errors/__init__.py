@@ -1,13 +1,13 @@
 """What the service refuses, as exceptions. Web-free: the worker and the services raise them too.
 
-`app.problems` turns them into `application/problem+json` (RFC 9457).
+`app.http.problems` turns them into `application/problem+json` (RFC 9457).
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from app.fault_codes import Code
+from app.errors.codes import Code
 from sats_core.errors import CoreError, DatasetError
 from sats_core.events import Fault
 

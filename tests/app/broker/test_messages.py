@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from app.broker import collect_unfinished_messages, make_celery, skipped_messages, wake
-from app.messages import Channel
+from app.broker.messages import Channel
 from app.settings import Settings
 
 NO_MESSAGES = {

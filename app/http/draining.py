@@ -10,7 +10,7 @@ from fastapi import Request, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.errors import StoppingProblem
-from app.problems import respond
+from app.http.problems import respond
 
 _REFUSING_SECONDS = 2.0
 """Before the end: what may end is refused, and the refusals reach who waits."""

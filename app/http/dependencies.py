@@ -14,12 +14,12 @@ from starlette.concurrency import run_in_threadpool
 
 from app.audit.actor import act_as
 from app.broker import make_celery
-from app.browser_sessions import session_holder
 from app.db import Actor, ActorType, make_engine, read_session, utc_now, write_session
 from app.errors import UnauthorizedProblem
+from app.http.keyless import LOCAL_CALLER, check_local
+from app.http.sessions import session_holder
 from app.inference.engine import Inference
 from app.inference.warm_up import WarmUp
-from app.keyless import LOCAL_CALLER, check_local
 from app.keys.cache import KEYLESS, CallerCache
 from app.keys.last_use import LastUses
 from app.keys.rates import Rates

@@ -9,8 +9,8 @@ from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError
 
 from app.db.limits import DatabaseLimits
-from app.integration_settings import ORIGIN, IntegrationSettings
-from app.serving_settings import MIB
+from app.settings.integrations import ORIGIN, IntegrationSettings
+from app.settings.serving import MIB
 from sats_core.settings import Limits
 
 ORIGINS = rf"^(\*|{ORIGIN}(,\s*{ORIGIN})*)$"

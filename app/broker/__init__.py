@@ -7,7 +7,7 @@ import structlog
 from celery import Celery
 from kombu.exceptions import OperationalError
 
-from app.messages import collect_leftovers, transport_options, unreadable_folder
+from app.broker.messages import collect_leftovers, transport_options, unreadable_folder
 from app.settings import Settings
 
 RUN_TASK = "sats.run_task"
@@ -21,7 +21,7 @@ def make_celery(settings: Settings) -> Celery:
     celery = Celery("sats")
     celery.conf.update(
         broker_url=settings.redis_url or "filesystem://",
-        broker_transport=None if settings.redis_url else "app.messages:Transport",
+        broker_transport=None if settings.redis_url else "app.broker.messages:Transport",
         broker_transport_options=_transport_options(settings),
         broker_connection_retry_on_startup=True,
         task_default_queue="sats",

@@ -1,7 +1,7 @@
 """Traces by OpenTelemetry: switched on by its standard variables and by nothing else.
 
 Without them nothing of OpenTelemetry is imported, and what stands here does nothing. Where spans
-go is the business of `app.otel`; whoever traces calls this module.
+go is the business of `app.telemetry.otel`; whoever traces calls this module.
 """
 
 import os
@@ -118,7 +118,7 @@ def _opened(service: str) -> Spans | None:
         log.warning("not_traced", reason=f"only {PROTOCOL} is spoken here, not {protocol}")
         return None
     try:
-        from app.otel import OtelSpans
+        from app.telemetry.otel import OtelSpans
     except ImportError as error:
         log.warning(
             "not_traced",

@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import update
 
 from app.db import Task, TaskState, write_session
-from app.pages import Listing
+from app.paging import Listing
 from tests.app.tasks.posting import drawn, post
 
 LISTS = {

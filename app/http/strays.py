@@ -7,7 +7,7 @@ from fastapi import Request
 from fastapi.dependencies.models import Dependant
 
 from app.errors import ErrorDetail, InvalidProblem
-from app.fault_codes import Code
+from app.errors.codes import Code
 from sats_core.data.names import printable
 
 _MOST_SHOWN = 100

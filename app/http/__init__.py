@@ -1,0 +1,1 @@
+"""What every endpoint stands on: bodies, parameters, callers, problems, headers."""
