@@ -7,7 +7,7 @@ from sqlalchemy import Select, func, literal, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, aliased, defer
 
-from app.db import AliasMove, HeldOutSet, Model, ModelClass, Version
+from app.db import AliasMove, Model, ModelClass, Version
 from app.db.base import JsonObject
 from app.errors import NoLiveVersionProblem, NotFoundProblem
 from app.registry.gate import Verdict
@@ -246,14 +246,6 @@ def _written(result: StepResult | ImportResult) -> dict[str, Any]:
         return columns | {"settings": settings, "origin": written["origin"]}
     names = ("settings", "forgetting_report", "replayed_pictures")
     return columns | {name: written[name] for name in names}
-
-
-def held_out_sets(session: Session, version: Version) -> Sequence[HeldOutSet]:
-    """Return the held-out pictures kept along a version's lineage, base first."""
-    numbers = lineage(session, version)
-    kept = HeldOutSet.version_id.in_(numbers), HeldOutSet.deleted_at.is_(None)
-    found = session.scalars(select(HeldOutSet).where(*kept)).all()
-    return sorted(found, key=lambda kept: numbers[kept.version_id])
 
 
 def alias_history(
