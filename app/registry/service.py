@@ -240,7 +240,8 @@ def register_version(
 def _written(result: StepResult | ImportResult) -> dict[str, Any]:
     """Return the columns that come out of a result as it stands."""
     written = result.model_dump(mode="json")
-    columns = {name: written[name] for name in ("classes", "scores", "backbone_start", "seconds")}
+    of_both = ("classes", "scores", "confusion", "backbone_start", "seconds")
+    columns = {name: written[name] for name in of_both}
     if isinstance(result, ImportResult):
         settings = {"backbone": result.backbone, "size": result.size}
         return columns | {"settings": settings, "origin": written["origin"]}

@@ -24,6 +24,7 @@ from app.registry.moves import tag_of, version_before_live
 from app.registry.paths import ModelName, Number
 from app.registry.service import get_version, list_versions
 from app.stored import read_stored
+from app.web.confusions import confusions_of
 from app.web.lineage import lanes
 from app.web.rendering import page
 from app.web.verdicts import rows_of, verdict_of
@@ -118,6 +119,7 @@ def version_page(
             "tag": tag_of(last.sequence) if last else None,
             "before": before,
             "unserved_before": unserved(session, found, number, before),
+            "confusions": confusions_of(row, version),
             "settings": _settings(version),
             "samples": samples(session, [row], SHOWN) if visitor.administers else (),
         },

@@ -110,6 +110,7 @@ TABLE: dict[tuple[str, str], Row] = {
         "GET /admin/models/{model}/versions/{number}/files/{name}",
         "HEAD /admin/models/{model}/versions/{number}/files/{name}",
         "GET /admin/models/{model}/versions/{number}/forgetting",
+        "GET /admin/models/{model}/versions/{number}/confusion",
         "DELETE /admin/models/{model}/versions/{number}",
         "DELETE /admin/models/{model}/versions/{number}/held-out",
         "DELETE /admin/models/{model}/versions/{number}/memory",
