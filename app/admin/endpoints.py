@@ -1,6 +1,6 @@
 """`/admin`: models, versions, where `live` points."""
 
-from typing import Annotated
+from typing import Annotated, Final, Literal
 
 from fastapi import APIRouter, Depends, Path, Query, Response
 from fastapi.responses import FileResponse
@@ -27,11 +27,11 @@ from app.http.dependencies import (
     WriteSession,
     require_to_change,
 )
-from app.http.parameters import Cursor
+from app.http.parameters import Age, Cursor
 from app.http.problems import Responses, responses
 from app.keys.problems import KEY_PROBLEMS
 from app.keys.service import Scope, check_model
-from app.paging import Listing
+from app.paging import NEWEST, Listing
 from app.registry.files import DamagedVersionProblem, version_entry, version_file
 from app.registry.floor import ModelGate
 from app.registry.paths import ModelName, Number
@@ -39,6 +39,7 @@ from app.registry.schemas import MODEL_PATTERN
 from app.registry.service import get_version, list_versions, standing_version
 from sats_core.evaluation.forgetting import ForgettingReport
 
+BY_NAME: Final = "name"
 MODELS = Listing("models", str)
 VERSIONS = Listing("versions", int)
 
@@ -64,13 +65,17 @@ _FILE: Responses = {
 def list_models(
     session: ReadSession,
     caller: Operator,
+    sort: Annotated[
+        Literal["name", "-name"], Query(description="By name; `-name`: the last one first.")
+    ] = BY_NAME,
     limit: Annotated[int, Query(ge=1, le=200, description="Most models of a page.")] = 50,
     cursor: Cursor = None,
 ) -> ModelPage:
-    """Return models that the key may use with their live version, by name."""
-    found = service.list_models(session, MODELS.read(cursor))
+    """Return models that the key may use with their live version."""
+    listing = MODELS.by(sort, BY_NAME)
+    found = service.list_models(session, listing.read(cursor), sort)
     reached = [one for one in found if caller.reaches(one.name)]
-    page, following = MODELS.cut(reached, limit, lambda model: model.name)
+    page, following = listing.cut(reached, limit, lambda model: model.name)
     return ModelPage(items=service.describe_models(session, page), next_cursor=following)
 
 
@@ -113,13 +118,15 @@ def set_gate(
 def list_model_versions(
     session: ReadSession,
     model: ModelName,
+    sort: Age = NEWEST,
     limit: Annotated[int, Query(ge=1, le=100, description="Most versions of a page.")] = 50,
     cursor: Cursor = None,
 ) -> VersionPage:
-    """Return the versions of a model, the newest first; a deleted one says when it went."""
+    """Return the versions of a model; a deleted one says when it went."""
     found = service.get_model(session, model)
-    versions = list_versions(session, found.id, limit + 1, VERSIONS.read(cursor))
-    page, following = VERSIONS.cut(versions, limit, lambda version: version.number)
+    listing = VERSIONS.by(sort)
+    versions = list_versions(session, found.id, limit + 1, listing.read(cursor), sort)
+    page, following = listing.cut(versions, limit, lambda version: version.number)
     items = service.describe_versions(session, found, page)
     return VersionPage(items=items, next_cursor=following)
 

@@ -27,6 +27,7 @@ from app.db import AliasMove, HeldOutSet, Memory, Model, TaskKind, Version, utc_
 from app.db.base import JsonObject
 from app.deletion.service import held_out_of_each
 from app.errors import NotFoundProblem
+from app.paging import behind
 from app.registry.floor import ModelGate, floor_of, own_gate
 from app.registry.memory import memories_of
 from app.registry.schemas import hex_colour
@@ -55,10 +56,10 @@ def get_model(session: Session, name: str) -> Model:
     return model
 
 
-def list_models(session: Session, after: str | None = None) -> Sequence[Model]:
-    """Return models by name: all, or those behind a name."""
-    found = select(Model).order_by(Model.name)
-    return session.scalars(found if after is None else found.where(Model.name > after)).all()
+def list_models(session: Session, place: str | None = None, sort: str = "name") -> Sequence[Model]:
+    """Return models by name: all, or those behind one."""
+    found = behind(select(Model), [Model.name], None if place is None else [place], sort)
+    return session.scalars(found).all()
 
 
 def describe_models(session: Session, models: Sequence[Model]) -> list[ModelJson]:
