@@ -1,6 +1,6 @@
 """`/admin`: models, versions, where `live` points."""
 
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 from fastapi import APIRouter, Depends, Path, Query, Response
 from fastapi.responses import FileResponse
@@ -50,10 +50,11 @@ router = APIRouter(
     responses=responses(*KEY_PROBLEMS, InvalidProblem, UnavailableProblem),
 )
 
-_CONTENT = {  # as the file's name says; a graph or weights are octets
+_CONTENT: dict[str, dict[str, Any]] = {  # as the file's name says; a graph or weights are octets
     kind: {"schema": {"type": "string", "format": "binary", "description": "The file."}}
     for kind in ("application/octet-stream", "application/json", "text/markdown")
 }
+_CONTENT["application/json"]["example"] = '{"model_type": "segformer", "num_labels": 5}'
 _FILE: Responses = {
     200: {"description": "The file; `ETag` is its SHA-256.", "content": _CONTENT},
     206: {"description": "The part of the file that `Range` names.", "content": _CONTENT},
@@ -193,7 +194,7 @@ def why_forgotten(session: ReadSession, model: ModelName, number: Number) -> For
 
 @router.get(
     "/metrics",
-    summary="mIoU over versions",
+    summary="IoU over versions",
     operation_id="metrics_get",
     responses=responses(NotFoundProblem),
 )
@@ -204,10 +205,10 @@ def show_curves(
         str | None, Query(pattern=MODEL_PATTERN, description="Only this model.")
     ] = None,
 ) -> CurvesJson:
-    """Return mIoU of old, new and all classes over versions, for charts."""
+    """Return IoU over versions, for charts: of each class, and the means of old, new and all."""
     if model is None:
         found = [one for one in service.list_models(session) if caller.reaches(one.name)]
     else:
         check_model(caller, model)
         found = [service.get_model(session, model)]
-    return CurvesJson(models=service.curves(session, found))
+    return CurvesJson(models=service.describe_curves(session, found))
