@@ -4,7 +4,7 @@ import base64
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, select, update
+from sqlalchemy import Engine, delete, select, update
 from starlette.testclient import TestClient
 
 from app.db import (
@@ -89,7 +89,7 @@ def test_of_a_key_that_was_revoked_meanwhile_no_task_comes(
     assert fake.paths == []
 
 
-def test_scopes(client: TestClient, register: Register, key) -> None:
+def test_scopes(client: TestClient, register: Register, engine: Engine, key) -> None:
     register()
     assert statuses(client, {}) == [200] * 5  # on this machine, while there is no key
     segment, submit = key(Scope.SEGMENT), key(Scope.SUBMIT)
@@ -98,6 +98,8 @@ def test_scopes(client: TestClient, register: Register, key) -> None:
     assert statuses(client, {}) == [401] * 5
     assert statuses(client, basic(segment)) == [200, 200, 200, 403, 403]
     assert statuses(client, basic(submit)) == [403, 403, 403, 200, 200]
+    with write_session(engine) as session:  # a third key could not ask for this project
+        session.execute(delete(LabelStudioProject))
     assert statuses(client, basic(both)) == [200] * 5
     assert statuses(client, {"Authorization": f"Bearer {both}"}) == [200] * 5
     for wrong in (
