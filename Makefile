@@ -96,6 +96,7 @@ format: install
 
 readme: install
 	$(BIN)/python -m tests.docs.paste
+	$(BIN)/python -m tests.app.contract
 
 docs: install
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet

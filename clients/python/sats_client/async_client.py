@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass, field
-from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
@@ -18,7 +17,7 @@ from sats_client._follow import Tell, followed
 from sats_client._many import OnError, in_order_async
 from sats_client._printing import Printer
 from sats_client._segmenting import Known, segmented
-from sats_client._settings import Asked, http_options
+from sats_client._settings import Asked, Sought, http_options
 from sats_client.errors import TaskEnded
 from sats_client.models import Classes, Move, Overview, Version
 from sats_client.records import TaskRecord
@@ -146,28 +145,9 @@ class AsyncClient:
         """Return a task."""
         return await self._bound(calls.got(AsyncTask, calls.task_path(task_id)))
 
-    async def tasks(
-        self,
-        *,
-        model: str | None = None,
-        state: str | Iterable[str] | None = None,
-        outcome: str | None = None,
-        submitter: str | None = None,
-        text: str | None = None,
-        created_after: datetime | None = None,
-        created_before: datetime | None = None,
-    ) -> AsyncIterator[AsyncTask]:
-        """Yield tasks, the newest first; pages are asked for as they are needed."""
-        query = {
-            "model": model,
-            "state": calls.listed(state),
-            "outcome": outcome,
-            "submitter": submitter,
-            "text": text,
-            "created_after": created_after,
-            "created_before": created_before,
-        }
-        async for task in self._pages(partial(calls.page, AsyncTask, "/tasks", query)):
+    async def tasks(self, **wanted: Unpack[Sought]) -> AsyncIterator[AsyncTask]:
+        """Yield tasks; as `Client.tasks`."""
+        async for task in self._pages(calls.tasks(AsyncTask, wanted)):
             yield self._own(task)
 
     async def segment(self, picture: "Picture", **wanted: Unpack[Asked]) -> "Segmentation":
@@ -194,9 +174,11 @@ class AsyncClient:
         """Return every model with its live version, counts of tasks, and the workers."""
         return await self._run(calls.got(Overview, "/admin/overview"))
 
-    def versions(self, model: str = "default") -> AsyncIterator[Version]:
-        """Yield a model's versions, the newest first."""
-        return self._pages(partial(calls.page, Version, calls.version_path(model), {}))
+    def versions(
+        self, model: str = "default", *, sort: str | None = None
+    ) -> AsyncIterator[Version]:
+        """Yield a model's versions, the newest first; by `created_at` the oldest."""
+        return self._pages(calls.versions(model, sort))
 
     async def version(self, model: str, number: int) -> Version:
         """Return a version: its classes, scores, files, and what the gate said."""
