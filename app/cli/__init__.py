@@ -16,6 +16,7 @@ from app.cli.importing import import_model
 from app.cli.keys import keys
 from app.cli.projects import import_project
 from app.cli.promoting import promote, rollback, show, versions
+from app.cli.pushing import push
 from app.cli.running import api, migrate, serve, worker
 from app.cli.segmenting import segment
 from app.cli.submitting import cancel, retry, submit, tasks, watch
@@ -56,6 +57,7 @@ cli.command()(migrate)
 cli.command("import")(import_model)
 cli.command("import-project")(import_project)
 cli.command()(export)
+cli.command()(push)
 cli.command()(segment)
 for command in (submit, tasks, watch, cancel, retry, versions, show, promote, rollback):
     cli.command()(command)
