@@ -18,6 +18,7 @@ from app.cli.projects import import_project
 from app.cli.promoting import promote, rollback, show, versions
 from app.cli.running import api, migrate, serve, worker
 from app.cli.segmenting import segment
+from app.cli.signing_in import login, logout
 from app.cli.submitting import cancel, retry, submit, tasks, watch
 
 
@@ -57,6 +58,8 @@ cli.command("import")(import_model)
 cli.command("import-project")(import_project)
 cli.command()(export)
 cli.command()(segment)
+for command in (login, logout):
+    cli.command()(command)
 for command in (submit, tasks, watch, cancel, retry, versions, show, promote, rollback):
     cli.command()(command)
 cli.command()(gc)

@@ -8,8 +8,9 @@ import typer
 from sqlalchemy import Engine
 
 from app.broker import make_celery, wake
-from app.cli.common import command_actor, database, refusal
+from app.cli.common import command_actor, database
 from app.cli.following import follow
+from app.cli.refusing import refusal
 from app.db import LabelStudioProject, ProjectState, TaskState, read_session, write_session
 from app.integrations.label_studio import projects
 from app.integrations.label_studio.importing import Importing

@@ -13,8 +13,8 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
-from app.cli.common import refusal
 from app.cli.folders import Job, OutputError, Unread, check_output, find, is_picture
+from app.cli.refusing import refusal
 from app.cli.requesting import PictureError, RefusedError, Wanted, connected, segmented
 from sats_core.data.names import printable
 from sats_core.files import write_whole
