@@ -11,8 +11,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import httpx
-
 from sats_core.files import whole
 
 ONLY_THE_USER = 0o600
@@ -103,19 +101,17 @@ def write_logins(logins: Logins) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         with whole(path) as partial:
             partial.unlink(missing_ok=True)
-            with partial.open("x", opener=_for_the_user) as file:
-                file.write(text)
+            partial.touch(mode=ONLY_THE_USER, exist_ok=False)  # before there is a key in it
+            partial.write_text(text)
     except OSError as error:
         raise LoginsError(f"{path} cannot be written: {error.strerror}") from error
     return path
 
 
-def _for_the_user(name: str, flags: int) -> int:
-    return os.open(name, flags, ONLY_THE_USER)
-
-
 def same(url: str) -> str:
     """Return an address as every other spelling of it is kept; what is none, as it is."""
+    import httpx  # completion, which need not wait for it, loads this module
+
     try:
         return str(httpx.URL(url.strip())).rstrip("/")
     except httpx.InvalidURL:
