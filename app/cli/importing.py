@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from sqlalchemy import Engine
 
 from app.broker import make_celery, wake
-from app.cli.calling import end_of, service
+from app.cli.calling import end_of, need_client, service
 from app.cli.checkpoints import found, pack
 from app.cli.common import command_actor, database, refusals
 from app.cli.following import follow
@@ -77,6 +77,7 @@ def import_model(
     where the import failed, 2 where it is refused. With --url it is sent over HTTP and exits as
     `sats submit --wait` does, but with 0 where --no-promote has held the version.
     """
+    need_client()
     if url is not None:
         wanted = {"background": background, "features": features, "promote": promote}
         _send(url, source, model, evaluate, wanted, allow_pickle=allow_pickle)
@@ -97,7 +98,7 @@ def import_model(
             source=checkpoint.name,
             allow_pickle=allow_pickle,
         )
-        files = {CHECKPOINT: pack(checkpoint.directory, scratch / "checkpoint.zip", allow_pickle)}
+        files = {CHECKPOINT: pack(checkpoint.directory, stack, scratch, allow_pickle)}
         if evaluate is not None:
             files[EVALUATE] = evaluate
         task = _queue(engine, settings, spec, files)

@@ -9,8 +9,8 @@ with Client("http://127.0.0.1:8000") as client:
 """
 
 from sats_client._settings import DEFAULT_URL
-from sats_client.async_client import AsyncClient, AsyncTask
-from sats_client.client import Client, Task
+from sats_client.async_client import AsyncClient
+from sats_client.client import Client
 from sats_client.errors import (
     AccessDenied,
     BadAnswer,
@@ -29,6 +29,7 @@ from sats_client.errors import (
 )
 from sats_client.models import Classes, Move, Overview, Version
 from sats_client.records import Event, Outcome, Phase, State
+from sats_client.tasks import AsyncTask, Task
 
 __all__ = [
     "DEFAULT_URL",
