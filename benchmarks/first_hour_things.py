@@ -1,11 +1,12 @@
 """What somebody brings to the first hour: a SegFormer of their own, labelled pictures, a photo.
 
 All of it is drawn, so that nothing is downloaded. The model is a pretrained encoder whose decode
-head learns three of the demo's objects for a minute; the pictures show a fourth, labelled for it
+head has learned three of the demo's objects a little; the pictures show a fourth, labelled for it
 alone.
 """
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,7 +17,7 @@ from demo.pictures import draw_dataset, draw_scene, jpeg
 OLD, NEW = ("mushroom", "fish", "leaf"), "cup"
 SIZE = 256
 PICTURES = 150
-_TRAINED_ON, _EPOCHS, _BATCH = 120, 6, 8
+_TRAINED_ON, _TRAINED_AT, _EPOCHS, _BATCH = 48, 128, 5, 8
 _MEAN, _DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
@@ -32,17 +33,17 @@ def write_model(encoder: Path, folder: Path) -> None:
     torch.manual_seed(0)
     names = dict(enumerate(("background", *OLD)))
     model = SegformerForSemanticSegmentation.from_pretrained(
-        encoder, num_labels=len(names), id2label=names, label2id={n: i for i, n in names.items()}
+        encoder, id2label=names, label2id={name: row for row, name in names.items()}
     )
     _train(model)
-    model.eval().save_pretrained(folder)
+    model.train(False).save_pretrained(folder)
     size = {"height": SIZE, "width": SIZE}
     SegformerImageProcessor(
         size=size, image_mean=list(_MEAN), image_std=list(_DEVIATION)
     ).save_pretrained(folder)
 
 
-def _train(model: torch.nn.Module) -> None:
+def _train(model: Any) -> None:
     """Train all but the encoder."""
     model.train()
     model.segformer.requires_grad_(False)
@@ -58,9 +59,11 @@ def _train(model: torch.nn.Module) -> None:
 
 def _scenes() -> tuple[torch.Tensor, torch.Tensor]:
     """Return pictures (N, 3, H, W) as the encoder knows them, and their labels (N, H, W)."""
-    scenes = [draw_scene(np.random.default_rng((1, n)), SIZE, OLD) for n in range(_TRAINED_ON)]
+    scenes = [
+        draw_scene(np.random.default_rng((1, n)), _TRAINED_AT, OLD) for n in range(_TRAINED_ON)
+    ]
     pictures = np.stack([scene.picture for scene in scenes]).astype(np.float32) / 255
-    pictures = (pictures - np.float32(_MEAN)) / np.float32(_DEVIATION)
+    pictures = ((pictures - np.array(_MEAN)) / np.array(_DEVIATION)).astype(np.float32)
     labels = np.stack([scene.objects for scene in scenes]).astype(np.int64)
     return torch.from_numpy(pictures).permute(0, 3, 1, 2), torch.from_numpy(labels)
 

@@ -126,7 +126,9 @@ def importing(
     source: str | None,
 ) -> Post:
     """Return what makes a task that imports."""
-    files = {"checkpoint": (checkpoint, packing.checkpoint)}
+    files: dict[str, tuple[AnyPath, Callable[[Path], packing.Files]]] = {
+        "checkpoint": (checkpoint, packing.checkpoint)
+    }
     if evaluate is not None:
         files["evaluate"] = (evaluate, packing.everything)
     return Post(version_path(model), files, spec, told, key, source)
