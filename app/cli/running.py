@@ -9,7 +9,8 @@ import uvicorn
 from sqlalchemy import Engine
 from uvicorn.config import STARTUP_FAILURE
 
-from app.cli.common import database, refusal
+from app.cli.common import database
+from app.cli.refusing import refusal
 from app.cli.stopping import Connection, Server, Workers
 from app.db import read_session
 from app.integrations.mlflow.client import MissingClientError, check_installed
