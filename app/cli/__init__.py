@@ -1,27 +1,68 @@
 """`sats`: run the service and ask one, bring models in and out, make keys, clean up."""
 
+from importlib import import_module
 from importlib.metadata import version as installed
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
+from typer.main import get_command, get_group
 
-from app.cli.audit import audit
-from app.cli.collecting import gc
 from app.cli.common import check_settings
-from app.cli.demo import demo
-from app.cli.examining import doctor
-from app.cli.exporting import export
-from app.cli.importing import import_model
-from app.cli.keys import keys
-from app.cli.projects import import_project
-from app.cli.promoting import promote, rollback, show, versions
-from app.cli.running import api, migrate, serve, worker
-from app.cli.segmenting import segment
-from app.cli.submitting import cancel, retry, submit, tasks, watch
+
+COMMANDS = {
+    "serve": "running",
+    "api": "running",
+    "worker": "running",
+    "migrate": "running",
+    "import": "importing:import_model",
+    "import-project": "projects:import_project",
+    "export": "exporting",
+    "segment": "segmenting",
+    "submit": "submitting",
+    "tasks": "submitting",
+    "watch": "submitting",
+    "cancel": "submitting",
+    "retry": "submitting",
+    "versions": "promoting",
+    "show": "promoting",
+    "promote": "promoting",
+    "rollback": "promoting",
+    "gc": "collecting",
+    "doctor": "examining",
+    "demo": "demo",
+    "keys": "keys",
+    "audit": "audit",
+}
+"""The module of each, and what it is called there where that is not its own name."""
 
 
 class _Commands(TyperGroup):
+    """Commands whose modules are imported when they are asked for: none pays for the others."""
+
+    def __init__(self, **of_group: Any) -> None:
+        super().__init__(**of_group)
+        self.commands = dict.fromkeys(COMMANDS, self)  # the names alone are read
+
+    def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002 - as typer calls it
+        """Name all of them."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ARG002 - as typer calls it
+        """Return a command; None: there is none of this name."""
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, name = COMMANDS[cmd_name].partition(":")
+        found = getattr(import_module(f"app.cli.{module}"), name or cmd_name)
+        if isinstance(found, typer.Typer):
+            command: Any = get_group(found)
+        else:
+            alone = typer.Typer(add_completion=False)
+            alone.command(cmd_name)(found)
+            command = get_command(alone)
+        command.name = cmd_name
+        return command
+
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Find a command, and let none but its help begin with wrong settings."""
         found = super().resolve_command(ctx, args)
@@ -47,20 +88,3 @@ def main(
     ] = False,
 ) -> None:
     """Do nothing: what there is to do is a command's."""
-
-
-cli.command()(serve)
-cli.command()(api)
-cli.command()(worker)
-cli.command()(migrate)
-cli.command("import")(import_model)
-cli.command("import-project")(import_project)
-cli.command()(export)
-cli.command()(segment)
-for command in (submit, tasks, watch, cancel, retry, versions, show, promote, rollback):
-    cli.command()(command)
-cli.command()(gc)
-cli.command()(doctor)
-cli.command()(demo)
-cli.add_typer(keys, name="keys")
-cli.add_typer(audit, name="audit")

@@ -10,6 +10,11 @@ from app.db import LabelStudioProject, ProjectState
 VERSION = "The live version, as `model@number`; `model@0` while none is live."
 
 
+def version_name(model: str, number: int) -> str:
+    """Return what predictions name a model's version; 0 while none is live."""
+    return f"{model}@{number}"
+
+
 class LabelStudioHealthJson(BaseModel):
     """The backend is there."""
 
