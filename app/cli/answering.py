@@ -1,5 +1,6 @@
 """What each process of the API sets up before it answers."""
 
+import gc
 import os
 import signal
 import sys
@@ -33,6 +34,9 @@ log = structlog.get_logger(__name__)
 
 def make_app() -> "FastAPI":
     """Return the service, its process set up."""
+    # What the service is made of stays as long as its process. Looked through for garbage again and
+    # again it costs an eighth of the start, and later a request now and then a tenth of a second.
+    gc.disable()
     from app.main import create_app
 
     settings = get_settings()
@@ -52,6 +56,8 @@ def make_app() -> "FastAPI":
             # Here uvicorn has its own handlers already.
             heed_signals(app.state.draining, settings.stop_seconds, supervised=supervised)
             with _beside_others(app):
+                gc.freeze()
+                gc.enable()
                 yield state
 
     app.router.lifespan_context = lifespan
