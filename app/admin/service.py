@@ -1,6 +1,7 @@
 """Versions, models and aliases as `/admin` shows them."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session, lazyload
@@ -152,12 +153,12 @@ def _describe_version(
 
 def describe_class(entry: JsonObject) -> ClassJson:
     """Return how a class of a version looks over HTTP."""
-    return ClassJson(
-        index=entry["index"],
-        name=entry["name"],
-        color=hex_colour(entry["colour"]),
-        step=entry["step"],
-    )
+    return _class_json(entry["index"], entry["name"], tuple(entry["colour"]), entry["step"])
+
+
+@lru_cache(maxsize=4096)  # versions of a line have nearly all their classes in common
+def _class_json(index: int, name: str, colour: tuple[int, ...], step: int) -> ClassJson:
+    return ClassJson(index=index, name=name, color=hex_colour(colour), step=step)
 
 
 def describe_memory(memory: Memory) -> MemoryJson:

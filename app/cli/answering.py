@@ -34,9 +34,7 @@ log = structlog.get_logger(__name__)
 
 def make_app() -> "FastAPI":
     """Return the service, its process set up."""
-    # What the service is made of stays as long as its process. Looked through for garbage again and
-    # again it costs an eighth of the start, and later a request now and then a tenth of a second.
-    gc.disable()
+    gc.disable()  # until it is started: looking for garbage in what stays is an eighth of a start
     from app.main import create_app
 
     settings = get_settings()
@@ -56,6 +54,8 @@ def make_app() -> "FastAPI":
             # Here uvicorn has its own handlers already.
             heed_signals(app.state.draining, settings.stop_seconds, supervised=supervised)
             with _beside_others(app):
+                # What is there now stays: looking all of it through again and again would hold
+                # every thread for a tenth of a second.
                 gc.freeze()
                 gc.enable()
                 yield state
