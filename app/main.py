@@ -13,6 +13,7 @@ from app.audit.endpoints import router as audit
 from app.deletion.endpoints import router as deletion
 from app.http.dependencies import open_services
 from app.http.draining import Draining, DrainingMiddleware
+from app.http.examples import with_examples
 from app.http.headers import CrossOriginMiddleware, RequestIdMiddleware, SecurityHeadersMiddleware
 from app.http.problems import install_handlers
 from app.http.schema_names import without_suffix
@@ -80,12 +81,12 @@ TAGS = [
 
 
 class _Service(FastAPI):
-    """The service, whose document names records as clients shall know them."""
+    """The service, whose document names records as clients shall know them, with examples."""
 
     def openapi(self) -> dict[str, Any]:
         """Return the OpenAPI document; made once."""
         if self.openapi_schema is None:
-            self.openapi_schema = without_suffix(super().openapi())
+            self.openapi_schema = with_examples(without_suffix(super().openapi()))
         return self.openapi_schema
 
 
@@ -144,9 +145,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         probes,
         web,
     ):
-        app.include_router(router)
+        # As they are: `include_router` works out anew what each of them takes when the first
+        # request comes, and looks through all routers twice a request.
+        app.router.routes.extend(router.routes)
     app.webhooks.routes.extend(payloads.routes)  # what others are sent: in the document alone
     return app
-
-
-app = create_app()

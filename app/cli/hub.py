@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from app.cli.calling import Exit
-from app.cli.common import REFUSED
+from app.cli.refusing import REFUSED
 
 
 class HubError(Exception):

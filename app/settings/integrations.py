@@ -38,6 +38,13 @@ class IntegrationSettings(ServingSettings):
         "its webhook counts them; 0: only where somebody asks for training.",
     )
 
+    label_studio_waiting: int = Field(
+        20,
+        ge=1,
+        description="Most imports that wait for one key; the next is refused, as where too many of "
+        "its tasks wait.",
+    )
+
     mlflow_tracking_uri: str | None = Field(
         None,
         pattern=rf"^{ORIGIN}(/[^\s?#]*)?$",
