@@ -134,6 +134,7 @@ WITH_PROCESSES = (
     "tests/faults/",
     "tests/hostile/",
     "tests/label_studio/",
+    "tests/mlflow/",
     "tests/sats_core/training/",
     "tests/worker/",
 )

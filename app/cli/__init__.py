@@ -19,6 +19,7 @@ COMMANDS: Mapping[str, str] = MappingProxyType(
         "import": "importing:import_model",
         "import-project": "projects:import_project",
         "export": "exporting:export",
+        "push": "pushing:push",
         "segment": "segmenting:segment",
         "login": "signing_in:login",
         "logout": "signing_in:logout",

@@ -1,5 +1,6 @@
 """What each process of the API sets up before it answers."""
 
+import gc
 import os
 import signal
 import sys
@@ -43,6 +44,9 @@ def make_app() -> FastAPI:
         async with inner(app) as state:
             # Here uvicorn has its own handlers already.
             heed_signals(app.state.draining, settings.stop_seconds, supervised=supervised)
+            # What is there now stays: looking all of it through again and again would hold every
+            # thread for a tenth of a second.
+            gc.freeze()
             yield state
 
     app.router.lifespan_context = lifespan

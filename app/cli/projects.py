@@ -13,7 +13,7 @@ from app.cli.common import command_actor, database
 from app.cli.following import follow
 from app.cli.refusing import refusal
 from app.db import LabelStudioProject, ProjectState, TaskState, read_session, write_session
-from app.integrations.label_studio import projects
+from app.integrations.label_studio import asking
 from app.integrations.label_studio.importing import Importing
 from app.integrations.label_studio.projects import Asker
 from app.registry.schemas import MAX_NUMBER, MODEL_PATTERN
@@ -47,7 +47,7 @@ def import_project(
     with database() as engine:
         asker = Asker(command_actor(), by_admin=True, create=create)
         with write_session(engine) as session:
-            row = projects.ask(session, project, model, asker).id
+            row = asking.ask(session, project, model, asker).id
         found = _imported(engine, settings, row)
         for warning in found.warnings:
             typer.echo(f"warning: {printable(warning)}")

@@ -15,6 +15,7 @@ from uuid import uuid4
 from sats_client import packing
 from sats_client._flow import Answer, Ask, Flow, Request, Told, Upload, Work
 from sats_client._reading import read
+from sats_client._settings import Sought
 from sats_client.errors import BadAnswer, Conflict
 from sats_client.models import Classes, Move, Version
 from sats_client.records import TaskRecord
@@ -67,6 +68,17 @@ def page(kind: type[R], path: str, query: Query, cursor: str | None) -> Flow[Pag
         return Page(tuple(read(kind, one) for one in said["items"]), said.get("next_cursor"))
     except (KeyError, TypeError) as error:
         raise BadAnswer("the answer is no page of a list: is it a SATS service?") from error
+
+
+def tasks(kind: type[K], wanted: Sought) -> Callable[[str | None], Flow[Page[K]]]:
+    """Return what reads a page of tasks."""
+    query = {**wanted, "state": listed(wanted.get("state"))}
+    return partial(page, kind, "/tasks", query)
+
+
+def versions(model: str, sort: str | None) -> Callable[[str | None], Flow[Page[Version]]]:
+    """Return what reads a page of a model's versions."""
+    return partial(page, Version, version_path(model), {"sort": sort})
 
 
 def task_path(task_id: object, deed: str = "") -> str:

@@ -1,7 +1,6 @@
 """The same client for programs on an event loop of asyncio."""
 
 from collections.abc import AsyncIterator, Callable, Iterable
-from datetime import datetime
 from functools import partial
 from math import inf
 from pathlib import Path
@@ -16,7 +15,7 @@ from sats_client._exporting import exported
 from sats_client._flow import Flow, Persistence, Told
 from sats_client._many import OnError, in_order_async
 from sats_client._segmenting import Known, answered, segmented
-from sats_client._settings import Asked, http_options
+from sats_client._settings import Asked, Sought, http_options
 from sats_client.errors import TaskEnded
 from sats_client.models import Classes, Move, Overview, Version
 from sats_client.records import TaskRecord
@@ -109,28 +108,9 @@ class AsyncClient:
         """Return a task."""
         return await self._bound(calls.got(AsyncTask, calls.task_path(task_id)))
 
-    async def tasks(
-        self,
-        *,
-        model: str | None = None,
-        state: str | Iterable[str] | None = None,
-        outcome: str | None = None,
-        submitter: str | None = None,
-        text: str | None = None,
-        created_after: datetime | None = None,
-        created_before: datetime | None = None,
-    ) -> AsyncIterator[AsyncTask]:
-        """Yield tasks, the newest first; pages are asked for as they are needed."""
-        query = {
-            "model": model,
-            "state": calls.listed(state),
-            "outcome": outcome,
-            "submitter": submitter,
-            "text": text,
-            "created_after": created_after,
-            "created_before": created_before,
-        }
-        async for task in self._pages(partial(calls.page, AsyncTask, "/tasks", query)):
+    async def tasks(self, **wanted: Unpack[Sought]) -> AsyncIterator[AsyncTask]:
+        """Yield tasks; as `Client.tasks`."""
+        async for task in self._pages(calls.tasks(AsyncTask, wanted)):
             yield self._own(task)
 
     async def segment(self, picture: "Picture", **wanted: Unpack[Asked]) -> "Segmentation":
@@ -161,9 +141,11 @@ class AsyncClient:
         """Return every model with its live version, counts of tasks, and the workers."""
         return await self._run(calls.got(Overview, "/admin/overview"))
 
-    def versions(self, model: str = "default") -> AsyncIterator[Version]:
-        """Yield a model's versions, the newest first."""
-        return self._pages(partial(calls.page, Version, calls.version_path(model), {}))
+    def versions(
+        self, model: str = "default", *, sort: str | None = None
+    ) -> AsyncIterator[Version]:
+        """Yield a model's versions, the newest first; by `created_at` the oldest."""
+        return self._pages(calls.versions(model, sort))
 
     async def version(self, model: str, number: int) -> Version:
         """Return a version: its classes, scores, files, and what the gate said."""

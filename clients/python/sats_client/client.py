@@ -1,7 +1,6 @@
 """The client for programs that wait for each answer."""
 
 from collections.abc import Callable, Iterable, Iterator
-from datetime import datetime
 from functools import partial
 from math import inf
 from pathlib import Path
@@ -15,7 +14,7 @@ from sats_client._exporting import exported
 from sats_client._flow import Flow, Persistence, Told
 from sats_client._many import OnError, in_order
 from sats_client._segmenting import Known, answered, segmented
-from sats_client._settings import Asked, http_options
+from sats_client._settings import Asked, Sought, http_options
 from sats_client._sync import Driver
 from sats_client.errors import TaskEnded
 from sats_client.models import Classes, Move, Overview, Version
@@ -130,28 +129,15 @@ class Client:
         """Return a task."""
         return self._bound(calls.got(Task, calls.task_path(task_id)))
 
-    def tasks(
-        self,
-        *,
-        model: str | None = None,
-        state: str | Iterable[str] | None = None,
-        outcome: str | None = None,
-        submitter: str | None = None,
-        text: str | None = None,
-        created_after: datetime | None = None,
-        created_before: datetime | None = None,
-    ) -> Iterator[Task]:
-        """Yield tasks, the newest first; pages are asked for as they are needed."""
-        query = {
-            "model": model,
-            "state": calls.listed(state),
-            "outcome": outcome,
-            "submitter": submitter,
-            "text": text,
-            "created_after": created_after,
-            "created_before": created_before,
-        }
-        for task in self._pages(partial(calls.page, Task, "/tasks", query)):
+    def tasks(self, **wanted: Unpack[Sought]) -> Iterator[Task]:
+        """Yield tasks; pages are asked for as they are needed.
+
+        Args:
+            **wanted: model, state (one or several), outcome, submitter, text, created_after and
+                created_before narrow them; sort is `-created_at` (the newest first, as where
+                nothing is asked for), `created_at`, `-finished_at` or `finished_at`.
+        """
+        for task in self._pages(calls.tasks(Task, wanted)):
             yield self._own(task)
 
     def segment(self, picture: "Picture", **wanted: Unpack[Asked]) -> "Segmentation":
@@ -204,9 +190,9 @@ class Client:
         """Return every model with its live version, counts of tasks, and the workers."""
         return self._run(calls.got(Overview, "/admin/overview"))
 
-    def versions(self, model: str = "default") -> Iterator[Version]:
-        """Yield a model's versions, the newest first."""
-        return self._pages(partial(calls.page, Version, calls.version_path(model), {}))
+    def versions(self, model: str = "default", *, sort: str | None = None) -> Iterator[Version]:
+        """Yield a model's versions, the newest first; by `created_at` the oldest."""
+        return self._pages(calls.versions(model, sort))
 
     def version(self, model: str, number: int) -> Version:
         """Return a version: its classes, scores, files, and what the gate said."""
