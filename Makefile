@@ -43,6 +43,9 @@ demo: install
 serve: install
 	$(BIN)/sats serve
 
+# Bytecode is kept even where a machine's environment forbids it: hundreds of processes read the same.
+unexport PYTHONDONTWRITEBYTECODE
+
 # Three at a time on two cores: tests wait for processes. Temporary files lie in memory where it has room for them.
 ROOM := $(shell df --output=avail /dev/shm 2>/dev/null | awk 'NR == 2 && $$1 > 4000000 { print 1 }')
 PYTEST := $(if $(ROOM),TMPDIR=/dev/shm) $(BIN)/python -m pytest -n 3 --dist worksteal

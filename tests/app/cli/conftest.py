@@ -1,12 +1,12 @@
 import logging
 
 import pytest
-import structlog
 from typer.testing import CliRunner
 
 from app.cli import cli
 from app.settings import get_settings
 from tests.app.segmentation.conftest import register
+from tests.fixtures.logs import plain_logs
 from tests.fixtures.processes import environment
 
 __all__ = ["register"]
@@ -23,5 +23,5 @@ def run(settings, monkeypatch, tmp_path):
     yield lambda *words, said=None: CliRunner().invoke(cli, words, input=said)
     # The commands log to a stderr that ends with them.
     logging.root.handlers[:] = handlers
-    structlog.reset_defaults()
+    plain_logs()
     get_settings.cache_clear()
