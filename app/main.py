@@ -18,6 +18,7 @@ from app.http.headers import CrossOriginMiddleware, RequestIdMiddleware, Securit
 from app.http.problems import install_handlers
 from app.http.schema_names import without_suffix
 from app.imports.endpoints import router as imports
+from app.integrations.fiftyone.endpoints import router as fiftyone
 from app.integrations.label_studio.endpoints import router as label_studio
 from app.integrations.label_studio.training import router as label_studio_training
 from app.keys.endpoints import router as keys
@@ -127,7 +128,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.add_middleware(TracingMiddleware)
     app.add_middleware(RequestIdMiddleware)
     install_handlers(app)
-    operators = (overview, admin, aliases, deletion, keys, audit, webhooks)
+    operators = (overview, admin, fiftyone, aliases, deletion, keys, audit, webhooks)
     protocols = (open_inference, open_inference_server, hugging_face)
     for router in (
         segmentation,  # first: it is asked most, and routes are tried in their order

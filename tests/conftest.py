@@ -32,6 +32,7 @@ from app.settings import Settings
 from app.storage import BlobStore, LocalBlobStore
 from tests.fixtures.databases import Databases, database_of
 from tests.fixtures.engines import sharing
+from tests.fixtures.logs import plain_logs
 from tests.fixtures.missing import missing
 from tests.fixtures.processes import serving
 from tests.fixtures.servers import MissingServerError, postgres, run_redis
@@ -39,6 +40,7 @@ from tests.tiers import arrange
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 session.create_engine = sharing(session.create_engine)
+plain_logs()
 
 PROFILE, SEED = "SATS_HYPOTHESIS", "SATS_HYPOTHESIS_SEED"
 # No database in either: what an earlier run found must not decide what this one tries.

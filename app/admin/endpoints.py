@@ -6,6 +6,7 @@ from fastapi import APIRouter, Depends, Path, Query, Response
 from fastapi.responses import FileResponse
 
 from app.admin import service
+from app.admin.confusion import ConfusionJson, describe_confusion
 from app.admin.downloads import IfNoneMatch, Range, RangeProblem, file_response, is_known
 from app.admin.schemas import (
     CurvesJson,
@@ -190,6 +191,29 @@ def why_forgotten(session: ReadSession, model: ModelName, number: Number) -> For
     """
     found = service.get_model(session, model)
     return service.forgetting_report(get_version(session, found.id, number))
+
+
+@router.get(
+    "/models/{model}/versions/{number}/confusion",
+    summary="What a version takes classes for",
+    operation_id="versions_confusion",
+    responses=responses(NotFoundProblem),
+)
+def show_confusion(
+    session: ReadSession,
+    model: ModelName,
+    number: Number,
+    limit: Annotated[int, Query(ge=1, le=500, description="Most pairs of `largest`.")] = 20,
+) -> ConfusionJson:
+    """Return the confusion matrix of the held-out pictures, the largest confusions first.
+
+    Beside it that of the version before, on the same pictures. 404 where the version was scored on
+    no picture, or made before matrices were kept.
+    """
+    found = service.get_model(session, model)
+    version = get_version(session, found.id, number)
+    parent = version.parent.number if version.parent else None
+    return describe_confusion(version, parent, limit)
 
 
 @router.get(

@@ -26,11 +26,11 @@ from app.audit.schemas import ActorJson
 from app.audit.service import Action, record
 from app.db import AliasMove, HeldOutSet, Memory, Model, TaskKind, Version, utc_now
 from app.db.base import JsonObject
-from app.deletion.service import held_out_of_each
 from app.errors import NotFoundProblem
 from app.paging import behind
 from app.registry.curves import curves
 from app.registry.floor import ModelGate, floor_of, own_gate
+from app.registry.held_out import held_out_of_each
 from app.registry.memory import memories_of
 from app.registry.schemas import hex_colour
 from app.registry.service import (

@@ -8,8 +8,10 @@ import typer
 from sqlalchemy import Engine
 
 from app.broker import make_celery, wake
-from app.cli.common import command_actor, database, refusal
+from app.cli.calling import need_client
+from app.cli.common import command_actor, database
 from app.cli.following import follow
+from app.cli.refusing import refusal
 from app.db import LabelStudioProject, ProjectState, TaskState, read_session, write_session
 from app.integrations.label_studio import asking
 from app.integrations.label_studio.importing import Importing
@@ -35,6 +37,7 @@ def import_project(
     ] = False,
 ) -> None:
     """Learn the classes of a Label Studio project that a model does not know yet."""
+    need_client()
     configure_logs()
     settings = get_settings()
     if settings.label_studio_url is None:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from app.cli.calling import Url, end_of, service
-from app.cli.common import refusal
 from app.cli.printing import Form, Output, print_all, print_one
+from app.cli.refusing import refusal
 
 if TYPE_CHECKING:
     from sats_client import Task

@@ -7,7 +7,7 @@ from sqlalchemy import Select, func, literal, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, aliased, defer
 
-from app.db import AliasMove, HeldOutSet, Model, ModelClass, Version
+from app.db import AliasMove, Model, ModelClass, Version
 from app.db.base import JsonObject
 from app.errors import NoLiveVersionProblem, NotFoundProblem
 from app.paging import NEWEST, behind
@@ -246,20 +246,13 @@ def register_version(
 def _written(result: StepResult | ImportResult) -> dict[str, Any]:
     """Return the columns that come out of a result as it stands."""
     written = result.model_dump(mode="json")
-    columns = {name: written[name] for name in ("classes", "scores", "backbone_start", "seconds")}
+    of_both = ("classes", "scores", "confusion", "backbone_start", "seconds")
+    columns = {name: written[name] for name in of_both}
     if isinstance(result, ImportResult):
         settings = {"backbone": result.backbone, "size": result.size}
         return columns | {"settings": settings, "origin": written["origin"]}
     names = ("settings", "forgetting_report", "replayed_pictures")
     return columns | {name: written[name] for name in names}
-
-
-def held_out_sets(session: Session, version: Version) -> Sequence[HeldOutSet]:
-    """Return the held-out pictures kept along a version's lineage, base first."""
-    numbers = lineage(session, version)
-    kept = HeldOutSet.version_id.in_(numbers), HeldOutSet.deleted_at.is_(None)
-    found = session.scalars(select(HeldOutSet).where(*kept)).all()
-    return sorted(found, key=lambda kept: numbers[kept.version_id])
 
 
 def alias_history(
