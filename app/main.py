@@ -145,9 +145,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         probes,
         web,
     ):
-        app.include_router(router)
+        # As they are: `include_router` works out anew what each of them takes when the first
+        # request comes, and looks through all routers twice a request.
+        app.router.routes.extend(router.routes)
     app.webhooks.routes.extend(payloads.routes)  # what others are sent: in the document alone
     return app
-
-
-app = create_app()

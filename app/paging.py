@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from typing import Any, Final, Generic, TypeVar
 
 from pydantic import BaseModel, Field
-from sqlalchemy import ColumnElement, Select, tuple_
+from sqlalchemy import Select, tuple_
+from sqlalchemy.orm import InstrumentedAttribute
 
 from app.errors import ErrorDetail, InvalidProblem
 from sats_core.limits import MAX_INT32
@@ -96,7 +97,7 @@ class Listing(Generic[P]):
 
 
 def behind(
-    found: S, columns: Sequence[ColumnElement[Any]], place: Sequence[Any] | None, sort: str
+    found: S, columns: Sequence[InstrumentedAttribute[Any]], place: Sequence[Any] | None, sort: str
 ) -> S:
     """Return a query sorted by columns, from behind a place on.
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import httpx
 
 from app.cli.calling import Exit
-from app.cli.common import REFUSED
+from app.cli.refusing import REFUSED
 
 
 class HubError(Exception):

@@ -11,8 +11,9 @@ from typing import Annotated
 import typer
 
 from app.cli.calling import Exit, model_and_number, service
-from app.cli.common import MISSING, database, refusal
+from app.cli.common import database
 from app.cli.hub import HubError, push_files
+from app.cli.refusing import MISSING, refusal
 from app.db import read_session
 from app.registry.files import version_file
 from app.registry.service import lineage, served_version

@@ -2,6 +2,7 @@
 
 import os
 from contextlib import suppress
+from tempfile import TemporaryDirectory
 from typing import Annotated
 
 import typer
@@ -15,7 +16,7 @@ from app.cli.stopping import Connection, Server, Workers
 from app.db import read_session
 from app.integrations.mlflow.client import MissingClientError, check_installed
 from app.keys.service import any_key, is_loopback
-from app.processes import SUPERVISED, Child, own, supervise
+from app.processes import SIBLINGS, SUPERVISED, Child, own, supervise
 from app.settings import Settings, get_settings
 from app.telemetry.logs import configure_logs
 
@@ -72,7 +73,9 @@ def api(
     if workers > 1:
         supervised = SUPERVISED in os.environ
         sockets = [config.bind_socket()]
-        Workers(config, sockets, settings.stop_seconds, supervised=supervised).run()
+        with _meeting_place(settings) as folder:
+            os.environ[SIBLINGS] = folder
+            Workers(config, sockets, settings.stop_seconds, supervised=supervised).run()
         return
     server = Server(config)
     with suppress(KeyboardInterrupt):  # as uvicorn ends after ^C
@@ -121,6 +124,17 @@ def _refuse_to_fail(settings: Settings) -> None:
         sessions_on(settings.serve_runtime)
     except (OSError, ImportError) as error:
         raise refusal(str(error)) from error
+
+
+def _meeting_place(settings: Settings) -> "TemporaryDirectory[str]":
+    """Make the folder in which processes find each other.
+
+    Where there is one, in the system's own for such: the path of a socket has to be short.
+    """
+    try:
+        return TemporaryDirectory(prefix="sats-")
+    except OSError:
+        return TemporaryDirectory(prefix="sats-", dir=settings.incoming_dir)
 
 
 def _greet(engine: Engine, host: str, port: int) -> None:

@@ -17,8 +17,9 @@ from app.integrations.fiftyone.dataset import KeptPictures, Writing
 from app.keys.problems import KEY_PROBLEMS
 from app.keys.service import Scope
 from app.registry.files import DamagedVersionProblem, verified
+from app.registry.held_out import held_out_sets
 from app.registry.paths import ModelName, Number
-from app.registry.service import held_out_sets, served_version
+from app.registry.service import served_version
 from app.segmentation.admission import deadline_of
 from app.segmentation.choosing import choose_version
 from app.segmentation.waiting import answering

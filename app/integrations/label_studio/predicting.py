@@ -20,6 +20,7 @@ from app.integrations.label_studio.brush import TooManyRunsError
 from app.integrations.label_studio.client import LabelStudio, LabelStudioError
 from app.integrations.label_studio.labelling import Control, Labelling
 from app.integrations.label_studio.regions import confidence, predicted
+from app.integrations.label_studio.schemas import version_name
 from app.segmentation import service
 from app.segmentation.holding import PIXEL_BYTES, hold_room
 from app.segmentation.upload import PostedPicture
@@ -35,11 +36,6 @@ LATER: list[Prediction] = []
 """No prediction at all: Label Studio asks again next time. With an empty one it would not."""
 
 log = structlog.get_logger(__name__)
-
-
-def version_name(model: str, number: int) -> str:
-    """Return what predictions name a model's version; 0 while none is live."""
-    return f"{model}@{number}"
 
 
 @dataclass(frozen=True)

@@ -39,6 +39,11 @@ PROJECT: dict[str, Any] = {
 VERSION = "The live version, as `model@number`; `model@0` while none is live."
 
 
+def version_name(model: str, number: int) -> str:
+    """Return what predictions name a model's version; 0 while none is live."""
+    return f"{model}@{number}"
+
+
 class LabelStudioHealthJson(BaseModel):
     """The backend is there."""
 
