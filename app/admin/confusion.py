@@ -103,6 +103,6 @@ def largest(confusion: Confusion, limit: int) -> list[ConfusedJson]:
 
 def _shares(pixels: NDArray[np.int64]) -> NDArray[np.float64]:
     """Return which share of each row is in each column, 0 on the diagonal, (C, C)."""
-    shares = pixels / np.maximum(pixels.sum(axis=1, keepdims=True), 1)
+    shares: NDArray[np.float64] = pixels / np.maximum(pixels.sum(axis=1, keepdims=True), 1)
     np.fill_diagonal(shares, 0)
     return shares
