@@ -13,7 +13,6 @@ import os
 import secrets
 import shutil
 from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
 
 import httpx
@@ -22,7 +21,6 @@ import pytest
 import redis
 from fastapi import FastAPI
 from sqlalchemy import Engine
-from starlette.routing import BaseRoute
 from starlette.testclient import TestClient
 
 from app.db import make_engine, session
@@ -32,6 +30,7 @@ from app.settings import Settings
 from app.storage import BlobStore, LocalBlobStore
 from tests.fixtures.databases import Databases, database_of
 from tests.fixtures.engines import sharing
+from tests.fixtures.logs import plain_logs
 from tests.fixtures.missing import missing
 from tests.fixtures.processes import serving
 from tests.fixtures.servers import MissingServerError, postgres, run_redis
@@ -39,6 +38,7 @@ from tests.tiers import arrange
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 session.create_engine = sharing(session.create_engine)
+plain_logs()
 
 PROFILE, SEED = "SATS_HYPOTHESIS", "SATS_HYPOTHESIS_SEED"
 # No database in either: what an earlier run found must not decide what this one tries.
@@ -65,13 +65,6 @@ def pytest_report_header() -> str:
     """Say which examples Hypothesis draws."""
     seed = f", {SEED}={os.environ[SEED]}" if SEED in os.environ else ""
     return f"hypothesis: {os.environ.get(PROFILE, 'quick')}{seed}"
-
-
-@cache
-def shared_routes() -> list[BaseRoute]:
-    """Return the routes of every test's app: they read the settings off the app that is called."""
-    # FastAPI works out what a route takes when it is first called, for every app anew.
-    return create_app().router.routes
 
 
 @pytest.fixture(scope="session")
@@ -164,9 +157,7 @@ def blobs(settings: Settings) -> BlobStore:
 @pytest.fixture
 def service(settings: Settings) -> FastAPI:
     """The HTTP service, not started."""
-    made = create_app(settings)
-    made.router.routes = [*shared_routes()]  # what a test adds is of its own app
-    return made
+    return create_app(settings)
 
 
 @pytest.fixture

@@ -19,7 +19,23 @@ _OTHER_FORMS = {
     f"{form}-{picture}" for form in (*_FORMS, *_LEGENDS) for picture in ("jpeg", "rgba")
 } - {"JSON--jpeg", "OVERLAY--jpeg"}
 
+_STOPPING = "tests/app/cli/test_stopping.py"
+
 LONG = {
+    f"{_STOPPING}::test_what_cannot_be_finished_is_refused_before_the_end[serve-embedded]": (
+        f"{_STOPPING}::test_what_cannot_be_finished_is_refused_before_the_end[several-embedded]"
+    ),
+    f"{_STOPPING}::test_told_by_systemd_and_by_its_parent_a_process_still_answers[one-embedded]": (
+        f"{_STOPPING}::test_what_was_accepted_is_answered_and_nobody_else_let_in[one-embedded]"
+    ),
+    f"{_STOPPING}"
+    "::test_told_by_systemd_and_by_its_parent_a_process_still_answers[serve-embedded]": (
+        f"{_STOPPING}"
+        "::test_told_by_systemd_and_by_its_parent_a_process_still_answers[several-embedded]"
+    ),
+    "tests/app/keys/test_secrets.py::test_a_run_of_task_and_segment_leaves_no_key_behind": (
+        "tests/app/keys/test_secrets.py::test_what_is_asked_and_learned_leaves_no_key_behind"
+    ),
     "tests/benchmarks/test_costs.py::test_attention_transfer": (
         "tests/sats_core/losses/test_attention.py::test_is_the_definition_on_any_grid"
     ),
@@ -42,6 +58,9 @@ LONG = {
     "tests/benchmarks/test_real_pictures.py::test_a_new_class_on_real_pictures": (
         "tests/sats_core/training/test_learning.py"
         "::test_a_base_step_learns_and_a_method_forgets_less_than_none"
+    ),
+    "tests/benchmarks/test_serving.py::test_every_contestant_answers_the_same_mask": (
+        "tests/benchmarks/test_serving.py::test_a_tiny_run_of_ours_and_plain_fastapi"
     ),
     "tests/benchmarks/test_serving.py"
     "::test_rounds_are_added_and_what_the_service_does_beside_is_kept": (
@@ -66,8 +85,19 @@ LONG = {
     "::test_a_broken_picture_is_named_and_sigterm_stops_the_real_child": (
         "tests/worker/test_interruptions.py::test_stopping_gives_the_task_back_and_costs_no_try"
     ),
+    "tests/worker/test_end_to_end.py::test_a_task_that_names_no_method_is_solved_in_one_pass": (
+        "tests/sats_core/training/test_step.py::test_a_frozen_step_is_one_pass_and_says_so"
+    ),
+    "tests/worker/test_end_to_end.py::test_what_roboflow_exports_is_learned": (
+        "tests/sats_core/training/test_step.py"
+        "::test_a_class_that_nothing_shows_is_left_out_unless_the_task_names_it"
+    ),
     "tests/worker/test_end_to_end.py::test_two_steps_over_http[served]": (
         "tests/worker/test_end_to_end.py::test_two_steps_over_http[embedded]"
+    ),
+    "tests/worker/test_import_end_to_end.py::test_an_unscored_import_and_its_chart": (
+        "tests/worker/test_imports.py"
+        "::test_a_step_on_an_unscored_import_goes_live_and_the_gate_says_what_it_cannot"
     ),
     "tests/worker/test_import_end_to_end.py::test_in_a_step_on_top_and_out_again[served]": (
         "tests/worker/test_import_end_to_end.py::test_in_a_step_on_top_and_out_again[embedded]"
@@ -85,6 +115,7 @@ ON_ONE_PAIR = (
     "tests/app/cli/test_export.py",
     "tests/app/cli/test_import.py",
     "tests/app/cli/test_import_project.py",
+    "tests/app/cli/test_running.py",
     "tests/app/cli/test_segment.py",
     "tests/app/imports/test_endpoint.py",
     "tests/app/integrations/label_studio/test_keys.py",
@@ -102,7 +133,9 @@ ON_ONE_PAIR = (
     "tests/app/tasks/test_post.py",
     "tests/app/tasks/test_previews.py",
     "tests/app/tasks/test_stream.py",
+    "tests/app/tasks/test_stream_tokens.py",
     "tests/app/tasks/test_streams.py",
+    "tests/app/tasks/test_dropped_streams.py",
     "tests/app/test_access.py",
     "tests/app/test_disk.py",
     "tests/app/http/test_headers.py",
@@ -134,6 +167,7 @@ WITH_PROCESSES = (
     "tests/faults/",
     "tests/hostile/",
     "tests/label_studio/",
+    "tests/mlflow/",
     "tests/sats_core/training/",
     "tests/worker/",
 )

@@ -1,7 +1,9 @@
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from alembic import command
+from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, inspect, select, text
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
@@ -20,6 +22,7 @@ from app.db import (
     TaskEvent,
     Version,
     Webhook,
+    migrate,
     read_session,
     utc_now,
     write_session,
@@ -47,6 +50,14 @@ def test_migrations_and_tables_agree(engine):
     with engine.execution_options(write=True).begin() as connection:
         config.attributes["connection"] = connection
         command.check(config)
+
+
+def test_the_newest_revision_is_read_off_the_names_of_the_files():
+    script = ScriptDirectory.from_config(migration_config())
+    assert migrate._newest() == script.get_current_head()
+    assert all(
+        Path(one.path).name.startswith(f"{one.revision}_") for one in script.walk_revisions()
+    )
 
 
 def test_upgrade_from_empty_and_back(engine, at):

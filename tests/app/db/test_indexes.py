@@ -5,7 +5,7 @@ from app.registry.parents import may_be_base
 from app.registry.service import ensure_model
 from app.storage.references import is_referenced, referenced
 from app.tasks.labels import labels_of
-from app.tasks.listing import Wanted, list_tasks
+from app.tasks.listing import TaskOrder, Wanted, list_tasks
 from app.tasks.service import describe, describe_listed
 from tests.fixtures.statements import Statements
 from worker.claim import claim, claimable, lapsed
@@ -26,9 +26,12 @@ def queued(session):
 def look(session, model_id):
     """Read as lists, claims and the garbage collector do."""
     list_tasks(session, limit=50)
-    list_tasks(session, 50, before=2)
+    list_tasks(session, 50, place=2)
     list_tasks(session, 50, Wanted(model="default"))
-    list_tasks(session, 50, Wanted(model="default"), before=2)
+    list_tasks(session, 50, Wanted(model="default"), place=2)
+    list_tasks(session, 50, order=TaskOrder("created_at"), place=2)
+    by_end = TaskOrder("-finished_at")
+    list_tasks(session, 50, Wanted(model="default"), order=by_end, place="2026-01-01T00:00:00Z 2")
     tasks = list_tasks(session, 50, Wanted(states=[TaskState.QUEUED]))
     list_tasks(session, 50, Wanted(text="a", created_after=utc_now(), created_before=utc_now()))
     list_tasks(session, 50, Wanted(submitter="eva"))
