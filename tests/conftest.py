@@ -22,7 +22,6 @@ import pytest
 import redis
 from fastapi import FastAPI
 from sqlalchemy import Engine
-from starlette.routing import BaseRoute
 from starlette.testclient import TestClient
 
 from app.db import make_engine, session
@@ -32,6 +31,7 @@ from app.settings import Settings
 from app.storage import BlobStore, LocalBlobStore
 from tests.fixtures.databases import Databases, database_of
 from tests.fixtures.engines import sharing
+from tests.fixtures.examples import examples
 from tests.fixtures.logs import plain_logs
 from tests.fixtures.missing import missing
 from tests.fixtures.processes import serving
@@ -44,7 +44,9 @@ plain_logs()
 
 PROFILE, SEED = "SATS_HYPOTHESIS", "SATS_HYPOTHESIS_SEED"
 # No database in either: what an earlier run found must not decide what this one tries.
-hypothesis.settings.register_profile("quick", derandomize=True, deadline=None, database=None)
+hypothesis.settings.register_profile(
+    "quick", derandomize=True, deadline=None, database=None, max_examples=examples(100)
+)
 hypothesis.settings.register_profile(
     "explore", derandomize=False, deadline=None, database=None, print_blob=True
 )
@@ -70,10 +72,13 @@ def pytest_report_header() -> str:
 
 
 @cache
-def shared_routes() -> list[BaseRoute]:
-    """Return the routes of every test's app: they read the settings off the app that is called."""
-    # FastAPI works out what a route takes when it is first called, for every app anew.
-    return create_app().router.routes
+def shared_app() -> FastAPI:
+    """Return the app whose routes and document are those of every test's.
+
+    Routes read the settings off the app that is called. FastAPI works out what a route takes when
+    it is first called, and the document when it is first asked for, for every app anew.
+    """
+    return create_app()
 
 
 @pytest.fixture(scope="session")
@@ -167,7 +172,8 @@ def blobs(settings: Settings) -> BlobStore:
 def service(settings: Settings) -> FastAPI:
     """The HTTP service, not started."""
     made = create_app(settings)
-    made.router.routes = [*shared_routes()]  # what a test adds is of its own app
+    made.router.routes = [*shared_app().router.routes]  # what a test adds is of its own app
+    made.openapi = shared_app().openapi
     return made
 
 

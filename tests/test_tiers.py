@@ -27,8 +27,8 @@ def test_a_long_test_has_a_cheaper_one_of_the_same_fact(long: str, instead: str)
 
 
 @pytest.mark.parametrize("path", ON_ONE_PAIR)
-def test_files_on_one_pair_are_there(path: str) -> None:
-    assert (ROOT / path).exists()
+def test_what_runs_on_one_pair_is_there(path: str) -> None:
+    assert is_there(path) if "::" in path else (ROOT / path).exists()
 
 
 def test_what_races_runs_on_both_pairs_in_make_test() -> None:

@@ -9,7 +9,7 @@ from starlette.testclient import TestClient
 
 from app.main import create_app
 from app.settings import Settings
-from tests.conftest import shared_routes
+from tests.conftest import shared_app
 
 
 def test_import_is_light_and_touches_nothing(tmp_path):
@@ -34,11 +34,10 @@ def test_a_real_server_answers(served: httpx.Client):
 
 
 @pytest.mark.parametrize("database_url", ["served"], indirect=True)
-def test_an_app_has_the_routes_that_the_tests_share_whatever_its_settings(settings: Settings):
+def test_an_app_has_what_the_tests_share_whatever_its_settings(settings: Settings):
     own = create_app(settings)
-    shared = FastAPI()
-    shared.router.routes = shared_routes()
-    assert described(own) == described(shared)
+    assert described(own) == described(shared_app())
+    assert own.openapi() == shared_app().openapi()
 
 
 def described(app: FastAPI) -> list[object]:
