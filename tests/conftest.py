@@ -36,7 +36,7 @@ from tests.fixtures.logs import plain_logs
 from tests.fixtures.missing import missing
 from tests.fixtures.processes import serving
 from tests.fixtures.servers import MissingServerError, postgres, run_redis
-from tests.tiers import arrange
+from tests.tiers import SLOW, arrange
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 session.create_engine = sharing(session.create_engine)
@@ -58,6 +58,13 @@ def pytest_configure() -> None:
     if os.environ.get(PROFILE) == "explore":
         os.environ.setdefault(SEED, str(secrets.randbelow(2**32)))
         hypothesis.core.global_force_seed = int(os.environ[SEED])
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Import nothing of what is slow where that is left out."""
+    place = collection_path.relative_to(Path(__file__).parents[1]).as_posix()
+    place += "/" if collection_path.is_dir() else ""
+    return True if "not slow" in config.option.markexpr and place.startswith(SLOW) else None
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
