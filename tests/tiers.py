@@ -161,10 +161,12 @@ ON_ONE_PAIR = (
     "tests/worker/test_results.py",
     "tests/worker/test_supervisor.py",
     "tests/worker/test_tidying.py",
+    "tests/worker/test_worker_process.py::test_a_wake_up_that_was_lost_is_not_missed",
     "tests/worker/test_worker_process.py::test_cancelling_a_running_task",
     "tests/worker/test_worker_process.py::test_files_that_are_no_messages_do_not_end_the_worker",
     "tests/worker/test_worker_process.py::test_killing_the_child_costs_a_try_and_resumes",
     "tests/worker/test_worker_process.py::test_killing_the_worker_between_result_and_registration",
+    "tests/worker/test_worker_process.py::test_one_model_one_after_another_two_models_side_by_side",
 )
 """Files, and single tests, that `make test` runs on SQLite and files alone."""
 
