@@ -21,6 +21,8 @@ MARGIN_SECONDS = 2.0
 """So much later than they end by themselves children are killed."""
 SUPERVISED = "SATS_SUPERVISED"
 """Variable that tells a process that another one stops it, and ends it where it does not."""
+SIBLINGS = "SATS_SIBLINGS_DIR"
+"""Variable that names the folder in which the processes of one `sats api` find each other."""
 FIRST_WAIT_SECONDS = 1.0
 LONGEST_WAIT_SECONDS = 30.0
 STEADY_SECONDS = 60.0

@@ -31,7 +31,8 @@ from onnxruntime.quantization import (
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from app.inference.exported_graph import Graph, ModelInput
-from app.inference.sessions import INPUT, Floats, logits_graph
+from app.inference.logits_graph import logits_graph
+from app.inference.sessions import INPUT, Floats
 from benchmarks.machine import commit, hardware
 from benchmarks.serving_version import make_version
 from sats_core.data.labels import step_lookup

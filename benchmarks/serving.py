@@ -5,12 +5,11 @@
 Exports a version, starts every contestant on it (ours without and with a key, LitServe, BentoML,
 plain FastAPI with the graph and with torch), and asks them in turns, round by round, beside the
 limit: the same functions in a loop. Then starts ours again and again, promotes under load, and asks
-for twice the limit. Writes `serving.json` and `serving.md` to `--out`. LitServe and BentoML come
-with `pip install -e ".[bench]"`; a contestant that is not installed is reported as not measured.
+for twice the limit. Writes `serving.json`, `serving.md` and plots to `--out`. LitServe and BentoML
+come with `pip install -e ".[bench]"`; a contestant that is not installed is reported as not
+measured.
 """
 
-import importlib.util
-import json
 import os
 import shlex
 import signal
@@ -18,7 +17,6 @@ import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from importlib.metadata import PackageNotFoundError, version
 from io import BytesIO
 from pathlib import Path
 from typing import Annotated, Any
@@ -29,7 +27,7 @@ import typer
 from PIL import Image
 
 from benchmarks import serving_operations as operations
-from benchmarks.machine import commit, hardware, without_folders
+from benchmarks.machine import without_folders
 from benchmarks.processes import NotStartedError, Server
 from benchmarks.serving_bars import CLIENTS, bars
 from benchmarks.serving_contestants import (
@@ -43,7 +41,7 @@ from benchmarks.serving_contestants import (
 )
 from benchmarks.serving_limit import setups
 from benchmarks.serving_pipeline import Setup, answer, load_graph
-from benchmarks.serving_report import page
+from benchmarks.serving_record import begun, keep, publish
 from benchmarks.serving_rounds import (
     BUSY,
     WARM_UP_SECONDS,
@@ -56,7 +54,6 @@ from benchmarks.serving_rounds import (
 from benchmarks.serving_version import make_version, write_pictures
 
 TRY_SECONDS = 2.0
-PACKAGES = ("onnxruntime", "fastapi", "uvicorn", "litserve", "bentoml", "torch")
 
 
 class Measured:
@@ -218,41 +215,6 @@ def _file_name(name: str) -> str:
     return "".join(letter if letter.isalnum() else "-" for letter in name)
 
 
-def _kept(path: Path) -> Record:
-    """Return the sets of a record that rounds can be added to.
-
-    Raises:
-        BadParameter: another commit's code was measured: the rounds are not of one service.
-    """
-    found: Record = json.loads(path.read_text())
-    then, now = found["machine"]["commit"], commit()
-    if then.rstrip("+") != now.rstrip("+"):  # the record itself may be a file that differs
-        said = f"{path} has rounds of commit {then}, this is {now}: measure without --add"
-        raise typer.BadParameter(said)
-    return dict(found["sets"])
-
-
-def _write(written: Record, path: Path) -> None:
-    path.write_text(json.dumps(written, indent=1) + "\n")
-
-
-def _machine() -> Record:
-    packages = {}
-    for name in PACKAGES:
-        try:
-            packages[name] = version(name)
-        except PackageNotFoundError:
-            packages[name] = "not installed"
-    uvloop = importlib.util.find_spec("uvloop") is not None
-    return {
-        "commit": commit(),
-        "hardware": hardware("cpu"),
-        "processors": os.cpu_count(),
-        "load_average": round(os.getloadavg()[0], 2),
-        "packages": packages | {"event loop": "uvloop" if uvloop else "asyncio"},
-    }
-
-
 def main(
     clients: Annotated[list[int] | None, typer.Option(help="Of the closed loop.")] = None,
     size: Annotated[list[int] | None, typer.Option(help="Of the pictures, pixels.")] = None,
@@ -269,28 +231,24 @@ def main(
 ) -> None:
     """Measure, write record and page, and say which bars are reached."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the servers are stopped
-    path = out / "serving.json"
-    out.mkdir(parents=True, exist_ok=True)
-    kept = _kept(path) if add and path.exists() else {}
+    if weights and len(backbone or ()) > 1:
+        raise typer.BadParameter("--weights are of one --backbone: run once for each, with --add")
     tried = [Setup.read(one) for one in setup or []] or setups(os.cpu_count() or 1)
     command = "python -m benchmarks.serving " + shlex.join(without_folders(sys.argv[1:]))
-    written: Record = {"command": command.strip(), "machine": _machine(), "sets": kept}
+    written = begun(command.strip(), out, add=add)
     for name in backbone or ["mit_b0"]:
         for pixels in size or [256, 512]:
             key = f"{name}, {pixels} px" + (" (random weights)" if weights is None else "")
             with tempfile.TemporaryDirectory(prefix="sats-serving-") as made:
                 measured = Measured(
-                    Path(made), name, pixels, weights, seconds, tried, kept.get(key)
+                    Path(made), name, pixels, weights, seconds, tried, written["sets"].get(key)
                 )
                 written["sets"][key] = measured.record
                 taking_part = measured.contestants(only or [], api_workers)
-                measured.rounds(
-                    taking_part, clients or CLIENTS, rounds, lambda: _write(written, path)
-                )
+                measured.rounds(taking_part, clients or CLIENTS, rounds, lambda: keep(written, out))
                 if beside:
                     measured.operations()
-            _write(written, path)
-            (out / "serving.md").write_text(page(written))
+            publish(written, out)
             judged = bars(measured.record)
             typer.echo(f"{key}: {sum(b.reached is True for b in judged)} of {len(judged)} bars")
 

@@ -40,7 +40,12 @@ def page(written: Record) -> str:
     lines = [HEAD, *_machine(written["machine"], written["command"])]
     for name, measured in written["sets"].items():
         clients = sorted({turn["clients"] for turn in measured["turns"]})
-        lines += [f"## {name}", ""]
+        lines += [
+            f"## {name}",
+            "",
+            f"![By clients: answers a second, p50, p99]({plot_name(name)})",
+            "",
+        ]
         lines += _bars(measured)
         lines += _missing(measured)
         for number in clients:
@@ -49,6 +54,12 @@ def page(written: Record) -> str:
         lines += _operations(measured.get("operations") or {})
         lines += _setups(measured)
     return "\n".join(lines).rstrip() + "\n"
+
+
+def plot_name(name: str) -> str:
+    """Return the file name of a set's plot."""
+    words = "".join(letter if letter.isalnum() or letter == "_" else " " for letter in name)
+    return f"serving-{'-'.join(words.split())}.svg"
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:

@@ -25,6 +25,9 @@ def make_version(directory: Path, backbone: str, size: int, weights: Path | None
         backbone: its name; of `weights` the one that they have.
         size: the longer side of what the model sees, pixels.
         weights: a version's directory; None draws weights, the same each time.
+
+    Raises:
+        ValueError: the weights are of another backbone.
     """
     if weights is None:
         torch.manual_seed(0)
@@ -33,6 +36,8 @@ def make_version(directory: Path, backbone: str, size: int, weights: Path | None
         scores = _unknown(catalogue)
     else:
         loaded = load_version(weights)
+        if loaded.config["backbone"] != backbone:
+            raise ValueError(f"{weights} has {loaded.config['backbone']}, not {backbone}")
         model, catalogue, scores = loaded.model, loaded.catalogue, loaded.scores
         model.view = None  # its own would hold against `size`
     config = {

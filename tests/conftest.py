@@ -13,7 +13,6 @@ import os
 import secrets
 import shutil
 from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
 
 import httpx
@@ -76,16 +75,6 @@ def pytest_report_header() -> str:
     """Say which examples Hypothesis draws."""
     seed = f", {SEED}={os.environ[SEED]}" if SEED in os.environ else ""
     return f"hypothesis: {os.environ.get(PROFILE, 'quick')}{seed}"
-
-
-@cache
-def shared_app() -> FastAPI:
-    """Return the app whose routes and document are those of every test's.
-
-    Routes read the settings off the app that is called. FastAPI works out what a route takes when
-    it is first called, and the document when it is first asked for, for every app anew.
-    """
-    return create_app()
 
 
 @pytest.fixture(scope="session")
@@ -178,10 +167,7 @@ def blobs(settings: Settings) -> BlobStore:
 @pytest.fixture
 def service(settings: Settings) -> FastAPI:
     """The HTTP service, not started."""
-    made = create_app(settings)
-    made.router.routes = [*shared_app().router.routes]  # what a test adds is of its own app
-    made.openapi = shared_app().openapi
-    return made
+    return create_app(settings)
 
 
 @pytest.fixture

@@ -209,6 +209,7 @@ SLOW = (
     "tests/faults/",
     "tests/hostile/",
     "tests/label_studio/",
+    "tests/mlflow/",
     "tests/sats_core/data/test_batches.py",
     "tests/sats_core/data/test_prediction.py",
     "tests/sats_core/data/test_view.py",

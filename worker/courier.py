@@ -31,7 +31,8 @@ from app.db import (
 )
 from app.db.base import JsonObject
 from app.webhooks.outbox import envelope_of
-from app.webhooks.sending import Answer, send, webhook_secret
+from app.webhooks.secrets import webhook_secret
+from app.webhooks.sending import Answer, send
 
 THREADS = 4
 POLL_SECONDS = 1.0

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Depends, Query, Request, Response
-from fastapi.responses import JSONResponse, StreamingResponse
+from fastapi.responses import StreamingResponse
 from sqlalchemy import Engine
 
 from app.audit.schemas import AuditPage, entry_json
@@ -87,7 +87,9 @@ def read_audit(
         found = list_entries(session, which, limit + 1, before)
     page, following = ENTRIES.cut(found, limit, lambda entry: entry.id)
     body = AuditPage(items=[entry_json(entry) for entry in page], next_cursor=following)
-    return JSONResponse(body.model_dump(mode="json"), headers={"Vary": "Accept"})
+    return Response(
+        body.model_dump_json(), media_type="application/json", headers={"Vary": "Accept"}
+    )
 
 
 def _lines(engine: Engine, which: Wanted) -> Iterator[bytes]:

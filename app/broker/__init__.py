@@ -1,23 +1,37 @@
 """The Celery broker. A message is only a wake-up: the database row is the truth."""
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import structlog
-from celery import Celery
-from kombu.exceptions import OperationalError
 
-from app.broker.messages import collect_leftovers, transport_options, unreadable_folder
+from app.broker.folders import (
+    check_writable,
+    collect_leftovers,
+    lay_out,
+    transport_options,
+    unreadable_folder,
+)
 from app.settings import Settings
+
+if TYPE_CHECKING:
+    from celery import Celery
 
 RUN_TASK = "sats.run_task"
 POLLING_SECONDS = 0.05
+CONNECT_SECONDS = 2
 
 log = structlog.get_logger(__name__)
 
 
-def make_celery(settings: Settings) -> Celery:
-    """Return the Celery app that API and worker share: Redis by setting, else files in data_dir."""
+def make_celery(settings: Settings) -> "Celery":
+    """Return the Celery app that API and worker share: Redis by setting, else files in data_dir.
+
+    Celery is imported here, and so by who sends or takes messages alone.
+    """
+    from celery import Celery
+
     celery = Celery("sats")
     celery.conf.update(
         broker_url=settings.redis_url or "filesystem://",
@@ -70,11 +84,37 @@ def broker_folder(settings: Settings) -> Path:
     return settings.data_dir.resolve() / "broker"
 
 
-def wake(celery: Celery, task_id: str) -> None:
+def make_folders(settings: Settings) -> None:
+    """Make the embedded broker's folders; nothing with Redis."""
+    if not settings.redis_url:
+        lay_out(broker_folder(settings))
+
+
+def broker_fault(settings: Settings, celery: "Callable[[], Celery]") -> str | None:
+    """Return why no message can be sent; None: it can. Of files Celery need not be asked."""
+    if not settings.redis_url:
+        try:
+            check_writable(broker_folder(settings))
+        except OSError as error:
+            return type(error).__name__
+        return None
+    from kombu.exceptions import OperationalError
+
+    try:
+        with celery().connection_for_write(connect_timeout=CONNECT_SECONDS) as connection:
+            connection.ensure_connection(max_retries=1, timeout=CONNECT_SECONDS)
+    except (OperationalError, OSError) as error:
+        return type(error).__name__
+    return None
+
+
+def wake(celery: "Celery", task_id: str) -> None:
     """Tell a worker that a task waits.
 
     A message that cannot be sent is logged, not raised: the sweep finds the task by its row.
     """
+    from kombu.exceptions import OperationalError
+
     try:
         celery.send_task(RUN_TASK, args=[task_id], ignore_result=True, retry=False)
     except (OperationalError, OSError) as error:

@@ -20,56 +20,9 @@ import structlog
 from kombu.transport import filesystem
 from kombu.utils.json import dumps, loads
 
-_PARTIAL = ".partial"
-_LEFTOVERS = (_PARTIAL, ".lock")
-"""What nobody comes back for: writes that never ended, and locks of an earlier version of this
-module, which made one per exchange (`.lock` itself has no suffix)."""
+from app.broker.folders import PARTIAL
 
 log = structlog.get_logger(__name__)
-
-
-def transport_options(folder: Path, polling_seconds: float) -> dict[str, Any]:
-    """Return the options of a `Transport` that keeps everything in `folder`; makes its folders."""
-    messages, control = folder / "messages", folder / "control"
-    for path in (messages, control, unreadable_folder(folder)):
-        path.mkdir(parents=True, exist_ok=True)
-    return {
-        "data_folder_in": str(messages),
-        "data_folder_out": str(messages),
-        "processed_folder": str(unreadable_folder(folder)),
-        "control_folder": str(control),
-        "polling_interval": polling_seconds,
-    }
-
-
-def unreadable_folder(folder: Path) -> Path:
-    """Return where files that were no messages are set aside."""
-    return folder / "unreadable"
-
-
-def collect_leftovers(folder: Path, grace_seconds: float) -> list[Path]:
-    """Remove what lost processes left of unfinished writes; return what was removed.
-
-    Messages and the tables of queues stay, however old: they are somebody's. A file that cannot be
-    removed is logged and stays.
-    """
-    before = time.time() - grace_seconds
-    removed = []
-    for path in (folder / "messages", folder / "control"):
-        for file in sorted(path.iterdir()) if path.is_dir() else ():
-            if file.suffix not in _LEFTOVERS:
-                continue
-            try:
-                if file.stat().st_mtime >= before:
-                    continue
-                file.unlink()
-            except FileNotFoundError:
-                continue  # its writer finished after all, or another worker was faster
-            except OSError as error:
-                log.warning("leftover_stays", file=file.name, error=str(error))
-                continue
-            removed.append(file)
-    return removed
 
 
 class Channel(filesystem.Channel):  # type: ignore[misc]  # kombu has no types
@@ -170,7 +123,7 @@ class Transport(filesystem.Transport):  # type: ignore[misc]  # kombu has no typ
 
 
 def _write_whole(file: Path, text: str) -> None:
-    handle, name = tempfile.mkstemp(dir=file.parent, prefix=".", suffix=_PARTIAL)
+    handle, name = tempfile.mkstemp(dir=file.parent, prefix=".", suffix=PARTIAL)
     partial = Path(name)
     try:
         with os.fdopen(handle, "w") as out:

@@ -1,36 +1,91 @@
 """`sats`: run the service and ask one, bring models in and out, make keys, clean up."""
 
+from collections.abc import Mapping
+from importlib import import_module
 from importlib.metadata import version as installed
-from typing import Annotated, Any
+from types import MappingProxyType
+from typing import Annotated, Any, cast
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
+from typer.main import get_command, get_group
 
-from app.cli.audit import audit
-from app.cli.collecting import gc
-from app.cli.common import check_settings
-from app.cli.demo import demo
-from app.cli.examining import doctor
-from app.cli.exporting import export
-from app.cli.importing import import_model
-from app.cli.keys import keys
-from app.cli.projects import import_project
-from app.cli.promoting import promote, rollback, show, versions
-from app.cli.running import api, migrate, serve, worker
-from app.cli.segmenting import segment
-from app.cli.submitting import cancel, retry, submit, tasks, watch
+COMMANDS: Mapping[str, str] = MappingProxyType(
+    {
+        "serve": "running:serve",
+        "api": "running:api",
+        "worker": "running:worker",
+        "migrate": "running:migrate",
+        "import": "importing:import_model",
+        "import-project": "projects:import_project",
+        "export": "exporting:export",
+        "push": "pushing:push",
+        "segment": "segmenting:segment",
+        "login": "signing_in:login",
+        "logout": "signing_in:logout",
+        "submit": "submitting:submit",
+        "tasks": "submitting:tasks",
+        "watch": "submitting:watch",
+        "cancel": "submitting:cancel",
+        "retry": "submitting:retry",
+        "versions": "promoting:versions",
+        "show": "promoting:show",
+        "promote": "promoting:promote",
+        "rollback": "promoting:rollback",
+        "gc": "collecting:gc",
+        "doctor": "examining:doctor",
+        "demo": "demo:demo",
+        "keys": "keys:keys",
+        "audit": "audit:audit",
+    }
+)
+"""The commands, and where each is: its module is loaded when it is needed. A shell that completes
+a word, or a command that asks a service elsewhere, need not wait for the service's own parts."""
 
 
 class _Commands(TyperGroup):
+    def __init__(self, **attributes: Any) -> None:
+        super().__init__(**attributes)
+        self.commands = cast(Any, dict.fromkeys(COMMANDS))  # where typer looks for names alike
+
+    def list_commands(self, _ctx: Any) -> list[str]:
+        """Return the commands in the order of the help."""
+        return list(COMMANDS)
+
+    def get_command(self, _ctx: Any, name: str) -> Any:
+        """Load a command; None: there is none of this name."""
+        return _loaded(name) if name in COMMANDS else None
+
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Find a command, and let none but its help begin with wrong settings."""
         found = super().resolve_command(ctx, args)
-        if "--help" not in args:
+        if not ctx.resilient_parsing and "--help" not in args:
+            from app.cli.common import check_settings
+
             check_settings()
         return found
 
+    def shell_complete(self, _ctx: Any, incomplete: str) -> Any:
+        """Complete a command's name without loading any."""
+        names = TyperGroup(
+            name=self.name, commands=[TyperCommand(one) for one in COMMANDS], params=self.params
+        )
+        return names.shell_complete(typer.Context(names), incomplete)
 
-cli = typer.Typer(cls=_Commands, help=__doc__, no_args_is_help=True, add_completion=False)
+
+def _loaded(name: str) -> Any:
+    module, _, inside = COMMANDS[name].partition(":")
+    found = getattr(import_module(f"app.cli.{module}"), inside)
+    if isinstance(found, typer.Typer):
+        group = get_group(found)
+        group.name = name
+        return group
+    alone = typer.Typer(add_completion=False)
+    alone.command(name)(found)
+    return get_command(alone)
+
+
+cli = typer.Typer(cls=_Commands, help=__doc__, no_args_is_help=True)
 
 
 def _say_version(asked: bool) -> None:
@@ -47,20 +102,3 @@ def main(
     ] = False,
 ) -> None:
     """Do nothing: what there is to do is a command's."""
-
-
-cli.command()(serve)
-cli.command()(api)
-cli.command()(worker)
-cli.command()(migrate)
-cli.command("import")(import_model)
-cli.command("import-project")(import_project)
-cli.command()(export)
-cli.command()(segment)
-for command in (submit, tasks, watch, cancel, retry, versions, show, promote, rollback):
-    cli.command()(command)
-cli.command()(gc)
-cli.command()(doctor)
-cli.command()(demo)
-cli.add_typer(keys, name="keys")
-cli.add_typer(audit, name="audit")

@@ -1,19 +1,20 @@
 """What each process of the API sets up before it answers."""
 
+import gc
 import os
 import signal
 import sys
 import tempfile
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from typing import Any
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from fastapi import FastAPI
-from starlette.types import Lifespan
+import structlog
 
 from app.cli.stopping import heed_signals
-from app.main import create_app
-from app.processes import SUPERVISED
+from app.processes import SIBLINGS, SUPERVISED
 from app.settings import get_settings
 from app.telemetry.logs import configure_logs
 from sats_core.heap import give_back_freed_memory
@@ -24,9 +25,18 @@ SWITCH_SECONDS = 0.0005
 long stretches without; by Python's own 5 ms each such moment would wait for one of the event
 loop's."""
 
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+    from starlette.types import Lifespan
 
-def make_app() -> FastAPI:
+log = structlog.get_logger(__name__)
+
+
+def make_app() -> "FastAPI":
     """Return the service, its process set up."""
+    gc.disable()  # until it is started: looking for garbage in what stays is an eighth of a start
+    from app.main import create_app
+
     settings = get_settings()
     if settings.api_workers > 1:
         signal_at_parent_death(signal.SIGTERM)  # else it would go on, with the port, unsupervised
@@ -39,11 +49,39 @@ def make_app() -> FastAPI:
     supervised = settings.api_workers > 1 or SUPERVISED in os.environ
 
     @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[Any]:
+    async def lifespan(app: "FastAPI") -> AsyncIterator[Any]:
         async with inner(app) as state:
             # Here uvicorn has its own handlers already.
             heed_signals(app.state.draining, settings.stop_seconds, supervised=supervised)
-            yield state
+            with _beside_others(app):
+                # What is there now stays: looking all of it through again and again would hold
+                # every thread for a tenth of a second.
+                gc.freeze()
+                gc.enable()
+                yield state
 
     app.router.lifespan_context = lifespan
     return app
+
+
+@contextmanager
+def _beside_others(app: "FastAPI") -> Iterator[None]:
+    """Tell the other processes of one `sats api` what this one counts, and ask them."""
+    folder = os.environ.get(SIBLINGS)
+    if folder is None:
+        yield
+        return
+    from app.probes.siblings import Siblings, packed
+
+    counted, services = app.state.metrics, app.state.services
+    own = counted.own(services.settings, services.inference)
+    siblings = Siblings(Path(folder), partial(packed, own, str(os.getpid())))
+    try:
+        siblings.open()
+    except OSError as error:
+        log.warning("figures_of_this_process_alone", error=str(error))
+    counted.siblings = siblings
+    try:
+        yield
+    finally:
+        siblings.close()

@@ -1,19 +1,27 @@
-"""Bring a database to the newest tables."""
+"""Bring a database to the newest tables.
 
+Alembic is imported where there is something to migrate: every process asks whether there is.
+"""
+
+import re
 from functools import cache
 from importlib.resources import as_file, files
+from typing import TYPE_CHECKING
 
-from alembic import command
-from alembic.config import Config
-from alembic.migration import MigrationContext
-from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, Engine, text
+from sqlalchemy import Connection, Engine, inspect, text
+
+if TYPE_CHECKING:
+    from alembic.config import Config
 
 _LOCK = 0x53415453  # "SATS"
+_SCRIPT = re.compile(r"(\d{4})_\w+\.py")
+"""A migration's file; its number is the revision."""
 
 
-def migration_config() -> Config:
+def migration_config() -> "Config":
     """Return Alembic's configuration, wherever the package is installed."""
+    from alembic.config import Config
+
     config = Config()
     with as_file(files("migrations")) as folder:
         config.set_main_option("script_location", str(folder).replace("%", "%%"))
@@ -26,7 +34,6 @@ def upgrade(engine: Engine) -> None:
     One that a newer version of the service brought further is left as it is. A turn, and a
     statement of it, may take long. A table's lock may not: whoever wants the table waits behind it.
     """
-    config = migration_config()
     with engine.execution_options(write=True).begin() as connection:
         if connection.dialect.name == "postgresql":
             connection.execute(text("SET LOCAL statement_timeout = 0"))
@@ -34,8 +41,15 @@ def upgrade(engine: Engine) -> None:
             connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
             connection.execute(text("SET LOCAL lock_timeout TO DEFAULT"))
         if not _is_current(connection):
-            config.attributes["connection"] = connection
-            command.upgrade(config, "head")
+            _migrate(connection)
+
+
+def _migrate(connection: Connection) -> None:
+    from alembic import command
+
+    config = migration_config()
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")
 
 
 def is_current(engine: Engine) -> bool:
@@ -49,10 +63,17 @@ def is_current(engine: Engine) -> bool:
 
 
 def _is_current(connection: Connection) -> bool:
-    # Revisions are numbers of four digits.
-    return (MigrationContext.configure(connection).get_current_revision() or "") >= _newest()
+    return _revision(connection) >= _newest()
+
+
+def _revision(connection: Connection) -> str:
+    """Return the revision that Alembic has noted; "" where it was never here."""
+    if not inspect(connection).has_table("alembic_version"):
+        return ""
+    return connection.scalar(text("SELECT version_num FROM alembic_version")) or ""
 
 
 @cache
 def _newest() -> str:
-    return str(ScriptDirectory.from_config(migration_config()).get_current_head())
+    names = (file.name for file in files("migrations.versions").iterdir())
+    return max(found[1] for name in names if (found := _SCRIPT.fullmatch(name)))

@@ -11,7 +11,7 @@ from pathlib import Path
 from sqlalchemy import select
 
 from app.broker import broker_folder
-from app.broker.messages import unreadable_folder
+from app.broker.folders import unreadable_folder
 from app.db import END_STATES, RUNNING_STATES, Task
 from app.doctor.finding import Check, Finding, Installation
 

@@ -2,10 +2,9 @@
 
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
-from functools import cache, partial
-from typing import Annotated
+from functools import cache, cached_property, partial
+from typing import Annotated, Any
 
-from celery import Celery
 from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from sqlalchemy import Engine
@@ -13,7 +12,7 @@ from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 
 from app.audit.actor import act_as
-from app.broker import make_celery
+from app.broker import make_celery, make_folders
 from app.db import Actor, ActorType, make_engine, read_session, utc_now, write_session
 from app.errors import UnauthorizedProblem
 from app.http.keyless import LOCAL_CALLER, check_local
@@ -50,7 +49,6 @@ class Services:
     settings: Settings
     engine: Engine
     blobs: BlobStore
-    celery: Celery
     secret: bytes
     """Secret under the digests of API keys."""
     callers: CallerCache
@@ -58,16 +56,21 @@ class Services:
     inference: Inference
     warm_up: WarmUp
     rates: Rates
-    """What keys asked this process for in the last minute."""
     last_uses: LastUses
     streams: Streams
     uploads: UploadState
+
+    @cached_property
+    def celery(self) -> Any:
+        """Celery's app, which sends messages; made for the first one."""
+        return make_celery(self.settings)
 
     def close(self) -> None:
         """Give threads and connections back."""
         self.live.close()
         self.inference.close()
-        self.celery.close()
+        if celery := vars(self).get("celery"):
+            celery.close()
         self.last_uses.close()
         self.engine.dispose()
 
@@ -75,6 +78,7 @@ class Services:
 def open_services(settings: Settings) -> Services:
     """Open database, blob store and broker; makes data_dir where it is missing."""
     settings.data_dir.mkdir(parents=True, exist_ok=True)
+    make_folders(settings)
     blobs = LocalBlobStore(settings.blob_dir)
     engine = make_engine(settings.resolved_database_url, settings.database_limits)
     inference = Inference(settings, blobs)
@@ -83,7 +87,6 @@ def open_services(settings: Settings) -> Services:
         settings=settings,
         engine=engine,
         blobs=blobs,
-        celery=make_celery(settings),
         secret=read_secret(settings),
         callers=CallerCache(settings.key_cache_seconds, settings.key_outage_seconds),
         live=live,
@@ -205,14 +208,9 @@ async def _known(services: Services, hashed: str) -> Caller:
 
 
 def _looked_up(services: Services, hashed: str) -> Caller:
-    if hashed == KEYLESS:
-        return _while_no_key_was_made(services)
     with read_session(services.engine) as session:
-        return look_up(session, hashed)
-
-
-def _while_no_key_was_made(services: Services) -> Caller:
-    with read_session(services.engine) as session:
+        if hashed != KEYLESS:
+            return look_up(session, hashed)
         if any_key(session):  # a revoked one too: revoking opens nothing
             raise UnauthorizedProblem(
                 "send `Authorization: Bearer sats_...`; `sats keys create` makes a key"

@@ -84,22 +84,26 @@ def respond(problem: Problem, request: Request) -> JSONResponse:
 
 
 def install_handlers(app: FastAPI) -> None:
-    """Make everything that goes wrong in `app` answer as a problem."""
+    """Make everything that goes wrong in `app` answer as a problem.
+
+    Handlers are coroutines: for a function Starlette goes to a thread and back, and a service that
+    is asked too much refuses most of what comes.
+    """
 
     @app.exception_handler(Problem)
-    def problem(request: Request, error: Problem) -> Response:
+    async def problem(request: Request, error: Problem) -> Response:
         return respond(error, request)
 
     @app.exception_handler(CoreError)
-    def core_error(request: Request, error: CoreError) -> Response:
+    async def core_error(request: Request, error: CoreError) -> Response:
         return respond(problem_of(error), request)
 
     @app.exception_handler(RequestValidationError)
-    def invalid(request: Request, error: RequestValidationError) -> Response:
+    async def invalid(request: Request, error: RequestValidationError) -> Response:
         return respond(invalid_fields(error.errors()), request)
 
     @app.exception_handler(HTTPException)
-    def http_error(request: Request, error: HTTPException) -> Response:
+    async def http_error(request: Request, error: HTTPException) -> Response:
         answer = respond(_problem_of_http(error), request)
         answer.headers.update(error.headers or {})
         if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
@@ -107,7 +111,7 @@ def install_handlers(app: FastAPI) -> None:
         return answer
 
     @app.exception_handler(SQLAlchemyError)
-    def no_database(request: Request, error: SQLAlchemyError) -> Response:
+    async def no_database(request: Request, error: SQLAlchemyError) -> Response:
         if not is_passing(error):
             raise error
         cause = error.orig if isinstance(error, DBAPIError) else error
@@ -115,19 +119,19 @@ def install_handlers(app: FastAPI) -> None:
         return respond(UnavailableProblem("the database does not answer", 2), request)
 
     @app.exception_handler(BlobStoreDownError)
-    def no_blobs(request: Request, error: BlobStoreDownError) -> Response:
+    async def no_blobs(request: Request, error: BlobStoreDownError) -> Response:
         log.error("blob_store_unavailable", path=request.url.path, error=str(error))
         return respond(UnavailableProblem("the blob store does not answer", 5), request)
 
     @app.exception_handler(OSError)
-    def no_files(request: Request, error: OSError) -> Response:
+    async def no_files(request: Request, error: OSError) -> Response:
         if error.errno not in (errno.EMFILE, errno.ENFILE):
             raise error
         log.error("too_many_files", path=request.url.path, error=str(error))
         return respond(BusyProblem("the service may open no more files", 5), request)
 
     @app.exception_handler(Exception)
-    def bug(request: Request, error: Exception) -> Response:
+    async def bug(request: Request, error: Exception) -> Response:
         request_id = request.state.request_id
         log.error("unhandled_error", path=request.url.path, request_id=request_id, exc_info=error)
         answer = respond(Problem("the log of the service says more"), request)

@@ -1,18 +1,15 @@
 """A graph, opened for runs of one thread or of several: on ONNX Runtime."""
 
 import hashlib
-import math
 import time
 from collections.abc import Callable, Set
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
-import onnx
 import onnxruntime
 import structlog
 from numpy.typing import NDArray
-from onnx.utils import Extractor
 
 from app.inference.ready_graphs import ReadyGraphs
 
@@ -21,8 +18,6 @@ ON_CPU = "CPUExecutionProvider"
 PROVIDERS = ("CUDAExecutionProvider", ON_CPU)
 """Where graphs are run, best first; which are there depends on the package that is installed."""
 INPUT, LOGITS = "pixel_values", "logits"
-FORM = 16
-"""Characters of a digest of a graph's form."""
 
 log = structlog.get_logger(__name__)
 
@@ -119,54 +114,12 @@ class Sessions:
 
     def _read(self) -> bytes:
         """Return what leads to the logits; see `logits_graph`."""
+        # Brings ONNX along, for what is done once a version.
+        from app.inference.logits_graph import form_of, logits_graph
+
         cut = logits_graph(self.graph)
         self.form = form_of(cut)
         return bytes(cut.SerializeToString())
-
-
-def logits_graph(graph: Path) -> onnx.ModelProto:
-    """Return a graph without what it makes of its logits: labels and scores of every pixel it sees.
-
-    They are made at the picture's own size instead. Left in the graph they are computed whether
-    they are asked for or not: a quarter of a run at 256 pixels.
-    """
-    return Extractor(onnx.load(graph)).extract_model([INPUT], [LOGITS])
-
-
-def form_of(model: onnx.ModelProto) -> str:
-    """Return a digest of a graph's operators, their settings and the shapes of its weights.
-
-    How many classes it knows is left out, as far as shapes say so: a version that learned one more
-    is no slower.
-    """
-    graph = model.graph
-    classes = graph.output[0].type.tensor_type.shape.dim[1].dim_value
-    last = _of_the_classifier(graph, classes)
-    digest = hashlib.sha256()
-    for node in graph.node:
-        settings = {a.name: (a.i, a.f, a.s, *a.ints) for a in node.attribute if not a.HasField("t")}
-        digest.update(repr((node.op_type, sorted(settings.items()))).encode())
-    for weights in graph.initializer:
-        shape = list(weights.dims)
-        if weights.name in last and classes in shape:
-            shape = [math.prod(shape) // classes]  # of each class
-        digest.update(repr((weights.data_type, shape)).encode())
-    return digest.hexdigest()[:FORM]
-
-
-def _of_the_classifier(graph: onnx.GraphProto, classes: int) -> set[str]:
-    """Return the names of the weights that make features classes: the last matrix, and its bias.
-
-    Elsewhere as many channels as there are classes, or a kernel as wide, are chance.
-    """
-    shapes = {weights.name: tuple(weights.dims) for weights in graph.initializer}
-    found: set[str] = set()
-    for node in reversed(graph.node):
-        read = {name for name in node.input if name in shapes}
-        found |= read
-        if any(len(shapes[name]) > 1 and classes in shapes[name] for name in read):
-            break
-    return found
 
 
 def _options(threads: int) -> Any:

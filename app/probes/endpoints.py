@@ -4,12 +4,11 @@ import tempfile
 from collections.abc import Callable
 
 from fastapi import APIRouter, Request, Response
-from kombu.exceptions import OperationalError
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_1_0_0
 from pydantic import BaseModel, Field
 from sqlalchemy.exc import SQLAlchemyError
 
-from app.broker import skipped_messages
+from app.broker import broker_fault, skipped_messages
 from app.db.migrate import is_current
 from app.errors import ErrorDetail, NotReadyProblem
 from app.errors.codes import Code
@@ -17,8 +16,6 @@ from app.http.dependencies import AppServices, Services
 from app.http.problems import Responses, responses
 from app.probes.metrics import RequestMetrics
 from app.processes import read_restarts
-
-CONNECT_SECONDS = 2
 
 router = APIRouter(tags=["probes"])
 
@@ -89,12 +86,8 @@ def _check_database(services: Services) -> str | None:
 
 
 def _check_broker(services: Services) -> str | None:
-    try:
-        with services.celery.connection_for_write(connect_timeout=CONNECT_SECONDS) as connection:
-            connection.ensure_connection(max_retries=1, timeout=CONNECT_SECONDS)
-    except (OperationalError, OSError) as error:
-        return f"does not answer: {type(error).__name__}"
-    return None
+    why = broker_fault(services.settings, lambda: services.celery)
+    return None if why is None else f"does not answer: {why}"
 
 
 def _check_blobs(services: Services) -> str | None:
@@ -141,7 +134,7 @@ _TEXT: Responses = {
     responses=_TEXT,
 )
 def expose_metrics(request: Request, services: AppServices) -> Response:
-    """Requests and pictures of this process; tasks, live versions and mended faults in all.
+    """Requests and pictures, process by process; tasks, live versions and mended faults in all.
 
     While the database does not answer, `sats_database_up` is 0 and nothing is told of tasks and
     live versions.

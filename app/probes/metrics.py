@@ -1,8 +1,7 @@
 """What Prometheus reads."""
 
-import os
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator
 
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -14,6 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.broker import skipped_messages
 from app.inference.engine import Inference
 from app.inference.metrics import InferenceCollector
+from app.probes.siblings import Siblings, SiblingsCollector
 from app.probes.tracing import QUIET
 from app.probes.training import TrainingCollector
 from app.processes import read_restarts
@@ -25,9 +25,14 @@ log = structlog.get_logger("app.http")
 
 
 class RequestMetrics:
-    """Counters of one process, in a registry of their own."""
+    """Counters of one process, in a registry of their own.
+
+    Attributes:
+        siblings: other processes behind the same port, whose figures are told too.
+    """
 
     def __init__(self) -> None:
+        self.siblings: Siblings | None = None
         self.registry = CollectorRegistry()
         self.requests = Counter(
             "sats_http_requests",
@@ -54,13 +59,17 @@ class RequestMetrics:
         for part in parts:
             self.ready.labels(part).set(part not in failed)
 
+    def own(self, settings: Settings, inference: Inference) -> list[Collector]:
+        """Return what this process counts."""
+        return [self.registry, InferenceCollector(inference, settings.serve_queue)]
+
     def expose(self, settings: Settings, engine: Engine, inference: Inference) -> bytes:
-        """Return this process's figures, and what the database says of tasks and models."""
-        own = [self.registry, InferenceCollector(inference, settings.serve_queue)]
+        """Return the processes' figures, and what the database says of tasks and models."""
+        counted = self.own(settings, inference)
         if settings.api_workers > 1:
-            own = [LabelledCollector(each, {"process": str(os.getpid())}) for each in own]
+            counted = [SiblingsCollector(counted, self.siblings)]
         registry = CollectorRegistry()
-        for collector in own:
+        for collector in counted:
             registry.register(collector)
         registry.register(TrainingCollector(engine, settings.lease_seconds))
         registry.register(MendedCollector(settings))
@@ -108,27 +117,6 @@ class RequestMetricsMiddleware:
                 status=status,
                 seconds=round(seconds, 4),
             )
-
-
-class LabelledCollector(Collector):
-    """Another collector's figures with more labels.
-
-    Of several processes behind one port each scrape reads another one: their counters must not be
-    taken for one that jumps up and down.
-    """
-
-    def __init__(self, inner: Collector, labels: Mapping[str, str]) -> None:
-        self.inner = inner
-        self.labels = labels
-
-    def collect(self) -> Iterator[Metric]:
-        """Yield the figures."""
-        for metric in self.inner.collect():
-            metric.samples = [
-                sample._replace(labels={**sample.labels, **self.labels})
-                for sample in metric.samples
-            ]
-            yield metric
 
 
 class MendedCollector(Collector):

@@ -78,7 +78,10 @@ class Settings(IntegrationSettings):
     )
     max_entries: int = Field(200_000, gt=0, description="Most entries of a zip.")
     max_pixels: int = Field(
-        50_000_000, gt=0, description="Most pixels of one picture, in data sets and in /segment."
+        50_000_000,
+        gt=0,
+        description="Most pixels of one picture, in data sets and in /segment; of a WebP about a "
+        "third of it, of a progressive JPEG 60 to 90 %, as their decoders take more memory.",
     )
     max_picture_bytes: int = Field(
         32 * MIB,
@@ -259,6 +262,11 @@ class Settings(IntegrationSettings):
     def restarts_file(self) -> Path:
         """Where `sats serve` writes how often it started its worker again."""
         return self.data_dir / "serve.json"
+
+    @property
+    def mlflow_file(self) -> Path:
+        """Where a worker writes what it could not mirror to MLflow."""
+        return self.data_dir / "mlflow.json"
 
     @property
     def limits(self) -> Limits:

@@ -49,7 +49,8 @@ class ServingSettings(BaseSettings):
         description="Most memory that the pictures of unanswered /segment requests take, bytes: as "
         "they came, 8 for each pixel, 10 for an overlay, 13 for one as WebP, and what `size` "
         "takes; beyond it /segment answers 503, and 413 where one request alone takes more. "
-        "Besides, each of serve_threads decodes one picture: up to 17 bytes a pixel (WebP).",
+        "Besides, each of serve_threads decodes one picture: 6.25 bytes for each of max_pixels at "
+        "most.",
     )
     serve_deadline_seconds: float = Field(
         60.0,

@@ -1,6 +1,6 @@
 """Tasks: posted, found, cancelled, tried again. What runs them is the worker."""
 
-from collections.abc import Collection, Sequence, Set
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from sqlalchemy import ColumnElement, Engine, func, or_, select, true
@@ -261,7 +261,7 @@ def describe_listed(session: Session, tasks: Sequence[Task]) -> list[ListedTask]
     made = [task.version_id for task in tasks if task.version_id is not None]
     rows = session.execute(select(Version.id, Version.number).where(Version.id.in_(made)))
     numbers = {row.id: row.number for row in rows}
-    places = _queue_places(session, {t.model_id for t in tasks if t.state == TaskState.QUEUED})
+    places = _queue_places(session, [task for task in tasks if task.state == TaskState.QUEUED])
     previews = _previews(session, [task.id for task in tasks])
     return [
         listed_task(task, numbers.get(task.version_id), places.get(task.id), previews.get(task.id))
@@ -274,11 +274,15 @@ def _previews(session: Session, task_ids: Sequence[str]) -> dict[str | None, str
     return {row.preview_of: row.id for row in rows}
 
 
-def _queue_places(session: Session, model_ids: Set[int]) -> dict[str, int]:
-    """Return the places of what waits, counted in each model: models wait for no other."""
-    if not model_ids:
+def _queue_places(session: Session, tasks: Sequence[Task]) -> dict[str, int]:
+    """Return the places of tasks that wait, counted in each model: models wait for no other."""
+    if not tasks:
         return {}
     place = func.row_number().over(partition_by=Task.model_id, order_by=Task.sequence)
-    waiting = (Task.state == TaskState.QUEUED, Task.model_id.in_(model_ids))
-    rows = session.execute(select(Task.id, place.label("place")).where(*waiting))
+    models = {task.model_id for task in tasks}
+    waiting = select(Task.id, place.label("place")).where(
+        Task.state == TaskState.QUEUED, Task.model_id.in_(models)
+    )
+    queue = waiting.subquery()
+    rows = session.execute(select(queue).where(queue.c.id.in_([task.id for task in tasks])))
     return {row.id: row.place for row in rows}

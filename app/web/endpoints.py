@@ -5,6 +5,7 @@ from fastapi import APIRouter
 from app.errors import NotFoundProblem
 from app.web import (
     audit,
+    compare,
     held_out,
     home,
     keys,
@@ -19,16 +20,14 @@ from app.web import (
 )
 from app.web.visitors import Anybody, PageRoute
 
-router = APIRouter(include_in_schema=False)
-for part in (home, new_task, tasks, models, held_out, try_it, keys, audit, settings):
-    router.include_router(part.router)
+router = APIRouter(include_in_schema=False, route_class=PageRoute)
+for part in (home, new_task, tasks, models, held_out, compare, try_it, keys, audit, settings):
+    router.routes.extend(part.router.routes)
 for part in (reference, login, static_files):
-    router.include_router(part.router)
-
-_others = APIRouter(include_in_schema=False, route_class=PageRoute)
+    router.routes.extend(part.router.routes)
 
 
-@_others.get("/ui/{path:path}")
+@router.get("/ui/{path:path}")  # the last: what no other has taken
 def no_page(_visitor: Anybody, path: str) -> None:
     """Say on a page that there is none.
 
@@ -36,6 +35,3 @@ def no_page(_visitor: Anybody, path: str) -> None:
         NotFoundProblem: always.
     """
     raise NotFoundProblem(f"there is no page /ui/{path}")
-
-
-router.include_router(_others)

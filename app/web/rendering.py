@@ -2,13 +2,16 @@
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
 from fastapi import Request, Response
-from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from app.web.navigation import links
 from app.web.static_files import static_url
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; "
@@ -35,8 +38,10 @@ def page(
         context: what the template names.
         status: of the answer.
     """
-    text = TEMPLATES.get_template(template).render(
-        path=request.url.path, visitor=getattr(request.state, "visitor", None), **context
+    text = (
+        templates()
+        .get_template(template)
+        .render(path=request.url.path, visitor=getattr(request.state, "visitor", None), **context)
     )
     return Response(text, status, HEADERS, "text/html")
 
@@ -83,7 +88,11 @@ def moment(when: datetime) -> str:
     return f"{when.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
 
 
-def _environment() -> Environment:
+@cache
+def templates() -> "Environment":
+    """Return the pages' templates; made for the first page that is asked for."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
     made = Environment(
         loader=PackageLoader("app.web"),
         autoescape=True,
@@ -96,6 +105,3 @@ def _environment() -> Environment:
     made.filters.update({one.__name__: one for one in shown})
     made.globals.update(static=static_url, links=links)
     return made
-
-
-TEMPLATES = _environment()

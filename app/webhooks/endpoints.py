@@ -19,7 +19,7 @@ from app.keys.problems import KEY_PROBLEMS
 from app.paging import Listing
 from app.webhooks import service
 from app.webhooks.schemas import DeliveryPage, NewWebhookJson, WebhookPage, WebhookSpec
-from app.webhooks.sending import webhook_secret
+from app.webhooks.secrets import webhook_secret
 
 WEBHOOKS = Listing("webhooks", str, service.placed)
 DELIVERIES = Listing("deliveries", str, service.placed)

@@ -15,9 +15,9 @@ import httpx
 
 from app.db.base import JsonObject
 from app.webhooks.addresses import RefusedAddressError, resolve
+from app.webhooks.secrets import SECRET_PREFIX
 
 TIMEOUT_SECONDS = 10.0
-SECRET_PREFIX = "whsec_"  # noqa: S105 - what every secret begins with
 
 
 @dataclass(frozen=True)
@@ -31,12 +31,6 @@ class Answer:
 
     status: int | None
     error: str | None
-
-
-def webhook_secret(secret: bytes, salt: str) -> str:
-    """Return a webhook's secret, made from the service's and the webhook's salt."""
-    made = hmac.new(secret, f"webhook {salt}".encode(), hashlib.sha256).digest()
-    return SECRET_PREFIX + base64.b64encode(made).decode()
 
 
 def sign(secret: str, number: str, timestamp: int, body: bytes) -> str:

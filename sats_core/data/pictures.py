@@ -15,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image
 
+from sats_core.data.decoders import check_size
 from sats_core.data.pieces import check_pieces
-from sats_core.errors import PictureError, PictureTooLargeError
+from sats_core.errors import PictureError
 
 PICTURE_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF")
 MASK_FORMATS = ("PNG",)
@@ -77,7 +78,8 @@ def decode_picture(data: bytes, max_pixels: int) -> Pixels:
 
     Raises:
         PictureError: not a PNG, JPEG, WebP, BMP or TIFF, or a damaged one.
-        PictureTooLargeError: more than `max_pixels` pixels; nothing was decoded.
+        PictureTooLargeError: more than `max_pixels` pixels, or than its decoder may have at once;
+            nothing was decoded.
     """
     return _decoded(data, PICTURE_FORMATS, max_pixels, _as_rgb)
 
@@ -157,9 +159,7 @@ def _decoded(
 ) -> T:
     """Open, bound, load and convert; whatever a decoder raises becomes a `PictureError`."""
     with _opened(data, formats) as image:
-        if image.width * image.height > max_pixels:
-            size = f"{image.width} x {image.height}"
-            raise PictureTooLargeError(f"{size} is more than {max_pixels} pixels")
+        check_size(image, data, max_pixels)
         admit(image.width * image.height)
         try:
             image.load()

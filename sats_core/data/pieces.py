@@ -37,12 +37,24 @@ def _check_chunks(data: bytes) -> None:
     raise PictureError(f"the PNG has more than {MOST_PIECES} chunks")
 
 
-def _check_segments(data: bytes) -> None:
-    """Walk up to the first scan: what follows is searched by the decoder's C."""
+def first_scan(data: bytes) -> int:
+    """Return how many components a JPEG's first scan brings; 0 where the file has none.
+
+    Raises:
+        PictureError: too many pieces come before it.
+    """
+    place = _check_segments(data)
+    return (
+        data[place + 4] if data[place : place + 2] == b"\xff\xda" and place + 4 < len(data) else 0
+    )
+
+
+def _check_segments(data: bytes) -> int:
+    """Walk up to the first scan, return its place: what follows is searched by the decoder's C."""
     place = len(_JPEG)
     for _ in range(MOST_PIECES):
         if place + 4 > len(data) or data[place] != 0xFF or data[place + 1] == _SCAN:
-            return
+            return place
         if data[place + 1] in _BARE or data[place + 1] == 0xFF:
             place += 2 if data[place + 1] in _BARE else 1
         else:

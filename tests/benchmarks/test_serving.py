@@ -110,6 +110,13 @@ def test_to_rounds_of_another_commit_none_are_added(tmp_path: Path) -> None:
     assert (tmp_path / "serving.json").read_text() == kept
 
 
+def test_weights_are_of_one_backbone(version: Path, tmp_path: Path) -> None:
+    with pytest.raises(typer.BadParameter, match="run once for each"):
+        main(backbone=["mit_b0", "pvt_v2_b0"], weights=version, out=tmp_path)
+    with pytest.raises(ValueError, match="has mit_b0, not pvt_v2_b0"):
+        make_version(tmp_path / "version", "pvt_v2_b0", SIZE, version)
+
+
 def _run(out: Path, **chosen: Any) -> Any:
     """Measure for a moment; return what was written of the only set."""
     main(

@@ -1,5 +1,6 @@
 """What turns come to: ratios inside a round, bars that hide nothing, the page."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,8 +10,10 @@ from benchmarks.serving_client import LOST, Report
 from benchmarks.serving_contestants import BENTOML, KEYED, LIMIT, LITSERVE, OURS, PLAIN, TORCH
 from benchmarks.serving_operations import judged_moves
 from benchmarks.serving_pipeline import Setup
-from benchmarks.serving_report import page
-from benchmarks.serving_rounds import Setups, quantile, ratios, summary
+from benchmarks.serving_plots import write_plots
+from benchmarks.serving_record import begun, keep
+from benchmarks.serving_report import page, plot_name
+from benchmarks.serving_rounds import Setups, names_of, quantile, ratios, summary
 
 EVERYBODY = {LIMIT: 10.0, OURS: 9.5, KEYED: 9.4, LITSERVE: 7, BENTOML: 6, PLAIN: 9, TORCH: 4}
 
@@ -195,3 +198,22 @@ def test_the_page_has_every_bar_and_says_who_is_missing() -> None:
     assert f"**{BENTOML}** was not measured: bentoml is not installed." in text
     assert "### 64 clients" in text
     assert f"| {PLAIN} | 18 |" in text, "the median of its rounds"
+    assert f"({plot_name('s')})" in text
+
+
+def test_a_plot_has_a_line_for_everybody_who_took_part(tmp_path: Path) -> None:
+    record = measured()
+    sets = {"mit_b0, 256 px": record, "pvt_v2_b0, 512 px (random weights)": record}
+    write_plots({"sets": sets}, tmp_path)
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names == {"serving-mit_b0-256-px.svg", "serving-pvt_v2_b0-512-px-random-weights.svg"}
+    drawn = (tmp_path / "serving-mit_b0-256-px.svg").read_text()
+    assert all(f">{name}<" in drawn for name in names_of(record["turns"]))
+
+
+def test_rounds_are_added_to_a_record_of_the_same_code(tmp_path: Path) -> None:
+    first = begun("one", tmp_path, add=True)
+    keep(first | {"sets": {"s": measured()}}, tmp_path)
+    again = begun("two", tmp_path, add=True)
+    assert (again["command"], [*again["sets"]]) == ("one && two", ["s"])
+    assert begun("three", tmp_path, add=False)["sets"] == {}

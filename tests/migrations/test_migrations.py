@@ -1,7 +1,9 @@
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from alembic import command
+from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, inspect, select, text
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
@@ -20,6 +22,7 @@ from app.db import (
     TaskEvent,
     Version,
     Webhook,
+    migrate,
     read_session,
     utc_now,
     write_session,
@@ -47,6 +50,14 @@ def test_migrations_and_tables_agree(engine):
     with engine.execution_options(write=True).begin() as connection:
         config.attributes["connection"] = connection
         command.check(config)
+
+
+def test_the_newest_revision_is_read_off_the_names_of_the_files():
+    script = ScriptDirectory.from_config(migration_config())
+    assert migrate._newest() == script.get_current_head()
+    assert all(
+        Path(one.path).name.startswith(f"{one.revision}_") for one in script.walk_revisions()
+    )
 
 
 def test_upgrade_from_empty_and_back(engine, at):
@@ -90,12 +101,14 @@ def test_rows_written_before_imports_survive_and_go_back(engine, at):
     with read_session(engine) as session:
         first, second = session.scalars(select(Task).order_by(Task.id))
         version = session.get_one(Version, 1)
+        assert version.confusion is None
     assert (first.kind, first.evaluation, first.may_be_base) == ("step", None, True)
     assert (second.parent_id, second.live_id) == (1, 1)
     assert (version.gate, version.origin) == ({"passed": True}, None)
     with write_session(engine) as session:
         imported = session.get_one(Version, 1)
         imported.gate, imported.origin = None, {"source": "mit-b0"}
+        imported.confusion = {"pictures": 1}
     at("0002")
     with engine.connect() as connection:
         gate = connection.scalar(text("SELECT gate FROM versions"))

@@ -27,7 +27,6 @@ from app.integrations.label_studio.calling import (
     Predictor,
     document_basic,
 )
-from app.integrations.label_studio.client import LabelStudio
 from app.integrations.label_studio.documentation import (
     BODY,
     MODEL,
@@ -37,12 +36,12 @@ from app.integrations.label_studio.documentation import (
     check_configured,
 )
 from app.integrations.label_studio.labelling import LabellingError, read_labelling
-from app.integrations.label_studio.predicting import Predicting, version_name
 from app.integrations.label_studio.schemas import (
     LabelStudioHealthJson,
     LabelStudioPredictionsJson,
     LabelStudioSetupJson,
     LabelStudioVersionsJson,
+    version_name,
 )
 from app.keys.problems import KEY_PROBLEMS
 from app.segmentation.admission import deadline_of
@@ -176,6 +175,10 @@ async def predict(
     services.rates.other_pictures(caller, max(1, len(asked.tasks)))
 
     async def results() -> AsyncGenerator[bytes, None]:
+        # They bring an HTTP client along, which a service without a Label Studio never needs.
+        from app.integrations.label_studio.client import LabelStudio
+        from app.integrations.label_studio.predicting import Predicting
+
         async with LabelStudio.opened(services.settings) as label_studio:
             predicting = Predicting(
                 inference=services.inference,

@@ -2,8 +2,6 @@
 
 from typing import Any, ClassVar
 
-import yaml
-
 from sats_core.data.readers.base import at_fault
 from sats_core.data.readers.canvas import Canvas
 from sats_core.data.readers.coco_shapes import MAX_POINTS, ShapeError
@@ -89,6 +87,8 @@ def _yaml_files(source: Source) -> list[str]:
 
 def _class_names(source: Source, file: str) -> dict[int, str]:
     """Return the names of the classes by index."""
+    import yaml  # of this layout alone
+
     try:
         # The base loader makes nothing but text, lists and dictionaries.
         loaded: Any = yaml.load(source.read(file, MAX_YAML_BYTES), yaml.BaseLoader)  # noqa: S506

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 import httpx
 import psutil
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 from typer.testing import CliRunner
 
 from app.cli import cli
@@ -168,8 +169,27 @@ def test_several_processes_answer_at_one_port_and_end_together(settings, tmp_pat
         _until(_ready(url), log)
         assert len(_until(lambda: _processes_that_answer(process), log)) == 2
         _until(lambda: log.read_text().count("Application startup complete") == 2, log)
-        assert httpx.get(f"{url}/classes").status_code == 404  # no version, and an answer
+        pids = {str(one.pid) for one in _processes_that_answer(process)}
+        answered = 0
+
+        def figures() -> dict[str, float]:
+            return _answered(httpx.get(f"{url}/metrics").text, "/classes")
+
+        while {*figures()} != pids:  # which process a connection ends at is chance
+            assert httpx.get(f"{url}/classes").status_code == 404  # no version, and an answer
+            answered += 1
+        _until(lambda: sum(figures().values()) == answered, log)
     assert "Traceback" not in log.read_text()
+
+
+def _answered(metrics: str, path: str) -> dict[str, float]:
+    """How many requests for a path each process has answered."""
+    return {
+        sample.labels["process"]: sample.value
+        for family in text_string_to_metric_families(metrics)
+        for sample in family.samples
+        if sample.name == "sats_http_requests_total" and sample.labels["path"] == path
+    }
 
 
 def test_a_process_of_several_that_dies_is_started_again_and_one_that_hangs_is_waited_for(

@@ -12,8 +12,9 @@ from onnx import TensorProto, helper, numpy_helper
 from starlette.testclient import TestClient
 
 from app.inference.exported_graph import Graph, GraphError
+from app.inference.logits_graph import form_of, logits_graph
 from app.inference.openvino_sessions import OpenVinoSessions
-from app.inference.sessions import Floats, Sessions, form_of, logits_graph
+from app.inference.sessions import Floats, Sessions
 from app.inference.tuning import Tuner, measure
 from app.main import create_app
 from app.settings import Settings

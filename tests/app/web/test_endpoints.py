@@ -6,7 +6,7 @@ from importlib.resources import files
 import pytest
 from fastapi.testclient import TestClient
 
-from app.web.rendering import POLICY, TEMPLATES
+from app.web.rendering import POLICY, templates
 from app.web.static_files import FILES, FOR_EVER, RELEASE, TYPES, static_url
 
 OURS = sorted(name for name in FILES if not name.startswith("vendor/"))
@@ -15,7 +15,7 @@ embedded = pytest.mark.parametrize("database_url", ["embedded"], indirect=True)
 
 
 @embedded
-@pytest.mark.parametrize("path", ["/", "/try", "/ui/tasks", "/ui/models", "/docs"])
+@pytest.mark.parametrize("path", ["/", "/try", "/ui/tasks", "/ui/models", "/ui/compare", "/docs"])
 def test_a_page_may_run_and_load_what_is_ours_alone(client: TestClient, path: str) -> None:
     page = client.get(path)
     assert page.status_code == 200
@@ -79,8 +79,8 @@ def test_every_vendored_file_has_its_licence_beside_it() -> None:
         assert folder.rsplit("-", 1)[1] in listed
 
 
-@pytest.mark.parametrize("name", TEMPLATES.list_templates())
+@pytest.mark.parametrize("name", templates().list_templates())
 def test_every_template_can_be_read(name: str) -> None:
-    assert TEMPLATES.get_template(name).name == name
-    text = TEMPLATES.loader.get_source(TEMPLATES, name)[0]
+    assert templates().get_template(name).name == name
+    text = templates().loader.get_source(templates(), name)[0]
     assert "|safe" not in text  # what a template shows is text

@@ -36,6 +36,8 @@ def every_page(tasks: dict[str, str]) -> list[str]:
         *(f"/ui/tasks/{tasks[name]}" for name in shown),
         VERSIONS,
         *(f"{VERSIONS}/versions/{number}" for number in (1, 3, 5)),
+        "/ui/compare",
+        "/ui/compare?model=default&version=3&other=5",
     ]
 
 

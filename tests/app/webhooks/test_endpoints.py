@@ -9,7 +9,7 @@ from app.keys.secret import read_secret
 from app.registry.moves import promote
 from app.registry.service import find_model
 from app.webhooks.outbox import WebhookEvent, enqueue
-from app.webhooks.sending import webhook_secret
+from app.webhooks.secrets import webhook_secret
 from tests.app.tasks.posting import drawn, post
 from tests.fixtures.versions import add_version
 

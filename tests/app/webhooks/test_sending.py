@@ -18,7 +18,8 @@ import pytest
 from app.errors import InvalidProblem
 from app.webhooks import sending
 from app.webhooks.addresses import check_url, is_public
-from app.webhooks.sending import Answer, send, webhook_secret
+from app.webhooks.secrets import webhook_secret
+from app.webhooks.sending import Answer, send
 from tests.fixtures.receivers import receiving
 
 SECRET = webhook_secret(b"of the service", "salt")

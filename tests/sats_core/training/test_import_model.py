@@ -118,6 +118,8 @@ def test_labelled_pictures_score_it_and_are_kept(
     assert result.held_out_pictures == result.scores.pictures == 5
     assert result.scores.iou["disc"] is not None
     assert result.scores.introduced.keys() == {"disc", "bar"}
+    assert result.confusion is not None
+    assert (result.confusion.pictures, result.confusion.before) == (5, None)
     warnings = [e.message for e in events if isinstance(e, WarningEvent)]
     assert warnings == ["the model does not know cone: scored as background"]
     with ZipSource(job.result / "held_out.zip", Limits()) as kept:

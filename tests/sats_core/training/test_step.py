@@ -200,6 +200,12 @@ def test_a_second_step_keeps_the_old_classes_and_their_indices(
     assert scores.miou_old is not None
     assert set(scores.introduced) == {"disc", "bar", "ring"}
     assert set(scores.forgetting) <= {"disc", "bar"}
+    taken = result.confusion
+    assert taken is not None
+    assert (taken.classes, taken.pictures) == (("background", "disc", "bar", "ring"), 4)
+    assert taken.before is not None
+    assert [row[3] for row in taken.before] == [0] * 4  # the version before knew no ring
+    assert [sum(row) for row in taken.before] == [sum(row) for row in taken.pixels]
 
 
 def test_held_out_pictures_carry_the_labels_of_the_step_alone(
