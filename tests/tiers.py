@@ -196,6 +196,7 @@ SLOW = (
     "tests/app/protocols/test_documented_clients.py",
     "tests/app/tasks/test_dropped_streams.py",
     "tests/app/web/test_audit.py",
+    "tests/app/web/test_compare.py",
     "tests/app/web/test_held_out.py",
     "tests/app/web/test_keys.py",
     "tests/app/web/test_new_task.py",
