@@ -56,7 +56,7 @@ class TaskOrder:
 
     def chosen(
         self, conditions: Sequence[ColumnElement[bool]], place: int | str | None, limit: int
-    ) -> Select[Any]:
+    ) -> Select[Task]:
         """Return a query for some of the tasks with these conditions, from behind a place on."""
         if not self._by_end:
             last = None if place is None else [place]

@@ -71,7 +71,7 @@ class Segmenter:
         return [self._mask(_picture(one)) for one in _pictures(model_input)]
 
     def _mask(self, picture: Image.Image) -> Pixels:
-        turn = TURNS.get(picture.getexif().get(ExifTags.Base.Orientation))
+        turn = TURNS.get(picture.getexif().get(ExifTags.Base.Orientation, 1))
         lies = turn is not None and turn in _LYING
         own = (picture.width, picture.height) if lies else (picture.height, picture.width)
         height, width = _shown(self._view, *own)
