@@ -33,4 +33,4 @@ def test_they_are_small_and_show_something() -> None:
     for path in taken():
         with Image.open(path) as picture:
             assert picture.size == (WINDOW["width"], WINDOW["height"])
-            assert len(set(picture.convert("L").resize((60, 40)).getdata())) > 10, path.name
+            assert sum(map(bool, picture.convert("L").histogram())) > 10, path.name
