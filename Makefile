@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install lock demo test test-quick test-long test-label-studio test-mlflow soak lint audit format serve readme docs contract mutants clean
+.PHONY: help install lock demo test test-quick test-long test-label-studio test-mlflow soak lint audit format serve readme docs screenshots contract mutants clean
 
 help:
 	@echo "make demo     set up .venv and run the main job, with pictures, in demo-output/"
@@ -17,6 +17,7 @@ help:
 	@echo "make lock     write the versions that are installed to constraints.txt"
 	@echo "make readme   run the examples of docs/calls.md and paste what they answer"
 	@echo "make docs     build docs/ as a site, in site/"
+	@echo "make screenshots  take the pictures of the pages in docs/quickstart.md (needs a Chromium)"
 	@echo "make contract write docs/openapi.json and the catalogue of problems anew"
 	@echo "make mutants  change the code in small ways and see whether a test fails each time"
 	@echo "make clean    remove .venv, .venv-label-studio, .venv-mlflow, demo-output/ and mutants/"
@@ -113,6 +114,9 @@ readme: install
 
 docs: install
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+
+screenshots: install
+	$(BIN)/python -m tests.docs.pictures
 
 contract: install
 	$(BIN)/python -m tests.app.contract

@@ -239,6 +239,7 @@ def main(
     results: Annotated[Path, typer.Option(help="Where the record goes.")] = Path("docs/results"),
 ) -> None:
     """Run the quickstart's commands in a fresh clone, and say how long each takes."""
+    cloned = commit()
     try:
         taken = measure(encoder)
     except WalkError as error:
@@ -247,7 +248,7 @@ def main(
     record = {
         "command": "python -m benchmarks.first_hour ENCODER",
         "page": str(PAGE),
-        "commit": commit(),
+        "commit": cloned,
         "hardware": hardware("cpu"),
         "cores": os.cpu_count(),
         "encoder": encoder.name,

@@ -17,7 +17,7 @@ from demo.pictures import draw_dataset, draw_scene, jpeg
 OLD, NEW = ("mushroom", "fish", "leaf"), "cup"
 SIZE = 256
 PICTURES = 150
-_TRAINED_ON, _TRAINED_AT, _EPOCHS, _BATCH = 48, 128, 5, 8
+_TRAINED_ON, _TRAINED_AT, _EPOCHS, _BATCH = 24, 128, 3, 8
 _MEAN, _DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 

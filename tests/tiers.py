@@ -5,7 +5,7 @@
 - `long`, too: the half on Postgres and Redis of tests whose subject never reaches either but
   through calls that other tests put both under. The half on SQLite and files is the cheaper test.
   Not where the test `races`: what two transactions make of each other is each database's own.
-- `slow`: starts the service, a worker or many processes. Not in `make test-quick`.
+- `slow`: starts processes or a browser, or imports torch. Not in `make test-quick`.
 """
 
 import pytest
@@ -117,6 +117,7 @@ ON_ONE_PAIR = (
     "tests/app/cli/test_import_project.py",
     "tests/app/cli/test_running.py",
     "tests/app/cli/test_segment.py",
+    "tests/app/cli/test_settings.py",
     "tests/app/imports/test_endpoint.py",
     "tests/app/integrations/label_studio/test_keys.py",
     "tests/app/integrations/label_studio/test_leaving.py",
@@ -126,9 +127,17 @@ ON_ONE_PAIR = (
     "tests/app/probes/test_warm_up.py",
     "tests/app/protocols/",
     "tests/app/segmentation/test_admission.py",
+    "tests/app/segmentation/test_base64.py",
+    "tests/app/segmentation/test_connected.py",
+    "tests/app/segmentation/test_direct.py",
+    "tests/app/segmentation/test_forms.py",
     "tests/app/segmentation/test_load.py",
+    "tests/app/segmentation/test_negotiation.py",
+    "tests/app/segmentation/test_parameters.py",
     "tests/app/segmentation/test_refusals.py",
     "tests/app/segmentation/test_segment.py",
+    "tests/app/segmentation/test_size.py",
+    "tests/app/segmentation/test_upload.py",
     "tests/app/segmentation/test_waiting.py",
     "tests/app/tasks/test_post.py",
     "tests/app/tasks/test_previews.py",
@@ -138,8 +147,8 @@ ON_ONE_PAIR = (
     "tests/app/tasks/test_dropped_streams.py",
     "tests/app/test_access.py",
     "tests/app/test_disk.py",
-    "tests/app/http/test_headers.py",
-    "tests/app/http/test_keyless.py",
+    "tests/app/test_whole_numbers.py",
+    "tests/app/http/",
     "tests/clients/",
     "tests/docs/test_pages.py",
     "tests/worker/test_failures.py",
@@ -152,26 +161,55 @@ ON_ONE_PAIR = (
     "tests/worker/test_results.py",
     "tests/worker/test_supervisor.py",
     "tests/worker/test_tidying.py",
+    "tests/worker/test_worker_process.py::test_cancelling_a_running_task",
+    "tests/worker/test_worker_process.py::test_files_that_are_no_messages_do_not_end_the_worker",
+    "tests/worker/test_worker_process.py::test_killing_the_child_costs_a_try_and_resumes",
+    "tests/worker/test_worker_process.py::test_killing_the_worker_between_result_and_registration",
 )
-"""Files whose tests `make test` runs on SQLite and files alone."""
+"""Files, and single tests, that `make test` runs on SQLite and files alone."""
 
-WITH_PROCESSES = (
+SLOW = (
     "tests/app/backup/",
+    "tests/app/cli/test_calling.py",
     "tests/app/cli/test_import.py",
     "tests/app/cli/test_import_project.py",
     "tests/app/cli/test_running.py",
+    "tests/app/cli/test_stopping.py",
+    "tests/app/deletion/",
+    "tests/app/doctor/",
+    "tests/app/inference/test_agreement_with_torch.py",
+    "tests/app/protocols/test_documented_clients.py",
+    "tests/app/tasks/test_dropped_streams.py",
+    "tests/app/web/test_audit.py",
+    "tests/app/web/test_held_out.py",
+    "tests/app/web/test_keys.py",
+    "tests/app/web/test_new_task.py",
+    "tests/app/web/test_pages.py",
+    "tests/app/web/test_settings.py",
+    "tests/app/web/test_try.py",
     "tests/benchmarks/",
-    "tests/demo/test_run.py",
     "tests/clients/test_tasks.py",
+    "tests/demo/test_run.py",
     "tests/deployment/",
     "tests/faults/",
     "tests/hostile/",
     "tests/label_studio/",
     "tests/mlflow/",
+    "tests/sats_core/data/test_batches.py",
+    "tests/sats_core/data/test_prediction.py",
+    "tests/sats_core/data/test_view.py",
+    "tests/sats_core/evaluation/",
+    "tests/sats_core/losses/",
+    "tests/sats_core/methods/",
+    "tests/sats_core/models/",
+    "tests/sats_core/segformer/",
+    "tests/sats_core/test_export.py",
+    "tests/sats_core/test_files.py",
+    "tests/sats_core/test_serving_graph.py",
     "tests/sats_core/training/",
     "tests/worker/",
 )
-"""What `make test-quick` leaves out as slow."""
+"""What `make test-quick` leaves out, and does not even import."""
 
 
 def arrange(items: list[pytest.Item]) -> None:
@@ -186,7 +224,7 @@ def arrange(items: list[pytest.Item]) -> None:
         on_one = item.nodeid.startswith(ON_ONE_PAIR) and not races
         if is_long(item.nodeid) or (served and on_one):
             item.add_marker("long")
-        if item.nodeid.startswith(WITH_PROCESSES):
+        if item.nodeid.startswith(SLOW):
             item.add_marker("slow")
 
 

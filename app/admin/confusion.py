@@ -15,10 +15,13 @@ class ConfusedJson(BaseModel):
 
     truth: str = Field(description="What pixels are labelled as.", examples=["sheep"])
     predicted: str = Field(description="What the version takes them for.", examples=["cow"])
-    pixels: int = Field(description="How many.")
-    share: float = Field(description="Share of all pixels that are labelled as `truth`.")
+    pixels: int = Field(description="How many.", examples=[512])
+    share: float = Field(
+        description="Share of all pixels that are labelled as `truth`.", examples=[0.125]
+    )
     share_before: float | None = Field(
-        description="The same share in the parent, on the same pictures; null: it has none."
+        description="The same share in the parent, on the same pictures; null: it has none.",
+        examples=[0.0625],
     )
 
 
@@ -29,19 +32,26 @@ class ConfusionJson(BaseModel):
     label, only the classes that its task labelled count, any other prediction as background.
     """
 
-    version: int = Field(description="The version.")
-    parent: int | None = Field(description="The version that `before` is of; null: none.")
-    pictures: int = Field(description="Held-out pictures that were counted.")
+    version: int = Field(description="The version.", examples=[2])
+    parent: int | None = Field(
+        description="The version that `before` is of; null: none.", examples=[1]
+    )
+    pictures: int = Field(description="Held-out pictures that were counted.", examples=[60])
     largest: list[ConfusedJson] = Field(
         description="Pairs of classes that are confused, the largest `share` first."
     )
-    classes: list[str] = Field(description="Names of the rows and columns below.")
+    classes: list[str] = Field(
+        description="Names of the rows and columns below.",
+        examples=[["background", "sheep", "cow"]],
+    )
     pixels: list[list[int]] = Field(
-        description="Pixels by true class (rows) and predicted class (columns)."
+        description="Pixels by true class (rows) and predicted class (columns).",
+        examples=[[[90210, 118, 64], [96, 3488, 512], [72, 40, 2210]]],
     )
     before: list[list[int]] | None = Field(
         description="The same of the parent, which predicts none of the step's new classes; null: "
-        "it has none."
+        "it has none.",
+        examples=[[[90290, 102, 0], [212, 3628, 256], [2322, 0, 0]]],
     )
 
 

@@ -220,6 +220,7 @@ def show_confusion(
     "/metrics",
     summary="IoU over versions",
     operation_id="metrics_get",
+    response_model=CurvesJson,
     responses=responses(NotFoundProblem),
 )
 def show_curves(
@@ -228,11 +229,13 @@ def show_curves(
     model: Annotated[
         str | None, Query(pattern=MODEL_PATTERN, description="Only this model.")
     ] = None,
-) -> CurvesJson:
+) -> Response:
     """Return IoU over versions, for charts: of each class, and the means of old, new and all."""
     if model is None:
         found = [one for one in service.list_models(session) if caller.reaches(one.name)]
     else:
         check_model(caller, model)
         found = [service.get_model(session, model)]
-    return CurvesJson(models=service.describe_curves(session, found))
+    body = CurvesJson(models=service.describe_curves(session, found))
+    # A thousand versions have tens of thousands of figures: they are not made into dicts first.
+    return Response(body.model_dump_json(), media_type="application/json")

@@ -1,5 +1,16 @@
 """`python -m app.cli` is `sats`."""
 
-from app.cli import cli
+import gc
 
-cli()
+
+def main() -> None:
+    """Run a command."""
+    gc.disable()  # what is imported stays
+    from app.cli import cli
+
+    gc.freeze()
+    gc.enable()
+    cli()
+
+
+main()

@@ -5,8 +5,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-import httpx
-
 from app.cli.calling import Exit
 from app.cli.refusing import REFUSED
 
@@ -72,16 +70,19 @@ def _told(token: str | None) -> Iterator[None]:
         raise
     except HFValidationError as error:
         raise HubError(str(error), REFUSED) from error
-    except (OSError, httpx.HTTPError, RuntimeError, ValueError) as error:
-        raise HubError(_without(str(error), token), _status(error)) from error
+    except Exception as error:
+        # Its errors, and those of whatever it asks with, have no class in common.
+        cause = error
+        # An upload that failed in a thread is the cause of what its thread raised.
+        while isinstance(cause, RuntimeError) and isinstance(cause.__cause__, Exception):
+            cause = cause.__cause__
+        said = str(error) if cause is error else f"{error} {cause}"
+        raise HubError(_without(said, token), _status(cause)) from error
 
 
-def _status(error: BaseException) -> int:
+def _status(error: Exception) -> int:
     from huggingface_hub.errors import LocalTokenNotFoundError
 
-    # An upload that failed in a thread is the cause of what its thread raised.
-    while isinstance(error, RuntimeError) and error.__cause__ is not None:
-        error = error.__cause__
     answer = getattr(error, "response", None)
     if isinstance(error, LocalTokenNotFoundError):
         return Exit.ACCESS

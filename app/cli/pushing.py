@@ -65,7 +65,10 @@ def push(
     ] = None,
     url: Annotated[
         str | None,
-        typer.Option(help="A running service to take it from. SATS_API_KEY is the key."),
+        typer.Option(
+            help="A running service to take it from. SATS_API_KEY is the key, else the one that "
+            "`sats login` keeps for it."
+        ),
     ] = None,
 ) -> None:
     """Push a version to the Hugging Face hub, in one commit.

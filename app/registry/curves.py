@@ -71,5 +71,7 @@ def curves(
 
 def learned(session: Session, model: Model) -> dict[str, int]:
     """Return name and index of every class that a model learned in any version, by index."""
-    wanted = select(ModelClass.name, ModelClass.index).where(ModelClass.model_id == model.id)
-    return dict(session.execute(wanted.order_by(ModelClass.index)).tuples().all())
+    wanted = select(ModelClass.name, ModelClass.index.label("number")).where(
+        ModelClass.model_id == model.id
+    )
+    return {row.name: row.number for row in session.execute(wanted.order_by(ModelClass.index))}

@@ -50,6 +50,7 @@ def unpacked(folder: Path, classes: list[str], seed: int) -> Path:
 def test_from_a_folder_to_two_versions(bench, client: Client, folder: Path, tmp_path: Path) -> None:
     """What a version that was learned makes of pictures: tests/clients/test_docs.py."""
     sent: list[tuple[int, int]] = []
+    bench.control.plan(stderr="epoch 1 of 2\n")
     with bench.worker():
         task = client.submit(folder, progress=lambda *at: sent.append(at), **SMALL)
         assert (task.name, task.model, task.state) == ("shapes", "default", "queued")

@@ -41,7 +41,7 @@ def take(folder: Path) -> None:
     """Take a picture of every page."""
     folder.mkdir(exist_ok=True)
     with _service() as (url, key, tasks), browser() as chromium:
-        page = chromium.new_page(viewport=WINDOW, color_scheme="light")
+        page = chromium.new_page(viewport=WINDOW, color_scheme="light", bypass_csp=True)
         page.set_default_timeout(PATIENCE_MS)
         expect.set_options(timeout=PATIENCE_MS)
         page.goto(f"{url}/login")
@@ -56,6 +56,7 @@ def take(folder: Path) -> None:
             "task-held": f"/ui/tasks/{tasks['version 3']}",
             "versions": VERSIONS,
             "version": f"{VERSIONS}/versions/5",
+            "compare": "/ui/compare?model=default&version=3&other=4",
             "try": "/try",
             "keys": "/ui/keys",
             "audit": "/ui/audit",
@@ -97,6 +98,8 @@ def _keep(page: Page, folder: Path, name: str) -> None:
     """Write what a page shows, once what it loads is there."""
     if page.locator(".plot").count():
         expect(page.locator(".plot canvas").first).to_be_visible()
+    if name == "reference":
+        expect(page.locator(".opblock").first).to_be_visible()
     page.evaluate("document.fonts.ready")
     page.wait_for_timeout(500)  # what moves when it is shown has come to rest
     with Image.open(io.BytesIO(page.screenshot())) as taken:

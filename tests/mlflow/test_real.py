@@ -6,7 +6,8 @@
 import json
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from tests.mlflow.running import PYTHON, ROOT, free_port, load_and_predict, mlfl
 
 pytestmark = [pytest.mark.mlflow, pytest.mark.timeout(3600)]
 
-OLD, NEW = ("mushroom", "fish"), "cup"
+OLD, NEW, NEWEST = ("mushroom", "fish"), "cup", "leaf"
 SIZE, PICTURES = 64, 12
 NAME = "sats-default"
 REPORT = "SATS_MLFLOW_REPORT"
@@ -33,8 +34,8 @@ _API = "/api/2.0/mlflow"
 class There:
     """What a real server says is there."""
 
-    def __init__(self, url: str) -> None:
-        self.http = httpx.Client(base_url=url, timeout=60, trust_env=False)
+    def __init__(self, http: httpx.Client) -> None:
+        self.http = http
 
     def model(self) -> dict[str, Any]:
         answer = self.http.get(f"{_API}/registered-models/get", params={"name": NAME})
@@ -66,6 +67,13 @@ def tags(one: dict[str, Any]) -> dict[str, str]:
     return {tag["key"]: tag["value"] for tag in one.get("tags", [])}
 
 
+@contextmanager
+def asking(url: str, key: str = "") -> Iterator[httpx.Client]:
+    headers = {"Authorization": f"Bearer {key}"} if key else {}
+    with httpx.Client(base_url=url, headers=headers, timeout=120, trust_env=False) as http:
+        yield http
+
+
 def until(what: Callable[[], bool], seconds: float = 120) -> None:
     end = time.monotonic() + seconds
     while not what():
@@ -76,9 +84,8 @@ def until(what: Callable[[], bool], seconds: float = 120) -> None:
 class Ours:
     """The service, asked with a key."""
 
-    def __init__(self, url: str, key: str) -> None:
-        headers = {"Authorization": f"Bearer {key}"}
-        self.http = httpx.Client(base_url=url, headers=headers, timeout=120, trust_env=False)
+    def __init__(self, http: httpx.Client) -> None:
+        self.http = http
 
     def learn(self, dataset: Path, **spec: Any) -> int:
         """Post a task, wait for its end, and return the version that it made."""
@@ -148,16 +155,15 @@ def test_the_mirror(folder: Path) -> None:
     key = made_key(settings, "admin")
     draw_dataset(folder / "base.zip", OLD, 60, SIZE, seed=1)
     draw_dataset(folder / "cups.zip", (NEW,), 40, SIZE, seed=2)
-    small = {"size": SIZE, "epochs": 2, "batch_size": 8, "pretrained": False, "model": "default"}
-    with service(folder, settings) as url:
-        assert (
-            Ours(url, key).learn(folder / "base.zip", name="base", method="finetune", **small) == 1
-        )
+    draw_dataset(folder / "leaves.zip", (NEWEST,), 40, SIZE, seed=3)
+    base = {"size": SIZE, "epochs": 2, "batch_size": 8, "pretrained": False, "method": "finetune"}
+    with service(folder, settings) as url, asking(url, key) as http:
+        assert Ours(http).learn(folder / "base.zip", name="base", model="default", **base) == 1
 
     port = free_port()
     mirrored = settings | {"SATS_MLFLOW_TRACKING_URI": f"http://127.0.0.1:{port}"}
-    with service(folder, mirrored) as url:
-        ours = Ours(url, key)
+    with service(folder, mirrored) as url, asking(url, key) as http:
+        ours = Ours(http)
         # Nobody is there: a task ends all the same, and so does a promotion.
         task = {"name": "cups", "method": "frozen", "model": "default"}
         assert ours.learn(folder / "cups.zip", **task) == 2
@@ -166,8 +172,8 @@ def test_the_mirror(folder: Path) -> None:
         checked("tasks and promotions end while MLflow is away")
         until(lambda: "since" in (folder / "data" / "mlflow.json").read_text())
 
-        with mlflow_server(folder / "mlflow", port) as server:
-            there = There(server)
+        with mlflow_server(folder / "mlflow", port) as server, asking(server) as theirs:
+            there = There(theirs)
             # The longest wait so far: it was tried a few times.
             until(lambda: there.live() == "2", 900)
             first, second = there.versions()
@@ -200,8 +206,8 @@ def test_the_mirror(folder: Path) -> None:
             until(lambda: there.live() == "2")
             checked("the alias follows a promotion and a roll-back")
 
-            task["name"] = "again"
-            assert ours.learn(folder / "cups.zip", **task) == 3
+            task["name"] = "leaves"
+            assert ours.learn(folder / "leaves.zip", **task) == 3
             until(lambda: there.live() == "3")
             ours.move(2)
             assert ours.http.delete("/admin/models/default/versions/3").is_success
@@ -209,8 +215,12 @@ def test_the_mirror(folder: Path) -> None:
             until(lambda: there.live() == "2")
             checked("a deleted version stays, tagged")
 
-    with mlflow_server(folder / "mlflow", port) as server, service(folder, mirrored):
-        there = There(server)
+    with (
+        mlflow_server(folder / "mlflow", port) as server,
+        asking(server) as theirs,
+        service(folder, mirrored),
+    ):
+        there = There(theirs)
         # Another process; the mark that nothing is to be done is taken away, too.
         body = {"name": NAME, "key": "sats.mirrored", "value": "no"}
         assert there.http.post(f"{_API}/registered-models/set-tag", json=body).is_success

@@ -14,11 +14,22 @@ from typing import Any
 import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image
 
 Pixels = NDArray[np.uint8]
 Floats = NDArray[np.float32]
 
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What makes a picture upright, by EXIF orientation."""
+_LYING = [TURNS[number] for number in (5, 6, 7, 8)]
 MULTIPLE = 32
 TILE = 128
 """Side of the squares that masks are made in, pixels."""
@@ -60,8 +71,14 @@ class Segmenter:
         return [self._mask(_picture(one)) for one in _pictures(model_input)]
 
     def _mask(self, picture: Image.Image) -> Pixels:
-        height, width = _shown(self._view, picture.height, picture.width)
-        seen = np.asarray(picture.resize((width, height), Image.Resampling.BILINEAR))
+        turn = TURNS.get(picture.getexif().get(ExifTags.Base.Orientation, 1))
+        lies = turn is not None and turn in _LYING
+        own = (picture.width, picture.height) if lies else (picture.height, picture.width)
+        height, width = _shown(self._view, *own)
+        # Turned after it is resized, as the service does it: the other way, colours differ by one.
+        size = (height, width) if lies else (width, height)
+        small = _as_rgb(picture).resize(size, Image.Resampling.BILINEAR)
+        seen = np.asarray(small if turn is None else small.transpose(turn))
         room = _room(self._view, height, width)
         pixels = np.zeros((1, 3, *room), dtype=np.float32)
         normalised = seen.astype(np.float32)
@@ -70,7 +87,7 @@ class Segmenter:
         pixels[0, :, :height, :width] = normalised.transpose(2, 0, 1)
         (logits,) = self._session.run(["logits"], {"pixel_values": pixels})[0]
         shown = logits.shape[1] * height / room[0], logits.shape[2] * width / room[1]
-        return self._indices.take(_best(logits, shown, (picture.height, picture.width)))
+        return self._indices.take(_best(logits, shown, own))
 
 
 def _pictures(given: Any) -> Sequence[Any]:
@@ -85,13 +102,15 @@ def _pictures(given: Any) -> Sequence[Any]:
 
 
 def _picture(given: Any) -> Image.Image:
-    """Return a picture as RGB, the right way up, what is transparent over white."""
     if isinstance(given, np.ndarray):
         return Image.fromarray(given, "RGB")
     if isinstance(given, str):
         given = base64.b64decode(given, validate=True)
-    image = given if isinstance(given, Image.Image) else Image.open(io.BytesIO(given))
-    image = ImageOps.exif_transpose(image)
+    return given if isinstance(given, Image.Image) else Image.open(io.BytesIO(given))
+
+
+def _as_rgb(image: Image.Image) -> Image.Image:
+    """Return a picture in colour, what is transparent over white."""
     if image.mode.startswith("I"):
         return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
     if image.has_transparency_data:

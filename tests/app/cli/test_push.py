@@ -11,7 +11,11 @@ from app.db import Version, write_session
 from tests.fixtures.hub_server import TOKEN, FakeHub, hub_server
 from tests.fixtures.versions import add_version, content
 
-pytestmark = pytest.mark.parametrize("database_url", ["embedded"], indirect=True)
+pytestmark = [
+    pytest.mark.parametrize("database_url", ["embedded"], indirect=True),
+    # The hub's client says so of itself.
+    pytest.mark.filterwarnings("ignore:Use 'content=<...>':DeprecationWarning"),
+]
 
 REPOSITORY = "someone/forest"
 CARD = "---\ntags: [semantic-segmentation, sats]\n---\n# Segmentation\n\n| cat | 0.8 |\n"
@@ -20,6 +24,7 @@ CARD = "---\ntags: [semantic-segmentation, sats]\n---\n# Segmentation\n\n| cat |
 @pytest.fixture
 def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[FakeHub]:
     monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "no-token"))
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)  # this hub speaks LFS alone
     monkeypatch.delenv("HF_TOKEN", raising=False)
     with hub_server() as there:
         monkeypatch.setenv("HF_ENDPOINT", there.url)

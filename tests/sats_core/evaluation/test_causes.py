@@ -21,6 +21,7 @@ from sats_core.evaluation.held_out import HeldOut, score
 from sats_core.evaluation.predict import labelled_input, normalise
 from sats_core.models import Segmenter, seeded_backbone
 from sats_core.settings import Limits
+from tests.fixtures.backbones import TINY
 from tests.fixtures.drawings import draw
 
 OLD = ("a", "b", "c")
@@ -39,7 +40,7 @@ def pictures() -> list[np.ndarray]:
 def old(pictures: list[np.ndarray]) -> Segmenter:
     """A model whose answers are as good as any others, because they become the labels."""
     torch.manual_seed(3)
-    model = Segmenter(seeded_backbone("pvt_v2_b0", 3), [1 + len(OLD)]).eval()
+    model = Segmenter(seeded_backbone(TINY, 3), [1 + len(OLD)]).eval()
     with torch.no_grad():
         features = model.head(model.backbone(pixels_of(pictures, model)))
         centre = features.mean((0, 2, 3))

@@ -27,7 +27,6 @@ from tests.fixtures.segformer import (
     AutoImageProcessor,
     logits,
     picture,
-    pipeline,
     random_segformer,
     reloaded,
 )
@@ -150,6 +149,8 @@ def test_served_masks_are_evaluated_masks_and_the_librarys(
     assert graph.catalogue == version.catalogue
     indices = np.array([c.index for c in version.catalogue.classes], dtype=np.uint8)
     channels = {c.name: channel for channel, c in enumerate(version.catalogue.classes)}
+    from transformers import pipeline  # seconds, which the other tests need not wait for
+
     segment = pipeline("image-segmentation", str(directory))
     for height, width in (SIZE, (200, 50), (33, 47)):
         seen = picture(height, width, seed=height)
