@@ -2,13 +2,14 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install lock demo test test-quick test-long test-label-studio soak lint audit format serve readme docs contract mutants clean
+.PHONY: help install lock demo test test-quick test-long test-label-studio test-mlflow soak lint audit format serve readme docs screenshots contract mutants clean
 
 help:
 	@echo "make demo     set up .venv and run the main job, with pictures, in demo-output/"
 	@echo "make serve    run API and worker on http://127.0.0.1:8000"
 	@echo "make test     run the tests but the longest; test-quick: before a commit, test-long: all"
 	@echo "make test-label-studio  the loop with a real Label Studio, in .venv-label-studio (300 MB)"
+	@echo "make test-mlflow        versions in a real MLflow server, in .venv-mlflow (800 MB)"
 	@echo "make soak     kill, stop and starve the service's parts for hours; what holds is checked"
 	@echo "make lint     check style, types and imports"
 	@echo "make audit    ask for known advisories against what is installed (needs pypi.org)"
@@ -16,9 +17,10 @@ help:
 	@echo "make lock     write the versions that are installed to constraints.txt"
 	@echo "make readme   run the examples of docs/calls.md and paste what they answer"
 	@echo "make docs     build docs/ as a site, in site/"
+	@echo "make screenshots  take the pictures of the pages in docs/quickstart.md (needs a Chromium)"
 	@echo "make contract write docs/openapi.json and the catalogue of problems anew"
 	@echo "make mutants  change the code in small ways and see whether a test fails each time"
-	@echo "make clean    remove .venv, .venv-label-studio, demo-output/ and mutants/"
+	@echo "make clean    remove .venv, .venv-label-studio, .venv-mlflow, demo-output/ and mutants/"
 
 install: .venv/.installed
 
@@ -41,22 +43,25 @@ demo: install
 serve: install
 	$(BIN)/sats serve
 
+# Bytecode is kept even where a machine's environment forbids it: hundreds of processes read the same.
+unexport PYTHONDONTWRITEBYTECODE
+
 # Three at a time on two cores: tests wait for processes. Temporary files lie in memory where it has room for them.
 ROOM := $(shell df --output=avail /dev/shm 2>/dev/null | awk 'NR == 2 && $$1 > 4000000 { print 1 }')
 PYTEST := $(if $(ROOM),TMPDIR=/dev/shm) $(BIN)/python -m pytest -n 3 --dist worksteal
 
 test-quick: install
-	$(PYTEST) -q -m "not slow and not long and not served and not label_studio"
+	$(PYTEST) -q -m "not slow and not long and not served and not label_studio and not mlflow"
 
 test: install
-	$(PYTEST) -m "not long and not label_studio" --durations=25
+	$(PYTEST) -m "not long and not label_studio and not mlflow" --durations=25
 
 # Also run by test-long, each a target of its own; of the soak one run on either pair.
 LONGER := soak mutants
 
 test-long: SOAK := --served-faults=40 --served-tasks=1 --embedded-faults=40 --embedded-tasks=1
 test-long: install
-	SATS_HYPOTHESIS=explore $(PYTEST) -m "not label_studio" --durations=25
+	SATS_HYPOTHESIS=explore $(PYTEST) -m "not label_studio and not mlflow" --durations=25
 	$(foreach target,$(LONGER),$(MAKE) $(target) SOAK="$(SOAK)" &&) true
 
 # In an environment of its own: what Label Studio needs is nobody else's.
@@ -67,6 +72,15 @@ test-label-studio: install
 	    $(LABEL_STUDIO)/bin/python -m pip install --quiet --disable-pip-version-check "label-studio==1.23.*"; }
 	CI=1 SATS_LABEL_STUDIO_REPORT=docs/results/label-studio.json \
 	    $(BIN)/python -m pytest -n 0 -m label_studio tests/label_studio
+
+# In an environment of its own: models are loaded where nothing of the service is installed.
+MLFLOW := .venv-mlflow
+
+test-mlflow: install
+	@test -x $(MLFLOW)/bin/mlflow || { $(PYTHON) -m venv $(MLFLOW) && \
+	    $(MLFLOW)/bin/python -m pip install --quiet --disable-pip-version-check "mlflow==3.*" onnxruntime pillow; }
+	CI=1 SATS_MLFLOW_REPORT=docs/results/mlflow.json \
+	    $(BIN)/python -m pytest -n 0 -m mlflow tests/mlflow
 
 # Goes on where it was cut off; what it has done, and what came of it, stays in soak-runs/. For the
 # report in docs/results: make soak SOAK="--report=docs/results/faults.json"
@@ -96,9 +110,13 @@ format: install
 
 readme: install
 	$(BIN)/python -m tests.docs.paste
+	$(BIN)/python -m tests.app.contract
 
 docs: install
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+
+screenshots: install
+	$(BIN)/python -m tests.docs.pictures
 
 contract: install
 	$(BIN)/python -m tests.app.contract
@@ -109,4 +127,4 @@ mutants: install
 	$(BIN)/python -m tests.mutants
 
 clean:
-	rm -rf .venv .venv-label-studio demo-output mutants
+	rm -rf .venv .venv-label-studio .venv-mlflow demo-output mutants

@@ -13,10 +13,12 @@ from app.audit.endpoints import router as audit
 from app.deletion.endpoints import router as deletion
 from app.http.dependencies import open_services
 from app.http.draining import Draining, DrainingMiddleware
+from app.http.examples import with_examples
 from app.http.headers import CrossOriginMiddleware, RequestIdMiddleware, SecurityHeadersMiddleware
 from app.http.problems import install_handlers
 from app.http.schema_names import without_suffix
 from app.imports.endpoints import router as imports
+from app.integrations.fiftyone.endpoints import router as fiftyone
 from app.integrations.label_studio.endpoints import router as label_studio
 from app.integrations.label_studio.training import router as label_studio_training
 from app.keys.endpoints import router as keys
@@ -79,12 +81,12 @@ TAGS = [
 
 
 class _Service(FastAPI):
-    """The service, whose document names records as clients shall know them."""
+    """The service, whose document names records as clients shall know them, with examples."""
 
     def openapi(self) -> dict[str, Any]:
         """Return the OpenAPI document; made once."""
         if self.openapi_schema is None:
-            self.openapi_schema = without_suffix(super().openapi())
+            self.openapi_schema = with_examples(without_suffix(super().openapi()))
         return self.openapi_schema
 
 
@@ -127,7 +129,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.add_middleware(TracingMiddleware)
     app.add_middleware(RequestIdMiddleware)
     install_handlers(app)
-    operators = (overview, admin, aliases, deletion, keys, audit, webhooks)
+    operators = (overview, admin, fiftyone, aliases, deletion, keys, audit, webhooks)
     protocols = (open_inference, open_inference_server, hugging_face)
     for router in (
         segmentation,  # first: it is asked most, and routes are tried in their order

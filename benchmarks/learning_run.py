@@ -242,7 +242,7 @@ def _scored(start: Start, bench: Bench) -> Scores:
     introduced = start.old.scores.introduced if start.old else {}
     held_out = HeldOut(bench.reader, bench.validation, start.catalogue.foreground)
     size = start.settings.size
-    return score(start.model, size, start.catalogue, introduced, [held_out], lambda: None)
+    return score(start.model, size, start.catalogue, introduced, [held_out], lambda: None).scores
 
 
 def _save(

@@ -97,9 +97,9 @@ def run(bench: Bench, dataset: Path, method: str, parent: Scores, work: Path) ->
         own = HeldOut(reader, gathered.held_out, (bench.new,))
         size, introduced = start.settings.size, start.old.scores.introduced if start.old else {}
         sets = [own, bench.earlier]
-        scores = score(start.model, size, start.catalogue, introduced, sets, _nothing)
+        scores = score(start.model, size, start.catalogue, introduced, sets, _nothing).scores
     true_new = HeldOut(bench.reader, bench.clean, (bench.new,))
-    truth = score(start.model, size, start.catalogue, introduced, [true_new], _nothing)
+    truth = score(start.model, size, start.catalogue, introduced, [true_new], _nothing).scores
     verdict = judge(GateSettings(), scores, parent, (bench.new,), live_moved=False)
     seconds = time.monotonic() - began
     return _record(bench, method, scores, truth, parent, verdict, labels, seconds)
@@ -217,7 +217,7 @@ def main(
         if out.exists():
             found["runs"] = json.loads(out.read_text())["runs"]
         size = int(version.config["size"])
-        parent = score(version.model, size, version.catalogue, {}, [bench.earlier], _nothing)
+        parent = score(version.model, size, version.catalogue, {}, [bench.earlier], _nothing).scores
         uploads: dict[str, Path] = {}
         for attack, method in _runs(found):
             if attack.name not in uploads:

@@ -25,15 +25,16 @@ from sqlalchemy import Engine
 
 from app.admin.endpoints import VERSIONS as LINE
 from app.db import make_engine, write_session
+from app.db.base import utc_text
 from app.db.migrate import migration_config, upgrade
 from app.keys.secret import read_secret
 from app.keys.service import Scope, create_key
 from app.settings import Settings
-from app.tasks.listing import TASKS
+from app.tasks.listing import TASKS, TaskOrder
 from benchmarks.load_clients import Client, Tally
 from benchmarks.load_services import api
 from benchmarks.machine import commit, hardware
-from benchmarks.tables_rows import fill, task_id
+from benchmarks.tables_rows import ended_at, fill, task_id
 from tests.fixtures.databases import new_database
 from tests.fixtures.servers import postgres
 
@@ -47,10 +48,17 @@ def calls(tasks: int, versions: int) -> dict[str, str]:
     last = task_id(versions - 1)
     default = "/admin/models/default"
     deep = 40  # the end of a line of forty versions
+    by_end = TaskOrder("-finished_at").listing
+    ended = by_end.cursor(f"{utc_text(ended_at(tasks // 2))} {tasks // 2}")
     return {
         "tasks": "/tasks",
         "tasks, largest page": "/tasks?limit=200",
         "tasks, a later page": f"/tasks?cursor={TASKS.cursor(tasks // 2)}",
+        "tasks, the oldest first": "/tasks?sort=created_at",
+        "tasks by their end": "/tasks?sort=-finished_at",
+        "tasks by their end, a later page": f"/tasks?sort=-finished_at&cursor={ended}",
+        "tasks of a model by their end": "/tasks?model=street&sort=-finished_at",
+        "tasks that failed, by their end": "/tasks?state=failed&sort=-finished_at",
         "tasks that failed": "/tasks?state=failed",
         "tasks that wait": "/tasks?state=queued",
         "tasks of a model": "/tasks?model=street",
@@ -64,6 +72,7 @@ def calls(tasks: int, versions: int) -> dict[str, str]:
         "a model at a glance": default,
         "models": "/admin/models",
         "versions": f"{default}/versions",
+        "versions, the oldest first": f"{default}/versions?sort=created_at",
         "versions, largest page": f"{default}/versions?limit=100",
         "versions, a later page": f"{default}/versions?cursor={LINE.cursor(300)}",
         "a version": f"{default}/versions/{deep}",
@@ -146,7 +155,7 @@ def _moved(engine: Engine, move: Any, config: Any) -> float:
 
 
 @contextmanager
-def _database(kind: str) -> Iterator[str | None]:
+def empty_database(kind: str) -> Iterator[str | None]:
     """Yield the URL of an empty Postgres, or None: SQLite in the service's own folder."""
     if kind == "sqlite":
         yield None
@@ -157,7 +166,7 @@ def _database(kind: str) -> Iterator[str | None]:
 
 def take(kind: str, tasks: int, versions: int, times: int) -> Record:
     """Fill a database of this kind, ask and migrate; return what was seen."""
-    with tempfile.TemporaryDirectory(prefix="sats-tables-") as made, _database(kind) as url:
+    with tempfile.TemporaryDirectory(prefix="sats-tables-") as made, empty_database(kind) as url:
         folder = Path(made)
         settings = Settings(data_dir=folder / "data", database_url=url)
         settings.blob_dir.mkdir(parents=True)

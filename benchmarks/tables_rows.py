@@ -69,19 +69,19 @@ def fill(engine: Engine, tasks: int = 10_000, versions: int = 1_000) -> None:
         _add(connection, Task, (_task(n, tasks, places) for n in range(tasks)))
         _add(connection, Version, (_version(n, places) for n in range(versions)))
         for number in range(versions):
-            made = update(Task).where(Task.id == _id(number)).values(version_id=number + 1)
+            made = update(Task).where(Task.id == task_id(number)).values(version_id=number + 1)
             connection.execute(made)
         _add(connection, HeldOutSet, (_held_out(n, places) for n in range(versions)))
         _add(connection, Memory, (_memory(n, places) for n in range(versions)))
         _add(connection, AliasMove, _moves(places))
         _add(connection, TaskEvent, (event for n in range(tasks) for event in _events(n)))
-        _add(connection, TaskLog, ({"task_id": _id(n), "text": LOG} for n in range(tasks)))
+        _add(connection, TaskLog, ({"task_id": task_id(n), "text": LOG} for n in range(tasks)))
         _add(connection, AuditEntry, _audit(tasks))
 
 
-def task_id(number: int) -> str:
-    """Return the id of a task, by its place in the order of posting from 0."""
-    return _id(number)
+def ended_at(number: int) -> datetime:
+    """Return when a task ended, if it did."""
+    return _at(number + 1)
 
 
 def _add(connection: Connection, table: Any, rows: Iterable[Row]) -> None:
@@ -90,7 +90,8 @@ def _add(connection: Connection, table: Any, rows: Iterable[Row]) -> None:
         connection.execute(insert(table), batch)
 
 
-def _id(number: int) -> str:
+def task_id(number: int) -> str:
+    """Return the id of a task, by its place in the order of posting from 0."""
     return str(UUID(int=number + 1, version=4))
 
 
@@ -143,7 +144,7 @@ def _task(number: int, tasks: int, places: Sequence[tuple[int, int]]) -> Row:
         "rate": 21.5,
     }
     return {
-        "id": _id(number),
+        "id": task_id(number),
         "model_id": model + 1,
         "state": state,
         "spec": spec.model_dump(mode="json"),
@@ -177,7 +178,7 @@ def _version(number: int, places: Sequence[tuple[int, int]]) -> Row:
         "model_id": model + 1,
         "number": here,
         "parent_id": parent,
-        "task_id": _id(number),
+        "task_id": task_id(number),
         "created_at": _at(number),
         "classes": [
             {"index": i, "name": name, "colour": list(voc_colour(i)), "step": max(0, i - 2)}
@@ -274,7 +275,7 @@ def _events(number: int) -> Iterator[Row]:
         ("state", {"state": "live"}),
     ]
     for kind, data in told:
-        yield {"task_id": _id(number), "at": _at(number), "kind": kind, "data": data}
+        yield {"task_id": task_id(number), "at": _at(number), "kind": kind, "data": data}
 
 
 def _audit(tasks: int) -> Iterator[Row]:
@@ -287,7 +288,7 @@ def _audit(tasks: int) -> Iterator[Row]:
             actor_name="label team" if number % 10 else "eva",
             request_id=KEY[:32],
             model=MODELS[0 if number % 5 < 3 else number % len(MODELS)],
-            object=f"/tasks/{_id(number)}",
+            object=f"/tasks/{task_id(number)}",
             before=None,
             after={"name": f"task {number}", "state": "queued"},
             previous=previous,

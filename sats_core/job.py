@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, TypeAdapter
 
+from sats_core.evaluation.confusion import Confusion
 from sats_core.evaluation.forgetting import ForgettingReport
 from sats_core.evaluation.scores import Scores
 from sats_core.label_report import LabelReport
@@ -149,6 +150,8 @@ class StepResult(Record):
     classes: tuple[dict[str, object], ...]
     """The catalogue in channel order: index, name, colour (three ints), step."""
     scores: Scores
+    confusion: Confusion | None = None
+    """What classes are taken for; None where no picture was scored."""
     forgetting_report: ForgettingReport | None = None
     """Why old classes lost IoU; None in a base step."""
     settings: dict[str, Any]
@@ -189,6 +192,8 @@ class ImportResult(Record):
     """The catalogue in channel order: index, name, colour (three ints), step."""
     scores: Scores
     """Nothing but None where no labelled pictures came along."""
+    confusion: Confusion | None = None
+    """What classes are taken for; None where no labelled pictures came along."""
     origin: Origin
     backbone: str
     backbone_start: str

@@ -30,17 +30,22 @@ from app.settings import Settings
 from app.storage import BlobStore, LocalBlobStore
 from tests.fixtures.databases import Databases, database_of
 from tests.fixtures.engines import sharing
+from tests.fixtures.examples import examples
+from tests.fixtures.logs import plain_logs
 from tests.fixtures.missing import missing
 from tests.fixtures.processes import serving
 from tests.fixtures.servers import MissingServerError, postgres, run_redis
-from tests.tiers import arrange
+from tests.tiers import SLOW, arrange
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 session.create_engine = sharing(session.create_engine)
+plain_logs()
 
 PROFILE, SEED = "SATS_HYPOTHESIS", "SATS_HYPOTHESIS_SEED"
 # No database in either: what an earlier run found must not decide what this one tries.
-hypothesis.settings.register_profile("quick", derandomize=True, deadline=None, database=None)
+hypothesis.settings.register_profile(
+    "quick", derandomize=True, deadline=None, database=None, max_examples=examples(100)
+)
 hypothesis.settings.register_profile(
     "explore", derandomize=False, deadline=None, database=None, print_blob=True
 )
@@ -52,6 +57,13 @@ def pytest_configure() -> None:
     if os.environ.get(PROFILE) == "explore":
         os.environ.setdefault(SEED, str(secrets.randbelow(2**32)))
         hypothesis.core.global_force_seed = int(os.environ[SEED])
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Import nothing of what is slow where that is left out."""
+    place = collection_path.relative_to(Path(__file__).parents[1]).as_posix()
+    place += "/" if collection_path.is_dir() else ""
+    return True if "not slow" in config.option.markexpr and place.startswith(SLOW) else None
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

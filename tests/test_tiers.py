@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.tiers import LONG, ON_ONE_PAIR, is_long
+from tests.tiers import LONG, ON_ONE_PAIR, SLOW, is_long
 
 ROOT = Path(__file__).parents[1]
 
@@ -26,9 +26,9 @@ def test_a_long_test_has_a_cheaper_one_of_the_same_fact(long: str, instead: str)
     assert not is_long(instead)
 
 
-@pytest.mark.parametrize("path", ON_ONE_PAIR)
-def test_files_on_one_pair_are_there(path: str) -> None:
-    assert (ROOT / path).exists()
+@pytest.mark.parametrize("path", sorted({*ON_ONE_PAIR, *SLOW}))
+def test_what_is_named_is_there(path: str) -> None:
+    assert is_there(path) if "::" in path else (ROOT / path).exists()
 
 
 def test_what_races_runs_on_both_pairs_in_make_test() -> None:

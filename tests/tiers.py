@@ -5,7 +5,7 @@
 - `long`, too: the half on Postgres and Redis of tests whose subject never reaches either but
   through calls that other tests put both under. The half on SQLite and files is the cheaper test.
   Not where the test `races`: what two transactions make of each other is each database's own.
-- `slow`: starts the service, a worker or many processes. Not in `make test-quick`.
+- `slow`: starts processes or a browser, or imports torch. Not in `make test-quick`.
 """
 
 import pytest
@@ -19,7 +19,23 @@ _OTHER_FORMS = {
     f"{form}-{picture}" for form in (*_FORMS, *_LEGENDS) for picture in ("jpeg", "rgba")
 } - {"JSON--jpeg", "OVERLAY--jpeg"}
 
+_STOPPING = "tests/app/cli/test_stopping.py"
+
 LONG = {
+    f"{_STOPPING}::test_what_cannot_be_finished_is_refused_before_the_end[serve-embedded]": (
+        f"{_STOPPING}::test_what_cannot_be_finished_is_refused_before_the_end[several-embedded]"
+    ),
+    f"{_STOPPING}::test_told_by_systemd_and_by_its_parent_a_process_still_answers[one-embedded]": (
+        f"{_STOPPING}::test_what_was_accepted_is_answered_and_nobody_else_let_in[one-embedded]"
+    ),
+    f"{_STOPPING}"
+    "::test_told_by_systemd_and_by_its_parent_a_process_still_answers[serve-embedded]": (
+        f"{_STOPPING}"
+        "::test_told_by_systemd_and_by_its_parent_a_process_still_answers[several-embedded]"
+    ),
+    "tests/app/keys/test_secrets.py::test_a_run_of_task_and_segment_leaves_no_key_behind": (
+        "tests/app/keys/test_secrets.py::test_what_is_asked_and_learned_leaves_no_key_behind"
+    ),
     "tests/benchmarks/test_costs.py::test_attention_transfer": (
         "tests/sats_core/losses/test_attention.py::test_is_the_definition_on_any_grid"
     ),
@@ -42,6 +58,9 @@ LONG = {
     "tests/benchmarks/test_real_pictures.py::test_a_new_class_on_real_pictures": (
         "tests/sats_core/training/test_learning.py"
         "::test_a_base_step_learns_and_a_method_forgets_less_than_none"
+    ),
+    "tests/benchmarks/test_serving.py::test_every_contestant_answers_the_same_mask": (
+        "tests/benchmarks/test_serving.py::test_a_tiny_run_of_ours_and_plain_fastapi"
     ),
     "tests/benchmarks/test_serving.py"
     "::test_rounds_are_added_and_what_the_service_does_beside_is_kept": (
@@ -66,8 +85,19 @@ LONG = {
     "::test_a_broken_picture_is_named_and_sigterm_stops_the_real_child": (
         "tests/worker/test_interruptions.py::test_stopping_gives_the_task_back_and_costs_no_try"
     ),
+    "tests/worker/test_end_to_end.py::test_a_task_that_names_no_method_is_solved_in_one_pass": (
+        "tests/sats_core/training/test_step.py::test_a_frozen_step_is_one_pass_and_says_so"
+    ),
+    "tests/worker/test_end_to_end.py::test_what_roboflow_exports_is_learned": (
+        "tests/sats_core/training/test_step.py"
+        "::test_a_class_that_nothing_shows_is_left_out_unless_the_task_names_it"
+    ),
     "tests/worker/test_end_to_end.py::test_two_steps_over_http[served]": (
         "tests/worker/test_end_to_end.py::test_two_steps_over_http[embedded]"
+    ),
+    "tests/worker/test_import_end_to_end.py::test_an_unscored_import_and_its_chart": (
+        "tests/worker/test_imports.py"
+        "::test_a_step_on_an_unscored_import_goes_live_and_the_gate_says_what_it_cannot"
     ),
     "tests/worker/test_import_end_to_end.py::test_in_a_step_on_top_and_out_again[served]": (
         "tests/worker/test_import_end_to_end.py::test_in_a_step_on_top_and_out_again[embedded]"
@@ -85,7 +115,9 @@ ON_ONE_PAIR = (
     "tests/app/cli/test_export.py",
     "tests/app/cli/test_import.py",
     "tests/app/cli/test_import_project.py",
+    "tests/app/cli/test_running.py",
     "tests/app/cli/test_segment.py",
+    "tests/app/cli/test_settings.py",
     "tests/app/imports/test_endpoint.py",
     "tests/app/integrations/label_studio/test_keys.py",
     "tests/app/integrations/label_studio/test_leaving.py",
@@ -95,18 +127,28 @@ ON_ONE_PAIR = (
     "tests/app/probes/test_warm_up.py",
     "tests/app/protocols/",
     "tests/app/segmentation/test_admission.py",
+    "tests/app/segmentation/test_base64.py",
+    "tests/app/segmentation/test_connected.py",
+    "tests/app/segmentation/test_direct.py",
+    "tests/app/segmentation/test_forms.py",
     "tests/app/segmentation/test_load.py",
+    "tests/app/segmentation/test_negotiation.py",
+    "tests/app/segmentation/test_parameters.py",
     "tests/app/segmentation/test_refusals.py",
     "tests/app/segmentation/test_segment.py",
+    "tests/app/segmentation/test_size.py",
+    "tests/app/segmentation/test_upload.py",
     "tests/app/segmentation/test_waiting.py",
     "tests/app/tasks/test_post.py",
     "tests/app/tasks/test_previews.py",
     "tests/app/tasks/test_stream.py",
+    "tests/app/tasks/test_stream_tokens.py",
     "tests/app/tasks/test_streams.py",
+    "tests/app/tasks/test_dropped_streams.py",
     "tests/app/test_access.py",
     "tests/app/test_disk.py",
-    "tests/app/http/test_headers.py",
-    "tests/app/http/test_keyless.py",
+    "tests/app/test_whole_numbers.py",
+    "tests/app/http/",
     "tests/clients/",
     "tests/docs/test_pages.py",
     "tests/worker/test_failures.py",
@@ -119,25 +161,55 @@ ON_ONE_PAIR = (
     "tests/worker/test_results.py",
     "tests/worker/test_supervisor.py",
     "tests/worker/test_tidying.py",
+    "tests/worker/test_worker_process.py::test_cancelling_a_running_task",
+    "tests/worker/test_worker_process.py::test_files_that_are_no_messages_do_not_end_the_worker",
+    "tests/worker/test_worker_process.py::test_killing_the_child_costs_a_try_and_resumes",
+    "tests/worker/test_worker_process.py::test_killing_the_worker_between_result_and_registration",
 )
-"""Files whose tests `make test` runs on SQLite and files alone."""
+"""Files, and single tests, that `make test` runs on SQLite and files alone."""
 
-WITH_PROCESSES = (
+SLOW = (
     "tests/app/backup/",
+    "tests/app/cli/test_calling.py",
     "tests/app/cli/test_import.py",
     "tests/app/cli/test_import_project.py",
     "tests/app/cli/test_running.py",
+    "tests/app/cli/test_stopping.py",
+    "tests/app/deletion/",
+    "tests/app/doctor/",
+    "tests/app/inference/test_agreement_with_torch.py",
+    "tests/app/protocols/test_documented_clients.py",
+    "tests/app/tasks/test_dropped_streams.py",
+    "tests/app/web/test_audit.py",
+    "tests/app/web/test_held_out.py",
+    "tests/app/web/test_keys.py",
+    "tests/app/web/test_new_task.py",
+    "tests/app/web/test_pages.py",
+    "tests/app/web/test_settings.py",
+    "tests/app/web/test_try.py",
     "tests/benchmarks/",
-    "tests/demo/test_run.py",
     "tests/clients/test_tasks.py",
+    "tests/demo/test_run.py",
     "tests/deployment/",
     "tests/faults/",
     "tests/hostile/",
     "tests/label_studio/",
+    "tests/mlflow/",
+    "tests/sats_core/data/test_batches.py",
+    "tests/sats_core/data/test_prediction.py",
+    "tests/sats_core/data/test_view.py",
+    "tests/sats_core/evaluation/",
+    "tests/sats_core/losses/",
+    "tests/sats_core/methods/",
+    "tests/sats_core/models/",
+    "tests/sats_core/segformer/",
+    "tests/sats_core/test_export.py",
+    "tests/sats_core/test_files.py",
+    "tests/sats_core/test_serving_graph.py",
     "tests/sats_core/training/",
     "tests/worker/",
 )
-"""What `make test-quick` leaves out as slow."""
+"""What `make test-quick` leaves out, and does not even import."""
 
 
 def arrange(items: list[pytest.Item]) -> None:
@@ -152,7 +224,7 @@ def arrange(items: list[pytest.Item]) -> None:
         on_one = item.nodeid.startswith(ON_ONE_PAIR) and not races
         if is_long(item.nodeid) or (served and on_one):
             item.add_marker("long")
-        if item.nodeid.startswith(WITH_PROCESSES):
+        if item.nodeid.startswith(SLOW):
             item.add_marker("slow")
 
 

@@ -7,14 +7,17 @@ from functools import partial
 from typing import Any
 
 from celery import Celery, signals
+from sqlalchemy import Engine
 
 from app.broker import RUN_TASK, make_celery, wake
 from app.db import make_engine
 from app.db.migrate import upgrade
 from app.integrations.label_studio.importing import Importing
+from app.integrations.mlflow.client import check_installed
+from app.integrations.mlflow.mirroring import Mirroring
 from app.keys.secret import read_secret
 from app.settings import Settings
-from app.storage import LocalBlobStore
+from app.storage import BlobStore, LocalBlobStore
 from app.telemetry import tracing
 from app.telemetry.logs import configure_logs
 from worker.courier import Courier
@@ -25,6 +28,10 @@ from worker.sweeper import Sweeper
 
 IMPORTER_SECONDS = 1.0
 """Between two looks for projects of Label Studio that are to be learned from."""
+MIRROR_SECONDS = 10.0
+"""Between two looks whether MLflow has what the registry has."""
+MIRROR_PATIENCE_SECONDS = 3.0
+"""How long a file that is being sent to MLflow holds up the end of the worker."""
 
 
 def make_worker(settings: Settings, command: Sequence[str] = CHILD) -> Celery:
@@ -54,6 +61,7 @@ def make_worker(settings: Settings, command: Sequence[str] = CHILD) -> Celery:
     importing = Importing(engine, blobs, settings, wake=partial(wake, celery))
     importer = Repeating("label-studio", importing.act, IMPORTER_SECONDS)
     imports = settings.label_studio_url is not None
+    mirroring, mirror = _mirror(engine, blobs, settings)
 
     def run_task(task_id: str) -> None:
         if supervisor.run(task_id) is not None:
@@ -68,16 +76,22 @@ def make_worker(settings: Settings, command: Sequence[str] = CHILD) -> Celery:
         courier.start()
         if imports:
             importer.start()
+        if mirror:
+            mirror.start()
 
     def on_shutting_down(**_kw: Any) -> None:
         supervisor.stopping.set()
         importing.stopping.set()
+        if mirroring:
+            mirroring.stopping.set()
 
     def on_shutdown(**_kw: Any) -> None:
         sweeper.stop()
         courier.stop()
         if imports:
             importer.stop()
+        if mirror:
+            mirror.stop(MIRROR_PATIENCE_SECONDS)
         engine.dispose()
         tracing.stop()
 
@@ -88,3 +102,13 @@ def make_worker(settings: Settings, command: Sequence[str] = CHILD) -> Celery:
     signals.worker_shutting_down.connect(on_shutting_down, weak=False)
     signals.worker_shutdown.connect(on_shutdown, weak=False)
     return celery
+
+
+def _mirror(
+    engine: Engine, blobs: BlobStore, settings: Settings
+) -> tuple[Mirroring, Repeating] | tuple[None, None]:
+    if settings.mlflow_tracking_uri is None:
+        return None, None
+    check_installed()
+    mirroring = Mirroring(engine, blobs, settings, settings.mlflow_tracking_uri)
+    return mirroring, Repeating("mlflow", mirroring.act, MIRROR_SECONDS)

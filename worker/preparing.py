@@ -15,9 +15,10 @@ from app.errors import InvalidDatasetProblem
 from app.imports.checking import checkpoint_classes
 from app.imports.schemas import ImportSpec
 from app.registry.files import verified, version_file
+from app.registry.held_out import held_out_sets
 from app.registry.memory import memory_of, memory_store
 from app.registry.parents import ParentDeletedProblem, check_base
-from app.registry.service import assign_indices, held_out_sets
+from app.registry.service import assign_indices
 from app.settings import Settings
 from app.storage import BlobMissingError, BlobStore
 from app.stored import read_spec

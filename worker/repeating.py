@@ -30,10 +30,10 @@ class Repeating:
         """Begin."""
         self._thread.start()
 
-    def stop(self) -> None:
-        """End the thread; what it does at the moment is finished first."""
+    def stop(self, patience_seconds: float | None = None) -> None:
+        """End the thread; what it does at the moment is finished first, or left after a while."""
         self._over.set()
-        self._thread.join()
+        self._thread.join(patience_seconds)
 
     def _run(self) -> None:
         while not self._over.is_set():

@@ -1,11 +1,12 @@
 """`/admin`: models, versions, where `live` points."""
 
-from typing import Annotated
+from typing import Annotated, Any, Final, Literal
 
 from fastapi import APIRouter, Depends, Path, Query, Response
 from fastapi.responses import FileResponse
 
 from app.admin import service
+from app.admin.confusion import ConfusionJson, describe_confusion
 from app.admin.downloads import IfNoneMatch, Range, RangeProblem, file_response, is_known
 from app.admin.schemas import (
     CurvesJson,
@@ -27,11 +28,11 @@ from app.http.dependencies import (
     WriteSession,
     require_to_change,
 )
-from app.http.parameters import Cursor
+from app.http.parameters import Age, Cursor
 from app.http.problems import Responses, responses
 from app.keys.problems import KEY_PROBLEMS
 from app.keys.service import Scope, check_model
-from app.paging import Listing
+from app.paging import NEWEST, Listing
 from app.registry.files import DamagedVersionProblem, version_entry, version_file
 from app.registry.floor import ModelGate
 from app.registry.paths import ModelName, Number
@@ -39,6 +40,7 @@ from app.registry.schemas import MODEL_PATTERN
 from app.registry.service import get_version, list_versions, standing_version
 from sats_core.evaluation.forgetting import ForgettingReport
 
+BY_NAME: Final = "name"
 MODELS = Listing("models", str)
 VERSIONS = Listing("versions", int)
 
@@ -49,10 +51,11 @@ router = APIRouter(
     responses=responses(*KEY_PROBLEMS, InvalidProblem, UnavailableProblem),
 )
 
-_CONTENT = {  # as the file's name says; a graph or weights are octets
+_CONTENT: dict[str, dict[str, Any]] = {  # as the file's name says; a graph or weights are octets
     kind: {"schema": {"type": "string", "format": "binary", "description": "The file."}}
     for kind in ("application/octet-stream", "application/json", "text/markdown")
 }
+_CONTENT["application/json"]["example"] = '{"model_type": "segformer", "num_labels": 5}'
 _FILE: Responses = {
     200: {"description": "The file; `ETag` is its SHA-256.", "content": _CONTENT},
     206: {"description": "The part of the file that `Range` names.", "content": _CONTENT},
@@ -64,13 +67,17 @@ _FILE: Responses = {
 def list_models(
     session: ReadSession,
     caller: Operator,
+    sort: Annotated[
+        Literal["name", "-name"], Query(description="By name; `-name`: the last one first.")
+    ] = BY_NAME,
     limit: Annotated[int, Query(ge=1, le=200, description="Most models of a page.")] = 50,
     cursor: Cursor = None,
 ) -> ModelPage:
-    """Return models that the key may use with their live version, by name."""
-    found = service.list_models(session, MODELS.read(cursor))
+    """Return models that the key may use with their live version."""
+    listing = MODELS.by(sort, BY_NAME)
+    found = service.list_models(session, listing.read(cursor), sort)
     reached = [one for one in found if caller.reaches(one.name)]
-    page, following = MODELS.cut(reached, limit, lambda model: model.name)
+    page, following = listing.cut(reached, limit, lambda model: model.name)
     return ModelPage(items=service.describe_models(session, page), next_cursor=following)
 
 
@@ -113,13 +120,15 @@ def set_gate(
 def list_model_versions(
     session: ReadSession,
     model: ModelName,
+    sort: Age = NEWEST,
     limit: Annotated[int, Query(ge=1, le=100, description="Most versions of a page.")] = 50,
     cursor: Cursor = None,
 ) -> VersionPage:
-    """Return the versions of a model, the newest first; a deleted one says when it went."""
+    """Return the versions of a model; a deleted one says when it went."""
     found = service.get_model(session, model)
-    versions = list_versions(session, found.id, limit + 1, VERSIONS.read(cursor))
-    page, following = VERSIONS.cut(versions, limit, lambda version: version.number)
+    listing = VERSIONS.by(sort)
+    versions = list_versions(session, found.id, limit + 1, listing.read(cursor), sort)
+    page, following = listing.cut(versions, limit, lambda version: version.number)
     items = service.describe_versions(session, found, page)
     return VersionPage(items=items, next_cursor=following)
 
@@ -185,9 +194,33 @@ def why_forgotten(session: ReadSession, model: ModelName, number: Number) -> For
 
 
 @router.get(
+    "/models/{model}/versions/{number}/confusion",
+    summary="What a version takes classes for",
+    operation_id="versions_confusion",
+    responses=responses(NotFoundProblem),
+)
+def show_confusion(
+    session: ReadSession,
+    model: ModelName,
+    number: Number,
+    limit: Annotated[int, Query(ge=1, le=500, description="Most pairs of `largest`.")] = 20,
+) -> ConfusionJson:
+    """Return the confusion matrix of the held-out pictures, the largest confusions first.
+
+    Beside it that of the version before, on the same pictures. 404 where the version was scored on
+    no picture, or made before matrices were kept.
+    """
+    found = service.get_model(session, model)
+    version = get_version(session, found.id, number)
+    parent = version.parent.number if version.parent else None
+    return describe_confusion(version, parent, limit)
+
+
+@router.get(
     "/metrics",
-    summary="mIoU over versions",
+    summary="IoU over versions",
     operation_id="metrics_get",
+    response_model=CurvesJson,
     responses=responses(NotFoundProblem),
 )
 def show_curves(
@@ -196,11 +229,13 @@ def show_curves(
     model: Annotated[
         str | None, Query(pattern=MODEL_PATTERN, description="Only this model.")
     ] = None,
-) -> CurvesJson:
-    """Return mIoU of old, new and all classes over versions, for charts."""
+) -> Response:
+    """Return IoU over versions, for charts: of each class, and the means of old, new and all."""
     if model is None:
         found = [one for one in service.list_models(session) if caller.reaches(one.name)]
     else:
         check_model(caller, model)
         found = [service.get_model(session, model)]
-    return CurvesJson(models=service.curves(session, found))
+    body = CurvesJson(models=service.describe_curves(session, found))
+    # A thousand versions have tens of thousands of figures: they are not made into dicts first.
+    return Response(body.model_dump_json(), media_type="application/json")

@@ -1,5 +1,6 @@
 """What comes out of `/admin`."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
@@ -255,6 +256,10 @@ class PointJson(BaseModel):
     miou_all: float | None = Field(description="mIoU of background and all classes.")
     mean_forgetting: float | None = Field(description="Mean IoU that old classes have lost.")
     classes: int = Field(description="How many classes it knows, background not counted.")
+    iou: Mapping[str, float | None] = Field(
+        description="IoU of every class, background included; null where no held-out picture "
+        "shows the class."
+    )
 
 
 class CurveJson(BaseModel):
@@ -265,6 +270,6 @@ class CurveJson(BaseModel):
 
 
 class CurvesJson(BaseModel):
-    """mIoU over versions."""
+    """IoU over versions."""
 
     models: list[CurveJson] = Field(description="One curve a model.")

@@ -26,9 +26,11 @@ from app.audit.schemas import ActorJson
 from app.audit.service import Action, record
 from app.db import AliasMove, HeldOutSet, Memory, Model, TaskKind, Version, utc_now
 from app.db.base import JsonObject
-from app.deletion.service import held_out_of_each
 from app.errors import NotFoundProblem
+from app.paging import behind
+from app.registry.curves import curves
 from app.registry.floor import ModelGate, floor_of, own_gate
+from app.registry.held_out import held_out_of_each
 from app.registry.memory import memories_of
 from app.registry.schemas import hex_colour
 from app.registry.service import (
@@ -56,10 +58,10 @@ def get_model(session: Session, name: str) -> Model:
     return model
 
 
-def list_models(session: Session, after: str | None = None) -> Sequence[Model]:
-    """Return models by name: all, or those behind a name."""
-    found = select(Model).order_by(Model.name)
-    return session.scalars(found if after is None else found.where(Model.name > after)).all()
+def list_models(session: Session, place: str | None = None, sort: str = "name") -> Sequence[Model]:
+    """Return models by name: all, or those behind one."""
+    found = behind(select(Model), [Model.name], None if place is None else [place], sort)
+    return session.scalars(found).all()
 
 
 def describe_models(session: Session, models: Sequence[Model]) -> list[ModelJson]:
@@ -212,31 +214,27 @@ def _move_json(move: AliasMove, number: int) -> MoveJson:
     )
 
 
-def curves(session: Session, models: Sequence[Model]) -> list[CurveJson]:
-    """Return scores over versions, the oldest first, of each model.
-
-    Two queries for all; of the scores the database hands out the means alone.
-    """
+def describe_curves(session: Session, models: Sequence[Model]) -> list[CurveJson]:
+    """Return scores over versions, the oldest first, of each model; two queries for all."""
     live = set(live_ids(session).values())
-    names = ("miou_old", "miou_new", "miou_all", "mean_forgetting")
-    means = [Version.scores[name].as_float().label(name) for name in names]
-    known = func.json_array_length(Version.classes).label("known")
-    rows = session.execute(
-        select(Version.id, Version.model_id, Version.number, Version.created_at, known, *means)
-        .where(Version.model_id.in_([model.id for model in models]))
-        .order_by(Version.model_id, Version.number)
-    )
-    points: dict[int, list[PointJson]] = {model.id: [] for model in models}
-    for row in rows:
-        point = PointJson(
-            version=row.number,
-            created_at=row.created_at,
-            live=row.id in live,
-            classes=row.known - 1,
-            **{name: row._mapping[name] for name in names},
+    found = curves(session, models)
+    return [
+        CurveJson(
+            model=model.name,
+            points=[
+                PointJson(
+                    version=point.number,
+                    created_at=point.created_at,
+                    live=point.id in live,
+                    classes=point.classes,
+                    iou=point.iou,
+                    **point.means,
+                )
+                for point in found[model.id]
+            ],
         )
-        points[row.model_id].append(point)
-    return [CurveJson(model=model.name, points=points[model.id]) for model in models]
+        for model in models
+    ]
 
 
 def _describe_held_out(kept: HeldOutSet) -> HeldOutJson:

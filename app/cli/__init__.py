@@ -1,77 +1,91 @@
 """`sats`: run the service and ask one, bring models in and out, make keys, clean up."""
 
+from collections.abc import Mapping
 from importlib import import_module
 from importlib.metadata import version as installed
-from typing import Annotated, Any
+from types import MappingProxyType
+from typing import Annotated, Any, cast
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command, get_group
 
-from app.cli.common import check_settings
-
-COMMANDS = {
-    "serve": "running",
-    "api": "running",
-    "worker": "running",
-    "migrate": "running",
-    "import": "importing:import_model",
-    "import-project": "projects:import_project",
-    "export": "exporting",
-    "segment": "segmenting",
-    "submit": "submitting",
-    "tasks": "submitting",
-    "watch": "submitting",
-    "cancel": "submitting",
-    "retry": "submitting",
-    "versions": "promoting",
-    "show": "promoting",
-    "promote": "promoting",
-    "rollback": "promoting",
-    "gc": "collecting",
-    "doctor": "examining",
-    "demo": "demo",
-    "keys": "keys",
-    "audit": "audit",
-}
-"""The module of each, and what it is called there where that is not its own name."""
+COMMANDS: Mapping[str, str] = MappingProxyType(
+    {
+        "serve": "running:serve",
+        "api": "running:api",
+        "worker": "running:worker",
+        "migrate": "running:migrate",
+        "import": "importing:import_model",
+        "import-project": "projects:import_project",
+        "export": "exporting:export",
+        "push": "pushing:push",
+        "segment": "segmenting:segment",
+        "login": "signing_in:login",
+        "logout": "signing_in:logout",
+        "submit": "submitting:submit",
+        "tasks": "submitting:tasks",
+        "watch": "submitting:watch",
+        "cancel": "submitting:cancel",
+        "retry": "submitting:retry",
+        "versions": "promoting:versions",
+        "show": "promoting:show",
+        "promote": "promoting:promote",
+        "rollback": "promoting:rollback",
+        "gc": "collecting:gc",
+        "doctor": "examining:doctor",
+        "demo": "demo:demo",
+        "keys": "keys:keys",
+        "audit": "audit:audit",
+    }
+)
+"""The commands, and where each is: its module is loaded when it is needed. A shell that completes
+a word, or a command that asks a service elsewhere, need not wait for the service's own parts."""
 
 
 class _Commands(TyperGroup):
-    """Commands whose modules are imported when they are asked for: none pays for the others."""
+    def __init__(self, **attributes: Any) -> None:
+        super().__init__(**attributes)
+        self.commands = cast(Any, dict.fromkeys(COMMANDS))  # where typer looks for names alike
 
-    def __init__(self, **of_group: Any) -> None:
-        super().__init__(**of_group)
-        self.commands = dict.fromkeys(COMMANDS, self)  # the names alone are read
-
-    def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002 - as typer calls it
-        """Name all of them."""
+    def list_commands(self, _ctx: Any) -> list[str]:
+        """Return the commands in the order of the help."""
         return list(COMMANDS)
 
-    def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ARG002 - as typer calls it
-        """Return a command; None: there is none of this name."""
-        if cmd_name not in COMMANDS:
-            return None
-        module, _, name = COMMANDS[cmd_name].partition(":")
-        found = getattr(import_module(f"app.cli.{module}"), name or cmd_name)
-        if isinstance(found, typer.Typer):
-            command: Any = get_group(found)
-        else:
-            alone = typer.Typer(add_completion=False)
-            alone.command(cmd_name)(found)
-            command = get_command(alone)
-        command.name = cmd_name
-        return command
+    def get_command(self, _ctx: Any, name: str) -> Any:
+        """Load a command; None: there is none of this name."""
+        return _loaded(name) if name in COMMANDS else None
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Find a command, and let none but its help begin with wrong settings."""
         found = super().resolve_command(ctx, args)
-        if "--help" not in args:
+        if not ctx.resilient_parsing and "--help" not in args:
+            from app.cli.common import check_settings
+
             check_settings()
         return found
 
+    def shell_complete(self, _ctx: Any, incomplete: str) -> Any:
+        """Complete a command's name without loading any."""
+        names = TyperGroup(
+            name=self.name, commands=[TyperCommand(one) for one in COMMANDS], params=self.params
+        )
+        return names.shell_complete(typer.Context(names), incomplete)
 
-cli = typer.Typer(cls=_Commands, help=__doc__, no_args_is_help=True, add_completion=False)
+
+def _loaded(name: str) -> Any:
+    module, _, inside = COMMANDS[name].partition(":")
+    found = getattr(import_module(f"app.cli.{module}"), inside)
+    if isinstance(found, typer.Typer):
+        group = get_group(found)
+        group.name = name
+        return group
+    alone = typer.Typer(add_completion=False)
+    alone.command(name)(found)
+    return get_command(alone)
+
+
+cli = typer.Typer(cls=_Commands, help=__doc__, no_args_is_help=True)
 
 
 def _say_version(asked: bool) -> None:

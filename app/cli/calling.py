@@ -3,13 +3,15 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import IntEnum
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from app.cli.common import REFUSED, refusal
-from app.registry.schemas import MAX_NUMBER
+from app.cli.logins import LoginsError, who_is_asked
+from app.cli.refusing import REFUSED, refusal
 from sats_core.data.names import printable
+from sats_core.limits import MAX_INT32
 
 if TYPE_CHECKING:
     from sats_client import Client
@@ -18,7 +20,8 @@ if TYPE_CHECKING:
 Url = Annotated[
     str | None,
     typer.Option(
-        help="Where the service is; default: http://127.0.0.1:8000. SATS_API_KEY is the key.",
+        help="Where the service is; default: where `sats login` was, else http://127.0.0.1:8000. "
+        "SATS_API_KEY is the key, else the one that `sats login` keeps for it.",
         envvar="SATS_URL",
     ),
 ]
@@ -36,28 +39,61 @@ class Exit(IntEnum):
     CANCELLED = 12
 
 
+INTERRUPTED = 130
+"""Exit status after ^C, as of a shell."""
+
+
 @contextmanager
-def service(url: str | None) -> Iterator["Client"]:
-    """Give a client of a service; what goes wrong inside ends the command, by its meaning."""
-    try:
-        import sats_client
-    except ImportError as error:
-        raise refusal("this needs sats-client: pip install ./clients/python", 1) from error
-    try:
-        client = sats_client.Client(url)
-    except ValueError as error:
-        raise refusal(printable(str(error)), REFUSED) from error
-    with client:
-        try:
+def service(url: str | None, key: str | None = None) -> Iterator["Client"]:
+    """Give a client of a service; what goes wrong inside ends the command, by its meaning.
+
+    Args:
+        url: that the call names; None: where somebody has logged in, else this machine's.
+        key: that is sent; None: the environment's, or the one that was kept for the address.
+    """
+    with endings():
+        from sats_client import Client
+
+        asked = asked_service(url) if key is None else (url, key)
+        with Client(*asked) as client:
             yield client
-        except sats_client.SatsError as error:
-            raise _said(error, _status(error)) from error
-        except BrokenPipeError:
-            raise  # whoever reads stdout has enough: click's matter
-        except (ValueError, OSError) as error:  # a folder without files, or that cannot be read
-            raise _said(error, REFUSED) from error
-        except KeyboardInterrupt as error:
-            raise typer.Exit(130) from error
+
+
+def asked_service(url: str | None) -> tuple[str, str | None]:
+    """Return the address that is asked, and its key; None: the environment's.
+
+    Raises:
+        LoginsError: where somebody has logged in cannot be read.
+    """
+    from sats_client import DEFAULT_URL
+
+    if url is not None and not url.strip():
+        raise refusal("--url is empty: leave it out, or say where the service is")
+    return who_is_asked(url, DEFAULT_URL)
+
+
+@contextmanager
+def endings() -> Iterator[None]:
+    """Whatever goes wrong inside, where a service is asked, ends the command by its meaning."""
+    need_client()
+    from sats_client import SatsError
+
+    try:
+        yield
+    except SatsError as error:
+        raise _said(error, _status(error)) from error
+    except BrokenPipeError:
+        raise  # whoever reads stdout has enough: click's matter
+    except (ValueError, OSError, LoginsError) as error:  # no address, a folder without files, ...
+        raise _said(error, REFUSED) from error
+    except KeyboardInterrupt as error:
+        raise typer.Exit(INTERRUPTED) from error
+
+
+def need_client() -> None:
+    """Refuse where `sats-client`, a distribution of its own, is not installed."""
+    if find_spec("sats_client") is None:
+        raise refusal("this needs sats-client: pip install ./clients/python", Exit.FAILURE)
 
 
 def _status(error: Exception) -> int:
@@ -89,6 +125,6 @@ def model_and_number(text: str) -> tuple[str, int | None]:
     name, at, number = text.partition("@")
     if not at:
         return name, None
-    if not (number.isascii() and number.isdecimal() and 0 < int(number) <= MAX_NUMBER):
+    if not (number.isascii() and number.isdecimal() and 0 < int(number) <= MAX_INT32):
         raise refusal(f"{printable(text)}: behind the @ stands a version's number")
     return name, int(number)

@@ -1,7 +1,8 @@
 """Where `sats import` finds a checkpoint, and the zip that it makes of it."""
 
-import zipfile
+from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -11,8 +12,6 @@ from app.imports.checking import check_weights
 from sats_core.data.names import printable
 from sats_core.segformer.layout import is_hub_id
 
-NEEDED = ("config.json", "preprocessor_config.json", "*.safetensors", "*.safetensors.index.json")
-PICKLES = ("*.bin", "*.bin.index.json")
 MAX_NAME = 200
 
 
@@ -58,26 +57,24 @@ def found(source: str, target: Path, allow_pickle: bool) -> FoundCheckpoint:
     return FoundCheckpoint(target, source[:MAX_NAME])
 
 
-def pack(directory: Path, target: Path, allow_pickle: bool) -> Path:
-    """Write what an import needs of a directory into an uncompressed zip; returns `target`.
+def pack(directory: Path, scratch: ExitStack, within: Path, allow_pickle: bool) -> Path:
+    """Return a zip of what an import needs of a directory; it is gone with `scratch`.
 
     Raises:
         InvalidCheckpointProblem: the directory has no weights that may be read.
     """
+    from sats_client.packing import checkpoint, packed
+
     check_weights({file.name for file in directory.iterdir()}, allow_pickle)
-    patterns = (*NEEDED, *(PICKLES if allow_pickle else ()))
-    # Files may claim to be older than a zip can say: container images have such.
-    with zipfile.ZipFile(target, "w", zipfile.ZIP_STORED, strict_timestamps=False) as archive:
-        for file in sorted(directory.iterdir()):
-            if file.is_file() and any(file.match(pattern) for pattern in patterns):
-                archive.write(file, file.name)
-    return target
+    return packed(directory, scratch, partial(checkpoint, pickles=allow_pickle), within)
 
 
 def _download(source: str, target: Path, allow_pickle: bool) -> None:
     import huggingface_hub
 
-    patterns = [*NEEDED, *(PICKLES if allow_pickle else ())]
+    from sats_client.packing import CHECKPOINT, PICKLES
+
+    patterns = [*CHECKPOINT, *(PICKLES if allow_pickle else ())]
     try:
         huggingface_hub.snapshot_download(source, local_dir=target, allow_patterns=patterns)
     except (OSError, ValueError, httpx.HTTPError) as error:

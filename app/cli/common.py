@@ -4,7 +4,6 @@ import getpass
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import typer
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 from pydantic_settings import SettingsError
@@ -12,16 +11,12 @@ from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
 from app.audit.actor import act_as
+from app.cli.refusing import MISSING, refusal
 from app.db import Actor, ActorType, make_engine
 from app.db.migrate import upgrade
 from app.errors import NotFoundProblem, Problem, problem_of
 from app.settings import get_settings
 from sats_core.errors import CoreError
-
-REFUSED = 2
-"""Exit status of a command that was refused; typer gives it to wrong words too."""
-MISSING = 1
-"""Exit status of a command that names what is not there."""
 
 
 def check_settings() -> None:
@@ -66,12 +61,6 @@ def refusals() -> Iterator[None]:
         raise refusal(problem.detail) from problem
     except CoreError as error:
         raise refusal(problem_of(error).detail) from error
-
-
-def refusal(message: str, status: int = REFUSED) -> typer.Exit:
-    """Say why not; returns what to raise."""
-    typer.echo(f"sats: {message}", err=True)
-    return typer.Exit(status)
 
 
 def command_actor() -> Actor:

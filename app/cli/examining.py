@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from sqlalchemy.exc import SQLAlchemyError
 
-from app.cli.common import refusal
+from app.cli.refusing import refusal
 from app.db import make_engine
 from app.db.migrate import is_current
 from app.doctor.examination import examine, repair

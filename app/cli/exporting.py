@@ -6,7 +6,8 @@ from typing import Annotated
 import typer
 
 from app.cli.calling import model_and_number
-from app.cli.common import database, refusal
+from app.cli.common import database
+from app.cli.refusing import refusal
 from app.db import read_session
 from app.registry.files import lay_out
 from app.registry.service import served_version

@@ -8,7 +8,7 @@ from pathlib import Path
 from app.segmentation.signatures import LONGEST, starts_as_picture
 
 
-class OutputError(Exception):
+class OutputError(ValueError):
     """What is written would lie among what is read."""
 
 
@@ -18,12 +18,12 @@ class Job:
 
     Attributes:
         source: the file.
-        target: what is written of it; no other job of a run has the same.
+        target: what is written of it; no other job of a run has the same. None: nothing is.
         named: whether somebody named it, rather than a folder that it lies in.
     """
 
     source: Path
-    target: Path
+    target: Path | None
     named: bool
 
 
@@ -48,7 +48,7 @@ def check_output(sources: Sequence[Path], output: Path) -> None:
 
 
 def find(
-    sources: Sequence[Path], output: Path, suffix: str, *, recursive: bool
+    sources: Sequence[Path], output: Path | None, suffix: str, *, recursive: bool
 ) -> Iterator[Job | Unread]:
     """Yield a job for every file, by name; what is no picture is among them.
 
@@ -58,16 +58,19 @@ def find(
 
     Args:
         sources: folders and files, each of which is there.
-        output: the folder that is written to.
+        output: the folder that is written to; None: nothing is written.
         suffix: of what is written.
         recursive: whether folders inside folders are read.
     """
     taken = {source.resolve() for source in sources if source.is_file()}
-    written = output.resolve()
+    written = None if output is None else output.resolve()
     for source in sources:
         for file in _files(source, written, recursive):
             if isinstance(file, Unread):
                 yield file
+                continue
+            if written is None:
+                yield Job(file, None, named=not source.is_dir())
                 continue
             place = file.relative_to(source if source.is_dir() else source.parent)
             target = written / place.parent / (place.name + suffix)
@@ -90,7 +93,7 @@ def is_picture(path: Path) -> bool:
         return starts_as_picture(file.read(LONGEST))
 
 
-def _files(source: Path, written: Path, recursive: bool) -> Iterator[Path | Unread]:
+def _files(source: Path, written: Path | None, recursive: bool) -> Iterator[Path | Unread]:
     if not source.is_dir():
         yield source
         return

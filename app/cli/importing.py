@@ -12,11 +12,13 @@ from pydantic import ValidationError
 from sqlalchemy import Engine
 
 from app.broker import make_celery, wake
-from app.cli.calling import end_of, service
+from app.cli.calling import end_of, need_client, service
 from app.cli.checkpoints import found, pack
-from app.cli.common import command_actor, database, refusal, refusals
+from app.cli.common import command_actor, database, refusals
 from app.cli.following import follow
+from app.cli.logins import LoginsError, read_logins
 from app.cli.printing import Form
+from app.cli.refusing import refusal
 from app.cli.submitting import ended
 from app.db import TaskState
 from app.disk import check_task_fits
@@ -28,6 +30,7 @@ from app.storage import Blob, LocalBlobStore
 from app.tasks.accepting import Acceptance
 from app.tasks.schemas import TaskJson
 from app.tasks.submission import Submission
+from sats_core.data.names import printable
 from sats_core.settings import KEPT_FEATURES
 
 FAILED = 1
@@ -65,7 +68,7 @@ def import_model(
     ] = True,
     url: Annotated[
         str | None,
-        typer.Option(help="Send it to the service there; SATS_URL alone does not."),
+        typer.Option(help="Send it to the service there; SATS_URL or `sats login` alone do not."),
     ] = None,
 ) -> None:
     """Make a version of a SegFormer that was trained elsewhere, without training.
@@ -74,14 +77,12 @@ def import_model(
     where the import failed, 2 where it is refused. With --url it is sent over HTTP and exits as
     `sats submit --wait` does, but with 0 where --no-promote has held the version.
     """
+    need_client()
     if url is not None:
         wanted = {"background": background, "features": features, "promote": promote}
         _send(url, source, model, evaluate, wanted, allow_pickle=allow_pickle)
         return
-    if os.environ.get("SATS_URL", "").strip():
-        typer.echo(
-            "sats: this works on the service's own data; --url, not SATS_URL, sends it", err=True
-        )
+    _say_that_nothing_is_sent()
     settings = get_settings()
     with database() as engine, ExitStack() as stack:
         incoming = settings.incoming_dir
@@ -97,7 +98,7 @@ def import_model(
             source=checkpoint.name,
             allow_pickle=allow_pickle,
         )
-        files = {CHECKPOINT: pack(checkpoint.directory, scratch / "checkpoint.zip", allow_pickle)}
+        files = {CHECKPOINT: pack(checkpoint.directory, stack, scratch, allow_pickle)}
         if evaluate is not None:
             files[EVALUATE] = evaluate
         task = _queue(engine, settings, spec, files)
@@ -105,6 +106,20 @@ def import_model(
         state = follow(engine, task.id)
     if state in (TaskState.FAILED, TaskState.CANCELLED):
         raise typer.Exit(FAILED)
+
+
+def _say_that_nothing_is_sent() -> None:
+    """Say so to whom asks a service elsewhere by other commands."""
+    try:
+        elsewhere = os.environ.get("SATS_URL", "").strip() or read_logins().default
+    except LoginsError as error:
+        typer.echo(f"sats: {printable(str(error))}", err=True)
+        return
+    if elsewhere:
+        typer.echo(
+            "sats: this works on the service's own data; --url, not SATS_URL or a login, sends it",
+            err=True,
+        )
 
 
 def _send(

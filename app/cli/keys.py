@@ -8,7 +8,8 @@ from pydantic import ValidationError
 from rich.console import Console
 from rich.table import Table
 
-from app.cli.common import database, refusal, signed
+from app.cli.common import database, signed
+from app.cli.refusing import refusal
 from app.db import ApiKey, read_session, write_session
 from app.errors.fields import invalid_fields
 from app.keys.schemas import KeyWish

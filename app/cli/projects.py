@@ -8,10 +8,12 @@ import typer
 from sqlalchemy import Engine
 
 from app.broker import make_celery, wake
-from app.cli.common import command_actor, database, refusal
+from app.cli.calling import need_client
+from app.cli.common import command_actor, database
 from app.cli.following import follow
+from app.cli.refusing import refusal
 from app.db import LabelStudioProject, ProjectState, TaskState, read_session, write_session
-from app.integrations.label_studio import projects
+from app.integrations.label_studio import asking
 from app.integrations.label_studio.importing import Importing
 from app.integrations.label_studio.projects import Asker
 from app.registry.schemas import MAX_NUMBER, MODEL_PATTERN
@@ -35,6 +37,7 @@ def import_project(
     ] = False,
 ) -> None:
     """Learn the classes of a Label Studio project that a model does not know yet."""
+    need_client()
     configure_logs()
     settings = get_settings()
     if settings.label_studio_url is None:
@@ -44,7 +47,7 @@ def import_project(
     with database() as engine:
         asker = Asker(command_actor(), by_admin=True, create=create)
         with write_session(engine) as session:
-            row = projects.ask(session, project, model, asker).id
+            row = asking.ask(session, project, model, asker).id
         found = _imported(engine, settings, row)
         for warning in found.warnings:
             typer.echo(f"warning: {printable(warning)}")

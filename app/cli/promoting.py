@@ -5,8 +5,8 @@ from typing import Annotated, Any
 import typer
 
 from app.cli.calling import Exit, Url, model_and_number, service
-from app.cli.common import refusal
 from app.cli.printing import Form, Output, print_all, print_one
+from app.cli.refusing import refusal
 
 Named = Annotated[
     str,

@@ -10,9 +10,11 @@ import uvicorn
 from sqlalchemy import Engine
 from uvicorn.config import STARTUP_FAILURE
 
-from app.cli.common import database, refusal
+from app.cli.common import database
+from app.cli.refusing import refusal
 from app.cli.stopping import Connection, Server, Workers
 from app.db import read_session
+from app.integrations.mlflow.client import MissingClientError, check_installed
 from app.keys.service import any_key, is_loopback
 from app.processes import SIBLINGS, SUPERVISED, Child, own, supervise
 from app.settings import Settings, get_settings
@@ -28,6 +30,7 @@ Port = Annotated[int, typer.Option(help="Port to listen at.", envvar="SATS_PORT"
 def serve(host: Host = "127.0.0.1", port: Port = 8000) -> None:
     """Run the whole service: migrate the database, start the API and one worker."""
     configure_logs()
+    _refuse_no_mirror()
     with database() as engine:
         _refuse_open(engine, host)
         _greet(engine, host, port)
@@ -83,6 +86,7 @@ def api(
 
 def worker() -> None:
     """Run one worker alone; start as many as there are devices to train on."""
+    _refuse_no_mirror()
     os.execv(WORKER[0], WORKER)  # noqa: S606 - our own command, without a shell
 
 
@@ -90,6 +94,15 @@ def migrate() -> None:
     """Bring the database to the newest tables."""
     with database():
         typer.echo("the database is at the newest revision")
+
+
+def _refuse_no_mirror() -> None:
+    if get_settings().mlflow_tracking_uri is None:
+        return
+    try:
+        check_installed()
+    except MissingClientError as error:
+        raise refusal(str(error)) from error
 
 
 def _refuse_open(engine: Engine, host: str) -> None:

@@ -1,42 +1,41 @@
-"""`sats segment`: folders of pictures through a running service."""
+"""`sats segment`: pictures and folders of them through a running service."""
 
 import asyncio
-import os
-from collections.abc import Iterator
+import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
-import httpx
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
-from app.cli.common import refusal
+from app.cli.calling import Exit, Url, asked_service, endings, service
 from app.cli.folders import Job, OutputError, Unread, check_output, find, is_picture
-from app.cli.requesting import PictureError, RefusedError, Wanted, connected, segmented
+from app.cli.refusing import refusal
 from sats_core.data.names import printable
 from sats_core.files import write_whole
 
-FAILED = 1
-"""Exit status where a picture was not answered."""
-INTERRUPTED = 130
-"""Exit status after ^C, as of a shell."""
+if TYPE_CHECKING:
+    from sats_client import AsyncClient
 
 
 class Format(StrEnum):
-    """What is written of each picture."""
+    """What is asked of each picture."""
 
     MASK = "mask"
     OVERLAY = "overlay"
     JSON = "json"
+    JSONL = "jsonl"
 
 
 _ACCEPT = {
     Format.MASK: "image/png",
     Format.OVERLAY: "image/png; profile=overlay",
     Format.JSON: "application/json",
+    Format.JSONL: "application/json",
 }
 _SUFFIX = {Format.MASK: ".png", Format.OVERLAY: ".overlay.png", Format.JSON: ".json"}
 
@@ -65,17 +64,20 @@ def segment(
     sources: Annotated[
         list[Path], typer.Argument(metavar="SOURCE...", help="Folders and pictures.", exists=True)
     ],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for what is written.")],
-    url: Annotated[
-        str, typer.Option(help="Where the service is.", envvar="SATS_URL")
-    ] = "http://127.0.0.1:8000",
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="Folder for what is written; not with jsonl."),
+    ] = None,
+    url: Url = None,
     model: Annotated[str, typer.Option(help="The model that answers.")] = "default",
     version: Annotated[
         int | None, typer.Option(help="Number of its version; default: the live one.", min=1)
     ] = None,
     form: Annotated[
-        Format, typer.Option("--format", help="What is written of each picture.")
+        Format,
+        typer.Option("--format", help="What is written of each picture; jsonl: lines on stdout."),
     ] = Format.MASK,
+    overlay: Annotated[bool, typer.Option("--overlay", help="As --format overlay.")] = False,
     jobs: Annotated[int, typer.Option(help="Most requests at once.", min=1, max=64)] = 4,
     recursive: Annotated[
         bool, typer.Option("--recursive", help="Read folders inside folders too.")
@@ -88,127 +90,147 @@ def segment(
         typer.Option(help="Seconds for which a busy or missing service is tried again.", min=0),
     ] = 300.0,
 ) -> None:
-    """Segment the pictures of folders with a running service.
+    """Segment pictures with a running service.
 
-    SATS_API_KEY is sent as the key. Of folder/a.jpg comes OUTPUT/a.jpg.png, a mask of class
-    indices; --format overlay and json write a.jpg.overlay.png and a.jpg.json. What is a picture is
-    seen by its content; other files are passed over.
+    Of folder/a.jpg comes OUTPUT/a.jpg.png, a mask of class indices; --format overlay and json write
+    a.jpg.overlay.png and a.jpg.json. --format jsonl prints what they show, a line each as they are
+    answered, and writes nothing. What is a picture is seen by its content; other files are passed
+    over.
 
-    Exits with 0 where every picture was answered, with 1 where one was not, and with 2 where none
-    can be.
+    Exits with 0 where every picture was answered, with 1 where one was not; where none is, with 3
+    if the key does not allow it, 4 if there is no such model or version, 5 if nobody answers.
     """
-    parameters = {"model": model} | ({} if version is None else {"version": str(version)})
-    wanted = Wanted(_ACCEPT[form], parameters, patience)
-    try:
-        check_output(sources, output)
-        output.mkdir(parents=True, exist_ok=True)
-        key = _checked(url)
-    except (OutputError, OSError) as error:
-        raise refusal(printable(str(error))) from error
-    found = list(find(sources, output, _SUFFIX[form], recursive=recursive))
-    count = Count()
-    try:
-        with _Run(count, len(found), resume) as run:
-            asyncio.run(run.all(iter(found), url, key, wanted, jobs))
-    except RefusedError as error:
-        typer.echo(str(count))
-        raise refusal(printable(str(error))) from error
-    except KeyboardInterrupt as error:
-        typer.echo(f"{count}; --resume goes on from here")
-        raise typer.Exit(INTERRUPTED) from error
-    typer.echo(str(count))
-    if count.failed:
-        raise typer.Exit(FAILED)
+    if overlay and form not in (Format.MASK, Format.OVERLAY):
+        raise refusal(f"--overlay and --format {form}: which of both?")
+    form = Format.OVERLAY if overlay else form
+    with endings():
+        _check_place(sources, output, form, resume=resume)
+        found = list(find(sources, output, _SUFFIX.get(form, ""), recursive=recursive))
+        with service(url) as client:  # before anything is sent: an address or a key that is wrong
+            client.classes(model, version)
+        wanted = {"model": model} | ({} if version is None else {"version": version})
+        run = _Run(form, wanted, resume=resume)
+        ending = ""
+        try:
+            asyncio.run(run.all(found, asked_service(url), jobs, patience))
+        except KeyboardInterrupt:
+            ending = "" if form == Format.JSONL else "; --resume goes on from here"
+            raise
+        finally:
+            typer.echo(f"{run.count}{ending}", err=form == Format.JSONL)
+    if run.count.failed:
+        raise typer.Exit(Exit.FAILURE)
 
 
-def _checked(url: str) -> str | None:
-    """Look at the address, and return the key of the environment.
+def _check_place(sources: list[Path], output: Path | None, form: Format, *, resume: bool) -> None:
+    """Check where what is asked for goes; makes the folder.
 
     Raises:
-        OutputError: one of both cannot be.
+        OutputError: it cannot go there.
+        OSError: the folder cannot be made.
     """
-    try:
-        parsed = httpx.URL(url)
-    except httpx.InvalidURL as error:
-        raise OutputError(f"{url} is no URL: {error}") from error
-    if parsed.scheme not in ("http", "https") or not parsed.host:
-        raise OutputError(f"{url} is no address of a service, as http://127.0.0.1:8000 is")
-    key = os.environ.get("SATS_API_KEY", "").strip()
-    if not key.isascii():
-        raise OutputError("SATS_API_KEY is no API key")
-    return key or None
+    if form == Format.JSONL:
+        if output is not None or resume:
+            raise OutputError("--format jsonl prints lines: --output and --resume are of files")
+        return
+    if output is None:
+        raise OutputError("name a folder by --output, or take --format jsonl")
+    check_output(sources, output)
+    output.mkdir(parents=True, exist_ok=True)
 
 
 class _Run:
     """One run over files, its bar and what it says."""
 
-    def __init__(self, count: Count, files: int, resume: bool) -> None:
-        console = Console(stderr=True, markup=False, highlight=False, emoji=False, soft_wrap=True)
-        columns = BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-        self._bar = Progress(*columns, console=console, disable=not console.is_terminal)
-        self._all = self._bar.add_task("", total=files)
-        self._count = count
+    def __init__(self, form: Format, wanted: Any, *, resume: bool) -> None:
+        self.count = Count()
+        self._form = form
+        self._wanted = wanted
         self._resume = resume
-
-    def __enter__(self) -> "_Run":
-        """Show the bar."""
-        self._bar.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Leave the bar as it is."""
-        self._bar.stop()
+        self._console = Console(
+            stderr=True, markup=False, highlight=False, emoji=False, soft_wrap=True
+        )
 
     async def all(
-        self, found: Iterator[Job | Unread], url: str, key: str | None, wanted: Wanted, jobs: int
+        self,
+        found: Sequence[Job | Unread],
+        asked: tuple[str, str | None],
+        jobs: int,
+        patience: float,
     ) -> None:
         """Work off the files, so many at once.
 
         Raises:
-            RefusedError: no picture is answered; what is in flight is given up.
+            SatsError: no picture is answered; what is in flight is given up.
         """
+        from sats_client import AsyncClient
+
+        columns = BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+        hidden = not self._console.is_terminal
+        left = iter(found)
 
         async def work() -> None:
-            for one in found:  # all take from the same
-                await self._one(client, wanted, one)
-                self._bar.advance(self._all)
+            for one in left:  # all take from the same
+                await self._one(client, one)
+                bar.advance(progress)
 
-        async with connected(url, key, jobs) as client:
-            working = [asyncio.create_task(work()) for _ in range(jobs)]
-            try:
-                await asyncio.gather(*working)
-            finally:
-                for task in working:
-                    task.cancel()
-                await asyncio.gather(*working, return_exceptions=True)
+        with Progress(*columns, console=self._console, disable=hidden) as bar:
+            progress = bar.add_task("", total=len(found))
+            async with AsyncClient(
+                *asked, tries=None, patience=patience, connections=jobs
+            ) as client:
+                working = [asyncio.create_task(work()) for _ in range(jobs)]
+                try:
+                    await asyncio.gather(*working)
+                finally:
+                    for task in working:
+                        task.cancel()
+                    await asyncio.gather(*working, return_exceptions=True)
 
-    async def _one(self, client: httpx.AsyncClient, wanted: Wanted, one: Job | Unread) -> None:
+    async def _one(self, client: "AsyncClient", one: Job | Unread) -> None:
+        from sats_client import AccessDenied, Conflict, NotFound, Problem
+
         if isinstance(one, Unread):
             self._fail(one.source, one.why)
-        else:
-            try:
-                if self._resume and one.target.exists():
-                    self._count.there += 1
-                else:
-                    await self._segment(client, wanted, one)
-            except PictureError as error:
-                self._fail(one.source, str(error))
-            except OSError as error:
-                self._fail(one.source, error.strerror or str(error))
-
-    async def _segment(self, client: httpx.AsyncClient, wanted: Wanted, job: Job) -> None:
-        if not is_picture(job.source):
-            if job.named:
-                raise PictureError("is no picture")
-            self._count.no_pictures += 1
             return
-        body = await segmented(client, wanted, job.source)
-        await asyncio.to_thread(_write, job.target, body)
-        self._count.written += 1
+        try:
+            await self._job(client, one)
+        except (AccessDenied, NotFound, Conflict):
+            raise  # of every picture: no key or a wrong one, no such model or version
+        except Problem as problem:
+            self._fail(one.source, f"{problem.detail} (HTTP {problem.status})")
+        except BrokenPipeError:
+            raise  # nobody reads stdout any more
+        except OSError as error:
+            self._fail(one.source, error.strerror or str(error))
+
+    async def _job(self, client: "AsyncClient", job: Job) -> None:
+        if self._resume and job.target is not None and job.target.exists():
+            self.count.there += 1
+        elif is_picture(job.source):
+            body = await client.segment_as(job.source, _ACCEPT[self._form], **self._wanted)
+            if job.target is None:
+                _print(job.source, body)
+            else:
+                await asyncio.to_thread(_write, job.target, body)
+            self.count.written += 1
+        elif job.named:
+            self._fail(job.source, "is no picture")
+        else:
+            self.count.no_pictures += 1
 
     def _fail(self, source: Path, why: str) -> None:
-        self._count.failed += 1
-        self._bar.console.print(printable(f"sats: {source}: {why}"))
+        self.count.failed += 1
+        self._console.print(printable(f"sats: {source}: {why}"))
+
+
+def _print(source: Path, body: bytes) -> None:
+    """Print what a picture shows on a line of its own, at once: who reads may be a program.
+
+    Raises:
+        BrokenPipeError: nobody reads it.
+    """
+    typer.echo(json.dumps({"file": str(source), **json.loads(body)}))
 
 
 def _write(target: Path, body: bytes) -> None:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from app.cli.calling import Url, end_of, service
-from app.cli.common import refusal
 from app.cli.printing import Form, Output, print_all, print_one
+from app.cli.refusing import refusal
 
 if TYPE_CHECKING:
     from sats_client import Task
@@ -73,13 +73,20 @@ def tasks(
         typer.Option(help="Only queued, running, succeeded, failed or cancelled ones."),
     ] = None,
     outcome: Annotated[str | None, typer.Option(help="Only live or held ones.")] = None,
+    sort: Annotated[
+        str | None,
+        typer.Option(
+            help="-created_at (the newest first, the default), created_at, -finished_at or "
+            "finished_at: those that have ended."
+        ),
+    ] = None,
     limit: Annotated[int, typer.Option(help="Most tasks.", min=1)] = 20,
     url: Url = None,
     output: Output = Form.TABLE,
 ) -> None:
     """List tasks, the newest first."""
     with service(url) as client:
-        found = client.tasks(model=model, state=state or None, outcome=outcome)
+        found = client.tasks(model=model, state=state or None, outcome=outcome, sort=sort)
         print_all(islice(found, limit), output, _row, _id)
 
 

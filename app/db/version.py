@@ -32,6 +32,9 @@ class Version(Base):
     # "scratch", "timm hub: ...", file, "imported: ..."
     backbone_start: Mapped[str] = mapped_column(String(300))
     scores: Mapped[JsonObject]  # sats_core.evaluation.scores.Scores
+    # sats_core.evaluation.confusion.Confusion, as many numbers as classes squared; NULL: no picture
+    # was scored, or it was made before they were kept.
+    confusion: Mapped[JsonObject | None] = mapped_column(JSON(none_as_null=True), deferred=True)
     # The gate's verdict with every figure it looked at; NULL: an import, which no gate judges.
     gate: Mapped[JsonObject | None] = mapped_column(JSON(none_as_null=True))
     # Where an import came from; NULL: a step.

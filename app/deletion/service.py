@@ -14,7 +14,6 @@ from app.audit.actor import actor_of
 from app.audit.service import Action, record
 from app.db import (
     END_STATES,
-    HeldOutSet,
     Model,
     Place,
     Task,
@@ -26,6 +25,7 @@ from app.db import (
 )
 from app.db.base import utc_text
 from app.errors import NotFoundProblem
+from app.registry.held_out import held_out_of
 from app.registry.memory import kept_memory, memory_of
 from app.registry.problems import VersionInUseProblem
 from app.registry.service import get_version, live_version, lock_model
@@ -156,17 +156,6 @@ def delete_memory(session: Session, places: Collection[Place], version: Version)
         kept=("the record of them",),
         blobs=((Place(memory.place), memory.blob),),
     )
-
-
-def held_out_of(session: Session, version: Version) -> HeldOutSet | None:
-    """Return what a version's task held out, or did before it was deleted; None where nothing."""
-    return held_out_of_each(session, [version]).get(version.id)
-
-
-def held_out_of_each(session: Session, versions: Sequence[Version]) -> dict[int, HeldOutSet]:
-    """Return what versions' tasks held out, by the versions' ids."""
-    wanted = select(HeldOutSet).where(HeldOutSet.version_id.in_([v.id for v in versions]))
-    return {found.version_id: found for found in session.scalars(wanted)}
 
 
 def delete_task(session: Session, task_id: str) -> Removal:

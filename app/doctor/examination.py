@@ -11,6 +11,7 @@ from app.doctor import (
     history,
     leftovers,
     lineage,
+    mirror,
     numbers,
     orphans,
     outcomes,
@@ -33,6 +34,7 @@ CHECKS: tuple[Check, ...] = (
     *orphans.CHECKS,
     *work.CHECKS,
     *leftovers.CHECKS,
+    *mirror.CHECKS,
 )
 
 

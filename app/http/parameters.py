@@ -2,7 +2,7 @@
 
 import re
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, Literal
 
 from fastapi import Query
 from pydantic import AfterValidator, BeforeValidator
@@ -44,7 +44,13 @@ Cursor = Annotated[
     str | None,
     Query(
         max_length=500,
-        description="Read on: `next_cursor` of the page before, with the same filters.",
+        description="Read on: `next_cursor` of the page before, with the same `sort` and filters.",
         examples=["WyJ0YXNrcyIsMTdd"],
     ),
 ]
+
+Age = Annotated[
+    Literal["-created_at", "created_at"],
+    Query(description="By when they were made: `-created_at` the newest first."),
+]
+"""How a list may be sorted."""

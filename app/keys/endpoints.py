@@ -24,14 +24,14 @@ from app.http.dependencies import (
     WriteSession,
     require_everywhere,
 )
-from app.http.parameters import Cursor
+from app.http.parameters import Age, Cursor
 from app.http.problems import responses
 from app.idempotency.once import AtMostOnce, replayed
 from app.keys.problems import KEY_PROBLEMS, KeyNameTakenProblem
 from app.keys.schemas import WISH_EXAMPLE, KeyJson, KeyPage, KeyWish, NewKeyJson, key_json
-from app.keys.service import create_key, find_key, get_key, newest_keys, revoke_key
+from app.keys.service import create_key, find_key, get_key, revoke_key, some_keys
 from app.keys.text import make_key
-from app.paging import Listing
+from app.paging import NEWEST, Listing
 from app.registry.schemas import MAX_NUMBER
 
 MAX_BODY = 128 * 1024
@@ -70,12 +70,14 @@ async def read_wish(request: Request, _caller: EverywhereOperator) -> KeyWish:
 @router.get("", summary="List keys", operation_id="keys_list")
 def list_all_keys(
     session: ReadSession,
+    sort: Age = NEWEST,
     limit: Annotated[int, Query(ge=1, le=200, description="Most keys of a page.")] = 50,
     cursor: Cursor = None,
 ) -> KeyPage:
-    """Return keys, revoked and expired ones too, the newest first; never their texts."""
-    found = newest_keys(session, limit + 1, KEYS.read(cursor))
-    page, following = KEYS.cut(found, limit, lambda key: key.id)
+    """Return keys, revoked and expired ones too; never their texts."""
+    listing = KEYS.by(sort)
+    found = some_keys(session, limit + 1, listing.read(cursor), sort)
+    page, following = listing.cut(found, limit, lambda key: key.id)
     return KeyPage(items=[key_json(key) for key in page], next_cursor=following)
 
 

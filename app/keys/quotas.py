@@ -36,6 +36,35 @@ def check_quotas(session: Session, key_id: int | None, more_bytes: int) -> None:
     _check_bytes(session, key, more_bytes)
 
 
+def check_imports(session: Session, key_id: int | None, waiting: int, most: int) -> None:
+    """Check that one more import may wait for a key, to become a task of its own.
+
+    The key's row is locked until the transaction ends.
+
+    Args:
+        session: the transaction.
+        key_id: the key; None: nobody's.
+        waiting: imports of the key that wait.
+        most: that may wait, where the key has no stricter limit of its tasks.
+
+    Raises:
+        TaskLimitProblem: as many wait, beside its tasks that do, as may.
+    """
+    if waiting >= most:
+        raise TaskLimitProblem(f"{waiting} imports of the key wait already", RETRY_SECONDS, most)
+    if key_id is None:
+        return
+    key = session.scalars(select(ApiKey).where(ApiKey.id == key_id).with_for_update()).one()
+    limit = key.queued_tasks
+    if limit is not None and waiting + queued_tasks(session, key_id) >= limit:
+        raise TaskLimitProblem(
+            f"the key {key.name!r} may have {limit} tasks in the queue, imports that wait among "
+            "them",
+            RETRY_SECONDS,
+            limit,
+        )
+
+
 def check_upload(session: Session, key_id: int, upload_bytes: int, open_bytes: int) -> None:
     """Check that a key may have one more upload; its row is locked until the transaction ends.
 

@@ -100,9 +100,13 @@ class KeyJson(BaseModel):
 
     id: int = Field(description="Its number.", examples=[3])
     name: str = Field(description="Who or what uses it.", examples=["phone-app"])
-    scopes: list[Scope] = Field(description="What it may do.")
-    models: list[str] = Field(description="The only models that it may use; empty: all.")
-    created_at: datetime = Field(description="When it was made.")
+    scopes: list[Scope] = Field(description="What it may do.", examples=[["segment"]])
+    models: list[str] = Field(
+        description="The only models that it may use; empty: all.", examples=[["default"]]
+    )
+    created_at: datetime = Field(
+        description="When it was made.", examples=["2026-11-22T06:06:02.118204Z"]
+    )
     made_by: ActorJson | None = Field(
         description="Who made it; null: it was made before that was recorded."
     )
@@ -112,7 +116,9 @@ class KeyJson(BaseModel):
     last_used_at: datetime | None = Field(
         description="When it was last used, to the minute; null: never."
     )
-    requests_per_minute: int | None = Field(description="Most requests in a minute; null: any.")
+    requests_per_minute: int | None = Field(
+        description="Most requests in a minute; null: any.", examples=[60]
+    )
     pictures_per_minute: int | None = Field(description="Most pictures in a minute; null: any.")
     queued_tasks: int | None = Field(description="Most tasks that wait; null: any.")
     stored_bytes: int | None = Field(description="Most bytes that its tasks keep; null: any.")

@@ -20,6 +20,7 @@ from app.db.base import JsonObject, utc_text
 from app.errors import ForbiddenProblem, NotFoundProblem, UnauthorizedProblem
 from app.keys.problems import ExpiredKeyProblem, KeyNameTakenProblem, MistypedKeyProblem
 from app.keys.text import is_mistyped, make_key
+from app.paging import NEWEST, behind
 
 
 class Scope(StrEnum):
@@ -137,10 +138,12 @@ def list_keys(session: Session) -> list[ApiKey]:
     return list(session.scalars(select(ApiKey).order_by(ApiKey.id)))
 
 
-def newest_keys(session: Session, limit: int, before: int | None) -> Sequence[ApiKey]:
-    """Return keys, revoked ones too, the newest first: some of those with ids below `before`."""
-    found = select(ApiKey).order_by(ApiKey.id.desc()).limit(limit)
-    return session.scalars(found if before is None else found.where(ApiKey.id < before)).all()
+def some_keys(
+    session: Session, limit: int, place: int | None, sort: str = NEWEST
+) -> Sequence[ApiKey]:
+    """Return keys, revoked ones too, as they were made: some of those behind an id."""
+    found = behind(select(ApiKey), [ApiKey.id], None if place is None else [place], sort)
+    return session.scalars(found.limit(limit)).all()
 
 
 def find_key(session: Session, name: str) -> ApiKey:

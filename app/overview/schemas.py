@@ -89,11 +89,15 @@ class WorkersJson(BaseModel):
     not tell whether one is there.
     """
 
-    busy: list[str] = Field(description="Workers that hold a task and were heard of in time.")
-    lost: list[str] = Field(description="Workers that hold a task and were not.")
+    busy: list[str] = Field(
+        description="Workers that hold a task and were heard of in time.",
+        examples=[["host:4711"]],
+    )
+    lost: list[str] = Field(description="Workers that hold a task and were not.", examples=[[]])
     restarts: int | None = Field(
         description="How often `sats serve` started its worker again, because it had ended; null "
-        "where it runs none."
+        "where it runs none.",
+        examples=[0],
     )
 
 

@@ -73,12 +73,18 @@ INFER_ANSWER: Responses = {
 
 def refusals(*kinds: type[Problem]) -> Responses:
     """Return the `responses=` of an operation of the Open Inference Protocol."""
-    grouped: dict[int, list[str]] = {}
+    grouped: dict[int, dict[str, str]] = {}
     for kind in kinds:
-        grouped.setdefault(status_of(kind.status), []).append(kind.title)
+        same = grouped.setdefault(status_of(kind.status), {})
+        same.setdefault(kind.title, (kind.__doc__ or kind.title).strip())
     said: Responses = {
-        status: {"description": "; ".join(dict.fromkeys(titles)), "model": RefusalJson}
-        for status, titles in sorted(grouped.items())
+        status: _refusal("; ".join(same), next(iter(same.values())))
+        for status, same in sorted(grouped.items())
     }
     # FastAPI would list 422, in a form of its own, where neither it nor `default` is.
-    return said | {"default": {"description": "Any other refusal", "model": RefusalJson}}
+    return said | {"default": _refusal("Any other refusal", "the log of the service says more")}
+
+
+def _refusal(description: str, error: str) -> dict[str, Any]:
+    content = {"application/json": {"example": {"error": error}}}
+    return {"description": description, "model": RefusalJson, "content": content}

@@ -67,13 +67,18 @@ class WishJson(BaseModel):
 class SegmentJson(BaseModel):
     """A class that the picture shows."""
 
-    label: str = Field(description="Its name.")
+    label: str = Field(description="Its name.", examples=["cup"])
     score: float | None = Field(
         description="Mean probability that the model gives to it over its pixels, 0 to 1. Of "
-        "background: over those that the model itself calls so; null where there are none."
+        "background: over those that the model itself calls so; null where there are none.",
+        examples=[0.9312],
     )
     mask: str = Field(
-        description="An 8-bit grey PNG of the picture's size in base64: 255 where it is, else 0."
+        description="An 8-bit grey PNG of the picture's size in base64: 255 where it is, else 0.",
+        examples=[
+            "iVBORw0KGgoAAAANSUhEUgAAAAIAAAABCAAAAADRSSBWAAAAC0lEQVR4nGP8"
+            "zwAAAgQBAcc81xUAAAAASUVORK5CYII="
+        ],
     )
 
 

@@ -7,9 +7,10 @@ from sqlalchemy import Select, func, literal, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, aliased, defer
 
-from app.db import AliasMove, HeldOutSet, Model, ModelClass, Version
+from app.db import AliasMove, Model, ModelClass, Version
 from app.db.base import JsonObject
 from app.errors import NoLiveVersionProblem, NotFoundProblem
+from app.paging import NEWEST, behind
 from app.registry.gate import Verdict
 from sats_core.classes import BACKGROUND, MAX_CLASSES
 from sats_core.errors import ClassError
@@ -130,15 +131,20 @@ def served_version(session: Session, model_name: str, number: int | None = None)
 
 
 def list_versions(
-    session: Session, model_id: int, limit: int | None = None, before: int | None = None
+    session: Session,
+    model_id: int,
+    limit: int | None = None,
+    place: int | None = None,
+    sort: str = NEWEST,
 ) -> Sequence[Version]:
-    """Return versions of a model, the newest first: all, deleted ones too, or some
-    of those below a number. Their reports of forgetting are read when they are asked for."""
+    """Return versions of a model, by number: all, deleted ones too, or some of those behind one.
+
+    Their reports of forgetting are read when they are asked for.
+    """
     wanted = select(Version).where(Version.model_id == model_id)
     wanted = wanted.options(defer(Version.forgetting_report))
-    if before is not None:
-        wanted = wanted.where(Version.number < before)
-    return session.scalars(wanted.order_by(Version.number.desc()).limit(limit)).all()
+    wanted = behind(wanted, [Version.number], None if place is None else [place], sort)
+    return session.scalars(wanted.limit(limit)).all()
 
 
 def lineage(session: Session, version: Version) -> dict[int, int]:
@@ -240,20 +246,13 @@ def register_version(
 def _written(result: StepResult | ImportResult) -> dict[str, Any]:
     """Return the columns that come out of a result as it stands."""
     written = result.model_dump(mode="json")
-    columns = {name: written[name] for name in ("classes", "scores", "backbone_start", "seconds")}
+    of_both = ("classes", "scores", "confusion", "backbone_start", "seconds")
+    columns = {name: written[name] for name in of_both}
     if isinstance(result, ImportResult):
         settings = {"backbone": result.backbone, "size": result.size}
         return columns | {"settings": settings, "origin": written["origin"]}
     names = ("settings", "forgetting_report", "replayed_pictures")
     return columns | {name: written[name] for name in names}
-
-
-def held_out_sets(session: Session, version: Version) -> Sequence[HeldOutSet]:
-    """Return the held-out pictures kept along a version's lineage, base first."""
-    numbers = lineage(session, version)
-    kept = HeldOutSet.version_id.in_(numbers), HeldOutSet.deleted_at.is_(None)
-    found = session.scalars(select(HeldOutSet).where(*kept)).all()
-    return sorted(found, key=lambda kept: numbers[kept.version_id])
 
 
 def alias_history(

@@ -264,6 +264,11 @@ class Settings(IntegrationSettings):
         return self.data_dir / "serve.json"
 
     @property
+    def mlflow_file(self) -> Path:
+        """Where a worker writes what it could not mirror to MLflow."""
+        return self.data_dir / "mlflow.json"
+
+    @property
     def limits(self) -> Limits:
         """What one data set may ask of the machine."""
         return Limits(

@@ -10,7 +10,7 @@ addresses are named in errors and logs."""
 
 
 class IntegrationSettings(ServingSettings):
-    """Settings of `/integrations`."""
+    """Settings of what lies in `app/integrations`."""
 
     label_studio_url: str | None = Field(
         None,
@@ -36,6 +36,27 @@ class IntegrationSettings(ServingSettings):
         ge=0,
         description="New annotations of a project after which a task is made of it by itself, as "
         "its webhook counts them; 0: only where somebody asks for training.",
+    )
+
+    label_studio_waiting: int = Field(
+        20,
+        ge=1,
+        description="Most imports that wait for one key; the next is refused, as where too many of "
+        "its tasks wait.",
+    )
+
+    mlflow_tracking_uri: str | None = Field(
+        None,
+        pattern=rf"^{ORIGIN}(/[^\s?#]*)?$",
+        description="The MLflow server that every version is mirrored to, as "
+        "`https://mlflow.example.org`; needs `pip install 'sats[mlflow]'`. Who the worker is to it "
+        "say MLflow's own variables (`MLFLOW_TRACKING_USERNAME`, ...). Default: none.",
+    )
+    mlflow_prefix: str = Field(
+        "sats-",
+        pattern=r"^[A-Za-z0-9._-]{0,50}$",
+        description="What stands before a model's name in MLflow, so that several services can "
+        "share one.",
     )
 
     @property

@@ -40,6 +40,7 @@ from app.keys.problems import (
     TaskLimitProblem,
 )
 from app.keys.service import Scope, check_model
+from app.paging import NEWEST
 from app.registry.floor import check_gate, floor_of
 from app.registry.naming import check_known
 from app.registry.parents import NothingToStartFromProblem, ParentDeletedProblem
@@ -48,7 +49,7 @@ from app.registry.service import find_model
 from app.storage import Blob
 from app.tasks import listing, service
 from app.tasks.answering import ACCEPTED, IdempotencyKey, acceptance, announce
-from app.tasks.listing import TASKS, Wanted, wanted
+from app.tasks.listing import TaskOrder, TaskSort, Wanted, wanted
 from app.tasks.owning import ChangedTaskId, TaskId
 from app.tasks.problems import TaskEndedProblem, TaskFilesGoneProblem, TaskNotFailedProblem
 from app.tasks.schemas import SPEC_EXAMPLE, TaskJson, TaskPage
@@ -191,14 +192,24 @@ def list_tasks(
         Literal["full", "summary"],
         Query(description="`summary`: what a table of tasks shows, without spec and progress."),
     ] = "full",
+    sort: Annotated[
+        TaskSort,
+        Query(
+            description="By when they were posted or ended, with `-` the last one first; "
+            "`finished_at` lists those alone that have ended."
+        ),
+    ] = NEWEST,
     limit: Annotated[int, Query(ge=1, le=200, description="Most tasks of a page.")] = 50,
     cursor: Cursor = None,
 ) -> TaskPage:
-    """Return tasks, the newest first: all with scope `read`, else those that the key posted."""
+    """Return tasks, the newest first if nothing else is asked for: all with scope `read`, else
+    those that the key posted."""
     if which.model is not None:
         check_model(caller, which.model)
-    found = listing.list_tasks(session, limit + 1, which, TASKS.read(cursor), visible(caller))
-    page, following = TASKS.cut(found, limit, lambda task: task.sequence)
+    order = TaskOrder(sort)
+    place = order.listing.read(cursor)
+    found = listing.list_tasks(session, limit + 1, which, place, visible(caller), order)
+    page, following = order.listing.cut(found, limit, order.place)
     tasks = service.describe_listed(session, page)
     items = [task.summary() for task in tasks] if view == "summary" else tasks
     return TaskPage(items=list(items), next_cursor=following)

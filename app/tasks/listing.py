@@ -3,20 +3,78 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
 from fastapi import Query
-from sqlalchemy import ColumnElement, select
+from sqlalchemy import ColumnElement, Select, select
 from sqlalchemy.orm import Session
 
 from app.db import ApiKey, Model, Task
+from app.db.base import utc_text
 from app.http.parameters import Time
-from app.paging import Listing
+from app.paging import NEWEST, Listing, behind
 from app.registry.schemas import MODEL_PATTERN
 from app.tasks.service import EVERY_TASK
 from app.tasks.states import TaskOutcome, TaskStateJson, stored_states
+from sats_core.limits import MAX_INT32
+
+TaskSort = Literal["-created_at", "created_at", "-finished_at", "finished_at"]
+
+
+def _ended(place: str) -> tuple[datetime, int]:
+    """Return when the task of a place ended, and its sequence.
+
+    Raises:
+        ValueError: it is no such place.
+    """
+    time, _, sequence = place.partition(" ")
+    if not time.endswith("Z") or not 0 <= int(sequence) <= MAX_INT32:
+        raise ValueError("no time in UTC, or no number of a task")
+    return datetime.fromisoformat(time), int(sequence)
+
 
 TASKS = Listing("tasks", int)
+_ENDED = Listing("tasks", str, _ended)
+
+
+@dataclass(frozen=True)
+class TaskOrder:
+    """An order of tasks; those that have not ended are in no list by their end."""
+
+    sort: TaskSort = NEWEST
+
+    @property
+    def listing(self) -> Listing[Any]:
+        """What reads and writes its cursors."""
+        return (_ENDED if self._by_end else TASKS).by(self.sort)
+
+    def place(self, task: Task) -> int | str:
+        """Return where a task stands."""
+        if not self._by_end or task.finished_at is None:
+            return task.sequence
+        return f"{utc_text(task.finished_at)} {task.sequence}"
+
+    def chosen(
+        self, conditions: Sequence[ColumnElement[bool]], place: int | str | None, limit: int
+    ) -> Select[Task]:
+        """Return a query for some of the tasks with these conditions, from behind a place on."""
+        if not self._by_end:
+            last = None if place is None else [place]
+            found = select(Task).where(*conditions)
+            return behind(found, [Task.sequence], last, self.sort).limit(limit)
+        # Few indexes have this order; ids are sorted many times faster than whole rows.
+        columns = (Task.finished_at, Task.sequence)
+        ids = select(Task.id).where(Task.finished_at.is_not(None), *conditions)
+        ids = behind(ids, columns, None if place is None else _ended(str(place)), self.sort)
+        some = Task.id.in_(ids.limit(limit).correlate(None))
+        return behind(select(Task).where(some), columns, None, self.sort)
+
+    @property
+    def _by_end(self) -> bool:
+        return self.sort.endswith("finished_at")
+
+
+NEWEST_FIRST = TaskOrder()
 
 
 @dataclass(frozen=True)
@@ -106,11 +164,9 @@ def list_tasks(
     session: Session,
     limit: int,
     which: Wanted = Wanted(),
-    before: int | None = None,
+    place: int | str | None = None,
     visible: ColumnElement[bool] = EVERY_TASK,
+    order: TaskOrder = NEWEST_FIRST,
 ) -> Sequence[Task]:
-    """Return visible tasks, the newest first; `before` is the `sequence` of the last one seen."""
-    found = select(Task).where(visible, *which.conditions())
-    if before is not None:
-        found = found.where(Task.sequence < before)
-    return session.scalars(found.order_by(Task.sequence.desc()).limit(limit)).all()
+    """Return visible tasks in an order; `place` is that of the last one seen."""
+    return session.scalars(order.chosen([visible, *which.conditions()], place, limit)).all()

@@ -1,13 +1,11 @@
-"""IoU over versions, as charts show it."""
+"""IoU over versions, as a page's chart draws it."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from sqlalchemy import func, select
-from sqlalchemy.orm import Session
-
-from app.db import Model, Version
+from app.registry.curves import Point
 from app.registry.schemas import hex_colour
+from sats_core.classes import voc_colour
 
 MOST_VERSIONS = 100
 """So many of the newest are drawn."""
@@ -23,7 +21,7 @@ class Line:
 
 
 @dataclass(frozen=True)
-class Curves:
+class Chart:
     """Scores over versions.
 
     Attributes:
@@ -38,35 +36,21 @@ class Curves:
 _MEANS = {"miou_all": "all classes", "miou_old": "old classes", "miou_new": "new classes"}
 
 
-def curves(session: Session, model: Model) -> Curves:
-    """Return a model's scores over its newest versions, in one statement."""
-    rows = session.execute(
-        select(
-            Version.number,
-            Version.classes,
-            Version.scores["iou"].label("iou"),
-            *(Version.scores[name].as_float().label(name) for name in _MEANS),
-        )
-        .where(Version.model_id == model.id, func.json_array_length(Version.classes) > 0)
-        .order_by(Version.number.desc())
-        .limit(MOST_VERSIONS)
-    ).all()[::-1]
+def chart(points: Sequence[Point], learned: Mapping[str, int]) -> Chart:
+    """Return how points look, given the index of every class of their model."""
     means = [
-        Line(title, None, [_rounded(row._mapping[name]) for row in rows])
+        Line(title, None, [_rounded(point.means[name]) for point in points])
         for name, title in _MEANS.items()
     ]
-    known: dict[str, str] = {}
-    for row in rows:
-        known.update({entry["name"]: hex_colour(entry["colour"]) for entry in row.classes[1:]})
+    scored = {name for point in points for name in point.iou}
     classes = [
-        Line(name, colour, [_rounded(_iou(row.iou, name)) for row in rows])
-        for name, colour in known.items()
+        Line(
+            name, hex_colour(voc_colour(index)), [_rounded(point.iou.get(name)) for point in points]
+        )
+        for name, index in learned.items()
+        if name in scored
     ]
-    return Curves([row.number for row in rows], means + classes)
-
-
-def _iou(found: Any, name: str) -> float | None:
-    return found.get(name) if isinstance(found, dict) else None
+    return Chart([point.number for point in points], means + classes)
 
 
 def _rounded(value: float | None) -> float | None:

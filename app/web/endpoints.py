@@ -5,6 +5,7 @@ from fastapi import APIRouter
 from app.errors import NotFoundProblem
 from app.web import (
     audit,
+    compare,
     held_out,
     home,
     keys,
@@ -20,7 +21,7 @@ from app.web import (
 from app.web.visitors import Anybody, PageRoute
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
-for part in (home, new_task, tasks, models, held_out, try_it, keys, audit, settings):
+for part in (home, new_task, tasks, models, held_out, compare, try_it, keys, audit, settings):
     router.routes.extend(part.router.routes)
 for part in (reference, login, static_files):
     router.routes.extend(part.router.routes)

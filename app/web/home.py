@@ -14,13 +14,14 @@ from app.http.dependencies import AppServices, ReadSession, Services
 from app.overview.schemas import ModelOverviewJson, OverviewJson
 from app.overview.service import overview
 from app.processes import read_restarts
+from app.registry.curves import curves, learned
 from app.registry.paths import ModelName
 from app.tasks.listing import Wanted, list_tasks
 from app.tasks.schemas import ListedTask
 from app.tasks.service import describe_listed
 from app.tasks.states import ENDED
 from app.tasks.visibility import visible
-from app.web.curves import curves
+from app.web.curves import MOST_VERSIONS, chart
 from app.web.rendering import page
 from app.web.states import UNENDED, shown
 from app.web.visitors import Anybody, PageRoute, SeesVersions, Visitor
@@ -65,8 +66,10 @@ def model_curves(
     request: Request, _visitor: SeesVersions, session: ReadSession, model: ModelName
 ) -> Response:
     """Return a model's chart, to be put into a page."""
-    found = curves(session, get_model(session, model))
-    return page(request, "curves.html", {"model": model, "curves": asdict(found)})
+    found = get_model(session, model)
+    points = curves(session, [found], MOST_VERSIONS)[found.id]
+    drawn = chart(points, learned(session, found))
+    return page(request, "curves.html", {"model": model, "curves": asdict(drawn)})
 
 
 def _in_turn(tasks: Sequence[ListedTask]) -> list[ListedTask]:

@@ -14,7 +14,7 @@ from app.http.dependencies import AppServices, ReadSession
 from app.http.parameters import Cursor
 from app.keys.endpoints import KEYS
 from app.keys.schemas import key_json
-from app.keys.service import Scope, any_key, newest_keys
+from app.keys.service import Scope, any_key, some_keys
 from app.web.rendering import page
 from app.web.visitors import PageRoute, SeesService
 
@@ -40,7 +40,7 @@ def keys_page(
     cursor: Cursor = None,
 ) -> Response:
     """List keys, revoked and expired ones too, the newest first."""
-    found = newest_keys(session, A_PAGE + 1, KEYS.read(cursor))
+    found = some_keys(session, A_PAGE + 1, KEYS.read(cursor))
     rows, following = KEYS.cut(found, A_PAGE, lambda key: key.id)
     return page(
         request,

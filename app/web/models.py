@@ -19,11 +19,12 @@ from app.http.dependencies import ReadSession
 from app.http.parameters import Cursor
 from app.paging import Listing
 from app.registry.descent import children, unserved
+from app.registry.held_out import samples
 from app.registry.moves import tag_of, version_before_live
 from app.registry.paths import ModelName, Number
 from app.registry.service import get_version, list_versions
 from app.stored import read_stored
-from app.web.held_out import samples
+from app.web.confusions import confusions_of
 from app.web.lineage import lanes
 from app.web.rendering import page
 from app.web.verdicts import rows_of, verdict_of
@@ -32,6 +33,8 @@ from sats_core.evaluation.forgetting import ForgettingReport
 
 A_PAGE = 50
 MOVES = 8
+SHOWN = 6
+"""Held-out pictures on the page of a version."""
 VERSIONS = Listing("versions", int)
 
 READINGS = {
@@ -116,8 +119,9 @@ def version_page(
             "tag": tag_of(last.sequence) if last else None,
             "before": before,
             "unserved_before": unserved(session, found, number, before),
+            "confusions": confusions_of(row, version),
             "settings": _settings(version),
-            "samples": samples(session, row) if visitor.administers else (),
+            "samples": samples(session, [row], SHOWN) if visitor.administers else (),
         },
     )
 

@@ -1,4 +1,4 @@
-"""Names of files in data sets, which strangers choose."""
+"""Names of files, classes and tasks, which strangers choose."""
 
 import re
 from collections.abc import Iterable
@@ -6,6 +6,11 @@ from collections.abc import Iterable
 MAX_NAME = 1000
 _JUNK = frozenset({"__MACOSX", "Thumbs.db", "desktop.ini"})
 _DRIVE = re.compile(r"[A-Za-z]:")
+CONTROL = r"\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069"
+"""What no name has, as ranges of a regular expression: control characters, separators of lines,
+and what turns the direction of the text around it (Unicode's Bidi_Control), so that a name would
+look like another one."""
+_ODD = re.compile(rf"[{CONTROL}\ud800-\udfff]")
 
 
 def is_junk(name: str) -> bool:
@@ -44,10 +49,8 @@ def common_folder(names: Iterable[str]) -> str:
 
 
 def printable(text: str) -> str:
-    """Return text that any database, log and JSON can hold: control and broken characters are ?."""
-    return "".join("?" if _is_odd(character) else character for character in text)
+    """Return text that any database, log and JSON can hold, and a page or terminal shows as it is.
 
-
-def _is_odd(character: str) -> bool:
-    code = ord(character)
-    return code < 32 or 127 <= code < 160 or 0xD800 <= code <= 0xDFFF
+    Control characters, among them those that turn a text's direction, and broken ones are `?`.
+    """
+    return _ODD.sub("?", text)

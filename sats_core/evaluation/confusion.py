@@ -3,7 +3,28 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from sats_core.classes import IGNORE
+from sats_core.classes import BACKGROUND, IGNORE
+from sats_core.data.labels import Lookup
+from sats_core.record import Record
+
+Counts = tuple[tuple[int, ...], ...]
+
+
+class Confusion(Record):
+    """What a version takes the pixels of held-out pictures for, and what the one before did.
+
+    Attributes:
+        classes: background first; rows and columns are in their order.
+        pixels: pixels by true class (rows) and predicted class (columns), (C, C).
+        before: the same of the version before, on the same pictures; it predicts no new class. None
+            where there was none.
+        pictures: how many were counted.
+    """
+
+    classes: tuple[str, ...]
+    pixels: Counts
+    before: Counts | None
+    pictures: int
 
 
 class ConfusionMatrix:
@@ -30,6 +51,25 @@ class ConfusionMatrix:
         counted = label != IGNORE
         pairs = label[counted].astype(np.int64) * classes + prediction[counted]
         self.counts += np.bincount(pairs, minlength=classes**2).reshape(classes, classes)
+
+    def add_as_is(
+        self, label: NDArray[np.uint8], prediction: NDArray[np.uint8], answer: Lookup
+    ) -> None:
+        """Count one picture that is labelled for some classes only.
+
+        A pixel that is labelled as a class is that class, whatever else it is taken for. Of what is
+        not labelled nothing but the labelled classes is known: any other stands as background.
+
+        Args:
+            label: (H, W) channels, 255 ignored.
+            prediction: (H, W) channels.
+            answer: `labelled_lookup` of the classes that the picture is labelled for.
+        """
+        self.add(label, np.where(label == BACKGROUND, answer[prediction], prediction))
+
+    def rows(self) -> Counts:
+        """Return the counts, row after row."""
+        return tuple(map(tuple, self.counts.tolist()))
 
     def iou(self) -> list[float | None]:
         """Return intersection over union per class; None for a class that no label shows."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from sats_core.classes import Catalogue
 from sats_core.data.labels import labelled_lookup, step_lookup
 from sats_core.data.readers import Reader
-from sats_core.evaluation.confusion import ConfusionMatrix
+from sats_core.evaluation.confusion import Confusion, ConfusionMatrix
 from sats_core.evaluation.predict import predict
 from sats_core.evaluation.scores import Scores, scores_of
 from sats_core.models import Segmenter
@@ -29,6 +29,19 @@ class HeldOut:
     compared: bool = True
 
 
+@dataclass(frozen=True)
+class Scored:
+    """What held-out pictures say of a model.
+
+    Attributes:
+        scores: IoU and what is read from it.
+        confusion: what pixels of each class are taken for; None where there is no picture.
+    """
+
+    scores: Scores
+    confusion: Confusion | None
+
+
 def score(
     model: Segmenter,
     size: int,
@@ -36,7 +49,8 @@ def score(
     introduced: Mapping[str, float | None],
     sets: Sequence[HeldOut],
     seen: Callable[[], None],
-) -> Scores:
+    old: Segmenter | None = None,
+) -> Scored:
     """Score a model; it is left in evaluation mode.
 
     Args:
@@ -46,12 +60,15 @@ def score(
         introduced: `Scores.introduced` of the version before; empty for a base step.
         sets: held-out pictures, each with the classes that it is labelled for.
         seen: called after each picture.
+        old: the model before, whose channels come first in the catalogue; what it takes classes for
+            is counted beside. It is left in evaluation mode too.
 
     Raises:
         DatasetError: a picture cannot be read.
     """
-    model.eval()
+    models = [model.eval(), *([old.eval()] if old is not None else [])]
     own, earlier = ConfusionMatrix(len(catalogue)), ConfusionMatrix(len(catalogue))
+    taken = [ConfusionMatrix(len(catalogue)) for _ in models]
     new = {c.name for c in catalogue.classes if c.step == catalogue.steps - 1}
     done = 0
     for held_out in sets:
@@ -61,8 +78,26 @@ def score(
         answer = labelled_lookup(channels.values())
         for picture_id in held_out.ids:
             picture = held_out.reader.read(picture_id)
-            prediction = predict(model, picture.picture, size)
-            matrix.add(truth[picture.label], answer[prediction])
+            label = truth[picture.label]
+            predictions = [predict(each, picture.picture, size) for each in models]
+            matrix.add(label, answer[predictions[0]])
+            for counted, prediction in zip(taken, predictions, strict=True):
+                counted.add_as_is(label, prediction, answer)
             done += 1
             seen()
-    return scores_of(own + earlier, catalogue, introduced, done, earlier)
+    scores = scores_of(own + earlier, catalogue, introduced, done, earlier)
+    return Scored(scores, _confusion(catalogue, taken, done))
+
+
+def _confusion(
+    catalogue: Catalogue, taken: Sequence[ConfusionMatrix], pictures: int
+) -> Confusion | None:
+    if not pictures:
+        return None
+    now, *before = (matrix.rows() for matrix in taken)
+    return Confusion(
+        classes=catalogue.names,
+        pixels=now,
+        before=before[0] if before else None,
+        pictures=pictures,
+    )

@@ -1,10 +1,13 @@
 """The scores of a version, and what they say against the versions before it."""
 
 from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
 
 from sats_core.classes import Catalogue
-from sats_core.evaluation.confusion import ConfusionMatrix
 from sats_core.record import Record
+
+if TYPE_CHECKING:  # whoever only holds scores need not import numpy
+    from sats_core.evaluation.confusion import ConfusionMatrix
 
 
 class Scores(Record):
@@ -37,11 +40,11 @@ class Scores(Record):
 
 
 def scores_of(
-    matrix: ConfusionMatrix,
+    matrix: "ConfusionMatrix",
     catalogue: Catalogue,
     introduced: Mapping[str, float | None],
     pictures: int,
-    earlier: ConfusionMatrix | None = None,
+    earlier: "ConfusionMatrix | None" = None,
 ) -> Scores:
     """Read a version's scores from its confusion matrix.
 

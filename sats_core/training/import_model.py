@@ -12,8 +12,7 @@ from sats_core.data.readers import Reader, open_reader
 from sats_core.data.sources import ZipSource
 from sats_core.data.transforms import Pixels
 from sats_core.errors import DatasetError, Issue, ModelError
-from sats_core.evaluation.held_out import HeldOut, score
-from sats_core.evaluation.scores import Scores
+from sats_core.evaluation.held_out import HeldOut, Scored, score
 from sats_core.events import DoneEvent, PhaseEvent, ProgressEvent, WarningEvent
 from sats_core.export import export_version
 from sats_core.job import ImportJob, ImportResult, Origin
@@ -145,17 +144,18 @@ def _check(sets: Sequence[HeldOut], emit: Emit, should_stop: Callable[[], bool])
     refuse(issues)
 
 
-def _scored(imported: Imported, held_out: Sequence[HeldOut], seen: Callable[[], None]) -> Scores:
+def _scored(imported: Imported, held_out: Sequence[HeldOut], seen: Callable[[], None]) -> Scored:
     """Score the model on labelled pictures; without any, nothing but None."""
     size = imported.checkpoint.processor.view.side()
     return score(imported.model, size, imported.catalogue, {}, held_out, seen)
 
 
-def _result(job: ImportJob, imported: Imported, scores: Scores, began: float) -> ImportResult:
+def _result(job: ImportJob, imported: Imported, scored: Scored, began: float) -> ImportResult:
     encoder = imported.checkpoint.encoder
     return ImportResult(
         classes=tuple(asdict(c) for c in imported.catalogue.classes),
-        scores=scores,
+        scores=scored.scores,
+        confusion=scored.confusion,
         origin=Origin(
             source=job.source_name,
             sha256=imported.sha256,
@@ -166,7 +166,7 @@ def _result(job: ImportJob, imported: Imported, scores: Scores, began: float) ->
         backbone=encoder.backbone,
         backbone_start=f"imported: {job.source_name}",
         size=imported.checkpoint.processor.view.side(),
-        held_out_pictures=scores.pictures,
+        held_out_pictures=scored.scores.pictures,
         seconds=time.monotonic() - began,
     )
 

@@ -13,9 +13,8 @@ from sats_core.data.readers import Reader, open_reader
 from sats_core.data.sources import ZipSource
 from sats_core.evaluation.causes import examined, why_forgotten
 from sats_core.evaluation.forgetting import ForgettingReport
-from sats_core.evaluation.held_out import HeldOut, score
+from sats_core.evaluation.held_out import HeldOut, Scored, score
 from sats_core.evaluation.predict import labelled_input
-from sats_core.evaluation.scores import Scores
 from sats_core.events import DoneEvent, LabelsEvent, PhaseEvent, WarningEvent
 from sats_core.export import export_version
 from sats_core.job import MemoryRecord, StepJob, StepResult
@@ -87,11 +86,12 @@ def run_step(job: StepJob, emit: Emit, should_stop: Callable[[], bool]) -> None:
         features = learn(start, cache, replayed, job.work, fingerprint, emit, should_stop)
         emit(PhaseEvent(phase="evaluating"))
         sets = [HeldOut(reader, gathered.held_out, job.new_classes), *earlier]
-        scores, report = _evaluate(start, sets, cache, emit, should_stop)
+        scored, report = _evaluate(start, sets, cache, emit, should_stop)
         memory = _keep(job, start, sources)
         result = StepResult(
             classes=tuple(asdict(c) for c in start.catalogue.classes),
-            scores=scores,
+            scores=scored.scores,
+            confusion=scored.confusion,
             forgetting_report=report,
             settings=start.settings.as_run(base=start.old is None),
             backbone_start=start.backbone_start,
@@ -142,29 +142,30 @@ def _evaluate(
     cache: PictureCache,
     emit: Emit,
     should_stop: Callable[[], bool],
-) -> tuple[Scores, ForgettingReport | None]:
+) -> tuple[Scored, ForgettingReport | None]:
     """Score the new version and, where it had something to forget, find out why it did."""
     todo = sum(len(held_out.ids) for held_out in sets)
     if start.old:
         todo += sum(len(examined(held_out.ids)) for held_out in sets)
     seen = evaluation_counter(todo, emit, should_stop)
     size, introduced = start.settings.size, start.old.scores.introduced if start.old else {}
-    scores = score(start.model, size, start.catalogue, introduced, sets, seen)
-    if start.old is None:
-        return scores, None
+    old = start.old.model if start.old else None
+    scored = score(start.model, size, start.catalogue, introduced, sets, seen, old)
+    if old is None:
+        return scored, None
     sample = examined(range(len(cache)))
     trained = (labelled_input(*cache[index], size, start.model) for index in sample)
     report = why_forgotten(
         start.model,
-        start.old.model,
+        old,
         size,
         start.catalogue,
-        scores.forgetting,
+        scored.scores.forgetting,
         sets,
         trained,
         seen,
     )
-    return scores, report
+    return scored, report
 
 
 def _keep(job: StepJob, start: Start, sources: list[Keepable]) -> MemoryRecord | None:

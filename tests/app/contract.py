@@ -4,15 +4,20 @@ A change of the HTTP contract is then a change of a file that a reviewer reads.
 """
 
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
+
+from jsonschema import Draft202012Validator
 
 import worker.failures  # noqa: F401 - its problems stand in a failed task's `error`
 from app.errors import TYPE_PREFIX, Problem
 from app.errors.codes import MEANINGS
 from app.main import create_app
 from app.settings import Settings
+from tests.docs.examples import CALLS, calls_of, find_examples
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -80,10 +85,51 @@ seconds there may be more (`t`). Limits per minute are said with every other ans
 {codes}
 """
 
+
+def answers() -> str:
+    """Return the answers of `docs/calls.md` that can be examples of the OpenAPI document, as JSON.
+
+    The first answer of each operation that is whole, in JSON and as the document says.
+    """
+    document = create_app(Settings()).openapi()
+    shown = [(calls_of(one), _read(one.answer)) for one in find_examples(CALLS.read_text())]
+    said = [(calls[0], answer) for calls, answer in shown if len(calls) == 1]
+    found = {}
+    for path, item in document["paths"].items():
+        pattern = re.compile(re.sub(r"\{[^}]+\}", "[^/:]+", path))
+        for method, operation in item.items():
+            mine = (body for (how, to), body in said if how == method and pattern.fullmatch(to))
+            for body in mine:
+                if _fits(document, operation, body):
+                    found.setdefault(f"{method} {path}", body)
+    return json.dumps(found, indent=1, ensure_ascii=False) + "\n"
+
+
+def _read(answer: str) -> Any:
+    try:
+        return json.loads(answer)
+    except ValueError:
+        return None
+
+
+def _fits(document: Mapping[str, Any], operation: Mapping[str, Any], answer: Any) -> bool:
+    """Whether an answer is what an operation answers where it does not refuse."""
+    for status, said in operation["responses"].items():
+        schema = said.get("content", {}).get("application/json", {}).get("schema")
+        if schema is not None and status.startswith("2") and isinstance(answer, dict | list):
+            whole = Draft202012Validator(schema | {"components": document["components"]})
+            return "urn:sats:problem" not in str(answer)[:60] and whole.is_valid(answer)
+    return False
+
+
 PAGES: Mapping[str, Callable[[], str]] = MappingProxyType(
-    {"openapi.json": openapi, "problems.md": problems}
+    {
+        "../app/http/examples.json": answers,  # first: the document is made with it
+        "openapi.json": openapi,
+        "problems.md": problems,
+    }
 )
-"""What each page says now, by its name in docs/."""
+"""What each page says now, by its place from docs/."""
 
 
 def main() -> None:

@@ -109,7 +109,9 @@ TABLE: dict[tuple[str, str], Row] = {
         "GET /admin/models/{model}/versions/{number}",
         "GET /admin/models/{model}/versions/{number}/files/{name}",
         "HEAD /admin/models/{model}/versions/{number}/files/{name}",
+        "GET /admin/models/{model}/versions/{number}/fiftyone",
         "GET /admin/models/{model}/versions/{number}/forgetting",
+        "GET /admin/models/{model}/versions/{number}/confusion",
         "DELETE /admin/models/{model}/versions/{number}",
         "DELETE /admin/models/{model}/versions/{number}/held-out",
         "DELETE /admin/models/{model}/versions/{number}/memory",
@@ -135,7 +137,13 @@ TABLE: dict[tuple[str, str], Row] = {
 ASKED_AS_OTHERS = (OPEN_INFERENCE, "/uploads")
 """The protocol's metadata are for who segments; an upload is its sender's alone."""
 READABLE = {
-    *(one for one in TABLE if one[0] in ("GET", "HEAD") and not one[1].startswith(ASKED_AS_OTHERS)),
+    *(
+        one
+        for one in TABLE
+        if one[0] in ("GET", "HEAD")
+        and not one[1].startswith(ASKED_AS_OTHERS)
+        and not one[1].endswith("/fiftyone")  # pictures that a task brought
+    ),
     ("POST", "/tasks/{task_id}/events/token"),  # it changes nothing
 }
 """What scope `read` alone lets through to."""
@@ -147,6 +155,7 @@ PAGES = {
     *(("GET", f"/ui/models{below}") for below in ("", "/{model}", "/{model}/curves")),
     ("GET", "/ui/models/{model}/versions/{number}"),
     ("GET", "/ui/models/{model}/versions/{number}/held-out/{position}/{what}"),
+    ("GET", "/ui/compare"),
     ("GET", "/ui/tasks/new"),
     ("GET", "/ui/settings"),
     ("GET", "/ui/keys"),

@@ -32,6 +32,7 @@ from tests.app.from_openapi import (
 from tests.app.inference.colour_graph import write_version
 from tests.app.tasks.posting import drawn
 from tests.fixtures.checkpoints import checkpoint_zip
+from tests.fixtures.examples import examples
 from tests.fixtures.versions import add_version
 
 CASES = int(os.environ.get("SATS_FUZZ_CASES", "350"))
@@ -39,10 +40,8 @@ READY = ("/health/ready", "/v2/health/ready")
 """The calls that may answer 503 here: no worker runs, and nothing else is overloaded or down."""
 
 
-def relaxed(examples):
-    return settings(
-        max_examples=examples, suppress_health_check=[HealthCheck.function_scoped_fixture]
-    )
+def relaxed(most):
+    return settings(max_examples=most, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @pytest.fixture
@@ -135,7 +134,7 @@ any_path = st.text(st.characters(codec="utf-8", exclude_characters="?#"), max_si
 
 
 def test_any_path_and_method(stocked):
-    @relaxed(100)
+    @relaxed(examples(100))
     @given(st.sampled_from(["GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS", "X"]), any_path)
     def ask(method, path):
         answer = stocked.request(method, "/" + quote(path.replace("health", ""), safe="/:"))
@@ -149,7 +148,7 @@ def test_any_path_and_method(stocked):
 def test_any_spec(stocked, tmp_path):
     content = drawn(tmp_path, "cat", "dog").read_bytes()
 
-    @relaxed(150)
+    @relaxed(examples(150))
     @given(specs | json_values, st.booleans())
     def ask(spec, named):
         if named and isinstance(spec, dict):
@@ -163,7 +162,7 @@ def test_any_spec(stocked, tmp_path):
     ask()
 
 
-@relaxed(300)
+@relaxed(examples(300))
 @given(st.binary() | st.text() | specs.map(json.dumps))
 def test_a_spec_is_read_or_refused(text):
     try:
@@ -178,7 +177,7 @@ def test_a_spec_is_read_or_refused(text):
 def test_any_data_set(stocked, tmp_path):
     whole = drawn(tmp_path, "dog").read_bytes()
 
-    @relaxed(120)
+    @relaxed(examples(120))
     @given(st.data())
     def ask(data):
         broken = bytearray(whole)
@@ -193,7 +192,7 @@ def test_any_data_set(stocked, tmp_path):
 
 
 def test_any_key(client):
-    @relaxed(100)
+    @relaxed(examples(100))
     @given(header_values)
     def ask(value):
         _check(client.get("/tasks", headers={"Authorization": value}))

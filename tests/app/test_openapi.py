@@ -6,6 +6,7 @@ import re
 import pytest
 from jsonschema import Draft202012Validator
 
+from app.http.examples import with_examples
 from app.http.schema_names import without_suffix
 from app.protocols.refusals import OPEN_INFERENCE
 
@@ -75,7 +76,7 @@ def test_enumerations_are_written_in_snake_case(document):
 
     of_ours = {"UINT8", "BYTES"}  # the Open Inference Protocol's own
     found = set(values(document)) - of_ours
-    assert not [value for value in found if not re.fullmatch(r"[a-z0-9_]+(\.[a-z_]+)?", value)]
+    assert not [value for value in found if not re.fullmatch(r"-?[a-z0-9_]+(\.[a-z_]+)?", value)]
 
 
 def test_every_field_is_described(document):
@@ -155,6 +156,55 @@ def test_every_example_is_valid(document):
         whole = schema | {"components": document["components"]}
         errors = [error.message for error in Draft202012Validator(whole).iter_errors(example)]
         assert not errors, (name, example, errors)
+
+
+def test_every_answer_in_json_has_an_example(document):
+    bare = [
+        f"{name} {status}"
+        for name, operation in _operations(document)
+        for status, answer in operation["responses"].items()
+        for kind, content in answer.get("content", {}).items()
+        if kind in ("application/json", "application/problem+json")
+        and not content.keys() & {"example", "examples"}
+    ]
+    assert not bare, "give the record's fields `examples=`, or show the call in docs/calls.md whole"
+
+
+def test_what_is_in_no_example_is_put_together_of_its_fields():
+    schemas = {
+        "Kind": {"enum": ["step", "import"]},
+        "Part": {
+            "type": "object",
+            "properties": {"name": {"type": "string", "examples": ["sheep"]}},
+        },
+        "Whole": {
+            "type": "object",
+            "properties": {
+                "part": {"$ref": "#/components/schemas/Part"},
+                "kind": {"$ref": "#/components/schemas/Kind"},
+                "parts": {"type": "array", "items": {"$ref": "#/components/schemas/Part"}},
+                "at": {"anyOf": [{"type": "string", "format": "date-time"}, {"type": "null"}]},
+                "tries": {"type": "integer", "default": 0},
+            },
+        },
+        "Bare": {"type": "object", "properties": {"size": {"type": "integer"}}},
+    }
+    paths = {
+        path: {"get": {"responses": {"200": {"content": {"application/json": content}}}}}
+        for path, content in {
+            "/whole": {"schema": {"$ref": "#/components/schemas/Whole"}},
+            "/bare": {"schema": {"$ref": "#/components/schemas/Bare"}},
+            "/own": {"schema": {"$ref": "#/components/schemas/Bare"}, "example": {"size": 3}},
+        }.items()
+    }
+    made = with_examples({"paths": paths, "components": {"schemas": schemas}})
+    answers = {
+        path: item["get"]["responses"]["200"]["content"]["application/json"].get("example")
+        for path, item in made["paths"].items()
+    }
+    part = {"name": "sheep"}
+    whole = {"part": part, "kind": "step", "parts": [part], "at": None, "tries": 0}
+    assert answers == {"/whole": whole, "/bare": None, "/own": {"size": 3}}
 
 
 def test_the_document_is_plain_json(document):

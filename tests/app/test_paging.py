@@ -2,13 +2,18 @@
 
 import base64
 import json
+from datetime import timedelta
 
 import pytest
 from sqlalchemy import update
 
-from app.db import Task, TaskState, write_session
+from app.db import Task, TaskState, utc_now, write_session
+from app.errors import InvalidProblem
+from app.keys.secret import read_secret
+from app.keys.service import Scope, create_key
 from app.paging import Listing
 from tests.app.tasks.posting import drawn, post
+from tests.fixtures.versions import add_version
 
 LISTS = {
     "tasks": "/tasks",
@@ -48,6 +53,90 @@ def test_what_is_no_cursor_of_a_list_is_named(client, posted, name):
         assert answer.status_code == 422, (cursor, answer.text)
         (error,) = answer.json()["errors"]
         assert error["field"] == "query.cursor"
+
+
+def walked(client, path, **wanted):
+    """The items of every page, two by two."""
+    found, cursor = [], None
+    while True:
+        given = wanted | ({"cursor": cursor} if cursor else {})
+        page = client.get(path, params={"limit": 2} | given)
+        assert page.status_code == 200, page.text
+        found += page.json()["items"]
+        cursor = page.json()["next_cursor"]
+        if cursor is None:
+            return found
+
+
+def test_lists_are_sorted(client, engine, blobs, posted):
+    with write_session(engine) as session:
+        for name in ("a", "b", "c", "b", "b"):
+            add_version(session, blobs, ["cat"], model=name)
+    for path, name, first in (
+        ("/tasks", "id", "-created_at"),
+        ("/admin/models/b/versions", "number", "-created_at"),
+        ("/admin/models", "name", "name"),
+    ):
+        known = [one[name] for one in walked(client, path)]
+        assert len(known) > 2, path
+        last = first.removeprefix("-") if first.startswith("-") else f"-{first}"
+        assert [one[name] for one in walked(client, path, sort=first)] == known
+        assert [one[name] for one in walked(client, path, sort=last)] == known[::-1]
+    assert client.get("/tasks", params={"sort": "name"}).status_code == 422
+
+
+def test_keys_are_sorted(client, engine, settings):
+    with write_session(engine) as session:
+        for name in "abc":
+            key = create_key(session, read_secret(settings), name, [Scope.ADMIN])
+    client.headers["Authorization"] = f"Bearer {key}"
+    client.app.state.services.callers.clear()
+    assert [one["name"] for one in walked(client, "/admin/keys")] == ["c", "b", "a"]
+    oldest = walked(client, "/admin/keys", sort="created_at")
+    assert [one["name"] for one in oldest] == ["a", "b", "c"]
+
+
+def test_tasks_are_sorted_by_their_end_and_those_alone_that_have_one(client, engine, posted):
+    first, second, third = (one["id"] for one in posted)
+    with write_session(engine) as session:
+        moments = {first: utc_now(), second: utc_now() - timedelta(days=1)}
+        for task, ended in moments.items():
+            session.execute(update(Task).where(Task.id == task).values(finished_at=ended))
+    assert [one["id"] for one in walked(client, "/tasks", sort="finished_at")] == [second, first]
+    with write_session(engine) as session:  # both at one moment: what was posted last is last
+        session.execute(update(Task).values(finished_at=moments[first]))
+    ended = walked(client, "/tasks", sort="finished_at", model="default")
+    assert [one["id"] for one in ended] == [first, second, third]
+    ended = walked(client, "/tasks", sort="-finished_at")
+    assert [one["id"] for one in ended] == [third, second, first]
+
+
+def test_a_cursor_goes_on_in_its_own_order_alone(client, engine, posted):
+    with write_session(engine) as session:
+        session.execute(update(Task).values(finished_at=utc_now()))
+    orders = ("-created_at", "created_at", "-finished_at", "finished_at")
+    cursors = {
+        sort: client.get("/tasks", params={"sort": sort, "limit": 1}).json()["next_cursor"]
+        for sort in orders
+    }
+    assert len(set(cursors.values())) == len(orders)
+    for sort, cursor in cursors.items():
+        for other in orders:
+            answer = client.get("/tasks", params={"sort": other, "cursor": cursor})
+            assert answer.status_code == (200 if other == sort else 422), (sort, other)
+            if other != sort:
+                (error,) = answer.json()["errors"]
+                assert error["field"] == "query.cursor"
+                assert "another order" in error["message"]
+
+
+@pytest.mark.parametrize(
+    "place", ["2026-01-01T00:00:00 1", "2026-01-01T00:00:00Z", "x 1", 7, "Z 1"]
+)
+def test_what_is_no_place_by_the_end_is_refused(client, posted, place):
+    cursor = said(["tasks", place, "-finished_at"])
+    answer = client.get("/tasks", params={"cursor": cursor, "sort": "-finished_at"})
+    assert answer.status_code == 422, answer.text
 
 
 def test_a_page_follows_one_whose_last_item_is_gone(client, posted):
@@ -93,3 +182,9 @@ def test_a_cursor_says_its_place_and_nothing_else():
     assert listing.read(None) is None
     assert listing.cut([5, 4, 3], 2, int) == ([5, 4], listing.cursor(4))
     assert listing.cut([5, 4], 2, int) == ([5, 4], None)
+    other = listing.by("created_at")
+    assert listing.by("-created_at") == listing
+    assert other.read(other.cursor(3)) == 3
+    for wrong, cursor in ((listing, other.cursor(3)), (other, listing.cursor(3))):
+        with pytest.raises(InvalidProblem, match="another order"):
+            wrong.read(cursor)

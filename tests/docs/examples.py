@@ -67,6 +67,20 @@ def _example(text: str, command: list[str], start: int, end: int) -> Example:
     return Example("".join(command).rstrip("\n"), text[start:end], start, end)
 
 
+def calls_of(example: Example) -> list[tuple[str, str]]:
+    """Return method and path of every call that a command makes."""
+    paths = re.findall(r"http://127\.0\.0\.1:8000(/[^\s'\"?]*)", example.command)
+    return [(_method(example.command), path) for path in paths]
+
+
+def _method(command: str) -> str:
+    if " -X DELETE" in command:
+        return "delete"
+    if " -X PUT" in command:
+        return "put"
+    return "post" if re.search(r" -(F|X POST|-data)", command) else "get"
+
+
 @dataclass
 class Session:
     """Runs commands one after another, as a reader would in one folder.

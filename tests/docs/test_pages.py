@@ -17,7 +17,15 @@ from demo import plan
 from demo.pictures import draw_dataset, draw_scene, jpeg
 from demo.service import serving
 from sats_core.settings import OfferedMethod
-from tests.docs.examples import CALLS, ROOT, SETTINGS, Session, differences, find_examples
+from tests.docs.examples import (
+    CALLS,
+    ROOT,
+    SETTINGS,
+    Session,
+    calls_of,
+    differences,
+    find_examples,
+)
 from tests.docs.settings_table import replace_table
 
 README = ROOT / "README.md"
@@ -131,25 +139,12 @@ def _code(text: str) -> list[str]:
 
 
 def test_every_call_has_an_example(settings: Settings):
-    commands = [example.command for example in find_examples(CALLS.read_text())]
-    called = {(_method(command), path) for command in commands for path in _paths(command)}
+    called = {call for one in find_examples(CALLS.read_text()) for call in calls_of(one)}
     for path, methods in create_app(settings).openapi()["paths"].items():
         pattern = re.compile(re.sub(r"\{[^}]+\}", "[^/:]+", path))
         for method, operation in methods.items():
             shown = any(m == method and pattern.fullmatch(p) for m, p in called)
             assert shown or operation.get("deprecated"), (method, path)
-
-
-def _method(command: str) -> str:
-    if " -X DELETE" in command:
-        return "delete"
-    if " -X PUT" in command:
-        return "put"
-    return "post" if re.search(r" -(F|X POST|-data)", command) else "get"
-
-
-def _paths(command: str) -> list[str]:
-    return re.findall(r"http://127\.0\.0\.1:8000(/[^\s'\"?]*)", command)
 
 
 @pytest.mark.slow

@@ -14,6 +14,7 @@ from PIL import Image, ImageCms
 from sats_core.data import pictures
 from sats_core.data.pictures import decode_picture
 from sats_core.errors import DatasetError
+from tests.fixtures.examples import examples
 from tests.hostile.sets import Entry, entries, read_all, replaced, write
 from tests.sats_core.data.drawn import encode, index_mask
 
@@ -63,7 +64,7 @@ def posted(tmp_path: Path, name: str, data: bytes) -> DatasetError | None:
 
 
 @pytest.mark.filterwarnings("ignore")  # Pillow's, about the damage; a service runs on after them
-@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(150), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=any_picture(), cut=st.none() | st.floats(0, 1), hit=st.none() | st.floats(0, 0.999))
 def test_any_picture_is_read_or_refused(
     data: bytes, cut: float | None, hit: float | None, tmp_path: Path
@@ -201,7 +202,7 @@ def test_masks_are_understood_or_named(data: bytes, reason: str | None, tmp_path
             raise refused
 
 
-@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(100), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     mode=st.sampled_from(["1", "L", "LA", "P", "RGB", "RGBA", "I;16"]),
     size=st.sampled_from([(8, 6), (6, 8), (1, 1)]),

@@ -12,10 +12,13 @@ from hypothesis import strategies as st
 
 from sats_core.data.readers import voc
 from sats_core.errors import DatasetError
+from tests.fixtures.examples import examples
 from tests.hostile.sets import LIMITS, Entry, entries, read_all, replaced, write
 from tests.sats_core.data.drawn import index_mask
 
-quick = settings(max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])
+quick = settings(
+    max_examples=examples(80), suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 
 _WORDS = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=8)
 NAMES = st.one_of(

@@ -101,12 +101,14 @@ def test_rows_written_before_imports_survive_and_go_back(engine, at):
     with read_session(engine) as session:
         first, second = session.scalars(select(Task).order_by(Task.id))
         version = session.get_one(Version, 1)
+        assert version.confusion is None
     assert (first.kind, first.evaluation, first.may_be_base) == ("step", None, True)
     assert (second.parent_id, second.live_id) == (1, 1)
     assert (version.gate, version.origin) == ({"passed": True}, None)
     with write_session(engine) as session:
         imported = session.get_one(Version, 1)
         imported.gate, imported.origin = None, {"source": "mit-b0"}
+        imported.confusion = {"pictures": 1}
     at("0002")
     with engine.connect() as connection:
         gate = connection.scalar(text("SELECT gate FROM versions"))

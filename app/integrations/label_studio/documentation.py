@@ -12,7 +12,8 @@ from app.errors import (
 )
 from app.http.dependencies import Services
 from app.http.problems import responses
-from app.keys.problems import PictureLimitProblem
+from app.integrations.label_studio.asking import ImportAskedProblem
+from app.keys.problems import PictureLimitProblem, RequestLimitProblem, TaskLimitProblem
 from app.registry.schemas import MODEL_PATTERN
 
 
@@ -51,7 +52,14 @@ PREDICT = responses(
     PictureLimitProblem,
     TooLargeProblem,
 )
-WEBHOOK = responses(BadRequestProblem, LabelStudioMissingProblem, TooLargeProblem)
+WEBHOOK = responses(
+    BadRequestProblem,
+    ImportAskedProblem,
+    LabelStudioMissingProblem,
+    RequestLimitProblem,
+    TaskLimitProblem,
+    TooLargeProblem,
+)
 
 
 def check_configured(services: Services) -> None:

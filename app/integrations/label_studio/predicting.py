@@ -10,8 +10,7 @@ from typing import Any
 
 import structlog
 
-from app.errors import Problem, TooLargeProblem
-from app.inference.budget import FullError, OverBudgetError
+from app.errors import Problem
 from app.inference.cutting import Cut, Segmented
 from app.inference.engine import Inference
 from app.inference.lanes import ClosedError
@@ -23,6 +22,7 @@ from app.integrations.label_studio.labelling import Control, Labelling
 from app.integrations.label_studio.regions import confidence, predicted
 from app.integrations.label_studio.schemas import version_name
 from app.segmentation import service
+from app.segmentation.holding import PIXEL_BYTES, hold_room
 from app.segmentation.upload import PostedPicture
 from app.settings import Settings
 
@@ -30,9 +30,6 @@ TASK_SECONDS = 80.0
 """For one task: Label Studio waits for 100 until the next bytes come."""
 _BESIDE = 2
 """Tasks on their way beside those that lanes work at: their pictures are fetched meanwhile."""
-_FULL_SECONDS = 0.2
-_PIXEL_BYTES = 16
-"""What a pixel takes until its picture is answered: picture, mask, and a class of it alone."""
 
 Prediction = dict[str, Any]
 LATER: list[Prediction] = []
@@ -118,12 +115,13 @@ class Predicting:
         if not controls:
             return json.dumps(self._empty()).encode()
         with ExitStack() as held:
-            await self._room(held, 1, 0)
+            await hold_room(self.inference, held, 1, 0)
             posted = await self._fetched(task, task.data[controls[0].key])
             pixels = await self.inference.in_thread(
                 lambda: service.pixels([posted], self.settings.max_pixels)
             )
-            await self._room(held, 0, len(posted.data) + _PIXEL_BYTES * pixels)
+            needed = len(posted.data) + PIXEL_BYTES * pixels
+            await hold_room(self.inference, held, 0, needed)
             (body,) = await service.delivered(
                 self.inference,
                 self.served,
@@ -138,7 +136,8 @@ class Predicting:
         """Fetch a picture; nobody says before how long it is."""
         most = self.settings.max_picture_bytes
         with ExitStack() as coming:
-            await self._room(coming, 0, min(most, self.inference.memory.total))
+            needed = min(most, self.inference.memory.total)
+            await hold_room(self.inference, coming, 0, needed)
             data = await self.label_studio.picture(address, task.id, most)
         return PostedPicture(f"task {task.id}", data)
 
@@ -146,26 +145,6 @@ class Predicting:
         regions = predicted(found, self.served.graph.catalogue, controls)
         said = {"result": regions, "score": confidence(found), "model_version": self.version}
         return json.dumps(said, separators=(",", ":")).encode()
-
-    async def _room(self, held: ExitStack, places: int, needed: int) -> None:
-        """Hold places and bytes, waiting until there are some.
-
-        Raises:
-            TooLargeProblem: there is not so much room in all.
-        """
-        while True:
-            with ExitStack() as taken:
-                try:
-                    taken.enter_context(self.inference.reserve(places))
-                    taken.enter_context(self.inference.memory.hold(needed))
-                except OverBudgetError as error:
-                    raise TooLargeProblem("the picture takes more memory than there is") from error
-                except FullError:
-                    pass
-                else:
-                    held.push(taken.pop_all())
-                    return
-            await asyncio.sleep(_FULL_SECONDS)
 
 
 def _of_one_picture(controls: Sequence[Control], data: Mapping[str, str]) -> tuple[Control, ...]:

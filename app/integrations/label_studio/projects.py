@@ -1,10 +1,10 @@
-"""Which projects of Label Studio models learn from, and what became of it. Web-free."""
+"""Imports of Label Studio's projects that were asked for: who works at them. Web-free."""
 
 from dataclasses import dataclass
+from typing import Any
 
-from sqlalchemy import ColumnElement, exists, or_, select, update
-from sqlalchemy.exc import IntegrityError
-from sqlalchemy.orm import Session
+from sqlalchemy import ColumnElement, exists, func, or_, select, update
+from sqlalchemy.orm import Session, aliased
 
 from app.audit.actor import COMMAND
 from app.db import (
@@ -17,7 +17,6 @@ from app.db import (
     database_now,
     utc_now,
 )
-from app.errors import NotFoundProblem
 
 LEASE_SECONDS = 60.0
 """How long an import is taken for; whoever works at it renews it all the time."""
@@ -75,75 +74,14 @@ class Taken:
         return f"label-studio-{self.row}-{self.number}"
 
 
-def ask(session: Session, project: int, model: str, asker: Asker) -> LabelStudioProject:
-    """Ask for an import: at once, or as soon as the one that is under way has ended. Flushes."""
-    row = _locked(session, project, model)
-    _ask(row, asker)
-    session.flush()
-    return row
-
-
-def note(
-    session: Session, project: int, model: str, annotations: int, enough: int, asker: Asker
-) -> LabelStudioProject:
-    """Count new annotations, and ask for an import where they are enough. Flushes."""
-    row = _locked(session, project, model)
-    row.annotations += annotations
-    if row.annotations >= enough:
-        _ask(row, asker)
-    session.flush()
-    return row
-
-
-def _ask(row: LabelStudioProject, asker: Asker) -> None:
-    row.annotations = 0
-    row.asked_at = utc_now()
-    if row.state == ProjectState.FETCHING:  # with the rights of who asked for it
-        row.wanted = True
-        row.next_asked_by, row.next_key_id = asker.actor, asker.key_id
-        row.next_by_admin, row.next_create = asker.by_admin, asker.create
-    else:
-        row.state = ProjectState.WAITING
-        row.asked_by, row.key_id = asker.actor, asker.key_id
-        row.by_admin, row.create = asker.by_admin, asker.create
-
-
-def _begin_next(row: LabelStudioProject) -> None:
-    """Have the import wait that was asked for meanwhile, for whoever asked."""
+def begin_next(row: LabelStudioProject) -> None:
+    """Have the import wait that was asked for, for whoever asked."""
+    if row.key_id != row.next_key_id:  # what came of another key's is not theirs to see
+        row.pictures = row.pictures_in_all = 0
+        row.classes, row.warnings, row.error = [], [], None
     row.state, row.wanted = ProjectState.WAITING, False
     row.asked_by, row.key_id = row.next_asked_by, row.next_key_id
     row.by_admin, row.create = row.next_by_admin, row.next_create
-
-
-def find(session: Session, project: int, model: str) -> LabelStudioProject:
-    """Return what is known of a project.
-
-    Raises:
-        NotFoundProblem: nothing: nobody asked for training.
-    """
-    found = session.scalar(select(LabelStudioProject).where(*_of(project, model)))
-    if found is None:
-        raise NotFoundProblem(f"no training of {model!r} from project {project} was asked for yet")
-    return found
-
-
-def _of(project: int, model: str) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
-    return LabelStudioProject.project == project, LabelStudioProject.model == model
-
-
-def _locked(session: Session, project: int, model: str) -> LabelStudioProject:
-    """Return the row of a project, made where there is none, and locked."""
-    wanted = select(LabelStudioProject).where(*_of(project, model)).with_for_update()
-    wanted = wanted.execution_options(populate_existing=True)
-    found = session.scalar(wanted)
-    if found is not None:
-        return found
-    try:
-        with session.begin_nested():
-            session.add(LabelStudioProject(project=project, model=model))
-    except IntegrityError:
-        pass  # somebody else was first
-    return session.scalars(wanted).one()
 
 
 def is_due(session: Session, row: int | None = None) -> bool:
@@ -156,7 +94,7 @@ def take(session: Session, row: int | None = None) -> Taken | None:
     found = session.scalar(
         select(LabelStudioProject)
         .where(_due(row))
-        .order_by(LabelStudioProject.due_at, LabelStudioProject.id)
+        .order_by(_last_served().nulls_first(), LabelStudioProject.asked_at, LabelStudioProject.id)
         .limit(1)
         .with_for_update(of=LabelStudioProject, skip_locked=True)
     )
@@ -173,7 +111,7 @@ def take(session: Session, row: int | None = None) -> Taken | None:
         found.state, found.lease_until = ProjectState.FAILED, None
         found.error = found.error or "the workers that worked at it were lost"
         if found.wanted:
-            _begin_next(found)
+            begin_next(found)
         return None
     found.attempts += 1
     session.flush()
@@ -227,7 +165,7 @@ def end(session: Session, taken: Taken, state: ProjectState, **values: object) -
     )
     row = session.scalar(again)  # locked by what was written just now
     if row is not None:
-        _begin_next(row)
+        begin_next(row)
         session.flush()
     return True
 
@@ -245,6 +183,18 @@ def _write(session: Session, taken: Taken, **values: object) -> bool:
         .execution_options(synchronize_session=False)
     )
     return session.scalar(mine) is not None
+
+
+def _last_served() -> ColumnElement[Any]:
+    """Return when an import was worked at last that the key of a row has asked for.
+
+    Keys take turns by it, however many imports of one of them wait.
+    """
+    other = aliased(LabelStudioProject)
+    same = other.key_id.is_not_distinct_from(LabelStudioProject.key_id)
+    served = (other.imports > 0) & (other.state != ProjectState.WAITING)
+    last = select(func.max(other.changed_at)).where(same, served)
+    return last.correlate(LabelStudioProject).scalar_subquery()
 
 
 def _due(row: int | None) -> ColumnElement[bool]:

@@ -7,6 +7,35 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from app.db import LabelStudioProject, ProjectState
 
+REGION: dict[str, Any] = {
+    "id": "9f1c2ab07d",
+    "from_name": "polygon",
+    "to_name": "image",
+    "type": "polygonlabels",
+    "original_width": 640,
+    "original_height": 480,
+    "image_rotation": 0,
+    "value": {
+        "points": [[12.5, 20.0], [40.0, 20.0], [40.0, 62.5]],
+        "closed": True,
+        "polygonlabels": ["cup"],
+    },
+    "score": 0.9312,
+}
+PROJECT: dict[str, Any] = {
+    "project": 3,
+    "model": "default",
+    "state": "fetching",
+    "wanted": False,
+    "annotations": 0,
+    "pictures": 120,
+    "pictures_in_all": 246,
+    "classes": ["cup"],
+    "warnings": ["task 17 is left out: its picture is not there"],
+    "error": "Label Studio does not answer: 503",
+    "task": "/tasks/6ce988a8-4179-4e3d-bf03-ced646808cc3",
+    "asked_at": "2026-11-22T06:01:02.685000Z",
+}
 VERSION = "The live version, as `model@number`; `model@0` while none is live."
 
 
@@ -45,12 +74,14 @@ class LabelStudioPredictionJson(BaseModel):
 
     result: list[dict[str, Any]] = Field(
         description="Regions of type `brushlabels` or `polygonlabels`; none where the picture "
-        "cannot be used."
+        "cannot be used.",
+        examples=[[REGION]],
     )
     score: float | None = Field(
         None,
         description="The mean probability of its pixels' best classes, 0 to 1: the lowest is what "
         "to label next.",
+        examples=[0.8714],
     )
     model_version: str = Field(description="The version that answered.", examples=["default@3"])
 
@@ -76,6 +107,8 @@ class LabelStudioToldJson(BaseModel):
 class LabelStudioProjectJson(BaseModel):
     """What a model learned from a project last, and what it is about to."""
 
+    model_config = ConfigDict(json_schema_extra={"examples": [PROJECT]})
+
     project: int = Field(description="The project's number in Label Studio.")
     model: str = Field(description="The model that learns from it.")
     state: ProjectState = Field(
@@ -99,8 +132,8 @@ class LabelStudioProjectJson(BaseModel):
     asked_at: datetime | None = Field(description="When training was asked for last.")
 
     @classmethod
-    def of(cls, row: LabelStudioProject) -> "LabelStudioProjectJson":
-        """Return how a project looks over HTTP."""
+    def of(cls, row: LabelStudioProject, task: str | None) -> "LabelStudioProjectJson":
+        """Return how a project looks over HTTP, with the id of its task where that may be seen."""
         return cls(
             project=row.project,
             model=row.model,
@@ -112,6 +145,24 @@ class LabelStudioProjectJson(BaseModel):
             classes=row.classes,
             warnings=row.warnings,
             error=row.error,
-            task=None if row.task_id is None else f"/tasks/{row.task_id}",
+            task=None if task is None else f"/tasks/{task}",
+            asked_at=row.asked_at,
+        )
+
+    @classmethod
+    def waiting(cls, row: LabelStudioProject) -> "LabelStudioProjectJson":
+        """Return how a project looks to the key whose import follows another key's."""
+        return cls(
+            project=row.project,
+            model=row.model,
+            state=ProjectState.WAITING,
+            wanted=False,
+            annotations=row.annotations,
+            pictures=0,
+            pictures_in_all=0,
+            classes=[],
+            warnings=[],
+            error=None,
+            task=None,
             asked_at=row.asked_at,
         )

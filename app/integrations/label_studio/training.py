@@ -5,11 +5,11 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Request
 from starlette.concurrency import run_in_threadpool
 
-from app.db import Actor, write_session
+from app.db import Actor, Task, write_session
 from app.errors import BadRequestProblem, InvalidProblem, NotFoundProblem, UnavailableProblem
 from app.http.dependencies import AppServices, ReadSession, Services, acting
 from app.http.problems import responses
-from app.integrations.label_studio import projects
+from app.integrations.label_studio import asking
 from app.integrations.label_studio.asked import Told, read_told
 from app.integrations.label_studio.bodies import read_body
 from app.integrations.label_studio.calling import Follower, ModelOfPath, Trainer, document_basic
@@ -25,6 +25,7 @@ from app.integrations.label_studio.schemas import LabelStudioProjectJson, LabelS
 from app.keys.problems import KEY_PROBLEMS
 from app.keys.service import Caller, Scope
 from app.registry.schemas import MAX_NUMBER
+from app.tasks.visibility import sees
 
 START_TRAINING = "START_TRAINING"
 ANNOTATED = ("ANNOTATION_CREATED", "ANNOTATIONS_CREATED")
@@ -70,15 +71,16 @@ async def webhook(
 
 def _note(services: Services, actor: Actor, caller: Caller, model: str, told: Told) -> None:
     enough = services.settings.label_studio_annotations
+    most = services.settings.label_studio_waiting
     if told.project is None:
         return
     asker = Asker(actor, caller.key_id, caller.may(Scope.ADMIN))
     if told.action == START_TRAINING:
         with write_session(services.engine) as session:
-            projects.ask(session, told.project, model, asker)
+            asking.ask(session, told.project, model, asker, most)
     elif told.action in ANNOTATED and told.annotations and enough:
         with write_session(services.engine) as session:
-            projects.note(session, told.project, model, told.annotations, enough, asker)
+            asking.note(session, told.project, model, told.annotations, enough, asker, most)
 
 
 @router.get(
@@ -96,11 +98,21 @@ def _note(services: Services, actor: Actor, caller: Caller, model: str, told: To
 )
 def project_state(
     session: ReadSession,
-    _caller: Follower,
+    caller: Follower,
     model: ModelOfPath,
     project: Annotated[
         int, Path(ge=1, le=MAX_NUMBER, description="The project's number in Label Studio.")
     ],
 ) -> LabelStudioProjectJson:
-    """Say how far the last training is that was asked for, and what it left out."""
-    return LabelStudioProjectJson.of(projects.find(session, project, model))
+    """Say how far the last training is that was asked for, and what it left out.
+
+    A key sees the one that it has asked for itself; with scope `read` that of any.
+    """
+    row = asking.find(session, project, model)
+    task = None if row.task_id is None else session.get(Task, row.task_id)
+    shown = task.id if task is not None and sees(caller, task.key_id, model) else None
+    if sees(caller, row.key_id, model):
+        return LabelStudioProjectJson.of(row, shown)
+    if row.wanted and row.next_key_id == caller.key_id:
+        return LabelStudioProjectJson.waiting(row)
+    raise asking.never_asked(project, model)

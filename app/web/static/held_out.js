@@ -2,22 +2,15 @@
 
 import { segment } from "./answers.js";
 import { coloured, draw } from "./drawing.js";
+import { sample, truth } from "./samples.js";
 
 const OPACITY = 0.6;
 const section = document.getElementById("held-out");
 
-async function load(url) {
-  const answer = await fetch(url);
-  if (!answer.ok) throw new Error(`The picture cannot be shown: ${answer.status}.`);
-  return answer.blob();
-}
-
 async function show(figure) {
-  const [truth, ...seen] = figure.querySelectorAll("canvas");
-  const blob = await load(`${figure.dataset.picture}/picture`);
-  const picture = await createImageBitmap(blob);
-  const labels = await createImageBitmap(await load(`${figure.dataset.picture}/truth`));
-  draw(truth, picture, [labels], OPACITY);
+  const [labelled, ...seen] = figure.querySelectorAll("canvas");
+  const { blob, picture } = await sample(figure.dataset.picture);
+  draw(labelled, picture, [await truth(figure.dataset.picture)], OPACITY);
   for (const canvas of seen) {
     const answer = await segment(blob, section.dataset.model, canvas.dataset.version);
     draw(canvas, picture, [coloured(answer, new Set())], OPACITY);

@@ -8,8 +8,9 @@ with Client("http://127.0.0.1:8000") as client:
     print(client.segment("photo.jpg").classes)
 """
 
-from sats_client.async_client import AsyncClient, AsyncTask
-from sats_client.client import Client, Task
+from sats_client._settings import DEFAULT_URL
+from sats_client.async_client import AsyncClient
+from sats_client.client import Client
 from sats_client.errors import (
     AccessDenied,
     BadAnswer,
@@ -28,8 +29,10 @@ from sats_client.errors import (
 )
 from sats_client.models import Classes, Move, Overview, Version
 from sats_client.records import Event, Outcome, Phase, State
+from sats_client.tasks import AsyncTask, Task
 
 __all__ = [
+    "DEFAULT_URL",
     "AccessDenied",
     "AsyncClient",
     "AsyncTask",

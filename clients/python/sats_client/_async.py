@@ -13,6 +13,7 @@ from sats_client._flow import (
     Effect,
     Flow,
     Open,
+    Persistence,
     Read,
     Request,
     Send,
@@ -30,9 +31,9 @@ T = TypeVar("T")
 class AsyncDriver:
     """Runs flows on a client of httpx; several tasks may do so at once."""
 
-    def __init__(self, http: httpx.AsyncClient, tries: int) -> None:
+    def __init__(self, http: httpx.AsyncClient, persistence: Persistence) -> None:
         self._http = http
-        self._tries = tries
+        self._persistence = persistence
 
     async def run(self, flow: Flow[T]) -> T:
         """Do what a flow asks for until it ends; return its value."""
@@ -56,7 +57,7 @@ class AsyncDriver:
     async def _do(self, effect: Effect, streams: AsyncExitStack) -> Any:
         match effect:
             case Ask(request):
-                return await self.run(asked(request, self._tries))
+                return await self.run(asked(request, self._persistence))
             case Send(request):
                 answer = await self._sent(request, stream=False)
                 return Answer(answer.status_code, answer.headers, answer.content)

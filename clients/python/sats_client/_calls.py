@@ -12,9 +12,10 @@ from typing import Any, Generic, TypeVar
 from urllib.parse import quote
 from uuid import uuid4
 
-from sats_client import _packing
+from sats_client import packing
 from sats_client._flow import Answer, Ask, Flow, Request, Told, Upload, Work
 from sats_client._reading import read
+from sats_client._settings import Sought
 from sats_client.errors import BadAnswer, Conflict
 from sats_client.models import Classes, Move, Version
 from sats_client.records import TaskRecord
@@ -69,6 +70,17 @@ def page(kind: type[R], path: str, query: Query, cursor: str | None) -> Flow[Pag
         raise BadAnswer("the answer is no page of a list: is it a SATS service?") from error
 
 
+def tasks(kind: type[K], wanted: Sought) -> Callable[[str | None], Flow[Page[K]]]:
+    """Return what reads a page of tasks."""
+    query = {**wanted, "state": listed(wanted.get("state"))}
+    return partial(page, kind, "/tasks", query)
+
+
+def versions(model: str, sort: str | None) -> Callable[[str | None], Flow[Page[Version]]]:
+    """Return what reads a page of a model's versions."""
+    return partial(page, Version, version_path(model), {"sort": sort})
+
+
 def task_path(task_id: object, deed: str = "") -> str:
     """Return where a task is, or what is done to it."""
     return f"/tasks/{quote(str(task_id), safe='')}{deed}"
@@ -99,7 +111,7 @@ class Post:
     """
 
     path: str
-    files: Mapping[str, tuple[AnyPath, Callable[[Path], _packing.Files]]]
+    files: Mapping[str, tuple[AnyPath, Callable[[Path], packing.Files]]]
     spec: Mapping[str, Any]
     told: Told | None
     key: str | None
@@ -113,7 +125,7 @@ def submission(
     source = Path(dataset).resolve()
     called = source.name if source.is_dir() else source.stem
     wanted = {"name": name or called, **spec}
-    return Post("/tasks", {"dataset": (dataset, _packing.everything)}, wanted, told, key)
+    return Post("/tasks", {"dataset": (dataset, packing.everything)}, wanted, told, key)
 
 
 def importing(
@@ -126,9 +138,11 @@ def importing(
     source: str | None,
 ) -> Post:
     """Return what makes a task that imports."""
-    files = {"checkpoint": (checkpoint, _packing.checkpoint)}
+    files: dict[str, tuple[AnyPath, Callable[[Path], packing.Files]]] = {
+        "checkpoint": (checkpoint, packing.checkpoint)
+    }
     if evaluate is not None:
-        files["evaluate"] = (evaluate, _packing.everything)
+        files["evaluate"] = (evaluate, packing.everything)
     return Post(version_path(model), files, spec, told, key, source)
 
 
@@ -138,7 +152,7 @@ def posted(kind: type[K], post: Post) -> Flow[K]:
         form: dict[str, Upload | str] = {"spec": json.dumps(post.spec)}
         told, called = post.told, post.source
         for field, (source, inside) in post.files.items():
-            path = yield Work(partial(_packing.packed, Path(source), scratch, inside))
+            path = yield Work(partial(packing.packed, Path(source), scratch, inside))
             form[field] = Upload(path, called or path.name, told)
             told = called = None
         headers = {"Idempotency-Key": post.key or uuid4().hex}

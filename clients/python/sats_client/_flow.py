@@ -11,7 +11,9 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from io import FileIO
 from itertools import count
+from math import inf
 from pathlib import Path
+from time import monotonic
 from typing import Any, TypeVar
 
 import httpx
@@ -146,29 +148,45 @@ Effect = Ask | Send | Open | Read | Sleep | Work
 Flow = Generator[Effect, Any, T]
 
 
-def asked(request: Request, tries: int) -> Flow[Answer]:
+@dataclass(frozen=True)
+class Persistence:
+    """How long a call is sent again, where that may help.
+
+    Attributes:
+        tries: how often in all; None: as often as there is time for.
+        seconds: after which it is not sent again.
+    """
+
+    tries: int | None = 5
+    seconds: float = inf
+
+
+def asked(request: Request, persistence: Persistence) -> Flow[Answer]:
     """Send a request, again where that may help.
 
     Raises:
         Problem: it was refused.
         Unreachable: nobody answered.
     """
+    began = monotonic()
     for tried in count(1):
-        last = not request.repeatable or tried >= tries
+        told: float | None = None
+        refusal: Problem | Unreachable
         try:
             answer: Answer = yield Send(request)
             if answer.status < 300:  # nothing of the service redirects
                 return answer
             refusal = refused(request, answer)
+            told, again = refusal.retry_after, passes(refusal, request)
         except Lost as lost:
-            if last:
-                raise Unreachable(str(lost)) from lost
-            wait = None
-        else:
-            if last or not passes(refusal, request):
-                raise refusal
-            wait = refusal.retry_after
-        yield Sleep(pause(tried, wait))
+            refusal, again = Unreachable(str(lost)), True
+            refusal.__cause__ = lost
+        wait = pause(tried, told)
+        late = monotonic() - began + wait > persistence.seconds
+        last = persistence.tries is not None and tried >= persistence.tries
+        if late or last or not (again and request.repeatable):
+            raise refusal
+        yield Sleep(wait)
     raise AssertionError  # `count` has no end
 
 
@@ -200,7 +218,7 @@ def pause(tried: int, told: float | None = None) -> float:
     """Return how long to wait after so many tries; clients that were sent away come back apart."""
     if told is not None:
         return min(told, LONGEST_WAIT) * random.uniform(1.0, 1.25)
-    return min(FIRST_WAIT * 2.0 ** (tried - 1), LONGEST_WAIT) * random.uniform(0.5, 1.0)
+    return min(FIRST_WAIT * 2.0 ** min(tried - 1, 20), LONGEST_WAIT) * random.uniform(0.5, 1.0)
 
 
 def problem_of(answer: Answer) -> Problem:

@@ -40,6 +40,19 @@ def segmented(known: Known, picture: "Picture", wanted: Asked) -> Flow["Segmenta
     return found
 
 
+def answered(picture: "Picture", form: str, wanted: Asked) -> Flow[bytes]:
+    """Return what is answered of a picture, as it is.
+
+    Raises:
+        BadAnswer: it is something else than was asked for.
+    """
+    answer: Answer = yield from _posted(picture, wanted, form)
+    said = answer.headers.get("content-type", "")
+    if said != form:
+        raise BadAnswer(f"the answer is {said or 'nothing'}, not {form}: is it a SATS service?")
+    return answer.body
+
+
 Ring = list[list[float]]
 """Points, x and y."""
 

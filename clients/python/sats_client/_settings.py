@@ -3,6 +3,7 @@
 import ipaddress
 import os
 from collections.abc import Iterable
+from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, TypedDict
 
@@ -30,6 +31,31 @@ class Asked(TypedDict, total=False):
     classes: Iterable[str]
     min_score: float
     scores: bool
+
+
+class Sought(TypedDict, total=False):
+    """What narrows a list of tasks, and sorts it.
+
+    Attributes:
+        model: only this one's.
+        state: queued, running, succeeded, failed or cancelled; several: any of them.
+        outcome: live or held.
+        submitter: name of the key that posted them; empty: they came without one.
+        text: stands in their names.
+        created_after: not before this time.
+        created_before: before this time.
+        sort: `-created_at` (the newest first, as where nothing is asked for), `created_at`,
+            `-finished_at` or `finished_at`: by their end those alone are listed that have ended.
+    """
+
+    model: str | None
+    state: str | Iterable[str] | None
+    outcome: str | None
+    submitter: str | None
+    text: str | None
+    created_after: datetime | None
+    created_before: datetime | None
+    sort: str | None
 
 
 def http_options(

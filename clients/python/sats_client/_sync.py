@@ -14,6 +14,7 @@ from sats_client._flow import (
     Flow,
     Lost,
     Open,
+    Persistence,
     Read,
     Request,
     Send,
@@ -30,9 +31,9 @@ T = TypeVar("T")
 class Driver:
     """Runs flows on a client of httpx; several threads may do so at once."""
 
-    def __init__(self, http: httpx.Client, tries: int) -> None:
+    def __init__(self, http: httpx.Client, persistence: Persistence) -> None:
         self._http = http
-        self._tries = tries
+        self._persistence = persistence
 
     def run(self, flow: Flow[T]) -> T:
         """Do what a flow asks for until it ends; return its value."""
@@ -55,7 +56,7 @@ class Driver:
     def _do(self, effect: Effect, streams: ExitStack) -> Any:
         match effect:
             case Ask(request):
-                return self.run(asked(request, self._tries))
+                return self.run(asked(request, self._persistence))
             case Send(request):
                 answer = self._sent(request, stream=False)
                 return Answer(answer.status_code, answer.headers, answer.content)

@@ -1,9 +1,8 @@
 """The same client for programs on an event loop of asyncio."""
 
 from collections.abc import AsyncIterator, Callable, Iterable
-from dataclasses import dataclass, field
-from datetime import datetime
 from functools import partial
+from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 
@@ -13,60 +12,20 @@ from sats_client import _calls as calls
 from sats_client._async import AsyncDriver
 from sats_client._calls import AnyPath, Page
 from sats_client._exporting import exported
-from sats_client._flow import Flow, Told
-from sats_client._follow import Tell, followed
+from sats_client._flow import Flow, Persistence, Told
 from sats_client._many import OnError, in_order_async
-from sats_client._printing import Printer
-from sats_client._segmenting import Known, segmented
-from sats_client._settings import Asked, http_options
+from sats_client._segmenting import Known, answered, segmented
+from sats_client._settings import Asked, Sought, http_options
 from sats_client.errors import TaskEnded
 from sats_client.models import Classes, Move, Overview, Version
 from sats_client.records import TaskRecord
+from sats_client.tasks import AsyncTask
 
 if TYPE_CHECKING:
     from sats_client.segmentation import Picture, Segmentation
 
 R = TypeVar("R")
 K = TypeVar("K", bound=TaskRecord)
-
-
-@dataclass(frozen=True)
-class AsyncTask(TaskRecord):
-    """A task, as it was when the service was asked last."""
-
-    _client: "AsyncClient" = field(init=False, repr=False, compare=False)
-
-    async def wait(
-        self,
-        progress: bool | Tell = False,
-        timeout: float | None = None,  # noqa: ASYNC109 - as its twin
-    ) -> "AsyncTask":
-        """Wait until the task has ended; as `Task.wait`."""
-        if progress is not True:
-            return await self._client._bound(followed(self, progress or None, timeout))
-        printer = Printer()
-        try:
-            return await self._client._bound(followed(self, printer, timeout))
-        finally:
-            printer.end()
-
-    async def refresh(self) -> "AsyncTask":
-        """Return the task as it is now."""
-        return await self._client.task(self.id)
-
-    async def cancel(self) -> "AsyncTask":
-        """Cancel it: one that waits ends at once, one that runs as soon as its worker hears."""
-        return await self._client._bound(calls.cancelled(AsyncTask, self.id))
-
-    async def retry(self) -> "AsyncTask":
-        """Queue it again, where it has failed; it goes on from its last checkpoint."""
-        return await self._client._bound(
-            calls.done_once(AsyncTask, calls.task_path(self.id, ":retry"))
-        )
-
-    async def log(self) -> str:
-        """Return what its training wrote last."""
-        return await self._client._run(calls.log(self.id))
 
 
 class AsyncClient:
@@ -76,7 +35,9 @@ class AsyncClient:
         url: of the service; default: `SATS_URL`, else http://127.0.0.1:8000.
         api_key: default: `SATS_API_KEY`; an empty one is none.
         timeout: seconds for which an answer, or the next bytes of one, are waited for.
-        tries: how often a call is sent in all, where sending it again does no harm.
+        tries: how often a call is sent in all, where sending it again does no harm; None: as often
+            as `patience` allows.
+        patience: seconds after which a call is not sent again.
         connections: most at once.
         transport: of httpx, for certificates and proxies of your own.
 
@@ -90,13 +51,14 @@ class AsyncClient:
         api_key: str | None = None,
         *,
         timeout: float = 300.0,
-        tries: int = 5,
+        tries: int | None = 5,
+        patience: float = inf,
         connections: int = 32,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         options = http_options(url, api_key, timeout, connections)
         self._http = httpx.AsyncClient(**options, transport=transport)
-        self._run = AsyncDriver(self._http, tries).run
+        self._run = AsyncDriver(self._http, Persistence(tries, patience)).run
         self._known: Known = {}
 
     async def __aenter__(self) -> Self:
@@ -146,33 +108,18 @@ class AsyncClient:
         """Return a task."""
         return await self._bound(calls.got(AsyncTask, calls.task_path(task_id)))
 
-    async def tasks(
-        self,
-        *,
-        model: str | None = None,
-        state: str | Iterable[str] | None = None,
-        outcome: str | None = None,
-        submitter: str | None = None,
-        text: str | None = None,
-        created_after: datetime | None = None,
-        created_before: datetime | None = None,
-    ) -> AsyncIterator[AsyncTask]:
-        """Yield tasks, the newest first; pages are asked for as they are needed."""
-        query = {
-            "model": model,
-            "state": calls.listed(state),
-            "outcome": outcome,
-            "submitter": submitter,
-            "text": text,
-            "created_after": created_after,
-            "created_before": created_before,
-        }
-        async for task in self._pages(partial(calls.page, AsyncTask, "/tasks", query)):
+    async def tasks(self, **wanted: Unpack[Sought]) -> AsyncIterator[AsyncTask]:
+        """Yield tasks; as `Client.tasks`."""
+        async for task in self._pages(calls.tasks(AsyncTask, wanted)):
             yield self._own(task)
 
     async def segment(self, picture: "Picture", **wanted: Unpack[Asked]) -> "Segmentation":
         """Say of every pixel of a picture which learned class it shows; as `Client.segment`."""
         return await self._run(segmented(self._known, picture, wanted))
+
+    async def segment_as(self, picture: "Picture", form: str, **wanted: Unpack[Asked]) -> bytes:
+        """Return what the service answers of a picture as it is; as `Client.segment_as`."""
+        return await self._run(answered(picture, form, wanted))
 
     def segment_many(
         self,
@@ -194,9 +141,11 @@ class AsyncClient:
         """Return every model with its live version, counts of tasks, and the workers."""
         return await self._run(calls.got(Overview, "/admin/overview"))
 
-    def versions(self, model: str = "default") -> AsyncIterator[Version]:
-        """Yield a model's versions, the newest first."""
-        return self._pages(partial(calls.page, Version, calls.version_path(model), {}))
+    def versions(
+        self, model: str = "default", *, sort: str | None = None
+    ) -> AsyncIterator[Version]:
+        """Yield a model's versions, the newest first; by `created_at` the oldest."""
+        return self._pages(calls.versions(model, sort))
 
     async def version(self, model: str, number: int) -> Version:
         """Return a version: its classes, scores, files, and what the gate said."""

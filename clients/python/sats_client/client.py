@@ -1,9 +1,8 @@
 """The client for programs that wait for each answer."""
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
-from datetime import datetime
 from functools import partial
+from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 
@@ -12,67 +11,20 @@ import httpx
 from sats_client import _calls as calls
 from sats_client._calls import AnyPath, Page
 from sats_client._exporting import exported
-from sats_client._flow import Flow, Told
-from sats_client._follow import Tell, followed
+from sats_client._flow import Flow, Persistence, Told
 from sats_client._many import OnError, in_order
-from sats_client._printing import Printer
-from sats_client._segmenting import Known, segmented
-from sats_client._settings import Asked, http_options
+from sats_client._segmenting import Known, answered, segmented
+from sats_client._settings import Asked, Sought, http_options
 from sats_client._sync import Driver
 from sats_client.errors import TaskEnded
 from sats_client.models import Classes, Move, Overview, Version
 from sats_client.records import TaskRecord
+from sats_client.tasks import Task
 
 if TYPE_CHECKING:
     from sats_client.segmentation import Picture, Segmentation
 R = TypeVar("R")
 K = TypeVar("K", bound=TaskRecord)
-
-
-@dataclass(frozen=True)
-class Task(TaskRecord):
-    """A task, as it was when the service was asked last."""
-
-    _client: "Client" = field(init=False, repr=False, compare=False)
-
-    def wait(self, progress: bool | Tell = False, timeout: float | None = None) -> "Task":
-        """Wait until the task has ended; return it, live or held.
-
-        Its events come as a stream, which is opened again where it was cut. Where no stream comes
-        through, the task is asked for every two seconds.
-
-        Args:
-            progress: True says on stderr what happens; a callable gets each `Event`.
-            timeout: seconds after which to wait no longer; seen within 15 more.
-
-        Raises:
-            TaskFailed: it has failed; the error says why and names what is at fault.
-            TaskCancelled: it was cancelled.
-            TimedOut: it has not ended in time, and goes on.
-        """
-        if progress is not True:
-            return self._client._bound(followed(self, progress or None, timeout))
-        printer = Printer()
-        try:
-            return self._client._bound(followed(self, printer, timeout))
-        finally:
-            printer.end()
-
-    def refresh(self) -> "Task":
-        """Return the task as it is now."""
-        return self._client.task(self.id)
-
-    def cancel(self) -> "Task":
-        """Cancel it: one that waits ends at once, one that runs as soon as its worker hears."""
-        return self._client._bound(calls.cancelled(Task, self.id))
-
-    def retry(self) -> "Task":
-        """Queue it again, where it has failed; it goes on from its last checkpoint."""
-        return self._client._bound(calls.done_once(Task, calls.task_path(self.id, ":retry")))
-
-    def log(self) -> str:
-        """Return what its training wrote last."""
-        return self._client._run(calls.log(self.id))
 
 
 class Client:
@@ -82,7 +34,9 @@ class Client:
         url: of the service; default: `SATS_URL`, else http://127.0.0.1:8000.
         api_key: default: `SATS_API_KEY`; an empty one is none.
         timeout: seconds for which an answer, or the next bytes of one, are waited for.
-        tries: how often a call is sent in all, where sending it again does no harm.
+        tries: how often a call is sent in all, where sending it again does no harm; None: as often
+            as `patience` allows.
+        patience: seconds after which a call is not sent again.
         connections: most at once.
         transport: of httpx, for certificates and proxies of your own.
 
@@ -96,13 +50,14 @@ class Client:
         api_key: str | None = None,
         *,
         timeout: float = 300.0,
-        tries: int = 5,
+        tries: int | None = 5,
+        patience: float = inf,
         connections: int = 32,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
         options = http_options(url, api_key, timeout, connections)
         self._http = httpx.Client(**options, transport=transport)
-        self._run = Driver(self._http, tries).run
+        self._run = Driver(self._http, Persistence(tries, patience)).run
         self._known: Known = {}
 
     def __enter__(self) -> Self:
@@ -174,28 +129,15 @@ class Client:
         """Return a task."""
         return self._bound(calls.got(Task, calls.task_path(task_id)))
 
-    def tasks(
-        self,
-        *,
-        model: str | None = None,
-        state: str | Iterable[str] | None = None,
-        outcome: str | None = None,
-        submitter: str | None = None,
-        text: str | None = None,
-        created_after: datetime | None = None,
-        created_before: datetime | None = None,
-    ) -> Iterator[Task]:
-        """Yield tasks, the newest first; pages are asked for as they are needed."""
-        query = {
-            "model": model,
-            "state": calls.listed(state),
-            "outcome": outcome,
-            "submitter": submitter,
-            "text": text,
-            "created_after": created_after,
-            "created_before": created_before,
-        }
-        for task in self._pages(partial(calls.page, Task, "/tasks", query)):
+    def tasks(self, **wanted: Unpack[Sought]) -> Iterator[Task]:
+        """Yield tasks; pages are asked for as they are needed.
+
+        Args:
+            **wanted: model, state (one or several), outcome, submitter, text, created_after and
+                created_before narrow them; sort is `-created_at` (the newest first, as where
+                nothing is asked for), `created_at`, `-finished_at` or `finished_at`.
+        """
+        for task in self._pages(calls.tasks(Task, wanted)):
             yield self._own(task)
 
     def segment(self, picture: "Picture", **wanted: Unpack[Asked]) -> "Segmentation":
@@ -206,6 +148,16 @@ class Client:
             **wanted: model, version, size, classes, min_score, scores: `Asked` says what they do.
         """
         return self._run(segmented(self._known, picture, wanted))
+
+    def segment_as(self, picture: "Picture", form: str, **wanted: Unpack[Asked]) -> bytes:
+        """Return what the service answers of a picture as it is, in one of its forms.
+
+        Args:
+            picture: as `segment` takes it.
+            form: a content type: `image/png`, `image/png; profile=overlay`, `application/json`, ...
+            **wanted: as of `segment`; what the form does not show has no effect.
+        """
+        return self._run(answered(picture, form, wanted))
 
     def segment_many(
         self,
@@ -238,9 +190,9 @@ class Client:
         """Return every model with its live version, counts of tasks, and the workers."""
         return self._run(calls.got(Overview, "/admin/overview"))
 
-    def versions(self, model: str = "default") -> Iterator[Version]:
-        """Yield a model's versions, the newest first."""
-        return self._pages(partial(calls.page, Version, calls.version_path(model), {}))
+    def versions(self, model: str = "default", *, sort: str | None = None) -> Iterator[Version]:
+        """Yield a model's versions, the newest first; by `created_at` the oldest."""
+        return self._pages(calls.versions(model, sort))
 
     def version(self, model: str, number: int) -> Version:
         """Return a version: its classes, scores, files, and what the gate said."""

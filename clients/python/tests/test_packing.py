@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from sats_client._calls import submission
-from sats_client._packing import NothingToSendError, checkpoint, everything, packed
+from sats_client.packing import NothingToSendError, checkpoint, everything, packed
 
 
 @pytest.fixture
@@ -66,6 +66,18 @@ def test_of_a_checkpoint_what_an_import_reads(tmp_path: Path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "model.safetensors").write_text("of another one")
     assert [name for name, _ in checkpoint(tmp_path)] == ["config.json", "model.safetensors"]
+    with_pickles = [name for name, _ in checkpoint(tmp_path, pickles=True)]
+    assert with_pickles == ["config.json", "model.safetensors", "training_args.bin"]
+
+
+def test_the_zip_lies_where_that_is_said(tmp_path: Path):
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "room").mkdir()
+    with ExitStack() as scratch:
+        assert (tmp_path / "room") in packed(
+            tmp_path, scratch, checkpoint, tmp_path / "room"
+        ).parents
+    assert list((tmp_path / "room").iterdir()) == []
 
 
 def test_a_task_is_called_after_what_is_sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

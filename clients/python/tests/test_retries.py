@@ -56,6 +56,17 @@ def test_what_is_busy_for_long_says_so(through):
     assert (refused.value.slug, refused.value.retry_after) == ("overloaded", 7)
 
 
+def test_patience_ends_what_tries_do_not(through, slept):
+    script = Script(*[problem(503, headers={"Retry-After": "1"}) for _ in range(8)], ok())
+    assert through(script, look, tries=None, patience=60).id == TASK["id"]
+    assert len(slept) == 8, "more often than by default"
+    script = Script(problem(503, headers=BUSY), ok())
+    with pytest.raises(Overloaded):
+        through(script, look, tries=None, patience=5)
+    with pytest.raises(Unreachable, match="nobody"):
+        through(Script(httpx.ConnectError("nobody"), ok()), look, patience=0)
+
+
 def test_a_limit_that_does_not_say_when_is_no_matter_of_waiting(through):
     script = Script(problem(429, "limit-stored-bytes"), ok())
     with pytest.raises(Overloaded):

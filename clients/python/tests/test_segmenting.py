@@ -32,6 +32,9 @@ def png(pixels: np.ndarray) -> bytes:
     return out.getvalue()
 
 
+OVERLAY = "image/png; profile=overlay"
+
+
 class Service:
     """Answers every picture with the same mask, and remembers what was asked."""
 
@@ -221,3 +224,22 @@ def test_a_reader_that_leaves_early_leaves_nothing_running():
         found.close()
         assert len([one for one in service.asked if one.url.path == "/segment"]) <= 3
     assert not [one for one in threading.enumerate() if one.name.startswith("sats-client")]
+
+
+def test_an_answer_as_it_is(through):
+    asked = []
+
+    def service(request: httpx.Request) -> httpx.Response:
+        asked.append(request)
+        return httpx.Response(200, content=b"a picture", headers={"Content-Type": OVERLAY})
+
+    segment = lambda c: c.segment_as(b"x", OVERLAY, model="farm", classes=["red"])  # noqa: E731
+    assert through(service, segment) == b"a picture"
+    (request,) = asked
+    assert request.headers["Accept"] == OVERLAY
+    assert dict(request.url.params) == {"model": "farm", "classes": "red"}
+
+
+def test_an_answer_that_is_something_else(through):
+    with pytest.raises(BadAnswer, match="is it a SATS service"):
+        through(lambda _: httpx.Response(200, html="hello"), lambda c: c.segment_as(b"x", OVERLAY))

@@ -228,6 +228,11 @@ def test_metrics_are_a_curve_per_model(client, line, engine, blobs):
     assert [point["version"] for point in points] == [1, 2, 3]
     assert [point["classes"] for point in points] == [2, 3, 4]
     assert points[0]["miou_old"] is None
+    for point in points:
+        shown = client.get(f"{VERSIONS}/{point['version']}").json()["scores"]
+        assert point["iou"] == shown["iou"]
+        assert point["miou_all"] == shown["miou_all"]
+    assert len(points[2]["iou"]) == 5, "background too"
     only = client.get("/admin/metrics", params={"model": "street"}).json()["models"]
     assert only == [curves[1]]
     assert client.get("/admin/metrics", params={"model": "none"}).status_code == 404

@@ -1,26 +1,27 @@
 import logging
 
 import pytest
-import structlog
 from typer.testing import CliRunner
 
 from app.cli import cli
 from app.settings import get_settings
 from tests.app.segmentation.conftest import register
+from tests.fixtures.logs import plain_logs
 from tests.fixtures.processes import environment
 
 __all__ = ["register"]
 
 
 @pytest.fixture
-def run(settings, monkeypatch):
-    """Run `sats ...` in this process on the test's settings."""
+def run(settings, monkeypatch, tmp_path):
+    """Run `sats ...` in this process on the test's settings, logged in nowhere."""
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     for name, value in environment(settings).items():
         monkeypatch.setenv(name, value)
     get_settings.cache_clear()
     handlers = logging.root.handlers[:]
-    yield lambda *words: CliRunner().invoke(cli, words)
+    yield lambda *words, said=None: CliRunner().invoke(cli, words, input=said)
     # The commands log to a stderr that ends with them.
     logging.root.handlers[:] = handlers
-    structlog.reset_defaults()
+    plain_logs()
     get_settings.cache_clear()

@@ -1,5 +1,6 @@
 """`sats segment` against a real service on a real port."""
 
+import json
 import os
 import signal
 import subprocess
@@ -16,6 +17,7 @@ from fastapi import FastAPI
 from PIL import Image
 from sqlalchemy import Engine
 
+from app.cli.logins import Logins, write_logins
 from app.db import write_session
 from app.keys.secret import read_secret
 from app.keys.service import Scope, create_key
@@ -120,6 +122,46 @@ def test_forms(
     assert (tmp_path / "out" / f"a.jpg{suffix}").read_bytes().startswith(starts)
 
 
+def test_what_they_show_as_lines_on_stdout(ask: Run, pictures: Path) -> None:
+    before = written(pictures)
+    done = ask(pictures, pictures / "text.jpg", "--format", "jsonl")
+    assert (done.exit_code, done.stderr.splitlines()) == (
+        1,
+        [f"sats: {pictures / 'text.jpg'}: is no picture", "5 written, 1 failed, 2 no pictures"],
+    )
+    shown = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    assert {one["file"] for one in shown} == {str(pictures / name) for name in FLAT}
+    assert {(one["model"], one["version"], len(one["pictures"])) for one in shown} == {
+        ("default", 1, 1)
+    }
+    assert written(pictures) == before
+
+
+def test_where_it_goes_is_said_and_said_once(ask: Run, pictures: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    for words in (
+        [],
+        ["--overlay"],
+        ["--format", "jsonl", "-o", out],
+        ["--format", "jsonl", "--resume"],
+        ["--format", "json", "--overlay", "-o", out],
+    ):
+        done = ask(pictures, *words)
+        assert (done.exit_code, done.stderr.count("\n")) == (2, 1), words
+    assert not out.exists()
+    assert ask(pictures / "a.jpg", "--overlay", "-o", out).exit_code == 0
+    assert written(out) == {"a.jpg.overlay.png"}
+
+
+def test_a_service_that_somebody_has_logged_in_to(
+    run: Run, served: httpx.Client, register: Register, pictures: Path, tmp_path: Path
+) -> None:
+    register()
+    write_logins(Logins().added(str(served.base_url).rstrip("/"), ""))
+    done = run("segment", str(pictures / "a.jpg"), "-o", str(tmp_path / "out"))
+    assert (done.exit_code, last_line(done)) == (0, "1 written"), done.stderr
+
+
 def test_one_broken_picture_is_told_and_the_rest_goes_on(
     ask: Run, pictures: Path, tmp_path: Path
 ) -> None:
@@ -187,11 +229,11 @@ def test_model_version_and_key(
     monkeypatch.setenv("SATS_URL", str(served.base_url))
     words = ("segment", str(pictures), "-o", str(tmp_path / "out"))
     without = run(*words)
-    assert (without.exit_code, last_line(without)) == (2, "0 written, 2 no pictures")
+    assert without.exit_code == 3
     assert "HTTP 401" in without.stderr
     monkeypatch.setenv("SATS_API_KEY", key)
     missing = run(*words)
-    assert missing.exit_code == 2
+    assert missing.exit_code == 4
     assert "no model 'default'" in missing.stderr
 
     def classes(*more: str) -> set[int]:
@@ -201,13 +243,24 @@ def test_model_version_and_key(
 
     assert GREEN.index in classes()
     assert GREEN.index not in classes("--version", "1")
-    assert run(*words, "--model", "street", "--version", "9").exit_code == 2
+    assert run(*words, "--model", "street", "--version", "9").exit_code == 4
 
 
-@pytest.mark.parametrize("url", ["http://127.0.0.1:1", "ftp://x", "127.0.0.1:8000", "http://[", ""])
-def test_a_service_that_is_not_there(run: Run, pictures: Path, tmp_path: Path, url: str) -> None:
+@pytest.mark.parametrize(
+    ("url", "status"),
+    [("http://127.0.0.1:1", 5), ("ftp://x", 2), ("127.0.0.1:8000", 2), ("http://[", 5), ("", 2)],
+)
+def test_a_service_that_is_not_there(
+    run: Run,
+    pictures: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    url: str,
+    status: int,
+) -> None:
+    monkeypatch.setattr("sats_client._sync.time.sleep", lambda _: None)
     done = run("segment", str(pictures), "-o", str(tmp_path / "out"), "--url", url)
-    assert done.exit_code == 2
+    assert done.exit_code == status
     assert done.stderr.startswith("sats: ")
     assert done.stderr.count("\n") == 1
 

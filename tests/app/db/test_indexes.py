@@ -5,7 +5,7 @@ from app.registry.parents import may_be_base
 from app.registry.service import ensure_model
 from app.storage.references import is_referenced, referenced
 from app.tasks.labels import labels_of
-from app.tasks.listing import Wanted, list_tasks
+from app.tasks.listing import TaskOrder, Wanted, list_tasks
 from app.tasks.service import describe, describe_listed
 from tests.fixtures.statements import Statements
 from worker.claim import claim, claimable, lapsed
@@ -26,9 +26,10 @@ def queued(session):
 def look(session, model_id):
     """Read as lists, claims and the garbage collector do."""
     list_tasks(session, limit=50)
-    list_tasks(session, 50, before=2)
+    list_tasks(session, 50, place=2)
     list_tasks(session, 50, Wanted(model="default"))
-    list_tasks(session, 50, Wanted(model="default"), before=2)
+    list_tasks(session, 50, Wanted(model="default"), place=2)
+    list_tasks(session, 50, order=TaskOrder("created_at"), place=2)
     tasks = list_tasks(session, 50, Wanted(states=[TaskState.QUEUED]))
     list_tasks(session, 50, Wanted(text="a", created_after=utc_now(), created_before=utc_now()))
     list_tasks(session, 50, Wanted(submitter="eva"))
@@ -57,6 +58,23 @@ def test_no_read_goes_through_all_tasks(engine):
         for statement, parameters in wanted:
             plan = explain(connection, statement, parameters)
             assert not [step for step in plan if is_scan(step)], "\n".join([statement, *plan])
+
+
+def test_no_list_by_their_end_goes_through_all_tasks(engine):
+    with write_session(engine) as session:
+        queued(session)
+    which = (Wanted(), Wanted(model="default"), Wanted(states=[TaskState.FAILED]))
+    with Statements(engine) as sent, read_session(engine) as session:
+        for wanted in which:
+            by_end = TaskOrder("-finished_at")
+            list_tasks(session, 50, wanted, order=by_end, place="2026-01-01T00:00:00Z 2")
+    listed = [one for one in sent.seen if "tasks" in one[0]]
+    assert len(listed) == len(which)
+    with engine.connect() as connection:
+        for statement, parameters in listed:
+            plan = explain(connection, statement, parameters)
+            steps = [step for step in plan if "Seq Scan on tasks" in step or "SCAN tasks" in step]
+            assert not steps, "\n".join([statement, *plan])
 
 
 def explain(connection, statement, parameters):

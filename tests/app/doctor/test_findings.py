@@ -1,6 +1,7 @@
 """Every invariant, broken on purpose on a real service's data, is found and mended where it can."""
 
 import io
+import json
 import os
 import re
 import time
@@ -30,6 +31,12 @@ def a_worker_that_holds_two(data):
         f"UPDATE tasks SET state = 'training', worker = 'w', lease_until = {until} "
         f"WHERE id IN ({BATCH}, {OTHER})"
     )
+
+
+def a_mirror_that_is_behind(data):
+    data.settings.mlflow_tracking_uri = "http://127.0.0.1:5000"
+    said = {"since": "2026-01-01T00:00:00Z", "behind": ["no answer"]}
+    data.settings.mlflow_file.write_text(json.dumps(said))
 
 
 def half_a_database(data):
@@ -198,6 +205,7 @@ BROKEN = [
     ("blob-orphan", an_orphan),
     ("write-unfinished", a_write_that_never_ended),
     ("store-mismatch", another_store),
+    ("mlflow-behind", a_mirror_that_is_behind),
     ("work-folder-left", a_work_folder(FIRST)),
     ("work-folder-left", a_work_folder(FAILED)),
     ("work-folder-left", a_work_folder_of_nobody),

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from app.inference.cutting import Cut, LeftError, cut
 from sats_core.data.prediction import Prediction
+from tests.fixtures.examples import examples
 
 INDICES = np.array([0, 3, 4, 9], dtype=np.uint8)
 EVERY_SCORE = Cut(keep_scores=True)
@@ -17,7 +18,7 @@ def drawn(seed: int, classes: int = len(INDICES), side: int = 6) -> Prediction:
     return Prediction(logits.astype(np.float32), side, side)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=examples(40))
 @given(
     st.integers(0, 1000),
     st.none() | st.frozensets(st.sampled_from(INDICES.tolist())),

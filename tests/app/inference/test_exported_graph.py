@@ -19,6 +19,7 @@ from tests.app.inference.colour_graph import (
     colour_graph,
     write_version,
 )
+from tests.fixtures.examples import examples
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +94,7 @@ def test_a_batch_gives_what_each_picture_gives_alone(graph: Graph) -> None:
         np.testing.assert_allclose(together.logits, alone.logits, rtol=1e-5)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(height=st.integers(1, 300), width=st.integers(1, 300))
 def test_any_size_comes_back(graph: Graph, height: int, width: int) -> None:
     picture = np.full((height, width, 3), GREEN.colour, dtype=np.uint8)

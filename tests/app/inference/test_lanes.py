@@ -15,6 +15,7 @@ from app.inference.budget import FullError
 from app.inference.lanes import ClosedError, Lanes, Load
 from app.inference.measures import Stages
 from app.inference.works import LeftError, Work
+from tests.fixtures.examples import examples
 
 WAIT = 20
 
@@ -128,7 +129,7 @@ def expected_batches(values: Sequence[tuple[int, int]], most: int) -> list[list[
     return batches
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(
     kinds=st.lists(st.integers(0, 3), max_size=30),
     cancelled=st.sets(st.integers(0, 29)),

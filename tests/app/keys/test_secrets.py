@@ -8,13 +8,17 @@ from pathlib import Path
 import httpx
 import pytest
 
-from app.db import write_session
+from app.db import END_STATES, write_session
 from app.keys.secret import read_secret
 from app.keys.service import Scope, create_key
 from demo.service import serving
+from tests.app.segmentation.conftest import register
 from tests.app.segmentation.requests import as_files, encoded, left_red_right_green
 from tests.app.tasks.posting import drawn, post
-from tests.worker.bench import eventually
+from tests.worker.bench import eventually, running
+from tests.worker.conftest import bench
+
+__all__ = ["bench", "register"]
 
 END = ("succeeded", "failed", "cancelled")
 
@@ -67,18 +71,38 @@ def test_a_run_of_task_and_segment_leaves_no_key_behind(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("database_url", ["embedded"], indirect=True)
-def test_a_post_and_wrong_calls_leave_no_key_behind(served, engine, settings, tmp_path, capfd):
+def test_what_is_asked_and_learned_leaves_no_key_behind(
+    served, bench, register, engine, settings, tmp_path, capfd
+):
+    register()
+    bench.control.plan(epochs=3, epoch_seconds=0.1)
     with write_session(engine) as session:
         key = create_key(session, read_secret(settings), "ci", [Scope.ADMIN])
-    pets = drawn(tmp_path, "cat")
+    pets, hidden, seen = drawn(tmp_path, "cat"), key.removeprefix("sats_").encode(), set()
+
+    def ended() -> bool:
+        now = written(tmp_path)
+        assert not [path for path, data in now.items() if hidden in data]
+        seen.update(path.name for path in now if settings.work_dir in path.parents)
+        return bench.state(task) in END_STATES
+
     served.headers["Authorization"] = f"Bearer {key}"
-    answers = [post(served, pets), *wrong_calls(served, key, pets)]
-    assert answers[0].status_code == 202
-    hidden = key.removeprefix("sats_").encode()
+    posted = post(served, pets, {"model": "pets"})
+    assert posted.status_code == 202
+    task = posted.json()["id"]
+    with running(bench.supervisor(), task):
+        eventually(ended)
+    picture = as_files(encoded(left_red_right_green()))
+    asked = [served.post("/segment", **picture)]
+    asked += [served.get(f"/tasks/{task}{below}") for below in ("", "/events", "/log")]
+    assert [answer.status_code for answer in asked] == [200] * 4
+    assert asked[1].json()["outcome"] == "live"
+    assert "job.json" in seen, "the work folder was looked at while the task ran"
+    answers = [posted, *asked, *wrong_calls(served, key, pets)]
     assert not [answer.url.path for answer in answers if hidden in answer.content]
     assert not [path for path, data in written(tmp_path).items() if hidden in data]
     said = "".join(capfd.readouterr())
-    assert "/tasks" in said, "the log tells of the calls"
+    assert "/segment" in said, "the log tells of the calls"
     assert hidden.decode() not in said
 
 

@@ -20,6 +20,7 @@ from app.protocols.open_inference import HEADER_LENGTH
 from app.protocols.tensors import MOST_WORK, Limits, json_cost, read
 from app.settings import MIB, Settings
 from tests.app.segmentation.conftest import Register
+from tests.fixtures.examples import examples
 
 INFER = "/v2/models/default/infer"
 RIGHT = {"name": "image", "datatype": "UINT8", "shape": [1, 1, 2, 3], "data": [0] * 6}
@@ -75,14 +76,12 @@ def check(small: tuple[FastAPI, TestClient], answer: Any, *allowed: int) -> None
     assert inference.load.free == small[0].state.services.settings.serve_queue
 
 
-def relaxed(examples: int) -> settings:
-    return settings(
-        max_examples=examples, suppress_health_check=[HealthCheck.function_scoped_fixture]
-    )
+def relaxed(most: int) -> settings:
+    return settings(max_examples=most, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 def test_any_tensor_in_json(small: tuple[FastAPI, TestClient]) -> None:
-    @relaxed(300)
+    @relaxed(examples(300))
     @given(st.lists(inputs, max_size=2))
     @example([RIGHT])
     @example([RIGHT | {"shape": [2**63, 2**63, 2**63, 3]}])
@@ -101,7 +100,7 @@ def test_any_tensor_in_json(small: tuple[FastAPI, TestClient]) -> None:
 
 
 def test_any_bytes_behind_any_json(small: tuple[FastAPI, TestClient]) -> None:
-    @relaxed(300)
+    @relaxed(examples(300))
     @given(tensors, blobs, lengths, sizes)
     @example(RIGHT, b"", "5", None)
     def ask(tensor: Any, blob: bytes, length: str | None, size: Any) -> None:

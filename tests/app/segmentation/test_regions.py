@@ -17,6 +17,7 @@ from app.segmentation.polygons import MOST_SHOWN, MOST_TRACED, Left
 from app.segmentation.regions import Region, regions
 from app.segmentation.simplifying import Ring, kept_points
 from sats_core.data.transforms import Pixels
+from tests.fixtures.examples import examples
 from tests.sats_core.data.readers.test_coco_bounds import at_most
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation")  # pycocotools' decode
@@ -69,7 +70,7 @@ def inside(outlines: list[list[Ring]], height: int, width: int) -> np.ndarray:
     return crossed % 2 == 1
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=examples(40))
 @given(MASKS)
 def test_polygons_hold_the_pixels_of_their_class(mask: Pixels) -> None:
     for region in regions(mask):

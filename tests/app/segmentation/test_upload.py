@@ -24,6 +24,7 @@ from app.segmentation.signatures import LONGEST, starts_as_picture
 from app.segmentation.upload import FIELDS, PostedPicture, read_pictures
 from sats_core.data.pictures import PICTURE_FORMATS
 from tests.app.segmentation.requests import encoded
+from tests.fixtures.examples import examples
 from tests.sats_core.data.readers.test_coco_bounds import at_most
 
 MOST_BYTES = 30_000
@@ -203,7 +204,7 @@ def test_a_bomb_is_cut_off_before_it_is_read() -> None:
         pictures({**JSON, "Content-Length": "999999999"})
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=examples(60))
 @given(
     st.sampled_from(["", "application/json", "image/png", "multipart/form-data; boundary=x"]),
     st.binary(max_size=300) | st.text(max_size=100).map(lambda text: in_json(image=text)),

@@ -1,50 +1,30 @@
-import json
-import threading
-import time
+from contextlib import ExitStack
 
 import pytest
-from sqlalchemy import update
 
-from app.db import Task, TaskEvent, TaskState, write_session
+from app.db import TaskState
 from app.tasks import streams
 from tests.app.tasks.posting import post
-
-
-def _tell(engine, task_id, kind, data, state=None):
-    with write_session(engine) as session:
-        if state is not None:
-            session.execute(update(Task).where(Task.id == task_id).values(state=state))
-        session.add(TaskEvent(task_id=task_id, kind=kind, data=data))
+from tests.app.tasks.reading import events, tell
 
 
 def _read(client, task_id, after=None):
     headers = {} if after is None else {"Last-Event-ID": str(after)}
-    found, event = [], {}
     with client.stream("GET", f"/tasks/{task_id}/events", headers=headers) as answer:
         if answer.status_code == 204:
             return None
         assert answer.headers["content-type"].startswith("text/event-stream")
         assert answer.headers["cache-control"] == "no-cache"
-        for line in answer.iter_lines():
-            if line:
-                name, _, value = line.partition(": ")
-                event[name] = value
-            elif event:
-                told = json.loads(event["data"])
-                assert (told["id"], told["type"]) == (event["id"], event["event"])
-                assert told["at"].endswith("Z")
-                found.append((int(event["id"]), event["event"], told["data"]))
-                event = {}
-    return found
+        return list(events(answer))
 
 
 @pytest.fixture
 def ended(client, engine, pets):
     """A task with four events, the last of them its end."""
     task_id = post(client, pets).json()["id"]
-    _tell(engine, task_id, "state", {"state": "training"})
-    _tell(engine, task_id, "epoch", {"epoch": 1})
-    _tell(engine, task_id, "state", {"state": "failed"}, TaskState.FAILED)
+    tell(engine, task_id, "state", TaskState.TRAINING)
+    tell(engine, task_id, "epoch", epoch=1)
+    tell(engine, task_id, "state", TaskState.FAILED)
     return task_id
 
 
@@ -81,19 +61,15 @@ def test_a_wrong_last_event_id_is_named(client, ended, wrong):
 
 def test_events_come_while_the_task_runs(served, engine, pets):
     task_id = post(served, pets).json()["id"]
-
-    def work():
-        time.sleep(0.4)
-        _tell(engine, task_id, "progress", {"step": 1}, TaskState.TRAINING)
-        time.sleep(0.4)
-        _tell(engine, task_id, "state", {"state": "live"}, TaskState.LIVE)
-
-    thread = threading.Thread(target=work)
-    thread.start()
-    found = _read(served, task_id)
-    thread.join()
-    assert [kind for _, kind, _ in found] == ["task.state", "task.progress", "task.state"]
-    assert (found[-1][2]["state"], found[-1][2]["outcome"]) == ("succeeded", "live")
+    with served.stream("GET", f"/tasks/{task_id}/events") as answer:
+        told = events(answer)
+        assert next(told)[1] == "task.state"
+        tell(engine, task_id, "progress", step=1)
+        assert next(told)[1] == "task.progress"
+        tell(engine, task_id, "state", TaskState.LIVE)
+        (_, kind, data), *rest = told
+    assert (kind, data["state"], data["outcome"]) == ("task.state", "succeeded", "live")
+    assert not rest
 
 
 def test_a_quiet_stream_is_kept_open_by_comments(served, engine, pets, monkeypatch):
@@ -106,20 +82,13 @@ def test_a_quiet_stream_is_kept_open_by_comments(served, engine, pets, monkeypat
 
 def test_many_streams_leave_the_service_free(served, pets, engine):
     task_id = post(served, pets).json()["id"]
-    threads = [threading.Thread(target=_follow, args=(served, task_id)) for _ in range(60)]
-    for thread in threads:
-        thread.start()
-    time.sleep(0.5)
-    assert served.get("/tasks").status_code == 200
-    assert all(thread.is_alive() for thread in threads)  # answered while all of them still wait
-    _tell(engine, task_id, "state", {"state": "cancelled"}, TaskState.CANCELLED)
-    for thread in threads:
-        thread.join(30)
-    assert not any(thread.is_alive() for thread in threads)
-
-
-def _follow(served, task_id):
-    import httpx
-
-    with httpx.Client(base_url=served.base_url, timeout=30) as client:
-        _read(client, task_id)
+    with ExitStack() as stack:
+        path = f"/tasks/{task_id}/events"
+        told = [events(stack.enter_context(served.stream("GET", path))) for _ in range(60)]
+        for one in told:
+            assert next(one)[2]["state"] == "queued"
+        # All of them wait now: none ends before it is told to.
+        assert served.get("/tasks").status_code == 200
+        tell(engine, task_id, "state", TaskState.CANCELLED)
+        for one in told:
+            assert [data["state"] for _, _, data in one] == ["cancelled"]

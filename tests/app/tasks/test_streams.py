@@ -1,74 +1,20 @@
 """What many streams of events share, and what each of them costs."""
 
-import json
-import os
-import socket
-import subprocess
-import sys
 import threading
 import time
-from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 import httpx
-import psutil
 import pytest
 from sqlalchemy import event, select
-from starlette.testclient import TestClient
 
 from app.db import Task, TaskEvent, TaskState, read_session, write_session
 from app.errors import BusyProblem
-from app.keys.secret import read_secret
-from app.keys.service import Scope, create_key, revoke_key
 from app.main import create_app
-from app.tasks import feed, streams, telling, tokens
+from app.tasks import feed, streams, telling
 from tests.app.tasks.posting import post
-from tests.fixtures.processes import environment, serving
-
-PATIENCE = 60
-
-
-def tell(engine, task_id, kind, state=None, **data):
-    with write_session(engine) as session:
-        if state is not None:
-            session.get_one(Task, task_id).state = state
-            data["state"] = state
-        session.add(TaskEvent(task_id=task_id, kind=kind, data=data))
-
-
-def events(answer) -> Iterator[tuple[int, str, dict]]:
-    """Yield the events of a stream as they come."""
-    told = {}
-    for line in answer.iter_lines():
-        if line:
-            name, _, value = line.partition(": ")
-            told[name] = value
-        elif "event" in told:
-            yield int(told["id"]), told["event"], json.loads(told["data"])["data"]
-            told = {}
-
-
-@contextmanager
-def following(url, task_id):
-    """Follow a task and take its first event; whoever forgets the iterator hangs up."""
-    with httpx.stream("GET", f"{url}/tasks/{task_id}/events", timeout=PATIENCE) as answer:
-        told = events(answer)
-        next(told)
-        yield told
-
-
-def eventually(holds):
-    deadline = time.monotonic() + PATIENCE
-    while not holds():
-        assert time.monotonic() < deadline, "it did not happen"
-        time.sleep(0.05)
-
-
-@pytest.fixture
-def task_id(settings, pets):
-    """A task, posted to a service that is gone again."""
-    with TestClient(create_app(settings), "http://127.0.0.1", client=("127.0.0.1", 1)) as client:
-        return post(client, pets).json()["id"]
+from tests.app.tasks.reading import PATIENCE, events, eventually, following, tell
+from tests.fixtures.processes import serving
 
 
 def test_one_look_at_the_database_serves_all_who_watch(service, engine, task_id):
@@ -230,65 +176,6 @@ def test_a_database_that_is_gone_for_a_while_ends_no_stream(service, engine, tas
         assert [data["state"] for _, _, data in told] == ["cancelled"]
 
 
-@pytest.fixture
-def key(engine, settings):
-    with write_session(engine) as session:
-        # An admin sees tasks that were posted without a key.
-        return create_key(session, read_secret(settings), "eva", [Scope.ADMIN])
-
-
-def test_a_browser_follows_one_task_with_a_token(client, engine, task_id, key, monkeypatch):
-    tell(engine, task_id, "state", TaskState.FAILED)
-    bearer = {"Authorization": f"Bearer {key}"}
-    made = client.post(f"/tasks/{task_id}/events/token", headers=bearer)
-    assert made.headers["cache-control"] == "no-store"
-    body = made.json()
-    with client.stream("GET", body["url"]) as answer:
-        assert [data["state"] for _, _, data in events(answer)] == ["queued", "failed"]
-
-    def status(token, path=f"/tasks/{task_id}/events", **headers):
-        return client.get(path, params={"token": token}, headers=headers).status_code
-
-    ends, holder, signature = body["token"].split(".")
-    secret = read_secret(client.app.state.services.settings)
-    stranger = tokens.make_token(b"another secret", task_id, holder)[0]
-    of_another = tokens.make_token(secret, "another", holder)[0]
-    longer = f"{int(ends) + 1}.{holder}.{signature}"
-    keyless = f"{ends}..{signature}"
-    odd = ("", "x", ends, f"{ends}.", "\u0661..x", "-1..x", f"{body['token']}.")
-    for wrong in (*odd, longer, keyless, stranger, of_another):
-        assert status(wrong) == 401, wrong
-    assert status("x" * 201) == 422
-    assert status(body["token"], f"/tasks/{task_id}") == 401, "it opens the events alone"
-    assert status(body["token"], Authorization="Bearer sats_wrong") == 401
-    with write_session(engine) as session:
-        revoke_key(session, "eva")
-    client.app.state.services.callers.clear()
-    assert status(body["token"]) == 401, "its key was revoked"
-    now = time.time()
-    monkeypatch.setattr(tokens.time, "time", lambda: now + tokens.TOKEN_SECONDS + 1)
-    assert status(body["token"]) == 401, "it has ended"
-
-
-def test_a_stream_ends_with_its_key(service, engine, task_id, key, monkeypatch):
-    monkeypatch.setattr(streams, "HEARTBEAT_SECONDS", 0.1)
-    bearer = {"Authorization": f"Bearer {key}"}
-    with serving(service) as url:
-        path = f"{url}/tasks/{task_id}/events"
-        token = httpx.post(f"{path}/token", headers=bearer).json()["url"]
-        with ExitStack() as stack:
-            opened = [
-                stack.enter_context(httpx.stream("GET", at, headers=headers, timeout=PATIENCE))
-                for at, headers in ((path, bearer), (url + token, {}))
-            ]
-            told = [events(answer) for answer in opened]
-            assert [next(one)[1] for one in told] == ["task.state", "task.state"]
-            with write_session(engine) as session:
-                revoke_key(session, "eva")
-            service.state.services.callers.clear()
-            eventually(lambda: service.state.services.streams.open == 0)
-
-
 def test_one_key_holds_a_part_of_the_streams(settings):
     seats = streams.Streams(engine=None, most=8)
     with seats.seat("one"), seats.seat("one"):
@@ -298,86 +185,3 @@ def test_one_key_holds_a_part_of_the_streams(settings):
             assert seats.open == 3
     with seats.seat("one"):
         assert seats.open == 1
-
-
-def test_a_token_takes_the_seats_of_its_key(settings, task_id, key):
-    bearer = {"Authorization": f"Bearer {key}"}
-    app = create_app(settings.model_copy(update={"serve_streams": 4}))
-    with serving(app) as url:
-        path = f"{url}/tasks/{task_id}/events"
-        token = httpx.post(f"{path}/token", headers=bearer).json()["url"]
-        with httpx.stream("GET", path, headers=bearer, timeout=PATIENCE):
-            assert httpx.get(url + token).status_code == 503
-
-
-def test_a_token_of_a_task_that_there_is_not(client):
-    missing = "00000000-0000-4000-8000-000000000000"
-    assert client.post(f"/tasks/{missing}/events/token").status_code == 404
-
-
-@contextmanager
-def api(settings, log):
-    """A real process of the API; yields it and its port."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    with log.open("wb") as out:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "app.cli", "api", "--port", str(port)],
-            env=os.environ | environment(settings),
-            stdout=out,
-            stderr=out,
-        )
-    try:
-        yield process, port
-    finally:
-        process.kill()
-        process.wait()
-
-
-def open_and_drop(port, path, count):
-    """Open streams, read the beginning of each, and leave without a word."""
-    with ExitStack() as stack:
-        opened = []
-        for _ in range(count):
-            one = stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=60))
-            one.sendall(f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n\r\n".encode())
-            opened.append(one)
-        for one in opened:
-            assert one.recv(65536).startswith(b"HTTP/1.1 200")
-
-
-def test_200_dropped_streams_leave_nothing_behind(settings, task_id, tmp_path):
-    bounded = settings.model_copy(update={"serve_streams": 200})
-    log = tmp_path / "api.log"
-    with api(bounded, log) as (process, port):
-        at = f"http://127.0.0.1:{port}"
-
-        def answers() -> bool:
-            assert process.poll() is None, log.read_text()
-            try:
-                return httpx.get(f"{at}/health/live").status_code == 200
-            except httpx.ConnectError:
-                return False
-
-        eventually(answers)
-        path = httpx.post(f"{at}/tasks/{task_id}/events/token").json()["url"]
-        open_and_drop(port, path, 200)
-        watched = psutil.Process(process.pid)
-        eventually(lambda: not connected(watched, port))
-        before = watched.memory_info().rss
-        # There is room for 200 again only if all seats of the first 200 are free.
-        open_and_drop(port, path, 200)
-        eventually(lambda: not connected(watched, port))
-        assert watched.memory_info().rss - before < 16 * 2**20
-        assert httpx.get(f"{at}/tasks/{task_id}").status_code == 200
-        assert path.partition("token=")[2] not in log.read_text()
-        assert "/events" in log.read_text(), "the requests themselves are logged"
-
-
-def connected(process, port):
-    return [
-        one
-        for one in process.net_connections("tcp")
-        if one.laddr.port == port and one.status == psutil.CONN_ESTABLISHED
-    ]

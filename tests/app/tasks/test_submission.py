@@ -79,7 +79,7 @@ def test_a_clock_that_steps_back_puts_no_task_before_those_that_wait(engine):
     second, third = queued(method="sats_plus", preview=True), queued()
     with read_session(engine) as session:
         listed = list_tasks(session, limit=2)
-        listed = [*listed, *list_tasks(session, limit=9, before=listed[-1].sequence)][::-1]
+        listed = [*listed, *list_tasks(session, limit=9, place=listed[-1].sequence)][::-1]
         places = [task.queue_place for task in describe_listed(session, listed)]
     assert [task.preview_of for task in listed] == [None, second.id, None, None]
     assert [task.id for task in listed if not task.preview_of] == [first.id, second.id, third.id]

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
+import numpy as np
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
@@ -24,6 +25,7 @@ from app.registry.moves import go_live
 from app.registry.service import ensure_model
 from app.storage import BlobStore
 from app.tasks.schemas import TaskSpec
+from sats_core.evaluation.confusion import Confusion
 from sats_core.evaluation.forgetting import readings
 from sats_core.evaluation.scores import Scores
 from sats_core.label_report import ClassLabels, LabelReport
@@ -139,6 +141,7 @@ def _made(session: Session, blobs: BlobStore, task: Task, number: int, step: Ste
         files={name: {"blob": blob.key, "bytes": blob.size} for name, blob in files.items()},
         seconds=431.0,
         forgetting_report=_report(scores) if parent else None,
+        confusion=_confusion(list(step.iou), step.new).model_dump(mode="json") if parent else None,
     )
     session.add(version)
     session.flush()
@@ -184,6 +187,22 @@ def _report(scores: Scores) -> dict[str, object]:
         "background_shift": 0.04,
     }
     return {**figures, "pictures": 210, "readings": readings(figures)}
+
+
+def _confusion(names: Sequence[str], new: Sequence[str]) -> Confusion:
+    """Return how classes are taken for the background, and for the one beside them."""
+    shown = 40_000
+    now = np.diag([shown] * len(names))
+    for at in range(1, len(names)):
+        now[at, 0], now[at, at - 1] = 900 * at, 2_000 + 400 * at
+        now[at, at] -= now[at, 0] + now[at, at - 1]
+    before = now.copy()
+    for name in new:
+        at = names.index(name)
+        before[:, 0] += before[:, at]
+        before[:, at] = 0
+    rows = [tuple(map(tuple, counts.tolist())) for counts in (now, before)]
+    return Confusion(classes=tuple(names), pixels=rows[0], before=rows[1], pictures=210)
 
 
 def _task(

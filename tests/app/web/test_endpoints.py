@@ -15,7 +15,7 @@ embedded = pytest.mark.parametrize("database_url", ["embedded"], indirect=True)
 
 
 @embedded
-@pytest.mark.parametrize("path", ["/", "/try", "/ui/tasks", "/ui/models", "/docs"])
+@pytest.mark.parametrize("path", ["/", "/try", "/ui/tasks", "/ui/models", "/ui/compare", "/docs"])
 def test_a_page_may_run_and_load_what_is_ours_alone(client: TestClient, path: str) -> None:
     page = client.get(path)
     assert page.status_code == 200

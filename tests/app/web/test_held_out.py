@@ -34,13 +34,7 @@ MIDDLE = """(canvas, x) => [...canvas.getContext("2d").getImageData(x, 16, 1, 1)
 def kept(engine: Engine, blobs: BlobStore, tmp_path: Path) -> None:
     """Versions 1, which knows red, and 2, which knows green too, with pictures of both."""
     furnish(engine, blobs)
-    label = np.full((32, 64), 1, np.uint8)
-    label[:, 32:] = 2
-    label[0] = 255
-    image = Image.new("RGB", (64, 32), DARK_RED)
-    image.paste(DARK_GREEN, (32, 0, 64, 32))
-    data = encoded(image)
-    items = [EncodedPicture(f"picture-{number}", ".png", data, label) for number in range(3)]
+    items = [_picture(number, edge) for number, edge in enumerate((32, 16, 48))]
     write_voc_zip(tmp_path / "held-out.zip", items, ["red", "green"])
     blob = blobs.put_file(tmp_path / "held-out.zip")
     with write_session(engine) as session:
@@ -50,12 +44,23 @@ def kept(engine: Engine, blobs: BlobStore, tmp_path: Path) -> None:
                 {"index": c.index, "name": c.name, "colour": list(c.colour), "step": c.step}
                 for c in classes
             ]
+            version.confusion = None
             version.files = {
                 file.name: {"blob": blobs.put_file(file).key, "bytes": file.stat().st_size}
                 for file in write_version(tmp_path / str(number), classes)
             }
             held_out = session.query(HeldOutSet).filter_by(version_id=version.id).one()
             held_out.blob, held_out.classes, held_out.pictures = blob.key, ["red", "green"], 3
+
+
+def _picture(number: int, edge: int) -> EncodedPicture:
+    """Draw red, and green from an edge on."""
+    label = np.full((32, 64), 1, np.uint8)
+    label[:, edge:] = 2
+    label[0] = 255
+    image = Image.new("RGB", (64, 32), DARK_RED)
+    image.paste(DARK_GREEN, (edge, 0, 64, 32))
+    return EncodedPicture(f"picture-{number}", ".png", encoded(image), label)
 
 
 def pixels(content: bytes) -> Image.Image:

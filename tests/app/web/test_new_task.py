@@ -16,7 +16,7 @@ from tests.app.tasks.posting import drawn
 from tests.app.web.conftest import Open
 from tests.app.web.showcase import furnish
 from tests.app.web.test_pages import PHONE
-from tests.app.web.test_pages import look as axe_of
+from tests.fixtures.browser import barriers
 
 embedded = pytest.mark.parametrize("database_url", ["embedded"], indirect=True)
 
@@ -47,14 +47,14 @@ def test_what_is_no_data_set_is_told(client: TestClient) -> None:
 @embedded
 def test_a_zip_is_dropped_looked_into_and_posted(open_page: Open, tmp_path: Path) -> None:
     page = open_page("/ui/tasks/new", allowed=("422",), viewport=PHONE, bypass_csp=True)
-    assert axe_of(page) == []
+    assert barriers(page) == []
     page.get_by_label("A zip of labelled pictures").set_input_files(drawn(tmp_path, "cat", "dog"))
     expect(page.get_by_role("heading", name="What is in it")).to_be_visible()
     expect(page.locator("#found tbody tr")).to_have_count(2)
     sheet = page.locator("img.sheet")
     page.wait_for_function("document.querySelector('img.sheet').naturalWidth > 0")
     expect(sheet).to_be_visible()
-    assert axe_of(page) == []
+    assert barriers(page) == []
     assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
     expect(page.get_by_label("Name")).to_have_value("cat-dog-0")
     page.get_by_label("Epochs").fill("3")

@@ -75,6 +75,7 @@ def test_much_costs_no_more_than_little(
         "/ui/models/default",
         "/ui/models/default/curves",
         "/ui/models/default/versions/5",
+        "/ui/compare?model=default&version=3&other=5",
         "/try",
     ]
 

@@ -9,6 +9,7 @@ from PIL import Image
 
 from sats_core.data.pictures import PICTURE_FORMATS, decode_mask, decode_picture
 from sats_core.errors import PictureError
+from tests.fixtures.examples import examples
 from tests.sats_core.data.drawn import colour_picture, encode
 
 MANY = 10_000_000
@@ -181,7 +182,7 @@ def test_damaged_exif_is_no_reason_to_refuse() -> None:
 
 
 @pytest.mark.filterwarnings("ignore")  # Pillow's, about the damage; a service runs on after them
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(st.binary(max_size=200))
 def test_any_bytes_give_a_picture_or_a_picture_error(data: bytes) -> None:
     for start in (b"", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"II*\0", b"BM", b"RIFF"):
@@ -189,7 +190,7 @@ def test_any_bytes_give_a_picture_or_a_picture_error(data: bytes) -> None:
 
 
 @pytest.mark.filterwarnings("ignore")  # Pillow's, about the damage; a service runs on after them
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(st.sampled_from(PICTURE_FORMATS), st.data())
 def test_a_damaged_picture_gives_a_picture_or_a_picture_error(
     format: str, data: st.DataObject

@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from sats_core.data.prediction import LEAST_SHARE, Prediction, best_channels, scored_tiles
+from tests.fixtures.examples import examples
 
 
 def drawn(seed: int, classes: int, height: int, width: int, spread: float = 4) -> Prediction:
@@ -24,7 +25,7 @@ def assert_best(channels: np.ndarray, logits: torch.Tensor) -> None:
     assert (logits.amax(0) - taken).max() < 1e-5
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=examples(60))
 @given(
     seed=st.integers(0, 1000),
     classes=st.integers(1, 7),

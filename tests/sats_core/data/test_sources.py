@@ -15,6 +15,7 @@ from sats_core.data.names import printable
 from sats_core.data.sources import DirectorySource, Source, ZipSource, zipped
 from sats_core.errors import DatasetError
 from sats_core.settings import Limits
+from tests.fixtures.examples import examples
 from tests.sats_core.data.drawn import write_directory, write_zip
 
 FILES = {"a/one.txt": b"1", "a/two.txt": b"22", "list.txt": b""}
@@ -213,7 +214,9 @@ def test_not_a_zip(data: bytes, tmp_path: Path) -> None:
 
 
 @settings(
-    max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=examples(300),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(data=st.data())
 def test_a_zip_with_damage_anywhere_is_read_or_refused(data: st.DataObject, tmp_path: Path) -> None:
@@ -235,7 +238,9 @@ _PART = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=
 
 
 @settings(
-    max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=examples(300),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(
     names=st.lists(st.lists(_PART, min_size=1, max_size=3).map("/".join), max_size=4, unique=True)

@@ -9,6 +9,7 @@ from sats_core.methods.features import FeatureMemory
 from sats_core.methods.sampling import see
 from sats_core.models import Segmenter, seeded_backbone
 from sats_core.settings import StepSettings
+from tests.fixtures.backbones import TINY
 from tests.sats_core.methods.trainers import BatchTrainer
 
 OLD, NEW = 3, 2
@@ -17,7 +18,7 @@ OLD, NEW = 3, 2
 @pytest.fixture(scope="module")
 def before() -> Segmenter:
     torch.manual_seed(0)
-    model = Segmenter(seeded_backbone("pvt_v2_b0", 0), [OLD])
+    model = Segmenter(seeded_backbone(TINY, 0), [OLD])
     with torch.no_grad():
         for _ in range(3):  # batch norm gets statistics of its own
             model.train()(torch.randn(4, 3, 64, 64))

@@ -13,6 +13,7 @@ from sats_core.methods import METHODS, Finetune, Joint, Method, Plop, Sats, make
 from sats_core.methods.pseudo_labelling import PseudoLabelling
 from sats_core.models import Segmenter, seeded_backbone
 from sats_core.settings import StepSettings
+from tests.fixtures.backbones import TINY
 from tests.sats_core.methods.trainers import AskedToStopError, BatchTrainer
 
 OLD, NEW = 3, 2
@@ -21,7 +22,7 @@ OLD, NEW = 3, 2
 @pytest.fixture(scope="module")
 def before() -> Segmenter:
     torch.manual_seed(0)
-    return Segmenter(seeded_backbone("pvt_v2_b0", 0), [OLD]).eval()
+    return Segmenter(seeded_backbone(TINY, 0), [OLD]).eval()
 
 
 @pytest.fixture

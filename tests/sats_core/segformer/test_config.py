@@ -14,6 +14,7 @@ from sats_core.data.transforms import View
 from sats_core.errors import ModelError
 from sats_core.segformer.config import OUTER, Checkpoint, read_checkpoint, read_encoder
 from sats_core.segformer.variants import DEPTHS, hidden_sizes
+from tests.fixtures.examples import examples
 
 CONFIG: dict[str, Any] = {
     "architectures": ["SegformerForSemanticSegmentation"],
@@ -245,7 +246,7 @@ JSON = st.recursive(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(
     key=st.sampled_from([*CONFIG, *SHOWN, "sr_ratios", "resample", "image_std", "rescale_factor"]),
     value=JSON,
@@ -260,7 +261,7 @@ def test_whatever_a_key_says_it_is_read_or_refused(key: str, value: object) -> N
     assert set(order.foreground) <= set(found.labels)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(
     names=st.lists(st.text(max_size=12) | st.none() | st.integers(), max_size=12),
     chosen=st.none() | st.text(max_size=12),

@@ -19,6 +19,7 @@ from sats_core.segformer import names
 from sats_core.segformer.config import ClassOrder
 from sats_core.segformer.importing import Imported, import_directory, with_background
 from sats_core.segformer.weights import renamed, to_hub
+from tests.fixtures.examples import examples
 from tests.fixtures.segformer import (
     AutoImageProcessor,
     change,
@@ -278,7 +279,7 @@ def test_masks_are_the_pipelines(tmp_path: Path) -> None:
     assert agreement(300, 333) > 0.999  # but for ties in the last bit
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(
     classes=st.integers(1, 40),
     scale=st.floats(0.01, 100),

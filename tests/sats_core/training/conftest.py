@@ -8,9 +8,17 @@ from sats_core.events import Event
 from sats_core.job import HeldOutChoice, Limits, StepJob, StepResult
 from sats_core.settings import StepSettings
 from sats_core.training.step import run_step
+from tests.fixtures.backbones import TINY
 from tests.fixtures.drawings import voc_zip
 
-TINY = {"pretrained": False, "size": 32, "batch_size": 2, "epochs": 2, "method": "sats_plus"}
+SMALL = {
+    "backbone": TINY,
+    "pretrained": False,
+    "size": 32,
+    "batch_size": 2,
+    "epochs": 2,
+    "method": "sats_plus",
+}
 
 Events = list[Event]
 
@@ -21,7 +29,7 @@ def never() -> bool:
 
 def make_job(folder: Path, dataset: Path, new: tuple[str, ...], **changes: Any) -> StepJob:
     """A tiny step in `folder`; settings are changed by name, the job by its own fields."""
-    settings = {**TINY, **changes.pop("settings", {})}
+    settings = {**SMALL, **changes.pop("settings", {})}
     first = changes.pop("first_index", 1)
     return StepJob(
         **{

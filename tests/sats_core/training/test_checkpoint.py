@@ -18,7 +18,7 @@ from sats_core.training import checkpoint
 from sats_core.training.checkpoint import fingerprint_of
 from sats_core.training.schedule import filled_in, make_optimizer
 from sats_core.training.start import begin
-from tests.sats_core.training.conftest import TINY, make_job
+from tests.sats_core.training.conftest import SMALL, make_job
 
 STEP = "a" * 64
 ROWS = "model.classifier.steps.0.weight"
@@ -30,7 +30,7 @@ Trained = tuple[Segmenter, torch.optim.Optimizer]
 def made(folder: Path, optimizer: str = "adamw") -> Trained:
     """A model before its first epoch."""
     start = begin(make_job(folder, folder / "none.zip", ("disc",)))
-    settings = filled_in(StepSettings(**TINY, optimizer=optimizer), base=True)
+    settings = filled_in(StepSettings(**SMALL, optimizer=optimizer), base=True)
     return start.model, make_optimizer(start.model, settings)
 
 

@@ -6,13 +6,14 @@ import torch
 
 from sats_core.models import Segmenter, seeded_backbone
 from sats_core.training.fusion import fuse, fusion_share
+from tests.fixtures.backbones import TINY
 
 
 @pytest.fixture(scope="module")
 def pair() -> tuple[Segmenter, Segmenter]:
     """A model of three channels, and one grown by two and moved away from it."""
     torch.manual_seed(0)
-    old = Segmenter(seeded_backbone("pvt_v2_b0", 0), [3]).eval()
+    old = Segmenter(seeded_backbone(TINY, 0), [3]).eval()
     new = copy.deepcopy(old)
     new.classifier.grow(2)
     with torch.no_grad():

@@ -27,7 +27,6 @@ from tests.fixtures.segformer import (
     AutoImageProcessor,
     logits,
     picture,
-    pipeline,
     random_segformer,
     reloaded,
 )
@@ -119,6 +118,8 @@ def test_labelled_pictures_score_it_and_are_kept(
     assert result.held_out_pictures == result.scores.pictures == 5
     assert result.scores.iou["disc"] is not None
     assert result.scores.introduced.keys() == {"disc", "bar"}
+    assert result.confusion is not None
+    assert (result.confusion.pictures, result.confusion.before) == (5, None)
     warnings = [e.message for e in events if isinstance(e, WarningEvent)]
     assert warnings == ["the model does not know cone: scored as background"]
     with ZipSource(job.result / "held_out.zip", Limits()) as kept:
@@ -148,6 +149,8 @@ def test_served_masks_are_evaluated_masks_and_the_librarys(
     assert graph.catalogue == version.catalogue
     indices = np.array([c.index for c in version.catalogue.classes], dtype=np.uint8)
     channels = {c.name: channel for channel, c in enumerate(version.catalogue.classes)}
+    from transformers import pipeline  # seconds, which the other tests need not wait for
+
     segment = pipeline("image-segmentation", str(directory))
     for height, width in (SIZE, (200, 50), (33, 47)):
         seen = picture(height, width, seed=height)

@@ -24,6 +24,7 @@ from sats_core.export import load_version
 from sats_core.job import HeldOutChoice, HeldOutPictures, Limits, StepJob
 from sats_core.settings import DESCENT
 from sats_core.training.loop import StoppedError
+from tests.fixtures.backbones import TINY
 from tests.fixtures.drawings import voc_zip
 from tests.sats_core.training.conftest import make_job, run
 
@@ -100,7 +101,7 @@ def test_events_tell_the_story(tmp_path: Path, base_zip: Path) -> None:
     assert epochs[-1].eta_seconds == 0
     assert set(epochs[0].losses) == {"cross_entropy"}
     warnings = [e.message for e in events if isinstance(e, WarningEvent)]
-    assert any("pvt_v2_b0 starts from scratch" in message for message in warnings)
+    assert any(f"{TINY} starts from scratch" in message for message in warnings)
 
 
 def declared_too(path: Path, source: Path) -> Path:
@@ -199,6 +200,12 @@ def test_a_second_step_keeps_the_old_classes_and_their_indices(
     assert scores.miou_old is not None
     assert set(scores.introduced) == {"disc", "bar", "ring"}
     assert set(scores.forgetting) <= {"disc", "bar"}
+    taken = result.confusion
+    assert taken is not None
+    assert (taken.classes, taken.pictures) == (("background", "disc", "bar", "ring"), 4)
+    assert taken.before is not None
+    assert [row[3] for row in taken.before] == [0] * 4  # the version before knew no ring
+    assert [sum(row) for row in taken.before] == [sum(row) for row in taken.pixels]
 
 
 def test_held_out_pictures_carry_the_labels_of_the_step_alone(

@@ -1,13 +1,24 @@
 """Who may call: Label Studio sends a name and a password, and the password is a key."""
 
 import base64
+from typing import Any
 
 import pytest
-from sqlalchemy import Engine, select, update
+from sqlalchemy import Engine, delete, select, update
 from starlette.testclient import TestClient
 
-from app.db import LabelStudioProject, Task, read_session, write_session
+from app.db import (
+    Actor,
+    ActorType,
+    LabelStudioProject,
+    ProjectState,
+    Task,
+    read_session,
+    write_session,
+)
+from app.integrations.label_studio import asking, projects
 from app.integrations.label_studio.importing import Importing
+from app.integrations.label_studio.projects import Asker
 from app.keys.secret import read_secret
 from app.keys.service import KeyLimits, Scope, create_key
 from app.main import create_app
@@ -19,6 +30,7 @@ from tests.app.integrations.label_studio.exports import halves
 from tests.app.segmentation.conftest import Register
 from tests.app.segmentation.requests import encoded, left_red_right_green
 from tests.fixtures.label_studio import CONFIG, FakeLabelStudio
+from tests.fixtures.versions import add_version
 
 TRAIN = {"action": "START_TRAINING", "project": {"id": 3}}
 
@@ -77,7 +89,7 @@ def test_of_a_key_that_was_revoked_meanwhile_no_task_comes(
     assert fake.paths == []
 
 
-def test_scopes(client: TestClient, register: Register, key) -> None:
+def test_scopes(client: TestClient, register: Register, engine: Engine, key) -> None:
     register()
     assert statuses(client, {}) == [200] * 5  # on this machine, while there is no key
     segment, submit = key(Scope.SEGMENT), key(Scope.SUBMIT)
@@ -86,6 +98,8 @@ def test_scopes(client: TestClient, register: Register, key) -> None:
     assert statuses(client, {}) == [401] * 5
     assert statuses(client, basic(segment)) == [200, 200, 200, 403, 403]
     assert statuses(client, basic(submit)) == [403, 403, 403, 200, 200]
+    with write_session(engine) as session:  # a third key could not ask for this project
+        session.execute(delete(LabelStudioProject))
     assert statuses(client, basic(both)) == [200] * 5
     assert statuses(client, {"Authorization": f"Bearer {both}"}) == [200] * 5
     for wrong in (
@@ -175,9 +189,8 @@ def test_the_task_is_that_of_who_asked(
         ensure_model(session, "a")
         ensure_model(session, "b")
     importing = Importing(engine, blobs, settings, lambda _: None)
-    for model in ("a", "b"):
-        client.post(f"{BASE}/{model}/webhook", json=TRAIN, headers=headers)
-        importing.act()
+    assert client.post(f"{BASE}/a/webhook", json=TRAIN, headers=headers).status_code == 200
+    importing.act()
     first = client.get(f"{BASE}/a/projects/3", headers=headers).json()
     with read_session(engine) as session:
         made = session.get_one(Task, first["task"].removeprefix("/tasks/"))
@@ -185,8 +198,121 @@ def test_the_task_is_that_of_who_asked(
     assert client.get(
         first["task"], headers={"Authorization": headers["Authorization"]}
     ).status_code
-    second = client.get(f"{BASE}/b/projects/3", headers=headers).json()
-    assert (second["state"], "1" in second["error"]) == ("failed", True)
+    refused = client.post(f"{BASE}/b/webhook", json=TRAIN, headers=headers)
+    assert refused.status_code == 429, "the task waits, and one may"
+    assert refused.json()["type"] == "urn:sats:problem:limit-queued-tasks"
+
+
+def asked(client: TestClient, headers: dict[str, str], model: str, project: int = 3) -> int:
+    told = {"action": "START_TRAINING", "project": {"id": project}}
+    return client.post(f"{BASE}/{model}/webhook", json=told, headers=headers).status_code
+
+
+def seen(client: TestClient, headers: dict[str, str], model: str = "default") -> dict[str, Any]:
+    """What a key is told of project 3; empty: nothing."""
+    answer = client.get(f"{BASE}/{model}/projects/3", headers=headers)
+    assert answer.status_code in (200, 404), answer.text
+    return answer.json() if answer.status_code == 200 else {}
+
+
+def test_a_key_has_so_many_imports_that_wait(client: TestClient, settings: Settings, key) -> None:
+    one, two = basic(key(Scope.SUBMIT)), basic(key(Scope.SUBMIT, limits=KeyLimits(queued_tasks=1)))
+    client.app.state.services.callers.clear()  # type: ignore[attr-defined]
+    most = settings.label_studio_waiting
+    assert [asked(client, one, f"m{n}") for n in range(most + 1)] == [200] * most + [429]
+    assert asked(client, one, "m0") == 200, "it waits already"
+    assert [asked(client, two, f"n{n}") for n in range(2)] == [200, 429]
+    refused = client.post(f"{BASE}/n1/webhook", json=TRAIN, headers=two)
+    assert refused.headers["RateLimit-Policy"] == '"queued-tasks";q=1'
+    assert seen(client, two, "n1") == {}, "nothing was noted"
+
+
+def test_a_key_sees_its_own_imports(client: TestClient, key) -> None:
+    mine, other = basic(key(Scope.SUBMIT)), basic(key(Scope.SUBMIT, models=["default"]))
+    reader, admin = basic(key(Scope.READ)), basic(key(Scope.ADMIN))
+    client.app.state.services.callers.clear()  # type: ignore[attr-defined]
+    assert asked(client, mine, "default") == 200
+    assert [bool(seen(client, who)) for who in (mine, reader, admin, other)] == [True] * 3 + [False]
+    never = client.get(f"{BASE}/projects/4", headers=other).json()["detail"]
+    hidden = client.get(f"{BASE}/projects/3", headers=other).json()["detail"]
+    assert hidden == never.replace("4", "3")
+
+
+def test_who_asks_later_follows_and_sees_nothing_of_what_came_before(
+    client: TestClient, engine: Engine, key
+) -> None:
+    first, second = basic(key(Scope.SUBMIT)), basic(key(Scope.SUBMIT, models=["default"]))
+    third = basic(key(Scope.SUBMIT, models=["default", "street"], expires_at=None))
+    client.app.state.services.callers.clear()  # type: ignore[attr-defined]
+    assert asked(client, first, "default") == 200
+    assert asked(client, second, "default") == 200
+    assert asked(client, third, "default") == 409
+    assert (seen(client, first)["state"], seen(client, first)["wanted"]) == ("waiting", True)
+    with write_session(engine) as session:
+        taken = projects.take(session)
+        assert taken is not None
+        assert taken.asker.key_id == 1
+        projects.put_off(session, taken, "the first one's trouble")
+    assert seen(client, first)["error"] == "the first one's trouble"
+    shown = seen(client, second)
+    assert (shown["state"], shown["error"]) == ("waiting", None)
+    assert seen(client, third) == {}
+    with write_session(engine) as session:
+        session.execute(update(LabelStudioProject).values(due_at=0.0))
+        taken = projects.take(session)
+        assert taken is not None
+        projects.end(session, taken, ProjectState.FAILED, error="lost", classes=["secret"])
+    shown = seen(client, second)
+    assert (shown["state"], shown["error"], shown["classes"]) == ("waiting", None, [])
+    assert seen(client, first) == {}
+    assert asked(client, third, "default") == 200, "it is the next one now"
+
+
+def test_the_task_of_another_key_is_not_named(
+    client: TestClient, engine: Engine, blobs: BlobStore, key
+) -> None:
+    headers, reader = basic(key(Scope.SUBMIT)), basic(key(Scope.READ))
+    client.app.state.services.callers.clear()  # type: ignore[attr-defined]
+    assert asked(client, headers, "default") == 200
+    with write_session(engine) as session:
+        version = add_version(session, blobs, ["cat"])  # its task is nobody's
+        session.execute(update(LabelStudioProject).values(task_id=version.task_id))
+    assert seen(client, headers)["task"] is None
+    assert seen(client, reader)["task"] == f"/tasks/{version.task_id}"
+
+
+def test_keys_take_turns(client: TestClient, engine: Engine, key) -> None:
+    many, few = basic(key(Scope.SUBMIT)), basic(key(Scope.SUBMIT, models=["few"]))
+    client.app.state.services.callers.clear()  # type: ignore[attr-defined]
+    for project in range(1, 5):
+        assert asked(client, many, "many", project) == 200
+    assert asked(client, few, "few", 9) == 200
+    taken = []
+    for _ in range(5):
+        with write_session(engine) as session:
+            one = projects.take(session)
+            assert one is not None
+            projects.end(session, one, ProjectState.NOTHING_NEW)
+        taken.append(one.project)
+    assert taken == [1, 9, 2, 3, 4]
+    assert asked(client, many, "many", 2) == 200
+    assert asked(client, many, "many", 1) == 200
+    with write_session(engine) as session:
+        one = projects.take(session)
+    assert one is not None
+    assert one.project == 2, "what was asked for first"
+
+
+def test_new_annotations_ask_when_there_is_room(client: TestClient, engine: Engine, key) -> None:
+    with write_session(engine) as session:
+        asker = Asker(Actor(ActorType.KEY, "a"))
+        asking.ask(session, 1, "a", asker, most=1)
+        row = asking.note(session, 2, "a", 5, 5, asker, most=1)
+        assert (row.state, row.annotations) == (ProjectState.NEVER, 5)
+        taken = projects.take(session)
+        assert taken is not None
+        row = asking.note(session, 2, "a", 1, 5, asker, most=1)
+        assert (row.state, row.annotations) == (ProjectState.WAITING, 0)
 
 
 def test_without_a_label_studio_it_says_so(

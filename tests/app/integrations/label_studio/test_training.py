@@ -25,7 +25,7 @@ from app.db import (
     write_session,
 )
 from app.errors import BusyProblem, DiskFullProblem, Problem, UnavailableProblem
-from app.integrations.label_studio import gathering, projects
+from app.integrations.label_studio import asking, gathering, projects
 from app.integrations.label_studio import importing as importing_module
 from app.integrations.label_studio.importing import Importing
 from app.integrations.label_studio.projects import MOST_TRIES, Asker
@@ -475,7 +475,7 @@ def test_annotations_are_counted_where_the_settings_say_so(
     assert client.get(f"{BASE}/projects/3").status_code == 404
     with write_session(engine) as session:
         for count, waits in ((2, False), (2, False), (1, True), (3, True)):
-            row = projects.note(session, 3, "default", count, 5, Asker())
+            row = asking.note(session, 3, "default", count, 5, Asker())
             assert (row.state == ProjectState.WAITING) == waits
         assert row.annotations == 3
 

@@ -17,6 +17,7 @@ from sats_core.data.readers import Reader, glance, open_reader
 from sats_core.data.sources import DirectorySource, Source, ZipSource
 from sats_core.errors import DatasetError
 from sats_core.settings import Limits
+from tests.fixtures.examples import examples
 from tests.sats_core.data.drawn import colour_picture, write_directory, write_zip
 
 Pixels = NDArray[np.uint8]
@@ -93,7 +94,7 @@ class ReaderContract:
         wrong: list[str] = []
 
         def compare() -> None:
-            for picture_id, label in list(self.labels.items()) * 20:
+            for picture_id, label in list(self.labels.items()) * examples(20):
                 if not np.array_equal(reader.read(picture_id).label, label):
                     wrong.append(picture_id)
 

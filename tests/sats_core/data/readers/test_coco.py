@@ -17,6 +17,7 @@ from sats_core.data.readers.coco_shapes import ShapeError, shape_runs
 from sats_core.data.sources import ZipSource
 from sats_core.errors import DatasetError
 from sats_core.settings import Limits
+from tests.fixtures.examples import examples
 from tests.sats_core.data.drawn import encode, write_zip
 from tests.sats_core.data.readers.contract import LABELS, PICTURES, JsonContract
 
@@ -329,7 +330,7 @@ json_values = st.recursive(
 )
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=examples(60))
 @given(
     where=st.sampled_from(["images", "annotations", "categories"]),
     key=st.sampled_from(

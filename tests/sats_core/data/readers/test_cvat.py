@@ -14,6 +14,7 @@ from sats_core.data.readers.cvat_parsing import MAX_TAG, cvat_says
 from sats_core.data.sources import ZipSource
 from sats_core.errors import DatasetError
 from sats_core.settings import Limits
+from tests.fixtures.examples import examples
 from tests.sats_core.data.drawn import encode, write_zip
 from tests.sats_core.data.readers.contract import LABELS, PICTURES, ReaderContract
 
@@ -324,7 +325,7 @@ def test_two_layouts_in_one_data_set_are_refused(tmp_path: Path) -> None:
         open_reader(source)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=examples(60))
 @given(
     tag=st.sampled_from(["mask", "polygon"]),
     key=st.sampled_from([*MASK, "points"]),

@@ -13,6 +13,7 @@ from sats_core.data.readers import ImageFolderReader, open_reader
 from sats_core.data.sources import ZipSource
 from sats_core.errors import DatasetError
 from sats_core.settings import Limits
+from tests.fixtures.examples import examples
 from tests.sats_core.data.drawn import encode, index_mask, write_zip
 from tests.sats_core.data.readers.contract import LABELS, PICTURES, ReaderContract
 
@@ -148,7 +149,7 @@ json_values = st.recursive(
 )
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=examples(60))
 @given(
     row=st.dictionaries(st.sampled_from(["file_name", "mask", "a"]), json_values),
     table=st.binary(max_size=40),

@@ -12,6 +12,7 @@ from sats_core.data.readers import LabelStudioReader, glance, open_reader
 from sats_core.data.sources import ZipSource
 from sats_core.errors import DatasetError
 from sats_core.settings import Limits
+from tests.fixtures.examples import examples
 from tests.sats_core.data.drawn import encode, write_zip
 from tests.sats_core.data.readers import brushes
 from tests.sats_core.data.readers.contract import LABELS, PICTURES, JsonContract
@@ -276,7 +277,7 @@ json_values = st.recursive(
 )
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=examples(60))
 @given(
     where=st.sampled_from(["task", "annotation", "region", "value"]),
     key=st.sampled_from(

@@ -12,6 +12,7 @@ from sats_core.data.readers import PairsReader, open_reader
 from sats_core.data.sources import ZipSource
 from sats_core.errors import DatasetError
 from sats_core.settings import Limits
+from tests.fixtures.examples import examples
 from tests.sats_core.data.drawn import encode, index_mask, write_zip
 from tests.sats_core.data.readers.contract import LABELS, PICTURES, ReaderContract
 
@@ -94,7 +95,7 @@ json_values = st.recursive(
 )
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=examples(50))
 @given(listed=json_values)
 def test_any_json_is_a_class_list_or_a_clear_error(tmp_path: Any, listed: Any) -> None:
     with suppress(DatasetError):

@@ -13,6 +13,7 @@ from sats_core.data.readers.class_list import ClassList, parse_classes, parse_la
 from sats_core.data.sources import ZipSource
 from sats_core.errors import DatasetError
 from sats_core.settings import Limits
+from tests.fixtures.examples import examples
 from tests.sats_core.data.drawn import encode, index_mask, write_zip
 from tests.sats_core.data.readers.contract import LABELS, PICTURES, Pixels, ReaderContract
 
@@ -150,7 +151,7 @@ def test_254_classes_fit() -> None:
     assert len(parse_classes(lines.encode(), "c").classes) == 254
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(st.binary(max_size=80) | st.text(max_size=80).map(lambda t: t.encode("utf-8", "ignore")))
 def test_any_bytes_are_a_class_list_or_refused(data: bytes) -> None:
     for parse in (parse_classes, parse_labelmap):
@@ -261,7 +262,7 @@ _LABEL = hnp.arrays(
 )
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(40), deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     labels=st.dictionaries(_NAME, _LABEL, min_size=1, max_size=4),
     classes=st.lists(

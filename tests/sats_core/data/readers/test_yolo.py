@@ -11,6 +11,7 @@ from sats_core.data.readers import YoloReader, open_reader
 from sats_core.data.sources import ZipSource
 from sats_core.errors import DatasetError
 from sats_core.settings import Limits
+from tests.fixtures.examples import examples
 from tests.sats_core.data.drawn import encode, write_zip
 from tests.sats_core.data.readers.contract import LABELS, PICTURES, ReaderContract
 
@@ -145,7 +146,7 @@ def test_a_tag_makes_nothing(tmp_path: Path) -> None:
     assert not made.exists()
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=examples(60))
 @given(
     text=st.text(alphabet="0123456789. -eain\n", max_size=40).map(str.encode)
     | st.binary(max_size=20),

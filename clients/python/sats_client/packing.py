@@ -10,12 +10,15 @@ from pathlib import Path
 
 Files = Iterator[tuple[str, Path]]
 
-_CHECKPOINT = (
+CHECKPOINT = (
     "config.json",
     "preprocessor_config.json",
     "*.safetensors",
     "*.safetensors.index.json",
 )
+"""What an import reads of a Hugging Face directory."""
+PICKLES = ("*.bin", "*.bin.index.json")
+"""What it reads besides where somebody says that it may; a service elsewhere reads none."""
 _LITTER = (".*", "Thumbs.db", "desktop.ini", "__MACOSX")
 _CHUNK = 1 << 20
 
@@ -24,7 +27,9 @@ class NothingToSendError(ValueError):
     """A folder has no file that would be sent."""
 
 
-def packed(source: Path, scratch: ExitStack, files: Callable[[Path], Files]) -> Path:
+def packed(
+    source: Path, scratch: ExitStack, files: Callable[[Path], Files], within: Path | None = None
+) -> Path:
     """Return a file as it is, or a folder as an uncompressed zip that is gone with `scratch`.
 
     Two zips of one folder are the same to the byte.
@@ -33,6 +38,7 @@ def packed(source: Path, scratch: ExitStack, files: Callable[[Path], Files]) -> 
         source: a zip, or a folder.
         scratch: removes the zip.
         files: gives what of the folder is sent.
+        within: the folder that the zip lies in; default: the system's for temporary files.
 
     Raises:
         FileNotFoundError: there is no such file or folder.
@@ -41,7 +47,7 @@ def packed(source: Path, scratch: ExitStack, files: Callable[[Path], Files]) -> 
     if not source.is_dir():
         source.stat()
         return source
-    folder = scratch.enter_context(tempfile.TemporaryDirectory(prefix="sats-client-"))
+    folder = scratch.enter_context(tempfile.TemporaryDirectory(prefix="sats-client-", dir=within))
     target = Path(folder, f"{source.resolve().name or 'folder'}.zip")
     with zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as archive:
         for name, file in files(source):
@@ -63,10 +69,11 @@ def everything(folder: Path) -> Files:
     yield from _below(folder, "", frozenset({folder.resolve()}))
 
 
-def checkpoint(folder: Path) -> Files:
+def checkpoint(folder: Path, *, pickles: bool = False) -> Files:
     """Yield what an import reads of a Hugging Face directory."""
+    read = (*CHECKPOINT, *(PICKLES if pickles else ()))
     for path in sorted(folder.iterdir()):
-        if path.is_file() and any(fnmatch(path.name, one) for one in _CHECKPOINT):
+        if path.is_file() and any(fnmatch(path.name, one) for one in read):
             yield path.name, path
 
 

@@ -1,0 +1,14 @@
+"""How a command says why not. It loads nothing of the service: completion waits for this."""
+
+import typer
+
+REFUSED = 2
+"""Exit status of a command that was refused; typer gives it to wrong words too."""
+MISSING = 1
+"""Exit status of a command that names what is not there."""
+
+
+def refusal(message: str, status: int = REFUSED) -> typer.Exit:
+    """Say why not; returns what to raise."""
+    typer.echo(f"sats: {message}", err=True)
+    return typer.Exit(status)

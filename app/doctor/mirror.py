@@ -1,0 +1,21 @@
+"""MLflow has what the registry has. The worker that mirrors says whether; nobody is asked here."""
+
+import json
+from collections.abc import Sequence
+
+from app.doctor.finding import Check, Finding, Installation
+
+
+def find_behind(installation: Installation) -> Sequence[Finding]:
+    """Return what could not be mirrored when it was last tried."""
+    settings = installation.settings
+    if settings.mlflow_tracking_uri is None or not settings.mlflow_file.is_file():
+        return []
+    said = json.loads(settings.mlflow_file.read_bytes())
+    where = settings.mlflow_tracking_uri
+    return [
+        Finding("mlflow-behind", f"since {said['since']}: {one}", where) for one in said["behind"]
+    ]
+
+
+CHECKS = (Check(find_behind),)

@@ -1,0 +1,1 @@
+"""Held-out pictures with truth and predictions, as FiftyOne opens them."""

@@ -1,0 +1,77 @@
+"""Scores over versions, as charts show them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session, aliased
+
+from app.db import Model, ModelClass, Version
+
+MEANS = ("miou_old", "miou_new", "miou_all", "mean_forgetting")
+
+
+@dataclass(frozen=True)
+class Point:
+    """What one version scored; None where it was not measured.
+
+    Attributes:
+        id: of the version.
+        number: of the version, in its model.
+        created_at: when it was registered.
+        classes: how many it knows, background not counted.
+        means: by the names of `MEANS`.
+        iou: of each class, background included.
+    """
+
+    id: int
+    number: int
+    created_at: datetime
+    classes: int
+    means: Mapping[str, float | None]
+    iou: Mapping[str, float | None]
+
+
+def curves(
+    session: Session, models: Sequence[Model], newest: int | None = None
+) -> dict[int, list[Point]]:
+    """Return the versions of each model by the model's id, the oldest first.
+
+    One statement for all; of the scores the database hands out what charts show.
+
+    Args:
+        session: the transaction.
+        models: whose.
+        newest: how many of a model's versions at most; None: all.
+    """
+    known = func.json_array_length(Version.classes).label("known")
+    means = [Version.scores[name].as_float().label(name) for name in MEANS]
+    iou = Version.scores["iou"].label("iou")
+    wanted = select(Version.model_id, Version.id, Version.number, Version.created_at, known, iou)
+    wanted = wanted.where(Version.model_id.in_([model.id for model in models]))
+    if newest is not None:
+        other = aliased(Version)
+        last = select(func.max(other.number)).where(other.model_id == Version.model_id)
+        wanted = wanted.where(Version.number > last.scalar_subquery() - newest)
+    found: dict[int, list[Point]] = {model.id: [] for model in models}
+    ordered = wanted.add_columns(*means).order_by(Version.model_id, Version.number)
+    for row in session.execute(ordered):
+        point = Point(
+            id=row.id,
+            number=row.number,
+            created_at=row.created_at,
+            classes=row.known - 1,
+            means={name: row._mapping[name] for name in MEANS},
+            iou=row.iou or {},
+        )
+        found[row.model_id].append(point)
+    return found
+
+
+def learned(session: Session, model: Model) -> dict[str, int]:
+    """Return name and index of every class that a model learned in any version, by index."""
+    wanted = select(ModelClass.name, ModelClass.index.label("number")).where(
+        ModelClass.model_id == model.id
+    )
+    return {row.name: row.number for row in session.execute(wanted.order_by(ModelClass.index))}

@@ -1,0 +1,77 @@
+"""Which classes a version takes for others, on its page."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from app.admin.confusion import ConfusedJson, confusion_of, largest
+from app.admin.schemas import VersionJson
+from app.db import Version
+from app.errors import NotFoundProblem
+
+FIRST, MOST = 10, 60
+"""Pairs of classes that are seen at once, and those that can be unfolded."""
+
+
+@dataclass(frozen=True)
+class Confused:
+    """A class that is taken for another one.
+
+    Attributes:
+        truth: name and colour (`#rrggbb`) of the class, and
+        predicted: of what it is taken for.
+        pixels: how many.
+        before: share of the class's pixels in the version before; None: there was none.
+        after: the same share in this version.
+    """
+
+    truth: tuple[str, str]
+    predicted: tuple[str, str]
+    pixels: int
+    before: float | None
+    after: float
+
+
+@dataclass(frozen=True)
+class Confusions:
+    """What a version takes classes for.
+
+    Attributes:
+        why: why nothing is known; None where it is.
+        pictures: held-out pictures that were counted.
+        compared: whether the version before was counted on them too.
+        first: pairs of classes, the largest share first.
+        more: those after them.
+    """
+
+    why: str | None
+    pictures: int = 0
+    compared: bool = False
+    first: Sequence[Confused] = ()
+    more: Sequence[Confused] = ()
+
+
+def confusions_of(row: Version, version: VersionJson) -> Confusions:
+    """Return what a version takes classes for.
+
+    Args:
+        row: the version, in its session.
+        version: the same as it is shown.
+    """
+    try:
+        kept = confusion_of(row)
+    except NotFoundProblem as problem:
+        return Confusions(problem.detail)
+    colours = {entry.name: entry.color for entry in version.classes}
+    pairs = [_shown(one, colours) for one in largest(kept, MOST)]
+    compared = kept.before is not None
+    return Confusions(None, kept.pictures, compared, pairs[:FIRST], pairs[FIRST:])
+
+
+def _shown(pair: ConfusedJson, colours: dict[str, str]) -> Confused:
+    return Confused(
+        (pair.truth, colours[pair.truth]),
+        (pair.predicted, colours[pair.predicted]),
+        pair.pixels,
+        pair.share_before,
+        pair.share,
+    )

@@ -1,0 +1,179 @@
+"""Held-out pictures with truth and predictions, as a zip."""
+
+import io
+import json
+from pathlib import Path
+from zipfile import BadZipFile, ZipFile
+
+import httpx
+import numpy as np
+import pytest
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
+from PIL import Image
+from sqlalchemy import Engine, select
+
+from app.db import HeldOutSet, Version, utc_now, write_session
+from app.keys.secret import read_secret
+from app.keys.service import Scope, create_key
+from app.settings import Settings
+from app.storage import BlobStore
+from sats_core.data.readers import EncodedPicture, write_voc_zip
+from tests.app.inference.colour_graph import BACKGROUND, BLUE, GREEN, RED
+from tests.app.segmentation.conftest import Register, register
+from tests.app.segmentation.requests import encoded, eventually, left_red_right_green
+
+__all__ = ["register"]
+
+pytestmark = pytest.mark.parametrize("database_url", ["embedded"], indirect=True)
+
+PATH = "/admin/models/default/versions/{}/fiftyone"
+PICTURE = encoded(left_red_right_green())
+
+
+@pytest.fixture
+def kept(engine: Engine, blobs: BlobStore, register: Register, tmp_path: Path) -> None:
+    """Version 2 was learned from version 1; each came with pictures, labelled for other classes.
+
+    The second names blue first: values of a data set are not those of the model.
+    """
+    register([BACKGROUND, RED])
+    register([BACKGROUND, RED, GREEN, BLUE])
+    label = np.full((32, 64), 1, np.uint8)
+    label[0] = 255
+    with write_session(engine) as session:
+        first, second = session.scalars(select(Version).order_by(Version.number))
+        second.parent_id = first.id
+        for version, classes, count in ((first, ["red"], 2), (second, ["blue", "green"], 1)):
+            items = [EncodedPicture(f"p{n}", ".png", PICTURE, label) for n in range(count)]
+            file = tmp_path / f"{version.number}.zip"
+            write_voc_zip(file, items, classes)
+            key = blobs.put_file(file).key
+            session.add(
+                HeldOutSet(version_id=version.id, blob=key, classes=classes, pictures=count)
+            )
+
+
+def grey(data: bytes) -> np.ndarray:
+    image = Image.open(io.BytesIO(data))
+    assert image.mode == "L"
+    return np.asarray(image)
+
+
+@pytest.mark.usefixtures("kept")
+def test_pictures_of_all_tasks_with_truth_and_predictions(client: TestClient) -> None:
+    answer = client.get(PATH.format(2))
+    assert answer.status_code == 200
+    assert answer.headers["Content-Type"] == "application/zip"
+    assert 'filename="default-2-fiftyone.zip"' in answer.headers["Content-Disposition"]
+    with ZipFile(io.BytesIO(answer.content)) as found:
+        assert found.testzip() is None
+        stems = {"1-00000", "1-00001", "2-00000"}
+        folders = ("data", "ground_truth", "predictions")
+        wanted = {f"{folder}/{stem}.png" for folder in folders for stem in stems}
+        assert set(found.namelist()) == wanted | {"mask_targets.json"}
+        targets = json.loads(found.read("mask_targets.json"))
+        assert targets == {"0": "background", "1": "red", "2": "green", "7": "blue"}
+        assert found.read("data/2-00000.png") == PICTURE
+        old = grey(found.read("ground_truth/1-00001.png"))
+        assert (old[0, 0], old[5, 0]) == (255, RED.index)
+        assert grey(found.read("ground_truth/2-00000.png"))[5, 0] == BLUE.index
+        headers = {"Accept": "image/png", "Content-Type": "image/png"}
+        mask = client.post("/segment?version=2", content=PICTURE, headers=headers).content
+        predicted = grey(found.read("predictions/2-00000.png"))
+        np.testing.assert_array_equal(predicted, np.asarray(Image.open(io.BytesIO(mask))))
+        assert set(np.unique(predicted)) == {RED.index, GREEN.index}
+
+
+@pytest.mark.usefixtures("kept")
+def test_an_earlier_version_has_its_own_pictures_alone(client: TestClient) -> None:
+    with ZipFile(io.BytesIO(client.get(PATH.format(1)).content)) as found:
+        assert sum(name.startswith("data/") for name in found.namelist()) == 2
+
+
+@pytest.mark.usefixtures("kept")
+def test_where_nothing_is_held_out_it_says_why(
+    client: TestClient, engine: Engine, register: Register
+) -> None:
+    register(model="bare")
+    answer = client.get("/admin/models/bare/versions/1/fiftyone")
+    assert answer.status_code == 404
+    assert "no held-out pictures" in answer.json()["detail"]
+    with write_session(engine) as session:
+        for one in session.scalars(select(HeldOutSet)):
+            one.deleted_at = utc_now()
+    assert "were deleted" in client.get(PATH.format(2)).json()["detail"]
+    assert client.get(PATH.format(9)).status_code == 404
+    assert client.get("/admin/models/none/versions/1/fiftyone").status_code == 404
+
+
+@pytest.mark.usefixtures("kept")
+def test_pictures_are_for_admins(client: TestClient, engine: Engine, settings: Settings) -> None:
+    with write_session(engine) as session:
+        secret = read_secret(settings)
+        texts = {
+            scope: create_key(session, secret, scope.value, [scope])
+            for scope in (Scope.ADMIN, Scope.READ)
+        }
+    status = {
+        scope: client.get(PATH.format(2), headers={"Authorization": f"Bearer {text}"}).status_code
+        for scope, text in texts.items()
+    }
+    assert status == {Scope.ADMIN: 200, Scope.READ: 403}
+
+
+@pytest.mark.usefixtures("kept")
+def test_what_is_damaged_is_told_before_anything_is_sent(
+    client: TestClient, engine: Engine, blobs: BlobStore
+) -> None:
+    with write_session(engine) as session:
+        path = blobs.path(session.scalars(select(HeldOutSet)).first().blob)  # type: ignore[union-attr]
+    path.write_bytes(path.read_bytes()[:-1])
+    answer = client.get(PATH.format(2))
+    assert answer.status_code == 500
+    assert "held-out pictures is damaged" in answer.json()["detail"]
+
+
+@pytest.mark.usefixtures("kept")
+def test_a_picture_that_cannot_be_read_cuts_the_zip_off(
+    served: httpx.Client, engine: Engine, blobs: BlobStore, tmp_path: Path
+) -> None:
+    label = np.ones((32, 64), np.uint8)
+    items = [
+        EncodedPicture("a", ".png", PICTURE, label),
+        EncodedPicture("b", ".png", PICTURE[:60], label),
+    ]
+    write_voc_zip(tmp_path / "cut.zip", items, ["red"])
+    with write_session(engine) as session:
+        for one in session.scalars(select(HeldOutSet)):
+            one.blob = blobs.put_file(tmp_path / "cut.zip").key
+    came: list[bytes] = []
+    with (
+        served.stream("GET", PATH.format(1)) as answer,
+        pytest.raises(httpx.RemoteProtocolError),
+    ):
+        came.extend(answer.iter_raw())
+    with pytest.raises(BadZipFile):
+        ZipFile(io.BytesIO(b"".join(came)))
+
+
+@pytest.mark.usefixtures("kept")
+def test_a_client_that_leaves_is_worked_for_no_longer(
+    service: FastAPI, served: httpx.Client, engine: Engine, blobs: BlobStore, tmp_path: Path
+) -> None:
+    label = np.ones((32, 64), np.uint8)
+    noise = np.random.default_rng(0).integers(0, 256, (256, 256, 3), dtype=np.uint8)
+    data = encoded(Image.fromarray(noise))
+    items = [EncodedPicture(f"p{n}", ".png", data, label) for n in range(60)]
+    write_voc_zip(tmp_path / "many.zip", items, ["red"])
+    with write_session(engine) as session:
+        for one in session.scalars(select(HeldOutSet)):
+            one.blob = blobs.put_file(tmp_path / "many.zip").key
+    inference = service.state.services.inference
+    free = inference.load.free
+    answer = served.send(served.build_request("GET", PATH.format(1)), stream=True)
+    pieces = answer.iter_raw()
+    assert next(pieces).startswith(b"PK")
+    answer.close()
+    assert eventually(free, inference)
+    assert inference.memory.free == inference.memory.total

@@ -1,0 +1,38 @@
+"""Pages of a service with much in its tables: each is there, and asks the database little."""
+
+import psutil
+import pytest
+from fastapi import FastAPI
+from sqlalchemy import Engine
+
+from app.settings import Settings
+from benchmarks.pages import measure, pages, statements
+from benchmarks.tables_rows import fill
+from tests.fixtures.browser import MissingBrowserError, browser
+from tests.fixtures.processes import serving
+
+TASKS, VERSIONS = 300, 150
+MOST = 16
+"""Statements of a page."""
+
+
+@pytest.mark.parametrize("database_url", ["embedded"], indirect=True)
+def test_no_page_asks_for_each_of_many(engine: Engine, settings: Settings) -> None:
+    fill(engine, TASKS, VERSIONS)
+    asked = pages(TASKS, VERSIONS)
+    counted = statements(settings, asked)
+    assert counted.keys() == asked.keys()
+    assert {name: count for name, count in counted.items() if count > MOST} == {}
+
+
+@pytest.mark.parametrize("database_url", ["embedded"], indirect=True)
+def test_it_is_told_when_a_page_was_seen(service: FastAPI) -> None:
+    try:
+        with browser() as chromium, serving(service) as url:
+            seen = measure(chromium, url, psutil.Process(), "/try", 1)
+    except MissingBrowserError as error:
+        pytest.skip(str(error))
+    assert seen["first_time_ms"]["p50"] > 0
+    assert seen["again_ms"]["p50"] > 0
+    assert seen["requests"] > 2
+    assert seen["sent_kib"] > seen["page_kib"], "its scripts and styles too"
