@@ -154,7 +154,7 @@ def test_the_background_is_compared_on_the_pictures_of_before_alone(
     model: Segmenter, sets: list[HeldOut]
 ) -> None:
     """It never finds the new class, which costs the background on the step's own pictures."""
-    found = score(model, SIZE, CATALOGUE, {}, sets, lambda: None)
+    found = score(model, SIZE, CATALOGUE, {}, sets, lambda: None).scores
     assert found.earlier_background == pytest.approx(1, abs=0.02)
     whole = found.iou["background"]
     assert whole is not None
