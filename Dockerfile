@@ -19,7 +19,7 @@ ENV PATH=/opt/sats/bin:$PATH
 # Dependencies change seldom: a layer of their own, in one pip command (see pyproject.toml).
 WORKDIR /build
 COPY pyproject.toml ./
-RUN python -c "import tomllib; p = tomllib.load(open('pyproject.toml', 'rb'))['project']; print('\n'.join(p['dependencies'] + p['optional-dependencies']['otel']))" > requirements.txt \
+RUN python -c "import tomllib; p = tomllib.load(open('pyproject.toml', 'rb'))['project']; print('\n'.join(p['dependencies'] + p['optional-dependencies']['otel'] + p['optional-dependencies']['mlflow']))" > requirements.txt \
  && pip install --extra-index-url "${TORCH_INDEX}" -r requirements.txt
 
 COPY README.md LICENSE ./

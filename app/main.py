@@ -116,6 +116,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         separate_input_output_schemas=False,
         docs_url=None,  # its page is ours
         redoc_url=None,
+        telemetry={"tracing": False, "metrics": False, "logs": False},  # a request's span is ours
     )
     app.state.login_attempts = Attempts()
     app.state.metrics = RequestMetrics()

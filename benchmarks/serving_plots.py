@@ -47,6 +47,7 @@ def _plot(title: str, turns: Sequence[Record], path: Path) -> None:
     for panel, (label, (value, scale)) in zip(axes, PANELS.items(), strict=True):
         _panel(panel, turns, value)
         panel.set_yscale(scale)
+        panel.yaxis.set_major_formatter("{x:g}")
         panel.set(xlabel="clients", title=label)
     axes[0].set_ylim(bottom=0)
     figure.suptitle(title)

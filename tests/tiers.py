@@ -19,6 +19,7 @@ _OTHER_FORMS = {
     f"{form}-{picture}" for form in (*_FORMS, *_LEGENDS) for picture in ("jpeg", "rgba")
 } - {"JSON--jpeg", "OVERLAY--jpeg"}
 
+_STEP = "tests/sats_core/training/test_step.py"
 _STOPPING = "tests/app/cli/test_stopping.py"
 
 LONG = {
@@ -73,6 +74,19 @@ LONG = {
         "tests/hostile/test_memory.py::test_the_worst_files_take_little_memory[small]"
     ),
     **{f"{_SERVED}[{form}]": f"{_SERVED}[OVERLAY--jpeg]" for form in _OTHER_FORMS},
+    f"{_STEP}::test_a_checkpoint_that_cannot_be_used_is_not[of another step]": (
+        "tests/sats_core/training/test_checkpoint.py"
+        "::test_a_checkpoint_of_another_job_is_of_another_step"
+    ),
+    f"{_STEP}::test_interrupted_and_resumed_is_uninterrupted[adamw-finetune]": (
+        f"{_STEP}::test_interrupted_and_resumed_is_uninterrupted[adamw-sats]"
+    ),
+    f"{_STEP}::test_interrupted_and_resumed_is_uninterrupted[sgd-sats]": (
+        f"{_STEP}::test_interrupted_and_resumed_is_uninterrupted[sgd-finetune]"
+    ),
+    "tests/sats_core/training/test_features.py::test_a_later_step_adds_its_own[mib]": (
+        "tests/sats_core/training/test_features.py::test_a_later_step_adds_its_own[sats_plus]"
+    ),
     "tests/worker/test_end_to_end.py"
     "::test_a_preview_is_live_before_its_task_and_scored_on_the_same_pictures": (
         "tests/worker/test_previews.py::test_the_task_s_version_replaces_the_preview"
@@ -86,11 +100,10 @@ LONG = {
         "tests/worker/test_interruptions.py::test_stopping_gives_the_task_back_and_costs_no_try"
     ),
     "tests/worker/test_end_to_end.py::test_a_task_that_names_no_method_is_solved_in_one_pass": (
-        "tests/sats_core/training/test_step.py::test_a_frozen_step_is_one_pass_and_says_so"
+        f"{_STEP}::test_a_frozen_step_is_one_pass_and_says_so"
     ),
     "tests/worker/test_end_to_end.py::test_what_roboflow_exports_is_learned": (
-        "tests/sats_core/training/test_step.py"
-        "::test_a_class_that_nothing_shows_is_left_out_unless_the_task_names_it"
+        f"{_STEP}::test_a_class_that_nothing_shows_is_left_out_unless_the_task_names_it"
     ),
     "tests/worker/test_end_to_end.py::test_two_steps_over_http[served]": (
         "tests/worker/test_end_to_end.py::test_two_steps_over_http[embedded]"
@@ -161,10 +174,12 @@ ON_ONE_PAIR = (
     "tests/worker/test_results.py",
     "tests/worker/test_supervisor.py",
     "tests/worker/test_tidying.py",
+    "tests/worker/test_worker_process.py::test_a_wake_up_that_was_lost_is_not_missed",
     "tests/worker/test_worker_process.py::test_cancelling_a_running_task",
     "tests/worker/test_worker_process.py::test_files_that_are_no_messages_do_not_end_the_worker",
     "tests/worker/test_worker_process.py::test_killing_the_child_costs_a_try_and_resumes",
     "tests/worker/test_worker_process.py::test_killing_the_worker_between_result_and_registration",
+    "tests/worker/test_worker_process.py::test_one_model_one_after_another_two_models_side_by_side",
 )
 """Files, and single tests, that `make test` runs on SQLite and files alone."""
 
@@ -181,6 +196,7 @@ SLOW = (
     "tests/app/protocols/test_documented_clients.py",
     "tests/app/tasks/test_dropped_streams.py",
     "tests/app/web/test_audit.py",
+    "tests/app/web/test_compare.py",
     "tests/app/web/test_held_out.py",
     "tests/app/web/test_keys.py",
     "tests/app/web/test_new_task.py",

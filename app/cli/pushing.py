@@ -99,7 +99,7 @@ def push(
 
 def card(found: Pushed) -> str:
     """Return the repository's page: the version's own card, its lineage, and no licence."""
-    text = found.files[CARD].read_text() if CARD in found.files else ""
+    text = found.files[CARD].read_text("utf-8") if CARD in found.files else ""
     front = _FRONT.match(text)
     lines = front[1].splitlines() if front else ["tags: [semantic-segmentation, sats]"]
     if found.is_hub_model:

@@ -61,7 +61,12 @@ class Siblings:
 
     def others(self) -> Iterator[bytes]:
         """Yield what the others tell; one that does not answer in time is left out, and logged."""
-        for path in sorted(self._folder.iterdir()):
+        try:
+            found = sorted(self._folder.iterdir())
+        except OSError as error:  # somebody has tidied it away
+            log.warning("figures_not_told", process="all others", error=str(error))
+            return
+        for path in found:
             if path.name == self._name or path.name.startswith(_DRAFT):
                 continue
             try:

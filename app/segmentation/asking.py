@@ -132,6 +132,8 @@ def read_query(request: Request) -> SegmentQuery:
     Raises:
         InvalidProblem: one is not known, not valid, or comes twice and may not; each is named.
     """
+    if not request.scope["query_string"]:  # as with most requests
+        return SegmentQuery()
     refuse_strays(request, SegmentQuery.model_fields, REPEATABLE)
     given = request.query_params
     values = {name: given.getlist(name) if name in REPEATABLE else given[name] for name in given}

@@ -1,3 +1,4 @@
+import inspect
 import subprocess
 import sys
 from pathlib import Path
@@ -35,6 +36,11 @@ def test_unknown_path_is_a_problem(client: TestClient):
 
 def test_a_real_server_answers(served: httpx.Client):
     assert served.get("/openapi.json").status_code == 200
+
+
+def test_what_answers_a_problem_goes_to_no_thread() -> None:
+    handlers = create_app().exception_handlers.values()
+    assert all(inspect.iscoroutinefunction(one) for one in handlers)
 
 
 def test_apps_share_routes_that_are_worked_out_once() -> None:

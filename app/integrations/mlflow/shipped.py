@@ -19,7 +19,7 @@ from PIL import ExifTags, Image
 Pixels = NDArray[np.uint8]
 Floats = NDArray[np.float32]
 
-TURNS = {
+TURNS: dict[Any, Image.Transpose] = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,

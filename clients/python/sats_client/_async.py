@@ -1,7 +1,7 @@
 """Does what flows ask for, on an event loop of asyncio."""
 
 import asyncio
-from contextlib import AsyncExitStack, ExitStack, closing
+from contextlib import AsyncExitStack, ExitStack, aclosing, closing
 from functools import partial
 from typing import Any, TypeVar
 
@@ -23,7 +23,7 @@ from sats_client._flow import (
     asked,
     built,
 )
-from sats_client._sync import lost
+from sats_client._sync import check_size, lost
 
 T = TypeVar("T")
 
@@ -31,9 +31,10 @@ T = TypeVar("T")
 class AsyncDriver:
     """Runs flows on a client of httpx; several tasks may do so at once."""
 
-    def __init__(self, http: httpx.AsyncClient, persistence: Persistence) -> None:
+    def __init__(self, http: httpx.AsyncClient, persistence: Persistence, max_bytes: int) -> None:
         self._http = http
         self._persistence = persistence
+        self._max_bytes = max_bytes
 
     async def run(self, flow: Flow[T]) -> T:
         """Do what a flow asks for until it ends; return its value."""
@@ -59,11 +60,11 @@ class AsyncDriver:
             case Ask(request):
                 return await self.run(asked(request, self._persistence))
             case Send(request):
-                answer = await self._sent(request, stream=False)
-                return Answer(answer.status_code, answer.headers, answer.content)
+                async with aclosing(await self._sent(request)) as answer:
+                    return Answer(answer.status_code, answer.headers, await self._whole(answer))
             case Open(request):
                 await streams.aclose()
-                answer = await self._sent(request, stream=True)
+                answer = await self._sent(request)
                 streams.push_async_callback(answer.aclose)
                 return Stream(answer.status_code, answer.headers, answer.aiter_bytes())
             case Read(stream):
@@ -77,10 +78,20 @@ class AsyncDriver:
                 return await asyncio.to_thread(do)
         return None
 
-    async def _sent(self, request: Request, *, stream: bool) -> httpx.Response:
+    async def _sent(self, request: Request) -> httpx.Response:
         with ExitStack() as opened:
             ready = built(self._http, request, opened)
             try:
-                return await self._http.send(ready, stream=stream)
+                return await self._http.send(ready, stream=True)
             except httpx.RequestError as error:
                 raise lost(error) from error
+
+    async def _whole(self, answer: httpx.Response) -> bytes:
+        body = bytearray()
+        try:
+            async for chunk in answer.aiter_bytes():
+                body += chunk
+                check_size(len(body), self._max_bytes)
+        except httpx.RequestError as error:
+            raise lost(error) from error
+        return bytes(body)

@@ -11,6 +11,8 @@ import httpx
 
 DEFAULT_URL = "http://127.0.0.1:8000"
 CONNECT_SECONDS = 10.0
+MAX_ANSWER_BYTES = 256 * 2**20
+"""Of an answer that is read as a whole: the mask and scores of a picture of 50 megapixels fit."""
 
 
 class Asked(TypedDict, total=False):

@@ -24,6 +24,7 @@ from sats_client._flow import (
     asked,
     built,
 )
+from sats_client.errors import BadAnswer
 
 T = TypeVar("T")
 
@@ -31,9 +32,10 @@ T = TypeVar("T")
 class Driver:
     """Runs flows on a client of httpx; several threads may do so at once."""
 
-    def __init__(self, http: httpx.Client, persistence: Persistence) -> None:
+    def __init__(self, http: httpx.Client, persistence: Persistence, max_bytes: int) -> None:
         self._http = http
         self._persistence = persistence
+        self._max_bytes = max_bytes
 
     def run(self, flow: Flow[T]) -> T:
         """Do what a flow asks for until it ends; return its value."""
@@ -58,11 +60,11 @@ class Driver:
             case Ask(request):
                 return self.run(asked(request, self._persistence))
             case Send(request):
-                answer = self._sent(request, stream=False)
-                return Answer(answer.status_code, answer.headers, answer.content)
+                with closing(self._sent(request)) as answer:
+                    return Answer(answer.status_code, answer.headers, self._whole(answer))
             case Open(request):
                 streams.close()
-                answer = self._sent(request, stream=True)
+                answer = self._sent(request)
                 streams.callback(answer.close)
                 return Stream(answer.status_code, answer.headers, answer.iter_bytes())
             case Read(stream):
@@ -76,13 +78,33 @@ class Driver:
                 return do()
         return None
 
-    def _sent(self, request: Request, *, stream: bool) -> httpx.Response:
+    def _sent(self, request: Request) -> httpx.Response:
         with ExitStack() as opened:
             ready = built(self._http, request, opened)
             try:
-                return self._http.send(ready, stream=stream)
+                return self._http.send(ready, stream=True)
             except httpx.RequestError as error:
                 raise lost(error) from error
+
+    def _whole(self, answer: httpx.Response) -> bytes:
+        body = bytearray()
+        try:
+            for chunk in answer.iter_bytes():
+                body += chunk
+                check_size(len(body), self._max_bytes)
+        except httpx.RequestError as error:
+            raise lost(error) from error
+        return bytes(body)
+
+
+def check_size(count: int, most: int) -> None:
+    """Check that an answer has no more bytes than its client takes.
+
+    Raises:
+        BadAnswer: it has.
+    """
+    if count > most:
+        raise BadAnswer(f"the answer has more than {most} bytes: set `max_answer_bytes` to take it")
 
 
 def lost(error: httpx.RequestError) -> Lost:

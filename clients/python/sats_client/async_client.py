@@ -15,7 +15,7 @@ from sats_client._exporting import exported
 from sats_client._flow import Flow, Persistence, Told
 from sats_client._many import OnError, in_order_async
 from sats_client._segmenting import Known, answered, segmented
-from sats_client._settings import Asked, Sought, http_options
+from sats_client._settings import MAX_ANSWER_BYTES, Asked, Sought, http_options
 from sats_client.errors import TaskEnded
 from sats_client.models import Classes, Move, Overview, Version
 from sats_client.records import TaskRecord
@@ -39,6 +39,7 @@ class AsyncClient:
             as `patience` allows.
         patience: seconds after which a call is not sent again.
         connections: most at once.
+        max_answer_bytes: of an answer that is read as a whole; a larger one is a `BadAnswer`.
         transport: of httpx, for certificates and proxies of your own.
 
     Raises:
@@ -54,11 +55,12 @@ class AsyncClient:
         tries: int | None = 5,
         patience: float = inf,
         connections: int = 32,
+        max_answer_bytes: int = MAX_ANSWER_BYTES,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         options = http_options(url, api_key, timeout, connections)
         self._http = httpx.AsyncClient(**options, transport=transport)
-        self._run = AsyncDriver(self._http, Persistence(tries, patience)).run
+        self._run = AsyncDriver(self._http, Persistence(tries, patience), max_answer_bytes).run
         self._known: Known = {}
 
     async def __aenter__(self) -> Self:

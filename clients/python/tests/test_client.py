@@ -9,7 +9,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from conftest import LIVE, TASK, problem
+from conftest import LIVE, TASK, Body, problem
 
 import sats_client
 from sats_client import (
@@ -254,3 +254,26 @@ def test_records_can_be_kept_in_sets(through):
     assert len({first, second}) == 1
     with pytest.raises(AttributeError):
         first.state = "failed"
+
+
+@pytest.mark.parametrize("fits", [True, False])
+def test_an_answer_has_a_largest_size(through, fits):
+    text = json.dumps(TASK).encode()
+    read = []
+
+    class Pieces(Body):
+        def __iter__(self):
+            for chunk in super().__iter__():
+                read.append(len(chunk))
+                yield chunk
+
+    def task(_request):
+        return httpx.Response(200, stream=Pieces(text, *[b" "] * 50))
+
+    most = len(text) + (50 if fits else 3)
+    if fits:
+        assert through(task, lambda c: c.task(TASK["id"]), max_answer_bytes=most).name == "sheep"
+        return
+    with pytest.raises(BadAnswer, match=f"more than {most} bytes"):
+        through(task, lambda c: c.task(TASK["id"]), max_answer_bytes=most)
+    assert len(read) == 5, "no more is read"

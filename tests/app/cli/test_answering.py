@@ -14,7 +14,7 @@ from app.cli.answering import make_app
 async def started():
     app = make_app()
     async with app.router.lifespan_context(app):
-        print(gc.get_freeze_count(), len(gc.get_objects()))
+        print(gc.isenabled(), gc.get_freeze_count(), len(gc.get_objects()))
 
 asyncio.run(started())
 """
@@ -27,5 +27,7 @@ def test_what_is_there_at_the_start_is_not_looked_through_again(tmp_path: Path):
         [sys.executable, "-c", ASK], env=environment, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
-    frozen, looked_through = map(int, done.stdout.split()[-2:])
+    enabled, *counts = done.stdout.split()[-3:]
+    assert enabled == "True"
+    frozen, looked_through = map(int, counts)
     assert frozen > 10 * looked_through

@@ -12,6 +12,7 @@ import pytest
 
 from app.broker import broker_folder, make_celery, wake
 from app.doctor.examination import examine, repair
+from app.doctor.finding import Installation
 
 ROOT = Path(__file__).parents[3]
 LATEST = "(SELECT max(id) FROM versions)"
@@ -34,7 +35,8 @@ def a_worker_that_holds_two(data):
 
 
 def a_mirror_that_is_behind(data):
-    data.settings.mlflow_tracking_uri = "http://127.0.0.1:5000"
+    mirrors = data.settings.model_copy(update={"mlflow_tracking_uri": "http://127.0.0.1:5000"})
+    data.installation = Installation.of(data.engine, mirrors)
     said = {"since": "2026-01-01T00:00:00Z", "behind": ["no answer"]}
     data.settings.mlflow_file.write_text(json.dumps(said))
 

@@ -1,6 +1,7 @@
 import os
 import shutil
 
+import pytest
 from sqlalchemy import text
 from starlette.testclient import TestClient
 from structlog.testing import capture_logs
@@ -67,6 +68,16 @@ def test_a_blob_directory_that_is_gone_is_named(client, settings):
     shutil.rmtree(settings.blob_dir)
     answer = client.get("/health/ready")
     assert [error["field"] for error in answer.json()["errors"]] == ["blobs"]
+
+
+@pytest.mark.parametrize("database_url", ["embedded"], indirect=True)
+def test_a_broker_whose_folder_cannot_be_written_is_named(client, settings):
+    assert client.get("/health/ready").status_code == 200
+    folder = settings.data_dir / "broker" / "messages"
+    folder.rmdir()
+    folder.touch()
+    answer = client.get("/health/ready")
+    assert [error["field"] for error in answer.json()["errors"]] == ["broker"]
 
 
 def test_a_broker_that_is_down_is_named(settings):

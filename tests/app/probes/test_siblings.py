@@ -65,6 +65,15 @@ def test_one_that_is_silent_is_left_out(folder: Path, monkeypatch: pytest.Monkey
         assert (folder / "9").exists()  # it may find its voice again
 
 
+def test_a_folder_that_was_tidied_away_leaves_a_process_its_own_figures(folder: Path) -> None:
+    away = folder / "away"
+    away.mkdir()
+    with opened(away, "1", b"a") as one:
+        (away / "1").unlink()
+        away.rmdir()
+        assert list(one.others()) == []
+
+
 def test_one_whose_figures_fail_tells_again_later(folder: Path) -> None:
     told = iter([ZeroDivisionError, b"a"])
 

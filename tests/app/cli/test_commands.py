@@ -1,0 +1,39 @@
+"""Which commands there are, and that none pays for the others."""
+
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+from typer.main import get_command
+
+from app.cli import COMMANDS, cli
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_is_found(name: str) -> None:
+    group: Any = get_command(cli)
+    found = group.get_command(None, name)
+    assert found.name == name
+    assert found.help
+
+
+def test_groups_have_their_commands() -> None:
+    group: Any = get_command(cli)
+    assert "create" in group.get_command(None, "keys").commands
+    assert "verify" in group.get_command(None, "audit").commands
+
+
+def test_help_names_all_and_a_misspelt_one_is_guessed(run) -> None:
+    told = run("--help").stdout
+    assert all(name in told for name in COMMANDS)
+    misspelt = run("sbumit")
+    assert misspelt.exit_code == 2
+    assert "submit" in misspelt.stderr
+
+
+def test_the_modules_of_commands_are_imported_when_they_are_asked_for() -> None:
+    code = "import sys, app.cli; print(*[name for name in sys.modules if 'app.cli.' in name])"
+    assert subprocess.check_output([sys.executable, "-c", code], text=True).split() == [
+        "app.cli.common"
+    ]
