@@ -13,8 +13,6 @@ import platform
 from collections.abc import Mapping
 from pathlib import Path
 
-import yaml
-
 SHIPPED = Path(__file__).with_name("shipped.py")
 MODEL = "model"
 """Folder of a run's artifacts that the directory becomes."""
@@ -64,5 +62,7 @@ def pack(folder: Path, files: Mapping[str, Path], mlflow: str, run: str) -> None
         "model_size_bytes": sum(path.stat().st_size for path in files.values()),
         "run_id": run,
     }
+    import yaml  # of what is packed alone: the API reads a name off this module
+
     for name, said in (("MLmodel", model), ("python_env.yaml", environment), ("conda.yaml", conda)):
         (folder / name).write_text(yaml.safe_dump(said, sort_keys=False))

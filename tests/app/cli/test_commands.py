@@ -34,6 +34,4 @@ def test_help_names_all_and_a_misspelt_one_is_guessed(run) -> None:
 
 def test_the_modules_of_commands_are_imported_when_they_are_asked_for() -> None:
     code = "import sys, app.cli; print(*[name for name in sys.modules if 'app.cli.' in name])"
-    assert subprocess.check_output([sys.executable, "-c", code], text=True).split() == [
-        "app.cli.common"
-    ]
+    assert subprocess.check_output([sys.executable, "-c", code], text=True).split() == []
