@@ -24,6 +24,7 @@ CARD = "---\ntags: [semantic-segmentation, sats]\n---\n# Segmentation\n\n| cat |
 @pytest.fixture
 def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[FakeHub]:
     monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "no-token"))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)  # this hub speaks LFS alone
     monkeypatch.delenv("HF_TOKEN", raising=False)
     with hub_server() as there:

@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 import numpy as np
-from sqlalchemy import Engine
+from sqlalchemy import Engine, select
 from sqlalchemy.orm import Session
 
 from app.db import (
     HeldOutSet,
     Model,
+    ModelClass,
     Task,
     TaskEvent,
     TaskLog,
@@ -22,25 +23,16 @@ from app.db import (
 )
 from app.registry.gate import GateSettings, judge
 from app.registry.moves import go_live
-from app.registry.service import ensure_model
+from app.registry.service import assign_indices, ensure_model
 from app.storage import BlobStore
 from app.tasks.schemas import TaskSpec
+from sats_core.classes import BACKGROUND, voc_colour
 from sats_core.evaluation.confusion import Confusion
 from sats_core.evaluation.forgetting import readings
 from sats_core.evaluation.scores import Scores
 from sats_core.label_report import ClassLabels, LabelReport
 from sats_core.settings import StepSettings
 
-COLOURS = {
-    "person": (192, 128, 128),
-    "dog": (64, 0, 128),
-    "cat": (64, 0, 0),
-    "horse": (192, 0, 128),
-    "sheep": (128, 64, 0),
-    "cow": (64, 128, 0),
-    "chair": (192, 0, 0),
-    "sofa": (0, 192, 0),
-}
 EPOCHS = 12
 
 
@@ -124,14 +116,15 @@ def _made(session: Session, blobs: BlobStore, task: Task, number: int, step: Ste
         name: blobs.put(io.BytesIO(f"{name} of {number}".encode() * size))
         for name, size in (("model.onnx", 9000), ("model.safetensors", 8000), ("config.json", 20))
     }
+    indices = _learned(session, task.model, list(step.iou))
     version = Version(
         model=task.model,
         number=number,
         parent_id=parent.id if parent else None,
         task_id=task.id,
         classes=[
-            {"index": at, "name": name, "colour": list(COLOURS.get(name, (0, 0, 0))), "step": 0}
-            for at, name in enumerate(step.iou)
+            {"index": at, "name": name, "colour": list(voc_colour(at)), "step": 0}
+            for name, at in zip(step.iou, indices, strict=True)
         ],
         new_classes=list(step.new),
         settings=StepSettings(method="sats_plus" if parent else "finetune").model_dump(mode="json"),
@@ -150,6 +143,16 @@ def _made(session: Session, blobs: BlobStore, task: Task, number: int, step: Ste
     )
     task.version_id = version.id
     return version
+
+
+def _learned(session: Session, model: Model, names: Sequence[str]) -> list[int]:
+    """Return the index of each class, background first; new ones are given theirs."""
+    indices = [BACKGROUND, *assign_indices(session, model.id, names[1:])]
+    known = set(session.scalars(select(ModelClass.name).where(ModelClass.model_id == model.id)))
+    for name, index in zip(names[1:], indices[1:], strict=True):
+        if name not in known:
+            session.add(ModelClass(model_id=model.id, name=name, index=index))
+    return indices
 
 
 def _scores(

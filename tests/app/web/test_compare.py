@@ -104,7 +104,7 @@ def test_versions_of_two_models(client: TestClient, engine: Engine) -> None:
         "dog default 1 only 66.0",
     ]
     assert 'fill="#010203"' in page
-    assert 'fill="#c08080"' in page
+    assert 'fill="#800000"' in page
 
 
 @pytest.mark.usefixtures("versions")
