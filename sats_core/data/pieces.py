@@ -1,16 +1,23 @@
 """How many pieces a picture's file is cut into; decoders walk through each of them in Python."""
 
+import re
 import struct
 
 from sats_core.errors import PictureError
 
 MOST_PIECES = 20_000
 """Chunks of a PNG, segments of a JPEG: files from cameras and programs have a few thousand."""
+MOST_SCANS = 64
+"""Scans of a JPEG: each goes over all pixels again, and takes a few bytes of the file. Encoders
+make some ten of them."""
 _PNG = b"\x89PNG\r\n\x1a\n"
 _JPEG = b"\xff\xd8"
 _SCAN = 0xDA
+_END = 0xD9
 _BARE = frozenset({0x01, *range(0xD0, 0xD9)})
 """JPEG's markers that no length follows."""
+_MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd8\xff]", re.DOTALL)
+"""One that ends what is coded: that has no such bytes."""
 
 
 def check_pieces(data: bytes) -> None:
@@ -24,7 +31,7 @@ def check_pieces(data: bytes) -> None:
     if data.startswith(_PNG):
         _check_chunks(data)
     elif data.startswith(_JPEG):
-        _check_segments(data)
+        _check_scans(data, _check_segments(data))
 
 
 def _check_chunks(data: bytes) -> None:
@@ -35,6 +42,21 @@ def _check_chunks(data: bytes) -> None:
         (length,) = struct.unpack_from(">I", data, place)
         place += 12 + length  # length, name and checksum take 12
     raise PictureError(f"the PNG has more than {MOST_PIECES} chunks")
+
+
+def _check_scans(data: bytes, place: int) -> None:
+    """Count the scans, from the first one to the picture's end; telephones append films to it."""
+    scans = 0
+    for _ in range(MOST_PIECES):
+        found = _MARKER.search(data, place)
+        if found is None or found[0][1] == _END or found.end() + 2 > len(data):
+            return
+        scans += found[0][1] == _SCAN
+        if scans > MOST_SCANS:
+            raise PictureError(f"the JPEG has more than {MOST_SCANS} scans")
+        (length,) = struct.unpack_from(">H", data, found.end())
+        place = found.end() + max(2, length)
+    raise PictureError(f"the JPEG has more than {MOST_PIECES} segments between its scans")
 
 
 def first_scan(data: bytes) -> int:

@@ -58,3 +58,25 @@ def test_what_is_damaged_is_left_to_its_decoder(kind, noise, place):
     check_pieces(whole[:place] + noise + whole[place:])
     check_pieces(whole[:place])
     check_pieces(noise)
+
+
+def progressive(extra: int, appended: bytes = b"", between: bytes = b"") -> bytes:
+    """A JPEG whose last scan comes so many times more."""
+    buffer = BytesIO()
+    Image.new("RGB", (64, 64), "teal").save(buffer, "JPEG", progressive=True)
+    data = buffer.getvalue()
+    last = data.rindex(b"\xff\xda")
+    end = data.rindex(b"\xff\xd9")
+    return data[:end] + (between + data[last:end]) * extra + data[end:] + appended
+
+
+@pytest.mark.parametrize("between", [b"", b"\xff\xfe\x00\x04\xff\xd9"])
+def test_a_jpeg_that_is_gone_over_again_and_again_is_refused(between: bytes):
+    """Also where a comment between two scans has what looks like the picture's end."""
+    with pytest.raises(PictureError, match="more than 64 scans"):
+        decode_picture(progressive(64, between=between), 10_000)
+
+
+def test_a_jpeg_of_some_scans_is_read_whatever_is_appended_to_it():
+    film = b"\xff\xda\x00\x02" * 1000
+    assert decode_picture(progressive(20, film), 10_000).shape == (64, 64, 3)
