@@ -174,15 +174,15 @@ def at_fault(
     reason: str, file: str, class_name: str | None = None, code: str = "invalid"
 ) -> DatasetError:
     """Return the error that blames one file; what it quotes is cut and made printable."""
-    reason = printable(reason[:MAX_REASON])
+    reason, file = printable(reason[:MAX_REASON]), printable(file)
     class_name = None if class_name is None else printable(class_name[:MAX_REASON])
     return DatasetError(f"{file}: {reason}", [Issue(reason, file, class_name, code)])
 
 
 def missing_at(message: str, file: str) -> DatasetError:
     """Return the error that something is not there which a file, or its place, asks for."""
-    message = message[:MAX_REASON]
-    return DatasetError(message, [Issue(message, file=file, code="missing")])
+    message = printable(message[:MAX_REASON])
+    return DatasetError(message, [Issue(message, file=printable(file), code="missing")])
 
 
 def no_class_list(*files: str) -> DatasetError:
