@@ -5,26 +5,32 @@ from PIL import Image
 from sats_core.data.pieces import first_scan
 from sats_core.errors import PictureTooLargeError
 
-BYTES_A_PIXEL = 6.25
-"""Most that decoding may take, of as many pixels as a picture may have: of 50 million 300 MiB."""
 _PLAIN = 4.0
 """Pillow's own store; decoders that work row by row take no more."""
 _WEBP = 17.0
 """Measured of lossless files, alike of all: a canvas, the frame, the one before and a copy."""
 
 
-def check_size(image: Image.Image, data: bytes, max_pixels: int) -> None:
+def check_size(
+    image: Image.Image, data: bytes, max_pixels: int, decoded_bytes: float | None
+) -> None:
     """Check that a picture that was opened, not decoded, is not too large to decode.
 
+    Args:
+        image: the picture.
+        data: its file.
+        max_pixels: most that it may have.
+        decoded_bytes: most that decoding may take, for each of `max_pixels`; None: any.
+
     Raises:
-        PictureTooLargeError: more than `max_pixels`, or than take `BYTES_A_PIXEL` for each of them.
+        PictureTooLargeError: it has or takes more.
     """
     size, pixels = f"{image.width} x {image.height}", image.width * image.height
     if pixels > max_pixels:
         raise PictureTooLargeError(f"{size} is more than {max_pixels} pixels")
     taken = _bytes_a_pixel(image, data)
-    if pixels * taken > max_pixels * BYTES_A_PIXEL:
-        most = int(max_pixels * BYTES_A_PIXEL / taken)
+    if decoded_bytes is not None and pixels * taken > max_pixels * decoded_bytes:
+        most = int(max_pixels * decoded_bytes / taken)
         kind = "WebP" if image.format == "WEBP" else "JPEG of several scans"
         raise PictureTooLargeError(
             f"{size} is more than {most} pixels, the most of a {kind}, which takes much memory to "

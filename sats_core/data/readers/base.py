@@ -133,9 +133,10 @@ class Reader(ABC):
         Raises:
             DatasetError: the picture cannot be read.
         """
-        file = self.picture_file(picture_id)
+        file, limits = self.picture_file(picture_id), self.source.limits
         try:
-            return decode_picture(self.source.read(file), self.source.limits.max_pixels)
+            data = self.source.read(file)
+            return decode_picture(data, limits.max_pixels, limits.decoded_bytes)
         except PictureError as error:
             raise at_fault(str(error), file, code=code_of(error)) from error
 

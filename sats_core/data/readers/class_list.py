@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sats_core.classes import BACKGROUND, IGNORE, MAX_CLASSES, Colour, voc_colour
+from sats_core.data.bands import row_bands
 from sats_core.data.names import is_readable_name, printable
-from sats_core.data.pictures import Mask, row_bands
+from sats_core.data.pictures import Mask
 from sats_core.data.readers.base import Pixels, at_fault
 
 BACKGROUND_NAMES = frozenset(

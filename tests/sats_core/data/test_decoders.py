@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from sats_core.data.decoders import BYTES_A_PIXEL
 from sats_core.data.pictures import decode_picture
 from sats_core.errors import PictureTooLargeError
+from sats_core.limits import DECODED_BYTES
 
 MIB = 2**20
 ROOT = Path(__file__).parents[3]
@@ -75,9 +75,9 @@ def test_the_largest_takes_no_more_than_is_said(
     """Of as many pixels as are just not refused of a limit of ten million."""
     limit = 10_000_000
     heavy = {"WEBP": 17, "JPEG": 12 if mode == "CMYK" else 10 if "subsampling" in options else 7}
-    side = int((limit * BYTES_A_PIXEL / heavy[kind]) ** 0.5)
+    side = int((limit * DECODED_BYTES / heavy[kind]) ** 0.5)
     picture = tmp_path / "picture"
     picture.write_bytes(encoded((side, side), kind, mode, options))
     command = [sys.executable, "-c", DECODE, str(picture), str(limit)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
-    assert int(done.stdout) * MIB <= limit * BYTES_A_PIXEL + 8 * MIB
+    assert int(done.stdout) * MIB <= limit * DECODED_BYTES + 8 * MIB
