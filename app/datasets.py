@@ -1,10 +1,16 @@
 """What can be known of a posted data set without decoding a picture."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
+from sats_core.data.names import is_allowed_name, printable
 from sats_core.data.readers import glance, open_reader
-from sats_core.data.sources import ZipSource
+from sats_core.data.sources import MOST_ISSUES, Source, ZipSource
+from sats_core.errors import DatasetError, Issue
 from sats_core.settings import Limits
+
+TURNS_TEXT = "a name with characters that separate lines or turn the direction of text"
+"""Why a new name is refused."""
 
 
 def dataset_classes(path: Path, limits: Limits) -> tuple[str, ...]:
@@ -17,6 +23,21 @@ def dataset_classes(path: Path, limits: Limits) -> tuple[str, ...]:
         return open_reader(source).classes
 
 
+def task_classes(path: Path, limits: Limits) -> tuple[str, ...]:
+    """Return the classes of a task's zip, as `dataset_classes` does, when the task starts.
+
+    Where `posted_classes` could not tell the classes their names are checked now.
+
+    Raises:
+        DatasetError: what is wrong with it.
+    """
+    with ZipSource(path, limits) as source:
+        classes = open_reader(source).classes
+        if glance(source) is None:
+            _refuse([_class_issue(name) for name in classes if not is_allowed_name(name)])
+        return classes
+
+
 def posted_classes(path: Path, limits: Limits) -> tuple[str, ...] | None:
     """Check a zip when it is posted, in less time than it took to come.
 
@@ -27,4 +48,33 @@ def posted_classes(path: Path, limits: Limits) -> tuple[str, ...] | None:
         DatasetError: what is wrong with it.
     """
     with ZipSource(path, limits) as source:
-        return glance(source)
+        classes = glance(source)
+        check_names(source, classes or ())
+        return classes
+
+
+def check_names(source: Source, classes: Iterable[str]) -> None:
+    """Check that the names in a data set may be taken in; those that were are only read.
+
+    Args:
+        source: its files.
+        classes: that it labels.
+
+    Raises:
+        DatasetError: naming files and classes at fault, the first `MOST_ISSUES`.
+    """
+    files = (name for name in source.names() if not is_allowed_name(name))
+    issues = [Issue(TURNS_TEXT, file=printable(name)) for name in files]
+    _refuse(issues + [_class_issue(name) for name in classes if not is_allowed_name(name)])
+
+
+def _class_issue(name: str) -> Issue:
+    return Issue(TURNS_TEXT, class_name=printable(name))
+
+
+def _refuse(issues: list[Issue]) -> None:
+    if issues:
+        first = issues[0]
+        what = f"file {first.file!r}" if first.file else f"class {first.class_name!r}"
+        more = f"; {len(issues)} in all" if len(issues) > MOST_ISSUES else ""
+        raise DatasetError(f"{what}: {TURNS_TEXT}{more}", issues[:MOST_ISSUES])

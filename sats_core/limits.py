@@ -2,3 +2,7 @@
 
 MAX_INT32 = 2**31 - 1
 """Largest number of 32 bits with a sign: what a database's integer column and an int32 hold."""
+
+DECODED_BYTES = 6.25
+"""Most that decoding may take, for each pixel of as many as a picture may have: of 50 million
+300 MiB."""

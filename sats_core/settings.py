@@ -3,11 +3,11 @@
 Torch-free: the HTTP service validates a task's settings with the same records that the core runs.
 """
 
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from pydantic import Field, StrictBool, StrictFloat, StrictInt, StrictStr, ValidationError
 
-from sats_core.limits import MAX_INT32
+from sats_core.limits import DECODED_BYTES, MAX_INT32
 from sats_core.method_settings import METHOD_SETTINGS
 from sats_core.record import Record
 
@@ -29,6 +29,12 @@ class Limits(Record):
     """Most that a data set may ask of the machine."""
 
     max_pixels: int = Field(50_000_000, gt=0, description="Pixels of one picture.")
+    decoded_bytes: float | None = Field(
+        DECODED_BYTES,
+        gt=0,
+        description="Bytes that decoding one picture may take, for each of `max_pixels`; None asks "
+        "for nothing.",
+    )
     max_entries: int = Field(200_000, gt=0, description="Entries of a zip.")
     max_unpacked_bytes: int = Field(8 * 2**30, gt=0, description="Unpacked bytes of a zip.")
     max_file_bytes: int = Field(256 * 2**20, gt=0, description="Unpacked bytes of one file.")
@@ -37,6 +43,14 @@ class Limits(Record):
         gt=0,
         description="Unpacked bytes of all .json files of COCO or Label Studio, or of CVAT's XML.",
     )
+
+    def of_stored(self) -> Self:
+        """Return the limits of pictures that were taken in before.
+
+        They are judged by their pixels alone: an older version took pictures in without asking
+        what their decoders take.
+        """
+        return self.model_copy(update={"decoded_bytes": None})
 
 
 DESCENT = (

@@ -8,7 +8,7 @@ from pathlib import Path
 from sqlalchemy import Engine, select
 from sqlalchemy.orm import Session
 
-from app.datasets import dataset_classes
+from app.datasets import task_classes
 from app.db import HeldOutSet, Memory, Place, Task, TaskKind, Version, read_session
 from app.disk import check_fits, needed, own_bytes
 from app.errors import InvalidDatasetProblem
@@ -105,7 +105,7 @@ def _prepare_step(
         memory = memory_of(session, parent) if parent and task.spec.get("memory") else None
     spec = read_spec(TaskSpec, task.spec)
     dataset = _upload(blobs, task.dataset, "data set")
-    names = _classes_to_learn(spec, dataset_classes(dataset, settings.limits), parent)
+    names = _classes_to_learn(spec, task_classes(dataset, settings.limits), parent)
     return StepJob(
         dataset=dataset,
         old_version=_old_version(blobs, parent, folder.old_version) if parent else None,

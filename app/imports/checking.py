@@ -6,12 +6,13 @@ from pathlib import Path
 
 from sqlalchemy import Engine
 
-from app.datasets import posted_classes
+from app.datasets import TURNS_TEXT, posted_classes
 from app.db import read_session
 from app.errors import ErrorDetail, InvalidDatasetProblem, InvalidProblem
 from app.errors.codes import Code
 from app.imports.schemas import ImportSpec
 from app.registry.service import assign_indices, find_model
+from sats_core.data.names import is_allowed_name, printable
 from sats_core.data.sources import ZipSource
 from sats_core.errors import DatasetError, ModelError
 from sats_core.segformer.config import NO_BACKGROUND, Checkpoint, read_checkpoint
@@ -49,6 +50,7 @@ def check_import(
         ClassError: the model has no index left for a class.
     """
     names = checkpoint_classes(checkpoint, spec, limits)
+    _check_names(names)
     with read_session(engine) as session:
         model = find_model(session, spec.model)
         if model is not None:
@@ -118,6 +120,13 @@ def check_weights(files: set[str], allow_pickle: bool) -> None:
             pickled,
             Code.FORBIDDEN,
         )
+
+
+def _check_names(classes: Collection[str]) -> None:
+    shown = [printable(name) for name in classes if not is_allowed_name(name)]
+    if shown:
+        faults = [ErrorDetail(TURNS_TEXT, field=CHECKPOINT, class_name=name) for name in shown]
+        raise InvalidCheckpointProblem(f"class {shown[0]!r}: {TURNS_TEXT}", faults)
 
 
 def _foreground(checkpoint: Checkpoint, background: str | None) -> tuple[str, ...]:

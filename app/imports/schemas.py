@@ -5,17 +5,15 @@ from typing import Any, ClassVar
 from pydantic import ConfigDict, Field
 
 from app.db import TaskKind
-from app.registry.schemas import MODEL_PATTERN, Named
+from app.registry.schemas import MODEL_PATTERN, Named, PostedName
 from sats_core.record import Record
 from sats_core.settings import KEPT_FEATURES
 
 IMPORT_EXAMPLE: dict[str, Any] = {"name": "street model", "background": "none", "promote": True}
 
 
-class ImportWish(Record):
+class ImportChoices(Record):
     """How to import a checkpoint; everything may be left out."""
-
-    model_config = ConfigDict(json_schema_extra={"examples": [IMPORT_EXAMPLE, {}]})
 
     name: Named = Field("import", description="What people call the task.")
     background: Named | None = Field(
@@ -35,8 +33,19 @@ class ImportWish(Record):
     promote: bool = Field(True, description="Go live when it is imported; false holds the version.")
 
 
-class ImportSpec(ImportWish):
-    """An import as it was asked for."""
+class ImportWish(ImportChoices):
+    """How to import a checkpoint; everything may be left out."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [IMPORT_EXAMPLE, {}]})
+
+    name: PostedName = Field("import", description=ImportChoices.model_fields["name"].description)
+    background: PostedName | None = Field(
+        None, description=ImportChoices.model_fields["background"].description
+    )
+
+
+class ImportSpec(ImportChoices):
+    """An import as it was asked for and is stored."""
 
     kind: ClassVar[TaskKind] = TaskKind.IMPORT
 

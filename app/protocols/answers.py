@@ -16,7 +16,8 @@ from app.inference.loaded_graphs import Choice, Served
 from app.protocols.schemas import OUTPUTS
 from app.protocols.tensors import Tensors
 from app.segmentation import service
-from sats_core.data.pictures import resize_picture, row_bands
+from sats_core.data.bands import row_bands
+from sats_core.data.pictures import resize_picture
 from sats_core.data.transforms import Pixels
 
 DECIMALS = 4

@@ -110,7 +110,7 @@ def read_held_out(
         InvalidDatasetProblem: it cannot be read.
     """
     try:
-        with ZipSource(blobs.path(kept.blob), limits) as source:
+        with ZipSource(blobs.path(kept.blob), limits.of_stored()) as source:
             reader = open_reader(source)
             if position >= len(reader.ids):
                 raise NotFoundProblem(f"there are {len(reader.ids)} held-out pictures")

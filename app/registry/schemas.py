@@ -5,14 +5,20 @@ from typing import Annotated
 
 from pydantic import BaseModel, Field, StringConstraints
 
-from sats_core.data.names import CONTROL
+from sats_core.data.names import REFUSED
 from sats_core.limits import MAX_INT32
 
 MODEL_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,99}$"
 """What a model may be called."""
 
-Named = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=rf"^[^{CONTROL}]+$")]
-"""What a class, a task or a source may be called."""
+Named = Annotated[
+    str, StringConstraints(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")
+]
+"""What a class, a task or a source is called, in stored rows too: it never becomes stricter."""
+
+NAME_PATTERN = rf"^[^{REFUSED}]+$"
+PostedName = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=NAME_PATTERN)]
+"""What a class or a task may be called from now on."""
 
 MAX_NUMBER = MAX_INT32
 """Largest number that a version, an event, a key or a count can have: what a column holds."""

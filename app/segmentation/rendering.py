@@ -12,7 +12,7 @@ from app.errors import NotAcceptableProblem
 from app.segmentation.legend import Legend
 from app.segmentation.negotiation import Representation
 from sats_core.classes import BACKGROUND, Catalogue, ClassInfo, voc_colour
-from sats_core.data.pictures import row_bands
+from sats_core.data.bands import row_bands
 from sats_core.data.transforms import Pixels
 
 Decode = Callable[[int], Image.Image]

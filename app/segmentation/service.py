@@ -23,6 +23,7 @@ from app.segmentation.rendering import confidence_png, mask_png, overlay_png, ov
 from app.segmentation.upload import PostedPicture
 from sats_core.data.pictures import Resized, Size, count_pixels, decode_image, decode_resized
 from sats_core.errors import PictureError, PictureTooLargeError
+from sats_core.limits import DECODED_BYTES
 
 T = TypeVar("T")
 Admit = Callable[[int], None]
@@ -138,6 +139,7 @@ async def delivered(
     *,
     size: int | None = None,
     admit: Admit = lambda _: None,
+    decoded_bytes: float | None = DECODED_BYTES,
 ) -> list[T]:
     """Segment pictures, and make on the same lane what is wanted of each; raises as `segment`.
 
@@ -150,9 +152,11 @@ async def delivered(
         deliver: makes of a picture and its mask what is returned.
         size: at how many pixels of the longer side they are seen; None: as was scored.
         admit: as `answer`.
+        decoded_bytes: as `Limits`; None for pictures that were stored.
     """
     view = served.graph.view_of(size)
-    decodes = [partial(_decoded, one, max_pixels, view.shown, admit) for one in posted]
+    bounds = (max_pixels, view.shown, admit, decoded_bytes)
+    decodes = [partial(_decoded, one, *bounds) for one in posted]
     try:
         return await inference.segment(
             served, decodes, view, how, lambda number, found: deliver(posted[number], found)
@@ -204,9 +208,11 @@ class _UnusableError(Exception):
         self.detail = ErrorDetail(str(why), field=field, file=posted.name, code=code)
 
 
-def _decoded(posted: PostedPicture, max_pixels: int, shown: Size, admit: Admit) -> Resized:
+def _decoded(
+    posted: PostedPicture, max_pixels: int, shown: Size, admit: Admit, decoded_bytes: float | None
+) -> Resized:
     try:
-        return decode_resized(posted.data, max_pixels, shown, admit)
+        return decode_resized(posted.data, max_pixels, shown, admit, decoded_bytes)
     except PictureError as error:
         raise _UnusableError(posted, error) from error
 

@@ -81,7 +81,8 @@ class Settings(IntegrationSettings):
         50_000_000,
         gt=0,
         description="Most pixels of one picture, in data sets and in /segment; of a WebP about a "
-        "third of it, of a progressive JPEG 60 to 90 %, as their decoders take more memory.",
+        "third of it, of a progressive JPEG 50 to 90 %, of a TIFF whose compressed strips or tiles "
+        "are large 30 to 90 %, as their decoders take more memory.",
     )
     max_picture_bytes: int = Field(
         32 * MIB,

@@ -52,7 +52,7 @@ from app.tasks.answering import ACCEPTED, IdempotencyKey, acceptance, announce
 from app.tasks.listing import TaskOrder, TaskSort, Wanted, wanted
 from app.tasks.owning import ChangedTaskId, TaskId
 from app.tasks.problems import TaskEndedProblem, TaskFilesGoneProblem, TaskNotFailedProblem
-from app.tasks.schemas import SPEC_EXAMPLE, TaskJson, TaskPage
+from app.tasks.schemas import POSTED_NAMES, SPEC_EXAMPLE, TaskJson, TaskPage
 from app.tasks.submission import Submission
 from app.tasks.upload import PostedUpload
 from app.tasks.uploads import drop_uploads
@@ -89,7 +89,7 @@ _UPLOAD: dict[str, Any] = {
                             "description": "In place of `dataset`: what `POST /uploads` gave.",
                         },
                         "spec": {
-                            "allOf": [{"$ref": "#/components/schemas/TaskSpec"}],
+                            "allOf": [{"$ref": "#/components/schemas/TaskSpec"}, POSTED_NAMES],
                             "description": "What to learn and how, as JSON.",
                         },
                     },

@@ -13,7 +13,7 @@ from app.http.dependencies import AppServices, Submitter
 from app.http.multipart import SPEC, file_part, json_part, read_form
 from app.keys.service import Caller, check_model
 from app.storage import Blob
-from app.tasks.schemas import TaskSpec
+from app.tasks.schemas import PostedTask, TaskSpec
 from app.uploads.tokens import gone, read_token
 
 
@@ -38,7 +38,7 @@ async def read_upload(
     """Read the two parts; the data set goes to a temporary file as it comes in."""
     most = services.settings.max_upload_bytes
     async with read_form(request, ["dataset"], most, ["upload", SPEC]) as form:
-        spec = await json_part(form, "spec", TaskSpec)
+        spec = await json_part(form, "spec", PostedTask)
         check_model(caller, spec.model)
         if "upload" in form:
             yield Upload(caller, spec, _sent_before(form, services.secret, caller.key_id))

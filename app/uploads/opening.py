@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from app.datasets import check_names
 from app.errors import ErrorDetail, TooLargeProblem
 from app.errors.codes import Code
 from app.http.dependencies import Services
@@ -42,7 +43,9 @@ def opened(path: Path, limits: Limits) -> Iterator[Reader]:
     with ZipSource(path, limits) as source:
         if glance(source) is None:
             _check_short(source)
-        yield open_reader(source)
+        reader = open_reader(source)
+        check_names(source, reader.classes)
+        yield reader
 
 
 def _check_short(source: ZipSource) -> None:

@@ -6,11 +6,14 @@ from collections.abc import Iterable
 MAX_NAME = 1000
 _JUNK = frozenset({"__MACOSX", "Thumbs.db", "desktop.ini"})
 _DRIVE = re.compile(r"[A-Za-z]:")
-CONTROL = r"\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069"
-"""What no name has, as ranges of a regular expression: control characters, separators of lines,
-and what turns the direction of the text around it (Unicode's Bidi_Control), so that a name would
-look like another one."""
-_ODD = re.compile(rf"[{CONTROL}\ud800-\udfff]")
+_CONTROL = r"\x00-\x1f\x7f-\x9f"
+REFUSED = rf"{_CONTROL}\u2028-\u202e\u2066-\u2069"
+"""What no new name has, as ranges of a regular expression: control characters, separators of lines,
+and what embeds, overrides or isolates a direction of text, so that a name would look like another
+one. The marks of Hebrew and Arabic text (U+200E, U+200F, U+061C) turn nothing but themselves."""
+_BROKEN = r"\ud800-\udfff"
+_UNREADABLE = re.compile(rf"[{_CONTROL}{_BROKEN}]")
+_ODD = re.compile(rf"[{REFUSED}{_BROKEN}]")
 
 
 def is_junk(name: str) -> bool:
@@ -22,10 +25,10 @@ def is_junk(name: str) -> bool:
 
 
 def name_fault(name: str) -> str | None:
-    """Return why a name is not safe, or None."""
+    """Return why a name cannot be read, of what was stored long ago too, or None."""
     if not name or len(name) > MAX_NAME:
         return f"a name has 1 to {MAX_NAME} characters"
-    if name != printable(name):
+    if not is_readable_name(name):
         return "a name with control characters or broken encoding"
     if "\\" in name:
         return "a name with a backslash; folders are parted by /"
@@ -48,9 +51,23 @@ def common_folder(names: Iterable[str]) -> str:
     return "".join(part + "/" for part in parts[0][:depth]) if parts else ""
 
 
-def printable(text: str) -> str:
-    """Return text that any database, log and JSON can hold, and a page or terminal shows as it is.
+def is_readable_name(name: str) -> bool:
+    """Return whether any database, log and JSON can hold a name.
 
-    Control characters, among them those that turn a text's direction, and broken ones are `?`.
+    What is stored is read by this rule: it never becomes stricter, or what was taken in before
+    could not be read any more.
+    """
+    return _UNREADABLE.search(name) is None
+
+
+def is_allowed_name(name: str) -> bool:
+    """Return whether a name may be taken in: one that is readable and looks like what it is."""
+    return _ODD.search(name) is None
+
+
+def printable(text: str) -> str:
+    """Return text that is safe to show: a page or terminal shows it as it is.
+
+    Characters that no new name may have, and broken ones, are `?`.
     """
     return _ODD.sub("?", text)

@@ -1,12 +1,13 @@
 """Encoded pictures and masks to arrays. The only place that opens a picture from outside.
 
-What is decided here, once for training and serving: of an animation or a file of several pages the
-first counts; EXIF orientation is applied; transparent pixels are seen over white; 16-bit grey keeps
-its upper eight bits; colour profiles are not applied.
+Decided here, once for training and serving: of several pictures in a file the first counts; EXIF
+orientation is applied; transparent pixels are seen over white; 16-bit grey keeps its upper eight
+bits; colour profiles are not applied.
 """
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from io import BytesIO
 from math import ceil
 from typing import Any, TypeVar
@@ -15,9 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image
 
+from sats_core.data.bands import BAND_PIXELS, row_bands
 from sats_core.data.decoders import check_size
 from sats_core.data.pieces import check_pieces
 from sats_core.errors import PictureError
+from sats_core.limits import DECODED_BYTES
 
 PICTURE_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF")
 MASK_FORMATS = ("PNG",)
@@ -29,8 +32,6 @@ Pixels = NDArray[np.uint8]
 Size = Callable[[int, int], tuple[int, int]]
 """Takes a picture's own height and width, returns those wanted."""
 T = TypeVar("T")
-
-BAND_PIXELS = 2**20
 
 _TURNED: dict[Any, Callable[[Pixels], Pixels]] = {
     2: np.fliplr,
@@ -73,15 +74,17 @@ class Resized:
     width: int
 
 
-def decode_picture(data: bytes, max_pixels: int) -> Pixels:
+def decode_picture(
+    data: bytes, max_pixels: int, decoded_bytes: float | None = DECODED_BYTES
+) -> Pixels:
     """Return a picture as (H, W, 3) uint8 RGB, the right way up.
 
     Raises:
         PictureError: not a PNG, JPEG, WebP, BMP or TIFF, or a damaged one.
-        PictureTooLargeError: more than `max_pixels` pixels, or than its decoder may have at once;
-            nothing was decoded.
+        PictureTooLargeError: more than `max_pixels` pixels, or its decoder would take more than
+            `decoded_bytes` for each of `max_pixels`; nothing was decoded.
     """
-    return _decoded(data, PICTURE_FORMATS, max_pixels, _as_rgb)
+    return _decoded(data, PICTURE_FORMATS, max_pixels, _as_rgb, decoded_bytes=decoded_bytes)
 
 
 def decode_resized(
@@ -89,20 +92,22 @@ def decode_resized(
     max_pixels: int,
     size: Size,
     admit: Callable[[int], None] = lambda _: None,
+    decoded_bytes: float | None = DECODED_BYTES,
 ) -> Resized:
     """Return a picture resized (bilinear), as `decode_picture` and a resize after it would.
 
     At its own size it is in memory once, as its decoder leaves it.
 
     Args:
-        data, max_pixels: the encoded picture, and most that it may have.
+        data, max_pixels, decoded_bytes: as `decode_picture`.
         size: at which it is wanted.
         admit: hears how many pixels it has before they are decoded; what it raises is raised.
 
     Raises:
         PictureError, PictureTooLargeError: as `decode_picture`.
     """
-    return _decoded(data, PICTURE_FORMATS, max_pixels, lambda image: _resized(image, size), admit)
+    resized = partial(_resized, size=size)
+    return _decoded(data, PICTURE_FORMATS, max_pixels, resized, admit, decoded_bytes)
 
 
 def resize_picture(picture: Pixels, size: Size) -> Resized:
@@ -144,22 +149,17 @@ def decode_mask(data: bytes, max_pixels: int) -> Mask:
     return _decoded(data, MASK_FORMATS, max_pixels, _as_mask)
 
 
-def row_bands(height: int, width: int) -> Iterator[slice]:
-    """Yield slices of rows, about a million pixels each, for what takes several bytes a pixel."""
-    step = max(1, BAND_PIXELS // max(1, width))
-    return (slice(top, top + step) for top in range(0, height, step))
-
-
 def _decoded(
     data: bytes,
     formats: tuple[str, ...],
     max_pixels: int,
     convert: Callable[[Image.Image], T],
     admit: Callable[[int], None] = lambda _: None,
+    decoded_bytes: float | None = DECODED_BYTES,
 ) -> T:
     """Open, bound, load and convert; whatever a decoder raises becomes a `PictureError`."""
     with _opened(data, formats) as image:
-        check_size(image, data, max_pixels)
+        check_size(image, data, max_pixels, decoded_bytes)
         admit(image.width * image.height)
         try:
             image.load()

@@ -5,7 +5,7 @@ import reprlib
 from typing import Any
 
 from sats_core.classes import MAX_CLASSES
-from sats_core.data.names import printable
+from sats_core.data.names import is_readable_name, printable
 from sats_core.errors import ModelError
 from sats_core.record import Record
 from sats_core.segformer.processor import Processor, read_processor
@@ -205,7 +205,8 @@ def _labels(said: dict[str, Any]) -> tuple[str, ...]:
         if not isinstance(name, str):
             raise _fault(f"id2label[{row}]", name, "must be a string")
         name = name.strip(OUTER)
-        if not 0 < len(name) <= MAX_NAME or printable(name) != name or name.strip() != name:
+        unreadable = not 0 < len(name) <= MAX_NAME or not is_readable_name(name)
+        if unreadable or name.strip() != name:
             raise _fault(
                 f"id2label[{row}]",
                 name,

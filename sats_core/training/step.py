@@ -79,7 +79,7 @@ def run_step(job: StepJob, emit: Emit, should_stop: Callable[[], bool]) -> None:
         replayed = stack.enter_context(PictureCache(job.work / "memory.raw", size))
         sources = [own]
         if job.memory and start.settings.memory:
-            kept = open_reader(stack.enter_context(ZipSource(job.memory, job.limits)))
+            kept = open_reader(stack.enter_context(ZipSource(job.memory, job.limits.of_stored())))
             sources.append(recall(kept, start.catalogue, replayed, should_stop))
         emit(PhaseEvent(phase="training"))
         fingerprint = fingerprint_of(job)
@@ -131,7 +131,7 @@ def _earlier(stack: ExitStack, job: StepJob) -> list[HeldOut]:
     """Open the held-out pictures of all steps before this one."""
     sets = []
     for earlier in job.earlier:
-        opened = open_reader(stack.enter_context(ZipSource(earlier.path, job.limits)))
+        opened = open_reader(stack.enter_context(ZipSource(earlier.path, job.limits.of_stored())))
         sets.append(HeldOut(opened, opened.ids, earlier.classes, earlier.compared))
     return sets
 

@@ -1,5 +1,6 @@
 """Tasks that another version of the service took, run by this one."""
 
+import io
 import json
 
 from alembic import command
@@ -7,6 +8,7 @@ from sqlalchemy import text
 
 from app.db import Task, TaskState, Version, read_session, write_session
 from app.db.migrate import migration_config, upgrade
+from tests.worker.bench import drawn
 
 
 def test_a_queued_task_with_unknown_keys_runs(bench):
@@ -19,6 +21,28 @@ def test_a_queued_task_with_unknown_keys_runs(bench):
         version = session.get_one(Version, 1)
         version.scores = version.scores | {"mood": 1}
     assert bench.run(["dog"], seed=1).state == TaskState.LIVE
+
+
+def test_a_queued_task_of_names_that_are_refused_by_now_runs_and_is_learned_on(bench):
+    """The next step reads the held-out pictures, whose class list has the name too."""
+    former = "tac\u202e"
+    task_id = bench.post(["cat"])
+    blob = bench.blobs.put(io.BytesIO(drawn((former,), 0)))
+    with write_session(bench.engine) as session:
+        task = session.get_one(Task, task_id)
+        task.dataset = blob.key
+        task.spec = task.spec | {"name": "gnp\u202e.pets\u2028", "classes": [former]}
+    assert bench.supervisor().run(task_id) == TaskState.LIVE
+    assert [entry["name"] for entry in bench.versions()[0].classes][1:] == [former]
+    assert bench.run(["dog"], seed=1).state == TaskState.LIVE
+
+
+def test_a_queued_import_of_names_that_are_refused_by_now_runs(bench):
+    task_id = bench.post_import(["background", "tac\u202e"])
+    with write_session(bench.engine) as session:
+        task = session.get_one(Task, task_id)
+        task.spec = task.spec | {"name": "gnp\u202e", "source": "gnp\u202e.zip"}
+    assert bench.supervisor().run(task_id) == TaskState.LIVE
 
 
 def test_a_task_queued_while_another_method_was_the_default_keeps_it(bench):

@@ -88,7 +88,7 @@ class Writing:
         with ZipFile(sink, "w", ZIP_STORED) as out:
             out.writestr(TARGETS, json.dumps(targets, ensure_ascii=False))
             for one in kept:
-                with ZipSource(one.path, self.settings.limits) as source:
+                with ZipSource(one.path, self.settings.limits.of_stored()) as source:
                     reader = await self.inference.in_thread(lambda: open_reader(source))
                     for position in range(len(reader.ids)):
                         stem = f"{one.version}-{position:05d}"
@@ -117,6 +117,7 @@ class Writing:
                 Cut(mean_scores=False),
                 self.settings.max_pixels,
                 self._written,
+                decoded_bytes=reader.source.limits.decoded_bytes,
             )
         return {
             f"{DATA}/*{found.suffix}": found.data,

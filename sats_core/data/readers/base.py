@@ -133,9 +133,10 @@ class Reader(ABC):
         Raises:
             DatasetError: the picture cannot be read.
         """
-        file = self.picture_file(picture_id)
+        file, limits = self.picture_file(picture_id), self.source.limits
         try:
-            return decode_picture(self.source.read(file), self.source.limits.max_pixels)
+            data = self.source.read(file)
+            return decode_picture(data, limits.max_pixels, limits.decoded_bytes)
         except PictureError as error:
             raise at_fault(str(error), file, code=code_of(error)) from error
 
@@ -174,15 +175,15 @@ def at_fault(
     reason: str, file: str, class_name: str | None = None, code: str = "invalid"
 ) -> DatasetError:
     """Return the error that blames one file; what it quotes is cut and made printable."""
-    reason = printable(reason[:MAX_REASON])
+    reason, file = printable(reason[:MAX_REASON]), printable(file)
     class_name = None if class_name is None else printable(class_name[:MAX_REASON])
     return DatasetError(f"{file}: {reason}", [Issue(reason, file, class_name, code)])
 
 
 def missing_at(message: str, file: str) -> DatasetError:
     """Return the error that something is not there which a file, or its place, asks for."""
-    message = message[:MAX_REASON]
-    return DatasetError(message, [Issue(message, file=file, code="missing")])
+    message = printable(message[:MAX_REASON])
+    return DatasetError(message, [Issue(message, file=printable(file), code="missing")])
 
 
 def no_class_list(*files: str) -> DatasetError:

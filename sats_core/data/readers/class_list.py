@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sats_core.classes import BACKGROUND, IGNORE, MAX_CLASSES, Colour, voc_colour
-from sats_core.data.names import printable
-from sats_core.data.pictures import Mask, row_bands
+from sats_core.data.bands import row_bands
+from sats_core.data.names import is_readable_name, printable
+from sats_core.data.pictures import Mask
 from sats_core.data.readers.base import Pixels, at_fault
 
 BACKGROUND_NAMES = frozenset(
@@ -187,7 +188,7 @@ def _checked(names: list[str], file: str) -> tuple[str, ...]:
             f"{len(names)} classes; a mask holds at most {MAX_CLASSES}", file, code="too_large"
         )
     for name in names:
-        if not 0 < len(name) <= MAX_NAME or printable(name) != name:
+        if not 0 < len(name) <= MAX_NAME or not is_readable_name(name):
             raise at_fault(
                 f"a class name has 1 to {MAX_NAME} printable characters", file, printable(name)
             )

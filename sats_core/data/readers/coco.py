@@ -7,7 +7,8 @@ from typing import ClassVar
 import numpy as np
 
 from sats_core.classes import BACKGROUND, IGNORE
-from sats_core.data.pictures import decode_mask, row_bands
+from sats_core.data.bands import row_bands
+from sats_core.data.pictures import decode_mask
 from sats_core.data.readers.base import Pixels, Reader, at_fault, code_of, missing_at
 from sats_core.data.readers.class_list import BACKGROUND_NAMES, indexed_classes
 from sats_core.data.readers.coco_index import CocoIndex, Entry

@@ -3,8 +3,8 @@
 Nothing is ever unpacked to disk: a member is read into memory when it is asked for, under a limit.
 """
 
-from sats_core.data.sources.base import Source
+from sats_core.data.sources.base import MOST_ISSUES, Source
 from sats_core.data.sources.directory import DirectorySource
 from sats_core.data.sources.zipped import ZipSource
 
-__all__ = ["DirectorySource", "Source", "ZipSource"]
+__all__ = ["MOST_ISSUES", "DirectorySource", "Source", "ZipSource"]

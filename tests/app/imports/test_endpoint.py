@@ -247,3 +247,11 @@ def test_a_model_that_has_versions_may_import(client, engine, blobs):
     assert post(client, checkpoint_zip(PETS)).status_code == 202
     with read_session(engine) as session:
         assert session.scalar(select(func.count()).select_from(Model)) == 1
+
+
+def test_classes_that_turn_the_text_around_them_are_not_imported(client, engine):
+    answer = post(client, checkpoint_zip(("background", "tac\u202e")))
+    assert answer.status_code == 422, answer.text
+    assert [fault["class"] for fault in answer.json()["errors"]] == ["tac?"]
+    assert post(client, checkpoint_zip(PETS), {"name": "gnp\u202e"}).status_code == 422
+    assert tasks(engine) == 0

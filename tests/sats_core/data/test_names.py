@@ -1,39 +1,119 @@
-"""Names that strangers choose: what would be shown as something else is no part of them."""
+"""Names that strangers choose: what would be shown as something else is not taken in."""
 
 import json
 import unicodedata
+from io import BytesIO
+from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 from pydantic import TypeAdapter, ValidationError
 
-from app.registry.schemas import Named
-from sats_core.data.names import name_fault, printable
+from app.datasets import dataset_classes, posted_classes, task_classes
+from app.registry.schemas import Named, PostedName
+from app.uploads.opening import opened
+from sats_core.data.names import is_allowed_name, is_readable_name, name_fault, printable
+from sats_core.data.readers import EncodedPicture, open_reader, write_voc_zip
+from sats_core.data.sources import ZipSource
+from sats_core.errors import DatasetError
+from sats_core.settings import Limits
 
-BIDI = "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
-LINES = "\u2028\u2029\x0b\x85"
+MARKS = "\u061c\u200e\u200f"
+TURNING = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+LINES = "\u2028\u2029"
+CONTROL = "\0\x0b\x1b\x7f\x85"
 KEPT = "cat \u732b \u0642\u0637\u0629 \u05d7\u05ea\u05d5\u05dc e\u0301 a\u200db\u200cc \U0001f408"
-NAMED = TypeAdapter(Named)
+LIMITS = Limits()
+POSTED, STORED = TypeAdapter(PostedName), TypeAdapter(Named)
 
 
-@pytest.mark.parametrize("odd", [*BIDI, *LINES, "\0", "\x1b", "\x7f"])
-def test_what_turns_or_breaks_a_line_is_in_no_name(odd):
+@pytest.mark.parametrize("odd", [*TURNING, *LINES, *CONTROL])
+def test_what_turns_or_breaks_a_line_is_in_no_new_name(odd):
     wrong = f"gnp{odd}.cat"
     assert printable(wrong) == "gnp?.cat"
-    assert name_fault(wrong) is not None
+    assert not is_allowed_name(wrong)
     with pytest.raises(ValidationError):
-        NAMED.validate_python(wrong)
+        POSTED.validate_python(wrong)
 
 
-def test_every_script_is_a_name():
-    assert printable(KEPT) == KEPT
-    assert name_fault(KEPT) is None
-    assert NAMED.validate_python(KEPT) == KEPT
+@pytest.mark.parametrize("odd", [*TURNING, *LINES])
+def test_what_an_older_version_stored_is_read(odd):
+    former = f"gnp{odd}.cat"
+    assert is_readable_name(former)
+    assert name_fault(former) is None
+    assert STORED.validate_python(former) == former
+
+
+@pytest.mark.parametrize("odd", CONTROL)
+def test_control_characters_are_never_read(odd):
+    assert name_fault(f"gnp{odd}.cat") is not None
+
+
+@pytest.mark.parametrize("kept", [KEPT, *(f"{mark}cat" for mark in MARKS)])
+def test_every_script_is_a_name(kept):
+    assert printable(kept) == kept
+    assert is_allowed_name(kept)
+    assert name_fault(kept) is None
+    assert POSTED.validate_python(kept) == kept
 
 
 def test_the_rule_is_the_same_everywhere():
     for code in (*range(0xD800), *range(0xE000, 0x10000)):
         character = chr(code)
-        odd = printable(character) != character
-        assert odd == (unicodedata.category(character) in ("Cc", "Zl", "Zp") or character in BIDI)
+        refused = not is_allowed_name(character)
+        assert refused == (printable(character) != character)
+        odd = unicodedata.category(character) in ("Cc", "Zl", "Zp") or character in TURNING
+        assert refused == odd
     with pytest.raises(ValidationError):
-        NAMED.validate_json(json.dumps("a\ud800"))
+        POSTED.validate_json(json.dumps("a\ud800"))
+
+
+def labelled(path: Path, picture: str, class_name: str) -> Path:
+    """Write a zip as held-out pictures are kept, of one picture of one class."""
+    buffer = BytesIO()
+    Image.new("RGB", (32, 32)).save(buffer, "PNG")
+    label = np.ones((32, 32), dtype=np.uint8)
+    encoded = EncodedPicture(picture, ".png", buffer.getvalue(), label)
+    write_voc_zip(path, [encoded], [class_name])
+    return path
+
+
+@pytest.mark.parametrize(
+    ("picture", "class_name"),
+    [
+        ("\u200eWhatsApp Image", "\u200f\u05d7\u05ea\u05d5\u05dc"),
+        ("gnp\u202e.a", "cat"),
+        ("a", "tac\u202e"),
+        ("a\u2028b", "c\u2066at\u2069"),
+    ],
+)
+def test_pictures_that_were_stored_are_read(tmp_path, picture, class_name):
+    path = labelled(tmp_path / "kept.zip", picture, class_name)
+    with ZipSource(path, LIMITS) as source:
+        reader = open_reader(source)
+        assert reader.classes == (class_name,)
+        assert reader.read(picture).picture.shape == (32, 32, 3)
+    assert dataset_classes(path, LIMITS) == task_classes(path, LIMITS) == (class_name,)
+
+
+@pytest.mark.parametrize(
+    ("picture", "class_name"), [("gnp\u202e.a", "cat"), ("a", "tac\u202e"), ("a\u2028b", "cat")]
+)
+def test_they_are_not_taken_in_anew(tmp_path, picture, class_name):
+    path = labelled(tmp_path / "posted.zip", picture, class_name)
+    with pytest.raises(DatasetError, match="turn the direction") as posted:
+        posted_classes(path, LIMITS)
+    with pytest.raises(DatasetError, match="turn the direction"), opened(path, LIMITS):
+        pass
+    for issue in posted.value.issues:
+        named = issue.file or issue.class_name or ""
+        assert "?" in named
+        assert printable(named) == named
+
+
+def test_marks_of_hebrew_and_arabic_are_taken_in(tmp_path):
+    path = labelled(
+        tmp_path / "posted.zip", "\u200eWhatsApp Image", "\u200f\u05d7\u05ea\u05d5\u05dc"
+    )
+    assert posted_classes(path, LIMITS) == ("\u200f\u05d7\u05ea\u05d5\u05dc",)

@@ -1,19 +1,22 @@
+import io
 import json
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 from safetensors.torch import load_file
 
 from sats_core.classes import Catalogue
 from sats_core.data.cache import PictureCache
-from sats_core.data.readers import Reader, open_reader
+from sats_core.data.readers import EncodedPicture, Reader, open_reader, write_voc_zip
 from sats_core.data.sources import ZipSource
 from sats_core.errors import DatasetError
-from sats_core.job import Limits, StepJob
+from sats_core.job import HeldOutPictures, Limits, StepJob
 from sats_core.training.loop import StoppedError
 from sats_core.training.memory import Keepable, balanced, keep, recall
 from tests.sats_core.training.conftest import make_job, never, run
@@ -52,6 +55,16 @@ def test_the_choice_depends_on_the_seed_alone() -> None:
 def reader(base_zip: Path) -> Iterator[Reader]:
     with ZipSource(base_zip, Limits()) as source:
         yield open_reader(source)
+
+
+def webp_zip(path: Path, side: int, classes: tuple[str, ...]) -> Path:
+    """Write a picture as it is kept: its upper half is the first class, the lower the second."""
+    buffer = io.BytesIO()
+    Image.new("RGB", (side, side), "teal").save(buffer, "WEBP")
+    label = np.ones((side, side), dtype=np.uint8)
+    label[side // 2 :] = 2
+    write_voc_zip(path, [EncodedPicture("kept", ".webp", buffer.getvalue(), label)], classes)
+    return path
 
 
 def keepable(reader: Reader, classes: tuple[str, ...]) -> Keepable:
@@ -127,6 +140,29 @@ class TestSteps:
         config = json.loads((job.result / "version" / "config.json").read_text())
         assert config["memory"] == result.memory.model_dump()
         assert config["replayed_pictures"] == 5
+
+    def test_pictures_that_an_older_version_took_in_are_learned_with_and_scored(
+        self, tmp_path: Path, first: StepJob, step_zip: Path
+    ) -> None:
+        """A WebP of as many pixels as may be: today its decoder would take too much memory."""
+        limits = Limits(max_pixels=48 * 48)
+        kept = webp_zip(tmp_path / "kept.zip", 48, ("disc", "bar"))
+        with ZipSource(kept, limits) as source, pytest.raises(DatasetError, match="a WebP"):
+            open_reader(source).read("kept")
+        job = make_job(
+            tmp_path,
+            step_zip,
+            ("ring",),
+            first_index=3,
+            old_version=first.result / "version",
+            memory=kept,
+            earlier=(HeldOutPictures(path=kept, classes=("disc", "bar")),),
+            settings={"method": "sats", "memory": 4},
+            limits=limits,
+        )
+        result, _ = run(job)
+        assert result.replayed_pictures == 1
+        assert "bar" in result.scores.iou
 
     def test_memory_0_neither_replays_nor_keeps(
         self, tmp_path: Path, first: StepJob, step_zip: Path

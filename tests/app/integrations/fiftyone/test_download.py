@@ -22,6 +22,7 @@ from sats_core.data.readers import EncodedPicture, write_voc_zip
 from tests.app.inference.colour_graph import BACKGROUND, BLUE, GREEN, RED
 from tests.app.segmentation.conftest import Register, register
 from tests.app.segmentation.requests import encoded, eventually, left_red_right_green
+from tests.app.segmentation.test_waiting import started
 
 __all__ = ["register"]
 
@@ -155,6 +156,24 @@ def test_a_picture_that_cannot_be_read_cuts_the_zip_off(
         came.extend(answer.iter_raw())
     with pytest.raises(BadZipFile):
         ZipFile(io.BytesIO(b"".join(came)))
+
+
+@pytest.mark.usefixtures("kept")
+def test_a_large_webp_that_was_taken_in_before_is_there(
+    engine: Engine, blobs: BlobStore, tmp_path: Path, settings: Settings
+) -> None:
+    data = io.BytesIO()
+    left_red_right_green().save(data, "WEBP", lossless=True)
+    items = [EncodedPicture("a", ".webp", data.getvalue(), np.ones((32, 64), np.uint8))]
+    write_voc_zip(tmp_path / "large.zip", items, ["red"])
+    with write_session(engine) as session:
+        for one in session.scalars(select(HeldOutSet)):
+            one.blob = blobs.put_file(tmp_path / "large.zip").key
+    # It may have as many pixels as a picture may have at most, but not when it comes anew.
+    with started(settings, max_pixels=64 * 32) as (_, client):
+        answer = client.get(PATH.format(1))
+    with ZipFile(io.BytesIO(answer.content)) as found:
+        assert len(found.namelist()) == 4
 
 
 @pytest.mark.usefixtures("kept")
