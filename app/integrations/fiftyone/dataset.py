@@ -8,10 +8,12 @@ sent: one picture is in memory at a time.
 
 import io
 import json
-from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from contextlib import ExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 from zipfile import ZIP_STORED, ZipFile
 
 import numpy as np
@@ -30,6 +32,9 @@ from sats_core.data.sources import ZipSource
 from sats_core.data.transforms import Pixels
 
 DATA, TRUTH, PREDICTIONS, TARGETS = "data", "ground_truth", "predictions", "mask_targets.json"
+T = TypeVar("T")
+Entries = dict[str, bytes]
+"""Files of the zip by name."""
 
 
 @dataclass(frozen=True)
@@ -85,47 +90,77 @@ class Writing:
         names = {c.name: c.index for c in self.served.graph.catalogue.classes}
         targets = {str(index): name for name, index in names.items()}
         sink = _Sink()
-        with ZipFile(sink, "w", ZIP_STORED) as out:
-            out.writestr(TARGETS, json.dumps(targets, ensure_ascii=False))
+        async with self._opened() as opened:
+            out = await self._does(lambda: opened.enter_context(ZipFile(sink, "w", ZIP_STORED)))
+            text = json.dumps(targets, ensure_ascii=False)
+            await self._does(lambda: out.writestr(TARGETS, text))
             for one in kept:
-                with ZipSource(one.path, self.settings.limits) as source:
-                    reader = await self.inference.in_thread(lambda: open_reader(source))
-                    for position in range(len(reader.ids)):
-                        stem = f"{one.version}-{position:05d}"
-                        for name, data in (await self._entries(reader, position, names)).items():
-                            folder, _, suffix = name.partition("*")
-                            out.writestr(f"{folder}{stem}{suffix}", data)
-                        yield sink.take()
+                async with aclosing(self._pictures(one, names)) as made:
+                    async for entries in made:
+                        yield await self._does(partial(_written, out, sink, entries))
         yield sink.take()
 
+    async def _pictures(
+        self, kept: KeptPictures, names: Mapping[str, int]
+    ) -> AsyncGenerator[Entries, None]:
+        """Yield what is written of each picture of a task."""
+        async with self._opened() as opened:
+            reader = await self._does(partial(self._reader, kept, opened))
+            for position in range(len(reader.ids)):
+                yield await self._entries(reader, position, f"{kept.version}-{position:05d}", names)
+
+    def _reader(self, kept: KeptPictures, opened: ExitStack) -> Reader:
+        return open_reader(opened.enter_context(ZipSource(kept.path, self.settings.limits)))
+
+    @asynccontextmanager
+    async def _opened(self) -> AsyncIterator[ExitStack]:
+        """Give what threads put on it that they open; it is closed in one of them.
+
+        The directory of a zip of many pictures takes seconds to read, and to write.
+        """
+        opened = ExitStack()
+        try:
+            yield opened
+        finally:
+            await self._does(opened.close)
+
+    async def _does(self, work: Callable[[], T]) -> T:
+        return await self.inference.in_thread(work)
+
     async def _entries(
-        self, reader: Reader, position: int, names: Mapping[str, int]
-    ) -> dict[str, bytes]:
-        """Return what is written of a picture; a * stands for its name."""
+        self, reader: Reader, position: int, stem: str, names: Mapping[str, int]
+    ) -> Entries:
+        """Return what is written of a picture."""
         with ExitStack() as held:
             await hold_room(self.inference, held, 1, 0)
-            found: EncodedPicture = await self.inference.in_thread(
-                lambda: reader.encoded(reader.ids[position])
-            )
+            found: EncodedPicture = await self._does(lambda: reader.encoded(reader.ids[position]))
             needed = len(found.data) + PIXEL_BYTES * found.label.size
             await hold_room(self.inference, held, 0, needed)
-            truth = await self.inference.in_thread(lambda: _truth(found, reader.classes, names))
+            truth = await self._does(lambda: _truth(found, reader.classes, names))
             (mask,) = await service.delivered(
                 self.inference,
                 self.served,
                 [PostedPicture(found.id, found.data)],
                 Cut(mean_scores=False),
                 self.settings.max_pixels,
-                self._written,
+                _prediction,
             )
         return {
-            f"{DATA}/*{found.suffix}": found.data,
-            f"{TRUTH}/*.png": truth,
-            f"{PREDICTIONS}/*.png": mask,
+            f"{DATA}/{stem}{found.suffix}": found.data,
+            f"{TRUTH}/{stem}.png": truth,
+            f"{PREDICTIONS}/{stem}.png": mask,
         }
 
-    def _written(self, _posted: PostedPicture, found: Segmented) -> bytes:
-        return _grey(found.mask)
+
+def _written(out: ZipFile, sink: _Sink, entries: Entries) -> bytes:
+    """Write a picture, and return the zip's bytes since the last one."""
+    for name, data in entries.items():
+        out.writestr(name, data)
+    return sink.take()
+
+
+def _prediction(_posted: PostedPicture, found: Segmented) -> bytes:
+    return _grey(found.mask)
 
 
 def _truth(found: EncodedPicture, classes: Sequence[str], names: Mapping[str, int]) -> bytes:

@@ -2,7 +2,9 @@
 
 import io
 import json
+import threading
 from pathlib import Path
+from typing import Any
 from zipfile import BadZipFile, ZipFile
 
 import httpx
@@ -19,6 +21,7 @@ from app.keys.service import Scope, create_key
 from app.settings import Settings
 from app.storage import BlobStore
 from sats_core.data.readers import EncodedPicture, write_voc_zip
+from sats_core.data.sources import ZipSource
 from tests.app.inference.colour_graph import BACKGROUND, BLUE, GREEN, RED
 from tests.app.segmentation.conftest import Register, register
 from tests.app.segmentation.requests import encoded, eventually, left_red_right_green
@@ -83,6 +86,31 @@ def test_pictures_of_all_tasks_with_truth_and_predictions(client: TestClient) ->
         predicted = grey(found.read("predictions/2-00000.png"))
         np.testing.assert_array_equal(predicted, np.asarray(Image.open(io.BytesIO(mask))))
         assert set(np.unique(predicted)) == {RED.index, GREEN.index}
+
+
+@pytest.mark.usefixtures("kept")
+def test_no_zip_is_read_or_written_on_the_event_loop(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads: dict[str, set[str]] = {}
+
+    def seen(owner: type, name: str) -> None:
+        real = getattr(owner, name)
+
+        def recorded(*given: Any, **named: Any) -> Any:
+            threads.setdefault(name, set()).add(threading.current_thread().name)
+            return real(*given, **named)
+
+        monkeypatch.setattr(owner, name, recorded)
+
+    for name in ("__init__", "read", "close"):
+        seen(ZipSource, name)
+    for name in ("writestr", "_write_end_record"):
+        seen(ZipFile, name)
+    assert client.get(PATH.format(2)).status_code == 200
+    assert threads.keys() == {"__init__", "read", "close", "writestr", "_write_end_record"}
+    names = set.union(*threads.values())
+    assert {name.rpartition("_")[0] for name in names} == {"small-works"}
 
 
 @pytest.mark.usefixtures("kept")
