@@ -8,6 +8,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import structlog
+
 from app.integrations.mlflow.describing import TASK_TAG, Description
 from app.integrations.mlflow.packing import MODEL
 
@@ -25,6 +27,8 @@ _OF_ONE_VERSION = (400, 404, 409, 413, 422)
 _PAGE = 1000
 _MOST_PARAMS = 100
 """Of one request; a step has a third of it."""
+
+log = structlog.get_logger(__name__)
 
 
 class MissingClientError(Exception):
@@ -74,7 +78,7 @@ def check_installed() -> None:
 
 
 class Mlflow:
-    """A server; every call raises MlflowError.
+    """A server; every call raises MlflowError, and nothing else of what the client raises.
 
     Args:
         uri: where it is.
@@ -84,15 +88,18 @@ class Mlflow:
         check_installed()
         for name, value in _ENVIRONMENT.items():
             os.environ.setdefault(name, value)
-        import mlflow
-        from mlflow.entities import Metric, Param
-        from mlflow.exceptions import MlflowException
-        from requests import RequestException
+        self._refused: Any = ()
+        self._away: Any = ()
+        with self._told():
+            import mlflow
+            from mlflow.entities import Metric, Param
+            from mlflow.exceptions import MlflowException
+            from requests import RequestException
 
-        self.release: str = mlflow.__version__
-        self._client: Any = mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri)
-        self._metric, self._param = Metric, Param
-        self._refused, self._away = MlflowException, RequestException
+            self._refused, self._away = MlflowException, RequestException
+            self.release: str = mlflow.__version__
+            self._client: Any = mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri)
+            self._metric, self._param = Metric, Param
 
     def models(self, prefix: str) -> dict[str, Registered]:
         """Return the registered models whose names begin so, by name; one request a thousand."""
@@ -188,6 +195,11 @@ class Mlflow:
             answer = getattr(error, "response", None)
             own = answer is not None and answer.status_code in _OF_ONE_VERSION
             raise MlflowError(str(error), of_one_version=own) from error
+        except Exception as error:
+            # Of the artifact store, whose own client this may lack; another model's may be another.
+            log.exception("mlflow_client_failed")
+            what = f"{type(error).__name__}: {error}"
+            raise MlflowError(what, of_one_version=True) from error
 
 
 def _all(search: Callable[..., Any], **wanted: Any) -> list[Any]:
