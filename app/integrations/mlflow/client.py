@@ -130,7 +130,7 @@ class Mlflow:
         return [Registered(one.name, str(one.version), one.tags) for one in found]
 
     def run(self, name: str, told: Description) -> tuple[str, bool]:
-        """Return the id of a version's run and whether it is whole; make one if there is none."""
+        """Return the id of a version's run and whether it is whole; make one if none will do."""
         with self._told():
             experiment = self._client.get_experiment_by_name(name)
             number = experiment and experiment.experiment_id
@@ -139,8 +139,10 @@ class Mlflow:
             only = f"tags.`{TASK_TAG}` = '{told.tags[TASK_TAG]}'"
             runs = self._client.search_runs([number], only)
             whole = [run for run in runs if run.info.status == "FINISHED"]
-            if runs:
-                return str((whole or runs)[0].info.run_id), bool(whole)
+            # A parameter never changes: what an earlier release began to write may be no beginning.
+            usable = whole or [run for run in runs if _begins(run.data.params, told.params)]
+            if usable:
+                return str(usable[0].info.run_id), bool(whole)
             tags = dict(told.tags)
             made = self._client.create_run(number, told.at, tags, run_name=told.name)
             return str(made.info.run_id), False
@@ -200,6 +202,11 @@ class Mlflow:
             log.exception("mlflow_client_failed")
             what = f"{type(error).__name__}: {error}"
             raise MlflowError(what, of_one_version=True) from error
+
+
+def _begins(written: Mapping[str, str], wanted: Mapping[str, str]) -> bool:
+    """Return whether the parameters that a run has are to be there."""
+    return all(wanted.get(key) == value for key, value in written.items())
 
 
 def _all(search: Callable[..., Any], **wanted: Any) -> list[Any]:

@@ -10,6 +10,7 @@ from sqlalchemy import Engine, select
 
 from app.db import Model, Version, utc_now, write_session
 from app.integrations.mlflow import mirroring
+from app.integrations.mlflow.client import MlflowError
 from app.integrations.mlflow.mirroring import Mirroring
 from app.registry.moves import promote, rollback
 from app.settings import Settings
@@ -280,6 +281,22 @@ def test_a_fault_of_our_own_in_one_model_holds_up_no_other(
     assert said.startswith("default: ")
     assert mlflow.live("sats-other") == "1"
     assert mirror._due > 0
+
+
+def test_a_run_that_was_begun_with_other_parameters_is_left_for_a_new_one(
+    mirror: Mirroring, mlflow: FakeMlflow, add: Callable[..., int], engine: Engine
+) -> None:
+    add("cat")
+    mlflow.faults["runs/log-batch"] = ["lost"]
+    with pytest.raises(MlflowError):
+        mirror.compare()
+    with write_session(engine) as session:
+        version = session.scalars(select(Version)).one()
+        version.settings = {**version.settings, "epochs": 99}
+    assert mirror.compare() == []
+    assert [run["status"] for run in mlflow.runs.values()] == ["RUNNING", "FINISHED"]
+    assert list(mlflow.runs.values())[1]["params"]["epochs"] == "99"
+    assert mlflow.live(NAME) == "1"
 
 
 def test_a_damaged_version_holds_up_no_other(
