@@ -46,15 +46,15 @@ def folder(tmp_path: Path) -> Path:
 def test_a_graph_runs_where_the_service_runs_it(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    runtime, taken = shipped.onnxruntime, []
+    taken: list[list[str]] = []
 
     def session(path: str, providers: list[str]) -> onnxruntime.InferenceSession:
         taken.append(providers)
         return real(path, providers=["CPUExecutionProvider"])
 
-    real, tensor_rt = runtime.InferenceSession, "TensorrtExecutionProvider"
-    monkeypatch.setattr(runtime, "get_available_providers", lambda: [tensor_rt, *PROVIDERS])
-    monkeypatch.setattr(runtime, "InferenceSession", session)
+    real, tensor_rt = onnxruntime.InferenceSession, "TensorrtExecutionProvider"
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [tensor_rt, *PROVIDERS])
+    monkeypatch.setattr(onnxruntime, "InferenceSession", session)
     shipped._load_pyfunc(str(folder))
     assert taken == [list(PROVIDERS)]
     assert shipped.PROVIDERS == PROVIDERS
