@@ -3,38 +3,48 @@
     data/2-00007.jpg  ground_truth/2-00007.png  predictions/2-00007.png  mask_targets.json
 
 A name says which version's task the picture came with, and its place there. It is written as it is
-sent: one picture is in memory at a time.
+sent: one picture is in memory at a time. What cannot be read is left out, `skipped.json` lists it.
 """
 
+import asyncio
 import io
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import ExitStack, aclosing, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
-from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 from zipfile import ZIP_STORED, ZipFile
 
 import numpy as np
+import structlog
 from PIL import Image
 
+from app.errors import InvalidProblem, TooLargeProblem
 from app.inference.cutting import Cut, Segmented
 from app.inference.engine import Inference
 from app.inference.loaded_graphs import Served
+from app.registry.files import DamagedVersionProblem, verified
 from app.segmentation import service
 from app.segmentation.holding import PIXEL_BYTES, hold_room
 from app.segmentation.upload import PostedPicture
 from app.settings import Settings
+from app.storage import BlobStore
 from sats_core.classes import BACKGROUND, IGNORE
 from sats_core.data.readers import EncodedPicture, Reader, open_reader
 from sats_core.data.sources import ZipSource
 from sats_core.data.transforms import Pixels
+from sats_core.errors import DatasetError
 
-DATA, TRUTH, PREDICTIONS, TARGETS = "data", "ground_truth", "predictions", "mask_targets.json"
+DATA, TRUTH, PREDICTIONS = "data", "ground_truth", "predictions"
+TARGETS, SKIPPED = "mask_targets.json", "skipped.json"
 T = TypeVar("T")
 Entries = dict[str, bytes]
 """Files of the zip by name."""
+_UNREADABLE = (DatasetError, InvalidProblem, TooLargeProblem, DamagedVersionProblem)
+"""What says of pictures that they cannot be sent, now or later."""
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True)
@@ -43,11 +53,26 @@ class KeptPictures:
 
     Attributes:
         version: number of the version that the task made.
-        path: the zip that they lie in.
+        blob: key of the zip that they lie in.
     """
 
     version: int
-    path: Path
+    blob: str
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """What is not in the zip.
+
+    Attributes:
+        version: number of the version whose task brought it.
+        position: the picture's place there; None: all of that task.
+        reason: why, in words.
+    """
+
+    version: int
+    position: int | None
+    reason: str
 
 
 class _Sink(io.RawIOBase):
@@ -77,40 +102,74 @@ class Writing:
 
     Attributes:
         inference: where pictures are segmented.
+        blobs: where their zips are.
         served: the version, loaded.
         settings: how large pictures may be.
     """
 
     inference: Inference
+    blobs: BlobStore
     served: Served
     settings: Settings
 
     async def zipped(self, kept: Sequence[KeptPictures]) -> AsyncGenerator[bytes, None]:
-        """Yield the zip, a picture at a time."""
+        """Yield the zip, a picture at a time; a first piece before any is segmented.
+
+        Raises:
+            DamagedVersionProblem: the pictures of no task can be read. Nothing was yielded.
+        """
         names = {c.name: c.index for c in self.served.graph.catalogue.classes}
         targets = {str(index): name for name, index in names.items()}
-        sink = _Sink()
+        sink, skipped, begun = _Sink(), list[Skipped](), False
         async with self._opened() as opened:
             out = await self._does(lambda: opened.enter_context(ZipFile(sink, "w", ZIP_STORED)))
-            text = json.dumps(targets, ensure_ascii=False)
-            await self._does(lambda: out.writestr(TARGETS, text))
+            await self._does(partial(_listed, out, TARGETS, targets))
             for one in kept:
-                async with aclosing(self._pictures(one, names)) as made:
+                async with aclosing(self._pictures(one, names, skipped)) as made:
                     async for entries in made:
-                        yield await self._does(partial(_written, out, sink, entries))
+                        begun = True
+                        if piece := await self._does(partial(_written, out, sink, entries)):
+                            yield piece
+            if not begun:
+                raise DamagedVersionProblem("; ".join(one.reason for one in skipped))
+            if skipped:
+                listed = [asdict(one) for one in skipped]
+                await self._does(partial(_listed, out, SKIPPED, listed))
         yield sink.take()
 
     async def _pictures(
-        self, kept: KeptPictures, names: Mapping[str, int]
+        self, kept: KeptPictures, names: Mapping[str, int], skipped: list[Skipped]
     ) -> AsyncGenerator[Entries, None]:
-        """Yield what is written of each picture of a task."""
+        """Yield what is written of each picture of a task, first nothing; add what is left out."""
         async with self._opened() as opened:
-            reader = await self._does(partial(self._reader, kept, opened))
+            try:
+                reader = await self._does(partial(self._reader, kept, opened))
+            except _UNREADABLE as error:
+                skipped.append(_skipped(kept, None, error))
+                return
+            yield {}
             for position in range(len(reader.ids)):
-                yield await self._entries(reader, position, f"{kept.version}-{position:05d}", names)
+                stem = f"{kept.version}-{position:05d}"
+                try:
+                    entries = await self._entries(reader, position, stem, names)
+                except _UNREADABLE as error:
+                    skipped.append(_skipped(kept, position, error))
+                else:
+                    yield entries
 
     def _reader(self, kept: KeptPictures, opened: ExitStack) -> Reader:
-        return open_reader(opened.enter_context(ZipSource(kept.path, self.settings.limits)))
+        """Open the pictures of a task, every byte checked.
+
+        Raises:
+            DamagedVersionProblem: they are missing, or not what was stored.
+        """
+        what = f"the zip of version {kept.version}'s held-out pictures"
+        path = verified(self.blobs, kept.blob, what)
+        try:
+            source = opened.enter_context(ZipSource(path, self.settings.limits))
+        except FileNotFoundError as error:  # removed since
+            raise DamagedVersionProblem(f"{what} is missing in the blob store") from error
+        return open_reader(source)
 
     @asynccontextmanager
     async def _opened(self) -> AsyncIterator[ExitStack]:
@@ -122,7 +181,8 @@ class Writing:
         try:
             yield opened
         finally:
-            await self._does(opened.close)
+            # Shielded: of one who leaves, work that has not begun yet is dropped.
+            await asyncio.shield(self._does(opened.close))
 
     async def _does(self, work: Callable[[], T]) -> T:
         return await self.inference.in_thread(work)
@@ -150,6 +210,16 @@ class Writing:
             f"{TRUTH}/{stem}.png": truth,
             f"{PREDICTIONS}/{stem}.png": mask,
         }
+
+
+def _skipped(kept: KeptPictures, position: int | None, error: Exception) -> Skipped:
+    found = Skipped(kept.version, position, str(error))
+    log.warning("fiftyone_skipped", **asdict(found))
+    return found
+
+
+def _listed(out: ZipFile, name: str, value: Any) -> None:
+    out.writestr(name, json.dumps(value, ensure_ascii=False))
 
 
 def _written(out: ZipFile, sink: _Sink, entries: Entries) -> bytes:
