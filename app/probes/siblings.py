@@ -4,17 +4,24 @@ import json
 import os
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
+from selectors import EVENT_READ, PollSelector
 
 import structlog
 from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 from prometheus_client.samples import Sample
 
-WAIT_SECONDS = 1.0
-"""How long one that is silent is waited for."""
+WAIT_SECONDS = 3.0
+"""How long those that are silent are waited for, together: Prometheus waits for 10 s by default."""
+GIVE_SECONDS = 1.0
+"""How long one that asks and does not listen is waited for."""
+AGAIN_SECONDS = 1.0
+"""How long nobody is told anything where no connection can be taken: files have run out, say."""
 _PIECE = 65536
 _DRAFT, _END = ".", b"\n"
 
@@ -37,7 +44,7 @@ class Siblings:
         self._figures = figures
         self._name = name
         self._listening = socket.socket(socket.AF_UNIX)
-        self._over = False
+        self._over = threading.Event()
 
     def open(self) -> None:
         """Tell whoever asks, from now on.
@@ -53,53 +60,98 @@ class Siblings:
 
     def close(self) -> None:
         """Tell no more."""
-        self._over = True
+        self._over.set()
         (self._folder / self._name).unlink(missing_ok=True)
         with suppress(OSError):  # it was never opened
             self._listening.shutdown(socket.SHUT_RDWR)  # closing alone wakes nobody
         self._listening.close()
 
     def others(self) -> Iterator[bytes]:
-        """Yield what the others tell; one that does not answer in time is left out, and logged."""
+        """Yield what the others tell, in the order of their names.
+
+        All are asked at once. Those that have not answered in time are left out, and logged.
+        """
+        until = time.monotonic() + WAIT_SECONDS
+        with ExitStack() as opened:
+            waiting = opened.enter_context(PollSelector())  # takes no file of its own
+            told = [
+                _Telling(path, asking) for path in self._paths() if (asking := _ask(path, opened))
+            ]
+            for one in told:
+                waiting.register(one.asking, EVENT_READ, one)
+            while waiting.get_map() and (left := until - time.monotonic()) > 0:
+                for key, _ in waiting.select(left):
+                    if key.data.ended():
+                        waiting.unregister(key.fileobj)
+        for one in told:
+            if one.whole:
+                yield bytes(one.told).removesuffix(_END)
+            else:
+                log.warning("figures_not_told", process=one.path.name, error=one.error)
+
+    def _paths(self) -> list[Path]:
+        """Return where the others listen."""
         try:
             found = sorted(self._folder.iterdir())
         except OSError as error:  # somebody has tidied it away
             log.warning("figures_not_told", process="all others", error=str(error))
-            return
-        for path in found:
-            if path.name == self._name or path.name.startswith(_DRAFT):
-                continue
-            try:
-                yield _asked(path)
-            except (ConnectionRefusedError, FileNotFoundError):
-                path.unlink(missing_ok=True)  # its process has ended
-            except OSError as error:
-                log.warning("figures_not_told", process=path.name, error=str(error))
+            return []
+        return [one for one in found if one.name != self._name and one.name[0] != _DRAFT]
 
     def _tell(self) -> None:
-        while not self._over:
+        while not self._over.is_set():
             try:
                 asking, _ = self._listening.accept()
-            except OSError:
-                if not self._over:
-                    log.exception("figures_told_no_more")
-                return
+            except OSError as error:
+                if not self._over.is_set():
+                    log.warning("figures_told_later", error=str(error))
+                    self._over.wait(AGAIN_SECONDS)
+                continue
             with asking:
-                asking.settimeout(WAIT_SECONDS)
+                asking.settimeout(GIVE_SECONDS)
                 try:
                     asking.sendall(self._figures() + _END)
                 except Exception:
                     log.exception("figures_not_given")
 
 
-def _asked(path: Path) -> bytes:
-    with socket.socket(socket.AF_UNIX) as asking:
-        asking.settimeout(WAIT_SECONDS)
+@dataclass
+class _Telling:
+    """One that was asked, and what it has told."""
+
+    path: Path
+    asking: socket.socket
+    told: bytearray = field(default_factory=bytearray)
+    error: str = "it did not tell all of them in time"
+
+    @property
+    def whole(self) -> bool:
+        return self.told.endswith(_END)
+
+    def ended(self) -> bool:
+        """Take what has come; returns whether nothing more will."""
+        try:
+            piece = self.asking.recv(_PIECE)
+        except OSError as error:
+            self.error = str(error)
+            return True
+        self.told += piece
+        return not piece
+
+
+def _ask(path: Path, opened: ExitStack) -> socket.socket | None:
+    """Ask one, without waiting for an answer."""
+    try:
+        asking = opened.enter_context(socket.socket(socket.AF_UNIX))
+        asking.setblocking(False)
         asking.connect(str(path))
-        told = b"".join(iter(lambda: asking.recv(_PIECE), b""))
-    if not told.endswith(_END):
-        raise ConnectionError("it did not tell all of them")
-    return told.removesuffix(_END)
+    except (ConnectionRefusedError, FileNotFoundError):
+        path.unlink(missing_ok=True)  # its process has ended
+    except OSError as error:
+        log.warning("figures_not_told", process=path.name, error=str(error))
+    else:
+        return asking
+    return None
 
 
 def packed(collectors: Iterable[Collector], process: str) -> bytes:

@@ -8,6 +8,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import structlog
+
 from app.integrations.mlflow.describing import TASK_TAG, Description
 from app.integrations.mlflow.packing import MODEL
 
@@ -25,6 +27,8 @@ _OF_ONE_VERSION = (400, 404, 409, 413, 422)
 _PAGE = 1000
 _MOST_PARAMS = 100
 """Of one request; a step has a third of it."""
+
+log = structlog.get_logger(__name__)
 
 
 class MissingClientError(Exception):
@@ -74,7 +78,7 @@ def check_installed() -> None:
 
 
 class Mlflow:
-    """A server; every call raises MlflowError.
+    """A server; every call raises MlflowError, and nothing else of what the client raises.
 
     Args:
         uri: where it is.
@@ -84,15 +88,18 @@ class Mlflow:
         check_installed()
         for name, value in _ENVIRONMENT.items():
             os.environ.setdefault(name, value)
-        import mlflow
-        from mlflow.entities import Metric, Param
-        from mlflow.exceptions import MlflowException
-        from requests import RequestException
+        self._refused: Any = ()
+        self._away: Any = ()
+        with self._told():
+            import mlflow
+            from mlflow.entities import Metric, Param
+            from mlflow.exceptions import MlflowException
+            from requests import RequestException
 
-        self.release: str = mlflow.__version__
-        self._client: Any = mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri)
-        self._metric, self._param = Metric, Param
-        self._refused, self._away = MlflowException, RequestException
+            self._refused, self._away = MlflowException, RequestException
+            self.release: str = mlflow.__version__
+            self._client: Any = mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri)
+            self._metric, self._param = Metric, Param
 
     def models(self, prefix: str) -> dict[str, Registered]:
         """Return the registered models whose names begin so, by name; one request a thousand."""
@@ -123,7 +130,7 @@ class Mlflow:
         return [Registered(one.name, str(one.version), one.tags) for one in found]
 
     def run(self, name: str, told: Description) -> tuple[str, bool]:
-        """Return the id of a version's run and whether it is whole; make one if there is none."""
+        """Return the id of a version's run and whether it is whole; make one if none will do."""
         with self._told():
             experiment = self._client.get_experiment_by_name(name)
             number = experiment and experiment.experiment_id
@@ -132,8 +139,10 @@ class Mlflow:
             only = f"tags.`{TASK_TAG}` = '{told.tags[TASK_TAG]}'"
             runs = self._client.search_runs([number], only)
             whole = [run for run in runs if run.info.status == "FINISHED"]
-            if runs:
-                return str((whole or runs)[0].info.run_id), bool(whole)
+            # A parameter never changes: what an earlier release began to write may be no beginning.
+            usable = whole or [run for run in runs if _begins(run.data.params, told.params)]
+            if usable:
+                return str(usable[0].info.run_id), bool(whole)
             tags = dict(told.tags)
             made = self._client.create_run(number, told.at, tags, run_name=told.name)
             return str(made.info.run_id), False
@@ -188,6 +197,16 @@ class Mlflow:
             answer = getattr(error, "response", None)
             own = answer is not None and answer.status_code in _OF_ONE_VERSION
             raise MlflowError(str(error), of_one_version=own) from error
+        except Exception as error:
+            # Of the artifact store, whose own client this may lack; another model's may be another.
+            log.exception("mlflow_client_failed")
+            what = f"{type(error).__name__}: {error}"
+            raise MlflowError(what, of_one_version=True) from error
+
+
+def _begins(written: Mapping[str, str], wanted: Mapping[str, str]) -> bool:
+    """Return whether the parameters that a run has are to be there."""
+    return all(wanted.get(key) == value for key, value in written.items())
 
 
 def _all(search: Callable[..., Any], **wanted: Any) -> list[Any]:

@@ -110,6 +110,12 @@ class Mirroring:
                     if not error.of_one_version:
                         raise
                     behind.append(f"{model.name}: {error}")
+                except _StoppedError:
+                    raise
+                except Exception as error:
+                    # What goes wrong with one model must not keep the others from their turn.
+                    log.exception("mlflow_model_failed", model=model.name)
+                    behind.append(f"{model.name}: {type(error).__name__}: {error}")
         return behind
 
     def _bring(self, model: WantedModel, found: Registered | None) -> list[str]:

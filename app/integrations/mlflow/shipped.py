@@ -31,6 +31,8 @@ TURNS: dict[Any, Image.Transpose] = {
 """What makes a picture upright, by EXIF orientation."""
 _LYING = [TURNS[number] for number in (5, 6, 7, 8)]
 MULTIPLE = 32
+PROVIDERS = ("CUDAExecutionProvider", "CPUExecutionProvider")
+"""Those of the service. TensorRT, where it is there, would build for minutes before it answers."""
 TILE = 128
 """Side of the squares that masks are made in, pixels."""
 
@@ -57,8 +59,9 @@ class Segmenter:
         mean, std = np.array(config["image_mean"]), np.array(config["image_std"])
         self._scale = (1 / (255 * std)).astype(np.float32)
         self._shift = (mean / std).astype(np.float32)
+        there = onnxruntime.get_available_providers()
         self._session = onnxruntime.InferenceSession(
-            str(folder / "model.onnx"), providers=onnxruntime.get_available_providers()
+            str(folder / "model.onnx"), providers=[one for one in PROVIDERS if one in there]
         )
 
     def predict(self, model_input: Any) -> list[Pixels]:

@@ -1,10 +1,13 @@
 """Processes behind one port tell each other what they have counted."""
 
+import errno
 import socket
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry, Counter, generate_latest
@@ -18,6 +21,21 @@ from app.probes.siblings import Siblings, SiblingsCollector, packed
 def folder() -> Iterator[Path]:
     with TemporaryDirectory(prefix="sats-") as made:  # the path of a socket has to be short
         yield Path(made)
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no busy machine decide who has told."""
+    monkeypatch.setattr(siblings, "WAIT_SECONDS", 60.0)
+
+
+@contextmanager
+def silent(folder: Path, name: str) -> Iterator[socket.socket]:
+    """Listen, and tell nothing."""
+    with socket.socket(socket.AF_UNIX) as one:
+        one.bind(str(folder / name))
+        one.listen()
+        yield one
 
 
 @contextmanager
@@ -56,13 +74,60 @@ def test_what_a_lost_process_leaves_is_removed(folder: Path) -> None:
     assert list(folder.iterdir()) == []
 
 
-def test_one_that_is_silent_is_left_out(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(siblings, "WAIT_SECONDS", 0.05)
-    with socket.socket(socket.AF_UNIX) as silent, opened(folder, "1", b"a") as one:
-        silent.bind(str(folder / "9"))
-        silent.listen()
+def test_those_that_are_silent_are_left_out_and_waited_for_together(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(siblings, "WAIT_SECONDS", 0.3)
+    with ExitStack() as stack:
+        for number in range(20):
+            stack.enter_context(silent(folder, f"9{number}"))
+        one = stack.enter_context(opened(folder, "1", b"a"))
+        began = time.monotonic()
         assert list(one.others()) == []
-        assert (folder / "9").exists()  # it may find its voice again
+        assert time.monotonic() - began < 10 * 0.3
+        assert (folder / "90").exists()  # it may find its voice again
+
+
+def test_one_that_is_silent_keeps_no_other_from_telling(folder: Path) -> None:
+    with silent(folder, "0") as first, opened(folder, "1", b"a") as one:
+
+        def figures() -> bytes:
+            first.close()  # until then it is waited for
+            return b"b"
+
+        other = Siblings(folder, figures, "2")
+        other.open()
+        assert list(one.others()) == [b"b"]
+        other.close()
+
+
+class Refusing:
+    """A socket that takes one connection, and once none."""
+
+    def __init__(self, real: socket.socket) -> None:
+        self._real = real
+        self._came = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._real, name)
+
+    def accept(self) -> Any:
+        self._came += 1
+        if self._came == 2:
+            raise OSError(errno.EMFILE, "Too many open files")
+        return self._real.accept()
+
+
+def test_one_that_could_take_no_connection_tells_again_later(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(siblings, "AGAIN_SECONDS", 0.01)
+    short = Siblings(folder, lambda: b"a", "1")
+    short._listening = Refusing(short._listening)  # type: ignore[assignment]
+    short.open()
+    with opened(folder, "2", b"b") as other:
+        assert [list(other.others()) for _ in range(3)] == [[b"a"]] * 3
+    short.close()
 
 
 def test_a_folder_that_was_tidied_away_leaves_a_process_its_own_figures(folder: Path) -> None:

@@ -1,6 +1,7 @@
 """MLflow is brought to what the registry says, whatever fails meanwhile."""
 
 import json
+import sys
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -9,6 +10,7 @@ from sqlalchemy import Engine, select
 
 from app.db import Model, Version, utc_now, write_session
 from app.integrations.mlflow import mirroring
+from app.integrations.mlflow.client import MlflowError
 from app.integrations.mlflow.mirroring import Mirroring
 from app.registry.moves import promote, rollback
 from app.settings import Settings
@@ -191,6 +193,12 @@ CALLS: list[tuple[str, Fault]] = [
     ("model-versions/create", "lost"),
     ("registered-models/alias", 500),
     ("registered-models/set-tag", "lost"),
+    ("registered-models/search", "strange"),
+    ("registered-models/create", "strange"),
+    ("runs/search", "strange"),
+    ("runs/create", "strange"),
+    ("runs/get", "strange"),
+    ("model-versions/create", "strange"),
 ]
 
 
@@ -232,6 +240,63 @@ def test_a_version_that_mlflow_refuses_holds_up_no_other(
     assert mlflow.live(NAME) == "2"
     assert mirror.compare() == []
     assert mlflow.numbers(NAME) == {"1": "2", "2": "1"}
+
+
+def test_a_store_that_the_client_cannot_write_to_holds_up_no_other_model(
+    mirror: Mirroring,
+    mlflow: FakeMlflow,
+    add: Callable[..., int],
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "boto3", None)  # as it is where nobody has installed it
+    add("cat")
+    add("dog", model="other")
+    mlflow.stores["1"] = "s3://bucket/"
+    mirror.act()
+    (said,) = json.loads(settings.mlflow_file.read_text())["behind"]
+    assert said.startswith("default@1: ")
+    assert "boto3" in said
+    assert mlflow.live("sats-other") == "1"
+    mlflow.came.clear()
+    mirror.act()
+    assert mlflow.came == [], "it is not asked again before it is time"
+
+
+def test_a_fault_of_our_own_in_one_model_holds_up_no_other(
+    mirror: Mirroring,
+    mlflow: FakeMlflow,
+    add: Callable[..., int],
+    engine: Engine,
+    settings: Settings,
+) -> None:
+    add("cat")
+    add("dog", model="other")
+    with write_session(engine) as session:
+        first = session.scalars(select(Version).where(Version.number == 1)).first()
+        assert first is not None
+        first.classes = [{}]
+    mirror.act()
+    (said,) = json.loads(settings.mlflow_file.read_text())["behind"]
+    assert said.startswith("default: ")
+    assert mlflow.live("sats-other") == "1"
+    assert mirror._due > 0
+
+
+def test_a_run_that_was_begun_with_other_parameters_is_left_for_a_new_one(
+    mirror: Mirroring, mlflow: FakeMlflow, add: Callable[..., int], engine: Engine
+) -> None:
+    add("cat")
+    mlflow.faults["runs/log-batch"] = ["lost"]
+    with pytest.raises(MlflowError):
+        mirror.compare()
+    with write_session(engine) as session:
+        version = session.scalars(select(Version)).one()
+        version.settings = {**version.settings, "epochs": 99}
+    assert mirror.compare() == []
+    assert [run["status"] for run in mlflow.runs.values()] == ["RUNNING", "FINISHED"]
+    assert list(mlflow.runs.values())[1]["params"]["epochs"] == "99"
+    assert mlflow.live(NAME) == "1"
 
 
 def test_a_damaged_version_holds_up_no_other(

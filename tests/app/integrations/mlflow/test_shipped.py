@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnxruntime
 import pytest
 from PIL import Image
 
 from app.inference.exported_graph import Graph
+from app.inference.sessions import PROVIDERS
 from app.integrations.mlflow import packing, shipped
 from sats_core.data.pictures import decode_resized
 from tests.app.inference.colour_graph import write_version
@@ -39,6 +41,23 @@ def served(folder: Path, data: bytes) -> np.ndarray:
 def folder(tmp_path: Path) -> Path:
     write_version(tmp_path)
     return tmp_path
+
+
+def test_a_graph_runs_where_the_service_runs_it(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken: list[list[str]] = []
+
+    def session(path: str, providers: list[str]) -> onnxruntime.InferenceSession:
+        taken.append(providers)
+        return real(path, providers=["CPUExecutionProvider"])
+
+    real, tensor_rt = onnxruntime.InferenceSession, "TensorrtExecutionProvider"
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [tensor_rt, *PROVIDERS])
+    monkeypatch.setattr(onnxruntime, "InferenceSession", session)
+    shipped._load_pyfunc(str(folder))
+    assert taken == [list(PROVIDERS)]
+    assert shipped.PROVIDERS == PROVIDERS
 
 
 @pytest.mark.parametrize("view", VIEWS, ids=str)
