@@ -166,7 +166,9 @@ def test_the_background_is_compared_on_the_pictures_of_before_alone(
     drifted = score(model, SIZE, CATALOGUE, {}, sets, lambda: None).scores.earlier_background
     assert drifted is not None
     assert drifted < 0.5
-    assert score(model, SIZE, CATALOGUE, {}, sets[:1], lambda: None).scores.earlier_background is None
+    assert (
+        score(model, SIZE, CATALOGUE, {}, sets[:1], lambda: None).scores.earlier_background is None
+    )
 
 
 def test_a_raised_background_takes_old_pixels(
