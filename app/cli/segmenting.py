@@ -191,7 +191,7 @@ class _Run:
                     await asyncio.gather(*working, return_exceptions=True)
 
     async def _one(self, client: "AsyncClient", one: Job | Unread) -> None:
-        from sats_client import AccessDenied, Conflict, NotFound, Problem
+        from sats_client import AccessDenied, BadAnswer, Conflict, NotFound, Problem
 
         if isinstance(one, Unread):
             self._fail(one.source, one.why)
@@ -202,6 +202,8 @@ class _Run:
             raise  # of every picture: no key or a wrong one, no such model or version
         except Problem as problem:
             self._fail(one.source, f"{problem.detail} (HTTP {problem.status})")
+        except BadAnswer as error:
+            self._fail(one.source, str(error))
         except BrokenPipeError:
             raise  # nobody reads stdout any more
         except OSError as error:
