@@ -49,8 +49,9 @@ from app.registry.service import find_model
 from app.storage import Blob
 from app.tasks import listing, service
 from app.tasks.answering import ACCEPTED, IdempotencyKey, acceptance, announce
-from app.tasks.listing import TaskOrder, TaskSort, Wanted, wanted
+from app.tasks.listing import TaskOrder, TaskSort, Wanted
 from app.tasks.owning import ChangedTaskId, TaskId
+from app.tasks.parameters import wanted
 from app.tasks.problems import TaskEndedProblem, TaskFilesGoneProblem, TaskNotFailedProblem
 from app.tasks.schemas import SPEC_EXAMPLE, TaskJson, TaskPage
 from app.tasks.submission import Submission
