@@ -281,7 +281,7 @@ def retry_task(
         return service.describe(session, service.get_task(session, str(task_id)))
     task = service.retry(session, services.blobs, str(task_id))
     once.made(task.id)
-    background.add_task(wake, services.celery, task.id)
+    background.add_task(wake, services.sender.celery, task.id)
     return service.describe(session, task)
 
 
