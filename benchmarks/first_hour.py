@@ -18,9 +18,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from difflib import ndiff
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -212,15 +213,21 @@ def measure(encoder: Path) -> dict[str, Any]:
         write_model(encoder, clone / MODEL)
         write_pictures(clone / DATA_SET)
         write_photo(clone / PHOTO)
+        found = commands((clone / PAGE).read_text())
         try:
-            walk.run(commands((clone / PAGE).read_text()))
+            walk.run(found)
             if not (clone / OVERLAY).stat().st_size:
                 raise WalkError(f"{OVERLAY} is empty")
             with Client(URL, "") as client:
                 classes = [known.name for known in client.classes().classes]
         finally:
             walk.end()
-    return {**summary(walk.steps), "classes": classes, "load_average_before": load}
+    return {
+        "commands": found,
+        **summary(walk.steps),
+        "classes": classes,
+        "load_average_before": load,
+    }
 
 
 def summary(steps: Sequence[Step]) -> dict[str, Any]:
@@ -235,6 +242,12 @@ def summary(steps: Sequence[Step]) -> dict[str, Any]:
         "bar_seconds": BAR_SECONDS,
         "holds": live < BAR_SECONDS,
     }
+
+
+def stale(record: Mapping[str, Any], page: str) -> Sequence[str]:
+    """Return in what a page's commands differ from those that a record was taken with."""
+    differing = ndiff(record["commands"], commands(page))
+    return [line for line in differing if line.startswith(("+", "-"))]
 
 
 def main(

@@ -39,6 +39,7 @@ from app.registry.paths import ModelName, Number
 from app.registry.schemas import MODEL_PATTERN
 from app.registry.service import get_version, list_versions, standing_version
 from sats_core.evaluation.forgetting import ForgettingReport
+from sats_core.limits import MAX_INT32
 
 BY_NAME: Final = "name"
 MODELS = Listing("models", str)
@@ -229,6 +230,10 @@ def show_curves(
     model: Annotated[
         str | None, Query(pattern=MODEL_PATTERN, description="Only this model.")
     ] = None,
+    newest: Annotated[
+        int | None,
+        Query(ge=1, le=MAX_INT32, description="Only so many of each model's versions, the newest."),
+    ] = None,
 ) -> Response:
     """Return IoU over versions, for charts: of each class, and the means of old, new and all."""
     if model is None:
@@ -236,6 +241,6 @@ def show_curves(
     else:
         check_model(caller, model)
         found = [service.get_model(session, model)]
-    body = CurvesJson(models=service.describe_curves(session, found))
+    body = CurvesJson(models=service.describe_curves(session, found, newest))
     # A thousand versions have tens of thousands of figures: they are not made into dicts first.
     return Response(body.model_dump_json(), media_type="application/json")

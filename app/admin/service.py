@@ -214,10 +214,18 @@ def _move_json(move: AliasMove, number: int) -> MoveJson:
     )
 
 
-def describe_curves(session: Session, models: Sequence[Model]) -> list[CurveJson]:
-    """Return scores over versions, the oldest first, of each model; two queries for all."""
+def describe_curves(
+    session: Session, models: Sequence[Model], newest: int | None = None
+) -> list[CurveJson]:
+    """Return scores over versions, the oldest first, of each model; two queries for all.
+
+    Args:
+        session: the transaction.
+        models: whose.
+        newest: how many of a model's versions at most; None: all.
+    """
     live = set(live_ids(session).values())
-    found = curves(session, models)
+    found = curves(session, models, newest)
     return [
         CurveJson(
             model=model.name,

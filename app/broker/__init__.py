@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -48,6 +49,32 @@ def make_celery(settings: Settings) -> "Celery":
         worker_prefetch_multiplier=1,
     )
     return celery
+
+
+class Sender:
+    """Celery's app for a process that may never send a message: made for the first one.
+
+    Of several threads that come at once, one makes it.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._lock = Lock()
+        self._made: Celery | None = None
+
+    @property
+    def celery(self) -> "Celery":
+        """The app."""
+        with self._lock:
+            if self._made is None:
+                self._made = make_celery(self._settings)
+            return self._made
+
+    def close(self) -> None:
+        """Give its connections back."""
+        with self._lock:
+            if self._made is not None:
+                self._made.close()
 
 
 def _transport_options(settings: Settings) -> dict[str, Any]:

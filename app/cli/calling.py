@@ -1,5 +1,6 @@
 """What commands that ask a running service share: who is asked, and how it ends."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import IntEnum
@@ -8,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from app.cli.logins import LoginsError, who_is_asked
+from app.cli.logins import LoginsError, seen_by_others, sent_openly, who_is_asked
 from app.cli.refusing import REFUSED, refusal
 from sats_core.data.names import printable
 from sats_core.limits import MAX_INT32
@@ -69,7 +70,17 @@ def asked_service(url: str | None) -> tuple[str, str | None]:
 
     if url is not None and not url.strip():
         raise refusal("--url is empty: leave it out, or say where the service is")
-    return who_is_asked(url, DEFAULT_URL)
+    asked, key = who_is_asked(url, DEFAULT_URL)
+    kept = key is not None
+    sent = key if kept else os.environ.get("SATS_API_KEY", "").strip()
+    warn(seen_by_others() if kept else None, sent_openly(asked) if sent else None)
+    return asked, key
+
+
+def warn(*warnings: str | None) -> None:
+    """Say on stderr what there is to say; None: nothing."""
+    for said in filter(None, warnings):
+        typer.echo(f"sats: {printable(said)}", err=True)
 
 
 @contextmanager

@@ -76,26 +76,39 @@ def _told(token: str | None) -> Iterator[None]:
         # An upload that failed in a thread is the cause of what its thread raised.
         while isinstance(cause, RuntimeError) and isinstance(cause.__cause__, Exception):
             cause = cause.__cause__
+        status = _status(cause)
+        if status is None:
+            raise
         said = str(error) if cause is error else f"{error} {cause}"
-        raise HubError(_without(said, token), _status(cause)) from error
+        raise HubError(_without(said, token), status) from error
 
 
-def _status(error: Exception) -> int:
+def _status(error: Exception) -> int | None:
+    """Return the exit status for what the hub said or did not say; None: it is no word of it."""
     from huggingface_hub.errors import LocalTokenNotFoundError
 
     answer = getattr(error, "response", None)
     if isinstance(error, LocalTokenNotFoundError):
         return Exit.ACCESS
     if answer is None:
-        return Exit.UNREACHABLE
+        return Exit.UNREACHABLE if _of_the_network(error) else None
     if answer.status_code in (401, 403):
         return Exit.ACCESS
     known = 400 <= answer.status_code < 500 and answer.status_code not in (408, 429)
     return Exit.REFUSED if known else Exit.UNREACHABLE
 
 
+def _of_the_network(error: Exception) -> bool:
+    from huggingface_hub.errors import HfHubHTTPError
+
+    # Its own error is one of whatever client it asks with, which has changed over its versions.
+    # Large files go up by a library that raises RuntimeError whatever happens to it.
+    return isinstance(error, OSError | RuntimeError | HfHubHTTPError.__bases__[0])
+
+
 def _without(text: str, token: str | None) -> str:
-    secrets = filter(None, (token, os.environ.get("HF_TOKEN")))
-    for secret in secrets:
+    from huggingface_hub import get_token
+
+    for secret in filter(None, (token, get_token())):
         text = text.replace(secret, "***")
     return " ".join(text.split())[:1000]

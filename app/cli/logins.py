@@ -4,13 +4,17 @@ Only commands that ask a service read it. What works on the service's own data d
 somebody has logged in somewhere or not.
 """
 
+import fcntl
 import json
 import os
-from collections.abc import Mapping
+import stat
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from app.loopback import is_loopback
 from sats_core.files import whole
 
 ONLY_THE_USER = 0o600
@@ -88,24 +92,48 @@ def _logins(said: Any) -> Logins:
     return Logins(default, keys)
 
 
-def write_logins(logins: Logins) -> Path:
-    """Write the file, for this user's eyes alone; return where it is.
+def change_logins(change: Callable[[Logins], Logins]) -> Path:
+    """Change what the file says, whatever another terminal wrote meanwhile; return where it is.
 
     Raises:
-        LoginsError: it cannot be written.
+        LoginsError: it cannot be read or written.
     """
     path = place()
-    services = {url: {"key": key} for url, key in logins.keys.items()}
-    text = json.dumps({"default": logins.default, "services": services}, indent=2) + "\n"
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with whole(path) as partial:
-            partial.unlink(missing_ok=True)
-            partial.touch(mode=ONLY_THE_USER, exist_ok=False)  # before there is a key in it
-            partial.write_text(text)
+        with _locked(path):
+            _write(path, change(read_logins()))
     except OSError as error:
         raise LoginsError(f"{path} cannot be written: {error.strerror}") from error
     return path
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    with path.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _write(path: Path, logins: Logins) -> None:
+    services = {url: {"key": key} for url, key in logins.keys.items()}
+    text = json.dumps({"default": logins.default, "services": services}, indent=2) + "\n"
+    with whole(path) as partial:
+        partial.unlink(missing_ok=True)
+        partial.touch(mode=ONLY_THE_USER, exist_ok=False)  # before there is a key in it
+        partial.write_text(text)
+
+
+def seen_by_others() -> str | None:
+    """Return what to say where others may read the file; None: they may not, or there is none."""
+    try:
+        path = place()
+        mode = stat.S_IMODE(path.stat().st_mode)
+    except (LoginsError, OSError):
+        return None
+    if not mode & ~ONLY_THE_USER & 0o077:
+        return None
+    return f"{path} has mode {mode:04o}, and its keys can be read by others: chmod 600 it"
 
 
 def same(url: str) -> str:
@@ -140,3 +168,16 @@ def who_is_asked(url: str | None, otherwise: str) -> tuple[str, str | None]:
     logins = read_logins()
     asked = url or logins.default or otherwise
     return asked, logins.keys.get(same(asked))
+
+
+def sent_openly(url: str) -> str | None:
+    """Return what to say before a key goes to an address in the clear; None: it does not."""
+    import httpx
+
+    try:
+        parsed = httpx.URL(url)
+    except httpx.InvalidURL:
+        return None
+    if parsed.scheme != "http" or is_loopback(parsed.host):
+        return None
+    return f"http://{parsed.host} is not encrypted: whoever stands between can read the API key"

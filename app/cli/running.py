@@ -15,7 +15,8 @@ from app.cli.refusing import refusal
 from app.cli.stopping import Connection, Server, Workers
 from app.db import read_session
 from app.integrations.mlflow.client import MissingClientError, check_installed
-from app.keys.service import any_key, is_loopback
+from app.keys.service import any_key
+from app.loopback import is_loopback
 from app.processes import SIBLINGS, SUPERVISED, Child, own, supervise
 from app.settings import Settings, get_settings
 from app.telemetry.logs import configure_logs

@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
-from app.cli.calling import Exit, Url, asked_service, endings, service
+from app.cli.calling import Exit, Url, asked_service, endings
 from app.cli.folders import Job, OutputError, Unread, check_output, find, is_picture
 from app.cli.refusing import refusal
 from sats_core.data.names import printable
@@ -104,15 +104,18 @@ def segment(
         raise refusal(f"--overlay and --format {form}: which of both?")
     form = Format.OVERLAY if overlay else form
     with endings():
+        from sats_client import Client
+
         _check_place(sources, output, form, resume=resume)
         found = list(find(sources, output, _SUFFIX.get(form, ""), recursive=recursive))
-        with service(url) as client:  # before anything is sent: an address or a key that is wrong
+        asked = asked_service(url)
+        with Client(*asked) as client:  # before anything is sent: an address or a key that is wrong
             client.classes(model, version)
         wanted = {"model": model} | ({} if version is None else {"version": version})
         run = _Run(form, wanted, resume=resume)
         ending = ""
         try:
-            asyncio.run(run.all(found, asked_service(url), jobs, patience))
+            asyncio.run(run.all(found, asked, jobs, patience))
         except KeyboardInterrupt:
             ending = "" if form == Format.JSONL else "; --resume goes on from here"
             raise
@@ -188,7 +191,7 @@ class _Run:
                     await asyncio.gather(*working, return_exceptions=True)
 
     async def _one(self, client: "AsyncClient", one: Job | Unread) -> None:
-        from sats_client import AccessDenied, Conflict, NotFound, Problem
+        from sats_client import AccessDenied, BadAnswer, Conflict, NotFound, Problem
 
         if isinstance(one, Unread):
             self._fail(one.source, one.why)
@@ -199,6 +202,8 @@ class _Run:
             raise  # of every picture: no key or a wrong one, no such model or version
         except Problem as problem:
             self._fail(one.source, f"{problem.detail} (HTTP {problem.status})")
+        except BadAnswer as error:
+            self._fail(one.source, str(error))
         except BrokenPipeError:
             raise  # nobody reads stdout any more
         except OSError as error:

@@ -9,8 +9,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from app.cli.calling import Exit, service
-from app.cli.logins import LoginsError, read_logins, same, write_logins
+from app.cli.calling import Exit, service, warn
+from app.cli.logins import (
+    LoginsError,
+    change_logins,
+    read_logins,
+    same,
+    seen_by_others,
+    sent_openly,
+)
 from app.cli.refusing import MISSING, refusal
 from sats_core.data.names import printable
 
@@ -58,7 +65,7 @@ def logout(
         if place is None or place not in logins.keys:
             where = "anywhere by default" if place is None else f"at {printable(place)}"
             raise refusal(f"nobody is logged in {where}", MISSING)
-        write_logins(logins.without(place))
+        change_logins(lambda now: now.without(place))
     typer.echo(f"logged out of {place}")
 
 
@@ -77,17 +84,23 @@ def _list() -> None:
 
 
 def _log_in(url: str, *, read: bool) -> None:
-    logins = read_logins()
-    key = logins.keys.get(url)
-    if read or key is None or _wrong(url, key):
-        key = _read() if read else _asked()
-        if fault := _wrong(url, key):
-            raise refusal(printable(str(fault)), Exit.ACCESS)
-    path = write_logins(logins.added(url, key))
+    warn(seen_by_others(), sent_openly(url))
+    key = _working_key(url, read=read)
+    path = change_logins(lambda now: now.added(url, key))
     typer.echo(f"logged in at {url}, the default from now on; kept in {path}")
     said = [name for name in ("SATS_URL", "SATS_API_KEY") if os.environ.get(name, "").strip()]
     if said:
         typer.echo(f"sats: {' and '.join(said)} in the environment still go before it", err=True)
+
+
+def _working_key(url: str, *, read: bool) -> str:
+    kept = read_logins().keys.get(url)
+    if not read and kept is not None and not _wrong(url, kept):
+        return kept
+    key = _read() if read else _asked()
+    if fault := _wrong(url, key):
+        raise refusal(printable(str(fault)), Exit.ACCESS)
+    return key
 
 
 def _read() -> str:

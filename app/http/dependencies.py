@@ -2,8 +2,8 @@
 
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
-from functools import cache, cached_property, partial
-from typing import Annotated, Any
+from functools import cache, partial
+from typing import Annotated
 
 from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 
 from app.audit.actor import act_as
-from app.broker import make_celery, make_folders
+from app.broker import Sender, make_folders
 from app.db import Actor, ActorType, make_engine, read_session, utc_now, write_session
 from app.errors import UnauthorizedProblem
 from app.http.keyless import LOCAL_CALLER, check_local
@@ -59,18 +59,13 @@ class Services:
     last_uses: LastUses
     streams: Streams
     uploads: UploadState
-
-    @cached_property
-    def celery(self) -> Any:
-        """Celery's app, which sends messages; made for the first one."""
-        return make_celery(self.settings)
+    sender: Sender
 
     def close(self) -> None:
         """Give threads and connections back."""
         self.live.close()
         self.inference.close()
-        if celery := vars(self).get("celery"):
-            celery.close()
+        self.sender.close()
         self.last_uses.close()
         self.engine.dispose()
 
@@ -96,6 +91,7 @@ def open_services(settings: Settings) -> Services:
         last_uses=LastUses(engine),
         streams=Streams(engine, settings.serve_streams),
         uploads=UploadState(),
+        sender=Sender(settings),
     )
     live.start()
     return services

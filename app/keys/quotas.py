@@ -1,6 +1,6 @@
 """What a key's tasks may take of the service, counted in the database."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from sqlalchemy import and_, func, or_, select
 from sqlalchemy.orm import Session
@@ -36,32 +36,37 @@ def check_quotas(session: Session, key_id: int | None, more_bytes: int) -> None:
     _check_bytes(session, key, more_bytes)
 
 
-def check_imports(session: Session, key_id: int | None, waiting: int, most: int) -> None:
+def check_imports(
+    session: Session, key_id: int | None, waiting: Callable[[], int], most: int
+) -> None:
     """Check that one more import may wait for a key, to become a task of its own.
 
-    The key's row is locked until the transaction ends.
+    The key's row is locked until the transaction ends, and before imports are counted: of two that
+    are asked for at once one sees the other.
 
     Args:
         session: the transaction.
         key_id: the key; None: nobody's.
-        waiting: imports of the key that wait.
+        waiting: counts the imports of the key that wait.
         most: that may wait, where the key has no stricter limit of its tasks.
 
     Raises:
         TaskLimitProblem: as many wait, beside its tasks that do, as may.
     """
-    if waiting >= most:
-        raise TaskLimitProblem(f"{waiting} imports of the key wait already", RETRY_SECONDS, most)
-    if key_id is None:
+    key = None
+    if key_id is not None:
+        key = session.scalars(select(ApiKey).where(ApiKey.id == key_id).with_for_update()).one()
+    counted = waiting()
+    if counted >= most:
+        raise TaskLimitProblem(f"{counted} imports of the key wait already", RETRY_SECONDS, most)
+    if key is None or key.queued_tasks is None:
         return
-    key = session.scalars(select(ApiKey).where(ApiKey.id == key_id).with_for_update()).one()
-    limit = key.queued_tasks
-    if limit is not None and waiting + queued_tasks(session, key_id) >= limit:
+    if counted + queued_tasks(session, key.id) >= key.queued_tasks:
         raise TaskLimitProblem(
-            f"the key {key.name!r} may have {limit} tasks in the queue, imports that wait among "
-            "them",
+            f"the key {key.name!r} may have {key.queued_tasks} tasks in the queue, imports that "
+            "wait among them",
             RETRY_SECONDS,
-            limit,
+            key.queued_tasks,
         )
 
 

@@ -2,12 +2,10 @@
 
 import hashlib
 import hmac
-import ipaddress
 from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime
 from enum import StrEnum
-from functools import lru_cache
 
 from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
@@ -276,14 +274,3 @@ def check_unbound(caller: Caller) -> None:
         raise ForbiddenProblem(
             f"this is not for keys that are bound to models; {caller.name!r} is bound to {bound}"
         )
-
-
-@lru_cache(maxsize=256)
-def is_loopback(host: str) -> bool:
-    """Return whether a host is this machine and cannot be reached from another."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

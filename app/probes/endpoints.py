@@ -86,7 +86,7 @@ def _check_database(services: Services) -> str | None:
 
 
 def _check_broker(services: Services) -> str | None:
-    why = broker_fault(services.settings, lambda: services.celery)
+    why = broker_fault(services.settings, lambda: services.sender.celery)
     return None if why is None else f"does not answer: {why}"
 
 

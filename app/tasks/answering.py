@@ -51,5 +51,7 @@ def announce(
     if replayed:
         response.headers["Idempotency-Replayed"] = "true"
     else:
-        background.add_task(wake, services.celery, task.preview or task.id)  # a preview comes first
+        background.add_task(
+            wake, services.sender.celery, task.preview or task.id
+        )  # a preview comes first
     return task

@@ -49,8 +49,9 @@ from app.registry.service import find_model
 from app.storage import Blob
 from app.tasks import listing, service
 from app.tasks.answering import ACCEPTED, IdempotencyKey, acceptance, announce
-from app.tasks.listing import TaskOrder, TaskSort, Wanted, wanted
+from app.tasks.listing import TaskOrder, TaskSort, Wanted
 from app.tasks.owning import ChangedTaskId, TaskId
+from app.tasks.parameters import wanted
 from app.tasks.problems import TaskEndedProblem, TaskFilesGoneProblem, TaskNotFailedProblem
 from app.tasks.schemas import POSTED_NAMES, SPEC_EXAMPLE, TaskJson, TaskPage
 from app.tasks.submission import Submission
@@ -280,7 +281,7 @@ def retry_task(
         return service.describe(session, service.get_task(session, str(task_id)))
     task = service.retry(session, services.blobs, str(task_id))
     once.made(task.id)
-    background.add_task(wake, services.celery, task.id)
+    background.add_task(wake, services.sender.celery, task.id)
     return service.describe(session, task)
 
 

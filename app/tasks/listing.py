@@ -1,19 +1,16 @@
-"""Which tasks a list holds."""
+"""Which tasks a list holds. Web-free."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from fastapi import Query
 from sqlalchemy import ColumnElement, Select, select
 from sqlalchemy.orm import Session
 
 from app.db import ApiKey, Model, Task
 from app.db.base import utc_text
-from app.http.parameters import Time
 from app.paging import NEWEST, Listing, behind
-from app.registry.schemas import MODEL_PATTERN
 from app.tasks.service import EVERY_TASK
 from app.tasks.states import TaskOutcome, TaskStateJson, stored_states
 from sats_core.limits import MAX_INT32
@@ -120,44 +117,6 @@ class Wanted:
         if self.text is not None:
             found.append(Task.spec["name"].as_string().icontains(self.text, autoescape=True))
         return found
-
-
-def wanted(
-    model: Annotated[
-        str | None, Query(pattern=MODEL_PATTERN, description="Only this model's tasks.")
-    ] = None,
-    state: Annotated[
-        list[TaskStateJson] | None,
-        Query(description="Only tasks in this state; given again, in any of these."),
-    ] = None,
-    outcome: Annotated[
-        list[TaskOutcome] | None,
-        Query(description="Only tasks that succeeded with this outcome; given again, with any."),
-    ] = None,
-    submitter: Annotated[
-        str | None,
-        Query(
-            max_length=100,
-            pattern=r"^[^\x00]*$",
-            description="Only what the key of this name posted; empty: what came without a key.",
-        ),
-    ] = None,
-    created_after: Annotated[
-        Time | None, Query(description="Not before this time; without a zone, UTC.")
-    ] = None,
-    created_before: Annotated[Time | None, Query(description="Before this time.")] = None,
-    text: Annotated[
-        str | None,
-        Query(
-            min_length=1,
-            max_length=200,
-            pattern=r"^[^\x00]*$",
-            description="Only tasks in whose name this stands, in upper or lower case.",
-        ),
-    ] = None,
-) -> Wanted:
-    """Return which tasks are asked for."""
-    return Wanted(model, state or (), outcome or (), submitter, created_after, created_before, text)
 
 
 def list_tasks(

@@ -25,8 +25,6 @@ class ClassPair:
     colours: tuple[str | None, str | None]
     before: float | None
     after: float | None
-    limit: None = None
-    fell: bool = False
 
     @property
     def only(self) -> str | None:
@@ -81,11 +79,12 @@ def compare(first: VersionJson, second: VersionJson) -> Comparison:
     classes = _classes(first, second)
     names = [name for name in {**first.settings, **second.settings} if name != "method"]
     told = [(name, (_said(first.settings, name), _said(second.settings, name))) for name in names]
+    made = _made(first), _made(second)
     differing = [one for one in told if one[1][0] != one[1][1]]
     return Comparison(
         classes,
         list(_means(classes, first, second)),
-        [(name, (said, _made(second)[name])) for name, said in _made(first).items()],
+        [(name, (said, made[1][name])) for name, said in made[0].items()],
         differing,
         len(told) - len(differing),
     )

@@ -1,7 +1,7 @@
 """Which classes a version takes for others, on its page."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from app.admin.confusion import ConfusedJson, confusion_of, largest
 from app.admin.schemas import VersionJson
@@ -10,25 +10,6 @@ from app.errors import NotFoundProblem
 
 FIRST, MOST = 10, 60
 """Pairs of classes that are seen at once, and those that can be unfolded."""
-
-
-@dataclass(frozen=True)
-class Confused:
-    """A class that is taken for another one.
-
-    Attributes:
-        truth: name and colour (`#rrggbb`) of the class, and
-        predicted: of what it is taken for.
-        pixels: how many.
-        before: share of the class's pixels in the version before; None: there was none.
-        after: the same share in this version.
-    """
-
-    truth: tuple[str, str]
-    predicted: tuple[str, str]
-    pixels: int
-    before: float | None
-    after: float
 
 
 @dataclass(frozen=True)
@@ -41,13 +22,15 @@ class Confusions:
         compared: whether the version before was counted on them too.
         first: pairs of classes, the largest share first.
         more: those after them.
+        colours: `#rrggbb` of each class.
     """
 
     why: str | None
     pictures: int = 0
     compared: bool = False
-    first: Sequence[Confused] = ()
-    more: Sequence[Confused] = ()
+    first: Sequence[ConfusedJson] = ()
+    more: Sequence[ConfusedJson] = ()
+    colours: Mapping[str, str] = field(default_factory=dict)
 
 
 def confusions_of(row: Version, version: VersionJson) -> Confusions:
@@ -62,16 +45,6 @@ def confusions_of(row: Version, version: VersionJson) -> Confusions:
     except NotFoundProblem as problem:
         return Confusions(problem.detail)
     colours = {entry.name: entry.color for entry in version.classes}
-    pairs = [_shown(one, colours) for one in largest(kept, MOST)]
+    pairs = largest(kept, MOST)
     compared = kept.before is not None
-    return Confusions(None, kept.pictures, compared, pairs[:FIRST], pairs[FIRST:])
-
-
-def _shown(pair: ConfusedJson, colours: dict[str, str]) -> Confused:
-    return Confused(
-        (pair.truth, colours[pair.truth]),
-        (pair.predicted, colours[pair.predicted]),
-        pair.pixels,
-        pair.share_before,
-        pair.share,
-    )
+    return Confusions(None, kept.pictures, compared, pairs[:FIRST], pairs[FIRST:], colours)

@@ -1,6 +1,7 @@
 """Which projects of Label Studio models learn from: what is asked for, by whom. Web-free."""
 
 from contextlib import suppress
+from functools import partial
 
 from sqlalchemy import ColumnElement, func, or_, select
 from sqlalchemy.exc import IntegrityError
@@ -72,7 +73,7 @@ def _ask(session: Session, row: LabelStudioProject, asker: Asker, most: int | No
     if row.wanted and row.next_key_id != key_id:
         raise ImportAskedProblem("another key has asked for the next import of this project")
     if most is not None and not row.wanted:
-        check_imports(session, key_id, _waiting(session, key_id), most)
+        check_imports(session, key_id, partial(_waiting, session, key_id), most)
     row.annotations = 0
     row.asked_at = utc_now()
     row.next_asked_by, row.next_key_id = asker.actor, key_id

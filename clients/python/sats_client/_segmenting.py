@@ -1,6 +1,7 @@
 """`/segment`, as a flow."""
 
 from collections.abc import Iterable
+from email.message import Message
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -48,9 +49,17 @@ def answered(picture: "Picture", form: str, wanted: Asked) -> Flow[bytes]:
     """
     answer: Answer = yield from _posted(picture, wanted, form)
     said = answer.headers.get("content-type", "")
-    if said != form:
+    if _kind(said) != _kind(form):
         raise BadAnswer(f"the answer is {said or 'nothing'}, not {form}: is it a SATS service?")
     return answer.body
+
+
+def _kind(content_type: str) -> tuple[str, str | None]:
+    """Return type and profile; proxies add other parameters, as a character set."""
+    said = Message()
+    said["Content-Type"] = content_type
+    profile = said.get_param("profile")
+    return said.get_content_type(), profile if isinstance(profile, str) else None
 
 
 Ring = list[list[float]]

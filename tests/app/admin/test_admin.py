@@ -235,6 +235,11 @@ def test_metrics_are_a_curve_per_model(client, line, engine, blobs):
     assert len(points[2]["iou"]) == 5, "background too"
     only = client.get("/admin/metrics", params={"model": "street"}).json()["models"]
     assert only == [curves[1]]
+    last = client.get("/admin/metrics", params={"newest": 2}).json()["models"]
+    assert last == [curves[0] | {"points": points[1:]}, curves[1]]
+    assert client.get("/admin/metrics", params={"newest": 2**31 - 1}).json()["models"] == curves
+    for wrong in (0, 2**31):
+        assert client.get("/admin/metrics", params={"newest": wrong}).status_code == 422
     assert client.get("/admin/metrics", params={"model": "none"}).status_code == 404
 
 

@@ -111,6 +111,25 @@ def test_the_token_may_be_in_the_environment(run, hub, monkeypatch):
 
 
 @pytest.mark.usefixtures("line")
+def test_a_token_of_the_hub_s_own_login_is_in_no_message(run, hub, tmp_path):
+    (tmp_path / "no-token").write_text("hf_of_another_login")
+    hub.faults["/api/repos/create"] = 400
+    answer = run("push", "default", REPOSITORY)
+    assert (answer.exit_code, "made to fail" in answer.stderr) == (4, True), answer.stderr
+    assert "hf_of_another_login" not in answer.output
+
+
+@pytest.mark.usefixtures("line")
+def test_what_is_no_word_of_the_hub_rises(run, hub, token, monkeypatch):
+    def broken(*_words, **_more):
+        raise KeyError("a mistake of the service's")
+
+    monkeypatch.setattr("huggingface_hub.HfApi.create_commit", broken)
+    answer = run("push", "default", REPOSITORY, "--token-file", token)
+    assert isinstance(answer.exception, KeyError)
+
+
+@pytest.mark.usefixtures("line")
 def test_private_is_private_or_nothing_is_pushed(run, hub, token):
     words = ("push", "default", REPOSITORY, "--private", "--token-file", token)
     assert run(*words).exit_code == 0

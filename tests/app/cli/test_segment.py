@@ -17,7 +17,7 @@ from fastapi import FastAPI
 from PIL import Image
 from sqlalchemy import Engine
 
-from app.cli.logins import Logins, write_logins
+from app.cli.logins import Logins, change_logins
 from app.db import write_session
 from app.keys.secret import read_secret
 from app.keys.service import Scope, create_key
@@ -157,7 +157,7 @@ def test_a_service_that_somebody_has_logged_in_to(
     run: Run, served: httpx.Client, register: Register, pictures: Path, tmp_path: Path
 ) -> None:
     register()
-    write_logins(Logins().added(str(served.base_url).rstrip("/"), ""))
+    change_logins(lambda _: Logins().added(str(served.base_url).rstrip("/"), ""))
     done = run("segment", str(pictures / "a.jpg"), "-o", str(tmp_path / "out"))
     assert (done.exit_code, last_line(done)) == (0, "1 written"), done.stderr
 

@@ -4,6 +4,7 @@ import json
 import os
 import stat
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,8 @@ import pytest
 from click.testing import Result
 from sqlalchemy import Engine
 
-from app.cli.logins import Logins, LoginsError, place, read_logins, who_is_asked, write_logins
+from app.cli.calling import asked_service
+from app.cli.logins import Logins, LoginsError, change_logins, place, read_logins, who_is_asked
 from app.db import write_session
 from app.keys.secret import read_secret
 from app.keys.service import Scope, create_key
@@ -36,16 +38,27 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_the_file_is_for_its_user_alone(config: Path) -> None:
     before = os.umask(0)
     try:
-        write_logins(Logins().added(FARM, "first"))
+        change_logins(lambda _: Logins().added(FARM, "first"))
         config.chmod(0o644)
         (config.parent / "services.json.partial").write_text("of a crash, for all to read")
-        write_logins(read_logins().added(HERE, "second"))
+        change_logins(lambda now: now.added(HERE, "second"))
     finally:
         os.umask(before)
     assert stat.S_IMODE(config.stat().st_mode) == 0o600
     assert stat.S_IMODE(config.parent.stat().st_mode) == 0o700
     assert read_logins() == Logins(HERE, {FARM: "first", HERE: "second"})
     assert "second" not in repr(read_logins())
+
+
+def test_of_logins_at_once_none_is_lost() -> None:
+    urls = [f"https://{number}.example" for number in range(12)]
+
+    def add(url: str) -> None:
+        change_logins(lambda now: now.added(url, "k"))
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(add, urls))
+    assert sorted(read_logins().keys) == sorted(urls)
 
 
 def test_where_the_file_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -89,7 +102,7 @@ def test_a_file_that_is_none_is_told(config: Path, text: str) -> None:
 def test_what_goes_before_what(
     monkeypatch: pytest.MonkeyPatch, environment_key: str | None, url: str | None, asked: Any
 ) -> None:
-    write_logins(Logins(FARM, {HERE: "of this machine", FARM: "of the farm"}))
+    change_logins(lambda _: Logins(FARM, {HERE: "of this machine", FARM: "of the farm"}))
     if environment_key is not None:
         monkeypatch.setenv("SATS_API_KEY", environment_key)
     assert who_is_asked(url, HERE) == asked
@@ -97,7 +110,7 @@ def test_what_goes_before_what(
 
 def test_logged_in_nowhere() -> None:
     assert who_is_asked(None, HERE) == (HERE, None)
-    write_logins(Logins(FARM, {HERE: "of this machine", FARM: "f"}).without(FARM))
+    change_logins(lambda _: Logins(FARM, {HERE: "of this machine", FARM: "f"}).without(FARM))
     assert who_is_asked(None, HERE) == (HERE, "of this machine")
 
 
@@ -141,10 +154,58 @@ def test_in_and_out(run: Run, url: str, key: str, config: Path) -> None:
 
 
 @pytest.mark.parametrize("database_url", ["embedded"], indirect=True)
+def test_a_login_in_another_terminal_stays(
+    run: Run, url: str, key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def asked() -> str:
+        """Answer as a person who logs in elsewhere while this one waits."""
+        change_logins(lambda now: now.added(FARM, "of the farm"))
+        return key
+
+    monkeypatch.setattr("app.cli.signing_in._asked", asked)
+    assert run("login", url).exit_code == 0
+    assert read_logins() == Logins(url, {FARM: "of the farm", url: key})
+
+
+@pytest.mark.parametrize("database_url", ["embedded"], indirect=True)
+def test_a_file_that_others_may_read_is_told(run: Run, url: str, key: str, config: Path) -> None:
+    change_logins(lambda _: Logins().added(url, key))
+    assert run("tasks").stderr == ""
+    config.chmod(0o644)
+    for words in (["tasks"], ["login", url]):
+        done = run(*words)
+        assert (done.exit_code, "mode 0644" in done.stderr) == (0, True), done.stderr
+    assert run("tasks").stderr == "", "it was written anew"
+
+
+@pytest.mark.parametrize(
+    ("address", "told"),
+    [
+        ("http://farm.example:8000", True),
+        ("http://[::1]:8000", False),
+        ("http://localhost", False),
+        ("http://127.0.0.2", False),
+        (FARM, False),
+        ("farm", False),
+    ],
+)
+def test_a_key_in_the_clear_is_told(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], address: str, told: bool
+) -> None:
+    monkeypatch.setenv("SATS_API_KEY", "secret")
+    asked_service(address)
+    said = capsys.readouterr().err
+    assert ("not encrypted" in said, "secret" in said) == (told, False)
+    monkeypatch.delenv("SATS_API_KEY")
+    asked_service(address)
+    assert capsys.readouterr().err == "", "no key is sent"
+
+
+@pytest.mark.parametrize("database_url", ["embedded"], indirect=True)
 def test_a_key_from_standard_input_and_one_that_ended(
     run: Run, url: str, key: str, config: Path, engine: Engine, settings: Settings
 ) -> None:
-    write_logins(Logins().added(url, "sats_of_last_year"))
+    change_logins(lambda _: Logins().added(url, "sats_of_last_year"))
     assert ids(run)[0] == 3
     assert run("login", url, said=f"{key}\n").exit_code == 0, "it is asked for: the old one ended"
     with write_session(engine) as session:
@@ -182,7 +243,7 @@ def test_what_works_on_the_service_s_own_data_asks_nobody(
     run: Run, tmp_path: Path, engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = [run(*words) for words in LOCAL]
-    write_logins(Logins().added("http://127.0.0.1:1", "k"))
+    change_logins(lambda _: Logins().added("http://127.0.0.1:1", "k"))
     after = [run(*words) for words in LOCAL]
     assert [(one.exit_code, one.stdout) for one in after] == [
         (one.exit_code, one.stdout) for one in before

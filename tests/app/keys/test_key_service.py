@@ -13,11 +13,11 @@ from app.keys.service import (
     check_text,
     create_key,
     digest,
-    is_loopback,
     list_keys,
     look_up,
     revoke_key,
 )
+from app.loopback import is_loopback
 
 SECRET = b"secret"
 

@@ -51,7 +51,7 @@ def test_it_is_there_when_the_answer_is(served, pets):
 
 def test_a_worker_is_woken(client, pets, service):
     task = post(client, pets).json()
-    celery = service.state.services.celery
+    celery = service.state.services.sender.celery
     with celery.connection_for_read() as connection:
         message = connection.SimpleQueue("sats").get(timeout=10)
         message.ack()

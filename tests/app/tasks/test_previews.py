@@ -77,7 +77,7 @@ def test_both_read_the_same_pictures_and_only_the_task_has_the_key(
 
 def test_a_worker_is_woken_for_the_preview(client, pets, learned, service):
     long = post(client, pets, PREVIEW).json()
-    with service.state.services.celery.connection_for_read() as connection:
+    with service.state.services.sender.celery.connection_for_read() as connection:
         message = connection.SimpleQueue("sats").get(timeout=10)
         message.ack()
     assert message.payload[0] == [long["preview"]]

@@ -1,6 +1,7 @@
 """Who may call: Label Studio sends a name and a password, and the password is a key."""
 
 import base64
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ from app.db import (
 from app.integrations.label_studio import asking, projects
 from app.integrations.label_studio.importing import Importing
 from app.integrations.label_studio.projects import Asker
+from app.keys.problems import TaskLimitProblem
 from app.keys.secret import read_secret
 from app.keys.service import KeyLimits, Scope, create_key
 from app.main import create_app
@@ -225,6 +227,25 @@ def test_a_key_has_so_many_imports_that_wait(client: TestClient, settings: Setti
     refused = client.post(f"{BASE}/n1/webhook", json=TRAIN, headers=two)
     assert refused.headers["RateLimit-Policy"] == '"queued-tasks";q=1'
     assert seen(client, two, "n1") == {}, "nothing was noted"
+
+
+@pytest.mark.races
+def test_of_imports_asked_for_at_once_no_more_wait_than_may(engine: Engine, key) -> None:
+    key(Scope.SUBMIT)
+    asker = Asker(Actor(ActorType.KEY, "one", "a"), 1, by_admin=False)
+
+    def ask(project: int) -> None:
+        with write_session(engine) as session:
+            asking.ask(session, project, "default", asker, most=1)
+
+    with ThreadPoolExecutor(1) as pool:
+        with write_session(engine) as session:
+            asking.ask(session, 3, "default", asker, most=1)
+            other = pool.submit(ask, 4)
+            with pytest.raises(TimeoutError):
+                other.result(0.5)
+        with pytest.raises(TaskLimitProblem):
+            other.result()
 
 
 def test_a_key_sees_its_own_imports(client: TestClient, key) -> None:
