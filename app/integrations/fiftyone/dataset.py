@@ -204,6 +204,7 @@ class Writing:
                 Cut(mean_scores=False),
                 self.settings.max_pixels,
                 _prediction,
+                decoded_bytes=reader.source.limits.decoded_bytes,
             )
         return {
             f"{DATA}/{stem}{found.suffix}": found.data,
