@@ -118,9 +118,10 @@ def _wrong(url: str, key: str) -> "Problem | None":
         from sats_client import Problem
 
         try:
-            client.classes()
+            client.overview()  # it is there, whatever models are
         except Problem as problem:
-            if not problem.slug or problem.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-                raise  # no SATS service said so, or one that could not look
+            elsewhere = not problem.slug or problem.status == HTTPStatus.NOT_FOUND
+            if elsewhere or problem.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+                raise  # no SATS service said so, none is at this path, or it could not look
             return problem if problem.status == HTTPStatus.UNAUTHORIZED else None
     return None

@@ -136,6 +136,8 @@ def ids(run: Run) -> tuple[int, str]:
 def test_in_and_out(run: Run, url: str, key: str, config: Path) -> None:
     wrong = run("login", f"{url}/", said="sats_wrong\n")
     assert (wrong.exit_code, config.exists()) == (3, False)
+    lost = run("login", f"{url}/elsewhere", said=f"{key}\n")
+    assert (lost.exit_code, config.exists()) == (4, False), lost.stderr
     done = run("login", f"{url}/", said=f"{key}\n")
     assert done.exit_code == 0, done.stderr
     assert json.loads(config.read_text()) == {"default": url, "services": {url: {"key": key}}}
