@@ -25,6 +25,8 @@ _ENVIRONMENT = {
 _OF_ONE_VERSION = (400, 404, 409, 413, 422)
 """What MLflow refuses by: the next version may be taken all the same."""
 _PAGE = 1000
+_MOST_PAGES = 100
+_LONGEST_MESSAGE = 500
 _MOST_PARAMS = 100
 """Of one request; a step has a third of it."""
 
@@ -126,7 +128,7 @@ class Mlflow:
         """Return the versions of a registered model, the oldest first."""
         with self._told():
             found = _all(self._client.search_model_versions, filter_string=f"name = '{name}'")
-        found.sort(key=lambda one: int(one.version))
+            found.sort(key=lambda one: int(one.version))
         return [Registered(one.name, str(one.version), one.tags) for one in found]
 
     def run(self, name: str, told: Description) -> tuple[str, bool]:
@@ -192,16 +194,21 @@ class Mlflow:
             yield
         except self._refused as error:
             own = error.get_http_status_code() in _OF_ONE_VERSION
-            raise MlflowError(str(error), of_one_version=own) from error
+            raise MlflowError(_short(error), of_one_version=own) from error
         except self._away as error:
             answer = getattr(error, "response", None)
             own = answer is not None and answer.status_code in _OF_ONE_VERSION
-            raise MlflowError(str(error), of_one_version=own) from error
+            raise MlflowError(_short(error), of_one_version=own) from error
         except Exception as error:
             # Of the artifact store, whose own client this may lack; another model's may be another.
             log.exception("mlflow_client_failed")
-            what = f"{type(error).__name__}: {error}"
+            what = f"{type(error).__name__}: {_short(error)}"
             raise MlflowError(what, of_one_version=True) from error
+
+
+def _short(error: Exception) -> str:
+    """Return what a client says, which may be a whole page of what is no MLflow."""
+    return str(error)[:_LONGEST_MESSAGE]
 
 
 def _begins(written: Mapping[str, str], wanted: Mapping[str, str]) -> bool:
@@ -213,9 +220,10 @@ def _all(search: Callable[..., Any], **wanted: Any) -> list[Any]:
     """Return what is on all pages."""
     found: list[Any] = []
     token = None
-    while True:
+    for _ in range(_MOST_PAGES):
         page = search(**wanted, max_results=_PAGE, page_token=token)
         found += page
         token = page.token
         if not token:
             return found
+    raise ValueError(f"a list has more than {_MOST_PAGES} pages")

@@ -228,6 +228,16 @@ def test_whatever_call_fails_it_is_mended_and_nothing_is_there_twice(
     assert mlflow.came == ["GET registered-models/search"]
 
 
+def test_a_list_without_end_is_not_read_to_its_end(
+    mirror: Mirroring, mlflow: FakeMlflow, add: Callable[..., int], settings: Settings
+) -> None:
+    add("cat")
+    mlflow.faults["registered-models/search"] = ["endless"] * 1000
+    mirror.act()
+    assert "more than 100 pages" in settings.mlflow_file.read_text()
+    assert len(mlflow.came) == 100
+
+
 def test_a_version_that_mlflow_refuses_holds_up_no_other(
     mirror: Mirroring, mlflow: FakeMlflow, add: Callable[..., int]
 ) -> None:
