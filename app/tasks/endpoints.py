@@ -52,8 +52,9 @@ from app.tasks.answering import ACCEPTED, IdempotencyKey, acceptance, announce
 from app.tasks.listing import TaskOrder, TaskSort, Wanted
 from app.tasks.owning import ChangedTaskId, TaskId
 from app.tasks.parameters import wanted
+from app.tasks.posted import POSTED_NAMES
 from app.tasks.problems import TaskEndedProblem, TaskFilesGoneProblem, TaskNotFailedProblem
-from app.tasks.schemas import POSTED_NAMES, SPEC_EXAMPLE, TaskJson, TaskPage
+from app.tasks.schemas import SPEC_EXAMPLE, TaskJson, TaskPage
 from app.tasks.submission import Submission
 from app.tasks.upload import PostedUpload
 from app.tasks.uploads import drop_uploads

@@ -12,7 +12,7 @@ from app.errors.schemas import ProblemJson
 from app.imports.schemas import ImportSpec
 from app.paging import Page
 from app.registry.floor import GateWish
-from app.registry.schemas import MAX_NUMBER, MODEL_PATTERN, NAME_PATTERN, Named, PostedName
+from app.registry.schemas import MAX_NUMBER, MODEL_PATTERN, Named
 from app.stored import ShownAs, shown, with_defaults
 from app.tasks.event_schemas import ProgressJson
 from app.tasks.states import TaskOutcome, TaskPhase, TaskStateJson, standing
@@ -35,14 +35,6 @@ TRAINED_EXAMPLE: dict[str, Any] = {
     "epochs": 30,
     "preview": True,
 }
-
-POSTED_NAMES: dict[str, Any] = {
-    "properties": {
-        "name": {"pattern": NAME_PATTERN},
-        "classes": {"items": {"pattern": NAME_PATTERN}},
-    }
-}
-"""What a `PostedTask` asks for beside what a `TaskSpec` does, as a JSON schema."""
 
 PREVIEW_METHOD = "frozen"
 """How a preview learns."""
@@ -144,18 +136,6 @@ class TaskSpec(StepSettings, Wanted):
     def step_settings(self) -> StepSettings:
         """Return the part that the learning core reads."""
         return StepSettings.model_validate(self.model_dump(include=set(StepSettings.model_fields)))
-
-
-class PostedTask(TaskSpec):
-    """What is posted: as it is stored, but that names are judged."""
-
-    name: PostedName = Field(description=Wanted.model_fields["name"].description)
-    classes: list[PostedName] | None = Field(
-        None,
-        min_length=1,
-        max_length=MAX_CLASSES,
-        description=Wanted.model_fields["classes"].description,
-    )
 
 
 class TaskLinks(BaseModel):

@@ -13,7 +13,8 @@ from app.http.dependencies import AppServices, Submitter
 from app.http.multipart import SPEC, file_part, json_part, read_form
 from app.keys.service import Caller, check_model
 from app.storage import Blob
-from app.tasks.schemas import PostedTask, TaskSpec
+from app.tasks.posted import PostedTask
+from app.tasks.schemas import TaskSpec
 from app.uploads.tokens import gone, read_token
 
 

@@ -18,6 +18,7 @@ from sats_core.data.readers import EncodedPicture, open_reader, write_voc_zip
 from sats_core.data.sources import ZipSource
 from sats_core.errors import DatasetError
 from sats_core.settings import Limits
+from tests.sats_core.data.drawn import write_zip
 
 MARKS = "\u061c\u200e\u200f"
 TURNING = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
@@ -117,3 +118,20 @@ def test_marks_of_hebrew_and_arabic_are_taken_in(tmp_path):
         tmp_path / "posted.zip", "\u200eWhatsApp Image", "\u200f\u05d7\u05ea\u05d5\u05dc"
     )
     assert posted_classes(path, LIMITS) == ("\u200f\u05d7\u05ea\u05d5\u05dc",)
+
+
+def test_classes_that_only_the_worker_reads_are_judged_there(tmp_path):
+    buffer = BytesIO()
+    Image.new("RGB", (8, 6)).save(buffer, "PNG")
+    document = {
+        "images": [{"id": 1, "file_name": "a.png", "height": 6, "width": 8}],
+        "categories": [{"id": 1, "name": "tac\u202e"}],
+        "annotations": [
+            {"id": 1, "image_id": 1, "category_id": 1, "segmentation": [[0, 0, 8, 0, 8, 6]]}
+        ],
+    }
+    files = {"a.json": json.dumps(document).encode(), "a.png": buffer.getvalue()}
+    path = write_zip(tmp_path / "coco.zip", files)
+    assert posted_classes(path, LIMITS) is None
+    with pytest.raises(DatasetError, match=r"tac\?.*turn the direction"):
+        task_classes(path, LIMITS)

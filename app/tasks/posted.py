@@ -1,0 +1,29 @@
+"""What a posted task asks for beyond a stored one, which is read by the rules of its day."""
+
+from typing import Any
+
+from pydantic import Field
+
+from app.registry.schemas import NAME_PATTERN, PostedName
+from app.tasks.schemas import TaskSpec
+from sats_core.classes import MAX_CLASSES
+
+POSTED_NAMES: dict[str, Any] = {
+    "properties": {
+        "name": {"pattern": NAME_PATTERN},
+        "classes": {"items": {"pattern": NAME_PATTERN}},
+    }
+}
+"""What a `PostedTask` asks for beside what a `TaskSpec` does, as a JSON schema."""
+
+
+class PostedTask(TaskSpec):
+    """What is posted: as it is stored, but that names are judged."""
+
+    name: PostedName = Field(description=TaskSpec.model_fields["name"].description)
+    classes: list[PostedName] | None = Field(
+        None,
+        min_length=1,
+        max_length=MAX_CLASSES,
+        description=TaskSpec.model_fields["classes"].description,
+    )
