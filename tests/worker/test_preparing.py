@@ -63,12 +63,12 @@ def test_no_connection_is_held_while_files_are_read_and_copied(bench, monkeypatc
 
         monkeypatch.setattr(preparing, name, run)
 
-    for name in ("dataset_classes", "version_file", "verified"):
+    for name in ("task_classes", "version_file", "verified"):
         watch(name)
     folder = WorkFolder(bench.settings.work_dir, task_id)
     with folder.locked("worker-1", 1, lambda: False):
         preparing.prepare(bench.engine, bench.blobs, bench.settings, task_id, folder)
-    assert connections == {"dataset_classes": 0, "version_file": 0, "verified": 0}
+    assert connections == {"task_classes": 0, "version_file": 0, "verified": 0}
 
 
 def test_the_old_version_takes_no_room_however_often_it_is_laid_out(bench):
