@@ -7,7 +7,6 @@ on each, and has a real Chromium open every page again and again: the first time
 cached, the second time its scripts and styles are. Writes `pages.json` to `--results`.
 """
 
-import json
 import os
 import tempfile
 from collections.abc import Sequence
@@ -26,7 +25,7 @@ from app.main import create_app
 from app.settings import Settings
 from benchmarks.load_services import api
 from benchmarks.machine import commit, hardware
-from benchmarks.tables import empty_database
+from benchmarks.tables import empty_database, record
 from benchmarks.tables_rows import fill, task_id
 from tests.fixtures.browser import browser
 from tests.fixtures.statements import Statements
@@ -170,13 +169,10 @@ def main(
     results: Annotated[Path, typer.Option(help="Where the record goes.")] = Path("docs/results"),
 ) -> None:
     """Fill tables and open every page in Chromium; write how soon each is seen."""
-    path = results / "pages.json"
-    written: Record = json.loads(path.read_text()) if path.exists() else {"runs": {}}
-    written["command"] = f"python -m benchmarks.pages --times {times}"
-    for kind in database or ("sqlite", "postgres"):
-        seen = written["runs"][kind] = take(kind, tasks, versions, times)
-        path.write_text(json.dumps(written, indent=1) + "\n")
-        typer.echo(f"{kind}: over {BAR_MS:g} ms: {seen['slower_than_the_bar'] or 'nothing'}")
+    command = f"python -m benchmarks.pages --times {times}"
+    record(
+        results / "pages.json", command, database, lambda kind: take(kind, tasks, versions, times)
+    )
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import json
 import os
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
@@ -193,6 +193,18 @@ def take(kind: str, tasks: int, versions: int, times: int) -> Record:
     }
 
 
+def record(
+    path: Path, command: str, kinds: Sequence[str] | None, taken: Callable[[str], Record]
+) -> None:
+    """Put what is taken of each kind of database into a record; other kinds in it stay."""
+    written: Record = json.loads(path.read_text()) if path.exists() else {"runs": {}}
+    written["command"] = command
+    for kind in kinds or ("sqlite", "postgres"):
+        seen = written["runs"][kind] = taken(kind)
+        path.write_text(json.dumps(written, indent=1) + "\n")
+        typer.echo(f"{kind}: slower than the bar: {seen['slower_than_the_bar'] or 'nothing'}")
+
+
 def main(
     tasks: Annotated[int, typer.Option(help="Rows of tasks.")] = 10_000,
     versions: Annotated[int, typer.Option(help="Rows of versions.")] = 1_000,
@@ -201,13 +213,10 @@ def main(
     results: Annotated[Path, typer.Option(help="Where the record goes.")] = Path("docs/results"),
 ) -> None:
     """Fill tables, ask every list and read call, migrate; write how long it took."""
-    path = results / "tables.json"
-    written: Record = json.loads(path.read_text()) if path.exists() else {"runs": {}}
-    written["command"] = f"python -m benchmarks.tables --times {times}"
-    for kind in database or ("sqlite", "postgres"):
-        seen = written["runs"][kind] = take(kind, tasks, versions, times)
-        path.write_text(json.dumps(written, indent=1) + "\n")
-        typer.echo(f"{kind}: over {BAR_MS:g} ms: {seen['slower_than_the_bar'] or 'nothing'}")
+    command = f"python -m benchmarks.tables --times {times}"
+    record(
+        results / "tables.json", command, database, lambda kind: take(kind, tasks, versions, times)
+    )
 
 
 if __name__ == "__main__":

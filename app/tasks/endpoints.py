@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path as FilePath
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, BackgroundTasks, Depends, Query, Response
 from fastapi.responses import PlainTextResponse
@@ -30,7 +30,7 @@ from app.http.dependencies import (
     require_to_change,
 )
 from app.http.parameters import Cursor
-from app.http.problems import Responses, responses
+from app.http.problems import responses
 from app.http.strays import refuse_undeclared
 from app.idempotency.once import AtMostOnce, replayed
 from app.keys.problems import (
@@ -49,12 +49,12 @@ from app.registry.service import find_model
 from app.storage import Blob
 from app.tasks import listing, service
 from app.tasks.answering import ACCEPTED, IdempotencyKey, acceptance, announce
+from app.tasks.documentation import LOG, UPLOAD
 from app.tasks.listing import TaskOrder, TaskSort, Wanted
 from app.tasks.owning import ChangedTaskId, TaskId
 from app.tasks.parameters import wanted
-from app.tasks.posted import POSTED_NAMES
 from app.tasks.problems import TaskEndedProblem, TaskFilesGoneProblem, TaskNotFailedProblem
-from app.tasks.schemas import SPEC_EXAMPLE, TaskJson, TaskPage
+from app.tasks.schemas import TaskJson, TaskPage
 from app.tasks.submission import Submission
 from app.tasks.upload import PostedUpload
 from app.tasks.uploads import drop_uploads
@@ -68,61 +68,13 @@ router = APIRouter(
     responses=responses(*KEY_PROBLEMS, InvalidProblem, UnavailableProblem),
 )
 
-_UPLOAD: dict[str, Any] = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "multipart/form-data": {
-                "schema": {
-                    "type": "object",
-                    "title": "Upload",
-                    "required": ["spec"],
-                    "properties": {
-                        "dataset": {
-                            "type": "string",
-                            "format": "binary",
-                            "description": "A zip of labelled pictures in Pascal VOC layout: "
-                            "`JPEGImages/`, `SegmentationClass/`, `classes.txt` or CVAT's "
-                            "`labelmap.txt`, and `ImageSets/Segmentation/` if wanted. Or in "
-                            "another layout that is read.",
-                        },
-                        "upload": {
-                            "type": "string",
-                            "description": "In place of `dataset`: what `POST /uploads` gave.",
-                        },
-                        "spec": {
-                            "allOf": [{"$ref": "#/components/schemas/TaskSpec"}, POSTED_NAMES],
-                            "description": "What to learn and how, as JSON.",
-                        },
-                    },
-                },
-                "example": {"dataset": "sheep.zip", "spec": SPEC_EXAMPLE},
-                "encoding": {"spec": {"contentType": "application/json"}},
-            }
-        },
-    }
-}
-
-_LOG: Responses = {
-    200: {
-        "description": "The last lines, the oldest first; empty before the task has started.",
-        "content": {
-            "text/plain": {
-                "schema": {"type": "string", "description": "Times are in UTC."},
-                "example": "2026-11-21T16:51:04Z training\n"
-                "2026-11-21T16:51:18Z epoch 1 of 10: cross_entropy 0.4212\n",
-            }
-        },
-    }
-}
-
 
 @router.post(
     "",
     status_code=202,
     summary="Post a task",
     operation_id="tasks_create",
-    openapi_extra=_UPLOAD,
+    openapi_extra=UPLOAD,
     responses=ACCEPTED
     | responses(
         BadRequestProblem,
@@ -291,7 +243,7 @@ def retry_task(
     summary="Read a task's log",
     operation_id="tasks_log",
     response_class=PlainTextResponse,
-    responses=_LOG | responses(NotFoundProblem),
+    responses=LOG | responses(NotFoundProblem),
 )
 def read_log(session: ReadSession, task_id: TaskId) -> PlainTextResponse:
     """Return what the task's training process wrote last, over all its tries: 64 KiB at most.
