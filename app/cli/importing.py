@@ -31,6 +31,7 @@ from app.tasks.accepting import Acceptance
 from app.tasks.schemas import TaskJson
 from app.tasks.submission import Submission
 from sats_core.data.names import printable
+from sats_core.scratch import Scratch
 from sats_core.settings import KEPT_FEATURES
 
 FAILED = 1
@@ -134,9 +135,9 @@ def _send(
     if allow_pickle:
         raise refusal("--allow-pickle is for the service's own machine: no pickle is sent")
     given: dict[str, Any] = {key: one for key, one in wanted.items() if one is not None}
-    with tempfile.TemporaryDirectory() as scratch:
+    with Scratch("import") as scratch:
         with refusals():
-            checkpoint = found(source, Path(scratch) / "hub", allow_pickle)
+            checkpoint = found(source, scratch / "hub", allow_pickle)
         with service(url) as client:
             task = client.import_model(
                 checkpoint.directory,
