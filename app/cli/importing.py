@@ -20,7 +20,6 @@ from app.cli.logins import LoginsError, read_logins
 from app.cli.printing import Form
 from app.cli.refusing import refusal
 from app.cli.submitting import ended
-from app.db import TaskState
 from app.disk import check_task_fits
 from app.errors.fields import invalid_fields
 from app.imports.checking import CHECKPOINT, EVALUATE, check_import
@@ -104,8 +103,8 @@ def import_model(
             files[EVALUATE] = evaluate
         task = _queue(engine, settings, spec, files)
         stack.close()  # the files are stored; they need not lie here while the import runs
-        state = follow(engine, task.id)
-    if state in (TaskState.FAILED, TaskState.CANCELLED):
+        last = follow(engine, task.id)
+    if last.version is None:
         raise typer.Exit(FAILED)
 
 
