@@ -31,6 +31,10 @@ class HeldOutChoice(Record):
     )
 
 
+CHECKPOINT = "checkpoint.safetensors"
+"""The file in a job's `work` that a step which was lost goes on from."""
+
+
 class HeldOutPictures(Record):
     """Held-out pictures of an earlier task: a zip in VOC layout and the classes it labels."""
 

@@ -34,6 +34,7 @@ from tests.fixtures.examples import examples
 from tests.fixtures.logs import plain_logs
 from tests.fixtures.missing import missing
 from tests.fixtures.processes import serving
+from tests.fixtures.s3 import S3Server, run_s3
 from tests.fixtures.servers import MissingServerError, postgres, run_redis
 from tests.tiers import SLOW, arrange
 
@@ -93,6 +94,16 @@ def redis_url() -> Iterator[str]:
     try:
         with run_redis() as url:
             yield url
+    except MissingServerError as error:
+        missing(str(error))
+
+
+@pytest.fixture(scope="session")
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    """A real S3 server."""
+    try:
+        with run_s3(tmp_path_factory.mktemp("s3")) as server:
+            yield server
     except MissingServerError as error:
         missing(str(error))
 

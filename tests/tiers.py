@@ -118,6 +118,11 @@ LONG = {
     "tests/worker/test_import_end_to_end.py::test_killed_in_the_middle_an_import_starts_again": (
         "tests/worker/test_imports.py::test_an_import_that_lost_its_child_starts_again"
     ),
+    "tests/worker/test_shared_nothing.py"
+    "::test_a_real_step_goes_on_from_its_checkpoint_on_another_host": (
+        "tests/worker/test_shared_nothing.py"
+        "::test_what_one_worker_began_another_finishes_though_its_host_is_gone"
+    ),
     "tests/worker/test_import_end_to_end.py::test_weights_that_do_not_fit_fail_the_task": (
         "tests/worker/test_imports.py::test_a_wrong_checkpoint_fails_the_task_and_leaves_nothing"
     ),
@@ -194,6 +199,9 @@ SLOW = (
     "tests/app/doctor/",
     "tests/app/inference/test_agreement_with_torch.py",
     "tests/app/protocols/test_documented_clients.py",
+    "tests/app/storage/test_bucket_faults.py",
+    "tests/app/storage/test_contract.py",
+    "tests/app/storage/test_installation.py",
     "tests/app/tasks/test_dropped_streams.py",
     "tests/app/web/test_audit.py",
     "tests/app/web/test_compare.py",

@@ -130,6 +130,14 @@ def report(session: Session, claim: Claim, progress: JsonObject, epoch_end: bool
     tell(session, claim.task_id, "epoch" if epoch_end else "progress", progress)
 
 
+def note_checkpoint(session: Session, claim: Claim, key: str) -> str | None:
+    """Say which blob holds the task's last checkpoint; returns which one did before."""
+    _write(session, claim)  # locks the row
+    before = session.scalar(select(Task.checkpoint).where(Task.id == claim.task_id))
+    _write(session, claim, checkpoint=key)
+    return before
+
+
 def warn(session: Session, claim: Claim, message: str) -> None:
     """Add a warning; one that a try before this one gave already is not given again."""
     task = _write(session, claim)

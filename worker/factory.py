@@ -17,7 +17,7 @@ from app.integrations.mlflow.apart import Apart
 from app.integrations.mlflow.mirroring import Mirroring
 from app.keys.secret import read_secret
 from app.settings import Settings
-from app.storage import BlobStore, LocalBlobStore
+from app.storage import BlobStore, open_store
 from app.telemetry import tracing
 from app.telemetry.logs import configure_logs
 from worker.courier import Courier
@@ -43,7 +43,7 @@ def make_worker(settings: Settings, command: Sequence[str] = CHILD) -> Celery:
     """
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     engine = make_engine(settings.resolved_database_url, settings.database_limits)
-    blobs = LocalBlobStore(settings.blob_dir)
+    blobs = open_store(settings)
     celery = make_celery(settings)
     # The step has a process of its own; a pool that forks would only break what is open here.
     celery.conf.update(worker_pool="solo", worker_concurrency=1)

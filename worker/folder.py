@@ -11,7 +11,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from sats_core.files import write_whole
-from sats_core.job import Job, parse_job, parse_result
+from sats_core.job import CHECKPOINT, Job, parse_job, parse_result
 
 CACHE_SUFFIX = ".raw"
 """Of the files in which a step keeps decoded pictures."""
@@ -39,6 +39,9 @@ class WorkFolder:
 
     Attributes:
         checkpoints: the step's own; kept from try to try.
+        checkpoint: the file among them that a step goes on from.
+        shared: says which blob that file was, when it was the same as in the store last.
+        uploads: what was posted, where the store itself is elsewhere.
         old_version: the version to start from, materialised.
         result: what the step gives back.
         version: the new version's files, inside `result`.
@@ -53,6 +56,9 @@ class WorkFolder:
     def __init__(self, work_dir: Path, task_id: str) -> None:
         self.path = work_dir.resolve() / task_id
         self.checkpoints = self.path / "checkpoints"
+        self.checkpoint = self.checkpoints / CHECKPOINT
+        self.shared = self.checkpoints / "shared"
+        self.uploads = self.path / "uploads"
         self.old_version = self.path / "old"
         self.result = self.path / "result"
         self.version = self.result / "version"
@@ -89,10 +95,11 @@ class WorkFolder:
 
         Nothing is touched while somebody works in it, or where nothing of it is left.
         """
-        if not any(path.exists() for path in (self.old_version, self.old_memory, *self._caches())):
+        made_anew = (self.uploads, self.old_version, self.old_memory, *self._caches())
+        if not any(path.exists() for path in made_anew):
             return
         with suppress(FolderInUseError), self.locked("tidying", wait_seconds=0):
-            for old in (self.old_version, self.old_held_out):
+            for old in (self.uploads, self.old_version, self.old_held_out):
                 shutil.rmtree(old, ignore_errors=True)
             for file in (self.old_memory, *self._caches()):
                 file.unlink(missing_ok=True)

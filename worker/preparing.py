@@ -20,7 +20,7 @@ from app.registry.memory import memory_of, memory_store
 from app.registry.parents import ParentDeletedProblem, check_base
 from app.registry.service import assign_indices
 from app.settings import Settings
-from app.storage import BlobMissingError, BlobStore
+from app.storage import BlobDamagedError, BlobMissingError, BlobStore
 from app.stored import read_spec
 from app.tasks.schemas import TaskSpec
 from app.tasks.service import check_classes, class_names
@@ -71,7 +71,7 @@ def _prepare_import(
     engine: Engine, blobs: BlobStore, settings: Settings, task: Task, folder: WorkFolder
 ) -> ImportJob:
     spec = read_spec(ImportSpec, task.spec)
-    source = _upload(blobs, task.dataset, "checkpoint")
+    source = _upload(blobs, task.dataset, "checkpoint", folder)
     names = checkpoint_classes(source, spec, settings.limits)
     return ImportJob(
         source=source,
@@ -80,7 +80,7 @@ def _prepare_import(
         allow_pickle=spec.allow_pickle,
         classes=names,
         indices=_indices(engine, task, names),
-        evaluate=_upload(blobs, task.evaluation, "data set") if task.evaluation else None,
+        evaluate=_upload(blobs, task.evaluation, "data set", folder) if task.evaluation else None,
         features=spec.features,
         limits=settings.limits,
         threads=settings.threads,
@@ -104,7 +104,7 @@ def _prepare_step(
         own = _own_versions(session, task, kept)
         memory = memory_of(session, parent) if parent and task.spec.get("memory") else None
     spec = read_spec(TaskSpec, task.spec)
-    dataset = _upload(blobs, task.dataset, "data set")
+    dataset = _upload(blobs, task.dataset, "data set", folder)
     names = _classes_to_learn(spec, task_classes(dataset, settings.limits), parent)
     return StepJob(
         dataset=dataset,
@@ -145,11 +145,14 @@ def _classes_to_learn(
     return tuple(name for name in labelled if name not in known)
 
 
-def _upload(blobs: BlobStore, key: str, what: str) -> Path:
+def _upload(blobs: BlobStore, key: str, what: str, folder: WorkFolder) -> Path:
     try:
-        return blobs.path(key).resolve()
+        return blobs.held(key, folder.uploads).resolve()
     except BlobMissingError as error:
         raise InvalidDatasetProblem(f"the posted {what} is gone; post it again") from error
+    except BlobDamagedError as error:
+        message = f"the posted {what} is damaged in the blob store; post it again"
+        raise InvalidDatasetProblem(message) from error
 
 
 def _old_version(blobs: BlobStore, version: Version, target: Path) -> Path:

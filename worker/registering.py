@@ -74,6 +74,8 @@ def register(
     """
     with ExitStack() as stack:
         staged = _stage(stack, blobs, settings, folder)
+        for one in staged.all:
+            one.send()
         with write_session(engine) as session:
             lock_blobs(session, [one.blob.key for one in staged.all])
             if hold(session, claim):  # somebody asked to cancel it before this very moment

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 
 import structlog
@@ -28,6 +29,7 @@ from worker.preparing import check_room, prepare
 from worker.process import CHILD, TrainingProcess
 from worker.recorder import Recorder
 from worker.registering import register
+from worker.sharing import SharedCheckpoint, take_up
 from worker.store_probe import LISTEN_SECONDS, StoreProbe
 from worker.tidying import tidy
 from worker.tracing import trace_task
@@ -205,6 +207,7 @@ class Supervisor:
             if lock is None:
                 raise InterruptedStepError
             job = prepare(self._engine, self._blobs, self._settings, claimed.task_id, folder)
+            take_up(self._engine, self._blobs, claimed.task_id, folder)
             if not folder.is_done_for(job):  # what is done is only to be registered, at any rate
                 check_room(self._engine, self._settings, claimed.task_id, job, folder)
                 self._train(claimed, pulse, folder, job, lock)
@@ -224,7 +227,10 @@ class Supervisor:
         folder.begin(job)
         recorder = Recorder(self._engine, claimed)
         try:
-            with TrainingProcess(self._command, folder.job, lock, recorder.log) as process:
+            with (
+                self._shares(claimed, folder),
+                TrainingProcess(self._command, folder.job, lock, recorder.log) as process,
+            ):
                 log.info("child_started", task=claimed.task_id, pid=process.pid)
                 self._listen(process, pulse, recorder)
                 status = process.wait()
@@ -237,6 +243,12 @@ class Supervisor:
         if not folder.is_done_for(job):
             log.warning("child_lost", task=claimed.task_id, status=status, out_of_memory=starved)
             raise why_lost(status, starved, job, recorder.phase)
+
+    def _shares(self, claimed: Claim, folder: WorkFolder) -> AbstractContextManager[object]:
+        every = self._settings.checkpoints_every
+        if every is None:
+            return nullcontext()
+        return SharedCheckpoint(self._engine, self._blobs, claimed, folder, every)
 
     def _listen(self, process: TrainingProcess, pulse: Heartbeat, recorder: Recorder) -> None:
         """Record what the child says until it says no more."""

@@ -87,6 +87,7 @@ class Sweeper:
         with write_session(self._engine) as session:
             forget(session)
             forget_requests(session)
+        self._blobs.forget_deleted()
         collector = Collector.of(self._engine, self._blobs, self._settings)
         try:
             removed = collector.remove(collector.find())

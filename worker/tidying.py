@@ -26,11 +26,11 @@ def tidy(engine: Engine, blobs: BlobStore, settings: Settings, task_id: str) -> 
         task = session.get(Task, task_id)
         if task is None or task.state not in END_STATES:
             return
-        uploads, kept = task.uploads, _is_kept(task, settings)
+        needed, kept = task.blobs, _is_kept(task, settings)
     if kept:
         folder.shrink()
     elif _take(engine, settings, task_id):
-        drop_uploads(engine, blobs, uploads)
+        drop_uploads(engine, blobs, needed)
         folder.remove()
 
 

@@ -6,8 +6,9 @@ from typing import Annotated
 import typer
 
 from app.cli.common import database
+from app.cli.refusing import refusal
 from app.settings import get_settings
-from app.storage import LocalBlobStore
+from app.storage import BlobStoreDownError, open_store
 from app.storage.garbage import Collector, Garbage
 
 
@@ -22,12 +23,13 @@ def gc(
     """
     settings = get_settings()
     with database() as engine:
-        collector = Collector.of(engine, LocalBlobStore(settings.blob_dir), settings)
-        found = collector.find()
-        if dry_run:
-            _say("would remove", found)
-        else:
-            _say("removed", collector.remove(found))
+        collector = Collector.of(engine, open_store(settings), settings)
+        try:
+            found = collector.find()
+            done = ("would remove", found) if dry_run else ("removed", collector.remove(found))
+        except BlobStoreDownError as error:
+            raise refusal(f"the blob store cannot be read: {error.strerror}") from error
+    _say(*done)
 
 
 def _say(done: str, garbage: Sequence[Garbage]) -> None:

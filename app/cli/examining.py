@@ -15,6 +15,7 @@ from app.db.migrate import is_current
 from app.doctor.examination import examine, repair
 from app.doctor.finding import Finding, Installation
 from app.settings import get_settings
+from app.storage import BlobStoreDownError
 
 FINDINGS = 1
 """Exit status where something is not as it must be."""
@@ -56,6 +57,8 @@ def _installation() -> Iterator[Installation]:
         yield Installation.of(engine, settings)
     except SQLAlchemyError as error:
         raise refusal(f"the database cannot be read: {error}") from error
+    except BlobStoreDownError as error:
+        raise refusal(f"the blob store cannot be read: {error.strerror}") from error
     finally:
         engine.dispose()
 

@@ -12,7 +12,7 @@ from app.db import read_session
 from app.registry.files import lay_out
 from app.registry.service import served_version
 from app.settings import get_settings
-from app.storage import LocalBlobStore
+from app.storage import open_store
 
 
 def export(
@@ -27,7 +27,7 @@ def export(
         with read_session(engine) as session:
             found = served_version(session, name, number)
         try:
-            lay_out(LocalBlobStore(get_settings().blob_dir), found, directory)
+            lay_out(open_store(get_settings()), found, directory)
         except (OSError, RuntimeError) as error:  # a file in the way, a loop of links, no right
             raise refusal(f"{directory} cannot be written: {error}") from error
         typer.echo(f"version {found.number} of {name!r}: {len(found.files)} files in {directory}")

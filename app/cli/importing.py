@@ -25,7 +25,7 @@ from app.errors.fields import invalid_fields
 from app.imports.checking import CHECKPOINT, EVALUATE, check_import
 from app.imports.schemas import ImportSpec
 from app.settings import Settings, get_settings
-from app.storage import Blob, LocalBlobStore
+from app.storage import Blob, open_store
 from app.tasks.accepting import Acceptance
 from app.tasks.schemas import TaskJson
 from app.tasks.submission import Submission
@@ -161,7 +161,7 @@ def _spec(**wanted: object) -> ImportSpec:
 def _queue(
     engine: Engine, settings: Settings, spec: ImportSpec, files: Mapping[str, Path]
 ) -> TaskJson:
-    blobs = LocalBlobStore(settings.blob_dir)
+    blobs = open_store(settings)
 
     def make(stored: Mapping[str, Blob]) -> Submission:
         return Submission(spec, stored[CHECKPOINT], "", None, stored.get(EVALUATE))

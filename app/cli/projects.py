@@ -18,7 +18,7 @@ from app.integrations.label_studio.importing import Importing
 from app.integrations.label_studio.projects import Asker
 from app.registry.schemas import MAX_NUMBER, MODEL_PATTERN
 from app.settings import Settings, get_settings
-from app.storage import LocalBlobStore
+from app.storage import open_store
 from app.telemetry.logs import configure_logs
 from sats_core.data.names import printable
 
@@ -68,7 +68,7 @@ def import_project(
 def _imported(engine: Engine, settings: Settings, row: int) -> LabelStudioProject:
     """Make an import, or wait for the worker that was faster; return what became of it."""
     celery = make_celery(settings)
-    blobs = LocalBlobStore(settings.blob_dir)
+    blobs = open_store(settings)
     importing = Importing(engine, blobs, settings, lambda task: wake(celery, task))
     told = ""
     try:

@@ -17,7 +17,7 @@ from app.db import read_session
 from app.registry.files import version_file
 from app.registry.service import lineage, served_version
 from app.settings import get_settings
-from app.storage import LocalBlobStore
+from app.storage import open_store
 from sats_core.data.names import printable
 from sats_core.scratch import Scratch
 
@@ -140,7 +140,7 @@ def _found(name: str, number: int | None, url: str | None) -> Iterator[Pushed]:
 
 
 def _of_this_machine(name: str, number: int | None) -> Pushed:
-    blobs = LocalBlobStore(get_settings().blob_dir)
+    blobs = open_store(get_settings())
     with database() as engine:
         with read_session(engine) as session:
             found = served_version(session, name, number)

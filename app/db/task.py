@@ -138,6 +138,8 @@ class Task(Base):
     halvings: Mapped[int] = mapped_column(Integer, default=0, server_default="0")
     # W3C trace context of the request that posted it, where requests are traced.
     traceparent: Mapped[str | None] = mapped_column(String(55))
+    # Blob key of its last checkpoint, where workers share nothing but the store.
+    checkpoint: Mapped[str | None] = mapped_column(String(64), index=True)
     # When a failed task's upload and checkpoints were removed; until then it may be tried again.
     tidied_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
 
@@ -152,6 +154,11 @@ class Task(Base):
     def uploads(self) -> tuple[str, ...]:
         """Blob keys of what was posted."""
         return tuple(key for key in (self.dataset, self.evaluation) if key is not None)
+
+    @property
+    def blobs(self) -> tuple[str, ...]:
+        """Blob keys of all that it needs to run, and of nothing else."""
+        return (*self.uploads, *([self.checkpoint] if self.checkpoint else []))
 
 
 class TaskLog(Base):

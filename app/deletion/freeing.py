@@ -36,8 +36,8 @@ def free(
 def _free(engine: Engine, store: BlobStore, place: Place, key: str) -> int:
     with write_session(engine) as session:
         size = 0
-        with suppress(BlobMissingError, FileNotFoundError):
-            size = store.path(key).stat().st_size
+        with suppress(BlobMissingError):
+            size = store.size(key)
         return size if delete_unreferenced(session, store, place, key) else 0
 
 

@@ -181,7 +181,7 @@ def delete_task(session: Session, task_id: str) -> Removal:
     blobs: tuple[tuple[Place, str], ...] = ()
     if task.state == TaskState.FAILED and task.tidied_at is None:
         task.tidied_at = utc_now()  # from now on it cannot be tried again
-        blobs = tuple((Place.BLOB_STORE, key) for key in task.uploads)
+        blobs = tuple((Place.BLOB_STORE, key) for key in task.blobs)
         deleted.append("what was posted with it")
     made = session.scalar(select(Version.number).where(Version.task_id == task_id))
     if made is None:

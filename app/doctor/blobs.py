@@ -30,7 +30,7 @@ def find_bad_blobs(installation: Installation) -> Sequence[Finding]:
             found.append(Finding("store-unknown", what, one.where))
             continue
         try:
-            store.verified(one.key)
+            store.check(one.key)
         except BlobDamagedError:
             what = f"blob {one.key} is not what was stored"
             found.append(Finding("blob-damaged", what, one.where))

@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from app.db import Place, read_session
 from app.settings import Settings
-from app.storage import BlobStore, LocalBlobStore
+from app.storage import BlobStore, open_store
 from app.storage.garbage import stores_of
 
 
@@ -47,7 +47,7 @@ class Installation:
     @classmethod
     def of(cls, engine: Engine, settings: Settings) -> "Installation":
         """Return the installation that a process's settings name."""
-        return cls(engine, stores_of(LocalBlobStore(settings.blob_dir), settings), settings)
+        return cls(engine, stores_of(open_store(settings), settings), settings)
 
     @contextmanager
     def snapshot(self) -> Iterator[Session]:

@@ -37,7 +37,7 @@ from app.keys.service import (
 )
 from app.registry.live import LiveVersions
 from app.settings import Settings
-from app.storage import BlobStore, LocalBlobStore
+from app.storage import BlobStore, open_store
 from app.tasks.streams import Streams
 from app.uploads.open_uploads import UploadState
 
@@ -74,7 +74,7 @@ def open_services(settings: Settings) -> Services:
     """Open database, blob store and broker; makes data_dir where it is missing."""
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     make_folders(settings)
-    blobs = LocalBlobStore(settings.blob_dir)
+    blobs = open_store(settings)
     engine = make_engine(settings.resolved_database_url, settings.database_limits)
     inference = Inference(settings, blobs)
     live = LiveVersions(engine, settings.live_poll_seconds)

@@ -69,7 +69,7 @@ class ReadyGraphs:
 
         def known(key: str) -> bool:
             with suppress(BlobMissingError):
-                blobs.path(key)
+                blobs.size(key)
                 return True
             return False
 

@@ -1,6 +1,5 @@
 """Probes: is the process alive, can it work, what does it count."""
 
-import tempfile
 from collections.abc import Callable
 
 from fastapi import APIRouter, Request, Response
@@ -91,12 +90,7 @@ def _check_broker(services: Services) -> str | None:
 
 
 def _check_blobs(services: Services) -> str | None:
-    try:
-        with tempfile.TemporaryFile(dir=services.settings.blob_dir) as file:
-            file.write(b"ready")
-    except OSError as error:
-        return f"cannot be written: {error.strerror}"
-    return None
+    return services.blobs.fault()
 
 
 def _check_graphs(services: Services) -> str | None:

@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 from app.db import HeldOutSet, Model, Version
 from app.errors import NotFoundProblem, problem_of
 from app.registry.service import lineage
-from app.storage import BlobMissingError, BlobStore
+from app.storage import BlobDamagedError, BlobMissingError, BlobStore
 from sats_core.data.readers import LabelledPicture, open_reader
 from sats_core.data.sources import ZipSource
 from sats_core.errors import DatasetError
@@ -117,5 +117,7 @@ def read_held_out(
             return reader.read(reader.ids[position]), reader.classes
     except BlobMissingError as error:
         raise NotFoundProblem("the held-out pictures are gone") from error
+    except BlobDamagedError as error:
+        raise NotFoundProblem("the held-out pictures are damaged in the blob store") from error
     except DatasetError as error:
         raise problem_of(error) from error

@@ -9,8 +9,9 @@ from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError
 
 from app.db.limits import DatabaseLimits
-from app.settings.integrations import ORIGIN, IntegrationSettings
+from app.settings.integrations import ORIGIN
 from app.settings.serving import MIB
+from app.settings.storage import StorageSettings
 from sats_core.settings import Limits
 
 ORIGINS = rf"^(\*|{ORIGIN}(,\s*{ORIGIN})*)$"
@@ -20,7 +21,7 @@ DRIVERS = ("postgresql+psycopg", "sqlite", "sqlite+pysqlite")
 """How the URL of a database begins."""
 
 
-class Settings(IntegrationSettings):
+class Settings(StorageSettings):
     """Settings of API and worker; both read the same ones."""
 
     data_dir: Path = Field(
@@ -236,8 +237,18 @@ class Settings(IntegrationSettings):
 
     @property
     def blob_dir(self) -> Path:
-        """Where blobs live, by content."""
+        """Where blobs live, by content, if not in an object store."""
         return self.data_dir / "blobs"
+
+    @property
+    def blob_cache_dir(self) -> Path:
+        """Where an object store's blobs are kept that were used last; may be deleted."""
+        return self.data_dir / "cache" / "blobs"
+
+    @property
+    def staging_dir(self) -> Path:
+        """Where files lie on their way into an object store."""
+        return self.data_dir / "staging"
 
     @property
     def work_dir(self) -> Path:

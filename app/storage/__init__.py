@@ -11,6 +11,7 @@ from app.storage.base import (
     TooLargeError,
 )
 from app.storage.local import LocalBlobStore
+from app.storage.opening import open_store
 
 __all__ = [
     "Blob",
@@ -22,4 +23,5 @@ __all__ = [
     "LocalBlobStore",
     "StagedBlob",
     "TooLargeError",
+    "open_store",
 ]

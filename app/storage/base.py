@@ -4,6 +4,7 @@ import errno
 import hashlib
 import io
 import os
+import re
 import threading
 import time
 from abc import ABC, abstractmethod
@@ -23,6 +24,8 @@ MAX_VERIFIED = 10_000
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 NO_MORE_FILES = (errno.EMFILE, errno.ENFILE)
 """What this process or its machine lacks: no fault of the store."""
+
+_KEY = re.compile(r"[0-9a-f]{64}")
 
 log = structlog.get_logger(__name__)
 
@@ -67,6 +70,31 @@ class Blob:
     size: int
 
 
+def is_key(name: str) -> bool:
+    """Return whether a name could be a blob's."""
+    return _KEY.fullmatch(name) is not None
+
+
+def checked_key(key: str) -> str:
+    """Return a key, which may come from outside and becomes part of a path.
+
+    Raises:
+        BlobMissingError: it is none, so that no blob has it.
+    """
+    if not is_key(key):
+        raise BlobMissingError(key)
+    return key
+
+
+def stamp_of(state: os.stat_result) -> tuple[int, ...]:
+    """Return what tells a file from a changed one without reading it."""
+    return (state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns)
+
+
+def _nothing() -> None:
+    """Send nothing: publishing is quick enough."""
+
+
 @dataclass(frozen=True)
 class StagedBlob:
     """Bytes that are on disk and checksummed, but in the store only once they are published.
@@ -77,11 +105,14 @@ class StagedBlob:
         publish: puts them in the store, whether or not the blob is there already. Whoever adds a
             row that refers to the blob does it in that row's transaction
             (`app.storage.references.lock_blobs`), so that nothing can delete it in between.
+        send: does beforehand, outside of any transaction, what of the publishing takes long. What
+            is sent and not published is garbage, for the collector.
     """
 
     blob: Blob
     path: Path
     publish: Callable[[], None]
+    send: Callable[[], None] = _nothing
 
 
 @dataclass(frozen=True)
@@ -129,11 +160,28 @@ class BlobStore(ABC):
 
     @abstractmethod
     def path(self, key: str) -> Path:
-        """Return a local file that holds the blob; it must not be changed.
+        """Return a local file that holds the blob, to be opened soon; it must not be changed.
+
+        Raises:
+            BlobMissingError: no such blob.
+            BlobDamagedError: its bytes are seen not to be those that were stored; `verified` looks.
+            BlobStoreDownError: nobody can tell, the store cannot be read.
+        """
+
+    @abstractmethod
+    def size(self, key: str) -> int:
+        """Return how many bytes a blob has, without fetching it.
 
         Raises:
             BlobMissingError: no such blob.
             BlobStoreDownError: nobody can tell, the store cannot be read.
+        """
+
+    @abstractmethod
+    def held(self, key: str, folder: Path) -> Path:
+        """Return a local file that holds the blob for as long as `folder` is there.
+
+        Its name is the key. For whoever reads it for hours; see `path`.
         """
 
     @abstractmethod
@@ -155,6 +203,10 @@ class BlobStore(ABC):
     @abstractmethod
     def discard(self, name: str) -> None:
         """Remove what `unfinished` gave; one that is not there is no error."""
+
+    @abstractmethod
+    def fault(self) -> str | None:
+        """Return why the store cannot be written now, soon and in a few words; None: it can."""
 
     def answers(self) -> bool:
         """Return whether the store can be written now; one that is full is there all the same."""
@@ -181,6 +233,14 @@ class BlobStore(ABC):
         with path.open("rb") as stream:
             return self.put(stream)
 
+    def check(self, key: str) -> None:
+        """Read every byte of a blob where it is kept, as `verified` does."""
+        self.verified(key)
+
+    @abstractmethod
+    def forget_deleted(self) -> None:
+        """Remove what this host alone has left of blobs that were deleted."""
+
     def verified(self, key: str) -> Path:
         """Return a blob's local file once every byte of it was checked against the key.
 
@@ -192,28 +252,34 @@ class BlobStore(ABC):
             BlobDamagedError: its bytes are not those that were stored.
             BlobStoreDownError: nobody can tell, the store cannot be read.
         """
-        path = self.path(key)
+        path = self._file(key)
         try:
             with told():
                 stream = path.open("rb")
         except BlobStoreDownError as error:
             if error.errno != errno.ENOENT:
                 raise
-            self.path(key)  # says whether the whole store went since
+            self._file(key)  # says whether the whole store went since
             raise BlobMissingError(key) from error
         with stream:
-            state = os.fstat(stream.fileno())  # of the very bytes that are read below
-            stamp = (state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns)
+            stamp = stamp_of(os.fstat(stream.fileno()))  # of the very bytes that are read below
             if self._verified_lately(key, stamp):
                 return path
             if hashlib.file_digest(stream, "sha256").hexdigest() != key:
                 log.error("blob_damaged", blob=key, path=str(path))
                 raise BlobDamagedError(key)
+        self._note_whole(key, stamp)
+        return path
+
+    def _file(self, key: str) -> Path:
+        """Return the file that is to be checked; raises as `path` does."""
+        return self.path(key)
+
+    def _note_whole(self, key: str, stamp: tuple[int, ...]) -> None:
         with self._verified_lock:
             if len(self._verified) >= MAX_VERIFIED:
                 self._verified.clear()
             self._verified[key] = (stamp, time.monotonic())
-        return path
 
     def _verified_lately(self, key: str, stamp: tuple[int, ...]) -> bool:
         with self._verified_lock:

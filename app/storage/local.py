@@ -1,28 +1,25 @@
 """Blobs in a local or shared directory."""
 
-import hashlib
-import os
 import re
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
 from app.storage.base import (
-    Blob,
     BlobMissingError,
     BlobStore,
     Entry,
     StagedBlob,
-    TooLargeError,
-    chunks,
+    checked_key,
+    is_key,
     told,
 )
+from app.storage.staging import written
 from sats_core.files import sync
 
-_KEY = re.compile(r"[0-9a-f]{64}")
 _FOLDER = re.compile(r"[0-9a-f]{2}")
 
 
@@ -38,16 +35,10 @@ class LocalBlobStore(BlobStore):
     @contextmanager
     def stage(self, stream: BinaryIO, limit: int | None = None) -> Iterator[StagedBlob]:
         """See `BlobStore.stage`: temporary name, checksum, fsync; publishing renames."""
-        with told():
-            handle, name = tempfile.mkstemp(dir=self._incoming)
-        incoming = Path(name)
-        try:
+        with written(self._incoming, stream, limit) as (incoming, blob):
             with told():
-                blob = _write(handle, stream, limit)
+                sync(incoming)
             yield StagedBlob(blob, incoming, partial(self._publish, incoming, blob.key))
-        finally:
-            with suppress(OSError):  # a store that is down keeps it, for the collector
-                incoming.unlink(missing_ok=True)
 
     def path(self, key: str) -> Path:
         """See `BlobStore.path`."""
@@ -57,6 +48,19 @@ class LocalBlobStore(BlobStore):
                 self._incoming.stat()  # a blob is missing only where its store is there
                 raise BlobMissingError(key)
         return target
+
+    def size(self, key: str) -> int:
+        """See `BlobStore.size`."""
+        path = self.path(key)
+        with told():
+            try:
+                return path.stat().st_size
+            except FileNotFoundError as error:  # it went since
+                raise BlobMissingError(key) from error
+
+    def held(self, key: str, _folder: Path) -> Path:
+        """See `BlobStore.held`: it stays where it is, as long as somebody refers to it."""
+        return self.path(key)
 
     def delete(self, key: str) -> None:
         """See `BlobStore.delete`."""
@@ -78,6 +82,18 @@ class LocalBlobStore(BlobStore):
         """See `BlobStore.discard`."""
         (self._incoming / Path(name).name).unlink(missing_ok=True)
 
+    def forget_deleted(self) -> None:
+        """See `BlobStore.forget_deleted`: nothing is kept twice."""
+
+    def fault(self) -> str | None:
+        """See `BlobStore.fault`."""
+        try:
+            with tempfile.TemporaryFile(dir=self.root) as file:
+                file.write(b"ready")
+        except OSError as error:
+            return f"cannot be written: {error.strerror}"
+        return None
+
     def _publish(self, incoming: Path, key: str) -> None:
         target = self._target(key)
         with told():
@@ -86,24 +102,7 @@ class LocalBlobStore(BlobStore):
             sync(target.parent)
 
     def _target(self, key: str) -> Path:
-        if not _KEY.fullmatch(key):
-            raise BlobMissingError(key)
-        return self.root / key[:2] / key
-
-
-def _write(handle: int, stream: BinaryIO, limit: int | None) -> Blob:
-    digest = hashlib.sha256()
-    size = 0
-    with os.fdopen(handle, "wb") as out:
-        for chunk in chunks(stream):
-            size += len(chunk)
-            if limit is not None and size > limit:
-                raise TooLargeError(f"more than {limit} bytes")
-            digest.update(chunk)
-            out.write(chunk)
-        out.flush()
-        os.fsync(out.fileno())
-    return Blob(digest.hexdigest(), size)
+        return self.root / checked_key(key)[:2] / key
 
 
 def _files(folder: Path) -> list[Path]:
@@ -111,7 +110,7 @@ def _files(folder: Path) -> list[Path]:
 
 
 def _lies_right(path: Path) -> bool:
-    return _KEY.fullmatch(path.name) is not None and path.name.startswith(path.parent.name)
+    return is_key(path.name) and path.name.startswith(path.parent.name)
 
 
 def _described(paths: Iterator[Path] | list[Path]) -> Iterator[Entry]:

@@ -38,6 +38,7 @@ COLUMNS: dict[Place, tuple[tuple[_Column, _Condition], ...]] = {
     Place.BLOB_STORE: (
         (Task.dataset, _RUNNABLE),
         (Task.evaluation, _RUNNABLE),
+        (Task.checkpoint, _RUNNABLE),
         (HeldOutSet.blob, HeldOutSet.deleted_at.is_(None)),
         (Memory.blob, _kept(Place.BLOB_STORE)),
     ),

@@ -67,6 +67,8 @@ class Acceptance:
                 known = find_replay(session, submission) is not None
             if not known:
                 check({field: one.path for field, one in found.items()})
+                for one in found.values():
+                    one.send()
             with write_session(self.engine) as session:
                 act_as(session, self.actor)
                 lock_blobs(session, [one.blob.key for one in found.values()])

@@ -28,6 +28,11 @@ UPLOAD: dict[str, Any] = {
                             "type": "string",
                             "description": "In place of `dataset`: what `POST /uploads` gave.",
                         },
+                        "dataset_url": {
+                            "type": "string",
+                            "description": "In place of `dataset`: the zip's place in a bucket "
+                            "that `SATS_DATASET_BUCKETS` names, as `s3://pictures/sheep.zip`.",
+                        },
                         "spec": {
                             "allOf": [{"$ref": "#/components/schemas/TaskSpec"}, POSTED_NAMES],
                             "description": "What to learn and how, as JSON.",

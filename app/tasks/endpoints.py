@@ -196,7 +196,7 @@ def cancel_task(
     """Cancel a task: one that waits ends at once, one that runs as soon as its worker hears."""
     task = service.cancel(session, str(task_id))
     if task.state == TaskState.CANCELLED:
-        background.add_task(drop_uploads, services.engine, services.blobs, task.uploads)
+        background.add_task(drop_uploads, services.engine, services.blobs, task.blobs)
     return service.describe(session, task)
 
 

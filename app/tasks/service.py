@@ -243,7 +243,7 @@ def _check_files(blobs: BlobStore, task: Task) -> None:
         )
     try:
         for key in task.uploads:
-            blobs.path(key)
+            blobs.size(key)
     except BlobMissingError as error:
         raise TaskFilesGoneProblem(
             "the files posted with the task are gone: post it again"

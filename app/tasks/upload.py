@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Annotated, BinaryIO
 
 from fastapi import Depends, Request
+from fastapi.concurrency import contextmanager_in_threadpool
 from starlette.datastructures import FormData
 
 from app.errors import ErrorDetail, InvalidProblem
@@ -15,6 +16,7 @@ from app.keys.service import Caller, check_model
 from app.storage import Blob
 from app.tasks.posted import PostedTask
 from app.tasks.schemas import TaskSpec
+from app.uploads.remote import FIELD, fetched
 from app.uploads.tokens import gone, read_token
 
 
@@ -38,25 +40,38 @@ async def read_upload(
 ) -> AsyncIterator[Upload]:
     """Read the two parts; the data set goes to a temporary file as it comes in."""
     most = services.settings.max_upload_bytes
-    async with read_form(request, ["dataset"], most, ["upload", SPEC]) as form:
+    async with read_form(request, ["dataset"], most, ["upload", FIELD, SPEC]) as form:
         spec = await json_part(form, "spec", PostedTask)
         check_model(caller, spec.model)
-        if "upload" in form:
+        _check_one(form)
+        if FIELD in form:
+            file = contextmanager_in_threadpool(fetched(services.settings, str(form[FIELD])))
+            async with file as dataset:
+                yield Upload(caller, spec, dataset)
+        elif "upload" in form:
             yield Upload(caller, spec, _sent_before(form, services.secret, caller.key_id))
         else:
             yield Upload(caller, spec, file_part(form, "dataset"))
+
+
+def _check_one(form: FormData) -> None:
+    """Check that there are not several data sets.
+
+    Raises:
+        InvalidProblem: there are.
+    """
+    named = [field for field in ("dataset", "upload", FIELD) if field in form]
+    for other in named[1:]:
+        fault = ErrorDetail(f"there is a `{named[0]}` too", field=other, code=Code.FORBIDDEN)
+        raise InvalidProblem(f"post a `{named[0]}` or a `{other}`, not both", [fault])
 
 
 def _sent_before(form: FormData, secret: bytes, key_id: int | None) -> Blob:
     """Return what the form's token stands for.
 
     Raises:
-        InvalidProblem: a file came along.
         UploadGoneProblem: the token stands for nothing.
     """
-    if "dataset" in form:
-        fault = ErrorDetail("there is a `dataset` too", field="upload", code=Code.FORBIDDEN)
-        raise InvalidProblem("post a `dataset` or an `upload`, not both", [fault])
     token = form["upload"]
     if not isinstance(token, str):
         raise gone("`upload` is a file, not the token of one")

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import AsyncIterator
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path as FilePath
 from typing import Annotated, Any, BinaryIO
@@ -108,10 +109,10 @@ def send(
     """
     check_room(services.settings)
     most = services.settings.max_upload_bytes
-    with (
-        staged(services.blobs, "dataset", file, most) as stored,
-        write_session(services.engine) as session,
-    ):
+    with ExitStack() as stack:
+        stored = stack.enter_context(staged(services.blobs, "dataset", file, most))
+        stored.send()
+        session = stack.enter_context(write_session(services.engine))
         ends = int(time.time()) + lifetime(services.settings.gc_grace_seconds)
         upload = Upload(stored.blob, ends)
         if caller.key_id is not None:  # its row is locked: of two uploads one sees the other

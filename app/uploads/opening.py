@@ -9,7 +9,7 @@ from app.errors import ErrorDetail, TooLargeProblem
 from app.errors.codes import Code
 from app.http.dependencies import Services
 from app.keys.service import Caller
-from app.storage import BlobMissingError
+from app.storage import BlobDamagedError, BlobMissingError
 from app.uploads.tokens import gone, read_token
 from sats_core.data.readers import Reader, glance, open_reader
 from sats_core.data.sources import ZipSource
@@ -28,7 +28,7 @@ def upload_path(services: Services, caller: Caller, token: str) -> Path:
     found = read_token(services.secret, token, caller.key_id)
     try:
         return services.blobs.path(found.blob.key)
-    except BlobMissingError as error:
+    except (BlobMissingError, BlobDamagedError) as error:
         raise gone("the upload was removed") from error
 
 

@@ -3,12 +3,18 @@
 import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import BinaryIO
 
 from app.errors import DiskFullProblem, ErrorDetail, TooLargeProblem
 from app.errors.codes import Code
-from app.storage import Blob, BlobMissingError, BlobStore, StagedBlob, TooLargeError
+from app.storage import (
+    Blob,
+    BlobDamagedError,
+    BlobMissingError,
+    BlobStore,
+    StagedBlob,
+    TooLargeError,
+)
 from app.uploads.tokens import gone
 
 
@@ -39,13 +45,15 @@ def sent_before(blobs: BlobStore, blob: Blob) -> StagedBlob:
         UploadGoneProblem: it is not, now or when it is published.
     """
 
-    def path() -> Path:
+    try:
+        path = blobs.path(blob.key)
+    except (BlobMissingError, BlobDamagedError) as error:
+        raise gone("the upload was removed") from error
+
+    def stands() -> None:
         try:
-            return blobs.path(blob.key)
+            blobs.size(blob.key)
         except BlobMissingError as error:
             raise gone("the upload was removed") from error
 
-    def stands() -> None:
-        path()
-
-    return StagedBlob(blob, path(), stands)
+    return StagedBlob(blob, path, stands)

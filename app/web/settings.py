@@ -15,6 +15,7 @@ from app.web.visitors import PageRoute, SeesService
 GROUPS = {
     "key_cache_seconds": "Answering",
     "label_studio_url": "Label Studio",
+    "store_url": "Object store",
     "data_dir": "Data, broker, access",
     "max_upload_bytes": "What may be sent",
     "gate_max_drop": "Gate",

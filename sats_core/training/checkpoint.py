@@ -11,10 +11,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from sats_core.files import whole
-from sats_core.job import StepJob
+from sats_core.job import CHECKPOINT, StepJob
 from sats_core.models import Segmenter
 
-NAME = "checkpoint.safetensors"
+NAME = CHECKPOINT
 TRAINING = 3
 """Raised whenever training changes, crops, thresholds or normalisation say: a checkpoint of what
 was before is not taken up, half a step of each would be a third thing."""

@@ -10,7 +10,7 @@ import yaml
 
 ROOT = Path(__file__).parents[2]
 IMAGE_FOLDER = "/data"
-OTHER_IMAGES = {"postgres", "redis"}
+OTHER_IMAGES = {"postgres", "redis", "s3"}
 
 
 def read(name: str) -> str:

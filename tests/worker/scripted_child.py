@@ -31,6 +31,7 @@ from sats_core.events import (
 )
 from sats_core.files import write_whole
 from sats_core.job import (
+    CHECKPOINT,
     ImportJob,
     ImportResult,
     Job,
@@ -115,7 +116,7 @@ def main(control: Control, job_file: Path) -> int:
     else:
         signal.signal(signal.SIGTERM, lambda number, frame: stop.append(number))
     job = parse_job(job_file.read_bytes())
-    checkpoint = job.work / "epoch"
+    checkpoint = job.work / CHECKPOINT
     first = int(checkpoint.read_text()) if checkpoint.exists() else 0
     with (control.path / "starts.jsonl").open("a") as log:
         row = {"pid": os.getpid(), "epoch": first, "job": job.model_dump_json()}

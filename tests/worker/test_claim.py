@@ -61,6 +61,7 @@ WRITES = [
     lambda session, claimed: claims.enter(session, claimed, TaskState.TRAINING),
     lambda session, claimed: claims.report(session, claimed, {"epoch": 1}, epoch_end=True),
     lambda session, claimed: claims.warn(session, claimed, "beware"),
+    lambda session, claimed: claims.note_checkpoint(session, claimed, "a" * 64),
     claims.hold,
     claims.give_back,
     lambda session, claimed: claims.halve(session, claimed, "less"),

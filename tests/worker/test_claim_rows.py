@@ -238,3 +238,11 @@ def test_only_a_running_task_whose_lease_ran_out_is_lapsed(post, do, engine):
         assert claims.lapsed(session) == [lost]
         assert claims.claimable(session) == [waits]
     assert do(claims.sweep, waits, 3, LOST) is None
+
+
+def test_the_last_checkpoint_takes_the_place_of_the_one_before(post, row, do):
+    task_id = post()
+    claimed = do(claims.claim, task_id, "w", LEASE)
+    assert do(claims.note_checkpoint, claimed, "a" * 64) is None
+    assert do(claims.note_checkpoint, claimed, "b" * 64) == "a" * 64
+    assert row(task_id).checkpoint == "b" * 64

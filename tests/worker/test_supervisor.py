@@ -5,6 +5,7 @@ import time
 import pytest
 
 from app.db import TaskState, write_session
+from sats_core.job import CHECKPOINT
 from tests.worker.bench import eventually, running
 from worker.claim import claim
 
@@ -134,7 +135,7 @@ def test_tries_that_only_repeat_epochs_count(bench):
     lived = []
     for _ in range(4):
         lived.append(supervisor.run(task_id))
-        bench.settings.work_dir.joinpath(task_id, "checkpoints", "epoch").unlink(missing_ok=True)
+        bench.settings.work_dir.joinpath(task_id, "checkpoints", CHECKPOINT).unlink(missing_ok=True)
     queued = TaskState.QUEUED
     assert lived == [queued, queued, queued, TaskState.FAILED], "the first one finished an epoch"
 

@@ -10,6 +10,7 @@ from sqlalchemy import update
 
 from app.db import Task, TaskState, write_session
 from app.storage import BlobStoreDownError
+from sats_core.job import CHECKPOINT
 from tests.worker.bench import eventually
 from worker.claim import claim
 from worker.sweeper import Sweeper
@@ -131,7 +132,7 @@ def test_the_folder_of_a_task_that_may_run_again_stays(bench):
     stranger = bench.settings.work_dir / "not a task"
     stranger.mkdir()
     sweeper(bench)[0].sweep()
-    assert bench.settings.work_dir.joinpath(task_id, "checkpoints", "epoch").exists()
+    assert bench.settings.work_dir.joinpath(task_id, "checkpoints", CHECKPOINT).exists()
     assert bench.has_blob(bench.task(task_id).dataset)
     assert stranger.exists()
 

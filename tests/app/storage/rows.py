@@ -60,13 +60,13 @@ def refer_in_every_way(session: Session, stores: Mapping[Place, BlobStore]) -> d
     def blob(kind: str, store: BlobStore = store) -> str:
         return store.put(io.BytesIO(kind.encode())).key
 
-    posted = ("dataset", "evaluation", "running", "failed", "failed evaluation")
+    posted = ("dataset", "evaluation", "running", "failed", "failed evaluation", "checkpoint")
     found = {kind: blob(kind) for kind in (*posted, "held-out")}
     add_task(session, found["dataset"], TaskState.QUEUED, found["evaluation"])
     version = add_version(session, store, ["cat"])
     found |= {name: file["blob"] for name, file in version.files.items()}
     # One running task a model at most.
-    add_task(session, found["running"], TaskState.TRAINING)
+    add_task(session, found["running"], TaskState.TRAINING).checkpoint = found["checkpoint"]
     add_task(session, found["failed"], TaskState.FAILED, found["failed evaluation"])
     session.add(HeldOutSet(version_id=version.id, blob=found["held-out"], classes=[], pictures=1))
     for place, blobs_there in stores.items():

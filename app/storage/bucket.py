@@ -1,0 +1,260 @@
+"""A bucket of an object store, its errors told in this package's own words."""
+
+import errno
+import mmap
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import obstore
+from obstore.exceptions import AlreadyExistsError, BaseError
+from obstore.store import AzureStore, GCSStore, S3Store
+
+from app.settings import Settings
+from app.storage.base import CHUNK_BYTES, BlobMissingError, BlobStoreDownError, Entry
+from app.storage.cache import Download
+
+WHOLE_BYTES = 64 * 1024 * 1024
+"""What is not larger is put in one request."""
+PART_BYTES = 8 * 1024 * 1024
+PARTS_AT_ONCE = 4
+TRANSFER_SECONDS = 3600.0
+"""Longest that the bytes of one blob may take to come, as long as some do."""
+CONNECT_SECONDS = 5.0
+PROBE_SECONDS = 3.0
+"""How long a bucket that is only asked whether it answers may take."""
+RETRIES = 10
+LONGEST_WAIT = 5.0
+"""Seconds between two tries."""
+INCOMING = "incoming/"
+"""What begins so is on its way to another name."""
+PROBE = "probe"
+_MOST_SAID = 300
+
+Client = S3Store | GCSStore | AzureStore
+
+
+class Bucket:
+    """Objects by name, below a prefix. Each is there whole or not at all, and none is overwritten.
+
+    Args:
+        client: of the library, for the bucket and the prefix.
+        probe: the same with little patience.
+    """
+
+    def __init__(self, client: Client, probe: Client) -> None:
+        self._client = client
+        self._probe = probe
+
+    @classmethod
+    def of(cls, settings: Settings, url: str) -> "Bucket":
+        """Return the bucket of a URL, with what the settings say of such buckets.
+
+        Raises:
+            ValueError: the library cannot make anything of it.
+        """
+        try:
+            return cls(
+                client_of(settings, url, patient=True), client_of(settings, url, patient=False)
+            )
+        except BaseError:  # it may say what is secret
+            raise ValueError("SATS_STORE_URL and what belongs to it name no bucket") from None
+
+    def size(self, name: str) -> int:
+        """Return an object's bytes.
+
+        Raises:
+            BlobMissingError: no such object.
+            BlobStoreDownError: nobody can tell.
+        """
+        with self._told_of(name):
+            return obstore.head(self._client, name)["size"]
+
+    def find(self, name: str) -> int | None:
+        """Return an object's bytes; None: there is no such object, or no such bucket.
+
+        Raises:
+            BlobStoreDownError: nobody can tell.
+        """
+        with _told(), suppress(FileNotFoundError):
+            return obstore.head(self._client, name)["size"]
+        return None
+
+    def read(self, name: str) -> Download:
+        """Begin to read an object; the chunks raise BlobStoreDownError where they are cut off.
+
+        Raises:
+            BlobMissingError: no such object.
+            BlobStoreDownError: nobody can tell.
+        """
+        with self._told_of(name):
+            found = obstore.get(self._client, name)
+            return Download(found.meta["size"], _chunks(found))
+
+    def create(self, name: str, path: Path, size: int) -> int:
+        """Put a file's bytes there, unless there is an object of that name: then that one stays.
+
+        Returns the bytes of the object that is there.
+
+        What is large is put under another name, in parts of which few are in memory, and copied to
+        its own if there is none: the library puts no parts conditionally.
+
+        Raises:
+            BlobStoreDownError: they could not be put.
+        """
+        try:
+            with _told():
+                if size <= WHOLE_BYTES:
+                    obstore.put(self._client, name, _mapped(path), mode="create")
+                else:
+                    self._create_in_parts(name, path)
+        except AlreadyExistsError:
+            return self._other(name)
+        return size
+
+    def delete(self, name: str) -> None:
+        """Remove an object; one that is not there is no error.
+
+        Raises:
+            BlobStoreDownError: it could not be removed.
+        """
+        with suppress(BlobMissingError), self._told_of(name):
+            obstore.delete(self._client, name)
+
+    def entries(self, begin: str | None = None) -> Iterator[Entry]:
+        """Yield every object, or those whose name begins with a folder, by its name.
+
+        Raises:
+            BlobStoreDownError: they cannot be listed.
+        """
+        with _told():
+            for found in obstore.list(self._client, begin, chunk_size=1000):
+                for meta in found:
+                    yield Entry(meta["path"], meta["size"], meta["last_modified"].timestamp())
+
+    def try_to_write(self) -> None:
+        """Write a small object that means nothing; it takes some seconds at most.
+
+        Raises:
+            BlobStoreDownError: it could not be written.
+        """
+        with _told():
+            obstore.put(self._probe, PROBE, b"ready", use_multipart=False)
+
+    def _create_in_parts(self, name: str, path: Path) -> None:
+        incoming = f"{INCOMING}{uuid4().hex}"
+        try:
+            obstore.put(
+                self._client,
+                incoming,
+                path,
+                use_multipart=True,
+                chunk_size=PART_BYTES,
+                max_concurrency=PARTS_AT_ONCE,
+            )
+            obstore.copy(self._client, incoming, name, overwrite=False)
+        finally:
+            with suppress(BaseError, OSError):  # what stays is the collector's
+                obstore.delete(self._probe, incoming)
+
+    def _other(self, name: str) -> int:
+        """Return the bytes of what others put: of two that do so at once, both may lose."""
+        try:
+            return self.size(name)
+        except BlobMissingError as error:
+            raise BlobStoreDownError(errno.EAGAIN, f"{name} is being put by others") from error
+
+    @contextmanager
+    def _told_of(self, name: str) -> Iterator[None]:
+        """As `_told`, but where the bucket is there and an object is not, that one is missing."""
+        try:
+            yield
+        except FileNotFoundError as error:
+            with _told():  # no bucket is no object either
+                next(iter(obstore.list(self._client, INCOMING)), None)
+            raise BlobMissingError(name.rpartition("/")[2]) from error
+        except (BaseError, OSError) as error:
+            raise _down(error) from error
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """Say of what goes wrong on the way to the store that it is down."""
+    try:
+        yield
+    except AlreadyExistsError:
+        raise
+    except (BaseError, OSError) as error:
+        raise _down(error) from error
+
+
+def _down(error: Exception) -> BlobStoreDownError:
+    said = " ".join(str(error).split())
+    return BlobStoreDownError(errno.EIO, said[:_MOST_SAID])
+
+
+def _mapped(path: Path) -> memoryview:
+    """Return a file's bytes, which the kernel reads as they are sent."""
+    with path.open("rb") as stream:
+        if not os.fstat(stream.fileno()).st_size:
+            return memoryview(b"")
+        return memoryview(mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ))
+
+
+def _chunks(found: "obstore.GetResult") -> Iterator[bytes]:
+    with _told():
+        yield from found.stream(min_chunk_size=CHUNK_BYTES)
+
+
+def client_of(settings: Settings, url: str, *, patient: bool) -> Client:
+    """Return the library's store for a bucket, and the prefix, that a URL names.
+
+    Endpoint and keys are the settings', where their own bucket is of the same kind. Whatever is
+    left out is read from the provider's own variables and the machine's role.
+    """
+    scheme, _, place = url.partition("://")
+    bucket, _, prefix = place.partition("/")
+    alike = (settings.store_url or "").startswith(f"{scheme}://")
+    endpoint = settings.store_endpoint if alike else None
+    name = settings.store_key_id if alike else None
+    key = settings.store_secret.get_secret_value() if alike and settings.store_secret else None
+    seconds = settings.store_seconds if patient else min(PROBE_SECONDS, settings.store_seconds)
+    lasts = TRANSFER_SECONDS if patient else seconds
+    options: Any = {
+        "prefix": prefix.strip("/") or None,
+        "client_options": {
+            "allow_http": (endpoint or "").startswith("http://"),
+            "connect_timeout": timedelta(seconds=min(CONNECT_SECONDS, seconds)),
+            "read_timeout": timedelta(seconds=seconds),
+            "timeout": timedelta(seconds=lasts),
+        },
+        "retry_config": {
+            "max_retries": RETRIES if patient else 0,
+            "retry_timeout": timedelta(seconds=seconds),
+            "backoff": {"max_backoff": timedelta(seconds=min(LONGEST_WAIT, seconds / 4))},
+        },
+    }
+    if scheme == "gs":
+        google = {"service_account_key": key, "base_url": endpoint}
+        return GCSStore(bucket, config=_given(google), **options)
+    if scheme == "az":
+        azure = {"account_name": name, "account_key": key, "endpoint": endpoint}
+        return AzureStore(bucket, config=_given(azure), **options)
+    amazon = {
+        "access_key_id": name,
+        "secret_access_key": key,
+        "endpoint": endpoint,
+        "region": settings.store_region if alike else None,
+        "virtual_hosted_style_request": settings.store_virtual_host,
+        "copy_if_not_exists": "multipart",
+        "disable_bulk_delete": True,  # not every S3 has it, and one object goes at a time
+    }
+    return S3Store(bucket, config=_given(amazon), **options)
+
+
+def _given(config: dict[str, Any]) -> Any:
+    return {name: value for name, value in config.items() if value is not None}

@@ -1,0 +1,186 @@
+"""Blobs in an object store, those used last on this host too."""
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import BinaryIO
+
+import structlog
+
+from app.storage.base import (
+    Blob,
+    BlobDamagedError,
+    BlobMissingError,
+    BlobStore,
+    BlobStoreDownError,
+    Entry,
+    StagedBlob,
+    checked_key,
+    is_key,
+    stamp_of,
+    told,
+)
+from app.storage.bucket import INCOMING, Bucket
+from app.storage.cache import BlobCache
+from app.storage.staging import written
+
+LARGEST_BYTES = 5 * 1024**3
+"""S3 copies no more in one piece, so that what is larger could not be put conditionally."""
+SMALL_BYTES = 4 * 1024**2
+
+log = structlog.get_logger(__name__)
+
+
+class ObjectBlobStore(BlobStore):
+    """Objects `ab/abcdef...`, as in a local store's directory, and `incoming/` beside them.
+
+    A blob is put where there is none and never overwritten. One that this host has is read without
+    asking the bucket, as its bytes cannot be others.
+
+    Args:
+        bucket: where the blobs are.
+        cache: those that this host has.
+        staging: folder for files on their way; made if need be.
+    """
+
+    def __init__(self, bucket: Bucket, cache: BlobCache, staging: Path) -> None:
+        super().__init__()
+        self._bucket = bucket
+        self._cache = cache
+        self._staging = staging
+        staging.mkdir(parents=True, exist_ok=True)
+
+    @contextmanager
+    def stage(self, stream: BinaryIO, limit: int | None = None) -> Iterator[StagedBlob]:
+        """See `BlobStore.stage`; beyond `LARGEST_BYTES` everything is too large."""
+        most = LARGEST_BYTES if limit is None else min(limit, LARGEST_BYTES)
+        with written(self._staging, stream, most) as (path, blob):
+            publish, send = (partial(put, path, blob) for put in (self._put, self._send))
+            yield StagedBlob(blob, path, publish, send)
+
+    def path(self, key: str) -> Path:
+        """See `BlobStore.path`; checked as by `verified`, as a crash may have cut it off."""
+        return self.verified(key)
+
+    def size(self, key: str) -> int:
+        """See `BlobStore.size`."""
+        return self._bucket.size(_name(key))
+
+    def held(self, key: str, folder: Path) -> Path:
+        """See `BlobStore.held`: `folder` gets a link to it."""
+        target = folder / checked_key(key)
+        with told():
+            folder.mkdir(parents=True, exist_ok=True)
+        self.path(key)
+        while not self._cache.link(key, target):
+            self.path(key)
+        return target
+
+    def delete(self, key: str) -> None:
+        """See `BlobStore.delete`."""
+        self._cache.drop(key)
+        self._bucket.delete(_name(key))
+
+    def entries(self) -> Iterator[Entry]:
+        """See `BlobStore.entries`."""
+        for entry in self._bucket.entries():
+            folder, _, key = entry.name.partition("/")
+            if is_key(key) and folder == key[:2]:
+                yield Entry(key, entry.size, entry.modified)
+
+    def unfinished(self) -> Iterator[Entry]:
+        """See `BlobStore.unfinished`: what lies in the bucket, and on this host."""
+        for entry in self._bucket.entries(INCOMING):
+            yield Entry(entry.name.removeprefix(INCOMING), entry.size, entry.modified)
+        with told():
+            for path in list(self._staging.iterdir()):
+                try:
+                    state = path.stat()
+                except FileNotFoundError:  # it was published, or given up, since
+                    continue
+                yield Entry(path.name, state.st_size, state.st_mtime)
+
+    def discard(self, name: str) -> None:
+        """See `BlobStore.discard`."""
+        plain = Path(name).name
+        with told():
+            (self._staging / plain).unlink(missing_ok=True)
+        self._bucket.delete(INCOMING + plain)
+
+    def fault(self) -> str | None:
+        """See `BlobStore.fault`."""
+        try:
+            self._bucket.try_to_write()
+        except BlobStoreDownError as error:
+            return f"cannot be written: {error.strerror}"
+        return None
+
+    def answers(self) -> bool:
+        """See `BlobStore.answers`."""
+        return self.fault() is None
+
+    def verified(self, key: str) -> Path:
+        """See `BlobStore.verified`; what is damaged on this host alone is fetched again."""
+        try:
+            return super().verified(key)
+        except BlobDamagedError:
+            self._cache.drop(key)
+            return super().verified(key)
+
+    def check(self, key: str) -> None:
+        """See `BlobStore.check`; nothing of it stays on this host."""
+        digest = hashlib.sha256()
+        for chunk in self._bucket.read(_name(key)).chunks:
+            digest.update(chunk)
+        if digest.hexdigest() != key:
+            raise BlobDamagedError(key)
+
+    def forget_deleted(self) -> None:
+        """See `BlobStore.forget_deleted`."""
+        for key in self._cache.all_keys():
+            try:
+                self.size(key)
+            except BlobMissingError:
+                self._cache.drop(key)
+
+    def _file(self, key: str) -> Path:
+        """Return this host's file of a blob, which may be damaged."""
+        return self._cache.find(key) or self._fetched(key)
+
+    def _put(self, path: Path, blob: Blob) -> None:
+        """Put a file's bytes into the bucket, unless they are there."""
+        if self._bucket.find(_name(blob.key)) != blob.size:
+            self._create(path, blob)
+
+    def _send(self, path: Path, blob: Blob) -> None:
+        """Do the same; what is small is quicker put in vain than asked for."""
+        if blob.size > SMALL_BYTES:
+            self._put(path, blob)
+        else:
+            self._create(path, blob)
+
+    def _create(self, path: Path, blob: Blob) -> None:
+        name = _name(blob.key)
+        there = self._bucket.create(name, path, blob.size)
+        if there != blob.size:  # whatever it is, these bytes are not it
+            log.error("blob_damaged", blob=blob.key, size=there, expected=blob.size)
+            self._bucket.delete(name)
+            self._bucket.create(name, path, blob.size)
+
+    def _fetched(self, key: str) -> Path:
+        """Fetch a blob; bytes that were damaged on the way are asked for once more."""
+        fetch = partial(self._bucket.read, _name(key))
+        try:
+            path = self._cache.fill(key, fetch)
+        except BlobDamagedError:
+            log.warning("blob_came_damaged", blob=key)
+            path = self._cache.fill(key, fetch)
+        with told():
+            self._note_whole(key, stamp_of(path.stat()))
+        return path
+
+
+def _name(key: str) -> str:
+    return f"{checked_key(key)[:2]}/{key}"

@@ -1,0 +1,283 @@
+"""An object store over a line that breaks: what is told, how soon, and what is left behind."""
+
+import hashlib
+import io
+import os
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import obstore
+import pytest
+
+from app.storage import BlobDamagedError, BlobMissingError, BlobStoreDownError, bucket, open_store
+from tests.app.storage.places import S3Prefix
+from tests.fixtures.faulty_s3 import (
+    corrupts,
+    cuts,
+    drops,
+    fails,
+    faulty,
+    forgets,
+    repeats,
+    waits_for,
+)
+from tests.fixtures.processes import environment
+
+ROOT = Path(__file__).parents[3]
+DATA = b"some bytes"
+KEY = hashlib.sha256(DATA).hexdigest()
+LARGE = bytes(range(256)) * 4096 * 20
+LARGE_KEY = hashlib.sha256(LARGE).hexdigest()
+SECONDS = 2.0
+"""How long the stores here may be silent."""
+BOUND = 30.0
+"""Much more than any call may take then, on a busy machine too, and much less than for ever."""
+
+BREAKS = {
+    "500": fails(500),
+    "503": fails(503, "SlowDown"),
+    "403": fails(403, "AccessDenied"),
+    "404": fails(404, "NoSuchBucket"),
+    "dropped": drops,
+}
+broken = pytest.mark.parametrize("fault", BREAKS.values(), ids=BREAKS.keys())
+
+
+@pytest.fixture(autouse=True)
+def large_is_put_in_parts(monkeypatch):
+    monkeypatch.setattr(bucket, "WHOLE_BYTES", bucket.PART_BYTES)
+
+
+@pytest.fixture
+def line(s3):
+    with faulty(s3.endpoint) as faults:
+        yield faults
+
+
+@pytest.fixture
+def place(s3, line, tmp_path):
+    return S3Prefix(s3, tmp_path, line.endpoint)
+
+
+@pytest.fixture
+def store(place):
+    return place.host(store_seconds=SECONDS)
+
+
+def put(store, data=DATA):
+    store.put(io.BytesIO(data))
+
+
+def publish_large(store):
+    put(store, LARGE)
+
+
+OPERATIONS = {
+    "put": put,
+    "put in parts": publish_large,
+    "path": lambda store: store.path(KEY),
+    "verified": lambda store: store.verified(KEY),
+    "size": lambda store: store.size(KEY),
+    "check": lambda store: store.check(KEY),
+    "delete": lambda store: store.delete(KEY),
+    "entries": lambda store: list(store.entries()),
+    "unfinished": lambda store: list(store.unfinished()),
+    "discard": lambda store: store.discard("left"),
+}
+
+
+@broken
+@pytest.mark.parametrize("operation", OPERATIONS.values(), ids=OPERATIONS.keys())
+def test_a_store_that_cannot_be_asked_is_down_and_nothing_else(place, line, fault, operation):
+    put(place.host())
+    store = place.host(store_seconds=0.5)
+    line.inject(fault)
+    began = time.monotonic()
+    with pytest.raises(BlobStoreDownError) as told:
+        operation(store)
+    assert time.monotonic() - began < BOUND
+    assert told.value.strerror
+    assert "only-in-tests" not in str(told.value)
+    line.clear()
+    operation(place.host())
+
+
+@pytest.mark.parametrize("times", [1, 2])
+@pytest.mark.parametrize("fault", [fails(500), fails(503), drops], ids=["500", "503", "dropped"])
+def test_what_passes_is_waited_for(place, store, line, fault, times):
+    line.inject(fault, times=times)
+    put(store)
+    line.inject(fault, of="GET", times=times)
+    assert place.host().verified(KEY).read_bytes() == DATA
+
+
+@pytest.mark.parametrize("data", [DATA, LARGE], ids=["small", "large"])
+def test_a_write_whose_answer_was_lost_is_found_to_be_there(place, store, line, data):
+    line.inject(forgets, of="^PUT .*/[0-9a-f]{64}|^POST .*/[0-9a-f]{64}.*uploadId", times=1)
+    put(store, data)
+    assert place.host().verified(hashlib.sha256(data).hexdigest()).read_bytes() == data
+
+
+def test_a_store_that_says_nothing_is_down_in_time(place, store, line):
+    put(place.host())
+    gate = threading.Event()
+    line.inject(waits_for(gate))
+    try:
+        for ask in (store.path, store.size, store.delete):
+            began = time.monotonic()
+            with pytest.raises(BlobStoreDownError):
+                ask(KEY)
+            assert time.monotonic() - began < BOUND
+        began = time.monotonic()
+        assert store.fault().startswith("cannot be written: ")
+        assert time.monotonic() - began < BOUND
+        assert not store.answers()
+    finally:
+        gate.set()
+
+
+@pytest.mark.parametrize("data", [DATA, LARGE], ids=["small", "large"])
+def test_a_blob_whose_bytes_break_off_is_not_taken_for_one(place, store, line, data):
+    put(place.host(), data)
+    key = hashlib.sha256(data).hexdigest()
+    line.inject(cuts, of="GET")
+    with pytest.raises(BlobStoreDownError):
+        store.path(key)
+    line.clear()
+    assert store.path(key).read_bytes() == data
+
+
+def test_bytes_that_change_on_the_way_are_asked_for_again(place, store, line):
+    put(place.host(), LARGE)
+    line.inject(corrupts, of="GET", times=1)
+    assert store.path(LARGE_KEY).read_bytes() == LARGE
+
+
+def test_bytes_that_change_on_the_way_every_time_are_damaged(place, store, line):
+    put(place.host(), LARGE)
+    line.inject(corrupts, of="GET .*/[0-9a-f]{64}")
+    for ask in (store.path, store.verified, store.check):
+        with pytest.raises(BlobDamagedError, match=LARGE_KEY):
+            ask(LARGE_KEY)
+    line.clear()
+    assert store.verified(LARGE_KEY).read_bytes() == LARGE
+
+
+def test_an_upload_that_breaks_off_leaves_what_the_collector_finds(place, store, line):
+    line.inject(fails(500), of="^(PUT|POST|DELETE) .*/[0-9a-f]{64}|^DELETE ")
+    with pytest.raises(BlobStoreDownError):
+        put(store, LARGE)
+    line.clear()
+    (left,) = store.unfinished()
+    assert left.size == len(LARGE)
+    assert list(store.entries()) == []
+    store.discard(left.name)
+    assert place.names() == set()
+
+
+def test_a_blob_is_put_where_there_is_none_and_never_overwritten(place, store, line):
+    put(store)
+    put(store, LARGE)
+    made = {
+        meta["path"]: meta["last_modified"] for one in obstore.list(place.client) for meta in one
+    }
+    line.seen.clear()
+    for data in (DATA, LARGE):
+        put(place.host(), data)
+    assert not [one for one in line.seen if not one.startswith("HEAD ")]
+    found = {
+        meta["path"]: meta["last_modified"] for one in obstore.list(place.client) for meta in one
+    }
+    assert made == found
+
+
+def test_of_two_that_see_no_blob_one_puts_it(place, store, line):
+    other = place.host()
+    put(other, LARGE)
+    before = obstore.head(place.client, f"{LARGE_KEY[:2]}/{LARGE_KEY}")
+    line.inject(fails(404, "NoSuchKey"), of="^HEAD", times=1)  # as it was a moment ago
+    put(store, LARGE)
+    after = obstore.head(place.client, f"{LARGE_KEY[:2]}/{LARGE_KEY}")
+    assert (before["last_modified"], before["e_tag"]) == (after["last_modified"], after["e_tag"])
+
+
+def test_a_listing_that_lags_shows_what_was_and_hides_what_is(place, store, line):
+    put(store)
+    earlier = []
+    line.inject(repeats(earlier), of="GET .*list-type")
+    assert [entry.name for entry in store.entries()] == [KEY]
+    store.delete(KEY)
+    put(store, LARGE)
+    assert [entry.name for entry in store.entries()] == [KEY]
+    with pytest.raises(BlobMissingError):
+        place.host().path(KEY)
+    assert place.host().path(LARGE_KEY).read_bytes() == LARGE
+    store.delete(KEY)  # as a collector does that believes the listing
+
+
+@pytest.mark.parametrize("cut", [0, 5, len(DATA) - 1])
+def test_what_a_crash_cut_off_on_this_host_is_fetched_again(place, cut):
+    settings = place.settings()
+    before = open_store(settings)
+    put(before)
+    before.path(KEY).write_bytes(DATA[:cut])
+    assert open_store(settings).path(KEY).read_bytes() == DATA
+
+
+PUT_AND_GET = """
+import resource, sys
+from pathlib import Path
+from app.settings import Settings
+from app.storage import open_store
+
+def peak():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+
+store = open_store(Settings(keep_free_bytes=0))
+store.put_file(Path(sys.argv[1]))  # small: what is loaded once is loaded
+before = peak()
+blob = store.put_file(Path(sys.argv[2]))
+assert store.path(blob.key).stat().st_size == blob.size
+print(peak() - before)
+"""
+
+
+def test_a_large_blob_takes_little_memory(s3, tmp_path):
+    small, large = tmp_path / "small", tmp_path / "large"
+    small.write_bytes(DATA)
+    with large.open("wb") as out:
+        for _ in range(128):
+            out.write(os.urandom(1024 * 1024))
+    settings = S3Prefix(s3, tmp_path).settings(store_seconds=60.0)
+    done = subprocess.run(
+        [sys.executable, "-c", PUT_AND_GET, small, large],
+        cwd=ROOT,
+        env={**os.environ, **environment(settings)},
+        check=True,
+        capture_output=True,
+    )
+    assert int(done.stdout) < 80, "MiB: a few parts of 8, not 128"
+
+
+def test_a_blob_that_is_here_is_read_while_the_store_is_down(place, store, line):
+    put(store)
+    store.verified(KEY)
+    line.inject(drops)
+    assert store.path(KEY).read_bytes() == store.verified(KEY).read_bytes() == DATA
+
+
+def test_a_bucket_that_is_not_there_is_no_empty_one(s3, tmp_path):
+    elsewhere = S3Prefix(s3, tmp_path).host(store_url="s3://not-made/at-all", store_seconds=SECONDS)
+    for ask in (elsewhere.path, elsewhere.size, elsewhere.check):
+        with pytest.raises(BlobStoreDownError):
+            ask(KEY)
+
+
+def test_a_key_that_is_wrong_is_told(s3, tmp_path):
+    store = S3Prefix(s3, tmp_path).host(store_secret="not this", store_seconds=SECONDS)
+    with pytest.raises(BlobStoreDownError):
+        put(store)
+    assert store.fault().startswith("cannot be written: ")

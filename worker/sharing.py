@@ -1,0 +1,149 @@
+"""A running task's checkpoint in the blob store, for workers that share nothing else.
+
+every so often ── stage, send ── row names it ── the one before goes
+a worker that takes the task up ── the row names another than lies here ── fetch it
+"""
+
+import shutil
+import threading
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import structlog
+from sqlalchemy import Engine
+from sqlalchemy.exc import SQLAlchemyError
+
+from app.db import Task, read_session, write_session
+from app.storage import BlobDamagedError, BlobMissingError, BlobStore
+from app.storage.references import lock_blobs
+from app.tasks.uploads import drop_uploads
+from sats_core.files import whole, write_whole
+from worker.claim import Claim, LeaseLostError, note_checkpoint
+from worker.folder import WorkFolder
+
+log = structlog.get_logger(__name__)
+
+
+def take_up(engine: Engine, blobs: BlobStore, task_id: str, folder: WorkFolder) -> None:
+    """Lay the checkpoint that another host's worker left last into the work folder.
+
+    What lies there stays if that one came from here, as the folder's own may be newer. One that is
+    gone or damaged is warned of: the step starts from what there is.
+
+    Raises:
+        BlobStoreDownError: nobody can tell, the store cannot be read.
+    """
+    with read_session(engine) as session:
+        key = session.get_one(Task, task_id).checkpoint
+    if key is None or key == _last_shared(folder):
+        return
+    try:
+        found = blobs.verified(key)
+    except (BlobMissingError, BlobDamagedError) as error:
+        log.warning("checkpoint_lost", task=task_id, blob=key, error=type(error).__name__)
+        return
+    folder.checkpoints.mkdir(parents=True, exist_ok=True)
+    with whole(folder.checkpoint) as partial:
+        shutil.copyfile(found, partial)
+    write_whole(folder.shared, key.encode())
+    log.info("checkpoint_taken_up", task=task_id, blob=key)
+
+
+class SharedCheckpoint:
+    """A thread that puts checkpoints into the store; a context manager around the training.
+
+    Where the training does not come to its end, the last one is put there when the block ends.
+
+    Args:
+        engine: the database.
+        blobs: where they go.
+        claim: the task; once it is somebody else's, nothing is put there.
+        folder: where the training writes them.
+        every_seconds: between two looks for a new one.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        blobs: BlobStore,
+        claim: Claim,
+        folder: WorkFolder,
+        every_seconds: float,
+    ) -> None:
+        self._engine = engine
+        self._blobs = blobs
+        self._claim = claim
+        self._folder = folder
+        self._every_seconds = every_seconds
+        self._seen: tuple[int, int] | None = None
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="checkpoints", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._over.set()
+        self._thread.join()
+        if kind is not None and not issubclass(kind, LeaseLostError):
+            self._try_to_share()
+
+    def share(self) -> None:
+        """Put the checkpoint into the store, if there is another than the last time.
+
+        Raises:
+            BlobStoreDownError: it could not be put there.
+            LeaseLostError: the task is somebody else's; the store is as it was.
+        """
+        stamp = _stamp(self._folder.checkpoint)
+        if stamp is None or stamp == self._seen:
+            return
+        # The training puts new files in its place and never writes to this one.
+        with self._folder.checkpoint.open("rb") as stream, self._blobs.stage(stream) as staged:
+            staged.send()
+            key = staged.blob.key
+            with write_session(self._engine) as session:
+                lock_blobs(session, [key])
+                before = note_checkpoint(session, self._claim, key)
+                staged.publish()
+        self._seen = stamp
+        write_whole(self._folder.shared, key.encode())
+        if before is not None and before != key:
+            drop_uploads(self._engine, self._blobs, [before])
+
+    def _run(self) -> None:
+        while not self._over.wait(self._every_seconds):
+            self._try_to_share()
+
+    def _try_to_share(self) -> None:
+        """Do without: the training does not depend on it."""
+        try:
+            self.share()
+        except LeaseLostError:
+            log.info("checkpoint_not_shared", task=self._claim.task_id, error="the lease is lost")
+        except (OSError, SQLAlchemyError) as error:
+            log.warning("checkpoint_not_shared", task=self._claim.task_id, error=str(error))
+
+
+def _last_shared(folder: WorkFolder) -> str | None:
+    if not folder.checkpoint.exists():
+        return None
+    try:
+        return folder.shared.read_text()
+    except FileNotFoundError:
+        return None
+
+
+def _stamp(path: Path) -> tuple[int, int] | None:
+    try:
+        state = path.stat()
+    except FileNotFoundError:
+        return None
+    return (state.st_ino, state.st_mtime_ns)
