@@ -133,7 +133,7 @@ class StepSettings(Record):
         None,
         ge=1,
         le=512,
-        description="Parts that a device computes its share of a batch in, one after another, their "
+        description="Parts that a device computes its share of a batch in, one after another, the "
         "gradients summed: the same step in less memory, but for the batch norm of a base step, "
         "which sees a part. By default as few as fit into memory.",
     )

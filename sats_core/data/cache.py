@@ -91,7 +91,7 @@ class PictureCache:
         return self.filled()[index]
 
     def filled(self) -> "CachedPictures":
-        """Return what is in the cache now, for whoever only reads it, in this process or another."""
+        """Return what is in the cache now, for whoever only reads it, in any process."""
         self._file.flush()
         return CachedPictures(self._path, self._shapes)
 

@@ -35,4 +35,5 @@ class BatchDropout(nn.Module):
         masks, self._left = self._left.split((len(features), len(self._left) - len(features)))
         if not len(self._left):
             self._left = None
-        return features * masks.to(features.dtype)
+        kept: Tensor = features * masks.to(features.dtype)
+        return kept

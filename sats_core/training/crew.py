@@ -139,7 +139,9 @@ class _Others:
         self._leaving = threading.Event()
         spawn = get_context("spawn")  # a device does not survive a fork
         self._processes: list[BaseProcess] = [
-            spawn.Process(target=run_rank, args=(number, errand), daemon=True, name=f"rank-{number}")
+            spawn.Process(
+                target=run_rank, args=(number, errand), daemon=True, name=f"rank-{number}"
+            )
             for number in range(1, errand.count)
         ]
 

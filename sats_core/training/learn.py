@@ -28,7 +28,6 @@ from sats_core.training.schedule import moments_of
 from sats_core.training.start import Start
 from sats_core.training.trial import MOST_TRIED, Trial
 
-
 Crew = Callable[[int], AbstractContextManager[Ranks]]
 """Brings the ranks that share batches of so many pictures."""
 

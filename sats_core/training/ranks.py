@@ -7,6 +7,7 @@ shares are: `SeveralRanks` trains to the weights that one process would.
 
 import os
 import sys
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import timedelta
@@ -128,17 +129,20 @@ class SeveralRanks(Ranks):
     def joined(self, model: nn.Module, forward: Forward) -> Forward:
         """See `Ranks.joined`."""
         share_batch_norm(model)
-        # Statistics are everybody's already; a broadcast at every pass would bring nothing.
-        self._joined = DistributedDataParallel(
-            _Terms(model, forward), broadcast_buffers=False, gradient_as_bucket_view=True
-        )
+        with warnings.catch_warnings():
+            # torch 2.13 calls the setting otherwise, older ones know it by this name alone.
+            warnings.simplefilter("ignore", FutureWarning)
+            # Statistics are everybody's already; a broadcast at every pass would bring nothing.
+            self._joined = DistributedDataParallel(
+                _Terms(model, forward), broadcast_buffers=False, gradient_as_bucket_view=True
+            )
         return self._joined
 
     def meeting(self, last: bool) -> AbstractContextManager[None]:
         """See `Ranks.meeting`."""
         if last or self._joined is None:
             return nullcontext()
-        return self._joined.no_sync()  # type: ignore[no-any-return]  # missing in stubs
+        return self._joined.no_sync()
 
 
 class _Terms(nn.Module):
@@ -173,7 +177,7 @@ def joined_group(number: int, count: int, store: Path) -> Iterator[Ranks]:
     dist.init_process_group(
         # What is said of tensors on the processor goes past the accelerator and its queue.
         "cpu:gloo,cuda:nccl" if cuda else "gloo",
-        store=dist.FileStore(str(store), count),
+        store=dist.FileStore(str(store), count),  # type: ignore[attr-defined]  # not in its list
         rank=number,
         world_size=count,
         timeout=PATIENCE,

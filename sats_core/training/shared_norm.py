@@ -36,7 +36,7 @@ def share_batch_norm(model: nn.Module) -> None:
 class SharedBatchNorm(nn.BatchNorm2d):
     """Batch norm whose statistics in training are those of all ranks' pictures together."""
 
-    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - torch's own name
+    def forward(self, input: Tensor) -> Tensor:
         """Return normalised features (B, C, H, W), in their own dtype."""
         if not self.training:
             return super().forward(input)
@@ -48,7 +48,7 @@ class SharedBatchNorm(nn.BatchNorm2d):
         squares = _Total.apply(centred.square().sum((0, 2, 3)))  # type: ignore[no-untyped-call]
         self._follow(mean.detach(), squares.detach() / (count - 1))
         scale = self.weight * (squares / count + self.eps).rsqrt()
-        shown = centred * scale[:, None, None] + self.bias[:, None, None]
+        shown: Tensor = centred * scale[:, None, None] + self.bias[:, None, None]
         return shown.to(input.dtype)
 
     @torch.no_grad()

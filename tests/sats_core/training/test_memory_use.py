@@ -13,14 +13,15 @@ LINUX = pytest.mark.skipif(sys.platform != "linux", reason="what is resident is 
 
 def take(mib: int, device: str = "cpu") -> None:
     """Take memory, use it, give it back."""
-    torch.ones(mib * MIB, dtype=torch.uint8, device=device).sum()
+    torch.ones(mib * MIB, dtype=torch.uint8, device=device)
 
 
 @LINUX
 def test_what_is_taken_for_a_moment_is_seen_though_it_was_taken_before() -> None:
     use = HostMemory()
     for _ in range(2):
-        assert 64 * MIB <= use.peak(lambda: take(64)) < 96 * MIB
+        # The kernel counts pages in heaps of 64 a thread.
+        assert 60 * MIB <= use.peak(lambda: take(64)) < 96 * MIB
         assert use.peak(lambda: None) < 16 * MIB
 
 

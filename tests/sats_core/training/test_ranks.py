@@ -11,11 +11,14 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from sats_core.training.ranks import ALONE, Ranks, SeveralRanks
-from tests.sats_core.training.rank_runs import CASES
+from tests.sats_core.training.rank_runs import CASES, models
 
 ROOT = Path(__file__).parents[3]
 SCRIPT = (sys.executable, "-m", "tests.sats_core.training.rank_runs")
 GPUS = torch.cuda.device_count()
+CLOSE = {**dict.fromkeys(CASES, 1e-6), "plop": 1e-4}
+"""Largest difference of a weight. Local POD is the norm of a difference that is all but nothing in
+the first steps: its direction, which is what the gradient has of it, is rounding's in part."""
 
 
 def run(folder: Path, count: int, **environment: str) -> None:
@@ -52,15 +55,15 @@ def test_two_ranks_learn_what_one_process_does(case: str, runs: Path) -> None:
     first, second = (weights(runs, case, number, 2) for number in range(2))
     assert [name for name, tensor in first.items() if not torch.equal(tensor, second[name])] == []
     for name, tensor in alone.items():
-        torch.testing.assert_close(first[name], tensor, rtol=0, atol=1e-5, msg=name)
+        torch.testing.assert_close(first[name], tensor, rtol=0, atol=CLOSE[case], msg=name)
 
 
-@pytest.mark.parametrize("case", ["base", "finetune", "sats"])
+@pytest.mark.parametrize("case", CASES)
 def test_there_was_something_to_learn(case: str, runs: Path) -> None:
-    learned = weights(runs, case, 0, 1)
-    other = weights(runs, "base" if case != "base" else "base, 5 pictures", 0, 1)
-    name = "head.mix.weight"
-    assert (learned[name] - other[name]).abs().max() > 1e-3
+    learned, (model, _) = weights(runs, case, 0, 1), models(CASES[case].get("base", False))
+    before = model.state_dict()
+    for name in ("backbone.net.patch_embed.proj.weight", "head.mix.weight"):
+        assert (learned[name] - before[name]).abs().max() > 100 * CLOSE["sats"], name
 
 
 @pytest.mark.skipif(GPUS < 2, reason="needs two CUDA devices")
