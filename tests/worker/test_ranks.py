@@ -134,6 +134,18 @@ def test_a_rank_that_is_killed_ends_the_step_as_if_it_were_all_of_it(
     assert_learned_alike(alone, whole)
 
 
+def test_a_first_rank_that_waits_for_one_that_is_gone_is_ended_too(
+    drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SATS_TEST_FAULT", "unheard")
+    log = LogTail()
+    with child(step(tmp_path, drawn, devices=2), log) as process:
+        assert epochs(heard(process)) == [1]
+        assert process.wait() == -signal.SIGKILL
+    said = log.take() or ""
+    assert "it waits for a rank that is gone: rank 1 was killed by signal 9" in said
+
+
 def test_two_go_on_where_one_was_and_stop_when_they_are_asked(
     whole: StepJob, drawn: Path, tmp_path: Path
 ) -> None:

@@ -1,3 +1,4 @@
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,11 +9,14 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sats_core.data.batches import Batch
+from sats_core.data.batches import Batch, StepBatches
+from sats_core.methods import Finetune, make_method
 from sats_core.settings import StepSettings
 from sats_core.training.division import SAFE, UNDIVIDED, Divider, Division
+from sats_core.training.memory_use import HostMemory
 from sats_core.training.ranks import ALONE, Ranks
-from tests.sats_core.training.rank_runs import trained
+from sats_core.training.trial import Trial
+from tests.sats_core.training.rank_runs import OLD, drawn, models, trained
 from tests.sats_core.training.test_ranks import Place
 
 MIB = 2**20
@@ -228,3 +232,37 @@ def test_of_a_base_step_what_is_computed_again_is_the_same_and_what_is_divided_i
         torch.testing.assert_close(again[name], tensor, rtol=0, atol=1e-5, msg=name)
     name = "head.finish.0.running_var"
     assert not torch.allclose(parts[name], whole[name], atol=1e-3)
+
+
+class Tight(HostMemory):
+    """This machine, of whose memory little is free."""
+
+    room = 0
+
+    def free(self) -> int:
+        return self.room
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="what is resident is Linux's to say")
+@pytest.mark.parametrize("base", [False, True])
+def test_what_is_found_fits_and_the_batch_would_not(base: bool) -> None:
+    pictures, size = 8, 256
+    model, old = models(base)
+    settings = StepSettings(size=size, batch_size=pictures, method="sats")
+    method = make_method(settings, model, old)
+    assert isinstance(method, Finetune)
+    batches = StepBatches(drawn(pictures, (0, 1 if base else OLD), 1), size, pictures, 0)
+    tried = Trial(model, method, next(batches.epoch(0))(), size)
+    use = Tight()
+    tried(1, recompute=False)
+    whole = use.peak(lambda: tried(pictures, recompute=False))
+    use.room = whole // 2
+    found = Divider(settings, pictures, base, 0, ALONE, tried, use, 0).find()
+    assert (found.parts > 1) or found.recompute
+    assert found.recompute or not base
+    at_once = -(-pictures // found.parts)
+    assert use.peak(lambda: tried(at_once, recompute=found.recompute)) <= use.room < whole
+    state = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    tried(2, recompute=True)
+    assert all(torch.equal(tensor, state[name]) for name, tensor in model.state_dict().items())
+    assert all(weight.grad is None for weight in model.parameters())
