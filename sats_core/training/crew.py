@@ -38,7 +38,7 @@ from sats_core.training.progress import Emit
 from sats_core.training.ranks import ALONE, Ranks, joined_group
 from sats_core.training.start import begin
 
-GRACE_SECONDS = 10.0
+GRACE_SECONDS = 30.0
 """Between the end of one rank and the first one's: it mostly learns of it by an error of its own;
 where it waits for an accelerator it may never."""
 
@@ -137,6 +137,7 @@ class _Others:
         self._errand = errand
         self._emit = emit
         self._leaving = threading.Event()
+        self._asking = threading.Lock()
         spawn = get_context("spawn")  # a device does not survive a fork
         self._processes: list[BaseProcess] = [
             spawn.Process(
@@ -151,13 +152,12 @@ class _Others:
         threading.Thread(target=self._watch, name="ranks-watch", daemon=True).start()
         return self
 
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+    def __exit__(self, *_: object) -> None:
         self._leaving.set()
-        until = GRACE_SECONDS if error is None else 0.0
         for process in self._processes:
-            process.join(until)
-            process.kill()
-            process.join()
+            process.kill()  # whether the step goes on or failed, there is nothing left for it
+            with self._asking:
+                process.join()
 
     def what_happened(self) -> Exception | None:
         """Return what to raise for ranks that ended; None where all of them live or did well.
@@ -167,13 +167,17 @@ class _Others:
         """
         wait([process.sentinel for process in self._processes], GRACE_SECONDS)
         for process in self._processes:
-            process.join(1 / len(self._processes))
-        ended = [
-            self._end_of(number, process.exitcode)
-            for number, process in enumerate(self._processes, start=1)
-            if process.exitcode
-        ]
+            wait([process.sentinel], 1 / len(self._processes))
+        statuses = enumerate(map(self._status, self._processes), start=1)
+        ended = [self._end_of(number, status) for number, status in statuses if status]
         return min(ended, key=_rank_of_cause, default=None)
+
+    def _status(self, process: BaseProcess) -> int | None:
+        """Return a rank's exit status, None while it lives."""
+        with self._asking:  # of two threads that ask at once one would be told that it lives
+            if wait([process.sentinel], 0):
+                process.join()  # it lets go of everything a moment before it can be asked
+            return process.exitcode
 
     def _end_of(self, number: int, status: int) -> Exception:
         with suppress(FileNotFoundError):
@@ -187,9 +191,9 @@ class _Others:
         living = list(self._processes)
         while living:
             wait([process.sentinel for process in living])
-            if any(process.exitcode for process in living):
+            if any(map(self._status, living)):
                 break
-            living = [process for process in living if process.exitcode is None]
+            living = [process for process in living if self._status(process) is None]
         else:
             return
         if self._leaving.wait(GRACE_SECONDS):
