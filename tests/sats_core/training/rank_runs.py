@@ -30,10 +30,13 @@ from tests.fixtures.backbones import TINY
 OLD, NEW, SIZE, STEPS = 3, 2, 32, 3
 Case = Mapping[str, Any]
 
+UNCLIPPED = {"gradient_clip": 1e6, "learning_rate": 0.002}
+"""A norm that is clipped is the same whatever the gradients were multiplied with."""
 CASES: dict[str, Case] = {
     "base": {"base": True},
     "base, 5 pictures": {"base": True, "batch_size": 5},
     "finetune": {"method": "finetune"},
+    "finetune, clipped": {"method": "finetune", "gradient_clip": 0.1, "learning_rate": 0.2},
     "ilt": {"method": "ilt"},
     "plop": {"method": "plop"},
     "sats": {"method": "sats"},
@@ -77,8 +80,8 @@ def trained(
 ) -> dict[str, Tensor]:
     """Train for a few steps and return the weights."""
     model, old = models(base)
-    chosen = {"size": SIZE, "batch_size": 4, "epochs": 1, "optimizer": "sgd", **chosen}
-    settings = filled_in(StepSettings(learning_rate=0.02, **chosen), base)
+    chosen = {"size": SIZE, "batch_size": 4, "epochs": 1, "optimizer": "sgd", **UNCLIPPED, **chosen}
+    settings = filled_in(StepSettings(**chosen), base)
     method = make_method(settings, model, old)
     assert isinstance(method, Finetune)
     own = (0, 1, 2) if base else (0, 0, OLD, OLD + 1, 255)

@@ -16,7 +16,7 @@ from tests.sats_core.training.rank_runs import CASES, models
 ROOT = Path(__file__).parents[3]
 SCRIPT = (sys.executable, "-m", "tests.sats_core.training.rank_runs")
 GPUS = torch.cuda.device_count()
-CLOSE = {**dict.fromkeys(CASES, 1e-6), "plop": 1e-4}
+CLOSE = {**dict.fromkeys(CASES, 1e-5), "plop": 1e-4}
 """Largest difference of a weight. Local POD is the norm of a difference that is all but nothing in
 the first steps: its direction, which is what the gradient has of it, is rounding's in part."""
 
@@ -63,7 +63,7 @@ def test_there_was_something_to_learn(case: str, runs: Path) -> None:
     learned, (model, _) = weights(runs, case, 0, 1), models(CASES[case].get("base", False))
     before = model.state_dict()
     for name in ("backbone.net.patch_embed.proj.weight", "head.mix.weight"):
-        assert (learned[name] - before[name]).abs().max() > 100 * CLOSE["sats"], name
+        assert (learned[name] - before[name]).abs().max() > 20 * CLOSE["sats"], name
 
 
 @pytest.mark.skipif(GPUS < 2, reason="needs two CUDA devices")
