@@ -97,11 +97,13 @@ class Divider:
         if self.use is None or (accumulate is not None and len(ways) == 1):
             return _Afforded(most, ways[0])
         enough = most if self.base or accumulate is not None else self._least
+        why = None
         for recompute in ways:
             room = self._room(self.use, recompute)
+            why = why or room.why_not(most)
             if room.pictures >= enough:
                 break
-        return room.of(most, self._least)
+        return _Afforded(max(self._least, min(most, room.pictures)), room.recompute, why)
 
     def _ways(self) -> tuple[bool, ...]:
         """Return whether to recompute: what comes into question, the faster first."""
@@ -128,7 +130,9 @@ class Divider:
         how = [f"in {parts} parts, one after another"] if parts > 1 else []
         how += ["with activations computed again in the backward pass"] if recompute else []
         batch = f"a batch of {self.pictures} pictures"
-        said = f"{batch} is computed {' and '.join(how)}: {why or 'memory ran out before'}"
+        if why is None:
+            why = "memory ran out before" if self.halvings else "another rank has no room for more"
+        said = f"{batch} is computed {' and '.join(how)}: {why}"
         if self.base and parts > 1:
             return f"{said}. Batch norm sees the statistics of a part, not of the batch"
         return said
@@ -155,9 +159,9 @@ class _Room(NamedTuple):
             return 0
         return 1 + int((self.free - self.one) // self.more)
 
-    def of(self, most: int, least: int) -> _Afforded:
-        """Return as many as fit, at least some and `most` at most, and why no more."""
-        at_once = max(least, min(most, self.pictures))
-        whole = (self.one + (most - 1) * self.more) / GIB
-        why = f"{most} pictures at once would take {whole:.2g} GiB, {self.free / GIB:.2g} are free"
-        return _Afforded(at_once, self.recompute, why if at_once < most else None)
+    def why_not(self, pictures: int) -> str | None:
+        """Return why so many do not fit at once; None: they do."""
+        if self.pictures >= pictures:
+            return None
+        takes, free = (self.one + (pictures - 1) * self.more) / GIB, self.free / GIB
+        return f"{pictures} pictures at once would take {takes:.2g} GiB, {free:.2g} are free"

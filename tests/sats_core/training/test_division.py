@@ -99,6 +99,9 @@ def test_where_not_one_picture_fits_activations_are_computed_again() -> None:
 def test_a_base_step_rather_computes_again_than_divides_what_its_norm_sees() -> None:
     found = divided(Machine(room=1000 * MIB), base=True)
     assert (found.parts, found.recompute) == (1, True)
+    assert found.because is not None
+    assert "is computed with activations computed again" in found.because
+    assert found.because.endswith("16 pictures at once would take 1.6 GiB, 0.98 are free")
     found = divided(Machine(room=210 * MIB), base=True)
     assert (found.parts, found.recompute) == (2, True)
     assert found.because is not None
@@ -164,8 +167,11 @@ class Tighter(Ranks):
 
 
 def test_who_has_the_least_room_decides_for_all() -> None:
-    assert divided(Machine(room=2**40), ranks=Tighter(3)).parts == 3  # of a share of 8
-    assert divided(Machine(room=2**40), ranks=Tighter(0 + 8)).parts == 1
+    found = divided(Machine(room=2**40), ranks=Tighter(3))
+    assert found.parts == 3  # of a share of 8
+    assert found.because is not None
+    assert found.because.endswith("another rank has no room for more")
+    assert divided(Machine(room=2**40), ranks=Tighter(8)) == UNDIVIDED
 
 
 def test_on_the_processor_ranks_share_its_memory() -> None:
