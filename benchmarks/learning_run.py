@@ -187,12 +187,12 @@ def _trained(
             old, classes = start.old.model, len(start.catalogue)
             teacher = sureness(old, classes, cache, size, start.settings.for_method())
             aside = time.monotonic() - began
-        features = learn(start, cache, replayed, job.work, fingerprint_of(job), emit, _never)
+        learned = learn(start, cache, replayed, job.work, fingerprint_of(job), emit, _never)
         count = len(replayed)
         if run.variant.memory:
             known = start.catalogue.foreground
             keep(folder / MEMORY, sources, known, run.variant.memory, run.seed)
-    return {"replayed_pictures": count, "teacher": teacher, "aside": aside}, features
+    return {"replayed_pictures": count, "teacher": teacher, "aside": aside}, learned.features
 
 
 def _job(run: Sequence, step: Step, folder: Path, threads: int) -> StepJob:

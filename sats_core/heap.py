@@ -42,3 +42,15 @@ def give_back_freed_memory() -> bool:
         return False
     libc = ctypes.CDLL(None)
     return bool(libc.mallopt(_MMAP_THRESHOLD, _LARGE) and libc.mallopt(_TRIM_THRESHOLD, _KEPT))
+
+
+def trim_heap() -> bool:
+    """Give back, once, what is freed and kept, so that what is resident is what is used.
+
+    Returns:
+        Whether the C library can be told.
+    """
+    if platform.libc_ver()[0] != "glibc":
+        return False
+    ctypes.CDLL(None).malloc_trim(0)
+    return True

@@ -61,8 +61,12 @@ class StepJob(Record):
     settings: StepSettings
     """As posted."""
     halvings: int = Field(0, ge=0)
-    """How often the batch is halved, because memory ran out before. The checkpoint of a larger
-    batch is taken up all the same."""
+    """How often what a device computes at once is halved, because memory ran out before. The batch
+    stays, and so does the checkpoint."""
+    devices: int = Field(1, ge=1)
+    """Most devices that share the step's batches, each in a process of its own: accelerators where
+    there are any, else processes on the processor. It is the machine's matter, not the task's: the
+    batch, and so what is learned, stays the same."""
     held_out: HeldOutChoice
     earlier: tuple[HeldOutPictures, ...]
     memory: Path | None = None
@@ -85,13 +89,15 @@ class StepJob(Record):
         return self.model_copy(update={"new_classes": classes, "indices": indices})
 
     @property
-    def batch_size(self) -> int:
-        """Pictures in a batch, as it is run."""
-        return self.batch_at(self.halvings)
+    def at_once(self) -> int:
+        """Most pictures that a device computes at once, as it is run."""
+        return self.at_once_after(self.halvings)
 
-    def batch_at(self, halvings: int) -> int:
-        """Return the pictures in a batch after so many halvings."""
-        return max(self.settings.batch_size >> halvings, LEAST_BATCH)
+    def at_once_after(self, halvings: int) -> int:
+        """Return the most pictures that a device computes at once after so many halvings."""
+        share = -(-self.settings.batch_size // self.devices)
+        least = 1 if self.old_version else LEAST_BATCH
+        return max(share >> halvings, min(share, least))
 
 
 class ImportJob(Record):

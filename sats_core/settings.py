@@ -56,6 +56,8 @@ class Limits(Record):
 DESCENT = (
     "epochs",
     "batch_size",
+    "accumulate",
+    "checkpoint_activations",
     "optimizer",
     "learning_rate",
     "weight_decay",
@@ -127,6 +129,20 @@ class StepSettings(Record):
         "whatever is said here, and reads no batch size, optimiser or learning rate either.",
     )
     batch_size: int = Field(16, ge=LEAST_BATCH, le=512, description="Pictures per optimiser step.")
+    accumulate: int | None = Field(
+        None,
+        ge=1,
+        le=512,
+        description="Parts that a device computes its share of a batch in, one after another, the "
+        "gradients summed: the same step in less memory, but for the batch norm of a base step, "
+        "which sees a part. By default as few as fit into memory.",
+    )
+    checkpoint_activations: bool | None = Field(
+        None,
+        description="Whether activations are computed again in the backward pass instead of kept: "
+        "the same step in less memory and about a third more time. By default where a batch does "
+        "not fit otherwise.",
+    )
     optimizer: Literal["adamw", "sgd"] = Field(
         "adamw", description="`sgd` is the published one: momentum 0.9, Nesterov."
     )
@@ -151,14 +167,6 @@ class StepSettings(Record):
             pydantic.ValidationError: a name the method does not know, or a value out of range.
         """
         return METHOD_SETTINGS[self.method].model_validate(self.method_settings)
-
-    def with_batch(self, batch_size: int) -> "StepSettings":
-        """Return the settings with another batch size and, times the same factor, another rate.
-
-        The learning rate must be filled in.
-        """
-        rate = (self.learning_rate or 0.0) * batch_size / self.batch_size
-        return self.model_copy(update={"batch_size": batch_size, "learning_rate": rate})
 
     def as_run(self, base: bool) -> dict[str, Any]:
         """Return what a step ran with, as JSON would have it; null where nothing was read.

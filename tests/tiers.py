@@ -105,6 +105,13 @@ LONG = {
     "tests/worker/test_end_to_end.py::test_what_roboflow_exports_is_learned": (
         f"{_STEP}::test_a_class_that_nothing_shows_is_left_out_unless_the_task_names_it"
     ),
+    "tests/worker/test_ranks.py::test_two_processes_make_the_version_that_one_does": (
+        "tests/sats_core/training/test_ranks.py::test_two_ranks_learn_what_one_process_does[base]"
+    ),
+    "tests/worker/test_ranks.py::test_two_go_on_where_one_was_and_stop_when_they_are_asked": (
+        "tests/worker/test_ranks.py"
+        "::test_a_rank_that_is_killed_ends_the_step_as_if_it_were_all_of_it"
+    ),
     "tests/worker/test_end_to_end.py::test_two_steps_over_http[served]": (
         "tests/worker/test_end_to_end.py::test_two_steps_over_http[embedded]"
     ),

@@ -41,6 +41,7 @@ def main(job_file: Path) -> int:
     from sats_core.events import Event
     from sats_core.heap import keep_freed_memory
     from sats_core.job import ImportJob, parse_job
+    from sats_core.training.crew import RankLostError, end_as_lost
     from sats_core.training.failures import failure_of
     from sats_core.training.import_model import run_import
     from sats_core.training.loop import StoppedError
@@ -59,6 +60,9 @@ def main(job_file: Path) -> int:
             run_step(job, emit, stop.is_set)
     except StoppedError:
         return STOPPED
+    except RankLostError as error:
+        traceback.print_exc()
+        end_as_lost(error)  # so that its worker sees what it would have seen of this one
     except Exception as error:
         failure = failure_of(error)
         if failure is None:

@@ -3,7 +3,7 @@
     queued ── claim ──► running ── renew, enter, report, warn ──► running
        ▲                   │
        ├──── give_back ────┤   its worker stops: the try is not counted
-       ├──── halve ────────┤   memory ran out: smaller batches, the try is not counted
+       ├──── halve ────────┤   memory ran out: fewer at once, the try is not counted
        ├──── retry ────────┤   its training process was lost: the try counts
        ├──── sweep ────────┤   its worker was lost and the lease ran out: the try counts
        │                   │   (and none counts any more once an epoch is finished: `report`)
@@ -160,7 +160,7 @@ def give_back(session: Session, claim: Claim) -> TaskState:
 
 
 def halve(session: Session, claim: Claim, warning: str) -> TaskState:
-    """Put the task back in the queue for half the batch; the try is not counted."""
+    """Put the task back in the queue, to compute half as much at once; the try is not counted."""
     warn(session, claim, warning)
     _write(session, claim, halvings=Task.halvings + 1)
     return give_back(session, claim)

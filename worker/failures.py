@@ -6,7 +6,6 @@ import signal
 from app.errors import DiskFullProblem, Problem, problem_of_faults
 from sats_core.events import FailedEvent
 from sats_core.job import Job, StepJob
-from sats_core.settings import LEAST_BATCH
 from worker.child import STOPPED
 from worker.folder import FolderInUseError
 from worker.process import how_it_ended
@@ -29,7 +28,7 @@ class ProcessKilledProblem(Problem):
 
 
 class OutOfMemoryProblem(Problem):
-    """The step needs more memory than there is, even with smaller batches."""
+    """The step needs more memory than there is, however few pictures are computed at once."""
 
     slug = "out-of-memory"
     title = "Memory ran out"
@@ -61,8 +60,8 @@ class StepLostError(Exception):
         self.problem = problem
 
 
-class SmallerBatchError(Exception):
-    """Memory ran out while the step trained; with half the batch it may be enough.
+class FewerAtOnceError(Exception):
+    """Memory ran out while the step trained; with half as many pictures at once it may be enough.
 
     Attributes:
         warning: what the task's reader should know of it.
@@ -148,12 +147,13 @@ _MORE_MEMORY = f"Give the machine more memory, {AGAIN}"
 
 
 def _out_of_memory(said: str, job: Job, phase: str | None) -> Exception:
-    if isinstance(job, StepJob) and phase == "training" and job.batch_size > LEAST_BATCH:
-        fewer = job.batch_at(job.halvings + 1)
-        return SmallerBatchError(
-            f"{said}: tried again with {fewer} instead of {job.batch_size} pictures in a batch, "
-            "and with a learning rate that is lower by the same factor"
-        )
+    if isinstance(job, StepJob) and phase == "training":
+        fewer = job.at_once_after(job.halvings + 1)
+        if fewer < job.at_once:
+            return FewerAtOnceError(
+                f"{said}: tried again with {fewer} instead of {job.at_once} pictures computed at "
+                "once; the batch and the learning rate stay as they are"
+            )
     return StepLostError(
         OutOfMemoryProblem(
             f"{said}. Post it with a smaller `size` or `batch_size`, or start from a smaller "

@@ -114,6 +114,7 @@ def _prepare_step(
         named=spec.classes is not None,
         settings=spec.step_settings(),
         halvings=task.halvings,
+        devices=settings.train_devices,
         held_out=spec.held_out,
         earlier=_held_out(blobs, kept, own, folder.old_held_out),
         memory=_memory(blobs, settings, memory, folder.old_memory) if memory else None,

@@ -17,7 +17,7 @@ from sats_core.errors import CoreError
 from sats_core.job import Job
 from worker.claim import Claim, LeaseLostError, claim, end, give_back, halve, retry, warn
 from worker.failures import (
-    SmallerBatchError,
+    FewerAtOnceError,
     StepLostError,
     why_failed,
     why_lost,
@@ -149,7 +149,7 @@ class Supervisor:
             return self._fail(claimed, problem)
         except StepLostError as error:
             return self._lose(claimed, pulse, error.problem)
-        except SmallerBatchError as error:
+        except FewerAtOnceError as error:
             with write_session(self._engine) as session:
                 return halve(session, claimed, error.warning)
         except BlobStoreDownError as error:
@@ -220,7 +220,7 @@ class Supervisor:
 
         Raises:
             InterruptedStepError: it was stopped.
-            SmallerBatchError: memory ran out, and a smaller batch may do.
+            FewerAtOnceError: memory ran out, and fewer pictures at once may do.
             StepLostError: it ended without a result; another try may do better.
             Problem: it said why none will.
         """

@@ -191,7 +191,8 @@ class VersionJson(BaseModel):
     )
     settings: dict[str, Any] = Field(
         description="The step's settings, every default filled in, null what its method does "
-        "not read; of an import its backbone and size alone."
+        "not read, and the `devices` that it was computed on; of an import its backbone and size "
+        "alone."
     )
     seconds: float = Field(description="Wall time of the step or the import.")
     fusion: bool = Field(description="Whether old and new weights were averaged after the step.")

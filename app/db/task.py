@@ -134,7 +134,7 @@ class Task(Base):
         ForeignKey("versions.id", use_alter=True, name="fk_tasks_version_id_versions")
     )
 
-    # How often its batch is halved, because memory ran out.
+    # How often what it computes at once is halved, because memory ran out.
     halvings: Mapped[int] = mapped_column(Integer, default=0, server_default="0")
     # W3C trace context of the request that posted it, where requests are traced.
     traceparent: Mapped[str | None] = mapped_column(String(55))

@@ -180,6 +180,12 @@ class Settings(StorageSettings):
     threads: int | None = Field(
         None, ge=1, description="CPU threads of the training child; default: torch's choice."
     )
+    train_devices: int = Field(
+        1,
+        ge=1,
+        description="Most GPUs that share the batches of a step that trains by gradient descent, a "
+        "process each; where there is no GPU, processes. What is learned stays the same.",
+    )
     backbone_dir: Path | None = Field(
         None,
         description="Directory that pretrained starts are read from before the hub is asked: "

@@ -16,6 +16,8 @@ from sats_core.data.transforms import Pixels, augment
 
 AHEAD = 10
 """Most batches that are made before they are asked for, by all threads together."""
+WHOLE = slice(None)
+"""All pictures of a batch."""
 _REPLAY = 1
 """Sets the chance of replayed pictures apart from that of the step's own."""
 
@@ -73,10 +75,14 @@ class StepBatches:
         """Return the batches of an epoch; what does not fill one waits for another shuffle."""
         return len(self._pictures) // self._own
 
-    def epoch(self, number: int) -> Iterator[MakeBatch]:
+    def epoch(self, number: int, share: slice = WHOLE) -> Iterator[MakeBatch]:
         """Yield what makes each batch of epoch `number`, in any order and by any thread.
 
         A batch's own pictures come before its replayed ones.
+
+        Args:
+            number: of the epoch.
+            share: which of each batch's pictures are made, where others make the rest.
         """
         rng = np.random.default_rng((self._seed, number))
         order = rng.permutation(len(self._pictures)).tolist()
@@ -85,14 +91,23 @@ class StepBatches:
             replayed: list[int] = []
             if self._replayed:
                 replayed = rng.integers(len(self._memory), size=self._replayed).tolist()
-            yield partial(self._make, number, batch, own, replayed)
+            yield partial(self._make, number, batch, own, replayed, share)
 
-    def _make(self, number: int, batch: int, own: Sequence[int], replayed: Sequence[int]) -> Batch:
-        views = [self._view(self._pictures, index, (number, index)) for index in own]
-        views += [
-            self._view(self._memory, index, (number, batch, place, _REPLAY))
+    def _make(
+        self,
+        number: int,
+        batch: int,
+        own: Sequence[int],
+        replayed: Sequence[int],
+        share: slice,
+    ) -> Batch:
+        asked: list[tuple[LabelledPictures, int, tuple[int, ...]]]
+        asked = [(self._pictures, index, (number, index)) for index in own]
+        asked += [
+            (self._memory, index, (number, batch, place, _REPLAY))
             for place, index in enumerate(replayed)
         ]
+        views = [self._view(*one) for one in asked[share]]
         # numpy's stack: one of torch's would wake a second team of threads beside the trainer's.
         pictures = np.stack([picture for picture, _ in views])
         labels = np.stack([label for _, label in views])

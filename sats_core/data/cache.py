@@ -1,6 +1,8 @@
 """Decoded pictures on disk: each is decoded and resized once per step, however many epochs."""
 
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -30,6 +32,27 @@ def bytes_of(height: int, width: int, size: int) -> int:
     return 4 * height * width
 
 
+_Shape = tuple[int, int, int]
+"""Where a picture begins in the file, its height and width."""
+
+
+@dataclass(frozen=True)
+class CachedPictures:
+    """Pictures (H, W, 3) and labels (H, W) of a cache, as long as its file is there."""
+
+    path: Path
+    shapes: Sequence[_Shape]
+
+    def __len__(self) -> int:
+        return len(self.shapes)
+
+    def __getitem__(self, index: int) -> tuple[Pixels, Pixels]:
+        offset, height, width = self.shapes[index]
+        area = height * width
+        data = np.memmap(self.path, np.uint8, "r", offset=offset, shape=(4 * area,))
+        return data[: 3 * area].reshape(height, width, 3), data[3 * area :].reshape(height, width)
+
+
 class PictureCache:
     """Pictures and labels in one raw file, read back through a memory map.
 
@@ -39,8 +62,9 @@ class PictureCache:
     def __init__(self, path: Path, size: int) -> None:
         """Start an empty cache for crops of `size` pixels; an old file at `path` is replaced."""
         self._longest = math.ceil(size * LARGEST)
+        self._path = path
         self._file = path.open("wb+")
-        self._shapes: list[tuple[int, int, int]] = []  # offset, height, width
+        self._shapes: list[_Shape] = []
 
     def add(self, picture: Pixels, label: Pixels) -> None:
         """Append a picture (H, W, 3) with its label (H, W)."""
@@ -64,11 +88,12 @@ class PictureCache:
         return len(self._shapes)
 
     def __getitem__(self, index: int) -> tuple[Pixels, Pixels]:
-        offset, height, width = self._shapes[index]
-        area = height * width
+        return self.filled()[index]
+
+    def filled(self) -> "CachedPictures":
+        """Return what is in the cache now, for whoever only reads it, in any process."""
         self._file.flush()
-        data = np.memmap(self._file, np.uint8, "r", offset=offset, shape=(4 * area,))
-        return data[: 3 * area].reshape(height, width, 3), data[3 * area :].reshape(height, width)
+        return CachedPictures(self._path, self._shapes)
 
     def __enter__(self) -> Self:
         return self

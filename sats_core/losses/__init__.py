@@ -5,6 +5,8 @@ from sats_core.losses.distillation import distillation
 from sats_core.losses.pod import local_pod, pod_distance, with_background_summed
 from sats_core.losses.pseudo_labels import (
     PseudoLabels,
+    Total,
+    alone,
     entropy_pseudo_labels,
     median_thresholds,
     released_thresholds,
@@ -20,6 +22,8 @@ from sats_core.losses.unbiased import (
 __all__ = [
     "PseudoLabels",
     "QueryKey",
+    "Total",
+    "alone",
     "attention_transfer",
     "distillation",
     "entropy_pseudo_labels",

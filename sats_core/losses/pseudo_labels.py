@@ -1,7 +1,7 @@
 """Pseudo-labels for what a step's pictures show of old classes (PLOP, CVPR 2021, section 3.3)."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -15,6 +15,9 @@ MEDIAN_BINS = 10_000
 
 Batches = Iterable[tuple[Tensor, Tensor]]
 """Pairs of labels (B, H, W) and old logits (B, C_old, H, W)."""
+
+Total = Callable[[Tensor], Tensor]
+"""Adds a tensor up over all who look at a share of the pictures each."""
 
 UNMATCHED = 0.005
 """The released threshold of a class for which no bin is matched (SATS)."""
@@ -33,6 +36,11 @@ class PseudoLabels(NamedTuple):
     labels: Tensor
     valid: Tensor
     kept_share: Tensor
+
+
+def alone(tensor: Tensor) -> Tensor:
+    """Return the total of one who looks at all pictures: the tensor as it is."""
+    return tensor
 
 
 def normalised_entropy(old_logits: Tensor, classes: int) -> Tensor:
@@ -100,7 +108,9 @@ def _is_truth(labels: Tensor, old_classes: int) -> Tensor:
     return (labels > BACKGROUND) & (labels < old_classes)
 
 
-def released_thresholds(batches: Batches, old_classes: int, classes: int, floor: float) -> Tensor:
+def released_thresholds(
+    batches: Batches, old_classes: int, classes: int, floor: float, total: Total = alone
+) -> Tensor:
     """Return the thresholds of the code that gave PLOP's and SATS's published figures, (C_old,).
 
     A histogram of 100 bins on [0, 1], searched from the first bin on: one is taken where half of
@@ -122,8 +132,9 @@ def released_thresholds(batches: Batches, old_classes: int, classes: int, floor:
         old_classes: channels of the old model.
         classes: number of all classes C.
         floor: least threshold.
+        total: adds counts up over all who look at a share of the step's pictures.
     """
-    histogram = _entropy_histogram(batches, old_classes, classes, 1.0, RELEASED_BINS)
+    histogram = total(_entropy_histogram(batches, old_classes, classes, 1.0, RELEASED_BINS))
     found = torch.tensor([_released_threshold(counts) for counts in histogram.tolist()])
     found = found.clamp(min=floor)
     return found.masked_fill(found.isinf(), max(UNMATCHED, floor))
@@ -148,7 +159,9 @@ def _released_threshold(counts: Sequence[float]) -> float:
     return border + beyond / counts[place] / len(counts)
 
 
-def median_thresholds(batches: Batches, old_classes: int, classes: int, floor: float) -> Tensor:
+def median_thresholds(
+    batches: Batches, old_classes: int, classes: int, floor: float, total: Total = alone
+) -> Tensor:
     """Return t_c = max(floor, median of u over the background pixels predicted c), (C_old,).
 
     The definition of PLOP's section 3.3. The median is read from a histogram of 10,000 bins, so
@@ -161,9 +174,10 @@ def median_thresholds(batches: Batches, old_classes: int, classes: int, floor: f
         old_classes: channels of the old model.
         classes: number of all classes C.
         floor: least threshold.
+        total: adds counts up over all who look at a share of the step's pictures.
     """
     highest = 1 / (old_classes * math.log(classes))
-    histogram = _entropy_histogram(batches, old_classes, classes, highest, MEDIAN_BINS)
+    histogram = total(_entropy_histogram(batches, old_classes, classes, highest, MEDIAN_BINS))
     return _medians(histogram, highest).clamp(min=floor).float()
 
 

@@ -6,6 +6,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from sats_core.classes import IGNORE
+from sats_core.losses import Total, alone
 from sats_core.methods.method import Method, Trainer
 
 
@@ -18,20 +19,24 @@ class Finetune(Method):
     """
 
     def learn(self, trainer: Trainer) -> None:
-        """See `Method.learn`: a look at the pictures, then gradient descent."""
-        with trainer.precision():
-            self.prepare(trainer.look())
+        """See `Method.learn`: gradient descent."""
         trainer.descend(self)
 
-    def prepare(self, batches: Iterable[tuple[Tensor, Tensor]]) -> None:
+    def prepare(self, batches: Iterable[tuple[Tensor, Tensor]], total: Total = alone) -> None:
         """Look at every training picture once before training; here there is no need.
 
         Args:
             batches: normalised pictures (B, 3, H, W) with labels (B, H, W), not augmented.
+            total: where several look at a share of the pictures each, adds up what they have
+                counted; everybody must ask for the same totals in the same order.
         """
 
     def loss_terms(self, pictures: Tensor, labels: Tensor) -> Mapping[str, Tensor]:
         """Return the weighted loss terms of one batch, scalars by name.
+
+        Each is a mean over the batch's pictures of something that a picture has by itself, so that
+        the terms of a batch are the means of its parts', weighted by their pictures. What is
+        trained in parts, one after another or on several devices, stands on that.
 
         Args:
             pictures: (B, 3, H, W), normalised.

@@ -36,7 +36,8 @@ class Trainer(Protocol):
         """
 
     def descend(self, method: "Finetune") -> None:
-        """Train the method's model by gradient descent on its loss terms, epoch by epoch."""
+        """Let the method prepare by a look at the pictures, then train its model by gradient
+        descent on its loss terms, epoch by epoch."""
 
     def visit(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield every picture once, the replayed ones too: the only pass of a method.

@@ -9,6 +9,8 @@ from torch.nn import functional as F
 
 from sats_core.classes import IGNORE
 from sats_core.losses import (
+    Total,
+    alone,
     entropy_pseudo_labels,
     median_thresholds,
     released_thresholds,
@@ -58,7 +60,7 @@ class PseudoLabelling(Distilled):
         self.thresholds = torch.full((self.old_classes,), settings.entropy_floor, device=device)
 
     @torch.no_grad()
-    def prepare(self, batches: Iterable[tuple[Tensor, Tensor]]) -> None:
+    def prepare(self, batches: Iterable[tuple[Tensor, Tensor]], total: Total = alone) -> None:
         """Find each old class's threshold from the old model's entropy on the step's background."""
 
         def seen() -> Iterator[tuple[Tensor, Tensor]]:
@@ -68,7 +70,7 @@ class PseudoLabelling(Distilled):
                 yield labels, old_logits
 
         find = THRESHOLDS[self.settings.thresholds]
-        found = find(seen(), self.old_classes, self.classes, self.settings.entropy_floor)
+        found = find(seen(), self.old_classes, self.classes, self.settings.entropy_floor, total)
         # Where the losses are: a copy from the host at every step would wait for the device.
         self.thresholds = found.to(self.thresholds.device)
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
-from sats_core.losses import truthful_cross_entropy
+from sats_core.losses import Total, alone, truthful_cross_entropy
 from sats_core.method_settings import FitSettings, SatsPlusSettings
 from sats_core.methods.method import Trainer
 from sats_core.methods.pseudo_labelling import Supervision
@@ -52,15 +52,16 @@ class SatsPlus(Sats):
             trainer.warn(warning)
         trainer.sampled(seen.before._replace(features=seen.after), memory)
 
-    def prepare(self, batches: Iterable[tuple[Tensor, Tensor]]) -> None:
+    def prepare(self, batches: Iterable[tuple[Tensor, Tensor]], total: Total = alone) -> None:
         """See `PseudoLabelling.prepare`; then start the new rows from what the old model sees.
 
         Response-weighted imprinting: a row becomes the mean of the old rows, weighted by the old
         model's mean probabilities on the new class's pixels.
         """
-        super().prepare(batches)
-        shares = self._responses / self._pixels.clamp(min=1)[:, None]
-        self.model.classifier.start_rows(self.teacher.classifier, shares, self._pixels > 0)
+        super().prepare(batches, total)
+        responses, pixels = total(self._responses), total(self._pixels)
+        shares = responses / pixels.clamp(min=1)[:, None]
+        self.model.classifier.start_rows(self.teacher.classifier, shares, pixels > 0)
 
     def watch(self, labels: Tensor, old_logits: Tensor) -> None:
         """Add up what the old model sees on the pixels of each new class."""

@@ -1,5 +1,7 @@
 """timm backbones with stages and softmax self-attention."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -68,6 +70,19 @@ class Backbone(nn.Module):
         for name, values in (("pixel_mean", mean), ("pixel_std", std)):
             pixel = torch.tensor(values, device=device)[:, None, None]
             self.register_buffer(name, pixel, persistent=False)
+
+    @contextmanager
+    def recomputing(self, wanted: bool) -> Iterator[None]:
+        """Keep, for the backward pass, each block's input alone and compute the rest of it again.
+
+        Args:
+            wanted: whether to; a third more time, and a fraction of the memory.
+        """
+        self.net.set_grad_checkpointing(wanted)
+        try:
+            yield
+        finally:
+            self.net.set_grad_checkpointing(False)
 
     def forward(self, pictures: Tensor) -> list[Tensor]:
         """Return the output of each stage, (B, C_s, H / 2^(s+2), W / 2^(s+2)), rounded up.

@@ -9,6 +9,7 @@ from sats_core.data.transforms import View
 from sats_core.losses import QueryKey
 from sats_core.models.backbone import Backbone
 from sats_core.models.classifier import GrowingClassifier
+from sats_core.models.dropout import BatchDropout
 from sats_core.models.head import AllMlpHead, head_width
 
 DROPOUT = 0.1
@@ -59,7 +60,7 @@ class Segmenter(nn.Module):
         self.backbone = backbone
         self.view = view
         self.head = AllMlpHead(backbone.channels, width or head_width(backbone.name))
-        self.dropout = nn.Dropout2d(DROPOUT)
+        self.dropout = BatchDropout(DROPOUT, self.head.width)
         self.classifier = GrowingClassifier(self.head.width, sizes)
 
     def train_step(self, base: bool) -> None:

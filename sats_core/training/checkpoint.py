@@ -24,6 +24,9 @@ _EPOCHS, _STEP = "epochs", "step"
 _MOMENTS = {"AdamW": {"step", "exp_avg", "exp_avg_sq"}, "SGD": {"momentum_buffer"}}
 """What an optimiser keeps of each of its weights."""
 
+_NO_MATTER = {"accumulate", "checkpoint_activations"}
+"""Settings that change how a step is computed and not what it learns."""
+
 _State = dict[int, dict[str, Tensor]]
 
 log = logging.getLogger(__name__)
@@ -35,7 +38,9 @@ class _UnfitError(Exception):
 
 def fingerprint_of(job: StepJob) -> str:
     """Return what a checkpoint must share with a step to be taken up by it."""
-    named = job.model_dump_json(include={"new_classes", "indices", "settings", "held_out"})
+    named = job.model_dump_json(
+        include={"new_classes", "indices", "settings", "held_out"}, exclude={"settings": _NO_MATTER}
+    )
     files = (job.dataset, job.old_version, job.memory)
     parts = (f"training {TRAINING}", named, *(file.name if file else "" for file in files))
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()

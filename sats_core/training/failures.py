@@ -21,11 +21,25 @@ FULL_DISK = ("No space left on device", "Disk quota exceeded", "os error 28", "o
 """The same of libraries that are not written in Python."""
 
 
+class RankFailedError(Exception):
+    """Another rank of the step said why it cannot go on.
+
+    Attributes:
+        failure: what it said; it is the step's.
+    """
+
+    def __init__(self, failure: FailedEvent) -> None:
+        super().__init__(failure.message)
+        self.failure = failure
+
+
 def failure_of(error: BaseException) -> FailedEvent | None:
     """Return how a step failed; None: a bug of ours, or an error that nobody knows.
 
     A full disk or a lack of memory is found behind whatever was made of it on the way up.
     """
+    if isinstance(error, RankFailedError):
+        return error.failure
     behind = list(_chain(error))
     if any(map(_is_memory, behind)):
         return FailedEvent(cause="memory", message=f"memory ran out: {_line(error)}")

@@ -1,10 +1,11 @@
 """The learning itself: method, training, weight fusion."""
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -17,10 +18,37 @@ from sats_core.events import ProgressEvent, WarningEvent
 from sats_core.methods import Finetune, make_method
 from sats_core.methods.features import FeatureMemory
 from sats_core.methods.sampling import ENOUGH, PixelSample, see
+from sats_core.training.division import Divider, Division
 from sats_core.training.fusion import fuse
 from sats_core.training.loop import StoppedError, autocast, train
+from sats_core.training.memory_use import memory_use
 from sats_core.training.progress import Emit, Progress
+from sats_core.training.ranks import ALONE, Ranks
+from sats_core.training.schedule import moments_of
 from sats_core.training.start import Start
+from sats_core.training.trial import MOST_TRIED, Trial
+
+Crew = Callable[[int], AbstractContextManager[Ranks]]
+"""Brings the ranks that share batches of so many pictures."""
+
+
+def alone(_batch_size: int) -> AbstractContextManager[Ranks]:
+    """Return a crew of one."""
+    return nullcontext(ALONE)
+
+
+class Learned(NamedTuple):
+    """What the learning leaves beside the model.
+
+    Attributes:
+        features: what the version keeps of its classifier's inputs; None where it keeps none.
+        devices: how many computed; a method that does not descend knows one.
+        division: of each one's share of a batch; None where there were no batches.
+    """
+
+    features: FeatureMemory | None
+    devices: int
+    division: Division | None
 
 
 def learn(
@@ -31,7 +59,9 @@ def learn(
     fingerprint: str,
     emit: Emit,
     should_stop: Callable[[], bool],
-) -> FeatureMemory | None:
+    halvings: int = 0,
+    crew: Crew = alone,
+) -> Learned:
     """Train `start.model` in place, by the method that its settings name.
 
     Args:
@@ -42,20 +72,21 @@ def learn(
         fingerprint: of the step; a checkpoint of another one is not used.
         emit: where progress goes.
         should_stop: asked before every batch.
-
-    Returns:
-        What the version keeps of its classifier's inputs; None where it is to keep none.
+        halvings: how often memory ran out before.
+        crew: brings the ranks that share the batches of a method that descends.
 
     Raises:
         StoppedError: `should_stop` said yes.
         DivergedError: a loss is not finite.
     """
     old = start.old.model if start.old else None
-    trainer = StepTrainer(start, pictures, memory, work, fingerprint, emit, should_stop)
+    trainer = StepTrainer(
+        start, pictures, memory, work, fingerprint, emit, should_stop, halvings, crew
+    )
     make_method(start.settings, start.model, old).learn(trainer)
     if start.settings.fusion and old is not None:
         fuse(start.model, old)
-    return _remembered(trainer)
+    return Learned(_remembered(trainer), trainer.devices, trainer.division)
 
 
 def _remembered(trainer: "StepTrainer") -> FeatureMemory | None:
@@ -93,7 +124,11 @@ class StepTrainer:
     fingerprint: str
     emit: Emit
     should_stop: Callable[[], bool]
+    halvings: int = 0
+    crew: Crew = alone
 
+    devices: int = field(init=False, default=1)
+    division: Division | None = field(init=False, default=None)
     seed: int = field(init=False)
     features: FeatureMemory | None = field(init=False)
     drawn: tuple[PixelSample, FeatureMemory | None] | None = field(init=False, default=None)
@@ -114,21 +149,51 @@ class StepTrainer:
         return self._whole([self.pictures[index] for index in chosen])
 
     def descend(self, method: Finetune) -> None:
-        """See `Trainer.descend`; resumes from a checkpoint where there is one."""
-        settings = self.start.settings
+        """See `Trainer.descend`; resumes from a checkpoint where there is one.
+
+        Every rank runs this. What else a method does the first one does alone.
+        """
+        settings, model = self.start.settings, self.start.model
         batches = StepBatches(
             self.pictures, settings.size, settings.batch_size, settings.seed, self.memory
         )
-        train(
-            self.start.model,
-            method,
-            batches,
+        with self.crew(batches.batch_size) as ranks:
+            with self.precision():
+                method.prepare(self._whole(self.pictures, ranks), ranks.total)
+            division = self._divided(method, batches, ranks)
+            if division.because:
+                self.warn(division.because)
+            with model.backbone.recomputing(division.recompute):
+                train(
+                    model,
+                    method,
+                    batches,
+                    settings,
+                    self.work,
+                    self.fingerprint,
+                    self.emit,
+                    self.should_stop,
+                    ranks,
+                    division,
+                )
+        self.devices, self.division = ranks.count, division
+
+    def _divided(self, method: Finetune, batches: StepBatches, ranks: Ranks) -> Division:
+        """Return in what parts a batch fits into memory."""
+        settings, model, base = self.start.settings, self.start.model, method.old is None
+        first = ranks.own(batches.batch_size).start
+        make = next(batches.epoch(0, slice(first, first + MOST_TRIED)))
+        divider = Divider(
             settings,
-            self.work,
-            self.fingerprint,
-            self.emit,
-            self.should_stop,
+            batches.batch_size,
+            base,
+            self.halvings,
+            ranks,
+            Trial(model, method, make(), settings.size),
+            memory_use(next(model.parameters()).device),
+            later=moments_of(model, settings),
         )
+        return divider.find()
 
     def visit(self) -> Iterator[tuple[Tensor, Tensor]]:
         """See `Trainer.visit`; nothing is resumed, the pass is made again."""
@@ -168,19 +233,23 @@ class StepTrainer:
         """See `Trainer.precision`."""
         return autocast(next(self.start.model.parameters()).device, self.start.settings.size)
 
-    def _whole(self, pictures: LabelledPictures) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield every picture once as evaluation sees it, in batches of one size each."""
+    def _whole(
+        self, pictures: LabelledPictures, ranks: Ranks = ALONE
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield every picture once as evaluation sees it, in batches of one size each; of several
+        ranks each has other batches."""
         settings, model = self.start.settings, self.start.model
-        view = model.view_at(settings.size)
+        view, at_once = model.view_at(settings.size), max(1, settings.batch_size >> self.halvings)
         alike: dict[tuple[int, int], list[int]] = {}
         for index in range(len(pictures)):
             height, width = pictures[index][1].shape
             alike.setdefault(view.room(*view.shown(height, width)), []).append(index)
-        for indices in alike.values():
-            for first in range(0, len(indices), settings.batch_size):
-                self.check()
-                views = [
-                    labelled_input(*pictures[index], settings.size, model)
-                    for index in indices[first : first + settings.batch_size]
-                ]
-                yield torch.cat([view[0] for view in views]), torch.cat([view[1] for view in views])
+        batches = [
+            indices[first : first + at_once]
+            for indices in alike.values()
+            for first in range(0, len(indices), at_once)
+        ]
+        for batch in ranks.every(batches):
+            self.check()
+            views = [labelled_input(*pictures[index], settings.size, model) for index in batch]
+            yield torch.cat([view[0] for view in views]), torch.cat([view[1] for view in views])

@@ -1,7 +1,7 @@
 """The training loop."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -16,7 +16,9 @@ from sats_core.methods import Finetune
 from sats_core.models import Segmenter
 from sats_core.settings import StepSettings
 from sats_core.training import checkpoint
+from sats_core.training.division import UNDIVIDED, Division
 from sats_core.training.progress import Emit, Progress
+from sats_core.training.ranks import ALONE, Forward, Ranks
 from sats_core.training.schedule import make_optimizer, rate_at
 
 
@@ -40,6 +42,25 @@ def autocast(device: torch.device, size: int) -> AbstractContextManager[None]:
     return torch.autocast(device.type, torch.bfloat16, enabled=able)
 
 
+def terms_of(
+    forward: Forward, model: Segmenter, pictures: Tensor, labels: Tensor, size: int
+) -> Mapping[str, Tensor]:
+    """Return the loss terms of training input, computed where the model is.
+
+    Args:
+        forward: from normalised pictures and labels to terms.
+        model: that learns.
+        pictures: (B, 3, S, S) uint8.
+        labels: (B, S, S) uint8.
+        size: of a crop, pixels, as the settings have it.
+    """
+    device = next(model.parameters()).device
+    pixels = normalise(pictures.to(device, non_blocking=True), model)
+    pixels = pixels.contiguous(memory_format=torch.channels_last)
+    with autocast(device, size):
+        return forward(pixels, labels.to(device, non_blocking=True).long())
+
+
 def train(
     model: Segmenter,
     method: Finetune,
@@ -49,6 +70,8 @@ def train(
     fingerprint: str,
     emit: Emit,
     should_stop: Callable[[], bool],
+    ranks: Ranks = ALONE,
+    division: Division = UNDIVIDED,
 ) -> None:
     """Train `model` in place; resumes from the checkpoint in `work` where there is one.
 
@@ -64,15 +87,19 @@ def train(
         fingerprint: of the step; a checkpoint of another one is not used.
         emit: where progress goes.
         should_stop: asked before every batch.
+        ranks: who trains along.
+        division: in what parts this one computes its share of a batch.
 
     Raises:
-        StoppedError: `should_stop` said yes.
+        StoppedError: `should_stop` said yes, here or to another rank.
         DivergedError: a loss is not finite.
     """
     device = next(model.parameters()).device
     made = made_ahead if device.type == "cuda" else made_at_once
     optimizer = make_optimizer(model, settings)
-    first = checkpoint.resume(work, model, optimizer, fingerprint)
+    first = ranks.same(checkpoint.resume(work, model, optimizer, fingerprint))
+    forward = ranks.joined(model, method.loss_terms)
+    own = ranks.own(batches.batch_size)
     steps = settings.epochs * len(batches)
     start = ProgressEvent(
         phase="training",
@@ -86,26 +113,30 @@ def train(
         torch.manual_seed(settings.seed * 100_003 + epoch)
         model.train_step(base=method.old is None)
         sums = _LossSums()
-        for number, (pictures, labels) in enumerate(made(batches.epoch(epoch)), start=1):
-            if should_stop():
+        for number, batch in enumerate(made(batches.epoch(epoch, own)), start=1):
+            if not ranks.agree(not should_stop()):
                 raise StoppedError
             step = epoch * len(batches) + number
             rate = rate_at(step - 1, steps, settings)
             for group in optimizer.param_groups:
                 group["lr"] = rate
-            pixels = normalise(pictures.to(device, non_blocking=True), model)
-            pixels = pixels.contiguous(memory_format=torch.channels_last)
-            with autocast(device, settings.size):
-                terms = method.loss_terms(pixels, labels.to(device, non_blocking=True).long())
-            values = torch.stack(list(terms.values()))
             optimizer.zero_grad(set_to_none=True)
-            values.sum().backward()
+            model.dropout.draw(batches.batch_size, own, device)
+            shares = []
+            for pictures, labels, last in division.parts_of(batch):
+                with ranks.meeting(last):
+                    terms = terms_of(forward, model, pictures, labels, settings.size)
+                    values = torch.stack(list(terms.values()))
+                    values = values * (len(pictures) / batches.batch_size)
+                    (values.sum() * ranks.count).backward()  # ranks meet in their gradients' mean
+                shares.append(values.detach())
             nn.utils.clip_grad_norm_(model.parameters(), settings.gradient_clip)
             optimizer.step()
-            sums.add(list(terms), values)
-            progress.advance(len(pictures), sums.means, step=step, learning_rate=rate)
+            sums.add(list(terms), ranks.total(torch.stack(shares).sum(dim=0)))
+            progress.advance(batches.batch_size, sums.means, step=step, learning_rate=rate)
         means = sums.means()  # before the checkpoint: one of a step that has diverged helps nobody
-        checkpoint.save(work, model, optimizer, epoch + 1, fingerprint)
+        if ranks.leads:
+            checkpoint.save(work, model, optimizer, epoch + 1, fingerprint)
         progress.end_epoch(epoch + 1, **means)
 
 
@@ -119,8 +150,7 @@ class _LossSums:
         self._batches = 0
 
     def add(self, names: Sequence[str], values: Tensor) -> None:
-        """Add the terms (T,) of one batch."""
-        values = values.detach()
+        """Add the terms (T,) of one batch, without their gradient."""
         self._names = names
         if self._sums is None:
             self._sums = self._last = values

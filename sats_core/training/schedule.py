@@ -10,6 +10,8 @@ from sats_core.settings import StepSettings
 POWER = 0.9
 """Of the polynomial decay, as published."""
 MOMENTUM = 0.9
+MOMENTS = {"adamw": 2, "sgd": 1}
+"""Numbers that an optimiser keeps of each weight."""
 RATES = {"adamw": (6e-4, 2e-4), "sgd": (0.01, 0.001)}
 """Peak learning rates of a base step and of later steps; sgd's as published (SATS, 4.1)."""
 DECAYS = {"adamw": 0.01, "sgd": 1e-4}
@@ -42,6 +44,12 @@ def make_optimizer(model: nn.Module, settings: StepSettings) -> torch.optim.Opti
     if settings.optimizer == "sgd":
         return torch.optim.SGD(groups, lr=rate, momentum=MOMENTUM, nesterov=True, fused=True)
     return torch.optim.AdamW(groups, lr=rate, fused=True)
+
+
+def moments_of(model: nn.Module, settings: StepSettings) -> int:
+    """Return the bytes that the optimiser takes from its first step on."""
+    weights = sum(p.numel() * p.element_size() for p in model.parameters() if p.requires_grad)
+    return weights * MOMENTS[settings.optimizer]
 
 
 def rate_at(step: int, steps: int, settings: StepSettings) -> float:

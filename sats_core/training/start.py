@@ -42,7 +42,7 @@ def begin(job: StepJob) -> Start:
     """
     if job.old_version is None:
         catalogue = Catalogue.empty().grow(job.new_classes, job.indices)
-        settings = _affordable(filled_in(job.settings, base=True), job)
+        settings = filled_in(job.settings, base=True)
         backbone, source = start_backbone(
             settings.backbone, settings.seed, settings.pretrained, job.backbone_dir
         )
@@ -53,15 +53,11 @@ def begin(job: StepJob) -> Start:
     old = load_version(job.old_version)
     catalogue = old.catalogue.grow(job.new_classes, job.indices)
     kept = {"backbone": old.config["backbone"], "size": old.config["size"]}
-    settings = _affordable(filled_in(job.settings.model_copy(update=kept), base=False), job)
+    settings = filled_in(job.settings.model_copy(update=kept), base=False)
     model = load_version(job.old_version).model
     model.classifier.grow(len(job.new_classes))
     placed(old.model)
     return Start(placed(model), old, catalogue, settings, old.config["backbone_start"])
-
-
-def _affordable(settings: StepSettings, job: StepJob) -> StepSettings:
-    return settings.with_batch(job.batch_size) if job.halvings else settings
 
 
 def _view(backbone: Backbone, size: int) -> View | None:

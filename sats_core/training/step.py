@@ -4,6 +4,8 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
+from functools import partial
+from typing import Any
 
 import torch
 
@@ -21,9 +23,10 @@ from sats_core.job import MemoryRecord, StepJob, StepResult
 from sats_core.methods.features import FeatureMemory
 from sats_core.models import SCRATCH
 from sats_core.training.checkpoint import fingerprint_of
+from sats_core.training.crew import crew
 from sats_core.training.evaluating import evaluation_counter
 from sats_core.training.labels import examine_labels
-from sats_core.training.learn import learn
+from sats_core.training.learn import Learned, learn
 from sats_core.training.memory import MEMORY, Keepable, keep, recall
 from sats_core.training.pictures import Gathered, gather
 from sats_core.training.progress import Emit
@@ -82,8 +85,17 @@ def run_step(job: StepJob, emit: Emit, should_stop: Callable[[], bool]) -> None:
             kept = open_reader(stack.enter_context(ZipSource(job.memory, job.limits.of_stored())))
             sources.append(recall(kept, start.catalogue, replayed, should_stop))
         emit(PhaseEvent(phase="training"))
-        fingerprint = fingerprint_of(job)
-        features = learn(start, cache, replayed, job.work, fingerprint, emit, should_stop)
+        learned = learn(
+            start,
+            cache,
+            replayed,
+            job.work,
+            fingerprint_of(job),
+            emit,
+            should_stop,
+            job.halvings,
+            partial(crew, job, cache, replayed, emit),
+        )
         emit(PhaseEvent(phase="evaluating"))
         sets = [HeldOut(reader, gathered.held_out, job.new_classes), *earlier]
         scored, report = _evaluate(start, sets, cache, emit, should_stop)
@@ -93,7 +105,7 @@ def run_step(job: StepJob, emit: Emit, should_stop: Callable[[], bool]) -> None:
             scores=scored.scores,
             confusion=scored.confusion,
             forgetting_report=report,
-            settings=start.settings.as_run(base=start.old is None),
+            settings=_as_run(start, learned),
             backbone_start=start.backbone_start,
             trained_pictures=len(cache),
             held_out_pictures=len(gathered.held_out),
@@ -102,8 +114,17 @@ def run_step(job: StepJob, emit: Emit, should_stop: Callable[[], bool]) -> None:
             replayed_pictures=len(replayed),
             seconds=time.monotonic() - began,
         )
-        _write(job, start, reader, gathered, result, features)
+        _write(job, start, reader, gathered, result, learned.features)
     emit(DoneEvent())
+
+
+def _as_run(start: Start, learned: Learned) -> dict[str, Any]:
+    """Return the settings that the step ran with, and how many devices computed it."""
+    settings, division = start.settings, learned.division
+    if division is not None:
+        how = {"accumulate": division.parts, "checkpoint_activations": division.recompute}
+        settings = settings.model_copy(update=how)
+    return {**settings.as_run(base=start.old is None), "devices": learned.devices}
 
 
 def _warn_of_scratch(start: Start, emit: Emit) -> None:

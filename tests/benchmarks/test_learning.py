@@ -184,9 +184,9 @@ def test_every_stage_of_joint_is_one_schedule_from_the_same_start(
     run = sequence(data, tmp_path, JOINT)
     learn, began = learning_run.learn, []
 
-    def noted(start: Start, *rest: Any) -> None:
+    def noted(start: Start, *rest: Any) -> Any:
         began.append({name: value.clone() for name, value in start.model.state_dict().items()})
-        learn(start, *rest)
+        return learn(start, *rest)
 
     monkeypatch.setattr(learning_run, "learn", noted)
     monkeypatch.setattr(learning_joint, "CONVERGED", -2.0)

@@ -56,7 +56,7 @@ class Plan:
     crash_signal: int = signal.SIGKILL
     fail: str | None = None
     fail_cause: str = "input"
-    affords: int = 512  # pictures in a batch, before memory runs out while it trains
+    affords: int = 512  # pictures at once, before memory runs out while it trains
     affords_to_evaluate: bool = True
     vmstat: str | None = None  # where the kernel counts its kills; None: it tells by an event
     stderr: str | None = None
@@ -139,7 +139,7 @@ def main(control: Control, job_file: Path) -> int:
         emit(FailedEvent(cause=plan.fail_cause, message=plan.fail, faults=(fault,)))
         return 0
     emit(PhaseEvent(phase="training"))
-    if isinstance(job, StepJob) and job.batch_size > plan.affords:
+    if isinstance(job, StepJob) and job.at_once > plan.affords:
         return run_out_of_memory(plan)
     for epoch in range(first, plan.epochs):
         for _ in range(plan.progress_per_epoch):

@@ -19,12 +19,12 @@ PREFIX = "urn:sats:problem:"
 
 
 def runs(bench, task_id, most=10):
-    """Run a task until it has ended; returns the batch size of every start."""
+    """Run a task until it has ended; returns the pictures computed at once of every start."""
     supervisor = bench.supervisor()
     for _ in range(most):
         if supervisor.run(task_id) != TaskState.QUEUED:
             break
-    return [start.job.batch_size for start in bench.control.starts()]
+    return [start.job.at_once for start in bench.control.starts()]
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def vmstat(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("killed", [False, True])
-def test_where_memory_runs_out_half_the_batch_is_tried(bench, vmstat, killed):
+def test_where_memory_runs_out_half_as_many_pictures_are_computed_at_once(bench, vmstat, killed):
     bench.control.plan(affords=4, vmstat=str(vmstat) if killed else None)
     task_id = bench.post(["cat"], batch_size=16)
     sizes = []
@@ -50,6 +50,8 @@ def test_where_memory_runs_out_half_the_batch_is_tried(bench, vmstat, killed):
     assert "memory ran out" in first
     assert "8 instead of 16" in first
     assert "4 instead of 8" in second
+    assert "the batch and the learning rate stay" in second
+    assert {start.job.settings.batch_size for start in bench.control.starts()} == {16}
     assert [e.data["message"] for e in bench.events(task_id, "warning")] == task.warnings
 
 
@@ -118,7 +120,7 @@ def test_a_process_that_somebody_else_asked_to_stop_was_killed(bench):
     assert "SIGTERM" in error["detail"]
 
 
-def test_a_task_that_is_tried_again_has_the_batch_that_was_posted(bench):
+def test_a_task_that_is_tried_again_computes_its_batch_at_once(bench):
     bench.control.plan(affords=1)
     task_id = bench.post(["cat"], batch_size=4)
     runs(bench, task_id)

@@ -47,6 +47,13 @@ def test_the_old_version_is_laid_out_whole(bench):
         assert path.read_bytes() == blob_of(bench, path.name).read_bytes()
 
 
+def test_a_step_may_use_the_devices_of_its_worker(bench):
+    bench.run(["cat"])
+    assert bench.control.starts()[-1].job.devices == 1
+    bench.supervisor(train_devices=3).run(bench.post(["dog"], seed=1))
+    assert bench.control.starts()[-1].job.devices == 3
+
+
 def test_no_connection_is_held_while_files_are_read_and_copied(bench, monkeypatch):
     bench.run(["cat"])
     task_id = bench.post(["dog"], seed=1, memory=True)

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from sats_core.data.batches import AHEAD, Batch, MakeBatch, StepBatches, made_ahead, made_at_once
+from sats_core.data.transforms import Pixels
 
 RNG = np.random.default_rng(0)
 PICTURES = [
@@ -33,6 +34,19 @@ def test_an_epoch_is_the_same_each_time_and_in_any_order() -> None:
         assert torch.equal(a.labels, b.labels)
     assert not torch.equal(first[0].pictures, made(batches(), 2)[0].pictures)
     assert not torch.equal(first[0].pictures, made(batches(seed=1), 1)[0].pictures)
+
+
+@pytest.mark.parametrize("memory", [[], PICTURES[:3]])
+def test_shares_of_a_batch_are_together_the_batch(memory: list[tuple[Pixels, Pixels]]) -> None:
+    several = StepBatches(PICTURES, 32, 6, 0, memory)
+    whole = made(several, 1)
+    first, second = (
+        list(made_at_once(several.epoch(1, share))) for share in (slice(0, 2), slice(2, 6))
+    )
+    for batch, one, other in zip(whole, first, second, strict=True):
+        assert len(one.pictures) == 2
+        for together, parts in zip(batch, zip(one, other, strict=True), strict=True):
+            assert torch.equal(torch.cat(parts), together)
 
 
 @pytest.mark.parametrize("threads", [1, 3])

@@ -46,6 +46,13 @@ def test_every_method_has_settings_and_the_names_agree() -> None:
     assert set(METHODS) == set(METHOD_SETTINGS)
 
 
+def three(batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    """Pictures enough for unequal parts."""
+    pictures, labels = batch
+    more = torch.cat([pictures, pictures[:1].flip(-1) / 2]), torch.cat([labels, labels[1:].mT])
+    return more[0], more[1].contiguous()
+
+
 DESCENDING = sorted(name for name, kind in METHODS.items() if issubclass(kind, Finetune))
 
 
@@ -122,6 +129,42 @@ class TestEveryMethodThatDescends:
         grads = [p.grad for p in method.model.parameters() if p.grad is not None]
         assert grads
         assert all(grad.isfinite().all() for grad in grads)
+
+    def test_terms_of_a_batch_are_the_means_of_its_parts(
+        self, method: Finetune, batch: tuple[Tensor, Tensor]
+    ) -> None:
+        method.prepare([batch])
+        batch = three(batch)
+        whole = method.loss_terms(*batch)
+        parts = [method.loss_terms(*(t[part] for t in batch)) for part in (slice(1), slice(1, 3))]
+        for name, term in whole.items():
+            mean = (parts[0][name] + 2 * parts[1][name]) / 3
+            torch.testing.assert_close(mean, term, rtol=1e-5, atol=1e-6, msg=name)
+        assert any(abs(p[name] - term) > 1e-4 for name, term in whole.items() for p in parts)
+
+    def test_shares_of_the_pictures_prepare_it_as_all_of_them_do(
+        self, method: Finetune, batch: tuple[Tensor, Tensor]
+    ) -> None:
+        shares = [[tuple(t[part] for t in three(batch))] for part in (slice(1), slice(1, 3))]
+        counted: list[list[Tensor]] = []
+        for share in shares:
+            counted.append([])
+
+            def count(tensor: Tensor) -> Tensor:
+                counted[-1].append(tensor.clone())
+                return tensor
+
+            copy.deepcopy(method).prepare(share, count)
+        totals = map(sum, zip(*counted, strict=True))
+        first, whole = copy.deepcopy(method), copy.deepcopy(method)
+        first.prepare(shares[0], lambda _own: next(totals))
+        whole.prepare([*shares[0], *shares[1]])
+        learned = whole.model.state_dict()
+        for name, tensor in first.model.state_dict().items():
+            torch.testing.assert_close(tensor, learned[name], rtol=0, atol=1e-6, msg=name)
+        for known in (first, whole):
+            if isinstance(known, PseudoLabelling):
+                assert torch.equal(known.thresholds, whole.thresholds)
 
     def test_changes_neither_batch_nor_models(
         self, method: Finetune, models: tuple[Segmenter, Segmenter], batch: tuple[Tensor, Tensor]

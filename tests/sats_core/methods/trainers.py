@@ -41,6 +41,7 @@ class BatchTrainer(Trainer):
         yield from self._batches
 
     def descend(self, method: Finetune) -> None:
+        method.prepare(self.look())
         optimizer = torch.optim.SGD(method.model.parameters(), lr=1e-3)
         for _ in range(STEPS):
             for batch in self._batches:

@@ -209,9 +209,22 @@ def test_a_checkpoint_of_another_job_is_of_another_step(
 
 
 @pytest.mark.parametrize(
-    "change", [{"halvings": 1}, {"threads": 2}, {"work": Path("w")}, {"result": Path("r")}], ids=str
+    "change",
+    [
+        {"halvings": 1},
+        {"devices": 2},
+        {"threads": 2},
+        {"work": Path("w")},
+        {"result": Path("r")},
+        {"settings": {"accumulate": 2}},
+        {"settings": {"checkpoint_activations": True}},
+    ],
+    ids=str,
 )
 def test_a_checkpoint_fits_wherever_and_however_its_step_is_run(
     job: StepJob, change: dict[str, Any]
 ) -> None:
+    if "settings" in change:
+        change = {"settings": job.settings.model_copy(update=change["settings"])}
+    assert job.model_copy(update=change) != job
     assert fingerprint_of(job.model_copy(update=change)) == fingerprint_of(job)

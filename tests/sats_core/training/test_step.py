@@ -1,3 +1,4 @@
+import copy
 import io
 import json
 import shutil
@@ -312,25 +313,45 @@ def test_a_base_step_resumes_too(base_zip: Path, tmp_path: Path) -> None:
     assert differing(whole, cut) == []
 
 
-def test_half_the_batch_goes_on_from_the_same_checkpoint_with_half_the_rate(
+def test_half_at_once_goes_on_from_the_same_checkpoint_and_learns_the_same(
     base: StepJob, step_zip: Path, tmp_path: Path
 ) -> None:
-    whole = make_job(
-        tmp_path,
-        step_zip,
-        ("ring",),
-        first_index=3,
-        old_version=base.result / "version",
-        settings={"batch_size": 5, "learning_rate": 0.001, "epochs": 3, "method": "finetune"},
+    settings = {"batch_size": 5, "optimizer": "sgd", "epochs": 3, "method": "finetune"}
+    changes = {
+        "first_index": 3,
+        "old_version": base.result / "version",
+        "settings": {**settings, "learning_rate": 0.001},
+    }
+    whole, cut = (
+        make_job(tmp_path / name, step_zip, ("ring",), **copy.deepcopy(changes))
+        for name in ("whole", "cut")
     )
+    result, events = run(whole)
+    assert (result.settings["accumulate"], result.settings["checkpoint_activations"]) == (1, False)
+    assert result.settings["devices"] == 1
     with pytest.raises(StoppedError):
-        run(whole, (whole.work / "checkpoint.safetensors").exists)
-    halved = whole.model_copy(update={"halvings": 1})
+        run(cut, (cut.work / "checkpoint.safetensors").exists)
+    halved = cut.model_copy(update={"halvings": 1})
     result, events = run(halved)
-    assert (result.settings["batch_size"], halved.batch_size) == (2, 2)
-    assert result.settings["learning_rate"] == pytest.approx(0.0004)
+    assert (result.settings["batch_size"], halved.at_once) == (5, 2)
+    assert (result.settings["accumulate"], result.settings["checkpoint_activations"]) == (3, True)
+    assert result.settings["learning_rate"] == 0.001
     ends = [e.epoch for e in events if isinstance(e, ProgressEvent) and e.epoch_end]
     assert ends == [2, 3]
+    [said] = [e.message for e in events if isinstance(e, WarningEvent) and "parts" in e.message]
+    assert "a batch of 5 pictures is computed in 3 parts" in said
+    learned = weights(whole)
+    for name, tensor in weights(halved).items():
+        torch.testing.assert_close(tensor, learned[name], rtol=0, atol=1e-5, msg=name)
+
+
+def test_a_step_that_solves_runs_on_one_device_and_says_so(
+    base: StepJob, step_zip: Path, tmp_path: Path
+) -> None:
+    job = second_step(tmp_path, base, step_zip, method="frozen", devices=2)
+    result, _ = run(job)
+    said = {name: result.settings[name] for name in ("devices", *DESCENT)}
+    assert said == {"devices": 1, **dict.fromkeys(DESCENT)}
 
 
 def test_another_seed_is_another_model(base: StepJob, base_zip: Path, tmp_path: Path) -> None:
