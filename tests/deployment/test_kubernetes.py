@@ -85,7 +85,8 @@ def test_every_patch_changes_something_that_is_there() -> None:
 
 
 def test_every_setting_is_one_and_the_service_starts_with_them(monkeypatch: Any) -> None:
-    told = set().union(*(settings_named(path.read_text()) for path in KUBERNETES.glob("*/*.yaml")))
+    files = [*KUBERNETES.glob("*/*.yaml"), ROOT / "docs" / "kubernetes.md"]
+    told = set().union(*(settings_named(path.read_text()) for path in files))
     assert told <= KNOWN_SETTINGS
     for name, value in settings_map().items():
         monkeypatch.setenv(name, value)
