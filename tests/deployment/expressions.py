@@ -13,9 +13,10 @@ DEPLOY = Path(__file__).parents[2] / "deploy"
 DASHBOARD = DEPLOY / "grafana" / "dashboard.json"
 PROMETHEUS = DEPLOY / "prometheus" / "prometheus.yml"
 ALERTS = DEPLOY / "prometheus" / "alerts.yml"
+SCALING = DEPLOY / "kubernetes" / "scaling"
 
-ADDED = {"instance", "job"}
-"""Labels that Prometheus puts on every sample."""
+ADDED = {"instance", "job", "namespace", "pod"}
+"""Labels that Prometheus puts on every sample, the last two in a cluster."""
 
 _SELECTOR = re.compile(r"\b(sats_\w+|up)\b(?:\{([^}]*)\})?")
 _MATCHER = re.compile(r'(\w+)(=~|=)"([^"]*)"')
@@ -80,6 +81,19 @@ def expressions() -> Iterator[Expression]:
     for rule in alerts():
         said = " ".join(rule["annotations"].values())
         yield Expression(rule["alert"], rule["expr"], frozenset(_SHOWN.findall(said)))
+    yield from _scalers()
+
+
+def _scalers() -> Iterator[Expression]:
+    """What says how many processes there should be."""
+    scaled = yaml.safe_load((SCALING / "worker.yaml").read_text())
+    for trigger in scaled["spec"]["triggers"]:
+        yield Expression(scaled["metadata"]["name"], trigger["metadata"]["query"], frozenset())
+    for rule in yaml.safe_load((SCALING / "adapter-rules.yaml").read_text())["rules"]["custom"]:
+        # Filled in as the adapter does it for pods of one namespace, whose labels Prometheus adds.
+        text = rule["metricsQuery"].replace("<<.GroupBy>>", "pod")
+        named = text.replace("<<.LabelMatchers>>", 'namespace="sats"')
+        yield Expression(rule["name"]["as"], named, frozenset())
 
 
 def _pattern(kind: str, value: str) -> str:

@@ -94,6 +94,8 @@ def _unknown(
     strange = (patterns.keys() | asked.grouped | asked.shown) - ADDED.union(*labelled)
     wrong = [f"{name} has no label {sorted(strange)}"] if strange else []
     for label, pattern in patterns.items():
+        if label in ADDED:
+            continue
         values = {labels.get(label, "") for labels in labelled}
         wrong += [
             f"{name} has no {label} {one}, but {sorted(values)}"
