@@ -5,7 +5,7 @@
 Tasks and workers are simulated event by event, once a seed; requests are worked out by formula
 (`simulated_traffic`). What was measured is read from `docs/results`, the rest is assumed
 (`simulated_inputs`), and `--assume name=value` changes it for every scenario. Writes
-`simulation.json` to `--results` and the tables of the page that tells of it.
+`simulation.json` to `--results` and, beside that folder, `scale.md` with its tables.
 """
 
 import json
@@ -155,7 +155,7 @@ def main(
     results: Annotated[Path, typer.Option(help="Where the record goes.")] = Path("docs/results"),
     page: Annotated[Path, typer.Option(help="Whose tables are written.")] = Path("docs/scale.md"),
 ) -> None:
-    """Simulate every scenario, write the record and the page's tables, print the page's tables."""
+    """Simulate every scenario; write the record, and the page with its tables beside its folder."""
     numbers = [int(one) for one in seeds.split(",")]
     changes = _changes(assume or [])
     try:
@@ -163,9 +163,9 @@ def main(
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
     (results / "simulation.json").write_text(json.dumps(record, indent=1) + "\n")
-    text = replace_tables(page.read_text(), record)
-    page.write_text(text)
-    typer.echo(text)
+    told = results.parent / page.name
+    told.write_text(replace_tables(page.read_text(), record))
+    typer.echo(f"{results / 'simulation.json'} and {told} are written")
 
 
 if __name__ == "__main__":

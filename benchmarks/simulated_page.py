@@ -42,6 +42,7 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 def tables(record: Record) -> dict[str, str]:
     """Return every table by its name."""
     made: Mapping[str, Callable[[Record], str]] = {
+        "short": _short,
         "tasks": _tasks,
         "waits": _waits,
         "answers": _answers,
@@ -80,6 +81,38 @@ def _interval(one: Mapping[str, float | None], tell: Callable[[float], str]) -> 
 def _year(record: Record, name: str = AS_ASKED) -> Mapping[str, Any]:
     year: Mapping[str, Any] = record["scenarios"][name]["year"]
     return year
+
+
+def _short(record: Record) -> str:
+    found = record["scenarios"][AS_ASKED]
+    year, of, cost = found["year"], found["traffic"], found["bill"]
+    place = {one["what"]: one for one in found["places"]}
+    memory = place["memory of an API process, live graphs in it"]
+    tenth = record["scenarios"][TEN_TIMES]
+    posted, failed = year["tasks"]["mean"], year["failed"]["mean"]
+    half, late = year["wait_p50"]["mean"], year["wait_p99"]["mean"]
+    return "\n".join(
+        (
+            f"- **Waiting**: of {number(posted)} tasks half wait {seconds(half)}, 99 % at most "
+            f"{seconds(late)}, the unluckiest {seconds(year['wait_max']['mean'])}.",
+            f"- **Lost work**: {percent(year['lost_share']['mean'])} of the GPUs' work; "
+            f"{number(failed)} tasks failed. {number(year['machines_vanished']['mean'])} times a "
+            f"GPU vanished, {number(year['tries_lost']['mean'])} times with a task on it.",
+            f"- **Cost**: {number(cost['all'])} USD a year, of which "
+            f"{percent(cost['answering'] / cost['all'])} answers requests, "
+            f"{percent(cost['GPUs'] / cost['all'])} are GPUs, which train "
+            f"{percent(year['gpu_use']['mean'])} of their time.",
+            f"- **The first bottleneck** is that every API process holds the live graph of every "
+            f"model: {number(memory['asked'])} GiB in each of {number(of['replicas'])} processes, "
+            f"and {seconds(of['start_seconds'])} until a new one has them all. "
+            f"At about {number(memory['full_at'])} models the machine is full.",
+            f"- **The database is not**: {number(found['database']['commits'])} commits a second "
+            f"with every worker training, {number(found['database']['reads'])} reads, "
+            f"{number(found['database']['processors'])} processors. "
+            f"At ten times it is {number(tenth['database']['processors'])} processors, nearly "
+            "all of it API processes that ask which versions are live.",
+        )
+    )
 
 
 def _tasks(record: Record) -> str:
