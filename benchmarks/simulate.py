@@ -53,6 +53,7 @@ SCENARIOS: Mapping[str, Mapping[str, float]] = {
     "eight workers on four CPU threads": {"gpu_speed": 1, "gpus": 8},
     "the other region is down": {"outage_region": 1},
     "the region is down for a day": {"outage_hours": 24},
+    "every model is mit_b0": {"large_share": 0},
     "replicas of eight processors": EIGHT,
     "ten times": TEN_TIMES,
     "ten times, eight GPUs": {**TEN_TIMES, "gpus": 8},
@@ -78,7 +79,7 @@ def year_of(seed: int, days: int, assumed: Assumptions, seen: Measured, rules: R
 def scenario(
     years: Mapping[int, dict[str, float]], assumed: Assumptions, seen: Measured, rules: Rules
 ) -> Record:
-    """Return what a scenario came to, of its years by their seeds."""
+    """Return what a scenario came to, of its years by their seeds: means and intervals."""
     means = {
         name: fmean(year[name] for year in years.values()) for name in next(iter(years.values()))
     }
@@ -96,7 +97,6 @@ def scenario(
         "store": stored,
         "bill": bill(means, stored, assumed, of),
         "places": [one.told() for one in places(means, asked, assumed, rules, of)],
-        "years": {str(seed): year for seed, year in years.items()},
     }
 
 
@@ -135,7 +135,16 @@ def simulated(
             **scenario(passed[of_tasks], assumed, seen, rules),
         }
         typer.echo(f"{name}: done")
-    return record
+    return {**record, "scenarios": _rounded(record["scenarios"])}
+
+
+def _rounded(told: Any) -> Any:
+    """Return it with six digits that count."""
+    if isinstance(told, float):
+        return float(f"{told:.6g}")
+    if isinstance(told, Mapping):
+        return {name: _rounded(one) for name, one in told.items()}
+    return [_rounded(one) for one in told] if isinstance(told, list) else told
 
 
 def _changes(told: Sequence[str]) -> dict[str, float]:
