@@ -12,6 +12,7 @@ from app.db.limits import DatabaseLimits
 from app.inference.ready_graphs import MOST_BYTES
 from app.keys.last_use import EVERY_SECONDS
 from app.settings import Settings
+from sats_core.settings import StepSettings
 from worker.courier import POLL_SECONDS
 from worker.recorder import LOG_SECONDS, PROGRESS_SECONDS
 
@@ -93,7 +94,7 @@ class Rules:
     heartbeat: float = Settings.model_fields["heartbeat_seconds"].default
     sweep: float = Settings.model_fields["sweep_seconds"].default
     max_tries: int = Settings.model_fields["max_tries"].default
-    epochs: int = 30
+    epochs: int = StepSettings.model_fields["epochs"].default
     progress: float = PROGRESS_SECONDS
     log: float = LOG_SECONDS
     courier: float = POLL_SECONDS

@@ -66,9 +66,11 @@ def replace_tables(page: str, record: Record) -> str:
     """
     for name, text in tables(record).items():
         place = re.compile(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.DOTALL)
-        page, found = place.subn(lambda match, text=text: f"{match[1]}\n{text}\n\n{match[2]}", page)
-        if found != 1:
-            raise ValueError(f"the page has {found} places for the table {name}")
+        parts = place.split(page)
+        if len(parts) != 4:
+            raise ValueError(f"the page has {len(parts) // 3} places for the table {name}")
+        before, begin, end, after = parts
+        page = f"{before}{begin}\n{text}\n\n{end}{after}"
     return page
 
 

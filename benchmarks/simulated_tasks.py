@@ -1,7 +1,7 @@
 """Tasks of a simulated year: how they wait, and what became of them."""
 
 import heapq
-from collections import Counter, defaultdict
+from collections import defaultdict
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -60,7 +60,7 @@ class Account:
     posts_delayed: int = 0
     resumed_after: list[float] = field(default_factory=list)
     """From each loss of a try until somebody took its task up again."""
-    busy: Counter[int] = field(default_factory=Counter)
+    busy: dict[int, float] = field(default_factory=lambda: defaultdict(float))
     """Seconds for which so many workers trained."""
 
 

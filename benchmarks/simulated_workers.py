@@ -8,7 +8,7 @@ without an epoch. One try is one event: what it had done when it was cut off is 
 import math
 from collections.abc import Generator, Sequence
 from random import Random
-from typing import Any
+from typing import Any, cast
 
 import simpy
 
@@ -164,7 +164,7 @@ class Year:
     def _try(self, task: Task, region: int) -> Doing:
         """Train a task to its end, or until the machine or the lease is gone."""
         env, post = self._env, task.post
-        began, me = env.now, env.active_process
+        began, me = env.now, cast(simpy.Process, env.active_process)
         if task.claimed_at is None:
             task.claimed_at = began
         if task.lost_at is not None:
