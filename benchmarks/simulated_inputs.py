@@ -33,9 +33,11 @@ def _from(text: str) -> Any:
 class Measured:
     """Figures that benchmarks of this repository wrote, and where each stands."""
 
-    forward_ms: float = _from("step_cost.json: 256 px, the old model's forward pass, a picture")
-    finetune_ms: float = _from("step_cost.json: 256 px, a finetune step, a picture")
-    sats_ms: float = _from("step_cost.json: 256 px, a sats step, a picture")
+    forward_ms: float = _from(
+        "step_cost.json: pvt_v2_b0, 256 px, the old model's forward pass, a picture"
+    )
+    finetune_ms: float = _from("step_cost.json: pvt_v2_b0, 256 px, a finetune step, a picture")
+    sats_ms: float = _from("step_cost.json: pvt_v2_b0, 256 px, a sats step, a picture")
     task_seconds: float = _from(
         "first_hour.json: a task of the default method from its post to live, whole, on 2 cores"
     )
