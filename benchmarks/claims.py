@@ -32,7 +32,6 @@ from app.tasks.schemas import TaskSpec
 from app.tasks.submission import Submission, submit
 from app.workers.needs import Resources
 from benchmarks.machine import commit, hardware
-from sats_core.job import StepJob
 from tests.fixtures.databases import new_database
 from tests.fixtures.drawings import voc_zip
 from tests.fixtures.servers import postgres
@@ -40,6 +39,7 @@ from tests.fixtures.statements import Statements
 from tests.worker.scripted_child import Plan, write_result
 from worker.claim import claim
 from worker.device import Device
+from worker.folder import WorkFolder
 from worker.heartbeat import Heartbeat
 from worker.presence import Presence
 from worker.repeating import Repeating
@@ -56,8 +56,7 @@ Record = dict[str, Any]
 class AtOnce(Supervisor):
     """A worker whose steps are done as soon as they begin."""
 
-    def _train(self, _claimed: Any, _pulse: Any, folder: Any, job: Any, _lock: int) -> None:
-        assert isinstance(job, StepJob)
+    def _train(self, _claimed: Any, _pulse: Any, folder: WorkFolder, job: Any, _lock: int) -> None:
         folder.begin(job)
         write_result(job, Plan())
 
@@ -150,7 +149,8 @@ def idle(server: str, seconds: float) -> Record:
         post(engine, settings, 1)
         with write_session(engine) as session:
             held = claim(session, whose_turn(HAS), "host:1", settings.lease_seconds)
-        assert held is not None
+        if held is None:
+            raise RuntimeError("the one task there is cannot be claimed")
         presence = Presence(engine, "host:1", "0", Device("a", 1, HAS), settings.presence_seconds)
         present = Repeating("presence", presence.beat, settings.presence_seconds)
         parts = (engine, LocalBlobStore(settings.blob_dir), settings)

@@ -127,7 +127,7 @@ def _gpus(asking: Sequence[str], environment: Mapping[str, str]) -> list[Gpu]:
         )
         return _GPUS.validate_json(said.stdout)
     except (OSError, subprocess.SubprocessError, ValidationError) as error:
-        log.error("gpus_not_found_out", error=str(error))
+        log.warning("gpus_not_found_out", error=str(error))
         return []
 
 

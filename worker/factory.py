@@ -9,7 +9,6 @@ from typing import Any
 
 import structlog
 from celery import Celery, signals
-from kombu import Queue
 from sqlalchemy import Engine
 
 from app.broker import QUEUE, RUN_TASK, make_celery, wake
@@ -63,7 +62,7 @@ def make_worker(settings: Settings, command: Sequence[str] = CHILD) -> Celery:
     celery.conf.update(worker_pool="solo", worker_concurrency=1)
     # A wake-up that any worker may hear, and those that workers with the like send each other.
     queues = (QUEUE, f"{QUEUE}-{device.has.device}")
-    celery.conf.update(task_queues=[Queue(one, routing_key=one) for one in queues])
+    celery.conf.update(task_queues={one: {"routing_key": one} for one in queues})
     name = f"{socket.gethostname()}:{os.getpid()}"
     presence = Presence(engine, name, version("sats"), device, settings.presence_seconds)
     present = Repeating("presence", presence.beat, settings.presence_seconds)

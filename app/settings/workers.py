@@ -11,9 +11,9 @@ class WorkerSettings(ServingSettings):
     worker_device: str = Field(
         "auto",
         pattern=r"^(auto|cpu|cuda(:\d{1,3})?)$",
-        description="What a worker trains on: `cpu`, `cuda` (every GPU that it sees), `cuda:1` (the "
-        "second one of those); `auto`: the GPUs that it sees, the CPU where there are none. Also "
-        "`sats worker --device`. `CUDA_VISIBLE_DEVICES` says which GPUs it sees.",
+        description="What a worker trains on: `cpu`, `cuda` (every GPU that it sees), `cuda:1` "
+        "(the second one of those); `auto`: the GPUs that it sees, the CPU where there are none. "
+        "Also `sats worker --device`. `CUDA_VISIBLE_DEVICES` says which GPUs it sees.",
     )
     presence_seconds: float = Field(
         5.0,

@@ -18,7 +18,9 @@ def asking(script: str) -> list[str]:
 
 
 def says(*memory: int) -> list[str]:
-    gpus = [{"name": f"GPU {number}", "memory_bytes": mib * 2**20} for number, mib in enumerate(memory)]
+    gpus = [
+        {"name": f"GPU {number}", "memory_bytes": mib * 2**20} for number, mib in enumerate(memory)
+    ]
     return asking(f"import json; print(json.dumps({gpus!r}))")
 
 

@@ -24,12 +24,11 @@ def queue(engine):
     """Much of one owner, and then as much of two others; every task of a model of its own."""
     with write_session(engine) as session:
         add_keys(session)
-        owner_of = {
+        return {
             add(session, f"m{owner}-{number}", owner): owner
             for owner in OWNERS
             for number in range(EACH)
         }
-    return owner_of
 
 
 def test_workers_that_race_take_every_task_once_and_owners_in_turns(queue, engine):

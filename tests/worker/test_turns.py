@@ -118,9 +118,7 @@ class TurnMachine(RuleBasedStateMachine):
         for one in self.posted:
             if not one.claimed:
                 first.setdefault(one.model, one)
-        return [
-            one for name, one in first.items() if name not in running and one.needs.met_by(has)
-        ]
+        return [one for name, one in first.items() if name not in running and one.needs.met_by(has)]
 
     @rule(has=st.sampled_from(WORKERS))
     def claim(self, has) -> None:

@@ -57,7 +57,8 @@ def test_no_read_goes_through_all_tasks(engine):
             look(session, model_id)
         with write_session(engine) as session:
             assert claim(session, last, "worker-1", 60) is None
-            assert (taken := claim(session, whose_turn(CPU), "worker-1", 60)) is not None
+            taken = claim(session, whose_turn(CPU), "worker-1", 60)
+            assert taken is not None
             note_turn(session, taken.task_id, CPU)
     wanted = [one for one in sent.seen if "tasks" in one[0]]
     assert len(wanted) > 12
