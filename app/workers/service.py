@@ -59,7 +59,7 @@ def living(session: Session) -> frozenset[Resources]:
 def idle(session: Session) -> Sequence[str]:
     """Return the names of the workers that are alive and hold no task."""
     held = select(Task.id).where(_holds()).exists()
-    return session.scalars(select(Worker.name).where(alive(), ~held).order_by(Worker.name)).all()
+    return sorted(session.scalars(select(Worker.name).where(alive(), ~held)))
 
 
 def forget_lost(session: Session) -> None:
