@@ -68,10 +68,21 @@ def _in_turn(has: Resources) -> Select[str]:
     return (
         select(task.id)
         .outerjoin(Turn, and_(Turn.owner == owner, Turn.lane == has.lane))
-        .where(task.state == TaskState.QUEUED, next_of_its_model(task), _met(task, has))
+        .where(task.sequence.in_(_firsts()), _met(task, has))
         # Owners that were never served are told apart by their numbers.
         .order_by(func.coalesce(Turn.number, 0), owner, priority.desc(), task.sequence)
     )
+
+
+def _firsts() -> Select[int]:
+    """Return a query for the numbers of the tasks that are `next_of_its_model`, of all at once.
+
+    To ask that of each task that waits, Postgres takes seconds where thousands do.
+    """
+    task, other = aliased(Task), aliased(Task)
+    busy = select(other.model_id).where(other.state.in_(RUNNING_STATES))
+    waiting = (task.state == TaskState.QUEUED, task.model_id.not_in(busy))
+    return select(func.min(task.sequence)).where(*waiting).group_by(task.model_id)
 
 
 def _owner(task: type[Task]) -> ColumnElement[int]:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
-from sqlalchemy import select
+from sqlalchemy import insert, select, text
 
 from app.db import (
     ApiKey,
@@ -25,6 +25,7 @@ from app.db import (
 )
 from app.registry.service import ensure_model
 from app.workers.needs import Needs, Resources
+from tests.fixtures.statements import Statements
 from tests.worker.conftest import LEASE
 from worker import claim as claims
 from worker.claim import Claim
@@ -272,3 +273,39 @@ def test_the_database_and_the_answer_agree_on_who_may_take_a_task(put, engine, d
         for has in WORKERS:
             may = next_task(session, has) == task_id
             assert may == Needs.of(spec).met_by(has) == Needs.of(said).met_by(has)
+
+
+@pytest.mark.parametrize("database_url", ["served"], indirect=True)
+def test_a_look_for_the_next_task_costs_little_where_thousands_wait(engine, keys):
+    """By the rows that Postgres handles: were each compared with each, they would be millions."""
+    with write_session(engine) as session:
+        models = [ensure_model(session, f"m{number}").id for number in range(100)]
+        rows = [
+            {
+                "id": f"{number:036}",
+                "sequence": number + 1,
+                "model_id": models[number % len(models)],
+                "spec": {"device": "any"},
+                "dataset": "0" * 64,
+                "dataset_bytes": 1,
+                "request_digest": "",
+                "key_id": 1 + number % 3,
+            }
+            for number in range(10_000)
+        ]
+        session.execute(insert(Task), rows)
+        session.execute(text("ANALYZE tasks"))
+    with Statements(engine) as sent, read_session(engine) as session:
+        assert next_task(session, CPU) == rows[0]["id"]
+    (asked,) = [one for one in sent.seen if "tasks" in one[0]]
+    with engine.connect() as connection:
+        explained = f"EXPLAIN (ANALYZE, TIMING OFF, FORMAT JSON) {asked[0]}"
+        ((plan,),) = connection.exec_driver_sql(explained, asked[1])
+    assert len(rows) < handled(plan[0]["Plan"]) < 10 * len(rows)
+
+
+def handled(node: dict[str, Any]) -> float:
+    """How many rows a part of a plan has looked at, and all below it."""
+    seen = ("Actual Rows", "Rows Removed by Filter", "Rows Removed by Join Filter")
+    own = node["Actual Loops"] * sum(node.get(name, 0) for name in seen)
+    return own + sum(handled(inner) for inner in node.get("Plans", ()))
