@@ -2,11 +2,12 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install lock demo test test-quick test-long test-label-studio test-mlflow soak lint audit format serve readme docs screenshots contract mutants clean
+.PHONY: help install browser lock demo test test-quick test-long test-label-studio test-mlflow soak lint audit format serve readme docs screenshots contract mutants clean
 
 help:
 	@echo "make demo     set up .venv and run the main job, with pictures, in demo-output/"
 	@echo "make serve    run API and worker on http://127.0.0.1:8000"
+	@echo "make browser  see to a browser for the tests of pages, which skip them without one"
 	@echo "make test     run the tests but the longest; test-quick: before a commit, test-long: all"
 	@echo "make test-label-studio  the loop with a real Label Studio, in .venv-label-studio (300 MB)"
 	@echo "make test-mlflow        versions in a real MLflow server, in .venv-mlflow (800 MB)"
@@ -31,6 +32,9 @@ CONSTRAINTS ?= constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, this is " + sys.version + "; name another: make PYTHON=python3.12 ...") if sys.version_info < (3, 11) else None'
 	@deploy/install.sh $(PYTHON) $(CONSTRAINTS)
 	@touch $@
+
+browser: install
+	@deploy/browser.sh $(BIN)/python
 
 # Builds (`+cpu`) are left out: which one is taken is the machine's matter.
 lock: install

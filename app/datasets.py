@@ -9,7 +9,7 @@ from sats_core.data.sources import MOST_ISSUES, Source, ZipSource
 from sats_core.errors import DatasetError, Issue
 from sats_core.settings import Limits
 
-TURNS_TEXT = "a name with characters that separate lines or turn the direction of text"
+ODD_NAME = "a name with characters that separate lines, turn the direction of text or are not seen"
 """Why a new name is refused."""
 
 
@@ -64,12 +64,12 @@ def check_names(source: Source, classes: Iterable[str]) -> None:
         DatasetError: naming files and classes at fault, the first `MOST_ISSUES`.
     """
     files = (name for name in source.names() if not is_allowed_name(name))
-    issues = [Issue(TURNS_TEXT, file=printable(name)) for name in files]
+    issues = [Issue(ODD_NAME, file=printable(name)) for name in files]
     _refuse(issues + [_class_issue(name) for name in classes if not is_allowed_name(name)])
 
 
 def _class_issue(name: str) -> Issue:
-    return Issue(TURNS_TEXT, class_name=printable(name))
+    return Issue(ODD_NAME, class_name=printable(name))
 
 
 def _refuse(issues: list[Issue]) -> None:
@@ -77,4 +77,4 @@ def _refuse(issues: list[Issue]) -> None:
         first = issues[0]
         what = f"file {first.file!r}" if first.file else f"class {first.class_name!r}"
         more = f"; {len(issues)} in all" if len(issues) > MOST_ISSUES else ""
-        raise DatasetError(f"{what}: {TURNS_TEXT}{more}", issues[:MOST_ISSUES])
+        raise DatasetError(f"{what}: {ODD_NAME}{more}", issues[:MOST_ISSUES])

@@ -15,7 +15,7 @@ from app.broker import QUEUE, RUN_TASK, make_celery, wake
 from app.db import make_engine
 from app.db.migrate import upgrade
 from app.integrations.label_studio.importing import Importing
-from app.integrations.mlflow.client import check_installed
+from app.integrations.mlflow.apart import Apart
 from app.integrations.mlflow.mirroring import Mirroring
 from app.keys.secret import read_secret
 from app.settings import Settings
@@ -133,6 +133,5 @@ def _mirror(
 ) -> tuple[Mirroring, Repeating] | tuple[None, None]:
     if settings.mlflow_tracking_uri is None:
         return None, None
-    check_installed()
-    mirroring = Mirroring(engine, blobs, settings, settings.mlflow_tracking_uri)
+    mirroring = Mirroring(engine, blobs, settings, Apart(settings.mlflow_tracking_uri))
     return mirroring, Repeating("mlflow", mirroring.act, MIRROR_SECONDS)

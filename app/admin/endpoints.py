@@ -44,6 +44,8 @@ from sats_core.limits import MAX_INT32
 BY_NAME: Final = "name"
 MODELS = Listing("models", str)
 VERSIONS = Listing("versions", int)
+POINTS, MOST_POINTS = 200, 1000
+"""Versions of a model in one answer for charts: where nobody says how many, and at most."""
 
 router = APIRouter(
     prefix="/admin",
@@ -231,16 +233,33 @@ def show_curves(
         str | None, Query(pattern=MODEL_PATTERN, description="Only this model.")
     ] = None,
     newest: Annotated[
+        int,
+        Query(
+            ge=1,
+            le=MAX_INT32,
+            description="So many of each model's versions, the newest; "
+            f"{MOST_POINTS:,} at most, whatever is asked for.",
+        ),
+    ] = POINTS,
+    before: Annotated[
         int | None,
-        Query(ge=1, le=MAX_INT32, description="Only so many of each model's versions, the newest."),
+        Query(
+            ge=1,
+            le=MAX_INT32,
+            description="Only versions with lower numbers: `next_before` of the answer before.",
+        ),
     ] = None,
 ) -> Response:
-    """Return IoU over versions, for charts: of each class, and the means of old, new and all."""
+    """Return IoU over versions, for charts: of each class, and the means of old, new and all.
+
+    Where a model has more versions than are answered, its `next_before` leads to those before.
+    """
     if model is None:
         found = [one for one in service.list_models(session) if caller.reaches(one.name)]
     else:
         check_model(caller, model)
         found = [service.get_model(session, model)]
-    body = CurvesJson(models=service.describe_curves(session, found, newest))
+    count = min(newest, MOST_POINTS)
+    body = CurvesJson(models=service.describe_curves(session, found, count, before))
     # A thousand versions have tens of thousands of figures: they are not made into dicts first.
     return Response(body.model_dump_json(), media_type="application/json")

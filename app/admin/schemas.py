@@ -266,7 +266,13 @@ class CurveJson(BaseModel):
     """A model's versions in a chart."""
 
     model: str = Field(description="The model.")
-    points: list[PointJson] = Field(description="Its versions, the oldest first.")
+    points: list[PointJson] = Field(
+        description="Its versions, the oldest first: the newest that were asked for."
+    )
+    next_before: int | None = Field(
+        description="`before` of a request for the versions before these; null: there are none.",
+        examples=[801],
+    )
 
 
 class CurvesJson(BaseModel):

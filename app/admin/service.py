@@ -28,7 +28,7 @@ from app.db import AliasMove, HeldOutSet, Memory, Model, TaskKind, Version, utc_
 from app.db.base import JsonObject
 from app.errors import NotFoundProblem
 from app.paging import behind
-from app.registry.curves import curves
+from app.registry.curves import Point, curves
 from app.registry.floor import ModelGate, floor_of, own_gate
 from app.registry.held_out import held_out_of_each
 from app.registry.memory import memories_of
@@ -215,17 +215,18 @@ def _move_json(move: AliasMove, number: int) -> MoveJson:
 
 
 def describe_curves(
-    session: Session, models: Sequence[Model], newest: int | None = None
+    session: Session, models: Sequence[Model], newest: int, before: int | None = None
 ) -> list[CurveJson]:
     """Return scores over versions, the oldest first, of each model; two queries for all.
 
     Args:
         session: the transaction.
         models: whose.
-        newest: how many of a model's versions at most; None: all.
+        newest: how many of a model's versions at most.
+        before: only versions with lower numbers; None: any.
     """
     live = set(live_ids(session).values())
-    found = curves(session, models, newest)
+    found = curves(session, models, newest, before)
     return [
         CurveJson(
             model=model.name,
@@ -240,9 +241,16 @@ def describe_curves(
                 )
                 for point in found[model.id]
             ],
+            next_before=_numbers_before(found[model.id]),
         )
         for model in models
     ]
+
+
+def _numbers_before(points: Sequence[Point]) -> int | None:
+    """Return the first number, where others of the model are below it: they begin at 1."""
+    first = points[0].number if points else 1
+    return first if first > 1 else None
 
 
 def _describe_held_out(kept: HeldOutSet) -> HeldOutJson:

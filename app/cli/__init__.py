@@ -10,6 +10,8 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command, get_group
 
+from app.cli.completing import Command
+
 COMMANDS: Mapping[str, str] = MappingProxyType(
     {
         "serve": "running:serve",
@@ -82,7 +84,7 @@ def _loaded(name: str) -> Any:
         group.name = name
         return group
     alone = typer.Typer(add_completion=False)
-    alone.command(name)(found)
+    alone.command(name, cls=Command)(found)
     return get_command(alone)
 
 

@@ -1,82 +1,104 @@
-"""A task's events on the terminal, read where the service keeps them."""
+"""Following a task of this machine's: as the client does it, where no API need run.
 
-import sys
+There is one way to follow a task on a terminal, `sats submit --wait`'s. What it asks a service for,
+the task and its events, is answered here out of the database.
+"""
+
 import time
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+import httpx
 import typer
 from sqlalchemy import Engine
 
 from app.admin.schemas import ScoresJson
+from app.cli.calling import endings
+from app.cli.printing import Form
+from app.cli.submitting import ended
 from app.db import Task, TaskState, Version, read_session
-from app.tasks.event_schemas import TaskEventJson, TaskStateEvent
 from app.tasks.events import events_after
-from app.tasks.states import ENDED
+from app.tasks.service import describe, get_task
 
 if TYPE_CHECKING:
-    from sats_client import Event
+    from sats_client.records import TaskRecord
 
 POLL_SECONDS = 0.3
 PATIENCE_SECONDS = 3.0
 """How long a task may wait before we say that a worker is needed."""
+_EVENTS = "/events"
 
 
-def follow(engine: Engine, task_id: str) -> TaskState:
-    """Print a task's events as they come, until it ends; return the state it ended in."""
-    from sats_client.printing import Printer
+def follow(engine: Engine, task_id: str) -> "TaskRecord":
+    """Tell of a task until it ends, print it, and return it as it is then."""
+    with endings():
+        from sats_client import Client
 
-    printer = Printer(sys.stdout)
-    typer.echo(f"task {task_id}")
-    began, told, after = time.monotonic(), False, 0
-    while True:
-        with read_session(engine) as session:
-            events, ended = events_after(session, task_id, after)
-            task = session.get_one(Task, task_id)
-        for one in events:
-            if not (isinstance(one.event, TaskStateEvent) and one.event.data.state in ENDED):
-                printer(as_client_reads(one.event))
-            after = one.number
-        if ended:
-            printer.end()
-            _say_end(engine, task)
-            return TaskState(task.state)
-        if task.state != TaskState.QUEUED:
-            told = True
-        if not told and time.monotonic() - began > PATIENCE_SECONDS:
-            typer.echo("it waits for a worker: `sats serve` or `sats worker` runs one")
-            told = True
-        time.sleep(POLL_SECONDS)
+        with Client("http://localhost", "", transport=Database(engine)) as client:
+            last = ended(client.task(task_id), Form.TABLE)
+    _say_version(engine, task_id)
+    return last
 
 
-def as_client_reads(event: TaskEventJson) -> "Event":
-    """Return an event as it is to a client that the service tells of it."""
-    from sats_client import Event
+class Database(httpx.BaseTransport):
+    """Answers a client that follows a task, as the API would.
 
-    return Event(**event.model_dump())
+    Args:
+        engine: the database.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        """Answer `GET /tasks/{id}` or `GET /tasks/{id}/events`."""
+        task_id = request.url.path.removeprefix("/tasks/").removesuffix(_EVENTS)
+        if request.url.path.endswith(_EVENTS):
+            after = int(request.headers.get("Last-Event-ID", 0))
+            return httpx.Response(200, stream=_Events(self._engine, task_id, after))
+        with read_session(self._engine) as session:
+            shown = describe(session, get_task(session, task_id))
+        return httpx.Response(200, content=shown.model_dump_json())
 
 
-def _say_end(engine: Engine, task: Task) -> None:
-    if task.state == TaskState.FAILED and task.error is not None:
-        typer.echo(f"failed: {task.error['detail']}")
-        for one in task.error["errors"]:
-            place = one.get("file") or one.get("field") or one.get("class")
-            typer.echo(f"  {place}: {one['message']}" if place else f"  {one['message']}")
-    elif task.state == TaskState.CANCELLED:
-        typer.echo("cancelled")
-    elif task.version_id is not None:
-        _say_version(engine, task)
+class _Events(httpx.SyncByteStream):
+    def __init__(self, engine: Engine, task_id: str, after: int) -> None:
+        self._engine = engine
+        self._task_id = task_id
+        self._after = after
+
+    def __iter__(self) -> Iterator[bytes]:
+        began, told, after, is_over = time.monotonic(), False, self._after, False
+        while not is_over:
+            with read_session(self._engine) as session:
+                events, is_over = events_after(session, self._task_id, after)
+                waits = get_task(session, self._task_id).state == TaskState.QUEUED
+            for one in events:
+                yield one.sse
+                after = one.number
+            if waits and not told and time.monotonic() - began > PATIENCE_SECONDS:
+                typer.echo(
+                    "it waits for a worker: `sats serve` or `sats worker` runs one", err=True
+                )
+                told = True
+            if not is_over:
+                time.sleep(POLL_SECONDS)
 
 
-def _say_version(engine: Engine, task: Task) -> None:
+def _say_version(engine: Engine, task_id: str) -> None:
+    """Say what became of a task that made a version."""
     with read_session(engine) as session:
+        task = session.get_one(Task, task_id)
+        if task.version_id is None:
+            return
         version = session.get_one(Version, task.version_id)
+        live, model = task.state == TaskState.LIVE, task.model.name
     scores = ScoresJson.model_validate(version.scores)
-    live = task.state == TaskState.LIVE
-    typer.echo(
-        f"version {version.number} of {task.model.name!r} is "
-        f"{'live' if live else 'held: promote it to serve it'}: {len(version.classes) - 1} classes"
-    )
+    how = "live" if live else "held: promote it to serve it"
+    known = len(version.classes) - 1
+    typer.echo(f"version {version.number} of {model!r} is {how}: {known} classes", err=True)
     if scores.miou_all is None:
-        typer.echo("it was not scored: no labelled pictures came along")
+        typer.echo("it was not scored: no labelled pictures came along", err=True)
     else:
-        typer.echo(f"mIoU {scores.miou_all:.3f} on {scores.pictures} labelled pictures")
+        miou = f"mIoU {scores.miou_all:.3f} on {scores.pictures} labelled pictures"
+        typer.echo(miou, err=True)

@@ -8,6 +8,9 @@ from pathlib import Path
 from app.cli.calling import Exit
 from app.cli.refusing import REFUSED
 
+SILENCE_SECONDS = 60.0
+"""How long the hub may say nothing. By itself its client waits for ever."""
+
 
 class HubError(Exception):
     """The hub does not take it.
@@ -48,6 +51,7 @@ def push_files(
 
     with _told(token):
         hub = HfApi(endpoint=os.environ.get("HF_ENDPOINT"), token=token)
+        _lose_patience()
         made = hub.create_repo(repository, private=private or None, exist_ok=True)
         if private and not hub.model_info(made.repo_id).private:
             raise HubError(f"{made.repo_id} is there already, and public", Exit.REFUSED)
@@ -57,6 +61,13 @@ def push_files(
         ]
         done = hub.create_commit(made.repo_id, adding, commit_message=message)
     return done.commit_url
+
+
+def _lose_patience() -> None:
+    from huggingface_hub import get_session
+
+    # One client for all of its calls. Those that may be sent again are, five times.
+    get_session().timeout = SILENCE_SECONDS
 
 
 @contextmanager
@@ -80,6 +91,8 @@ def _told(token: str | None) -> Iterator[None]:
         if status is None:
             raise
         said = str(error) if cause is error else f"{error} {cause}"
+        if getattr(cause, "response", None) is None and status == Exit.UNREACHABLE:
+            said = f"the hub does not answer: {said}"
         raise HubError(_without(said, token), status) from error
 
 

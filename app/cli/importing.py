@@ -20,7 +20,6 @@ from app.cli.logins import LoginsError, read_logins
 from app.cli.printing import Form
 from app.cli.refusing import refusal
 from app.cli.submitting import ended
-from app.db import TaskState
 from app.disk import check_task_fits
 from app.errors.fields import invalid_fields
 from app.imports.checking import CHECKPOINT, EVALUATE, check_import
@@ -31,6 +30,7 @@ from app.tasks.accepting import Acceptance
 from app.tasks.schemas import TaskJson
 from app.tasks.submission import Submission
 from sats_core.data.names import printable
+from sats_core.scratch import Scratch
 from sats_core.settings import KEPT_FEATURES
 
 FAILED = 1
@@ -103,8 +103,8 @@ def import_model(
             files[EVALUATE] = evaluate
         task = _queue(engine, settings, spec, files)
         stack.close()  # the files are stored; they need not lie here while the import runs
-        state = follow(engine, task.id)
-    if state in (TaskState.FAILED, TaskState.CANCELLED):
+        last = follow(engine, task.id)
+    if last.version is None:
         raise typer.Exit(FAILED)
 
 
@@ -134,9 +134,9 @@ def _send(
     if allow_pickle:
         raise refusal("--allow-pickle is for the service's own machine: no pickle is sent")
     given: dict[str, Any] = {key: one for key, one in wanted.items() if one is not None}
-    with tempfile.TemporaryDirectory() as scratch:
+    with Scratch("import") as scratch:
         with refusals():
-            checkpoint = found(source, Path(scratch) / "hub", allow_pickle)
+            checkpoint = found(source, scratch / "hub", allow_pickle)
         with service(url) as client:
             task = client.import_model(
                 checkpoint.directory,

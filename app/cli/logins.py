@@ -76,7 +76,7 @@ def read_logins() -> Logins:
         return Logins()
     except OSError as error:
         raise LoginsError(f"{path} cannot be read: {error.strerror}") from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise LoginsError(
             f"{path} is not what `sats login` writes: remove it, and log in again"
         ) from error

@@ -12,7 +12,7 @@ from app.cli.calling import need_client
 from app.cli.common import command_actor, database
 from app.cli.following import follow
 from app.cli.refusing import refusal
-from app.db import LabelStudioProject, ProjectState, TaskState, read_session, write_session
+from app.db import LabelStudioProject, ProjectState, read_session, write_session
 from app.integrations.label_studio import asking
 from app.integrations.label_studio.importing import Importing
 from app.integrations.label_studio.projects import Asker
@@ -60,8 +60,8 @@ def import_project(
         typer.echo(f"{found.pictures} pictures: {', '.join(found.classes)}")
         if found.task_id is None:
             raise refusal("its task was deleted", FAILED)
-        state = follow(engine, found.task_id)
-    if state in (TaskState.FAILED, TaskState.CANCELLED):
+        last = follow(engine, found.task_id)
+    if last.version is None:
         raise typer.Exit(FAILED)
 
 

@@ -5,17 +5,24 @@ from typing import Annotated, Any
 import typer
 
 from app.cli.calling import Exit, Url, model_and_number, service
+from app.cli.completing import complete_model, complete_version
 from app.cli.printing import Form, Output, print_all, print_one
 from app.cli.refusing import refusal
 
 Named = Annotated[
     str,
-    typer.Argument(metavar="MODEL[@N]", help="The model, and its version if not the live one."),
+    typer.Argument(
+        metavar="MODEL[@N]",
+        help="The model, and its version if not the live one.",
+        autocompletion=complete_version,
+    ),
 ]
 
 
 def versions(
-    model: Annotated[str, typer.Argument(help="The model.")] = "default",
+    model: Annotated[
+        str, typer.Argument(help="The model.", autocompletion=complete_model)
+    ] = "default",
     url: Url = None,
     output: Output = Form.TABLE,
 ) -> None:
@@ -33,7 +40,14 @@ def show(named: Named, url: Url = None, output: Output = Form.TABLE) -> None:
 
 
 def promote(
-    named: Annotated[str, typer.Argument(metavar="MODEL@N", help="The model and its version.")],
+    named: Annotated[
+        str,
+        typer.Argument(
+            metavar="MODEL@N",
+            help="The model and its version.",
+            autocompletion=complete_version,
+        ),
+    ],
     if_live: Annotated[
         int | None, typer.Option(help="Only while this version is live.", min=1)
     ] = None,

@@ -1,7 +1,6 @@
 """`sats push`: a version to a repository of the Hugging Face hub."""
 
 import re
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from app.registry.service import lineage, served_version
 from app.settings import get_settings
 from app.storage import LocalBlobStore
 from sats_core.data.names import printable
+from sats_core.scratch import Scratch
 
 CARD, PROCESSOR, FEATURES = "README.md", "preprocessor_config.json", "features.safetensors"
 _FRONT = re.compile(r"\A---\n(.*?)\n---\n", re.DOTALL)
@@ -131,11 +131,11 @@ def _found(name: str, number: int | None, url: str | None) -> Iterator[Pushed]:
     if url is None:
         yield _of_this_machine(name, number)
         return
-    with tempfile.TemporaryDirectory(prefix="sats-push-") as made:
+    with Scratch("push") as made:
         with service(url) as client:
             number = number or client.live(name).version
-            found = client.export(name, number, Path(made))
-        files = {file.name: Path(made) / file.name for file in found.files}
+            found = client.export(name, number, made)
+        files = {file.name: made / file.name for file in found.files}
         yield Pushed(name, number, found.lineage, files)
 
 

@@ -2,7 +2,6 @@
 
 import os
 from contextlib import suppress
-from tempfile import TemporaryDirectory
 from typing import Annotated
 
 import typer
@@ -20,6 +19,7 @@ from app.loopback import is_loopback
 from app.processes import SIBLINGS, SUPERVISED, Child, own, supervise
 from app.settings import Settings, get_settings
 from app.telemetry.logs import configure_logs
+from sats_core.scratch import Scratch, sweep
 
 QUIET = ["--without-gossip", "--without-mingle", "--without-heartbeat", "--loglevel=INFO"]
 WORKER = [*own("worker"), "--pool=solo", *QUIET]
@@ -32,6 +32,7 @@ def serve(host: Host = "127.0.0.1", port: Port = 8000) -> None:
     """Run the whole service: migrate the database, start the API and one worker."""
     configure_logs()
     _refuse_no_mirror()
+    sweep()
     with database() as engine:
         _refuse_open(engine, host)
         _greet(engine, host, port)
@@ -55,6 +56,7 @@ def api(
 ) -> None:
     """Run the HTTP API alone."""
     configure_logs()
+    sweep()
     with database() as engine:
         _refuse_open(engine, host)
     os.environ["SATS_API_WORKERS"] = str(workers)  # each takes its share of the processors
@@ -75,7 +77,7 @@ def api(
         supervised = SUPERVISED in os.environ
         sockets = [config.bind_socket()]
         with _meeting_place(settings) as folder:
-            os.environ[SIBLINGS] = folder
+            os.environ[SIBLINGS] = str(folder)
             Workers(config, sockets, settings.stop_seconds, supervised=supervised).run()
         return
     server = Server(config)
@@ -100,6 +102,7 @@ def worker(
         get_settings.cache_clear()  # what was read before was another device
         check_settings()
     _refuse_no_mirror()
+    sweep()
     os.execv(WORKER[0], WORKER)  # noqa: S606 - our own command, without a shell
 
 
@@ -139,15 +142,15 @@ def _refuse_to_fail(settings: Settings) -> None:
         raise refusal(str(error)) from error
 
 
-def _meeting_place(settings: Settings) -> "TemporaryDirectory[str]":
+def _meeting_place(settings: Settings) -> Scratch:
     """Make the folder in which processes find each other.
 
     Where there is one, in the system's own for such: the path of a socket has to be short.
     """
     try:
-        return TemporaryDirectory(prefix="sats-")
+        return Scratch("api")
     except OSError:
-        return TemporaryDirectory(prefix="sats-", dir=settings.incoming_dir)
+        return Scratch("api", settings.incoming_dir)
 
 
 def _greet(engine: Engine, host: str, port: int) -> None:

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
 from app.cli.calling import Exit, Url, asked_service, endings
+from app.cli.completing import complete_model
 from app.cli.folders import Job, OutputError, Unread, check_output, find, is_picture
 from app.cli.refusing import refusal
 from sats_core.data.names import printable
@@ -69,7 +70,9 @@ def segment(
         typer.Option("--output", "-o", help="Folder for what is written; not with jsonl."),
     ] = None,
     url: Url = None,
-    model: Annotated[str, typer.Option(help="The model that answers.")] = "default",
+    model: Annotated[
+        str, typer.Option(help="The model that answers.", autocompletion=complete_model)
+    ] = "default",
     version: Annotated[
         int | None, typer.Option(help="Number of its version; default: the live one.", min=1)
     ] = None,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from app.cli.calling import Url, end_of, service
+from app.cli.completing import complete_model, complete_task
 from app.cli.printing import Form, Output, print_all, print_one
 from app.cli.refusing import refusal
 
@@ -15,7 +16,15 @@ if TYPE_CHECKING:
     from sats_client import Task
     from sats_client.records import TaskRecord
 
-TaskId = Annotated[str, typer.Argument(metavar="ID", help="The task's id.")]
+
+def _task_id(*states: str) -> Any:
+    return typer.Argument(
+        metavar="ID", help="The task's id.", autocompletion=complete_task(*states)
+    )
+
+
+OpenTask = Annotated[str, _task_id("queued", "running")]
+FailedTask = Annotated[str, _task_id("failed")]
 Wait = Annotated[bool, typer.Option("--wait", help="Wait until it has ended, and say how.")]
 
 
@@ -25,7 +34,9 @@ def submit(
         typer.Argument(metavar="SOURCE", help="Labelled pictures: a folder or a zip.", exists=True),
     ],
     name: Annotated[str | None, typer.Option(help="What people call the task.")] = None,
-    model: Annotated[str | None, typer.Option(help="The model that learns.")] = None,
+    model: Annotated[
+        str | None, typer.Option(help="The model that learns.", autocompletion=complete_model)
+    ] = None,
     classes: Annotated[
         list[str] | None, typer.Option("--class", help="A class to learn; again for more.")
     ] = None,
@@ -59,7 +70,7 @@ def submit(
 def _spec(text: str) -> dict[str, Any]:
     try:
         found = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise refusal(f"--spec is no JSON: {error}") from error
     if not isinstance(found, dict):
         raise refusal("--spec is no JSON object")
@@ -67,7 +78,9 @@ def _spec(text: str) -> dict[str, Any]:
 
 
 def tasks(
-    model: Annotated[str | None, typer.Option(help="Only of this model.")] = None,
+    model: Annotated[
+        str | None, typer.Option(help="Only of this model.", autocompletion=complete_model)
+    ] = None,
     state: Annotated[
         list[str] | None,
         typer.Option(help="Only queued, running, succeeded, failed or cancelled ones."),
@@ -90,20 +103,20 @@ def tasks(
         print_all(islice(found, limit), output, _row, _id)
 
 
-def watch(task_id: TaskId, url: Url = None, output: Output = Form.TABLE) -> None:
+def watch(task_id: OpenTask, url: Url = None, output: Output = Form.TABLE) -> None:
     """Follow a task to its end; exits as `submit --wait` does."""
     with service(url) as client:
         finish(client.task(task_id), True, output)
 
 
-def cancel(task_id: TaskId, url: Url = None, output: Output = Form.TABLE) -> None:
+def cancel(task_id: OpenTask, url: Url = None, output: Output = Form.TABLE) -> None:
     """Cancel a task."""
     with service(url) as client:
         print_one(client.task(task_id).cancel(), output, _row, _id)
 
 
 def retry(
-    task_id: TaskId, wait: Wait = False, url: Url = None, output: Output = Form.TABLE
+    task_id: FailedTask, wait: Wait = False, url: Url = None, output: Output = Form.TABLE
 ) -> None:
     """Queue a failed task again; it goes on from its last checkpoint."""
     with service(url) as client:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from sqlalchemy import Engine
 
-from app.datasets import TURNS_TEXT, posted_classes
+from app.datasets import ODD_NAME, posted_classes
 from app.db import read_session
 from app.errors import ErrorDetail, InvalidDatasetProblem, InvalidProblem
 from app.errors.codes import Code
@@ -125,8 +125,8 @@ def check_weights(files: set[str], allow_pickle: bool) -> None:
 def _check_names(classes: Collection[str]) -> None:
     shown = [printable(name) for name in classes if not is_allowed_name(name)]
     if shown:
-        faults = [ErrorDetail(TURNS_TEXT, field=CHECKPOINT, class_name=name) for name in shown]
-        raise InvalidCheckpointProblem(f"class {shown[0]!r}: {TURNS_TEXT}", faults)
+        faults = [ErrorDetail(ODD_NAME, field=CHECKPOINT, class_name=name) for name in shown]
+        raise InvalidCheckpointProblem(f"class {shown[0]!r}: {ODD_NAME}", faults)
 
 
 def _foreground(checkpoint: Checkpoint, background: str | None) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ from app.db import END_STATES, ApiKey, Memory, Task, TaskState, Version
 from app.errors import TooLargeProblem
 from app.keys.problems import ByteLimitProblem, TaskLimitProblem
 
+_KEYLESS = (0x53415453, 2)  # two numbers, as of the lock on what is written at a commit
 RETRY_SECONDS = 60
 """When to ask again: nobody knows when a task will have ended."""
 
@@ -42,11 +43,12 @@ def check_imports(
     """Check that one more import may wait for a key, to become a task of its own.
 
     The key's row is locked until the transaction ends, and before imports are counted: of two that
-    are asked for at once one sees the other.
+    are asked for at once one sees the other. Where there are no keys, all callers are one, and a
+    lock of theirs stands for the row.
 
     Args:
         session: the transaction.
-        key_id: the key; None: nobody's.
+        key_id: the key; None: of callers without one.
         waiting: counts the imports of the key that wait.
         most: that may wait, where the key has no stricter limit of its tasks.
 
@@ -56,6 +58,8 @@ def check_imports(
     key = None
     if key_id is not None:
         key = session.scalars(select(ApiKey).where(ApiKey.id == key_id).with_for_update()).one()
+    elif session.get_bind().dialect.name == "postgresql":  # SQLite has one writer at a time
+        session.execute(select(func.pg_advisory_xact_lock(*_KEYLESS)))
     counted = waiting()
     if counted >= most:
         raise TaskLimitProblem(f"{counted} imports of the key wait already", RETRY_SECONDS, most)

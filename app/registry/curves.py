@@ -34,7 +34,10 @@ class Point:
 
 
 def curves(
-    session: Session, models: Sequence[Model], newest: int | None = None
+    session: Session,
+    models: Sequence[Model],
+    newest: int | None = None,
+    before: int | None = None,
 ) -> dict[int, list[Point]]:
     """Return the versions of each model by the model's id, the oldest first.
 
@@ -44,15 +47,20 @@ def curves(
         session: the transaction.
         models: whose.
         newest: how many of a model's versions at most; None: all.
+        before: only versions with lower numbers; None: any.
     """
     known = func.json_array_length(Version.classes).label("known")
     means = [Version.scores[name].as_float().label(name) for name in MEANS]
     iou = Version.scores["iou"].label("iou")
     wanted = select(Version.model_id, Version.id, Version.number, Version.created_at, known, iou)
     wanted = wanted.where(Version.model_id.in_([model.id for model in models]))
+    if before is not None:
+        wanted = wanted.where(Version.number < before)
     if newest is not None:
         other = aliased(Version)
         last = select(func.max(other.number)).where(other.model_id == Version.model_id)
+        if before is not None:
+            last = last.where(other.number < before)
         wanted = wanted.where(Version.number > last.scalar_subquery() - newest)
     found: dict[int, list[Point]] = {model.id: [] for model in models}
     ordered = wanted.add_columns(*means).order_by(Version.model_id, Version.number)

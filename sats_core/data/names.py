@@ -7,10 +7,12 @@ MAX_NAME = 1000
 _JUNK = frozenset({"__MACOSX", "Thumbs.db", "desktop.ini"})
 _DRIVE = re.compile(r"[A-Za-z]:")
 _CONTROL = r"\x00-\x1f\x7f-\x9f"
-REFUSED = rf"{_CONTROL}\u2028-\u202e\u2066-\u2069"
+REFUSED = rf"{_CONTROL}\xad\u200b\u2028-\u202e\u2060-\u206f\ufeff"
 """What no new name has, as ranges of a regular expression: control characters, separators of lines,
-and what embeds, overrides or isolates a direction of text, so that a name would look like another
-one. The marks of Hebrew and Arabic text (U+200E, U+200F, U+061C) turn nothing but themselves."""
+what embeds, overrides or isolates a direction of text, and what is not seen (soft hyphens, spaces
+and joiners without width, byte-order marks), so that a name would look like another one. The marks
+of Hebrew and Arabic text (U+200E, U+200F, U+061C) turn nothing but themselves, and the joiners of
+Persian, of Indian scripts and of emoji (U+200C, U+200D) are seen in what they join."""
 _BROKEN = r"\ud800-\udfff"
 _UNREADABLE = re.compile(rf"[{_CONTROL}{_BROKEN}]")
 _ODD = re.compile(rf"[{REFUSED}{_BROKEN}]")

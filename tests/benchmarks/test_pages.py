@@ -8,7 +8,7 @@ from sqlalchemy import Engine
 from app.settings import Settings
 from benchmarks.pages import measure, pages, statements
 from benchmarks.tables_rows import fill
-from tests.fixtures.browser import MissingBrowserError, browser
+from tests.fixtures.browser import needed_browser
 from tests.fixtures.processes import serving
 
 TASKS, VERSIONS = 300, 150
@@ -27,11 +27,8 @@ def test_no_page_asks_for_each_of_many(engine: Engine, settings: Settings) -> No
 
 @pytest.mark.parametrize("database_url", ["embedded"], indirect=True)
 def test_it_is_told_when_a_page_was_seen(service: FastAPI) -> None:
-    try:
-        with browser() as chromium, serving(service) as url:
-            seen = measure(chromium, url, psutil.Process(), "/try", 1)
-    except MissingBrowserError as error:
-        pytest.skip(str(error))
+    with needed_browser() as chromium, serving(service) as url:
+        seen = measure(chromium, url, psutil.Process(), "/try", 1)
     assert seen["first_time_ms"]["p50"] > 0
     assert seen["again_ms"]["p50"] > 0
     assert seen["requests"] > 2

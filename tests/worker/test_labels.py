@@ -1,12 +1,12 @@
 """What a step found out about its labels: kept, shown, and where a gate says so, holding."""
 
 from app.admin.service import set_gate
-from app.cli.following import as_client_reads
 from app.db import TaskState, read_session, write_session
 from app.registry.floor import ModelGate
 from app.registry.service import find_model
 from app.tasks.event_schemas import told_event
 from app.tasks.service import describe
+from sats_client import Event
 from sats_client.printing import lines
 
 SUSPECT = "the outlines of 'cat' follow nothing"
@@ -20,7 +20,7 @@ def test_the_figures_are_an_event_and_shown_with_the_task(bench):
     assert shown.labels is not None
     assert shown.labels.model_dump(mode="json") == event.data
     assert [one.class_name for one in shown.labels.classes] == ["cat"]
-    said = lines(as_client_reads(told_event(event, "default")))
+    said = lines(Event(**told_event(event, "default").model_dump()))
     assert said == ["labels: cat in 3 of 4 pictures to train on, 25.0% of their pixels"]
 
 

@@ -25,13 +25,13 @@ def test_a_queued_task_with_unknown_keys_runs(bench):
 
 def test_a_queued_task_of_names_that_are_refused_by_now_runs_and_is_learned_on(bench):
     """The next step reads the held-out pictures, whose class list has the name too."""
-    former = "tac\u202e"
+    former = "tac\u202e\u200b"
     task_id = bench.post(["cat"])
     blob = bench.blobs.put(io.BytesIO(drawn((former,), 0)))
     with write_session(bench.engine) as session:
         task = session.get_one(Task, task_id)
         task.dataset = blob.key
-        task.spec = task.spec | {"name": "gnp\u202e.pets\u2028", "classes": [former]}
+        task.spec = task.spec | {"name": "gnp\u202e.pets\u2028\ufeff", "classes": [former]}
     assert bench.supervisor().run(task_id) == TaskState.LIVE
     assert [entry["name"] for entry in bench.versions()[0].classes][1:] == [former]
     assert bench.run(["dog"], seed=1).state == TaskState.LIVE

@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,10 @@ class MlflowError(Exception):
     def __init__(self, message: str, *, of_one_version: bool = False) -> None:
         super().__init__(message)
         self.of_one_version = of_one_version
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Go from process to process whole."""
+        return partial(MlflowError, str(self), of_one_version=self.of_one_version), ()
 
 
 @dataclass(frozen=True)
@@ -99,9 +104,13 @@ class Mlflow:
             from requests import RequestException
 
             self._refused, self._away = MlflowException, RequestException
-            self.release: str = mlflow.__version__
+            self._release: str = mlflow.__version__
             self._client: Any = mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri)
             self._metric, self._param = Metric, Param
+
+    def release(self) -> str:
+        """Return which release of the client it is."""
+        return self._release
 
     def models(self, prefix: str) -> dict[str, Registered]:
         """Return the registered models whose names begin so, by name; one request a thousand."""
@@ -199,6 +208,8 @@ class Mlflow:
             answer = getattr(error, "response", None)
             own = answer is not None and answer.status_code in _OF_ONE_VERSION
             raise MlflowError(_short(error), of_one_version=own) from error
+        except MemoryError as error:
+            raise MlflowError("MLflow answered more than there is memory for") from error
         except Exception as error:
             # Of the artifact store, whose own client this may lack; another model's may be another.
             log.exception("mlflow_client_failed")

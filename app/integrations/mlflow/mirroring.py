@@ -7,7 +7,6 @@ after it. Nobody waits for it: a task and a promotion are done before it looks.
 
 import fcntl
 import json
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -20,6 +19,7 @@ from sqlalchemy import Engine, select
 from app.db import Version, read_session, utc_now
 from app.db.base import utc_text
 from app.errors import Problem
+from app.integrations.mlflow.apart import Ask
 from app.integrations.mlflow.client import Mlflow, MlflowError, Registered
 from app.integrations.mlflow.describing import (
     DELETED_TAG,
@@ -36,6 +36,7 @@ from app.registry.files import version_file
 from app.settings import Settings
 from app.storage import BlobStore
 from sats_core.files import write_whole
+from sats_core.scratch import Scratch
 
 FIRST_WAIT_SECONDS = 20.0
 LONGEST_WAIT_SECONDS = 600.0
@@ -55,15 +56,14 @@ class Mirroring:
         engine: the database; it is only read.
         blobs: where versions' files are.
         settings: the process's settings.
-        uri: where MLflow is.
+        ask: makes the calls of MLflow.
     """
 
-    def __init__(self, engine: Engine, blobs: BlobStore, settings: Settings, uri: str) -> None:
+    def __init__(self, engine: Engine, blobs: BlobStore, settings: Settings, ask: Ask) -> None:
         self._engine = engine
         self._blobs = blobs
         self._settings = settings
-        self._uri = uri
-        self._opened: Mlflow | None = None
+        self._ask = ask
         self._tries = 0
         self._due = 0.0
         self._since: str | None = None
@@ -99,7 +99,7 @@ class Mirroring:
         if not models:
             return []
         prefix = self._settings.mlflow_prefix
-        there = self._mlflow.models(prefix)
+        there = self._ask(Mlflow.models, prefix)
         behind: list[str] = []
         for model in models:
             found = there.get(f"{prefix}{model.name}")
@@ -120,16 +120,16 @@ class Mirroring:
 
     def _bring(self, model: WantedModel, found: Registered | None) -> list[str]:
         """Mirror one model; returns which of its versions could not be, and why."""
-        mlflow, name = self._mlflow, f"{self._settings.mlflow_prefix}{model.name}"
+        name = f"{self._settings.mlflow_prefix}{model.name}"
         if found is None:
-            mlflow.make_model(name, {MODEL_TAG: model.name, MADE_TAG: model.made})
+            self._ask(Mlflow.make_model, name, {MODEL_TAG: model.name, MADE_TAG: model.made})
         elif found.tags.get(MADE_TAG) != model.made:
             return [
                 f"{name} in MLflow is not this service's: delete it there, or choose another "
                 "SATS_MLFLOW_PREFIX"
             ]
         known: dict[str, Registered] = {}
-        for one in mlflow.versions(name):
+        for one in self._ask(Mlflow.versions, name):
             known.setdefault(one.tags.get(TASK_TAG, ""), one)
         behind = []
         for version in model.versions:
@@ -141,7 +141,7 @@ class Mirroring:
                 behind.append(f"{model.name}@{version.number}: {error}")
         live = self._point(name, model.live, known, found.live if found else "")
         if not behind:
-            mlflow.tag_model(name, MIRRORED_TAG, _mark(model, live))
+            self._ask(Mlflow.tag_model, name, MIRRORED_TAG, _mark(model, live))
         return behind
 
     def _bring_version(
@@ -153,7 +153,7 @@ class Mirroring:
         if version.deleted is None and there is None:
             known[version.task] = self._mirror(name, version)
         elif version.deleted and there is not None and DELETED_TAG not in there.tags:
-            self._mlflow.tag_version(there, DELETED_TAG, version.deleted)
+            self._ask(Mlflow.tag_version, there, DELETED_TAG, version.deleted)
             log.info("mlflow_tagged_deleted", model=name, version=version.number)
 
     def _mirror(self, name: str, wanted: WantedVersion) -> Registered:
@@ -162,18 +162,17 @@ class Mirroring:
             parent = session.scalar(select(Version.number).where(Version.id == version.parent_id))
         files = {file: version_file(self._blobs, version, file) for file in FILES}
         told = describe(version, parent)
-        run, whole = self._mlflow.run(name, told)
+        run, whole = self._ask(Mlflow.run, name, told)
         if not whole:
             self._write(run, told, files)
-        made = self._mlflow.register(name, run, told)
+        made = self._ask(Mlflow.register, name, run, told)
         log.info("mlflow_mirrored", model=name, version=wanted.number, mlflow=made.number)
         return made
 
     def _write(self, run: str, told: Description, files: dict[str, Path]) -> None:
-        with tempfile.TemporaryDirectory() as made:
-            folder = Path(made)
-            pack(folder, files, self._mlflow.release, run)
-            self._mlflow.write(run, told, folder)
+        with Scratch("mlflow") as folder:
+            pack(folder, files, self._ask(Mlflow.release), run)
+            self._ask(Mlflow.write, run, told, folder)
 
     def _point(
         self, name: str, live: WantedVersion | None, known: dict[str, Registered], now: str
@@ -181,13 +180,13 @@ class Mirroring:
         """Move the alias to where it should be, and return where it is."""
         if live is None:
             if now:
-                self._mlflow.remove_live(name)
+                self._ask(Mlflow.remove_live, name)
             return ""
         target = known.get(live.task)
         if target is None:  # it could not be mirrored: where the alias is it says what was live
             return now
         if target.number != now:
-            self._mlflow.point_live(name, target.number)
+            self._ask(Mlflow.point_live, name, target.number)
             log.info("mlflow_live_moved", model=name, version=live.number, mlflow=target.number)
         return target.number
 
@@ -204,13 +203,6 @@ class Mirroring:
             said = {"since": self._since, "behind": behind[:_MOST_TOLD]}
             write_whole(self._settings.mlflow_file, json.dumps(said).encode())
         self._said = behind
-
-    @property
-    def _mlflow(self) -> Mlflow:
-        # Opened in the thread that uses it: importing MLflow's client takes a second or two.
-        if self._opened is None:
-            self._opened = Mlflow(self._uri)
-        return self._opened
 
 
 def wait_after(tries: int) -> float:

@@ -1,7 +1,10 @@
 """Folders as zips."""
 
+import os
 import shutil
+import stat
 import tempfile
+import time
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -21,6 +24,9 @@ PICKLES = ("*.bin", "*.bin.index.json")
 """What it reads besides where somebody says that it may; a service elsewhere reads none."""
 _LITTER = (".*", "Thumbs.db", "desktop.ini", "__MACOSX")
 _CHUNK = 1 << 20
+_PREFIX = "sats-client-"
+_LEFT_SECONDS = 24 * 3600
+"""A zip that is older is no longer sent: the process that made it was killed."""
 
 
 class NothingToSendError(ValueError):
@@ -47,7 +53,8 @@ def packed(
     if not source.is_dir():
         source.stat()
         return source
-    folder = scratch.enter_context(tempfile.TemporaryDirectory(prefix="sats-client-", dir=within))
+    _sweep(Path(tempfile.gettempdir()) if within is None else within)
+    folder = scratch.enter_context(tempfile.TemporaryDirectory(prefix=_PREFIX, dir=within))
     target = Path(folder, f"{source.resolve().name or 'folder'}.zip")
     with zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as archive:
         for name, file in files(source):
@@ -75,6 +82,18 @@ def checkpoint(folder: Path, *, pickles: bool = False) -> Files:
     for path in sorted(folder.iterdir()):
         if path.is_file() and any(fnmatch(path.name, one) for one in read):
             yield path.name, path
+
+
+def _sweep(folder: Path) -> None:
+    """Remove this user's zips that killed processes left in a folder."""
+    for path in folder.glob(f"{_PREFIX}*"):
+        try:
+            found = path.lstat()
+        except OSError:  # gone meanwhile
+            continue
+        ours = not hasattr(os, "getuid") or found.st_uid == os.getuid()
+        if ours and stat.S_ISDIR(found.st_mode) and time.time() - found.st_mtime > _LEFT_SECONDS:
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def _below(folder: Path, prefix: str, above: frozenset[Path]) -> Files:

@@ -1,5 +1,6 @@
 """Folders as zips."""
 
+import os
 import zipfile
 from contextlib import ExitStack
 from pathlib import Path
@@ -35,6 +36,22 @@ def test_a_folder_and_what_its_links_lead_to(folder: Path):
             assert archive.read("images/ä.jpg") == b"a picture"
             assert archive.testzip() is None
     assert not path.exists()
+
+
+def test_what_a_killed_process_left_is_removed(folder: Path, tmp_path: Path):
+    within = tmp_path / "temporary"
+    left, young = within / "sats-client-left", within / "sats-client-young"
+    for one in (left, young):
+        one.mkdir(parents=True)
+        (one / "x.zip").touch()
+    (within / "sats-client-link").symlink_to(tmp_path / "elsewhere", target_is_directory=True)
+    days_ago = left.stat().st_mtime - 2 * 24 * 3600
+    os.utime(left, (days_ago, days_ago))
+    os.utime(tmp_path / "elsewhere", (days_ago, days_ago))
+    with ExitStack() as scratch:
+        packed(folder, scratch, everything, within)
+    assert sorted(one.name for one in within.iterdir()) == ["sats-client-link", "sats-client-young"]
+    assert (tmp_path / "elsewhere" / "1.png").exists()
 
 
 def test_the_same_folder_is_the_same_zip(folder: Path):

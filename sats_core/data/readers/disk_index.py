@@ -1,15 +1,15 @@
 """What annotation files say, in a database on disk: their size never sits in memory."""
 
 import os
-import shutil
 import sqlite3
-import tempfile
 import threading
 import weakref
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
+
+from sats_core.scratch import Scratch
 
 _FAST = """
 PRAGMA journal_mode = OFF;
@@ -21,8 +21,8 @@ class DiskIndex:
     """A database that is written once and then read; safe for threads and forked processes."""
 
     def __init__(self) -> None:
-        folder = tempfile.mkdtemp(prefix="sats-index-")
-        self._path = Path(folder) / "index.db"
+        folder = Scratch("index")
+        self._path = folder.path / "index.db"
         self._connections: dict[int, _Connection] = {}
         weakref.finalize(self, _let_go, folder, os.getpid(), self._connections)
 
@@ -66,8 +66,8 @@ class _Connection:
         self.lock = threading.Lock()
 
 
-def _let_go(folder: str, owner: int, connections: dict[int, _Connection]) -> None:
+def _let_go(folder: Scratch, owner: int, connections: dict[int, _Connection]) -> None:
     for connection in connections.values():
         connection.database.close()
     if owner == os.getpid():
-        shutil.rmtree(folder, ignore_errors=True)
+        folder.close()

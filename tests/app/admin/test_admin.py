@@ -236,11 +236,34 @@ def test_metrics_are_a_curve_per_model(client, line, engine, blobs):
     only = client.get("/admin/metrics", params={"model": "street"}).json()["models"]
     assert only == [curves[1]]
     last = client.get("/admin/metrics", params={"newest": 2}).json()["models"]
-    assert last == [curves[0] | {"points": points[1:]}, curves[1]]
+    assert last == [curves[0] | {"points": points[1:], "next_before": 2}, curves[1]]
     assert client.get("/admin/metrics", params={"newest": 2**31 - 1}).json()["models"] == curves
     for wrong in (0, 2**31):
-        assert client.get("/admin/metrics", params={"newest": wrong}).status_code == 422
+        for name in ("newest", "before"):
+            assert client.get("/admin/metrics", params={name: wrong}).status_code == 422
     assert client.get("/admin/metrics", params={"model": "none"}).status_code == 404
+
+
+def test_of_many_versions_metrics_has_the_newest_and_leads_to_the_others(client, line, monkeypatch):
+    def seen(**params):
+        (curve,) = client.get("/admin/metrics", params=params).json()["models"]
+        return [point["version"] for point in curve["points"]], curve["next_before"]
+
+    assert seen() == ([1, 2, 3], None)
+    assert seen(newest=1) == ([3], 3)
+    assert seen(newest=1, before=3) == ([2], 2)
+    assert seen(newest=5, before=2) == ([1], None)
+    assert seen(before=1) == ([], None)
+    assert seen(before=99) == ([1, 2, 3], None)
+    monkeypatch.setattr("app.admin.endpoints.MOST_POINTS", 2)
+    assert seen() == ([2, 3], 2), "whatever is asked for"
+    assert seen(newest=2**31 - 1, before=2) == ([1], None)
+
+
+def test_metrics_are_bounded_where_nobody_says_how_many(client):
+    (operation,) = client.get("/openapi.json").json()["paths"]["/admin/metrics"].values()
+    defaults = {one["name"]: one["schema"].get("default") for one in operation["parameters"]}
+    assert defaults["newest"] == 200
 
 
 LIVE = "/admin/models/default/aliases/live"

@@ -1,15 +1,31 @@
 """What a shell is told of a word that was begun, and what that waits for."""
 
 import os
+import re
+import select
+import shutil
+import socket
 import subprocess
 import sys
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import httpx
 import pytest
+import sqlalchemy as sa
+from sqlalchemy import Engine
+from structlog.testing import capture_logs
 from typer.testing import CliRunner
 
-from app.cli import COMMANDS, cli
+from app.cli import COMMANDS, cli, completing
+from app.cli.completing import PATIENCE_SECONDS
+from app.db import Task, TaskState, write_session
+from app.keys.secret import read_secret
+from app.keys.service import Scope, create_key
+from app.settings import Settings
+from app.storage import BlobStore
+from tests.fixtures.versions import add_version
 
 SATS = "import sys; sys.argv[0] = 'sats'; from app.cli import cli; cli()"
 HEAVY = ("fastapi", "sqlalchemy", "celery", "onnxruntime", "numpy", "PIL", "httpx", "uvicorn")
@@ -90,25 +106,189 @@ def test_it_is_installed(shell: str, written: set[str], tmp_path: Path) -> None:
     assert files == written
 
 
-def test_bash_itself_completes(tmp_path: Path) -> None:
-    """As a shell that has read what is installed does it."""
+@pytest.fixture
+def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Path]:
+    """`sats` on the path; gives what writes the script by which a shell completes it."""
     script = tmp_path / "sats"
-    script.write_text(f"#!{sys.executable}\n{SATS}\n")
+    patient = "from app.cli import completing; completing.PATIENCE_SECONDS = 30.0"
+    script.write_text(f"#!{sys.executable}\n{patient}\n{SATS}\n")
     script.chmod(0o755)
-    said, _ = sats("--show-completion", "bash", **WITHOUT_DETECTION)
-    (tmp_path / "completion.sh").write_text("\n".join(said))
-    line = (
-        'COMP_WORDS=(sats submit --wa) COMP_CWORD=2; _sats_completion "$0"; echo "${COMPREPLY[@]}"'
-    )
-    done = subprocess.run(
-        ["bash", "-c", f'source "{tmp_path}/completion.sh"; {line}', str(script)],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=True,
-    )
-    assert done.stdout.strip() == "--wait"
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, sys.path)))
+
+    def write(shell: str) -> Path:
+        said, _ = sats("--show-completion", shell, **WITHOUT_DETECTION)
+        completion = tmp_path / f"completion.{shell}"
+        completion.write_text("\n".join(said))
+        return completion
+
+    return write
+
+
+def shell_says(*words: str) -> str:
+    done = subprocess.run(words, capture_output=True, text=True, timeout=120, check=True)
+    assert done.stderr == ""
+    return done.stdout
+
+
+BASH = 'source "{}"; COMP_WORDS=({}) COMP_CWORD={}; _sats_completion sats; echo "${{COMPREPLY[@]}}"'
+
+
+def bash_says(completion: Path, *words: str) -> list[str]:
+    """Return what bash is given for the last of some words."""
+    quoted = " ".join(f"'{word}'" for word in words)
+    line = BASH.format(completion, quoted, len(words) - 1)
+    return shell_says("bash", "-c", line).split()
+
+
+def typed_into_bash(completion: Path, keys: bytes, until: bytes) -> bytes:
+    """Return what is seen of keys in a bash at a terminal, once there is what is waited for."""
+    ours, theirs = os.openpty()
+    with os.fdopen(ours, "r+b", buffering=0) as terminal:
+        with os.fdopen(theirs, "rb") as end:
+            words = ["bash", "--noprofile", "--rcfile", str(completion), "-i"]
+            bash = subprocess.Popen(
+                words, stdin=end, stdout=end, stderr=end, start_new_session=True
+            )
+        terminal.write(keys)
+        seen = b""
+        deadline = time.monotonic() + 60
+        while until not in seen and time.monotonic() < deadline:
+            if select.select([terminal], [], [], 1)[0]:
+                seen += terminal.read(4096)
+        bash.kill()
+        bash.wait()
+    return seen
+
+
+def test_bash_itself_completes(installed: Callable[[str], Path]) -> None:
+    """As a shell that has read what is installed does it."""
+    assert bash_says(installed("bash"), "sats", "submit", "--wa") == ["--wait"]
+
+
+@pytest.fixture
+def asked(
+    engine: Engine,
+    blobs: BlobStore,
+    served: httpx.Client,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> httpx.Client:
+    """A service with two models that a user has named, who has logged in nowhere."""
+    with write_session(engine) as session:
+        add_version(session, blobs, ["cat"])
+        add_version(session, blobs, ["dog"], live=False)
+        add_version(session, blobs, ["car"], model="street")
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    monkeypatch.delenv("SATS_API_KEY", raising=False)
+    monkeypatch.setenv("SATS_URL", str(served.base_url))
+    monkeypatch.setattr(completing, "PATIENCE_SECONDS", 30.0)
+    return served
+
+
+def completed(words: str) -> list[str]:
+    with capture_logs():  # the service, in this process, would write into what the shell is told
+        done = CliRunner().invoke(cli, [], env=typed(words), prog_name="sats")
+    assert (done.exit_code, done.stderr) == (0, "")
+    return done.stdout.split()
+
+
+EMBEDDED = pytest.mark.parametrize("database_url", ["embedded"], indirect=True)
+
+
+@EMBEDDED
+@pytest.mark.usefixtures("asked")
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        ("sats versions ", ["default", "street"]),
+        ("sats tasks --model st", ["street"]),
+        ("sats submit x --model d", ["default"]),
+        ("sats show ", ["default", "street"]),
+        ("sats show de", ["default", "default@2", "default@1"]),
+        ("sats show default@", ["default@2", "default@1"]),
+        ("sats promote default@2", ["default@2"]),
+        ("sats rollback street@9", []),
+        ("sats show none@", []),
+        ("sats show default @", ["@2", "@1"]),  # as bash parts the words of default@
+        ("sats show default @ 2", ["@2"]),
+        ("sats show default @ 2 ", []),
+        ("sats show default --out", ["--output"]),
+    ],
+)
+def test_models_and_versions_are_those_of_the_service(words: str, found: list[str]) -> None:
+    assert completed(words) == found
+
+
+@EMBEDDED
+def test_tasks_are_those_that_the_command_can_do_something_with(
+    asked: httpx.Client, engine: Engine
+) -> None:
+    with write_session(engine) as session:
+        tasks = session.scalars(sa.select(Task).order_by(Task.created_at)).all()
+        for task, state in zip(tasks, (TaskState.QUEUED, TaskState.FAILED, None), strict=True):
+            task.state = state or task.state
+        waits, failed, _ = (task.id for task in tasks)
+    assert asked.get("/tasks").status_code == 200
+    assert completed("sats watch ") == completed(f"sats cancel {waits[:8]}") == [waits]
+    assert completed("sats retry ") == [failed]
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:9", "no address", "http://[::1"])
+def test_nothing_is_said_of_a_service_that_is_not_there(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SATS_URL", url)
+    assert completed("sats show de") == []
+
+
+@EMBEDDED
+def test_nothing_is_said_to_a_key_that_may_not_look(
+    asked: httpx.Client, engine: Engine, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with write_session(engine) as session:
+        key = create_key(session, read_secret(settings), "k", [Scope.SEGMENT])
+    monkeypatch.setenv("SATS_API_KEY", key)
+    assert asked.get("/admin/overview").status_code == 401
+    assert completed("sats show de") == []
+
+
+def test_nobody_waits_for_a_service_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        monkeypatch.setenv("SATS_URL", f"http://127.0.0.1:{silent.getsockname()[1]}")
+        monkeypatch.setattr(completing, "PATIENCE_SECONDS", 0.2)
+        assert completed("sats show de") == []
+    assert 0 < PATIENCE_SECONDS < 1
+
+
+@EMBEDDED
+@pytest.mark.usefixtures("asked")
+def test_bash_completes_a_version(installed: Callable[[str], Path]) -> None:
+    completion = installed("bash")
+    assert bash_says(completion, "sats", "show", "str") == ["street", "street@1"]
+    assert bash_says(completion, "sats", "show", "default", "@") == ["@2", "@1"]
+    assert b"show street@1 " in typed_into_bash(completion, b"sats show street@\t", b"@1 ")
+
+
+@EMBEDDED
+@pytest.mark.usefixtures("asked")
+def test_zsh_completes_a_version(installed: Callable[[str], Path]) -> None:
+    if shutil.which("zsh") is None:
+        pytest.skip("zsh is not installed")
+    stand_ins = 'compdef() { }; _arguments() { print -r -- "$@" }'
+    words = "words=(sats show default@); CURRENT=3; _sats_completion"
+    said = shell_says("zsh", "-fc", f'{stand_ins}; source "{installed("zsh")}"; {words}')
+    assert re.findall(r"default@\d", said) == ["default@2", "default@1"]
+
+
+@EMBEDDED
+@pytest.mark.usefixtures("asked")
+def test_fish_completes_a_version(installed: Callable[[str], Path]) -> None:
+    if shutil.which("fish") is None:
+        pytest.skip("fish is not installed")
+    line = f'source "{installed("fish")}"; complete --do-complete "sats show default@"'
+    said = shell_says("fish", "--no-config", "-c", line)
+    assert sorted(said.splitlines()) == ["default@1\tlive", "default@2\tnot live"]
 
 
 def test_a_name_that_is_none_is_told_with_one_alike() -> None:

@@ -42,9 +42,11 @@ def test_a_directory_becomes_the_live_version(run, bench, directory, tmp_path):
         answer = run("import", str(directory), "--evaluate", str(pictures))
         assert answer.exit_code == 0, answer.output
         bench.assert_clean(bench.versions()[0].task_id)  # the worker tidies up after the end
-    said = answer.stdout.splitlines()
+    said = answer.stderr.splitlines()
     assert said[0].startswith("task ")
     assert "validating" in said
+    shown = dict(line.split(maxsplit=1) for line in answer.stdout.splitlines() if " " in line)
+    assert (shown["state"], shown["outcome"], shown["version"]) == ("succeeded", "live", "1")
     assert "version 1 of 'default' is live: 2 classes" in said
     assert said[-1] == "mIoU 0.800 on 1 labelled pictures"
     version = bench.versions()[0]
@@ -73,8 +75,8 @@ def test_held_by_choice_and_into_another_model(run, bench, directory):
         assert answer.exit_code == 2, "`background` would be an ordinary class"
         answer = run("import", str(directory), "--model", "pets", "--no-promote")
     assert answer.exit_code == 0, answer.output
-    assert "version 1 of 'pets' is held" in answer.stdout
-    assert "it was not scored" in answer.stdout
+    assert "version 1 of 'pets' is held" in answer.stderr
+    assert "it was not scored" in answer.stderr
     assert bench.live("pets") is None
 
 
@@ -83,8 +85,8 @@ def test_an_import_that_fails_says_why(run, bench, directory):
     with bench.worker():
         answer = run("import", str(directory))
     assert answer.exit_code == 1
-    assert "warning: mind the step" in answer.stdout
-    assert "failed: the weights do not fit" in answer.stdout
+    assert "warning: mind the step" in answer.stderr
+    assert "failed: the weights do not fit" in answer.stderr
 
 
 def test_without_a_worker_it_says_that_it_waits(run, bench, directory, monkeypatch):
@@ -99,8 +101,8 @@ def test_without_a_worker_it_says_that_it_waits(run, bench, directory, monkeypat
     monkeypatch.setattr(following.time, "sleep", cancel_and_sleep)
     answer = run("import", str(directory))
     assert answer.exit_code == 1
-    assert "it waits for a worker: `sats serve` or `sats worker` runs one" in answer.stdout
-    assert answer.stdout.splitlines()[-1] == "cancelled"
+    assert "it waits for a worker: `sats serve` or `sats worker` runs one" in answer.stderr
+    assert answer.stderr.splitlines()[-1].endswith("was cancelled")
 
 
 def test_pickled_weights_are_read_only_where_that_is_said(run, bench, tmp_path):

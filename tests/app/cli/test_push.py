@@ -7,6 +7,7 @@ import pytest
 import yaml
 from huggingface_hub import constants
 
+import app.cli.hub
 from app.db import Version, write_session
 from tests.fixtures.hub_server import TOKEN, FakeHub, hub_server
 from tests.fixtures.versions import add_version, content
@@ -183,6 +184,15 @@ def test_without_a_token_it_is_told_that_one_is_needed(run, hub):
 def test_a_hub_that_is_not_there(run, token, monkeypatch):
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     assert run("push", "default", REPOSITORY, "--token-file", token).exit_code == 5
+
+
+@pytest.mark.usefixtures("line")
+def test_a_hub_that_never_answers(run, hub, token, monkeypatch):
+    monkeypatch.setattr(app.cli.hub, "SILENCE_SECONDS", 0.2)
+    hub.silent.add("/api/repos/create")
+    answer = run("push", "default", REPOSITORY, "--token-file", token)
+    assert answer.exit_code == 5, answer.output
+    assert "the hub does not answer" in answer.stderr
 
 
 @pytest.mark.usefixtures("line")

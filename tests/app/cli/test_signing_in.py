@@ -77,7 +77,10 @@ def test_where_the_file_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> N
         '{"default": null, "services": [1]}',
         '{"default": null, "services": {"a": {"key": 1}}}',
         '{"default": "a", "services": {}}',
+        "[" * 200_000,
+        '{"a":' * 200_000,
     ],
+    ids=lambda text: text[:40],
 )
 def test_a_file_that_is_none_is_told(config: Path, text: str) -> None:
     config.parent.mkdir(parents=True)

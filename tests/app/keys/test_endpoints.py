@@ -65,6 +65,8 @@ def test_a_key_is_made_shown_once_used_and_revoked(admin):
     [
         ({"name": ""}, "name"),
         ({"name": "a\nb"}, "name"),
+        ({"name": "ci\u200b"}, "name"),
+        ({"name": "\u2067ci"}, "name"),
         ({"name": "x" * 101}, "name"),
         ({"scopes": []}, "scopes"),
         ({"scopes": ["all"]}, "scopes.0"),

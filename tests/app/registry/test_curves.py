@@ -32,6 +32,8 @@ def test_points_are_of_each_model_and_the_newest_of_them(engine, blobs):
         assert [point.number for point in street] == [1]
         newest = curves(session, models, 2)
         assert [[p.number for p in newest[model.id]] for model in models] == [[3, 4], [1]]
+        earlier = curves(session, models, 2, before=4)
+        assert [[p.number for p in earlier[model.id]] for model in models] == [[2, 3], [1]]
         assert curves(session, []) == {}
 
 

@@ -29,7 +29,13 @@ def test_a_spec_that_is_a_file_is_bounded(client: Any, pets: Any) -> None:
 
 @pytest.mark.parametrize(
     ("spec", "field"),
-    [({"name": "gnp\u202e.cat"}, "spec.name"), ({"classes": ["tac\u2066"]}, "spec.classes.0")],
+    [
+        ({"name": "gnp\u202e.cat"}, "spec.name"),
+        ({"classes": ["tac\u2066"]}, "spec.classes.0"),
+        ({"name": "p\u00adets"}, "spec.name"),
+        ({"classes": ["cat", "cat\u200b"]}, "spec.classes.1"),
+        ({"model": "street\u2060"}, "spec.model"),
+    ],
 )
 def test_names_that_turn_the_text_around_them_are_not_posted(
     client: Any, pets: Any, spec: Any, field: str

@@ -198,6 +198,7 @@ def test_tasks_are_narrowed_down(open_page: Open, tasks: dict[str, str]) -> None
     expect(rows).to_have_count(1)
     expect(page).to_have_url(re.compile("state=held"))
     page.get_by_label("State").select_option("All")
+    expect(rows).to_have_count(9)
     page.get_by_label("Name contains").type("YARD")
     expect(rows).to_have_count(1)
     expect(rows).to_contain_text("bicycles")

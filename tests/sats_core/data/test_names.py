@@ -23,14 +23,16 @@ from tests.sats_core.data.drawn import write_zip
 MARKS = "\u061c\u200e\u200f"
 TURNING = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 LINES = "\u2028\u2029"
+UNSEEN = "\u00ad\u200b\u2060\u2061\u2064\u206a\u206f\ufeff"
 CONTROL = "\0\x0b\x1b\x7f\x85"
+WHY = "turn the direction"
 KEPT = "cat \u732b \u0642\u0637\u0629 \u05d7\u05ea\u05d5\u05dc e\u0301 a\u200db\u200cc \U0001f408"
 LIMITS = Limits()
 POSTED, STORED = TypeAdapter(PostedName), TypeAdapter(Named)
 
 
-@pytest.mark.parametrize("odd", [*TURNING, *LINES, *CONTROL])
-def test_what_turns_or_breaks_a_line_is_in_no_new_name(odd):
+@pytest.mark.parametrize("odd", [*TURNING, *LINES, *UNSEEN, *CONTROL])
+def test_what_turns_breaks_a_line_or_is_not_seen_is_in_no_new_name(odd):
     wrong = f"gnp{odd}.cat"
     assert printable(wrong) == "gnp?.cat"
     assert not is_allowed_name(wrong)
@@ -38,7 +40,7 @@ def test_what_turns_or_breaks_a_line_is_in_no_new_name(odd):
         POSTED.validate_python(wrong)
 
 
-@pytest.mark.parametrize("odd", [*TURNING, *LINES])
+@pytest.mark.parametrize("odd", [*TURNING, *LINES, *UNSEEN])
 def test_what_an_older_version_stored_is_read(odd):
     former = f"gnp{odd}.cat"
     assert is_readable_name(former)
@@ -64,8 +66,9 @@ def test_the_rule_is_the_same_everywhere():
         character = chr(code)
         refused = not is_allowed_name(character)
         assert refused == (printable(character) != character)
-        odd = unicodedata.category(character) in ("Cc", "Zl", "Zp") or character in TURNING
-        assert refused == odd
+        category = unicodedata.category(character)
+        unseen = character in UNSEEN or 0x2060 <= code <= 0x206F
+        assert refused == (category in ("Cc", "Zl", "Zp") or character in TURNING or unseen)
     with pytest.raises(ValidationError):
         POSTED.validate_json(json.dumps("a\ud800"))
 
@@ -87,6 +90,7 @@ def labelled(path: Path, picture: str, class_name: str) -> Path:
         ("gnp\u202e.a", "cat"),
         ("a", "tac\u202e"),
         ("a\u2028b", "c\u2066at\u2069"),
+        ("a\u00adb", "\ufeffcat\u200b"),
     ],
 )
 def test_pictures_that_were_stored_are_read(tmp_path, picture, class_name):
@@ -99,13 +103,14 @@ def test_pictures_that_were_stored_are_read(tmp_path, picture, class_name):
 
 
 @pytest.mark.parametrize(
-    ("picture", "class_name"), [("gnp\u202e.a", "cat"), ("a", "tac\u202e"), ("a\u2028b", "cat")]
+    ("picture", "class_name"),
+    [("gnp\u202e.a", "cat"), ("a", "tac\u202e"), ("a\u2028b", "cat"), ("a", "cat\u200b")],
 )
 def test_they_are_not_taken_in_anew(tmp_path, picture, class_name):
     path = labelled(tmp_path / "posted.zip", picture, class_name)
-    with pytest.raises(DatasetError, match="turn the direction") as posted:
+    with pytest.raises(DatasetError, match=WHY) as posted:
         posted_classes(path, LIMITS)
-    with pytest.raises(DatasetError, match="turn the direction"), opened(path, LIMITS):
+    with pytest.raises(DatasetError, match=WHY), opened(path, LIMITS):
         pass
     for issue in posted.value.issues:
         named = issue.file or issue.class_name or ""
@@ -133,5 +138,5 @@ def test_classes_that_only_the_worker_reads_are_judged_there(tmp_path):
     files = {"a.json": json.dumps(document).encode(), "a.png": buffer.getvalue()}
     path = write_zip(tmp_path / "coco.zip", files)
     assert posted_classes(path, LIMITS) is None
-    with pytest.raises(DatasetError, match=r"tac\?.*turn the direction"):
+    with pytest.raises(DatasetError, match=rf"tac\?.*{WHY}"):
         task_classes(path, LIMITS)

@@ -248,6 +248,53 @@ def test_of_imports_asked_for_at_once_no_more_wait_than_may(engine: Engine, key)
             other.result()
 
 
+@pytest.mark.races
+def test_without_keys_no_more_wait_than_may_either(engine: Engine) -> None:
+    def ask(project: int) -> None:
+        with write_session(engine) as session:
+            asking.ask(session, project, "default", Asker(by_admin=True), most=1)
+
+    with ThreadPoolExecutor(1) as pool:
+        with write_session(engine) as session:
+            asking.ask(session, 3, "default", Asker(by_admin=True), most=1)
+            other = pool.submit(ask, 4)
+            with pytest.raises(TimeoutError):
+                other.result(0.5)
+        with pytest.raises(TaskLimitProblem):
+            other.result()
+
+
+@pytest.mark.races
+def test_without_keys_two_who_ask_at_once_for_a_project_get_one_import(
+    engine: Engine, blobs: BlobStore, settings: Settings
+) -> None:
+    def ask() -> int:
+        with write_session(engine) as session:
+            return asking.ask(session, 3, "default", Asker(by_admin=True), most=1).id
+
+    with ThreadPoolExecutor(1) as pool:
+        with write_session(engine) as session:
+            first = asking.ask(session, 3, "default", Asker(by_admin=True), most=1).id
+            other = pool.submit(ask)
+            with pytest.raises(TimeoutError):
+                other.result(0.5)
+        assert other.result() == first
+    importing = Importing(engine, blobs, settings, lambda _: None)
+    taken = importing.next()
+    assert taken is not None
+    assert importing.next() is None, "it is one, and it is taken"
+    assert ask() == first, "asked for while it is fetched it is one more, once"
+    with write_session(engine) as session:
+        projects.end(session, taken, ProjectState.NOTHING_NEW)
+    assert importing.next() is not None
+    assert importing.next() is None
+
+
+def test_without_keys_everybody_sees_and_asks_for_all(client: TestClient) -> None:
+    assert asked(client, {}, "default") == asked(client, {}, "default") == 200
+    assert seen(client, {})["state"] == "waiting"
+
+
 def test_a_key_sees_its_own_imports(client: TestClient, key) -> None:
     mine, other = basic(key(Scope.SUBMIT)), basic(key(Scope.SUBMIT, models=["default"]))
     reader, admin = basic(key(Scope.READ)), basic(key(Scope.ADMIN))

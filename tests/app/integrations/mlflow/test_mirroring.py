@@ -16,7 +16,7 @@ from app.registry.moves import promote, rollback
 from app.settings import Settings
 from app.storage import BlobStore
 from tests.fixtures.missing import missing
-from tests.fixtures.mlflow import FakeMlflow, Fault, mlflow_server
+from tests.fixtures.mlflow import FakeMlflow, Fault, in_this_process, mlflow_server
 from tests.fixtures.versions import add_version, content
 
 pytestmark = pytest.mark.parametrize("database_url", ["embedded"], indirect=True)
@@ -38,7 +38,7 @@ def mlflow() -> Iterator[FakeMlflow]:
 @pytest.fixture
 def mirror(engine: Engine, blobs: BlobStore, settings: Settings, mlflow: FakeMlflow) -> Mirroring:
     settings.data_dir.mkdir(parents=True, exist_ok=True)
-    return Mirroring(engine, blobs, settings, mlflow.url)
+    return Mirroring(engine, blobs, settings, in_this_process(mlflow.url))
 
 
 @pytest.fixture
@@ -111,7 +111,8 @@ def test_another_process_finds_what_this_one_has_made(
     add("cat")
     mirror.compare()
     mlflow.models[NAME]["tags"].pop("sats.mirrored")  # even so
-    assert Mirroring(engine, blobs, settings, mlflow.url).compare() == []
+    another = Mirroring(engine, blobs, settings, in_this_process(mlflow.url))
+    assert another.compare() == []
     assert (len(mlflow.runs), len(mlflow.versions)) == (1, 1)
 
 

@@ -177,7 +177,7 @@ def test_a_reader_connects_to_its_index_twice_however_many_pictures(tmp_path: Pa
         reader = open_reader(source)
         for picture_id in reader.ids:
             reader.read(picture_id)
-    assert sum("sats-index-" in str(path) for path in connected) <= 2
+    assert sum("sats-scratch-index-" in str(path) for path in connected) <= 2
 
 
 def test_a_glance_parses_nothing(tmp_path: Path) -> None:
