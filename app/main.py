@@ -42,6 +42,7 @@ from app.web.attempts import Attempts
 from app.web.endpoints import router as web
 from app.webhooks.endpoints import router as webhooks
 from app.webhooks.payloads import router as payloads
+from app.workers.endpoints import router as workers
 
 DESCRIPTION = """
 Keeps a semantic segmentation model learning: post labelled pictures of a new class, and some
@@ -129,7 +130,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.add_middleware(TracingMiddleware)
     app.add_middleware(RequestIdMiddleware)
     install_handlers(app)
-    operators = (overview, admin, fiftyone, aliases, deletion, keys, audit, webhooks)
+    operators = (overview, admin, fiftyone, aliases, deletion, keys, audit, webhooks, workers)
     protocols = (open_inference, open_inference_server, hugging_face)
     for router in (
         segmentation,  # first: it is asked most, and routes are tried in their order

@@ -1,6 +1,10 @@
 """The app of `python -P -m worker`, and of `celery --app worker.celery_app`."""
 
 from app.settings import get_settings
+from worker.device import NoSuchDeviceError
 from worker.factory import make_worker
 
-app = make_worker(get_settings())
+try:
+    app = make_worker(get_settings())
+except NoSuchDeviceError as error:
+    raise SystemExit(f"sats worker: {error}") from error

@@ -20,10 +20,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import and_, delete, exists, func, or_, select, update
+from sqlalchemy import and_, delete, func, select, update
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.orm import Session, aliased
+from sqlalchemy.orm import Session
 from sqlalchemy.sql.elements import ColumnElement
+from sqlalchemy.sql.selectable import ScalarSelect
 
 from app.db import (
     END_STATES,
@@ -41,6 +42,7 @@ from app.registry.parents import step_start
 from app.registry.service import live_version, lock_model
 from app.tasks.telling import tell
 from app.webhooks.outbox import task_ended
+from worker.turns import next_of_its_model
 
 
 @dataclass(frozen=True)
@@ -55,18 +57,21 @@ class LeaseLostError(Exception):
     """Somebody else holds the task now; nothing was written."""
 
 
-def claim(session: Session, task_id: str, worker: str, lease_seconds: float) -> Claim | None:
+def claim(
+    session: Session, which: str | ScalarSelect[str], worker: str, lease_seconds: float
+) -> Claim | None:
     """Take a queued task, if it is the next of its model and no other step of it runs.
 
-    Returns None where another worker was first, where it is not this task's turn, or where it
-    does not wait (any more): a wake-up may be doubled, late or too early.
+    `which` is its id, or the query that finds it in the same statement (`worker.turns`). Returns
+    None where there is none, where another worker was first, where it is not this task's turn, or
+    where it does not wait (any more).
 
     The parent version is fixed here, at the first claim, and stays when the task is resumed.
     Without one, `worker.preparing` judges whether the step may start from scratch.
     """
     take = (
         update(Task)
-        .where(Task.id == task_id, Task.state == TaskState.QUEUED, _next_of_its_model())
+        .where(Task.id == which, Task.state == TaskState.QUEUED, next_of_its_model(Task))
         .values(
             state=TaskState.VALIDATING,
             fence=Task.fence + 1,
@@ -74,7 +79,7 @@ def claim(session: Session, task_id: str, worker: str, lease_seconds: float) -> 
             worker=worker,
             lease_until=database_now() + lease_seconds,
         )
-        .returning(Task.fence, Task.model_id, Task.started_at, Task.kind, Task.spec)
+        .returning(Task.id, Task.fence, Task.model_id, Task.started_at, Task.kind, Task.spec)
     )
     try:
         with session.begin_nested():
@@ -85,13 +90,13 @@ def claim(session: Session, task_id: str, worker: str, lease_seconds: float) -> 
         return None
     if row is None:
         return None
-    taken = Claim(task_id, row.fence)
+    taken = Claim(row.id, row.fence)
     if row.started_at is None:
         lock_model(session, row.model_id)  # so that no deletion misses what the task starts from
         live = live_version(session, row.model_id)
         start = None
         if row.kind == TaskKind.STEP:
-            start = step_start(session, task_id, row.model_id, row.spec.get("parent"))
+            start = step_start(session, row.id, row.model_id, row.spec.get("parent"))
         _write(
             session,
             taken,
@@ -99,7 +104,7 @@ def claim(session: Session, task_id: str, worker: str, lease_seconds: float) -> 
             parent_id=start.id if start else None,
             live_id=live.id if live else None,
         )
-    tell(session, task_id, "state", {"state": TaskState.VALIDATING})
+    tell(session, row.id, "state", {"state": TaskState.VALIDATING})
     return taken
 
 
@@ -233,16 +238,6 @@ def lapsed(session: Session) -> Sequence[str]:
     return session.scalars(select(Task.id).where(_lapsed())).all()
 
 
-def claimable(session: Session) -> Sequence[str]:
-    """Return the ids of the tasks that a worker could claim now, the oldest first."""
-    waiting = (
-        select(Task.id)
-        .where(Task.state == TaskState.QUEUED, _next_of_its_model())
-        .order_by(Task.sequence)
-    )
-    return session.scalars(waiting).all()
-
-
 @dataclass(frozen=True)
 class _Locked:
     cancel_requested: bool
@@ -287,12 +282,3 @@ def _furthest(session: Session, task_id: str) -> int:
 
 def _lapsed() -> ColumnElement[bool]:
     return and_(Task.state.in_(RUNNING_STATES), Task.lease_until < database_now())
-
-
-def _next_of_its_model() -> ColumnElement[bool]:
-    """Whether no other task of the model runs, and none waits that was posted before."""
-    other = aliased(Task)
-    before = and_(other.state == TaskState.QUEUED, other.sequence < Task.sequence)
-    return ~exists().where(
-        other.model_id == Task.model_id, or_(other.state.in_(RUNNING_STATES), before)
-    )

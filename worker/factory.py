@@ -4,12 +4,14 @@ import os
 import socket
 from collections.abc import Sequence
 from functools import partial
+from importlib.metadata import version
 from typing import Any
 
+import structlog
 from celery import Celery, signals
 from sqlalchemy import Engine
 
-from app.broker import RUN_TASK, make_celery, wake
+from app.broker import QUEUE, RUN_TASK, make_celery, wake
 from app.db import make_engine
 from app.db.migrate import upgrade
 from app.integrations.label_studio.importing import Importing
@@ -21,10 +23,13 @@ from app.storage import BlobStore, open_store
 from app.telemetry import tracing
 from app.telemetry.logs import configure_logs
 from worker.courier import Courier
+from worker.device import find_device, visible
+from worker.presence import Presence
 from worker.process import CHILD
 from worker.repeating import Repeating
 from worker.supervisor import Supervisor
 from worker.sweeper import Sweeper
+from worker.turns import whose_turn
 
 IMPORTER_SECONDS = 1.0
 """Between two looks for projects of Label Studio that are to be learned from."""
@@ -33,6 +38,8 @@ MIRROR_SECONDS = 10.0
 MIRROR_PATIENCE_SECONDS = 3.0
 """How long a file that is being sent to MLflow holds up the end of the worker."""
 
+log = structlog.get_logger(__name__)
+
 
 def make_worker(settings: Settings, command: Sequence[str] = CHILD) -> Celery:
     """Return the Celery app of a worker that runs one task at a time, each in a child process.
@@ -40,21 +47,34 @@ def make_worker(settings: Settings, command: Sequence[str] = CHILD) -> Celery:
     Args:
         settings: the process's settings.
         command: command line of the training process.
+
+    Raises:
+        NoSuchDeviceError: the settings name a GPU that is not here.
     """
+    # What is set here is what its child processes see, and so what its steps train on.
+    os.environ.update(visible(settings.worker_device, os.environ))
+    device = find_device(settings.worker_device, os.environ)
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     engine = make_engine(settings.resolved_database_url, settings.database_limits)
     blobs = open_store(settings)
     celery = make_celery(settings)
     # The step has a process of its own; a pool that forks would only break what is open here.
     celery.conf.update(worker_pool="solo", worker_concurrency=1)
+    # A wake-up that any worker may hear, and those that workers with the like send each other.
+    queues = (QUEUE, f"{QUEUE}-{device.has.device}")
+    celery.conf.update(task_queues={one: {"routing_key": one} for one in queues})
     name = f"{socket.gethostname()}:{os.getpid()}"
-    supervisor = Supervisor(engine, blobs, settings, name, command)
+    presence = Presence(engine, name, version("sats"), device, settings.presence_seconds)
+    present = Repeating("presence", presence.beat, settings.presence_seconds)
+    supervisor = Supervisor(engine, blobs, settings, name, device.has, command)
+    turn = whose_turn(device.has)
     sweeper = Sweeper(
         engine,
         blobs,
         settings,
         renew=supervisor.renew,
-        wake=partial(wake, celery),
+        has=device.has,
+        wake=partial(wake, celery, queue=queues[-1]),
         idle=lambda: not (supervisor.busy.is_set() or supervisor.stopping.is_set()),
     )
     courier = Courier(engine, read_secret(settings), settings.webhook_private)
@@ -63,15 +83,17 @@ def make_worker(settings: Settings, command: Sequence[str] = CHILD) -> Celery:
     imports = settings.label_studio_url is not None
     mirroring, mirror = _mirror(engine, blobs, settings)
 
-    def run_task(task_id: str) -> None:
-        if supervisor.run(task_id) is not None:
-            sweeper.wake_waiting()  # the next of this model need not wait for a sweep
+    def run_task(_woken_for: str) -> None:
+        supervisor.run(turn)
+        sweeper.wake_waiting()  # what waits, or another worker was faster to take, waits no sweep
 
     def on_init(**_kw: Any) -> None:
         upgrade(engine)
         tracing.start("sats-worker")
 
     def on_ready(**_kw: Any) -> None:
+        log.info("worker_ready", worker=name, device=device.name, devices=device.count)
+        present.start()
         sweeper.start()
         courier.start()
         if imports:
@@ -92,6 +114,8 @@ def make_worker(settings: Settings, command: Sequence[str] = CHILD) -> Celery:
             importer.stop()
         if mirror:
             mirror.stop(MIRROR_PATIENCE_SECONDS)
+        present.stop()
+        presence.leave()
         engine.dispose()
         tracing.stop()
 

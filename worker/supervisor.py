@@ -8,11 +8,13 @@ from functools import partial
 import structlog
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.sql.selectable import ScalarSelect
 
 from app.db import END_STATES, TaskState, is_passing, write_session
 from app.errors import DiskFullProblem, Problem, problem_of
 from app.settings import Settings
 from app.storage import BlobStore, BlobStoreDownError
+from app.workers.needs import Resources
 from sats_core.errors import CoreError
 from sats_core.job import Job
 from worker.claim import Claim, LeaseLostError, claim, end, give_back, halve, retry, warn
@@ -33,6 +35,7 @@ from worker.sharing import SharedCheckpoint, take_up
 from worker.store_probe import LISTEN_SECONDS, StoreProbe
 from worker.tidying import tidy
 from worker.tracing import trace_task
+from worker.turns import note_turn
 
 STORE_AWAITED = (
     "the blob store could not be read or written: the worker waited for it, and the try is not "
@@ -54,6 +57,7 @@ class Supervisor:
         blobs: where uploads are read from and versions are written to.
         settings: the process's settings.
         worker: this worker's name, as it stands in the rows that it holds.
+        has: what it trains on.
         command: command line of the training process; the job file comes behind it.
 
     Attributes:
@@ -68,6 +72,7 @@ class Supervisor:
         blobs: BlobStore,
         settings: Settings,
         worker: str,
+        has: Resources,
         command: Sequence[str] = CHILD,
     ) -> None:
         self.stopping = threading.Event()
@@ -77,6 +82,7 @@ class Supervisor:
         self._store = StoreProbe(blobs)
         self._settings = settings
         self._worker = worker
+        self._has = has
         self._command = command
         self._pulse: Heartbeat | None = None
 
@@ -89,26 +95,31 @@ class Supervisor:
         if pulse is not None:
             pulse.renew()
 
-    def run(self, task_id: str) -> TaskState | None:
+    def run(self, which: str | ScalarSelect[str]) -> TaskState | None:
         """Run a task if it can be claimed; return the state it is left in.
 
-        None says that this worker had, or has, no say in it: the task does not wait, it is not
-        its turn, or the lease was lost on the way.
+        None says that this worker had, or has, no say in it: there is none, it does not wait, it
+        is not its turn, or the lease was lost on the way.
+
+        Args:
+            which: its id, or a query for it, `worker.turns.whose_turn` for one.
         """
         if self.stopping.is_set():
             return None
         self.busy.set()
         try:
-            return self._run(task_id)
+            return self._run(which)
         finally:
             self.busy.clear()
 
-    def _run(self, task_id: str) -> TaskState | None:
+    def _run(self, which: str | ScalarSelect[str]) -> TaskState | None:
         lease = self._settings.lease_seconds
         with write_session(self._engine) as session:
-            claimed = claim(session, task_id, self._worker, lease)
-        if claimed is None:
-            return None
+            claimed = claim(session, which, self._worker, lease)
+            if claimed is None:
+                return None
+            note_turn(session, claimed.task_id, self._has)
+        task_id = claimed.task_id
         log.info("task_claimed", task=task_id, fence=claimed.fence)
         try:
             with Heartbeat(self._engine, claimed, lease, self._settings.heartbeat_seconds) as pulse:

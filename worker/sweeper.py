@@ -14,12 +14,15 @@ from app.idempotency.service import forget_requests
 from app.settings import Settings
 from app.storage import BlobStore
 from app.storage.garbage import Collector, stores_of
-from worker.claim import claimable, lapsed, sweep
+from app.workers.needs import Resources
+from app.workers.service import forget_lost
+from worker.claim import lapsed, sweep
 from worker.courier import forget
 from worker.failures import silent_worker
 from worker.repeating import Repeating
 from worker.tidying import tidy, tidy_all
 from worker.tracing import trace_task
+from worker.turns import next_task
 
 log = structlog.get_logger(__name__)
 
@@ -36,7 +39,8 @@ class Sweeper:
         blobs: where ended tasks, and lost processes, may have left files.
         settings: the process's settings.
         renew: renews what this very worker holds, so that it takes nothing from itself.
-        wake: sends a worker the id of a task that waits.
+        has: what this worker trains on.
+        wake: tells workers that train on the like that a task waits, by its id.
         idle: whether this worker could take a task. A busy one sends no wake-ups: they would
             pile up in the broker while it works.
     """
@@ -47,6 +51,7 @@ class Sweeper:
         blobs: BlobStore,
         settings: Settings,
         renew: Callable[[], None],
+        has: Resources,
         wake: Callable[[str], None],
         idle: Callable[[], bool],
     ) -> None:
@@ -54,6 +59,7 @@ class Sweeper:
         self._blobs = blobs
         self._settings = settings
         self._renew = renew
+        self._has = has
         self._wake = wake
         self._idle = idle
         self._threads = (
@@ -76,8 +82,7 @@ class Sweeper:
         """Take lapsed tasks from their workers, wake for what waits, tidy up."""
         self._renew()
         self._recover()
-        if self._idle():
-            self.wake_waiting()
+        self.wake_waiting()
         tidy_all(self._engine, self._blobs, self._settings)  # last: it needs the store, which fails
 
     def collect(self) -> None:
@@ -87,6 +92,7 @@ class Sweeper:
         with write_session(self._engine) as session:
             forget(session)
             forget_requests(session)
+            forget_lost(session)
         self._blobs.forget_deleted()
         collector = Collector.of(self._engine, self._blobs, self._settings)
         try:
@@ -108,11 +114,17 @@ class Sweeper:
             more = done.more
 
     def wake_waiting(self) -> None:
-        """Send a wake-up for every task that a worker could claim now: one a model at most."""
+        """Send a wake-up if this worker is idle and a task waits that it may take.
+
+        One is enough: whoever hears it takes the task whose turn it is, and other idle workers
+        look for themselves.
+        """
+        if not self._idle():
+            return
         with read_session(self._engine) as session:
-            waiting = claimable(session)
-        for task_id in waiting:
-            self._wake(task_id)
+            waiting = next_task(session, self._has)
+        if waiting is not None:
+            self._wake(waiting)
 
     def _recover(self) -> None:
         with read_session(self._engine) as session:

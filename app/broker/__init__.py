@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from celery import Celery
 
 RUN_TASK = "sats.run_task"
+QUEUE = "sats"
 POLLING_SECONDS = 0.05
 CONNECT_SECONDS = 2
 
@@ -39,7 +40,7 @@ def make_celery(settings: Settings) -> "Celery":
         broker_transport=None if settings.redis_url else "app.broker.messages:Transport",
         broker_transport_options=_transport_options(settings),
         broker_connection_retry_on_startup=True,
-        task_default_queue="sats",
+        task_default_queue=QUEUE,
         task_ignore_result=True,
         task_serializer="json",
         accept_content=["json"],
@@ -135,14 +136,14 @@ def broker_fault(settings: Settings, celery: "Callable[[], Celery]") -> str | No
     return None
 
 
-def wake(celery: "Celery", task_id: str) -> None:
-    """Tell a worker that a task waits.
+def wake(celery: "Celery", task_id: str, queue: str = QUEUE) -> None:
+    """Tell a worker that a task waits: it takes the one whose turn it is, which may be another.
 
     A message that cannot be sent is logged, not raised: the sweep finds the task by its row.
     """
     from kombu.exceptions import OperationalError
 
     try:
-        celery.send_task(RUN_TASK, args=[task_id], ignore_result=True, retry=False)
+        celery.send_task(RUN_TASK, args=[task_id], queue=queue, ignore_result=True, retry=False)
     except (OperationalError, OSError) as error:
         log.warning("wake_up_not_sent", task=task_id, error=str(error))

@@ -30,6 +30,7 @@ COMMANDS: Mapping[str, str] = MappingProxyType(
         "watch": "submitting:watch",
         "cancel": "submitting:cancel",
         "retry": "submitting:retry",
+        "workers": "workers:workers",
         "versions": "promoting:versions",
         "show": "promoting:show",
         "promote": "promoting:promote",

@@ -9,7 +9,7 @@ import uvicorn
 from sqlalchemy import Engine
 from uvicorn.config import STARTUP_FAILURE
 
-from app.cli.common import database
+from app.cli.common import check_settings, database
 from app.cli.refusing import refusal
 from app.cli.stopping import Connection, Server, Workers
 from app.db import read_session
@@ -87,8 +87,20 @@ def api(
         raise typer.Exit(STARTUP_FAILURE)
 
 
-def worker() -> None:
+def worker(
+    device: Annotated[
+        str | None,
+        typer.Option(
+            help="What it trains on: cpu, cuda, cuda:1, or auto, as where nothing is said.",
+            envvar="SATS_WORKER_DEVICE",
+        ),
+    ] = None,
+) -> None:
     """Run one worker alone; start as many as there are devices to train on."""
+    if device is not None:
+        os.environ["SATS_WORKER_DEVICE"] = device
+        get_settings.cache_clear()  # what was read before was another device
+        check_settings()
     _refuse_no_mirror()
     sweep()
     os.execv(WORKER[0], WORKER)  # noqa: S606 - our own command, without a shell

@@ -13,6 +13,7 @@ from app.db.session import make_engine, read_session, write_session
 from app.db.task import END_STATES, RUNNING_STATES, Task, TaskEvent, TaskKind, TaskLog, TaskState
 from app.db.version import AliasMove, HeldOutSet, Version
 from app.db.webhook import DeliveryState, Webhook, WebhookDelivery
+from app.db.worker import DeviceKind, Turn, Worker
 
 __all__ = [
     "END_STATES",
@@ -25,6 +26,7 @@ __all__ = [
     "AuditEntry",
     "Base",
     "DeliveryState",
+    "DeviceKind",
     "HeldOutSet",
     "IdempotentRequest",
     "LabelStudioProject",
@@ -38,9 +40,11 @@ __all__ = [
     "TaskKind",
     "TaskLog",
     "TaskState",
+    "Turn",
     "Version",
     "Webhook",
     "WebhookDelivery",
+    "Worker",
     "database_now",
     "is_passing",
     "is_unreachable",

@@ -83,17 +83,16 @@ class ModelOverviewJson(BaseModel):
 
 
 class WorkersJson(BaseModel):
-    """What the service knows of its workers.
-
-    A worker leaves a trace while it holds a task, and none while it waits for one: empty lists do
-    not tell whether one is there.
-    """
+    """What the service knows of its workers; `GET /admin/workers` tells more of each."""
 
     busy: list[str] = Field(
         description="Workers that hold a task and were heard of in time.",
         examples=[["host:4711"]],
     )
     lost: list[str] = Field(description="Workers that hold a task and were not.", examples=[[]])
+    idle: list[str] = Field(
+        description="Workers that are alive and wait for a task.", examples=[["host:4712"]]
+    )
     restarts: int | None = Field(
         description="How often `sats serve` started its worker again, because it had ended; null "
         "where it runs none.",

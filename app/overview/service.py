@@ -21,6 +21,7 @@ from app.overview.schemas import (
 )
 from app.registry.service import live_versions
 from app.tasks.states import standing
+from app.workers.service import idle
 
 ENDS = 5
 """So many of a model's tasks that ended last are told."""
@@ -29,7 +30,7 @@ ENDS = 5
 def overview(
     session: Session, which: ColumnElement[bool], worker_restarts: int | None
 ) -> OverviewJson:
-    """Return models, and what their tasks tell of workers.
+    """Return models, and what their tasks and workers themselves tell of workers.
 
     Args:
         session: to read with.
@@ -41,6 +42,7 @@ def overview(
     workers = WorkersJson(
         busy=sorted(task.worker for task in running if task.worker_alive),
         lost=sorted(task.worker for task in running if not task.worker_alive),
+        idle=list(idle(session)),
         restarts=worker_restarts,
     )
     return OverviewJson(models=models, workers=workers)

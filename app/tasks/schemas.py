@@ -15,7 +15,9 @@ from app.registry.floor import GateWish
 from app.registry.schemas import MAX_NUMBER, MODEL_PATTERN, Named
 from app.stored import ShownAs, shown, with_defaults
 from app.tasks.event_schemas import ProgressJson
+from app.tasks.placement import Placement
 from app.tasks.states import TaskOutcome, TaskPhase, TaskStateJson, standing
+from app.tasks.waiting import Wait
 from sats_core.classes import MAX_CLASSES
 from sats_core.job import HeldOutChoice
 from sats_core.label_report import LabelReport
@@ -86,7 +88,7 @@ class Wanted(Record):
         return names
 
 
-class TaskSpec(StepSettings, Wanted):
+class TaskSpec(Placement, StepSettings, Wanted):
     """What a task is to learn and how; only `name` is needed."""
 
     kind: ClassVar[TaskKind] = TaskKind.STEP
@@ -182,7 +184,11 @@ class TaskSummary(BaseModel):
     finished_at: datetime | None = Field(description="When it ended.")
     queue_place: int | None = Field(
         description="1 is the next task of its model to start: tasks of one model run one after "
-        "another. Only those are counted. Null unless it is `queued`."
+        "another. Only those are counted; whose model comes first goes by turns. Null unless it is "
+        "`queued`."
+    )
+    waiting_for: str | None = Field(
+        description="Which worker is missing, as `no worker with a GPU is alive`; null: none is."
     )
     version: int | None = Field(description="Number of the version it made.")
 
@@ -241,14 +247,14 @@ def spec_of(task: Task) -> JsonObject:
 
 
 def listed_task(
-    task: Task, version: int | None, queue_place: int | None, preview: str | None
+    task: Task, version: int | None, wait: Wait | None, preview: str | None
 ) -> ListedTask:
     """Return how a task looks in a list.
 
     Args:
         task: the task.
         version: number of the version it made.
-        queue_place: its place, if it waits.
+        wait: what it waits for; None: it does not.
         preview: id of the task that makes its preview.
     """
     here = f"/tasks/{task.id}"
@@ -270,7 +276,8 @@ def listed_task(
         created_at=task.created_at,
         started_at=task.started_at,
         finished_at=task.finished_at,
-        queue_place=queue_place,
+        queue_place=wait.place if wait else None,
+        waiting_for=wait.missing if wait else None,
         tries=task.tries,
         cancel_requested=task.cancel_requested,
         cancelled_by=ActorJson.of_any(task.cancelled_by),

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
-from sqlalchemy import ColumnElement, Engine, func, or_, select, true
+from sqlalchemy import ColumnElement, Engine, or_, select, true
 from sqlalchemy.orm import Session
 
 from app.audit.actor import actor_of
@@ -30,6 +30,7 @@ from app.tasks.problems import TaskEndedProblem, TaskFilesGoneProblem, TaskNotFa
 from app.tasks.schemas import ListedTask, TaskJson, TaskSpec, listed_task, task_json
 from app.tasks.states import standing
 from app.tasks.telling import tell
+from app.tasks.waiting import waits
 from app.webhooks.outbox import task_ended
 from sats_core.settings import Limits
 
@@ -257,14 +258,14 @@ def describe(session: Session, task: Task) -> TaskJson:
 
 
 def describe_listed(session: Session, tasks: Sequence[Task]) -> list[ListedTask]:
-    """Return how tasks look in a list, with version numbers, previews and places in the queue."""
+    """Return how tasks look in a list, with version numbers, previews and what they wait for."""
     made = [task.version_id for task in tasks if task.version_id is not None]
     rows = session.execute(select(Version.id, Version.number).where(Version.id.in_(made)))
     numbers = {row.id: row.number for row in rows}
-    places = _queue_places(session, [task for task in tasks if task.state == TaskState.QUEUED])
+    waiting = waits(session, tasks)
     previews = _previews(session, [task.id for task in tasks])
     return [
-        listed_task(task, numbers.get(task.version_id), places.get(task.id), previews.get(task.id))
+        listed_task(task, numbers.get(task.version_id), waiting.get(task.id), previews.get(task.id))
         for task in tasks
     ]
 
@@ -272,17 +273,3 @@ def describe_listed(session: Session, tasks: Sequence[Task]) -> list[ListedTask]
 def _previews(session: Session, task_ids: Sequence[str]) -> dict[str | None, str]:
     rows = session.execute(select(Task.preview_of, Task.id).where(Task.preview_of.in_(task_ids)))
     return {row.preview_of: row.id for row in rows}
-
-
-def _queue_places(session: Session, tasks: Sequence[Task]) -> dict[str, int]:
-    """Return the places of tasks that wait, counted in each model: models wait for no other."""
-    if not tasks:
-        return {}
-    place = func.row_number().over(partition_by=Task.model_id, order_by=Task.sequence)
-    models = {task.model_id for task in tasks}
-    waiting = select(Task.id, place.label("place")).where(
-        Task.state == TaskState.QUEUED, Task.model_id.in_(models)
-    )
-    queue = waiting.subquery()
-    rows = session.execute(select(queue).where(queue.c.id.in_([task.id for task in tasks])))
-    return {row.id: row.place for row in rows}

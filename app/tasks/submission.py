@@ -23,7 +23,15 @@ from app.tasks.service import record_task
 from app.tasks.telling import tell
 from app.telemetry.tracing import traceparent
 
-ADDED = {"parent": None, "preview": False, "features": 4000, "create": False}
+ADDED = {
+    "parent": None,
+    "preview": False,
+    "features": 4000,
+    "create": False,
+    "device": "any",
+    "min_memory_mib": None,
+    "priority": 0,
+}
 """What specs were given later, and its default then: left out of digests, so that those written
 before stay valid."""
 

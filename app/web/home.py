@@ -73,7 +73,7 @@ def model_curves(
 
 
 def _in_turn(tasks: Sequence[ListedTask]) -> list[ListedTask]:
-    """Return what runs, then what waits in the order in which it will start."""
+    """Return what runs, then what waits: the next task of each model first."""
     return sorted(tasks, key=lambda task: (task.queue_place or 0, task.created_at))
 
 

@@ -14,6 +14,7 @@ from app.web.visitors import PageRoute, SeesService
 
 GROUPS = {
     "key_cache_seconds": "Answering",
+    "worker_device": "Workers",
     "label_studio_url": "Label Studio",
     "store_url": "Object store",
     "data_dir": "Data, broker, access",

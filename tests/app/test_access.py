@@ -128,6 +128,7 @@ TABLE: dict[tuple[str, str], Row] = {
         "POST /admin/keys",
         "DELETE /admin/keys/{key_id}",
         "GET /admin/audit",
+        "GET /admin/workers",
         "POST /admin/webhooks",
         "GET /admin/webhooks",
         "DELETE /admin/webhooks/{webhook_id}",

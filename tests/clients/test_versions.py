@@ -7,13 +7,16 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine
 
-from app.db import write_session
+from app.db import DeviceKind, write_session
 from app.keys.secret import read_secret
 from app.keys.service import Scope, create_key
 from app.settings import Settings
 from app.storage import BlobStore
+from app.workers.needs import Resources
 from sats_client import AccessDenied, Client, Conflict, NotFound
 from tests.fixtures.versions import FILES, add_version, content
+from worker.device import Device
+from worker.presence import Presence
 
 
 @pytest.fixture
@@ -104,6 +107,16 @@ def test_overview(client: Client) -> None:
     assert [one.name for one in farm.live.classes] == ["background", "cup"]
     assert (farm.tasks.succeeded, farm.running) == (1, None)
     assert found.workers.busy == ()
+
+
+def test_workers(client: Client, engine: Engine, also_async) -> None:
+    device = Device("NVIDIA X", 2, Resources(DeviceKind.CUDA, 24_000))
+    Presence(engine, "gpu-1:4711", "1.2.3", device, 60.0).beat()
+    (worker,) = client.workers()
+    assert (worker.name, worker.alive, worker.task) == ("gpu-1:4711", True, None)
+    assert (worker.device, worker.devices, worker.memory_mib) == ("cuda", 2, 24_000)
+    assert also_async(lambda client: client.workers()) == [worker]
+    assert client.overview().workers.idle == ("gpu-1:4711",)
 
 
 @pytest.mark.usefixtures("versions")

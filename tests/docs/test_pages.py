@@ -42,7 +42,13 @@ QUICK = {
 # What may be null or not, and lists that may be longer or shorter, by what the command names.
 VARYING = {
     # What QUICK asks for, and what comes of a model that learned for a moment.
-    "/tasks": {"answer.spec.gate.max_drop", "answer.spec.gate.min_iou", "answer.warnings"},
+    "/tasks": {
+        "answer.spec.gate.max_drop",
+        "answer.spec.gate.min_iou",
+        "answer.warnings",
+        "answer.waiting_for",  # the service's worker may not be there yet
+    },
+    "/admin/workers": {"answer.items[].task"},  # a webhook's task may still run
     "/versions/2": {"answer.gate.waived"},
     "/uploads/": {"answer.warnings"},  # the tests draw fewer pictures
     "/forgetting": {"answer.alignment[].new", "answer.norm_ratio"},

@@ -20,8 +20,10 @@ from app.db import (
     Model,
     Task,
     TaskEvent,
+    Turn,
     Version,
     Webhook,
+    Worker,
     migrate,
     read_session,
     utc_now,
@@ -439,6 +441,46 @@ def test_processes_that_know_names_alone_find_what_newer_ones_write(engine, at):
         keyless = Actor(ActorType.KEYLESS)
         assert session.get_one(Webhook, "w4").made_by == keyless
         assert session.get_one(AliasMove, 6).actor == keyless
+
+
+def test_workers_and_turns_come_and_go_beside_tables_that_stay_as_they_are(engine, at):
+    at("0017", ROWS_OF_0017)
+    before = columns_of(engine)
+    upgrade(engine)
+    assert {name: columns_of(engine)[name] for name in before} == before
+    with write_session(engine) as session:
+        session.add(Turn(owner=0, lane="cpu 1", number=1))
+        for _ in range(2):
+            session.add(Worker(**WORKER))
+        session.flush()
+        session.execute(text("DELETE FROM workers WHERE id = 2"))
+        session.add(Worker(**WORKER))
+    with read_session(engine) as session:
+        assert list(session.scalars(select(Worker.id).order_by(Worker.id))) == [1, 3]
+        assert session.scalars(select(Task.id)).all() == ["t"]
+    at("0017")
+    assert columns_of(engine) == before
+    upgrade(engine)
+    assert is_current(engine)
+
+
+ROWS_OF_0017 = """
+INSERT INTO models (id, name, created_at) VALUES (1, 'default', '2026-01-01');
+INSERT INTO tasks (id, model_id, state, spec, dataset, dataset_bytes, created_at, submitted_by,
+    request_digest, fence, tries, warnings)
+    VALUES ('t', 1, 'queued', '{}', 'd', 1, '2026-01-02', '', 'r', 0, 0, '[]');
+"""
+WORKER = {
+    "name": "host:1",
+    "host": "host",
+    "pid": 1,
+    "version": "1",
+    "device": "cpu",
+    "device_name": "a",
+    "devices": 1,
+    "memory_mib": 5_000_000,
+    "alive_until": 0.0,
+}
 
 
 def columns_of(engine):

@@ -23,6 +23,7 @@ from app.broker import make_celery, wake
 from app.db import (
     Actor,
     ActorType,
+    DeviceKind,
     HeldOutSet,
     Task,
     TaskEvent,
@@ -39,6 +40,7 @@ from app.storage import BlobMissingError, BlobStore
 from app.tasks.schemas import TaskSpec
 from app.tasks.service import cancel, retry
 from app.tasks.submission import Submission, submit
+from app.workers.needs import Resources
 from tests.fixtures.checkpoints import checkpoint_zip
 from tests.fixtures.drawings import voc_zip
 from tests.fixtures.processes import environment
@@ -47,6 +49,8 @@ from worker.supervisor import Supervisor
 
 ROOT = Path(__file__).parents[2]
 PATIENCE = 60.0
+CPU = Resources(DeviceKind.CPU, 16_000)
+"""What workers of tests train on, where nothing else is said."""
 EVA = Actor(ActorType.KEY, "eva")
 """Who asks for imports."""
 
@@ -96,7 +100,7 @@ class Bench:
 
     def supervisor(self, name: str = "worker-1", **changes: Any) -> Supervisor:
         settings = self.settings.model_copy(update=changes)
-        return Supervisor(self.engine, self.blobs, settings, name, self.control.command())
+        return Supervisor(self.engine, self.blobs, settings, name, CPU, self.control.command())
 
     def run(self, labelled: Sequence[str], **posted: Any) -> Task:
         """Post a task, run it in this process, return it."""

@@ -12,9 +12,11 @@ from app.db import (
     TaskState,
     read_session,
 )
+from tests.worker.bench import CPU
 from tests.worker.conftest import LEASE, LOST, lapse
 from worker import claim as claims
 from worker.claim import Claim, LeaseLostError
+from worker.turns import whose_turn
 
 
 def race(racers: list[Callable[[], object]]) -> list[object]:
@@ -49,7 +51,7 @@ def test_of_many_racing_for_one_row_exactly_one_wins(post, row, do):
 
 def test_of_many_racing_for_tasks_of_one_model_exactly_one_wins(post, row, do, monkeypatch):
     """Even if neither saw the other: then the database's unique index decides."""
-    monkeypatch.setattr(claims, "_next_of_its_model", lambda: Task.id == Task.id)
+    monkeypatch.setattr(claims, "next_of_its_model", lambda task: task.id == task.id)
     for _ in range(5):
         tasks = [post() for _ in range(4)]
         results = race([lambda t=t: do(claims.claim, t, "w", LEASE) for t in tasks])
@@ -94,18 +96,16 @@ def test_every_task_of_a_crowd_is_done_once_and_in_order(post, do, engine):
     def work(name: str) -> None:
         while True:
             with read_session(engine) as session:
-                waiting = claims.claimable(session)
                 left = session.scalar(
                     select(func.count()).select_from(Task).where(Task.state.not_in(END_STATES))
                 )
             if not left:
                 return
-            for task_id in waiting:
-                claimed = do(claims.claim, task_id, name, LEASE)
-                if claimed:
-                    do(claims.enter, claimed, TaskState.TRAINING)
-                    done.append(task_id)
-                    do(claims.end, claimed, TaskState.LIVE)
+            claimed = do(claims.claim, whose_turn(CPU), name, LEASE)
+            if claimed:
+                do(claims.enter, claimed, TaskState.TRAINING)
+                done.append(claimed.task_id)
+                do(claims.end, claimed, TaskState.LIVE)
 
     race([lambda n=n: work(f"w{n}") for n in range(6)])
     assert sorted(done) == sorted(tasks)

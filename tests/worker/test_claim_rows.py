@@ -15,9 +15,11 @@ from app.db import (
     write_session,
 )
 from tests.fixtures.versions import add_version
+from tests.worker.bench import CPU
 from tests.worker.conftest import LEASE, LOST, lapse
 from worker import claim as claims
 from worker.claim import Claim, LeaseLostError
+from worker.turns import next_task
 
 pytestmark = pytest.mark.parametrize("database_url", ["embedded"], indirect=True)
 
@@ -83,7 +85,7 @@ def test_the_first_claim_fixes_what_a_step_starts_from(
 def test_of_two_claims_that_did_not_see_each_other_the_index_lets_one_through(
     post, do, row, monkeypatch
 ):
-    monkeypatch.setattr(claims, "_next_of_its_model", lambda: Task.id == Task.id)
+    monkeypatch.setattr(claims, "next_of_its_model", lambda task: task.id == task.id)
     first, second = post(), post()
     assert do(claims.claim, first, "w", LEASE) == Claim(first, 1)
     assert do(claims.claim, second, "w", LEASE) is None
@@ -236,7 +238,7 @@ def test_only_a_running_task_whose_lease_ran_out_is_lapsed(post, do, engine):
         lapse(engine, task_id)
     with read_session(engine) as session:
         assert claims.lapsed(session) == [lost]
-        assert claims.claimable(session) == [waits]
+        assert next_task(session, CPU) == waits
     assert do(claims.sweep, waits, 3, LOST) is None
 
 

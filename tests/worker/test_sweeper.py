@@ -11,16 +11,17 @@ from sqlalchemy import update
 from app.db import Task, TaskState, write_session
 from app.storage import BlobStoreDownError
 from sats_core.job import CHECKPOINT
-from tests.worker.bench import eventually
+from tests.worker.bench import CPU, eventually
 from worker.claim import claim
 from worker.sweeper import Sweeper
 
 
 def sweeper(bench, idle=True, **changes):
     woken: list[str] = []
-    renew = changes.pop("renew", lambda: None)
+    renew, has = changes.pop("renew", lambda: None), changes.pop("has", CPU)
     settings = bench.settings.model_copy(update=changes)
-    return Sweeper(bench.engine, bench.blobs, settings, renew, woken.append, lambda: idle), woken
+    parts = (bench.engine, bench.blobs, settings, renew, has)
+    return Sweeper(*parts, woken.append, lambda: idle), woken
 
 
 def lose(bench, task_id):
@@ -39,11 +40,23 @@ def test_a_lost_task_is_queued_and_woken(bench):
     assert woken == [task_id]
 
 
-def test_a_lost_wake_up_is_sent_again_for_the_next_of_each_model(bench):
+def test_a_lost_wake_up_is_sent_again_for_the_task_whose_turn_it_is(bench):
     first, _second, other = bench.post(["cat"]), bench.post(["cat"]), bench.post(["cat"], model="b")
     made, woken = sweeper(bench)
     made.sweep()
+    lose(bench, first)
+    made.wake_waiting()
     assert woken == [first, other]
+
+
+def test_nobody_is_woken_for_what_workers_like_this_one_may_not_take(bench):
+    bench.post(["cat"], device="cuda")
+    made, woken = sweeper(bench)
+    made.sweep()
+    assert woken == []
+    task_id = bench.post(["cat"], model="b", device="cpu")
+    made.sweep()
+    assert woken == [task_id]
 
 
 def test_a_store_that_is_away_keeps_no_wake_up_from_being_sent(bench, tmp_path):

@@ -180,6 +180,33 @@ def test_one_model_one_after_another_two_models_side_by_side(bench):
     )
 
 
+def test_each_of_two_kinds_of_workers_takes_what_asks_for_it(bench):
+    """Whoever hears a wake-up first: both listen where it is sent."""
+    bench.control.plan(epochs=1)
+    asked = ["cuda", "cpu", "cuda", "cpu"]
+    tasks = [bench.post(["cat"], model=f"m{n}", device=kind) for n, kind in enumerate(asked)]
+    with bench.worker("tests.worker.gpu_worker") as gpu, bench.worker() as cpu:
+        for task_id in tasks:
+            bench.wake(task_id)
+        for task_id in tasks:
+            bench.ends(task_id, LIVE)
+        for worker, kind in ((gpu, "cuda"), (cpu, "cpu")):
+            log = worker.log.read_text()  # it names the tasks that it claimed
+            taken = [task_id for task_id in tasks if task_id in log]
+            assert taken == [t for t, k in zip(tasks, asked, strict=True) if k == kind]
+
+
+def test_a_task_that_nobody_may_take_waits_until_somebody_comes_who_may(bench):
+    task_id = bench.post(["cat"], device="cuda")
+    behind = bench.post(["dog"], model="other", seed=1)
+    with bench.worker():
+        bench.wake(task_id)
+        bench.ends(behind, LIVE)
+        assert bench.state(task_id) == TaskState.QUEUED
+        with bench.worker("tests.worker.gpu_worker"):
+            bench.ends(task_id, LIVE)
+
+
 @pytest.mark.parametrize("module", ["worker.celery_app", "worker.sweeper"])
 def test_the_worker_process_holds_no_torch_and_no_web(module, tmp_path):
     forbidden = {"torch", "torchvision", "timm", "onnxruntime", "fastapi", "starlette", "uvicorn"}

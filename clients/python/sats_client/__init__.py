@@ -27,7 +27,7 @@ from sats_client.errors import (
     TimedOut,
     Unreachable,
 )
-from sats_client.models import Classes, Move, Overview, Version
+from sats_client.models import Classes, Move, Overview, Version, Worker
 from sats_client.records import Event, Outcome, Phase, State
 from sats_client.tasks import AsyncTask, Task
 
@@ -59,4 +59,5 @@ __all__ = [
     "TimedOut",
     "Unreachable",
     "Version",
+    "Worker",
 ]

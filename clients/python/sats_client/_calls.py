@@ -17,7 +17,7 @@ from sats_client._flow import Answer, Ask, Flow, Request, Told, Upload, Work
 from sats_client._reading import read
 from sats_client._settings import Sought
 from sats_client.errors import BadAnswer, Conflict
-from sats_client.models import Classes, Move, Version
+from sats_client.models import Classes, Move, Version, Worker
 from sats_client.records import TaskRecord
 
 R = TypeVar("R")
@@ -79,6 +79,11 @@ def tasks(kind: type[K], wanted: Sought) -> Callable[[str | None], Flow[Page[K]]
 def versions(model: str, sort: str | None) -> Callable[[str | None], Flow[Page[Version]]]:
     """Return what reads a page of a model's versions."""
     return partial(page, Version, version_path(model), {"sort": sort})
+
+
+def workers(cursor: str | None) -> Flow[Page[Worker]]:
+    """Read a page of workers."""
+    return page(Worker, "/admin/workers", {}, cursor)
 
 
 def task_path(task_id: object, deed: str = "") -> str:

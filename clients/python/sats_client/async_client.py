@@ -17,7 +17,7 @@ from sats_client._many import OnError, in_order_async
 from sats_client._segmenting import Known, answered, segmented
 from sats_client._settings import MAX_ANSWER_BYTES, Asked, Sought, http_options
 from sats_client.errors import TaskEnded
-from sats_client.models import Classes, Move, Overview, Version
+from sats_client.models import Classes, Move, Overview, Version, Worker
 from sats_client.records import TaskRecord
 from sats_client.tasks import AsyncTask
 
@@ -142,6 +142,10 @@ class AsyncClient:
     async def overview(self) -> Overview:
         """Return every model with its live version, counts of tasks, and the workers."""
         return await self._run(calls.got(Overview, "/admin/overview"))
+
+    def workers(self) -> AsyncIterator[Worker]:
+        """Yield the workers that are there, the one that came last first."""
+        return self._pages(calls.workers)
 
     def versions(
         self, model: str = "default", *, sort: str | None = None

@@ -184,11 +184,52 @@ class ModelOverview:
 
 @dataclass(frozen=True)
 class Workers:
-    """Workers that hold a task: heard of in time, and not. Those that wait are in neither."""
+    """Workers that hold a task, heard of in time and not, and those that wait for one."""
 
     busy: tuple[str, ...]
     lost: tuple[str, ...]
     restarts: int | None
+    idle: tuple[str, ...] = ()  # none of a service from before it told them
+
+
+class Device(StrEnum):
+    """What a worker trains on."""
+
+    CPU = "cpu"
+    CUDA = "cuda"
+
+
+@dataclass(frozen=True)
+class WorkerTask:
+    """The task that a worker holds."""
+
+    id: str
+    name: str
+    model: str
+
+
+@dataclass(frozen=True)
+class Worker:
+    """A worker process: what it trains on, and what it does.
+
+    Attributes:
+        alive: whether it was heard of in time.
+        task: what it holds; None: it waits.
+        device: what it trains on.
+        devices: how many of them it sees.
+        memory_mib: of one of them.
+    """
+
+    name: str
+    alive: bool
+    task: WorkerTask | None
+    device: Device | str
+    device_name: str
+    devices: int
+    memory_mib: int
+    version: str
+    started_at: datetime
+    seen_at: datetime
 
 
 @dataclass(frozen=True)

@@ -117,6 +117,7 @@ class TaskRecord:
     error: Failure | None = None
     preview: str | None = None
     preview_of: str | None = None
+    waiting_for: str | None = None
 
     @property
     def ended(self) -> bool:

@@ -9,15 +9,18 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine
 
-from app.db import write_session
+from app.db import DeviceKind, write_session
 from app.keys.secret import read_secret
 from app.keys.service import Scope, create_key
 from app.settings import Settings
 from app.storage import BlobStore
+from app.workers.needs import Resources
 from tests.fixtures.checkpoints import checkpoint_zip
 from tests.fixtures.drawings import voc_zip
 from tests.fixtures.versions import add_version
 from tests.worker.conftest import bench
+from worker.device import Device
+from worker.presence import Presence
 
 __all__ = ["bench"]
 
@@ -106,6 +109,23 @@ def test_a_failed_task(ask, bench, folder: Path) -> None:
         assert "JPEGImages/a.jpg" in err
         status, again, _ = ask("retry", out, "-o", "id")
     assert (status, again) == (0, out)
+
+
+def test_workers_are_listed(ask, engine: Engine) -> None:
+    assert ask("workers") == (0, "", "")
+    device = Device("NVIDIA X", 2, Resources(DeviceKind.CUDA, 24_000))
+    Presence(engine, "gpu-1:4711", "1.2.3", device, 60.0).beat()
+    status, listed, _ = ask("workers", "-o", "json")
+    (worker,) = json.loads(listed)
+    assert (status, worker["name"], worker["alive"], worker["task"]) == (
+        *(0, "gpu-1:4711", True),
+        None,
+    )
+    assert (worker["device"], worker["devices"], worker["memory_mib"]) == ("cuda", 2, 24_000)
+    table = ask("workers")[1].splitlines()
+    assert table[0].split()[:3] == ["name", "state", "device"]
+    assert table[1].split()[:3] == ["gpu-1:4711", "idle", "cuda"]
+    assert ask("workers", "-o", "id")[1] == "gpu-1:4711"
 
 
 @pytest.mark.usefixtures("versions")

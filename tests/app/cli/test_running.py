@@ -34,6 +34,17 @@ def test_migrate_makes_the_tables(tmp_path, monkeypatch):
     engine.dispose()
 
 
+def test_a_worker_is_told_what_to_train_on(run, monkeypatch):
+    monkeypatch.setenv("SATS_WORKER_DEVICE", "auto")  # the command sets it
+    started = []
+    monkeypatch.setattr(os, "execv", lambda *_: started.append(os.environ["SATS_WORKER_DEVICE"]))
+    assert run("worker").exit_code == 0
+    assert run("worker", "--device", "cuda:1").exit_code == 0
+    refused = run("worker", "--device", "tpu")
+    assert (refused.exit_code, started) == (2, ["auto", "cuda:1"])
+    assert "SATS_WORKER_DEVICE" in refused.stderr
+
+
 @pytest.mark.parametrize("command", ["serve", "api"])
 def test_without_keys_no_other_machine_is_listened_to(run, command):
     answer = run(command, "--host", "0.0.0.0")

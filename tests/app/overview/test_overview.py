@@ -52,7 +52,7 @@ def only(client, name="default"):
 def test_an_empty_service_has_no_models_and_knows_no_worker(client):
     assert client.get("/admin/overview").json() == {
         "models": [],
-        "workers": {"busy": [], "lost": [], "restarts": None},
+        "workers": {"busy": [], "lost": [], "idle": [], "restarts": None},
     }
     refused = client.get("/admin/models/default")
     assert (refused.status_code, refused.json()["type"]) == (404, "urn:sats:problem:not-found")
