@@ -447,7 +447,8 @@ def test_workers_and_turns_come_and_go_beside_tables_that_stay_as_they_are(engin
     at("0017", ROWS_OF_0017)
     before = columns_of(engine)
     upgrade(engine)
-    assert {name: columns_of(engine)[name] for name in before} == before
+    now = columns_of(engine)
+    assert not [name for name in before if not before[name].items() <= now[name].items()]
     with write_session(engine) as session:
         session.add(Turn(owner=0, lane="cpu 1", number=1))
         for _ in range(2):
