@@ -183,7 +183,7 @@ def test_one_model_one_after_another_two_models_side_by_side(bench):
 def test_each_of_two_kinds_of_workers_takes_what_asks_for_it(bench):
     """Whoever hears a wake-up first: both listen where it is sent."""
     bench.control.plan(epochs=1)
-    asked = ["cuda", "cpu", "cuda", "cpu"]
+    asked = ["cuda", "cpu"]
     tasks = [bench.post(["cat"], model=f"m{n}", device=kind) for n, kind in enumerate(asked)]
     with bench.worker("tests.worker.gpu_worker") as gpu, bench.worker() as cpu:
         for task_id in tasks:
