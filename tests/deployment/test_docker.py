@@ -186,6 +186,19 @@ def test_api_and_worker_share_their_files():
     assert f"VOLUME {IMAGE_FOLDER}" in read("Dockerfile")
 
 
+def test_a_worker_with_a_gpu_differs_in_it_alone():
+    services = compose()["services"]
+    plain, gpu = services["worker"], dict(services["worker-gpu"])
+    assert gpu.pop("profiles") == ["gpu"]
+    (device,) = gpu.pop("deploy")["resources"]["reservations"]["devices"]
+    assert (device["driver"], device["capabilities"]) == ("nvidia", ["gpu"])
+    build, image = gpu.pop("build"), gpu.pop("image")
+    assert image != plain["image"], "two builds of one name would take each other's place"
+    (argument,) = build["args"]
+    assert f"ARG {argument}=" in read("Dockerfile")
+    assert gpu == {name: value for name, value in plain.items() if name not in ("build", "image")}
+
+
 def test_secrets_have_no_defaults():
     text = read("docker-compose.yml")
     for name in SECRETS:
