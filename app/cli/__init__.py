@@ -10,8 +10,6 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command, get_group
 
-from app.cli.completing import Command
-
 COMMANDS: Mapping[str, str] = MappingProxyType(
     {
         "serve": "running:serve",
@@ -83,6 +81,8 @@ def _loaded(name: str) -> Any:
         group = get_group(found)
         group.name = name
         return group
+    from app.cli.completing import Command
+
     alone = typer.Typer(add_completion=False)
     alone.command(name, cls=Command)(found)
     return get_command(alone)
