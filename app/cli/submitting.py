@@ -135,6 +135,8 @@ def ended(task: "Task", output: Form) -> "TaskRecord":
     from sats_client import TaskCancelled, TaskFailed
 
     typer.echo(f"task {task.id}", err=True)
+    if task.waiting_for:
+        typer.echo(f"it waits: {task.waiting_for}", err=True)
     last: TaskRecord
     try:
         last = task.wait(progress=True)

@@ -190,7 +190,8 @@ def test_a_task_that_ends_while_it_is_watched(ask, folder: Path, served) -> None
     task_id = ask("submit", folder, "-o", "id")[1]
     watching = threading.Timer(0.5, lambda: served.post(f"/tasks/{task_id}:cancel"))
     watching.start()
-    assert ask("watch", task_id)[0] == 12
+    status, _, err = ask("watch", task_id)
+    assert (status, "it waits: no worker is alive" in err.splitlines()) == (12, True)
     watching.join()
 
 
