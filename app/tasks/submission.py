@@ -31,6 +31,8 @@ ADDED = {
     "device": "any",
     "min_memory_mib": None,
     "priority": 0,
+    "accumulate": None,
+    "checkpoint_activations": None,
 }
 """What specs were given later, and its default then: left out of digests, so that those written
 before stay valid."""

@@ -15,7 +15,7 @@ from tests.app.db.test_indexes import explain
 from tests.fixtures.statements import Statements
 
 TASKS, VERSIONS = 300, 150
-MOST = 7
+MOST = 8
 """Statements of a call; one for each of ten models or of fifty rows would be more."""
 LARGE = ("tasks", "task_events", "task_logs", "alias_moves", "audit_entries", "memories")
 WHOLE = {"metrics": "tasks", "audit": "audit_entries", "audit, largest page": "audit_entries"}

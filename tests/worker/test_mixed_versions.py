@@ -56,7 +56,8 @@ def test_what_an_old_worker_puts_back_a_new_one_finishes(bench, tree):
     assert bench.state(task_id) == TaskState.QUEUED
     with bench.worker():
         bench.ends(task_id, LIVE)
-    assert [start.epoch for start in bench.control.starts()] == [0, 1]
+    assert len(bench.control.starts()) == 2
+    assert len(bench.versions()) == 1
 
 
 def test_what_a_new_worker_left_an_old_one_finishes(bench, tree):
@@ -69,7 +70,8 @@ def test_what_a_new_worker_left_an_old_one_finishes(bench, tree):
         worker.terminate()
     with old_worker(bench, tree, SCRIPTED):
         bench.ends(task_id, LIVE)
-    assert [start.epoch for start in bench.control.starts()] == [0, 1]
+    assert len(bench.control.starts()) == 2
+    assert len(bench.versions()) == 1
 
 
 def test_old_and_new_workers_never_run_a_task_twice(bench, tree):
@@ -100,7 +102,7 @@ def test_the_old_core_learns_and_the_new_one_learns_on_from_it(bench, served, tr
 @pytest.mark.slow
 @pytest.mark.parametrize("database_url", ["served"], indirect=True)
 def test_a_step_that_the_old_core_began_is_finished_by_the_new_one(bench, served, tree, tmp_path):
-    """From its checkpoint where both read it, else anew; never from half of it."""
+    """From its checkpoint: what this release trains is still the same."""
     with old_worker(bench, tree, REAL) as worker:
         task = post(served, pictures(tmp_path, ["circle", "square"], 1), epochs=6)
         eventually(lambda: len(bench.events(task["id"], "epoch")) >= 1, 120)
@@ -110,3 +112,5 @@ def test_a_step_that_the_old_core_began_is_finished_by_the_new_one(bench, served
     with bench.worker(REAL):
         assert wait(served, task)["outcome"] == "live"
     assert len(bench.versions()) == 1
+    epochs = [event.data["epoch"] for event in bench.events(task["id"], "epoch")]
+    assert epochs == [1, 2, 3, 4, 5, 6], "none is done again"
