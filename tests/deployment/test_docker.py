@@ -192,11 +192,13 @@ def test_a_worker_with_a_gpu_differs_in_it_alone():
     assert gpu.pop("profiles") == ["gpu"]
     (device,) = gpu.pop("deploy")["resources"]["reservations"]["devices"]
     assert (device["driver"], device["capabilities"]) == ("nvidia", ["gpu"])
-    build, image = gpu.pop("build"), gpu.pop("image")
+    build, image, command = (gpu.pop(name) for name in ("build", "image", "command"))
+    assert command == [*plain["command"], "--device", "cuda"]
     assert image != plain["image"], "two builds of one name would take each other's place"
     (argument,) = build["args"]
     assert f"ARG {argument}=" in read("Dockerfile")
-    assert gpu == {name: value for name, value in plain.items() if name not in ("build", "image")}
+    alike = plain.keys() - {"build", "image", "command"}
+    assert gpu == {name: plain[name] for name in alike}
 
 
 def test_secrets_have_no_defaults():
