@@ -1,5 +1,6 @@
 """Settings of where blobs are kept, read like all the others."""
 
+import re
 from typing import Self
 
 from pydantic import Field, SecretStr, model_validator
@@ -9,6 +10,8 @@ from app.settings.serving import MIB
 
 _PLACE = r"(s3|gs|az)://[A-Za-z0-9][A-Za-z0-9._-]{1,254}(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*"
 _GIB = 1024 * MIB
+_WORD = "[!-~]+"
+"""What a header can hold: a secret that was stored with the newline behind it cannot."""
 
 
 class StorageSettings(IntegrationSettings):
@@ -37,7 +40,7 @@ class StorageSettings(IntegrationSettings):
     )
     store_key_id: str | None = Field(
         None,
-        min_length=1,
+        pattern=f"^{_WORD}$",
         description="S3: access key id; Azure: name of the storage account. Default: what the "
         "provider's own variables or the machine's role say.",
     )
@@ -87,6 +90,8 @@ class StorageSettings(IntegrationSettings):
                 raise ValueError("Google's key holds its own id: leave SATS_STORE_KEY_ID out")
         elif (self.store_key_id is None) != (self.store_secret is None):
             raise ValueError("SATS_STORE_KEY_ID and SATS_STORE_SECRET belong together")
+        elif self.store_secret and not re.fullmatch(_WORD, self.store_secret.get_secret_value()):
+            raise ValueError("SATS_STORE_SECRET holds a blank, a newline or a letter beyond ASCII")
         return self
 
     @property
