@@ -188,7 +188,8 @@ class TaskSummary(BaseModel):
         "`queued`."
     )
     waiting_for: str | None = Field(
-        description="Which worker is missing, as `no worker with a GPU is alive`; null: none is."
+        description="Which worker is missing, as `no worker with a GPU is alive`, for it or for "
+        "the first task of its model; null: none is."
     )
     version: int | None = Field(description="Number of the version it made.")
 

@@ -146,6 +146,21 @@ def test_a_task_says_which_worker_is_missing(client, come, engine, pets):
     assert missing() == (None, None), "what does not wait waits for nobody"
 
 
+def test_who_waits_behind_another_task_says_what_that_one_lacks(client, come, pets):
+    come("a:1")
+    first = post(client, pets, {"device": "cuda"}).json()["id"]
+    behind = post(client, pets, {"name": "behind"}).json()["id"]
+    lacking = "no worker with a GPU is alive"
+    for told in (
+        {one["id"]: one for one in client.get("/tasks").json()["items"]},
+        {one: client.get(f"/tasks/{one}").json() for one in (first, behind)},
+    ):
+        assert told[first]["waiting_for"] == lacking
+        assert told[behind]["waiting_for"] == f"{lacking}, which the first task of its model needs"
+    client.post(f"/tasks/{first}:cancel")
+    assert client.get(f"/tasks/{behind}").json()["waiting_for"] is None
+
+
 @pytest.mark.parametrize(
     ("spec", "field"),
     [
