@@ -12,6 +12,7 @@ from starlette.requests import ClientDisconnect
 
 from app.errors import (
     BadRequestProblem,
+    DiskFullProblem,
     ErrorDetail,
     InvalidProblem,
     TooLargeProblem,
@@ -20,6 +21,7 @@ from app.errors import (
 from app.errors.codes import Code
 from app.errors.fields import invalid_fields
 from app.http.bodies import bounded
+from app.storage.base import NO_ROOM
 
 SPEC_BYTES = 1024 * 1024
 """Longest JSON part, whether it comes as a field or as a file."""
@@ -51,6 +53,7 @@ async def read_form(
         UnsupportedMediaProblem: the body is no form.
         TooLargeProblem: it is longer than all files together may be.
         BadRequestProblem: it ends too early.
+        DiskFullProblem: there is no room for it.
         InvalidProblem: it has a part that nobody asked for, or one twice.
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
@@ -64,6 +67,10 @@ async def read_form(
         form = await whole.form(max_files=parts, max_fields=parts)
     except ClientDisconnect as error:
         raise BadRequestProblem("the connection was closed before the body was whole") from error
+    except OSError as error:
+        if error.errno not in NO_ROOM:
+            raise
+        raise DiskFullProblem(f"the form could not be taken in: {error.strerror}") from error
     try:
         _refuse_strays(form, (*files, *texts))
         yield form

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+from pathlib import Path
 
 import pytest
 from starlette.testclient import TestClient
@@ -167,3 +168,19 @@ def test_an_upload_that_the_disk_has_no_room_for_is_refused(client, blobs, monke
     )
     assert answer.status_code == 507, answer.text
     assert answer.json()["detail"] == "`dataset` could not be stored: No space left on device"
+
+
+def test_a_form_that_the_disk_has_no_room_for_is_refused(client, monkeypatch):
+    """It is taken in before anybody knows what it is."""
+
+    def on_a_full_disk(**_: object):
+        return Path("/dev/full").open("r+b", buffering=0)
+
+    monkeypatch.setattr("tempfile.TemporaryFile", on_a_full_disk)
+    answer = client.post(
+        "/tasks",
+        files={"dataset": ("a.zip", bytes(3 * 1024**2))},
+        data={"spec": json.dumps({"name": "step"})},
+    )
+    assert answer.status_code == 507, answer.text
+    assert answer.json()["detail"] == "the form could not be taken in: No space left on device"
