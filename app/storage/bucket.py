@@ -4,18 +4,30 @@ import errno
 import mmap
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import obstore
-from obstore.exceptions import AlreadyExistsError, BaseError
+from obstore.exceptions import (
+    AlreadyExistsError,
+    BaseError,
+    InvalidPathError,
+    PermissionDeniedError,
+    UnauthenticatedError,
+)
 from obstore.store import AzureStore, GCSStore, S3Store
 
 from app.settings import Settings
-from app.storage.base import CHUNK_BYTES, BlobMissingError, BlobStoreDownError, Entry
+from app.storage.base import (
+    CHUNK_BYTES,
+    BlobMissingError,
+    BlobRefusedError,
+    BlobStoreDownError,
+    Entry,
+)
 from app.storage.cache import Download
 
 WHOLE_BYTES = 64 * 1024 * 1024
@@ -34,6 +46,7 @@ INCOMING = "incoming/"
 """What begins so is on its way to another name."""
 PROBE = "probe"
 _MOST_SAID = 300
+_REFUSALS = (PermissionDeniedError, UnauthenticatedError)
 
 Client = S3Store | GCSStore | AzureStore
 
@@ -51,18 +64,19 @@ class Bucket:
         self._probe = probe
 
     @classmethod
-    def of(cls, settings: Settings, url: str) -> "Bucket":
+    def of(cls, settings: Settings, url: str, named_by: str = "SATS_STORE_URL") -> "Bucket":
         """Return the bucket of a URL, with what the settings say of such buckets.
 
         Raises:
-            ValueError: the library cannot make anything of it.
+            ValueError: the library cannot make anything of it; says which setting named it.
         """
         try:
             return cls(
                 client_of(settings, url, patient=True), client_of(settings, url, patient=False)
             )
         except BaseError:  # it may say what is secret
-            raise ValueError("SATS_STORE_URL and what belongs to it name no bucket") from None
+            why = f"{named_by}: {url} cannot be opened with the keys that SATS_STORE_... name"
+            raise ValueError(f"{why}, or the provider's own variables") from None
 
     def size(self, name: str) -> int:
         """Return an object's bytes.
@@ -94,6 +108,23 @@ class Bucket:
         with self._told_of(name):
             found = obstore.get(self._client, name)
             return Download(found.meta["size"], _chunks(found))
+
+    def read_as_guest(self, name: str) -> Download:
+        """As `read`, in a bucket of others, where to get objects may be the one right we have.
+
+        Raises:
+            BlobMissingError: no such object, or no such bucket.
+            BlobRefusedError: it may not be read, or is not there: who may not list is not told.
+            BlobStoreDownError: nobody can tell.
+        """
+        try:
+            with _told_but(FileNotFoundError, InvalidPathError, *_REFUSALS):
+                found = obstore.get(self._client, name)
+                return Download(found.meta["size"], _chunks(found))
+        except (FileNotFoundError, InvalidPathError) as error:
+            raise BlobMissingError(name) from error
+        except _REFUSALS as error:
+            raise BlobRefusedError(_short(error)) from error
 
     def create(self, name: str, path: Path, size: int) -> int:
         """Put a file's bytes there, unless there is an object of that name: then that one stays.
@@ -140,10 +171,14 @@ class Bucket:
         """Write a small object that means nothing; it takes some seconds at most.
 
         Raises:
+            BlobRefusedError: it may not be written.
             BlobStoreDownError: it could not be written.
         """
-        with _told():
-            obstore.put(self._probe, PROBE, b"ready", use_multipart=False)
+        try:
+            with _told_but(*_REFUSALS):
+                obstore.put(self._probe, PROBE, b"ready", use_multipart=False)
+        except _REFUSALS as error:
+            raise BlobRefusedError(_short(error)) from error
 
     def _create_in_parts(self, name: str, path: Path) -> None:
         incoming = f"{INCOMING}{uuid4().hex}"
@@ -178,23 +213,27 @@ class Bucket:
                 next(iter(obstore.list(self._client, INCOMING)), None)
             raise BlobMissingError(name.rpartition("/")[2]) from error
         except (BaseError, OSError) as error:
-            raise _down(error) from error
+            raise BlobStoreDownError(errno.EIO, _short(error)) from error
+
+
+def _told() -> AbstractContextManager[None]:
+    """Say of what goes wrong on the way to the store that it is down."""
+    return _told_but(AlreadyExistsError)
 
 
 @contextmanager
-def _told() -> Iterator[None]:
-    """Say of what goes wrong on the way to the store that it is down."""
+def _told_but(*others: type[Exception]) -> Iterator[None]:
+    """As `_told`, but for errors that mean something else."""
     try:
         yield
-    except AlreadyExistsError:
+    except others:
         raise
     except (BaseError, OSError) as error:
-        raise _down(error) from error
+        raise BlobStoreDownError(errno.EIO, _short(error)) from error
 
 
-def _down(error: Exception) -> BlobStoreDownError:
-    said = " ".join(str(error).split())
-    return BlobStoreDownError(errno.EIO, said[:_MOST_SAID])
+def _short(error: Exception) -> str:
+    return " ".join(str(error).split())[:_MOST_SAID]
 
 
 def _mapped(path: Path) -> memoryview:
