@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import BinaryIO
 
 import structlog
@@ -42,11 +43,11 @@ class Fetches:
     """Lets few downloads run, on threads of their own: all others answer what is quick.
 
     Args:
-        most: how many at a time; for use on one event loop.
+        most: how many at a time.
     """
 
     def __init__(self, most: int = MOST_AT_ONCE) -> None:
-        self._free = most
+        self._turns = threading.Semaphore(most)
 
     async def fetch(self, settings: Settings, url: str) -> BinaryIO:
         """Return a file with the bytes of an object; it goes when it is closed.
@@ -63,22 +64,22 @@ class Fetches:
         """
         bucket, name = _place(settings, url)
         left = threading.Event()
-        with self._turn():
-            try:
-                own = CapacityLimiter(1)
-                return await to_thread.run_sync(_fetched, settings, bucket, name, left, limiter=own)
-            finally:
-                left.set()
-
-    @contextmanager
-    def _turn(self) -> Iterator[None]:
-        if not self._free:
-            raise BusyProblem("as many data sets are being fetched as may be", RETRY_AFTER)
-        self._free -= 1
+        work = partial(self._in_turn, settings, bucket, name, left)
         try:
-            yield
+            return await to_thread.run_sync(work, limiter=CapacityLimiter(1))
         finally:
-            self._free += 1
+            left.set()
+
+    def _in_turn(
+        self, settings: Settings, bucket: str, name: str, left: threading.Event
+    ) -> BinaryIO:
+        # By the thread, which may be at it for a while after its request was given up.
+        if not self._turns.acquire(blocking=False):
+            raise BusyProblem("as many data sets are being fetched as may be", RETRY_AFTER)
+        try:
+            return _fetched(settings, bucket, name, left)
+        finally:
+            self._turns.release()
 
 
 def check_places(settings: Settings) -> None:
@@ -117,7 +118,8 @@ def _begun(settings: Settings, bucket: str, name: str) -> Download:
     from app.storage.bucket import Bucket  # see `app.storage.opening`
 
     try:
-        return Bucket.of(settings, bucket, "SATS_DATASET_BUCKETS").read_as_guest(name)
+        place = Bucket.of(settings, bucket, "SATS_DATASET_BUCKETS", FETCH_SECONDS)
+        return place.read_as_guest(name)
     except BlobMissingError as error:
         raise _refused("there is no such object", Code.MISSING) from error
     except BlobRefusedError as error:

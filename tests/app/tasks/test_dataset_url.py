@@ -1,5 +1,6 @@
 """Data sets that lie in a bucket, named by a task."""
 
+import asyncio
 import errno
 import hashlib
 import io
@@ -17,8 +18,11 @@ from anyio import to_thread
 from pydantic import ValidationError
 from starlette.testclient import TestClient
 
+from app.errors import BusyProblem
 from app.main import create_app
 from app.settings import Settings
+from app.storage import bucket
+from app.storage.bucket import client_of
 from app.uploads import remote
 from tests.app.storage.places import S3Prefix
 from tests.app.tasks.posting import SPEC, drawn
@@ -165,7 +169,7 @@ def test_a_name_that_no_object_can_have_is_refused(client, where, line, name):
 
 
 def test_downloads_leave_the_threads_to_others(client, sets, where, line, monkeypatch):
-    monkeypatch.setattr(client.app.state.services.uploads.fetches, "_free", 2)
+    monkeypatch.setattr(client.app.state.services.uploads.fetches, "_turns", threading.Semaphore(2))
     gate, came = threading.Event(), threading.Semaphore(0)
 
     def waits(handler, forward):
@@ -190,6 +194,35 @@ def test_downloads_leave_the_threads_to_others(client, sets, where, line, monkey
     assert post(client, f"{where}/slow.zip").status_code == 422
 
 
+def test_one_that_was_given_up_counts_until_its_thread_ends(settings, monkeypatch):
+    begun, gate, ended = (threading.Event() for _ in range(3))
+
+    def stuck(_settings, _bucket, _name, left):
+        begun.set()
+        gate.wait()
+        assert left.is_set()
+        ended.set()
+
+    allowed = settings.model_copy(update={"dataset_buckets": "s3://pictures"})
+    fetches = remote.Fetches(1)
+    monkeypatch.setattr(remote, "_fetched", stuck)
+
+    async def run():
+        one = asyncio.create_task(fetches.fetch(allowed, "s3://pictures/a.zip"))
+        try:
+            assert await asyncio.to_thread(begun.wait, 30)
+            one.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await one
+            with pytest.raises(BusyProblem):
+                await fetches.fetch(allowed, "s3://pictures/a.zip")
+        finally:
+            gate.set()
+        assert await asyncio.to_thread(ended.wait, 30)
+
+    asyncio.run(run())
+
+
 def threads_taken(client):
     """How many of the API's threads are taken."""
 
@@ -200,7 +233,8 @@ def threads_taken(client):
 
 
 def test_what_does_not_come_in_time_is_given_up(client, sets, where, monkeypatch):
-    monkeypatch.setattr(remote, "FETCH_SECONDS", -1.0)
+    monkeypatch.setattr(remote, "FETCH_SECONDS", 1e-9)  # over when the first bytes are there
+    monkeypatch.setattr(bucket, "client_of", lambda *given, **_: client_of(*given, patient=True))
     obstore.put(sets, "a.zip", b"a")
     answer = post(client, f"{where}/a.zip")
     assert answer.status_code == 503
