@@ -168,6 +168,15 @@ def test_a_name_that_no_object_can_have_is_refused(client, where, line, name):
     assert line.seen == []
 
 
+@pytest.mark.parametrize(
+    "name", ["{a}.zip", "café.zip", "a~^`|.zip", "a\\b.zip", "...", "a&b=c.zip"]
+)
+def test_an_odd_name_is_one_that_is_not_there(client, where, name):
+    answer = post(client, f"{where}/{name}")
+    assert answer.status_code == 422, answer.text
+    assert answer.json()["errors"][0]["code"] == "missing"
+
+
 def test_downloads_leave_the_threads_to_others(client, sets, where, line, monkeypatch):
     monkeypatch.setattr(client.app.state.services.uploads.fetches, "_turns", threading.Semaphore(2))
     gate, came = threading.Event(), threading.Semaphore(0)
