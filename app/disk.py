@@ -87,17 +87,23 @@ def check_fits(settings: Settings, bytes_needed: int, bytes_there: int = 0) -> N
         )
 
 
-def check_room(settings: Settings) -> None:
-    """Check that an upload that is on this disk already leaves what is to stay free.
+def check_room(settings: Settings, coming: int = 0) -> None:
+    """Check that an upload leaves what is to stay free.
+
+    Args:
+        settings: the process's settings.
+        coming: bytes of it that are not on this disk yet.
 
     Raises:
         DiskFullProblem: it does not.
     """
     free = shutil.disk_usage(settings.data_dir).free
-    if free < settings.keep_free_bytes:
+    if free - coming < settings.keep_free_bytes:
+        needed = f", and {_shown(coming)} are to come" if coming else ""
         raise DiskFullProblem(
-            f"there are {_shown(free)} where SATS_DATA_DIR is, less than the "
-            f"{_shown(settings.keep_free_bytes)} of SATS_KEEP_FREE_BYTES: free some space"
+            f"there are {_shown(free)} where SATS_DATA_DIR is{needed}; the "
+            f"{_shown(settings.keep_free_bytes)} of SATS_KEEP_FREE_BYTES would not stay free: free "
+            "some space"
         )
 
 

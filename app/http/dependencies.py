@@ -40,6 +40,7 @@ from app.settings import Settings
 from app.storage import BlobStore, open_store
 from app.tasks.streams import Streams
 from app.uploads.open_uploads import UploadState
+from app.uploads.remote import check_places
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,12 @@ class Services:
 
 
 def open_services(settings: Settings) -> Services:
-    """Open database, blob store and broker; makes data_dir where it is missing."""
+    """Open database, blob store and broker; makes data_dir where it is missing.
+
+    Raises:
+        ValueError: a bucket that a setting names cannot be opened; says which.
+    """
+    check_places(settings)
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     make_folders(settings)
     blobs = open_store(settings)

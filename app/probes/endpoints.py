@@ -36,6 +36,10 @@ class ReadyJson(HealthJson):
         description="Files that the embedded broker set aside because they were no messages; null "
         "with Redis. No task is lost by them."
     )
+    down: dict[str, str] = Field(
+        description="Parts that do not work now and without which versions that are loaded go on "
+        "answering, and why: `blobs`, where they lie in an object store. Empty: all work."
+    )
 
 
 @router.get("/health/live", summary="Is the process alive", operation_id="health_live")
@@ -54,25 +58,28 @@ def ready(request: Request, services: AppServices) -> ReadyJson:
     """Ask the database, the broker and the blob store whether they answer.
 
     After a start the live versions are waited for, for a bounded time; a service that is being
-    stopped is not ready. What was mended on the way
-    does not make the service unready; it is worth a look at the log. `/metrics` tells what was
-    found.
+    stopped is not ready. An object store that is down does not make the service unready, as all
+    processes would be at once, and could go on answering: `down` names it. Neither does what was
+    mended on the way; it is worth a look at the log. `/metrics` tells what was found.
     """
     if request.app.state.draining.begun:
         raise NotReadyProblem("not ready: the service is being stopped")
     counted: RequestMetrics = request.app.state.metrics
+    found = {part: why for part, check in CHECKS.items() if (why := check(services)) is not None}
+    counted.note_ready(CHECKS, found.keys())
+    borne = {"blobs"} if services.settings.store_url else set[str]()
     failed = [
-        ErrorDetail(message, field=part, code=Code.UNAVAILABLE)
-        for part, check in CHECKS.items()
-        if (message := check(services)) is not None
+        ErrorDetail(why, field=part, code=Code.UNAVAILABLE)
+        for part, why in found.items()
+        if part not in borne
     ]
-    counted.note_ready(CHECKS, {error.field for error in failed})
     if failed:
         names = ", ".join(str(error.field) for error in failed)
         raise NotReadyProblem(f"not ready: {names}", failed)
     return ReadyJson(
         worker_restarts=read_restarts(services.settings.restarts_file),
         skipped_messages=skipped_messages(services.settings),
+        down=found,
     )
 
 

@@ -54,7 +54,7 @@ class RequestMetrics:
             registry=self.registry,
         )
 
-    def note_ready(self, parts: Iterable[str], failed: Collection[str | None]) -> None:
+    def note_ready(self, parts: Iterable[str], failed: Collection[str]) -> None:
         """Note which parts have failed, and that the others work."""
         for part in parts:
             self.ready.labels(part).set(part not in failed)

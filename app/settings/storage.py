@@ -75,7 +75,8 @@ class StorageSettings(IntegrationSettings):
         pattern=rf"^{_PLACE}(,\s*{_PLACE})*$",
         description="Buckets, or prefixes in them, that `dataset_url` of `POST /tasks` may name, "
         "separated by commas, as `s3://pictures,s3://team/labelled`; read with what SATS_STORE_... "
-        "says of buckets of the same kind. Default: none.",
+        "says of buckets of the same kind. None may lie in SATS_STORE_URL, nor hold it. Default: "
+        "none.",
     )
 
     @model_validator(mode="after")
@@ -92,6 +93,18 @@ class StorageSettings(IntegrationSettings):
             raise ValueError("SATS_STORE_KEY_ID and SATS_STORE_SECRET belong together")
         elif self.store_secret and not re.fullmatch(_WORD, self.store_secret.get_secret_value()):
             raise ValueError("SATS_STORE_SECRET holds a blank, a newline or a letter beyond ASCII")
+        return self
+
+    @model_validator(mode="after")
+    def _store_is_not_named_for_data_sets(self) -> Self:
+        store = f"{(self.store_url or '').rstrip('/')}/"
+        for place in self.readable_buckets:
+            own = f"{place}/"
+            if self.store_url and (own.startswith(store) or store.startswith(own)):
+                raise ValueError(
+                    f"SATS_DATASET_BUCKETS: {place} and SATS_STORE_URL share objects; whoever may "
+                    "post tasks would read what others stored"
+                )
         return self
 
     @property

@@ -34,6 +34,13 @@ class BlobMissingError(Exception):
     """No blob has this key."""
 
 
+class BlobRefusedError(Exception):
+    """The store answers and does not let us in.
+
+    Of an object of others that is not there it says the same, unless we may list them.
+    """
+
+
 class BlobDamagedError(Exception):
     """The bytes of a blob are not those that were stored."""
 
@@ -206,7 +213,11 @@ class BlobStore(ABC):
 
     @abstractmethod
     def fault(self) -> str | None:
-        """Return why the store cannot be written now, soon and in a few words; None: it can."""
+        """Return why the store cannot be written now, soon and in a few words; None: it can.
+
+        The words are for everybody: no address and nothing of what the store said is in them. What
+        was found some seconds ago may be told again.
+        """
 
     def answers(self) -> bool:
         """Return whether the store can be written now; one that is full is there all the same."""

@@ -11,11 +11,18 @@ from typing import Any
 from uuid import uuid4
 
 import obstore
-from obstore.exceptions import AlreadyExistsError, BaseError
+from obstore.exceptions import AlreadyExistsError, BaseError, InvalidPathError
 from obstore.store import AzureStore, GCSStore, S3Store
 
 from app.settings import Settings
-from app.storage.base import CHUNK_BYTES, BlobMissingError, BlobStoreDownError, Entry
+from app.storage.base import (
+    CHUNK_BYTES,
+    BlobMissingError,
+    BlobRefusedError,
+    BlobStoreDownError,
+    Entry,
+)
+from app.storage.bucket_errors import REFUSALS, short, told, told_but
 from app.storage.cache import Download
 
 WHOLE_BYTES = 64 * 1024 * 1024
@@ -33,7 +40,6 @@ LONGEST_WAIT = 5.0
 INCOMING = "incoming/"
 """What begins so is on its way to another name."""
 PROBE = "probe"
-_MOST_SAID = 300
 
 Client = S3Store | GCSStore | AzureStore
 
@@ -51,18 +57,24 @@ class Bucket:
         self._probe = probe
 
     @classmethod
-    def of(cls, settings: Settings, url: str) -> "Bucket":
+    def of(
+        cls,
+        settings: Settings,
+        url: str,
+        named_by: str = "SATS_STORE_URL",
+        transfer_seconds: float = TRANSFER_SECONDS,
+    ) -> "Bucket":
         """Return the bucket of a URL, with what the settings say of such buckets.
 
         Raises:
-            ValueError: the library cannot make anything of it.
+            ValueError: the library cannot make anything of it; says which setting named it.
         """
         try:
-            return cls(
-                client_of(settings, url, patient=True), client_of(settings, url, patient=False)
-            )
+            patient = client_of(settings, url, patient=True, lasts=transfer_seconds)
+            return cls(patient, client_of(settings, url, patient=False))
         except BaseError:  # it may say what is secret
-            raise ValueError("SATS_STORE_URL and what belongs to it name no bucket") from None
+            why = f"{named_by}: {url} cannot be opened with the keys that SATS_STORE_... name"
+            raise ValueError(f"{why}, or the provider's own variables") from None
 
     def size(self, name: str) -> int:
         """Return an object's bytes.
@@ -80,7 +92,7 @@ class Bucket:
         Raises:
             BlobStoreDownError: nobody can tell.
         """
-        with _told(), suppress(FileNotFoundError):
+        with told(), suppress(FileNotFoundError):
             return obstore.head(self._client, name)["size"]
         return None
 
@@ -95,6 +107,23 @@ class Bucket:
             found = obstore.get(self._client, name)
             return Download(found.meta["size"], _chunks(found))
 
+    def read_as_guest(self, name: str) -> Download:
+        """As `read`, in a bucket of others, where to get objects may be the one right we have.
+
+        Raises:
+            BlobMissingError: no such object, or no such bucket.
+            BlobRefusedError: it may not be read, or is not there: who may not list is not told.
+            BlobStoreDownError: nobody can tell.
+        """
+        try:
+            with told_but(FileNotFoundError, InvalidPathError, *REFUSALS):
+                found = obstore.get(self._client, name)
+                return Download(found.meta["size"], _chunks(found))
+        except (FileNotFoundError, InvalidPathError) as error:
+            raise BlobMissingError(name) from error
+        except REFUSALS as error:
+            raise BlobRefusedError(short(error)) from error
+
     def create(self, name: str, path: Path, size: int) -> int:
         """Put a file's bytes there, unless there is an object of that name: then that one stays.
 
@@ -107,7 +136,7 @@ class Bucket:
             BlobStoreDownError: they could not be put.
         """
         try:
-            with _told():
+            with told():
                 if size <= WHOLE_BYTES:
                     obstore.put(self._client, name, _mapped(path), mode="create")
                 else:
@@ -131,7 +160,7 @@ class Bucket:
         Raises:
             BlobStoreDownError: they cannot be listed.
         """
-        with _told():
+        with told():
             for found in obstore.list(self._client, begin, chunk_size=1000):
                 for meta in found:
                     yield Entry(meta["path"], meta["size"], meta["last_modified"].timestamp())
@@ -140,10 +169,14 @@ class Bucket:
         """Write a small object that means nothing; it takes some seconds at most.
 
         Raises:
+            BlobRefusedError: it may not be written.
             BlobStoreDownError: it could not be written.
         """
-        with _told():
-            obstore.put(self._probe, PROBE, b"ready", use_multipart=False)
+        try:
+            with told_but(*REFUSALS):
+                obstore.put(self._probe, PROBE, b"ready", use_multipart=False)
+        except REFUSALS as error:
+            raise BlobRefusedError(short(error)) from error
 
     def _create_in_parts(self, name: str, path: Path) -> None:
         incoming = f"{INCOMING}{uuid4().hex}"
@@ -170,31 +203,15 @@ class Bucket:
 
     @contextmanager
     def _told_of(self, name: str) -> Iterator[None]:
-        """As `_told`, but where the bucket is there and an object is not, that one is missing."""
+        """As `told`, but where the bucket is there and an object is not, that one is missing."""
         try:
             yield
         except FileNotFoundError as error:
-            with _told():  # no bucket is no object either
+            with told():  # no bucket is no object either
                 next(iter(obstore.list(self._client, INCOMING)), None)
             raise BlobMissingError(name.rpartition("/")[2]) from error
         except (BaseError, OSError) as error:
-            raise _down(error) from error
-
-
-@contextmanager
-def _told() -> Iterator[None]:
-    """Say of what goes wrong on the way to the store that it is down."""
-    try:
-        yield
-    except AlreadyExistsError:
-        raise
-    except (BaseError, OSError) as error:
-        raise _down(error) from error
-
-
-def _down(error: Exception) -> BlobStoreDownError:
-    said = " ".join(str(error).split())
-    return BlobStoreDownError(errno.EIO, said[:_MOST_SAID])
+            raise BlobStoreDownError(errno.EIO, short(error)) from error
 
 
 def _mapped(path: Path) -> memoryview:
@@ -206,11 +223,13 @@ def _mapped(path: Path) -> memoryview:
 
 
 def _chunks(found: "obstore.GetResult") -> Iterator[bytes]:
-    with _told():
+    with told():
         yield from found.stream(min_chunk_size=CHUNK_BYTES)
 
 
-def client_of(settings: Settings, url: str, *, patient: bool) -> Client:
+def client_of(
+    settings: Settings, url: str, *, patient: bool, lasts: float = TRANSFER_SECONDS
+) -> Client:
     """Return the library's store for a bucket, and the prefix, that a URL names.
 
     Endpoint and keys are the settings', where their own bucket is of the same kind. Whatever is
@@ -223,14 +242,13 @@ def client_of(settings: Settings, url: str, *, patient: bool) -> Client:
     name = settings.store_key_id if alike else None
     key = settings.store_secret.get_secret_value() if alike and settings.store_secret else None
     seconds = settings.store_seconds if patient else min(PROBE_SECONDS, settings.store_seconds)
-    lasts = TRANSFER_SECONDS if patient else seconds
     options: Any = {
         "prefix": prefix.strip("/") or None,
         "client_options": {
             "allow_http": (endpoint or "").startswith("http://"),
             "connect_timeout": timedelta(seconds=min(CONNECT_SECONDS, seconds)),
             "read_timeout": timedelta(seconds=seconds),
-            "timeout": timedelta(seconds=lasts),
+            "timeout": timedelta(seconds=lasts if patient else seconds),
         },
         "retry_config": {
             "max_retries": RETRIES if patient else 0,

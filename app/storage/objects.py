@@ -1,6 +1,8 @@
 """Blobs in an object store, those used last on this host too."""
 
 import hashlib
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -13,6 +15,7 @@ from app.storage.base import (
     Blob,
     BlobDamagedError,
     BlobMissingError,
+    BlobRefusedError,
     BlobStore,
     BlobStoreDownError,
     Entry,
@@ -28,6 +31,8 @@ from app.storage.staging import written
 
 LARGEST_BYTES = 5 * 1024**3
 """S3 copies no more in one piece, so that what is larger could not be put conditionally."""
+FAULT_SECONDS = 5.0
+"""How long it is believed whether the bucket can be written: probes of it write an object."""
 SMALL_BYTES = 4 * 1024**2
 
 log = structlog.get_logger(__name__)
@@ -50,6 +55,10 @@ class ObjectBlobStore(BlobStore):
         self._bucket = bucket
         self._cache = cache
         self._staging = staging
+        self._asking = threading.Lock()
+        self._asked = False
+        self._fault: str | None = None
+        self._ask_again = 0.0
         staging.mkdir(parents=True, exist_ok=True)
 
     @contextmanager
@@ -110,16 +119,32 @@ class ObjectBlobStore(BlobStore):
         self._bucket.delete(INCOMING + plain)
 
     def fault(self) -> str | None:
-        """See `BlobStore.fault`."""
+        """See `BlobStore.fault`: the bucket is asked every `FAULT_SECONDS`, by one at a time."""
+        if not self._asking.acquire(blocking=not self._asked):
+            return self._fault  # another one asks
         try:
-            self._bucket.try_to_write()
-        except BlobStoreDownError as error:
-            return f"cannot be written: {error.strerror}"
-        return None
+            if time.monotonic() >= self._ask_again:
+                self._fault = self._fault_now()
+                self._ask_again = time.monotonic() + FAULT_SECONDS
+                self._asked = True
+        finally:
+            self._asking.release()
+        return self._fault
 
     def answers(self) -> bool:
         """See `BlobStore.answers`."""
-        return self.fault() is None
+        return self._fault_now() is None
+
+    def _fault_now(self) -> str | None:
+        try:
+            self._bucket.try_to_write()
+        except BlobRefusedError as error:
+            log.warning("blob_store_refuses", error=str(error))
+            return "refuses to be written"
+        except BlobStoreDownError as error:
+            log.warning("blob_store_unavailable", error=error.strerror)
+            return "does not answer"
+        return None
 
     def verified(self, key: str) -> Path:
         """See `BlobStore.verified`; what is damaged on this host alone is fetched again."""

@@ -12,6 +12,7 @@ from app.db import TaskState, read_session
 from app.disk import check_task_fits
 from app.errors import (
     BadRequestProblem,
+    BusyProblem,
     DiskFullProblem,
     IdempotencyKeyReusedProblem,
     InvalidDatasetProblem,
@@ -89,6 +90,8 @@ router = APIRouter(
         RequestLimitProblem,
         TaskLimitProblem,
         ByteLimitProblem,
+        BusyProblem,
+        UnavailableProblem,
         DiskFullProblem,
     ),
 )

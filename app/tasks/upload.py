@@ -5,18 +5,20 @@ from dataclasses import dataclass
 from typing import Annotated, BinaryIO
 
 from fastapi import Depends, Request
-from fastapi.concurrency import contextmanager_in_threadpool
+from fastapi.concurrency import run_in_threadpool
 from starlette.datastructures import FormData
 
 from app.errors import ErrorDetail, InvalidProblem
 from app.errors.codes import Code
 from app.http.dependencies import AppServices, Submitter
+from app.http.draining import until_the_end
 from app.http.multipart import SPEC, file_part, json_part, read_form
 from app.keys.service import Caller, check_model
+from app.segmentation.waiting import while_connected
 from app.storage import Blob
 from app.tasks.posted import PostedTask
 from app.tasks.schemas import TaskSpec
-from app.uploads.remote import FIELD, fetched
+from app.uploads.remote import FIELD
 from app.uploads.tokens import gone, read_token
 
 
@@ -45,9 +47,13 @@ async def read_upload(
         check_model(caller, spec.model)
         _check_one(form)
         if FIELD in form:
-            file = contextmanager_in_threadpool(fetched(services.settings, str(form[FIELD])))
-            async with file as dataset:
-                yield Upload(caller, spec, dataset)
+            with until_the_end():
+                fetch = services.uploads.fetches.fetch(services.settings, str(form[FIELD]))
+                file = await while_connected(request, fetch)
+            try:
+                yield Upload(caller, spec, file)
+            finally:
+                await run_in_threadpool(file.close)
         elif "upload" in form:
             yield Upload(caller, spec, _sent_before(form, services.secret, caller.key_id))
         else:

@@ -9,6 +9,7 @@ import time
 from dataclasses import dataclass, field
 
 from app.uploads.looks import Looks
+from app.uploads.remote import Fetches
 from app.uploads.tokens import Upload
 
 
@@ -47,4 +48,5 @@ class UploadState:
     """What a process of the API knows of uploads: whose turn it is, and which are open."""
 
     looks: Looks = field(default_factory=Looks)
+    fetches: Fetches = field(default_factory=Fetches)
     open: OpenUploads = field(default_factory=OpenUploads)

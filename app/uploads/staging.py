@@ -19,6 +19,21 @@ from app.uploads.tokens import gone
 
 
 @contextmanager
+def storable(field: str) -> Iterator[None]:
+    """Say of a disk that is full that what came as `field` has no room.
+
+    Raises:
+        DiskFullProblem: it has none.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise DiskFullProblem(f"`{field}` could not be stored: {error.strerror}") from error
+
+
+@contextmanager
 def staged(blobs: BlobStore, field: str, file: BinaryIO, most: int) -> Iterator[StagedBlob]:
     """Stage a file that came as `field`; it is stored when the block publishes it.
 
@@ -27,12 +42,8 @@ def staged(blobs: BlobStore, field: str, file: BinaryIO, most: int) -> Iterator[
         DiskFullProblem: there is no room for it.
     """
     try:
-        with blobs.stage(file, most) as one:
+        with storable(field), blobs.stage(file, most) as one:
             yield one
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        raise DiskFullProblem(f"`{field}` could not be stored: {error.strerror}") from error
     except TooLargeError as error:
         fault = ErrorDetail(f"more than {most} bytes", field=field, code=Code.TOO_LARGE)
         raise TooLargeProblem(f"`{field}` has more than {most} bytes", [fault]) from error

@@ -17,7 +17,7 @@ from tests.fixtures.versions import add_version
 def test_alive_and_ready(client, settings):
     assert client.get("/health/live").json() == {"status": "ok"}
     skipped = None if settings.redis_url else 0
-    ready = {"status": "ok", "worker_restarts": None, "skipped_messages": skipped}
+    ready = {"status": "ok", "worker_restarts": None, "skipped_messages": skipped, "down": {}}
     assert client.get("/health/ready").json() == ready
 
 

@@ -15,12 +15,13 @@ from app.doctor.examination import examine
 from app.doctor.finding import Installation
 from app.main import create_app
 from app.settings import Settings, get_settings
-from app.storage import LocalBlobStore, open_store
+from app.storage import LocalBlobStore, objects, open_store
 from app.storage.garbage import Collector
 from tests.app.storage.places import S3Prefix
-from tests.fixtures.faulty_s3 import drops, faulty
+from tests.fixtures.faulty_s3 import drops, fails, faulty
 from tests.fixtures.logs import plain_logs
 from tests.fixtures.processes import environment
+from tests.fixtures.samples import samples
 from tests.fixtures.versions import add_version
 
 LEFT = b"left behind"
@@ -87,18 +88,33 @@ def findings(engine, host):
     return {(one.kind, one.where) for one in found if one.kind.startswith(("blob", "write"))}
 
 
-def test_ready_says_whether_the_bucket_can_be_written(host, line):
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [(drops, "does not answer"), (fails(403, "AccessDenied"), "refuses to be written")],
+)
+def test_a_bucket_that_is_down_is_told_by_a_process_that_stays_ready(
+    host, line, monkeypatch, fault, said
+):
+    monkeypatch.setattr(objects, "FAULT_SECONDS", 0.0)
     with TestClient(create_app(host), base_url="http://127.0.0.1") as client:
-        assert client.get("/health/ready").status_code == 200
-        line.inject(drops)
+        assert client.get("/health/ready").json()["down"] == {}
+        assert samples(client)["sats_ready", ("part", "blobs")] == 1
+        line.inject(fault)
         answer = client.get("/health/ready")
-        assert answer.status_code == 503
-        (error,) = answer.json()["errors"]
-        assert error["field"] == "blobs"
-        assert error["message"].startswith("cannot be written: ")
+        assert answer.status_code == 200
+        assert answer.json()["down"] == {"blobs": said}
+        assert samples(client)["sats_ready", ("part", "blobs")] == 0
+        assert client.get("/v2/health/ready").status_code == 200
         line.clear()
-        assert client.get("/health/ready").status_code == 200
+        assert client.get("/health/ready").json()["down"] == {}
     assert not host.blob_dir.exists()
+
+
+def test_the_bucket_is_not_asked_by_each_who_asks_whether_it_is_there(host, line):
+    with TestClient(create_app(host), base_url="http://127.0.0.1") as client:
+        for _ in range(5):
+            assert client.get("/health/ready").status_code == 200
+    assert [one.partition(" ")[0] for one in line.seen if "probe" in one] == ["PUT"]
 
 
 def test_what_needs_the_bucket_is_503_while_it_is_down(host, line, version):
