@@ -6,6 +6,7 @@ a worker that takes the task up ── the row names another than lies here ─�
 
 import shutil
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -61,6 +62,8 @@ class SharedCheckpoint:
         claim: the task; once it is somebody else's, nothing is put there.
         folder: where the training writes them.
         every_seconds: between two looks for a new one.
+        given_up: whether nobody will go on from what this worker has: the lease is lost, or the
+            task was cancelled. Then nothing is put there either.
     """
 
     def __init__(
@@ -70,12 +73,14 @@ class SharedCheckpoint:
         claim: Claim,
         folder: WorkFolder,
         every_seconds: float,
+        given_up: Callable[[], bool],
     ) -> None:
         self._engine = engine
         self._blobs = blobs
         self._claim = claim
         self._folder = folder
         self._every_seconds = every_seconds
+        self._given_up = given_up
         self._seen: tuple[int, int] | None = None
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, name="checkpoints", daemon=True)
@@ -124,6 +129,8 @@ class SharedCheckpoint:
 
     def _try_to_share(self) -> None:
         """Do without: the training does not depend on it."""
+        if self._given_up():
+            return
         try:
             self.share()
         except LeaseLostError:

@@ -1,6 +1,7 @@
 """Checkpoints on their way from one host to another."""
 
 import io
+from pathlib import Path
 
 import pytest
 from sqlalchemy import update
@@ -8,7 +9,8 @@ from sqlalchemy import update
 from app.db import Place, Task, TaskState, read_session, write_session
 from app.storage import BlobStoreDownError
 from app.storage.references import referenced
-from tests.worker.bench import eventually
+from sats_core.job import CHECKPOINT
+from tests.worker.bench import eventually, running
 from worker.claim import Claim, LeaseLostError, claim
 from worker.folder import WorkFolder
 from worker.sharing import SharedCheckpoint, take_up
@@ -36,7 +38,7 @@ def claimed(bench) -> Claim:
 @pytest.fixture
 def shares(bench, claimed):
     def make(folder, by=claimed, every=3600.0):
-        return SharedCheckpoint(bench.engine, bench.blobs, by, folder, every)
+        return SharedCheckpoint(bench.engine, bench.blobs, by, folder, every, lambda: False)
 
     return make
 
@@ -183,3 +185,32 @@ def test_it_stays_as_long_as_a_failed_task_may_be_tried_again(bench, claimed, sh
     bench.blobs.put(io.BytesIO(b"another"))
     with read_session(bench.engine) as session:
         assert key in referenced(session, Place.BLOB_STORE)
+
+
+@pytest.mark.parametrize("how", ["lost", "cancelled", "stopped"])
+def test_nothing_is_sent_once_nobody_will_go_on_from_it(bench, monkeypatch, how):
+    """Of a task that is only stopped it is: another worker goes on from there."""
+    bench.control.plan(epochs=1_000_000, epoch_seconds=0.05)
+    task_id = bench.post(["cat"])
+    sent = []
+    stage = bench.blobs.stage
+
+    def seen(stream, limit=None):
+        sent.append(stream.name)
+        return stage(stream, limit)
+
+    monkeypatch.setattr(bench.blobs, "stage", seen)
+    # With a URL checkpoints go to the store, wherever that is.
+    supervisor = bench.supervisor(store_url="s3://pets", checkpoint_seconds=3600.0)
+    with running(supervisor, task_id) as left:
+        eventually(lambda: bool(bench.events(task_id, "epoch")))
+        if how == "lost":
+            with write_session(bench.engine) as session:
+                session.get_one(Task, task_id).fence += 1
+        elif how == "cancelled":
+            bench.cancel(task_id)
+        else:
+            supervisor.stopping.set()
+        eventually(lambda: bool(left))
+    checkpoints = [name for name in sent if Path(name).name == Path(CHECKPOINT).name]
+    assert (checkpoints != []) == (how == "stopped")
