@@ -16,7 +16,7 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.db import Task, read_session, write_session
-from app.storage import BlobDamagedError, BlobMissingError, BlobStore
+from app.storage import BlobDamagedError, BlobMissingError, BlobStore, TooLargeError
 from app.storage.references import lock_blobs
 from app.tasks.uploads import drop_uploads
 from sats_core.files import whole, write_whole
@@ -105,6 +105,7 @@ class SharedCheckpoint:
 
         Raises:
             BlobStoreDownError: it could not be put there.
+            TooLargeError: no blob may be as large.
             LeaseLostError: the task is somebody else's; the store is as it was.
         """
         stamp = _stamp(self._folder.checkpoint)
@@ -121,7 +122,7 @@ class SharedCheckpoint:
         self._seen = stamp
         write_whole(self._folder.shared, key.encode())
         if before is not None and before != key:
-            drop_uploads(self._engine, self._blobs, [before])
+            self._drop(before)
 
     def _run(self) -> None:
         while not self._over.wait(self._every_seconds):
@@ -135,8 +136,16 @@ class SharedCheckpoint:
             self.share()
         except LeaseLostError:
             log.info("checkpoint_not_shared", task=self._claim.task_id, error="the lease is lost")
-        except (OSError, SQLAlchemyError) as error:
+        except (OSError, SQLAlchemyError, TooLargeError) as error:
             log.warning("checkpoint_not_shared", task=self._claim.task_id, error=str(error))
+
+    def _drop(self, key: str) -> None:
+        """Delete the one before; where that fails it is the collector's."""
+        try:
+            drop_uploads(self._engine, self._blobs, [key])
+        except (OSError, SQLAlchemyError) as error:
+            task = self._claim.task_id
+            log.warning("checkpoint_not_dropped", task=task, blob=key, error=str(error))
 
 
 def _last_shared(folder: WorkFolder) -> str | None:

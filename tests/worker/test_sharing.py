@@ -4,10 +4,11 @@ import io
 from pathlib import Path
 
 import pytest
+import structlog
 from sqlalchemy import update
 
 from app.db import Place, Task, TaskState, read_session, write_session
-from app.storage import BlobStoreDownError
+from app.storage import BlobStoreDownError, TooLargeError
 from app.storage.references import referenced
 from sats_core.job import CHECKPOINT
 from tests.worker.bench import eventually, running
@@ -149,12 +150,19 @@ def test_it_is_sent_at_the_end_of_a_training_that_was_interrupted(bench, claimed
     assert shared(bench, claimed) == b"one"
 
 
-def test_a_store_that_is_down_does_not_stop_the_training(bench, claimed, shares, here, monkeypatch):
+@pytest.mark.parametrize(
+    "error",
+    [BlobStoreDownError(5, "down"), TooLargeError("more than 5 bytes")],
+    ids=["down", "large"],
+)
+def test_a_store_that_takes_nothing_does_not_stop_the_training(
+    bench, claimed, shares, here, monkeypatch, error
+):
     tried = []
 
     def down(*_args):
         tried.append(1)
-        raise BlobStoreDownError(5, "down")
+        raise error
 
     write(here, b"one")
     with shares(here, every=0.05):
@@ -162,6 +170,33 @@ def test_a_store_that_is_down_does_not_stop_the_training(bench, claimed, shares,
             broken.setattr(bench.blobs, "stage", down)
             eventually(lambda: len(tried) >= 2)
         eventually(lambda: shared(bench, claimed) == b"one")
+
+
+def test_why_a_training_ended_is_told_though_its_checkpoint_is_too_large(
+    bench, claimed, shares, here, monkeypatch
+):
+    def refuse(*_args):
+        raise TooLargeError("more than 5 bytes")
+
+    write(here, b"one")
+    monkeypatch.setattr(bench.blobs, "stage", refuse)
+    with pytest.raises(ZeroDivisionError), shares(here):
+        raise ZeroDivisionError
+
+
+def test_one_before_that_cannot_be_deleted_is_told_apart(bench, claimed, shares, here, monkeypatch):
+    def down(*_args):
+        raise BlobStoreDownError(5, "down")
+
+    sharing = shares(here)
+    write(here, b"one")
+    sharing.share()
+    write(here, b"two")
+    monkeypatch.setattr(bench.blobs, "delete", down)
+    with structlog.testing.capture_logs() as said:
+        sharing.share()
+    assert [line["event"] for line in said] == ["checkpoint_not_dropped"]
+    assert shared(bench, claimed) == b"two"
 
 
 @pytest.mark.parametrize("state", [TaskState.LIVE, TaskState.CANCELLED])
