@@ -225,7 +225,7 @@ def test_it_stays_as_long_as_a_failed_task_may_be_tried_again(bench, claimed, sh
 @pytest.mark.parametrize("how", ["lost", "cancelled", "stopped"])
 def test_nothing_is_sent_once_nobody_will_go_on_from_it(bench, monkeypatch, how):
     """Of a task that is only stopped it is: another worker goes on from there."""
-    bench.control.plan(epochs=1_000_000, epoch_seconds=0.05)
+    bench.control.plan(epochs=1_000, epoch_seconds=2.0)  # the heartbeat hears first
     task_id = bench.post(["cat"])
     sent = []
     stage = bench.blobs.stage
