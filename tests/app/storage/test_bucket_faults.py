@@ -251,7 +251,7 @@ def test_a_large_blob_takes_little_memory(s3, tmp_path):
     with large.open("wb") as out:
         for _ in range(128):
             out.write(os.urandom(1024 * 1024))
-    settings = S3Prefix(s3, tmp_path).settings(store_seconds=60.0)
+    settings = S3Prefix(s3, tmp_path).settings(store_seconds=60.0, lease_seconds=90.0)
     done = subprocess.run(
         [sys.executable, "-c", PUT_AND_GET, small, large],
         cwd=ROOT,
