@@ -17,8 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from app.db import Task, read_session, write_session
 from app.storage import BlobDamagedError, BlobMissingError, BlobStore, TooLargeError
-from app.storage.references import lock_blobs
-from app.tasks.uploads import drop_uploads
+from app.storage.references import delete_checkpoint, lock_blobs
 from sats_core.files import whole, write_whole
 from worker.claim import Claim, LeaseLostError, note_checkpoint
 from worker.folder import WorkFolder
@@ -142,7 +141,8 @@ class SharedCheckpoint:
     def _drop(self, key: str) -> None:
         """Delete the one before; where that fails it is the collector's."""
         try:
-            drop_uploads(self._engine, self._blobs, [key])
+            with write_session(self._engine) as session:
+                delete_checkpoint(session, self._blobs, key)
         except (OSError, SQLAlchemyError) as error:
             task = self._claim.task_id
             log.warning("checkpoint_not_dropped", task=task, blob=key, error=str(error))

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import structlog
-from sqlalchemy import update
+from sqlalchemy import event, update
 
 from app.db import Place, Task, TaskState, read_session, write_session
 from app.storage import BlobStoreDownError, TooLargeError
@@ -75,6 +75,30 @@ def test_the_last_one_is_in_the_store_and_the_one_before_is_not(bench, claimed, 
     sharing.share()
     assert shared(bench, claimed) == b"two"
     assert not bench.has_blob(first)
+
+
+def test_one_before_is_deleted_without_reading_versions(bench, claimed, shares, here):
+    sharing, asked = shares(here), []
+    write(here, b"one")
+    sharing.share()
+    write(here, b"two")
+    event.listen(bench.engine, "before_cursor_execute", lambda *call: asked.append(call[2]))
+    sharing.share()
+    assert [text for text in asked if "checkpoint" in text]
+    assert not [text for text in asked if "versions" in text]
+
+
+def test_one_before_that_a_task_was_posted_with_stays(bench, claimed, shares, here):
+    sharing = shares(here)
+    write(here, b"one")
+    sharing.share()
+    first = bench.task(claimed.task_id).checkpoint
+    other = bench.post(["dog"])
+    with write_session(bench.engine) as session:
+        session.execute(update(Task).where(Task.id == other).values(dataset=first))
+    write(here, b"two")
+    sharing.share()
+    assert bench.has_blob(first)
 
 
 def test_what_did_not_change_is_not_sent_again(bench, claimed, shares, here):
