@@ -116,6 +116,7 @@ class SharedCheckpoint:
             key = staged.blob.key
             with write_session(self._engine) as session:
                 lock_blobs(session, [key])
+                staged.confirm()  # before the row is locked, which heartbeats write to
                 before = note_checkpoint(session, self._claim, key)
                 staged.publish()
         self._seen = stamp

@@ -7,6 +7,7 @@ from app.storage.base import (
     BlobStore,
     BlobStoreDownError,
     Entry,
+    SentInVainError,
     StagedBlob,
     TooLargeError,
 )
@@ -21,6 +22,7 @@ __all__ = [
     "BlobStoreDownError",
     "Entry",
     "LocalBlobStore",
+    "SentInVainError",
     "StagedBlob",
     "TooLargeError",
     "open_store",
