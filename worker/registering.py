@@ -31,7 +31,7 @@ from app.registry.moves import IMPORT, go_live
 from app.registry.parents import preview_version
 from app.registry.service import alias_history, live_version, lock_model, register_version
 from app.settings import Settings
-from app.storage import BlobStore, StagedBlob
+from app.storage import BlobStore, SentInVainError, StagedBlob
 from app.storage.references import lock_blobs
 from app.stored import read_spec, read_stored
 from app.tasks.service import class_names
@@ -74,19 +74,28 @@ def register(
     """
     with ExitStack() as stack:
         staged = _stage(stack, blobs, settings, folder)
+        try:
+            return _send_and_end(engine, settings, claim, staged)
+        except SentInVainError:  # somebody deleted the same bytes meanwhile
+            return _send_and_end(engine, settings, claim, staged)
+
+
+def _send_and_end(engine: Engine, settings: Settings, claim: Claim, staged: _Staged) -> TaskState:
+    for one in staged.all:
+        one.send()
+    with write_session(engine) as session:
+        lock_blobs(session, [one.blob.key for one in staged.all])
         for one in staged.all:
-            one.send()
-        with write_session(engine) as session:
-            lock_blobs(session, [one.blob.key for one in staged.all])
-            if hold(session, claim):  # somebody asked to cancel it before this very moment
-                return end(session, claim, TaskState.CANCELLED)
-            task = session.get_one(Task, claim.task_id)
-            act_as(session, Actor(ActorType.WORKER, task.worker or ""))
-            version, live = _register(session, settings, claim, task, staged)
-            for one in staged.all:
-                one.publish()
-            state = TaskState.LIVE if live else TaskState.HELD
-            return end(session, claim, state, version=(version.id, version.number))
+            one.confirm()  # before the row is locked, which heartbeats write to
+        if hold(session, claim):  # somebody asked to cancel it before this very moment
+            return end(session, claim, TaskState.CANCELLED)
+        task = session.get_one(Task, claim.task_id)
+        act_as(session, Actor(ActorType.WORKER, task.worker or ""))
+        version, live = _register(session, settings, claim, task, staged)
+        for one in staged.all:
+            one.publish()
+        state = TaskState.LIVE if live else TaskState.HELD
+        return end(session, claim, state, version=(version.id, version.number))
 
 
 def _stage(stack: ExitStack, blobs: BlobStore, settings: Settings, folder: WorkFolder) -> _Staged:

@@ -6,6 +6,7 @@ a worker that takes the task up ── the row names another than lies here ─�
 
 import shutil
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -15,9 +16,8 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.db import Task, read_session, write_session
-from app.storage import BlobDamagedError, BlobMissingError, BlobStore
-from app.storage.references import lock_blobs
-from app.tasks.uploads import drop_uploads
+from app.storage import BlobDamagedError, BlobMissingError, BlobStore, TooLargeError
+from app.storage.references import delete_checkpoint, lock_blobs
 from sats_core.files import whole, write_whole
 from worker.claim import Claim, LeaseLostError, note_checkpoint
 from worker.folder import WorkFolder
@@ -61,6 +61,8 @@ class SharedCheckpoint:
         claim: the task; once it is somebody else's, nothing is put there.
         folder: where the training writes them.
         every_seconds: between two looks for a new one.
+        given_up: whether nobody will go on from what this worker has: the lease is lost, or the
+            task was cancelled. Then nothing is put there either.
     """
 
     def __init__(
@@ -70,12 +72,14 @@ class SharedCheckpoint:
         claim: Claim,
         folder: WorkFolder,
         every_seconds: float,
+        given_up: Callable[[], bool],
     ) -> None:
         self._engine = engine
         self._blobs = blobs
         self._claim = claim
         self._folder = folder
         self._every_seconds = every_seconds
+        self._given_up = given_up
         self._seen: tuple[int, int] | None = None
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, name="checkpoints", daemon=True)
@@ -100,6 +104,7 @@ class SharedCheckpoint:
 
         Raises:
             BlobStoreDownError: it could not be put there.
+            TooLargeError: no blob may be as large.
             LeaseLostError: the task is somebody else's; the store is as it was.
         """
         stamp = _stamp(self._folder.checkpoint)
@@ -111,12 +116,13 @@ class SharedCheckpoint:
             key = staged.blob.key
             with write_session(self._engine) as session:
                 lock_blobs(session, [key])
+                staged.confirm()  # before the row is locked, which heartbeats write to
                 before = note_checkpoint(session, self._claim, key)
                 staged.publish()
         self._seen = stamp
         write_whole(self._folder.shared, key.encode())
         if before is not None and before != key:
-            drop_uploads(self._engine, self._blobs, [before])
+            self._drop(before)
 
     def _run(self) -> None:
         while not self._over.wait(self._every_seconds):
@@ -124,12 +130,23 @@ class SharedCheckpoint:
 
     def _try_to_share(self) -> None:
         """Do without: the training does not depend on it."""
+        if self._given_up():
+            return
         try:
             self.share()
         except LeaseLostError:
             log.info("checkpoint_not_shared", task=self._claim.task_id, error="the lease is lost")
-        except (OSError, SQLAlchemyError) as error:
+        except (OSError, SQLAlchemyError, TooLargeError) as error:
             log.warning("checkpoint_not_shared", task=self._claim.task_id, error=str(error))
+
+    def _drop(self, key: str) -> None:
+        """Delete the one before; where that fails it is the collector's."""
+        try:
+            with write_session(self._engine) as session:
+                delete_checkpoint(session, self._blobs, key)
+        except (OSError, SQLAlchemyError) as error:
+            task = self._claim.task_id
+            log.warning("checkpoint_not_dropped", task=task, blob=key, error=str(error))
 
 
 def _last_shared(folder: WorkFolder) -> str | None:

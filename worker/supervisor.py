@@ -239,7 +239,7 @@ class Supervisor:
         recorder = Recorder(self._engine, claimed)
         try:
             with (
-                self._shares(claimed, folder),
+                self._shares(claimed, pulse, folder),
                 TrainingProcess(self._command, folder.job, lock, recorder.log) as process,
             ):
                 log.info("child_started", task=claimed.task_id, pid=process.pid)
@@ -255,11 +255,17 @@ class Supervisor:
             log.warning("child_lost", task=claimed.task_id, status=status, out_of_memory=starved)
             raise why_lost(status, starved, job, recorder.phase)
 
-    def _shares(self, claimed: Claim, folder: WorkFolder) -> AbstractContextManager[object]:
+    def _shares(
+        self, claimed: Claim, pulse: Heartbeat, folder: WorkFolder
+    ) -> AbstractContextManager[object]:
         every = self._settings.checkpoints_every
         if every is None:
             return nullcontext()
-        return SharedCheckpoint(self._engine, self._blobs, claimed, folder, every)
+
+        def given_up() -> bool:
+            return pulse.lost.is_set() or pulse.cancelled.is_set()
+
+        return SharedCheckpoint(self._engine, self._blobs, claimed, folder, every, given_up)
 
     def _listen(self, process: TrainingProcess, pulse: Heartbeat, recorder: Recorder) -> None:
         """Record what the child says until it says no more."""

@@ -7,7 +7,7 @@ import structlog
 from sqlalchemy import Engine
 
 from app.broker import collect_unfinished_messages
-from app.db import END_STATES, read_session, write_session
+from app.db import END_STATES, Place, read_session, write_session
 from app.deletion.retention import Retained, retain
 from app.errors import Problem
 from app.idempotency.service import forget_requests
@@ -93,15 +93,32 @@ class Sweeper:
             forget(session)
             forget_requests(session)
             forget_lost(session)
-        self._blobs.forget_deleted()
+        self._collect_blobs()
+        try:
+            self._blobs.forget_deleted()  # last: it asks a bucket for every blob that lies here
+        except OSError as error:
+            log.warning("cache_not_tidied", error=str(error))
+
+    def _collect_blobs(self) -> None:
+        """Remove garbage of every place; where one is down, what was found in others goes."""
         collector = Collector.of(self._engine, self._blobs, self._settings)
         try:
-            removed = collector.remove(collector.find())
+            found = collector.find()  # of all places: any of them may tell a wrong database
         except Problem as problem:
             log.warning("garbage_not_collected", reason=problem.detail)
             return
-        for one in removed:
-            log.info("garbage_removed", name=one.entry.name, bytes=one.entry.size, place=one.place)
+        except OSError as error:
+            log.warning("garbage_not_collected", reason=str(error))
+            return
+        for place in Place:
+            try:
+                removed = collector.remove([one for one in found if one.place == place])
+            except OSError as error:
+                log.warning("garbage_not_collected", reason=str(error), place=place)
+                continue
+            for one in removed:
+                size = one.entry.size
+                log.info("garbage_removed", name=one.entry.name, bytes=size, place=place)
 
     def retain(self) -> None:
         """Delete what is past its days, some at a time."""

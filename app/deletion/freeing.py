@@ -34,10 +34,10 @@ def free(
 
 
 def _free(engine: Engine, store: BlobStore, place: Place, key: str) -> int:
+    size = 0
+    with suppress(BlobMissingError):
+        size = store.size(key)
     with write_session(engine) as session:
-        size = 0
-        with suppress(BlobMissingError):
-            size = store.size(key)
         return size if delete_unreferenced(session, store, place, key) else 0
 
 

@@ -220,6 +220,16 @@ class Settings(StorageSettings):
             raise ValueError("SATS_MEMORY_DIR is the blob store's own folder; name another")
         return self
 
+    @model_validator(mode="after")
+    def _store_is_given_up_before_a_lease(self) -> Self:
+        if self.store_url is not None and self.store_seconds >= self.lease_seconds:
+            raise ValueError(
+                f"SATS_STORE_SECONDS ({self.store_seconds:g}) must be shorter than "
+                f"SATS_LEASE_SECONDS ({self.lease_seconds:g}): a worker that waits for a silent "
+                "object store would lose its task"
+            )
+        return self
+
     @property
     def resolved_database_url(self) -> str:
         """The database's URL, the embedded default filled in."""

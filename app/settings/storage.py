@@ -50,11 +50,11 @@ class StorageSettings(IntegrationSettings):
         "key, as JSON. Default: likewise.",
     )
     store_seconds: float = Field(
-        30.0,
+        20.0,
         gt=0,
         le=240,
         description="How long an object store may say nothing, and for how long a call that failed "
-        "is tried again; then it is down.",
+        "is tried again; then it is down. Less than lease_seconds.",
     )
     blob_cache_bytes: int = Field(
         10 * _GIB,

@@ -8,6 +8,7 @@ from app.storage.base import (
     BlobStore,
     BlobStoreDownError,
     Entry,
+    SentInVainError,
     StagedBlob,
     TooLargeError,
 )
@@ -23,6 +24,7 @@ __all__ = [
     "BlobStoreDownError",
     "Entry",
     "LocalBlobStore",
+    "SentInVainError",
     "StagedBlob",
     "TooLargeError",
     "open_store",

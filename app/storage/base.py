@@ -9,7 +9,7 @@ import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -47,6 +47,10 @@ class BlobDamagedError(Exception):
 
 class BlobStoreDownError(OSError):
     """The store itself cannot be read or written; its blobs may be whole."""
+
+
+class SentInVainError(BlobStoreDownError):
+    """What was sent was deleted before it was published: it is to be sent again."""
 
 
 @contextmanager
@@ -99,7 +103,7 @@ def stamp_of(state: os.stat_result) -> tuple[int, ...]:
 
 
 def _nothing() -> None:
-    """Send nothing: publishing is quick enough."""
+    """Do nothing: another of the steps does it all, or is quick enough."""
 
 
 @dataclass(frozen=True)
@@ -114,12 +118,15 @@ class StagedBlob:
             (`app.storage.references.lock_blobs`), so that nothing can delete it in between.
         send: does beforehand, outside of any transaction, what of the publishing takes long. What
             is sent and not published is garbage, for the collector.
+        confirm: sees, in that transaction and before any row is locked, that what was sent is still
+            there; takes seconds at most. Raises SentInVainError: it is not.
     """
 
     blob: Blob
     path: Path
-    publish: Callable[[], None]
+    publish: Callable[[], None] = _nothing
     send: Callable[[], None] = _nothing
+    confirm: Callable[[], None] = _nothing
 
 
 @dataclass(frozen=True)
@@ -184,6 +191,17 @@ class BlobStore(ABC):
             BlobStoreDownError: nobody can tell, the store cannot be read.
         """
 
+    def is_there(self, key: str) -> bool:
+        """Return whether there is such a blob, within seconds: locks may be held meanwhile.
+
+        Raises:
+            BlobStoreDownError: nobody can tell, the store cannot be read.
+        """
+        with suppress(BlobMissingError):
+            self.size(key)
+            return True
+        return False
+
     @abstractmethod
     def held(self, key: str, folder: Path) -> Path:
         """Return a local file that holds the blob for as long as `folder` is there.
@@ -193,7 +211,7 @@ class BlobStore(ABC):
 
     @abstractmethod
     def delete(self, key: str) -> None:
-        """Remove a blob; one that is not there is no error.
+        """Remove a blob, within seconds, as locks are held; one that is not there is no error.
 
         Raises:
             BlobStoreDownError: the store cannot be written.
@@ -236,6 +254,7 @@ class BlobStore(ABC):
             TooLargeError: the stream has more than `limit` bytes.
         """
         with self.stage(stream, limit) as staged:
+            staged.send()
             staged.publish()
         return staged.blob
 

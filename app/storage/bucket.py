@@ -83,8 +83,13 @@ class Bucket:
             BlobMissingError: no such object.
             BlobStoreDownError: nobody can tell.
         """
-        with self._told_of(name):
+        with _told_of(self._client, name):
             return obstore.head(self._client, name)["size"]
+
+    def size_soon(self, name: str) -> int:
+        """Do the same within some seconds, for whoever holds locks."""
+        with _told_of(self._probe, name):
+            return obstore.head(self._probe, name)["size"]
 
     def find(self, name: str) -> int | None:
         """Return an object's bytes; None: there is no such object, or no such bucket.
@@ -103,7 +108,7 @@ class Bucket:
             BlobMissingError: no such object.
             BlobStoreDownError: nobody can tell.
         """
-        with self._told_of(name):
+        with _told_of(self._client, name):
             found = obstore.get(self._client, name)
             return Download(found.meta["size"], _chunks(found))
 
@@ -151,8 +156,11 @@ class Bucket:
         Raises:
             BlobStoreDownError: it could not be removed.
         """
-        with suppress(BlobMissingError), self._told_of(name):
-            obstore.delete(self._client, name)
+        _delete(self._client, name)
+
+    def delete_soon(self, name: str) -> None:
+        """Do the same within some seconds, for whoever holds locks."""
+        _delete(self._probe, name)
 
     def entries(self, begin: str | None = None) -> Iterator[Entry]:
         """Yield every object, or those whose name begins with a folder, by its name.
@@ -201,17 +209,23 @@ class Bucket:
         except BlobMissingError as error:
             raise BlobStoreDownError(errno.EAGAIN, f"{name} is being put by others") from error
 
-    @contextmanager
-    def _told_of(self, name: str) -> Iterator[None]:
-        """As `told`, but where the bucket is there and an object is not, that one is missing."""
-        try:
-            yield
-        except FileNotFoundError as error:
-            with told():  # no bucket is no object either
-                next(iter(obstore.list(self._client, INCOMING)), None)
-            raise BlobMissingError(name.rpartition("/")[2]) from error
-        except (BaseError, OSError) as error:
-            raise BlobStoreDownError(errno.EIO, short(error)) from error
+
+def _delete(client: Client, name: str) -> None:
+    with suppress(BlobMissingError), _told_of(client, name):
+        obstore.delete(client, name)
+
+
+@contextmanager
+def _told_of(client: Client, name: str) -> Iterator[None]:
+    """As `told`, but where the bucket is there and an object is not, that one is missing."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        with told():  # no bucket is no object either
+            next(iter(obstore.list(client, INCOMING)), None)
+        raise BlobMissingError(name.rpartition("/")[2]) from error
+    except (BaseError, OSError) as error:
+        raise BlobStoreDownError(errno.EIO, short(error)) from error
 
 
 def _mapped(path: Path) -> memoryview:

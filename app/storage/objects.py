@@ -1,10 +1,11 @@
 """Blobs in an object store, those used last on this host too."""
 
+import errno
 import hashlib
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import BinaryIO
@@ -19,6 +20,7 @@ from app.storage.base import (
     BlobStore,
     BlobStoreDownError,
     Entry,
+    SentInVainError,
     StagedBlob,
     checked_key,
     is_key,
@@ -66,8 +68,8 @@ class ObjectBlobStore(BlobStore):
         """See `BlobStore.stage`; beyond `LARGEST_BYTES` everything is too large."""
         most = LARGEST_BYTES if limit is None else min(limit, LARGEST_BYTES)
         with written(self._staging, stream, most) as (path, blob):
-            publish, send = (partial(put, path, blob) for put in (self._put, self._send))
-            yield StagedBlob(blob, path, publish, send)
+            send, confirm = partial(self._send, path, blob), partial(self._confirm, blob)
+            yield StagedBlob(blob, path, send=send, confirm=confirm)
 
     def path(self, key: str) -> Path:
         """See `BlobStore.path`; checked as by `verified`, as a crash may have cut it off."""
@@ -76,6 +78,13 @@ class ObjectBlobStore(BlobStore):
     def size(self, key: str) -> int:
         """See `BlobStore.size`."""
         return self._bucket.size(_name(key))
+
+    def is_there(self, key: str) -> bool:
+        """See `BlobStore.is_there`."""
+        with suppress(BlobMissingError):
+            self._bucket.size_soon(_name(key))
+            return True
+        return False
 
     def held(self, key: str, folder: Path) -> Path:
         """See `BlobStore.held`: `folder` gets a link to it."""
@@ -90,7 +99,7 @@ class ObjectBlobStore(BlobStore):
     def delete(self, key: str) -> None:
         """See `BlobStore.delete`."""
         self._cache.drop(key)
-        self._bucket.delete(_name(key))
+        self._bucket.delete_soon(_name(key))
 
     def entries(self) -> Iterator[Entry]:
         """See `BlobStore.entries`."""
@@ -174,17 +183,20 @@ class ObjectBlobStore(BlobStore):
         """Return this host's file of a blob, which may be damaged."""
         return self._cache.find(key) or self._fetched(key)
 
-    def _put(self, path: Path, blob: Blob) -> None:
-        """Put a file's bytes into the bucket, unless they are there."""
-        if self._bucket.find(_name(blob.key)) != blob.size:
+    def _send(self, path: Path, blob: Blob) -> None:
+        """Put a file's bytes into the bucket, unless they are there.
+
+        What is small is quicker put in vain than asked for.
+        """
+        if blob.size <= SMALL_BYTES or self._bucket.find(_name(blob.key)) != blob.size:
             self._create(path, blob)
 
-    def _send(self, path: Path, blob: Blob) -> None:
-        """Do the same; what is small is quicker put in vain than asked for."""
-        if blob.size > SMALL_BYTES:
-            self._put(path, blob)
-        else:
-            self._create(path, blob)
+    def _confirm(self, blob: Blob) -> None:
+        there = None
+        with suppress(BlobMissingError):
+            there = self._bucket.size_soon(_name(blob.key))
+        if there != blob.size:
+            raise SentInVainError(errno.EAGAIN, f"{blob.key} was deleted after it was sent")
 
     def _create(self, path: Path, blob: Blob) -> None:
         name = _name(blob.key)

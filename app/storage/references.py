@@ -66,13 +66,10 @@ def lock_blobs(session: Session, keys: Collection[str]) -> None:
 
 def is_referenced(session: Session, place: Place, key: str) -> bool:
     """Return whether any row refers to a blob."""
-    wanted: list[Select[Any]] = [
-        select(column).where(column == key, counts) for column, counts in COLUMNS[place]
-    ]
-    if place == Place.BLOB_STORE:
-        holds = cast(Version.files, String).contains(key)
-        wanted.append(select(Version.id).where(holds, _STANDING))
-    return any(session.scalar(one.limit(1)) is not None for one in wanted)
+    if _in_columns(session, place, key):
+        return True
+    holds = select(Version.id).where(cast(Version.files, String).contains(key), _STANDING)
+    return place == Place.BLOB_STORE and session.scalar(holds.limit(1)) is not None
 
 
 def referenced(session: Session, place: Place) -> set[str]:
@@ -96,3 +93,23 @@ def delete_unreferenced(session: Session, store: BlobStore, place: Place, key: s
         return False
     store.delete(key)
     return True
+
+
+def delete_checkpoint(session: Session, store: BlobStore, key: str) -> bool:
+    """Do the same with what a training wrote to go on from, which is no version's file.
+
+    It holds what only a training needs. So versions' files, all of which would be read as text
+    each time that a running task replaces its checkpoint, are not looked at.
+    """
+    lock_blobs(session, [key])
+    if _in_columns(session, Place.BLOB_STORE, key):
+        return False
+    store.delete(key)
+    return True
+
+
+def _in_columns(session: Session, place: Place, key: str) -> bool:
+    wanted: list[Select[Any]] = [
+        select(column).where(column == key, counts) for column, counts in COLUMNS[place]
+    ]
+    return any(session.scalar(one.limit(1)) is not None for one in wanted)

@@ -24,7 +24,7 @@ from app.errors.codes import Code
 from app.keys.quotas import check_quotas
 from app.registry.parents import ParentDeletedProblem, check_start, may_be_base, would_be_base
 from app.registry.service import lock_model
-from app.storage import BlobMissingError, BlobStore
+from app.storage import BlobStore
 from app.tasks.labels import labels_of
 from app.tasks.problems import TaskEndedProblem, TaskFilesGoneProblem, TaskNotFailedProblem
 from app.tasks.schemas import ListedTask, TaskJson, TaskSpec, listed_task, task_json
@@ -204,12 +204,14 @@ def retry(session: Session, blobs: BlobStore, task_id: str) -> Task:
         ParentDeletedProblem: what it started from was deleted.
         TaskLimitProblem: as many tasks of its key wait as may.
     """
+    # Before the row is locked: a store may be silent. What is there now stays until it is tidied.
+    lost = _files_lost(blobs, get_task(session, task_id))
     task, _ = lock_task(session, task_id)
     if task.state != TaskState.FAILED:
         raise TaskNotFailedProblem(
             f"only a failed task can be tried again: this one is {standing(task.state).state}"
         )
-    _check_files(blobs, task)
+    _check_files(task, lost)
     check_quotas(session, task.key_id, more_bytes=0)
     # Task, key, model, as everywhere. A deletion of what it starts from sees it wait, or is seen.
     model = lock_model(session, task.model_id)
@@ -236,19 +238,20 @@ def _check_parent(session: Session, task: Task) -> None:
         )
 
 
-def _check_files(blobs: BlobStore, task: Task) -> None:
+def _files_lost(blobs: BlobStore, task: Task) -> bool:
+    if task.state != TaskState.FAILED or task.tidied_at is not None:
+        return False
+    return not all(blobs.is_there(key) for key in task.uploads)
+
+
+def _check_files(task: Task, lost: bool) -> None:
     if task.tidied_at is not None:
         raise TaskFilesGoneProblem(
             f"the task's files were removed at {utc_text(task.tidied_at.replace(microsecond=0))}: "
             "post it again"
         )
-    try:
-        for key in task.uploads:
-            blobs.size(key)
-    except BlobMissingError as error:
-        raise TaskFilesGoneProblem(
-            "the files posted with the task are gone: post it again"
-        ) from error
+    if lost:
+        raise TaskFilesGoneProblem("the files posted with the task are gone: post it again")
 
 
 def describe(session: Session, task: Task) -> TaskJson:

@@ -113,12 +113,13 @@ def send(
         stored = stack.enter_context(staged(services.blobs, "dataset", file, most))
         stored.send()
         session = stack.enter_context(write_session(services.engine))
+        lock_blobs(session, [stored.blob.key])
+        stored.confirm()
         ends = int(time.time()) + lifetime(services.settings.gc_grace_seconds)
         upload = Upload(stored.blob, ends)
         if caller.key_id is not None:  # its row is locked: of two uploads one sees the other
             others = services.uploads.open.bytes(caller.key_id, but=stored.blob.key)
             check_upload(session, caller.key_id, stored.blob.size, others)
-        lock_blobs(session, [stored.blob.key])
         stored.publish()
         if caller.key_id is not None:
             services.uploads.open.add(caller.key_id, upload)

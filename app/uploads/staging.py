@@ -50,10 +50,10 @@ def staged(blobs: BlobStore, field: str, file: BinaryIO, most: int) -> Iterator[
 
 
 def sent_before(blobs: BlobStore, blob: Blob) -> StagedBlob:
-    """Return an upload that was stored before; to publish it is to see that it still is.
+    """Return an upload that was stored before; to confirm it is to see that it still is.
 
     Raises:
-        UploadGoneProblem: it is not, now or when it is published.
+        UploadGoneProblem: it is not, now or when it is confirmed.
     """
 
     try:
@@ -62,9 +62,7 @@ def sent_before(blobs: BlobStore, blob: Blob) -> StagedBlob:
         raise gone("the upload was removed") from error
 
     def stands() -> None:
-        try:
-            blobs.size(blob.key)
-        except BlobMissingError as error:
-            raise gone("the upload was removed") from error
+        if not blobs.is_there(blob.key):
+            raise gone("the upload was removed")
 
-    return StagedBlob(blob, path, stands)
+    return StagedBlob(blob, path, confirm=stands)

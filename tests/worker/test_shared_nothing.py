@@ -35,7 +35,8 @@ class Hosts:
         self.control = Control(folder / "control")
 
     def settings(self, name: str, **changes: Any) -> Settings:
-        own = {"data_dir": self._folder / name, "key_secret": "the same everywhere"}
+        own: dict[str, Any] = {"data_dir": self._folder / name, "key_secret": "the same everywhere"}
+        own |= {"lease_seconds": 6.0, "store_seconds": 5.0}
         given = self._settings.model_dump(exclude_unset=True)
         return Settings(**given | self._store | own | {"checkpoint_seconds": 0.1} | changes)
 

@@ -1,14 +1,17 @@
 """Checkpoints on their way from one host to another."""
 
 import io
+from pathlib import Path
 
 import pytest
-from sqlalchemy import update
+import structlog
+from sqlalchemy import event, update
 
 from app.db import Place, Task, TaskState, read_session, write_session
-from app.storage import BlobStoreDownError
+from app.storage import BlobStoreDownError, TooLargeError
 from app.storage.references import referenced
-from tests.worker.bench import eventually
+from sats_core.job import CHECKPOINT
+from tests.worker.bench import eventually, running
 from worker.claim import Claim, LeaseLostError, claim
 from worker.folder import WorkFolder
 from worker.sharing import SharedCheckpoint, take_up
@@ -36,7 +39,7 @@ def claimed(bench) -> Claim:
 @pytest.fixture
 def shares(bench, claimed):
     def make(folder, by=claimed, every=3600.0):
-        return SharedCheckpoint(bench.engine, bench.blobs, by, folder, every)
+        return SharedCheckpoint(bench.engine, bench.blobs, by, folder, every, lambda: False)
 
     return make
 
@@ -72,6 +75,30 @@ def test_the_last_one_is_in_the_store_and_the_one_before_is_not(bench, claimed, 
     sharing.share()
     assert shared(bench, claimed) == b"two"
     assert not bench.has_blob(first)
+
+
+def test_one_before_is_deleted_without_reading_versions(bench, claimed, shares, here):
+    sharing, asked = shares(here), []
+    write(here, b"one")
+    sharing.share()
+    write(here, b"two")
+    event.listen(bench.engine, "before_cursor_execute", lambda *call: asked.append(call[2]))
+    sharing.share()
+    assert [text for text in asked if "checkpoint" in text]
+    assert not [text for text in asked if "versions" in text]
+
+
+def test_one_before_that_a_task_was_posted_with_stays(bench, claimed, shares, here):
+    sharing = shares(here)
+    write(here, b"one")
+    sharing.share()
+    first = bench.task(claimed.task_id).checkpoint
+    other = bench.post(["dog"])
+    with write_session(bench.engine) as session:
+        session.execute(update(Task).where(Task.id == other).values(dataset=first))
+    write(here, b"two")
+    sharing.share()
+    assert bench.has_blob(first)
 
 
 def test_what_did_not_change_is_not_sent_again(bench, claimed, shares, here):
@@ -147,12 +174,19 @@ def test_it_is_sent_at_the_end_of_a_training_that_was_interrupted(bench, claimed
     assert shared(bench, claimed) == b"one"
 
 
-def test_a_store_that_is_down_does_not_stop_the_training(bench, claimed, shares, here, monkeypatch):
+@pytest.mark.parametrize(
+    "error",
+    [BlobStoreDownError(5, "down"), TooLargeError("more than 5 bytes")],
+    ids=["down", "large"],
+)
+def test_a_store_that_takes_nothing_does_not_stop_the_training(
+    bench, claimed, shares, here, monkeypatch, error
+):
     tried = []
 
     def down(*_args):
         tried.append(1)
-        raise BlobStoreDownError(5, "down")
+        raise error
 
     write(here, b"one")
     with shares(here, every=0.05):
@@ -160,6 +194,33 @@ def test_a_store_that_is_down_does_not_stop_the_training(bench, claimed, shares,
             broken.setattr(bench.blobs, "stage", down)
             eventually(lambda: len(tried) >= 2)
         eventually(lambda: shared(bench, claimed) == b"one")
+
+
+def test_why_a_training_ended_is_told_though_its_checkpoint_is_too_large(
+    bench, claimed, shares, here, monkeypatch
+):
+    def refuse(*_args):
+        raise TooLargeError("more than 5 bytes")
+
+    write(here, b"one")
+    monkeypatch.setattr(bench.blobs, "stage", refuse)
+    with pytest.raises(ZeroDivisionError), shares(here):
+        raise ZeroDivisionError
+
+
+def test_one_before_that_cannot_be_deleted_is_told_apart(bench, claimed, shares, here, monkeypatch):
+    def down(*_args):
+        raise BlobStoreDownError(5, "down")
+
+    sharing = shares(here)
+    write(here, b"one")
+    sharing.share()
+    write(here, b"two")
+    monkeypatch.setattr(bench.blobs, "delete", down)
+    with structlog.testing.capture_logs() as said:
+        sharing.share()
+    assert [line["event"] for line in said] == ["checkpoint_not_dropped"]
+    assert shared(bench, claimed) == b"two"
 
 
 @pytest.mark.parametrize("state", [TaskState.LIVE, TaskState.CANCELLED])
@@ -183,3 +244,32 @@ def test_it_stays_as_long_as_a_failed_task_may_be_tried_again(bench, claimed, sh
     bench.blobs.put(io.BytesIO(b"another"))
     with read_session(bench.engine) as session:
         assert key in referenced(session, Place.BLOB_STORE)
+
+
+@pytest.mark.parametrize("how", ["lost", "cancelled", "stopped"])
+def test_nothing_is_sent_once_nobody_will_go_on_from_it(bench, monkeypatch, how):
+    """Of a task that is only stopped it is: another worker goes on from there."""
+    bench.control.plan(epochs=1_000, epoch_seconds=2.0)  # the heartbeat hears first
+    task_id = bench.post(["cat"])
+    sent = []
+    stage = bench.blobs.stage
+
+    def seen(stream, limit=None):
+        sent.append(stream.name)
+        return stage(stream, limit)
+
+    monkeypatch.setattr(bench.blobs, "stage", seen)
+    # With a URL checkpoints go to the store, wherever that is.
+    supervisor = bench.supervisor(store_url="s3://pets", checkpoint_seconds=3600.0)
+    with running(supervisor, task_id) as left:
+        eventually(lambda: bool(bench.events(task_id, "epoch")))
+        if how == "lost":
+            with write_session(bench.engine) as session:
+                session.get_one(Task, task_id).fence += 1
+        elif how == "cancelled":
+            bench.cancel(task_id)
+        else:
+            supervisor.stopping.set()
+        eventually(lambda: bool(left))
+    checkpoints = [name for name in sent if Path(name).name == Path(CHECKPOINT).name]
+    assert (checkpoints != []) == (how == "stopped")

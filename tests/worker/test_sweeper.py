@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import update
 
 from app.db import Task, TaskState, write_session
-from app.storage import BlobStoreDownError
+from app.storage import BlobStoreDownError, LocalBlobStore
 from sats_core.job import CHECKPOINT
 from tests.worker.bench import CPU, eventually
 from worker.claim import claim
@@ -238,3 +238,25 @@ def test_a_cancelled_task_whose_api_died_before_it_removed_the_upload(bench):
     sweeper(bench)[0].collect()
     assert not path.exists()
     assert bench.has_blob(bench.task(other).dataset)
+
+
+def down(*_args):
+    raise BlobStoreDownError(5, "down")
+
+
+@pytest.mark.parametrize("broken", ["forget_deleted", "delete", "entries"])
+def test_a_store_that_is_down_keeps_nothing_else_from_being_tidied(
+    bench, monkeypatch, tmp_path, broken
+):
+    bench.post(["cat"])
+    left, forgot = leave(bench), []
+    folder = LocalBlobStore(tmp_path / "memory")
+    beside = folder.path(folder.put(io.BytesIO(b"left too")).key)
+    os.utime(beside, (1.0, 1.0))
+    monkeypatch.setattr(bench.blobs, "forget_deleted", lambda: forgot.append(left.exists()))
+    monkeypatch.setattr(bench.blobs, broken, down)
+    sweeper(bench, memory_dir=folder.root)[0].collect()
+    assert left.exists() == (broken != "forget_deleted")
+    # Nobody can tell whether the database is the right one while the store cannot be listed.
+    assert beside.exists() == (broken == "entries")
+    assert forgot == ([] if broken == "forget_deleted" else [True])

@@ -12,7 +12,14 @@ from pathlib import Path
 import obstore
 import pytest
 
-from app.storage import BlobDamagedError, BlobMissingError, BlobStoreDownError, bucket, open_store
+from app.storage import (
+    BlobDamagedError,
+    BlobMissingError,
+    BlobStoreDownError,
+    SentInVainError,
+    bucket,
+    open_store,
+)
 from tests.app.storage.places import S3Prefix
 from tests.fixtures.faulty_s3 import (
     corrupts,
@@ -81,6 +88,7 @@ OPERATIONS = {
     "path": lambda store: store.path(KEY),
     "verified": lambda store: store.verified(KEY),
     "size": lambda store: store.size(KEY),
+    "is there": lambda store: store.is_there(KEY),
     "check": lambda store: store.check(KEY),
     "delete": lambda store: store.delete(KEY),
     "entries": lambda store: list(store.entries()),
@@ -126,7 +134,7 @@ def test_a_store_that_says_nothing_is_down_in_time(place, store, line):
     gate = threading.Event()
     line.inject(waits_for(gate))
     try:
-        for ask in (store.path, store.size, store.delete):
+        for ask in (store.path, store.size, store.is_there, store.delete):
             began = time.monotonic()
             with pytest.raises(BlobStoreDownError):
                 ask(KEY)
@@ -137,6 +145,25 @@ def test_a_store_that_says_nothing_is_down_in_time(place, store, line):
         assert not store.answers()
     finally:
         gate.set()
+
+
+def test_what_is_asked_while_locks_are_held_is_given_up_within_seconds(place, line):
+    patient = place.host(store_seconds=200.0, lease_seconds=300.0)
+    put(patient)
+    gate = threading.Event()
+    with patient.stage(io.BytesIO(DATA)) as staged:
+        staged.send()
+        line.inject(waits_for(gate))
+        try:
+            asked = (staged.confirm, lambda: patient.is_there(KEY), lambda: patient.delete(KEY))
+            for ask in asked:
+                began = time.monotonic()
+                with pytest.raises(BlobStoreDownError) as told:
+                    ask()
+                assert not isinstance(told.value, SentInVainError)
+                assert time.monotonic() - began < BOUND
+        finally:
+            gate.set()
 
 
 @pytest.mark.parametrize("data", [DATA, LARGE], ids=["small", "large"])
@@ -184,9 +211,9 @@ def test_a_blob_is_put_where_there_is_none_and_never_overwritten(place, store, l
     made = {
         meta["path"]: meta["last_modified"] for one in obstore.list(place.client) for meta in one
     }
+    put(place.host())  # in vain: the bucket has it
     line.seen.clear()
-    for data in (DATA, LARGE):
-        put(place.host(), data)
+    put(place.host(), LARGE)
     assert not [one for one in line.seen if not one.startswith("HEAD ")]
     found = {
         meta["path"]: meta["last_modified"] for one in obstore.list(place.client) for meta in one
@@ -251,7 +278,7 @@ def test_a_large_blob_takes_little_memory(s3, tmp_path):
     with large.open("wb") as out:
         for _ in range(128):
             out.write(os.urandom(1024 * 1024))
-    settings = S3Prefix(s3, tmp_path).settings(store_seconds=60.0)
+    settings = S3Prefix(s3, tmp_path).settings(store_seconds=60.0, lease_seconds=90.0)
     done = subprocess.run(
         [sys.executable, "-c", PUT_AND_GET, small, large],
         cwd=ROOT,
@@ -271,7 +298,7 @@ def test_a_blob_that_is_here_is_read_while_the_store_is_down(place, store, line)
 
 def test_a_bucket_that_is_not_there_is_no_empty_one(s3, tmp_path):
     elsewhere = S3Prefix(s3, tmp_path).host(store_url="s3://not-made/at-all", store_seconds=SECONDS)
-    for ask in (elsewhere.path, elsewhere.size, elsewhere.check):
+    for ask in (elsewhere.path, elsewhere.size, elsewhere.is_there, elsewhere.check):
         with pytest.raises(BlobStoreDownError):
             ask(KEY)
 

@@ -9,7 +9,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from app.storage import BlobDamagedError, BlobMissingError, TooLargeError, bucket
+from app.storage import (
+    BlobDamagedError,
+    BlobMissingError,
+    SentInVainError,
+    TooLargeError,
+    bucket,
+)
 from app.storage.base import is_key
 from tests.app.storage.places import Directory, S3Prefix
 
@@ -49,6 +55,7 @@ class TestBlobStore:
         with store.stage(io.BytesIO(data)) as staged:
             assert (staged.blob.key, staged.blob.size) == (key_of(data), len(data))
             staged.send()
+            staged.confirm()
             staged.publish()
         for host in (store, place.host()):
             assert host.path(key_of(data)).read_bytes() == data
@@ -57,11 +64,6 @@ class TestBlobStore:
             host.check(key_of(data))
         assert [(e.name, e.size) for e in store.entries()] == [(key_of(data), len(data))]
         assert list(store.unfinished()) == []
-
-    def test_what_is_published_without_being_sent_is_a_blob_too(self, place, store):
-        with store.stage(io.BytesIO(LARGE)) as staged:
-            staged.publish()
-        assert place.host().verified(key_of(LARGE)).stat().st_size == len(LARGE)
 
     def test_staged_bytes_are_seen_by_nobody_else(self, place, store):
         with store.stage(io.BytesIO(DATA)) as staged:
@@ -89,13 +91,21 @@ class TestBlobStore:
         assert list(hosts[0].unfinished()) == []
         assert place.host().verified(key_of(data)).read_bytes() == data
 
-    def test_publishing_brings_back_what_was_deleted_meanwhile(self, place, store):
-        store.put(io.BytesIO(DATA))
-        with store.stage(io.BytesIO(DATA)) as staged:
+    @pytest.mark.parametrize("data", [DATA, LARGE], ids=["small", "large"])
+    def test_what_was_sent_and_deleted_meanwhile_is_back_or_told(self, place, store, data):
+        store.put(io.BytesIO(data))
+        with store.stage(io.BytesIO(data)) as staged:
             staged.send()
-            place.host().delete(KEY)
+            place.host().delete(key_of(data))
+            try:
+                staged.confirm()
+            except SentInVainError:
+                assert not store.is_there(key_of(data)), "nothing is sent while locks are held"
+                staged.send()
+                staged.confirm()
             staged.publish()
-        assert place.host().path(KEY).read_bytes() == DATA
+        assert store.is_there(key_of(data))
+        assert place.host().path(key_of(data)).read_bytes() == data
 
     def test_what_is_deleted_is_missing(self, place, store):
         store.put(io.BytesIO(DATA))

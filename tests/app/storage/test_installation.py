@@ -187,6 +187,8 @@ def test_without_a_url_blobs_lie_in_a_directory(settings):
         ({"store_url": "gs://bucket", "store_key_id": "a"}, "SATS_STORE_KEY_ID"),
         ({"store_endpoint": "https://a"}, "SATS_STORE_ENDPOINT"),
         ({"store_region": "eu"}, "SATS_STORE_REGION"),
+        ({"store_url": "s3://bucket", "store_seconds": 30.0}, "shorter than SATS_LEASE_SECONDS"),
+        ({"store_url": "s3://bucket", "lease_seconds": 20.0}, "shorter than SATS_LEASE_SECONDS"),
     ],
 )
 def test_settings_that_cannot_be_meant_are_refused(wrong, named):
