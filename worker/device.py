@@ -55,6 +55,13 @@ class Device:
     count: int
     has: Resources
 
+    def sharing(self, most: int) -> int:
+        """Return how many devices share a step where `most` may; processes on a CPU need no other.
+
+        A step that is told of GPUs that are not here counts too few pictures for each.
+        """
+        return min(most, self.count) if self.has.device == DeviceKind.CUDA else most
+
 
 class Gpu(BaseModel):
     """A GPU, as torch sees it."""

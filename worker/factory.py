@@ -66,7 +66,7 @@ def make_worker(settings: Settings, command: Sequence[str] = CHILD) -> Celery:
     name = f"{socket.gethostname()}:{os.getpid()}"
     presence = Presence(engine, name, version("sats"), device, settings.presence_seconds)
     present = Repeating("presence", presence.beat, settings.presence_seconds)
-    supervisor = Supervisor(engine, blobs, settings, name, device.has, command)
+    supervisor = Supervisor(engine, blobs, settings, name, device, command)
     turn = whose_turn(device.has)
     sweeper = Sweeper(
         engine,
@@ -93,6 +93,9 @@ def make_worker(settings: Settings, command: Sequence[str] = CHILD) -> Celery:
 
     def on_ready(**_kw: Any) -> None:
         log.info("worker_ready", worker=name, device=device.name, devices=device.count)
+        most = settings.train_devices
+        if device.sharing(most) < most:
+            log.warning("fewer_gpus_than_set", train_devices=most, there=device.count)
         present.start()
         sweeper.start()
         courier.start()
