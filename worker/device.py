@@ -83,10 +83,10 @@ def visible(wanted: str, environment: Mapping[str, str]) -> Mapping[str, str]:
         return {VISIBLE: ""}
     if not number:
         return {}
-    seen = [one for one in environment.get(VISIBLE, "").split(",") if one]
-    at = int(number)
-    if not seen:
+    said, at = environment.get(VISIBLE), int(number)
+    if said is None:
         return {VISIBLE: str(at)}
+    seen = [one for one in said.split(",") if one]  # where it is empty, none
     return {VISIBLE: seen[at] if at < len(seen) else ""}
 
 
