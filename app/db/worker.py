@@ -45,7 +45,7 @@ class Worker(Base):
 class Turn(Base):
     """When workers of one lane last took a task of somebody's: the order of claims stands on it.
 
-    Workers with the same device and memory are one lane (`app.workers.needs`).
+    Workers with the same device and about the same memory are one lane (`app.workers.needs`).
     """
 
     __tablename__ = "turns"
