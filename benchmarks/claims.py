@@ -50,6 +50,7 @@ from worker.turns import next_task, whose_turn
 KEYS = 4
 START_SECONDS = 300.0
 HAS = Resources(DeviceKind.CPU, 16_000)
+PROCESSOR = Device("A processor", 1, HAS)
 Record = dict[str, Any]
 
 
@@ -64,7 +65,7 @@ class AtOnce(Supervisor):
 def work(settings: Settings, name: str, start: Barrier, done: "Queue[Record]") -> None:
     """Take tasks until none waits; tell how many, and how many statements that took."""
     engine = make_engine(settings.resolved_database_url, settings.database_limits)
-    supervisor = AtOnce(engine, LocalBlobStore(settings.blob_dir), settings, name, HAS)
+    supervisor = AtOnce(engine, LocalBlobStore(settings.blob_dir), settings, name, PROCESSOR)
     turn, ended, missed = whose_turn(HAS), 0, 0
     with engine.connect():  # that no connection is made while the clock runs
         pass

@@ -55,6 +55,13 @@ class Device:
     count: int
     has: Resources
 
+    def sharing(self, most: int) -> int:
+        """Return how many devices share a step where `most` may; processes on a CPU need no other.
+
+        A step that is told of GPUs that are not here counts too few pictures for each.
+        """
+        return min(most, self.count) if self.has.device == DeviceKind.CUDA else most
+
 
 class Gpu(BaseModel):
     """A GPU, as torch sees it."""
@@ -76,10 +83,10 @@ def visible(wanted: str, environment: Mapping[str, str]) -> Mapping[str, str]:
         return {VISIBLE: ""}
     if not number:
         return {}
-    seen = [one for one in environment.get(VISIBLE, "").split(",") if one]
-    at = int(number)
-    if not seen:
+    said, at = environment.get(VISIBLE), int(number)
+    if said is None:
         return {VISIBLE: str(at)}
+    seen = [one for one in said.split(",") if one]  # where it is empty, none
     return {VISIBLE: seen[at] if at < len(seen) else ""}
 
 

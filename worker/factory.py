@@ -1,7 +1,6 @@
 """The worker's Celery app, put together: a task, a sweeper, and a shutdown that loses nothing."""
 
 import os
-import socket
 from collections.abc import Sequence
 from functools import partial
 from importlib.metadata import version
@@ -24,7 +23,7 @@ from app.telemetry import tracing
 from app.telemetry.logs import configure_logs
 from worker.courier import Courier
 from worker.device import find_device, visible
-from worker.presence import Presence
+from worker.presence import Presence, name_of_this_process
 from worker.process import CHILD
 from worker.repeating import Repeating
 from worker.supervisor import Supervisor
@@ -63,10 +62,10 @@ def make_worker(settings: Settings, command: Sequence[str] = CHILD) -> Celery:
     # A wake-up that any worker may hear, and those that workers with the like send each other.
     queues = (QUEUE, f"{QUEUE}-{device.has.device}")
     celery.conf.update(task_queues={one: {"routing_key": one} for one in queues})
-    name = f"{socket.gethostname()}:{os.getpid()}"
+    name = name_of_this_process()
     presence = Presence(engine, name, version("sats"), device, settings.presence_seconds)
     present = Repeating("presence", presence.beat, settings.presence_seconds)
-    supervisor = Supervisor(engine, blobs, settings, name, device.has, command)
+    supervisor = Supervisor(engine, blobs, settings, name, device, command)
     turn = whose_turn(device.has)
     sweeper = Sweeper(
         engine,
@@ -93,6 +92,9 @@ def make_worker(settings: Settings, command: Sequence[str] = CHILD) -> Celery:
 
     def on_ready(**_kw: Any) -> None:
         log.info("worker_ready", worker=name, device=device.name, devices=device.count)
+        most = settings.train_devices
+        if device.sharing(most) < most:
+            log.warning("fewer_gpus_than_set", train_devices=most, there=device.count)
         present.start()
         sweeper.start()
         courier.start()

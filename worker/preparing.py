@@ -25,15 +25,22 @@ from app.stored import read_spec
 from app.tasks.schemas import TaskSpec
 from app.tasks.service import check_classes, class_names
 from sats_core.job import HeldOutPictures, ImportJob, Job, StepJob
+from worker.device import Device
 from worker.folder import WorkFolder
 
 
 def prepare(
-    engine: Engine, blobs: BlobStore, settings: Settings, task_id: str, folder: WorkFolder
+    engine: Engine,
+    blobs: BlobStore,
+    settings: Settings,
+    task_id: str,
+    folder: WorkFolder,
+    device: Device,
 ) -> Job:
     """Return the job of a claimed task; an old version lies verified in the work folder.
 
-    No connection is held while files are read or copied.
+    No connection is held while files are read or copied. A step shares its batches among as many
+    devices as the settings allow and `device` has.
 
     Raises:
         Problem: the task cannot be run, now or ever.
@@ -43,7 +50,8 @@ def prepare(
         task = session.get_one(Task, task_id)
     if task.kind == TaskKind.IMPORT:
         return _prepare_import(engine, blobs, settings, task, folder)
-    return _prepare_step(engine, blobs, settings, task, folder)
+    devices = device.sharing(settings.train_devices)
+    return _prepare_step(engine, blobs, settings, task, folder, devices)
 
 
 def check_room(
@@ -90,7 +98,12 @@ def _prepare_import(
 
 
 def _prepare_step(
-    engine: Engine, blobs: BlobStore, settings: Settings, task: Task, folder: WorkFolder
+    engine: Engine,
+    blobs: BlobStore,
+    settings: Settings,
+    task: Task,
+    folder: WorkFolder,
+    devices: int,
 ) -> StepJob:
     with read_session(engine) as session:
         parent = session.get_one(Version, task.parent_id) if task.parent_id else None
@@ -114,7 +127,7 @@ def _prepare_step(
         named=spec.classes is not None,
         settings=spec.step_settings(),
         halvings=task.halvings,
-        devices=settings.train_devices,
+        devices=devices,
         held_out=spec.held_out,
         earlier=_held_out(blobs, kept, own, folder.old_held_out),
         memory=_memory(blobs, settings, memory, folder.old_memory) if memory else None,

@@ -1,14 +1,18 @@
 """Says in the database that this worker is there."""
 
+import os
+import socket
 from collections.abc import Mapping
+from secrets import token_hex
 from typing import Any
 
 import structlog
-from sqlalchemy import Engine, delete, update
+from sqlalchemy import ColumnElement, Engine, and_, delete, not_, or_, update
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.db import Worker, database_now, write_session
 from app.db.base import database_time
+from app.workers.service import alive
 from worker.device import Device
 
 BEATS = 3
@@ -17,12 +21,20 @@ BEATS = 3
 log = structlog.get_logger(__name__)
 
 
+def name_of_this_process() -> str:
+    """Return `host:pid-mark`; the mark is drawn anew by every call.
+
+    A container that starts again has the host and the process id of the one before.
+    """
+    return f"{socket.gethostname()}:{os.getpid()}-{token_hex(3)}"
+
+
 class Presence:
     """The row of this worker. Not its lease on a task: nothing is taken from who is silent here.
 
     Args:
         engine: the database.
-        name: of this worker, `host:pid`, as it stands in the rows of tasks that it holds.
+        name: of this worker, `host:pid-mark`, as it stands in the rows of tasks that it holds.
         version: of this software.
         device: what it trains on.
         every_seconds: between two beats.
@@ -31,12 +43,12 @@ class Presence:
     def __init__(
         self, engine: Engine, name: str, version: str, device: Device, every_seconds: float
     ) -> None:
-        host, _, pid = name.rpartition(":")
+        host, _, process = name.rpartition(":")
         self._engine = engine
         self._about: Mapping[str, Any] = {
             "name": name,
             "host": host,
-            "pid": int(pid),
+            "pid": int(process.partition("-")[0]),
             "version": version,
             "device": device.has.device,
             "device_name": device.name,
@@ -54,13 +66,17 @@ class Presence:
             seen = seen.values(seen_at=database_time(), alive_until=until)
             if self._id is not None and session.scalar(seen.returning(Worker.id)) is not None:
                 return
-            # Whoever had this host and process id before is no more.
-            session.execute(delete(Worker).where(Worker.name == self._about["name"]))
+            session.execute(delete(Worker).where(self._is_no_more()))
             worker = Worker(**self._about, alive_until=until)
             session.add(worker)
             session.flush()
             made = worker.id
         self._id = made
+
+    def _is_no_more(self) -> ColumnElement[bool]:
+        """Whether a row is of one that had this host and process id before, or our own, lost."""
+        before = and_(Worker.host == self._about["host"], Worker.pid == self._about["pid"])
+        return or_(Worker.name == self._about["name"], and_(before, not_(alive())))
 
     def leave(self) -> None:
         """Delete the row: this worker ends. Where the database does not answer it stays a day."""

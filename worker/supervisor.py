@@ -14,10 +14,10 @@ from app.db import END_STATES, TaskState, is_passing, write_session
 from app.errors import DiskFullProblem, Problem, problem_of
 from app.settings import Settings
 from app.storage import BlobStore, BlobStoreDownError
-from app.workers.needs import Resources
 from sats_core.errors import CoreError
 from sats_core.job import Job
 from worker.claim import Claim, LeaseLostError, claim, end, give_back, halve, retry, warn
+from worker.device import Device
 from worker.failures import (
     FewerAtOnceError,
     StepLostError,
@@ -57,7 +57,7 @@ class Supervisor:
         blobs: where uploads are read from and versions are written to.
         settings: the process's settings.
         worker: this worker's name, as it stands in the rows that it holds.
-        has: what it trains on.
+        device: what it trains on.
         command: command line of the training process; the job file comes behind it.
 
     Attributes:
@@ -72,7 +72,7 @@ class Supervisor:
         blobs: BlobStore,
         settings: Settings,
         worker: str,
-        has: Resources,
+        device: Device,
         command: Sequence[str] = CHILD,
     ) -> None:
         self.stopping = threading.Event()
@@ -82,7 +82,7 @@ class Supervisor:
         self._store = StoreProbe(blobs)
         self._settings = settings
         self._worker = worker
-        self._has = has
+        self._device = device
         self._command = command
         self._pulse: Heartbeat | None = None
 
@@ -118,7 +118,7 @@ class Supervisor:
             claimed = claim(session, which, self._worker, lease)
             if claimed is None:
                 return None
-            note_turn(session, claimed.task_id, self._has)
+            note_turn(session, claimed.task_id, self._device.has)
         task_id = claimed.task_id
         log.info("task_claimed", task=task_id, fence=claimed.fence)
         try:
@@ -217,7 +217,9 @@ class Supervisor:
         with folder.locked(self._worker, patience, lambda: self._interrupted(pulse)) as lock:
             if lock is None:
                 raise InterruptedStepError
-            job = prepare(self._engine, self._blobs, self._settings, claimed.task_id, folder)
+            job = prepare(
+                self._engine, self._blobs, self._settings, claimed.task_id, folder, self._device
+            )
             take_up(self._engine, self._blobs, claimed.task_id, folder)
             if not folder.is_done_for(job):  # what is done is only to be registered, at any rate
                 check_room(self._engine, self._settings, claimed.task_id, job, folder)

@@ -22,7 +22,7 @@ from worker.failures import silent_worker
 from worker.repeating import Repeating
 from worker.tidying import tidy, tidy_all
 from worker.tracing import trace_task
-from worker.turns import next_task
+from worker.turns import forget_turns, next_task
 
 log = structlog.get_logger(__name__)
 
@@ -86,13 +86,14 @@ class Sweeper:
         tidy_all(self._engine, self._blobs, self._settings)  # last: it needs the store, which fails
 
     def collect(self) -> None:
-        """Remove blobs that nothing refers to, writes that never ended, deliveries long done."""
+        """Remove blobs that nothing refers to, writes that never ended, rows that are of no use."""
         for name in collect_unfinished_messages(self._settings):
             log.info("garbage_removed", name=name, place="broker")
         with write_session(self._engine) as session:
             forget(session)
             forget_requests(session)
             forget_lost(session)
+            forget_turns(session)  # last: claims wait for the rows of turns
         self._collect_blobs()
         try:
             self._blobs.forget_deleted()  # last: it asks a bucket for every blob that lies here

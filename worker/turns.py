@@ -7,18 +7,18 @@ workers like it served longest ago. Of that owner's it takes the one of the high
 the one that was posted first.
 
 So, whoever else posts how much: before an owner's next task no other owner has two. Workers like it
-are those with the same device and memory, one lane: what they took for an owner tells nothing of
-whom others may serve. A worker that served only CPU tasks of somebody would else put off that one's
-GPU tasks for ever.
+are those with the same device and about the same memory, one lane: what they took for an owner
+tells nothing of whom others may serve. A worker that served only CPU tasks of somebody would else
+put off that one's GPU tasks for ever.
 """
 
-from sqlalchemy import Select, and_, exists, func, or_, select
+from sqlalchemy import Select, and_, delete, exists, func, or_, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session, aliased
 from sqlalchemy.sql.elements import ColumnElement
 from sqlalchemy.sql.selectable import ScalarSelect
 
-from app.db import RUNNING_STATES, Task, TaskState, Turn
+from app.db import RUNNING_STATES, ApiKey, Task, TaskState, Turn
 from app.workers.needs import ANY, Resources
 
 NOBODY = 0
@@ -49,6 +49,16 @@ def note_turn(session: Session, task_id: str, has: Resources) -> None:
             index_elements=[Turn.owner, Turn.lane], set_={"number": served.excluded.number}
         )
     )
+
+
+def forget_turns(session: Session) -> None:
+    """Delete the turns of owners who come no more: keys that were revoked and have nothing open."""
+    valid = select(ApiKey.id).where(ApiKey.revoked_at.is_(None))
+    unended = select(Task.key_id).where(
+        Task.key_id.is_not(None), Task.state.in_((TaskState.QUEUED, *RUNNING_STATES))
+    )
+    gone = and_(Turn.owner != NOBODY, Turn.owner.not_in(valid), Turn.owner.not_in(unended))
+    session.execute(delete(Turn).where(gone))
 
 
 def next_of_its_model(task: type[Task]) -> ColumnElement[bool]:

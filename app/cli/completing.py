@@ -2,9 +2,13 @@
 
 The service is the one that the command would ask. Nobody waits long for it, and where it does not
 answer, or the key may not look, the shell is told nothing: there is no place to say why.
+
+What is told may be run: zsh's script hands it to `eval`, and so do others. So nothing goes there
+that somebody else may write freely, as the name of a task.
 """
 
 import os
+import re
 from collections.abc import Callable, Sequence
 from itertools import islice
 from queue import Empty, Queue
@@ -15,7 +19,6 @@ import typer
 from typer.core import TyperCommand
 
 from app.cli.logins import who_is_asked
-from sats_core.data.names import printable
 
 if TYPE_CHECKING:
     from sats_client import Client
@@ -23,6 +26,10 @@ if TYPE_CHECKING:
 PATIENCE_SECONDS = 0.8
 MOST = 50
 """Versions or tasks that are offered: the newest."""
+PLAIN = re.compile(r"[A-Za-z0-9._@-]+")
+"""What a word may be of that no shell reads anything into; others are not offered."""
+PLAIN_HELP = re.compile(r"[a-z ]*")
+"""And what is said of it: words of ours, never a name."""
 
 
 class Word(NamedTuple):
@@ -59,7 +66,7 @@ def complete_task(*states: str) -> Callable[..., Found]:
     def complete(ctx: typer.Context, incomplete: str) -> Found:
         def ask(client: "Client") -> Found:
             tasks = islice(client.tasks(state=states), MOST)
-            return [Word(one.id, f"{printable(one.name)}, {one.state}") for one in tasks]
+            return [Word(one.id, one.state) for one in tasks]
 
         return [one for one in _asked(ctx, ask) if one.value.startswith(incomplete)]
 
@@ -97,7 +104,7 @@ def _versions(client: "Client", model: str) -> list[Word]:
 
 
 def _asked(ctx: typer.Context, ask: Callable[["Client"], Found]) -> Found:
-    """Return what a service says within a moment; nothing where anything goes wrong."""
+    """Return the plain words of what a service says within a moment; nothing if anything fails."""
     answers: Queue[Found] = Queue()
     try:
         from sats_client import DEFAULT_URL, Client
@@ -117,6 +124,7 @@ def _asked(ctx: typer.Context, ask: Callable[["Client"], Found]) -> Found:
     # Left behind where it takes too long: it ends with the process.
     Thread(target=answer, daemon=True).start()
     try:
-        return answers.get(timeout=PATIENCE_SECONDS)
+        found = answers.get(timeout=PATIENCE_SECONDS)
     except Empty:
         return []
+    return [one for one in found if PLAIN.fullmatch(one.value) and PLAIN_HELP.fullmatch(one.help)]

@@ -28,7 +28,7 @@ class Worker(Base):
     __table_args__ = {"sqlite_autoincrement": True}  # noqa: RUF012
 
     id: Mapped[int] = mapped_column(primary_key=True)
-    name: Mapped[str] = mapped_column(String(200))  # `host:pid`, as in the rows of its tasks
+    name: Mapped[str] = mapped_column(String(200))  # `host:pid-mark`, as in the rows of its tasks
     host: Mapped[str] = mapped_column(String(200))
     pid: Mapped[int]
     version: Mapped[str] = mapped_column(String(100))  # of this software
@@ -45,7 +45,7 @@ class Worker(Base):
 class Turn(Base):
     """When workers of one lane last took a task of somebody's: the order of claims stands on it.
 
-    Workers with the same device and memory are one lane (`app.workers.needs`).
+    Workers with the same device and about the same memory are one lane (`app.workers.needs`).
     """
 
     __tablename__ = "turns"

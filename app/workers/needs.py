@@ -28,8 +28,12 @@ class Resources:
 
     @property
     def lane(self) -> str:
-        """Name of what all workers with the same resources share: owners' turns at them."""
-        return f"{self.device} {self.memory_mib}"
+        """Name of what workers with about the same resources share: owners' turns at them.
+
+        Memory counts by the power of two below it: machines of one kind seldom say the same MiB.
+        """
+        memory = 1 << self.memory_mib.bit_length() >> 1
+        return f"{self.device} {memory}"
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,8 @@ class WorkerJson(BaseModel):
     """A worker process."""
 
     name: str = Field(
-        description="Host and process id; tasks that it holds name it so.", examples=["host:4711"]
+        description="Host, process id and a mark of its start; tasks that it holds name it so.",
+        examples=["host:4711"],
     )
     host: str = Field(description="The machine, or container, that it runs on.", examples=["host"])
     pid: int = Field(description="Its process id there.", examples=[4711])

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import ColumnElement, and_, delete, select
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, aliased
+from sqlalchemy.sql.selectable import ScalarSelect
 
 from app.db import RUNNING_STATES, DeviceKind, Model, Task, Worker, database_now
 from app.workers.needs import Resources
@@ -36,7 +37,8 @@ def list_workers(session: Session, limit: int, before: int | None = None) -> Seq
     name = Task.spec["name"].as_string().label("task_name")
     found = (
         select(Worker, Task.id, name, Model.name, alive().label("alive"))
-        .outerjoin(Task, _holds())
+        .select_from(Worker)
+        .outerjoin(Task, Task.id == _latest())
         .outerjoin(Model, Model.id == Task.model_id)
     )
     if before is not None:
@@ -70,6 +72,17 @@ def forget_lost(session: Session) -> None:
 def alive() -> ColumnElement[bool]:
     """Whether a worker said in time that it is there."""
     return Worker.alive_until > database_now()
+
+
+def _latest() -> ScalarSelect[str]:
+    """Return a query for the task that a worker took last of those that it holds.
+
+    There are several where it lost the lease of one that nobody has taken back yet.
+    """
+    held = aliased(Task)
+    found = select(held.id).where(held.state.in_(RUNNING_STATES), held.worker == Worker.name)
+    last = found.order_by(held.lease_until.desc(), held.id).limit(1)
+    return last.correlate(Worker).scalar_subquery()
 
 
 def _holds() -> ColumnElement[bool]:

@@ -281,7 +281,7 @@ def _lease_until(stack: Stack, until: Any) -> int:
         held = [
             task_id
             for task_id, worker in session.execute(select(Task.id, Task.worker).where(running))
-            if int(worker.rpartition(":")[2]) in pids
+            if int(worker.rpartition(":")[2].partition("-")[0]) in pids
         ]
         session.execute(update(Task).where(Task.id.in_(held), running).values(lease_until=until))
     return len(held)

@@ -45,11 +45,13 @@ from tests.fixtures.checkpoints import checkpoint_zip
 from tests.fixtures.drawings import voc_zip
 from tests.fixtures.processes import environment
 from tests.worker.scripted_child import Control
+from worker.device import Device
 from worker.supervisor import Supervisor
 
 ROOT = Path(__file__).parents[2]
 PATIENCE = 60.0
 CPU = Resources(DeviceKind.CPU, 16_000)
+PROCESSOR = Device("A processor", 1, CPU)
 """What workers of tests train on, where nothing else is said."""
 EVA = Actor(ActorType.KEY, "eva")
 """Who asks for imports."""
@@ -98,9 +100,11 @@ class Bench:
         self.supervisor().run(task_id)
         return self.task(task_id)
 
-    def supervisor(self, name: str = "worker-1", **changes: Any) -> Supervisor:
+    def supervisor(
+        self, name: str = "worker-1", device: Device = PROCESSOR, **changes: Any
+    ) -> Supervisor:
         settings = self.settings.model_copy(update=changes)
-        return Supervisor(self.engine, self.blobs, settings, name, CPU, self.control.command())
+        return Supervisor(self.engine, self.blobs, settings, name, device, self.control.command())
 
     def run(self, labelled: Sequence[str], **posted: Any) -> Task:
         """Post a task, run it in this process, return it."""

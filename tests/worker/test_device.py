@@ -35,6 +35,9 @@ def says(*memory: int) -> list[str]:
         ("cuda:1", None, "1"),
         ("cuda:1", "2,3", "3"),
         ("cuda:2", "2,3", ""),
+        ("cuda:1", "", ""),  # empty: no GPU is to be seen, and none is
+        ("cuda:0", "", ""),
+        ("auto", "", ""),
         ("cuda:0", "GPU-8f3a,GPU-11b2", "GPU-8f3a"),
     ],
 )

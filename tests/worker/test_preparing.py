@@ -5,10 +5,13 @@ import errno
 import pytest
 from sqlalchemy import select
 
-from app.db import ApiKey, TaskState, write_session
+from app.db import ApiKey, DeviceKind, TaskState, write_session
 from app.keys.service import Scope, create_key
+from app.workers.needs import Resources
+from tests.worker.bench import PROCESSOR
 from worker import preparing
 from worker.claim import claim
+from worker.device import Device
 from worker.folder import WorkFolder
 
 
@@ -54,6 +57,25 @@ def test_a_step_may_use_the_devices_of_its_worker(bench):
     assert bench.control.starts()[-1].job.devices == 3
 
 
+@pytest.mark.parametrize(("there", "used"), [(1, 1), (2, 2), (8, 4)])
+def test_a_step_is_told_of_no_gpu_that_its_worker_does_not_have(bench, there, used):
+    gpus = Device("NVIDIA X", there, Resources(DeviceKind.CUDA, 24_000))
+    bench.supervisor(device=gpus, train_devices=4).run(bench.post(["cat"]))
+    assert bench.control.starts()[-1].job.devices == used
+
+
+def test_memory_that_runs_out_halves_what_the_gpu_that_is_there_computed_at_once(bench):
+    """Divided by the setting a GPU would have one picture, and nothing were left to halve."""
+    bench.control.plan(affords=4)
+    gpu = Device("NVIDIA X", 1, Resources(DeviceKind.CUDA, 24_000))
+    task_id = bench.post(["cat"], batch_size=8)
+    for _ in range(2):
+        bench.supervisor(device=gpu, train_devices=8).run(task_id)
+    assert [start.job.at_once for start in bench.control.starts()] == [8, 4]
+    (warning,) = bench.task(task_id).warnings
+    assert "4 instead of 8 pictures" in warning
+
+
 def test_no_connection_is_held_while_files_are_read_and_copied(bench, monkeypatch):
     bench.run(["cat"])
     task_id = bench.post(["dog"], seed=1, memory=True)
@@ -74,7 +96,7 @@ def test_no_connection_is_held_while_files_are_read_and_copied(bench, monkeypatc
         watch(name)
     folder = WorkFolder(bench.settings.work_dir, task_id)
     with folder.locked("worker-1", 1, lambda: False):
-        preparing.prepare(bench.engine, bench.blobs, bench.settings, task_id, folder)
+        preparing.prepare(bench.engine, bench.blobs, bench.settings, task_id, folder, PROCESSOR)
     assert connections == {"task_classes": 0, "version_file": 0, "verified": 0}
 
 

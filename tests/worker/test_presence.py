@@ -1,5 +1,8 @@
 """A worker's row: there while it is, whatever becomes of the database in between."""
 
+import os
+import socket
+
 import pytest
 from sqlalchemy import delete, select, update
 
@@ -8,7 +11,7 @@ from app.workers.needs import Resources
 from app.workers.service import KEPT_SECONDS, forget_lost, list_workers, living
 from tests.worker.bench import eventually, rename
 from worker.device import Device
-from worker.presence import Presence
+from worker.presence import Presence, name_of_this_process
 
 GPU = Device("NVIDIA X", 2, Resources(DeviceKind.CUDA, 24_000))
 
@@ -72,15 +75,34 @@ def test_a_row_that_was_deleted_comes_back(presence, rows, engine):
     assert [one.id for one in rows()] == [row.id]
 
 
-def test_who_gets_the_name_of_a_lost_one_takes_its_place(presence, rows, engine):
+def test_who_gets_the_host_and_process_id_of_a_lost_one_takes_its_place(presence, rows, engine):
     presence.beat()
-    after = Presence(engine, "gpu-1:4711", "1.2.4", GPU, 5.0)
+    silence(engine)
+    after = Presence(engine, "gpu-1:4711-b", "1.2.4", GPU, 5.0)
     after.beat()
     assert [row.version for row in rows()] == ["1.2.4"]
 
 
-def test_a_host_may_have_colons(engine, rows):
-    Presence(engine, "fe80::1:17", "1", GPU, 5.0).beat()
+def test_two_that_live_with_one_host_and_process_id_keep_their_rows(presence, rows, engine):
+    """As containers of one name have them, whose first process is 1."""
+    after = Presence(engine, "gpu-1:4711-b", "1.2.4", GPU, 5.0)
+    for one in (presence, after, presence, after):
+        one.beat()
+    assert [row.version for row in rows()] == ["1.2.3", "1.2.4"]
+    assert {(row.host, row.pid) for row in rows()} == {("gpu-1", 4711)}
+    after.leave()
+    assert [row.version for row in rows()] == ["1.2.3"]
+
+
+def test_no_process_is_called_as_one_before_it_was():
+    names = {name_of_this_process() for _ in range(2)}
+    assert len(names) == 2
+    assert all(name.startswith(f"{socket.gethostname()}:{os.getpid()}-") for name in names)
+
+
+@pytest.mark.parametrize("name", ["fe80::1:17", "fe80::1:17-0af3"])
+def test_a_host_may_have_colons(engine, rows, name):
+    Presence(engine, name, "1", GPU, 5.0).beat()
     assert [(row.host, row.pid) for row in rows()] == [("fe80::1", 17)]
 
 

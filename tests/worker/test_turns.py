@@ -10,7 +10,7 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
-from sqlalchemy import insert, select, text
+from sqlalchemy import insert, select, text, update
 
 from app.db import (
     ApiKey,
@@ -21,6 +21,7 @@ from app.db import (
     Turn,
     make_engine,
     read_session,
+    utc_now,
     write_session,
 )
 from app.registry.service import ensure_model
@@ -29,7 +30,7 @@ from tests.fixtures.statements import Statements
 from tests.worker.conftest import LEASE
 from worker import claim as claims
 from worker.claim import Claim
-from worker.turns import next_task, note_turn, whose_turn
+from worker.turns import forget_turns, next_task, note_turn, whose_turn
 
 SMALL_CPU = Resources(DeviceKind.CPU, 8_000)
 CPU = Resources(DeviceKind.CPU, 16_000)
@@ -252,6 +253,45 @@ def test_what_a_cpu_serves_puts_off_nothing_that_waits_for_a_gpu(put, served):
         served(CPU, most=2)
         order += served(GPU, most=1)
     assert order == [task for pair in zip(mine, others, strict=True) for task in pair]
+
+
+def test_machines_that_differ_by_a_little_memory_take_turns_together(put, served):
+    for number in range(10):
+        put(f"many{number}", 1)
+    other = put("one", 2)
+    hosts = [Resources(DeviceKind.CPU, 15_990 + number) for number in range(10)]
+    order = [task for host in hosts for task in served(host, most=1)]
+    assert len(order) == 10
+    assert other in order[:2]
+
+
+def test_within_a_lane_memory_that_is_asked_for_is_exact(put, served):
+    wide = put("a", 1, min_memory_mib=15_995)
+    narrow = Resources(DeviceKind.CPU, 15_994)
+    enough = Resources(DeviceKind.CPU, 15_995)
+    assert narrow.lane == enough.lane
+    assert (served(narrow), served(enough)) == ([], [wide])
+
+
+def test_turns_of_keys_that_were_revoked_are_forgotten_once_nothing_of_theirs_waits(
+    put, served, engine
+):
+    for number, owner in enumerate(OWNERS):
+        put(f"m{number}", owner)
+    served()
+    put("waits", 2)
+    with write_session(engine) as session:
+        session.execute(update(ApiKey).where(ApiKey.id < 3).values(revoked_at=utc_now()))
+        session.execute(insert(Turn).values(owner=77, lane=CPU.lane, number=99))
+
+    def left():
+        with write_session(engine) as session:
+            forget_turns(session)
+            return set(session.scalars(select(Turn.owner)))
+
+    assert left() == {0, 2, 3}
+    served()
+    assert left() == {0, 3}
 
 
 def test_a_failed_claim_is_no_turn(put, engine):

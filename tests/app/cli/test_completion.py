@@ -8,14 +8,16 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import httpx
 import pytest
 import sqlalchemy as sa
+import typer
 from sqlalchemy import Engine
 from structlog.testing import capture_logs
+from typer.core import TyperCommand
 from typer.testing import CliRunner
 
 from app.cli import COMMANDS, cli, completing
@@ -141,14 +143,13 @@ def bash_says(completion: Path, *words: str) -> list[str]:
     return shell_says("bash", "-c", line).split()
 
 
-def typed_into_bash(completion: Path, keys: bytes, until: bytes) -> bytes:
-    """Return what is seen of keys in a bash at a terminal, once there is what is waited for."""
+def typed_into(shell: Sequence[str], keys: bytes, until: bytes) -> bytes:
+    """Return what is seen of keys in a shell at a terminal, once there is what is waited for."""
     ours, theirs = os.openpty()
     with os.fdopen(ours, "r+b", buffering=0) as terminal:
         with os.fdopen(theirs, "rb") as end:
-            words = ["bash", "--noprofile", "--rcfile", str(completion), "-i"]
-            bash = subprocess.Popen(
-                words, stdin=end, stdout=end, stderr=end, start_new_session=True
+            process = subprocess.Popen(
+                shell, stdin=end, stdout=end, stderr=end, start_new_session=True
             )
         terminal.write(keys)
         seen = b""
@@ -156,8 +157,8 @@ def typed_into_bash(completion: Path, keys: bytes, until: bytes) -> bytes:
         while until not in seen and time.monotonic() < deadline:
             if select.select([terminal], [], [], 1)[0]:
                 seen += terminal.read(4096)
-        bash.kill()
-        bash.wait()
+        process.kill()
+        process.wait()
     return seen
 
 
@@ -267,7 +268,8 @@ def test_bash_completes_a_version(installed: Callable[[str], Path]) -> None:
     completion = installed("bash")
     assert bash_says(completion, "sats", "show", "str") == ["street", "street@1"]
     assert bash_says(completion, "sats", "show", "default", "@") == ["@2", "@1"]
-    assert b"show street@1 " in typed_into_bash(completion, b"sats show street@\t", b"@1 ")
+    bash = ["bash", "--noprofile", "--rcfile", str(completion), "-i"]
+    assert b"show street@1 " in typed_into(bash, b"sats show street@\t", b"@1 ")
 
 
 @EMBEDDED
@@ -279,6 +281,70 @@ def test_zsh_completes_a_version(installed: Callable[[str], Path]) -> None:
     words = "words=(sats show default@); CURRENT=3; _sats_completion"
     said = shell_says("zsh", "-fc", f'{stand_ins}; source "{installed("zsh")}"; {words}')
     assert re.findall(r"default@\d", said) == ["default@2", "default@1"]
+
+
+@EMBEDDED
+@pytest.mark.usefixtures("asked")
+def test_zsh_runs_nothing_that_stands_in_a_task_s_name(
+    installed: Callable[[str], Path],
+    engine: Engine,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    if shutil.which("zsh") is None:
+        pytest.skip("zsh is not installed")
+    ran = tmp_path / "ran"
+    (waits,) = name_tasks(engine, rf"sheep \$(touch {ran})")
+    (tmp_path / ".zshrc").write_text(
+        f'autoload -Uz compinit; compinit -u -D; source "{installed("zsh")}"\n'
+    )
+    monkeypatch.setenv("ZDOTDIR", str(tmp_path))
+    seen = typed_into(["zsh", "-d", "-i"], b"sats cancel \t", waits.encode())
+    assert waits.encode() in seen
+    assert not ran.exists()
+
+
+@EMBEDDED
+@pytest.mark.usefixtures("asked")
+def test_of_a_task_its_state_is_said_and_no_name(engine: Engine) -> None:
+    (waits,) = name_tasks(engine, "sheep")
+    environment = {"_SATS_COMPLETE": "complete_zsh", "_TYPER_COMPLETE_ARGS": "sats cancel "}
+    with capture_logs():
+        done = CliRunner().invoke(cli, [], env=environment, prog_name="sats")
+    assert f'"{waits}":"queued"' in done.stdout
+    assert "sheep" not in done.stdout
+
+
+def name_tasks(engine: Engine, name: str) -> list[str]:
+    """Give every task a name, let one wait, and return that one's id."""
+    with write_session(engine) as session:
+        tasks = session.scalars(sa.select(Task).order_by(Task.created_at)).all()
+        for task in tasks:
+            task.spec = {**task.spec, "name": name}
+        tasks[0].state = TaskState.QUEUED
+        return [tasks[0].id]
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        completing.Word("a$(id)", "a model"),
+        completing.Word("a\\", "a model"),
+        completing.Word("a`id`", "a model"),
+        completing.Word('a"', "a model"),
+        completing.Word("a b", "a model"),
+        completing.Word("a\n", "a model"),
+        completing.Word("", "a model"),
+        completing.Word("a", r"\$(id)"),
+    ],
+)
+def test_what_a_shell_might_read_something_into_is_not_offered(
+    word: completing.Word, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = completing.Word("a-Z_0.9@1", "not live")
+    monkeypatch.setattr(completing, "_models", lambda _client, _begun: [word, plain])
+    context = typer.Context(TyperCommand("show"))
+    assert completing.complete_model(context, "") == [plain]
 
 
 @EMBEDDED

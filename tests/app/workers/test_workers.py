@@ -105,6 +105,26 @@ def test_workers_come_by_the_page_in_one_statement(client, come, service):
     assert client.get("/admin/workers?cursor=x").status_code == 422
 
 
+def test_a_worker_that_holds_two_tasks_is_told_once_with_the_one_it_took_last(client, come, engine):
+    """The lease of the first has run out, nobody has taken it back yet."""
+    come("a:1")
+    come("b:2")
+    before = run(engine, "b:2")
+    with write_session(engine) as session:
+        late = update(Task).where(Task.id == before)
+        session.execute(late.values(lease_until=database_now() - 1))
+    task_id = run(engine, "b:2", model="other")
+    items = client.get("/admin/workers").json()["items"]
+    assert [(one["name"], (one["task"] or {}).get("id")) for one in items] == [
+        ("b:2", task_id),
+        ("a:1", None),
+    ]
+    page = client.get("/admin/workers?limit=1").json()
+    assert [one["name"] for one in page["items"]] == ["b:2"]
+    page = client.get("/admin/workers", params={"limit": 1, "cursor": page["next_cursor"]}).json()
+    assert ([one["name"] for one in page["items"]], page["next_cursor"]) == (["a:1"], None)
+
+
 def test_the_overview_and_the_first_page_say_who_is_idle(client, come, engine):
     assert "No worker is alive" in client.get("/").text
     come("a:1")
