@@ -1,11 +1,13 @@
 """Accepting a task: whatever goes wrong, no file is kept."""
 
 import io
+from contextlib import contextmanager
+from dataclasses import replace
 
 import pytest
 
 from app.errors import TooLargeProblem
-from app.storage import Blob
+from app.storage import Blob, SentInVainError
 from app.tasks.accepting import Acceptance
 from app.tasks.schemas import TaskSpec
 from app.tasks.submission import Submission
@@ -71,3 +73,21 @@ def test_what_a_task_needs_stays(accepting, blobs):
     with pytest.raises(RuntimeError):
         accept(accepting, files, other, refuse)
     assert len(stored(blobs)) == 1
+
+
+def test_what_was_deleted_after_it_was_sent_is_sent_again(accepting, blobs, monkeypatch):
+    steps, stage = [], blobs.stage
+
+    def confirm():
+        steps.append("confirm")
+        if steps.count("confirm") == 1:
+            raise SentInVainError(11, "a task with the same bytes ended")
+
+    @contextmanager
+    def watched(*args):
+        with stage(*args) as one:
+            yield replace(one, send=lambda: steps.append("send"), confirm=confirm)
+
+    monkeypatch.setattr(blobs, "stage", watched)
+    accept(accepting, {"dataset": b"pictures"})
+    assert steps == ["send", "confirm", "send", "confirm"]
