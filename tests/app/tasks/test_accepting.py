@@ -89,5 +89,5 @@ def test_what_was_deleted_after_it_was_sent_is_sent_again(accepting, blobs, monk
             yield replace(one, send=lambda: steps.append("send"), confirm=confirm)
 
     monkeypatch.setattr(blobs, "stage", watched)
-    accept(accepting, {"dataset": io.BytesIO(b"pictures")})
+    accept(accepting, {"dataset": b"pictures"})
     assert steps == ["send", "confirm", "send", "confirm"]
