@@ -21,7 +21,7 @@ from app.errors import (
 from app.errors.codes import Code
 from app.errors.fields import invalid_fields
 from app.http.bodies import bounded
-from app.storage.base import NO_ROOM
+from app.storage.errors import NO_ROOM
 
 SPEC_BYTES = 1024 * 1024
 """Longest JSON part, whether it comes as a field or as a file."""

@@ -2,14 +2,16 @@
 
 from app.storage.base import (
     Blob,
+    BlobStore,
+    Entry,
+    StagedBlob,
+)
+from app.storage.errors import (
     BlobDamagedError,
     BlobMissingError,
     BlobRefusedError,
-    BlobStore,
     BlobStoreDownError,
-    Entry,
     SentInVainError,
-    StagedBlob,
     TooLargeError,
 )
 from app.storage.local import LocalBlobStore

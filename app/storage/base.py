@@ -9,68 +9,31 @@ import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 import structlog
 
+from app.storage.errors import (
+    NO_MORE_FILES,
+    NO_ROOM,
+    BlobDamagedError,
+    BlobMissingError,
+    BlobStoreDownError,
+    told,
+)
+
 CHUNK_BYTES = 1024 * 1024
 VERIFIED_SECONDS = 3600.0
 """How long a file that was found whole is believed to be, while it does not change."""
 MAX_VERIFIED = 10_000
 """Most files that a process remembers to have found whole."""
-NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
-NO_MORE_FILES = (errno.EMFILE, errno.ENFILE)
-"""What this process or its machine lacks: no fault of the store."""
 
 _KEY = re.compile(r"[0-9a-f]{64}")
 
 log = structlog.get_logger(__name__)
-
-
-class BlobMissingError(Exception):
-    """No blob has this key."""
-
-
-class BlobRefusedError(Exception):
-    """The store answers and does not let us in.
-
-    Of an object of others that is not there it says the same, unless we may list them.
-    """
-
-
-class BlobDamagedError(Exception):
-    """The bytes of a blob are not those that were stored."""
-
-
-class BlobStoreDownError(OSError):
-    """The store itself cannot be read or written; its blobs may be whole."""
-
-
-class SentInVainError(BlobStoreDownError):
-    """What was sent was deleted before it was published: it is to be sent again."""
-
-
-@contextmanager
-def told() -> Iterator[None]:
-    """Say of an error of the file system that the store is down, where it is the store's.
-
-    Raises:
-        BlobStoreDownError: it is.
-        OSError: this process may open no more files.
-    """
-    try:
-        yield
-    except OSError as error:
-        if error.errno in NO_MORE_FILES:
-            raise
-        raise BlobStoreDownError(error.errno, error.strerror, error.filename) from error
-
-
-class TooLargeError(Exception):
-    """More bytes came than the caller allowed; nothing was kept."""
 
 
 @dataclass(frozen=True)

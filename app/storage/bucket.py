@@ -15,15 +15,10 @@ from obstore.exceptions import AlreadyExistsError, BaseError, InvalidPathError
 from obstore.store import AzureStore, GCSStore, S3Store
 
 from app.settings import Settings
-from app.storage.base import (
-    CHUNK_BYTES,
-    BlobMissingError,
-    BlobRefusedError,
-    BlobStoreDownError,
-    Entry,
-)
+from app.storage.base import CHUNK_BYTES, Entry
 from app.storage.bucket_errors import REFUSALS, short, told, told_but
 from app.storage.cache import Download
+from app.storage.errors import BlobMissingError, BlobRefusedError, BlobStoreDownError
 
 WHOLE_BYTES = 64 * 1024 * 1024
 """What is not larger is put in one request."""

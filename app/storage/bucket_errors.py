@@ -11,7 +11,7 @@ from obstore.exceptions import (
     UnauthenticatedError,
 )
 
-from app.storage.base import BlobStoreDownError
+from app.storage.errors import BlobStoreDownError
 
 REFUSALS = (PermissionDeniedError, UnauthenticatedError)
 """The store answers and does not let us in."""

@@ -9,14 +9,13 @@ from pathlib import Path
 from typing import BinaryIO
 
 from app.storage.base import (
-    BlobMissingError,
     BlobStore,
     Entry,
     StagedBlob,
     checked_key,
     is_key,
-    told,
 )
+from app.storage.errors import BlobMissingError, told
 from app.storage.staging import written
 from sats_core.files import sync
 

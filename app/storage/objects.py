@@ -14,21 +14,23 @@ import structlog
 
 from app.storage.base import (
     Blob,
-    BlobDamagedError,
-    BlobMissingError,
-    BlobRefusedError,
     BlobStore,
-    BlobStoreDownError,
     Entry,
-    SentInVainError,
     StagedBlob,
     checked_key,
     is_key,
     stamp_of,
-    told,
 )
 from app.storage.bucket import INCOMING, Bucket
 from app.storage.cache import BlobCache
+from app.storage.errors import (
+    BlobDamagedError,
+    BlobMissingError,
+    BlobRefusedError,
+    BlobStoreDownError,
+    SentInVainError,
+    told,
+)
 from app.storage.staging import written
 
 LARGEST_BYTES = 5 * 1024**3
