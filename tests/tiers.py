@@ -21,6 +21,7 @@ _OTHER_FORMS = {
 
 _STEP = "tests/sats_core/training/test_step.py"
 _STOPPING = "tests/app/cli/test_stopping.py"
+_MIXED = "tests/worker/test_mixed_versions.py"
 
 LONG = {
     f"{_STOPPING}::test_what_cannot_be_finished_is_refused_before_the_end[serve-embedded]": (
@@ -33,6 +34,9 @@ LONG = {
     "::test_told_by_systemd_and_by_its_parent_a_process_still_answers[serve-embedded]": (
         f"{_STOPPING}"
         "::test_told_by_systemd_and_by_its_parent_a_process_still_answers[several-embedded]"
+    ),
+    f"{_MIXED}::test_the_old_core_learns_and_the_new_one_learns_on_from_it[served]": (
+        f"{_MIXED}::test_a_step_that_the_old_core_began_is_finished_by_the_new_one[served]"
     ),
     "tests/app/keys/test_secrets.py::test_a_run_of_task_and_segment_leaves_no_key_behind": (
         "tests/app/keys/test_secrets.py::test_what_is_asked_and_learned_leaves_no_key_behind"
