@@ -304,7 +304,7 @@ def test_a_bucket_that_is_not_there_is_no_empty_one(s3, tmp_path):
 
 
 def test_a_key_that_is_wrong_is_told(s3, tmp_path):
-    store = S3Prefix(s3, tmp_path).host(store_secret="not this", store_seconds=SECONDS)
+    store = S3Prefix(s3, tmp_path).host(store_secret="not-this", store_seconds=SECONDS)
     with pytest.raises(BlobStoreDownError):
         put(store)
     assert store.fault() == "refuses to be written"
