@@ -167,11 +167,19 @@ def test_it_is_sent_now_and_then_while_the_step_trains(bench, claimed, shares, h
     assert shared(bench, claimed) == b"two"
 
 
+def test_what_an_earlier_try_left_is_sent_at_once(bench, claimed, shares, here):
+    write(here, b"one")
+    with shares(here, every=3600.0):
+        eventually(lambda: shared(bench, claimed) == b"one")
+
+
 def test_it_is_sent_at_the_end_of_a_training_that_was_interrupted(bench, claimed, shares, here):
     write(here, b"one")
     with pytest.raises(ZeroDivisionError), shares(here):
+        eventually(lambda: shared(bench, claimed) == b"one")
+        write(here, b"two")
         raise ZeroDivisionError
-    assert shared(bench, claimed) == b"one"
+    assert shared(bench, claimed) == b"two"
 
 
 @pytest.mark.parametrize(
