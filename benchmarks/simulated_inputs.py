@@ -2,8 +2,8 @@
 
 import json
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import Field, dataclass, field, fields, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -218,7 +218,8 @@ def with_changes(assumptions: Assumptions, changes: Mapping[str, float]) -> Assu
 
 def described(one: Measured | Rules | Assumptions) -> dict[str, dict[str, Any]]:
     """Return each input's value, and where it is from."""
-    where: Callable[[Field[Any]], dict[str, str]] = lambda f: (  # noqa: E731
-        dict(f.metadata) or {"source": "the service's default"}
-    )
-    return {f.name: {"value": getattr(one, f.name), **where(f)} for f in fields(one)}
+    default = {"source": "the service's default"}
+    return {
+        input_.name: {"value": getattr(one, input_.name), **(input_.metadata or default)}
+        for input_ in fields(one)
+    }

@@ -25,7 +25,7 @@ class Worker(Base):
 
     __tablename__ = "workers"
     # An id that was deleted is given to no other: a worker that comes back knows its row by it.
-    __table_args__ = {"sqlite_autoincrement": True}  # noqa: RUF012
+    __table_args__ = ({"sqlite_autoincrement": True},)
 
     id: Mapped[int] = mapped_column(primary_key=True)
     name: Mapped[str] = mapped_column(String(200))  # `host:pid-mark`, as in the rows of its tasks

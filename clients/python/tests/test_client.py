@@ -249,7 +249,10 @@ def test_posting_needs_neither_numpy_nor_pillow():
 
 def test_records_can_be_kept_in_sets(through):
     progress = {"phase": "training", "step": 1, "steps": 2, "losses": {"a": 0.5}}
-    handler = lambda _: httpx.Response(200, json=TASK | {"progress": progress})  # noqa: E731
+
+    def handler(_: httpx.Request) -> httpx.Response:
+        return httpx.Response(200, json=TASK | {"progress": progress})
+
     first, second = (through(handler, lambda c: c.task("1")) for _ in range(2))
     assert len({first, second}) == 1
     with pytest.raises(AttributeError):

@@ -233,7 +233,9 @@ def test_an_answer_as_it_is(through):
         asked.append(request)
         return httpx.Response(200, content=b"a picture", headers={"Content-Type": OVERLAY})
 
-    segment = lambda c: c.segment_as(b"x", OVERLAY, model="farm", classes=["red"])  # noqa: E731
+    def segment(client):
+        return client.segment_as(b"x", OVERLAY, model="farm", classes=["red"])
+
     assert through(service, segment) == b"a picture"
     (request,) = asked
     assert request.headers["Accept"] == OVERLAY
