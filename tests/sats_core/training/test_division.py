@@ -114,10 +114,22 @@ def test_a_base_step_computes_two_at_once_though_they_may_not_fit() -> None:
 
 
 def test_a_try_that_runs_out_is_an_answer() -> None:
-    found = divided(Machine(room=2**40, bursts=100 * MIB))
+    machine = Machine(room=2**40, bursts=100 * MIB)
+    found = divided(machine)
     assert (found.parts, found.recompute) == (1, True)
+    assert found.because is not None
+    assert found.because.endswith(": a try of 1 at once ran out of memory")
+    assert (2, False) not in machine.tried
     found = divided(Machine(room=2**40, bursts=160 * MIB))
     assert (found.parts, found.recompute) == (16, False), "one fits, two do not"
+    assert found.because is not None
+    assert found.because.endswith(": a try of 2 at once ran out of memory")
+
+
+def test_less_than_nothing_is_free_where_the_optimiser_takes_more_than_that() -> None:
+    found = divided(Machine(room=MIB), later=300 * MIB)
+    assert found.because is not None
+    assert found.because.endswith(", 0 are free")
 
 
 def test_what_the_settings_say_is_done_and_not_told() -> None:
