@@ -5,11 +5,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import torch
 from torch import Tensor
 
 from sats_core.data.batches import Batch
 from sats_core.settings import LEAST_BATCH, StepSettings
+from sats_core.training.failures import lacks_memory
 from sats_core.training.memory_use import MemoryUse
 from sats_core.training.ranks import Ranks
 
@@ -124,8 +124,10 @@ class Divider:
     def _taken(self, use: MemoryUse, pictures: int, recompute: bool) -> float:
         try:
             return use.peak(lambda: self.try_out(pictures, recompute))
-        except torch.OutOfMemoryError:
-            return math.inf
+        except (RuntimeError, MemoryError) as error:
+            if lacks_memory(error):
+                return math.inf
+            raise
 
     def _said(self, parts: int, recompute: bool, why: str | None) -> str:
         how = [f"in {parts} parts, one after another"] if parts > 1 else []
