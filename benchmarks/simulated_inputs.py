@@ -221,6 +221,6 @@ def described(one: Measured | Rules | Assumptions) -> dict[str, dict[str, Any]]:
     """Return each input's value, and where it is from."""
     default = {"source": "the service's default"}
     return {
-        input_.name: {"value": getattr(one, input_.name), **(input_.metadata or default)}
-        for input_ in fields(one)
+        figure.name: {"value": getattr(one, figure.name), **(figure.metadata or default)}
+        for figure in fields(one)
     }
