@@ -6,13 +6,12 @@ On an empty Postgres, so many worker processes at once take the tasks of some ke
 claimed, prepared, registered, made live and tidied up by the worker's own code. In place of the
 training process stands a function that writes its result at once, and no broker is asked: workers
 take the next task as soon as they are done. Then one task runs for a while and nothing else does.
-Writes `scale.json` to `--results`.
+Writes its section of `scale.json` to `--results`.
 """
 
 import io
 import json
 import multiprocessing
-import os
 import tempfile
 import time
 from collections.abc import Sequence
@@ -31,7 +30,7 @@ from app.storage import LocalBlobStore
 from app.tasks.schemas import TaskSpec
 from app.tasks.submission import Submission, submit
 from app.workers.needs import Resources
-from benchmarks.machine import commit, hardware
+from benchmarks.scale_record import write_section
 from tests.fixtures.databases import new_database
 from tests.fixtures.drawings import voc_zip
 from tests.fixtures.servers import postgres
@@ -196,17 +195,10 @@ def main(
     with postgres() as server:
         runs = [take(count, tasks, server) for count in counts]
         running = idle(server, seconds)
-    written = {
-        "command": f"python -m benchmarks.claims --tasks {tasks} --seconds {seconds:g}",
-        "commit": commit(),
-        "hardware": hardware("cpu"),
-        "processors": os.cpu_count(),
-        "load_average": round(os.getloadavg()[0], 2),
-        "runs": runs,
-        "running_task": running,
-    }
-    (results / "scale.json").write_text(json.dumps(written, indent=1) + "\n")
-    typer.echo(json.dumps(written, indent=1))
+    found = {"runs": runs, "running_task": running}
+    command = f"python -m benchmarks.claims --tasks {tasks} --seconds {seconds:g}"
+    write_section(results, "claims", command, found)
+    typer.echo(json.dumps(found, indent=1))
 
 
 if __name__ == "__main__":

@@ -43,11 +43,13 @@ class Running:
         urls: of its API processes.
         apis: those processes.
         keys: what opens it.
+        database_url: of its database.
     """
 
     urls: tuple[str, ...]
     apis: tuple[psutil.Process, ...]
     keys: Keys
+    database_url: str
 
 
 @contextmanager
@@ -57,7 +59,7 @@ def embedded(folder: Path) -> Iterator[Running]:
     keys = stock(settings, folder)
     with _running("serve", settings, folder / "serve.log") as server:
         (serving,) = [one for one in server.root.children() if "api" in one.cmdline()]
-        yield Running((server.url,), (serving,), keys)
+        yield Running((server.url,), (serving,), keys, settings.resolved_database_url)
 
 
 @contextmanager
@@ -75,7 +77,7 @@ def replicated(folder: Path, replicas: int = 2) -> Iterator[Running]:
             for number in range(replicas)
         ]
         urls, processes = zip(*apis, strict=True)
-        yield Running(urls, processes, keys)
+        yield Running(urls, processes, keys, settings.resolved_database_url)
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """What a measurement was taken on, and with which code."""
 
+import os
 import platform
 import subprocess
 from collections.abc import Sequence
@@ -33,6 +34,11 @@ def _processor() -> str:
         if names:
             return names[0].split(":", 1)[1].strip()
     return platform.processor() or platform.machine()
+
+
+def machine_load() -> dict[str, Any]:
+    """Return how many processors there are, and how busy they have been for a minute."""
+    return {"processors": os.cpu_count(), "load_average": round(os.getloadavg()[0], 2)}
 
 
 def reset_peak() -> float:

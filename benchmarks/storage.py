@@ -1,8 +1,9 @@
 """How fast blobs go into an object store and come back, beside the library that does it alone.
 
 `python -m benchmarks.storage` starts an S3 server of its own on this machine; with `--url`, and
-what else SATS_STORE_... says, it takes that bucket. It prints JSON: bytes a second of the service's
-store and of the library, round by round in turns, and how their medians compare. The bar is 0.9.
+what else SATS_STORE_... says, it takes that bucket. It writes its section of `scale.json` to
+`--results`: bytes a second of the service's store and of the library, round by round in turns, and
+how their medians compare. The bar is 0.9.
 """
 
 import argparse
@@ -24,7 +25,7 @@ import obstore
 from app.settings import Settings
 from app.storage import BlobStore, open_store
 from app.storage.bucket import PART_BYTES, PARTS_AT_ONCE, Client, client_of
-from benchmarks.machine import stamped
+from benchmarks.scale_record import write_section
 
 BAR = 0.9
 MIB = 1024 * 1024
@@ -35,6 +36,7 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--mib", type=float, nargs="+", default=[1, 16, 256], help="of a blob")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--results", type=Path, default=Path("docs/results"))
     parser.add_argument("--url", help="s3://bucket/prefix; default: a server of its own")
     asked = parser.parse_args(arguments)
     with ExitStack() as stack:
@@ -42,7 +44,10 @@ def main(arguments: list[str]) -> int:
         given = {"store_url": asked.url} if asked.url else _own_server(stack, folder)
         found = [_measured(folder, given, round(mib * MIB), asked.rounds) for mib in asked.mib]
     held = all(one[way]["quotient"] >= BAR for one in found for way in ("put", "get"))
-    report = stamped("cpu", bar=BAR, held=held, sizes=found)
+    report = {"bar": BAR, "held": held, "sizes": found}
+    sizes = " ".join(f"{mib:g}" for mib in asked.mib)
+    command = f"python -m benchmarks.storage --mib {sizes} --rounds {asked.rounds}"
+    write_section(asked.results, "storage", command, report)
     sys.stdout.write(json.dumps(report, indent=1) + "\n")
     return 0 if held else 1
 

@@ -35,8 +35,14 @@ LONG = {
         f"{_STOPPING}"
         "::test_told_by_systemd_and_by_its_parent_a_process_still_answers[several-embedded]"
     ),
+    f"{_STOPPING}::test_the_second_signal_ends_it_at_once[serve-embedded]": (
+        f"{_STOPPING}::test_the_second_signal_ends_it_at_once[several-embedded]"
+    ),
     f"{_MIXED}::test_the_old_core_learns_and_the_new_one_learns_on_from_it[served]": (
-        f"{_MIXED}::test_a_step_that_the_old_core_began_is_finished_by_the_new_one[served]"
+        f"{_MIXED}::test_an_old_worker_runs_what_is_posted_to_this_release[embedded]"
+    ),
+    f"{_MIXED}::test_a_step_that_the_old_core_began_is_finished_by_the_new_one[served]": (
+        f"{_MIXED}::test_what_an_old_worker_puts_back_a_new_one_finishes[embedded]"
     ),
     "tests/app/keys/test_secrets.py::test_a_run_of_task_and_segment_leaves_no_key_behind": (
         "tests/app/keys/test_secrets.py::test_what_is_asked_and_learned_leaves_no_key_behind"
@@ -112,6 +118,14 @@ LONG = {
     "tests/worker/test_ranks.py::test_two_processes_make_the_version_that_one_does": (
         "tests/sats_core/training/test_ranks.py::test_two_ranks_learn_what_one_process_does[base]"
     ),
+    "tests/worker/test_ranks.py::test_what_ends_a_rank_is_the_steps_failure[memory-memory-9 GiB]": (
+        "tests/worker/test_ranks.py"
+        "::test_what_ends_a_rank_is_the_steps_failure[diverged-input-cross_entropy is nan]"
+    ),
+    "tests/worker/test_ranks.py::test_a_bug_in_a_rank_is_in_the_log": (
+        "tests/worker/test_ranks.py"
+        "::test_what_ends_a_rank_is_the_steps_failure[diverged-input-cross_entropy is nan]"
+    ),
     "tests/worker/test_ranks.py::test_two_go_on_where_one_was_and_stop_when_they_are_asked": (
         "tests/worker/test_ranks.py"
         "::test_a_rank_that_is_killed_ends_the_step_as_if_it_were_all_of_it"
@@ -123,8 +137,8 @@ LONG = {
         "tests/worker/test_imports.py"
         "::test_a_step_on_an_unscored_import_goes_live_and_the_gate_says_what_it_cannot"
     ),
-    "tests/worker/test_import_end_to_end.py::test_in_a_step_on_top_and_out_again[served]": (
-        "tests/worker/test_import_end_to_end.py::test_in_a_step_on_top_and_out_again[embedded]"
+    "tests/worker/test_import_end_to_end.py::test_in_a_step_on_top_and_out_again": (
+        "tests/worker/test_process.py::test_the_real_child_runs_an_import"
     ),
     "tests/worker/test_import_end_to_end.py::test_killed_in_the_middle_an_import_starts_again": (
         "tests/worker/test_imports.py::test_an_import_that_lost_its_child_starts_again"
@@ -152,6 +166,8 @@ ON_ONE_PAIR = (
     "tests/app/integrations/label_studio/test_keys.py",
     "tests/app/integrations/label_studio/test_leaving.py",
     "tests/app/integrations/label_studio/test_predict.py",
+    "tests/app/integrations/label_studio/test_training.py",
+    "tests/app/integrations/mlflow/test_mirroring.py",
     "tests/app/keys/test_cache.py",
     "tests/app/keys/test_limits.py",
     "tests/app/probes/test_warm_up.py",
@@ -184,18 +200,24 @@ ON_ONE_PAIR = (
     "tests/worker/test_floor.py",
     "tests/worker/test_imports.py",
     "tests/worker/test_memory.py",
+    "tests/worker/test_mixed_versions.py",
     "tests/worker/test_parents.py",
     "tests/worker/test_preparing.py",
     "tests/worker/test_previews.py",
     "tests/worker/test_results.py",
     "tests/worker/test_supervisor.py",
     "tests/worker/test_tidying.py",
+    "tests/worker/test_webhooks.py::test_a_real_worker_tells_of_tasks_and_of_what_waited_while_it_was_killed",
+    "tests/worker/test_worker_process.py::test_a_task_that_nobody_may_take_waits_until_somebody_comes_who_may",
     "tests/worker/test_worker_process.py::test_a_wake_up_that_was_lost_is_not_missed",
     "tests/worker/test_worker_process.py::test_cancelling_a_running_task",
     "tests/worker/test_worker_process.py::test_files_that_are_no_messages_do_not_end_the_worker",
+    "tests/worker/test_worker_process.py::test_each_of_two_kinds_of_workers_takes_what_asks_for_it",
     "tests/worker/test_worker_process.py::test_killing_the_child_costs_a_try_and_resumes",
+    "tests/worker/test_worker_process.py::test_killing_the_worker_ends_its_child_and_another_worker_resumes",
     "tests/worker/test_worker_process.py::test_killing_the_worker_between_result_and_registration",
     "tests/worker/test_worker_process.py::test_one_model_one_after_another_two_models_side_by_side",
+    "tests/worker/test_worker_process.py::test_sigterm_gives_the_task_back_at_no_cost",
 )
 """Files, and single tests, that `make test` runs on SQLite and files alone."""
 

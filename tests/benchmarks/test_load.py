@@ -22,7 +22,7 @@ def test_what_is_seen_of_a_service_that_is_asked_for_a_moment(
     data_set = voc_zip(tmp_path / "d.zip", ["cat"], pictures=2, size=32).read_bytes()
     keys = stock(settings, tmp_path)
     with serving(create_app(settings)) as url:
-        running = Running((url,), (psutil.Process(),), keys)
+        running = Running((url,), (psutil.Process(),), keys, settings.resolved_database_url)
         seen = put_under_load(running, data_set, seconds=2.5, clients=2, pause=0.1, steps=600)
     assert seen["errors"] == []
     assert seen["answered"] >= seen["calls"]["segment"]["count"] > 0

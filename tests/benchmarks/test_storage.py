@@ -1,18 +1,17 @@
 import json
-
-import pytest
+from pathlib import Path
 
 from benchmarks import storage
 from tests.fixtures.missing import missing
 from tests.fixtures.servers import MissingServerError
 
 
-def test_blobs_go_and_come_beside_the_library_alone(capsys: pytest.CaptureFixture[str]) -> None:
+def test_blobs_go_and_come_beside_the_library_alone(tmp_path: Path) -> None:
     try:
-        storage.main(["--mib", "0.01", "9", "--rounds", "2"])
+        storage.main(["--mib", "0.01", "9", "--rounds", "2", "--results", str(tmp_path)])
     except MissingServerError as error:
         missing(str(error))
-    told = json.loads(capsys.readouterr().out)
+    told = json.loads((tmp_path / "scale.json").read_text())["storage"]
     assert [one["bytes"] for one in told["sizes"]] == [10486, 9437184]
     for one in told["sizes"]:
         for way in ("put", "get"):
