@@ -107,6 +107,7 @@ def _asked(ctx: typer.Context, ask: Callable[["Client"], Found]) -> Found:
     """Return the plain words of what a service says within a moment; nothing if anything fails."""
     try:
         from httpx import InvalidURL
+
         from sats_client import DEFAULT_URL, Client, SatsError
     except ImportError:
         return []

@@ -174,11 +174,14 @@ def test_what_an_earlier_try_left_is_sent_at_once(bench, claimed, shares, here):
 
 
 def test_it_is_sent_at_the_end_of_a_training_that_was_interrupted(bench, claimed, shares, here):
-    write(here, b"one")
-    with pytest.raises(ZeroDivisionError), shares(here):
+    def train():
         eventually(lambda: shared(bench, claimed) == b"one")
         write(here, b"two")
         raise ZeroDivisionError
+
+    write(here, b"one")
+    with pytest.raises(ZeroDivisionError), shares(here):
+        train()
     assert shared(bench, claimed) == b"two"
 
 

@@ -5,6 +5,7 @@ import errno
 import hashlib
 import io
 import json
+import shutil
 import tempfile
 import threading
 from concurrent.futures import ThreadPoolExecutor
