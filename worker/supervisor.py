@@ -279,8 +279,8 @@ class Supervisor:
             if self._interrupted(pulse):
                 last = process.stop()
                 if not pulse.given_up:
-                    for event in last:
-                        recorder.hear(event)
+                    for said in last:
+                        recorder.hear(said)
                 raise InterruptedStepError
             event = process.next_event(LISTEN_SECONDS)
             if event is not None:
