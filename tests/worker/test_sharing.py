@@ -199,10 +199,10 @@ def test_a_store_that_takes_nothing_does_not_stop_the_training(
         tried.append(1)
         raise error
 
-    write(here, b"one")
     with shares(here, every=0.05):
         with monkeypatch.context() as broken:
             broken.setattr(bench.blobs, "stage", down)
+            write(here, b"one")
             eventually(lambda: len(tried) >= 2)
         eventually(lambda: shared(bench, claimed) == b"one")
 
