@@ -129,7 +129,9 @@ def measure(replicas: int, moves: int, pause: float, seconds: float) -> dict[str
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="sats-promotions-")))
         service = stack.enter_context(replicated(folder, replicas))
-        borne = Borne(make_engine(service.database_url))
+        engine = make_engine(service.database_url)
+        stack.callback(engine.dispose)
+        borne = Borne(engine)
         time.sleep(seconds)
         idle = borne.a_second()
         watchers = [
@@ -137,6 +139,7 @@ def measure(replicas: int, moves: int, pause: float, seconds: float) -> dict[str
             for url in service.urls
         ]
         client = Client(service.urls[0], service.keys.admin, Tally())
+        stack.callback(client.close)
         promote(client, 1, watchers)
         before = sum(one.answered for one in watchers)
         borne.a_second()

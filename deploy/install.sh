@@ -35,6 +35,7 @@ if [ -z "$told" ] && command -v uv >/dev/null; then
     # As pip does it: other packages that torch's index has in old versions come from PyPI.
     set -- uv pip install --quiet --python .venv/bin/python --index-strategy unsafe-best-match
 else
-    set -- .venv/bin/python -m pip install --quiet --disable-pip-version-check
+    # What is not imported need not be compiled: a minute on two cores, of which the first run pays little.
+    set -- .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-compile
 fi
 exec "$@" ${index:+--extra-index-url "$index"} ${constraints:+-c "$constraints"} -e ./clients/python -e ".[dev]"
