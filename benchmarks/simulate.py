@@ -165,9 +165,9 @@ def main(
     page: Annotated[Path, typer.Option(help="Whose tables are written.")] = Path("docs/scale.md"),
 ) -> None:
     """Simulate every scenario; write the record, and the page with its tables beside its folder."""
-    numbers = [int(one) for one in seeds.split(",")]
     changes = _changes(assume or [])
     try:
+        numbers = [int(one) for one in seeds.split(",")]
         record = simulated(numbers, days, changes, inputs)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None

@@ -2,8 +2,8 @@
 
 import json
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import Field, dataclass, field, fields, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -23,6 +23,10 @@ SECONDS_A_YEAR = 365 * 86_400.0
 
 def _told(default: float, text: str) -> Any:
     return field(default=default, metadata={"why": text})
+
+
+def _default(setting: str) -> Any:
+    return Settings.model_fields[setting].default
 
 
 def _from(text: str) -> Any:
@@ -87,31 +91,28 @@ def measured(results: Path) -> Measured:
 
 @dataclass(frozen=True)
 class Rules:
-    """The service's own defaults, seconds and bytes: what it does, not what was measured of it.
+    """The service's own defaults, seconds and bytes: what it does, not what was measured of it."""
 
-    The last three are of settings of the object store and of presence, under these names.
-    """
-
-    lease: float = Settings.model_fields["lease_seconds"].default
-    heartbeat: float = Settings.model_fields["heartbeat_seconds"].default
-    sweep: float = Settings.model_fields["sweep_seconds"].default
-    max_tries: int = Settings.model_fields["max_tries"].default
+    lease: float = _default("lease_seconds")
+    heartbeat: float = _default("heartbeat_seconds")
+    sweep: float = _default("sweep_seconds")
+    max_tries: int = _default("max_tries")
     epochs: int = StepSettings.model_fields["epochs"].default
     progress: float = PROGRESS_SECONDS
     log: float = LOG_SECONDS
     courier: float = POLL_SECONDS
-    live_poll: float = Settings.model_fields["live_poll_seconds"].default
-    key_cache: float = Settings.model_fields["key_cache_seconds"].default
-    key_outage: float = Settings.model_fields["key_outage_seconds"].default
+    live_poll: float = _default("live_poll_seconds")
+    key_cache: float = _default("key_cache_seconds")
+    key_outage: float = _default("key_outage_seconds")
     key_use: float = EVERY_SECONDS
-    serve_queue: int = Settings.model_fields["serve_queue"].default
-    spare_graph_bytes: int = Settings.model_fields["serve_graph_bytes"].default
+    serve_queue: int = _default("serve_queue")
+    spare_graph_bytes: int = _default("serve_graph_bytes")
     ready_graph_bytes: int = MOST_BYTES
-    warm_up: float = Settings.model_fields["serve_warm_up_seconds"].default
+    warm_up: float = _default("serve_warm_up_seconds")
     connections: int = DatabaseLimits.connections
-    checkpoint_seconds: float = 60.0
-    presence_seconds: float = 5.0
-    blob_cache_bytes: int = 10 * GIB
+    checkpoint_seconds: float = _default("checkpoint_seconds")
+    presence_seconds: float = _default("presence_seconds")
+    blob_cache_bytes: int = _default("blob_cache_bytes")
 
 
 @dataclass(frozen=True)
@@ -218,7 +219,8 @@ def with_changes(assumptions: Assumptions, changes: Mapping[str, float]) -> Assu
 
 def described(one: Measured | Rules | Assumptions) -> dict[str, dict[str, Any]]:
     """Return each input's value, and where it is from."""
-    where: Callable[[Field[Any]], dict[str, str]] = lambda f: (  # noqa: E731
-        dict(f.metadata) or {"source": "the service's default"}
-    )
-    return {f.name: {"value": getattr(one, f.name), **where(f)} for f in fields(one)}
+    default = {"source": "the service's default"}
+    return {
+        figure.name: {"value": getattr(one, figure.name), **(figure.metadata or default)}
+        for figure in fields(one)
+    }

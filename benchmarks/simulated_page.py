@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 AS_ASKED, TEN_TIMES = "as asked", "ten times"
@@ -9,6 +10,8 @@ SMALL = "every model is mit_b0"
 EIGHT, TEN_TIMES_EIGHT = "replicas of eight processors", "ten times, replicas of eight processors"
 OTHER_REGION = "the other region is down"
 Record = Mapping[str, Any]
+Lines = Sequence[tuple[str, str, Callable[[Any], str]]]
+"""Of a table: what a line is of, the key of its figures, and how they are told."""
 
 
 def number(value: float) -> str:
@@ -86,6 +89,10 @@ def _year(record: Record, name: str = AS_ASKED) -> Mapping[str, Any]:
     return year
 
 
+def _told(lines: Lines, columns: Sequence[Record]) -> list[list[str]]:
+    return [[what, *(tell(column[key]) for column in columns)] for what, key, tell in lines]
+
+
 def _short(record: Record) -> str:
     found = record["scenarios"][AS_ASKED]
     year, of, cost = found["year"], found["traffic"], found["bill"]
@@ -122,7 +129,7 @@ def _short(record: Record) -> str:
 
 
 def _tasks(record: Record) -> str:
-    rows: tuple[tuple[str, str, Callable[[float], str]], ...] = (
+    lines: Lines = (
         ("tasks posted", "tasks", number),
         ("ended live", "live", number),
         ("ended held", "held", number),
@@ -140,10 +147,8 @@ def _tasks(record: Record) -> str:
         ("share of the paid time in which GPUs train", "gpu_use", percent),
     )
     both = (_year(record), _year(record, TEN_TIMES))
-    return table(
-        ["a year", AS_ASKED, TEN_TIMES],
-        ([what, *(_interval(year[key], tell) for year in both)] for what, key, tell in rows),
-    )
+    within = [(what, key, partial(_interval, tell=tell)) for what, key, tell in lines]
+    return table(["a year", AS_ASKED, TEN_TIMES], _told(within, both))
 
 
 def _waits(record: Record) -> str:
@@ -161,7 +166,7 @@ def _waits(record: Record) -> str:
 
 
 def _answers(record: Record) -> str:
-    rows: tuple[tuple[str, str, Callable[[float], str]], ...] = (
+    lines: Lines = (
         ("requests a second, busiest hour", "peak", number),
         ("API processes, both regions", "replicas", number),
         ("an answer, mean over the models", "answer_seconds", seconds),
@@ -177,17 +182,14 @@ def _answers(record: Record) -> str:
         ("processors that people's pages take, of all replicas", "page_processors", number),
     )
     names = (AS_ASKED, SMALL, EIGHT, TEN_TIMES, TEN_TIMES_EIGHT)
-    both = [record["scenarios"][name]["traffic"] for name in names]
-    return table(
-        ["requests", *names],
-        ([what, *(tell(one[key]) for one in both)] for what, key, tell in rows),
-    )
+    found = [record["scenarios"][name]["traffic"] for name in names]
+    return table(["requests", *names], _told(lines, found))
 
 
 def _outage(record: Record) -> str:
     names = (AS_ASKED, OTHER_REGION)
     outages = [record["scenarios"][name]["outage"] for name in names]
-    rows: tuple[tuple[str, str, Callable[[float], str]], ...] = (
+    lines: Lines = (
         ("requests refused while too few replicas are there", "refused_share", percent),
         ("had it been the busiest hour", "refused_share_busiest", percent),
         ("for how long", "refused_seconds", seconds),
@@ -195,7 +197,7 @@ def _outage(record: Record) -> str:
         ("at its end: keys that nobody confirms any more, at most", "keys_forgotten_seconds",
          seconds),
     )  # fmt: skip
-    told = [[what, *(tell(one[key]) for one in outages)] for what, key, tell in rows]
+    told = _told(lines, outages)
     for what, key in (("tasks lost", "failed"), ("posts that came again", "posts_delayed")):
         told.append([what, *(number(_year(record, name)[key]["mean"]) for name in names)])
     return table(["a region down for an hour", "with the database", "the other one"], told)
@@ -235,7 +237,7 @@ def _database(record: Record) -> str:
 
 
 def _store(record: Record) -> str:
-    names: tuple[tuple[str, str, Callable[[float], str]], ...] = (
+    lines: Lines = (
         ("uploads, GB a year", "uploads_gb", number),
         ("checkpoints, GB a year, at most", "checkpoints_gb", number),
         ("versions, GB a year", "versions_gb", number),
@@ -246,8 +248,7 @@ def _store(record: Record) -> str:
         ("older versions that were not loaded, GB a year, at most", "named_gb", number),
     )
     both = [record["scenarios"][name]["store"] for name in (AS_ASKED, TEN_TIMES)]
-    rows = ([what, *(tell(one[key]) for one in both)] for what, key, tell in names)
-    return table(["object store", AS_ASKED, TEN_TIMES], rows)
+    return table(["object store", AS_ASKED, TEN_TIMES], _told(lines, both))
 
 
 def _measured(record: Record) -> str:

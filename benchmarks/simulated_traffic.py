@@ -32,17 +32,16 @@ def waits_at_all(lanes: int, load: float) -> float:
     return full / (free + full)
 
 
-def mean_wait(lanes: int, arrivals: float, seconds: float, spread: float) -> float:
-    """Return the mean seconds of waiting in M/G/k, after Allen and Cunneen.
+def mean_wait(lanes: int, load: float, seconds: float, spread: float) -> float:
+    """Return the mean seconds that those wait in M/G/k who do wait, after Allen and Cunneen.
 
     Args:
         lanes: k.
-        arrivals: a second.
+        load: as above.
         seconds: that one takes, mean.
         spread: variance of that over its mean squared; 1 is M/M/k, 0 is M/D/k.
     """
-    load = arrivals * seconds
-    return waits_at_all(lanes, load) * seconds / (lanes - load) * (1 + spread) / 2
+    return seconds / (lanes - load) * (1 + spread) / 2
 
 
 def refused(lanes: int, places: int, load: float) -> float:
@@ -62,7 +61,7 @@ def lru_misses(sizes: Sequence[float], rates: Sequence[float], room: float) -> l
         rates: how often a second each is asked for.
         room: of the cache; items larger than what is left go in all the same.
     """
-    if sum(sizes) <= room:
+    if sum(size for size, rate in zip(sizes, rates, strict=True) if rate) <= room:
         return [0.0] * len(sizes)
 
     def kept(age: float) -> float:
@@ -234,7 +233,7 @@ def _wait_by(
         over = 0.0
         for rate in rates:
             load = rate * seconds
-            mean = seconds / (lanes - load) * (1 + spread) / 2
+            mean = mean_wait(lanes, load, seconds, spread)
             over += rate * waits_at_all(lanes, load) * math.exp(-wait / mean)
         return 1 - over / all_of
 
@@ -253,7 +252,8 @@ def _named(
     ranks = range(1, int(assumed.named_versions) + 1)
     sizes = [size for size in weights for _ in ranks]
     share = [1 / ((model + 1) * rank) for model in range(len(weights)) for rank in ranks]
-    rates = [each * one / sum(share) for one in share]
+    whole = sum(share)
+    rates = [each * one / whole for one in share]
     missed = lru_misses(sizes, rates, rules.spare_graph_bytes)
     fetched = lru_misses(sizes, missed, rules.blob_cache_bytes)
     busy = sum(

@@ -173,10 +173,12 @@ class Year:
         task.end, task.tries = End.RUNNING, task.tries + 1
         self._note_busy()
         self._trying[me] = (region, began)
+        takes = post.before + post.epoch * (post.epochs - task.kept) + post.after
         try:
-            yield env.timeout(post.before + post.epoch * (post.epochs - task.kept) + post.after)
+            yield env.timeout(takes)
             if self._database_down:
-                yield env.event()  # nothing can be registered: the lease runs out
+                yield self._comes_back  # nothing can be registered; the lease may run out first
+                self.account.lost += env.now - began - takes
         except simpy.Interrupt as interrupt:
             self._lose(task, began, str(interrupt.cause))
             if interrupt.cause == VANISHED:
@@ -185,7 +187,7 @@ class Year:
         finally:
             self._note_busy()
             del self._trying[me]
-        self.account.useful += env.now - began
+        self.account.useful += takes
         held = Random(f"gate {self._seed} {task.sequence}").random() < self._assumed.held_share
         self._finish(task, End.HELD if held else End.LIVE)
 

@@ -32,10 +32,7 @@ from sats_core.settings import StepSettings
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 BATCH = 500
-MODELS = (
-    *("default", "street", "pets", "wounds", "crops"),
-    *("rooms", "ships", "cells", "roofs", "ores"),
-)
+MODELS = ("default", "street", "pets", "teeth", "crops", "rooms", "ships", "cells", "roofs", "ores")
 LONGEST_LINE = 40
 """Versions from a base to the last one that was learned through it."""
 QUEUED = 40

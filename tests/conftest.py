@@ -116,6 +116,14 @@ def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.fixture
+def sqlite_url(sqlite_template: Path, tmp_path: Path) -> str:
+    """URL of a new SQLite database."""
+    path = tmp_path / "sats.db"
+    shutil.copy(sqlite_template, path)
+    return f"sqlite:///{path}"
+
+
 @pytest.fixture(scope="session")
 def databases(postgres_url: str) -> Iterator[Databases]:
     """Databases of a real Postgres, each new, migrated and empty."""
@@ -125,12 +133,10 @@ def databases(postgres_url: str) -> Iterator[Databases]:
 
 
 @pytest.fixture(params=["embedded", "served"])
-def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+def database_url(request: pytest.FixtureRequest) -> Iterator[str]:
     """URL of a new database, SQLite and Postgres in turn."""
     if request.param == "embedded":
-        path = tmp_path / "sats.db"
-        shutil.copy(request.getfixturevalue("sqlite_template"), path)
-        yield f"sqlite:///{path}"
+        yield request.getfixturevalue("sqlite_url")
         return
     lent: Databases = request.getfixturevalue("databases")
     name = lent.take()

@@ -50,6 +50,11 @@ class Heartbeat:
         self._over.set()
         self._thread.join()
 
+    @property
+    def given_up(self) -> bool:
+        """Whether nobody will go on from what this worker has: lost, or cancelled."""
+        return self.lost.is_set() or self.cancelled.is_set()
+
     def renew(self) -> None:
         """Renew the lease now, as every beat does; safe from any thread."""
         asked_at = time.monotonic()

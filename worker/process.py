@@ -5,8 +5,9 @@ import queue
 import signal
 import subprocess
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
@@ -103,10 +104,11 @@ class TrainingProcess:
         self.ended = event is None
         return event
 
-    def stop(self) -> None:
-        """Ask the process to stop; kill it if it does not."""
+    def stop(self) -> Iterator[Event]:
+        """Ask the process to stop, kill it if it does not; return what it said until its end."""
         self._process.terminate()
         self.wait()
+        return iter(partial(self.next_event, 0.0), None)
 
     def wait(self) -> int:
         """Return the exit status of a process that is at its end."""

@@ -31,8 +31,9 @@ from app.registry.moves import IMPORT, go_live
 from app.registry.parents import preview_version
 from app.registry.service import alias_history, live_version, lock_model, register_version
 from app.settings import Settings
-from app.storage import BlobStore, SentInVainError, StagedBlob
+from app.storage import BlobStore, StagedBlob
 from app.storage.references import lock_blobs
+from app.storage.sending import enter_with, send
 from app.stored import read_spec, read_stored
 from app.tasks.service import class_names
 from sats_core.evaluation.scores import Scores
@@ -74,15 +75,11 @@ def register(
     """
     with ExitStack() as stack:
         staged = _stage(stack, blobs, settings, folder)
-        try:
-            return _send_and_end(engine, settings, claim, staged)
-        except SentInVainError:  # somebody deleted the same bytes meanwhile
-            return _send_and_end(engine, settings, claim, staged)
+        send(staged.all)
+        return enter_with(staged.all, lambda: _end(engine, settings, claim, staged))
 
 
-def _send_and_end(engine: Engine, settings: Settings, claim: Claim, staged: _Staged) -> TaskState:
-    for one in staged.all:
-        one.send()
+def _end(engine: Engine, settings: Settings, claim: Claim, staged: _Staged) -> TaskState:
     with write_session(engine) as session:
         lock_blobs(session, [one.blob.key for one in staged.all])
         for one in staged.all:

@@ -5,7 +5,6 @@ a worker that takes the task up ── the row names another than lies here ─�
 """
 
 import shutil
-import threading
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
@@ -21,6 +20,7 @@ from app.storage.references import delete_checkpoint, lock_blobs
 from sats_core.files import whole, write_whole
 from worker.claim import Claim, LeaseLostError, note_checkpoint
 from worker.folder import WorkFolder
+from worker.repeating import Repeating
 
 log = structlog.get_logger(__name__)
 
@@ -51,9 +51,10 @@ def take_up(engine: Engine, blobs: BlobStore, task_id: str, folder: WorkFolder) 
 
 
 class SharedCheckpoint:
-    """A thread that puts checkpoints into the store; a context manager around the training.
+    """Puts checkpoints into the store from a thread; a context manager around the training.
 
-    Where the training does not come to its end, the last one is put there when the block ends.
+    What an earlier try left in the folder is put there at once. Where the training does not come to
+    its end, the last one is put there when the block ends.
 
     Args:
         engine: the database.
@@ -78,14 +79,12 @@ class SharedCheckpoint:
         self._blobs = blobs
         self._claim = claim
         self._folder = folder
-        self._every_seconds = every_seconds
         self._given_up = given_up
         self._seen: tuple[int, int] | None = None
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="checkpoints", daemon=True)
+        self._sharing = Repeating("checkpoints", self._try_to_share, every_seconds)
 
     def __enter__(self) -> Self:
-        self._thread.start()
+        self._sharing.start()
         return self
 
     def __exit__(
@@ -94,8 +93,7 @@ class SharedCheckpoint:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._over.set()
-        self._thread.join()
+        self._sharing.stop()
         if kind is not None and not issubclass(kind, LeaseLostError):
             self._try_to_share()
 
@@ -123,10 +121,6 @@ class SharedCheckpoint:
         write_whole(self._folder.shared, key.encode())
         if before is not None and before != key:
             self._drop(before)
-
-    def _run(self) -> None:
-        while not self._over.wait(self._every_seconds):
-            self._try_to_share()
 
     def _try_to_share(self) -> None:
         """Do without: the training does not depend on it."""

@@ -264,16 +264,23 @@ class Supervisor:
         if every is None:
             return nullcontext()
 
-        def given_up() -> bool:
-            return pulse.lost.is_set() or pulse.cancelled.is_set()
-
-        return SharedCheckpoint(self._engine, self._blobs, claimed, folder, every, given_up)
+        return SharedCheckpoint(
+            self._engine, self._blobs, claimed, folder, every, lambda: pulse.given_up
+        )
 
     def _listen(self, process: TrainingProcess, pulse: Heartbeat, recorder: Recorder) -> None:
-        """Record what the child says until it says no more."""
+        """Record what the child says until it says no more.
+
+        Raises:
+            InterruptedStepError: it was stopped. What it said until then is recorded too, where
+                the next try goes on from there.
+        """
         while not process.ended:
             if self._interrupted(pulse):
-                process.stop()
+                last = process.stop()
+                if not pulse.given_up:
+                    for said in last:
+                        recorder.hear(said)
                 raise InterruptedStepError
             event = process.next_event(LISTEN_SECONDS)
             if event is not None:
@@ -281,7 +288,7 @@ class Supervisor:
             recorder.write_log()
 
     def _interrupted(self, pulse: Heartbeat) -> bool:
-        return self.stopping.is_set() or pulse.cancelled.is_set() or pulse.lost.is_set()
+        return self.stopping.is_set() or pulse.given_up
 
     def _fail(self, claimed: Claim, problem: Problem) -> TaskState:
         with write_session(self._engine) as session:

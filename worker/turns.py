@@ -7,7 +7,7 @@ workers like it served longest ago. Of that owner's it takes the one of the high
 the one that was posted first.
 
 So, whoever else posts how much: before an owner's next task no other owner has two. Workers like it
-are those with the same device and about the same memory, one lane: what they took for an owner
+are those with the same device and about the same memory, one pool: what they took for an owner
 tells nothing of whom others may serve. A worker that served only CPU tasks of somebody would else
 put off that one's GPU tasks for ever.
 """
@@ -43,10 +43,10 @@ def note_turn(session: Session, task_id: str, has: Resources) -> None:
     insert = (sqlite if session.get_bind().dialect.name == "sqlite" else postgresql).insert
     owner = select(_owner(Task)).where(Task.id == task_id).scalar_subquery()
     later = select(func.coalesce(func.max(Turn.number), 0) + 1).scalar_subquery()
-    served = insert(Turn).values(owner=owner, lane=has.lane, number=later)
+    served = insert(Turn).values(owner=owner, pool=has.pool, number=later)
     session.execute(
         served.on_conflict_do_update(
-            index_elements=[Turn.owner, Turn.lane], set_={"number": served.excluded.number}
+            index_elements=[Turn.owner, Turn.pool], set_={"number": served.excluded.number}
         )
     )
 
@@ -77,7 +77,7 @@ def _in_turn(has: Resources) -> Select[str]:
     priority = func.coalesce(task.spec["priority"].as_integer(), 0)
     return (
         select(task.id)
-        .outerjoin(Turn, and_(Turn.owner == owner, Turn.lane == has.lane))
+        .outerjoin(Turn, and_(Turn.owner == owner, Turn.pool == has.pool))
         .where(task.sequence.in_(_firsts()), _met(task, has))
         # Owners that were never served are told apart by their numbers.
         .order_by(func.coalesce(Turn.number, 0), owner, priority.desc(), task.sequence)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import typer
 from typer.core import TyperCommand
 
-from app.cli.logins import who_is_asked
+from app.cli.logins import LoginsError, who_is_asked
 
 if TYPE_CHECKING:
     from sats_client import Client
@@ -105,20 +105,26 @@ def _versions(client: "Client", model: str) -> list[Word]:
 
 def _asked(ctx: typer.Context, ask: Callable[["Client"], Found]) -> Found:
     """Return the plain words of what a service says within a moment; nothing if anything fails."""
-    answers: Queue[Found] = Queue()
     try:
-        from sats_client import DEFAULT_URL, Client
+        from httpx import InvalidURL
 
-        url = ctx.params.get("url") or os.environ.get("SATS_URL", "").strip() or None
-        client = Client(*who_is_asked(url, DEFAULT_URL), timeout=PATIENCE_SECONDS, tries=1)
-    except Exception:  # noqa: BLE001 - no client, no such address, a file of logins that is none
+        from sats_client import DEFAULT_URL, Client, SatsError
+    except ImportError:
         return []
+    url = ctx.params.get("url") or os.environ.get("SATS_URL", "").strip() or None
+    try:
+        client = Client(*who_is_asked(url, DEFAULT_URL), timeout=PATIENCE_SECONDS, tries=1)
+    except (LoginsError, ValueError):  # no file of logins, no address
+        return []
+    except (ImportError, InvalidURL, OSError):  # no proxy, no certificates
+        return []
+    answers: Queue[Found] = Queue()
 
     def answer() -> None:
         try:
             with client:
                 answers.put(ask(client))
-        except Exception:  # noqa: BLE001 - whatever it is, whoever types did not ask
+        except (SatsError, OSError, ValueError):  # whatever it is, whoever types did not ask
             answers.put([])
 
     # Left behind where it takes too long: it ends with the process.

@@ -25,7 +25,7 @@ class Worker(Base):
 
     __tablename__ = "workers"
     # An id that was deleted is given to no other: a worker that comes back knows its row by it.
-    __table_args__ = {"sqlite_autoincrement": True}  # noqa: RUF012
+    __table_args__ = ({"sqlite_autoincrement": True},)
 
     id: Mapped[int] = mapped_column(primary_key=True)
     name: Mapped[str] = mapped_column(String(200))  # `host:pid-mark`, as in the rows of its tasks
@@ -43,14 +43,14 @@ class Worker(Base):
 
 
 class Turn(Base):
-    """When workers of one lane last took a task of somebody's: the order of claims stands on it.
+    """When workers of one pool last took a task of somebody's: the order of claims stands on it.
 
-    Workers with the same device and about the same memory are one lane (`app.workers.needs`).
+    Workers with the same device and about the same memory are one pool (`app.workers.needs`).
     """
 
     __tablename__ = "turns"
 
     # The key that posted the task; 0: nobody's.
     owner: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
-    lane: Mapped[str] = mapped_column(String(40), primary_key=True)
+    pool: Mapped[str] = mapped_column(String(40), primary_key=True)
     number: Mapped[int] = mapped_column(BigInteger)  # a later turn has a higher one

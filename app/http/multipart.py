@@ -12,7 +12,6 @@ from starlette.requests import ClientDisconnect
 
 from app.errors import (
     BadRequestProblem,
-    DiskFullProblem,
     ErrorDetail,
     InvalidProblem,
     TooLargeProblem,
@@ -21,7 +20,7 @@ from app.errors import (
 from app.errors.codes import Code
 from app.errors.fields import invalid_fields
 from app.http.bodies import bounded
-from app.storage.errors import NO_ROOM
+from app.storage.room import storable
 
 SPEC_BYTES = 1024 * 1024
 """Longest JSON part, whether it comes as a field or as a file."""
@@ -64,13 +63,10 @@ async def read_form(
     parts = len(files) + len(texts) + 1  # one too many is named
     whole = bounded(request, most * len(files) + FRAME_BYTES, problem)
     try:
-        form = await whole.form(max_files=parts, max_fields=parts)
+        with storable(files[0]):
+            form = await whole.form(max_files=parts, max_fields=parts)
     except ClientDisconnect as error:
         raise BadRequestProblem("the connection was closed before the body was whole") from error
-    except OSError as error:
-        if error.errno not in NO_ROOM:
-            raise
-        raise DiskFullProblem(f"the form could not be taken in: {error.strerror}") from error
     try:
         _refuse_strays(form, (*files, *texts))
         yield form

@@ -67,7 +67,7 @@ def ready(request: Request, services: AppServices) -> ReadyJson:
     counted: RequestMetrics = request.app.state.metrics
     found = {part: why for part, check in CHECKS.items() if (why := check(services)) is not None}
     counted.note_ready(CHECKS, found.keys())
-    borne = {"blobs"} if services.settings.store_url else set[str]()
+    borne = ("blobs",) if services.blobs.elsewhere else ()
     failed = [
         ErrorDetail(why, field=part, code=Code.UNAVAILABLE)
         for part, why in found.items()

@@ -20,6 +20,7 @@ from app.errors import (
     UnsupportedMediaProblem,
 )
 from app.http.bodies import beginning, bounded
+from app.http.connected import LeftProblem, while_connected
 from app.http.dependencies import AppServices, Segmenter
 from app.http.parameters import Digits
 from app.http.problems import responses
@@ -36,12 +37,7 @@ from app.segmentation.choosing import choose_for_pictures
 from app.segmentation.json_pictures import most_json_bytes
 from app.segmentation.signatures import LONGEST, starts_as_picture
 from app.segmentation.upload import FRAME_BYTES, JSON, PostedPicture, content_type
-from app.segmentation.waiting import (
-    LateProblem,
-    LeftProblem,
-    answering,
-    while_connected,
-)
+from app.segmentation.waiting import LateProblem, answering
 from app.settings import Settings
 
 PIXEL_BYTES = 16

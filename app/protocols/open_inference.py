@@ -20,6 +20,7 @@ from app.errors import (
     UnsupportedMediaProblem,
 )
 from app.http.bodies import bounded
+from app.http.connected import LeftProblem, while_connected
 from app.http.dependencies import AppServices, ReadSession, Segmenter, Services
 from app.keys.problems import KEY_PROBLEMS, PictureLimitProblem
 from app.probes import endpoints as probes
@@ -44,7 +45,7 @@ from app.segmentation.admission import Admission, admitted, announced_bytes, dea
 from app.segmentation.choosing import choose_version
 from app.segmentation.json_pictures import most_json_bytes
 from app.segmentation.upload import FRAME_BYTES
-from app.segmentation.waiting import LeftProblem, answering, while_connected
+from app.segmentation.waiting import answering
 from app.settings import Settings
 
 HEADER_LENGTH = "Inference-Header-Content-Length"

@@ -20,6 +20,7 @@ from app.errors import (
     UnavailableProblem,
     UnsupportedMediaProblem,
 )
+from app.http.connected import while_connected
 from app.http.dependencies import Segmenter, Services, app_services, let_in
 from app.http.problems import responses
 from app.inference.loaded_graphs import Choice, Served
@@ -40,7 +41,7 @@ from app.segmentation.documentation import ANSWERS, BODY
 from app.segmentation.negotiation import Representation, negotiate
 from app.segmentation.schemas import SegmentationJson
 from app.segmentation.upload import FRAME_BYTES, PostedPicture, read_pictures
-from app.segmentation.waiting import LateProblem, answering, while_connected
+from app.segmentation.waiting import LateProblem, answering
 
 router = APIRouter(tags=["segmentation"], route_class=Direct)
 

@@ -6,11 +6,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from app.errors import BusyProblem, NotReadyProblem, Problem, StoppingProblem
+from app.http.connected import LeftProblem
 from app.inference.budget import Share
 from app.inference.loaded_graphs import Exported
 from app.inference.measures import Measures, Reason
 from app.keys.problems import LimitProblem
-from app.segmentation.waiting import LateProblem, LeftProblem
+from app.segmentation.waiting import LateProblem
 
 
 @dataclass

@@ -17,9 +17,9 @@ from app.errors import (
 )
 from app.errors.codes import Code
 from app.http.bodies import beginning, bounded
+from app.http.connected import LeftProblem
 from app.segmentation.json_pictures import most_json_bytes, read_json
 from app.segmentation.signatures import LONGEST, starts_as_picture
-from app.segmentation.waiting import LeftProblem
 from sats_core.data.names import printable
 
 FIELD = "pictures"

@@ -2,14 +2,14 @@
 
 from pydantic import Field, SecretStr
 
-from app.settings.workers import WorkerSettings
+from app.settings.base import SettingsBase
 
 ORIGIN = r"https?://[^\s/,*@]+"
 """A scheme, a host and no path, as browsers spell an origin. No name and password before the host:
 addresses are named in errors and logs."""
 
 
-class IntegrationSettings(WorkerSettings):
+class IntegrationSettings(SettingsBase):
     """Settings of what lies in `app/integrations`."""
 
     label_studio_url: str | None = Field(

@@ -3,9 +3,8 @@
 from typing import Literal
 
 from pydantic import AliasChoices, Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
 
-MIB = 1024 * 1024
+from app.settings.base import MIB, SettingsBase
 
 
 def _also(former: str) -> AliasChoices:
@@ -13,17 +12,8 @@ def _also(former: str) -> AliasChoices:
     return AliasChoices(f"SATS_{former}_SECONDS", f"SATS_{former}")
 
 
-class ServingSettings(BaseSettings):
+class ServingSettings(SettingsBase):
     """Settings of answering, which the API alone reads."""
-
-    model_config = SettingsConfigDict(
-        env_prefix="SATS_",
-        extra="ignore",
-        frozen=True,
-        populate_by_name=True,
-        hide_input_in_errors=True,  # secrets, or what was meant as one
-        env_parse_none_str="never",
-    )
 
     key_cache_seconds: float = Field(
         5.0,

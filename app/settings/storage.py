@@ -5,8 +5,7 @@ from typing import Self
 
 from pydantic import Field, SecretStr, model_validator
 
-from app.settings.integrations import IntegrationSettings
-from app.settings.serving import MIB
+from app.settings.base import MIB, SettingsBase
 
 _PLACE = r"(s3|gs|az)://[A-Za-z0-9][A-Za-z0-9._-]{1,254}(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*"
 _GIB = 1024 * MIB
@@ -14,7 +13,7 @@ _WORD = "[!-~]+"
 """What a header can hold: a secret that was stored with the newline behind it cannot."""
 
 
-class StorageSettings(IntegrationSettings):
+class StorageSettings(SettingsBase):
     """Settings of the blob store, which API, worker and command line read."""
 
     store_url: str | None = Field(

@@ -2,10 +2,10 @@
 
 from pydantic import Field
 
-from app.settings.serving import ServingSettings
+from app.settings.base import SettingsBase
 
 
-class WorkerSettings(ServingSettings):
+class WorkerSettings(SettingsBase):
     """Settings of a worker process; each may have its own."""
 
     worker_device: str = Field(

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, ClassVar
 
 import structlog
 
@@ -118,7 +118,13 @@ class BlobStore(ABC):
 
     Blobs are shared by whoever stored the same bytes. So nothing but `app.storage.references` and
     `app.storage.garbage`, which know who refers to a blob, may delete one.
+
+    Attributes:
+        elsewhere: whether the blobs are with a service of their own: while that is down, whoever
+            has loaded what it needs goes on.
     """
+
+    elsewhere: ClassVar[bool] = False
 
     def __init__(self) -> None:
         self._verified: dict[str, tuple[tuple[int, ...], float]] = {}

@@ -54,6 +54,8 @@ class ObjectBlobStore(BlobStore):
         staging: folder for files on their way; made if need be.
     """
 
+    elsewhere = True
+
     def __init__(self, bucket: Bucket, cache: BlobCache, staging: Path) -> None:
         super().__init__()
         self._bucket = bucket

@@ -1,6 +1,6 @@
 """What every post of a task does: stage its files, have them checked, queue and store them."""
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,8 +10,9 @@ from sqlalchemy import Engine
 
 from app.audit.actor import COMMAND, act_as
 from app.db import Actor, read_session, write_session
-from app.storage import Blob, BlobStore, SentInVainError, StagedBlob
+from app.storage import Blob, BlobStore, StagedBlob
 from app.storage.references import lock_blobs
+from app.storage.sending import enter_with, send
 from app.tasks.schemas import TaskJson
 from app.tasks.service import describe
 from app.tasks.submission import Submission, find_replay, submit
@@ -67,12 +68,8 @@ class Acceptance:
                 known = find_replay(session, submission) is not None
             if not known:
                 check({field: one.path for field, one in found.items()})
-                _send(found.values())
-            try:
-                return self._queue(submission, found.values())
-            except SentInVainError:  # a task that had the same bytes ended meanwhile
-                _send(found.values())
-                return self._queue(submission, found.values())
+                send(found.values())
+            return enter_with(found.values(), lambda: self._queue(submission, found.values()))
 
     def _queue(
         self, submission: Submission, found: Collection[StagedBlob]
@@ -96,8 +93,3 @@ class Acceptance:
         else:
             with staged(self.blobs, field, file, self.most) as one:
                 yield one
-
-
-def _send(found: Iterable[StagedBlob]) -> None:
-    for one in found:
-        one.send()

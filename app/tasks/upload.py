@@ -10,11 +10,11 @@ from starlette.datastructures import FormData
 
 from app.errors import ErrorDetail, InvalidProblem
 from app.errors.codes import Code
+from app.http.connected import while_connected
 from app.http.dependencies import AppServices, Submitter
 from app.http.draining import until_the_end
 from app.http.multipart import SPEC, file_part, json_part, read_form
 from app.keys.service import Caller, check_model
-from app.segmentation.waiting import while_connected
 from app.storage import Blob
 from app.tasks.posted import PostedTask
 from app.tasks.schemas import TaskSpec

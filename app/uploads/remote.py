@@ -24,7 +24,7 @@ from app.errors.codes import Code
 from app.settings import Settings
 from app.storage import BlobMissingError, BlobRefusedError, BlobStoreDownError
 from app.storage.cache import Download
-from app.uploads.staging import storable
+from app.storage.room import storable
 
 FIELD = "dataset_url"
 MOST_AT_ONCE = 3

@@ -1,11 +1,10 @@
 """A posted file on its way into the store. Web-free."""
 
-import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import BinaryIO
 
-from app.errors import DiskFullProblem, ErrorDetail, TooLargeProblem
+from app.errors import ErrorDetail, TooLargeProblem
 from app.errors.codes import Code
 from app.storage import (
     Blob,
@@ -15,22 +14,8 @@ from app.storage import (
     StagedBlob,
     TooLargeError,
 )
+from app.storage.room import storable
 from app.uploads.tokens import gone
-
-
-@contextmanager
-def storable(field: str) -> Iterator[None]:
-    """Say of a disk that is full that what came as `field` has no room.
-
-    Raises:
-        DiskFullProblem: it has none.
-    """
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        raise DiskFullProblem(f"`{field}` could not be stored: {error.strerror}") from error
 
 
 @contextmanager

@@ -27,7 +27,7 @@ class Resources:
     memory_mib: int
 
     @property
-    def lane(self) -> str:
+    def pool(self) -> str:
         """Name of what workers with about the same resources share: owners' turns at them.
 
         Memory counts by the power of two below it: machines of one kind seldom say the same MiB.

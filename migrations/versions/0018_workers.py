@@ -32,9 +32,9 @@ def upgrade() -> None:
     op.create_table(
         "turns",
         sa.Column("owner", sa.Integer(), autoincrement=False, nullable=False),
-        sa.Column("lane", sa.String(length=40), nullable=False),
+        sa.Column("pool", sa.String(length=40), nullable=False),
         sa.Column("number", sa.BigInteger(), nullable=False),
-        sa.PrimaryKeyConstraint("owner", "lane", name=op.f("pk_turns")),
+        sa.PrimaryKeyConstraint("owner", "pool", name=op.f("pk_turns")),
     )
 
 

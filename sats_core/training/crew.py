@@ -170,7 +170,7 @@ class _Others:
             wait([process.sentinel], 1 / len(self._processes))
         statuses = enumerate(map(self._status, self._processes), start=1)
         ended = [self._end_of(number, status) for number, status in statuses if status]
-        return min(ended, key=_rank_of_cause, default=None)
+        return min(ended, key=_what_explains_first, default=None)
 
     def _status(self, process: BaseProcess) -> int | None:
         """Return a rank's exit status, None while it lives."""
@@ -206,7 +206,7 @@ class _Others:
         end_as_lost(found)
 
 
-def _rank_of_cause(error: Exception) -> int:
+def _what_explains_first(error: Exception) -> int:
     if isinstance(error, RankFailedError):
         return 0
     return 1 if isinstance(error, RankLostError) and error.killed else 2

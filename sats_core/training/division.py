@@ -5,11 +5,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import torch
 from torch import Tensor
 
 from sats_core.data.batches import Batch
 from sats_core.settings import LEAST_BATCH, StepSettings
+from sats_core.training.failures import lacks_memory
 from sats_core.training.memory_use import MemoryUse
 from sats_core.training.ranks import Ranks
 
@@ -116,15 +116,18 @@ class Divider:
         """Measure what one picture takes and what another one adds to it."""
         for _ in range(2):  # what is made once, workspaces and plans, is no picture's
             one = self._taken(use, 1, recompute)
-        more = self._taken(use, 2, recompute) - one if self._share > 1 else 0
+        tell = self._share > 1 and math.isfinite(one)
+        more = self._taken(use, 2, recompute) - one if tell else 0
         free = SAFE * use.free() / self.ranks.beside - self.later
         return _Room(one, max(more, 1), free, recompute)
 
     def _taken(self, use: MemoryUse, pictures: int, recompute: bool) -> float:
         try:
             return use.peak(lambda: self.try_out(pictures, recompute))
-        except torch.OutOfMemoryError:
-            return math.inf
+        except (RuntimeError, MemoryError) as error:
+            if lacks_memory(error):
+                return math.inf
+            raise
 
     def _said(self, parts: int, recompute: bool, why: str | None) -> str:
         how = [f"in {parts} parts, one after another"] if parts > 1 else []
@@ -163,5 +166,7 @@ class _Room(NamedTuple):
         """Return why so many do not fit at once; None: they do."""
         if self.pictures >= pictures:
             return None
-        takes, free = (self.one + (pictures - 1) * self.more) / GIB, self.free / GIB
+        takes, free = (self.one + (pictures - 1) * self.more) / GIB, max(self.free, 0) / GIB
+        if math.isinf(takes):
+            return f"a try of {1 if math.isinf(self.one) else 2} at once ran out of memory"
         return f"{pictures} pictures at once would take {takes:.2g} GiB, {free:.2g} are free"

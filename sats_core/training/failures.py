@@ -41,7 +41,7 @@ def failure_of(error: BaseException) -> FailedEvent | None:
     if isinstance(error, RankFailedError):
         return error.failure
     behind = list(_chain(error))
-    if any(map(_is_memory, behind)):
+    if any(map(lacks_memory, behind)):
         return FailedEvent(cause="memory", message=f"memory ran out: {_line(error)}")
     if any(map(_is_full_disk, behind)):
         return FailedEvent(cause="disk", message=f"the disk is full: {_line(error)}")
@@ -62,7 +62,8 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
         error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
 
 
-def _is_memory(error: BaseException) -> bool:
+def lacks_memory(error: BaseException) -> bool:
+    """Return whether an error says that memory ran out, of this machine or of a device."""
     if isinstance(error, OSError):
         return error.errno == errno.ENOMEM
     return isinstance(error, MemoryError | torch.OutOfMemoryError) or _says(error, NO_MEMORY)

@@ -183,4 +183,4 @@ def test_a_form_that_the_disk_has_no_room_for_is_refused(client, monkeypatch):
         data={"spec": json.dumps({"name": "step"})},
     )
     assert answer.status_code == 507, answer.text
-    assert answer.json()["detail"] == "the form could not be taken in: No space left on device"
+    assert answer.json()["detail"] == "`dataset` could not be stored: No space left on device"

@@ -450,7 +450,7 @@ def test_workers_and_turns_come_and_go_beside_tables_that_stay_as_they_are(engin
     now = columns_of(engine)
     assert not [name for name in before if not before[name].items() <= now[name].items()]
     with write_session(engine) as session:
-        session.add(Turn(owner=0, lane="cpu 1", number=1))
+        session.add(Turn(owner=0, pool="cpu 1", number=1))
         for _ in range(2):
             session.add(Worker(**WORKER))
         session.flush()

@@ -65,6 +65,7 @@ class Plan:
     warning: str | None = None
     suspect: str | None = None  # a serious warning about the labels
     deaf: bool = False  # does not hear SIGTERM
+    ends_epoch: bool = False  # asked to stop, it finishes the epoch that it is at
     exit_status: int = 0  # after the result is written
     write_result: bool = True
     noise: bool = False  # writes what is no event
@@ -147,12 +148,14 @@ def main(control: Control, job_file: Path) -> int:
         deadline = time.monotonic() + plan.epoch_seconds
         while time.monotonic() < deadline and not stop:
             time.sleep(0.01)
-        if stop:
+        if stop and not plan.ends_epoch:
             return STOPPED
         if epoch == plan.crash_epoch and len(control.starts()) <= plan.crash_starts:
             os.kill(os.getpid(), plan.crash_signal)
         write_whole(checkpoint, str(epoch + 1).encode())
         emit(progress(epoch + 1, plan, epoch_end=True))
+        if stop:
+            return STOPPED
     emit(PhaseEvent(phase="evaluating"))
     if not plan.affords_to_evaluate:
         return run_out_of_memory(plan)

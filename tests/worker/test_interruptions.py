@@ -43,6 +43,30 @@ def test_stopping_gives_the_task_back_and_costs_no_try(bench):
     assert bench.task(task_id).tries == 0
 
 
+@pytest.mark.parametrize("how", ["stopped", "cancelled"])
+def test_what_the_child_says_while_it_stops_is_recorded_if_somebody_goes_on(bench, how):
+    bench.control.plan(epochs=2, epoch_seconds=3600, ends_epoch=True)
+    task_id = bench.post(["cat"])
+    supervisor = bench.supervisor()
+    with running(supervisor, task_id) as left:
+        eventually(lambda: bench.state(task_id) == TaskState.TRAINING)
+        if how == "stopped":
+            supervisor.stopping.set()
+        else:
+            bench.cancel(task_id)
+        eventually(lambda: bool(left))
+    epochs = [event.data["epoch"] for event in bench.events(task_id, "epoch")]
+    if how == "cancelled":
+        assert (left, epochs) == ([TaskState.CANCELLED], [])
+        return
+    assert (left, epochs) == ([TaskState.QUEUED], [1])
+    assert bench.events(task_id)[-1].data == {"state": "queued"}, "told after the epoch"
+    bench.control.plan(epochs=2)
+    assert bench.supervisor().run(task_id) == TaskState.LIVE
+    assert [start.epoch for start in bench.control.starts()] == [0, 1]
+    assert [event.data["epoch"] for event in bench.events(task_id, "epoch")] == [1, 2]
+
+
 def test_a_child_that_does_not_stop_is_killed(bench, monkeypatch):
     monkeypatch.setattr("worker.process.STOP_SECONDS", 0.5)
     bench.control.plan(epoch_seconds=60, deaf=True)

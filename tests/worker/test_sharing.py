@@ -167,11 +167,22 @@ def test_it_is_sent_now_and_then_while_the_step_trains(bench, claimed, shares, h
     assert shared(bench, claimed) == b"two"
 
 
+def test_what_an_earlier_try_left_is_sent_at_once(bench, claimed, shares, here):
+    write(here, b"one")
+    with shares(here, every=3600.0):
+        eventually(lambda: shared(bench, claimed) == b"one")
+
+
 def test_it_is_sent_at_the_end_of_a_training_that_was_interrupted(bench, claimed, shares, here):
+    def train():
+        eventually(lambda: shared(bench, claimed) == b"one")
+        write(here, b"two")
+        raise ZeroDivisionError
+
     write(here, b"one")
     with pytest.raises(ZeroDivisionError), shares(here):
-        raise ZeroDivisionError
-    assert shared(bench, claimed) == b"one"
+        train()
+    assert shared(bench, claimed) == b"two"
 
 
 @pytest.mark.parametrize(
@@ -188,10 +199,10 @@ def test_a_store_that_takes_nothing_does_not_stop_the_training(
         tried.append(1)
         raise error
 
-    write(here, b"one")
     with shares(here, every=0.05):
         with monkeypatch.context() as broken:
             broken.setattr(bench.blobs, "stage", down)
+            write(here, b"one")
             eventually(lambda: len(tried) >= 2)
         eventually(lambda: shared(bench, claimed) == b"one")
 

@@ -171,7 +171,7 @@ class TurnMachine(RuleBasedStateMachine):
     @invariant()
     def an_owner_has_one_turn_a_lane(self) -> None:
         with read_session(self.engine) as session:
-            rows = session.execute(select(Turn.owner, Turn.lane)).all()
+            rows = session.execute(select(Turn.owner, Turn.pool)).all()
         assert len(rows) == len(set(rows)) <= len(OWNERS) * len(WORKERS)
 
 
@@ -269,7 +269,7 @@ def test_within_a_lane_memory_that_is_asked_for_is_exact(put, served):
     wide = put("a", 1, min_memory_mib=15_995)
     narrow = Resources(DeviceKind.CPU, 15_994)
     enough = Resources(DeviceKind.CPU, 15_995)
-    assert narrow.lane == enough.lane
+    assert narrow.pool == enough.pool
     assert (served(narrow), served(enough)) == ([], [wide])
 
 
@@ -282,7 +282,7 @@ def test_turns_of_keys_that_were_revoked_are_forgotten_once_nothing_of_theirs_wa
     put("waits", 2)
     with write_session(engine) as session:
         session.execute(update(ApiKey).where(ApiKey.id < 3).values(revoked_at=utc_now()))
-        session.execute(insert(Turn).values(owner=77, lane=CPU.lane, number=99))
+        session.execute(insert(Turn).values(owner=77, pool=CPU.pool, number=99))
 
     def left():
         with write_session(engine) as session:

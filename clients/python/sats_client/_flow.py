@@ -89,7 +89,7 @@ class Answer:
         """
         try:
             return json.loads(self.body)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise BadAnswer("the answer is no JSON: is it a SATS service?") from error
 
 
@@ -236,7 +236,7 @@ def problem_of(answer: Answer) -> Problem:
             said.get("request_id"),
             wait,
         )
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         title = httpx.codes.get_reason_phrase(status) or "Refused"
         text = answer.body[:_LONGEST_TEXT].decode(errors="replace").strip() or title
         return class_of(status)(status, "about:blank", title, text, (), None, wait)

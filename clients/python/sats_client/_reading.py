@@ -22,7 +22,7 @@ def read(kind: type[R], value: Any) -> R:
     """
     try:
         made: R = _record(kind, value)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise BadAnswer(f"the answer is no {kind.__name__} as this client knows it") from error
     return made
 
@@ -51,6 +51,8 @@ def _value(hint: Any, value: Any) -> Any:
     if origin in (Union, types.UnionType):
         return _one_of(inner, value)
     if origin is tuple:
+        if not isinstance(value, list):
+            raise TypeError(f"{value!r} is no list")
         return tuple(_value(inner[0], one) for one in value)
     if origin is Mapping:
         return {key: _value(inner[1], one) for key, one in value.items()}
@@ -71,5 +73,5 @@ def _one_of(hints: tuple[Any, ...], value: Any) -> Any:
     for hint in hints:
         if isinstance(hint, type) and issubclass(hint, Enum):
             known = {one.value: one for one in hint}
-            return known.get(value, value)  # a value of a later service stays a text
+            return known.get(value) or _value(str, value)  # one of a later service stays a text
     return _value(next(hint for hint in hints if hint is not type(None)), value)

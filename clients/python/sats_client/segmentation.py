@@ -1,5 +1,6 @@
 """Pictures to the service, and masks of class indices back. Needs numpy and Pillow."""
 
+import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -7,13 +8,14 @@ from io import BytesIO
 from os import PathLike
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 from sats_client.models import LearnedClass
 
 try:
     import numpy as np
     from numpy.typing import NDArray
-    from PIL import Image, ImageOps, UnidentifiedImageError
+    from PIL import Image, ImageOps
 except ImportError as error:
     raise ImportError('masks need numpy and Pillow: pip install "sats-client[masks]"') from error
 
@@ -159,17 +161,22 @@ def decoded(
         ValueError: it is no mask.
     """
     learned = {known.index: known for known in classes}
-    scores: Any = None
-    mask: Any
-    if form == ARRAYS:
-        with np.load(BytesIO(body), allow_pickle=False) as arrays:
-            mask, scores = arrays["labels"], arrays["scores"]
-    else:
-        try:
-            with Image.open(BytesIO(body)) as image:
-                mask = np.array(image)
-        except UnidentifiedImageError as error:
-            raise ValueError("the answer is no picture") from error
+    try:
+        mask, scores = _arrays(body) if form == ARRAYS else (_pixels(body), None)
+    except (OSError, EOFError, SyntaxError, BadZipFile, zlib.error) as error:
+        raise ValueError("the answer is damaged, or something else") from error
     if mask.ndim != 2 or mask.dtype not in (np.uint8, np.uint16):
         raise ValueError(f"the answer is no mask but {mask.dtype}, {mask.shape}")
     return Segmentation(mask, model, version, learned, scores, source)
+
+
+def _arrays(body: bytes) -> tuple[Any, Any]:
+    """Return the mask and the scores of an answer with both."""
+    with np.load(BytesIO(body), allow_pickle=False) as arrays:
+        return arrays["labels"], arrays["scores"]
+
+
+def _pixels(body: bytes) -> Any:
+    """Return the mask of an answer that is a picture."""
+    with Image.open(BytesIO(body)) as image:
+        return np.array(image)

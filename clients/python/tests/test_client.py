@@ -78,7 +78,10 @@ def test_a_refusal_names_what_is_at_fault(through):
     assert "sheep: no picture shows it" in str(raised.value)
 
 
-@pytest.mark.parametrize("body", ["<html>413</html>", "[1]", "", '{"type": 1}'])
+NESTED = "[" * 100_000
+
+
+@pytest.mark.parametrize("body", ["<html>413</html>", "[1]", "", '{"type": 1}', NESTED])
 def test_what_a_proxy_refuses(through, body):
     with pytest.raises(Problem) as raised:
         through(lambda _: httpx.Response(413, text=body), lambda c: c.classes())
@@ -86,7 +89,19 @@ def test_what_a_proxy_refuses(through, body):
     assert str(raised.value)
 
 
-@pytest.mark.parametrize("body", ["<html>", "[]", "{}", json.dumps(TASK | {"created_at": 7})])
+PROGRESS = {"phase": "training", "step": 1, "steps": 2}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        *("<html>", "[]", "{}", NESTED),
+        json.dumps(TASK | {"created_at": 7}),
+        json.dumps(TASK | {"state": 7}),
+        json.dumps(TASK | {"warnings": "none"}),
+        json.dumps(TASK | {"progress": PROGRESS | {"rate": 10**400}}),
+    ],
+)
 def test_what_is_no_answer_of_the_service(through, body):
     with pytest.raises(BadAnswer):
         through(lambda _: httpx.Response(200, text=body), lambda c: c.task("1"))
@@ -249,7 +264,10 @@ def test_posting_needs_neither_numpy_nor_pillow():
 
 def test_records_can_be_kept_in_sets(through):
     progress = {"phase": "training", "step": 1, "steps": 2, "losses": {"a": 0.5}}
-    handler = lambda _: httpx.Response(200, json=TASK | {"progress": progress})  # noqa: E731
+
+    def handler(_: httpx.Request) -> httpx.Response:
+        return httpx.Response(200, json=TASK | {"progress": progress})
+
     first, second = (through(handler, lambda c: c.task("1")) for _ in range(2))
     assert len({first, second}) == 1
     with pytest.raises(AttributeError):

@@ -103,6 +103,26 @@ def test_what_is_no_mask(through, body):
         )
 
 
+@pytest.mark.parametrize("scores", [False, True])
+def test_a_mask_that_is_cut_off(through, scores):
+    whole = Service(np.arange(64, dtype=np.uint8).reshape(8, 8))
+
+    def cut(length: int):
+        def service(request: httpx.Request) -> httpx.Response:
+            answer = whole(request)
+            if request.url.path != "/segment":
+                return answer
+            return httpx.Response(200, content=answer.content[:length], headers=BY)
+
+        return through(service, lambda c: c.segment(b"a picture", scores=scores))
+
+    form = "application/x-npz" if scores else "image/png"
+    asked = httpx.Request("POST", "http://sats/segment", headers={"Accept": form})
+    for length in range(0, len(whole(asked).content) - 40, 13):
+        with pytest.raises(BadAnswer):
+            cut(length)
+
+
 def test_a_picture_in_every_form(tmp_path: Path):
     pixels = np.arange(24, dtype=np.uint8).reshape(2, 4, 3)
     file = tmp_path / "a.png"
@@ -233,7 +253,9 @@ def test_an_answer_as_it_is(through):
         asked.append(request)
         return httpx.Response(200, content=b"a picture", headers={"Content-Type": OVERLAY})
 
-    segment = lambda c: c.segment_as(b"x", OVERLAY, model="farm", classes=["red"])  # noqa: E731
+    def segment(client):
+        return client.segment_as(b"x", OVERLAY, model="farm", classes=["red"])
+
     assert through(service, segment) == b"a picture"
     (request,) = asked
     assert request.headers["Accept"] == OVERLAY

@@ -50,7 +50,10 @@ class Service:
 
 def wait(through: Any, service: Service, **options: Any) -> tuple[Any, list[Event]]:
     told: list[Event] = []
-    step = lambda task: task.wait(progress=told.append, **options)  # noqa: E731
+
+    def step(task: Any) -> Any:
+        return task.wait(progress=told.append, **options)
+
     return through(service, lambda client: client.task(TASK["id"]), step), told
 
 

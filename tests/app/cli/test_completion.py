@@ -243,6 +243,34 @@ def test_nothing_is_said_of_a_service_that_is_not_there(
     assert completed("sats show de") == []
 
 
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("ALL_PROXY", "http://[::1"),
+        ("ALL_PROXY", "gopher://proxy.example.org"),
+        ("SSL_CERT_FILE", "/nowhere/certificates.pem"),
+        ("SATS_API_KEY", "no\tkey"),
+    ],
+)
+def test_nothing_is_said_where_nobody_can_be_asked(
+    variable: str, value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SATS_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv(variable, value)
+    assert completed("sats show de") == []
+
+
+def test_nothing_is_said_where_the_logins_are_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "sats").mkdir()
+    (tmp_path / "sats" / "services.json").write_text("none")
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    monkeypatch.delenv("SATS_API_KEY", raising=False)
+    monkeypatch.delenv("SATS_URL", raising=False)
+    assert completed("sats show de") == []
+
+
 @EMBEDDED
 def test_nothing_is_said_to_a_key_that_may_not_look(
     asked: httpx.Client, engine: Engine, settings: Settings, monkeypatch: pytest.MonkeyPatch

@@ -26,7 +26,6 @@ from tests.fixtures.faulty_s3 import (
     cuts,
     drops,
     fails,
-    faulty,
     forgets,
     repeats,
     waits_for,
@@ -56,17 +55,6 @@ broken = pytest.mark.parametrize("fault", BREAKS.values(), ids=BREAKS.keys())
 @pytest.fixture(autouse=True)
 def large_is_put_in_parts(monkeypatch):
     monkeypatch.setattr(bucket, "WHOLE_BYTES", bucket.PART_BYTES)
-
-
-@pytest.fixture
-def line(s3):
-    with faulty(s3.endpoint) as faults:
-        yield faults
-
-
-@pytest.fixture
-def place(s3, line, tmp_path):
-    return S3Prefix(s3, tmp_path, line.endpoint)
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 import io
 import logging
-import shutil
 
 import pytest
 from pydantic import ValidationError
@@ -17,8 +16,7 @@ from app.main import create_app
 from app.settings import Settings, get_settings
 from app.storage import LocalBlobStore, objects, open_store
 from app.storage.garbage import Collector
-from tests.app.storage.places import S3Prefix
-from tests.fixtures.faulty_s3 import drops, fails, faulty
+from tests.fixtures.faulty_s3 import drops, fails
 from tests.fixtures.logs import plain_logs
 from tests.fixtures.processes import environment
 from tests.fixtures.samples import samples
@@ -30,21 +28,9 @@ NOW = -60.0
 
 
 @pytest.fixture
-def database_url(sqlite_template, tmp_path):
+def database_url(sqlite_url):
     """One database is enough: the object store knows none."""
-    shutil.copy(sqlite_template, tmp_path / "sats.db")
-    return f"sqlite:///{tmp_path / 'sats.db'}"
-
-
-@pytest.fixture
-def line(s3):
-    with faulty(s3.endpoint) as faults:
-        yield faults
-
-
-@pytest.fixture
-def place(s3, line, tmp_path):
-    return S3Prefix(s3, tmp_path, line.endpoint)
+    return sqlite_url
 
 
 @pytest.fixture

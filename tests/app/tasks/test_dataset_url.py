@@ -24,28 +24,15 @@ from app.settings import Settings
 from app.storage import bucket
 from app.storage.bucket import client_of
 from app.uploads import remote
-from tests.app.storage.places import S3Prefix
 from tests.app.tasks.posting import SPEC, drawn
-from tests.fixtures.faulty_s3 import drops, fails, faulty, waits_for
+from tests.fixtures.faulty_s3 import drops, fails, waits_for
 from tests.fixtures.s3 import BUCKET
 
 
 @pytest.fixture
-def database_url(sqlite_template, tmp_path):
+def database_url(sqlite_url):
     """One database is enough: the object store knows none."""
-    shutil.copy(sqlite_template, tmp_path / "sats.db")
-    return f"sqlite:///{tmp_path / 'sats.db'}"
-
-
-@pytest.fixture
-def line(s3):
-    with faulty(s3.endpoint) as faults:
-        yield faults
-
-
-@pytest.fixture
-def place(s3, line, tmp_path):
-    return S3Prefix(s3, tmp_path, line.endpoint)
+    return sqlite_url
 
 
 @pytest.fixture

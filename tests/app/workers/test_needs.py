@@ -51,7 +51,7 @@ def test_somebody_is_missing_where_nobody_alive_may_take_it(wanted, living):
 @given(resources, resources)
 def test_workers_with_about_the_same_memory_share_a_lane(one, other):
     small, large = sorted((one.memory_mib, other.memory_mib))
-    if one.lane == other.lane:
+    if one.pool == other.pool:
         assert one.device == other.device
         assert large < 2 * small or large == 0
 
@@ -59,5 +59,5 @@ def test_workers_with_about_the_same_memory_share_a_lane(one, other):
 @given(st.sampled_from(DeviceKind), st.integers(0, 16), st.data())
 def test_what_a_machine_keeps_for_itself_makes_no_lane_of_its_own(device, power, data):
     memory = st.integers(2**power, 2 ** (power + 1) - 1)
-    lanes = {Resources(device, data.draw(memory)).lane for _ in range(3)}
-    assert lanes == {f"{device} {2**power}"}
+    pools = {Resources(device, data.draw(memory)).pool for _ in range(3)}
+    assert pools == {f"{device} {2**power}"}

@@ -31,6 +31,7 @@ class Machine:
         each, recomputed: of a picture.
         fixed: of any pass.
         bursts: bytes at which a try itself runs out.
+        says: what it then raises.
         tried: pictures and way of every try.
     """
 
@@ -39,6 +40,7 @@ class Machine:
     recomputed: int = 20 * MIB
     fixed: int = 50 * MIB
     bursts: int = 2**60
+    says: Exception = field(default_factory=lambda: torch.OutOfMemoryError("CUDA out of memory"))
     tried: list[tuple[int, bool]] = field(default_factory=list)
 
     def takes(self, pictures: int, recompute: bool) -> int:
@@ -47,7 +49,7 @@ class Machine:
     def try_out(self, pictures: int, recompute: bool) -> None:
         self.tried.append((pictures, recompute))
         if self.takes(pictures, recompute) > self.bursts:
-            raise torch.OutOfMemoryError("CUDA out of memory")
+            raise self.says
 
     def peak(self, run: Callable[[], None]) -> int:
         run()
@@ -114,10 +116,35 @@ def test_a_base_step_computes_two_at_once_though_they_may_not_fit() -> None:
 
 
 def test_a_try_that_runs_out_is_an_answer() -> None:
-    found = divided(Machine(room=2**40, bursts=100 * MIB))
+    machine = Machine(room=2**40, bursts=100 * MIB)
+    found = divided(machine)
     assert (found.parts, found.recompute) == (1, True)
+    assert found.because is not None
+    assert found.because.endswith(": a try of 1 at once ran out of memory")
+    assert (2, False) not in machine.tried
     found = divided(Machine(room=2**40, bursts=160 * MIB))
     assert (found.parts, found.recompute) == (16, False), "one fits, two do not"
+    assert found.because is not None
+    assert found.because.endswith(": a try of 2 at once ran out of memory")
+
+
+@pytest.mark.parametrize(
+    "said", ["[enforce fail] can't allocate memory", "CUDA error: CUBLAS_STATUS_ALLOC_FAILED"]
+)
+def test_memory_runs_out_under_other_names_too(said: str) -> None:
+    machine = Machine(room=2**40, bursts=100 * MIB, says=RuntimeError(said))
+    assert divided(machine).recompute
+
+
+def test_what_else_goes_wrong_in_a_try_is_raised() -> None:
+    with pytest.raises(RuntimeError, match="shapes"):
+        divided(Machine(room=2**40, bursts=100 * MIB, says=RuntimeError("shapes differ")))
+
+
+def test_less_than_nothing_is_free_where_the_optimiser_takes_more_than_that() -> None:
+    found = divided(Machine(room=MIB), later=300 * MIB)
+    assert found.because is not None
+    assert found.because.endswith(", 0 are free")
 
 
 def test_what_the_settings_say_is_done_and_not_told() -> None:

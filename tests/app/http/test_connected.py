@@ -10,7 +10,8 @@ import pytest
 from fastapi import Request
 from starlette.types import Message
 
-from app.segmentation.waiting import LateProblem, LeftProblem, answering, while_connected
+from app.http.connected import LeftProblem, while_connected
+from app.segmentation.waiting import LateProblem, answering
 
 
 def leaves(after: asyncio.Event) -> Request:

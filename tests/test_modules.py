@@ -1,0 +1,22 @@
+"""How long a module may be."""
+
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+FOLDERS = (
+    *("app", "benchmarks", "clients/python/sats_client", "demo"),
+    *("migrations", "sats_core", "worker"),
+)
+MOST_LINES = 300
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_a_module_is_short(folder: str) -> None:
+    lines = {
+        str(module.relative_to(ROOT)): len(module.read_text().splitlines())
+        for module in (ROOT / folder).rglob("*.py")
+    }
+    assert lines
+    assert {module: count for module, count in lines.items() if count > MOST_LINES} == {}
