@@ -137,8 +137,8 @@ LONG = {
         "tests/worker/test_imports.py"
         "::test_a_step_on_an_unscored_import_goes_live_and_the_gate_says_what_it_cannot"
     ),
-    "tests/worker/test_import_end_to_end.py::test_in_a_step_on_top_and_out_again": (
-        "tests/worker/test_process.py::test_the_real_child_runs_an_import"
+    "tests/worker/test_import_end_to_end.py::test_in_a_step_on_top_and_out_again[served]": (
+        "tests/worker/test_import_end_to_end.py::test_in_a_step_on_top_and_out_again[embedded]"
     ),
     "tests/worker/test_import_end_to_end.py::test_killed_in_the_middle_an_import_starts_again": (
         "tests/worker/test_imports.py::test_an_import_that_lost_its_child_starts_again"

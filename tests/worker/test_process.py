@@ -127,10 +127,9 @@ def test_the_real_child_runs_an_import(tmp_path, monkeypatch):
             heard.append(process.next_event(60))
         assert process.wait() == 0
     os.close(handle)
-    phase, failed, end = heard
+    phase, failed = (event for event in heard if event is not None)  # on a busy machine it is late
     assert phase.phase == "validating"
     assert failed.message == "the checkpoint is not a zip file, or a damaged one"
-    assert end is None
 
 
 def test_stderr_is_the_log_and_its_end_is_kept(tmp_path, capfd):
