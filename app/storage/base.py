@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 import structlog
 
@@ -24,6 +24,9 @@ from app.storage.errors import (
     BlobStoreDownError,
     told,
 )
+
+if TYPE_CHECKING:
+    from app.storage.parts import PartStore
 
 CHUNK_BYTES = 1024 * 1024
 VERIFIED_SECONDS = 3600.0
@@ -118,7 +121,12 @@ class BlobStore(ABC):
 
     Blobs are shared by whoever stored the same bytes. So nothing but `app.storage.references` and
     `app.storage.garbage`, which know who refers to a blob, may delete one.
+
+    Attributes:
+        parts: of large uploads that are to become blobs.
     """
+
+    parts: "PartStore"
 
     def __init__(self) -> None:
         self._verified: dict[str, tuple[tuple[int, ...], float]] = {}
