@@ -23,7 +23,7 @@ class LargeUpload(Base):
     """What somebody announced to send in parts, and what became of it.
 
     Which of its parts are there says the blob store, to which they may go past the service.
-    Whoever puts them together writes to the row only while `fence` is the number it claimed it with.
+    Whoever puts them together writes only while `fence` is the number that it claimed the row with.
     """
 
     __tablename__ = "large_uploads"

@@ -54,9 +54,7 @@ class ObjectBlobStore(BlobStore):
         staging: folder for files on their way; made if need be.
     """
 
-    def __init__(
-        self, bucket: Bucket, parts: PartStore, cache: BlobCache, staging: Path
-    ) -> None:
+    def __init__(self, bucket: Bucket, parts: PartStore, cache: BlobCache, staging: Path) -> None:
         super().__init__()
         self._bucket = bucket
         self.parts = parts

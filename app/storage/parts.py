@@ -78,7 +78,7 @@ class PartStore(ABC):
 
     @abstractmethod
     def left(self) -> Iterator[Entry]:
-        """Yield each upload that has parts: `parts/` and its id, their bytes, when one came last."""
+        """Yield uploads that have parts: `parts/` and the id, their bytes, when one came last."""
 
 
 class LocalParts(PartStore):

@@ -130,7 +130,7 @@ class Check:
             log.warning("upload_not_put_together", upload=self.claim.upload, error=str(error))
             again = UnavailableProblem("the database or the blob store did not answer", RETRY_AFTER)
             self._write(large.release, again.body())
-        except Exception:  # noqa: BLE001 - there is no request that could say it
+        except Exception:  # there is no request that could say it
             log.exception("upload_failed", upload=self.claim.upload)
             self._write(large.release, Problem("the log of the service says more").body())
         else:

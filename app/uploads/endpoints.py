@@ -33,7 +33,7 @@ from app.uploads.large import UploadUnfinishedProblem, bytes_of
 from app.uploads.large_schemas import LargeUploadJson, LargeUploadWish
 from app.uploads.opening import upload_path
 from app.uploads.parts import begin
-from app.uploads.posted import PostedUpload
+from app.uploads.posted import BODY, PostedUpload
 from app.uploads.schemas import UploadJson, UploadLinks, UploadReport
 from app.uploads.service import draw, look_into
 from app.uploads.staging import staged
@@ -51,9 +51,7 @@ _CREATED: Responses = {
     202: {
         "description": "To JSON: announced. `missing` says where to send its parts.",
         "model": LargeUploadJson,
-        "headers": {
-            "Location": {"description": "Where it stands.", "schema": {"type": "string"}}
-        },
+        "headers": {"Location": {"description": "Where it stands.", "schema": {"type": "string"}}},
     },
 }
 _SHEET: Responses = {
@@ -62,9 +60,7 @@ _SHEET: Responses = {
         "content": {"image/png": {"schema": {"type": "string", "format": "binary"}}},
     }
 }
-_LOOK = responses(
-    InvalidDatasetProblem, UploadGoneProblem, UploadUnfinishedProblem, BusyProblem
-)
+_LOOK = responses(InvalidDatasetProblem, UploadGoneProblem, UploadUnfinishedProblem, BusyProblem)
 
 
 @router.post(

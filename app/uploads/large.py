@@ -196,9 +196,7 @@ def claim(session: Session, upload: str) -> Claim | None:
             lease_until=database_now() + LEASE_SECONDS,
             error=None,
         )
-        .returning(
-            LargeUpload.fence, LargeUpload.bytes, LargeUpload.part_bytes, LargeUpload.sha256
-        )
+        .returning(LargeUpload.fence, LargeUpload.bytes, LargeUpload.part_bytes, LargeUpload.sha256)
         .execution_options(synchronize_session=False)
     )
     row = session.execute(taken).one_or_none()

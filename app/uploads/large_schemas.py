@@ -50,8 +50,8 @@ class LargeUploadWish(BaseModel):
     sha256: str | None = Field(
         None,
         pattern=r"^[0-9a-f]{64}$",
-        description="Of all of them, hex: other ones are refused at the end, and who posts the same "
-        "again gets the upload that was begun. Default: not known.",
+        description="Of all of them, hex: other ones are refused at the end, and who posts the "
+        "same again gets the upload that was begun. Default: not known.",
     )
     name: PostedName = Field("dataset.zip", description="What people call it.")
 
@@ -101,7 +101,7 @@ class LargeUploadJson(BaseModel):
         description="Until when their URLs are good: then ask again. Null: always."
     )
     error: dict[str, Any] | None = Field(
-        description="A problem: why it has failed, or could not be put together for now; null: none."
+        description="A problem: why it failed, or could not be put together for now; null: none."
     )
     expires_at: datetime = Field(description="Until when it is kept; a task keeps it longer.")
     links: LargeUploadLinks = Field(description="Where to look next.")

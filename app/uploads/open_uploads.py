@@ -46,7 +46,7 @@ class OpenUploads:
 
 @dataclass(frozen=True)
 class UploadState:
-    """What a process of the API knows of uploads: whose turn it is, which are open or put together."""
+    """What a process of the API knows of uploads: turns, which are open, which are checked."""
 
     looks: Looks = field(default_factory=Looks)
     fetches: Fetches = field(default_factory=Fetches)

@@ -38,9 +38,7 @@ async def receive_part(
     whole = bounded(request, size, TooLargeProblem(message, [fault]))
     services.settings.incoming_dir.mkdir(parents=True, exist_ok=True)
     with storable(FIELD):
-        file = await run_in_threadpool(
-            tempfile.TemporaryFile, dir=services.settings.incoming_dir
-        )
+        file = await run_in_threadpool(tempfile.TemporaryFile, dir=services.settings.incoming_dir)
     try:
         came = await _written(whole, file)
         if came != size:

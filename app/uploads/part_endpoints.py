@@ -33,16 +33,12 @@ router = APIRouter(
 _BODY: dict[str, Any] = {
     "requestBody": {
         "required": True,
-        "content": {
-            "application/octet-stream": {"schema": {"type": "string", "format": "binary"}}
-        },
+        "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
     }
 }
 
 
-@router.get(
-    "/{upload}/parts", summary="See which parts are there", operation_id="uploads_parts"
-)
+@router.get("/{upload}/parts", summary="See which parts are there", operation_id="uploads_parts")
 def look(services: AppServices, caller: Submitter, upload: UploadId) -> LargeUploadJson:
     """Return where an upload stands, which parts are there, and where to send the others.
 
@@ -58,13 +54,9 @@ def look(services: AppServices, caller: Submitter, upload: UploadId) -> LargeUpl
     summary="Send a part",
     operation_id="uploads_put_part",
     openapi_extra=_BODY,
-    responses=responses(
-        BadRequestProblem, UploadClosedProblem, TooLargeProblem, DiskFullProblem
-    ),
+    responses=responses(BadRequestProblem, UploadClosedProblem, TooLargeProblem, DiskFullProblem),
 )
-def put_part(
-    services: AppServices, upload: UploadId, number: PartNumber, file: PostedPart
-) -> None:
+def put_part(services: AppServices, upload: UploadId, number: PartNumber, file: PostedPart) -> None:
     """Store a part, in any order; one that was sent before is replaced.
 
     Where parts go straight into a bucket their `url` is another one; this takes them all the same.

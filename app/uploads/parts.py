@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 
-from app.db import LargeUpload, LargeUploadState, read_session, utc_now, write_session
+from app.db import LargeUploadState, read_session, utc_now, write_session
 from app.disk import check_room
 from app.errors import ErrorDetail, NotFoundProblem, TooLargeProblem
 from app.errors.codes import Code

@@ -64,6 +64,4 @@ async def _wish(request: Request) -> LargeUploadWish:
         raise invalid_fields(error.errors(include_url=False, include_input=False)) from error
 
 
-PostedUpload = Annotated[
-    BinaryIO | LargeUploadWish, Depends(read_posted, scope="function")
-]
+PostedUpload = Annotated[BinaryIO | LargeUploadWish, Depends(read_posted, scope="function")]

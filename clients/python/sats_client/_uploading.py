@@ -114,9 +114,7 @@ def _brought(upload: str, path: Path, told: Told | None) -> Flow[None]:
             yield from _pause(vain)
 
 
-def _sent(
-    upload: str, part: _Part, path: Path, told: Told | None, direct: bool
-) -> Flow[None]:
+def _sent(upload: str, part: _Part, path: Path, told: Told | None, direct: bool) -> Flow[None]:
     piece = Piece(path, part.offset, part.bytes, told)
     if direct and _is_elsewhere(part.url):
         there = Request("PUT", part.url, headers=part.headers, piece=piece)

@@ -70,9 +70,7 @@ def add_upload(session: Session, blob: str | None = None) -> LargeUpload:
     """Add an upload in parts, done where it is a blob."""
     ends = utc_now() + timedelta(hours=1)
     state = LargeUploadState.OPEN if blob is None else LargeUploadState.DONE
-    row = LargeUpload(
-        name="d.zip", bytes=1, part_bytes=1, state=state, blob=blob, expires_at=ends
-    )
+    row = LargeUpload(name="d.zip", bytes=1, part_bytes=1, state=state, blob=blob, expires_at=ends)
     session.add(row)
     session.flush()
     return row

@@ -142,9 +142,7 @@ class TestLargeUploads:
     def test_a_process_that_is_new_goes_on_where_the_last_one_was(self, client, settings):
         told = announce(client, DATA).json()
         put_rightly(client, told["missing"][1], DATA)
-        with TestClient(
-            create_app(settings), "http://127.0.0.1", client=("127.0.0.1", 1)
-        ) as other:
+        with TestClient(create_app(settings), "http://127.0.0.1", client=("127.0.0.1", 1)) as other:
             same = announce(other, DATA).json()
             assert (same["upload"], same["stored"]) == (told["upload"], [2])
             assert [part["number"] for part in same["missing"]] == [1, 3]
