@@ -100,16 +100,20 @@ def find(session: Session, key_id: int | None, upload: str) -> LargeUpload | Non
     return session.scalar(select(LargeUpload).where(LargeUpload.id == upload, *_own(key_id)))
 
 
-def get(session: Session, key_id: int | None, upload: str) -> LargeUpload:
-    """Return an upload of a key.
+def get(session: Session, key_id: int | None, upload: str) -> tuple[LargeUpload, LargeUploadState]:
+    """Return an upload of a key, and its state: a process that is lost checks nothing.
 
     Raises:
         NotFoundProblem: the key has none of this id, or none any more.
     """
-    row = find(session, key_id, upload)
-    if row is None:
+    wanted = select(LargeUpload, _lapsed()).where(LargeUpload.id == upload, *_own(key_id))
+    found = session.execute(wanted).one_or_none() if is_id(upload) else None
+    if found is None:
         raise NotFoundProblem("there is no such upload of this key")
-    return row
+    row, lost = found
+    if row.state == LargeUploadState.CHECKING and lost:
+        return row, LargeUploadState.OPEN
+    return row, row.state
 
 
 def begin(
@@ -171,14 +175,6 @@ def bytes_of(session: Session, key_id: int) -> int:
     counted = LargeUpload.state != LargeUploadState.FAILED
     total = select(func.sum(LargeUpload.bytes)).where(*_own(key_id), counted, ~kept)
     return int(session.scalar(total) or 0)
-
-
-def is_being_checked(session: Session, row: LargeUpload) -> bool:
-    """Return whether some process puts an upload's parts together; one that is lost does not."""
-    if row.state != LargeUploadState.CHECKING:
-        return False
-    held = select(LargeUpload.id).where(LargeUpload.id == row.id, ~_lapsed())
-    return session.scalar(held) is not None
 
 
 def claim(session: Session, upload: str) -> Claim | None:

@@ -55,10 +55,7 @@ def look(services: Services, caller: Caller, upload: str) -> LargeUploadJson:
         BlobStoreDownError: nobody can tell which parts are there.
     """
     with read_session(services.engine) as session:
-        row = large.get(session, caller.key_id, upload)
-        state = row.state
-        if state == LargeUploadState.CHECKING and not large.is_being_checked(session, row):
-            state = LargeUploadState.OPEN
+        row, state = large.get(session, caller.key_id, upload)
     parts = parts_of(row)
     stored, missing, ends = list(range(1, parts.count + 1)), list[PartJson](), None
     if state in (LargeUploadState.OPEN, LargeUploadState.FAILED):
@@ -95,15 +92,12 @@ def size_of_part(services: Services, caller: Caller, upload: str, number: int) -
         DiskFullProblem: there would be no room for it.
     """
     with read_session(services.engine) as session:
-        row = large.get(session, caller.key_id, upload)
-        taken = row.state == LargeUploadState.OPEN or (
-            row.state == LargeUploadState.CHECKING and not large.is_being_checked(session, row)
-        )
+        row, state = large.get(session, caller.key_id, upload)
     parts = parts_of(row)
     if not 1 <= number <= parts.count:
         raise NotFoundProblem(f"the upload has {parts.count} parts, from 1")
-    if not taken:
-        raise UploadClosedProblem(f"the upload is {row.state}")
+    if state != LargeUploadState.OPEN:
+        raise UploadClosedProblem(f"the upload is {state}")
     check_room(services.settings, coming=parts.size(number))
     return parts.size(number)
 
@@ -140,7 +134,7 @@ def remove(services: Services, caller: Caller, upload: str) -> None:
         NotFoundProblem: the key has no such upload.
     """
     with write_session(services.engine) as session:
-        row = large.get(session, caller.key_id, upload)
+        row, _ = large.get(session, caller.key_id, upload)
         session.delete(row)
     services.blobs.parts.remove(row.id)
     if row.blob is not None:

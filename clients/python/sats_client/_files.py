@@ -5,8 +5,6 @@ from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
 
-import httpx
-
 Told = Callable[[int, int], None]
 """Told of bytes that were sent, and of how many there are."""
 _CHUNK = 1 << 16
@@ -22,7 +20,7 @@ class Upload:
 
 
 @dataclass(frozen=True)
-class Piece(httpx.SyncByteStream, httpx.AsyncByteStream):
+class Piece:
     """Bytes of a file as the body of a request; read anew for every try."""
 
     path: Path
@@ -41,7 +39,8 @@ class Piece(httpx.SyncByteStream, httpx.AsyncByteStream):
                     self.told(file.tell(), whole)
                 yield chunk
 
-    async def __aiter__(self) -> AsyncIterator[bytes]:
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """Yield the same to a client for asyncio."""
         for chunk in self:
             yield chunk
 

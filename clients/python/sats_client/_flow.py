@@ -258,19 +258,21 @@ def built(
         else (None, one)
         for name, one in form.items()
     }
-    sized = {} if request.piece is None else {"Content-Length": str(request.piece.bytes)}
+    content: Any = request.content
+    sized = {}
+    if request.piece is not None:
+        sized = {"Content-Length": str(request.piece.bytes)}
+        content = request.piece if isinstance(http, httpx.Client) else request.piece.chunks()
     ready = http.build_request(
         request.method,
         request.path,
         params=list(request.params) or None,
         headers={**request.headers, **sized},
         json=request.json,
-        content=request.content,
+        content=content,
         files=parts or None,
         timeout=timeout,
     )
-    if request.piece is not None:
-        ready.stream = request.piece
     if not request.path.startswith("/"):
         ready.headers.pop("Authorization", None)
     return ready
