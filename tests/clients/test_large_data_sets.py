@@ -24,7 +24,8 @@ from tests.fixtures.s3 import S3Server
 
 pytestmark = pytest.mark.parametrize("database_url", ["embedded"], indirect=True)
 
-PART = 4096
+COUNT = 4
+"""Parts of the data set."""
 SUBMIT = """
 import sys
 from sats_client import Client, SatsError, _calls, _flow
@@ -39,8 +40,9 @@ except SatsError as error:
 
 
 @pytest.fixture
-def settings(settings: Settings) -> Settings:
-    return Settings(**settings.model_dump(exclude_unset=True) | {"upload_part_bytes": PART})
+def settings(settings: Settings, dataset: Path) -> Settings:
+    part = -(-dataset.stat().st_size // COUNT)
+    return Settings(**settings.model_dump(exclude_unset=True) | {"upload_part_bytes": part})
 
 
 @pytest.fixture(autouse=True)
@@ -51,9 +53,7 @@ def large(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def dataset(tmp_path: Path) -> Path:
-    path = voc_zip(tmp_path / "a.zip", ["circle"], size=96)
-    assert path.stat().st_size > 3 * PART
-    return path
+    return voc_zip(tmp_path / "a.zip", ["circle"], size=96)
 
 
 def parts_put(served: httpx.Client) -> int:
@@ -73,16 +73,19 @@ def test_both_clients_send_in_parts(
     client: Client, also_async: Callable[..., Any], served: httpx.Client, dataset: Path
 ) -> None:
     task = client.submit(dataset)
-    assert parts_put(served) == -(-dataset.stat().st_size // PART)
+    assert parts_put(served) == COUNT
     other = also_async(lambda c: c.submit(dataset, name="again"))
     assert {one["id"] for one in tasks(served)} == {task.id, other.id}
-    assert parts_put(served) == -(-dataset.stat().st_size // PART), "the same bytes are there"
+    assert parts_put(served) == COUNT, "the same bytes are there"
 
 
-def test_a_line_that_breaks_all_the_time(served: httpx.Client, dataset: Path) -> None:
+def test_a_line_that_breaks_all_the_time(
+    served: httpx.Client, dataset: Path, settings: Settings
+) -> None:
     """A connection carries one and a half parts; what a part brought stays."""
+    most = settings.upload_part_bytes * 3 // 2
     with (
-        cutting(str(served.base_url), lambda _: PART * 3 // 2, lambda _: None) as proxy,
+        cutting(str(served.base_url), lambda _: most, lambda _: None) as proxy,
         Client(proxy.url, tries=8) as client,
     ):
         task = client.submit(dataset)
@@ -91,23 +94,21 @@ def test_a_line_that_breaks_all_the_time(served: httpx.Client, dataset: Path) ->
 
 
 def test_another_process_goes_on_where_the_last_one_was_cut_off(
-    served: httpx.Client, dataset: Path
+    served: httpx.Client, dataset: Path, settings: Settings
 ) -> None:
-    count = -(-dataset.stat().st_size // PART)
-
     def submit(url: str) -> "subprocess.CompletedProcess[str]":
         command = [sys.executable, "-c", SUBMIT, url, str(dataset)]
         return subprocess.run(command, capture_output=True, text=True, timeout=120, env=os.environ)
 
-    most = 2 * PART + 3000
+    most = settings.upload_part_bytes * 5 // 2
     with cutting(str(served.base_url), lambda n: most if n == 0 else 0, lambda _: None) as proxy:
         first = submit(proxy.url)
     assert "cut off" in first.stderr, first
     before = parts_put(served)
-    assert 1 <= before < count
+    assert 1 <= before < COUNT
     second = submit(str(served.base_url))
     assert second.returncode == 0, second.stderr
-    assert parts_put(served) == count, "no part was sent twice"
+    assert parts_put(served) == COUNT, "no part was sent twice"
     assert [one["id"] for one in tasks(served)] == [second.stdout.strip()]
 
 
@@ -133,8 +134,7 @@ def test_parts_go_past_the_service_into_a_bucket(
     ):
         line.inject(drops, of="PUT /", times=1)
         task = client.submit(dataset)
-        count = -(-dataset.stat().st_size // PART)
-        assert sum(one.startswith("PUT /") for one in line.seen) == count + 1
+        assert sum(one.startswith("PUT /") for one in line.seen) == COUNT + 1
         assert parts_put(served) == 0
         assert [one["id"] for one in tasks(served)] == [task.id]
 
@@ -148,5 +148,5 @@ def test_a_bucket_that_clients_do_not_reach_is_filled_by_the_service(
         Client(url) as client,
     ):
         task = client.submit(dataset)
-        assert parts_put(served) == -(-dataset.stat().st_size // PART)
+        assert parts_put(served) == COUNT
         assert [one["id"] for one in tasks(served)] == [task.id]

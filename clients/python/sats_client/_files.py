@@ -25,14 +25,14 @@ class Piece:
 
     path: Path
     offset: int
-    bytes: int
+    size: int
     told: Told | None = None
 
     def __iter__(self) -> Iterator[bytes]:
         whole = self.path.stat().st_size
         with self.path.open("rb") as file:
             file.seek(self.offset)
-            left = self.bytes
+            left = self.size
             while left and (chunk := file.read(min(_CHUNK, left))):
                 left -= len(chunk)
                 if self.told is not None:

@@ -261,7 +261,7 @@ def built(
     content: Any = request.content
     sized = {}
     if request.piece is not None:
-        sized = {"Content-Length": str(request.piece.bytes)}
+        sized = {"Content-Length": str(request.piece.size)}
         content = request.piece if isinstance(http, httpx.Client) else request.piece.chunks()
     ready = http.build_request(
         request.method,
