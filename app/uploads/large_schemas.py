@@ -10,8 +10,8 @@ from app.registry.schemas import PostedName
 
 _ID = "5d3a9e0e-6a4c-4f0a-9a51-1f2f7c1c8f11"
 _SHA256 = "bc0ab816f094cf0ee5cff7a4134db266e8e1deebf6e3da6c4ac36ba6808c4d58"
-WISH_EXAMPLE = {"bytes": 150000000, "sha256": _SHA256, "name": "sheep.zip"}
-_EXAMPLE = {
+WISH_EXAMPLE: dict[str, Any] = {"bytes": 150000000, "sha256": _SHA256, "name": "sheep.zip"}
+_EXAMPLE: dict[str, Any] = {
     "upload": _ID,
     "state": "open",
     "name": "sheep.zip",
@@ -29,8 +29,6 @@ _EXAMPLE = {
             "headers": {},
         }
     ],
-    "urls_expire_at": None,
-    "error": None,
     "expires_at": "2026-11-23T11:32:27Z",
     "links": {
         "self": f"/uploads/{_ID}",
@@ -98,10 +96,11 @@ class LargeUploadJson(BaseModel):
         description="The first hundred of those that are not; empty where it is not `open`."
     )
     urls_expire_at: datetime | None = Field(
-        description="Until when their URLs are good: then ask again. Null: always."
+        None, description="Until when their URLs are good: then ask again. Null: always."
     )
     error: dict[str, Any] | None = Field(
-        description="A problem: why it failed, or could not be put together for now; null: none."
+        None,
+        description="A problem: why it failed, or could not be put together for now; null: none.",
     )
     expires_at: datetime = Field(description="Until when it is kept; a task keeps it longer.")
     links: LargeUploadLinks = Field(description="Where to look next.")

@@ -52,7 +52,7 @@ def look(services: AppServices, caller: Submitter, upload: UploadId) -> LargeUpl
     status_code=204,
     response_class=Response,
     summary="Send a part",
-    operation_id="uploads_put_part",
+    operation_id="uploads_send_part",
     openapi_extra=_BODY,
     responses=responses(BadRequestProblem, UploadClosedProblem, TooLargeProblem, DiskFullProblem),
 )
