@@ -2,6 +2,7 @@
 
 import tempfile
 from collections.abc import AsyncIterator
+from pathlib import Path as FilePath
 from typing import Annotated, BinaryIO
 
 from fastapi import Depends, Path, Request
@@ -36,9 +37,7 @@ async def receive_part(
     message = f"the part has more than its {size} bytes"
     fault = ErrorDetail(message, field=FIELD, code=Code.TOO_LARGE)
     whole = bounded(request, size, TooLargeProblem(message, [fault]))
-    services.settings.incoming_dir.mkdir(parents=True, exist_ok=True)
-    with storable(FIELD):
-        file = await run_in_threadpool(tempfile.TemporaryFile, dir=services.settings.incoming_dir)
+    file = await run_in_threadpool(_opened, services.settings.incoming_dir)
     try:
         came = await _written(whole, file)
         if came != size:
@@ -49,6 +48,12 @@ async def receive_part(
         yield file
     finally:
         await run_in_threadpool(file.close)
+
+
+def _opened(folder: FilePath) -> BinaryIO:
+    with storable(FIELD):
+        folder.mkdir(parents=True, exist_ok=True)
+        return tempfile.TemporaryFile(dir=folder)
 
 
 async def _written(request: Request, file: BinaryIO) -> int:
