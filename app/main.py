@@ -38,6 +38,7 @@ from app.tasks.following import router as following
 from app.tasks.watching import router as watching
 from app.telemetry import tracing
 from app.uploads.endpoints import router as uploads
+from app.uploads.part_endpoints import router as upload_parts
 from app.web.attempts import Attempts
 from app.web.endpoints import router as web
 from app.webhooks.endpoints import router as webhooks
@@ -138,6 +139,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         following,
         watching,
         uploads,
+        upload_parts,
         *protocols,
         label_studio,
         label_studio_training,

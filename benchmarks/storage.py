@@ -24,7 +24,8 @@ import obstore
 
 from app.settings import Settings
 from app.storage import BlobStore, open_store
-from app.storage.bucket import PART_BYTES, PARTS_AT_ONCE, Client, client_of
+from app.storage.bucket import PART_BYTES, PARTS_AT_ONCE
+from app.storage.bucket_client import Client, client_of
 from benchmarks.scale_record import write_section
 
 BAR = 0.9

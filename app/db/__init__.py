@@ -7,6 +7,7 @@ from app.db.base import Base, database_now, utc_now
 from app.db.faults import is_passing, is_unreachable
 from app.db.idempotency import IdempotentRequest
 from app.db.label_studio import LabelStudioProject, ProjectState
+from app.db.large_upload import LargeUpload, LargeUploadState
 from app.db.memory import Memory, Place
 from app.db.model import Model, ModelClass
 from app.db.session import make_engine, read_session, write_session
@@ -30,6 +31,8 @@ __all__ = [
     "HeldOutSet",
     "IdempotentRequest",
     "LabelStudioProject",
+    "LargeUpload",
+    "LargeUploadState",
     "Memory",
     "Model",
     "ModelClass",

@@ -6,7 +6,7 @@ from typing import NamedTuple
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from app.db import HeldOutSet, Memory, Place, Task, Version
+from app.db import HeldOutSet, LargeUpload, Memory, Place, Task, Version
 from app.doctor.finding import Check, Finding, Installation
 from app.storage import BlobDamagedError, BlobMissingError
 from app.storage.references import COLUMNS, is_referenced
@@ -61,6 +61,8 @@ def _owner(session: Session, row: object, column: str) -> str:
     match row:
         case Task():
             return f"task {row.id}, {column}"
+        case LargeUpload():
+            return f"upload {row.id}"
         case HeldOutSet():
             return f"{_named(session.get_one(Version, row.version_id))}, held-out pictures"
         case Memory():

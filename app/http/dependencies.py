@@ -64,6 +64,7 @@ class Services:
 
     def close(self) -> None:
         """Give threads and connections back."""
+        self.uploads.checks.close()
         self.live.close()
         self.inference.close()
         self.sender.close()

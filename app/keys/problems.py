@@ -100,6 +100,14 @@ class ByteLimitProblem(LimitProblem):
     title = "The API key's tasks keep too many bytes"
 
 
+class UploadLimitProblem(LimitProblem):
+    """The key has as many large uploads as may be open at a time."""
+
+    slug = "limit-open-uploads"
+    policy = "open-uploads"
+    title = "The API key has too many open uploads"
+
+
 KEY_PROBLEMS: tuple[type[Problem], ...] = (
     UnauthorizedProblem,
     MistypedKeyProblem,

@@ -29,6 +29,30 @@ class StorageSettings(SettingsBase):
         "`https://s3.example.org`. Only where it begins with `http://` is anything sent "
         "unencrypted.",
     )
+    store_public_endpoint: str | None = Field(
+        None,
+        pattern=r"^https?://[^\s/?#@]+(/[^\s?#@]*)?$",
+        description="Where clients reach the bucket's service, which they put parts of large "
+        "uploads into; default: store_endpoint.",
+    )
+    upload_to_store: bool = Field(
+        True,
+        description="Whether parts of large uploads go straight into the bucket, by URLs that are "
+        "good for an hour; else they come through the API, as they do without a bucket.",
+    )
+    upload_part_bytes: int = Field(
+        64 * MIB,
+        ge=4096,
+        le=1024 * MIB,
+        description="Bytes of a part of a large upload, more where it would have over 2,000 parts. "
+        "A proxy in front of the API must let as long a body through.",
+    )
+    keep_uploads_hours: float = Field(
+        24.0,
+        gt=0,
+        le=10_000,
+        description="How long a large upload may take; a task can be made of it until then.",
+    )
     store_region: str | None = Field(
         None, pattern=r"^[a-z0-9-]+$", description="Region of an S3 bucket; default: `us-east-1`."
     )
@@ -81,7 +105,13 @@ class StorageSettings(SettingsBase):
     @model_validator(mode="after")
     def _store_is_named_whole(self) -> Self:
         if self.store_url is None:
-            beside = ("store_endpoint", "store_region", "store_key_id", "store_secret")
+            beside = (
+                "store_endpoint",
+                "store_public_endpoint",
+                "store_region",
+                "store_key_id",
+                "store_secret",
+            )
             given = [name for name in beside if getattr(self, name) is not None]
             if given:
                 raise ValueError(f"SATS_{given[0].upper()} says nothing without SATS_STORE_URL")

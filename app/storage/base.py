@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, ClassVar
+from typing import TYPE_CHECKING, BinaryIO, ClassVar
 
 import structlog
 
@@ -24,6 +24,9 @@ from app.storage.errors import (
     BlobStoreDownError,
     told,
 )
+
+if TYPE_CHECKING:
+    from app.storage.parts import PartStore
 
 CHUNK_BYTES = 1024 * 1024
 VERIFIED_SECONDS = 3600.0
@@ -122,9 +125,11 @@ class BlobStore(ABC):
     Attributes:
         elsewhere: whether the blobs are with a service of their own: while that is down, whoever
             has loaded what it needs goes on.
+        parts: of large uploads that are to become blobs.
     """
 
     elsewhere: ClassVar[bool] = False
+    parts: "PartStore"
 
     def __init__(self) -> None:
         self._verified: dict[str, tuple[tuple[int, ...], float]] = {}

@@ -3,19 +3,20 @@
 import errno
 import mmap
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import BinaryIO
 from uuid import uuid4
 
 import obstore
 from obstore.exceptions import AlreadyExistsError, BaseError, InvalidPathError
-from obstore.store import AzureStore, GCSStore, S3Store
+from obstore.store import AzureStore
 
 from app.settings import Settings
 from app.storage.base import CHUNK_BYTES, Entry
+from app.storage.bucket_client import TRANSFER_SECONDS, Client, client_of
 from app.storage.bucket_errors import REFUSALS, short, told, told_but
 from app.storage.cache import Download
 from app.storage.errors import BlobMissingError, BlobRefusedError, BlobStoreDownError
@@ -23,20 +24,14 @@ from app.storage.errors import BlobMissingError, BlobRefusedError, BlobStoreDown
 WHOLE_BYTES = 64 * 1024 * 1024
 """What is not larger is put in one request."""
 PART_BYTES = 8 * 1024 * 1024
+MOST_PARTS = 10_000
+"""S3 puts no more together."""
+COPIED_BYTES = 5 * 1024**3
+"""S3 copies no more in one piece."""
 PARTS_AT_ONCE = 4
-TRANSFER_SECONDS = 3600.0
-"""Longest that the bytes of one blob may take to come, as long as some do."""
-CONNECT_SECONDS = 5.0
-PROBE_SECONDS = 3.0
-"""How long a bucket that is only asked whether it answers may take."""
-RETRIES = 10
-LONGEST_WAIT = 5.0
-"""Seconds between two tries."""
 INCOMING = "incoming/"
 """What begins so is on its way to another name."""
 PROBE = "probe"
-
-Client = S3Store | GCSStore | AzureStore
 
 
 class Bucket:
@@ -45,11 +40,13 @@ class Bucket:
     Args:
         client: of the library, for the bucket and the prefix.
         probe: the same with little patience.
+        signer: the same as clients reach it.
     """
 
-    def __init__(self, client: Client, probe: Client) -> None:
+    def __init__(self, client: Client, probe: Client, signer: Client) -> None:
         self._client = client
         self._probe = probe
+        self._signer = signer
 
     @classmethod
     def of(
@@ -66,7 +63,10 @@ class Bucket:
         """
         try:
             patient = client_of(settings, url, patient=True, lasts=transfer_seconds)
-            return cls(patient, client_of(settings, url, patient=False))
+            signer = client_of(
+                settings, url, patient=False, endpoint=settings.store_public_endpoint
+            )
+            return cls(patient, client_of(settings, url, patient=False), signer)
         except BaseError:  # it may say what is secret
             why = f"{named_by}: {url} cannot be opened with the keys that SATS_STORE_... name"
             raise ValueError(f"{why}, or the provider's own variables") from None
@@ -130,7 +130,8 @@ class Bucket:
         Returns the bytes of the object that is there.
 
         What is large is put under another name, in parts of which few are in memory, and copied to
-        its own if there is none: the library puts no parts conditionally.
+        its own if there is none: the library puts no parts conditionally. What is larger than can
+        be copied is put under its own name, where there was none just before.
 
         Raises:
             BlobStoreDownError: they could not be put.
@@ -139,11 +140,39 @@ class Bucket:
             with told():
                 if size <= WHOLE_BYTES:
                     obstore.put(self._client, name, _mapped(path), mode="create")
-                else:
+                elif size <= COPIED_BYTES:
                     self._create_in_parts(name, path)
+                else:
+                    there = self.find(name)
+                    if there is not None:
+                        return there
+                    self._put_in_parts(name, path, size)
         except AlreadyExistsError:
             return self._other(name)
         return size
+
+    def replace(self, name: str, stream: BinaryIO) -> None:
+        """Put bytes there, in place of what is there; few of them are in memory.
+
+        Raises:
+            BlobStoreDownError: they could not be put.
+        """
+        with told():
+            self._put_in_parts(name, stream, COPIED_BYTES)
+
+    def put_urls(self, names: Sequence[str], seconds: float) -> Sequence[str]:
+        """Return URLs by which anybody may put objects of these names, for so long.
+
+        Raises:
+            BlobStoreDownError: nothing can be signed now.
+        """
+        with told():
+            return obstore.sign(self._signer, "PUT", list(names), timedelta(seconds=seconds))
+
+    @property
+    def put_headers(self) -> dict[str, str]:
+        """What a request to one of those URLs must say."""
+        return {"x-ms-blob-type": "BlockBlob"} if isinstance(self._signer, AzureStore) else {}
 
     def delete(self, name: str) -> None:
         """Remove an object; one that is not there is no error.
@@ -184,18 +213,21 @@ class Bucket:
     def _create_in_parts(self, name: str, path: Path) -> None:
         incoming = f"{INCOMING}{uuid4().hex}"
         try:
-            obstore.put(
-                self._client,
-                incoming,
-                path,
-                use_multipart=True,
-                chunk_size=PART_BYTES,
-                max_concurrency=PARTS_AT_ONCE,
-            )
+            self._put_in_parts(incoming, path, COPIED_BYTES)
             obstore.copy(self._client, incoming, name, overwrite=False)
         finally:
             with suppress(BaseError, OSError):  # what stays is the collector's
                 obstore.delete(self._probe, incoming)
+
+    def _put_in_parts(self, name: str, source: Path | BinaryIO, size: int) -> None:
+        obstore.put(
+            self._client,
+            name,
+            source,
+            use_multipart=True,
+            chunk_size=max(PART_BYTES, -(-size // MOST_PARTS)),
+            max_concurrency=PARTS_AT_ONCE,
+        )
 
     def _other(self, name: str) -> int:
         """Return the bytes of what others put: of two that do so at once, both may lose."""
@@ -234,54 +266,3 @@ def _mapped(path: Path) -> memoryview:
 def _chunks(found: "obstore.GetResult") -> Iterator[bytes]:
     with told():
         yield from found.stream(min_chunk_size=CHUNK_BYTES)
-
-
-def client_of(
-    settings: Settings, url: str, *, patient: bool, lasts: float = TRANSFER_SECONDS
-) -> Client:
-    """Return the library's store for a bucket, and the prefix, that a URL names.
-
-    Endpoint and keys are the settings', where their own bucket is of the same kind. Whatever is
-    left out is read from the provider's own variables and the machine's role.
-    """
-    scheme, _, place = url.partition("://")
-    bucket, _, prefix = place.partition("/")
-    alike = (settings.store_url or "").startswith(f"{scheme}://")
-    endpoint = settings.store_endpoint if alike else None
-    name = settings.store_key_id if alike else None
-    key = settings.store_secret.get_secret_value() if alike and settings.store_secret else None
-    seconds = settings.store_seconds if patient else min(PROBE_SECONDS, settings.store_seconds)
-    options: Any = {
-        "prefix": prefix.strip("/") or None,
-        "client_options": {
-            "allow_http": (endpoint or "").startswith("http://"),
-            "connect_timeout": timedelta(seconds=min(CONNECT_SECONDS, seconds)),
-            "read_timeout": timedelta(seconds=seconds),
-            "timeout": timedelta(seconds=lasts if patient else seconds),
-        },
-        "retry_config": {
-            "max_retries": RETRIES if patient else 0,
-            "retry_timeout": timedelta(seconds=seconds),
-            "backoff": {"max_backoff": timedelta(seconds=min(LONGEST_WAIT, seconds / 4))},
-        },
-    }
-    if scheme == "gs":
-        google = {"service_account_key": key, "base_url": endpoint}
-        return GCSStore(bucket, config=_given(google), **options)
-    if scheme == "az":
-        azure = {"account_name": name, "account_key": key, "endpoint": endpoint}
-        return AzureStore(bucket, config=_given(azure), **options)
-    amazon = {
-        "access_key_id": name,
-        "secret_access_key": key,
-        "endpoint": endpoint,
-        "region": settings.store_region if alike else None,
-        "virtual_hosted_style_request": settings.store_virtual_host,
-        "copy_if_not_exists": "multipart",
-        "disable_bulk_delete": True,  # not every S3 has it, and one object goes at a time
-    }
-    return S3Store(bucket, config=_given(amazon), **options)
-
-
-def _given(config: dict[str, Any]) -> Any:
-    return {name: value for name, value in config.items() if value is not None}

@@ -16,7 +16,7 @@ from app.errors import ConflictProblem
 from app.settings import Settings
 from app.storage.base import BlobStore, Entry
 from app.storage.local import LocalBlobStore
-from app.storage.references import delete_unreferenced, referenced
+from app.storage.references import delete_unreferenced, referenced, sending
 
 
 class StoreMismatchProblem(ConflictProblem):
@@ -79,7 +79,7 @@ class Collector:
         found: list[Garbage] = []
         for place, store in self.stores.items():
             unknown = self._unknown(place, store, before)
-            unfinished = [entry for entry in store.unfinished() if entry.modified < before]
+            unfinished = self._unfinished(store, before)
             found += [Garbage(place, entry, is_blob=True) for entry in unknown]
             found += [Garbage(place, entry, is_blob=False) for entry in unfinished]
         return sorted(found, key=lambda one: (one.entry.modified, one.entry.name))
@@ -97,6 +97,12 @@ class Collector:
             if unknown:
                 _check_same_service(session, place, known, entries)
         return unknown
+
+    def _unfinished(self, store: BlobStore, before: float) -> list[Entry]:
+        found = [entry for entry in store.unfinished() if entry.modified < before]
+        with read_session(self.engine) as session:
+            needed = sending(session)
+        return [entry for entry in found if entry.name not in needed]
 
     def _remove(self, garbage: Garbage) -> bool:
         store, entry = self.stores[garbage.place], garbage.entry

@@ -16,6 +16,7 @@ from app.storage.base import (
     is_key,
 )
 from app.storage.errors import BlobMissingError, told
+from app.storage.parts import PARTS, LocalParts
 from app.storage.staging import written
 from sats_core.files import sync
 
@@ -30,6 +31,7 @@ class LocalBlobStore(BlobStore):
         self.root = root
         self._incoming = root / "incoming"
         self._incoming.mkdir(parents=True, exist_ok=True)
+        self.parts = LocalParts(root / PARTS)
 
     @contextmanager
     def stage(self, stream: BinaryIO, limit: int | None = None) -> Iterator[StagedBlob]:
@@ -75,11 +77,15 @@ class LocalBlobStore(BlobStore):
 
     def unfinished(self) -> Iterator[Entry]:
         """See `BlobStore.unfinished`."""
-        return _described(_files(self._incoming))
+        yield from _described(_files(self._incoming))
+        yield from self.parts.left()
 
     def discard(self, name: str) -> None:
         """See `BlobStore.discard`."""
-        (self._incoming / Path(name).name).unlink(missing_ok=True)
+        if name.startswith(PARTS):
+            self.parts.remove(Path(name).name)
+        else:
+            (self._incoming / Path(name).name).unlink(missing_ok=True)
 
     def forget_deleted(self) -> None:
         """See `BlobStore.forget_deleted`: nothing is kept twice."""

@@ -31,10 +31,9 @@ from app.storage.errors import (
     SentInVainError,
     told,
 )
+from app.storage.parts import PARTS, PartStore
 from app.storage.staging import written
 
-LARGEST_BYTES = 5 * 1024**3
-"""S3 copies no more in one piece, so that what is larger could not be put conditionally."""
 FAULT_SECONDS = 5.0
 """How long it is believed whether the bucket can be written: probes of it write an object."""
 SMALL_BYTES = 4 * 1024**2
@@ -50,15 +49,17 @@ class ObjectBlobStore(BlobStore):
 
     Args:
         bucket: where the blobs are.
+        parts: of large uploads, in the same bucket.
         cache: those that this host has.
         staging: folder for files on their way; made if need be.
     """
 
     elsewhere = True
 
-    def __init__(self, bucket: Bucket, cache: BlobCache, staging: Path) -> None:
+    def __init__(self, bucket: Bucket, parts: PartStore, cache: BlobCache, staging: Path) -> None:
         super().__init__()
         self._bucket = bucket
+        self.parts = parts
         self._cache = cache
         self._staging = staging
         self._asking = threading.Lock()
@@ -69,9 +70,8 @@ class ObjectBlobStore(BlobStore):
 
     @contextmanager
     def stage(self, stream: BinaryIO, limit: int | None = None) -> Iterator[StagedBlob]:
-        """See `BlobStore.stage`; beyond `LARGEST_BYTES` everything is too large."""
-        most = LARGEST_BYTES if limit is None else min(limit, LARGEST_BYTES)
-        with written(self._staging, stream, most) as (path, blob):
+        """See `BlobStore.stage`."""
+        with written(self._staging, stream, limit) as (path, blob):
             send, confirm = partial(self._send, path, blob), partial(self._confirm, blob)
             yield StagedBlob(blob, path, send=send, confirm=confirm)
 
@@ -123,10 +123,14 @@ class ObjectBlobStore(BlobStore):
                 except FileNotFoundError:  # it was published, or given up, since
                     continue
                 yield Entry(path.name, state.st_size, state.st_mtime)
+        yield from self.parts.left()
 
     def discard(self, name: str) -> None:
         """See `BlobStore.discard`."""
         plain = Path(name).name
+        if name.startswith(PARTS):
+            self.parts.remove(plain)
+            return
         with told():
             (self._staging / plain).unlink(missing_ok=True)
         self._bucket.delete(INCOMING + plain)

@@ -12,6 +12,7 @@ def open_store(settings: Settings) -> BlobStore:
         return LocalBlobStore(settings.blob_dir)
     # Imported where it is used: its library takes memory that a local directory does not need.
     from app.storage.bucket import Bucket
+    from app.storage.object_parts import ObjectParts
     from app.storage.objects import ObjectBlobStore
 
     cache = BlobCache(
@@ -20,4 +21,6 @@ def open_store(settings: Settings) -> BlobStore:
         settings.keep_free_bytes,
         patience=settings.store_seconds,
     )
-    return ObjectBlobStore(Bucket.of(settings, settings.store_url), cache, settings.staging_dir)
+    bucket = Bucket.of(settings, settings.store_url)
+    parts = ObjectParts(bucket, direct=settings.upload_to_store)
+    return ObjectBlobStore(bucket, parts, cache, settings.staging_dir)

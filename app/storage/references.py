@@ -16,8 +16,20 @@ from typing import Any
 from sqlalchemy import ColumnElement, Select, String, and_, cast, func, or_, select
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
-from app.db import END_STATES, HeldOutSet, Memory, Place, Task, TaskState, Version
+from app.db import (
+    END_STATES,
+    HeldOutSet,
+    LargeUpload,
+    LargeUploadState,
+    Memory,
+    Place,
+    Task,
+    TaskState,
+    Version,
+)
+from app.db.base import database_time
 from app.storage.base import BlobStore
+from app.storage.parts import PARTS
 
 _Condition = ColumnElement[bool]
 _Column = InstrumentedAttribute[str] | InstrumentedAttribute[str | None]
@@ -39,6 +51,7 @@ COLUMNS: dict[Place, tuple[tuple[_Column, _Condition], ...]] = {
         (Task.dataset, _RUNNABLE),
         (Task.evaluation, _RUNNABLE),
         (Task.checkpoint, _RUNNABLE),
+        (LargeUpload.blob, LargeUpload.expires_at > database_time()),
         (HeldOutSet.blob, HeldOutSet.deleted_at.is_(None)),
         (Memory.blob, _kept(Place.BLOB_STORE)),
     ),
@@ -81,6 +94,15 @@ def referenced(session: Session, place: Place) -> set[str]:
         for files in session.scalars(select(Version.files).where(_STANDING)):
             found.update(str(entry["blob"]) for entry in files.values())
     return found
+
+
+def sending(session: Session) -> set[str]:
+    """Return the name of all parts of each upload that may still become a blob."""
+    ids = select(LargeUpload.id).where(
+        LargeUpload.state.in_((LargeUploadState.OPEN, LargeUploadState.CHECKING)),
+        LargeUpload.expires_at > database_time(),
+    )
+    return {PARTS + one for one in session.scalars(ids)}
 
 
 def delete_unreferenced(session: Session, store: BlobStore, place: Place, key: str) -> bool:

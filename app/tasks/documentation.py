@@ -26,7 +26,8 @@ UPLOAD: dict[str, Any] = {
                         },
                         "upload": {
                             "type": "string",
-                            "description": "In place of `dataset`: what `POST /uploads` gave.",
+                            "description": "In place of `dataset`: what `POST /uploads` gave; "
+                            "of one that came in parts once it is `done`.",
                         },
                         "dataset_url": {
                             "type": "string",

@@ -60,6 +60,7 @@ from app.tasks.submission import Submission
 from app.tasks.upload import PostedUpload
 from app.tasks.uploads import drop_uploads
 from app.tasks.visibility import visible
+from app.uploads.large import UploadUnfinishedProblem
 from app.uploads.tokens import UploadGoneProblem
 
 router = APIRouter(
@@ -86,6 +87,7 @@ router = APIRouter(
         InvalidProblem,
         InvalidDatasetProblem,
         UploadGoneProblem,
+        UploadUnfinishedProblem,
         IdempotencyKeyReusedProblem,
         RequestLimitProblem,
         TaskLimitProblem,

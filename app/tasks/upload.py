@@ -18,8 +18,9 @@ from app.keys.service import Caller, check_model
 from app.storage import Blob
 from app.tasks.posted import PostedTask
 from app.tasks.schemas import TaskSpec
+from app.uploads.opening import uploaded
 from app.uploads.remote import FIELD
-from app.uploads.tokens import gone, read_token
+from app.uploads.tokens import gone
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,8 @@ async def read_upload(
             finally:
                 await run_in_threadpool(file.close)
         elif "upload" in form:
-            yield Upload(caller, spec, _sent_before(form, services.secret, caller.key_id))
+            before = await run_in_threadpool(_sent_before, form, services, caller)
+            yield Upload(caller, spec, before)
         else:
             yield Upload(caller, spec, file_part(form, "dataset"))
 
@@ -72,16 +74,17 @@ def _check_one(form: FormData) -> None:
         raise InvalidProblem(f"post a `{named[0]}` or a `{other}`, not both", [fault])
 
 
-def _sent_before(form: FormData, secret: bytes, key_id: int | None) -> Blob:
-    """Return what the form's token stands for.
+def _sent_before(form: FormData, services: AppServices, caller: Caller) -> Blob:
+    """Return what the form's `upload` stands for.
 
     Raises:
-        UploadGoneProblem: the token stands for nothing.
+        UploadGoneProblem: nothing.
+        UploadUnfinishedProblem: parts of it are missing.
     """
-    token = form["upload"]
-    if not isinstance(token, str):
-        raise gone("`upload` is a file, not the token of one")
-    return read_token(secret, token, key_id).blob
+    name = form["upload"]
+    if not isinstance(name, str):
+        raise gone("`upload` is a file, not the name of one")
+    return uploaded(services, caller, name)
 
 
 PostedUpload = Annotated[Upload, Depends(read_upload, scope="function")]

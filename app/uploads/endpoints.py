@@ -1,13 +1,13 @@
 """`/uploads`: send a zip, look at what is in it, and then make a task of it, or not."""
 
 import time
-from collections.abc import AsyncIterator
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path as FilePath
-from typing import Annotated, Any, BinaryIO
+from typing import Annotated
 
-from fastapi import APIRouter, Depends, Path, Query, Request, Response
+from fastapi import APIRouter, Depends, Path, Query, Response
+from fastapi.responses import JSONResponse
 
 from app.db import write_session
 from app.disk import check_room
@@ -22,15 +22,18 @@ from app.errors import (
     UnsupportedMediaProblem,
 )
 from app.http.dependencies import AppServices, Submitter, require
-from app.http.multipart import file_part, read_form
 from app.http.problems import Responses, responses
 from app.http.strays import refuse_undeclared
-from app.keys.problems import KEY_PROBLEMS, ByteLimitProblem
+from app.keys.problems import KEY_PROBLEMS, ByteLimitProblem, UploadLimitProblem
 from app.keys.quotas import check_upload
 from app.keys.service import Scope, check_model
 from app.registry.schemas import MODEL_PATTERN
 from app.storage.references import lock_blobs
+from app.uploads.large import UploadUnfinishedProblem, bytes_of
+from app.uploads.large_schemas import LargeUploadJson, LargeUploadWish
 from app.uploads.opening import upload_path
+from app.uploads.parts import begin
+from app.uploads.posted import BODY, PostedUpload
 from app.uploads.schemas import UploadJson, UploadLinks, UploadReport
 from app.uploads.service import draw, look_into
 from app.uploads.staging import staged
@@ -43,43 +46,21 @@ router = APIRouter(
     responses=responses(*KEY_PROBLEMS, InvalidProblem, UnavailableProblem),
 )
 
-_BODY: dict[str, Any] = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "multipart/form-data": {
-                "schema": {
-                    "type": "object",
-                    "title": "NewUpload",
-                    "required": ["dataset"],
-                    "properties": {
-                        "dataset": {
-                            "type": "string",
-                            "format": "binary",
-                            "description": "A zip of labelled pictures, as for `POST /tasks`.",
-                        }
-                    },
-                },
-                "example": {"dataset": "sheep.zip"},
-            }
-        },
-    }
+_CREATED: Responses = {
+    201: {"description": "Stored; `expires_at` says until when."},
+    202: {
+        "description": "To JSON: announced. `missing` says where to send its parts.",
+        "model": LargeUploadJson,
+        "headers": {"Location": {"description": "Where it stands.", "schema": {"type": "string"}}},
+    },
 }
-_CREATED: Responses = {201: {"description": "Stored; `expires_at` says until when."}}
 _SHEET: Responses = {
     200: {
         "description": "A PNG: four pictures in a row, each class in its colour.",
         "content": {"image/png": {"schema": {"type": "string", "format": "binary"}}},
     }
 }
-_LOOK = responses(InvalidDatasetProblem, UploadGoneProblem, BusyProblem)
-
-
-async def _posted(
-    request: Request, services: AppServices, _caller: Submitter
-) -> AsyncIterator[BinaryIO]:
-    async with read_form(request, ["dataset"], services.settings.max_upload_bytes, []) as form:
-        yield file_part(form, "dataset")
+_LOOK = responses(InvalidDatasetProblem, UploadGoneProblem, UploadUnfinishedProblem, BusyProblem)
 
 
 @router.post(
@@ -87,26 +68,35 @@ async def _posted(
     status_code=201,
     summary="Send a zip before there is a task",
     operation_id="uploads_create",
-    openapi_extra=_BODY,
+    openapi_extra=BODY,
+    response_model=UploadJson,
     responses=_CREATED
     | responses(
         BadRequestProblem,
         TooLargeProblem,
         UnsupportedMediaProblem,
         ByteLimitProblem,
+        UploadLimitProblem,
         DiskFullProblem,
     ),
 )
 def send(
     services: AppServices,
     caller: Submitter,
-    file: Annotated[BinaryIO, Depends(_posted, scope="function")],
-) -> UploadJson:
+    file: PostedUpload,
+) -> UploadJson | Response:
     """Store a zip for half an hour, so that it can be looked at before a task is made of it.
 
     `POST /tasks` takes the answer's `upload` in place of a file: a spec that is refused need not
     send the pictures again. What no task is made of is removed.
+
+    What is large is announced by JSON instead, and sent in parts, which may be sent again one by
+    one; with a bucket they go there, past the API.
     """
+    if isinstance(file, LargeUploadWish):
+        told = begin(services, caller, file)
+        headers = {"Location": told.links.parts}
+        return JSONResponse(told.model_dump(mode="json"), 202, headers)
     check_room(services.settings)
     most = services.settings.max_upload_bytes
     with ExitStack() as stack:
@@ -119,6 +109,7 @@ def send(
         upload = Upload(stored.blob, ends)
         if caller.key_id is not None:  # its row is locked: of two uploads one sees the other
             others = services.uploads.open.bytes(caller.key_id, but=stored.blob.key)
+            others += bytes_of(session, caller.key_id)
             check_upload(session, caller.key_id, stored.blob.size, others)
         stored.publish()
         if caller.key_id is not None:

@@ -8,6 +8,7 @@ import threading
 import time
 from dataclasses import dataclass, field
 
+from app.uploads.checks import Checks
 from app.uploads.looks import Looks
 from app.uploads.remote import Fetches
 from app.uploads.tokens import Upload
@@ -45,8 +46,9 @@ class OpenUploads:
 
 @dataclass(frozen=True)
 class UploadState:
-    """What a process of the API knows of uploads: whose turn it is, and which are open."""
+    """What a process of the API knows of uploads: turns, which are open, which are checked."""
 
     looks: Looks = field(default_factory=Looks)
     fetches: Fetches = field(default_factory=Fetches)
     open: OpenUploads = field(default_factory=OpenUploads)
+    checks: Checks = field(default_factory=Checks)

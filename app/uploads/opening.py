@@ -1,15 +1,17 @@
-"""From a token to a data set that can be read."""
+"""From the name of an upload to a data set that can be read."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from app.datasets import check_names
+from app.db import LargeUploadState, read_session
 from app.errors import ErrorDetail, TooLargeProblem
 from app.errors.codes import Code
 from app.http.dependencies import Services
 from app.keys.service import Caller
-from app.storage import BlobDamagedError, BlobMissingError
+from app.storage import Blob, BlobDamagedError, BlobMissingError
+from app.uploads import large
 from app.uploads.tokens import gone, read_token
 from sats_core.data.readers import Reader, glance, open_reader
 from sats_core.data.sources import ZipSource
@@ -19,15 +21,35 @@ LARGEST_ANNOTATIONS = 32 * 1024 * 1024
 """Most bytes of annotations that are read whole for a look; a task reads more."""
 
 
-def upload_path(services: Services, caller: Caller, token: str) -> Path:
-    """Return where lies what a caller's token stands for.
+def uploaded(services: Services, caller: Caller, upload: str) -> Blob:
+    """Return what a caller sent before; a zip's token stands for it, or a large upload's id.
+
+    Raises:
+        UploadGoneProblem: that stands for nothing, or nothing any more.
+        UploadUnfinishedProblem: parts of it are missing, or were not put together.
+    """
+    if not large.is_id(upload):
+        return read_token(services.secret, upload, caller.key_id).blob
+    with read_session(services.engine) as session:
+        row = large.find(session, caller.key_id, upload)
+    if row is None:
+        raise gone("there is no such upload of this key")
+    if row.state != LargeUploadState.DONE or row.blob is None:
+        fault = ErrorDetail(f"it is {row.state}", field="upload", code=Code.MISSING)
+        raise large.UploadUnfinishedProblem(f"the upload is {row.state}, and not done", [fault])
+    return Blob(row.blob, row.bytes)
+
+
+def upload_path(services: Services, caller: Caller, upload: str) -> Path:
+    """Return where lies what a caller sent before.
 
     Raises:
         UploadGoneProblem: nothing, or nothing any more.
+        UploadUnfinishedProblem: parts of it are missing, or were not put together.
     """
-    found = read_token(services.secret, token, caller.key_id)
+    found = uploaded(services, caller, upload)
     try:
-        return services.blobs.path(found.blob.key)
+        return services.blobs.path(found.key)
     except (BlobMissingError, BlobDamagedError) as error:
         raise gone("the upload was removed") from error
 

@@ -85,6 +85,14 @@ TABLE: dict[tuple[str, str], Row] = {
     **_rows(Scope.SUBMIT, NAMED, "POST /tasks"),
     **_rows(Scope.SUBMIT, (415, None), "POST /uploads"),
     **_rows(Scope.SUBMIT, GONE, "GET /uploads/{upload}", "GET /uploads/{upload}/sheet"),
+    **_rows(
+        Scope.SUBMIT,
+        NOT_THERE,
+        "GET /uploads/{upload}/parts",
+        "PUT /uploads/{upload}/parts/{number}",
+        "POST /uploads/{upload}:complete",
+        "DELETE /uploads/{upload}",
+    ),
     **_rows(Scope.SUBMIT, NOTHING, "GET /tasks", "GET /events"),
     **_rows(
         Scope.SUBMIT,

@@ -16,6 +16,7 @@ from app.db import (
     ApiKey,
     Base,
     HeldOutSet,
+    LargeUpload,
     Memory,
     Model,
     Task,
@@ -460,6 +461,23 @@ def test_workers_and_turns_come_and_go_beside_tables_that_stay_as_they_are(engin
         assert list(session.scalars(select(Worker.id).order_by(Worker.id))) == [1, 3]
         assert session.scalars(select(Task.id)).all() == ["t"]
     at("0017")
+    assert columns_of(engine) == before
+    upgrade(engine)
+    assert is_current(engine)
+
+
+def test_large_uploads_come_and_go_beside_tables_that_stay_as_they_are(engine, at):
+    at("0019", ROWS_OF_0017)
+    before = columns_of(engine)
+    upgrade(engine)
+    now = columns_of(engine)
+    assert not [name for name in before if not before[name].items() <= now[name].items()]
+    with write_session(engine) as session:
+        session.add(LargeUpload(name="a.zip", bytes=2**40, part_bytes=1, expires_at=utc_now()))
+    with read_session(engine) as session:
+        row = session.scalars(select(LargeUpload)).one()
+        assert (row.state, row.bytes, row.fence) == ("open", 2**40, 0)
+    at("0019")
     assert columns_of(engine) == before
     upgrade(engine)
     assert is_current(engine)

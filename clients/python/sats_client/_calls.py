@@ -13,9 +13,11 @@ from urllib.parse import quote
 from uuid import uuid4
 
 from sats_client import packing
-from sats_client._flow import Answer, Ask, Flow, Request, Told, Upload, Work
+from sats_client._files import Told, Upload
+from sats_client._flow import Answer, Ask, Flow, Request, Work
 from sats_client._reading import read
 from sats_client._settings import Sought
+from sats_client._uploading import LARGE_BYTES, uploaded
 from sats_client.errors import BadAnswer, Conflict
 from sats_client.models import Classes, Move, Version, Worker
 from sats_client.records import TaskRecord
@@ -113,6 +115,7 @@ class Post:
         told: of the bytes of the first file that were sent.
         key: for `Idempotency-Key`; None makes one.
         source: what the first file is called on the way; None: by its own name.
+        in_parts: whether a large file goes beforehand, in parts.
     """
 
     path: str
@@ -121,6 +124,7 @@ class Post:
     told: Told | None
     key: str | None
     source: str | None = None
+    in_parts: bool = False
 
 
 def submission(
@@ -130,7 +134,8 @@ def submission(
     source = Path(dataset).resolve()
     called = source.name if source.is_dir() else source.stem
     wanted = {"name": name or called, **spec}
-    return Post("/tasks", {"dataset": (dataset, packing.everything)}, wanted, told, key)
+    files = {"dataset": (dataset, packing.everything)}
+    return Post("/tasks", files, wanted, told, key, in_parts=True)
 
 
 def importing(
@@ -158,7 +163,13 @@ def posted(kind: type[K], post: Post) -> Flow[K]:
         told, called = post.told, post.source
         for field, (source, inside) in post.files.items():
             path = yield Work(partial(packing.packed, Path(source), scratch, inside))
-            form[field] = Upload(path, called or path.name, told)
+            upload = None
+            if post.in_parts and path.stat().st_size >= LARGE_BYTES:
+                upload = yield from uploaded(path, called or path.name, told)
+            if upload is None:
+                form[field] = Upload(path, called or path.name, told)
+            else:
+                form["upload"] = upload
             told = called = None
         headers = {"Idempotency-Key": post.key or uuid4().hex}
         answer: Answer = yield Ask(Request("POST", post.path, headers=headers, form=form))

@@ -9,22 +9,18 @@ import random
 from collections.abc import AsyncIterator, Callable, Generator, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from io import FileIO
 from itertools import count
 from math import inf
-from pathlib import Path
 from time import monotonic
 from typing import Any, TypeVar
 
 import httpx
 
+from sats_client._files import Counted, Piece, Upload
 from sats_client.errors import BadAnswer, ErrorDetail, Problem, Unreachable
 from sats_client.errors import problem_class as class_of
 
 T = TypeVar("T")
-Told = Callable[[int, int], None]
-"""Told of bytes that were sent, and of how many there are."""
-
 LONGEST_WAIT = 60.0
 """The longest wait between two tries; a limit that asks for more is told instead."""
 FIRST_WAIT = 0.5
@@ -38,19 +34,12 @@ class Lost(Exception):  # noqa: N818
 
 
 @dataclass(frozen=True)
-class Upload:
-    """A file of a form; opened anew for every try."""
-
-    path: Path
-    name: str
-    told: Told | None = None
-
-
-@dataclass(frozen=True)
 class Request:
     """What is sent.
 
     Attributes:
+        path: below the service's address; an address of its own gets no key.
+        piece: of a file, as the body.
         repeatable: whether it may be sent again where nobody knows what became of it: it changes
             nothing, or the same twice, or has an `Idempotency-Key`.
         read_seconds: how long the next bytes of the answer are waited for; None: as the client is
@@ -63,6 +52,7 @@ class Request:
     headers: Mapping[str, str] = field(default_factory=dict)
     json: Any = None
     content: bytes | None = None
+    piece: Piece | None = None
     form: Mapping[str, Upload | str] | None = None
     repeatable: bool = True
     read_seconds: float | None = None
@@ -198,7 +188,8 @@ def refused(request: Request, answer: Answer) -> Problem:
     """
     problem = problem_of(answer)
     if answer.status in _NOBODY_BEHIND:
-        raise Lost(f"{request.path}: {problem.title} (HTTP {answer.status})")
+        place = request.path.partition("?")[0]  # behind it there may be a signature
+        raise Lost(f"{place}: {problem.title} (HTTP {answer.status})")
     return problem
 
 
@@ -252,22 +243,6 @@ def _detail(said: Mapping[str, Any]) -> ErrorDetail:
     )
 
 
-class _Counted(FileIO):
-    """A file that tells how much of it was read."""
-
-    def __init__(self, upload: Upload) -> None:
-        super().__init__(upload.path)
-        self._told = upload.told
-        self._size = upload.path.stat().st_size
-
-    def read(self, size: int | None = -1, /) -> bytes:
-        """Read, and tell."""
-        data = super().read(-1 if size is None else size) or b""
-        if self._told is not None and data:
-            self._told(self.tell(), self._size)
-        return data
-
-
 def built(
     http: httpx.Client | httpx.AsyncClient, request: Request, opened: ExitStack
 ) -> httpx.Request:
@@ -276,20 +251,28 @@ def built(
     if request.read_seconds is not None:
         timeout = httpx.Timeout(**(timeout.as_dict() | {"read": request.read_seconds}))
     form = request.form or {}
-    fields = {name: one for name, one in form.items() if isinstance(one, str)}
-    files = {
-        name: (one.name, opened.enter_context(_Counted(one)), "application/zip")
-        for name, one in form.items()
+    # A text is a part without a file's name: so a form is multipart that has no file too.
+    parts = {
+        name: (one.name, opened.enter_context(Counted(one)), "application/zip")
         if isinstance(one, Upload)
+        else (None, one)
+        for name, one in form.items()
     }
-    return http.build_request(
+    content: Any = request.content
+    sized = {}
+    if request.piece is not None:
+        sized = {"Content-Length": str(request.piece.size)}
+        content = request.piece if isinstance(http, httpx.Client) else request.piece.chunks()
+    ready = http.build_request(
         request.method,
         request.path,
         params=list(request.params) or None,
-        headers=dict(request.headers),
+        headers={**request.headers, **sized},
         json=request.json,
-        content=request.content,
-        data=fields or None,
-        files=files or None,
+        content=content,
+        files=parts or None,
         timeout=timeout,
     )
+    if not request.path.startswith("/"):
+        ready.headers.pop("Authorization", None)
+    return ready

@@ -109,4 +109,5 @@ def check_size(count: int, most: int) -> None:
 
 def lost(error: httpx.RequestError) -> Lost:
     """Return what a failure of httpx's is to a flow."""
-    return Lost(f"{error.request.url}: {str(error) or type(error).__name__}")
+    url = error.request.url.copy_with(query=None)  # it may hold a signature
+    return Lost(f"{url}: {str(error) or type(error).__name__}")

@@ -12,7 +12,8 @@ from sats_client import _calls as calls
 from sats_client._async import AsyncDriver
 from sats_client._calls import AnyPath, Page
 from sats_client._exporting import exported
-from sats_client._flow import Flow, Persistence, Told
+from sats_client._files import Told
+from sats_client._flow import Flow, Persistence
 from sats_client._many import OnError, in_order_async
 from sats_client._segmenting import Known, answered, segmented
 from sats_client._settings import MAX_ANSWER_BYTES, Asked, Sought, http_options

@@ -2,11 +2,23 @@
 
 import io
 from collections.abc import Mapping
+from datetime import timedelta
 
 from sqlalchemy import String, select
 from sqlalchemy.orm import Session
 
-from app.db import Base, HeldOutSet, Memory, Place, Task, TaskState, Version
+from app.db import (
+    Base,
+    HeldOutSet,
+    LargeUpload,
+    LargeUploadState,
+    Memory,
+    Place,
+    Task,
+    TaskState,
+    Version,
+    utc_now,
+)
 from app.registry.service import ensure_model
 from app.storage import BlobStore
 from tests.fixtures.versions import add_version
@@ -20,6 +32,7 @@ NOT_BLOBS = {
     ("idempotent_requests", "id"),
     ("idempotent_requests", "digest"),
     ("idempotent_requests", "salt"),
+    ("large_uploads", "sha256"),
 }
 """Columns that are as wide as a blob's key and hold none."""
 
@@ -53,6 +66,16 @@ def add_task(
     return task
 
 
+def add_upload(session: Session, blob: str | None = None) -> LargeUpload:
+    """Add an upload in parts, done where it is a blob."""
+    ends = utc_now() + timedelta(hours=1)
+    state = LargeUploadState.OPEN if blob is None else LargeUploadState.DONE
+    row = LargeUpload(name="d.zip", bytes=1, part_bytes=1, state=state, blob=blob, expires_at=ends)
+    session.add(row)
+    session.flush()
+    return row
+
+
 def refer_in_every_way(session: Session, stores: Mapping[Place, BlobStore]) -> dict[str, str]:
     """Add a row of every kind that refers to a blob of its own; returns the keys by kind."""
     store = stores[Place.BLOB_STORE]
@@ -61,7 +84,8 @@ def refer_in_every_way(session: Session, stores: Mapping[Place, BlobStore]) -> d
         return store.put(io.BytesIO(kind.encode())).key
 
     posted = ("dataset", "evaluation", "running", "failed", "failed evaluation", "checkpoint")
-    found = {kind: blob(kind) for kind in (*posted, "held-out")}
+    found = {kind: blob(kind) for kind in (*posted, "upload", "held-out")}
+    add_upload(session, found["upload"])
     add_task(session, found["dataset"], TaskState.QUEUED, found["evaluation"])
     version = add_version(session, store, ["cat"])
     found |= {name: file["blob"] for name, file in version.files.items()}

@@ -22,7 +22,7 @@ from app.errors import BusyProblem
 from app.main import create_app
 from app.settings import Settings
 from app.storage import bucket
-from app.storage.bucket import client_of
+from app.storage.bucket_client import client_of
 from app.uploads import remote
 from tests.app.tasks.posting import SPEC, drawn
 from tests.fixtures.faulty_s3 import drops, fails, waits_for
