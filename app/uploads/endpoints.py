@@ -15,6 +15,7 @@ from app.errors import (
     BadRequestProblem,
     BusyProblem,
     DiskFullProblem,
+    IdempotencyKeyReusedProblem,
     InvalidDatasetProblem,
     InvalidProblem,
     TooLargeProblem,
@@ -25,16 +26,17 @@ from app.http.dependencies import AppServices, Submitter, require
 from app.http.multipart import file_part, read_form
 from app.http.problems import Responses, responses
 from app.http.strays import refuse_undeclared
+from app.idempotency.once import OnceWithin, replayed
 from app.keys.problems import KEY_PROBLEMS, ByteLimitProblem
 from app.keys.quotas import check_upload
 from app.keys.service import Scope, check_model
 from app.registry.schemas import MODEL_PATTERN
 from app.storage.references import lock_blobs
 from app.uploads.opening import upload_path
-from app.uploads.schemas import UploadJson, UploadLinks, UploadReport
+from app.uploads.schemas import UploadBytes, UploadJson, UploadLinks, UploadReport
 from app.uploads.service import draw, look_into
 from app.uploads.staging import staged
-from app.uploads.tokens import Upload, UploadGoneProblem, lifetime, make_token
+from app.uploads.tokens import Upload, UploadGoneProblem, lifetime, make_token, same_end
 
 router = APIRouter(
     prefix="/uploads",
@@ -65,7 +67,9 @@ _BODY: dict[str, Any] = {
         },
     }
 }
-_CREATED: Responses = {201: {"description": "Stored; `expires_at` says until when."}}
+_CREATED: Responses = {
+    201: {"description": "Stored; `expires_at` says until when.", **replayed(201)[201]}
+}
 _SHEET: Responses = {
     200: {
         "description": "A PNG: four pictures in a row, each class in its colour.",
@@ -95,17 +99,21 @@ async def _posted(
         UnsupportedMediaProblem,
         ByteLimitProblem,
         DiskFullProblem,
+        InvalidProblem,
+        IdempotencyKeyReusedProblem,
     ),
 )
 def send(
     services: AppServices,
     caller: Submitter,
     file: Annotated[BinaryIO, Depends(_posted, scope="function")],
+    once_within: OnceWithin,
 ) -> UploadJson:
     """Store a zip for half an hour, so that it can be looked at before a task is made of it.
 
     `POST /tasks` takes the answer's `upload` in place of a file: a spec that is refused need not
-    send the pictures again. What no task is made of is removed.
+    send the pictures again. What no task is made of is removed. The same bytes under the same
+    Idempotency-Key are answered with the same `upload`, while it is good.
     """
     check_room(services.settings)
     most = services.settings.max_upload_bytes
@@ -114,21 +122,27 @@ def send(
         stored.send()
         session = stack.enter_context(write_session(services.engine))
         lock_blobs(session, [stored.blob.key])
-        stored.confirm()
-        ends = int(time.time()) + lifetime(services.settings.gc_grace_seconds)
-        upload = Upload(stored.blob, ends)
-        if caller.key_id is not None:  # its row is locked: of two uploads one sees the other
-            others = services.uploads.open.bytes(caller.key_id, but=stored.blob.key)
-            check_upload(session, caller.key_id, stored.blob.size, others)
-        stored.publish()
-        if caller.key_id is not None:
-            services.uploads.open.add(caller.key_id, upload)
+        once = once_within(session)
+        before = once.before(UploadBytes(sha256=stored.blob.key))
+        if before is not None:
+            upload = Upload(stored.blob, same_end(before))
+        else:
+            stored.confirm()
+            ends = int(time.time()) + lifetime(services.settings.gc_grace_seconds)
+            upload = Upload(stored.blob, ends)
+            if caller.key_id is not None:  # its row is locked: of two uploads one sees the other
+                others = services.uploads.open.bytes(caller.key_id, but=stored.blob.key)
+                check_upload(session, caller.key_id, stored.blob.size, others)
+            stored.publish()
+            if caller.key_id is not None:
+                services.uploads.open.add(caller.key_id, upload)
+            once.made(str(ends))
     token = make_token(services.secret, upload, caller.key_id)
     return UploadJson(
         upload=token,
         sha256=stored.blob.key,
         bytes=stored.blob.size,
-        expires_at=datetime.fromtimestamp(ends, UTC),
+        expires_at=datetime.fromtimestamp(upload.ends, UTC),
         links=UploadLinks(self=f"/uploads/{token}", tasks="/tasks"),
     )
 

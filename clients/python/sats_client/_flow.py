@@ -48,11 +48,11 @@ class Upload:
 
 @dataclass(frozen=True)
 class Request:
-    """What is sent.
+    """What is sent, and may be sent again where nobody knows what became of it.
+
+    It changes nothing, or the same twice, or has an `Idempotency-Key`.
 
     Attributes:
-        repeatable: whether it may be sent again where nobody knows what became of it: it changes
-            nothing, or the same twice, or has an `Idempotency-Key`.
         read_seconds: how long the next bytes of the answer are waited for; None: as the client is
             set.
     """
@@ -64,7 +64,6 @@ class Request:
     json: Any = None
     content: bytes | None = None
     form: Mapping[str, Upload | str] | None = None
-    repeatable: bool = True
     read_seconds: float | None = None
 
     @property
@@ -184,7 +183,7 @@ def asked(request: Request, persistence: Persistence) -> Flow[Answer]:
         wait = pause(tried, told)
         late = monotonic() - began + wait > persistence.seconds
         last = persistence.tries is not None and tried >= persistence.tries
-        if late or last or not (again and request.repeatable):
+        if late or last or not again:
             raise refusal
         yield Sleep(wait)
     raise AssertionError  # `count` has no end
