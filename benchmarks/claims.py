@@ -42,7 +42,7 @@ from worker.device import Device
 from worker.folder import WorkFolder
 from worker.heartbeat import Heartbeat
 from worker.presence import Presence
-from worker.repeating import Repeating
+from app.repeating import Repeating
 from worker.supervisor import Supervisor
 from worker.sweeper import Sweeper
 from worker.turns import next_task, whose_turn

@@ -25,7 +25,7 @@ from worker.courier import Courier
 from worker.device import find_device, visible
 from worker.presence import Presence, name_of_this_process
 from worker.process import CHILD
-from worker.repeating import Repeating
+from app.repeating import Repeating
 from worker.supervisor import Supervisor
 from worker.sweeper import Sweeper
 from worker.turns import whose_turn

@@ -8,6 +8,7 @@ from sqlalchemy import Engine
 
 from app.broker import collect_unfinished_messages
 from app.db import END_STATES, Place, read_session, write_session
+from app.deletion.copies import LOOK_SECONDS, Copies
 from app.deletion.retention import Retained, retain
 from app.errors import Problem
 from app.idempotency.service import forget_requests
@@ -19,7 +20,7 @@ from app.workers.service import forget_lost
 from worker.claim import lapsed, sweep
 from worker.courier import forget
 from worker.failures import silent_worker
-from worker.repeating import Repeating
+from app.repeating import Repeating
 from worker.tidying import tidy, tidy_all
 from worker.tracing import trace_task
 from worker.turns import forget_turns, next_task
@@ -66,6 +67,7 @@ class Sweeper:
             Repeating("sweeper", self.sweep, settings.sweep_seconds),
             Repeating("collector", self.collect, settings.gc_seconds),
             Repeating("retention", self.retain, settings.gc_seconds),
+            Repeating("copies", Copies.of(engine, blobs, settings).drop_deleted, LOOK_SECONDS),
         )
 
     def start(self) -> None:
