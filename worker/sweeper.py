@@ -24,6 +24,7 @@ from app.repeating import Repeating
 from worker.tidying import tidy, tidy_all
 from worker.tracing import trace_task
 from worker.turns import forget_turns, next_task
+from worker.unmet import fail_unmet
 
 log = structlog.get_logger(__name__)
 
@@ -84,6 +85,7 @@ class Sweeper:
         """Take lapsed tasks from their workers, wake for what waits, tidy up."""
         self._renew()
         self._recover()
+        self._fail_unmet()
         self.wake_waiting()
         tidy_all(self._engine, self._blobs, self._settings)  # last: it needs the store, which fails
 
@@ -156,5 +158,12 @@ class Sweeper:
                 continue
             log.warning("task_swept", task=task_id, state=state)
             if state in END_STATES:
-                trace_task(self._engine, task_id)
-                tidy(self._engine, self._blobs, self._settings, task_id)
+                self._leave(task_id)
+
+    def _fail_unmet(self) -> None:
+        for task_id in fail_unmet(self._engine, self._settings.unmet_hours):
+            self._leave(task_id)
+
+    def _leave(self, task_id: str) -> None:
+        trace_task(self._engine, task_id)
+        tidy(self._engine, self._blobs, self._settings, task_id)
