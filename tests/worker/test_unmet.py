@@ -15,19 +15,17 @@ from app.db import (
     read_session,
     write_session,
 )
+from app.doctor.finding import Installation
 from app.doctor.history import find_broken_histories
 from app.tasks.service import describe
 from app.workers.needs import Resources
 from app.workers.unmet import GAP_SECONDS, NOTED_SECONDS
-from tests.app.doctor.conftest import installation
 from tests.worker.bench import CPU
 from tests.worker.test_sweeper import sweeper
 from worker.claim import claim
 from worker.device import Device
 from worker.presence import Presence
 from worker.unmet import fail_unmet
-
-__all__ = ["installation"]
 
 HOURS = 2.0
 GPU = Resources(DeviceKind.CUDA, 24_000)
@@ -64,7 +62,7 @@ def fail(bench, hours=HOURS):
     return list(fail_unmet(bench.engine, hours))
 
 
-def test_it_fails_when_its_time_is_over_and_the_next_one_goes_on(bench, installation):
+def test_it_fails_when_its_time_is_over_and_the_next_one_goes_on(bench):
     stuck = bench.post(["cat"], device="cuda", min_memory_mib=80_000)
     waits = bench.post(["cat"], seed=1)
     made, woken = sweeper(bench, unmet_hours=HOURS)
@@ -86,7 +84,7 @@ def test_it_fails_when_its_time_is_over_and_the_next_one_goes_on(bench, installa
     with read_session(bench.engine) as session:
         events = select(TaskEvent.data).where(TaskEvent.task_id == stuck, TaskEvent.kind == "state")
         assert [data["state"] for data in session.scalars(events)][-1] == "failed"
-    assert find_broken_histories(installation) == []
+    assert find_broken_histories(Installation.of(bench.engine, bench.settings)) == []
 
 
 def test_it_can_be_tried_again_once_such_a_worker_is_there(bench):
