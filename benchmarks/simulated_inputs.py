@@ -87,10 +87,7 @@ def measured(results: Path) -> Measured:
 
 @dataclass(frozen=True)
 class Rules:
-    """The service's own defaults, seconds and bytes: what it does, not what was measured of it.
-
-    The last three are of settings of the object store and of presence, under these names.
-    """
+    """The service's own defaults, seconds and bytes: what it does, not what was measured of it."""
 
     lease: float = Settings.model_fields["lease_seconds"].default
     heartbeat: float = Settings.model_fields["heartbeat_seconds"].default
@@ -109,9 +106,9 @@ class Rules:
     ready_graph_bytes: int = MOST_BYTES
     warm_up: float = Settings.model_fields["serve_warm_up_seconds"].default
     connections: int = DatabaseLimits.connections
-    checkpoint_seconds: float = 60.0
-    presence_seconds: float = 5.0
-    blob_cache_bytes: int = 10 * GIB
+    checkpoint_seconds: float = Settings.model_fields["checkpoint_seconds"].default
+    presence_seconds: float = Settings.model_fields["presence_seconds"].default
+    blob_cache_bytes: int = Settings.model_fields["blob_cache_bytes"].default
 
 
 @dataclass(frozen=True)

@@ -93,11 +93,11 @@ def test_what_is_no_number_is_taken_for_none(
 def test_a_methods_setting_is_no_truth_value_and_no_text(
     client: Any, pets: Any, value: Any
 ) -> None:
-    spec = {"method": "sats", "method_settings": {"distillation": value}}
+    spec = {"method": "sats", "method_settings": {"distillation_weight": value}}
     answer = post(client, pets, spec)
     assert answer.status_code == 422, answer.text
     (fault,) = answer.json()["errors"]
-    assert fault["message"].startswith("method_settings.distillation: a number belongs here")
+    assert fault["message"].startswith("method_settings.distillation_weight: a number belongs here")
 
 
 def test_what_json_calls_a_whole_number_is_one(client: Any, pets: Any) -> None:
