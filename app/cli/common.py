@@ -40,9 +40,9 @@ def _in_words(found: ErrorDetails, setting: str) -> str:
     """Return what is wrong, never what was set: it may be a secret; nor a regular expression."""
     if found["input"] == "":
         return "it is empty: leave it out for its default"
-    if found["type"] == "string_pattern_mismatch":
-        about = Settings.model_fields[setting.lower()].description
-        return f"it does not look as it should. {about}"
+    field = Settings.model_fields.get(setting.lower())
+    if found["type"] == "string_pattern_mismatch" and field is not None:
+        return f"it does not look as it should. {field.description}"
     return found["msg"].removeprefix("Value error, ")
 
 

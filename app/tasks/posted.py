@@ -30,10 +30,10 @@ class PostedTask(PostedNumbers, TaskSpec):
         description=TaskSpec.model_fields["classes"].description,
     )
 
-    def model_post_init(self, context: object) -> None:
+    def model_post_init(self, _context: object) -> None:
         """Refuse a method's settings that are no numbers before they are taken for some."""
         try:
             check_numbers(METHOD_SETTINGS[self.method], self.method_settings)
         except ValueError as error:
             raise ValueError(f"method_settings.{error}") from error
-        super().model_post_init(context)
+        super().model_post_init(_context)
