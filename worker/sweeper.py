@@ -12,6 +12,7 @@ from app.deletion.copies import LOOK_SECONDS, Copies
 from app.deletion.retention import Retained, retain
 from app.errors import Problem
 from app.idempotency.service import forget_requests
+from app.repeating import Repeating
 from app.settings import Settings
 from app.storage import BlobStore
 from app.storage.garbage import Collector, stores_of
@@ -20,7 +21,6 @@ from app.workers.service import forget_lost
 from worker.claim import lapsed, sweep
 from worker.courier import forget
 from worker.failures import silent_worker
-from app.repeating import Repeating
 from worker.tidying import tidy, tidy_all
 from worker.tracing import trace_task
 from worker.turns import forget_turns, next_task

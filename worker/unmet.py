@@ -57,11 +57,15 @@ def why_unmet(session: Session, needs: Needs, hours: float) -> NoWorkerProblem:
     missing = needs.unmet(living(session)) or "no worker that may take it is alive"
     asked = []
     if needs.device is not None:
-        asked.append(ErrorDetail(f"asks for {needs.device}", field="spec.device", code=Code.UNAVAILABLE))
+        asked.append(
+            ErrorDetail(f"asks for {needs.device}", field="spec.device", code=Code.UNAVAILABLE)
+        )
     if needs.memory_mib:
         asked.append(
             ErrorDetail(
-                f"asks for {needs.memory_mib} MiB", field="spec.min_memory_mib", code=Code.UNAVAILABLE
+                f"asks for {needs.memory_mib} MiB",
+                field="spec.min_memory_mib",
+                code=Code.UNAVAILABLE,
             )
         )
     return NoWorkerProblem(

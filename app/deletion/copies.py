@@ -60,9 +60,7 @@ class Copies:
         began = utc_now()
         with read_session(self._engine) as session:
             said = {*_deleted(session, self._since), *_ended(session, here), *self._left}
-            gone = {
-                key for key in here & said if not is_referenced(session, Place.BLOB_STORE, key)
-            }
+            gone = {key for key in here & said if not is_referenced(session, Place.BLOB_STORE, key)}
         self._since = began - OVERLAP
         self._left = {key for key in gone if not self._drop(key)}
 

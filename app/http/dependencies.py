@@ -14,8 +14,8 @@ from starlette.concurrency import run_in_threadpool
 from app.audit.actor import act_as
 from app.broker import Sender, make_folders
 from app.db import Actor, ActorType, make_engine, read_session, utc_now, write_session
-from app.errors import UnauthorizedProblem
 from app.deletion.copies import LOOK_SECONDS, Copies
+from app.errors import UnauthorizedProblem
 from app.http.keyless import LOCAL_CALLER, check_local
 from app.http.sessions import session_holder
 from app.inference.engine import Inference
@@ -103,9 +103,7 @@ def open_services(settings: Settings) -> Services:
         streams=Streams(engine, settings.serve_streams),
         uploads=UploadState(),
         sender=Sender(settings),
-        copies=Repeating(
-            "copies", Copies.of(engine, blobs, settings).drop_deleted, LOOK_SECONDS
-        ),
+        copies=Repeating("copies", Copies.of(engine, blobs, settings).drop_deleted, LOOK_SECONDS),
     )
     live.start()
     services.copies.start()

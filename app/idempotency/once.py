@@ -90,9 +90,7 @@ class Once:
 Within = Callable[[Session], Once]
 
 
-def within(
-    request: Request, response: Response, idempotency_key: IdempotencyKey = None
-) -> Within:
+def within(request: Request, response: Response, idempotency_key: IdempotencyKey = None) -> Within:
     """Return what makes of a session the request as one that is done once in it.
 
     Its caller was let through.

@@ -88,7 +88,7 @@ class LocalBlobStore(BlobStore):
         """See `BlobStore.copies`: nothing is kept twice."""
         return ()
 
-    def drop_copy(self, key: str) -> bool:
+    def drop_copy(self, _key: str) -> bool:
         """See `BlobStore.drop_copy`."""
         return True
 

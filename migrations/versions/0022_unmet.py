@@ -1,7 +1,7 @@
 """Since when no living worker may take a task that waits.
 
-A worker of the release before knows neither column. What it takes keeps what was noted; once that is
-ten minutes old it counts for nothing.
+A worker of the release before knows neither column. What it takes keeps what was noted; once that
+is ten minutes old it counts for nothing.
 """
 
 from collections.abc import Sequence

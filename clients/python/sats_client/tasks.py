@@ -81,7 +81,9 @@ class AsyncTask(TaskRecord):
 
     async def cancel(self) -> "AsyncTask":
         """Cancel it: one that waits ends at once, one that runs as soon as its worker hears."""
-        return await self._client._bound(calls.done_once(AsyncTask, calls.task_path(self.id, ":cancel")))
+        return await self._client._bound(
+            calls.done_once(AsyncTask, calls.task_path(self.id, ":cancel"))
+        )
 
     async def retry(self) -> "AsyncTask":
         """Queue it again, where it has failed; it goes on from its last checkpoint."""

@@ -62,7 +62,9 @@ def test_a_setting_of_the_wrong_form_is_told_in_words_and_not_shown(run, monkeyp
     monkeypatch.setenv("SATS_STORE_URL", "http://bucket")
     get_settings.cache_clear()
     said = run("migrate").stderr
-    assert "SATS_STORE_URL: it does not look as it should. Bucket that blobs are kept in, as " in said
+    assert (
+        "SATS_STORE_URL: it does not look as it should. Bucket that blobs are kept in, as " in said
+    )
     assert "SATS_STORE_KEY_ID: it does not look as it should. " in said
     assert "secret ^words$" not in said
     assert "pattern" not in said

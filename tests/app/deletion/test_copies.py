@@ -128,7 +128,7 @@ def test_a_host_that_was_off_finds_what_was_deleted_meanwhile(hosts, versions):
 
 def test_what_something_else_refers_to_stays(hosts, versions):
     there = hosts[1]
-    live, held = versions
+    _live, held = versions
     there.read(held)
     there.unused()
     with write_session(there.engine) as session:

@@ -80,9 +80,7 @@ def test_marks_of_hebrew_and_arabic_text_are_posted(client: Any, tmp_path: Any) 
         ({"gate": {"min_iou": True}}, "spec.gate.min_iou"),
     ],
 )
-def test_what_is_no_number_is_taken_for_none(
-    client: Any, pets: Any, spec: Any, field: str
-) -> None:
+def test_what_is_no_number_is_taken_for_none(client: Any, pets: Any, spec: Any, field: str) -> None:
     answer = post(client, pets, spec)
     assert answer.status_code == 422, answer.text
     (fault,) = answer.json()["errors"]
