@@ -30,9 +30,10 @@ def count_workers(session: Session) -> dict[str, int]:
 
 def count_unmet(session: Session) -> dict[str, int]:
     """Return how many tasks wait that no living worker may take, by the device they ask for."""
-    asked = select(_device().label("device")).where(*_waits(), ~_met()).subquery()
-    rows = session.execute(select(asked.c.device, func.count().label("tasks")).group_by("device"))
-    return {**dict.fromkeys((ANY, *DeviceKind), 0), **{row.device: row.tasks for row in rows}}
+    devices = (ANY, *map(str, DeviceKind))
+    asked = [func.count(case((_device() == device, 1))) for device in devices]
+    counts = session.execute(select(*asked).where(*_waits(), ~_met())).one()
+    return dict(zip(devices, counts, strict=True))
 
 
 def outdated(session: Session) -> bool:

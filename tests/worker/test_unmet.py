@@ -38,14 +38,14 @@ def worker(bench):
 
 
 def comes(bench, name="cpu", has=CPU):
-    made = Presence(bench.engine, name, "1.2.3", Device(name, 1, has), 600.0)
+    made = Presence(bench.engine, f"{name}:1-a", "1.2.3", Device(name, 1, has), 600.0)
     made.beat()
     return made
 
 
 def goes(bench, name):
     with write_session(bench.engine) as session:
-        session.execute(update(Worker).where(Worker.name == name).values(alive_until=1.0))
+        session.execute(update(Worker).where(Worker.host == name).values(alive_until=1.0))
 
 
 def passes(bench, hours, looked=True):

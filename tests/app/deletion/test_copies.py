@@ -14,7 +14,7 @@ from app.deletion.freeing import free
 from app.deletion.service import delete_version
 from app.inference.ready_graphs import ReadyGraphs
 from app.main import create_app
-from app.registry.service import get_model
+from app.registry.service import find_model
 from app.storage import BlobMissingError, open_store
 from app.workers.needs import Resources
 from tests.app.storage.places import S3Prefix
@@ -80,7 +80,7 @@ def versions(engine, hosts):
 
 def delete_held(host):
     with write_session(host.engine) as session:
-        removal = delete_version(session, [Place.BLOB_STORE], get_model(session, "default"), 2)
+        removal = delete_version(session, [Place.BLOB_STORE], find_model(session, "default"), 2)
     free(host.engine, {Place.BLOB_STORE: host.blobs}, host.settings, removal)
 
 

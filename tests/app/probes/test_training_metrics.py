@@ -87,7 +87,7 @@ def test_who_is_there_and_who_is_missing_is_told(client: TestClient, engine: Eng
     assert {read["sats_workers", ("device", one)] for one in DeviceKind} == {0}
     assert {read["sats_tasks_unmet", ("device", one)] for one in ("any", *DeviceKind)} == {0}
     cpu = Device("A processor", 1, Resources(DeviceKind.CPU, 16_000))
-    for name in ("one", "two"):
+    for name in ("host:1-a", "host:2-b"):
         Presence(engine, name, "1.2.3", cpu, 60.0).beat()
     with write_session(engine) as session:
         for device, memory in (("cuda", None), ("cuda", 1), ("any", 20_000), ("cpu", 16_000)):
