@@ -61,6 +61,12 @@ A SegFormer that was trained elsewhere becomes a model's first version with
 Every refusal is `application/problem+json` (RFC 9457) and names the file, field or class at fault,
 each with a `code`;
 under `/v2`, which speaks the Open Inference Protocol, it is `{"error": "..."}`.
+
+A POST that changes something reads `Idempotency-Key`: sent again under the same key it does nothing
+again, and its answer says so with `Idempotency-Replayed: true`. Those that change nothing have no
+need of one and read none: `/segment`, `/hf/...`, `/v2/...`, Label Studio's `predict` and `setup`,
+and the token of a task's events. Label Studio's `webhook` reads none either, as Label Studio sends
+none: however often training is asked for while a project's task is under way, one more follows.
 """
 
 TAGS = [

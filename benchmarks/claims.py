@@ -25,6 +25,7 @@ from sqlalchemy import Engine, func, select, text
 
 from app.db import ApiKey, DeviceKind, Task, TaskState, make_engine, read_session, write_session
 from app.db.migrate import upgrade
+from app.repeating import Repeating
 from app.settings import Settings
 from app.storage import LocalBlobStore
 from app.tasks.schemas import TaskSpec
@@ -41,7 +42,6 @@ from worker.device import Device
 from worker.folder import WorkFolder
 from worker.heartbeat import Heartbeat
 from worker.presence import Presence
-from worker.repeating import Repeating
 from worker.supervisor import Supervisor
 from worker.sweeper import Sweeper
 from worker.turns import next_task, whose_turn

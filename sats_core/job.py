@@ -22,7 +22,11 @@ class HeldOutChoice(Record):
         None, description="Name of the data set's split to hold out; default: its `val` if any."
     )
     share: float = Field(
-        0.2, gt=0, lt=1, description="Share of the pictures held out where there is no split."
+        0.2,
+        strict=True,
+        gt=0,
+        lt=1,
+        description="Share of the pictures held out where there is no split.",
     )
     keep: bool = Field(
         True,

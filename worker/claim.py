@@ -8,6 +8,7 @@
        ├──── sweep ────────┤   its worker was lost and the lease ran out: the try counts
        │                   │   (and none counts any more once an epoch is finished: `report`)
        │                   └──── end ──► live, held, failed, cancelled
+       └──── worker.unmet ──► failed     no living worker may take it, for too long
 
 Every arrow is one transaction and every write of it is an UPDATE that names the fence it was
 claimed with. The fence grows whenever the row changes hands (claimed, given up, swept, ended), so
@@ -78,6 +79,8 @@ def claim(
             tries=Task.tries + 1,
             worker=worker,
             lease_until=database_now() + lease_seconds,
+            unmet_since=None,
+            unmet_seen=None,
         )
         .returning(Task.id, Task.fence, Task.model_id, Task.started_at, Task.kind, Task.spec)
     )

@@ -17,6 +17,7 @@ from app.integrations.label_studio.importing import Importing
 from app.integrations.mlflow.apart import Apart
 from app.integrations.mlflow.mirroring import Mirroring
 from app.keys.secret import read_secret
+from app.repeating import Repeating
 from app.settings import Settings
 from app.storage import BlobStore, open_store
 from app.telemetry import tracing
@@ -25,7 +26,6 @@ from worker.courier import Courier
 from worker.device import find_device, visible
 from worker.presence import Presence, name_of_this_process
 from worker.process import CHILD
-from worker.repeating import Repeating
 from worker.supervisor import Supervisor
 from worker.sweeper import Sweeper
 from worker.turns import whose_turn

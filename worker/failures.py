@@ -27,6 +27,13 @@ class ProcessKilledProblem(Problem):
     title = "The training process was killed"
 
 
+class NoWorkerProblem(Problem):
+    """A task asked for what no worker had that was alive, for as long as the settings allow."""
+
+    slug = "worker-missing"
+    title = "No worker may take the task"
+
+
 class OutOfMemoryProblem(Problem):
     """The step needs more memory than there is, however few pictures are computed at once."""
 

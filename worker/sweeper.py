@@ -8,9 +8,11 @@ from sqlalchemy import Engine
 
 from app.broker import collect_unfinished_messages
 from app.db import END_STATES, Place, read_session, write_session
+from app.deletion.copies import LOOK_SECONDS, Copies
 from app.deletion.retention import Retained, retain
 from app.errors import Problem
 from app.idempotency.service import forget_requests
+from app.repeating import Repeating
 from app.settings import Settings
 from app.storage import BlobStore
 from app.storage.garbage import Collector, stores_of
@@ -19,10 +21,10 @@ from app.workers.service import forget_lost
 from worker.claim import lapsed, sweep
 from worker.courier import forget
 from worker.failures import silent_worker
-from worker.repeating import Repeating
 from worker.tidying import tidy, tidy_all
 from worker.tracing import trace_task
 from worker.turns import forget_turns, next_task
+from worker.unmet import fail_unmet
 
 log = structlog.get_logger(__name__)
 
@@ -66,6 +68,7 @@ class Sweeper:
             Repeating("sweeper", self.sweep, settings.sweep_seconds),
             Repeating("collector", self.collect, settings.gc_seconds),
             Repeating("retention", self.retain, settings.gc_seconds),
+            Repeating("copies", Copies.of(engine, blobs, settings).drop_deleted, LOOK_SECONDS),
         )
 
     def start(self) -> None:
@@ -82,6 +85,7 @@ class Sweeper:
         """Take lapsed tasks from their workers, wake for what waits, tidy up."""
         self._renew()
         self._recover()
+        self._fail_unmet()
         self.wake_waiting()
         tidy_all(self._engine, self._blobs, self._settings)  # last: it needs the store, which fails
 
@@ -154,5 +158,12 @@ class Sweeper:
                 continue
             log.warning("task_swept", task=task_id, state=state)
             if state in END_STATES:
-                trace_task(self._engine, task_id)
-                tidy(self._engine, self._blobs, self._settings, task_id)
+                self._leave(task_id)
+
+    def _fail_unmet(self) -> None:
+        for task_id in fail_unmet(self._engine, self._settings.unmet_hours):
+            self._leave(task_id)
+
+    def _leave(self, task_id: str) -> None:
+        trace_task(self._engine, task_id)
+        tidy(self._engine, self._blobs, self._settings, task_id)

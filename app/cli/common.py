@@ -15,7 +15,7 @@ from app.cli.refusing import MISSING, refusal
 from app.db import Actor, ActorType, make_engine
 from app.db.migrate import upgrade
 from app.errors import NotFoundProblem, Problem, problem_of
-from app.settings import get_settings
+from app.settings import Settings, get_settings
 from sats_core.errors import CoreError
 
 
@@ -24,16 +24,26 @@ def check_settings() -> None:
     try:
         get_settings()
     except ValidationError as error:
-        wrong = "; ".join(map(_named, error.errors(include_url=False, include_input=False)))
+        wrong = "; ".join(map(_named, error.errors(include_url=False)))
         raise refusal(wrong) from error
     except SettingsError as error:
         raise refusal(str(error)) from error
 
 
 def _named(found: ErrorDetails) -> str:
-    message = found["msg"].removeprefix("Value error, ")
     setting = "_".join(map(str, found["loc"])).upper().removeprefix("SATS_")
+    message = _in_words(found, setting)
     return f"SATS_{setting}: {message}" if setting else message
+
+
+def _in_words(found: ErrorDetails, setting: str) -> str:
+    """Return what is wrong, never what was set: it may be a secret; nor a regular expression."""
+    if found["input"] == "":
+        return "it is empty: leave it out for its default"
+    field = Settings.model_fields.get(setting.lower())
+    if found["type"] == "string_pattern_mismatch" and field is not None:
+        return f"it does not look as it should. {field.description}"
+    return found["msg"].removeprefix("Value error, ")
 
 
 @contextmanager

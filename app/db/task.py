@@ -140,6 +140,10 @@ class Task(Base):
     traceparent: Mapped[str | None] = mapped_column(String(55))
     # Blob key of its last checkpoint, where workers share nothing but the store.
     checkpoint: Mapped[str | None] = mapped_column(String(64), index=True)
+    # Since when no living worker may take it while it waits, and when that was last looked at; on
+    # the database's clock (`app.workers.unmet`).
+    unmet_since: Mapped[float | None] = mapped_column(Float)
+    unmet_seen: Mapped[float | None] = mapped_column(Float)
     # When a failed task's upload and checkpoints were removed; until then it may be tried again.
     tidied_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
 

@@ -13,7 +13,8 @@ from app.db import END_STATES, RUNNING_STATES, Task, TaskEvent, TaskState
 from app.doctor.finding import Check, Finding, Installation
 
 _AFTER: dict[str, frozenset[str]] = {
-    TaskState.QUEUED: frozenset({TaskState.VALIDATING, TaskState.CANCELLED}),
+    # It fails where nobody may take it for too long.
+    TaskState.QUEUED: frozenset({TaskState.VALIDATING, TaskState.CANCELLED, TaskState.FAILED}),
     # A failed task may be tried again. The others have ended for good.
     TaskState.FAILED: frozenset({TaskState.QUEUED}),
     **dict.fromkeys(set(END_STATES) - {TaskState.FAILED}, frozenset()),

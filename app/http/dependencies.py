@@ -14,6 +14,7 @@ from starlette.concurrency import run_in_threadpool
 from app.audit.actor import act_as
 from app.broker import Sender, make_folders
 from app.db import Actor, ActorType, make_engine, read_session, utc_now, write_session
+from app.deletion.copies import LOOK_SECONDS, Copies
 from app.errors import UnauthorizedProblem
 from app.http.keyless import LOCAL_CALLER, check_local
 from app.http.sessions import session_holder
@@ -35,7 +36,8 @@ from app.keys.service import (
     digest,
     look_up,
 )
-from app.registry.live import LiveVersions
+from app.registry.live import STOP_SECONDS, LiveVersions
+from app.repeating import Repeating
 from app.settings import Settings
 from app.storage import BlobStore, open_store
 from app.tasks.streams import Streams
@@ -61,11 +63,14 @@ class Services:
     streams: Streams
     uploads: UploadState
     sender: Sender
+    copies: Repeating
+    """Drops this host's copies of what was deleted."""
 
     def close(self) -> None:
         """Give threads and connections back."""
         self.uploads.checks.close()
         self.live.close()
+        self.copies.stop(STOP_SECONDS)
         self.inference.close()
         self.sender.close()
         self.last_uses.close()
@@ -99,8 +104,10 @@ def open_services(settings: Settings) -> Services:
         streams=Streams(engine, settings.serve_streams),
         uploads=UploadState(),
         sender=Sender(settings),
+        copies=Repeating("copies", Copies.of(engine, blobs, settings).drop_deleted, LOOK_SECONDS),
     )
     live.start()
+    services.copies.start()
     return services
 
 

@@ -8,6 +8,7 @@ stay with the task.
 import hashlib
 import hmac
 import secrets
+from collections.abc import Callable
 from functools import partial
 from typing import Annotated
 
@@ -86,16 +87,26 @@ class Once:
         return hmac.new(secret, said.encode(), hashlib.sha256).digest()
 
 
-def once(
-    request: Request,
-    response: Response,
-    session: WriteSession,
-    idempotency_key: IdempotencyKey = None,
-) -> Once:
-    """Return the request as one that is done once; its caller was let through."""
+Within = Callable[[Session], Once]
+
+
+def within(request: Request, response: Response, idempotency_key: IdempotencyKey = None) -> Within:
+    """Return what makes of a session the request as one that is done once in it.
+
+    Its caller was let through.
+    """
     caller: Caller = request.state.caller
     operation = f"{request.method} {request.url.path}"
-    return Once(session, response, caller.name, operation, idempotency_key)
+    return lambda session: Once(session, response, caller.name, operation, idempotency_key)
+
+
+OnceWithin = Annotated[Within, Depends(within)]
+"""For an endpoint that begins its transaction late, when a large body has come."""
+
+
+def once(begin: OnceWithin, session: WriteSession) -> Once:
+    """Return the request as one that is done once."""
+    return begin(session)
 
 
 AtMostOnce = Annotated[Once, Depends(once)]

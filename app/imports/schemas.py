@@ -5,6 +5,7 @@ from typing import Any, ClassVar
 from pydantic import ConfigDict, Field
 
 from app.db import TaskKind
+from app.posted import PostedNumbers
 from app.registry.schemas import MODEL_PATTERN, Named, PostedName
 from sats_core.record import Record
 from sats_core.settings import KEPT_FEATURES
@@ -33,7 +34,7 @@ class ImportChoices(Record):
     promote: bool = Field(True, description="Go live when it is imported; false holds the version.")
 
 
-class ImportWish(ImportChoices):
+class ImportWish(PostedNumbers, ImportChoices):
     """How to import a checkpoint; everything may be left out."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [IMPORT_EXAMPLE, {}]})

@@ -119,6 +119,14 @@ class ReadyGraphs:
         except OSError as error:  # the blob store is down, for one
             log.warning("ready_graphs_not_tidied", error=str(error))
 
+    def graphs(self) -> set[str]:
+        """Return the key of every blob that something was made of."""
+        try:
+            names = [path.name for path in self._folder.iterdir()]
+        except OSError:  # nothing was made ready yet, or nothing can be read
+            return set()
+        return {match[1] for name in names if (match := _ENTRY.fullmatch(name)) is not None}
+
     def forget(self, graph: str) -> None:
         """Remove what was made of a graph."""
         for path in self._folder.glob(f"{graph}-*.onnx"):

@@ -1,7 +1,7 @@
 """What Prometheus reads of training: the queue, what runs, how it ended, what is live.
 
 Every process of the API tells the same, as the database says it. However many tasks there are, a
-scrape asks six statements, each by an index, and tells of the newest ends alone.
+scrape asks eight statements, each by an index or of few rows, and tells of the newest ends alone.
 """
 
 from collections.abc import Iterator, Sequence
@@ -28,6 +28,7 @@ from app.db import (
 )
 from app.registry.service import live_versions
 from app.tasks.phases import phases
+from app.workers.unmet import count_unmet, count_workers
 
 ENDS = 20
 """So many of the tasks that ended last are told."""
@@ -56,6 +57,7 @@ class TrainingCollector(Collector):
             with read_session(self.engine) as session:
                 told = [
                     *_by_state(session),
+                    *_workers(session),
                     *_running(session, self.lease_seconds),
                     *_ended(session),
                     _live(session),
@@ -90,6 +92,23 @@ def _by_state(session: Session) -> Iterator[Metric]:
         "Time since the first of the tasks that wait was posted; 0 where none waits.",
         value=0.0 if posted is None else _since(posted),
     )
+
+
+def _workers(session: Session) -> Sequence[Metric]:
+    """Tell who is there, and how many tasks wait for somebody who is not."""
+    there = GaugeMetricFamily(
+        "sats_workers", "Workers that are alive, by what they train on.", labels=["device"]
+    )
+    for device, workers in count_workers(session).items():
+        there.add_metric([device], workers)
+    unmet = GaugeMetricFamily(
+        "sats_tasks_unmet",
+        "Tasks that wait and that no living worker may take, by the device they ask for.",
+        labels=["device"],
+    )
+    for device, tasks in count_unmet(session).items():
+        unmet.add_metric([device], tasks)
+    return there, unmet
 
 
 def _running(session: Session, lease_seconds: float) -> Sequence[Metric]:

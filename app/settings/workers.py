@@ -21,3 +21,11 @@ class WorkerSettings(SettingsBase):
         description="How often a worker says in the database that it is there; silent for three "
         "times as long it counts as lost.",
     )
+    unmet_hours: float | None = Field(
+        24.0,
+        gt=0,
+        le=1_000_000,
+        description="How long a task waits that no living worker may take, as it asks for a "
+        "`device` or `min_memory_mib` that none has; then it fails and later tasks of its model go "
+        "on. `never`: until somebody cancels it.",
+    )

@@ -8,7 +8,7 @@ import re
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -244,6 +244,17 @@ class BlobStore(ABC):
     @abstractmethod
     def forget_deleted(self) -> None:
         """Remove what this host alone has left of blobs that were deleted."""
+
+    @abstractmethod
+    def copies(self) -> Sequence[str]:
+        """Return the key of every blob that this host has a copy of."""
+
+    @abstractmethod
+    def drop_copy(self, key: str) -> bool:
+        """Remove this host's copy of a blob, if it has one; the blob stays where it is kept.
+
+        Returns false where it was asked for lately: whoever asked may not have opened it yet.
+        """
 
     def verified(self, key: str) -> Path:
         """Return a blob's local file once every byte of it was checked against the key.

@@ -119,6 +119,19 @@ class BlobCache:
             path.unlink(missing_ok=True)
             _used(path).unlink(missing_ok=True)
 
+    def drop_unused(self, key: str) -> bool:
+        """Do the same, unless it was asked for lately; say whether it is gone."""
+        path = self._folder / checked_key(key)
+        with told():
+            if not path.exists():
+                return True
+            with self._locked(fcntl.LOCK_EX):
+                with suppress(FileNotFoundError):
+                    if _last_use(path) > time.time() - self._spare:
+                        return False
+                self.drop(key)
+        return True
+
     def all_keys(self) -> list[str]:
         """Return the key of every blob that is here."""
         with told():
@@ -163,8 +176,7 @@ class BlobCache:
             with suppress(FileNotFoundError):
                 state = path.stat()
                 if is_key(path.name):
-                    used = _used(path)
-                    yield (used if used.exists() else path).stat().st_mtime, path, state
+                    yield _last_use(path), path, state
                 elif path.name.startswith(_DRAFT) and time.time() - state.st_mtime > DRAFT_SECONDS:
                     path.unlink()
 
@@ -221,6 +233,11 @@ def _taken(handle: int) -> bool:
     except BlockingIOError:
         return False
     return True
+
+
+def _last_use(path: Path) -> float:
+    used = _used(path)
+    return (used if used.exists() else path).stat().st_mtime
 
 
 def _used(path: Path) -> Path:

@@ -2,7 +2,7 @@
 
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -89,6 +89,14 @@ class LocalBlobStore(BlobStore):
 
     def forget_deleted(self) -> None:
         """See `BlobStore.forget_deleted`: nothing is kept twice."""
+
+    def copies(self) -> Sequence[str]:
+        """See `BlobStore.copies`: nothing is kept twice."""
+        return ()
+
+    def drop_copy(self, _key: str) -> bool:
+        """See `BlobStore.drop_copy`."""
+        return True
 
     def fault(self) -> str | None:
         """See `BlobStore.fault`."""

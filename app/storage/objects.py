@@ -4,7 +4,7 @@ import errno
 import hashlib
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -186,6 +186,14 @@ class ObjectBlobStore(BlobStore):
                 self.size(key)
             except BlobMissingError:
                 self._cache.drop(key)
+
+    def copies(self) -> Sequence[str]:
+        """See `BlobStore.copies`."""
+        return self._cache.all_keys()
+
+    def drop_copy(self, key: str) -> bool:
+        """See `BlobStore.drop_copy`."""
+        return self._cache.drop_unused(key)
 
     def _file(self, key: str) -> Path:
         """Return this host's file of a blob, which may be damaged."""

@@ -190,16 +190,21 @@ def get_task(session: ReadSession, task_id: TaskId) -> TaskJson:
     status_code=202,
     summary="Cancel a task",
     operation_id="tasks_cancel",
-    responses=responses(NotFoundProblem, TaskEndedProblem),
+    responses=replayed(202)
+    | responses(InvalidProblem, IdempotencyKeyReusedProblem, NotFoundProblem, TaskEndedProblem),
 )
 def cancel_task(
     services: AppServices,
     session: WriteSession,
     task_id: ChangedTaskId,
+    once: AtMostOnce,
     background: BackgroundTasks,
 ) -> TaskJson:
     """Cancel a task: one that waits ends at once, one that runs as soon as its worker hears."""
+    if once.before() is not None:
+        return service.describe(session, service.get_task(session, str(task_id)))
     task = service.cancel(session, str(task_id))
+    once.made(task.id)
     if task.state == TaskState.CANCELLED:
         background.add_task(drop_uploads, services.engine, services.blobs, task.blobs)
     return service.describe(session, task)

@@ -141,6 +141,8 @@ def make_events_token(
 ) -> EventsTokenJson:
     """Return a token that opens the events of this task, and nothing else, for five minutes.
 
+    Nothing is stored of it, so no Idempotency-Key is read: who asks twice has two that are good.
+
     `EventSource` cannot send a key; it takes `url`. A stream that is open stays open when its token
     ends; to connect again then takes a new one. The key's end is theirs.
     """

@@ -4,9 +4,11 @@ from typing import Any
 
 from pydantic import Field
 
+from app.posted import PostedNumbers, check_numbers
 from app.registry.schemas import NAME_PATTERN, PostedName
 from app.tasks.schemas import TaskSpec
 from sats_core.classes import MAX_CLASSES
+from sats_core.method_settings import METHOD_SETTINGS
 
 POSTED_NAMES: dict[str, Any] = {
     "properties": {
@@ -17,8 +19,8 @@ POSTED_NAMES: dict[str, Any] = {
 """What a `PostedTask` asks for beside what a `TaskSpec` does, as a JSON schema."""
 
 
-class PostedTask(TaskSpec):
-    """What is posted: as it is stored, but that names are judged."""
+class PostedTask(PostedNumbers, TaskSpec):
+    """What is posted: as it is stored, but that names are judged and numbers are numbers."""
 
     name: PostedName = Field(description=TaskSpec.model_fields["name"].description)
     classes: list[PostedName] | None = Field(
@@ -27,3 +29,11 @@ class PostedTask(TaskSpec):
         max_length=MAX_CLASSES,
         description=TaskSpec.model_fields["classes"].description,
     )
+
+    def model_post_init(self, _context: object) -> None:
+        """Refuse a method's settings that are no numbers before they are taken for some."""
+        try:
+            check_numbers(METHOD_SETTINGS[self.method], self.method_settings)
+        except ValueError as error:
+            raise ValueError(f"method_settings.{error}") from error
+        super().model_post_init(_context)

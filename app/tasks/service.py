@@ -223,6 +223,7 @@ def retry(session: Session, blobs: BlobStore, task_id: str) -> Task:
     task.tries = task.halvings = 0
     task.cancel_requested, task.cancelled_by = False, None
     task.error = task.progress = task.finished_at = None
+    task.unmet_since = task.unmet_seen = None
     tell(session, task.id, "state", {"state": task.state})
     record_task(session, Action.TASK_RETRY, task, TaskState.FAILED)
     return task

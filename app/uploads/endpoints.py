@@ -15,6 +15,7 @@ from app.errors import (
     BadRequestProblem,
     BusyProblem,
     DiskFullProblem,
+    IdempotencyKeyReusedProblem,
     InvalidDatasetProblem,
     InvalidProblem,
     TooLargeProblem,
@@ -24,6 +25,7 @@ from app.errors import (
 from app.http.dependencies import AppServices, Submitter, require
 from app.http.problems import Responses, responses
 from app.http.strays import refuse_undeclared
+from app.idempotency.once import OnceWithin, replayed
 from app.keys.problems import KEY_PROBLEMS, ByteLimitProblem, UploadLimitProblem
 from app.keys.quotas import check_upload
 from app.keys.service import Scope, check_model
@@ -34,10 +36,10 @@ from app.uploads.large_schemas import LargeUploadJson, LargeUploadWish
 from app.uploads.opening import upload_path
 from app.uploads.parts import begin
 from app.uploads.posted import BODY, PostedUpload
-from app.uploads.schemas import UploadJson, UploadLinks, UploadReport
+from app.uploads.schemas import UploadBytes, UploadJson, UploadLinks, UploadReport
 from app.uploads.service import draw, look_into
 from app.uploads.staging import staged
-from app.uploads.tokens import Upload, UploadGoneProblem, lifetime, make_token
+from app.uploads.tokens import Upload, UploadGoneProblem, lifetime, make_token, same_end
 
 router = APIRouter(
     prefix="/uploads",
@@ -47,7 +49,7 @@ router = APIRouter(
 )
 
 _CREATED: Responses = {
-    201: {"description": "Stored; `expires_at` says until when."},
+    201: {"description": "Stored; `expires_at` says until when.", **replayed(201)[201]},
     202: {
         "description": "To JSON: announced. `missing` says where to send its parts.",
         "model": LargeUploadJson,
@@ -78,20 +80,25 @@ _LOOK = responses(InvalidDatasetProblem, UploadGoneProblem, UploadUnfinishedProb
         ByteLimitProblem,
         UploadLimitProblem,
         DiskFullProblem,
+        InvalidProblem,
+        IdempotencyKeyReusedProblem,
     ),
 )
 def send(
     services: AppServices,
     caller: Submitter,
     file: PostedUpload,
+    once_within: OnceWithin,
 ) -> UploadJson | Response:
     """Store a zip for half an hour, so that it can be looked at before a task is made of it.
 
     `POST /tasks` takes the answer's `upload` in place of a file: a spec that is refused need not
-    send the pictures again. What no task is made of is removed.
+    send the pictures again. What no task is made of is removed. The same bytes under the same
+    Idempotency-Key are answered with the same `upload`, while it is good.
 
     What is large is announced by JSON instead, and sent in parts, which may be sent again one by
-    one; with a bucket they go there, past the API.
+    one; with a bucket they go there, past the API. The same announcement again is answered with the
+    upload that was begun, with a key and without.
     """
     if isinstance(file, LargeUploadWish):
         told = begin(services, caller, file)
@@ -104,22 +111,28 @@ def send(
         stored.send()
         session = stack.enter_context(write_session(services.engine))
         lock_blobs(session, [stored.blob.key])
-        stored.confirm()
-        ends = int(time.time()) + lifetime(services.settings.gc_grace_seconds)
-        upload = Upload(stored.blob, ends)
-        if caller.key_id is not None:  # its row is locked: of two uploads one sees the other
-            others = services.uploads.open.bytes(caller.key_id, but=stored.blob.key)
-            others += bytes_of(session, caller.key_id)
-            check_upload(session, caller.key_id, stored.blob.size, others)
-        stored.publish()
-        if caller.key_id is not None:
-            services.uploads.open.add(caller.key_id, upload)
+        once = once_within(session)
+        before = once.before(UploadBytes(sha256=stored.blob.key))
+        if before is not None:
+            upload = Upload(stored.blob, same_end(before))
+        else:
+            stored.confirm()
+            ends = int(time.time()) + lifetime(services.settings.gc_grace_seconds)
+            upload = Upload(stored.blob, ends)
+            if caller.key_id is not None:  # its row is locked: of two uploads one sees the other
+                others = services.uploads.open.bytes(caller.key_id, but=stored.blob.key)
+                others += bytes_of(session, caller.key_id)
+                check_upload(session, caller.key_id, stored.blob.size, others)
+            stored.publish()
+            if caller.key_id is not None:
+                services.uploads.open.add(caller.key_id, upload)
+            once.made(str(ends))
     token = make_token(services.secret, upload, caller.key_id)
     return UploadJson(
         upload=token,
         sha256=stored.blob.key,
         bytes=stored.blob.size,
-        expires_at=datetime.fromtimestamp(ends, UTC),
+        expires_at=datetime.fromtimestamp(upload.ends, UTC),
         links=UploadLinks(self=f"/uploads/{token}", tasks="/tasks"),
     )
 

@@ -14,6 +14,12 @@ class UploadLinks(BaseModel):
     tasks: str = Field(description="Where to post the token, as `upload`, in place of a file.")
 
 
+class UploadBytes(BaseModel):
+    """What tells a posted zip from others."""
+
+    sha256: str
+
+
 class UploadJson(BaseModel):
     """A stored zip that no task has yet."""
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from app.errors import ErrorDetail, InvalidProblem
 from app.errors.codes import Code
+from app.idempotency.service import reused
 from app.signing import is_signed, sign
 from app.storage import Blob
 
@@ -62,6 +63,20 @@ def read_token(secret: bytes, token: str, key_id: int | None) -> Upload:
     if int(form["ends"]) < time.time():
         raise gone("the upload was kept until its end and is gone")
     return Upload(Blob(form["key"], int(form["size"])), int(form["ends"]))
+
+
+def same_end(made: str) -> int:
+    """Return until when an upload can be used that the same request stored before.
+
+    Its token is made again of that time; none is stored.
+
+    Raises:
+        IdempotencyKeyReusedProblem: that time is over.
+    """
+    ends = int(made)
+    if ends < time.time():
+        raise reused("the upload of this request was kept until its end: take another key for it")
+    return ends
 
 
 def gone(why: str) -> UploadGoneProblem:

@@ -14,10 +14,15 @@ from app.uploads.opening import upload_path
 from app.uploads.service import look_into
 from app.web.rendering import page
 from app.web.visitors import PageRoute, Submits
+from app.workers.needs import ANY, WantedDevice
+from app.workers.service import there
 from sats_core.errors import CoreError
 from sats_core.settings import OfferedMethod
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
+
+MOST_WORKERS = 100
+"""That are named; who may take a task is told by these."""
 
 _Model = Annotated[str, Query(pattern=MODEL_PATTERN)]
 
@@ -38,6 +43,10 @@ def new_task_page(
         "methods": get_args(OfferedMethod),
         "default_method": TaskSpec.model_fields["method"].default,
         "most": services.settings.max_upload_bytes,
+        "devices": get_args(WantedDevice),
+        "any_device": ANY,
+        "workers": there(session, MOST_WORKERS),
+        "unmet_hours": services.settings.unmet_hours,
     }
     return page(request, "new_task.html", context)
 

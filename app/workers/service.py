@@ -50,6 +50,12 @@ def list_workers(session: Session, limit: int, before: int | None = None) -> Seq
     ]
 
 
+def there(session: Session, limit: int) -> Sequence[Worker]:
+    """Return the workers that are alive, the one that came last first."""
+    found = select(Worker).where(alive()).order_by(Worker.id.desc()).limit(limit)
+    return session.scalars(found).all()
+
+
 def living(session: Session) -> frozenset[Resources]:
     """Return what the workers have that are alive."""
     found = select(Worker.device, Worker.memory_mib).where(alive()).distinct()

@@ -7,16 +7,18 @@ const models = [...document.querySelectorAll("#models option")].map((one) => one
 let turn = 0, upload = null;
 let once = { of: null, key: null };
 
+const value = (id) => at(id).value.trim();
+const numbers = (...ids) => Object.fromEntries(ids.filter(value).map((id) => [id, Number(value(id))]));
+
 function spec() {
-  const value = (id) => at(id).value.trim();
-  const gate = { promote: at("promote").checked };
-  for (const name of ["max_drop", "min_iou"]) if (value(name)) gate[name] = Number(value(name));
+  const gate = { promote: at("promote").checked, ...numbers("max_drop", "min_iou") };
   return {
     name: value("name"),
     model: value("model"),
     create: isNew(),
     method: value("method"),
-    ...(value("epochs") ? { epochs: Number(value("epochs")) } : {}),
+    ...numbers("epochs", "min_memory_mib", "priority"),
+    device: value("device"),
     gate,
     ...more(),
   };
@@ -35,6 +37,13 @@ function more() {
 }
 
 const isNew = () => !models.includes(at("model").value.trim());
+
+/** Say whether one of the workers that are alive may take what is asked for. */
+function ask() {
+  const workers = [...document.querySelectorAll("#workers li")].map((one) => one.dataset);
+  const wanted = value("device"), memory = Number(value("min_memory_mib"));
+  at("nobody").hidden = workers.some((has) => ["any", has.device].includes(wanted) && memory <= Number(has.memory));
+}
 
 function say(text) {
   at("wrong").textContent = text;
@@ -145,6 +154,7 @@ async function post() {
 
 at("file").addEventListener("change", take);
 at("model").addEventListener("change", look);
+for (const id of ["device", "min_memory_mib"]) at(id).addEventListener("input", ask);
 at("model").addEventListener("input", () => {
   at("new-model").hidden = !isNew();
 });

@@ -176,13 +176,6 @@ def posted(kind: type[K], post: Post) -> Flow[K]:
         return read(kind, answer.json())
 
 
-def cancelled(kind: type[K], task_id: str) -> Flow[K]:
-    """Cancel a task. The service keeps no key of it: it is sent once, whatever becomes of it."""
-    path = task_path(task_id, ":cancel")
-    answer: Answer = yield Ask(Request("POST", path, repeatable=False))
-    return read(kind, answer.json())
-
-
 def done_once(kind: type[R], path: str) -> Flow[R]:
     """Do what must not be done twice, under a key by which the service knows it again."""
     answer: Answer = yield Ask(Request("POST", path, headers={"Idempotency-Key": uuid4().hex}))

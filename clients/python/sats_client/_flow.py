@@ -35,13 +35,13 @@ class Lost(Exception):  # noqa: N818
 
 @dataclass(frozen=True)
 class Request:
-    """What is sent.
+    """What is sent, and may be sent again where nobody knows what became of it.
+
+    It changes nothing, or the same twice, or has an `Idempotency-Key`.
 
     Attributes:
         path: below the service's address; an address of its own gets no key.
         piece: of a file, as the body.
-        repeatable: whether it may be sent again where nobody knows what became of it: it changes
-            nothing, or the same twice, or has an `Idempotency-Key`.
         read_seconds: how long the next bytes of the answer are waited for; None: as the client is
             set.
     """
@@ -54,7 +54,6 @@ class Request:
     content: bytes | None = None
     piece: Piece | None = None
     form: Mapping[str, Upload | str] | None = None
-    repeatable: bool = True
     read_seconds: float | None = None
 
     @property
@@ -174,7 +173,7 @@ def asked(request: Request, persistence: Persistence) -> Flow[Answer]:
         wait = pause(tried, told)
         late = monotonic() - began + wait > persistence.seconds
         last = persistence.tries is not None and tried >= persistence.tries
-        if late or last or not (again and request.repeatable):
+        if late or last or not again:
             raise refusal
         yield Sleep(wait)
     raise AssertionError  # `count` has no end

@@ -44,7 +44,7 @@ class Task(TaskRecord):
 
     def cancel(self) -> "Task":
         """Cancel it: one that waits ends at once, one that runs as soon as its worker hears."""
-        return self._client._bound(calls.cancelled(Task, self.id))
+        return self._client._bound(calls.done_once(Task, calls.task_path(self.id, ":cancel")))
 
     def retry(self) -> "Task":
         """Queue it again, where it has failed; it goes on from its last checkpoint."""
@@ -81,7 +81,9 @@ class AsyncTask(TaskRecord):
 
     async def cancel(self) -> "AsyncTask":
         """Cancel it: one that waits ends at once, one that runs as soon as its worker hears."""
-        return await self._client._bound(calls.cancelled(AsyncTask, self.id))
+        return await self._client._bound(
+            calls.done_once(AsyncTask, calls.task_path(self.id, ":cancel"))
+        )
 
     async def retry(self) -> "AsyncTask":
         """Queue it again, where it has failed; it goes on from its last checkpoint."""

@@ -114,28 +114,13 @@ def test_files_are_sent_once_where_the_key_is_at_its_limit(through, slept, tmp_p
 
 
 @pytest.mark.parametrize(
-    "answer",
-    [
-        lambda: httpx.ReadError("cut"),
-        lambda: httpx.ConnectError("nobody"),
-        lambda: no_service(502),
-        lambda: problem(503, headers=BUSY),
-    ],
-    ids=["cut", "nobody", "proxy", "busy"],
-)
-def test_a_post_without_a_key_is_sent_once(through, answer):
-    script = Script(ok(), answer(), ok())
-    with pytest.raises((Unreachable, Overloaded)):
-        through(script, look, lambda task: task.cancel())
-    assert [request.method for request in script.asked] == ["GET", "POST"]
-    assert script.asked[1].url.path == f"/tasks/{TASK['id']}:cancel"
-    assert "Idempotency-Key" not in script.asked[1].headers
-
-
-@pytest.mark.parametrize(
     "deed",
-    [lambda c: c.rollback("default", 2), lambda c: c.task("1").retry()],
-    ids=["rollback", "retry"],
+    [
+        lambda c: c.rollback("default", 2),
+        lambda c: c.task("1").retry(),
+        lambda c: c.task("1").cancel(),
+    ],
+    ids=["rollback", "retry", "cancel"],
 )
 def test_what_has_a_key_is_sent_again_under_it(deed, slept):
     move = {"sequence": 4, "version": 1, "kind": "rollback", "moved_at": TASK["created_at"]}

@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.settings import get_settings
+from app.settings import Settings, get_settings
 
 
 @pytest.mark.parametrize(
@@ -36,6 +36,39 @@ def test_every_wrong_setting_is_named(run, monkeypatch, settings):
     get_settings.cache_clear()
     for name in ("SATS_MAX_TRIES", "SATS_DATABASE_URL"):
         assert f"{name}: " in run("migrate").stderr
+
+
+def test_an_empty_setting_is_told_in_words(run, monkeypatch):
+    patterned = [
+        name
+        for name, field in Settings.model_fields.items()
+        if any(getattr(rule, "pattern", None) for rule in field.metadata)
+    ]
+    assert "store_url" in patterned
+    for name in ["max_tries", *patterned]:
+        variable = f"SATS_{name.upper()}"
+        with monkeypatch.context() as patch:
+            patch.setenv(variable, "")
+            get_settings.cache_clear()
+            said = run("migrate").stderr
+        if name == "mlflow_prefix":  # none is a prefix too
+            assert "MLFLOW_PREFIX" not in said
+        else:
+            assert f"{variable}: it is empty: leave it out for its default" in said
+
+
+def test_a_setting_of_the_wrong_form_is_told_in_words_and_not_shown(run, monkeypatch):
+    monkeypatch.setenv("SATS_STORE_KEY_ID", "my secret ^words$")
+    monkeypatch.setenv("SATS_STORE_URL", "http://bucket")
+    get_settings.cache_clear()
+    said = run("migrate").stderr
+    assert (
+        "SATS_STORE_URL: it does not look as it should. Bucket that blobs are kept in, as " in said
+    )
+    assert "SATS_STORE_KEY_ID: it does not look as it should. " in said
+    assert "secret ^words$" not in said
+    assert "pattern" not in said
+    assert said.count("\n") == 1
 
 
 def test_settings_that_do_not_fit_each_other_are_named(run, monkeypatch, settings):

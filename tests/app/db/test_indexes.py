@@ -1,5 +1,7 @@
 """What the service reads often it finds through an index, however many tasks there are."""
 
+from sqlalchemy import select
+
 from app.db import Place, Task, TaskEvent, TaskState, read_session, utc_now, write_session
 from app.registry.parents import may_be_base
 from app.registry.service import ensure_model
@@ -8,6 +10,7 @@ from app.tasks.labels import labels_of
 from app.tasks.listing import TaskOrder, Wanted, list_tasks
 from app.tasks.service import describe, describe_listed
 from app.workers.service import idle, living
+from app.workers.unmet import count_unmet, lasting, outdated
 from tests.fixtures.statements import Statements
 from tests.worker.bench import CPU
 from worker.claim import claim, lapsed
@@ -43,6 +46,9 @@ def look(session, model_id):
     lapsed(session)
     living(session)
     idle(session)
+    count_unmet(session)
+    outdated(session)
+    session.scalars(select(Task.id).where(lasting(1.0)).order_by(Task.sequence)).all()
     may_be_base(session, model_id)
     for place in Place:
         referenced(session, place)

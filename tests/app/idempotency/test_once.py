@@ -18,6 +18,8 @@ from app.db import (
     write_session,
 )
 from app.idempotency.service import KEPT_DAYS, forget_requests
+from app.main import create_app
+from app.settings import Settings
 from tests.app.tasks.posting import drawn, post
 from tests.fixtures.processes import serving
 from tests.fixtures.versions import add_version
@@ -138,6 +140,77 @@ def test_a_task_is_tried_again_once(client, engine, tmp_path):
     assert (second.status_code, second.json()["state"]) == (202, "failed"), "as it is now"
     assert second.headers["idempotency-replayed"] == "true"
     assert client.post(f"/tasks/{task}:retry").json()["state"] == "queued"
+
+
+def test_a_task_is_cancelled_once(client, engine, tmp_path):
+    task = post(client, drawn(tmp_path, "cat")).json()["id"]
+    path = f"/tasks/{task}:cancel"
+    same(*(client.post(path, headers=ONCE) for _ in range(2)), 202)
+    assert client.post(path).status_code == 409, "without its key it is another request"
+    other = post(client, drawn(tmp_path, "dog"), {"name": "another"}).json()["id"]
+    refused = client.post(f"/tasks/{other}:cancel", headers=ONCE)
+    assert refused.json()["type"] == "urn:sats:problem:idempotency-key-reused"
+    assert client.get(f"/tasks/{other}").json()["state"] == "queued"
+
+
+def test_a_zip_is_stored_once_and_its_token_told_again(client, engine):
+    def send(content: bytes, **headers: str):
+        return client.post("/uploads", files={"dataset": ("d.zip", content)}, headers=headers)
+
+    def ends_at(ends: int) -> None:
+        with write_session(engine) as session:
+            session.execute(update(IdempotentRequest).values(made=str(ends)))
+
+    first = send(b"PK", **ONCE)
+    same(first, send(b"PK", **ONCE), 201)
+    assert send(b"PK2", **ONCE).json()["type"] == "urn:sats:problem:idempotency-key-reused"
+    with read_session(engine) as session:
+        told = [vars(record) for record in session.scalars(select(IdempotentRequest))]
+    signature = first.json()["upload"].rpartition(".")[2]
+    assert signature not in str(told), "whoever reads the database has no token"
+    ends = int(first.json()["upload"].split(".")[2])
+    ends_at(ends - 100)
+    earlier = send(b"PK", **ONCE).json()["upload"]
+    assert int(earlier.split(".")[2]) == ends - 100, "as the first request said, not as now"
+    looked = client.get(f"/uploads/{earlier}").json()
+    assert looked["type"] == "urn:sats:problem:invalid-dataset", "it stands for the bytes"
+    ends_at(1)
+    ended = send(b"PK", **ONCE)
+    assert ended.json()["type"] == "urn:sats:problem:idempotency-key-reused"
+    assert "its end" in ended.json()["detail"]
+
+
+NOT_READ = {
+    "/segment": "it changes nothing",
+    "/hf/{model}": "it changes nothing",
+    "/v2/models/{model}/infer": "it changes nothing",
+    "/v2/models/{model}/versions/{number}/infer": "it changes nothing",
+    "/integrations/label-studio/predict": "it changes nothing",
+    "/integrations/label-studio/{model}/predict": "it changes nothing",
+    "/integrations/label-studio/setup": "it changes nothing",
+    "/integrations/label-studio/{model}/setup": "it changes nothing",
+    "/integrations/label-studio/webhook": "Label Studio sends none",
+    "/integrations/label-studio/{model}/webhook": "Label Studio sends none",
+    "/tasks/{task_id}/events/token": "a token is signed and not stored",
+}
+"""The POSTs that read no Idempotency-Key, and why."""
+
+
+def test_every_post_reads_the_key_or_needs_none():
+    document = create_app(Settings()).openapi()
+    reads = {
+        path: {one["name"].lower() for one in item["post"].get("parameters", ())}
+        for path, item in document["paths"].items()
+        if "post" in item
+    }
+    without = {path for path, names in reads.items() if "idempotency-key" not in names}
+    assert without == set(NOT_READ)
+    for path, item in document["paths"].items():
+        if path in reads.keys() - without:
+            answers = item["post"]["responses"]
+            done = next(answers[status] for status in answers if status.startswith("2"))
+            assert "Idempotency-Replayed" in done["headers"], path
+            assert "422" in answers, path
 
 
 @pytest.mark.parametrize("key", ["", "x" * 201, "caf\xe9".encode("latin-1")])

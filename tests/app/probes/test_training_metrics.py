@@ -7,17 +7,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, update
 from sqlalchemy.orm import Session
 from starlette.testclient import TestClient
 
-from app.db import Task, TaskEvent, TaskState, utc_now, write_session
+from app.db import DeviceKind, Task, TaskEvent, TaskState, Worker, utc_now, write_session
 from app.probes.training import ENDS
 from app.registry.service import ensure_model
 from app.settings import Settings
+from app.workers.needs import Resources
 from tests.fixtures.samples import samples
 from tests.fixtures.statements import Statements
 from worker.claim import claim, enter, report
+from worker.device import Device
+from worker.presence import Presence
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 PROGRESS: dict[str, Any] = {"phase": "training", "epoch": 3, "epochs": 30, "step": 1, "steps": 9}
@@ -77,6 +80,31 @@ def test_a_running_task_is_told_by_its_model(
     assert read["sats_task_running_seconds", model, ("state", "training")] >= 0
     silent = read["sats_task_lease_age_seconds", model]
     assert settings.lease_seconds + 1 <= silent < settings.lease_seconds + 600
+
+
+def test_who_is_there_and_who_is_missing_is_told(client: TestClient, engine: Engine) -> None:
+    read = samples(client)
+    assert {read["sats_workers", ("device", one)] for one in DeviceKind} == {0}
+    assert {read["sats_tasks_unmet", ("device", one)] for one in ("any", *DeviceKind)} == {0}
+    cpu = Device("A processor", 1, Resources(DeviceKind.CPU, 16_000))
+    for name in ("host:1-a", "host:2-b"):
+        Presence(engine, name, "1.2.3", cpu, 60.0).beat()
+    with write_session(engine) as session:
+        for device, memory in (("cuda", None), ("cuda", 1), ("any", 20_000), ("cpu", 16_000)):
+            posted(session, spec={"device": device, "min_memory_mib": memory})
+        posted(session)
+        posted(session, "other", spec={"device": "cuda"}, state=TaskState.CANCELLED)
+    read = samples(client)
+    assert read["sats_workers", ("device", "cpu")] == 2
+    assert read["sats_workers", ("device", "cuda")] == 0
+    unmet = {one: read["sats_tasks_unmet", ("device", one)] for one in ("any", *DeviceKind)}
+    assert unmet == {"any": 1, "cpu": 0, "cuda": 2}
+    with write_session(engine) as session:
+        session.execute(update(Worker).values(alive_until=1.0))
+    read = samples(client)
+    assert read["sats_workers", ("device", "cpu")] == 0
+    unmet = {one: read["sats_tasks_unmet", ("device", one)] for one in ("any", *DeviceKind)}
+    assert unmet == {"any": 2, "cpu": 1, "cuda": 2}, "nobody may take anything"
 
 
 def test_a_lease_that_is_not_there_is_infinitely_old(client: TestClient, engine: Engine) -> None:
@@ -143,7 +171,7 @@ def test_however_many_tasks_have_ended_a_scrape_asks_and_tells_the_same(
             ended(
                 session, f"model-{number}", TaskState.LIVE, [(number, "queued"), (number, "live")]
             )
-    assert asked() == few <= 7
+    assert asked() == few <= 9
     told = {key for key in samples(client) if key[0] == "sats_task_ended_timestamp_seconds"}
     assert len(told) == ENDS
     last = ("model", f"model-{3 * ENDS - 1}")

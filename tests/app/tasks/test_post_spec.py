@@ -4,8 +4,14 @@ import json
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
+from sqlalchemy import Engine
 
+from app.db import Task, write_session
 from app.http.multipart import SPEC_BYTES
+from app.imports.schemas import ImportWish
+from app.tasks.posted import PostedTask
+from app.tasks.schemas import TaskSpec
 from tests.app.tasks.posting import SPEC, drawn, post
 
 
@@ -56,3 +62,71 @@ def test_marks_of_hebrew_and_arabic_text_are_posted(client: Any, tmp_path: Any) 
     marked = "\u200f\u05d7\u05ea\u05d5\u05dc"
     answer = post(client, drawn(tmp_path, marked), {"name": marked, "classes": [marked]})
     assert answer.status_code == 202, answer.text
+
+
+@pytest.mark.parametrize(
+    ("spec", "field"),
+    [
+        ({"epochs": True}, "spec.epochs"),
+        ({"epochs": "12"}, "spec.epochs"),
+        ({"accumulate": "2"}, "spec.accumulate"),
+        ({"min_memory_mib": True}, "spec.min_memory_mib"),
+        ({"priority": False}, "spec.priority"),
+        ({"parent": "1"}, "spec.parent"),
+        ({"memory": "40"}, "spec.memory"),
+        ({"learning_rate": "0.001"}, "spec.learning_rate"),
+        ({"warmup": False}, "spec.warmup"),
+        ({"held_out": {"share": "0.3"}}, "spec.held_out.share"),
+        ({"gate": {"min_iou": True}}, "spec.gate.min_iou"),
+    ],
+)
+def test_what_is_no_number_is_taken_for_none(client: Any, pets: Any, spec: Any, field: str) -> None:
+    answer = post(client, pets, spec)
+    assert answer.status_code == 422, answer.text
+    (fault,) = answer.json()["errors"]
+    assert (fault["field"], fault["code"]) == (field, "wrong_type")
+
+
+@pytest.mark.parametrize("value", [True, "20"])
+def test_a_methods_setting_is_no_truth_value_and_no_text(
+    client: Any, pets: Any, value: Any
+) -> None:
+    spec = {"method": "sats", "method_settings": {"distillation_weight": value}}
+    answer = post(client, pets, spec)
+    assert answer.status_code == 422, answer.text
+    (fault,) = answer.json()["errors"]
+    assert fault["message"].startswith("method_settings.distillation_weight: a number belongs here")
+
+
+def test_what_json_calls_a_whole_number_is_one(client: Any, pets: Any) -> None:
+    posted = post(client, pets, {"epochs": 12.0, "learning_rate": 1, "priority": -1})
+    assert posted.status_code == 202, posted.text
+    spec = posted.json()["spec"]
+    assert (spec["epochs"], spec["learning_rate"], spec["priority"]) == (12, 1.0, -1)
+    for wrong in (12.5, "twelve", [12], {"a": 1}):
+        answer = post(client, pets, {"epochs": wrong})
+        assert [one["field"] for one in answer.json()["errors"]] == ["spec.epochs"]
+
+
+def test_every_number_of_a_posted_spec_is_strict() -> None:
+    for record in (PostedTask, ImportWish):
+        properties = record.model_json_schema()["properties"]
+        for name, schema in properties.items():
+            kinds = {one.get("type") for one in (schema, *schema.get("anyOf", ()))}
+            if kinds & {"integer", "number"}:
+                for value in (True, "1"):
+                    with pytest.raises(ValidationError) as wrong:
+                        record.model_validate_json(json.dumps({"name": "a", name: value}))
+                    assert [one["loc"] for one in wrong.value.errors()] == [(name,)]
+
+
+def test_what_was_stored_before_is_read_as_it_was_taken(
+    client: Any, engine: Engine, pets: Any
+) -> None:
+    task = post(client, pets, {"epochs": 3}).json()["id"]
+    with write_session(engine) as session:
+        row = session.get_one(Task, task)
+        row.spec = row.spec | {"epochs": "12", "priority": True}
+    assert TaskSpec.model_validate(row.spec).epochs == 12
+    answer = client.get(f"/tasks/{task}")
+    assert answer.status_code == 200

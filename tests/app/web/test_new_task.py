@@ -5,18 +5,24 @@ from pathlib import Path
 import pytest
 from fastapi.testclient import TestClient
 from playwright.sync_api import Route, expect
-from sqlalchemy import Engine
+from sqlalchemy import Engine, select
 
-from app.db import write_session
+from app.db import DeviceKind, Task, read_session, write_session
 from app.keys.secret import read_secret
 from app.keys.service import Scope, create_key
 from app.settings import Settings
 from app.storage import BlobStore
+from app.workers.needs import Resources
 from tests.app.tasks.posting import drawn
 from tests.app.web.conftest import Open
 from tests.app.web.showcase import furnish
 from tests.app.web.test_pages import PHONE
 from tests.fixtures.browser import barriers
+from worker.device import Device
+from worker.presence import Presence
+
+CPU = Device("A processor", 1, Resources(DeviceKind.CPU, 16_000))
+GPU = Device("NVIDIA X", 1, Resources(DeviceKind.CUDA, 24_000))
 
 embedded = pytest.mark.parametrize("database_url", ["embedded"], indirect=True)
 
@@ -69,6 +75,54 @@ def test_a_zip_is_dropped_looked_into_and_posted(open_page: Open, tmp_path: Path
     page.get_by_role("button", name="Post the task").click()
     expect(page.get_by_role("heading", name="cat-dog-0")).to_be_visible()
     expect(page.get_by_role("status")).to_have_text("Queued")
+
+
+@embedded
+def test_a_task_asks_for_a_worker_and_those_that_are_there_are_named(
+    open_page: Open, engine: Engine, tmp_path: Path
+) -> None:
+    for name, device in (("host:1-a", CPU), ("host:2-b", GPU)):
+        Presence(engine, name, "1.2.3", device, 600.0).beat()
+    page = open_page("/ui/tasks/new", viewport=PHONE, bypass_csp=True)
+    page.get_by_label("A zip of labelled pictures").set_input_files(drawn(tmp_path, "cat"))
+    expect(page.get_by_role("heading", name="What is in it")).to_be_visible()
+    page.get_by_text("Which worker takes it").click()
+    named = page.locator("#workers li")
+    expect(named).to_have_text(
+        ["host:2-b: NVIDIA X, cuda, 24000 MiB", "host:1-a: A processor, cpu, 16000 MiB"]
+    )
+    nobody = page.get_by_text("No worker that is alive may take it")
+    expect(nobody).to_be_hidden()
+    page.get_by_label("Least memory").fill("20000")
+    expect(nobody).to_be_hidden()
+    page.get_by_label("Device").select_option("cpu")
+    expect(nobody).to_be_visible()
+    expect(nobody).to_contain_text("fails where none has come for 24 hours")
+    assert barriers(page) == []
+    assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+    page.get_by_label("Device").select_option("cuda")
+    expect(nobody).to_be_hidden()
+    page.get_by_label("Priority").fill("-3")
+    page.get_by_role("button", name="Post the task").click()
+    expect(page.get_by_role("status")).to_have_text("Queued")
+    with read_session(engine) as session:
+        spec = session.scalars(select(Task)).one().spec
+    asked = {name: spec[name] for name in ("device", "min_memory_mib", "priority")}
+    assert asked == {"device": "cuda", "min_memory_mib": 20_000, "priority": -3}
+
+
+@embedded
+def test_who_is_bound_to_a_model_is_told_of_workers_and_not_of_their_hosts(
+    client: TestClient, engine: Engine, settings: Settings
+) -> None:
+    assert "No worker that is alive may take it" in client.get("/ui/tasks/new").text
+    Presence(engine, "host:1-a", "1.2.3", GPU, 600.0).beat()
+    with write_session(engine) as session:
+        key = create_key(session, read_secret(settings), "poster", [Scope.SUBMIT])
+    client.post("/login", data={"key": key, "next": "/"}, follow_redirects=False)
+    told = client.get("/ui/tasks/new").text
+    assert "NVIDIA X, cuda, 24000 MiB" in told
+    assert "host:1-a" not in told
 
 
 @embedded
