@@ -14,9 +14,9 @@ from app.errors.codes import Code
 from app.http.bodies import bounded
 from app.http.dependencies import AppServices, Submitter
 from app.http.parameters import Digits
+from app.storage.room import storable
 from app.uploads.large import MOST_PARTS
 from app.uploads.parts import size_of_part
-from app.uploads.staging import storable
 
 FIELD = "body"
 _PIECE = 1024 * 1024
