@@ -11,12 +11,12 @@ from app.admin.aliases import router as aliases
 from app.admin.endpoints import router as admin
 from app.audit.endpoints import router as audit
 from app.deletion.endpoints import router as deletion
-from app.http.dependencies import open_services
 from app.http.draining import Draining, DrainingMiddleware
 from app.http.examples import with_examples
 from app.http.headers import CrossOriginMiddleware, RequestIdMiddleware, SecurityHeadersMiddleware
 from app.http.problems import install_handlers
 from app.http.schema_names import without_suffix
+from app.http.services import open_services
 from app.imports.endpoints import router as imports
 from app.integrations.fiftyone.endpoints import router as fiftyone
 from app.integrations.label_studio.endpoints import router as label_studio

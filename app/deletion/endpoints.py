@@ -15,8 +15,9 @@ from app.errors import (
     NotFoundProblem,
     UnavailableProblem,
 )
-from app.http.dependencies import Acting, AppServices, Services, require
+from app.http.dependencies import Acting, AppServices, require
 from app.http.problems import responses
+from app.http.services import Services
 from app.keys.problems import KEY_PROBLEMS
 from app.keys.service import Scope
 from app.registry.memory import kept_memory

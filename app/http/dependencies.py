@@ -1,29 +1,21 @@
-"""What endpoints stand on: the process's services, a session, the caller."""
+"""What endpoints stand on: a session, the caller."""
 
 from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import dataclass
 from functools import cache, partial
 from typing import Annotated
 
 from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
-from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 
 from app.audit.actor import act_as
-from app.broker import Sender, make_folders
-from app.db import Actor, ActorType, make_engine, read_session, utc_now, write_session
-from app.deletion.copies import LOOK_SECONDS, Copies
+from app.db import Actor, ActorType, read_session, utc_now, write_session
 from app.errors import UnauthorizedProblem
 from app.http.keyless import LOCAL_CALLER, check_local
+from app.http.services import Services
 from app.http.sessions import session_holder
-from app.inference.engine import Inference
-from app.inference.warm_up import WarmUp
-from app.keys.cache import KEYLESS, CallerCache
-from app.keys.last_use import LastUses
-from app.keys.rates import Rates
-from app.keys.secret import read_secret
+from app.keys.cache import KEYLESS
 from app.keys.service import (
     Caller,
     Scope,
@@ -36,79 +28,6 @@ from app.keys.service import (
     digest,
     look_up,
 )
-from app.registry.live import STOP_SECONDS, LiveVersions
-from app.repeating import Repeating
-from app.settings import Settings
-from app.storage import BlobStore, open_store
-from app.tasks.streams import Streams
-from app.uploads.open_uploads import UploadState
-from app.uploads.remote import check_places
-
-
-@dataclass(frozen=True)
-class Services:
-    """Everything long-lived that a process of the API holds."""
-
-    settings: Settings
-    engine: Engine
-    blobs: BlobStore
-    secret: bytes
-    """Secret under the digests of API keys."""
-    callers: CallerCache
-    live: LiveVersions
-    inference: Inference
-    warm_up: WarmUp
-    rates: Rates
-    last_uses: LastUses
-    streams: Streams
-    uploads: UploadState
-    sender: Sender
-    copies: Repeating
-    """Drops this host's copies of what was deleted."""
-
-    def close(self) -> None:
-        """Give threads and connections back."""
-        self.uploads.checks.close()
-        self.live.close()
-        self.copies.stop(STOP_SECONDS)
-        self.inference.close()
-        self.sender.close()
-        self.last_uses.close()
-        self.engine.dispose()
-
-
-def open_services(settings: Settings) -> Services:
-    """Open database, blob store and broker; makes data_dir where it is missing.
-
-    Raises:
-        ValueError: a bucket that a setting names cannot be opened; says which.
-    """
-    check_places(settings)
-    settings.data_dir.mkdir(parents=True, exist_ok=True)
-    make_folders(settings)
-    blobs = open_store(settings)
-    engine = make_engine(settings.resolved_database_url, settings.database_limits)
-    inference = Inference(settings, blobs)
-    live = LiveVersions(engine, settings.live_poll_seconds)
-    services = Services(
-        settings=settings,
-        engine=engine,
-        blobs=blobs,
-        secret=read_secret(settings),
-        callers=CallerCache(settings.key_cache_seconds, settings.key_outage_seconds),
-        live=live,
-        inference=inference,
-        warm_up=WarmUp(live, inference.graphs, settings.serve_warm_up_seconds),
-        rates=Rates(),
-        last_uses=LastUses(engine),
-        streams=Streams(engine, settings.serve_streams),
-        uploads=UploadState(),
-        sender=Sender(settings),
-        copies=Repeating("copies", Copies.of(engine, blobs, settings).drop_deleted, LOOK_SECONDS),
-    )
-    live.start()
-    services.copies.start()
-    return services
 
 
 def app_services(request: Request) -> Services:

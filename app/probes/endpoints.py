@@ -11,8 +11,9 @@ from app.broker import broker_fault, skipped_messages
 from app.db.migrate import is_current
 from app.errors import ErrorDetail, NotReadyProblem
 from app.errors.codes import Code
-from app.http.dependencies import AppServices, Services
+from app.http.dependencies import AppServices
 from app.http.problems import Responses, responses
+from app.http.services import Services
 from app.probes.metrics import RequestMetrics
 from app.processes import read_restarts
 

@@ -21,7 +21,8 @@ from app.errors import (
 )
 from app.http.bodies import bounded
 from app.http.connected import LeftProblem, while_connected
-from app.http.dependencies import AppServices, ReadSession, Segmenter, Services
+from app.http.dependencies import AppServices, ReadSession, Segmenter
+from app.http.services import Services
 from app.keys.problems import KEY_PROBLEMS, PictureLimitProblem
 from app.probes import endpoints as probes
 from app.protocols import answers

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from fastapi import Request
 
 from app.errors import BusyProblem, TooLargeProblem
-from app.http.dependencies import Services
+from app.http.services import Services
 from app.inference.budget import FullError, OverBudgetError, Share
 from app.inference.loaded_graphs import Choice
 from app.segmentation.failures import failures_counted

@@ -2,7 +2,7 @@
 
 from starlette.concurrency import run_in_threadpool
 
-from app.http.dependencies import Services
+from app.http.services import Services
 from app.inference.loaded_graphs import Choice
 from app.keys.service import Caller, check_model
 from app.segmentation import service

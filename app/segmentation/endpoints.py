@@ -21,8 +21,9 @@ from app.errors import (
     UnsupportedMediaProblem,
 )
 from app.http.connected import while_connected
-from app.http.dependencies import Segmenter, Services, app_services, let_in
+from app.http.dependencies import Segmenter, app_services, let_in
 from app.http.problems import responses
+from app.http.services import Services
 from app.inference.loaded_graphs import Choice, Served
 from app.keys.problems import KEY_PROBLEMS, PictureLimitProblem
 from app.keys.service import Caller, Scope

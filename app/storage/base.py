@@ -29,10 +29,8 @@ if TYPE_CHECKING:
     from app.storage.parts import PartStore
 
 CHUNK_BYTES = 1024 * 1024
-VERIFIED_SECONDS = 3600.0
-"""How long a file that was found whole is believed to be, while it does not change."""
-MAX_VERIFIED = 10_000
-"""Most files that a process remembers to have found whole."""
+VERIFIED_SECONDS = 3600.0  # that a file is believed to be whole, while it does not change
+MAX_VERIFIED = 10_000  # files that a process remembers to have found whole
 
 _KEY = re.compile(r"[0-9a-f]{64}")
 

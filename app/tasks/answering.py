@@ -6,8 +6,8 @@ from fastapi import BackgroundTasks, Response
 
 from app.broker import wake
 from app.db import Actor
-from app.http.dependencies import Services
 from app.http.problems import Responses
+from app.http.services import Services
 from app.idempotency.once import KEY_HEADER
 from app.tasks.accepting import Acceptance
 from app.tasks.schemas import TaskJson

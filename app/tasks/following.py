@@ -16,14 +16,7 @@ from app.errors import (
     StoppingProblem,
     UnavailableProblem,
 )
-from app.http.dependencies import (
-    AppServices,
-    KeyDigest,
-    ReadSession,
-    bearer,
-    check_again,
-    require,
-)
+from app.http.dependencies import AppServices, KeyDigest, ReadSession, bearer, check_again, require
 from app.http.media_types import MediaType
 from app.http.problems import Responses, responses
 from app.keys.problems import KEY_PROBLEMS

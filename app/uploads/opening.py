@@ -8,7 +8,7 @@ from app.datasets import check_names
 from app.db import LargeUploadState, read_session
 from app.errors import ErrorDetail, TooLargeProblem
 from app.errors.codes import Code
-from app.http.dependencies import Services
+from app.http.services import Services
 from app.keys.service import Caller
 from app.storage import Blob, BlobDamagedError, BlobMissingError
 from app.uploads import large

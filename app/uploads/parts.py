@@ -6,7 +6,7 @@ from app.db import LargeUploadState, read_session, utc_now, write_session
 from app.disk import check_room
 from app.errors import ErrorDetail, NotFoundProblem, TooLargeProblem
 from app.errors.codes import Code
-from app.http.dependencies import Services
+from app.http.services import Services
 from app.keys.service import Caller
 from app.storage import Blob
 from app.tasks.uploads import drop_uploads

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from app.db import Task, TaskEvent, TaskKind, Version, read_session
 from app.errors import ErrorDetail
 from app.errors.schemas import ErrorDetailJson
-from app.http.dependencies import Services
+from app.http.services import Services
 from app.registry.parents import NothingToStartFromProblem, check_start
 from app.registry.schemas import hex_colour
 from app.tasks.service import class_names

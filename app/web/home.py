@@ -10,7 +10,8 @@ from sqlalchemy.orm import Session
 
 from app.admin.service import get_model
 from app.db import Model
-from app.http.dependencies import AppServices, ReadSession, Services
+from app.http.dependencies import AppServices, ReadSession
+from app.http.services import Services
 from app.overview.schemas import ModelOverviewJson, OverviewJson
 from app.overview.service import overview
 from app.processes import read_restarts

@@ -10,8 +10,9 @@ from fastapi.responses import RedirectResponse
 from app.db import read_session, utc_now
 from app.errors import ForbiddenProblem, Problem, TooLargeProblem, UnauthorizedProblem
 from app.http.bodies import bounded
-from app.http.dependencies import AppServices, Services, identify
+from app.http.dependencies import AppServices, identify
 from app.http.keyless import OWN_SITES
+from app.http.services import Services
 from app.http.sessions import COOKIE, SESSION_SECONDS, make_session, session_holder
 from app.keys.service import any_key, check_end, digest
 from app.web.attempts import Attempts

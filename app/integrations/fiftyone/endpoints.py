@@ -11,8 +11,9 @@ from starlette.types import Send
 
 from app.db import Version, read_session
 from app.errors import BusyProblem, InvalidProblem, NotFoundProblem, UnavailableProblem
-from app.http.dependencies import AppServices, Services, require
+from app.http.dependencies import AppServices, require
 from app.http.problems import Responses, responses
+from app.http.services import Services
 from app.integrations.fiftyone.dataset import KeptPictures, Writing
 from app.integrations.fiftyone.downloads import Downloads
 from app.keys.problems import KEY_PROBLEMS

@@ -11,7 +11,7 @@ from starlette.requests import ClientDisconnect
 
 from app.errors import BadRequestProblem, TooLargeProblem
 from app.http.bodies import bounded
-from app.http.dependencies import Services
+from app.http.services import Services
 from app.integrations.label_studio.asked import MAX_BODY_BYTES
 
 _IN_MEMORY = 2**20

@@ -10,8 +10,8 @@ from app.errors import (
     NotReadyProblem,
     TooLargeProblem,
 )
-from app.http.dependencies import Services
 from app.http.problems import responses
+from app.http.services import Services
 from app.integrations.label_studio.asking import ImportAskedProblem
 from app.keys.problems import PictureLimitProblem, RequestLimitProblem, TaskLimitProblem
 from app.registry.schemas import MODEL_PATTERN

@@ -7,8 +7,9 @@ from starlette.concurrency import run_in_threadpool
 
 from app.db import Actor, Task, write_session
 from app.errors import BadRequestProblem, InvalidProblem, NotFoundProblem, UnavailableProblem
-from app.http.dependencies import AppServices, ReadSession, Services, acting
+from app.http.dependencies import AppServices, ReadSession, acting
 from app.http.problems import responses
+from app.http.services import Services
 from app.integrations.label_studio import asking
 from app.integrations.label_studio.asked import Told, read_told
 from app.integrations.label_studio.bodies import read_body

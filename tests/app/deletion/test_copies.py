@@ -164,7 +164,7 @@ def test_an_api_looks_again_and_again(hosts, versions, monkeypatch):
     live, held = versions
     there.read(live | held)
     there.unused()
-    monkeypatch.setattr("app.http.dependencies.LOOK_SECONDS", 0.05)
+    monkeypatch.setattr("app.http.services.LOOK_SECONDS", 0.05)
     with TestClient(create_app(there.settings)):
         delete_held(here)
         eventually(lambda: there.cached == live)

@@ -191,6 +191,7 @@ NOT_READ = {
     "/integrations/label-studio/{model}/setup": "it changes nothing",
     "/integrations/label-studio/webhook": "Label Studio sends none",
     "/integrations/label-studio/{model}/webhook": "Label Studio sends none",
+    "/uploads/{upload}:complete": "twice is as once",
     "/tasks/{task_id}/events/token": "a token is signed and not stored",
 }
 """The POSTs that read no Idempotency-Key, and why."""
