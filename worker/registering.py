@@ -34,11 +34,19 @@ from app.settings import Settings
 from app.storage import BlobStore, SentInVainError, StagedBlob
 from app.storage.references import lock_blobs
 from app.stored import read_spec, read_stored
-from app.tasks.service import class_names
+from app.tasks.classes import class_names
 from sats_core.evaluation.scores import Scores
-from sats_core.job import ImportResult, Result, StepResult, parse_result
+from sats_core.job import (
+    ImportResult,
+    MemoryRecord,
+    Result,
+    RetireResult,
+    StepResult,
+    parse_result,
+)
 from worker.claim import Claim, end, hold, warn
 from worker.folder import WorkFolder
+from worker.retiring import register_retirement
 
 
 @dataclass(frozen=True)
@@ -110,7 +118,7 @@ def _stage(stack: ExitStack, blobs: BlobStore, settings: Settings, folder: WorkF
     result = parse_result(folder.result_file.read_bytes())
     kept = folder.held_out.exists()
     labelled = kept and isinstance(result, ImportResult)
-    keeps_memory = isinstance(result, StepResult) and result.memory is not None
+    keeps_memory = _memory_record(result) is not None
     return _Staged(
         result=result,
         files={path.name: stage(blobs, path) for path in sorted(folder.version.iterdir())},
@@ -127,9 +135,14 @@ def _register(
     """Add the version and what belongs to it; returns it and whether it went live."""
     if task.kind == TaskKind.IMPORT:
         version, live = _register_import(session, settings, claim, task, staged)
+    elif isinstance(staged.result, RetireResult):
+        version, live = register_retirement(
+            session, settings, task, staged.result, _described(staged.files)
+        )
+        _keep_memory(session, version, staged)
     else:
         version, live = _register_step(session, settings, task, staged)
-    if staged.held_out is not None:
+    if staged.held_out is not None and not isinstance(staged.result, RetireResult):
         session.add(
             HeldOutSet(
                 version_id=version.id,
@@ -209,13 +222,21 @@ def _register_step(
         verdict=verdict,
         files=_described(staged.files),
     )
-    result = staged.result
-    if staged.memory is not None and isinstance(result, StepResult) and result.memory is not None:
-        memory = staged.memory.blob
-        add_memory(session, version, result.memory, memory.key, memory.size, staged.place)
+    _keep_memory(session, version, staged)
     if verdict.passed:
         go_live(session, version)
     return version, verdict.passed
+
+
+def _keep_memory(session: Session, version: Version, staged: _Staged) -> None:
+    record = _memory_record(staged.result)
+    if staged.memory is not None and record is not None:
+        memory = staged.memory.blob
+        add_memory(session, version, record, memory.key, memory.size, staged.place)
+
+
+def _memory_record(result: Result) -> MemoryRecord | None:
+    return None if isinstance(result, ImportResult) else result.memory
 
 
 def _serious(result: Result) -> tuple[str, ...]:

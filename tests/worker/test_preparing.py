@@ -118,7 +118,7 @@ def test_where_there_are_no_links_the_old_version_is_copied(bench, monkeypatch):
     def refuse(*_args):
         raise OSError(errno.EXDEV, "another file system")
 
-    monkeypatch.setattr("worker.preparing.os.link", refuse)
+    monkeypatch.setattr("worker.laying_out.os.link", refuse)
     assert bench.run(["dog"], seed=1).state == TaskState.LIVE
 
 
