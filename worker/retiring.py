@@ -111,7 +111,7 @@ def register_retirement(
         result=result,
         verdict=verdict,
         files=dict(files),
-        settings=result.settings | _as_of(parent),
+        settings=result.settings | _as_of(parent) | {"method": None},
         backbone_start=parent.backbone_start,
         retirement=retirement.model_dump(mode="json"),
         erasure=Erasure.WAITS if spec.depth == Depth.FORGET else None,

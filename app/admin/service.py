@@ -135,7 +135,7 @@ def _describe_version(
         parent=line[-2] if len(line) > 1 else None,
         lineage=line,
         task=version.task_id,
-        method=None if version.retirement else version.settings.get("method"),
+        method=version.settings.get("method"),
         created_at=version.created_at,
         classes=[describe_class(entry) for entry in version.classes],
         new_classes=version.new_classes,

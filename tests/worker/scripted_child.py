@@ -109,6 +109,11 @@ class Control:
         rows = [json.loads(line) for line in log.read_text().splitlines()]
         return [Trace(row["pid"], row["epoch"], parse_job(row["job"])) for row in rows]
 
+    def seen(self) -> dict[str, str]:
+        """The weights of the versions that lay before the last retirement."""
+        found: dict[str, str] = json.loads((self.path / "seen.json").read_text())
+        return found
+
     def command(self) -> list[str]:
         return [sys.executable, __file__, str(self.path)]
 
@@ -166,7 +171,7 @@ def main(control: Control, job_file: Path) -> int:
         if isinstance(job, ImportJob):
             write_import_result(job, plan)
         elif isinstance(job, RetireJob):
-            write_retire_result(job, plan)
+            write_retire_result(job, plan, control)
         else:
             write_result(job, plan)
         emit(DoneEvent())
@@ -266,7 +271,10 @@ def write_result(job: StepJob, plan: Plan) -> None:
     write_whole(job.result / "result.json", result.model_dump_json().encode())
 
 
-def write_retire_result(job: RetireJob, plan: Plan) -> None:
+def write_retire_result(job: RetireJob, plan: Plan, control: Control) -> None:
+    lying = {"old": job.old_version, "unaware": job.unaware}
+    weights = {n: (p / "model.safetensors").read_text() for n, p in lying.items() if p is not None}
+    write_whole(control.path / "seen.json", json.dumps(weights).encode())
     before = json.loads((job.old_version / "config.json").read_text())["classes"]
     kept = [one for one in before if one["name"] not in job.classes]
     classes = Catalogue.empty()
