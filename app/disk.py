@@ -167,9 +167,7 @@ def needed_to_retire(start: Version, dataset: Path | None, limits: Limits) -> in
     with ZipSource(dataset, limits) as source:
         pictures = _pictures({name: source.size(name) for name in source.names()})
         size = int(start.settings.get("size", StepSettings().size))
-        return _STEP_COPIES * version + round(
-            len(pictures) * _kept_bytes(source, pictures, size)
-        )
+        return _STEP_COPIES * version + round(len(pictures) * _kept_bytes(source, pictures, size))
 
 
 def _pictures(sizes: Mapping[str, int]) -> list[str]:

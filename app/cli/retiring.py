@@ -60,7 +60,5 @@ def retire(
         raise refusal(f"{named}: name the version, as in {model}@2")
     given: dict[str, Any] = read_spec(spec)
     with service(url) as client:
-        task = client.retire(
-            model, number, classes, depth=str(depth), dataset=dataset, **given
-        )
+        task = client.retire(model, number, classes, depth=str(depth), dataset=dataset, **given)
         finish(task, wait, output)

@@ -51,9 +51,7 @@ def retired_names(session: Session, version: Version) -> tuple[str, ...]:
     A task that does not name them does not teach them again.
     """
     line = list(lineage(session, version))
-    taken = select(Version.retirement).where(
-        Version.id.in_(line), Version.retirement.is_not(None)
-    )
+    taken = select(Version.retirement).where(Version.id.in_(line), Version.retirement.is_not(None))
     names = {name: None for stored in session.scalars(taken) for name in stored["retired"]}
     known = indices_of(version)
     return tuple(name for name in names if name not in known)

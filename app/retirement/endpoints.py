@@ -118,7 +118,7 @@ def retire(
 
     A task does it: follow it as any other. The new version's record says what was taken away, how
     far that went, and what was measured; none of it is a guarantee. The classes' indices are never
-    given again. This version and those before it stay, and know the classes, until they are deleted.
+    given again. This version and those before it stay, and know the classes, until deleted.
     """
     spec = upload.wish.spec(model, number)
     files: dict[str, BinaryIO] = {SPEC: BytesIO(spec.model_dump_json().encode())}

@@ -1,4 +1,4 @@
-"""Which kept pictures may show a class that was taken away: every place where a model keeps some."""
+"""Which kept pictures may show a retired class: every place where a model keeps some."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

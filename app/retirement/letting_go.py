@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from sqlalchemy.orm import Session
 
 from app.audit.actor import actor_of
-from app.db import END_STATES, Memory, Place, Task, TaskState, utc_now
+from app.db import END_STATES, Memory, Place, TaskState, utc_now
 from app.errors import NotFoundProblem
 from app.retirement.kept_pictures import Zip
 from app.retirement.purging import Purged

@@ -1,6 +1,6 @@
 """Tasks: posted, found, cancelled, tried again. What runs them is the worker."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from sqlalchemy import ColumnElement, Engine, or_, select, true

@@ -16,9 +16,7 @@ depends_on: str | Sequence[str] | None = None
 
 
 def upgrade() -> None:
-    op.add_column(
-        "model_classes", sa.Column("retired_name", sa.String(length=200), nullable=True)
-    )
+    op.add_column("model_classes", sa.Column("retired_name", sa.String(length=200), nullable=True))
     op.add_column("versions", sa.Column("retirement", sa.JSON(), nullable=True))
     op.add_column("versions", sa.Column("erasure", sa.String(length=10), nullable=True))
     op.add_column("versions", sa.Column("receipt", sa.JSON(), nullable=True))

@@ -229,11 +229,7 @@ def write_result(job: StepJob, plan: Plan) -> None:
     before = {"classes": []}
     if job.old_version is not None:
         before = json.loads((job.old_version / "config.json").read_text())
-    catalogue = Catalogue.empty()
-    for step in range(len({c["step"] for c in before["classes"]})):
-        known = [c for c in before["classes"] if c["step"] == step]
-        catalogue = catalogue.grow([c["name"] for c in known], [c["index"] for c in known])
-    catalogue = catalogue.grow(job.new_classes, job.indices)
+    catalogue = catalogue_of(before["classes"]).grow(job.new_classes, job.indices)
     classes = write_version(job, catalogue, f"weights of {catalogue.foreground}")
     held_out = 0
     if job.held_out.keep:
@@ -271,19 +267,19 @@ def write_result(job: StepJob, plan: Plan) -> None:
     write_whole(job.result / "result.json", result.model_dump_json().encode())
 
 
+def catalogue_of(classes: Sequence[dict[str, Any]]) -> Catalogue:
+    """The catalogue that a version's config lists, without the background."""
+    known = (ClassInfo(c["index"], c["name"], tuple(c["colour"]), c["step"]) for c in classes)
+    return Catalogue((*Catalogue.empty().classes, *known))
+
+
 def write_retire_result(job: RetireJob, plan: Plan, control: Control) -> None:
     lying = {"old": job.old_version, "unaware": job.unaware}
     weights = {n: (p / "model.safetensors").read_text() for n, p in lying.items() if p is not None}
     write_whole(control.path / "seen.json", json.dumps(weights).encode())
     before = json.loads((job.old_version / "config.json").read_text())["classes"]
     kept = [one for one in before if one["name"] not in job.classes]
-    classes = Catalogue.empty()
-    catalogue = Catalogue(
-        (
-            *classes.classes,
-            *(ClassInfo(c["index"], c["name"], tuple(c["colour"]), c["step"]) for c in kept),
-        )
-    )
+    catalogue = catalogue_of(kept)
     written = write_version(job, catalogue, f"weights without {job.classes} at {job.depth}")
     iou = {name: plan.iou.get(name, plan.default_iou) for name in catalogue.foreground}
     memory = None

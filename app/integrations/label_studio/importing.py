@@ -36,9 +36,9 @@ from app.integrations.label_studio.projects import Taken
 from app.keys.service import check_row
 from app.registry.naming import check_known
 from app.registry.parents import check_start
+from app.registry.retired import retired_names
 from app.settings import Settings
 from app.storage import Blob, BlobStore
-from app.registry.retired import retired_names
 from app.tasks.accepting import Acceptance
 from app.tasks.classes import class_names
 from app.tasks.schemas import TaskJson, TaskSpec

@@ -24,9 +24,7 @@ def line(engine, blobs):
 
 def tasks(engine):
     with read_session(engine) as session:
-        return session.scalar(
-            select(func.count()).select_from(Task).where(Task.kind == "retire")
-        )
+        return session.scalar(select(func.count()).select_from(Task).where(Task.kind == "retire"))
 
 
 def post_form(client, spec, dataset=None, **headers):
@@ -85,9 +83,7 @@ def test_the_same_key_gives_the_same_task(client, engine):
     again = post_form(client, HIDE, **{"Idempotency-Key": "k"})
     assert again.json() == first.json()
     assert again.headers["idempotency-replayed"] == "true"
-    other = client.post(
-        RETIRE, json={**HIDE, "depth": "unlearn"}, headers={"Idempotency-Key": "k"}
-    )
+    other = client.post(RETIRE, json={**HIDE, "depth": "unlearn"}, headers={"Idempotency-Key": "k"})
     assert other.status_code == 422
     assert other.json()["type"] == "urn:sats:problem:idempotency-key-reused"
     assert tasks(engine) == 1
@@ -138,9 +134,12 @@ def test_what_is_not_valid_is_named(client, wish, field):
 
 
 def test_other_bodies_are_refused(client):
-    assert client.post(RETIRE, content=b"{", headers={"Content-Type": "application/json"}).json()[
-        "errors"
-    ][0]["code"] == "unreadable"
+    assert (
+        client.post(RETIRE, content=b"{", headers={"Content-Type": "application/json"}).json()[
+            "errors"
+        ][0]["code"]
+        == "unreadable"
+    )
     assert client.post(RETIRE, content=b"x").status_code == 415
     stray = client.post(RETIRE, files={"spec": (None, json.dumps(HIDE)), "data": ("a", b"b")})
     assert stray.json()["errors"][0]["field"] == "data"
