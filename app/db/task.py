@@ -92,7 +92,7 @@ class Task(Base):
     # which may bring no pictures, its spec.
     dataset: Mapped[str] = mapped_column(String(64), index=True)
     dataset_bytes: Mapped[int] = mapped_column(BigInteger)
-    # Blob key of the labelled pictures that an import is scored on, or that a retirement brought.
+    # Blob key of the labelled pictures that score an import, or that a retirement brought.
     evaluation: Mapped[str | None] = mapped_column(String(64), index=True)
     created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=database_time())
     started_at: Mapped[datetime | None] = mapped_column(UtcDateTime)

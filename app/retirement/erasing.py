@@ -104,10 +104,10 @@ class Erasing:
             retirement = read_stored(Retirement, version.retirement or {})
             zips = kept_zips(session, version.model_id, retirement)
             failed = failed_tasks(session, version.model_id)
+            own = session.get_one(Task, version.task_id)
         unreached = {one.place for one in zips} - set(self.stores)
         if unreached:
             raise MovedOnError("pictures lie in a memory folder: set SATS_MEMORY_DIR to it")
-            own = session.get_one(Task, version.task_id)
         failed = [task for task in failed if self._may_show(task, retirement)]
         uploads = [self._upload(task) for task in (own, *failed) if pictures_of(task)]
         self.settings.incoming_dir.mkdir(parents=True, exist_ok=True)
@@ -213,8 +213,12 @@ class Erasing:
             if version.erasure != Erasure.BEGUN:
                 return  # another worker was faster
             retirement = read_stored(Retirement, version.retirement or {})
-            said = {"deleted": deleted, "kept": tuple(left_alone(session, version, retirement))}
-            said |= {"at": utc_now(), "deleted_by": person(actor_of(session))}
+            said: JsonObject = {
+                "at": utc_now(),
+                "deleted": deleted,
+                "deleted_by": person(actor_of(session)),
+                "kept": tuple(left_alone(session, version, retirement)),
+            }
             receipt = signed(self.secret, draft.model_copy(update=said))
             version.receipt = receipt.model_dump(mode="json")
             version.erasure = Erasure.DONE

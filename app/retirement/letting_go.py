@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from sqlalchemy.orm import Session
 
 from app.audit.actor import actor_of
-from app.db import END_STATES, Memory, Place, TaskState, utc_now
+from app.db import END_STATES, HeldOutSet, Memory, Place, TaskState, utc_now
 from app.errors import NotFoundProblem
 from app.retirement.kept_pictures import Zip
 from app.retirement.purging import Purged
@@ -86,7 +86,11 @@ def replace(session: Session, cut: Cut) -> Deleted:
         MovedOnError: it refers to something else by now.
     """
     kept, purged = cut.kept, cut.purged
-    row = session.get_one(type(kept.row), kept.row.id, populate_existing=True)
+    row: HeldOutSet | Memory = (
+        session.get_one(Memory, kept.row.id, populate_existing=True)
+        if isinstance(kept.row, Memory)
+        else session.get_one(HeldOutSet, kept.row.id, populate_existing=True)
+    )
     if row.blob != kept.row.blob or row.deleted_at is not None:
         raise MovedOnError("kept pictures were deleted meanwhile")
     if cut.staged is None:
