@@ -97,7 +97,7 @@ def register_retirement(
         result.scores,
         read_stored(Scores, parent.scores),
         read_stored(Scores, live.scores) if live else None,
-        class_names(live),
+        _staying(live, retirement),
         live_moved=(live.id if live else None) != task.live_id,
         waived=floor.waived(wish) if task.by_admin else (),
     )
@@ -119,6 +119,15 @@ def register_retirement(
     if verdict.passed:
         go_live(session, version)
     return version, verdict.passed
+
+
+def _staying(live: Version | None, retirement: Retirement) -> list[str]:
+    """Return what the live version knows and was not taken away.
+
+    A class of the same name that was taught again since is another one: it has another index.
+    """
+    known = indices_of(live) if live else {}
+    return [name for name, index in known.items() if index not in retirement.indices]
 
 
 def _as_of(parent: Version) -> JsonObject:

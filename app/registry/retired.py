@@ -52,9 +52,27 @@ def retired_names(session: Session, version: Version) -> tuple[str, ...]:
     """
     line = list(lineage(session, version))
     taken = select(Version.retirement).where(Version.id.in_(line), Version.retirement.is_not(None))
-    names = {name: None for stored in session.scalars(taken) for name in stored["retired"]}
+    names = {
+        name: None for stored in session.scalars(taken) if stored for name in stored["retired"]
+    }
     known = indices_of(version)
     return tuple(name for name in names if name not in known)
+
+
+def brought_back(session: Session, live: Version | None, known: Mapping[str, int]) -> list[str]:
+    """Return the classes of a new version that were taken away on the line of the live one.
+
+    Args:
+        session: to read with.
+        live: the live version; None: there is none.
+        known: mask value of each of the new version's classes, by its name.
+    """
+    if live is None:
+        return []
+    line = list(lineage(session, live))
+    taken = select(Version.retirement).where(Version.id.in_(line), Version.retirement.is_not(None))
+    gone = {index for stored in session.scalars(taken) if stored for index in stored["indices"]}
+    return [name for name, index in known.items() if index in gone]
 
 
 def unaware_version(session: Session, version: Version, names: Collection[str]) -> Version | None:

@@ -98,7 +98,7 @@ def check_dataset(path: Path, version: Version, limits: Limits) -> None:
 
 
 def _unknown(session: Session, version: Version, name: str) -> str:
-    said = f"version {version.number} does not know it"
+    said = f"version {version.number} does not know {name!r}"
     retired = select(ModelClass.id).where(
         ModelClass.model_id == version.model_id, ModelClass.retired_name == name
     )

@@ -31,7 +31,7 @@ def judge_retirement(
         scores: the new version's.
         parent: those of the version that the classes were taken from.
         live: those of the version that would be replaced; None: there is none.
-        live_classes: all classes of the version that is live now; one that was not taken away and
+        live_classes: classes of the version that is live now, but those that were taken away; one
             that the new version lacks holds it.
         live_moved: whether `live` moved while the task ran.
         waived: one sentence for every limit of the floor that the task waives.
@@ -43,7 +43,7 @@ def judge_retirement(
         parent,
         (),
         live_moved=live_moved,
-        live_classes=[name for name in live_classes if name not in gone],
+        live_classes=live_classes,
         live=without(live, gone) if live else None,
         waived=tuple(waived),
     )

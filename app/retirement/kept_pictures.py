@@ -39,20 +39,26 @@ def kept_zips(session: Session, model_id: int, retirement: Retirement) -> list[Z
     Left out is what was kept with a version in which another class has the name.
     """
     indices = dict(zip(retirement.retired, retirement.indices, strict=True))
-    found: list[Zip] = []
-    for table in (HeldOutSet, Memory):
-        rows = session.execute(
-            select(table, Version)
-            .join(Version, Version.id == table.version_id)
-            .where(Version.model_id == model_id, table.deleted_at.is_(None))
-            .order_by(table.id)
-        )
-        for row, version in rows:
-            known = indices_of(version)
-            names = frozenset(n for n, index in indices.items() if known.get(n, index) == index)
-            place = Place(row.place) if isinstance(row, Memory) else Place.BLOB_STORE
-            if names:
-                found.append(Zip(row, version.number, names, place))
+    versions = {
+        one.id: one for one in session.scalars(select(Version).where(Version.model_id == model_id))
+    }
+    ids = select(Version.id).where(Version.model_id == model_id)
+    held_out = select(HeldOutSet).where(
+        HeldOutSet.version_id.in_(ids), HeldOutSet.deleted_at.is_(None)
+    )
+    memories = select(Memory).where(Memory.version_id.in_(ids), Memory.deleted_at.is_(None))
+    rows: list[HeldOutSet | Memory] = [
+        *session.scalars(held_out.order_by(HeldOutSet.id)),
+        *session.scalars(memories.order_by(Memory.id)),
+    ]
+    found = []
+    for row in rows:
+        version = versions[row.version_id]
+        known = indices_of(version)
+        names = frozenset(n for n, index in indices.items() if known.get(n, index) == index)
+        place = Place(row.place) if isinstance(row, Memory) else Place.BLOB_STORE
+        if names:
+            found.append(Zip(row, version.number, names, place))
     return found
 
 

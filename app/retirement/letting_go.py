@@ -102,7 +102,7 @@ def replace(session: Session, cut: Cut) -> Deleted:
         else:
             row.classes = [name for name in row.classes if name not in kept.names]
     return Deleted(
-        what="replay pictures" if isinstance(row, Memory) else "held-out pictures",
+        what="replay_pictures" if isinstance(row, Memory) else "held_out_pictures",
         version=kept.version,
         task=None,
         place="memory_folder" if kept.place == Place.MEMORY_FOLDER else "blob_store",

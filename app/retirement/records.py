@@ -40,7 +40,7 @@ class Retirement(Record):
 class Deleted(Record):
     """Pictures that were deleted, as one zip held them."""
 
-    what: Literal["replay pictures", "held-out pictures", "upload"] = Field(
+    what: Literal["replay_pictures", "held_out_pictures", "upload"] = Field(
         description="What they were kept as."
     )
     version: int | None = Field(description="Number of the version that kept them; null: a task.")

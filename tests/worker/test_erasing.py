@@ -31,9 +31,9 @@ def names_in(bench, key):
         return [name for name in kept.namelist() if name.startswith("JPEGImages/")]
 
 
-def several(bench, classes, *, number, table, picture=b"kept"):
+def several(bench, classes, *, number, table):
     """Let a version keep a set of pictures, drawn ones, in place of the child's single one."""
-    content = drawn(tuple(classes), 40 + number)
+    content = drawn(tuple(classes), 40 + number + (10 if table is Memory else 0))
     blob = bench.blobs.put(io.BytesIO(content))
     with write_session(bench.engine) as session:
         row = session.scalars(select(table).where(table.version_id == number)).one()
@@ -45,6 +45,8 @@ def several(bench, classes, *, number, table, picture=b"kept"):
 
 def test_pictures_stay_until_the_version_is_live_and_are_deleted_then(bench):
     learn(bench, memory=10)
+    several(bench, ["dog"], number=2, table=Memory)
+    several(bench, ["dog"], number=3, table=Memory)
     bench.control.plan(epochs=1, miou_lost=0.5)
     assert bench.retire(3, ["dog"], "forget", dataset=["dog"]).state == TaskState.HELD
     before = {row.blob for row in (*rows(bench, HeldOutSet), *rows(bench, Memory))}
@@ -63,9 +65,9 @@ def test_pictures_stay_until_the_version_is_live_and_are_deleted_then(bench):
     assert (receipt.deleted_by.type, receipt.deleted_by.name) == ("worker", "worker-1")
     assert {(one.what, one.version) for one in receipt.deleted} == {
         ("upload", None),
-        ("held-out pictures", 2),
-        ("replay pictures", 2),
-        ("replay pictures", 3),
+        ("held_out_pictures", 2),
+        ("replay_pictures", 2),
+        ("replay_pictures", 3),
     }
     assert all(one.gone and not bench.has_blob(one.sha256) for one in receipt.deleted)
     assert receipt.kept[0].startswith("versions that know a class of these: 2, 3.")
@@ -175,6 +177,8 @@ def test_a_version_that_was_rolled_back_deletes_nothing(bench):
 @pytest.mark.parametrize("dies_in", ["free", "record"])
 def test_who_dies_in_between_leaves_the_rest_to_the_next_one(bench, monkeypatch, dies_in):
     learn(bench, memory=10)
+    for number in (2, 3):
+        several(bench, ["dog"], number=number, table=Memory)
     bench.retire(3, ["dog"], "forget")
     with monkeypatch.context() as patch:
         patch.setattr(f"app.retirement.erasing.{dies_in}", lambda *_args, **_kw: 1 / 0)

@@ -120,11 +120,14 @@ def test_it_is_not_taught_again_by_a_task_that_does_not_name_it(bench):
     assert "name it in `classes` to teach it again" in refused.error["detail"]
 
 
-def test_what_came_before_goes_on_with_it(bench):
+def test_what_came_before_goes_on_with_it_and_does_not_bring_it_back_by_itself(bench):
     learn(bench)
     bench.retire(3, ["dog"])
     task = bench.run(["owl"], seed=5, parent=3)
-    assert task.state == TaskState.HELD, "live moved to another line"
+    assert task.state == TaskState.HELD
+    assert shown(bench, 5).gate.reasons == [
+        "'dog' was taken away before the live version, and this one knows it"
+    ]
     fifth = bench.versions()[4]
     assert [c["name"] for c in fifth.classes] == ["background", "cat", "dog", "cow", "owl"]
 
@@ -161,7 +164,7 @@ def test_what_is_learned_on_top_says_which_version_brought_a_class(bench, client
     learn(bench)
     bench.retire(3, ["cow"])
     bench.run(["owl"], seed=5)
-    told = client.get("/classes").json()["classes"]
+    told = client.get("/classes", params={"version": 5}).json()["classes"]
     assert [(c["name"], c["index"], c["version"]) for c in told] == [
         ("background", 0, 1),
         ("cat", 1, 1),
@@ -172,7 +175,7 @@ def test_what_is_learned_on_top_says_which_version_brought_a_class(bench, client
 
 def test_a_lost_one_goes_on(bench):
     learn(bench)
-    bench.control.plan(epochs=3, crash_epoch=2)
+    bench.control.plan(epochs=3, crash_epoch=2, crash_starts=4)
     task_id = bench.post_retirement(3, ["dog"], "unlearn", dataset=["dog"])
     assert bench.supervisor().run(task_id) == TaskState.QUEUED
     assert bench.supervisor().run(task_id) == TaskState.LIVE

@@ -55,7 +55,7 @@ def test_a_class_is_taken_away(asked, engine):
 def test_what_is_refused_is_said(asked):
     refused = asked("retire", "default@2", "bus", "--depth", "hide")
     assert refused.exit_code == 4
-    assert "bus: version 2 does not know it" in refused.stderr
+    assert "version 2 does not know 'bus'" in refused.stderr
     unnamed = asked("retire", "default", "sheep", "--depth", "hide")
     assert (unnamed.exit_code, "name the version" in unnamed.stderr) == (2, True)
     assert asked("retire", "default@2", "sheep").exit_code == 2

@@ -92,9 +92,9 @@ def test_the_same_key_gives_the_same_task(client, engine):
 @pytest.mark.parametrize(
     ("names", "faults", "said"),
     [
-        (["cow"], [("cow", "unknown")], "version 2 does not know it"),
+        (["cow"], [("cow", "unknown")], "version 2 does not know 'cow'"),
         (["background"], [("background", "forbidden")], "the background cannot be taken away"),
-        (["cow", "sheep"], [("cow", "unknown")], "version 2 does not know it"),
+        (["cow", "sheep"], [("cow", "unknown")], "version 2 does not know 'cow'"),
         (
             ["cat", "dog", "sheep"],
             [("cat", "forbidden"), ("dog", "forbidden"), ("sheep", "forbidden")],

@@ -27,7 +27,7 @@ def receipt() -> Receipt:
         at=utc_now(),
         deleted=(
             Deleted(
-                what="replay pictures",
+                what="replay_pictures",
                 version=3,
                 task=None,
                 place="blob_store",

@@ -27,7 +27,7 @@ def line(engine: Engine, blobs: BlobStore) -> None:
     """Version 2 was made without cows, whose pictures are deleted."""
     eva, worker = Person(type="key", name="eva"), Person(type="worker", name="gpu-1")
     deleted = Deleted(
-        what="replay pictures",
+        what="replay_pictures",
         version=1,
         task=None,
         place="blob_store",
