@@ -88,8 +88,8 @@ class Task(Base):
         String(10), default=TaskKind.STEP, server_default=TaskKind.STEP
     )
     spec: Mapped[JsonObject]
-    # Blob key of the posted zip: labelled pictures, or the checkpoint of an import. Of a retirement,
-    # which may bring no pictures, its spec.
+    # Blob key of the posted zip: labelled pictures, or the checkpoint of an import. Of a
+    # retirement, which may bring no pictures, its spec.
     dataset: Mapped[str] = mapped_column(String(64), index=True)
     dataset_bytes: Mapped[int] = mapped_column(BigInteger)
     # Blob key of the labelled pictures that score an import, or that a retirement brought.

@@ -70,7 +70,7 @@ def test_the_page_says_what_was_measured(open_page: Open) -> None:
     expect(card).to_contain_text("9, given to no class again")
     expect(card).to_contain_text("mIoU 70.0 before, 40.0 now; 35.0 on a version that never saw it")
     expect(card).to_contain_text("not measured")
-    card.get_by_text("Receipt").click()
+    card.get_by_text("Receipt", exact=True).click()
     expect(card).to_contain_text("replay pictures of version 1: 1 picture, 2 stay")
     expect(card).to_contain_text("versions that know a class of these: 1.")
     assert barriers(page) == []
@@ -91,7 +91,7 @@ def test_what_will_happen_is_said_before_it_does(open_page: Open, engine: Engine
     dialog = page.get_by_role("dialog")
     expect(dialog).to_contain_text("Take sheep away?")
     expect(dialog).to_contain_text("deleted for good, with a signed receipt")
-    expect(dialog).not_to_contain_text("can teach the same again with a few pictures")
+    expect(dialog.get_by_text("can teach the same again with a few pictures")).to_be_hidden()
     assert barriers(page) == []
     dialog.get_by_role("button", name="Take it away").click()
     expect(page.get_by_role("heading", name="retire sheep")).to_be_visible()
