@@ -20,7 +20,7 @@ from sats_core.data.cache import bytes_of
 from sats_core.data.readers.paired import PICTURE_SUFFIXES
 from sats_core.data.sources import Source, ZipSource
 from sats_core.errors import DatasetError
-from sats_core.settings import Limits
+from sats_core.settings import Limits, StepSettings
 
 MIB = 1024 * 1024
 SAMPLE = 32
@@ -62,6 +62,15 @@ def check_task_fits(
             model = find_model(session, spec.model)
             start = find_start(session, model.id, spec.parent) if model else None
     check_fits(settings, needed(spec, dataset, start, settings.limits, evaluate))
+
+
+def check_retirement_fits(settings: Settings, start: Version, dataset: Path | None) -> None:
+    """Check, when a retirement is posted, that it would fit if it began now.
+
+    Raises:
+        DiskFullProblem, DatasetError: as of `check_task_fits`.
+    """
+    check_fits(settings, needed_to_retire(start, dataset, settings.limits))
 
 
 def check_fits(settings: Settings, bytes_needed: int, bytes_there: int = 0) -> None:
@@ -137,6 +146,28 @@ def needed(
     kept += min(1.0, spec.memory / max(len(pictures), 1))
     kept_bytes = round(_KEPT_COPIES * kept * sum(sizes.values()))
     return cache + kept_bytes + _STEP_COPIES * _version_bytes(spec, start)
+
+
+def needed_to_retire(start: Version, dataset: Path | None, limits: Limits) -> int:
+    """Return about how many bytes a retirement needs beside what was posted, a little too many.
+
+    What pictures the version keeps are laid out as links.
+
+    Args:
+        start: the version that classes are taken from.
+        dataset: the zip of labelled pictures that came along; None: none.
+        limits: of the zip.
+
+    Raises:
+        DatasetError: the zip cannot be read.
+    """
+    version = sum(int(file["bytes"]) for file in start.files.values())
+    if dataset is None:
+        return _STEP_COPIES * version
+    with ZipSource(dataset, limits) as source:
+        pictures = _pictures({name: source.size(name) for name in source.names()})
+        size = int(start.settings.get("size", StepSettings().size))
+        return _STEP_COPIES * version + round(len(pictures) * _kept_bytes(source, pictures, size))
 
 
 def _pictures(sizes: Mapping[str, int]) -> list[str]:

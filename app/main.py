@@ -31,6 +31,7 @@ from app.protocols.hugging_face import router as hugging_face
 from app.protocols.open_inference import models as open_inference
 from app.protocols.open_inference import server as open_inference_server
 from app.registry.endpoints import router as registry
+from app.retirement.endpoints import router as retirement
 from app.segmentation.endpoints import router as segmentation
 from app.settings import Settings, get_settings
 from app.tasks.endpoints import router as tasks
@@ -151,6 +152,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         label_studio_training,
         registry,
         imports,
+        retirement,
         *operators,
         probes,
         web,

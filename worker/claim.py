@@ -98,7 +98,7 @@ def claim(
         lock_model(session, row.model_id)  # so that no deletion misses what the task starts from
         live = live_version(session, row.model_id)
         start = None
-        if row.kind == TaskKind.STEP:
+        if row.kind in (TaskKind.STEP, TaskKind.RETIRE):
             start = step_start(session, row.id, row.model_id, row.spec.get("parent"))
         _write(
             session,

@@ -18,8 +18,10 @@ from app.integrations.mlflow.apart import Apart
 from app.integrations.mlflow.mirroring import Mirroring
 from app.keys.secret import read_secret
 from app.repeating import Repeating
+from app.retirement.erasing import Erasing
 from app.settings import Settings
 from app.storage import BlobStore, open_store
+from app.storage.garbage import stores_of
 from app.telemetry import tracing
 from app.telemetry.logs import configure_logs
 from worker.courier import Courier
@@ -76,7 +78,10 @@ def make_worker(settings: Settings, command: Sequence[str] = CHILD) -> Celery:
         wake=partial(wake, celery, queue=queues[-1]),
         idle=lambda: not (supervisor.busy.is_set() or supervisor.stopping.is_set()),
     )
-    courier = Courier(engine, read_secret(settings), settings.webhook_private)
+    secret = read_secret(settings)
+    courier = Courier(engine, secret, settings.webhook_private)
+    erasing = Erasing(engine, stores_of(blobs, settings), settings, secret, name)
+    eraser = Repeating("erasing", erasing.act, settings.sweep_seconds)
     importing = Importing(engine, blobs, settings, wake=partial(wake, celery))
     importer = Repeating("label-studio", importing.act, IMPORTER_SECONDS)
     imports = settings.label_studio_url is not None
@@ -98,6 +103,7 @@ def make_worker(settings: Settings, command: Sequence[str] = CHILD) -> Celery:
         present.start()
         sweeper.start()
         courier.start()
+        eraser.start()
         if imports:
             importer.start()
         if mirror:
@@ -112,6 +118,7 @@ def make_worker(settings: Settings, command: Sequence[str] = CHILD) -> Celery:
     def on_shutdown(**_kw: Any) -> None:
         sweeper.stop()
         courier.stop()
+        eraser.stop()
         if imports:
             importer.stop()
         if mirror:

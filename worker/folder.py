@@ -43,6 +43,7 @@ class WorkFolder:
         shared: says which blob that file was, when it was the same as in the store last.
         uploads: what was posted, where the store itself is elsewhere.
         old_version: the version to start from, materialised.
+        unaware: a version that never knew what a retirement takes away, materialised.
         result: what the step gives back.
         version: the new version's files, inside `result`.
         held_out: the held-out pictures to keep, if any, inside `result`.
@@ -60,6 +61,7 @@ class WorkFolder:
         self.shared = self.checkpoints / "shared"
         self.uploads = self.path / "uploads"
         self.old_version = self.path / "old"
+        self.unaware = self.path / "unaware"
         self.result = self.path / "result"
         self.version = self.result / "version"
         self.held_out = self.result / "held_out.zip"
@@ -99,7 +101,7 @@ class WorkFolder:
         if not any(path.exists() for path in made_anew):
             return
         with suppress(FolderInUseError), self.locked("tidying", wait_seconds=0):
-            for old in (self.uploads, self.old_version, self.old_held_out):
+            for old in (self.uploads, self.old_version, self.unaware, self.old_held_out):
                 shutil.rmtree(old, ignore_errors=True)
             for file in (self.old_memory, *self._caches()):
                 file.unlink(missing_ok=True)

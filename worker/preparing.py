@@ -1,32 +1,28 @@
 """From a claimed row to the job that its training process runs."""
 
-import os
-import shutil
-from collections.abc import Sequence, Set
-from pathlib import Path
+from collections.abc import Sequence
 
-from sqlalchemy import Engine, select
-from sqlalchemy.orm import Session
+from sqlalchemy import Engine
 
 from app.datasets import task_classes
-from app.db import HeldOutSet, Memory, Place, Task, TaskKind, Version, read_session
-from app.disk import check_fits, needed, own_bytes
-from app.errors import InvalidDatasetProblem
+from app.db import Task, TaskKind, Version, read_session
+from app.disk import check_fits, needed, needed_to_retire, own_bytes
 from app.imports.checking import checkpoint_classes
 from app.imports.schemas import ImportSpec
-from app.registry.files import verified, version_file
-from app.registry.held_out import held_out_sets
-from app.registry.memory import memory_of, memory_store
+from app.registry.memory import memory_of
 from app.registry.parents import ParentDeletedProblem, check_base
+from app.registry.retired import retired_names
 from app.registry.service import assign_indices
 from app.settings import Settings
-from app.storage import BlobDamagedError, BlobMissingError, BlobStore
+from app.storage import BlobStore
 from app.stored import read_spec
+from app.tasks.classes import check_classes, class_names
 from app.tasks.schemas import TaskSpec
-from app.tasks.service import check_classes, class_names
-from sats_core.job import HeldOutPictures, ImportJob, Job, StepJob
+from sats_core.job import ImportJob, Job, RetireJob, StepJob
 from worker.device import Device
 from worker.folder import WorkFolder
+from worker.laying_out import held_out, replay, scored_on, upload, version_files
+from worker.retiring import prepare_retirement
 
 
 def prepare(
@@ -50,6 +46,8 @@ def prepare(
         task = session.get_one(Task, task_id)
     if task.kind == TaskKind.IMPORT:
         return _prepare_import(engine, blobs, settings, task, folder)
+    if task.kind == TaskKind.RETIRE:
+        return prepare_retirement(engine, blobs, settings, task, folder)
     devices = device.sharing(settings.train_devices)
     return _prepare_step(engine, blobs, settings, task, folder, devices)
 
@@ -66,10 +64,12 @@ def check_room(
     with read_session(engine) as session:
         task = session.get_one(Task, task_id)
         start = session.get_one(Version, task.parent_id) if task.parent_id else None
-    if isinstance(job, ImportJob):
+    if isinstance(job, RetireJob) and start is not None:
+        wanted = needed_to_retire(start, job.dataset, settings.limits)
+    elif isinstance(job, ImportJob):
         spec = read_spec(ImportSpec, task.spec)
         wanted = needed(spec, job.source, None, settings.limits, job.evaluate)
-    else:
+    elif isinstance(job, StepJob):
         wanted = needed(read_spec(TaskSpec, task.spec), job.dataset, start, settings.limits)
     there = own_bytes(folder.checkpoints) + own_bytes(folder.result)
     check_fits(settings, wanted, there)
@@ -79,7 +79,7 @@ def _prepare_import(
     engine: Engine, blobs: BlobStore, settings: Settings, task: Task, folder: WorkFolder
 ) -> ImportJob:
     spec = read_spec(ImportSpec, task.spec)
-    source = _upload(blobs, task.dataset, "checkpoint", folder)
+    source = upload(blobs, task.dataset, "checkpoint", folder)
     names = checkpoint_classes(source, spec, settings.limits)
     return ImportJob(
         source=source,
@@ -88,7 +88,7 @@ def _prepare_import(
         allow_pickle=spec.allow_pickle,
         classes=names,
         indices=_indices(engine, task, names),
-        evaluate=_upload(blobs, task.evaluation, "data set", folder) if task.evaluation else None,
+        evaluate=upload(blobs, task.evaluation, "data set", folder) if task.evaluation else None,
         features=spec.features,
         limits=settings.limits,
         threads=settings.threads,
@@ -113,15 +113,16 @@ def _prepare_step(
             raise ParentDeletedProblem(
                 f"version {parent.number}, which it starts from, was deleted"
             )
-        kept = held_out_sets(session, parent) if parent else ()
-        own = _own_versions(session, task, kept)
+        kept = scored_on(session, task, parent) if parent else ()
+        known = class_names(parent)
+        retired = retired_names(session, parent) if parent else ()
         memory = memory_of(session, parent) if parent and task.spec.get("memory") else None
     spec = read_spec(TaskSpec, task.spec)
-    dataset = _upload(blobs, task.dataset, "data set", folder)
-    names = _classes_to_learn(spec, task_classes(dataset, settings.limits), parent)
+    dataset = upload(blobs, task.dataset, "data set", folder)
+    names = _classes_to_learn(spec, task_classes(dataset, settings.limits), known, retired)
     return StepJob(
         dataset=dataset,
-        old_version=_old_version(blobs, parent, folder.old_version) if parent else None,
+        old_version=version_files(blobs, parent, folder.old_version) if parent else None,
         new_classes=names,
         indices=_indices(engine, task, names),
         named=spec.classes is not None,
@@ -129,8 +130,8 @@ def _prepare_step(
         halvings=task.halvings,
         devices=devices,
         held_out=spec.held_out,
-        earlier=_held_out(blobs, kept, own, folder.old_held_out),
-        memory=_memory(blobs, settings, memory, folder.old_memory) if memory else None,
+        earlier=held_out(blobs, kept, folder.old_held_out),
+        memory=replay(blobs, settings, memory, folder.old_memory) if memory else None,
         limits=settings.limits,
         backbone_dir=settings.backbone_dir.resolve() if settings.backbone_dir else None,
         threads=settings.threads,
@@ -145,88 +146,14 @@ def _indices(engine: Engine, task: Task, names: Sequence[str]) -> tuple[int, ...
 
 
 def _classes_to_learn(
-    spec: TaskSpec, labelled: Sequence[str], parent: Version | None
+    spec: TaskSpec, labelled: Sequence[str], known: Sequence[str], retired: Sequence[str]
 ) -> tuple[str, ...]:
     """Return the classes that the step brings, in channel order.
 
     They were checked when the task was posted, against what was live then; tasks before it in
     the queue may have taught the model since.
     """
-    known = class_names(parent)
-    check_classes(spec, labelled, known)
+    check_classes(spec, labelled, known, retired)
     if spec.classes is not None:
         return tuple(spec.classes)
-    return tuple(name for name in labelled if name not in known)
-
-
-def _upload(blobs: BlobStore, key: str, what: str, folder: WorkFolder) -> Path:
-    try:
-        return blobs.held(key, folder.uploads).resolve()
-    except BlobMissingError as error:
-        raise InvalidDatasetProblem(f"the posted {what} is gone; post it again") from error
-    except BlobDamagedError as error:
-        message = f"the posted {what} is damaged in the blob store; post it again"
-        raise InvalidDatasetProblem(message) from error
-
-
-def _old_version(blobs: BlobStore, version: Version, target: Path) -> Path:
-    """Lay the version to start from out in `target`, afresh on every try.
-
-    They are links, checked anew: many tries cost no room, and deleting the version breaks none.
-    """
-    shutil.rmtree(target, ignore_errors=True)
-    target.mkdir(parents=True)
-    for name in version.files:
-        _link(version_file(blobs, version, name), target / name)
-    return target
-
-
-def _memory(blobs: BlobStore, settings: Settings, memory: Memory, target: Path) -> Path | None:
-    """Lay the parent's replay pictures out in the work folder; None where they were deleted.
-
-    A step that runs keeps its own link to them, so that deleting them does not break it.
-    """
-    target.unlink(missing_ok=True)
-    if memory.deleted_at is not None:
-        return None
-    store = memory_store(settings, blobs, Place(memory.place))
-    _link(verified(store, memory.blob, "the pictures kept for replay"), target)
-    return target
-
-
-def _own_versions(session: Session, task: Task, kept: Sequence[HeldOutSet]) -> set[int]:
-    """Return the versions whose held-out pictures whoever posted a task may be told of.
-
-    Those that its own key posted; an admin's all. Of others, a count of copies would tell whether
-    a picture is among them.
-    """
-    versions = {pictures.version_id for pictures in kept}
-    if task.by_admin:
-        return versions
-    posted = select(Version.id).join(Task, Task.id == Version.task_id)
-    own = Task.key_id.is_not_distinct_from(task.key_id)
-    return set(session.scalars(posted.where(Version.id.in_(versions), own)))
-
-
-def _held_out(
-    blobs: BlobStore, kept: Sequence[HeldOutSet], own: Set[int], target: Path
-) -> tuple[HeldOutPictures, ...]:
-    """Lay the sets of held-out pictures out in the work folder, for the same reason."""
-    shutil.rmtree(target, ignore_errors=True)
-    target.mkdir(parents=True)
-    laid_out = []
-    for number, pictures in enumerate(kept):
-        path = target / f"{number}.zip"
-        _link(verified(blobs, pictures.blob, "a set of held-out pictures"), path)
-        compared = pictures.version_id in own
-        laid_out.append(
-            HeldOutPictures(path=path, classes=tuple(pictures.classes), compared=compared)
-        )
-    return tuple(laid_out)
-
-
-def _link(source: Path, target: Path) -> None:
-    try:
-        os.link(source, target)
-    except OSError:  # another file system, or one without links
-        shutil.copyfile(source, target)
+    return tuple(name for name in labelled if name not in {*known, *retired})

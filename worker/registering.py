@@ -29,17 +29,26 @@ from app.registry.gate import judge
 from app.registry.memory import add_memory, memory_place, memory_store
 from app.registry.moves import IMPORT, go_live
 from app.registry.parents import preview_version
+from app.registry.retired import brought_back
 from app.registry.service import alias_history, live_version, lock_model, register_version
 from app.settings import Settings
 from app.storage import BlobStore, StagedBlob
 from app.storage.references import lock_blobs
 from app.storage.sending import enter_with, send
 from app.stored import read_spec, read_stored
-from app.tasks.service import class_names
+from app.tasks.classes import class_names
 from sats_core.evaluation.scores import Scores
-from sats_core.job import ImportResult, Result, StepResult, parse_result
+from sats_core.job import (
+    ImportResult,
+    MemoryRecord,
+    Result,
+    RetireResult,
+    StepResult,
+    parse_result,
+)
 from worker.claim import Claim, end, hold, warn
 from worker.folder import WorkFolder
+from worker.retiring import register_retirement
 
 
 @dataclass(frozen=True)
@@ -107,7 +116,7 @@ def _stage(stack: ExitStack, blobs: BlobStore, settings: Settings, folder: WorkF
     result = parse_result(folder.result_file.read_bytes())
     kept = folder.held_out.exists()
     labelled = kept and isinstance(result, ImportResult)
-    keeps_memory = isinstance(result, StepResult) and result.memory is not None
+    keeps_memory = _memory_record(result) is not None
     return _Staged(
         result=result,
         files={path.name: stage(blobs, path) for path in sorted(folder.version.iterdir())},
@@ -124,9 +133,14 @@ def _register(
     """Add the version and what belongs to it; returns it and whether it went live."""
     if task.kind == TaskKind.IMPORT:
         version, live = _register_import(session, settings, claim, task, staged)
+    elif isinstance(staged.result, RetireResult):
+        version, live = register_retirement(
+            session, settings, task, staged.result, _described(staged.files)
+        )
+        _keep_memory(session, version, staged)
     else:
         version, live = _register_step(session, settings, task, staged)
-    if staged.held_out is not None:
+    if staged.held_out is not None and not isinstance(staged.result, RetireResult):
         session.add(
             HeldOutSet(
                 version_id=version.id,
@@ -195,6 +209,7 @@ def _register_step(
         preview=read_stored(Scores, preview.scores) if preview and live is preview else None,
         waived=floor.waived(wish) if task.by_admin else (),
         warnings=_serious(staged.result),
+        holds_too=_brought_back(session, live, staged.result),
     )
     version = register_version(
         session,
@@ -206,13 +221,29 @@ def _register_step(
         verdict=verdict,
         files=_described(staged.files),
     )
-    result = staged.result
-    if staged.memory is not None and isinstance(result, StepResult) and result.memory is not None:
-        memory = staged.memory.blob
-        add_memory(session, version, result.memory, memory.key, memory.size, staged.place)
+    _keep_memory(session, version, staged)
     if verdict.passed:
         go_live(session, version)
     return version, verdict.passed
+
+
+def _keep_memory(session: Session, version: Version, staged: _Staged) -> None:
+    record = _memory_record(staged.result)
+    if staged.memory is not None and record is not None:
+        memory = staged.memory.blob
+        add_memory(session, version, record, memory.key, memory.size, staged.place)
+
+
+def _memory_record(result: Result) -> MemoryRecord | None:
+    return None if isinstance(result, ImportResult) else result.memory
+
+
+def _brought_back(session: Session, live: Version | None, result: Result) -> tuple[str, ...]:
+    """Return what holds a step from before a retirement: a class that was taken away since."""
+    known = {str(entry["name"]): int(str(entry["index"])) for entry in result.classes}
+    names = ", ".join(map(repr, brought_back(session, live, known)))
+    said = f"{names} was taken away before the live version, and this one knows it"
+    return (said,) if names else ()
 
 
 def _serious(result: Result) -> tuple[str, ...]:

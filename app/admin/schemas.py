@@ -13,6 +13,7 @@ from app.paging import Page
 from app.registry.floor import ModelGate
 from app.registry.gate import Approval, GateSettings
 from app.registry.schemas import MAX_NUMBER
+from app.retirement.schemas import RetirementJson
 from app.stored import ShownAs
 
 
@@ -170,13 +171,17 @@ class VersionJson(BaseModel):
     model: str = Field(description="The model.")
     number: int = Field(description="Its number in the model, from 1.")
     live: bool = Field(description="Whether it is the one that `/segment` uses.")
-    kind: TaskKind = Field(description="Whether a `step` made it or an `import`.")
-    origin: OriginJson | None = Field(description="Where an import came from; null: a step.")
+    kind: TaskKind = Field(description="What made it: a `step`, an `import` or a `retire`ment.")
+    origin: OriginJson | None = Field(description="Where an import came from; null: no import.")
+    retirement: RetirementJson | None = Field(
+        description="What was taken away from its parent, and what was measured of it; null: "
+        "nothing."
+    )
     parent: int | None = Field(description="The version its step started from; null: none.")
     lineage: list[int] = Field(description="The versions it was learned through, itself last.")
     task: str = Field(description="Id of the task that made it.")
     method: str | None = Field(
-        description="How the step fought forgetting; null: an import, which trains nothing."
+        description="How the step fought forgetting; null: an import or a retirement."
     )
     created_at: datetime = Field(description="When it was registered.")
     classes: list[ClassJson] = Field(description="Its classes in channel order.")

@@ -41,6 +41,7 @@ from app.registry.service import (
     live_version,
     live_versions,
 )
+from app.retirement.describing import describe_retirement
 from app.settings import Settings
 from app.stored import read_stored
 from sats_core.evaluation.forgetting import ForgettingReport
@@ -128,8 +129,9 @@ def _describe_version(
         model=version.model.name,
         number=version.number,
         live=_is(version, live),
-        kind=TaskKind.IMPORT if version.origin else TaskKind.STEP,
+        kind=_kind(version),
         origin=OriginJson.model_validate(version.origin) if version.origin else None,
+        retirement=describe_retirement(version),
         parent=line[-2] if len(line) > 1 else None,
         lineage=line,
         task=version.task_id,
@@ -151,6 +153,12 @@ def _describe_version(
         deleted_at=version.deleted_at,
         deleted_by=ActorJson.of_any(version.deleted_by),
     )
+
+
+def _kind(version: Version) -> TaskKind:
+    if version.retirement:
+        return TaskKind.RETIRE
+    return TaskKind.IMPORT if version.origin else TaskKind.STEP
 
 
 def describe_class(entry: JsonObject) -> ClassJson:

@@ -33,6 +33,7 @@ COMMANDS: Mapping[str, str] = MappingProxyType(
         "show": "promoting:show",
         "promote": "promoting:promote",
         "rollback": "promoting:rollback",
+        "retire": "retiring:retire",
         "gc": "collecting:gc",
         "doctor": "examining:doctor",
         "demo": "demo:demo",

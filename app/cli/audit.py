@@ -1,5 +1,8 @@
 """`sats audit ...`."""
 
+import json
+from typing import Annotated
+
 import typer
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -7,11 +10,38 @@ from app.audit.guards import missing_triggers
 from app.audit.service import first_broken
 from app.cli.common import database
 from app.db import read_session
+from app.keys.secret import read_secret
+from app.retirement.receipts import is_genuine
+from app.retirement.records import Receipt
+from app.settings import get_settings
 
-audit = typer.Typer(help="Check the audit log.", no_args_is_help=True)
+audit = typer.Typer(help="Check the audit log and receipts.", no_args_is_help=True)
 
 BROKEN = 1
 """Exit status where an entry is not as it was written, or could be changed."""
+
+
+@audit.command("receipt")
+def receipt(
+    file: Annotated[
+        typer.FileText, typer.Argument(help="The receipt's JSON, or the version's; - is stdin.")
+    ],
+) -> None:
+    """Check that this service signed a receipt of what a retirement deleted, as it stands.
+
+    Works on the service's own machine, with its secret.
+    """
+    try:
+        said = json.load(file)
+        inner = said.get("retirement", said)
+        found = Receipt.model_validate(inner.get("receipt", inner))
+    except (ValueError, AttributeError) as error:
+        typer.echo("this is no receipt", err=True)
+        raise typer.Exit(BROKEN) from error
+    if not is_genuine(read_secret(get_settings()), found):
+        typer.echo("this service did not sign it, or it was changed since", err=True)
+        raise typer.Exit(BROKEN)
+    typer.echo(f"this service signed it, for version {found.version} of {found.model}")
 
 
 @audit.command("verify")

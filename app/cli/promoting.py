@@ -95,7 +95,36 @@ def _all(version: Any) -> dict[str, object]:
     shown = {f"IoU {one.name}": iou.get(one.name) for one in version.classes}
     gate = version.gate
     said = None if gate is None else "passed" if gate.passed else "; ".join(gate.reasons)
-    return {**_row(version), "method": version.method, "gate": said, **shown}
+    taken = _taken(version.retirement) if version.retirement else {}
+    return {**_row(version), "method": version.method, "gate": said, **taken, **shown}
+
+
+def _taken(retirement: Any) -> dict[str, object]:
+    """Return what was taken away and what was measured of it; what was not measured is empty."""
+    proof, again, member = _measured(retirement)
+    said = {"retired": retirement.retired, "depth": retirement.depth}
+    if retirement.erasure is not None:
+        said["pictures' deletion"] = retirement.erasure
+    return {
+        **said,
+        "seen of it in training": proof.pictures,
+        "mIoU of what stays": _change(proof.miou_before, proof.miou_after),
+        "its pixels now background": proof.to_background,
+        "found again, mIoU": again and _change(again.before, again.after),
+        "found again by one that never saw it": again and again.unaware,
+        "gap closed": again and again.gap_closed,
+        "trained-on pictures told apart, AUC": member and _change(member.before, member.after),
+        "": "measured on the pictures at hand; no guarantee",
+    }
+
+
+def _measured(retirement: Any) -> tuple[Any, Any, Any]:
+    proof = retirement.proof
+    return proof, proof.piggyback, proof.membership
+
+
+def _change(before: float | None, after: float | None) -> str | None:
+    return None if before is None or after is None else f"{before:.3f} before, {after:.3f} now"
 
 
 def _id(version: Any) -> str:

@@ -62,12 +62,13 @@ def submit(
         "classes": classes or None,
         "method": method,
     }
-    given = _spec(spec) | {key: value for key, value in named.items() if value is not None}
+    given = read_spec(spec) | {key: value for key, value in named.items() if value is not None}
     with service(url) as client:
         finish(client.submit(dataset, **given), wait, output)
 
 
-def _spec(text: str) -> dict[str, Any]:
+def read_spec(text: str) -> dict[str, Any]:
+    """Return the JSON object of `--spec`."""
     try:
         found = json.loads(text)
     except (ValueError, RecursionError) as error:

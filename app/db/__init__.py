@@ -12,7 +12,7 @@ from app.db.memory import Memory, Place
 from app.db.model import Model, ModelClass
 from app.db.session import make_engine, read_session, write_session
 from app.db.task import END_STATES, RUNNING_STATES, Task, TaskEvent, TaskKind, TaskLog, TaskState
-from app.db.version import AliasMove, HeldOutSet, Version
+from app.db.version import AliasMove, Erasure, HeldOutSet, Version
 from app.db.webhook import DeliveryState, Webhook, WebhookDelivery
 from app.db.worker import DeviceKind, Turn, Worker
 
@@ -28,6 +28,7 @@ __all__ = [
     "Base",
     "DeliveryState",
     "DeviceKind",
+    "Erasure",
     "HeldOutSet",
     "IdempotentRequest",
     "LabelStudioProject",

@@ -24,7 +24,11 @@ class Model(Base):
 
 
 class ModelClass(Base):
-    """A class a model has learned in any version; its index is given once and never again."""
+    """A class a model has learned in any version; its index is given once and never again.
+
+    Once it is retired, `name` is what no class can be called, so that whoever teaches one of the
+    same name again takes another index.
+    """
 
     __tablename__ = "model_classes"
     __table_args__ = (
@@ -36,3 +40,10 @@ class ModelClass(Base):
     model_id: Mapped[int] = mapped_column(ForeignKey("models.id"))
     index: Mapped[int]
     name: Mapped[str] = mapped_column(String(200))
+    # What it was called; NULL: it is not retired.
+    retired_name: Mapped[str | None] = mapped_column(String(200))
+
+    @property
+    def called(self) -> str:
+        """What it is called in versions."""
+        return self.retired_name or self.name

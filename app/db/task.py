@@ -30,6 +30,7 @@ class TaskKind(StrEnum):
 
     STEP = "step"  # labelled pictures
     IMPORT = "import"  # a checkpoint that was trained elsewhere
+    RETIRE = "retire"  # a version before it, some of whose classes go
 
 
 class TaskState(StrEnum):
@@ -87,10 +88,11 @@ class Task(Base):
         String(10), default=TaskKind.STEP, server_default=TaskKind.STEP
     )
     spec: Mapped[JsonObject]
-    # Blob key of the posted zip: labelled pictures, or the checkpoint of an import.
+    # Blob key of the posted zip: labelled pictures, or the checkpoint of an import. Of a
+    # retirement, which may bring no pictures, its spec.
     dataset: Mapped[str] = mapped_column(String(64), index=True)
     dataset_bytes: Mapped[int] = mapped_column(BigInteger)
-    # Blob key of the labelled pictures that an import is scored on.
+    # Blob key of the labelled pictures that score an import, or that a retirement brought.
     evaluation: Mapped[str | None] = mapped_column(String(64), index=True)
     created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=database_time())
     started_at: Mapped[datetime | None] = mapped_column(UtcDateTime)

@@ -1,6 +1,7 @@
 """A version, what it was scored on, and which one is live."""
 
 from datetime import datetime
+from enum import StrEnum
 
 from sqlalchemy import JSON, ForeignKey, Index, String, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column, relationship
@@ -10,8 +11,16 @@ from app.db.base import Base, JsonObject, UtcDateTime, utc_now
 from app.db.model import Model
 
 
+class Erasure(StrEnum):
+    """How far the deletion of pictures is that a version was made to bring about."""
+
+    WAITS = "waits"  # until it is live
+    BEGUN = "begun"  # `receipt` says, unsigned, what is to be deleted; rows say that it is
+    DONE = "done"  # `receipt` is signed
+
+
 class Version(Base):
-    """An immutable, numbered result of one step or one import."""
+    """An immutable, numbered result of one step, one import or one retirement."""
 
     __tablename__ = "versions"
     __table_args__ = (
@@ -44,6 +53,13 @@ class Version(Base):
     # sats_core.evaluation.forgetting.ForgettingReport; None in a base step
     forgetting_report: Mapped[JsonObject | None]
     replayed_pictures: Mapped[int] = mapped_column(server_default="0")
+    # app.retirement.records.Retirement: what was taken away, and what was measured of it; NULL: the
+    # version was not made by a retirement.
+    retirement: Mapped[JsonObject | None] = mapped_column(JSON(none_as_null=True))
+    # NULL: no picture is to be deleted.
+    erasure: Mapped[Erasure | None] = mapped_column(String(10), index=True)
+    # app.retirement.records.Receipt, signed when `erasure` is done.
+    receipt: Mapped[JsonObject | None] = mapped_column(JSON(none_as_null=True))
     # When its files were deleted; the row stays, so that lineages and numbers have no gaps.
     deleted_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     deleted_by: Mapped[Actor | None]

@@ -1,5 +1,6 @@
 """A version's number and a class's index are given once."""
 
+from collections import defaultdict
 from collections.abc import Sequence
 
 from sqlalchemy import func, select
@@ -31,12 +32,9 @@ def find_double_numbers(installation: Installation) -> Sequence[Finding]:
 def find_moved_classes(installation: Installation) -> Sequence[Finding]:
     """Return the versions in which a class has another index than its model gave it."""
     with installation.snapshot() as session:
-        given = {
-            (row.model_id, row.name): row.index
-            for row in session.execute(
-                select(ModelClass.model_id, ModelClass.name, ModelClass.index)
-            )
-        }
+        given: dict[tuple[int, str], set[int]] = defaultdict(set)
+        for row in session.scalars(select(ModelClass)):
+            given[row.model_id, row.called].add(row.index)
         versions = session.execute(
             select(Version.model_id, Version.number, Version.classes, Model.name).join(
                 Model, Model.id == Version.model_id
@@ -46,14 +44,19 @@ def find_moved_classes(installation: Installation) -> Sequence[Finding]:
         Finding(
             "class-moved",
             f"class {entry['name']!r} has index {entry['index']}, the model gave it "
-            f"{given.get((version.model_id, entry['name']))}",
+            f"{_told(given[version.model_id, entry['name']])}",
             f"version {version.number} of {version.name!r}",
         )
         for version in versions
         for entry in version.classes
         if entry["index"] != BACKGROUND
-        and entry["index"] != given.get((version.model_id, entry["name"]))
+        and entry["index"] not in given[version.model_id, entry["name"]]
     ]
+
+
+def _told(indices: set[int]) -> str:
+    """Return indices that a name was given; several where it was retired and taught again."""
+    return ", ".join(map(str, sorted(indices))) or "None"
 
 
 CHECKS = (Check(find_double_numbers), Check(find_moved_classes))

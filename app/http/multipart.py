@@ -136,6 +136,30 @@ async def json_part(form: FormData, field: str, record: type[T]) -> T:
     text = await part.read(SPEC_BYTES + 1) if isinstance(part, UploadFile) else part
     if len(text) > SPEC_BYTES:
         raise too_large(field, SPEC_BYTES)
+    return parsed(text, record, field)
+
+
+async def json_body(request: Request, record: type[T]) -> T:
+    """Return a body that is JSON as a whole, where it may be a form too.
+
+    Raises:
+        InvalidProblem: it is not valid; names the field at fault.
+        TooLargeProblem: it is longer than `SPEC_BYTES`.
+        BadRequestProblem: it ends too early.
+    """
+    try:
+        text = await bounded(request, SPEC_BYTES, too_large("body", SPEC_BYTES)).body()
+    except ClientDisconnect as error:
+        raise BadRequestProblem("the connection was closed before the body was whole") from error
+    return parsed(text, record)
+
+
+def parsed(text: str | bytes, record: type[T], field: str = "") -> T:
+    """Return a record of JSON.
+
+    Raises:
+        InvalidProblem: it is not valid; names what is at fault, under `field`.
+    """
     try:
         return record.model_validate_json(text)
     except ValidationError as error:

@@ -78,8 +78,9 @@ def curves(
 
 
 def learned(session: Session, model: Model) -> dict[str, int]:
-    """Return name and index of every class that a model learned in any version, by index."""
-    wanted = select(ModelClass.name, ModelClass.index.label("number")).where(
-        ModelClass.model_id == model.id
-    )
-    return {row.name: row.number for row in session.execute(wanted.order_by(ModelClass.index))}
+    """Return name and index of every class that a model learned in any version, by index.
+
+    Of a class that was retired and taught again the index is the last one.
+    """
+    wanted = select(ModelClass).where(ModelClass.model_id == model.id).order_by(ModelClass.index)
+    return {row.called: row.index for row in session.scalars(wanted)}

@@ -64,7 +64,7 @@ async def list_classes(
                 index=entry["index"],
                 name=entry["name"],
                 color=hex_colour(entry["colour"]),
-                version=found.line[entry["step"]],
+                version=found.brought.get(entry["name"], found.line[0]),
             )
             for entry in found.classes
         ],

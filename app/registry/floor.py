@@ -19,8 +19,8 @@ _MOST_DROP = (
 )
 _LEAST_IOU = "Least IoU that every new class must have"
 
-# Strict: `true` is no limit of 1.
-_Limit = Annotated[float, Field(strict=True, ge=0, le=1, allow_inf_nan=False)]
+Limit = Annotated[float, Field(strict=True, ge=0, le=1, allow_inf_nan=False)]
+"""A limit of an IoU. Strict: `true` is no limit of 1."""
 
 
 class GateWish(Record):
@@ -29,10 +29,10 @@ class GateWish(Record):
     Only an admin's task may ask less than its model's floor.
     """
 
-    max_drop: _Limit | None = Field(
+    max_drop: Limit | None = Field(
         None, description=f"{_MOST_DROP}; null: as the model's floor says."
     )
-    min_iou: _Limit | None = Field(
+    min_iou: Limit | None = Field(
         None, description=f"{_LEAST_IOU}; null: as the model's floor says."
     )
     promote: bool = Field(
@@ -43,8 +43,8 @@ class GateWish(Record):
 class ModelGate(Record):
     """A model's own limits; null leaves one to the service's settings."""
 
-    max_drop: _Limit | None = Field(None, description=f"{_MOST_DROP}; null: SATS_GATE_MAX_DROP.")
-    min_iou: _Limit | None = Field(None, description=f"{_LEAST_IOU}; null: SATS_GATE_MIN_IOU.")
+    max_drop: Limit | None = Field(None, description=f"{_MOST_DROP}; null: SATS_GATE_MAX_DROP.")
+    min_iou: Limit | None = Field(None, description=f"{_LEAST_IOU}; null: SATS_GATE_MIN_IOU.")
     approval: Approval | None = Field(
         None,
         description="`required` holds every version that passes, imports too, until an admin "

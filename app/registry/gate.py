@@ -97,6 +97,7 @@ def judge(
     preview: Scores | None = None,
     waived: Sequence[str] = (),
     warnings: Sequence[str] = (),
+    holds_too: Sequence[str] = (),
 ) -> Verdict:
     """Decide whether a version goes live.
 
@@ -116,6 +117,7 @@ def judge(
             Nothing much worse at the new classes replaces it.
         waived: one sentence for every limit that an admin's task waives, for the record.
         warnings: serious ones about the step's labels.
+        holds_too: one sentence for whatever else holds it.
     """
     before = parent.iou if parent else {}
     background, *foreground = scores.iou
@@ -134,7 +136,7 @@ def judge(
     old = _judge_background(background, before.get(background), scores, gate) + old
     new = [_judge_new(name, scores.iou.get(name), gate) for name in brought]
     judged = old + new
-    holds = []
+    holds = [*holds_too]
     if live_moved:
         holds.append("the live version changed while the step ran")
     lacking = [name for name in live_classes if name not in scores.iou]

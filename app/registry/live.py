@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 import structlog
-from sqlalchemy import Engine
+from sqlalchemy import Engine, select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
@@ -37,18 +37,22 @@ class KnownVersion:
     classes: Sequence[JsonObject]
     line: tuple[int, ...]
     """Numbers of the versions it was learned through: base first, itself last."""
+    brought: Mapping[str, int]
+    """Number of the one among them that brought each class, the last one that did."""
     files: JsonObject
 
     @classmethod
     def of(cls, session: Session, version: Version) -> "KnownVersion":
         """Take it from a row; its lineage is read too."""
+        line = lineage(session, version)
         return cls(
             id=version.id,
             model_id=version.model_id,
             model=version.model.name,
             number=version.number,
             classes=version.classes,
-            line=tuple(lineage(session, version).values()),
+            line=tuple(line.values()),
+            brought=_brought(session, line),
             files=version.files,
         )
 
@@ -191,6 +195,15 @@ class LiveVersions:
             else:
                 failing = False
             self._over.wait(self._seconds)
+
+
+def _brought(session: Session, line: Mapping[int, int]) -> dict[str, int]:
+    """Return the numbers of the versions of a line that brought its classes, by their names."""
+    rows = session.execute(
+        select(Version.id, Version.new_classes).where(Version.id.in_(list(line)))
+    )
+    of = {row.id: row.new_classes for row in rows}
+    return {name: number for version_id, number in line.items() for name in of[version_id]}
 
 
 def _read(session: Session, version_id: int) -> KnownVersion:

@@ -14,7 +14,7 @@ from app.paging import NEWEST, behind
 from app.registry.gate import Verdict
 from sats_core.classes import BACKGROUND, MAX_CLASSES
 from sats_core.errors import ClassError
-from sats_core.job import ImportResult, StepResult
+from sats_core.job import ImportResult, RetireResult, StepResult
 
 LIVE = "live"
 
@@ -204,21 +204,23 @@ def register_version(
     task_id: str,
     parent: Version | None,
     new_classes: Sequence[str],
-    result: StepResult | ImportResult,
+    result: StepResult | ImportResult | RetireResult,
     verdict: Verdict | None,
     files: dict[str, JsonObject],
+    **beside: Any,
 ) -> Version:
     """Add a version, and what its new classes' indices are. Flushes; moves no alias.
 
     Args:
         session: one whose transaction holds `lock_model`.
         model: the model it belongs to.
-        task_id: the task whose step or import made it.
-        parent: the version the step started from; None for a base step and for an import.
+        task_id: the task whose step, import or retirement made it.
+        parent: the version the task started from; None for a base step and for an import.
         new_classes: names of the classes that it brought.
-        result: what the step or the import gave back.
+        result: what the task gave back.
         verdict: what the gate said; None for an import.
         files: file name -> {"blob": key, "bytes": size}; every blob is stored already.
+        **beside: columns that do not come out of the result as it stands.
     """
     known = set(
         session.scalars(select(ModelClass.name).where(ModelClass.model_id == model.id)).all()
@@ -236,18 +238,21 @@ def register_version(
         new_classes=list(new_classes),
         gate=verdict.model_dump(mode="json") if verdict else None,
         files=files,
-        **_written(result),
+        **{**_written(result), **beside},
     )
     session.add(version)
     session.flush()
     return version
 
 
-def _written(result: StepResult | ImportResult) -> dict[str, Any]:
+def _written(result: StepResult | ImportResult | RetireResult) -> dict[str, Any]:
     """Return the columns that come out of a result as it stands."""
     written = result.model_dump(mode="json")
-    of_both = ("classes", "scores", "confusion", "backbone_start", "seconds")
-    columns = {name: written[name] for name in of_both}
+    of_all = ("classes", "scores", "confusion", "seconds")
+    columns = {name: written[name] for name in of_all}
+    if isinstance(result, RetireResult):
+        return columns
+    columns["backbone_start"] = result.backbone_start
     if isinstance(result, ImportResult):
         settings = {"backbone": result.backbone, "size": result.size}
         return columns | {"settings": settings, "origin": written["origin"]}

@@ -6,18 +6,18 @@ from typing import Annotated, Any, ClassVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 from app.audit.schemas import ActorJson
-from app.db import END_STATES, Task, TaskKind
+from app.db import TaskKind
 from app.db.base import JsonObject
 from app.errors.schemas import ProblemJson
 from app.imports.schemas import ImportSpec
 from app.paging import Page
 from app.registry.floor import GateWish
 from app.registry.schemas import MAX_NUMBER, MODEL_PATTERN, Named
-from app.stored import ShownAs, shown, with_defaults
+from app.retirement.schemas import RetireSpec
+from app.stored import ShownAs
 from app.tasks.event_schemas import ProgressJson
 from app.tasks.placement import Placement
-from app.tasks.states import TaskOutcome, TaskPhase, TaskStateJson, standing
-from app.tasks.waiting import Wait
+from app.tasks.states import TaskOutcome, TaskPhase, TaskStateJson
 from sats_core.classes import MAX_CLASSES
 from sats_core.job import HeldOutChoice
 from sats_core.label_report import LabelReport
@@ -154,7 +154,7 @@ class TaskSummary(BaseModel):
     id: str = Field(description="Its id, a UUID.")
     kind: TaskKind = Field(
         description="`step`: it learns from labelled pictures; `import`: it makes a version of a "
-        "checkpoint that was trained elsewhere."
+        "checkpoint that was trained elsewhere; `retire`: it makes a version without some classes."
     )
     name: str = Field(description="What people call it.")
     model: str = Field(description="The model that learns.")
@@ -172,11 +172,11 @@ class TaskSummary(BaseModel):
         "when it ended, not what is live today; null unless it `succeeded`."
     )
     method: str | None = Field(
-        description="How the step fights forgetting; null: an import, which trains nothing."
+        description="How the step fights forgetting; null: an import or a retirement."
     )
     classes: list[str] | None = Field(
-        description="Classes to learn, as posted; null: all that the model does not know, or all "
-        "of an imported checkpoint."
+        description="Classes to learn, or of a retirement to take away, as posted; null: all that "
+        "the model does not know, or all of an imported checkpoint."
     )
     submitted_by: ActorJson = Field(description="Who posted it.")
     created_at: datetime = Field(description="When it was posted.")
@@ -217,9 +217,9 @@ class ListedTask(TaskSummary):
     preview_of: str | None = Field(
         description="Id of the task that this one is the preview of; null: it is none."
     )
-    spec: Annotated[JsonObject, ShownAs(TaskSpec | ImportSpec)] = Field(
-        description="The spec as posted, defaults filled in: of a step or of an import, as `kind` "
-        "says. What an older version of the service took stands as it is."
+    spec: Annotated[JsonObject, ShownAs(TaskSpec | ImportSpec | RetireSpec)] = Field(
+        description="The spec as posted, defaults filled in: of a step, an import or a retirement, "
+        "as `kind` says. What an older version of the service took stands as it is."
     )
     links: TaskLinks = Field(description="Where to look next.")
 
@@ -239,60 +239,3 @@ class TaskJson(ListedTask):
 
 class TaskPage(Page[ListedTask | TaskSummary]):
     """Some tasks, the newest first; summaries where `view` says so."""
-
-
-def spec_of(task: Task) -> JsonObject:
-    """Return what a task was posted with, to show it; it may be what is not offered any more."""
-    kind = ImportSpec if task.kind == TaskKind.IMPORT else TaskSpec
-    return with_defaults(kind, task.spec)
-
-
-def listed_task(
-    task: Task, version: int | None, wait: Wait | None, preview: str | None
-) -> ListedTask:
-    """Return how a task looks in a list.
-
-    Args:
-        task: the task.
-        version: number of the version it made.
-        wait: what it waits for; None: it does not.
-        preview: id of the task that makes its preview.
-    """
-    here = f"/tasks/{task.id}"
-    made = f"/admin/models/{task.model.name}/versions/{version}" if version else None
-    spec = spec_of(task)
-    told = standing(task.state)
-    ended = task.state in END_STATES
-    return ListedTask(
-        id=task.id,
-        kind=task.kind,
-        name=spec.get("name", ""),
-        model=task.model.name,
-        state=told.state,
-        phase=told.phase,
-        outcome=told.outcome,
-        method=spec.get("method"),
-        classes=spec.get("classes"),
-        submitted_by=ActorJson.of(task.who),
-        created_at=task.created_at,
-        started_at=task.started_at,
-        finished_at=task.finished_at,
-        queue_place=wait.place if wait else None,
-        waiting_for=wait.missing if wait else None,
-        tries=task.tries,
-        cancel_requested=task.cancel_requested,
-        cancelled_by=ActorJson.of_any(task.cancelled_by),
-        progress=None if ended else shown(ProgressJson, task.progress),
-        warnings=task.warnings,
-        error=shown(ProblemJson, task.error),
-        version=version,
-        preview=preview,
-        preview_of=task.preview_of,
-        spec=spec,
-        links=TaskLinks(self=here, events=f"{here}/events", version=made),
-    )
-
-
-def task_json(listed: ListedTask, labels: JsonObject | None) -> TaskJson:
-    """Return how a task looks by itself, with its `LabelReport` as it was stored."""
-    return TaskJson(**dict(listed), labels=shown(LabelReport, labels))

@@ -1,6 +1,6 @@
 """Tasks: posted, found, cancelled, tried again. What runs them is the worker."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from sqlalchemy import ColumnElement, Engine, or_, select, true
@@ -23,11 +23,14 @@ from app.errors import ErrorDetail, InvalidProblem, NotFoundProblem
 from app.errors.codes import Code
 from app.keys.quotas import check_quotas
 from app.registry.parents import ParentDeletedProblem, check_start, may_be_base, would_be_base
+from app.registry.retired import retired_names
 from app.registry.service import lock_model
 from app.storage import BlobStore
+from app.tasks.classes import check_classes, class_names
+from app.tasks.describing import listed_task, task_json
 from app.tasks.labels import labels_of
 from app.tasks.problems import TaskEndedProblem, TaskFilesGoneProblem, TaskNotFailedProblem
-from app.tasks.schemas import ListedTask, TaskJson, TaskSpec, listed_task, task_json
+from app.tasks.schemas import ListedTask, TaskJson, TaskSpec
 from app.tasks.states import standing
 from app.tasks.telling import tell
 from app.tasks.waiting import waits
@@ -57,43 +60,8 @@ def check_step(engine: Engine, spec: TaskSpec, dataset: Path, limits: Limits) ->
             raise InvalidProblem(
                 message, [ErrorDetail(message, field="spec.preview", code=Code.FORBIDDEN)]
             )
-    check_classes(spec, posted_classes(dataset, limits), class_names(start))
-
-
-def class_names(version: Version | None) -> tuple[str, ...]:
-    """Return the classes of a version; none if there is no version."""
-    return tuple(str(entry["name"]) for entry in version.classes) if version else ()
-
-
-def check_classes(spec: TaskSpec, labelled: Collection[str] | None, known: Collection[str]) -> None:
-    """Check that a task has something to learn that its data set labels.
-
-    The worker checks again when the task starts: by then the model may know more.
-
-    Args:
-        spec: the task's spec.
-        labelled: classes that its data set labels; None while nobody has read it whole.
-        known: classes of the version that it starts from.
-
-    Raises:
-        InvalidProblem: naming every class at fault.
-    """
-    if spec.classes is None:
-        if labelled is not None and set(labelled) <= set(known):
-            raise InvalidProblem("the model knows every class of the data set already")
-        return
-    missing = [name for name in spec.classes if labelled is not None and name not in labelled]
-    again = [name for name in spec.classes if name in known]
-    errors = [
-        *(_class_error(name, "the data set does not label it", Code.MISSING) for name in missing),
-        *(_class_error(name, "the model knows it already", Code.EXISTS) for name in again),
-    ]
-    if errors:
-        raise InvalidProblem("not every class of `spec.classes` can be learned", errors)
-
-
-def _class_error(name: str, message: str, code: Code) -> ErrorDetail:
-    return ErrorDetail(message, field="spec.classes", class_name=name, code=code)
+        retired = retired_names(session, start) if start else ()
+    check_classes(spec, posted_classes(dataset, limits), class_names(start), retired)
 
 
 def get_task(session: Session, task_id: str, visible: ColumnElement[bool] = EVERY_TASK) -> Task:

@@ -17,6 +17,7 @@ from app.imports.schemas import ImportSpec
 from app.keys.quotas import check_quotas
 from app.registry.parents import may_be_base
 from app.registry.service import ensure_model, lock_model
+from app.retirement.schemas import RetireSpec
 from app.storage import Blob
 from app.tasks.schemas import TaskSpec
 from app.tasks.service import record_task
@@ -46,21 +47,30 @@ UNSAID = "sats_plus"
 specs were written with it."""
 
 
+_POSTED = {
+    TaskKind.STEP: Action.TASK_POST,
+    TaskKind.IMPORT: Action.IMPORT,
+    TaskKind.RETIRE: Action.RETIRE,
+}
+"""What the audit log calls a task that was posted."""
+
+
 @dataclass(frozen=True)
 class Submission:
     """A task that somebody posts, its uploads staged and their structure checked.
 
     Attributes:
-        spec: what to learn and how, or what to import.
-        dataset: the staged zip: labelled pictures, or a checkpoint.
+        spec: what to learn and how, what to import, or what to take away.
+        dataset: the staged zip: labelled pictures, or a checkpoint; of a retirement its spec.
         by: name of the caller's key.
         idempotency_key: as posted.
-        evaluation: the staged zip of labelled pictures that an import is scored on.
+        evaluation: the staged zip of labelled pictures that an import is scored on, or that came
+            with a retirement.
         by_admin: whether the caller has scope `admin`.
         key_id: the caller's key, whose task it will be; None: nobody's.
     """
 
-    spec: TaskSpec | ImportSpec
+    spec: TaskSpec | ImportSpec | RetireSpec
     dataset: Blob
     by: str
     idempotency_key: str | None
@@ -194,6 +204,5 @@ def _add(
     session.add(task)
     session.flush()
     tell(session, task.id, "state", {"state": task.state})
-    imports = task.kind == TaskKind.IMPORT
-    record_task(session, Action.IMPORT if imports else Action.TASK_POST, task, None)
+    record_task(session, _POSTED[TaskKind(task.kind)], task, None)
     return task

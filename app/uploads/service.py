@@ -13,7 +13,7 @@ from app.errors.schemas import ErrorDetailJson
 from app.http.services import Services
 from app.registry.parents import NothingToStartFromProblem, check_start
 from app.registry.schemas import hex_colour
-from app.tasks.service import class_names
+from app.tasks.classes import class_names
 from app.uploads.looking import Look, look
 from app.uploads.opening import opened
 from app.uploads.schemas import UploadedClass, UploadReport

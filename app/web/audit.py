@@ -27,6 +27,8 @@ DEEDS: Mapping[str, str] = {
     Action.TASK_RETRY: "Tried a task again",
     Action.TASK_DELETE: "Deleted a task",
     Action.IMPORT: "Imported a version",
+    Action.RETIRE: "Asked to take classes away",
+    Action.CLASS_FORGET: "Deleted pictures of classes that were taken away",
     Action.PROMOTE: "Promoted a version",
     Action.ROLLBACK: "Rolled a version back",
     Action.VERSION_DELETE: "Deleted a version",

@@ -125,8 +125,9 @@ def _means(classes: Sequence[ClassPair], first: VersionJson, second: VersionJson
 
 
 def _made(version: VersionJson) -> dict[str, str]:
+    untaught = "import, untrained" if version.origin else "classes taken away"
     return {
-        "Method": version.method or "import, untrained",
+        "Method": version.method or untaught,
         "Started from": _start(version),
         "Brought": ", ".join(version.new_classes) or "nothing",
         "Backbone's start": version.backbone_start,

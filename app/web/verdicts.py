@@ -59,7 +59,9 @@ def verdict_of(version: VersionJson) -> ShownVerdict | None:
         return None
     rows = rows_of(version)
     fell = [row.name for row in rows if row.fell]
-    if gate.passed:
+    if gate.passed and version.retirement:
+        said = "The gate let it pass: what stays did not lose too much."
+    elif gate.passed:
         said = "The gate let it pass: no old class lost too much, every new class is good enough."
     elif fell:
         said = f"The gate held it because of {_joined(fell)}."

@@ -127,6 +127,7 @@ TABLE: dict[tuple[str, str], Row] = {
         "GET /admin/models/{model}/aliases/live/moves",
         "PUT /admin/models/{model}/aliases/live",
         "POST /admin/models/{model}/versions/{number}:promote",
+        "POST /admin/models/{model}/versions/{number}:retire",
         "POST /admin/models/{model}/versions/{number}:rollback",
     ),
     **_rows(

@@ -33,10 +33,14 @@ from app.db import (
     write_session,
 )
 from app.imports.schemas import ImportSpec
+from app.keys.secret import read_secret
 from app.registry.moves import go_live
 from app.registry.service import find_model, list_versions, live_version
+from app.retirement.erasing import Erasing
+from app.retirement.schemas import RetireWish
 from app.settings import Settings
 from app.storage import BlobMissingError, BlobStore
+from app.storage.garbage import stores_of
 from app.tasks.schemas import TaskSpec
 from app.tasks.service import cancel, retry
 from app.tasks.submission import Submission, submit
@@ -99,6 +103,33 @@ class Bench:
         task_id = self.post_import(labels, **posted)
         self.supervisor().run(task_id)
         return self.task(task_id)
+
+    def post_retirement(
+        self, number: int, names: Sequence[str], depth: str = "hide", **posted: Any
+    ) -> str:
+        """Queue a retirement from a version; no wake-up is sent."""
+        labelled = posted.pop("dataset", ())
+        pictures = self.blobs.put(io.BytesIO(drawn(tuple(labelled), 9))) if labelled else None
+        model = posted.pop("model", "default")
+        wish = RetireWish.model_validate({"classes": list(names), "depth": depth, **posted})
+        spec = wish.spec(model, number)
+        blob = self.blobs.put(io.BytesIO(spec.model_dump_json().encode()))
+        with write_session(self.engine) as session:
+            act_as(session, EVA)
+            made = Submission(spec, blob, EVA.name, None, pictures, by_admin=True)
+            return submit(session, made)[0].id
+
+    def retire(self, number: int, names: Sequence[str], depth: str = "hide", **posted: Any) -> Task:
+        """Post a retirement, run it in this process, return its task."""
+        task_id = self.post_retirement(number, names, depth, **posted)
+        self.supervisor().run(task_id)
+        return self.task(task_id)
+
+    def erase(self) -> None:
+        """Delete what versions that went live were made to delete, as a worker would."""
+        stores = stores_of(self.blobs, self.settings)
+        secret = read_secret(self.settings)
+        Erasing(self.engine, stores, self.settings, secret, "worker-1").act()
 
     def supervisor(
         self, name: str = "worker-1", device: Device = PROCESSOR, **changes: Any

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sats_core.classes import Catalogue
+from sats_core.classes import Catalogue, ClassInfo
 from sats_core.evaluation.scores import Scores
 from sats_core.events import (
     DoneEvent,
@@ -35,8 +35,13 @@ from sats_core.job import (
     ImportJob,
     ImportResult,
     Job,
+    Membership,
     MemoryRecord,
     Origin,
+    Piggyback,
+    Proof,
+    RetireJob,
+    RetireResult,
     StepJob,
     StepResult,
     parse_job,
@@ -71,6 +76,7 @@ class Plan:
     noise: bool = False  # writes what is no event
     orphan: bool = False  # leaves a process behind that holds its stdout
     progress_per_epoch: int = 1
+    miou_lost: float = 0.0  # of what stays, in a retirement
 
 
 @dataclass
@@ -103,6 +109,11 @@ class Control:
             return []
         rows = [json.loads(line) for line in log.read_text().splitlines()]
         return [Trace(row["pid"], row["epoch"], parse_job(row["job"])) for row in rows]
+
+    def seen(self) -> dict[str, str]:
+        """The weights of the versions that lay before the last retirement."""
+        found: dict[str, str] = json.loads((self.path / "seen.json").read_text())
+        return found
 
     def command(self) -> list[str]:
         return [sys.executable, __file__, str(self.path)]
@@ -162,6 +173,8 @@ def main(control: Control, job_file: Path) -> int:
     if plan.write_result:
         if isinstance(job, ImportJob):
             write_import_result(job, plan)
+        elif isinstance(job, RetireJob):
+            write_retire_result(job, plan, control)
         else:
             write_result(job, plan)
         emit(DoneEvent())
@@ -219,11 +232,7 @@ def write_result(job: StepJob, plan: Plan) -> None:
     before = {"classes": []}
     if job.old_version is not None:
         before = json.loads((job.old_version / "config.json").read_text())
-    catalogue = Catalogue.empty()
-    for step in range(len({c["step"] for c in before["classes"]})):
-        known = [c for c in before["classes"] if c["step"] == step]
-        catalogue = catalogue.grow([c["name"] for c in known], [c["index"] for c in known])
-    catalogue = catalogue.grow(job.new_classes, job.indices)
+    catalogue = catalogue_of(before["classes"]).grow(job.new_classes, job.indices)
     classes = write_version(job, catalogue, f"weights of {catalogue.foreground}")
     held_out = 0
     if job.held_out.keep:
@@ -256,6 +265,62 @@ def write_result(job: StepJob, plan: Plan) -> None:
         labels=labels(job, plan),
         memory=memory,
         replayed_pictures=1 if job.memory else 0,
+        seconds=0.1,
+    )
+    write_whole(job.result / "result.json", result.model_dump_json().encode())
+
+
+def catalogue_of(classes: Sequence[dict[str, Any]]) -> Catalogue:
+    """The catalogue that a version's config lists, without the background."""
+    known = (ClassInfo(c["index"], c["name"], tuple(c["colour"]), c["step"]) for c in classes)
+    return Catalogue((*Catalogue.empty().classes, *known))
+
+
+def write_retire_result(job: RetireJob, plan: Plan, control: Control) -> None:
+    lying = {"old": job.old_version, "unaware": job.unaware}
+    weights = {n: (p / "model.safetensors").read_text() for n, p in lying.items() if p is not None}
+    write_whole(control.path / "seen.json", json.dumps(weights).encode())
+    before = json.loads((job.old_version / "config.json").read_text())["classes"]
+    kept = [one for one in before if one["name"] not in job.classes]
+    catalogue = catalogue_of(kept)
+    written = write_version(job, catalogue, f"weights without {job.classes} at {job.depth}")
+    iou = {name: plan.iou.get(name, plan.default_iou) for name in catalogue.foreground}
+    memory = None
+    if job.memory is not None:
+        write_one(job.result / "memory.zip", job.memory, b"what stays", catalogue.foreground)
+        memory = MemoryRecord(pictures=1, classes=dict.fromkeys(catalogue.foreground, 1))
+    result = RetireResult(
+        classes=written,
+        retired=job.classes,
+        depth=job.depth,
+        scores=Scores(
+            iou={"background": 0.9, **iou},
+            introduced=dict(iou),
+            forgetting={},
+            miou_old=plan.default_iou,
+            miou_new=None,
+            miou_all=plan.default_iou,
+            mean_forgetting=None,
+            pixel_accuracy=0.9,
+            pictures=len(job.earlier),
+        ),
+        settings=job.settings.as_run(base=False),
+        proof=Proof(
+            pictures="posted" if job.dataset else "none",
+            miou_before=0.8,
+            miou_after=0.8 - plan.miou_lost,
+            to_background=0.97,
+            piggyback=Piggyback(
+                before=0.7,
+                after=0.4,
+                unaware=0.35,
+                gap_closed=0.857,
+                pictures=8,
+                scored_pictures=12,
+            ),
+            membership=Membership(before=0.61, after=0.53, members=20, others=20),
+        ),
+        memory=memory,
         seconds=0.1,
     )
     write_whole(job.result / "result.json", result.model_dump_json().encode())

@@ -9,7 +9,7 @@ from app.db import ApiKey, DeviceKind, TaskState, write_session
 from app.keys.service import Scope, create_key
 from app.workers.needs import Resources
 from tests.worker.bench import PROCESSOR
-from worker import preparing
+from worker import laying_out, preparing
 from worker.claim import claim
 from worker.device import Device
 from worker.folder import WorkFolder
@@ -83,17 +83,18 @@ def test_no_connection_is_held_while_files_are_read_and_copied(bench, monkeypatc
         claim(session, task_id, "worker-1", 60)
     connections = {}
 
-    def watch(name):
-        slow = getattr(preparing, name)
+    def watch(module, name):
+        slow = getattr(module, name)
 
         def run(*args):
             connections[name] = bench.engine.pool.checkedout()
             return slow(*args)
 
-        monkeypatch.setattr(preparing, name, run)
+        monkeypatch.setattr(module, name, run)
 
-    for name in ("task_classes", "version_file", "verified"):
-        watch(name)
+    watch(preparing, "task_classes")
+    for name in ("version_file", "verified"):
+        watch(laying_out, name)
     folder = WorkFolder(bench.settings.work_dir, task_id)
     with folder.locked("worker-1", 1, lambda: False):
         preparing.prepare(bench.engine, bench.blobs, bench.settings, task_id, folder, PROCESSOR)
@@ -118,7 +119,7 @@ def test_where_there_are_no_links_the_old_version_is_copied(bench, monkeypatch):
     def refuse(*_args):
         raise OSError(errno.EXDEV, "another file system")
 
-    monkeypatch.setattr("worker.preparing.os.link", refuse)
+    monkeypatch.setattr("worker.laying_out.os.link", refuse)
     assert bench.run(["dog"], seed=1).state == TaskState.LIVE
 
 

@@ -36,11 +36,13 @@ from app.integrations.label_studio.projects import Taken
 from app.keys.service import check_row
 from app.registry.naming import check_known
 from app.registry.parents import check_start
+from app.registry.retired import retired_names
 from app.settings import Settings
 from app.storage import Blob, BlobStore
 from app.tasks.accepting import Acceptance
+from app.tasks.classes import class_names
 from app.tasks.schemas import TaskJson, TaskSpec
-from app.tasks.service import check_step, class_names
+from app.tasks.service import check_step
 from app.tasks.submission import Submission
 from sats_core.data.names import printable
 from sats_core.errors import CoreError
@@ -177,8 +179,11 @@ class Importing:
                 check_known(session, taken.model, lambda _: True)
 
     def _known(self, model: str) -> set[str]:
+        """Return what is not taught: what the model knows, and what was taken away from it."""
         with read_session(self._engine) as session:
-            return set(class_names(check_start(session, model, None)))
+            start = check_start(session, model, None)
+            retired = retired_names(session, start) if start else ()
+            return {*class_names(start), *retired}
 
     async def _gathered(self, taken: Taken, folder: Path) -> Gathered:
         pictures = [0, 0]

@@ -60,13 +60,15 @@ def describe(version: Version, parent: int | None) -> Description:
     }
     if parent is not None:
         tags[PARENT_TAG] = str(parent)
-    learned = ", ".join(version.new_classes)
+    what = f"which brought: {', '.join(version.new_classes)}"
+    if version.retirement:
+        what = f"from which was taken away: {', '.join(version.retirement['retired'])}"
     return Description(
         name=f"{name}@{version.number}",
         params=dict(_flat("", {**version.settings, "backbone_start": version.backbone_start})),
         metrics=_metrics(version),
         tags=tags,
-        text=f"Version {version.number} of model {name}, which brought: {learned}"[:5000],
+        text=f"Version {version.number} of model {name}, {what}"[:5000],
         at=round(version.created_at.timestamp() * 1000),
     )
 

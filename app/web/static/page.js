@@ -43,7 +43,7 @@ function tell(form, text) {
 /** Ask the API for a form, whose buttons are off meanwhile; what is refused is told, and nothing returned. */
 export async function ask(form, { action, method = "POST", body, ifMatch }) {
   const headers = sessionHeaders();
-  if (body) headers["Content-Type"] = "application/json";
+  if (typeof body === "string") headers["Content-Type"] = "application/json";
   if (ifMatch) headers["If-Match"] = ifMatch;
   const buttons = form.querySelectorAll("button");
   for (const one of buttons) one.disabled = true;

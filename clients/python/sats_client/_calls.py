@@ -156,8 +156,26 @@ def importing(
     return Post(version_path(model), files, spec, told, key, source)
 
 
+def retiring(
+    model: str,
+    number: int,
+    dataset: AnyPath | None,
+    spec: Mapping[str, Any],
+    told: Told | None,
+    key: str | None,
+) -> Post:
+    """Return what makes a task that takes classes away."""
+    files: dict[str, tuple[AnyPath, Callable[[Path], packing.Files]]] = {}
+    if dataset is not None:
+        files["dataset"] = (dataset, packing.everything)
+    return Post(f"{version_path(model, number)}:retire", files, spec, told, key)
+
+
 def posted(kind: type[K], post: Post) -> Flow[K]:
-    """Post files and a spec, folders packed, and return the task that was made."""
+    """Post files and a spec, folders packed, and return the task that was made.
+
+    Without a file the spec is the body.
+    """
     with ExitStack() as scratch:
         form: dict[str, Upload | str] = {"spec": json.dumps(post.spec)}
         told, called = post.told, post.source
@@ -172,7 +190,10 @@ def posted(kind: type[K], post: Post) -> Flow[K]:
                 form["upload"] = upload
             told = called = None
         headers = {"Idempotency-Key": post.key or uuid4().hex}
-        answer: Answer = yield Ask(Request("POST", post.path, headers=headers, form=form))
+        asked = Request("POST", post.path, headers=headers, form=form)
+        if not post.files:
+            asked = Request("POST", post.path, headers=headers, json=dict(post.spec))
+        answer: Answer = yield Ask(asked)
         return read(kind, answer.json())
 
 

@@ -107,6 +107,23 @@ class AsyncClient:
         )
         return await self._bound(calls.posted(AsyncTask, wanted))
 
+    async def retire(
+        self,
+        model: str,
+        number: int,
+        classes: Iterable[str],
+        *,
+        depth: str,
+        dataset: AnyPath | None = None,
+        progress: Told | None = None,
+        idempotency_key: str | None = None,
+        **spec: Any,
+    ) -> AsyncTask:
+        """Make a version without some of a version's classes; as `Client.retire`."""
+        wanted = {"classes": list(classes), "depth": depth, **spec}
+        post = calls.retiring(model, number, dataset, wanted, progress, idempotency_key)
+        return await self._bound(calls.posted(AsyncTask, post))
+
     async def task(self, task_id: str) -> AsyncTask:
         """Return a task."""
         return await self._bound(calls.got(AsyncTask, calls.task_path(task_id)))

@@ -128,6 +128,37 @@ class Client:
         )
         return self._bound(calls.posted(Task, wanted))
 
+    def retire(
+        self,
+        model: str,
+        number: int,
+        classes: Iterable[str],
+        *,
+        depth: str,
+        dataset: AnyPath | None = None,
+        progress: Told | None = None,
+        idempotency_key: str | None = None,
+        **spec: Any,
+    ) -> Task:
+        """Make a version without some of a version's classes; a task does it.
+
+        Its `retirement` says what was measured of them, which is no guarantee.
+
+        Args:
+            model: and `number` name the version.
+            number: of the version; it stays, and knows the classes.
+            classes: names of those that go.
+            depth: `hide`, `unlearn` or `forget`, which deletes kept pictures of them too once the
+                new version is live.
+            dataset: labelled pictures of what goes, what stays, or both; a zip or a folder.
+            progress: told of the bytes that were sent and of how many there are.
+            idempotency_key: the same key with the same request makes one task; default: a new one.
+            **spec: name, gate, epochs, learning_rate, ...
+        """
+        wanted = {"classes": list(classes), "depth": depth, **spec}
+        post = calls.retiring(model, number, dataset, wanted, progress, idempotency_key)
+        return self._bound(calls.posted(Task, post))
+
     def task(self, task_id: str) -> Task:
         """Return a task."""
         return self._bound(calls.got(Task, calls.task_path(task_id)))

@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import Any
 
 from sats_client.records import Actor, Phase, TaskKind
+from sats_client.retirements import Retirement
 
 
 class MoveKind(StrEnum):
@@ -108,6 +109,7 @@ class Version:
     seconds: float
     deleted_at: datetime | None = None
     settings: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    retirement: Retirement | None = None
 
 
 @dataclass(frozen=True)

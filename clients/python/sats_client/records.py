@@ -56,6 +56,7 @@ class TaskKind(StrEnum):
 
     STEP = "step"
     IMPORT = "import"
+    RETIRE = "retire"
 
 
 @dataclass(frozen=True)

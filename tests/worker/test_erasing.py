@@ -1,0 +1,215 @@
+"""What `forget` deletes, when, and what its receipt says; the child scripted."""
+
+import hashlib
+import io
+import zipfile
+
+import pytest
+from sqlalchemy import select
+
+from app.db import AliasMove, HeldOutSet, Memory, TaskState, read_session, write_session
+from app.keys.secret import read_secret
+from app.registry.moves import promote, rollback
+from app.registry.service import find_model
+from app.retirement.receipts import is_genuine
+from tests.worker.bench import EVA, drawn
+from tests.worker.test_retirements import assert_healthy, audit, learn, shown
+
+
+def rows(bench, table):
+    with read_session(bench.engine) as session:
+        return list(session.scalars(select(table).order_by(table.id)))
+
+
+def point(bench, number):
+    with write_session(bench.engine) as session:
+        promote(session, find_model(session, "default"), number)
+
+
+def names_in(bench, key):
+    with zipfile.ZipFile(io.BytesIO(bench.blobs.path(key).read_bytes())) as kept:
+        return [name for name in kept.namelist() if name.startswith("JPEGImages/")]
+
+
+def several(bench, classes, *, number, table):
+    """Let a version keep a set of pictures, drawn ones, in place of the child's single one."""
+    content = drawn(tuple(classes), 40 + number + (10 if table is Memory else 0))
+    blob = bench.blobs.put(io.BytesIO(content))
+    with write_session(bench.engine) as session:
+        row = session.scalars(select(table).where(table.version_id == number)).one()
+        row.blob, row.classes, row.pictures = blob.key, list(classes), 3
+        if table is Memory:
+            row.bytes, row.classes = blob.size, dict.fromkeys(classes, 3)
+    return blob.key
+
+
+def test_pictures_stay_until_the_version_is_live_and_are_deleted_then(bench):
+    learn(bench, memory=10)
+    several(bench, ["dog"], number=2, table=Memory)
+    several(bench, ["dog"], number=3, table=Memory)
+    bench.control.plan(epochs=1, miou_lost=0.5)
+    assert bench.retire(3, ["dog"], "forget", dataset=["dog"]).state == TaskState.HELD
+    before = {row.blob for row in (*rows(bench, HeldOutSet), *rows(bench, Memory))}
+    bench.erase()
+    assert shown(bench, 4).retirement.erasure == "waits"
+    assert all(bench.has_blob(key) for key in before)
+    point(bench, 4)
+    bench.erase()
+    retirement = shown(bench, 4).retirement
+    assert retirement.erasure == "done"
+    receipt = retirement.receipt
+    assert is_genuine(read_secret(bench.settings), receipt)
+    assert (receipt.model, receipt.version, receipt.parent) == ("default", 4, 3)
+    assert [(c.name, c.index) for c in receipt.classes] == [("dog", 2)]
+    assert (receipt.asked_by.type, receipt.asked_by.name) == (EVA.type, EVA.name)
+    assert (receipt.deleted_by.type, receipt.deleted_by.name) == ("worker", "worker-1")
+    assert {(one.what, one.version) for one in receipt.deleted} == {
+        ("upload", None),
+        ("held_out_pictures", 2),
+        ("replay_pictures", 2),
+        ("replay_pictures", 3),
+    }
+    assert all(one.gone and not bench.has_blob(one.sha256) for one in receipt.deleted)
+    assert receipt.kept[0].startswith("versions that know a class of these: 2, 3.")
+    [told] = [entry for entry in audit(bench) if entry.action == "class.forget"]
+    assert told.after == receipt.model_dump(mode="json")
+    assert (told.actor_name, told.object) == ("worker-1", "/admin/models/default/versions/4")
+    bench.erase()
+    assert [entry.action for entry in audit(bench)].count("class.forget") == 1
+    assert_healthy(bench)
+
+
+def test_pictures_that_show_none_of_the_classes_stay(bench):
+    learn(bench, memory=10)
+    held_out = several(bench, ["cat", "dog"], number=2, table=HeldOutSet)
+    memory = several(bench, ["cat", "dog"], number=2, table=Memory)
+    bench.retire(3, ["dog"], "forget")
+    bench.erase()
+    for table, key in ((HeldOutSet, held_out), (Memory, memory)):
+        [row] = [one for one in rows(bench, table) if one.version_id == 2]
+        [item] = [one for one in shown(bench, 4).retirement.receipt.deleted if one.sha256 == key]
+        assert not bench.has_blob(key)
+        assert item.left + len(item.pictures) == 3
+        assert (row.deleted_at is None) == (item.left > 0)
+        if item.left:
+            assert row.blob == item.replaced_by
+            assert len(names_in(bench, row.blob)) == row.pictures == item.left
+            assert "dog" not in row.classes
+    assert bench.run(["owl"], seed=5, memory=10).state == TaskState.LIVE
+
+
+def test_a_picture_is_told_by_its_checksum(bench):
+    learn(bench)
+    key = several(bench, ["dog"], number=2, table=HeldOutSet)
+    with zipfile.ZipFile(bench.blobs.path(key)) as kept:
+        files = [kept.read(name) for name in kept.namelist() if name.startswith("JPEGImages/")]
+    bench.retire(3, ["dog"], "forget")
+    bench.erase()
+    [item] = [one for one in shown(bench, 4).retirement.receipt.deleted if one.sha256 == key]
+    assert sorted(item.pictures) == sorted(hashlib.sha256(one).hexdigest() for one in files)
+
+
+def test_a_zip_that_cannot_be_read_goes_as_a_whole(bench):
+    learn(bench)
+    blob = bench.blobs.put(io.BytesIO(b"no zip"))
+    with write_session(bench.engine) as session:
+        row = session.scalars(select(HeldOutSet).where(HeldOutSet.version_id == 2)).one()
+        row.blob = blob.key
+    bench.retire(3, ["cow"], "forget")
+    bench.erase()
+    deleted = shown(bench, 4).retirement.receipt.deleted
+    assert (blob.key, None) in [(one.sha256, one.pictures) for one in deleted]
+
+
+def test_pictures_of_a_class_that_was_taught_again_stay(bench):
+    learn(bench)
+    bench.retire(3, ["dog"])
+    bench.run(["dog"], seed=7, classes=["dog"])
+    assert bench.retire(3, ["dog"], "forget").state == TaskState.HELD
+    point(bench, 6)
+    bench.erase()
+    versions = [one.version for one in shown(bench, 6).retirement.receipt.deleted]
+    assert versions == [2], "not those of version 5, whose dog is another class"
+
+
+def test_a_failed_task_that_brought_such_pictures_is_not_tried_again(bench, client):
+    learn(bench)
+    bench.control.plan(fail="not this time")
+    failed = bench.run(["dog", "owl"], seed=6, classes=["owl"])
+    other = bench.run(["owl"], seed=8)
+    assert {failed.state, other.state} == {TaskState.FAILED}
+    bench.control.plan(epochs=1)
+    bench.retire(3, ["dog"], "forget")
+    bench.erase()
+    assert not bench.has_blob(failed.dataset)
+    assert bench.has_blob(other.dataset)
+    assert client.post(f"/tasks/{failed.id}:retry").status_code == 409
+    [item] = [one for one in shown(bench, 4).retirement.receipt.deleted if one.what == "upload"]
+    assert (item.task, item.sha256) == (failed.id, failed.dataset)
+    assert not (bench.settings.work_dir / failed.id).exists()
+
+
+def test_nothing_is_deleted_while_a_task_of_the_model_runs(bench):
+    learn(bench)
+    bench.retire(3, ["dog"], "forget")
+    with write_session(bench.engine) as session:
+        waiting = session.merge(bench.task(bench.post(["owl"], seed=5)))
+        waiting.state = TaskState.TRAINING
+    bench.erase()
+    assert shown(bench, 4).retirement.erasure == "waits"
+    with write_session(bench.engine) as session:
+        session.merge(bench.task(waiting.id)).state = TaskState.QUEUED
+    bench.erase()
+    receipt = shown(bench, 4).retirement.receipt
+    assert receipt.kept[-1].startswith(f"task {waiting.id}, which has not ended")
+
+
+def test_a_version_that_was_rolled_back_deletes_nothing(bench):
+    learn(bench)
+    bench.retire(3, ["dog"], "forget")
+    with write_session(bench.engine) as session:
+        rollback(session, find_model(session, "default"), 4)
+    bench.erase()
+    assert shown(bench, 4).retirement.erasure == "waits"
+    assert len(rows(bench, AliasMove)) == 5
+
+
+@pytest.mark.parametrize("dies_in", ["free", "record"])
+def test_who_dies_in_between_leaves_the_rest_to_the_next_one(bench, monkeypatch, dies_in):
+    learn(bench, memory=10)
+    for number in (2, 3):
+        several(bench, ["dog"], number=number, table=Memory)
+    bench.retire(3, ["dog"], "forget")
+    with monkeypatch.context() as patch:
+        patch.setattr(f"app.retirement.erasing.{dies_in}", lambda *_args, **_kw: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            bench.erase()
+    assert (shown(bench, 4).retirement.erasure, shown(bench, 4).retirement.receipt) == (
+        "begun",
+        None,
+    )
+    bench.erase()
+    receipt = shown(bench, 4).retirement.receipt
+    assert len(receipt.deleted) == 3
+    assert not [one for one in receipt.deleted if bench.has_blob(one.sha256)]
+    assert_healthy(bench)
+
+
+def test_bytes_that_somebody_else_keeps_stay_and_the_receipt_says_so(bench):
+    learn(bench)
+    [kept] = [row for row in rows(bench, HeldOutSet) if row.version_id == 2]
+    other = bench.post(["owl"], model="other", create=True)
+    with write_session(bench.engine) as session:
+        session.merge(bench.task(other)).dataset = kept.blob
+    bench.retire(3, ["dog"], "forget")
+    bench.erase()
+    [item] = [one for one in shown(bench, 4).retirement.receipt.deleted if one.version == 2]
+    assert (item.sha256, item.gone) == (kept.blob, False)
+    assert bench.has_blob(kept.blob)
+
+
+def test_hide_and_unlearn_delete_nothing(bench):
+    learn(bench, memory=10)
+    bench.retire(3, ["dog"])
+    bench.erase()
+    assert all(row.deleted_at is None for row in (*rows(bench, HeldOutSet), *rows(bench, Memory)))
