@@ -135,6 +135,26 @@ class FrozenSettings(FitSettings):
     """Whether the background's row learns too where the new ones learn alone (after BARM)."""
 
 
+class UnlearnSettings(MethodRecord):
+    """What a class is unlearned by, and what holds the others (docs/decisions/0027)."""
+
+    erasure_weight: Weight = 1.0
+    """Weight of the squared distance of what the class's pixels look like to the classifier from
+    what background looks like, in deviations."""
+    relearning_weight: Weight = 1.0
+    """Weight of what a linear probe, taught on half of the batch, finds of the class in the
+    other."""
+    collision_weight: Weight = 0.1
+    """Weight of the gradient collision (Koh et al., ICCV 2023)."""
+    feature_weight: Weight = 10.0
+    """Weight of the squared distance of all other pixels' features from what they were, in
+    deviations."""
+    distillation_weight: Weight = 20.0
+    """Weight of the distillation of the outputs, as SATS has it."""
+    attention_weight: Weight = 20.0
+    """Weight of the self-attention transfer, as SATS has it."""
+
+
 METHOD_SETTINGS: dict[str, type[Record]] = {
     "finetune": FinetuneSettings,
     "lwf": LwfSettings,

@@ -1,6 +1,7 @@
 """One file per loss; each a pure function on tensors."""
 
 from sats_core.losses.attention import QueryKey, attention_transfer
+from sats_core.losses.collision import gradient_collision
 from sats_core.losses.distillation import distillation
 from sats_core.losses.pod import local_pod, pod_distance, with_background_summed
 from sats_core.losses.pseudo_labels import (
@@ -13,6 +14,7 @@ from sats_core.losses.pseudo_labels import (
     with_truth,
     without_truth,
 )
+from sats_core.losses.relearning import relearnable
 from sats_core.losses.unbiased import (
     truthful_cross_entropy,
     unbiased_cross_entropy,
@@ -27,9 +29,11 @@ __all__ = [
     "attention_transfer",
     "distillation",
     "entropy_pseudo_labels",
+    "gradient_collision",
     "local_pod",
     "median_thresholds",
     "pod_distance",
+    "relearnable",
     "released_thresholds",
     "truthful_cross_entropy",
     "unbiased_cross_entropy",
