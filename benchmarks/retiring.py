@@ -54,6 +54,9 @@ MOST_LOST = 0.02
 HIDDEN, UNLEARNED, MADE_UP = "hide", "unlearn", "unlearn, made-up pictures"
 
 
+DEFAULT = UnlearnSettings()
+
+
 @dataclass(frozen=True)
 class Variant:
     """One way to take a class away.
@@ -67,7 +70,7 @@ class Variant:
 
     name: str
     depth: Depth
-    weights: UnlearnSettings = UnlearnSettings()
+    weights: UnlearnSettings = DEFAULT
     bare: bool = False
 
 
@@ -80,7 +83,11 @@ VARIANTS = (
         UnlearnSettings(erasure_weight=0, relearning_weight=0, collision_weight=1),
     ),
     Variant("unlearn, no collision", Depth.UNLEARN, UnlearnSettings(collision_weight=0)),
-    Variant("unlearn, erasure alone", Depth.UNLEARN, UnlearnSettings(collision_weight=0, relearning_weight=0)),
+    Variant(
+        "unlearn, erasure alone",
+        Depth.UNLEARN,
+        UnlearnSettings(collision_weight=0, relearning_weight=0),
+    ),
     Variant(MADE_UP, Depth.UNLEARN, bare=True),
 )
 

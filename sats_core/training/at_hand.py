@@ -69,7 +69,9 @@ class AtHand:
         return read.picture, step_lookup(self.source.reader.classes, known)[read.label]
 
 
-def open_sources(stack: ExitStack, job: RetireJob, catalogue: Catalogue, emit: Emit) -> list[Source]:
+def open_sources(
+    stack: ExitStack, job: RetireJob, catalogue: Catalogue, emit: Emit
+) -> list[Source]:
     """Open everything that the job names.
 
     Raises:

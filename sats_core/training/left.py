@@ -38,7 +38,9 @@ def left_memory(
 
 def _left(source: Source, gone: set[str]) -> Keepable:
     reader = source.reader
-    shown = {picture_id: frozenset(reader.shown(reader.label(picture_id))) for picture_id in reader.ids}
+    shown = {
+        picture_id: frozenset(reader.shown(reader.label(picture_id))) for picture_id in reader.ids
+    }
     ids = [picture_id for picture_id, names in shown.items() if names and not names & gone]
     stays = [name for name in source.classes if name not in gone]
     return Keepable(reader, ids, [shown[picture_id] for picture_id in ids], stays)

@@ -1,4 +1,4 @@
-"""Pictures of a class where nobody has any: noise, changed until the model finds the class in it."""
+"""Pictures of a class where nobody has any: noise, changed until the model finds it there."""
 
 from collections.abc import Callable, Sequence
 
@@ -56,9 +56,7 @@ def made_up(
     return found
 
 
-def _followed(
-    model: Segmenter, start: Tensor, wanted: Tensor, check: Callable[[], None]
-) -> Tensor:
+def _followed(model: Segmenter, start: Tensor, wanted: Tensor, check: Callable[[], None]) -> Tensor:
     """Return pixels 0..1 (B, 3, S, S) in which the model finds what is wanted (B, S, S)."""
     free = start.clamp(0.02, 0.98).logit().requires_grad_()
     optimizer = torch.optim.Adam([free], lr=RATE)

@@ -99,9 +99,7 @@ def run_retire(
         count = sum(len(each.ids) for each in sets) + todo(subject, pictures)
         seen = evaluation_counter(count, emit, should_stop)
         introduced = {n: v for n, v in old.scores.introduced.items() if n in catalogue}
-        scored = score(
-            retired.model, before.size, catalogue, introduced, sets, seen, brought=()
-        )
+        scored = score(retired.model, before.size, catalogue, introduced, sets, seen, brought=())
         measured = proof(subject, pictures, retired.saw, seen)
         job.result.mkdir(parents=True, exist_ok=True)
         result = RetireResult(

@@ -172,9 +172,7 @@ def unlearned(
     method.prepare(_looks(model, before.size, pictures, PREPARED))
     own = settings.batch_size // 2 if len(pictures.others) else settings.batch_size
     showing = Repeated(pictures.showing, LEAST_BATCHES * own)
-    batches = StepBatches(
-        showing, before.size, settings.batch_size, settings.seed, pictures.others
-    )
+    batches = StepBatches(showing, before.size, settings.batch_size, settings.seed, pictures.others)
     train(model, method, batches, settings, work, fingerprint, emit, should_stop)
     return model.requires_grad_(True).eval()
 

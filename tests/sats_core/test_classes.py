@@ -33,7 +33,7 @@ def test_what_cannot_go_is_refused(name: str) -> None:
 
 
 @settings(max_examples=examples(100))
-@given(gone=st.sets(st.sampled_from(GROWN.foreground)), more=st.integers(1, 3))
+@given(gone=st.sets(st.sampled_from(GROWN.foreground), max_size=4), more=st.integers(1, 3))
 def test_sizes_are_of_the_channels_in_their_order(gone: set[str], more: int) -> None:
     left = GROWN.without(gone).grow([f"new {i}" for i in range(more)], range(30, 30 + more))
     steps = [c.step for c in left.classes]

@@ -23,9 +23,7 @@ def counted(members: list[float], others: list[float]) -> float:
 
 @settings(max_examples=examples(200))
 @given(members=LOSSES, others=LOSSES)
-def test_the_area_is_the_share_of_pairs_in_order(
-    members: list[float], others: list[float]
-) -> None:
+def test_the_area_is_the_share_of_pairs_in_order(members: list[float], others: list[float]) -> None:
     found = area_under_curve(members, others)
     assert found == pytest.approx(counted(members, others))
     assert found + area_under_curve(others, members) == pytest.approx(1)

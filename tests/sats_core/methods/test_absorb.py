@@ -49,7 +49,9 @@ def test_probabilities_of_what_goes_are_the_backgrounds(logits: Tensor) -> None:
 
 def test_the_loss_is_flat_at_the_solution(features: Tensor, logits: Tensor) -> None:
     none = torch.zeros(PIXELS, dtype=torch.long)
-    weight, bias = (part.clone().requires_grad_() for part in solve(features, logits, none, decay=0))
+    weight, bias = (
+        part.clone().requires_grad_() for part in solve(features, logits, none, decay=0)
+    )
     scores = left(logits, features, weight, bias).log_softmax(dim=1)
     target = absorbing(logits.double(), GONE)
     loss = -(target * scores).sum(dim=1).mean()
@@ -91,13 +93,13 @@ def test_what_is_labelled_as_gone_is_background_whatever_the_model_says(
 
 
 def test_it_can_be_asked_to_stop(features: Tensor, logits: Tensor) -> None:
-    class Stop(Exception):
+    class StopError(Exception):
         pass
 
     def check() -> None:
-        raise Stop
+        raise StopError
 
     weights = torch.full((PIXELS,), 1 / PIXELS)
     none = torch.zeros(PIXELS, dtype=torch.long)
-    with pytest.raises(Stop):
+    with pytest.raises(StopError):
         absorbed(features, logits, none, weights, GONE, FitSettings(), check)

@@ -115,7 +115,9 @@ def test_it_has_second_derivatives_by_every_weight_of_the_features(
     made = prepared(before, pictures, labels)
     terms(made, pictures, labels)["collision"].backward()
     slopes = [
-        weight.grad for part in (made.model.backbone, made.model.head) for weight in part.parameters()
+        weight.grad
+        for part in (made.model.backbone, made.model.head)
+        for weight in part.parameters()
     ]
     assert all(slope is not None and slope.isfinite().all() for slope in slopes)
     assert sum(bool(slope.abs().max() > 0) for slope in slopes if slope is not None) > 20

@@ -41,12 +41,12 @@ def test_the_seed_decides(model: Segmenter) -> None:
 
 
 def test_it_can_be_asked_to_stop(model: Segmenter) -> None:
-    class Stop(Exception):
+    class StopError(Exception):
         pass
 
     def check() -> None:
-        raise Stop
+        raise StopError
 
-    with pytest.raises(Stop):
+    with pytest.raises(StopError):
         made_up(model, SIZE, (1,), 0, check)
     assert all(weight.requires_grad for weight in model.parameters())

@@ -146,7 +146,10 @@ class TestHide:
 
     def test_the_served_mask_has_the_index_that_stays(self, without_bar: Ran) -> None:
         version = without_bar[0].result / "version"
-        graph, loaded = Graph(version / "config.json", version / "model.onnx"), load_version(version)
+        graph, loaded = (
+            Graph(version / "config.json", version / "model.onnx"),
+            load_version(version),
+        )
         picture = np.random.default_rng(0).integers(0, 256, (48, 48, 3), dtype=np.uint8)
         served = graph.segmented(graph.run([graph.view(picture)])[0], 48, 48).mask
         indices = np.array([c.index for c in loaded.catalogue.classes], np.uint8)
@@ -195,9 +198,7 @@ class TestHide:
         assert set(result.scores.iou) == {"background", "disc", "ring"}
         assert result.scores.miou_new is None
         old = load_version(learned.result / "version").scores
-        assert result.scores.introduced == {
-            name: old.introduced[name] for name in ("disc", "ring")
-        }
+        assert result.scores.introduced == {name: old.introduced[name] for name in ("disc", "ring")}
         assert result.settings["seed"] == 0
         assert all(result.settings[name] is None for name in DESCENT)
         assert [e.phase for e in events if isinstance(e, PhaseEvent)] == [
@@ -260,7 +261,9 @@ class TestUnlearn:
         hidden, new = (weights(job.result / "version") for job in (without_bar[0], unlearned[0]))
         rows = [name for name in hidden if name.startswith("classifier")]
         assert all(torch.equal(hidden[name], new[name]) for name in rows)
-        moved = [n for n in hidden if n.startswith("backbone") and not torch.equal(hidden[n], new[n])]
+        moved = [
+            n for n in hidden if n.startswith("backbone") and not torch.equal(hidden[n], new[n])
+        ]
         assert moved
 
     def test_kept_features_move_along(self, without_bar: Ran, unlearned: Ran) -> None:
@@ -316,9 +319,7 @@ class TestUnlearn:
         assert first.epoch == 0
 
     @pytest.mark.parametrize("method", ["frozen", "sats_plus"])
-    def test_a_step_learns_on_top(
-        self, unlearned: Ran, tmp_path: Path, method: str
-    ) -> None:
+    def test_a_step_learns_on_top(self, unlearned: Ran, tmp_path: Path, method: str) -> None:
         job, _, _ = unlearned
         dataset = voc_zip(tmp_path / "new.zip", ["cone", "bar"], pictures=8, size=48, seed=9)
         step = make_job(
@@ -406,9 +407,7 @@ class TestRefuses:
             self.refused(tmp_path, learned, "cone")
 
     @pytest.mark.parametrize("classes", [(), ("disc", "bar", "ring")])
-    def test_none_and_all(
-        self, learned: StepJob, tmp_path: Path, classes: tuple[str, ...]
-    ) -> None:
+    def test_none_and_all(self, learned: StepJob, tmp_path: Path, classes: tuple[str, ...]) -> None:
         with pytest.raises(ClassError, match="leaves one"):
             self.refused(tmp_path, learned, *classes)
 
