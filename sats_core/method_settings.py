@@ -138,12 +138,11 @@ class FrozenSettings(FitSettings):
 class UnlearnSettings(MethodRecord):
     """What a class is unlearned by, and what holds the others (docs/decisions/0027)."""
 
-    erasure_weight: Weight = 1.0
+    erasure_weight: Weight = 5.0
     """Weight of the squared distance of what the class's pixels look like to the classifier from
-    what background looks like, in deviations."""
-    relearning_weight: Weight = 1.0
-    """Weight of what a linear probe, taught on half of the batch, finds of the class in the
-    other."""
+    what background looks like."""
+    separation_weight: Weight = 0.1
+    """Weight of the same distance of their mean: what a linear discriminant has to go on."""
     collision_weight: Weight = 0.1
     """Weight of the gradient collision (Koh et al., ICCV 2023)."""
     feature_weight: Weight = 10.0

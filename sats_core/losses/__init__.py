@@ -14,7 +14,6 @@ from sats_core.losses.pseudo_labels import (
     with_truth,
     without_truth,
 )
-from sats_core.losses.relearning import relearnable
 from sats_core.losses.unbiased import (
     truthful_cross_entropy,
     unbiased_cross_entropy,
@@ -33,7 +32,6 @@ __all__ = [
     "local_pod",
     "median_thresholds",
     "pod_distance",
-    "relearnable",
     "released_thresholds",
     "truthful_cross_entropy",
     "unbiased_cross_entropy",

@@ -1,4 +1,4 @@
-"""The background's row, solved anew so that what was some classes is background."""
+"""Rows solved anew on what a version said before: what was some classes is background."""
 
 from collections.abc import Callable, Sequence
 
@@ -37,7 +37,42 @@ def absorbed(
     Raises:
         DivergedError: the loss or its gradient is not finite, at the start or anywhere on the way.
     """
-    return _Background(features, logits, labels, weights, gone, settings).solve(settings, check)
+    logits = logits.double()
+    target = absorbing(logits, gone)
+    lost = torch.isin(labels, torch.tensor(list(gone), device=labels.device))
+    target[lost] = 0
+    target[lost, BACKGROUND] = 1
+    stays = [channel for channel in range(logits.shape[1]) if channel not in gone]
+    fit = _Soft(features, logits[:, stays], target, weights, 1, settings)
+    return fit.solve(settings, check)
+
+
+def settled(
+    features: Tensor,
+    logits: Tensor,
+    target: Tensor,
+    weights: Tensor,
+    settings: FitSettings,
+    check: Callable[[], None],
+) -> Rows:
+    """Return what is to be added to each row so that it says on new features what was said before.
+
+    The loss is the cross-entropy with the answers before. + a small L2 penalty on the change.
+
+    Args:
+        features: (P, D), P pixels, as the rows see them now.
+        logits: (P, C) of the rows as they are.
+        target: (P, C) probabilities that were given before.
+        weights: (P,) of sum 1.
+        settings: of the fit.
+        check: called before every evaluation; what it raises ends the fit.
+
+    Raises:
+        DivergedError: the loss or its gradient is not finite, at the start or anywhere on the way.
+    """
+    return _Soft(features, logits, target, weights, logits.shape[1], settings).solve(
+        settings, check
+    )
 
 
 def absorbing(logits: Tensor, gone: Sequence[int]) -> Tensor:
@@ -49,34 +84,29 @@ def absorbing(logits: Tensor, gone: Sequence[int]) -> Tensor:
     return left
 
 
-class _Background(Fit):
+class _Soft(Fit):
+    """Cross-entropy with given probabilities, over the first rows; the others stay."""
+
     def __init__(
         self,
         features: Tensor,
         logits: Tensor,
-        labels: Tensor,
+        target: Tensor,
         weights: Tensor,
-        gone: Sequence[int],
+        rows: int,
         settings: FitSettings,
     ) -> None:
-        super().__init__(features, weights.double(), 1)
+        super().__init__(features, weights.double(), rows)
         self._decay = settings.decay
-        logits = logits.double()
-        target = absorbing(logits, gone)
-        lost = torch.isin(labels, torch.tensor(list(gone), device=labels.device))
-        target[lost] = 0
-        target[lost, BACKGROUND] = 1
-        stays = [channel for channel in range(logits.shape[1]) if channel not in gone]
-        self._start = logits[:, stays].T
-        self._target = target.T
-        self._share = (self.weights @ target[:, BACKGROUND])[None]
+        self._start, self._target = logits.double().T, target.double().T
+        self._shares = (self._target @ self.weights)[:rows]
 
     def terms(self) -> dict[str, Tensor]:
         """See `Fit.terms`."""
-        background = self._start[:1] + self.rows @ self.inputs
-        logits = torch.cat([background, self._start[1:]])
+        learned = self._start[: len(self.rows)] + self.rows @ self.inputs
+        logits = torch.cat([learned, self._start[len(self.rows) :]])
         cross_entropy = logits.logsumexp(dim=0) - (self._target * logits).sum(dim=0)
         return {
             "cross_entropy": cross_entropy @ self.weights,
-            "decay": self._decay * self.decayed(self._share),
+            "decay": self._decay * self.decayed(self._shares),
         }

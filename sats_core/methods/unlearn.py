@@ -14,7 +14,6 @@ from sats_core.losses import (
     attention_transfer,
     distillation,
     gradient_collision,
-    relearnable,
 )
 from sats_core.method_settings import UnlearnSettings
 from sats_core.methods.distilled import Distilled
@@ -32,20 +31,22 @@ class Unlearn(Distilled):
 
     For pixels of the classes that go:
 
-    - erasure: the squared distance of their features from the mean of background's, in deviations
-      of each feature. A linear row tells no pixel at that mean from background.
-    - relearning: what a linear probe, taught on half of the batch's pictures, finds in the other
-      half (`sats_core.losses.relearnable`): the residue that erasure leaves.
+    - erasure: the squared Mahalanobis distance of each one's features from the mean of
+      background's, over the number of features, by the covariance of all other pixels. A linear
+      row tells no pixel at that mean from background, and the metric makes a direction count by
+      what a row can make of it: what hardly varies elsewhere gives a class away.
+    - separation: the same distance of their mean, not divided: it is what a linear discriminant
+      has to go on (Fisher).
     - collision: `sats_core.losses.gradient_collision` of two halves of the batch's pictures that
       show them, of the cross-entropy that the old rows have there, by backbone and head.
 
     For all others, against the version whose rows are gone already (the teacher): the squared
     distance of their features, distillation of the outputs, and self-attention transfer of SATS by
-    the teacher's own regions. No row learns.
+    the teacher's own regions. No row learns; `sats_core.training.settle` solves them afterwards.
 
     The published method (DTL, Koh et al., ICCV 2023) has the collision alone, and holds its target
     task by distillation. Here the task that goes is a class among others of the same network, so
-    that the losses that hold look at the other pixels of the same pictures; erasure and relearning
+    that the losses that hold look at the other pixels of the same pictures; erasure and separation
     are ours (docs/decisions/0027).
     """
 
@@ -73,35 +74,36 @@ class Unlearn(Distilled):
         model.classifier.requires_grad_(False)
         device = next(model.parameters()).device
         self._gone = torch.tensor([BACKGROUND, *gone], device=device)
-        self._mean = torch.zeros(model.head.width, 1, 1, device=device)
+        self._mean = torch.zeros(model.head.width, device=device)
         self._deviation = torch.ones_like(self._mean)
+        self._whitening = torch.eye(model.head.width, device=device)
 
     @torch.no_grad()
     def prepare(self, batches: Iterable[tuple[Tensor, Tensor]], total: Total = alone) -> None:
         """Find what background looks like to the teacher, and how far features spread."""
-        width = self.model.head.width
-        device = self._mean.device
+        width, device = self.model.head.width, self._mean.device
         sums = torch.zeros(2, width, dtype=torch.float64, device=device)
-        square = torch.zeros(width, dtype=torch.float64, device=device)
+        products = torch.zeros(width, width, dtype=torch.float64, device=device)
         counts = torch.zeros(2, dtype=torch.float64, device=device)
         for pictures, labels in batches:
             features = self.teacher.head(self.teacher.backbone(pictures))
             called = self.teacher.classifier(features).argmax(dim=1)
             held = at_grid(labels, features) == HELD
+            pixels = features.permute(0, 2, 3, 1).double()
+            products += pixels[held].T @ pixels[held]
             for place, marks in enumerate((held & (called == BACKGROUND), held)):
-                chosen = features.permute(0, 2, 3, 1)[marks].double()
-                sums[place] += chosen.sum(dim=0)
-                counts[place] += len(chosen)
-            square += chosen.square().sum(dim=0)
-        sums, square, counts = total(sums), total(square), total(counts)
+                sums[place] += pixels[marks].sum(dim=0)
+                counts[place] += marks.sum()
+        sums, products, counts = total(sums), total(products), total(counts)
         if not counts[1]:
             return
         mean = sums[1] / counts[1]
-        deviation = (square / counts[1] - mean.square()).clamp(min=0).sqrt()
-        deviation = deviation.clamp(min=max(FLATTEST * deviation.mean().item(), 1e-6))
-        seen = sums[0] / counts[0] if counts[0] else mean
-        self._mean = seen.float()[:, None, None]
-        self._deviation = deviation.float()[:, None, None]
+        covariance = products / counts[1] - mean.outer(mean)
+        variance = covariance.diagonal().clamp(min=0)
+        least = max(FLATTEST**2 * variance.mean().item(), 1e-12)
+        self._mean = (sums[0] / counts[0] if counts[0] else mean).float()
+        self._deviation = variance.clamp(min=least).sqrt().float()
+        self._whitening = _root_of_inverse(covariance, least).float()
 
     def loss_terms(self, pictures: Tensor, labels: Tensor) -> Mapping[str, Tensor]:
         """See `Finetune.loss_terms`; labels say which pixels go.
@@ -119,37 +121,27 @@ class Unlearn(Distilled):
         transfer = attention_transfer(old.attention, new.attention, regions)
         marks = at_grid(labels, new.features)
         settings = self.settings
+        erasure, separation = self._erased(new.features, marks)
         return {
-            "erasure": settings.erasure_weight * self._erasure(new.features, marks),
-            "relearning": settings.relearning_weight * self._relearning(new.features, marks),
+            "erasure": settings.erasure_weight * erasure,
+            "separation": settings.separation_weight * separation,
             "collision": settings.collision_weight * self._collision(pictures, labels),
             "features": settings.feature_weight * self._moved(new.features, old.features, marks),
             "distillation": settings.distillation_weight * outputs,
             "attention_transfer": settings.attention_weight * transfer,
         }
 
-    def _erasure(self, features: Tensor, marks: Tensor) -> Tensor:
-        distance = ((features.float() - self._mean) / self._deviation).square().mean(dim=1)
-        return _mean_over(distance, is_gone(marks))
+    def _erased(self, features: Tensor, marks: Tensor) -> tuple[Tensor, Tensor]:
+        """Return how far pixels that go are from background, one by one, and their mean's."""
+        gone = features.float().permute(0, 2, 3, 1)[is_gone(marks)] - self._mean
+        if not len(gone):
+            return features.new_zeros(()), features.new_zeros(())
+        away = gone @ self._whitening
+        return away.square().mean(), away.mean(dim=0).square().sum()
 
     def _moved(self, features: Tensor, before: Tensor, marks: Tensor) -> Tensor:
-        distance = ((features.float() - before.float()) / self._deviation).square().mean(dim=1)
-        return _mean_over(distance, marks == HELD)
-
-    def _relearning(self, features: Tensor, marks: Tensor) -> Tensor:
-        """Return what a probe finds again, 0 where the batch is too small to say."""
-        nothing = features.new_zeros(())
-        if not self.settings.relearning_weight:
-            return nothing
-        pixels = ((features.float() - self._mean) / self._deviation).permute(0, 2, 3, 1)
-        halves = []
-        for half in (slice(0, None, 2), slice(1, None, 2)):
-            looked = marks[half] != IGNORE
-            seen, shows = pixels[half][looked], is_gone(marks[half])[looked]
-            if shows.sum() == 0 or shows.all():
-                return nothing
-            halves.append((seen, shows))
-        return relearnable(*halves[0], *halves[1]).clamp(min=0)
+        change = (features.float() - before.float()) / self._deviation[:, None, None]
+        return _mean_over(change.square().mean(dim=1), marks == HELD)
 
     def _collision(self, pictures: Tensor, labels: Tensor) -> Tensor:
         """Return the collision of two halves of the pictures that show what goes, 0 below two."""
@@ -188,6 +180,18 @@ def at_grid(labels: Tensor, features: Tensor) -> Tensor:
     """Return labels (B, H, W) at the centres of the features' (B, D, h, w) cells."""
     small = F.interpolate(labels[:, None].float(), features.shape[-2:], mode="nearest-exact")
     return small[:, 0].long()
+
+
+def _root_of_inverse(covariance: Tensor, least: float) -> Tensor:
+    """Return the symmetric root (D, D) of a covariance's inverse, no direction flatter than some.
+
+    Args:
+        covariance: (D, D) float64.
+        least: variance of a direction.
+    """
+    values, directions = torch.linalg.eigh(covariance)
+    root: Tensor = (directions / values.clamp(min=least).sqrt()) @ directions.T
+    return root
 
 
 def _mean_over(values: Tensor, marks: Tensor) -> Tensor:

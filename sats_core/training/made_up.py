@@ -103,4 +103,5 @@ def _disc(size: int, chance: torch.Generator) -> Tensor:
     radius = size * (low + (high - low) * torch.rand((), generator=chance))
     row, column = radius + (size - 2 * radius) * torch.rand(2, generator=chance)
     rows, columns = torch.arange(size)[:, None], torch.arange(size)
-    return ((rows - row) ** 2 + (columns - column) ** 2 < radius**2).long()
+    away: Tensor = (rows - row) ** 2 + (columns - column) ** 2
+    return (away < radius**2).long()

@@ -36,6 +36,8 @@ MOST_SOLVED_ON = 1000
 """Pictures that the background's row is solved on."""
 LEAST_BATCH = 4
 """Pictures of a batch: half of it shows what goes, and two of those collide."""
+RATES = {"adamw": 6e-4, "sgd": 0.01}
+"""Peak learning rates unless others are asked for: those of a base step, as features must move."""
 
 Saw = Literal["posted", "kept", "noise", "none"]
 
@@ -133,8 +135,10 @@ def _before(job: RetireJob, old: LoadedVersion) -> Before:
 def _settings(job: RetireJob, old: LoadedVersion) -> StepSettings:
     """Return the settings filled in; backbone and size are the version's."""
     kept = {"backbone": old.config["backbone"], "size": old.config["size"]}
+    rate = job.settings.learning_rate or RATES[job.settings.optimizer]
     larger = {"batch_size": max(LEAST_BATCH, job.settings.batch_size), "fusion": False}
-    return filled_in(job.settings.model_copy(update={**kept, **larger}), base=False)
+    update = {**kept, **larger, "learning_rate": rate}
+    return filled_in(job.settings.model_copy(update=update), base=False)
 
 
 def _as_run(job: RetireJob, settings: StepSettings) -> dict[str, Any]:

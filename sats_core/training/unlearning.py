@@ -16,6 +16,7 @@ from sats_core.data.batches import LabelledPictures, StepBatches
 from sats_core.data.cache import PictureCache
 from sats_core.data.transforms import Pixels
 from sats_core.evaluation.predict import labelled_input, predict
+from sats_core.events import WarningEvent
 from sats_core.method_settings import UnlearnSettings
 from sats_core.methods.features import FeatureMemory
 from sats_core.methods.sampling import ENOUGH, see
@@ -23,9 +24,10 @@ from sats_core.methods.unlearn import HELD, Unlearn
 from sats_core.models import GrowingClassifier, Segmenter
 from sats_core.settings import StepSettings
 from sats_core.training.at_hand import AtHand, spread
-from sats_core.training.loop import train
+from sats_core.training.loop import StoppedError, train
 from sats_core.training.made_up import made_up
 from sats_core.training.progress import Emit
+from sats_core.training.settle import settle
 
 MOST_SHOWING = 300
 """Pictures of the classes that are looked at in an epoch."""
@@ -166,6 +168,11 @@ def unlearned(
         StoppedError: `should_stop` said yes.
         DivergedError: a loss is not finite.
     """
+
+    def check() -> None:
+        if should_stop():
+            raise StoppedError
+
     model = copy.deepcopy(teacher)
     classifier = copy.deepcopy(before.classifier)
     method = Unlearn(model, teacher, classifier, before.gone, weights)
@@ -174,7 +181,14 @@ def unlearned(
     showing = Repeated(pictures.showing, LEAST_BATCHES * own)
     batches = StepBatches(showing, before.size, settings.batch_size, settings.seed, pictures.others)
     train(model, method, batches, settings, work, fingerprint, emit, should_stop)
-    return model.requires_grad_(True).eval()
+
+    def looks() -> Iterator[tuple[Tensor, Tensor]]:
+        return _looks(model, before.size, pictures, ENOUGH)
+
+    warning = settle(model.requires_grad_(True).eval(), teacher, looks(), settings.seed, check)
+    if warning:
+        emit(WarningEvent(message=warning))
+    return model
 
 
 class Repeated:

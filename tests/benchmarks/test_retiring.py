@@ -48,14 +48,14 @@ def test_a_class_is_learned_and_taken_away(tmp_path: Path) -> None:
     with zipfile.ZipFile(data) as archive:
         archive.extractall(tmp_path / "drawn")
     asked: dict[str, Any] = {
-        **{"backbone": TINY, "size": 32, "pictures": 22, "epochs": 1, "unlearning": 1},
+        **{"backbone": TINY, "size": 32, "pictures": 16, "posted": 6, "epochs": 1, "unlearning": 1},
         **{"memory": 8, "seed": 0, "threads": 1, "variants": "hide;unlearn"},
         **{"out": tmp_path / "runs", "results": tmp_path / "results"},
     }
     retiring.main(tmp_path / "drawn", "disc,bar", "bar", **asked)
     (record,) = json.loads((tmp_path / "results/retiring.json").read_text()).values()
     assert [one["variant"] for one in record["runs"]] == ["hide", "unlearn"]
-    assert [one["pictures"] for one in record["runs"]] == ["none", "kept"]
+    assert [one["pictures"] for one in record["runs"]] == ["none", "posted"]
     assert str(tmp_path) not in json.dumps(record)
     # The same command again finds everything done.
     retiring.main(tmp_path / "drawn", "disc,bar", "bar", **asked)

@@ -72,23 +72,27 @@ def test_at_the_start_what_holds_is_silent(
     assert found["distillation"].item() > 0
 
 
-def test_erasure_is_the_distance_from_what_background_looks_like(
+def test_erasure_and_separation_are_distances_from_what_background_looks_like(
     before: Segmenter, pictures: Tensor, labels: Tensor
 ) -> None:
     made = prepared(before, pictures, labels)
-    found = terms(made, pictures, labels)["erasure"]
+    found = terms(made, pictures, labels)
     with torch.no_grad():
         features = made.teacher.head(made.teacher.backbone(pictures))
         called = made.teacher.classifier(features).argmax(dim=1)
     marks = labels[:, 2::4, 2::4]  # centres of cells of four
-    cells = features.permute(0, 2, 3, 1)
-    held = cells[marks == 0]
-    background = cells[(marks == 0) & (called == 0)]
+    cells = features.permute(0, 2, 3, 1).double()
+    held, background = cells[marks == 0], cells[(marks == 0) & (called == 0)]
     mean = background.mean(dim=0) if len(background) else held.mean(dim=0)
-    spread = held.std(dim=0, correction=0)
-    spread = spread.clamp(min=0.1 * spread.mean().item())
-    expected = ((cells[marks == 1] - mean) / spread).square().mean()
-    assert found.item() == pytest.approx(expected.item(), rel=1e-3)
+    covariance = torch.cov(held.T, correction=0)
+    least = 0.01 * covariance.diagonal().mean()
+    values, directions = torch.linalg.eigh(covariance)
+    inverse = (directions / values.clamp(min=least)) @ directions.T
+    away = cells[marks == 1] - mean
+    each = torch.einsum("pd,de,pe->p", away, inverse, away)
+    whole = away.mean(dim=0)
+    assert found["erasure"].item() == pytest.approx(each.mean().item() / len(mean), rel=1e-3)
+    assert found["separation"].item() == pytest.approx((whole @ inverse @ whole).item(), rel=1e-3)
 
 
 def test_the_collision_is_of_the_cross_entropy_that_the_old_rows_have(
@@ -153,14 +157,12 @@ def test_without_two_pictures_that_show_it_nothing_collides(
     fewer[showing:][fewer[showing:] == 1] = 0
     found = terms(prepared(before, pictures, fewer), pictures, fewer)
     assert found["collision"].item() == 0
-    assert found["relearning"].item() == 0
     assert all(term.isfinite() for term in found.values())
 
 
 def test_a_weight_of_nothing_is_not_computed(
     before: Segmenter, pictures: Tensor, labels: Tensor
 ) -> None:
-    made = prepared(before, pictures, labels, collision_weight=0.0, relearning_weight=0.0)
+    made = prepared(before, pictures, labels, collision_weight=0.0)
     found = terms(made, pictures, labels)
     assert not found["collision"].requires_grad
-    assert not found["relearning"].requires_grad
