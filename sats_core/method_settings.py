@@ -141,11 +141,12 @@ class UnlearnSettings(MethodRecord):
     erasure_weight: Weight = 5.0
     """Weight of the squared distance of what the class's pixels look like to the classifier from
     what background looks like."""
-    separation_weight: Weight = 0.1
+    separation_weight: Weight = 0.3
     """Weight of the same distance of their mean: what a linear discriminant has to go on."""
-    collision_weight: Weight = 0.1
-    """Weight of the gradient collision (Koh et al., ICCV 2023)."""
-    feature_weight: Weight = 10.0
+    collision_weight: Weight = 0.0
+    """Weight of the gradient collision (Koh et al., ICCV 2023); it takes most of the time where it
+    is asked for."""
+    feature_weight: Weight = 40.0
     """Weight of the squared distance of all other pixels' features from what they were, in
     deviations."""
     distillation_weight: Weight = 20.0

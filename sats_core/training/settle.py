@@ -14,7 +14,7 @@ from sats_core.methods.sampling import PixelSample, PixelSampler
 from sats_core.methods.unlearn import is_gone
 from sats_core.models import Segmenter
 
-SETTINGS = FitSettings(decay=0.01, iterations=400)
+SETTINGS = FitSettings(decay=0.01, pixels=10_000, tolerance=1e-3)
 
 
 def settle(

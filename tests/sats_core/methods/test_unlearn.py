@@ -136,9 +136,10 @@ def test_no_row_learns(before: Segmenter, pictures: Tensor, labels: Tensor) -> N
 def test_a_few_steps_take_the_class_out_and_leave_the_rest(
     before: Segmenter, pictures: Tensor, labels: Tensor
 ) -> None:
-    made = prepared(before, pictures, labels, feature_weight=10.0)
+    weights = {"collision_weight": 0.0, "separation_weight": 0.0, "erasure_weight": 10.0}
+    made = prepared(before, pictures, labels, **weights)
     trained = [*made.model.backbone.parameters(), *made.model.head.parameters()]
-    optimizer = torch.optim.AdamW(trained, lr=1e-3)
+    optimizer = torch.optim.AdamW(trained, lr=3e-4)
     first = {name: term.item() for name, term in terms(made, pictures, labels).items()}
     for _ in range(25):
         optimizer.zero_grad()
@@ -146,7 +147,7 @@ def test_a_few_steps_take_the_class_out_and_leave_the_rest(
         optimizer.step()
     last = {name: term.item() for name, term in terms(made, pictures, labels).items()}
     assert last["erasure"] < 0.7 * first["erasure"]
-    assert last["features"] < 10 * 0.7 * first["erasure"]
+    assert last["features"] < 0.1 * first["erasure"]
 
 
 @pytest.mark.parametrize("showing", [0, 1])
