@@ -186,8 +186,8 @@ def _retired(
 
 
 NO_PICTURES = (
-    "no picture at hand shows what is retired: it is unlearned from made-up ones, which closes "
-    "less of what could be learned again"
+    "no picture at hand shows what is retired: it is unlearned from made-up ones, which leaves "
+    "most of what could be learned again and costs the other classes"
 )
 
 
