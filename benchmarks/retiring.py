@@ -14,10 +14,9 @@ without the collision, and from made-up pictures alone. Prints what was measured
 
 import json
 import os
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -25,27 +24,23 @@ import torch
 import typer
 
 from benchmarks.machine import stamped, without_folders
-from sats_core.data.labels import step_lookup
-from sats_core.data.readers import EncodedPicture, Reader, open_reader, write_voc_zip
+from benchmarks.retiring_versions import Bench, base, fresh, never, training_told
+from sats_core.data.readers import open_reader
 from sats_core.data.sources import DirectorySource
-from sats_core.events import Event, ProgressEvent
 from sats_core.export import load_version
 from sats_core.files import write_whole
 from sats_core.job import (
     Depth,
-    HeldOutChoice,
     HeldOutPictures,
     Proof,
     RetireJob,
     RetireResult,
-    StepJob,
 )
 from sats_core.method_settings import UnlearnSettings
 from sats_core.settings import Limits, StepSettings
 from sats_core.training.at_hand import look_through, open_sources
 from sats_core.training.proof import Subject, proof
 from sats_core.training.retire import run_retire
-from sats_core.training.step import run_step
 from sats_core.training.unlearning import Before
 
 LEAST_CLOSED = {"drawn": 0.8, "voc8": 0.5}
@@ -88,91 +83,6 @@ VARIANTS = (
 )
 
 
-@dataclass(frozen=True)
-class Bench:
-    """What all runs share.
-
-    Attributes:
-        reader: of the data set.
-        classes: that the version learns.
-        gone: the one that is taken away.
-        settings: of the base steps.
-        unlearning: of the retirement.
-        most: pictures of a base step.
-        posted: pictures that come with the retirement; the version never saw them.
-        out: where versions stay.
-    """
-
-    reader: Reader
-    classes: tuple[str, ...]
-    gone: str
-    settings: StepSettings
-    unlearning: StepSettings
-    most: int
-    posted: int
-    out: Path
-
-    @property
-    def stays(self) -> tuple[str, ...]:
-        """The classes that are left."""
-        return tuple(name for name in self.classes if name != self.gone)
-
-
-def base(bench: Bench, name: str, classes: Sequence[str], avoided: Collection[str]) -> Path:
-    """Return the folder of a base step's results; it is trained where it is not there yet.
-
-    Args:
-        bench: what all runs share.
-        name: of the folder.
-        classes: that it learns.
-        avoided: what none of its pictures may show.
-    """
-    folder = bench.out / name
-    if not (folder / "result.json").exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        dataset = folder / "posted.zip"
-        write_voc_zip(dataset, islice(_shown(bench, classes, avoided), bench.most), classes)
-        job = StepJob(
-            dataset=dataset,
-            old_version=None,
-            new_classes=tuple(classes),
-            indices=tuple(range(1, len(classes) + 1)),
-            settings=bench.settings,
-            held_out=HeldOutChoice(),
-            earlier=(),
-            limits=Limits(),
-            backbone_dir=None,
-            threads=torch.get_num_threads(),
-            work=folder / "work",
-            result=folder,
-        )
-        run_step(job, _told(name), _never)
-    return folder
-
-
-def _shown(
-    bench: Bench, classes: Sequence[str], avoided: Collection[str]
-) -> Iterator[EncodedPicture]:
-    """Yield training pictures that show some of the classes, with their labels alone."""
-    reader = bench.reader
-    lookup = step_lookup(reader.classes, {name: i for i, name in enumerate(classes, start=1)})
-    for picture_id in sorted(reader.splits["train"]):
-        encoded = reader.encoded(picture_id)
-        shows = set(reader.shown(encoded.label))
-        if shows & set(classes) and not shows & set(avoided):
-            label = lookup[encoded.label]
-            yield EncodedPicture(encoded.id, encoded.suffix, encoded.data, label)
-
-
-def fresh(bench: Bench) -> Path | None:
-    """Return a zip of pictures that the version never saw, labelled for all its classes."""
-    path = bench.out / "fresh.zip"
-    if bench.posted and not path.exists():
-        more = islice(_shown(bench, bench.classes, ()), bench.most, bench.most + bench.posted)
-        write_voc_zip(path, more, bench.classes)
-    return path if bench.posted else None
-
-
 def retire(bench: Bench, variant: Variant, aware: Path, unaware: Path) -> dict[str, Any]:
     """Take the class away in one way and return what was measured."""
     whole = _job(bench, variant, aware, unaware)
@@ -180,7 +90,7 @@ def retire(bench: Bench, variant: Variant, aware: Path, unaware: Path) -> dict[s
     if variant.bare:
         job = whole.model_copy(update={"earlier": (), "memory": None, "dataset": None})
     if not (job.result / "result.json").exists():
-        run_retire(job, _told(variant.name), _never, variant.weights)
+        run_retire(job, training_told(variant.name), never, variant.weights)
     result = RetireResult.model_validate_json((job.result / "result.json").read_bytes())
     found = _measured(whole, job.result / "version") if variant.bare else result.proof
     lost = None
@@ -225,7 +135,7 @@ def _measured(job: RetireJob, version: Path) -> Proof:
     subject = Subject(before, old.catalogue, new.model, new.catalogue, unaware)
     with ExitStack() as stack:
         sources = open_sources(stack, job, old.catalogue, _silent)
-        pictures = look_through(sources, names, job.settings.seed, _silent, _never)
+        pictures = look_through(sources, names, job.settings.seed, _silent, never)
         return proof(subject, pictures, "noise", _nothing)
 
 
@@ -248,25 +158,12 @@ def bars(data: str, runs: Sequence[dict[str, Any]]) -> dict[str, bool]:
     }
 
 
-def _told(name: str) -> Any:
-    def emit(event: Event) -> None:
-        if isinstance(event, ProgressEvent) and event.epoch_end:
-            losses = ", ".join(f"{term} {value:.3g}" for term, value in event.losses.items())
-            typer.echo(f"{name}: epoch {event.epoch} of {event.epochs}: {losses}")
-
-    return emit
-
-
 def _silent(_event: object) -> None:
     return None
 
 
 def _nothing() -> None:
     return None
-
-
-def _never() -> bool:
-    return False
 
 
 def told(run: dict[str, Any]) -> str:
