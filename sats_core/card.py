@@ -87,6 +87,8 @@ def _last_step(config: Mapping[str, Any]) -> str:
     origin = config.get("origin")
     if origin:
         return f"- imported from {origin['source']}, weights sha256 {origin['sha256']}"
+    if gone := config.get("retired"):
+        return f"- without {', '.join(gone)}, taken away ({config['depth']})"
     settings = config["settings"]
     epochs = settings["epochs"]
     passes = "one pass, then solved" if epochs is None else f"{epochs} epochs"

@@ -1,6 +1,7 @@
 """The class catalogue: what a model can name, in the order of its output channels."""
 
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from sats_core.errors import ClassError
@@ -95,10 +96,26 @@ class Catalogue:
         new = (ClassInfo(i, n, voc_colour(i), step) for i, n in zip(indices, names, strict=True))
         return Catalogue((*self.classes, *new))
 
+    def without(self, names: Collection[str]) -> "Catalogue":
+        """Return this catalogue without some classes; those that stay keep index, colour and step.
+
+        Raises:
+            ClassError: one is not in it, or is the background.
+        """
+        for name in names:
+            if self.channel(name) == BACKGROUND:
+                raise ClassError("the background stays")
+        return Catalogue(tuple(c for c in self.classes if c.name not in names))
+
     @property
     def steps(self) -> int:
         """Number of steps taken so far; 0 while only background is known."""
         return 0 if len(self.classes) == 1 else max(c.step for c in self.classes) + 1
+
+    @property
+    def newest(self) -> tuple[str, ...]:
+        """Names of the classes that the last step brought."""
+        return tuple(c.name for c in self.classes[1:] if c.step == self.steps - 1)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -126,10 +143,12 @@ class Catalogue:
         return tuple(self.channel(name) for name in names)
 
     def sizes(self) -> tuple[int, ...]:
-        """Return how many channels each step brought; background counts to the base step."""
-        return tuple(
-            sum(c.step == step for c in self.classes) for step in range(max(1, self.steps))
-        )
+        """Return how many channels each step brought; background counts to the base step.
+
+        A step all of whose classes were taken away again is left out.
+        """
+        counts = Counter(c.step for c in self.classes)
+        return tuple(counts[step] for step in sorted(counts))
 
     def __contains__(self, name: object) -> bool:
         return any(c.name == name for c in self.classes)

@@ -135,6 +135,26 @@ class FrozenSettings(FitSettings):
     """Whether the background's row learns too where the new ones learn alone (after BARM)."""
 
 
+class UnlearnSettings(MethodRecord):
+    """What a class is unlearned by, and what holds the others (docs/decisions/0027)."""
+
+    erasure_weight: Weight = 5.0
+    """Weight of the squared distance of what the class's pixels look like to the classifier from
+    what background looks like."""
+    separation_weight: Weight = 0.3
+    """Weight of the same distance of their mean: what a linear discriminant has to go on."""
+    collision_weight: Weight = 0.0
+    """Weight of the gradient collision (Koh et al., ICCV 2023); it takes most of the time where it
+    is asked for."""
+    feature_weight: Weight = 40.0
+    """Weight of the squared distance of all other pixels' features from what they were, in
+    deviations."""
+    distillation_weight: Weight = 20.0
+    """Weight of the distillation of the outputs, as SATS has it."""
+    attention_weight: Weight = 20.0
+    """Weight of the self-attention transfer, as SATS has it."""
+
+
 METHOD_SETTINGS: dict[str, type[Record]] = {
     "finetune": FinetuneSettings,
     "lwf": LwfSettings,

@@ -40,11 +40,12 @@ def main(job_file: Path) -> int:
     # torch comes in here: the guards above must stand before the seconds that its import takes.
     from sats_core.events import Event
     from sats_core.heap import keep_freed_memory
-    from sats_core.job import ImportJob, parse_job
+    from sats_core.job import ImportJob, RetireJob, parse_job
     from sats_core.training.crew import RankLostError, end_as_lost
     from sats_core.training.failures import failure_of
     from sats_core.training.import_model import run_import
     from sats_core.training.loop import StoppedError
+    from sats_core.training.retire import run_retire
     from sats_core.training.step import run_step
 
     def emit(event: Event) -> None:
@@ -56,6 +57,8 @@ def main(job_file: Path) -> int:
         keep_freed_memory()
         if isinstance(job, ImportJob):
             run_import(job, emit, stop.is_set)
+        elif isinstance(job, RetireJob):
+            run_retire(job, emit, stop.is_set)
         else:
             run_step(job, emit, stop.is_set)
     except StoppedError:

@@ -1,6 +1,6 @@
 """Scoring a model on held-out pictures of its step and of the steps before."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from sats_core.classes import Catalogue
@@ -50,6 +50,7 @@ def score(
     sets: Sequence[HeldOut],
     seen: Callable[[], None],
     old: Segmenter | None = None,
+    brought: Collection[str] | None = None,
 ) -> Scored:
     """Score a model; it is left in evaluation mode.
 
@@ -62,6 +63,7 @@ def score(
         seen: called after each picture.
         old: the model before, whose channels come first in the catalogue; what it takes classes for
             is counted beside. It is left in evaluation mode too.
+        brought: classes that the version brings; by default those of the catalogue's last step.
 
     Raises:
         DatasetError: a picture cannot be read.
@@ -69,10 +71,10 @@ def score(
     models = [model.eval(), *([old.eval()] if old is not None else [])]
     own, earlier = ConfusionMatrix(len(catalogue)), ConfusionMatrix(len(catalogue))
     taken = [ConfusionMatrix(len(catalogue)) for _ in models]
-    new = {c.name for c in catalogue.classes if c.step == catalogue.steps - 1}
+    new = catalogue.newest if brought is None else tuple(brought)
     done = 0
     for held_out in sets:
-        matrix = earlier if new.isdisjoint(held_out.classes) else own
+        matrix = earlier if set(new).isdisjoint(held_out.classes) else own
         channels = {name: catalogue.channel(name) for name in held_out.classes}
         truth = step_lookup(held_out.reader.classes, channels)
         answer = labelled_lookup(channels.values())
@@ -85,7 +87,7 @@ def score(
                 counted.add_as_is(label, prediction, answer)
             done += 1
             seen()
-    scores = scores_of(own + earlier, catalogue, introduced, done, earlier)
+    scores = scores_of(own + earlier, catalogue, introduced, done, earlier, new)
     return Scored(scores, _confusion(catalogue, taken, done))
 
 

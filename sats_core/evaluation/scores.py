@@ -1,6 +1,6 @@
 """The scores of a version, and what they say against the versions before it."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from sats_core.classes import Catalogue
@@ -18,7 +18,7 @@ class Scores(Record):
         introduced: the IoU that each foreground class had in the version that brought it.
         forgetting: introduced less iou, for every class known before the step that has both.
         miou_old: mean over background and the classes known before the step; None in a base step.
-        miou_new: mean over the classes that the step brought.
+        miou_new: mean over the classes that the step brought; None where it brought none.
         miou_all: mean over background and all classes.
         mean_forgetting: mean of `forgetting`; None where it is empty.
         pixel_accuracy: share of the scored pixels that are right.
@@ -45,6 +45,7 @@ def scores_of(
     introduced: Mapping[str, float | None],
     pictures: int,
     earlier: "ConfusionMatrix | None" = None,
+    new: Collection[str] | None = None,
 ) -> Scores:
     """Read a version's scores from its confusion matrix.
 
@@ -54,11 +55,11 @@ def scores_of(
         introduced: `Scores.introduced` of the parent; empty for a base step.
         pictures: how many were counted.
         earlier: the part of the matrix that pictures of earlier tasks gave.
+        new: classes that the version brings; by default those of the catalogue's last step.
     """
     iou = dict(zip(catalogue.names, matrix.iou(), strict=True))
-    last = catalogue.steps - 1
-    new = [c.name for c in catalogue.classes[1:] if c.step == last]
-    old = [c.name for c in catalogue.classes[1:] if c.step < last]
+    new = catalogue.newest if new is None else new
+    old = [name for name in catalogue.foreground if name not in new]
     born = {**introduced, **{name: iou[name] for name in new}}
     forgetting = {
         name: was - now

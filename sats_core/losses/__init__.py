@@ -1,6 +1,7 @@
 """One file per loss; each a pure function on tensors."""
 
 from sats_core.losses.attention import QueryKey, attention_transfer
+from sats_core.losses.collision import gradient_collision
 from sats_core.losses.distillation import distillation
 from sats_core.losses.pod import local_pod, pod_distance, with_background_summed
 from sats_core.losses.pseudo_labels import (
@@ -27,6 +28,7 @@ __all__ = [
     "attention_transfer",
     "distillation",
     "entropy_pseudo_labels",
+    "gradient_collision",
     "local_pod",
     "median_thresholds",
     "pod_distance",

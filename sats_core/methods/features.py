@@ -5,6 +5,7 @@ has no pictures of the old classes; these vectors tell its new rows what they ar
 features in place of pictures is REMIND's idea (Hayes et al., ECCV 2020).
 """
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import NamedTuple
 
@@ -96,6 +97,23 @@ class FeatureMemory(NamedTuple):
             return self
         at = torch.cat(drawn)
         return FeatureMemory(self.features[at], self.labels[at], self.hides[at], torch.cat(weights))
+
+    def without(self, channels: Collection[int], shows: Tensor) -> "FeatureMemory":
+        """Return the memory of a model whose classifier lacks some rows.
+
+        Args:
+            channels: that are gone; what is labelled for them goes too, and all others move up.
+            shows: (P,) bool: where the model took background for one of them; it goes where the
+                label leaves it open what the pixel shows.
+        """
+        gone = torch.tensor(sorted(channels), device=self.labels.device)
+        labelled = torch.isin(self.labels, gone)
+        open_to = (self.hides[:, None] > gone).any(dim=1) & (self.labels == BACKGROUND)
+        kept = ~(labelled | (open_to & shows))
+        features, labels, hides, weights = (tensor[kept] for tensor in self)
+        labels = labels - (labels[:, None] > gone).sum(dim=1)
+        hides = hides - (hides[:, None] > gone).sum(dim=1)
+        return FeatureMemory(features, labels, hides, weights / weights.sum().clamp(min=1e-12))
 
     def on(self, device: torch.device) -> "FeatureMemory":
         """Return the memory on a device."""

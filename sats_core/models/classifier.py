@@ -1,10 +1,12 @@
 """A classifier that grows by steps."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import torch
 from torch import Tensor, nn
+
+from sats_core.classes import BACKGROUND
 
 
 def balanced_start(weight: Tensor, bias: Tensor, new: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -112,6 +114,35 @@ class GrowingClassifier(nn.Module):
         ):
             step.weight += more[:, :, None, None].to(step.weight)
             _bias(step).add_(lift.to(step.weight))
+
+    @torch.no_grad()
+    def move_background(self, weight: Tensor, bias: Tensor) -> None:
+        """Add weight (D,) and bias () to the background's row; the others stay to the last bit."""
+        first = self.convolutions()[0]
+        first.weight[0] += weight[:, None, None].to(first.weight)
+        _bias(first)[0] += bias.to(first.weight)
+
+    def without(self, channels: Collection[int]) -> "GrowingClassifier":
+        """Return a classifier of copies of all rows but some; a step left with none is left out.
+
+        Raises:
+            ValueError: the background is among them.
+        """
+        if BACKGROUND in channels:
+            raise ValueError("the background's row stays")
+        kept, first = [], 0
+        for step in self.convolutions():
+            last = first + step.out_channels
+            rows = [row - first for row in range(first, last) if row not in channels]
+            kept += [(step, rows)] if rows else []
+            first = last
+        less = GrowingClassifier(self.features, [len(rows) for _, rows in kept])
+        with torch.no_grad():
+            for (old, rows), new in zip(kept, less.convolutions(), strict=True):
+                new.to(old.weight)
+                new.weight.copy_(old.weight[rows])
+                _bias(new).copy_(_bias(old)[rows])
+        return less
 
     def convolutions(self) -> list[nn.Conv2d]:
         """Return the convolutions, the base step's first."""

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import logging
+from collections.abc import Iterable
 from pathlib import Path
 
 import torch
@@ -11,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from sats_core.files import whole
-from sats_core.job import CHECKPOINT, StepJob
+from sats_core.job import CHECKPOINT, RetireJob, StepJob
 from sats_core.models import Segmenter
 
 NAME = CHECKPOINT
@@ -42,6 +43,19 @@ def fingerprint_of(job: StepJob) -> str:
         include={"new_classes", "indices", "settings", "held_out"}, exclude={"settings": _NO_MATTER}
     )
     files = (job.dataset, job.old_version, job.memory)
+    return _digest(named, files)
+
+
+def fingerprint_of_retirement(job: RetireJob) -> str:
+    """Return what a checkpoint must share with a retirement to be taken up by it."""
+    named = job.model_dump_json(
+        include={"kind", "classes", "depth", "settings"}, exclude={"settings": _NO_MATTER}
+    )
+    earlier = (held_out.path for held_out in job.earlier)
+    return _digest(named, (job.old_version, job.dataset, job.memory, *earlier))
+
+
+def _digest(named: str, files: Iterable[Path | None]) -> str:
     parts = (f"training {TRAINING}", named, *(file.name if file else "" for file in files))
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 

@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
 
-import numpy as np
 import torch
 
 from sats_core.data.readers import Reader, open_reader
@@ -28,13 +27,11 @@ from sats_core.training.results import (
     HELD_OUT,
     MOST_PROBES,
     VERSION,
+    made_up_views,
     probes,
     write_held_out,
     write_result,
 )
-
-PROBE_SHAPES = ((480, 640), (900, 300))
-"""Height and width of the pictures that are made up where none come along."""
 
 
 def run_import(job: ImportJob, emit: Emit, should_stop: Callable[[], bool]) -> None:
@@ -206,11 +203,5 @@ def _probed(held_out: Sequence[HeldOut]) -> Iterator[Pixels]:
     for pictures in held_out:
         for picture_id in pictures.ids[:MOST_PROBES]:
             yield pictures.reader.picture(picture_id)
-    if held_out:
-        return
-    rng = np.random.default_rng(0)
-    for height, width in PROBE_SHAPES:
-        yield rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
-        rows, columns = np.mgrid[:height, :width]
-        ramps = (rows * 255 // height, columns * 255 // width, (rows + columns) % 256)
-        yield np.stack(ramps, axis=-1).astype(np.uint8)
+    if not held_out:
+        yield from made_up_views()

@@ -1,8 +1,9 @@
-"""What a step and an import both give back beside the version."""
+"""What steps, imports and retirements give back beside the version."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -18,6 +19,8 @@ RESULT = "result.json"
 VERSION = "version"
 HELD_OUT = "held_out.zip"
 MOST_PROBES = 8
+PROBE_SHAPES = ((480, 640), (900, 300))
+"""Height and width of the pictures that are made up where none come along."""
 
 
 def write_held_out(path: Path, reader: Reader, ids: Sequence[str], classes: Sequence[str]) -> None:
@@ -40,6 +43,16 @@ def write_result(folder: Path, result: Record) -> None:
     for beside in filter(Path.is_file, folder.iterdir()):
         sync(beside)
     write_whole(folder / RESULT, result.model_dump_json(indent=2).encode() + b"\n")
+
+
+def made_up_views() -> Iterator[Pixels]:
+    """Yield noise and gradients, to compare graph and torch on where there are no pictures."""
+    rng = np.random.default_rng(0)
+    for height, width in PROBE_SHAPES:
+        yield rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
+        rows, columns = np.mgrid[:height, :width]
+        ramps = (rows * 255 // height, columns * 255 // width, (rows + columns) % 256)
+        yield np.stack(ramps, axis=-1).astype(np.uint8)
 
 
 def probes(model: Segmenter, size: int, pictures: Iterable[Pixels]) -> list[Tensor]:

@@ -132,3 +132,31 @@ class TestRarer:
     def test_a_class_that_is_rarer_than_that_counts_as_it_is(self) -> None:
         found = rarer(self.sample([50.0, 0.0, 50.0], [1.0, 0.0, 0.05]), 2, 0.1)
         assert found.weights.tolist() == [50, 0, 50]
+
+
+class TestWithout:
+    def test_what_is_labelled_goes_and_others_move_up(self) -> None:
+        whole = memory([0, 1, 2, 3, 2, 4])
+        left = whole.without([2], torch.zeros(6, dtype=torch.bool))
+        assert left.labels.tolist() == [0, 1, 2, 3]
+        assert left.features[:, 0].tolist() == [0, 1, 3, 5]
+        assert left.weights.sum().item() == pytest.approx(1)
+
+    def test_background_goes_where_it_may_hide_the_class_and_looks_so(self) -> None:
+        whole = memory([0, 0, 0, 1])._replace(hides=torch.tensor([1, 3, 3, 3]))
+        shows = torch.tensor([True, True, False, True])
+        left = whole.without([2], shows)
+        # The first says that it is background; the last that it is another class.
+        assert left.features[:, 0].tolist() == [0, 2, 3]
+        assert left.hides.tolist() == [1, 2, 2]
+
+    def test_several_classes(self) -> None:
+        whole = memory([0, 1, 2, 3, 4, 5])._replace(hides=torch.full((6,), 6))
+        left = whole.without([4, 1], torch.zeros(6, dtype=torch.bool))
+        assert left.labels.tolist() == [0, 1, 2, 3]
+        assert left.hides.tolist() == [4] * 4
+
+    def test_everything_may_go(self) -> None:
+        left = memory([1, 1]).without([1], torch.zeros(2, dtype=torch.bool))
+        assert len(left.labels) == 0
+        assert not left.weights.isnan().any()

@@ -86,3 +86,38 @@ class TestStartRows:
         before, after = old(features).softmax(1), classifier(features).softmax(1)
         torch.testing.assert_close(after[:, 1:4], before[:, 1:4])
         torch.testing.assert_close(after[:, 4:].sum(1), before[:, 0] / 2)
+
+
+class TestWithout:
+    @pytest.fixture
+    def classifier(self) -> GrowingClassifier:
+        torch.manual_seed(0)
+        return GrowingClassifier(8, [3, 1, 2])
+
+    @pytest.mark.parametrize(
+        ("gone", "sizes"), [((2,), [2, 1, 2]), ((3,), [3, 2]), ((1, 2, 5), [1, 1, 1])]
+    )
+    def test_the_other_rows_stay_bit_for_bit(
+        self, classifier: GrowingClassifier, gone: tuple[int, ...], sizes: list[int]
+    ) -> None:
+        less = classifier.without(gone)
+        assert [step.out_channels for step in less.convolutions()] == sizes
+        stays = [row for row in range(classifier.channels) if row not in gone]
+        for kind in ("weight", "bias"):
+            was = torch.cat([getattr(step, kind) for step in classifier.convolutions()])
+            now = torch.cat([getattr(step, kind) for step in less.convolutions()])
+            assert torch.equal(now, was[stays])
+        assert classifier.channels == 6
+
+    def test_the_background_stays(self, classifier: GrowingClassifier) -> None:
+        with pytest.raises(ValueError, match="stays"):
+            classifier.without([0, 1])
+
+    def test_moving_the_background_moves_nothing_else(self, classifier: GrowingClassifier) -> None:
+        features, moved = torch.randn(1, 8, 2, 2), copy.deepcopy(classifier)
+        weight, bias = torch.randn(8, dtype=torch.float64), torch.tensor(0.5).double()
+        moved.move_background(weight, bias)
+        before, after = classifier(features), moved(features)
+        assert torch.equal(after[:, 1:], before[:, 1:])
+        more = torch.einsum("d,bdhw->bhw", weight.float(), features) + 0.5
+        torch.testing.assert_close(after[:, 0], before[:, 0] + more, rtol=1e-5, atol=1e-5)

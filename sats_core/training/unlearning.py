@@ -1,0 +1,250 @@
+"""Training what stands for some classes out of a model's features; resumable."""
+
+import copy
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sats_core.classes import IGNORE
+from sats_core.data.batches import LabelledPictures, StepBatches
+from sats_core.data.cache import PictureCache
+from sats_core.data.transforms import Pixels
+from sats_core.evaluation.predict import labelled_input, predict
+from sats_core.events import WarningEvent
+from sats_core.method_settings import UnlearnSettings
+from sats_core.methods.features import FeatureMemory
+from sats_core.methods.sampling import ENOUGH, see
+from sats_core.methods.unlearn import HELD, Unlearn
+from sats_core.models import GrowingClassifier, Segmenter
+from sats_core.settings import StepSettings
+from sats_core.training.at_hand import AtHand, spread
+from sats_core.training.loop import StoppedError, train
+from sats_core.training.made_up import made_up
+from sats_core.training.progress import Emit
+from sats_core.training.settle import settle
+
+MOST_SHOWING = 300
+"""Pictures of the classes that are looked at in an epoch."""
+LEAST_BATCHES = 10
+"""Of an epoch: few pictures come several times."""
+PREPARED = 64
+"""Pictures that background's look is taken from."""
+
+SawPictures = Literal["posted", "kept", "noise"]
+
+
+class Before(NamedTuple):
+    """The version that classes are taken from, as its parts are needed.
+
+    Attributes:
+        model: in evaluation mode.
+        size: longer side of what it sees, pixels.
+        names: of the classes that go, in channel order.
+        gone: their channels.
+    """
+
+    model: Segmenter
+    size: int
+    names: tuple[str, ...]
+    gone: tuple[int, ...]
+
+    @property
+    def classifier(self) -> GrowingClassifier:
+        """The classifier with the rows that go."""
+        return self.model.classifier
+
+    @property
+    def values(self) -> dict[str, int]:
+        """What each class is in labels of `sats_core.methods.unlearn`: 1, 2, ..."""
+        return {name: value for value, name in enumerate(self.names, start=1)}
+
+
+@dataclass(frozen=True)
+class Cached:
+    """The pictures that unlearning looks at, on disk.
+
+    Attributes:
+        showing: of the classes that go.
+        others: all else that is at hand; may be empty.
+        saw: where `showing` came from.
+    """
+
+    showing: PictureCache
+    others: PictureCache
+    saw: SawPictures
+
+
+def cached(
+    stack: ExitStack,
+    work: Path,
+    before: Before,
+    pictures: Sequence[AtHand],
+    seed: int,
+    check: Callable[[], None],
+) -> Cached:
+    """Fill caches with the pictures, labelled as `sats_core.methods.unlearn` reads them.
+
+    Where none shows what goes, pictures are made up.
+
+    Args:
+        stack: that closes the caches.
+        work: folder of their files.
+        before: the version.
+        pictures: that may be looked at.
+        seed: of what is made up.
+        check: called at every picture; what it raises ends it.
+
+    Raises:
+        DatasetError: a picture cannot be read.
+    """
+    showing = [one for one in pictures if one.shows]
+    others = [one for one in pictures if not one.shows]
+    caches = [
+        stack.enter_context(PictureCache(work / f"{name}.raw", before.size))
+        for name in ("showing", "others")
+    ]
+    for cache, found in zip(
+        caches, (spread(showing, MOST_SHOWING), spread(others, ENOUGH)), strict=True
+    ):
+        for one in found:
+            check()
+            cache.add(*_marked(before, one))
+    saw: SawPictures = "kept"
+    if any(one.source.origin == "posted" for one in showing):
+        saw = "posted"
+    if not showing:
+        saw = "noise"
+        for picture, label in made_up(before.model, before.size, before.gone, seed, check):
+            caches[0].add(picture, label)
+    return Cached(caches[0], caches[1], saw)
+
+
+def _marked(before: Before, one: AtHand) -> tuple[Pixels, Pixels]:
+    """Return a picture and which of its pixels go; where it is labelled for none of what goes
+    and the model finds it all the same, nothing is known."""
+    picture, label = one.read(before.values)
+    unlabelled = [
+        channel
+        for name, channel in zip(before.names, before.gone, strict=True)
+        if name not in one.source.classes
+    ]
+    if unlabelled:
+        found = np.isin(predict(before.model, picture, before.size), unlabelled)
+        label = np.where((label == HELD) & found, IGNORE, label).astype(np.uint8)
+    return picture, label
+
+
+def unlearned(
+    before: Before,
+    teacher: Segmenter,
+    pictures: Cached,
+    settings: StepSettings,
+    weights: UnlearnSettings,
+    work: Path,
+    fingerprint: str,
+    emit: Emit,
+    should_stop: Callable[[], bool],
+) -> Segmenter:
+    """Return a copy of the teacher that is trained not to know what went.
+
+    Args:
+        before: the version.
+        teacher: its model with the classes hidden; frozen.
+        pictures: to look at.
+        settings: of the training, filled in.
+        weights: of the losses.
+        work: folder of the checkpoint.
+        fingerprint: of the job; a checkpoint of another one is not used.
+        emit: where progress goes.
+        should_stop: asked before every batch.
+
+    Raises:
+        StoppedError: `should_stop` said yes.
+        DivergedError: a loss is not finite.
+    """
+
+    def check() -> None:
+        if should_stop():
+            raise StoppedError
+
+    model = copy.deepcopy(teacher)
+    classifier = copy.deepcopy(before.classifier)
+    method = Unlearn(model, teacher, classifier, before.gone, weights)
+    method.prepare(_looks(model, before.size, pictures, PREPARED))
+    own = settings.batch_size // 2 if len(pictures.others) else settings.batch_size
+    showing = Repeated(pictures.showing, LEAST_BATCHES * own)
+    batches = StepBatches(showing, before.size, settings.batch_size, settings.seed, pictures.others)
+    train(model, method, batches, settings, work, fingerprint, emit, should_stop)
+
+    def looks() -> Iterator[tuple[Tensor, Tensor]]:
+        return _looks(model, before.size, pictures, ENOUGH)
+
+    warning = settle(model.requires_grad_(True).eval(), teacher, looks(), settings.seed, check)
+    if warning:
+        emit(WarningEvent(message=warning))
+    return model
+
+
+class Repeated:
+    """Pictures, as often as it takes to be as many as are wanted."""
+
+    def __init__(self, pictures: LabelledPictures, least: int) -> None:
+        self._pictures = pictures
+        self._times = max(1, -(-least // len(pictures)))
+
+    def __len__(self) -> int:
+        return len(self._pictures) * self._times
+
+    def __getitem__(self, index: int, /) -> tuple[Pixels, Pixels]:
+        return self._pictures[index % len(self._pictures)]
+
+
+def _looks(
+    model: Segmenter, size: int, pictures: Cached, most: int
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield pictures as evaluation sees them, half of them of each kind where there are both."""
+    for cache in (pictures.others, pictures.showing):
+        chosen = np.linspace(0, len(cache) - 1, min(len(cache), most // 2)).astype(int)
+        for index in chosen.tolist():
+            yield labelled_input(*cache[index], size, model)
+
+
+@torch.no_grad()
+def moved_along(
+    memory: FeatureMemory,
+    before: Before,
+    after: Segmenter,
+    pictures: Cached,
+    seed: int,
+    check: Callable[[], None],
+) -> FeatureMemory:
+    """Return features that the version before kept as the new one sees them.
+
+    What cannot be seen again is moved as the pictures at hand were (`FeatureMemory.followed`).
+
+    Args:
+        memory: without what goes.
+        before: the version.
+        after: the new model.
+        pictures: that it was trained on.
+        seed: of the draw of pixels.
+        check: called at every picture; what it raises ends it.
+    """
+
+    def held() -> Iterator[tuple[Tensor, Tensor]]:
+        for pixels, labels in _looks(after, before.size, pictures, ENOUGH):
+            check()
+            yield pixels, labels.masked_fill(labels != HELD, IGNORE)
+
+    seen = see(after, before.model, held(), max(len(memory.labels), 100), seed)
+    if seen is None:
+        return memory
+    device = memory.labels.device
+    moved = memory.on(seen.after.device).followed(seen.before.features, seen.after)
+    return moved.on(device)
