@@ -11,7 +11,8 @@ import structlog
 from sqlalchemy import ColumnElement, Engine, select
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
-from app.db import HeldOutSet, Memory, Place, Task, Version, read_session, utc_now
+from app.db import Erasure, HeldOutSet, Memory, Place, Task, Version, read_session, utc_now
+from app.db.base import utc_text
 from app.inference.ready_graphs import ReadyGraphs
 from app.settings import Settings
 from app.storage import BlobStore
@@ -78,6 +79,16 @@ def _deleted(session: Session, since: datetime | None) -> Iterator[str]:
         yield from (str(entry["blob"]) for entry in files.values())
     for kept in (HeldOutSet, Memory):
         yield from session.scalars(select(kept.blob).where(_after(kept.deleted_at, since)))
+    yield from _erased(session, since)
+
+
+def _erased(session: Session, since: datetime | None) -> Iterator[str]:
+    """Yield the keys of zips that pictures were taken out of; the rows name what replaced them."""
+    erased = select(Version.receipt).where(Version.erasure.in_((Erasure.BEGUN, Erasure.DONE)))
+    if since is not None:
+        erased = erased.where(Version.receipt["at"].as_string() > utc_text(since))
+    for receipt in session.scalars(erased):
+        yield from (str(one["sha256"]) for one in (receipt or {}).get("deleted", ()))
 
 
 def _after(

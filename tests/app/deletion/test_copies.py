@@ -8,7 +8,8 @@ import pytest
 from sqlalchemy import select
 from starlette.testclient import TestClient
 
-from app.db import DeviceKind, Place, Task, TaskState, Version, utc_now, write_session
+from app.db import DeviceKind, Erasure, Place, Task, TaskState, Version, utc_now, write_session
+from app.db.base import utc_text
 from app.deletion.copies import Copies
 from app.deletion.freeing import free
 from app.deletion.service import delete_version
@@ -149,6 +150,20 @@ def test_what_an_ended_task_was_posted_with_goes_too(hosts, versions):
         task.dataset, task.finished_at = ended, utc_now()
         other.dataset, other.finished_at = waits, utc_now()
         other.state = TaskState.FAILED  # and may be tried again
+    there.copies.drop_deleted()
+    assert there.cached == {waits}
+
+
+def test_a_zip_that_pictures_were_taken_out_of_goes_too(hosts, versions):
+    there = hosts[1]
+    erased, waits = (there.blobs.put(io.BytesIO(text)).key for text in (b"erased", b"waits"))
+    there.read([erased, waits])
+    there.unused()
+    there.copies._since = utc_now()
+    with write_session(there.engine) as session:
+        one, other = session.scalars(select(Version).order_by(Version.number))
+        one.erasure, other.erasure = Erasure.DONE, Erasure.WAITS
+        one.receipt = {"at": utc_text(utc_now()), "deleted": [{"sha256": erased}]}
     there.copies.drop_deleted()
     assert there.cached == {waits}
 
