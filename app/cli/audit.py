@@ -1,6 +1,5 @@
 """`sats audit ...`."""
 
-import json
 from typing import Annotated
 
 import typer
@@ -11,8 +10,7 @@ from app.audit.service import first_broken
 from app.cli.common import database
 from app.db import read_session
 from app.keys.secret import read_secret
-from app.retirement.receipts import is_genuine
-from app.retirement.records import Receipt
+from app.retirement.receipts import is_genuine, read_receipt
 from app.settings import get_settings
 
 audit = typer.Typer(help="Check the audit log and receipts.", no_args_is_help=True)
@@ -32,16 +30,17 @@ def receipt(
     Works on the service's own machine, with its secret.
     """
     try:
-        said = json.load(file)
-        inner = said.get("retirement", said)
-        found = Receipt.model_validate(inner.get("receipt", inner))
-    except (ValueError, AttributeError) as error:
-        typer.echo("this is no receipt", err=True)
+        found = read_receipt(file.read())
+    except ValueError as error:
+        typer.echo(f"this is no receipt: {error}", err=True)
         raise typer.Exit(BROKEN) from error
     if not is_genuine(read_secret(get_settings()), found):
         typer.echo("this service did not sign it, or it was changed since", err=True)
         raise typer.Exit(BROKEN)
-    typer.echo(f"this service signed it, for version {found.version} of {found.model}")
+    names = ", ".join(one["name"] for one in found["classes"])
+    typer.echo(
+        f"this service signed it, for version {found['version']} of {found['model']}: {names}"
+    )
 
 
 @audit.command("verify")

@@ -113,20 +113,20 @@ def send(
         lock_blobs(session, [stored.blob.key])
         once = once_within(session)
         before = once.before(UploadBytes(sha256=stored.blob.key))
+        stored.confirm()
         if before is not None:
             upload = Upload(stored.blob, same_end(before))
         else:
-            stored.confirm()
             ends = int(time.time()) + lifetime(services.settings.gc_grace_seconds)
             upload = Upload(stored.blob, ends)
             if caller.key_id is not None:  # its row is locked: of two uploads one sees the other
                 others = services.uploads.open.bytes(caller.key_id, but=stored.blob.key)
                 others += bytes_of(session, caller.key_id)
                 check_upload(session, caller.key_id, stored.blob.size, others)
-            stored.publish()
-            if caller.key_id is not None:
-                services.uploads.open.add(caller.key_id, upload)
             once.made(str(ends))
+        stored.publish()  # the second time too: a task that had the same bytes may have ended
+        if caller.key_id is not None:
+            services.uploads.open.add(caller.key_id, upload)
     token = make_token(services.secret, upload, caller.key_id)
     return UploadJson(
         upload=token,

@@ -10,6 +10,7 @@ from app.db import (
     AliasMove,
     ApiKey,
     IdempotentRequest,
+    Place,
     Task,
     TaskState,
     Webhook,
@@ -20,6 +21,7 @@ from app.db import (
 from app.idempotency.service import KEPT_DAYS, forget_requests
 from app.main import create_app
 from app.settings import Settings
+from app.storage.references import delete_unreferenced
 from tests.app.tasks.posting import drawn, post
 from tests.fixtures.processes import serving
 from tests.fixtures.versions import add_version
@@ -151,6 +153,20 @@ def test_a_task_is_cancelled_once(client, engine, tmp_path):
     refused = client.post(f"/tasks/{other}:cancel", headers=ONCE)
     assert refused.json()["type"] == "urn:sats:problem:idempotency-key-reused"
     assert client.get(f"/tasks/{other}").json()["state"] == "queued"
+
+
+def test_what_is_told_again_is_stored_again_where_it_went_meanwhile(client, engine, blobs):
+    """As by a task that had the same bytes and ended."""
+
+    def send():
+        return client.post("/uploads", files={"dataset": ("d.zip", b"PK")}, headers=ONCE).json()
+
+    first = send()
+    with write_session(engine) as session:
+        assert delete_unreferenced(session, blobs, Place.BLOB_STORE, first["sha256"])
+    assert not blobs.is_there(first["sha256"])
+    assert send() == first
+    assert blobs.is_there(first["sha256"])
 
 
 def test_a_zip_is_stored_once_and_its_token_told_again(client, engine):

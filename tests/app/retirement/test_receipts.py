@@ -8,8 +8,9 @@ from typer.testing import CliRunner
 from app.cli import cli
 from app.db import utc_now
 from app.keys.secret import read_secret
-from app.retirement.receipts import is_genuine, said, signed
+from app.retirement.receipts import PURPOSE, is_genuine, read_receipt, signed
 from app.retirement.records import Deleted, Person, Receipt, RetiredClass
+from app.signing import is_signed
 
 SECRET = b"the service's own"
 
@@ -43,42 +44,100 @@ def receipt() -> Receipt:
     )
 
 
+def told(change=()):
+    """A signed receipt as JSON holds it, changed afterwards."""
+    return signed(SECRET, receipt()).model_dump(mode="json") | dict(change)
+
+
 def test_it_is_known_again_after_a_way_through_json():
-    made = signed(SECRET, receipt())
-    again = Receipt.model_validate(json.loads(made.model_dump_json()))
+    again = read_receipt(signed(SECRET, receipt()).model_dump_json())
     assert is_genuine(SECRET, again)
     assert not is_genuine(b"another", again)
-    assert not is_genuine(SECRET, receipt()), "it has no signature"
+    assert not is_genuine(SECRET, receipt().model_dump(mode="json")), "it has no signature"
 
 
 @pytest.mark.parametrize(
-    "change", [{"version": 5}, {"kept": ("more",)}, {"deleted": ()}, {"signature": "0" * 64}]
+    "change",
+    [
+        {"version": 5},
+        {"version": "4"},
+        {"version": 4.0},
+        {"kept": ["more"]},
+        {"deleted": []},
+        {"signature": "0" * 64},
+        {"signature": None},
+        {"signature": 1},
+        {"beside": 1},
+    ],
 )
 def test_whatever_is_changed_breaks_it(change):
-    made = signed(SECRET, receipt())
-    assert not is_genuine(SECRET, made.model_copy(update=change))
+    assert not is_genuine(SECRET, told(change))
 
 
 def test_what_is_signed_can_be_put_together_from_the_record():
     """As the documentation says: all but the signature, keys sorted, no spaces."""
-    made = signed(SECRET, receipt())
-    told = made.model_dump(mode="json")
-    told.pop("signature")
-    assert said(made) == json.dumps(told, sort_keys=True, separators=(",", ":"))
+    rest = told()
+    signature = rest.pop("signature")
+    said = json.dumps(rest, sort_keys=True, separators=(",", ":"))
+    assert is_signed(SECRET, PURPOSE, said, signature)
+
+
+AROUND = (
+    "within itself",
+    "beside itself",
+    "twice",
+    "another number",
+    "another model",
+    "other classes",
+    "a version without",
+    "nested records",
+    "nested lists",
+    "a list",
+    "an empty record",
+    "no JSON",
+)
+
+
+def version(receipt, **change):
+    retirement = {"retired": ["sheep"], "receipt": receipt}
+    return {"model": "default", "number": 4, "retirement": retirement, **change}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        json.dumps(told({"retirement": {"receipt": told()}})),
+        json.dumps(told({"receipt": told()})),
+        json.dumps(told()).replace("{", '{"kept": ["nothing"], ', 1),
+        json.dumps(version(told(), number=9)),
+        json.dumps(version(told(), model="other")),
+        json.dumps(version(told(), retirement={"retired": ["circle"], "receipt": told()})),
+        json.dumps(version(None)),
+        '{"retirement":' * 3000,
+        "[" * 200_000,
+        "[]",
+        "{}",
+        "no JSON",
+    ],
+    ids=AROUND,
+)
+def test_what_stands_around_a_receipt_is_vouched_for_by_nobody(text):
+    with pytest.raises(ValueError, match=r"\w"):
+        read_receipt(text)
 
 
 def test_the_command_tells(settings, monkeypatch, tmp_path):
     monkeypatch.setattr("app.cli.audit.get_settings", lambda: settings)
     made = signed(read_secret(settings), receipt())
-    whole = {"number": 4, "retirement": {"receipt": made.model_dump(mode="json")}}
     for text, status in (
         (made.model_dump_json(), 0),
-        (json.dumps(whole), 0),
+        (json.dumps(version(made.model_dump(mode="json"))), 0),
         (made.model_copy(update={"version": 9}).model_dump_json(), 1),
-        ("[]", 1),
+        ("[" * 200_000, 1),
         ("{}", 1),
-        ("no JSON", 1),
     ):
         file = tmp_path / "receipt.json"
         file.write_text(text)
-        assert CliRunner().invoke(cli, ["audit", "receipt", str(file)]).exit_code == status, text
+        done = CliRunner().invoke(cli, ["audit", "receipt", str(file)])
+        assert done.exit_code == status, text[:80]
+        assert ("sheep" in done.output) is (status == 0)
