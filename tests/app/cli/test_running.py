@@ -146,6 +146,7 @@ def test_serve_runs_restarts_its_worker_and_stops_cleanly(settings, tmp_path):
         assert f"SATS answers at {url}, its documentation is at /docs" in said
         assert "no API key was made yet" in said
         first = _until(lambda: _worker(process), log)
+        _until(lambda: "ready." in log.read_text(), log)
         first.kill()
         second = _until(lambda: (w := _worker(process)) and w.pid != first.pid and w, log)
         _until(lambda: log.read_text().count("ready.") >= 2, log)

@@ -195,12 +195,13 @@ def test_the_last_look_at_readiness_is_told(
 @pytest.mark.parametrize("database_url", ["embedded"], indirect=True)
 def test_without_the_database_the_rest_is_told(client: TestClient, engine: Engine) -> None:
     client.app.state.services.inference.measures.ran("cat", 1, 2)  # type: ignore[attr-defined]
-    client.app.state.services.engine.dispose()  # type: ignore[attr-defined]
-    engine.dispose()
     database = Path(engine.url.database or "")
     for file in database.parent.glob(f"{database.name}*"):
         file.unlink()
     database.mkdir()
+    # Last: a thread that asks all the time must not open the file again before it is gone.
+    client.app.state.services.engine.dispose()  # type: ignore[attr-defined]
+    engine.dispose()
     read = samples(client)
     assert read["sats_database_up",] == 0
     assert read["sats_inference_count_total", ("model", "cat"), ("version", "1")] == 2
