@@ -14,6 +14,7 @@ from app.keys.problems import UploadLimitProblem
 from app.keys.quotas import RETRY_SECONDS, check_upload
 from app.settings import Settings
 from app.storage import Blob
+from app.storage.references import RUNNABLE
 
 MOST_PARTS = 2000
 MOST_OPEN = 100
@@ -171,7 +172,12 @@ def begin(
 
 def bytes_of(session: Session, key_id: int) -> int:
     """Return the bytes of a key's large uploads, as announced, but of what its tasks keep."""
-    kept = exists().where(Task.dataset == LargeUpload.blob, Task.key_id == key_id)
+    kept = exists().where(
+        Task.dataset == LargeUpload.blob,
+        Task.key_id == key_id,
+        Task.preview_of.is_(None),  # as `stored_bytes` counts them
+        RUNNABLE,
+    )
     counted = LargeUpload.state != LargeUploadState.FAILED
     total = select(func.sum(LargeUpload.bytes)).where(*_own(key_id), counted, ~kept)
     return int(session.scalar(total) or 0)

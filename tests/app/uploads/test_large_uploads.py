@@ -14,7 +14,7 @@ import pytest
 from sqlalchemy import select, update
 from starlette.testclient import TestClient
 
-from app.db import LargeUpload, LargeUploadState, Task, read_session, utc_now, write_session
+from app.db import LargeUpload, LargeUploadState, Task, TaskState, read_session, utc_now, write_session
 from app.keys.secret import read_secret
 from app.keys.service import KeyLimits, Scope, create_key
 from app.main import create_app
@@ -384,6 +384,18 @@ def test_what_a_task_keeps_counts_once(client, bounded, tmp_path, monkeypatch):
     pets = drawn(tmp_path, "cat").read_bytes()
     assert post(client, sent(client, pets, **bounded)["upload"], **bounded).status_code == 202
     assert announce(client, bytes(4 * PART - len(pets)), **bounded).status_code == 202
+
+
+@DIRECTORY
+def test_what_a_task_kept_counts_again_once_it_has_ended(client, engine, bounded, tmp_path):
+    pets = drawn(tmp_path, "cat").read_bytes()
+    upload = sent(client, pets, **bounded)["upload"]
+    assert post(client, upload, **bounded).status_code == 202
+    with write_session(engine) as session:
+        session.execute(update(Task).values(state=TaskState.CANCELLED))
+    rest = bytes(4 * PART - len(pets))
+    assert announce(client, rest + b"1", **bounded).status_code == 429, "the upload keeps it"
+    assert announce(client, rest, **bounded).status_code == 202
 
 
 @DIRECTORY
