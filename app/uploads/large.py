@@ -11,7 +11,7 @@ from app.db import LargeUpload, LargeUploadState, Task, database_now, utc_now
 from app.db.base import JsonObject
 from app.errors import ConflictProblem, InvalidProblem, NotFoundProblem
 from app.keys.problems import UploadLimitProblem
-from app.keys.quotas import RETRY_SECONDS, check_upload
+from app.keys.quotas import RETRY_SECONDS, check_upload, lock_key
 from app.settings import Settings
 from app.storage import Blob
 from app.storage.references import RUNNABLE
@@ -127,7 +127,8 @@ def begin(
 ) -> LargeUpload:
     """Return a new upload, or the one of the same bytes that the key has begun. Flushes.
 
-    So whoever was cut off goes on by asking again, whatever it remembers.
+    So whoever was cut off goes on by asking again, whatever it remembers. The key is locked until
+    the transaction ends: of two that announce at once one sees the other's.
 
     Args:
         session: the transaction.
@@ -141,6 +142,7 @@ def begin(
         TooLargeProblem, ByteLimitProblem, UploadLimitProblem: it is too much for the key.
     """
     ends = utc_now() + timedelta(hours=settings.keep_uploads_hours)
+    lock_key(session, key_id)
     session.execute(delete(LargeUpload).where(LargeUpload.expires_at < utc_now()))
     known = _same(session, key_id, announced)
     if known is not None:

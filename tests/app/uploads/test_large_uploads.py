@@ -14,12 +14,21 @@ import pytest
 from sqlalchemy import select, update
 from starlette.testclient import TestClient
 
-from app.db import LargeUpload, LargeUploadState, Task, TaskState, read_session, utc_now, write_session
+from app.db import (
+    LargeUpload,
+    LargeUploadState,
+    Task,
+    TaskState,
+    read_session,
+    utc_now,
+    write_session,
+)
+from app.keys.problems import UploadLimitProblem
 from app.keys.secret import read_secret
 from app.keys.service import KeyLimits, Scope, create_key
 from app.main import create_app
 from app.settings import Settings
-from app.storage import open_store
+from app.storage import Blob, open_store
 from app.storage.garbage import Collector
 from app.uploads import large
 from app.uploads.checks import Check
@@ -409,6 +418,48 @@ def test_a_key_has_so_many_open_uploads(client, keys, monkeypatch):
     assert refused.json()["type"].endswith("limit-open-uploads")
     assert announce(client, bytes(1), **mine).status_code == 202, "it is open already"
     assert announce(client, bytes(1), **other).status_code == 202
+
+
+@pytest.mark.races
+@DIRECTORY
+@pytest.mark.parametrize("keyless", [False, True])
+@pytest.mark.usefixtures("keys")
+def test_two_who_announce_the_same_at_once_get_one_upload(engine, settings, keyless):
+    key_id = None if keyless else 1
+    same = Blob("a" * 64, 1)
+
+    def begin(announced):
+        with write_session(engine) as session:
+            return large.begin(session, settings, key_id, announced, "a.zip", 0).id
+
+    with ThreadPoolExecutor(1) as pool:
+        with write_session(engine) as session:
+            first = large.begin(session, settings, key_id, same, "a.zip", 0).id
+            other = pool.submit(begin, same)
+            with pytest.raises(TimeoutError):
+                other.result(0.5)
+        assert other.result() == first
+    assert states(engine) == [LargeUploadState.OPEN]
+
+
+@pytest.mark.races
+@DIRECTORY
+@pytest.mark.usefixtures("keys")
+def test_of_uploads_announced_at_once_no_more_are_open_than_may(engine, settings, monkeypatch):
+    monkeypatch.setattr(large, "MOST_OPEN", 1)
+
+    def begin():
+        with write_session(engine) as session:
+            large.begin(session, settings, 1, Blob("", 1), "b.zip", 0)
+
+    with ThreadPoolExecutor(1) as pool:
+        with write_session(engine) as session:
+            large.begin(session, settings, 1, Blob("", 1), "a.zip", 0)
+            other = pool.submit(begin)
+            with pytest.raises(TimeoutError):
+                other.result(0.5)
+        with pytest.raises(UploadLimitProblem):
+            other.result()
 
 
 @DIRECTORY
