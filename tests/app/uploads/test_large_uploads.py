@@ -469,6 +469,8 @@ def test_of_uploads_announced_at_once_no_more_are_open_than_may(engine, settings
         ({}, 422, "bytes"),
         ({"bytes": 0}, 422, "bytes"),
         ({"bytes": -1}, 422, "bytes"),
+        ({"bytes": True}, 422, "bytes"),
+        ({"bytes": "12"}, 422, "bytes"),
         ({"bytes": 10**30}, 413, "bytes"),
         ({"bytes": 1, "sha256": "A" * 64}, 422, "sha256"),
         ({"bytes": 1, "sha256": "a"}, 422, "sha256"),
