@@ -143,7 +143,8 @@ def begin(
     """
     ends = utc_now() + timedelta(hours=settings.keep_uploads_hours)
     lock_key(session, key_id)
-    session.execute(delete(LargeUpload).where(LargeUpload.expires_at < utc_now()))
+    ended = _of(key_id), LargeUpload.expires_at <= utc_now()  # others' have other locks
+    session.execute(delete(LargeUpload).where(*ended))
     known = _same(session, key_id, announced)
     if known is not None:
         known.expires_at = ends
@@ -249,8 +250,11 @@ def _lapsed() -> ColumnElement[bool]:
 
 
 def _own(key_id: int | None) -> tuple[ColumnElement[bool], ...]:
-    mine = LargeUpload.key_id.is_not_distinct_from(key_id)
-    return mine, LargeUpload.expires_at > utc_now()
+    return _of(key_id), LargeUpload.expires_at > utc_now()
+
+
+def _of(key_id: int | None) -> ColumnElement[bool]:
+    return LargeUpload.key_id.is_not_distinct_from(key_id)
 
 
 def _same(session: Session, key_id: int | None, announced: Blob) -> LargeUpload | None:

@@ -408,6 +408,22 @@ def test_what_a_task_kept_counts_again_once_it_has_ended(client, engine, bounded
 
 
 @DIRECTORY
+def test_who_announces_has_its_own_uploads_forgotten_that_have_ended(client, engine, keys):
+    mine, other = keys
+    for headers in keys:
+        announce(client, DATA, **headers)
+    with write_session(engine) as session:
+        session.execute(update(LargeUpload).values(expires_at=utc_now()))
+        theirs = session.scalars(select(LargeUpload.id).where(LargeUpload.key_id == 2)).one()
+    fresh = announce(client, DATA, **mine).json()["upload"]
+    with read_session(engine) as session:
+        assert set(session.scalars(select(LargeUpload.id))) == {fresh, theirs}
+    newer = announce(client, DATA, **other).json()["upload"]
+    with read_session(engine) as session:
+        assert set(session.scalars(select(LargeUpload.id))) == {fresh, newer}
+
+
+@DIRECTORY
 def test_a_key_has_so_many_open_uploads(client, keys, monkeypatch):
     monkeypatch.setattr(large, "MOST_OPEN", 2)
     mine, other = keys
