@@ -110,7 +110,7 @@ def get(session: Session, key_id: int | None, upload: str) -> tuple[LargeUpload,
     wanted = select(LargeUpload, _lapsed()).where(LargeUpload.id == upload, *_own(key_id))
     found = session.execute(wanted).one_or_none() if is_id(upload) else None
     if found is None:
-        raise NotFoundProblem("there is no such upload of this key")
+        raise _no_such()
     row, lost = found
     if row.state == LargeUploadState.CHECKING and lost:
         return row, LargeUploadState.OPEN
@@ -186,6 +186,24 @@ def bytes_of(session: Session, key_id: int) -> int:
     return int(session.scalar(total) or 0)
 
 
+def forget(session: Session, key_id: int | None, upload: str) -> str | None:
+    """Delete an upload of a key, and return the blob that it had become; None: it was none yet.
+
+    Raises:
+        NotFoundProblem: the key has none of this id, or none any more.
+    """
+    gone = (
+        delete(LargeUpload)
+        .where(LargeUpload.id == upload, *_own(key_id))
+        .returning(LargeUpload.blob)
+        .execution_options(synchronize_session=False)
+    )
+    found = session.execute(gone).one_or_none() if is_id(upload) else None
+    if found is None:
+        raise _no_such()
+    return found.blob
+
+
 def claim(session: Session, upload: str) -> Claim | None:
     """Take the right to put an upload's parts together; None: another one has it, or it is over."""
     free = or_(
@@ -243,6 +261,10 @@ def _write(session: Session, held: Claim, **values: object) -> bool:
         .execution_options(synchronize_session=False)
     )
     return session.scalar(mine) is not None
+
+
+def _no_such() -> NotFoundProblem:
+    return NotFoundProblem("there is no such upload of this key")
 
 
 def _lapsed() -> ColumnElement[bool]:

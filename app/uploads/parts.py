@@ -134,11 +134,10 @@ def remove(services: Services, caller: Caller, upload: str) -> None:
         NotFoundProblem: the key has no such upload.
     """
     with write_session(services.engine) as session:
-        row, _ = large.get(session, caller.key_id, upload)
-        session.delete(row)
-    services.blobs.parts.remove(row.id)
-    if row.blob is not None:
-        drop_uploads(services.engine, services.blobs, [row.blob])
+        blob = large.forget(session, caller.key_id, upload)
+    services.blobs.parts.remove(upload)
+    if blob is not None:
+        drop_uploads(services.engine, services.blobs, [blob])
 
 
 def _stored(services: Services, upload: str, parts: Parts) -> list[int]:

@@ -23,6 +23,7 @@ from app.db import (
     utc_now,
     write_session,
 )
+from app.errors import NotFoundProblem
 from app.keys.problems import UploadLimitProblem
 from app.keys.secret import read_secret
 from app.keys.service import KeyLimits, Scope, create_key
@@ -476,6 +477,45 @@ def test_of_uploads_announced_at_once_no_more_are_open_than_may(engine, settings
                 other.result(0.5)
         with pytest.raises(UploadLimitProblem):
             other.result()
+
+
+@pytest.mark.races
+@DIRECTORY
+def test_of_two_who_give_an_upload_up_at_once_one_finds_none(client, engine):
+    upload = announce(client, DATA).json()["upload"]
+
+    def forget():
+        with write_session(engine) as session:
+            large.forget(session, None, upload)
+
+    with ThreadPoolExecutor(1) as pool:
+        with write_session(engine) as session:
+            large.forget(session, None, upload)
+            other = pool.submit(forget)
+            with pytest.raises(TimeoutError):
+                other.result(0.5)
+        with pytest.raises(NotFoundProblem):
+            other.result()
+
+
+@pytest.mark.races
+@DIRECTORY
+def test_who_gives_up_what_is_being_finished_gets_its_blob(client, engine):
+    upload = announce(client, DATA).json()["upload"]
+    with write_session(engine) as session:
+        held = large.claim(session, upload)
+
+    def forget():
+        with write_session(engine) as session:
+            return large.forget(session, None, upload)
+
+    with ThreadPoolExecutor(1) as pool:
+        with write_session(engine) as session:
+            assert large.finish(session, held, "a" * 64)
+            other = pool.submit(forget)
+            with pytest.raises(TimeoutError):
+                other.result(0.5)
+        assert other.result() == "a" * 64, "else nobody would drop it"
 
 
 @DIRECTORY
