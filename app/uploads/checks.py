@@ -66,18 +66,25 @@ class Checks:
             if check is None:
                 self._turns.release()
                 return
+            self._begin(check)
         except BaseException:
             self._turns.release()
             raise
-        thread = threading.Thread(target=self._run, args=(check,), name="upload", daemon=True)
-        self._running.add(thread)
-        thread.start()
 
     def close(self) -> None:
         """Have all given up that run; another process, or the next, takes them up again."""
         self._stopping.set()
         for thread in list(self._running):
             thread.join(CLOSING_SECONDS)
+
+    def _begin(self, check: "Check") -> None:
+        thread = threading.Thread(target=self._run, args=(check,), name="upload", daemon=True)
+        self._running.add(thread)
+        try:
+            thread.start()
+        except BaseException:  # the machine has no thread left
+            self._running.discard(thread)
+            raise
 
     def _run(self, check: "Check") -> None:
         try:

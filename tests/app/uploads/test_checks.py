@@ -38,6 +38,15 @@ def begun(engine, size, part_bytes):
         return large.claim(session, row.id)
 
 
+def raising(error):
+    """Return what raises it, whatever it is called with."""
+
+    def raises(*_):
+        raise error
+
+    return raises
+
+
 def row_of(engine):
     with read_session(engine) as session:
         return session.scalars(select(LargeUpload)).one()
@@ -154,6 +163,17 @@ def test_so_many_are_put_together_at_a_time(engine, settings, blobs, monkeypatch
     checks.start(lambda: None)  # nothing to do, and the turn is given back
     checks.start(lambda: None)
     assert row_of(engine).state == LargeUploadState.DONE
+
+
+def test_where_no_thread_begins_the_turn_is_given_back(engine, settings, blobs, monkeypatch):
+    checks = Checks(1)
+    held = begun(engine, 1, 1)
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", raising(RuntimeError("no new thread")))
+        with pytest.raises(RuntimeError, match="no new thread"):
+            checks.start(lambda: Check(engine, blobs, settings, held))
+    checks.start(lambda: None)
+    checks.close()  # waits for none that never began
 
 
 def test_pieces_are_one_file():
