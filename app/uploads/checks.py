@@ -17,9 +17,10 @@ from app.disk import check_room
 from app.errors import BusyProblem, DiskFullProblem, ErrorDetail, Problem, UnavailableProblem
 from app.errors.codes import Code
 from app.settings import Settings
-from app.storage import Blob, BlobMissingError, BlobStore, BlobStoreDownError
+from app.storage import Blob, BlobMissingError, BlobStore, BlobStoreDownError, StagedBlob
 from app.storage.base import CHUNK_BYTES
 from app.storage.references import lock_blobs
+from app.storage.sending import enter_with
 from app.uploads import large
 from app.uploads.large import Claim, UploadDamagedProblem, UploadUnfinishedProblem
 from app.uploads.staging import staged
@@ -163,13 +164,16 @@ class Check:
                     [ErrorDetail("other bytes than announced", field="sha256", code=Code.INVALID)],
                 )
             stored.send()
-            with write_session(self.engine) as session:
-                lock_blobs(session, [stored.blob.key])
-                stored.confirm()
-                if not large.finish(session, claim, stored.blob.key):
-                    raise _AbandonedError
-                stored.publish()
+            enter_with([stored], lambda: self._enter(stored))
         return stored.blob
+
+    def _enter(self, stored: StagedBlob) -> None:
+        with write_session(self.engine) as session:
+            lock_blobs(session, [stored.blob.key])
+            stored.confirm()
+            if not large.finish(session, self.claim, stored.blob.key):
+                raise _AbandonedError
+            stored.publish()
 
     def _chunks(self, over: Callable[[], bool]) -> Iterator[bytes]:
         parts = self.claim.parts

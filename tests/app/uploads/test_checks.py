@@ -4,6 +4,8 @@ import io
 import shutil
 import threading
 import tracemalloc
+from contextlib import contextmanager
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -12,7 +14,7 @@ from sqlalchemy import select
 from app.db import LargeUpload, LargeUploadState, read_session, utc_now, write_session
 from app.errors import BusyProblem
 from app.settings import MIB, Settings
-from app.storage import open_store
+from app.storage import SentInVainError, open_store
 from app.uploads import large
 from app.uploads.checks import Check, Checks, joined
 from tests.app.storage.places import S3Prefix
@@ -174,6 +176,31 @@ def test_where_no_thread_begins_the_turn_is_given_back(engine, settings, blobs, 
             checks.start(lambda: Check(engine, blobs, settings, held))
     checks.start(lambda: None)
     checks.close()  # waits for none that never began
+
+
+def test_a_blob_that_went_after_it_was_sent_is_sent_again(engine, settings, blobs, monkeypatch):
+    held = begun(engine, 1, 1)
+    blobs.parts.put(held.upload, 1, io.BytesIO(b"a"))
+    sent, read, stage, real = [], [], blobs.stage, blobs.parts.read
+
+    def seen(upload, number):
+        read.append(number)
+        return real(upload, number)
+
+    def confirm():
+        if len(sent) == 1:
+            raise SentInVainError(11, "a task with the same bytes ended")
+
+    @contextmanager
+    def staged(*given):
+        with stage(*given) as one:
+            yield replace(one, send=lambda: sent.append(one.blob.key), confirm=confirm)
+
+    monkeypatch.setattr(blobs, "stage", staged)
+    monkeypatch.setattr(blobs.parts, "read", seen)
+    Check(engine, blobs, settings, held).run(threading.Event())
+    row = row_of(engine)
+    assert (row.state, sent, read) == (LargeUploadState.DONE, [row.blob] * 2, [1])
 
 
 def test_pieces_are_one_file():
