@@ -132,18 +132,20 @@ class Check:
                 self._drop_parts()
         except (DiskFullProblem, UploadUnfinishedProblem) as problem:
             self._write(large.release, problem.body())
-        except (BlobStoreDownError, BlobMissingError, SQLAlchemyError) as error:
-            if isinstance(error, SQLAlchemyError) and not is_passing(error):
-                log.exception("upload_failed", upload=self.claim.upload)
-            log.warning("upload_not_put_together", upload=self.claim.upload, error=str(error))
-            again = UnavailableProblem("the database or the blob store did not answer", RETRY_AFTER)
-            self._write(large.release, again.body())
-        except Exception:  # there is no request that could say it
-            log.exception("upload_failed", upload=self.claim.upload)
-            self._write(large.release, Problem("the log of the service says more").body())
+        except Exception as error:  # there is no request that could say it
+            self._write(large.release, self._told(error).body())
         else:
             log.info("upload_done", upload=self.claim.upload, blob=blob.key, bytes=blob.size)
             self._drop_parts()
+
+    def _told(self, error: Exception) -> Problem:
+        """Log what stood in the way, and return what the client is told of it."""
+        if isinstance(error, (BlobStoreDownError, BlobMissingError)) or is_passing(error):
+            log.warning("upload_not_put_together", upload=self.claim.upload, error=str(error))
+            said = "the database or the blob store did not answer"
+            return UnavailableProblem(said, RETRY_AFTER)
+        log.error("upload_failed", upload=self.claim.upload, exc_info=error)
+        return Problem("the log of the service says more")
 
     def _stored(self, over: Callable[[], bool]) -> Blob:
         """Store the blob, and note it in the same transaction.

@@ -10,6 +10,9 @@ from datetime import timedelta
 
 import pytest
 from sqlalchemy import select
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from structlog.testing import capture_logs
 
 from app.db import LargeUpload, LargeUploadState, read_session, utc_now, write_session
 from app.errors import BusyProblem
@@ -201,6 +204,26 @@ def test_a_blob_that_went_after_it_was_sent_is_sent_again(engine, settings, blob
     Check(engine, blobs, settings, held).run(threading.Event())
     row = row_of(engine)
     assert (row.state, sent, read) == (LargeUploadState.DONE, [row.blob] * 2, [1])
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "event"),
+    [
+        (IntegrityError("INSERT", {}, Exception("a fault of ours")), 500, "upload_failed"),
+        (PoolTimeoutError("all are taken"), 503, "upload_not_put_together"),
+    ],
+)
+def test_what_the_database_refuses_is_logged_once(
+    engine, settings, blobs, monkeypatch, error, status, event
+):
+    held = begun(engine, 1, 1)
+    blobs.parts.put(held.upload, 1, io.BytesIO(b"a"))
+    monkeypatch.setattr(large, "finish", raising(error))
+    with capture_logs() as logs:
+        Check(engine, blobs, settings, held).run(threading.Event())
+    row = row_of(engine)
+    assert (row.state, row.error["status"]) == (LargeUploadState.OPEN, status)
+    assert [one["event"] for one in logs if one["event"].startswith("upload")] == [event]
 
 
 def test_pieces_are_one_file():
