@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 
 from app.db import LargeUpload, LargeUploadState, Task, database_now, utc_now
 from app.db.base import JsonObject
+from app.disk import check_room
 from app.errors import ConflictProblem, InvalidProblem, NotFoundProblem
 from app.keys.problems import UploadLimitProblem
 from app.keys.quotas import RETRY_SECONDS, check_upload, lock_key
@@ -124,6 +125,7 @@ def begin(
     announced: Blob,
     name: str,
     open_bytes: int,
+    room: int = 0,
 ) -> LargeUpload:
     """Return a new upload, or the one of the same bytes that the key has begun. Flushes.
 
@@ -137,8 +139,10 @@ def begin(
         announced: its bytes; where the key is "", nobody knows their checksum.
         name: what people call it.
         open_bytes: of the key's uploads that are no large ones.
+        room: bytes that a new one takes of this disk; of one that was begun some are there.
 
     Raises:
+        DiskFullProblem: there is no room for it.
         TooLargeProblem, ByteLimitProblem, UploadLimitProblem: it is too much for the key.
     """
     ends = utc_now() + timedelta(hours=settings.keep_uploads_hours)
@@ -160,6 +164,7 @@ def begin(
             RETRY_SECONDS,
             MOST_OPEN,
         )
+    check_room(settings, coming=room)
     row = LargeUpload(
         key_id=key_id,
         name=name,

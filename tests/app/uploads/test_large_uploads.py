@@ -4,6 +4,7 @@ import hashlib
 import io
 import json
 import random
+import shutil
 import socket
 import threading
 import time
@@ -601,6 +602,28 @@ def test_a_disk_that_is_full_takes_no_part(client, service, monkeypatch):
     assert client.put(own, content=DATA[:PART]).status_code == 507
     told = complete(client, told["upload"])
     assert (told["state"], told["error"]["status"]) == ("open", 507)
+
+
+@pytest.mark.parametrize(
+    ("database_url", "kind", "copies"),
+    [("embedded", "directory", 2), ("embedded", "s3", 1)],
+    indirect=["database_url", "kind"],
+)
+def test_there_is_to_be_room_for_the_parts_and_for_what_they_become(
+    client, settings, monkeypatch, copies
+):
+    usage = shutil.disk_usage(settings.data_dir)
+
+    def leave(room):
+        left = usage._replace(free=settings.keep_free_bytes + room)
+        monkeypatch.setattr("app.disk.shutil.disk_usage", lambda _: left)
+
+    leave(copies * len(DATA) - 1)
+    assert announce(client, DATA).status_code == 507
+    leave(copies * len(DATA))
+    assert announce(client, DATA).status_code == 202
+    leave(0)
+    assert announce(client, DATA).status_code == 202, "what was begun is gone on with"
 
 
 @DIRECTORY
