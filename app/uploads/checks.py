@@ -133,19 +133,16 @@ class Check:
         except (DiskFullProblem, UploadUnfinishedProblem) as problem:
             self._write(large.release, problem.body())
         except Exception as error:  # there is no request that could say it
-            self._write(large.release, self._told(error).body())
+            if _passes(error):
+                log.warning("upload_not_put_together", upload=self.claim.upload, error=str(error))
+                said = "the database or the blob store did not answer"
+                self._write(large.release, UnavailableProblem(said, RETRY_AFTER).body())
+            else:
+                log.exception("upload_failed", upload=self.claim.upload)
+                self._write(large.release, Problem("the log of the service says more").body())
         else:
             log.info("upload_done", upload=self.claim.upload, blob=blob.key, bytes=blob.size)
             self._drop_parts()
-
-    def _told(self, error: Exception) -> Problem:
-        """Log what stood in the way, and return what the client is told of it."""
-        if isinstance(error, (BlobStoreDownError, BlobMissingError)) or is_passing(error):
-            log.warning("upload_not_put_together", upload=self.claim.upload, error=str(error))
-            said = "the database or the blob store did not answer"
-            return UnavailableProblem(said, RETRY_AFTER)
-        log.error("upload_failed", upload=self.claim.upload, exc_info=error)
-        return Problem("the log of the service says more")
 
     def _stored(self, over: Callable[[], bool]) -> Blob:
         """Store the blob, and note it in the same transaction.
@@ -252,6 +249,10 @@ class _Pieces(io.RawIOBase):
         buffer[:count] = self._rest[:count]
         self._rest = self._rest[count:]
         return count
+
+
+def _passes(error: Exception) -> bool:
+    return isinstance(error, BlobStoreDownError | BlobMissingError) or is_passing(error)
 
 
 def _changed(number: int) -> UploadUnfinishedProblem:

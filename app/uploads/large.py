@@ -206,7 +206,8 @@ def forget(session: Session, key_id: int | None, upload: str) -> str | None:
     found = session.execute(gone).one_or_none() if is_id(upload) else None
     if found is None:
         raise _no_such()
-    return found.blob
+    blob: str | None = found.blob
+    return blob
 
 
 def claim(session: Session, upload: str) -> Claim | None:
