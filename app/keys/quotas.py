@@ -37,14 +37,25 @@ def check_quotas(session: Session, key_id: int | None, more_bytes: int) -> None:
     _check_bytes(session, key, more_bytes)
 
 
+def lock_key(session: Session, key_id: int | None) -> ApiKey | None:
+    """Let nobody else count for a key until the transaction ends; returns its row.
+
+    Where there are no keys, all callers are one, and a lock of theirs stands for the row.
+    """
+    if key_id is not None:
+        return session.scalars(select(ApiKey).where(ApiKey.id == key_id).with_for_update()).one()
+    if session.get_bind().dialect.name == "postgresql":  # SQLite has one writer at a time
+        session.execute(select(func.pg_advisory_xact_lock(*_KEYLESS)))
+    return None
+
+
 def check_imports(
     session: Session, key_id: int | None, waiting: Callable[[], int], most: int
 ) -> None:
     """Check that one more import may wait for a key, to become a task of its own.
 
-    The key's row is locked until the transaction ends, and before imports are counted: of two that
-    are asked for at once one sees the other. Where there are no keys, all callers are one, and a
-    lock of theirs stands for the row.
+    The key is locked until the transaction ends, and before imports are counted: of two that are
+    asked for at once one sees the other.
 
     Args:
         session: the transaction.
@@ -55,11 +66,7 @@ def check_imports(
     Raises:
         TaskLimitProblem: as many wait, beside its tasks that do, as may.
     """
-    key = None
-    if key_id is not None:
-        key = session.scalars(select(ApiKey).where(ApiKey.id == key_id).with_for_update()).one()
-    elif session.get_bind().dialect.name == "postgresql":  # SQLite has one writer at a time
-        session.execute(select(func.pg_advisory_xact_lock(*_KEYLESS)))
+    key = lock_key(session, key_id)
     counted = waiting()
     if counted >= most:
         raise TaskLimitProblem(f"{counted} imports of the key wait already", RETRY_SECONDS, most)

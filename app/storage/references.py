@@ -39,18 +39,19 @@ def _kept(place: Place) -> _Condition:
     return and_(Memory.place == place, Memory.deleted_at.is_(None))
 
 
-_RUNNABLE: _Condition = or_(
+RUNNABLE: _Condition = or_(
     Task.state.in_(state for state in TaskState if state not in END_STATES),
     and_(Task.state == TaskState.FAILED, Task.tidied_at.is_(None)),  # it may be tried again
 )
+"""Of tasks that keep what they were posted with."""
 
 _STANDING: _Condition = Version.deleted_at.is_(None)
 
 COLUMNS: dict[Place, tuple[tuple[_Column, _Condition], ...]] = {
     Place.BLOB_STORE: (
-        (Task.dataset, _RUNNABLE),
-        (Task.evaluation, _RUNNABLE),
-        (Task.checkpoint, _RUNNABLE),
+        (Task.dataset, RUNNABLE),
+        (Task.evaluation, RUNNABLE),
+        (Task.checkpoint, RUNNABLE),
         (LargeUpload.blob, LargeUpload.expires_at > database_time()),
         (HeldOutSet.blob, HeldOutSet.deleted_at.is_(None)),
         (Memory.blob, _kept(Place.BLOB_STORE)),

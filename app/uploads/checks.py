@@ -17,9 +17,10 @@ from app.disk import check_room
 from app.errors import BusyProblem, DiskFullProblem, ErrorDetail, Problem, UnavailableProblem
 from app.errors.codes import Code
 from app.settings import Settings
-from app.storage import Blob, BlobMissingError, BlobStore, BlobStoreDownError
+from app.storage import Blob, BlobMissingError, BlobStore, BlobStoreDownError, StagedBlob
 from app.storage.base import CHUNK_BYTES
 from app.storage.references import lock_blobs
+from app.storage.sending import enter_with
 from app.uploads import large
 from app.uploads.large import Claim, UploadDamagedProblem, UploadUnfinishedProblem
 from app.uploads.staging import staged
@@ -66,18 +67,25 @@ class Checks:
             if check is None:
                 self._turns.release()
                 return
+            self._begin(check)
         except BaseException:
             self._turns.release()
             raise
-        thread = threading.Thread(target=self._run, args=(check,), name="upload", daemon=True)
-        self._running.add(thread)
-        thread.start()
 
     def close(self) -> None:
         """Have all given up that run; another process, or the next, takes them up again."""
         self._stopping.set()
         for thread in list(self._running):
             thread.join(CLOSING_SECONDS)
+
+    def _begin(self, check: "Check") -> None:
+        thread = threading.Thread(target=self._run, args=(check,), name="upload", daemon=True)
+        self._running.add(thread)
+        try:
+            thread.start()
+        except BaseException:  # the machine has no thread left
+            self._running.discard(thread)
+            raise
 
     def _run(self, check: "Check") -> None:
         try:
@@ -124,15 +132,14 @@ class Check:
                 self._drop_parts()
         except (DiskFullProblem, UploadUnfinishedProblem) as problem:
             self._write(large.release, problem.body())
-        except (BlobStoreDownError, BlobMissingError, SQLAlchemyError) as error:
-            if isinstance(error, SQLAlchemyError) and not is_passing(error):
+        except Exception as error:  # there is no request that could say it
+            if _passes(error):
+                log.warning("upload_not_put_together", upload=self.claim.upload, error=str(error))
+                said = "the database or the blob store did not answer"
+                self._write(large.release, UnavailableProblem(said, RETRY_AFTER).body())
+            else:
                 log.exception("upload_failed", upload=self.claim.upload)
-            log.warning("upload_not_put_together", upload=self.claim.upload, error=str(error))
-            again = UnavailableProblem("the database or the blob store did not answer", RETRY_AFTER)
-            self._write(large.release, again.body())
-        except Exception:  # there is no request that could say it
-            log.exception("upload_failed", upload=self.claim.upload)
-            self._write(large.release, Problem("the log of the service says more").body())
+                self._write(large.release, Problem("the log of the service says more").body())
         else:
             log.info("upload_done", upload=self.claim.upload, blob=blob.key, bytes=blob.size)
             self._drop_parts()
@@ -156,13 +163,16 @@ class Check:
                     [ErrorDetail("other bytes than announced", field="sha256", code=Code.INVALID)],
                 )
             stored.send()
-            with write_session(self.engine) as session:
-                lock_blobs(session, [stored.blob.key])
-                stored.confirm()
-                if not large.finish(session, claim, stored.blob.key):
-                    raise _AbandonedError
-                stored.publish()
+            enter_with([stored], lambda: self._enter(stored))
         return stored.blob
+
+    def _enter(self, stored: StagedBlob) -> None:
+        with write_session(self.engine) as session:
+            lock_blobs(session, [stored.blob.key])
+            stored.confirm()
+            if not large.finish(session, self.claim, stored.blob.key):
+                raise _AbandonedError
+            stored.publish()
 
     def _chunks(self, over: Callable[[], bool]) -> Iterator[bytes]:
         parts = self.claim.parts
@@ -239,6 +249,10 @@ class _Pieces(io.RawIOBase):
         buffer[:count] = self._rest[:count]
         self._rest = self._rest[count:]
         return count
+
+
+def _passes(error: Exception) -> bool:
+    return isinstance(error, BlobStoreDownError | BlobMissingError) or is_passing(error)
 
 
 def _changed(number: int) -> UploadUnfinishedProblem:

@@ -9,11 +9,13 @@ from sqlalchemy.orm import Session
 
 from app.db import LargeUpload, LargeUploadState, Task, database_now, utc_now
 from app.db.base import JsonObject
+from app.disk import check_room
 from app.errors import ConflictProblem, InvalidProblem, NotFoundProblem
 from app.keys.problems import UploadLimitProblem
-from app.keys.quotas import RETRY_SECONDS, check_upload
+from app.keys.quotas import RETRY_SECONDS, check_upload, lock_key
 from app.settings import Settings
 from app.storage import Blob
+from app.storage.references import RUNNABLE
 
 MOST_PARTS = 2000
 MOST_OPEN = 100
@@ -109,7 +111,7 @@ def get(session: Session, key_id: int | None, upload: str) -> tuple[LargeUpload,
     wanted = select(LargeUpload, _lapsed()).where(LargeUpload.id == upload, *_own(key_id))
     found = session.execute(wanted).one_or_none() if is_id(upload) else None
     if found is None:
-        raise NotFoundProblem("there is no such upload of this key")
+        raise _no_such()
     row, lost = found
     if row.state == LargeUploadState.CHECKING and lost:
         return row, LargeUploadState.OPEN
@@ -123,10 +125,12 @@ def begin(
     announced: Blob,
     name: str,
     open_bytes: int,
+    room: int = 0,
 ) -> LargeUpload:
     """Return a new upload, or the one of the same bytes that the key has begun. Flushes.
 
-    So whoever was cut off goes on by asking again, whatever it remembers.
+    So whoever was cut off goes on by asking again, whatever it remembers. The key is locked until
+    the transaction ends: of two that announce at once one sees the other's.
 
     Args:
         session: the transaction.
@@ -135,12 +139,16 @@ def begin(
         announced: its bytes; where the key is "", nobody knows their checksum.
         name: what people call it.
         open_bytes: of the key's uploads that are no large ones.
+        room: bytes that a new one takes of this disk; of one that was begun some are there.
 
     Raises:
+        DiskFullProblem: there is no room for it.
         TooLargeProblem, ByteLimitProblem, UploadLimitProblem: it is too much for the key.
     """
     ends = utc_now() + timedelta(hours=settings.keep_uploads_hours)
-    session.execute(delete(LargeUpload).where(LargeUpload.expires_at < utc_now()))
+    lock_key(session, key_id)
+    ended = _of(key_id), LargeUpload.expires_at <= utc_now()  # others' have other locks
+    session.execute(delete(LargeUpload).where(*ended))
     known = _same(session, key_id, announced)
     if known is not None:
         known.expires_at = ends
@@ -156,6 +164,7 @@ def begin(
             RETRY_SECONDS,
             MOST_OPEN,
         )
+    check_room(settings, coming=room)
     row = LargeUpload(
         key_id=key_id,
         name=name,
@@ -171,10 +180,34 @@ def begin(
 
 def bytes_of(session: Session, key_id: int) -> int:
     """Return the bytes of a key's large uploads, as announced, but of what its tasks keep."""
-    kept = exists().where(Task.dataset == LargeUpload.blob, Task.key_id == key_id)
+    kept = exists().where(
+        Task.dataset == LargeUpload.blob,
+        Task.key_id == key_id,
+        Task.preview_of.is_(None),  # as `stored_bytes` counts them
+        RUNNABLE,
+    )
     counted = LargeUpload.state != LargeUploadState.FAILED
     total = select(func.sum(LargeUpload.bytes)).where(*_own(key_id), counted, ~kept)
     return int(session.scalar(total) or 0)
+
+
+def forget(session: Session, key_id: int | None, upload: str) -> str | None:
+    """Delete an upload of a key, and return the blob that it had become; None: it was none yet.
+
+    Raises:
+        NotFoundProblem: the key has none of this id, or none any more.
+    """
+    gone = (
+        delete(LargeUpload)
+        .where(LargeUpload.id == upload, *_own(key_id))
+        .returning(LargeUpload.blob)
+        .execution_options(synchronize_session=False)
+    )
+    found = session.execute(gone).one_or_none() if is_id(upload) else None
+    if found is None:
+        raise _no_such()
+    blob: str | None = found.blob
+    return blob
 
 
 def claim(session: Session, upload: str) -> Claim | None:
@@ -236,13 +269,20 @@ def _write(session: Session, held: Claim, **values: object) -> bool:
     return session.scalar(mine) is not None
 
 
+def _no_such() -> NotFoundProblem:
+    return NotFoundProblem("there is no such upload of this key")
+
+
 def _lapsed() -> ColumnElement[bool]:
     return LargeUpload.lease_until < database_now()
 
 
 def _own(key_id: int | None) -> tuple[ColumnElement[bool], ...]:
-    mine = LargeUpload.key_id.is_not_distinct_from(key_id)
-    return mine, LargeUpload.expires_at > utc_now()
+    return _of(key_id), LargeUpload.expires_at > utc_now()
+
+
+def _of(key_id: int | None) -> ColumnElement[bool]:
+    return LargeUpload.key_id.is_not_distinct_from(key_id)
 
 
 def _same(session: Session, key_id: int | None, announced: Blob) -> LargeUpload | None:

@@ -6,6 +6,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.db import LargeUploadState
+from app.posted import PostedNumbers
 from app.registry.schemas import PostedName
 
 _ID = "5d3a9e0e-6a4c-4f0a-9a51-1f2f7c1c8f11"
@@ -39,7 +40,7 @@ _EXAMPLE: dict[str, Any] = {
 }
 
 
-class LargeUploadWish(BaseModel):
+class LargeUploadWish(PostedNumbers):
     """A file that is to be sent in parts."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [WISH_EXAMPLE]})

@@ -24,6 +24,8 @@ MOST_TOLD = 100
 """Parts that are missing, of which one answer says where to send them."""
 URL_SECONDS = 3600.0
 MOST_NAMED = 20
+_COPIES = 2
+"""Of an upload on this disk where there is no bucket: its parts, and what they become."""
 
 
 def begin(services: Services, caller: Caller, wish: LargeUploadWish) -> LargeUploadJson:
@@ -37,12 +39,17 @@ def begin(services: Services, caller: Caller, wish: LargeUploadWish) -> LargeUpl
     if wish.bytes > most:
         fault = ErrorDetail(f"more than {most}", field="bytes", code=Code.TOO_LARGE)
         raise TooLargeProblem(f"a data set may have {most} bytes", [fault])
-    check_room(services.settings, coming=wish.bytes)
     announced = Blob(wish.sha256 or "", wish.bytes)
     held = services.uploads.open.bytes(caller.key_id, but="") if caller.key_id is not None else 0
     with write_session(services.engine) as session:
         row = large.begin(
-            session, services.settings, caller.key_id, announced, wish.name, open_bytes=held
+            session,
+            services.settings,
+            caller.key_id,
+            announced,
+            wish.name,
+            open_bytes=held,
+            room=wish.bytes * (1 if services.blobs.elsewhere else _COPIES),
         )
     return look(services, caller, row.id)
 
@@ -134,11 +141,10 @@ def remove(services: Services, caller: Caller, upload: str) -> None:
         NotFoundProblem: the key has no such upload.
     """
     with write_session(services.engine) as session:
-        row, _ = large.get(session, caller.key_id, upload)
-        session.delete(row)
-    services.blobs.parts.remove(row.id)
-    if row.blob is not None:
-        drop_uploads(services.engine, services.blobs, [row.blob])
+        blob = large.forget(session, caller.key_id, upload)
+    services.blobs.parts.remove(upload)
+    if blob is not None:
+        drop_uploads(services.engine, services.blobs, [blob])
 
 
 def _stored(services: Services, upload: str, parts: Parts) -> list[int]:

@@ -36,6 +36,12 @@ _LONGEST_LOOK = 5.0
 _ELSEWHERE = Persistence(tries=2)
 """Of a part that goes to another host: where that does not answer, the service takes it."""
 _TEXT = 200
+_UNSAID: dict[str, Any] = {
+    "status": int(httpx.codes.SERVICE_UNAVAILABLE),
+    "type": "about:blank",
+    "title": "Service Unavailable",
+    "detail": "the parts were not put together, and the service did not say why",
+}
 
 
 @dataclass(frozen=True)
@@ -95,6 +101,8 @@ def _brought(upload: str, path: Path, told: Told | None) -> Flow[None]:
             looks += 1
             continue
         if not now.missing:
+            if vain >= _ROUNDS:  # whoever puts them together ends each time, and says nothing
+                raise _refusal(now)
             yield from _pause(vain)
             vain, looks = vain + 1, 0
             yield Ask(Request("POST", f"/uploads/{upload}:complete"))
@@ -133,7 +141,7 @@ def _is_elsewhere(url: str) -> bool:
 
 
 def _refusal(now: _Progress) -> Problem:
-    said = now.error if isinstance(now.error, dict) else {}
+    said = now.error if isinstance(now.error, dict) else _UNSAID
     status = int(said.get("status", httpx.codes.UNPROCESSABLE_ENTITY))
     return problem_of(Answer(status, httpx.Headers(), json.dumps(said).encode()))
 

@@ -9,7 +9,7 @@ import httpx
 import pytest
 from conftest import TASK, problem
 
-from sats_client import NotFound, Refused, Unreachable
+from sats_client import NotFound, Problem, Refused, Unreachable
 
 UPLOAD = "5d3a9e0e-6a4c-4f0a-9a51-1f2f7c1c8f11"
 DATA = bytes(range(256)) * 40
@@ -215,6 +215,17 @@ def test_one_that_never_ends_is_told(through, dataset, monkeypatch):
     service.fail(":complete", *[httpx.Response(202, json=service.told())] * 99)
     with pytest.raises(Exception, match="no room"):
         through(service, lambda c: c.submit(dataset))
+    completes = [one for one in service.asked if one.url.path.endswith(":complete")]
+    assert len(completes) == 5
+
+
+def test_one_that_never_ends_and_says_nothing_is_told_too(through, dataset):
+    service = Service()
+    service.state, service.parts = "open", {1: DATA, 2: b"", 3: b""}
+    service.fail(":complete", *[httpx.Response(202, json=service.told())] * 99)
+    with pytest.raises(Problem, match="did not say why") as refused:
+        through(service, lambda c: c.submit(dataset))
+    assert refused.value.status == 503
     completes = [one for one in service.asked if one.url.path.endswith(":complete")]
     assert len(completes) == 5
 

@@ -4,15 +4,20 @@ import io
 import shutil
 import threading
 import tracemalloc
+from contextlib import contextmanager
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 from sqlalchemy import select
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from structlog.testing import capture_logs
 
 from app.db import LargeUpload, LargeUploadState, read_session, utc_now, write_session
 from app.errors import BusyProblem
 from app.settings import MIB, Settings
-from app.storage import open_store
+from app.storage import SentInVainError, open_store
 from app.uploads import large
 from app.uploads.checks import Check, Checks, joined
 from tests.app.storage.places import S3Prefix
@@ -36,6 +41,15 @@ def begun(engine, size, part_bytes):
         session.add(row)
         session.flush()
         return large.claim(session, row.id)
+
+
+def raising(error):
+    """Return what raises it, whatever it is called with."""
+
+    def raises(*_):
+        raise error
+
+    return raises
 
 
 def row_of(engine):
@@ -154,6 +168,62 @@ def test_so_many_are_put_together_at_a_time(engine, settings, blobs, monkeypatch
     checks.start(lambda: None)  # nothing to do, and the turn is given back
     checks.start(lambda: None)
     assert row_of(engine).state == LargeUploadState.DONE
+
+
+def test_where_no_thread_begins_the_turn_is_given_back(engine, settings, blobs, monkeypatch):
+    checks = Checks(1)
+    held = begun(engine, 1, 1)
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", raising(RuntimeError("no new thread")))
+        with pytest.raises(RuntimeError, match="no new thread"):
+            checks.start(lambda: Check(engine, blobs, settings, held))
+    checks.start(lambda: None)
+    checks.close()  # waits for none that never began
+
+
+def test_a_blob_that_went_after_it_was_sent_is_sent_again(engine, settings, blobs, monkeypatch):
+    held = begun(engine, 1, 1)
+    blobs.parts.put(held.upload, 1, io.BytesIO(b"a"))
+    sent, read, stage, real = [], [], blobs.stage, blobs.parts.read
+
+    def seen(upload, number):
+        read.append(number)
+        return real(upload, number)
+
+    def confirm():
+        if len(sent) == 1:
+            raise SentInVainError(11, "a task with the same bytes ended")
+
+    @contextmanager
+    def staged(*given):
+        with stage(*given) as one:
+            yield replace(one, send=lambda: sent.append(one.blob.key), confirm=confirm)
+
+    monkeypatch.setattr(blobs, "stage", staged)
+    monkeypatch.setattr(blobs.parts, "read", seen)
+    Check(engine, blobs, settings, held).run(threading.Event())
+    row = row_of(engine)
+    assert (row.state, sent, read) == (LargeUploadState.DONE, [row.blob] * 2, [1])
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "event"),
+    [
+        (IntegrityError("INSERT", {}, Exception("a fault of ours")), 500, "upload_failed"),
+        (PoolTimeoutError("all are taken"), 503, "upload_not_put_together"),
+    ],
+)
+def test_what_the_database_refuses_is_logged_once(
+    engine, settings, blobs, monkeypatch, error, status, event
+):
+    held = begun(engine, 1, 1)
+    blobs.parts.put(held.upload, 1, io.BytesIO(b"a"))
+    monkeypatch.setattr(large, "finish", raising(error))
+    with capture_logs() as logs:
+        Check(engine, blobs, settings, held).run(threading.Event())
+    row = row_of(engine)
+    assert (row.state, row.error["status"]) == (LargeUploadState.OPEN, status)
+    assert [one["event"] for one in logs if one["event"].startswith("upload")] == [event]
 
 
 def test_pieces_are_one_file():

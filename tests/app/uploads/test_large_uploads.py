@@ -4,6 +4,7 @@ import hashlib
 import io
 import json
 import random
+import shutil
 import socket
 import threading
 import time
@@ -14,12 +15,22 @@ import pytest
 from sqlalchemy import select, update
 from starlette.testclient import TestClient
 
-from app.db import LargeUpload, LargeUploadState, Task, read_session, utc_now, write_session
+from app.db import (
+    LargeUpload,
+    LargeUploadState,
+    Task,
+    TaskState,
+    read_session,
+    utc_now,
+    write_session,
+)
+from app.errors import NotFoundProblem
+from app.keys.problems import UploadLimitProblem
 from app.keys.secret import read_secret
 from app.keys.service import KeyLimits, Scope, create_key
 from app.main import create_app
 from app.settings import Settings
-from app.storage import open_store
+from app.storage import Blob, open_store
 from app.storage.garbage import Collector
 from app.uploads import large
 from app.uploads.checks import Check
@@ -387,6 +398,34 @@ def test_what_a_task_keeps_counts_once(client, bounded, tmp_path, monkeypatch):
 
 
 @DIRECTORY
+def test_what_a_task_kept_counts_again_once_it_has_ended(client, engine, bounded, tmp_path):
+    pets = drawn(tmp_path, "cat").read_bytes()
+    upload = sent(client, pets, **bounded)["upload"]
+    assert post(client, upload, **bounded).status_code == 202
+    with write_session(engine) as session:
+        session.execute(update(Task).values(state=TaskState.CANCELLED))
+    rest = bytes(4 * PART - len(pets))
+    assert announce(client, rest + b"1", **bounded).status_code == 429, "the upload keeps it"
+    assert announce(client, rest, **bounded).status_code == 202
+
+
+@DIRECTORY
+def test_who_announces_has_its_own_uploads_forgotten_that_have_ended(client, engine, keys):
+    mine, other = keys
+    for headers in keys:
+        announce(client, DATA, **headers)
+    with write_session(engine) as session:
+        session.execute(update(LargeUpload).values(expires_at=utc_now()))
+        theirs = session.scalars(select(LargeUpload.id).where(LargeUpload.key_id == 2)).one()
+    fresh = announce(client, DATA, **mine).json()["upload"]
+    with read_session(engine) as session:
+        assert set(session.scalars(select(LargeUpload.id))) == {fresh, theirs}
+    newer = announce(client, DATA, **other).json()["upload"]
+    with read_session(engine) as session:
+        assert set(session.scalars(select(LargeUpload.id))) == {fresh, newer}
+
+
+@DIRECTORY
 def test_a_key_has_so_many_open_uploads(client, keys, monkeypatch):
     monkeypatch.setattr(large, "MOST_OPEN", 2)
     mine, other = keys
@@ -399,6 +438,87 @@ def test_a_key_has_so_many_open_uploads(client, keys, monkeypatch):
     assert announce(client, bytes(1), **other).status_code == 202
 
 
+@pytest.mark.races
+@DIRECTORY
+@pytest.mark.parametrize("keyless", [False, True])
+@pytest.mark.usefixtures("keys")
+def test_two_who_announce_the_same_at_once_get_one_upload(engine, settings, keyless):
+    key_id = None if keyless else 1
+    same = Blob("a" * 64, 1)
+
+    def begin(announced):
+        with write_session(engine) as session:
+            return large.begin(session, settings, key_id, announced, "a.zip", 0).id
+
+    with ThreadPoolExecutor(1) as pool:
+        with write_session(engine) as session:
+            first = large.begin(session, settings, key_id, same, "a.zip", 0).id
+            other = pool.submit(begin, same)
+            with pytest.raises(TimeoutError):
+                other.result(0.5)
+        assert other.result() == first
+    assert states(engine) == [LargeUploadState.OPEN]
+
+
+@pytest.mark.races
+@DIRECTORY
+@pytest.mark.usefixtures("keys")
+def test_of_uploads_announced_at_once_no_more_are_open_than_may(engine, settings, monkeypatch):
+    monkeypatch.setattr(large, "MOST_OPEN", 1)
+
+    def begin():
+        with write_session(engine) as session:
+            large.begin(session, settings, 1, Blob("", 1), "b.zip", 0)
+
+    with ThreadPoolExecutor(1) as pool:
+        with write_session(engine) as session:
+            large.begin(session, settings, 1, Blob("", 1), "a.zip", 0)
+            other = pool.submit(begin)
+            with pytest.raises(TimeoutError):
+                other.result(0.5)
+        with pytest.raises(UploadLimitProblem):
+            other.result()
+
+
+@pytest.mark.races
+@DIRECTORY
+def test_of_two_who_give_an_upload_up_at_once_one_finds_none(client, engine):
+    upload = announce(client, DATA).json()["upload"]
+
+    def forget():
+        with write_session(engine) as session:
+            large.forget(session, None, upload)
+
+    with ThreadPoolExecutor(1) as pool:
+        with write_session(engine) as session:
+            large.forget(session, None, upload)
+            other = pool.submit(forget)
+            with pytest.raises(TimeoutError):
+                other.result(0.5)
+        with pytest.raises(NotFoundProblem):
+            other.result()
+
+
+@pytest.mark.races
+@DIRECTORY
+def test_who_gives_up_what_is_being_finished_gets_its_blob(client, engine):
+    upload = announce(client, DATA).json()["upload"]
+    with write_session(engine) as session:
+        held = large.claim(session, upload)
+
+    def forget():
+        with write_session(engine) as session:
+            return large.forget(session, None, upload)
+
+    with ThreadPoolExecutor(1) as pool:
+        with write_session(engine) as session:
+            assert large.finish(session, held, "a" * 64)
+            other = pool.submit(forget)
+            with pytest.raises(TimeoutError):
+                other.result(0.5)
+        assert other.result() == "a" * 64, "else nobody would drop it"
+
+
 @DIRECTORY
 @pytest.mark.parametrize(
     ("wish", "status", "field"),
@@ -406,6 +526,8 @@ def test_a_key_has_so_many_open_uploads(client, keys, monkeypatch):
         ({}, 422, "bytes"),
         ({"bytes": 0}, 422, "bytes"),
         ({"bytes": -1}, 422, "bytes"),
+        ({"bytes": True}, 422, "bytes"),
+        ({"bytes": "12"}, 422, "bytes"),
         ({"bytes": 10**30}, 413, "bytes"),
         ({"bytes": 1, "sha256": "A" * 64}, 422, "sha256"),
         ({"bytes": 1, "sha256": "a"}, 422, "sha256"),
@@ -480,6 +602,28 @@ def test_a_disk_that_is_full_takes_no_part(client, service, monkeypatch):
     assert client.put(own, content=DATA[:PART]).status_code == 507
     told = complete(client, told["upload"])
     assert (told["state"], told["error"]["status"]) == ("open", 507)
+
+
+@pytest.mark.parametrize(
+    ("database_url", "kind", "copies"),
+    [("embedded", "directory", 2), ("embedded", "s3", 1)],
+    indirect=["database_url", "kind"],
+)
+def test_there_is_to_be_room_for_the_parts_and_for_what_they_become(
+    client, settings, monkeypatch, copies
+):
+    usage = shutil.disk_usage(settings.data_dir)
+
+    def leave(room):
+        left = usage._replace(free=settings.keep_free_bytes + room)
+        monkeypatch.setattr("app.disk.shutil.disk_usage", lambda _: left)
+
+    leave(copies * len(DATA) - 1)
+    assert announce(client, DATA).status_code == 507
+    leave(copies * len(DATA))
+    assert announce(client, DATA).status_code == 202
+    leave(0)
+    assert announce(client, DATA).status_code == 202, "what was begun is gone on with"
 
 
 @DIRECTORY
