@@ -37,7 +37,7 @@ from app.db.base import JsonObject
 from app.deletion.freeing import free
 from app.deletion.service import Removal
 from app.registry.service import lineage, live_version, lock_model
-from app.retirement.kept_pictures import Zip, failed_tasks, kept_zips, left_alone, pictures_of
+from app.retirement.kept_pictures import Kept, Zip, left_alone, pictures_of
 from app.retirement.letting_go import Cut, MovedOnError, Upload, give_up, replace
 from app.retirement.purging import Purged, purge
 from app.retirement.receipts import signed
@@ -102,18 +102,17 @@ class Erasing:
         with read_session(self.engine) as session:
             version = session.get_one(Version, version_id)
             retirement = read_stored(Retirement, version.retirement or {})
-            zips = kept_zips(session, version.model_id, retirement)
-            failed = failed_tasks(session, version.model_id)
+            kept = Kept.of(session, version.model_id, retirement)
             own = session.get_one(Task, version.task_id)
-        unreached = {one.place for one in zips} - set(self.stores)
+        unreached = {one.place for one in kept.zips} - set(self.stores)
         if unreached:
             raise MovedOnError("pictures lie in a memory folder: set SATS_MEMORY_DIR to it")
-        failed = [task for task in failed if self._may_show(task, retirement)]
+        failed = [task for task in kept.failed if self._may_show(task, retirement)]
         uploads = [self._upload(task) for task in (own, *failed) if pictures_of(task)]
         self.settings.incoming_dir.mkdir(parents=True, exist_ok=True)
         with ExitStack() as stack:
             scratch = tempfile.TemporaryDirectory(dir=self.settings.incoming_dir)
-            cuts = self._cut(zips, Path(stack.enter_context(scratch)), stack)
+            cuts = self._cut(kept.zips, Path(stack.enter_context(scratch)), stack)
             staged = [cut.staged for cut in cuts if cut.staged is not None]
             for one in staged:
                 one.send()
@@ -124,6 +123,8 @@ class Erasing:
                     one.confirm()
                 deleted = [item for one in uploads for item in give_up(session, one)]
                 version = self._locked(session, version_id)
+                if kept.lacks(Kept.of(session, version.model_id, retirement)):
+                    raise MovedOnError("more pictures are kept than were looked at")
                 deleted += [replace(session, cut) for cut in cuts]
                 version.receipt = self._receipt(session, version, retirement, deleted)
                 version.erasure = Erasure.BEGUN

@@ -33,6 +33,33 @@ class Zip:
         return set(self.row.classes) <= self.names
 
 
+@dataclass(frozen=True)
+class Kept:
+    """What a model keeps that may show retired classes.
+
+    Attributes:
+        zips: of versions.
+        failed: tasks whose pictures are there to be tried again with.
+    """
+
+    zips: Sequence[Zip]
+    failed: Sequence[Task]
+
+    @classmethod
+    def of(cls, session: Session, model_id: int, retirement: Retirement) -> "Kept":
+        """Return what there is at this moment."""
+        return cls(kept_zips(session, model_id, retirement), failed_tasks(session, model_id))
+
+    def lacks(self, now: "Kept") -> bool:
+        """Whether anything is there now that was not there when this was looked up."""
+        return not now._names <= self._names
+
+    @property
+    def _names(self) -> frozenset[tuple[str, int | str, str | None]]:
+        zips = ((type(one.row).__name__, one.row.id, one.row.blob) for one in self.zips)
+        return frozenset([*zips, *(("Task", one.id, pictures_of(one)) for one in self.failed)])
+
+
 def kept_zips(session: Session, model_id: int, retirement: Retirement) -> list[Zip]:
     """Return what versions of a model keep that may show retired classes, whatever their line.
 

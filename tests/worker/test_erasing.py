@@ -11,6 +11,7 @@ from app.db import AliasMove, HeldOutSet, Memory, TaskState, read_session, write
 from app.keys.secret import read_secret
 from app.registry.moves import promote, rollback
 from app.registry.service import find_model
+from app.retirement.purging import purge
 from app.retirement.receipts import is_genuine
 from tests.worker.bench import EVA, drawn
 from tests.worker.test_retirements import assert_healthy, audit, learn, shown
@@ -162,6 +163,34 @@ def test_nothing_is_deleted_while_a_task_of_the_model_runs(bench):
     bench.erase()
     receipt = shown(bench, 4).retirement.receipt
     assert receipt.kept[-1].startswith(f"task {waiting.id}, which has not ended")
+
+
+@pytest.mark.parametrize("meanwhile", ["registered", "failed"])
+def test_what_appears_while_zips_are_read_is_not_missed(bench, monkeypatch, meanwhile):
+    learn(bench)
+    bench.retire(3, ["dog"], "forget")
+    task_id = bench.post(["dog", "owl"], seed=6, classes=["owl"], parent=1)
+    late = [bench.task(task_id).dataset]
+
+    def slowly(*asked):
+        monkeypatch.undo()
+        if meanwhile == "failed":
+            bench.control.plan(fail="not this time")
+        bench.supervisor().run(task_id)
+        if meanwhile == "registered":
+            late[:] = [several(bench, ["dog", "owl"], number=5, table=HeldOutSet)]
+        return purge(*asked)
+
+    monkeypatch.setattr("app.retirement.erasing.purge", slowly)
+    bench.erase()
+    ended = TaskState.FAILED if meanwhile == "failed" else TaskState.HELD
+    assert bench.task(task_id).state == ended
+    assert shown(bench, 4).retirement.erasure == "waits", "the next sweep does it anew"
+    bench.erase()
+    told = [one.sha256 for one in shown(bench, 4).retirement.receipt.deleted]
+    assert set(late) <= set(told)
+    assert not bench.has_blob(late[0])
+    assert_healthy(bench)
 
 
 def test_a_version_that_was_rolled_back_deletes_nothing(bench):
