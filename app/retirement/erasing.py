@@ -38,7 +38,7 @@ from app.deletion.freeing import free
 from app.deletion.service import Removal
 from app.registry.service import lineage, live_version, lock_model
 from app.retirement.kept_pictures import Kept, Zip, left_alone, pictures_of
-from app.retirement.letting_go import Cut, MovedOnError, Upload, give_up, replace
+from app.retirement.letting_go import Cut, MovedOnError, Upload, give_up, replace, take_back
 from app.retirement.purging import Purged, purge
 from app.retirement.receipts import signed
 from app.retirement.records import Deleted, Receipt, RetiredClass, Retirement, person
@@ -107,8 +107,9 @@ class Erasing:
         unreached = {one.place for one in kept.zips} - set(self.stores)
         if unreached:
             raise MovedOnError("pictures lie in a memory folder: set SATS_MEMORY_DIR to it")
-        failed = [task for task in kept.failed if self._may_show(task, retirement)]
-        uploads = [self._upload(task) for task in (own, *failed) if pictures_of(task)]
+        failed = [one for one in kept.failed if self._may_show(pictures_of(one), retirement)]
+        uploads = [self._upload(one) for one in (own, *failed) if pictures_of(one)]
+        sent = {one.id for one, _ in kept.sent if self._may_show(one.blob, retirement)}
         self.settings.incoming_dir.mkdir(parents=True, exist_ok=True)
         with ExitStack() as stack:
             scratch = tempfile.TemporaryDirectory(dir=self.settings.incoming_dir)
@@ -123,8 +124,12 @@ class Erasing:
                     one.confirm()
                 deleted = [item for one in uploads for item in give_up(session, one)]
                 version = self._locked(session, version_id)
-                if kept.lacks(Kept.of(session, version.model_id, retirement)):
+                now = Kept.of(session, version.model_id, retirement)
+                if kept.lacks(now):
                     raise MovedOnError("more pictures are kept than were looked at")
+                deleted += take_back(
+                    session, [one for one in now.sent if one[0].id in sent], deleted
+                )
                 deleted += [replace(session, cut) for cut in cuts]
                 version.receipt = self._receipt(session, version, retirement, deleted)
                 version.erasure = Erasure.BEGUN
@@ -156,9 +161,8 @@ class Erasing:
             size = self.stores[Place.BLOB_STORE].size(key)
         return Upload(task.id, key, size)
 
-    def _may_show(self, task: Task, retirement: Retirement) -> bool:
-        """Whether a failed task's pictures are labelled for a retired class, or nobody can tell."""
-        key = pictures_of(task)
+    def _may_show(self, key: str | None, retirement: Retirement) -> bool:
+        """Whether posted pictures are labelled for a retired class, or nobody can tell."""
         if key is None:
             return False
         try:

@@ -3,11 +3,22 @@
 import hashlib
 import io
 import zipfile
+from datetime import timedelta
 
 import pytest
 from sqlalchemy import select
 
-from app.db import AliasMove, HeldOutSet, Memory, TaskState, read_session, write_session
+from app.db import (
+    AliasMove,
+    HeldOutSet,
+    LargeUpload,
+    LargeUploadState,
+    Memory,
+    TaskState,
+    read_session,
+    utc_now,
+    write_session,
+)
 from app.keys.secret import read_secret
 from app.registry.moves import promote, rollback
 from app.registry.service import find_model
@@ -148,6 +159,48 @@ def test_a_failed_task_that_brought_such_pictures_is_not_tried_again(bench, clie
     [item] = [one for one in shown(bench, 4).retirement.receipt.deleted if one.what == "upload"]
     assert (item.task, item.sha256) == (failed.id, failed.dataset)
     assert not (bench.settings.work_dir / failed.id).exists()
+
+
+def sent_in_parts(bench, key):
+    """An upload that came in parts and was put together, as its row says."""
+    with write_session(bench.engine) as session:
+        row = LargeUpload(
+            name="pets.zip",
+            bytes=bench.blobs.size(key),
+            part_bytes=2**20,
+            sha256=key,
+            state=LargeUploadState.DONE,
+            blob=key,
+            expires_at=utc_now() + timedelta(hours=1),
+        )
+        session.add(row)
+
+
+def test_uploads_in_parts_that_tasks_were_made_of_are_not_kept(bench):
+    keys = []
+    for seed, name in enumerate(("cat", "dog", "cow")):
+        task_id = bench.post([name], seed=seed)
+        keys.append(bench.task(task_id).dataset)
+        sent_in_parts(bench, keys[-1])
+        assert bench.supervisor().run(task_id) == TaskState.LIVE
+    untaken = bench.blobs.put(io.BytesIO(drawn(("dog",), 30))).key
+    sent_in_parts(bench, untaken)
+    bench.control.plan(fail="not this time")
+    failed = bench.task(bench.post(["dog", "owl"], seed=6, classes=["owl"]))
+    sent_in_parts(bench, failed.dataset)
+    bench.supervisor().run(failed.id)
+    bench.control.plan(epochs=1)
+    assert bench.retire(3, ["dog"], "forget").state == TaskState.LIVE
+    assert all(bench.has_blob(key) for key in (*keys, failed.dataset, untaken))
+    bench.erase()
+    assert [bench.has_blob(key) for key in keys] == [True, False, True]
+    assert bench.has_blob(untaken), "no task was made of it"
+    assert not bench.has_blob(failed.dataset)
+    assert {row.blob for row in rows(bench, LargeUpload)} == {keys[0], keys[2], untaken}
+    told = [one for one in shown(bench, 4).retirement.receipt.deleted if one.what == "upload"]
+    assert sorted(one.sha256 for one in told) == sorted([keys[1], failed.dataset])
+    assert all(one.gone and one.bytes for one in told)
+    assert_healthy(bench)
 
 
 def test_nothing_is_deleted_while_a_task_of_the_model_runs(bench):
