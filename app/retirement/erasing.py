@@ -9,9 +9,10 @@ Whoever dies in between leaves the rest to the next sweep, of any worker.
 """
 
 import tempfile
+import threading
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import structlog
@@ -61,6 +62,7 @@ class Erasing:
         settings: the process's settings.
         secret: what receipts are signed with.
         worker: who deletes.
+        stopping: set it to leave the rest to the next sweep, of any worker: asked between zips.
     """
 
     engine: Engine
@@ -68,6 +70,7 @@ class Erasing:
     settings: Settings
     secret: bytes
     worker: str
+    stopping: threading.Event = field(default_factory=threading.Event)
 
     def act(self) -> None:
         """Bring every deletion that is due to its end, or as far as it comes now.
@@ -76,6 +79,8 @@ class Erasing:
             BlobStoreDownError: a store does not answer; what was begun goes on at the next call.
         """
         for version_id in self._open():
+            if self.stopping.is_set():
+                return
             try:
                 if self._is_due(version_id):
                     self._begin(version_id)
@@ -139,6 +144,7 @@ class Erasing:
     def _cut(self, zips: Sequence[Zip], folder: Path, stack: ExitStack) -> list[Cut]:
         found = []
         for number, kept in enumerate(zips):
+            self._go_on()
             store, target = self.stores[kept.place], folder / f"{number}.zip"
             size = 0
             purged: Purged | None = Purged(None, 0, {})
@@ -165,6 +171,7 @@ class Erasing:
         """Whether posted pictures are labelled for a retired class, or nobody can tell."""
         if key is None:
             return False
+        self._go_on()
         try:
             path = self.stores[Place.BLOB_STORE].path(key)
             labelled = posted_classes(path, self.settings.limits)
@@ -173,6 +180,10 @@ class Erasing:
         except (BlobDamagedError, DatasetError):
             return True
         return labelled is None or not set(labelled).isdisjoint(retirement.retired)
+
+    def _go_on(self) -> None:
+        if self.stopping.is_set():
+            raise MovedOnError("the worker stops")
 
     def _locked(self, session: Session, version_id: int) -> Version:
         """Lock a version's model, and look once more whether its deletion is due."""

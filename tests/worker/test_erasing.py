@@ -22,8 +22,10 @@ from app.db import (
 from app.keys.secret import read_secret
 from app.registry.moves import promote, rollback
 from app.registry.service import find_model
+from app.retirement.erasing import Erasing
 from app.retirement.purging import purge
 from app.retirement.receipts import is_genuine
+from app.storage.garbage import stores_of
 from tests.worker.bench import EVA, drawn
 from tests.worker.test_retirements import assert_healthy, audit, learn, shown
 
@@ -243,6 +245,30 @@ def test_what_appears_while_zips_are_read_is_not_missed(bench, monkeypatch, mean
     told = [one.sha256 for one in shown(bench, 4).retirement.receipt.deleted]
     assert set(late) <= set(told)
     assert not bench.has_blob(late[0])
+    assert_healthy(bench)
+
+
+def test_a_worker_that_stops_reads_no_further_zip(bench, monkeypatch):
+    learn(bench)
+    bench.retire(3, ["dog"], "forget")
+    stores, secret = stores_of(bench.blobs, bench.settings), read_secret(bench.settings)
+    erasing = Erasing(bench.engine, stores, bench.settings, secret, "worker-1")
+    read = []
+
+    def told_to_stop(*asked):
+        read.append(asked)
+        erasing.stopping.set()
+        return purge(*asked)
+
+    monkeypatch.setattr("app.retirement.erasing.purge", told_to_stop)
+    erasing.act()
+    assert (len(read), shown(bench, 4).retirement.erasure) == (1, "waits")
+    assert not list(bench.settings.incoming_dir.iterdir())
+    erasing.act()
+    assert len(read) == 1
+    bench.erase()
+    assert len(read) > 1
+    assert shown(bench, 4).retirement.erasure == "done"
     assert_healthy(bench)
 
 
