@@ -112,6 +112,7 @@ def make_worker(settings: Settings, command: Sequence[str] = CHILD) -> Celery:
     def on_shutting_down(**_kw: Any) -> None:
         supervisor.stopping.set()
         importing.stopping.set()
+        erasing.stopping.set()
         if mirroring:
             mirroring.stopping.set()
 

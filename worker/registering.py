@@ -29,7 +29,6 @@ from app.registry.gate import judge
 from app.registry.memory import add_memory, memory_place, memory_store
 from app.registry.moves import IMPORT, go_live
 from app.registry.parents import preview_version
-from app.registry.retired import brought_back
 from app.registry.service import alias_history, live_version, lock_model, register_version
 from app.settings import Settings
 from app.storage import BlobStore, StagedBlob
@@ -48,7 +47,7 @@ from sats_core.job import (
 )
 from worker.claim import Claim, end, hold, warn
 from worker.folder import WorkFolder
-from worker.retiring import register_retirement
+from worker.retiring import holds_for_retired, register_retirement
 
 
 @dataclass(frozen=True)
@@ -209,7 +208,7 @@ def _register_step(
         preview=read_stored(Scores, preview.scores) if preview and live is preview else None,
         waived=floor.waived(wish) if task.by_admin else (),
         warnings=_serious(staged.result),
-        holds_too=_brought_back(session, live, staged.result),
+        holds_too=holds_for_retired(session, live, staged.result),
     )
     version = register_version(
         session,
@@ -236,14 +235,6 @@ def _keep_memory(session: Session, version: Version, staged: _Staged) -> None:
 
 def _memory_record(result: Result) -> MemoryRecord | None:
     return None if isinstance(result, ImportResult) else result.memory
-
-
-def _brought_back(session: Session, live: Version | None, result: Result) -> tuple[str, ...]:
-    """Return what holds a step from before a retirement: a class that was taken away since."""
-    known = {str(entry["name"]): int(str(entry["index"])) for entry in result.classes}
-    names = ", ".join(map(repr, brought_back(session, live, known)))
-    said = f"{names} was taken away before the live version, and this one knows it"
-    return (said,) if names else ()
 
 
 def _serious(result: Result) -> tuple[str, ...]:

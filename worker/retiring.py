@@ -11,7 +11,7 @@ from app.registry.floor import floor_of
 from app.registry.memory import memory_of
 from app.registry.moves import go_live
 from app.registry.parents import ParentDeletedProblem
-from app.registry.retired import indices_of, retire_indices, unaware_version
+from app.registry.retired import brought_back, indices_of, retire_indices, unaware_version
 from app.registry.service import live_version, lock_model, register_version
 from app.retirement.checking import check_classes, check_dataset
 from app.retirement.gate import judge_retirement
@@ -22,7 +22,7 @@ from app.storage import BlobStore
 from app.stored import read_spec, read_stored
 from app.tasks.classes import class_names
 from sats_core.evaluation.scores import Scores
-from sats_core.job import RetireJob, RetireResult
+from sats_core.job import Result, RetireJob, RetireResult
 from worker.folder import WorkFolder
 from worker.laying_out import held_out, replay, scored_on, upload, version_files
 
@@ -100,6 +100,7 @@ def register_retirement(
         _staying(live, retirement),
         live_moved=(live.id if live else None) != task.live_id,
         waived=floor.waived(wish) if task.by_admin else (),
+        holds_too=holds_for_retired(session, live, result),
     )
     retire_indices(session, model.id, retirement.indices)
     version = register_version(
@@ -119,6 +120,14 @@ def register_retirement(
     if verdict.passed:
         go_live(session, version)
     return version, verdict.passed
+
+
+def holds_for_retired(session: Session, live: Version | None, result: Result) -> tuple[str, ...]:
+    """Return what holds a version from before a retirement: a class that was taken away since."""
+    known = {str(entry["name"]): int(str(entry["index"])) for entry in result.classes}
+    names = ", ".join(map(repr, brought_back(session, live, known)))
+    said = f"{names} was taken away before the live version, and this one knows it"
+    return (said,) if names else ()
 
 
 def _staying(live: Version | None, retirement: Retirement) -> list[str]:

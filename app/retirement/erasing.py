@@ -9,9 +9,10 @@ Whoever dies in between leaves the rest to the next sweep, of any worker.
 """
 
 import tempfile
+import threading
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import structlog
@@ -37,8 +38,8 @@ from app.db.base import JsonObject
 from app.deletion.freeing import free
 from app.deletion.service import Removal
 from app.registry.service import lineage, live_version, lock_model
-from app.retirement.kept_pictures import Zip, failed_tasks, kept_zips, left_alone, pictures_of
-from app.retirement.letting_go import Cut, MovedOnError, Upload, give_up, replace
+from app.retirement.kept_pictures import Kept, Zip, left_alone, pictures_of
+from app.retirement.letting_go import Cut, MovedOnError, Upload, give_up, replace, take_back
 from app.retirement.purging import Purged, purge
 from app.retirement.receipts import signed
 from app.retirement.records import Deleted, Receipt, RetiredClass, Retirement, person
@@ -61,6 +62,7 @@ class Erasing:
         settings: the process's settings.
         secret: what receipts are signed with.
         worker: who deletes.
+        stopping: set it to leave the rest to the next sweep, of any worker: asked between zips.
     """
 
     engine: Engine
@@ -68,6 +70,7 @@ class Erasing:
     settings: Settings
     secret: bytes
     worker: str
+    stopping: threading.Event = field(default_factory=threading.Event)
 
     def act(self) -> None:
         """Bring every deletion that is due to its end, or as far as it comes now.
@@ -76,6 +79,8 @@ class Erasing:
             BlobStoreDownError: a store does not answer; what was begun goes on at the next call.
         """
         for version_id in self._open():
+            if self.stopping.is_set():
+                return
             try:
                 if self._is_due(version_id):
                     self._begin(version_id)
@@ -102,18 +107,18 @@ class Erasing:
         with read_session(self.engine) as session:
             version = session.get_one(Version, version_id)
             retirement = read_stored(Retirement, version.retirement or {})
-            zips = kept_zips(session, version.model_id, retirement)
-            failed = failed_tasks(session, version.model_id)
+            kept = Kept.of(session, version.model_id, retirement)
             own = session.get_one(Task, version.task_id)
-        unreached = {one.place for one in zips} - set(self.stores)
+        unreached = {one.place for one in kept.zips} - set(self.stores)
         if unreached:
             raise MovedOnError("pictures lie in a memory folder: set SATS_MEMORY_DIR to it")
-        failed = [task for task in failed if self._may_show(task, retirement)]
-        uploads = [self._upload(task) for task in (own, *failed) if pictures_of(task)]
+        failed = [one for one in kept.failed if self._may_show(pictures_of(one), retirement)]
+        uploads = [self._upload(one) for one in (own, *failed) if pictures_of(one)]
+        sent = {one.id for one, _ in kept.sent if self._may_show(one.blob, retirement)}
         self.settings.incoming_dir.mkdir(parents=True, exist_ok=True)
         with ExitStack() as stack:
             scratch = tempfile.TemporaryDirectory(dir=self.settings.incoming_dir)
-            cuts = self._cut(zips, Path(stack.enter_context(scratch)), stack)
+            cuts = self._cut(kept.zips, Path(stack.enter_context(scratch)), stack)
             staged = [cut.staged for cut in cuts if cut.staged is not None]
             for one in staged:
                 one.send()
@@ -124,6 +129,12 @@ class Erasing:
                     one.confirm()
                 deleted = [item for one in uploads for item in give_up(session, one)]
                 version = self._locked(session, version_id)
+                now = Kept.of(session, version.model_id, retirement)
+                if kept.lacks(now):
+                    raise MovedOnError("more pictures are kept than were looked at")
+                deleted += take_back(
+                    session, [one for one in now.sent if one[0].id in sent], deleted
+                )
                 deleted += [replace(session, cut) for cut in cuts]
                 version.receipt = self._receipt(session, version, retirement, deleted)
                 version.erasure = Erasure.BEGUN
@@ -133,6 +144,7 @@ class Erasing:
     def _cut(self, zips: Sequence[Zip], folder: Path, stack: ExitStack) -> list[Cut]:
         found = []
         for number, kept in enumerate(zips):
+            self._go_on()
             store, target = self.stores[kept.place], folder / f"{number}.zip"
             size = 0
             purged: Purged | None = Purged(None, 0, {})
@@ -155,11 +167,11 @@ class Erasing:
             size = self.stores[Place.BLOB_STORE].size(key)
         return Upload(task.id, key, size)
 
-    def _may_show(self, task: Task, retirement: Retirement) -> bool:
-        """Whether a failed task's pictures are labelled for a retired class, or nobody can tell."""
-        key = pictures_of(task)
+    def _may_show(self, key: str | None, retirement: Retirement) -> bool:
+        """Whether posted pictures are labelled for a retired class, or nobody can tell."""
         if key is None:
             return False
+        self._go_on()
         try:
             path = self.stores[Place.BLOB_STORE].path(key)
             labelled = posted_classes(path, self.settings.limits)
@@ -168,6 +180,10 @@ class Erasing:
         except (BlobDamagedError, DatasetError):
             return True
         return labelled is None or not set(labelled).isdisjoint(retirement.retired)
+
+    def _go_on(self) -> None:
+        if self.stopping.is_set():
+            raise MovedOnError("the worker stops")
 
     def _locked(self, session: Session, version_id: int) -> Version:
         """Lock a version's model, and look once more whether its deletion is due."""

@@ -21,6 +21,7 @@ def judge_retirement(
     *,
     live_moved: bool,
     waived: Collection[str] = (),
+    holds_too: Collection[str] = (),
 ) -> Verdict:
     """Decide as of a step without new classes, and by the mIoU of what stays.
 
@@ -35,6 +36,7 @@ def judge_retirement(
             that the new version lacks holds it.
         live_moved: whether `live` moved while the task ran.
         waived: one sentence for every limit of the floor that the task waives.
+        holds_too: one sentence for everything else that holds it.
     """
     gone = set(retirement.retired)
     verdict = judge(
@@ -46,6 +48,7 @@ def judge_retirement(
         live_classes=live_classes,
         live=without(live, gone) if live else None,
         waived=tuple(waived),
+        holds_too=tuple(holds_too),
     )
     said = _lost(gate, retirement)
     if said is None:

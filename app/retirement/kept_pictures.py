@@ -3,10 +3,20 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import select
+from sqlalchemy import and_, or_, select
 from sqlalchemy.orm import Session
 
-from app.db import END_STATES, HeldOutSet, Memory, Place, Task, TaskKind, TaskState, Version
+from app.db import (
+    END_STATES,
+    HeldOutSet,
+    LargeUpload,
+    Memory,
+    Place,
+    Task,
+    TaskKind,
+    TaskState,
+    Version,
+)
 from app.registry.retired import indices_of
 from app.retirement.records import Retirement
 
@@ -31,6 +41,41 @@ class Zip:
     def useless(self) -> bool:
         """Whether it serves these classes alone."""
         return set(self.row.classes) <= self.names
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What a model keeps that may show retired classes.
+
+    Attributes:
+        zips: of versions.
+        failed: tasks whose pictures are there to be tried again with.
+        sent: uploads in parts that are kept whole, each with an ended task that was made of it.
+    """
+
+    zips: Sequence[Zip]
+    failed: Sequence[Task]
+    sent: Sequence[tuple[LargeUpload, Task]]
+
+    @classmethod
+    def of(cls, session: Session, model_id: int, retirement: Retirement) -> "Kept":
+        """Return what there is at this moment."""
+        return cls(
+            kept_zips(session, model_id, retirement),
+            failed_tasks(session, model_id),
+            sent_uploads(session, model_id),
+        )
+
+    def lacks(self, now: "Kept") -> bool:
+        """Whether anything is there now that was not there when this was looked up."""
+        return not now._names <= self._names
+
+    @property
+    def _names(self) -> frozenset[tuple[str, int | str, str | None]]:
+        zips = ((type(one.row).__name__, one.row.id, one.row.blob) for one in self.zips)
+        failed = (("Task", one.id, pictures_of(one)) for one in self.failed)
+        sent = (("LargeUpload", one.id, task.id) for one, task in self.sent)
+        return frozenset([*zips, *failed, *sent])
 
 
 def kept_zips(session: Session, model_id: int, retirement: Retirement) -> list[Zip]:
@@ -68,6 +113,25 @@ def failed_tasks(session: Session, model_id: int) -> Sequence[Task]:
     return session.scalars(
         select(Task).where(Task.model_id == model_id, *kept).order_by(Task.sequence)
     ).all()
+
+
+def sent_uploads(session: Session, model_id: int) -> list[tuple[LargeUpload, Task]]:
+    """Return the uploads in parts whose pictures an ended task of a model was posted with.
+
+    They are kept until they expire, whatever became of the task; each with the last such task.
+    """
+    pictures = or_(
+        and_(Task.kind == TaskKind.STEP, Task.dataset == LargeUpload.blob),
+        Task.evaluation == LargeUpload.blob,
+    )
+    wanted = (
+        select(LargeUpload, Task)
+        .join(Task, pictures)
+        .where(Task.model_id == model_id, Task.state.in_(END_STATES))
+        .order_by(Task.sequence)
+    )
+    last = {upload.id: (upload, task) for upload, task in session.execute(wanted)}
+    return list(last.values())
 
 
 def pictures_of(task: Task) -> str | None:

@@ -1,11 +1,12 @@
 """What rows say once pictures of retired classes are deleted."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sqlalchemy.orm import Session
 
 from app.audit.actor import actor_of
-from app.db import END_STATES, HeldOutSet, Memory, Place, TaskState, utc_now
+from app.db import END_STATES, HeldOutSet, LargeUpload, Memory, Place, Task, TaskState, utc_now
 from app.errors import NotFoundProblem
 from app.retirement.kept_pictures import Zip
 from app.retirement.purging import Purged
@@ -63,20 +64,44 @@ def give_up(session: Session, upload: Upload) -> list[Deleted]:
         return []
     if task.state == TaskState.FAILED:
         task.tidied_at = task.tidied_at or utc_now()
-    return [
-        Deleted(
-            what="upload",
-            version=None,
-            task=upload.task_id,
-            place="blob_store",
-            sha256=upload.key,
-            bytes=upload.size,
-            pictures=None,
-            left=0,
-            replaced_by=None,
-            gone=False,
-        )
-    ]
+    return [_deleted(upload)]
+
+
+def take_back(
+    session: Session, sent: Sequence[tuple[LargeUpload, Task]], said: Sequence[Deleted]
+) -> list[Deleted]:
+    """Delete the rows of uploads in parts, so that they keep their pictures no longer. Flushes.
+
+    Args:
+        session: one whose transaction holds `lock_model`.
+        sent: the rows, each with an ended task that was made of it.
+        said: what the receipt tells already: nothing is told twice.
+    """
+    told = {(one.task, one.sha256) for one in said}
+    found = []
+    for row, task in sent:
+        upload = Upload(task.id, str(row.blob), row.bytes)
+        session.delete(row)
+        if (upload.task_id, upload.key) not in told:
+            found.append(_deleted(upload))
+            told.add((upload.task_id, upload.key))
+    session.flush()
+    return found
+
+
+def _deleted(upload: Upload) -> Deleted:
+    return Deleted(
+        what="upload",
+        version=None,
+        task=upload.task_id,
+        place="blob_store",
+        sha256=upload.key,
+        bytes=upload.size,
+        pictures=None,
+        left=0,
+        replaced_by=None,
+        gone=False,
+    )
 
 
 def replace(session: Session, cut: Cut) -> Deleted:

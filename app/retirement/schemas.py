@@ -5,6 +5,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from app.db import Erasure, TaskKind
+from app.posted import PostedNumbers
 from app.registry.floor import GateWish, Limit
 from app.registry.schemas import MAX_NUMBER, MODEL_PATTERN, Named, PostedName
 from app.retirement.records import Depth, Receipt
@@ -112,7 +113,7 @@ class RetireChoices(Placement, Training):
         return names
 
 
-class RetireWish(RetireChoices):
+class RetireWish(PostedNumbers, RetireChoices):
     """Which classes to take away, and how far; only `classes` and `depth` are needed."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [RETIRE_EXAMPLE, UNLEARN_EXAMPLE]})

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from sats_core.classes import BACKGROUND, IGNORE
+from sats_core.classes import BACKGROUND
 from sats_core.data.labels import labelled_lookup
 from sats_core.data.transforms import Pixels
 from sats_core.evaluation.confusion import ConfusionMatrix
@@ -111,7 +111,7 @@ class _Fresh(Fit):
     def __init__(self, features: Tensor, weights: Tensor, kinds: Tensor, classes: int) -> None:
         weights = weights.double() / weights.sum()
         super().__init__(features, weights, classes)
-        self._kinds = kinds.masked_fill(kinds == IGNORE, BACKGROUND)
+        self._kinds = kinds
         self._shares = torch.bincount(kinds, weights, classes + 1)[1:]
 
     def terms(self) -> dict[str, Tensor]:

@@ -3,15 +3,29 @@
 import hashlib
 import io
 import zipfile
+from datetime import timedelta
 
 import pytest
 from sqlalchemy import select
 
-from app.db import AliasMove, HeldOutSet, Memory, TaskState, read_session, write_session
+from app.db import (
+    AliasMove,
+    HeldOutSet,
+    LargeUpload,
+    LargeUploadState,
+    Memory,
+    TaskState,
+    read_session,
+    utc_now,
+    write_session,
+)
 from app.keys.secret import read_secret
 from app.registry.moves import promote, rollback
 from app.registry.service import find_model
+from app.retirement.erasing import Erasing
+from app.retirement.purging import purge
 from app.retirement.receipts import is_genuine
+from app.storage.garbage import stores_of
 from tests.worker.bench import EVA, drawn
 from tests.worker.test_retirements import assert_healthy, audit, learn, shown
 
@@ -149,6 +163,48 @@ def test_a_failed_task_that_brought_such_pictures_is_not_tried_again(bench, clie
     assert not (bench.settings.work_dir / failed.id).exists()
 
 
+def sent_in_parts(bench, key):
+    """An upload that came in parts and was put together, as its row says."""
+    with write_session(bench.engine) as session:
+        row = LargeUpload(
+            name="pets.zip",
+            bytes=bench.blobs.size(key),
+            part_bytes=2**20,
+            sha256=key,
+            state=LargeUploadState.DONE,
+            blob=key,
+            expires_at=utc_now() + timedelta(hours=1),
+        )
+        session.add(row)
+
+
+def test_uploads_in_parts_that_tasks_were_made_of_are_not_kept(bench):
+    keys = []
+    for seed, name in enumerate(("cat", "dog", "cow")):
+        task_id = bench.post([name], seed=seed)
+        keys.append(bench.task(task_id).dataset)
+        sent_in_parts(bench, keys[-1])
+        assert bench.supervisor().run(task_id) == TaskState.LIVE
+    untaken = bench.blobs.put(io.BytesIO(drawn(("dog",), 30))).key
+    sent_in_parts(bench, untaken)
+    bench.control.plan(fail="not this time")
+    failed = bench.task(bench.post(["dog", "owl"], seed=6, classes=["owl"]))
+    sent_in_parts(bench, failed.dataset)
+    bench.supervisor().run(failed.id)
+    bench.control.plan(epochs=1)
+    assert bench.retire(3, ["dog"], "forget").state == TaskState.LIVE
+    assert all(bench.has_blob(key) for key in (*keys, failed.dataset, untaken))
+    bench.erase()
+    assert [bench.has_blob(key) for key in keys] == [True, False, True]
+    assert bench.has_blob(untaken), "no task was made of it"
+    assert not bench.has_blob(failed.dataset)
+    assert {row.blob for row in rows(bench, LargeUpload)} == {keys[0], keys[2], untaken}
+    told = [one for one in shown(bench, 4).retirement.receipt.deleted if one.what == "upload"]
+    assert sorted(one.sha256 for one in told) == sorted([keys[1], failed.dataset])
+    assert all(one.gone and one.bytes for one in told)
+    assert_healthy(bench)
+
+
 def test_nothing_is_deleted_while_a_task_of_the_model_runs(bench):
     learn(bench)
     bench.retire(3, ["dog"], "forget")
@@ -162,6 +218,58 @@ def test_nothing_is_deleted_while_a_task_of_the_model_runs(bench):
     bench.erase()
     receipt = shown(bench, 4).retirement.receipt
     assert receipt.kept[-1].startswith(f"task {waiting.id}, which has not ended")
+
+
+@pytest.mark.parametrize("meanwhile", ["registered", "failed"])
+def test_what_appears_while_zips_are_read_is_not_missed(bench, monkeypatch, meanwhile):
+    learn(bench)
+    bench.retire(3, ["dog"], "forget")
+    task_id = bench.post(["dog", "owl"], seed=6, classes=["owl"], parent=1)
+    late = [bench.task(task_id).dataset]
+
+    def slowly(*asked):
+        monkeypatch.undo()
+        if meanwhile == "failed":
+            bench.control.plan(fail="not this time")
+        bench.supervisor().run(task_id)
+        if meanwhile == "registered":
+            late[:] = [several(bench, ["dog", "owl"], number=5, table=HeldOutSet)]
+        return purge(*asked)
+
+    monkeypatch.setattr("app.retirement.erasing.purge", slowly)
+    bench.erase()
+    ended = TaskState.FAILED if meanwhile == "failed" else TaskState.HELD
+    assert bench.task(task_id).state == ended
+    assert shown(bench, 4).retirement.erasure == "waits", "the next sweep does it anew"
+    bench.erase()
+    told = [one.sha256 for one in shown(bench, 4).retirement.receipt.deleted]
+    assert set(late) <= set(told)
+    assert not bench.has_blob(late[0])
+    assert_healthy(bench)
+
+
+def test_a_worker_that_stops_reads_no_further_zip(bench, monkeypatch):
+    learn(bench)
+    bench.retire(3, ["dog"], "forget")
+    stores, secret = stores_of(bench.blobs, bench.settings), read_secret(bench.settings)
+    erasing = Erasing(bench.engine, stores, bench.settings, secret, "worker-1")
+    read = []
+
+    def told_to_stop(*asked):
+        read.append(asked)
+        erasing.stopping.set()
+        return purge(*asked)
+
+    monkeypatch.setattr("app.retirement.erasing.purge", told_to_stop)
+    erasing.act()
+    assert (len(read), shown(bench, 4).retirement.erasure) == (1, "waits")
+    assert not list(bench.settings.incoming_dir.iterdir())
+    erasing.act()
+    assert len(read) == 1
+    bench.erase()
+    assert len(read) > 1
+    assert shown(bench, 4).retirement.erasure == "done"
+    assert_healthy(bench)
 
 
 def test_a_version_that_was_rolled_back_deletes_nothing(bench):

@@ -132,6 +132,17 @@ def test_what_came_before_goes_on_with_it_and_does_not_bring_it_back_by_itself(b
     assert [c["name"] for c in fifth.classes] == ["background", "cat", "dog", "cow", "owl"]
 
 
+def test_a_second_retirement_from_the_same_version_does_not_bring_the_first_class_back(bench):
+    learn(bench)
+    assert bench.retire(3, ["dog"]).state == TaskState.LIVE
+    assert bench.retire(3, ["cow"]).state == TaskState.HELD
+    assert shown(bench, 5).gate.reasons == [
+        "'dog' was taken away before the live version, and this one knows it"
+    ]
+    assert bench.live() == 4
+    assert bench.retire(3, ["dog", "cow"]).state == TaskState.LIVE
+
+
 def test_what_stays_must_not_lose_much(bench):
     learn(bench)
     bench.control.plan(epochs=1, miou_lost=0.03)

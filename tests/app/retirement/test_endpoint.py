@@ -124,6 +124,9 @@ def test_a_class_that_cannot_go_is_named(client, engine, names, faults, said, fo
         ({"classes": ["sheep"], "depth": "burn"}, "depth"),
         ({**HIDE, "gate": {"max_miou_drop": 2}}, "gate.max_miou_drop"),
         ({**HIDE, "epochs": 0}, "epochs"),
+        ({**HIDE, "epochs": "12"}, "epochs"),
+        ({**HIDE, "priority": True}, "priority"),
+        ({**HIDE, "learning_rate": "0.1"}, "learning_rate"),
         ({**HIDE, "method": "sats"}, "method"),
     ],
 )
