@@ -32,9 +32,11 @@ def read_receipt(text: str) -> JsonObject:
     if told.keys() == Receipt.model_fields.keys():
         return told
     retirement = told.get("retirement")
-    receipt = retirement.get("receipt") if isinstance(retirement, dict) else None
+    if not isinstance(retirement, dict):
+        raise ValueError("neither a receipt nor a version with one")  # noqa: TRY004
+    receipt = retirement.get("receipt")
     if not isinstance(receipt, dict) or receipt.keys() != Receipt.model_fields.keys():
-        raise ValueError("neither a receipt nor a version with one")
+        raise ValueError("a version without a receipt")
     _check_same(told, retirement, receipt)
     return receipt
 

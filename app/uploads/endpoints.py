@@ -97,8 +97,8 @@ def send(
     Idempotency-Key are answered with the same `upload`, while it is good.
 
     What is large is announced by JSON instead, and sent in parts, which may be sent again one by
-    one; with a bucket they go there, past the API. The same announcement again is answered with the
-    upload that was begun, with a key and without.
+    one; with a bucket they go there, past the API. Who announces the same `sha256` and `bytes`
+    again is answered with the upload that was begun; no Idempotency-Key is read of it.
     """
     if isinstance(file, LargeUploadWish):
         told = begin(services, caller, file)

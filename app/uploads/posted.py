@@ -7,7 +7,7 @@ from fastapi import Depends, Request
 from pydantic import ValidationError
 from starlette.requests import ClientDisconnect
 
-from app.errors import BadRequestProblem
+from app.errors import BadRequestProblem, UnsupportedMediaProblem
 from app.errors.fields import invalid_fields
 from app.http.bodies import bounded
 from app.http.dependencies import AppServices, Submitter
@@ -49,6 +49,10 @@ async def read_posted(
     if kind == JSON:
         yield await _wish(request)
         return
+    if kind != "multipart/form-data":
+        raise UnsupportedMediaProblem(
+            f"post `dataset` as multipart/form-data, or announce it as {JSON}"
+        )
     async with read_form(request, ["dataset"], services.settings.max_upload_bytes, []) as form:
         yield file_part(form, "dataset")
 
