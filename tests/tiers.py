@@ -66,6 +66,9 @@ LONG = {
     "tests/benchmarks/test_load.py::test_no_errors_under_a_little_load": (
         "tests/benchmarks/test_load.py::test_what_is_seen_of_a_service_that_is_asked_for_a_moment"
     ),
+    "tests/benchmarks/test_promotions.py::test_two_processes_follow": (
+        "tests/benchmarks/test_load.py::test_what_is_seen_of_a_service_that_is_asked_for_a_moment"
+    ),
     "tests/benchmarks/test_real_pictures.py::test_a_new_class_on_real_pictures": (
         "tests/sats_core/training/test_learning.py"
         "::test_a_base_step_learns_and_a_method_forgets_less_than_none"

@@ -72,7 +72,7 @@ def test_pictures_stay_until_the_version_is_live_and_are_deleted_then(bench):
     retirement = shown(bench, 4).retirement
     assert retirement.erasure == "done"
     receipt = retirement.receipt
-    assert is_genuine(read_secret(bench.settings), receipt)
+    assert is_genuine(read_secret(bench.settings), receipt.model_dump(mode="json"))
     assert (receipt.model, receipt.version, receipt.parent) == ("default", 4, 3)
     assert [(c.name, c.index) for c in receipt.classes] == [("dog", 2)]
     assert (receipt.asked_by.type, receipt.asked_by.name) == (EVA.type, EVA.name)
