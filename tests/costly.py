@@ -2,8 +2,8 @@
 
     make test-whole FLAGS=--junitxml=report.xml && python -m tests.costly report.xml
 
-A function is costly if one of the tests made from it took more than a second, or all of them
-together more than eight, on the machine of that report: so the list is renewed on a quiet one.
+A function is costly if one of the tests made from it took more than 0.7 seconds, or all of them
+together more than five, on the machine of that report: so the list is renewed on a quiet one.
 """
 
 import sys
@@ -13,7 +13,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 LIST = Path(__file__).with_name("costly.txt")
-MOST_OF_ONE, MOST_OF_ALL = 1.0, 8.0
+MOST_OF_ONE, MOST_OF_ALL = 0.7, 5.0
 """Seconds."""
 
 

@@ -36,8 +36,8 @@ REPORT = """<testsuites><testsuite>
 <testcase classname="tests.test_tiers" name="test_one[a]" time="0.2"/>
 <testcase classname="tests.test_tiers" name="test_one[b]" time="1.2"/>
 <testcase classname="tests.test_tiers.TestIt" name="test_two" time="3.0"/>
-<testcase classname="tests.test_tiers" name="test_cheap[a]" time="0.9"/>
-<testcase classname="tests.test_tiers" name="test_cheap[b]" time="0.9"/>
+<testcase classname="tests.test_tiers" name="test_cheap[a]" time="0.6"/>
+<testcase classname="tests.test_tiers" name="test_cheap[b]" time="0.6"/>
 {many}
 </testsuite></testsuites>"""
 MANY = '<testcase classname="tests.test_tiers" name="test_many[{}]" time="0.5"/>'
