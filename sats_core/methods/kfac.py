@@ -1,4 +1,7 @@
-"""A quadratic penalty with Kronecker-factored curvature (Lee et al., CVPR 2020; arXiv 2004.07507)."""
+"""A quadratic penalty with Kronecker-factored curvature (Lee et al., CVPR 2020).
+
+arXiv 2004.07507; the penalty by K-FAC itself is Ritter et al.'s, NeurIPS 2018.
+"""
 
 from collections.abc import Iterable, Iterator, Mapping
 
@@ -20,12 +23,11 @@ SEED = 0
 class Kfac(Supervised):
     """Cross-entropy + weight / 2 x (w - w0)^T F (w - w0), F the Fisher information before the step.
 
-    w0 are the weights that the step starts with: those of the version before, and the balanced
-    start of background and new rows. New rows, and what no pass has seen, are held by nothing. F is
-    a Kronecker product for each linear layer, convolution, and part of the head, a block for each
-    channel of a depth-wise convolution (`curvature_of`), and 1 / 2 `damping` is added for each
-    weight's square (the paper centres its weight decay on w0 likewise). Versions of more steps keep
-    the nearest product to the sum (`Curvature.merged`).
+    w0 are the weights that the step starts with: those of the version before, its background
+    lowered by the balanced start. New rows are held by nothing. F is a Kronecker product for each
+    linear layer, convolution and part of the head, and one for each channel of a depth-wise
+    convolution (`curvature_of`); `damping` is added to its diagonal (the paper centres its weight
+    decay on w0). After several steps it is the nearest product to the sum (`Curvature.merged`).
 
     Normalisation layers are treated as they are. K-FAC does not hold where examples depend on each
     other, as under batch norm in training mode: the paper extends it by what one example does to
@@ -35,12 +37,13 @@ class Kfac(Supervised):
     scale and shift of each, which get their exact Fisher information over the pictures, without
     factors (`layers._Norm`).
 
-    A penalty on weights does not know that a step's labels call old classes background. So, as
-    weight penalties are compared in this setting (EWC, PI and RW in MiB, Cermelli et al.), a choice
-    of cross-entropy goes with it: by default MiB's, under which background is "background or any
-    old class"; `plain` leaves it out.
+    A penalty on weights does not know that a step's labels call old classes background. MiB
+    (Cermelli et al., CVPR 2020) has such penalties (EWC, PI, RW) among its baselines; here the
+    cross-entropy that goes with one is by default MiB's own, under which background is "background
+    or any old class", so that what is measured is the penalty. `plain` leaves that out.
 
-    The hyperparameters are given; the paper's choice of them without the old data is left out.
+    Left out: the paper's merging of batch norm's statistics into weights, which have to stay what
+    they are here, and its choice of hyperparameters without the old data: they are settings.
     """
 
     settings: KfacSettings

@@ -145,8 +145,9 @@ class _Mixed(Layer):
     def weight(self) -> Tensor:
         """See `Layer.weight`."""
         part = self._head.mix.weight.split(self._head.width, dim=1)[self._stage]
-        project = self._head.project[self._stage]
-        return (part @ torch.cat([project.weight, project.bias[:, None]], dim=1))[None]  # type: ignore[operator,list-item,index]  # a ModuleList's are modules
+        project = self._head.get_submodule(f"project.{self._stage}")
+        rows = _joined(project.get_parameter("weight"), project.get_parameter("bias"))
+        return (part @ rows)[None]
 
     def watch(self, seen: Seen) -> list[RemovableHandle]:
         """See `Layer.watch`."""

@@ -26,11 +26,13 @@ class Residual(Supervised):
     old ones, stay as they were fine-tuned; the old network is the one that the step starts with,
     its background lowered by the balanced start.
 
+    The combination, its decay and its folding are the paper's. Ours is that the shares alone learn
+    after the fine-tuning, from half of each network, and the cross-entropy: as for that, see
+    `sats_core.methods.kfac`, neither network's weights tell that labels call old classes
+    background.
+
     Weight fusion (`sats_core.training.fusion`) is the same with one share for all channels, which
     the numbers of classes give and nothing learns.
-
-    As for the cross-entropy, see `sats_core.methods.kfac`: a step's labels call old classes
-    background, which neither network's weights tell.
     """
 
     settings: ResidualSettings

@@ -1,4 +1,4 @@
-"""What baselines share that hold weights and leave it to the cross-entropy what background means."""
+"""What baselines share that hold weights: the cross-entropy says what background means."""
 
 from torch import Tensor
 

@@ -35,6 +35,8 @@ from benchmarks.learning_run import run_sequence
 from sats_core.data.protocols import PROTOCOLS, VOC8
 from sats_core.errors import ModelError
 from sats_core.events import Event, ProgressEvent
+from sats_core.export import CURVATURE, load_version
+from sats_core.methods.curvature import Curvature
 from sats_core.training.start import Start
 from tests.fixtures.drawings import voc_zip
 from tests.fixtures.shared import shared
@@ -290,6 +292,34 @@ def test_tuning_leaves_the_validation_pictures_alone(data: Path, tmp_path: Path)
     step = json.loads((run.folder / "step0" / "step.json").read_text())
     assert "tuning" in str(run.folder)
     assert step["trained_pictures"] < 24
+
+
+@pytest.mark.slow
+def test_curvature_is_kept_with_versions_and_that_of_the_base_with_the_run(
+    data: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "runs"
+    base, run = sequence(data, out, BASE), sequence(data, out, "kfac@pictures=4")
+    for each in (base, run):
+        run_sequence(each, 1, nothing)
+    model = load_version(base.folder / "step0" / "version").model
+    assert not (base.folder / "step0" / "version" / CURVATURE).exists()
+    first = Curvature.load(run.folder / "base-curvature.safetensors", model)
+    version = run.folder / "step2" / "version"
+    last = load_version(version).curvature
+    assert last is not None
+    added = {"classifier.steps.1", "classifier.steps.2"}
+    assert set(last.layers) - set(first.layers) == added
+    # Of three steps: more than the first one's alone.
+    one, all_three = (c.layers["classifier.steps.0"] for c in (first, last))
+    assert all_three.outputs.trace() * all_three.inputs.trace() > one.outputs.trace()
+    size = last.size / 2**20
+    (record,) = [r for r in (learning_records.record_of(run),) if r]
+    assert record["curvature_mib"] == pytest.approx(size)
+    assert (version / CURVATURE).stat().st_size == pytest.approx(last.size, rel=0.01)
+    write_report([run], tmp_path / "results")
+    report = (tmp_path / "results" / "learning-voc8-4-1.md").read_text()
+    assert f"Curvature kept with a version: `kfac@pictures=4` {size:.0f} MiB." in report
 
 
 @pytest.mark.slow

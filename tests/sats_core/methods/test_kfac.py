@@ -15,7 +15,12 @@ from sats_core.settings import StepSettings
 from tests.fixtures.backbones import TINY
 
 OLD, NEW = 3, 2
-HELD = ("classifier.steps.0", "head.finish.0", "head.mixed.1", "backbone.net.stages.1.blocks.0.norm1")
+HELD = (
+    "classifier.steps.0",
+    "head.finish.0",
+    "head.mixed.1",
+    "backbone.net.stages.1.blocks.0.norm1",
+)
 
 
 @pytest.fixture(scope="module")

@@ -144,7 +144,9 @@ def test_the_loss_is_the_cross_entropy_of_the_combined_network_and_the_decay(
     before: Segmenter, batch: tuple[Tensor, Tensor]
 ) -> None:
     method = residual(before, decay=0.25)
-    old = {n: p for n, p in method.model.named_parameters() if not n.startswith("classifier.steps.1")}
+    old = {
+        n: p for n, p in method.model.named_parameters() if not n.startswith("classifier.steps.1")
+    }
     new = {n: p + 0.1 * torch.randn_like(p) for n, p in old.items()}
     combination = Combination(old, new)
     shares(combination, -0.3, 0.7)
