@@ -34,8 +34,12 @@ def kronecker_penalty(change: Tensor, factors: Factors) -> Tensor:
     Args:
         change: (B, O, I), what the weights D have moved by.
         factors: A and G of each block.
+
+    Returns:
+        A scalar with its first gradient, G D A, which costs nothing more; there is no second.
     """
-    return (factors.outputs @ change @ factors.inputs * change).sum() / 2
+    gradient = factors.outputs @ change.detach() @ factors.inputs
+    return (gradient * (change - change.detach() / 2)).sum()
 
 
 def nearest_sum(first: Factors, second: Factors) -> Factors:

@@ -48,8 +48,9 @@ class Combination(nn.Module):
         old, new = self._old[name], self._new[name]
         place = self._places[self._module(name)]
         shape = (-1, *[1] * (old.dim() - 1))
-        combined: Tensor = (1 + self.old_shares[place]).view(shape) * old
-        return combined + self.new_shares[place].view(shape) * new
+        kept = (1 + self.old_shares[place]).view(shape) * old
+        combined: Tensor = kept + self.new_shares[place].view(shape) * new
+        return combined
 
     @staticmethod
     def _module(name: str) -> str:

@@ -147,7 +147,8 @@ class _Mixed(Layer):
         part = self._head.mix.weight.split(self._head.width, dim=1)[self._stage]
         project = self._head.get_submodule(f"project.{self._stage}")
         rows = _joined(project.get_parameter("weight"), project.get_parameter("bias"))
-        return (part @ rows)[None]
+        product: Tensor = part @ rows
+        return product[None]
 
     def watch(self, seen: Seen) -> list[RemovableHandle]:
         """See `Layer.watch`."""
