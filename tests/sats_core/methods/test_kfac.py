@@ -18,7 +18,8 @@ OLD, NEW = 3, 2
 HELD = (
     "classifier.steps.0",
     "head.finish.0",
-    "head.mixed.1",
+    "backbone.net.stages.0.blocks.0.attn.proj",
+    "backbone.net.stages.1.blocks.0.mlp.dwconv",
     "backbone.net.stages.1.blocks.0.norm1",
 )
 
