@@ -75,6 +75,11 @@ LONG = {
     "::test_every_stage_of_joint_is_one_schedule_from_the_same_start": (
         "tests/benchmarks/test_learning.py::test_stages_of_other_lengths_are_not_taken_up"
     ),
+    "tests/benchmarks/test_learning.py"
+    "::test_curvature_is_kept_with_versions_and_that_of_the_base_with_the_run": (
+        "tests/sats_core/methods/test_kfac.py"
+        "::test_new_rows_are_held_by_nothing_until_a_later_step_holds_them"
+    ),
     "tests/benchmarks/test_learning.py::test_runs_in_processes_of_their_own": (
         "tests/benchmarks/test_learning.py::test_tuning_leaves_the_validation_pictures_alone"
     ),
