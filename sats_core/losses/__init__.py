@@ -2,6 +2,7 @@
 
 from sats_core.losses.attention import QueryKey, attention_transfer
 from sats_core.losses.collision import gradient_collision
+from sats_core.losses.complementary import complementary_attention
 from sats_core.losses.distillation import distillation
 from sats_core.losses.pod import local_pod, pod_distance, with_background_summed
 from sats_core.losses.pseudo_labels import (
@@ -14,6 +15,7 @@ from sats_core.losses.pseudo_labels import (
     with_truth,
     without_truth,
 )
+from sats_core.losses.scaled_attention import scaled_attention_transfer
 from sats_core.losses.unbiased import (
     truthful_cross_entropy,
     unbiased_cross_entropy,
@@ -26,6 +28,7 @@ __all__ = [
     "Total",
     "alone",
     "attention_transfer",
+    "complementary_attention",
     "distillation",
     "entropy_pseudo_labels",
     "gradient_collision",
@@ -33,6 +36,7 @@ __all__ = [
     "median_thresholds",
     "pod_distance",
     "released_thresholds",
+    "scaled_attention_transfer",
     "truthful_cross_entropy",
     "unbiased_cross_entropy",
     "unbiased_distillation",

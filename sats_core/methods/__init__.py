@@ -1,6 +1,7 @@
 """How a step fights forgetting: one file per method, fine-tuning is the base class."""
 
 from sats_core.method_settings import FinetuneSettings
+from sats_core.methods.base_step import BaseStep
 from sats_core.methods.finetune import Finetune
 from sats_core.methods.frozen import Frozen
 from sats_core.methods.ilt import Ilt
@@ -16,6 +17,7 @@ from sats_core.settings import StepSettings
 
 __all__ = [
     "METHODS",
+    "BaseStep",
     "Finetune",
     "Frozen",
     "Ilt",
@@ -47,5 +49,5 @@ METHODS: dict[str, type[Method]] = {
 def make_method(settings: StepSettings, model: Segmenter, old: Segmenter | None) -> Method:
     """Return the method of a step; a base step (`old` is None) has nothing to forget."""
     if old is None and settings.method != "joint":
-        return Finetune(model, None, FinetuneSettings())
+        return BaseStep(model, None, FinetuneSettings())
     return METHODS[settings.method](model, old, settings.for_method())
