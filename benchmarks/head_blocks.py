@@ -4,9 +4,9 @@
 
 Cost: one block on the features of one picture, forward and backward, each case in a process of its
 own: `explicit` forms the softmax map, `softmax` runs the fused kernel, `scaled` needs no map; and
-the attention transfer of each. Worth: heads trained on an encoder that stays, on drawn pictures of
-256 pixels (4,096 positions), scored on such pictures and on four of them side by side, 512 pixels
-(16,384 positions). Writes `docs/results/head_blocks.json`.
+the attention transfer of each. Worth: heads trained on an encoder that stays, on quarters of drawn
+pictures of 256 pixels (1,024 positions each), scored on whole ones (4,096 positions) and on four of
+them side by side (16,384). Writes `docs/results/head_blocks.json`.
 """
 
 import json
@@ -42,7 +42,7 @@ SIDES = (64, 128)
 REPEATS, MOST_SECONDS = 3, 20
 """Measured at most so often, and not again after so long."""
 REGIONS = 8
-SIZE, BATCH, RATE = 256, 4, 1e-3
+SIZE, BATCH, RATE = 256, 8, 1e-3
 HEADS: tuple[HeadName, ...] = ("all_mlp", "softmax", "scaled")
 
 Row = dict[str, Any]
@@ -94,15 +94,14 @@ def measured(what: str, name: str, side: int) -> Row:
     torch.set_num_threads(1)
     STEPS[what](name, 8)()
     once = STEPS[what](name, side)
-    before = reset_peak()
-    once()
-    used = peak() - before
-    clock, processor = list[float](), list[float]()
+    clock, processor, used = list[float](), list[float](), 0.0
     while len(clock) < REPEATS and sum(clock) < MOST_SECONDS:
+        before = reset_peak()
         began, spent = time.perf_counter(), time.process_time()
         once()
         clock.append(time.perf_counter() - began)
         processor.append(time.process_time() - spent)
+        used = max(used, peak() - before)
     return {
         "what": what,
         "kind": name,
@@ -135,6 +134,13 @@ def tiled(drawn: Sequence[Scene]) -> list[Scene]:
 
     fours = [drawn[i : i + 4] for i in range(0, len(drawn) - 3, 4)]
     return [Scene(square([s.picture for s in f]), square([s.objects for s in f])) for f in fours]
+
+
+def quartered(drawn: Sequence[Scene]) -> list[Scene]:
+    """Return the quarters of pictures, as pictures of their own."""
+    half = len(drawn[0].picture) // 2
+    places = [np.s_[y : y + half, x : x + half] for y in (0, half) for x in (0, half)]
+    return [Scene(s.picture[place], s.objects[place]) for s in drawn for place in places]
 
 
 def learned(
@@ -186,10 +192,9 @@ def worth(
     size: int,
     backbones: Path | None,
 ) -> list[Row]:
-    """Train and score every head."""
-    shown, rows = scenes(validation, 100, size), []
+    """Train and score every head; seeds differ in weights and order, not in pictures."""
+    drawn, shown, rows = quartered(scenes(train, 0, size)), scenes(validation, 100, size), []
     for seed in seeds:
-        drawn = scenes(train, seed, size)
         for head in HEADS:
             began = time.process_time()
             model = learned(head, drawn, epochs, seed, backbones)
@@ -207,10 +212,10 @@ def main(
     backbones: Annotated[
         Path | None, typer.Argument(help="Folder that holds mit_b0; without it, from scratch.")
     ] = None,
-    train: Annotated[int, typer.Option(help="Training pictures.")] = 96,
+    train: Annotated[int, typer.Option(help="Training pictures.")] = 64,
     validation: Annotated[int, typer.Option(help="Validation pictures.")] = 32,
     epochs: Annotated[int, typer.Option(help="Of each head.")] = 4,
-    seeds: Annotated[str, typer.Option(help="Separated by commas.")] = "0,1",
+    seeds: Annotated[str, typer.Option(help="Separated by commas.")] = "0",
     results: Annotated[Path, typer.Option(help="Where the record goes.")] = Path("docs/results"),
     quick: Annotated[bool, typer.Option(help="Small sizes only, to see that it works.")] = False,
 ) -> None:

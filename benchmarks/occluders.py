@@ -10,7 +10,7 @@ from demo.textures import grid, turned
 
 Bytes = NDArray[np.uint8]
 
-COUNT, SHARE = (1, 2), (0.25, 0.45)
+COUNT, SHARE = (1, 2), (0.35, 0.6)
 """Occluders of a picture, and the share of its side that one takes: fewest, most."""
 
 

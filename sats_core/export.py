@@ -1,8 +1,8 @@
 """A version as a directory: weights, config, ONNX graph, scores and model card.
 
 A version that is a SegFormer, a `mit_*` backbone and the all-MLP head, is a Hugging Face directory
-too: its weights have that library's names, its config is that library's with ours under one key, and
-`preprocessor_config.json` lies beside them.
+too: its weights have that library's names, its config is that library's with ours under one key,
+and `preprocessor_config.json` lies beside them.
 """
 
 import json

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from benchmarks import head_blocks, occlusion
-from benchmarks.head_blocks import tiled
+from benchmarks.head_blocks import quartered, tiled
 from benchmarks.occluders import occluded
 
 
@@ -34,6 +34,9 @@ def test_four_pictures_make_one() -> None:
     assert first.picture.shape == (32, 32, 3)
     assert (first.objects[:16, 16:] == drawn[1].objects).all()
     assert (second.picture[16:, :16] == drawn[6].picture).all()
+    assert all(
+        (a.picture == b.picture).all() for a, b in zip(quartered([first]), drawn[:4], strict=True)
+    )
 
 
 def test_means_are_over_the_seeds() -> None:
@@ -43,7 +46,7 @@ def test_means_are_over_the_seeds() -> None:
 
 @pytest.mark.slow
 def test_heads_are_trained_and_scored(tmp_path: Path) -> None:
-    occlusion.main(None, "all_mlp,focal", "0", 24, 2, 1, "pvt_v2_b0", tmp_path)
+    occlusion.main(None, "all_mlp,focal", "0", 48, 2, 1, "pvt_v2_b0", tmp_path)
     written = json.loads((tmp_path / "occlusion.json").read_text())
     assert [row["head"] for row in written["records"]] == ["all_mlp", "focal"]
     for row in written["records"]:
@@ -62,4 +65,6 @@ def test_blocks_are_measured(tmp_path: Path) -> None:
     ]
     assert all(row["ms"] > 0 and row["positions"] == 256 for row in written["cost"])
     assert [row["head"] for row in written["miou"]] == list(head_blocks.HEADS)
-    assert all(0 <= row["miou_at_1024"] <= 1 for row in written["miou"])
+    assert all(
+        0 <= row["miou_at_256"] <= 1 and 0 <= row["miou_at_1024"] <= 1 for row in written["miou"]
+    )
