@@ -14,7 +14,7 @@ import multiprocessing
 import os
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -115,7 +115,8 @@ def measured(what: str, name: str, side: int) -> Row:
 
 def costs(sides: Sequence[int]) -> list[Row]:
     """Measure every case, each in a process of its own."""
-    context, rows = multiprocessing.get_context("spawn"), []
+    context, rows = multiprocessing.get_context("forkserver"), []
+    context.set_forkserver_preload(["benchmarks.head_blocks"])  # imported once
     cases = [("block", name) for name in BLOCKS] + [("transfer", name) for name in TRANSFERS]
     for side in sides:
         for what, name in cases:
@@ -191,9 +192,9 @@ def worth(
     seeds: Sequence[int],
     size: int,
     backbones: Path | None,
-) -> list[Row]:
+) -> Iterator[Row]:
     """Train and score every head; seeds differ in weights and order, not in pictures."""
-    drawn, shown, rows = quartered(scenes(train, 0, size)), scenes(validation, 100, size), []
+    drawn, shown = quartered(scenes(train, 0, size)), scenes(validation, 100, size)
     for seed in seeds:
         for head in HEADS:
             began = time.process_time()
@@ -203,17 +204,16 @@ def worth(
             for pictures in (shown, tiled(shown)):
                 positions = (len(pictures[0].picture) // 4) ** 2
                 row[f"miou_at_{positions}"] = round(miou(model, pictures) or 0, 4)
-            rows.append(row)
             typer.echo(", ".join(f"{key} {value}" for key, value in row.items()))
-    return rows
+            yield row
 
 
 def main(
     backbones: Annotated[
         Path | None, typer.Argument(help="Folder that holds mit_b0; without it, from scratch.")
     ] = None,
-    train: Annotated[int, typer.Option(help="Training pictures.")] = 64,
-    validation: Annotated[int, typer.Option(help="Validation pictures.")] = 32,
+    train: Annotated[int, typer.Option(help="Training pictures.")] = 40,
+    validation: Annotated[int, typer.Option(help="Validation pictures.")] = 24,
     epochs: Annotated[int, typer.Option(help="Of each head.")] = 4,
     seeds: Annotated[str, typer.Option(help="Separated by commas.")] = "0",
     results: Annotated[Path, typer.Option(help="Where the record goes.")] = Path("docs/results"),
@@ -222,18 +222,17 @@ def main(
     """Measure costs and mIoU, and write them."""
     torch.set_num_threads(1)
     load, sides, size = machine_load(), (16,) if quick else SIDES, 64 if quick else SIZE
-    spent = costs(sides)
-    brought = worth(train, validation, epochs, [int(s) for s in seeds.split(",")], size, backbones)
     given = without_folders([str(backbones)] if backbones else [])
-    options = ["--train", str(train), "--epochs", str(epochs), "--seeds", seeds]
+    options = ["--train", str(train), "--validation", str(validation), "--epochs", str(epochs)]
+    brought = list[Row]()
     record = stamped(
         "cpu",
-        command=" ".join(["python -m benchmarks.head_blocks", *given, *options]),
+        command=" ".join(["python -m benchmarks.head_blocks", *given, *options, "--seeds", seeds]),
         width=WIDTH,
         maps=1,
         nice=os.nice(0),
         load_before=load,
-        cost=spent,
+        cost=costs(sides),
         training_pictures=train,
         validation_pictures=validation,
         epochs=epochs,
@@ -241,7 +240,13 @@ def main(
         miou=brought,
     )
     results.mkdir(parents=True, exist_ok=True)
-    (results / "head_blocks.json").write_text(json.dumps(record, indent=1) + "\n")
+    path = results / "head_blocks.json"
+    path.write_text(json.dumps(record, indent=1) + "\n")
+    for row in worth(
+        train, validation, epochs, [int(seed) for seed in seeds.split(",")], size, backbones
+    ):
+        brought.append(row)
+        path.write_text(json.dumps(record, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -5,12 +5,12 @@
 Draws pictures of the base classes of `drawn-6-1`, paints things of no class over the objects of
 half of the training pictures, trains a base step with each head on them, and scores it on
 validation pictures as they are and with occluders. What is covered is labelled as background.
-Writes `docs/results/occlusion.json`.
+What is trained stays in `--out`: a command that was cut off goes on. Writes
+`docs/results/occlusion.json`.
 """
 
 import json
 import os
-import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from statistics import mean
@@ -77,7 +77,8 @@ def training_pictures(count: int, seed: int) -> Iterator[EncodedPicture]:
 def trained(
     dataset: Path, folder: Path, head: HeadName, settings: StepSettings, backbones: Path | None
 ) -> tuple[Segmenter, float]:
-    """Return the model of a base step with a head, and the seconds that the step took."""
+    """Return the model of a base step with a head, and the seconds that the step took; it is
+    trained where it is not there yet."""
     job = StepJob(
         dataset=dataset,
         old_version=None,
@@ -93,7 +94,8 @@ def trained(
         work=folder / "work",
         result=folder,
     )
-    run_step(job, training_told(head), never)
+    if not (folder / "result.json").exists():
+        run_step(job, training_told(head), never)
     result = StepResult.model_validate_json((folder / "result.json").read_bytes())
     return load_version(folder / "version").model, result.seconds
 
@@ -138,6 +140,7 @@ def main(
     validation: Annotated[int, typer.Option(help="Validation pictures.")] = 120,
     epochs: Annotated[int, typer.Option(help="Of the base step.")] = 6,
     backbone: Annotated[str, typer.Option(help="Of the model.")] = "mit_b0",
+    out: Annotated[Path, typer.Option(help="Where versions stay.")] = Path("runs/occlusion"),
     results: Annotated[Path, typer.Option(help="Where the record goes.")] = Path("docs/results"),
 ) -> None:
     """Train and score every head, and write the figures."""
@@ -149,27 +152,32 @@ def main(
     rows: list[Row] = []
     drawn = scenes(validation, FIRST_SEED)
     hidden, load = covered(drawn, FIRST_SEED), machine_load()
-    with tempfile.TemporaryDirectory() as scratch:
-        for seed in map(int, seeds.split(",")):
-            dataset = Path(scratch, f"{seed}.zip")
-            write_voc_zip(dataset, training_pictures(train, seed), CLASSES)
-            settings = StepSettings(
-                backbone=backbone,
-                pretrained=backbones is not None,
-                size=SIZE,
-                epochs=epochs,
-                learning_rate=6e-4,
-                features=0,
-                seed=seed,
-            )
-            for name in names:
-                folder, head = Path(scratch, f"{name}-{seed}"), cast(HeadName, name)
-                model, seconds = trained(dataset, folder, head, settings, backbones)
-                row = {"head": name, "seed": seed, **scored(model, drawn, hidden)}
-                rows.append(row | {"seconds": round(seconds, 1)})
-                typer.echo(", ".join(f"{key} {value}" for key, value in rows[-1].items()))
+    start = "scratch" if backbones is None else "pretrained"
+    for seed in map(int, seeds.split(",")):
+        folder = out / f"{backbone}-{start}-{train}-pictures-{epochs}-epochs-seed{seed}"
+        dataset = folder / "posted.zip"
+        if not dataset.exists():
+            folder.mkdir(parents=True, exist_ok=True)
+            partial = dataset.with_suffix(".partial")
+            write_voc_zip(partial, training_pictures(train, seed), CLASSES)
+            partial.replace(dataset)
+        settings = StepSettings(
+            backbone=backbone,
+            pretrained=backbones is not None,
+            size=SIZE,
+            epochs=epochs,
+            learning_rate=6e-4,
+            features=0,
+            seed=seed,
+        )
+        for name in names:
+            head = cast(HeadName, name)
+            model, seconds = trained(dataset, folder / head, head, settings, backbones)
+            row = {"head": name, "seed": seed, **scored(model, drawn, hidden)}
+            rows.append(row | {"seconds": round(seconds, 1)})
+            typer.echo(", ".join(f"{key} {value}" for key, value in rows[-1].items()))
     given = without_folders([str(backbones)] if backbones else [])
-    options = ["--seeds", seeds, "--train", str(train), "--epochs", str(epochs)]
+    options = ["--heads", heads, "--seeds", seeds, "--train", str(train), "--epochs", str(epochs)]
     record = stamped(
         "cpu",
         command=" ".join(["python -m benchmarks.occlusion", *given, *options]),

@@ -61,7 +61,8 @@ class NonLocal(nn.Module, ABC):
 
     def _added(self, pixels: Tensor, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         taken = self.gathered(query, key, value).transpose(1, 2).flatten(2)
-        return pixels + self.back(taken).view(pixels.shape)
+        added: Tensor = pixels + self.back(taken).view(pixels.shape)
+        return added
 
 
 class SoftmaxNonLocal(NonLocal):

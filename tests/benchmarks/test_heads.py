@@ -46,7 +46,7 @@ def test_means_are_over_the_seeds() -> None:
 
 @pytest.mark.slow
 def test_heads_are_trained_and_scored(tmp_path: Path) -> None:
-    occlusion.main(None, "all_mlp,focal", "0", 48, 2, 1, "pvt_v2_b0", tmp_path)
+    occlusion.main(None, "all_mlp,focal", "0", 48, 2, 1, "pvt_v2_b0", tmp_path, tmp_path)
     written = json.loads((tmp_path / "occlusion.json").read_text())
     assert [row["head"] for row in written["records"]] == ["all_mlp", "focal"]
     for row in written["records"]:
