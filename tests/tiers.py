@@ -51,8 +51,7 @@ LONG = {
         "tests/sats_core/losses/test_attention.py::test_is_the_definition_on_any_grid"
     ),
     "tests/benchmarks/test_heads.py::test_blocks_are_measured": (
-        "tests/sats_core/models/test_nonlocal_block.py"
-        "::TestBlocks::test_value_and_gradient_are_the_maps"
+        "tests/sats_core/models/test_nonlocal_block.py::test_the_scaled_block_never_holds_a_map"
     ),
     "tests/benchmarks/test_heads.py::test_heads_are_trained_and_scored": (
         "tests/sats_core/methods/test_base_step.py::test_the_focal_head_is_told_where_objects_are"

