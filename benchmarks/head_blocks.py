@@ -33,6 +33,9 @@ REPEATS, MOST_SECONDS = 3, 20
 """Measured at most so often, and not again after so long."""
 REGIONS = 8
 
+PRELOADED = ["benchmarks.attention_transfer", "sats_core.models.nonlocal_block"]
+"""Imported once, for all processes."""
+
 Row = dict[str, Any]
 
 
@@ -104,7 +107,7 @@ def measured(what: str, name: str, side: int) -> Row:
 def costs(sides: Sequence[int]) -> list[Row]:
     """Measure every case, each in a process of its own."""
     context, rows = multiprocessing.get_context("forkserver"), []
-    context.set_forkserver_preload(["benchmarks.head_blocks"])  # imported once
+    context.set_forkserver_preload(PRELOADED)
     cases = [("block", name) for name in BLOCKS] + [("transfer", name) for name in TRANSFERS]
     for side in sides:
         for what, name in cases:

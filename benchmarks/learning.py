@@ -160,7 +160,8 @@ def main(
     data: Annotated[Path, typer.Argument(help="Folder of the data set.")],
     protocol: Annotated[str, typer.Option(help=", ".join(PROTOCOLS))] = "ccp-15-1",
     methods: Annotated[
-        str, typer.Option(help="Separated by commas; options behind @: sats@memory=300@fusion=1.")
+        str,
+        typer.Option(help="Separated by commas; options behind @: sats@memory=300@head=scaled."),
     ] = ",".join(METHODS),
     seeds: Annotated[str, typer.Option(help="Separated by commas.")] = "0,1",
     preset: Annotated[str, typer.Option(help=", ".join(PRESETS))] = (

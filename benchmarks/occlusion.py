@@ -43,7 +43,7 @@ from sats_core.version_config import HeadName
 
 PROTOCOL = PROTOCOLS["drawn-6-1"]
 CLASSES = (PROTOCOL.order or ())[: PROTOCOL.sizes[0]]
-SIZE, QUALITY = 64, 90
+SIZE, BATCH, QUALITY = 64, 8, 90
 FIRST_SEED = 100
 """Of the validation pictures, which are the same for every seed."""
 HELD_OUT = 0.05
@@ -171,8 +171,8 @@ def main(
     ] = None,
     heads: Annotated[str, typer.Option(help="Separated by commas.")] = ",".join(get_args(HeadName)),
     seeds: Annotated[str, typer.Option(help="Separated by commas.")] = "0",
-    train: Annotated[int, typer.Option(help="Training pictures.")] = 240,
-    validation: Annotated[int, typer.Option(help="Validation pictures.")] = 96,
+    train: Annotated[int, typer.Option(help="Training pictures.")] = 200,
+    validation: Annotated[int, typer.Option(help="Validation pictures.")] = 64,
     epochs: Annotated[int, typer.Option(help="Of the base step.")] = 5,
     backbone: Annotated[str, typer.Option(help="Of the model.")] = "mit_b0",
     out: Annotated[Path, typer.Option(help="Where versions stay.")] = Path("runs/occlusion"),
@@ -201,6 +201,7 @@ def main(
             pretrained=backbones is not None,
             size=SIZE,
             epochs=epochs,
+            batch_size=BATCH,
             learning_rate=6e-4,
             features=0,
             seed=seed,
@@ -218,6 +219,7 @@ def main(
         command=" ".join(["python -m benchmarks.occlusion", *given, *options]),
         protocol=PROTOCOL.name,
         size=SIZE,
+        batch_size=BATCH,
         epochs=epochs,
         training_pictures=train,
         validation_pictures=validation,
