@@ -7,7 +7,7 @@ half of the training pictures, trains a base step with each head on them, and sc
 validation pictures as they are and with occluders. What is covered is labelled as background. A
 picture of 64 pixels has 256 positions for a block behind the head; so pictures are scored side by
 side, too: 16 of them have 4,096 positions, 64 have 16,384, which no block has seen in training.
-What is trained stays in `--out`: a command that was cut off goes on. Writes
+What is trained stays in `--out`: a command that was cut off goes on. Writes, head by head,
 `docs/results/occlusion.json`.
 """
 
@@ -187,6 +187,23 @@ def main(
     rows: list[Row] = []
     drawn = scenes(validation, FIRST_SEED)
     hidden, load = covered(drawn, FIRST_SEED), machine_load()
+    given = without_folders([str(backbones)] if backbones else [])
+    options = ["--heads", heads, "--seeds", seeds, "--train", str(train), "--epochs", str(epochs)]
+    record = stamped(
+        "cpu",
+        command=" ".join(["python -m benchmarks.occlusion", *given, *options]),
+        protocol=PROTOCOL.name,
+        size=SIZE,
+        batch_size=BATCH,
+        epochs=epochs,
+        training_pictures=train,
+        validation_pictures=validation,
+        nice=os.nice(0),
+        load_before=load,
+        records=rows,
+    )
+    results.mkdir(parents=True, exist_ok=True)
+    path = results / "occlusion.json"
     start = "scratch" if backbones is None else "pretrained"
     for seed in map(int, seeds.split(",")):
         folder = out / f"{backbone}-{start}-{train}-pictures-{epochs}-epochs-seed{seed}"
@@ -212,24 +229,7 @@ def main(
             row = {"head": name, "seed": seed, **scored(model, drawn, hidden)}
             rows.append(row | {"seconds": round(seconds, 1)})
             typer.echo(", ".join(f"{key} {value}" for key, value in rows[-1].items()))
-    given = without_folders([str(backbones)] if backbones else [])
-    options = ["--heads", heads, "--seeds", seeds, "--train", str(train), "--epochs", str(epochs)]
-    record = stamped(
-        "cpu",
-        command=" ".join(["python -m benchmarks.occlusion", *given, *options]),
-        protocol=PROTOCOL.name,
-        size=SIZE,
-        batch_size=BATCH,
-        epochs=epochs,
-        training_pictures=train,
-        validation_pictures=validation,
-        nice=os.nice(0),
-        load_before=load,
-        means=means(rows),
-        records=rows,
-    )
-    results.mkdir(parents=True, exist_ok=True)
-    (results / "occlusion.json").write_text(json.dumps(record, indent=1) + "\n")
+            path.write_text(json.dumps(record | {"means": means(rows)}, indent=1) + "\n")
 
 
 if __name__ == "__main__":
