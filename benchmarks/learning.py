@@ -40,6 +40,7 @@ from benchmarks.learning_report import write_report
 from benchmarks.learning_run import run_sequence
 from sats_core.data.protocols import PROTOCOLS, Setting
 from sats_core.events import Event, ProgressEvent
+from sats_core.version_config import ALL_MLP
 
 Said = tuple[Sequence, int, Event]
 
@@ -67,7 +68,9 @@ def plan(
         tuning=tuning,
         backbone_dir=backbone_dir,
     )
-    every = [*(Variant(name) for name in (BASE, JOINT, FROZEN_BASE)), *variants]
+    heads = dict.fromkeys((ALL_MLP, *(variant.head for variant in variants)))
+    bases = [Variant(BASE, head=head) for head in heads]
+    every = [*bases, Variant(JOINT), Variant(FROZEN_BASE), *variants]
     return [replace(blank, seed=seed, variant=variant) for seed in seeds for variant in every]
 
 
@@ -124,7 +127,7 @@ def _needs(run: Sequence) -> Path | None:
     """Return the folder of the run that this one starts from; without it, it is not taken."""
     if run.variant.method in (BASE, JOINT):
         return None
-    return replace(run, variant=Variant(BASE)).folder
+    return run.base.folder
 
 
 def _work(run: Sequence, threads: int, said: "queue.Queue[Said]") -> None:
@@ -157,7 +160,8 @@ def main(
     data: Annotated[Path, typer.Argument(help="Folder of the data set.")],
     protocol: Annotated[str, typer.Option(help=", ".join(PROTOCOLS))] = "ccp-15-1",
     methods: Annotated[
-        str, typer.Option(help="Separated by commas; options behind @: sats@memory=300@fusion=1.")
+        str,
+        typer.Option(help="Separated by commas; options behind @: sats@memory=300@head=scaled."),
     ] = ",".join(METHODS),
     seeds: Annotated[str, typer.Option(help="Separated by commas.")] = "0,1",
     preset: Annotated[str, typer.Option(help=", ".join(PRESETS))] = (

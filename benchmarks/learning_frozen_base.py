@@ -2,14 +2,13 @@
 
 import json
 import time
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.learning_data import Bench
-from benchmarks.learning_plan import BASE, Sequence, Variant
+from benchmarks.learning_plan import Sequence
 from benchmarks.machine import commit, hardware
 from sats_core.data.labels import step_lookup
 from sats_core.evaluation.confusion import ConfusionMatrix
@@ -22,7 +21,7 @@ def score_frozen_base(run: Sequence, bench: Bench) -> None:
     last = run.folder / f"step{run.last_step}" / "step.json"
     if last.exists():
         return
-    base = replace(run, variant=Variant(BASE)).folder / "step0"
+    base = run.base.folder / "step0"
     began = time.monotonic()
     counts = _counted(bench, base / "version")
     born = json.loads((base / "step.json").read_text())["iou"]

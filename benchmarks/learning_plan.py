@@ -1,12 +1,13 @@
 """What the learning benchmark runs: presets, variants of methods, runs and their folders."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast, get_args
 
 from sats_core.data.protocols import PROTOCOLS, Setting
 from sats_core.settings import StepSettings
+from sats_core.version_config import ALL_MLP, HeadName
 
 Value = bool | int | float | str
 
@@ -120,11 +121,15 @@ PRESETS = {
 
 @dataclass(frozen=True)
 class Variant:
-    """A method with its options; written `sats`, `sats@memory=300`, `plop@unsure=unbiased`."""
+    """A method with its options; written `sats`, `sats@memory=300`, `plop@unsure=unbiased`.
+
+    `sats@head=scaled` stands on a base step with that head.
+    """
 
     method: str
     memory: int = 0
     fusion: bool = False
+    head: HeadName = ALL_MLP
     options: tuple[tuple[str, Value], ...] = ()
 
     @classmethod
@@ -132,21 +137,24 @@ class Variant:
         """Read a variant.
 
         Raises:
-            ValueError: an option without a value.
+            ValueError: an option without a value, or a head that there is none of.
         """
-        method, *options = text.split("@")
-        pairs = dict(option.split("=") for option in options)
+        method, *said = text.split("@")
+        pairs = dict(option.split("=") for option in said)
         fusion = pairs.pop("fusion", "0") == "1"
         memory = int(pairs.pop("memory", 0))
-        return cls(
-            method, memory, fusion, tuple((name, _value(value)) for name, value in pairs.items())
-        )
+        head = pairs.pop("head", ALL_MLP)
+        if head not in get_args(HeadName):
+            raise ValueError(f"{text}: there is no head {head!r}")
+        options = tuple((name, _value(value)) for name, value in pairs.items())
+        return cls(method, memory, fusion, cast(HeadName, head), options)
 
     @property
     def label(self) -> str:
         """Its name in folders and tables."""
         options = [f"memory={self.memory}"] if self.memory else []
         options += ["fusion=1"] if self.fusion else []
+        options += [f"head={self.head}"] if self.head != ALL_MLP else []
         options += [f"{name}={_text(value)}" for name, value in self.options]
         return "@".join([self.method, *options])
 
@@ -191,7 +199,8 @@ class Sequence:
         preset = self.preset
         sequence = f"{self.protocol}-{self.setting}"
         if self.variant.method == BASE:
-            # The base step is the same however many classes come after it at a time.
+            # The base step is the same however many classes come after it at a time, and whatever
+            # learns them; a label says of which head it is.
             sequence = f"{self.dataset}-base{PROTOCOLS[self.protocol].sizes[0]}-{self.setting}"
         elif self.variant.method == JOINT:
             # Training on everything at once is the same whatever the order of the steps would be.
@@ -199,6 +208,11 @@ class Sequence:
             preset = PRESETS[preset].joint_of or preset
         run = f"{preset}-{fold}"
         return self.out / sequence / run / f"seed{self.seed}" / self.variant.label
+
+    @property
+    def base(self) -> "Sequence":
+        """The run of the base step that this one starts from: of the same head."""
+        return replace(self, variant=Variant(BASE, head=self.variant.head))
 
     @property
     def dataset(self) -> str:

@@ -22,7 +22,7 @@ def record_of(run: Sequence) -> Record | None:
     """
     if run.variant.method in (BASE, JOINT):
         return None
-    base, later = taken(replace(run, variant=Variant(BASE))), taken(run)
+    base, later = taken(run.base), taken(run)
     if not base or len(later) < run.last_step:
         return None
     first, names = base[0], base[0]["iou"]

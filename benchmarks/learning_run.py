@@ -5,7 +5,7 @@ import shutil
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from benchmarks.learning_curvature import with_base_curvature
 from benchmarks.learning_data import Bench
 from benchmarks.learning_frozen_base import score_frozen_base
 from benchmarks.learning_joint import MOST_STAGES, check_stages, converged, stage_epochs, stages
-from benchmarks.learning_plan import BASE, FROZEN_BASE, JOINT, PRESETS, Sequence, Variant
+from benchmarks.learning_plan import BASE, FROZEN_BASE, JOINT, PRESETS, Sequence
 from benchmarks.learning_teacher import sureness
 from benchmarks.machine import commit, hardware, peak, reset_peak
 from sats_core.classes import Catalogue
@@ -83,7 +83,7 @@ def run_sequence(run: Sequence, threads: int, emit: Callable[[int, Event], None]
         elif run.variant.method == FROZEN_BASE:
             score_frozen_base(run, bench)
         else:
-            parent = replace(run, variant=Variant(BASE)).folder / "step0"
+            parent = run.base.folder / "step0"
             for number in range(1, run.last_step + 1):
                 step = Step(number, bench.steps[number], bench.pictures(number), parent)
                 _take(run, bench, step, threads, emit)
@@ -221,6 +221,7 @@ def _job(run: Sequence, step: Step, folder: Path, threads: int) -> StepJob:
         new_classes=step.classes,
         indices=tuple(range(first, first + len(step.classes))),
         settings=PRESETS[run.preset].settings(run.dataset, step.parent is None, **chosen),
+        head=run.variant.head,
         held_out=HeldOutChoice(split="val"),
         earlier=(),
         limits=Limits(),

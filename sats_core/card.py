@@ -7,6 +7,7 @@ from sats_core.classes import Catalogue
 from sats_core.evaluation.forgetting import ForgettingReport
 from sats_core.evaluation.scores import Scores
 from sats_core.segformer.variants import DEPTHS
+from sats_core.version_config import is_segformer
 
 
 def model_card(
@@ -65,6 +66,12 @@ def model_card(
 def _in_transformers(config: Mapping[str, Any]) -> list[str]:
     if config["backbone"] not in DEPTHS:
         return []
+    if not is_segformer(config):
+        return [
+            "",
+            f"This directory is no Hugging Face model: its head is `{config['head']}`, which that "
+            "library's SegFormer does not have. `model.onnx` runs anywhere.",
+        ]
     return [
         "",
         "This directory is a Hugging Face model too: "

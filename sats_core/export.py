@@ -1,8 +1,8 @@
 """A version as a directory: weights, config, ONNX graph, scores and model card.
 
-A version whose backbone is `mit_*` is a Hugging Face directory too: its weights have that library's
-names, its config is that library's with ours under one key, and `preprocessor_config.json` lies
-beside them.
+A version that is a SegFormer, a `mit_*` backbone and the all-MLP head, is a Hugging Face directory
+too: its weights have that library's names, its config is that library's with ours under one key,
+and `preprocessor_config.json` lies beside them.
 """
 
 import json
@@ -33,10 +33,9 @@ from sats_core.methods.curvature import Curvature
 from sats_core.methods.features import FeatureMemory
 from sats_core.models import Segmenter, seeded_backbone
 from sats_core.segformer.exporting import hub_config, hub_processor
-from sats_core.segformer.variants import DEPTHS
 from sats_core.segformer.weights import as_float, check, from_hub, shapes_of, to_hub
 from sats_core.serving_graph import ServingGraph
-from sats_core.version_config import read_version_config
+from sats_core.version_config import ALL_MLP, is_segformer, read_version_config
 
 WEIGHTS, CONFIG, PROCESSOR, GRAPH, SCORES, FORGETTING, FEATURES, CURVATURE, CARD = (
     "model.safetensors",
@@ -113,7 +112,7 @@ def export_version(
     if curvature:
         known["curvature_bytes"] = curvature.size
     whole = {**_described(model, catalogue), **config, **known}
-    if model.backbone.name in DEPTHS:
+    if is_segformer(whole):
         _write_hub_model(partial, model, catalogue, whole)
     else:
         _write_model(partial, model, catalogue, whole)
@@ -145,7 +144,7 @@ def load_version(directory: Path) -> LoadedVersion:
         scores = Scores.model_validate_json((directory / SCORES).read_text())
         model = _built(config, catalogue)
         weights = load_file(directory / WEIGHTS)
-        if config["backbone"] in DEPTHS:
+        if is_segformer(config):
             check(weights, shapes_of(model.state_dict(), len(catalogue)))
             weights = from_hub(as_float(weights), model.state_dict(), catalogue.sizes())
         model.load_state_dict(weights)
@@ -178,6 +177,7 @@ def _described(model: Segmenter, catalogue: Catalogue) -> dict[str, Any]:
     view = model.view
     return {
         "backbone": model.backbone.name,
+        "head": model.head.name,
         "head_width": model.head.width,
         "view": view.model_dump(exclude_none=True) if view else None,
         "image_mean": list(model.backbone.mean),
@@ -188,9 +188,10 @@ def _described(model: Segmenter, catalogue: Catalogue) -> dict[str, Any]:
 
 def _built(config: dict[str, Any], catalogue: Catalogue) -> Segmenter:
     """Return the architecture that a config describes; one without a view has none of its own."""
+    head = config.get("head", ALL_MLP)
     view = View.model_validate(config["view"]) if config.get("view") else None
     backbone = seeded_backbone(config["backbone"], 0)
-    model = Segmenter(backbone, catalogue.sizes(), config.get("head_width"), view)
+    model = Segmenter(backbone, catalogue.sizes(), config.get("head_width"), view, head)
     backbone.expect(tuple(config["image_mean"]), tuple(config["image_std"]))
     return model
 

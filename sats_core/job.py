@@ -21,6 +21,7 @@ from sats_core.retirement import RetireJob as RetireJob
 from sats_core.retirement import RetireResult as RetireResult
 from sats_core.settings import KEPT_FEATURES, LEAST_BATCH, StepSettings
 from sats_core.settings import Limits as Limits
+from sats_core.version_config import ALL_MLP, HeadName
 
 
 class HeldOutChoice(Record):
@@ -62,6 +63,8 @@ class StepJob(Record):
     that no training picture shows is left out."""
     settings: StepSettings
     """As posted."""
+    head: HeadName = ALL_MLP
+    """Of a base step's model; later steps keep theirs. Benchmarks alone ask for another one."""
     halvings: int = Field(0, ge=0)
     """How often what a device computes at once is halved, because memory ran out before. The batch
     stays, and so does the checkpoint."""

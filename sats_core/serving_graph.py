@@ -28,7 +28,8 @@ class ServingGraph(nn.Module):
         Args:
             pixel_values: (B, 3, H, W), normalised; H and W 32 or more.
         """
-        logits = self._classified(_mixed(self.model.head, self.model.backbone(pixel_values)))
+        mixed = _mixed(self.model.head, self.model.backbone(pixel_values))
+        logits = self._classified(self.model.head.refined(mixed))
         size = pixel_values.shape[-2:]
         full = F.interpolate(logits, size=size, mode="bilinear", align_corners=False)
         scores, labels = full.softmax(dim=1).max(dim=1)
@@ -42,7 +43,7 @@ class ServingGraph(nn.Module):
 
 
 def _mixed(head: AllMlpHead, stages: Sequence[Tensor]) -> Tensor:
-    """Return the head's features (B, H / 4, W / 4, D) of the stages' outputs, without dropout."""
+    """Return the stages' mix (B, H / 4, W / 4, D), as `AllMlpHead.merged` makes it."""
     norm = head.finish[0]
     if not isinstance(norm, nn.BatchNorm2d):
         raise TypeError("the head's mixing ends in batch norm")

@@ -65,6 +65,12 @@ LONG = {
     "tests/benchmarks/test_costs.py::test_attention_transfer": (
         "tests/sats_core/losses/test_attention.py::test_is_the_definition_on_any_grid"
     ),
+    "tests/benchmarks/test_heads.py::test_blocks_are_measured": (
+        "tests/sats_core/models/test_nonlocal_block.py::test_the_scaled_block_never_holds_a_map"
+    ),
+    "tests/benchmarks/test_heads.py::test_heads_are_trained_and_scored": (
+        "tests/sats_core/methods/test_base_step.py::test_the_focal_head_is_told_where_objects_are"
+    ),
     "tests/benchmarks/test_demo_trial.py::test_a_run_is_kept": (
         "tests/demo/test_run.py::test_the_whole_demo_runs_and_says_what_does_not_hold"
     ),

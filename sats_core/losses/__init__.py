@@ -2,6 +2,7 @@
 
 from sats_core.losses.attention import QueryKey, attention_transfer
 from sats_core.losses.collision import gradient_collision
+from sats_core.losses.complementary import complementary_attention
 from sats_core.losses.distillation import distillation
 from sats_core.losses.kronecker import Factors, kronecker_penalty, nearest_sum
 from sats_core.losses.pod import local_pod, pod_distance, with_background_summed
@@ -15,6 +16,7 @@ from sats_core.losses.pseudo_labels import (
     with_truth,
     without_truth,
 )
+from sats_core.losses.scaled_attention import scaled_attention_transfer
 from sats_core.losses.unbiased import (
     truthful_cross_entropy,
     unbiased_cross_entropy,
@@ -28,6 +30,7 @@ __all__ = [
     "Total",
     "alone",
     "attention_transfer",
+    "complementary_attention",
     "distillation",
     "entropy_pseudo_labels",
     "gradient_collision",
@@ -37,6 +40,7 @@ __all__ = [
     "nearest_sum",
     "pod_distance",
     "released_thresholds",
+    "scaled_attention_transfer",
     "truthful_cross_entropy",
     "unbiased_cross_entropy",
     "unbiased_distillation",

@@ -5,7 +5,11 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from sats_core.losses import attention_transfer, unbiased_distillation
+from sats_core.losses import (
+    attention_transfer,
+    scaled_attention_transfer,
+    unbiased_distillation,
+)
 from sats_core.method_settings import SatsSettings
 from sats_core.methods.finetune import at_size
 from sats_core.methods.pseudo_labelling import PseudoLabelling, Supervision
@@ -26,6 +30,7 @@ class Sats(PseudoLabelling):
         logits = at_size(new.logits, labels)
         distillation = unbiased_distillation(logits, old_logits).mean()
         transfer = attention_transfer(old.attention, new.attention, supervision.pseudo)
+        transfer = transfer + scaled_attention_transfer(old.scaled, new.scaled, supervision.pseudo)
         return {
             "cross_entropy": self.supervised(logits, supervision),
             "distillation": self.settings.distillation_weight * distillation,

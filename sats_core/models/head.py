@@ -1,9 +1,13 @@
 """The all-MLP head of SegFormer (Xie et al., NeurIPS 2021, section 3.2)."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import ClassVar, NamedTuple
 
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from sats_core.losses import QueryKey
+from sats_core.version_config import ALL_MLP, HeadName
 
 SMALL = ("pvt_v2_b0", "pvt_v2_b1", "mit_b0", "mit_b1")
 SMALL_WIDTH, LARGE_WIDTH = 256, 768
@@ -15,6 +19,22 @@ def head_width(backbone: str) -> int:
     return SMALL_WIDTH if backbone in SMALL else LARGE_WIDTH
 
 
+class Seen(NamedTuple):
+    """What losses look at of a head.
+
+    Attributes:
+        features: (B, D, H / 4, W / 4).
+        softmax: query and key of what attends by softmax in it.
+        scaled: the same of what attends by A = query key^T * scale.
+        foci: logits (B, 1 + foci, H / 4, W / 4) of spatial attention, the standard one's first.
+    """
+
+    features: Tensor
+    softmax: tuple[QueryKey, ...] = ()
+    scaled: tuple[QueryKey, ...] = ()
+    foci: Tensor | None = None
+
+
 class AllMlpHead(nn.Module):
     """Bring every stage to one width and to the finest grid, then mix them per pixel.
 
@@ -22,7 +42,15 @@ class AllMlpHead(nn.Module):
     of that is linear, and 1x1 convolution and bilinear upsampling commute: so a stage's projection
     and its part of the mixing are multiplied into one small matrix, applied on the stage's own
     grid, then upsampled and summed. The same function of the same weights, several times cheaper.
+
+    Other heads (`sats_core.models.heads`) are this one with something behind it.
+
+    Attributes:
+        name: by which a version says what it is built of.
+        width: channels of the features.
     """
+
+    name: ClassVar[HeadName] = ALL_MLP
 
     def __init__(self, channels: Sequence[int], width: int) -> None:
         super().__init__()
@@ -33,6 +61,30 @@ class AllMlpHead(nn.Module):
 
     def forward(self, stages: Sequence[Tensor]) -> Tensor:
         """Return features (B, width, H / 4, W / 4) of the stages' outputs."""
+        return self.merged(stages)
+
+    def observe(self, stages: Sequence[Tensor]) -> Seen:
+        """Return the same with everything that losses look at."""
+        return Seen(self.merged(stages))
+
+    def refined(self, pixels: Tensor) -> Tensor:
+        """Return the features that the classifier sees, of what `merged` gives; both with channels
+        last, (B, H / 4, W / 4, width). Here they are the same."""
+        return pixels
+
+    def terms(self, seen: Seen, labels: Tensor) -> Mapping[str, Tensor]:
+        """Return the loss terms that the head has of itself where all classes are labelled; here
+        none.
+
+        Args:
+            seen: what `observe` gave.
+            labels: (B, H, W) int64, 255 ignored.
+        """
+        del seen, labels
+        return {}
+
+    def merged(self, stages: Sequence[Tensor]) -> Tensor:
+        """Return the stages' mix, (B, width, H / 4, W / 4)."""
         parts = self.mix.weight.split(self.width, dim=1)
         mixed = []
         for stage, project, part in zip(stages, self.project, parts, strict=True):

@@ -10,7 +10,9 @@ from sats_core.losses import QueryKey
 from sats_core.models.backbone import Backbone
 from sats_core.models.classifier import GrowingClassifier
 from sats_core.models.dropout import BatchDropout
-from sats_core.models.head import AllMlpHead, head_width
+from sats_core.models.head import Seen, head_width
+from sats_core.models.heads import HEADS
+from sats_core.version_config import ALL_MLP, HeadName
 
 DROPOUT = 0.1
 """Share of the features that the classifier does not see in training (SegFormer)."""
@@ -24,17 +26,20 @@ class Output(NamedTuple):
         features: (B, D, H / 4, W / 4), the decoder's output, before dropout: two passes over one
             picture give the same.
         stages: output of each of the backbone's stages, (B, C_s, H / 2^(s+2), W / 2^(s+2)).
-        attention: query and key of the last block of each stage.
+        attention: query and key of the last block of each stage, and behind them of the head's
+            block where that attends by softmax.
+        scaled: query and key of the head's block where its attention is scaled only.
     """
 
     logits: Tensor
     features: Tensor
     stages: list[Tensor]
     attention: list[QueryKey]
+    scaled: tuple[QueryKey, ...] = ()
 
 
 class Segmenter(nn.Module):
-    """Backbone -> all-MLP head -> a classifier that grows.
+    """Backbone -> head -> a classifier that grows.
 
     Attributes:
         view: how whole pictures are shown to the model; None: the longer side as long as is asked
@@ -47,6 +52,7 @@ class Segmenter(nn.Module):
         sizes: Sequence[int],
         width: int | None = None,
         view: View | None = None,
+        head: HeadName = ALL_MLP,
     ) -> None:
         """Build a model.
 
@@ -55,11 +61,12 @@ class Segmenter(nn.Module):
             sizes: channels per step, background counted to the first.
             width: of the head; by default the backbone's in the paper.
             view: see `Segmenter`.
+            head: one of `HEADS`.
         """
         super().__init__()
         self.backbone = backbone
         self.view = view
-        self.head = AllMlpHead(backbone.channels, width or head_width(backbone.name))
+        self.head = HEADS[head](backbone.channels, width or head_width(backbone.name))
         self.dropout = BatchDropout(DROPOUT, self.head.width)
         self.classifier = GrowingClassifier(self.head.width, sizes)
 
@@ -87,12 +94,18 @@ class Segmenter(nn.Module):
         logits: Tensor = self.classifier(self.dropout(self.head(self.backbone(pictures))))
         return logits
 
+    def look(self, pictures: Tensor) -> tuple[Tensor, Seen]:
+        """Return logits as `forward` does, and what losses look at of the head."""
+        seen = self.head.observe(self.backbone(pictures))
+        return self.classifier(self.dropout(seen.features)), seen
+
     def observe(self, pictures: Tensor) -> Output:
         """Return everything that losses look at of one forward pass."""
         with self.backbone.tap.open():
             stages = self.backbone(pictures)
             grids = [(stage.shape[2], stage.shape[3]) for stage in stages]
             attention = self.backbone.tap.read(grids)
-        features = self.head(stages)
-        logits = self.classifier(self.dropout(features))
-        return Output(logits, features, stages, attention)
+        seen = self.head.observe(stages)
+        logits = self.classifier(self.dropout(seen.features))
+        attention += seen.softmax
+        return Output(logits, seen.features, stages, attention, seen.scaled)

@@ -14,6 +14,7 @@ from torch import Tensor
 from sats_core.files import whole
 from sats_core.job import CHECKPOINT, RetireJob, StepJob
 from sats_core.models import Segmenter
+from sats_core.version_config import ALL_MLP
 
 NAME = CHECKPOINT
 TRAINING = 3
@@ -43,7 +44,9 @@ def fingerprint_of(job: StepJob) -> str:
         include={"new_classes", "indices", "settings", "held_out"}, exclude={"settings": _NO_MATTER}
     )
     files = (job.dataset, job.old_version, job.memory)
-    return _digest(named, files)
+    # Others were not there when the checkpoints of today were written.
+    head = "" if job.head == ALL_MLP else job.head
+    return _digest(named + head, files)
 
 
 def fingerprint_of_retirement(job: RetireJob) -> str:

@@ -48,7 +48,8 @@ def begin(job: StepJob) -> Start:
         )
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(settings.seed)
-            model = Segmenter(backbone, catalogue.sizes(), view=_view(backbone, settings.size))
+            view = _view(backbone, settings.size)
+            model = Segmenter(backbone, catalogue.sizes(), view=view, head=job.head)
         return Start(placed(model), None, catalogue, settings, source)
     old = load_version(job.old_version)
     catalogue = old.catalogue.grow(job.new_classes, job.indices)

@@ -87,11 +87,29 @@ def nothing(_step: int, _event: Event) -> None:
             Variant("sats", memory=3, options=(("attention_weight", 5.0),)),
         ),
         ("plop@unsure=unbiased", Variant("plop", options=(("unsure", "unbiased"),))),
+        ("sats@memory=3@head=scaled", Variant("sats", memory=3, head="scaled")),
     ],
 )
 def test_variants(text: str, variant: Variant) -> None:
     assert Variant.parse(text) == variant
     assert variant.label == text
+
+
+def test_an_unknown_head_is_refused() -> None:
+    with pytest.raises(ValueError, match="no head 'round'"):
+        Variant.parse("sats@head=round")
+
+
+def test_a_head_has_a_base_step_of_its_own() -> None:
+    variants = [Variant.parse(text) for text in ("sats", "frozen@head=scaled", "sats@head=scaled")]
+    runs = learning.plan(
+        *("voc8-4-1", "overlapped", Path(), "quick", [0], variants, Path("runs"), False, None)
+    )
+    bases = [run for run in runs if run.variant.method == BASE]
+    assert [run.folder.name for run in bases] == ["base", "base@head=scaled"]
+    plain, *scaled = [run.base.folder for run in runs[-3:]]
+    assert plain == bases[0].folder
+    assert scaled == [bases[1].folder] * 2
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)

@@ -1,30 +1,39 @@
 """The exported form of a model computes what the model does."""
 
+from typing import get_args
+
 import pytest
 import torch
 from torch import nn
 
 from sats_core.models import Segmenter, seeded_backbone
+from sats_core.models.heads import NonLocalHead
 from sats_core.serving_graph import ServingGraph
+from sats_core.version_config import HeadName
 
 
-def learned(backbone: str) -> Segmenter:
+def learned(backbone: str, head: HeadName = "all_mlp") -> Segmenter:
     """A model of three steps, whose batch norm has seen pictures."""
     torch.manual_seed(0)
-    model = Segmenter(seeded_backbone(backbone, 0), [3, 1, 2])
+    model = Segmenter(seeded_backbone(backbone, 0), [3, 1, 2], head=head)
     for module in model.head.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.running_mean = torch.randn(module.num_features)
             module.running_var = torch.rand(module.num_features) + 0.1
             nn.init.normal_(module.weight, 1, 0.3)
             nn.init.normal_(module.bias)
+    if isinstance(model.head, NonLocalHead):
+        nn.init.normal_(model.head.block.back.weight, std=0.3)  # it starts as nothing
     return model.eval()
 
 
-@pytest.mark.parametrize("backbone", ["pvt_v2_b0", "mit_b0"])
+@pytest.mark.parametrize(
+    ("backbone", "head"),
+    [("pvt_v2_b0", "all_mlp"), *(("mit_b0", head) for head in get_args(HeadName))],
+)
 @torch.no_grad()
-def test_logits_labels_and_scores_are_the_models(backbone: str) -> None:
-    model = learned(backbone)
+def test_logits_labels_and_scores_are_the_models(backbone: str, head: HeadName) -> None:
+    model = learned(backbone, head)
     graph = ServingGraph(model)
     for shape in [(1, 3, 96, 128), (2, 3, 32, 64), (1, 3, 160, 32), (1, 3, 45, 70)]:
         pictures = torch.randn(shape)

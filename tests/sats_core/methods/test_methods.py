@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from sats_core.method_settings import METHOD_SETTINGS
-from sats_core.methods import METHODS, Finetune, Joint, Method, Plop, Sats, make_method
+from sats_core.methods import METHODS, BaseStep, Finetune, Joint, Method, Plop, Sats, make_method
 from sats_core.methods.pseudo_labelling import PseudoLabelling
 from sats_core.models import Segmenter, seeded_backbone
 from sats_core.settings import StepSettings
@@ -104,7 +104,7 @@ class TestEveryMethod:
     ) -> None:
         name = next(n for n, kind in METHODS.items() if type(method) is kind)
         base = make_method(StepSettings(method=name), models[0], None)
-        assert type(base) is (Joint if name == "joint" else Finetune)
+        assert type(base) is (Joint if name == "joint" else BaseStep)
 
 
 class TestEveryMethodThatDescends:
