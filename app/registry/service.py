@@ -54,6 +54,14 @@ def live_version(session: Session, model_id: int) -> Version | None:
     return history[0].version if history else None
 
 
+def live_id(session: Session, model_id: int) -> int | None:
+    """Return the id of the version that `live` points at, or None before the first one."""
+    last = select(AliasMove.version_id).where(
+        AliasMove.model_id == model_id, AliasMove.alias == LIVE
+    )
+    return session.scalar(last.order_by(AliasMove.sequence.desc()).limit(1))
+
+
 def live_ids(session: Session) -> dict[str, int]:
     """Return the id of every model's live version by the model's name, in one statement."""
     return {row.name: row.id for row in session.execute(live_versions(Version.id))}
@@ -162,6 +170,8 @@ def lineage(session: Session, version: Version) -> dict[int, int]:
 
 def lineages(session: Session, model_id: int, versions: Sequence[Version]) -> list[list[int]]:
     """Return each version's lineage in numbers, as `lineage` does, at the cost of one query."""
+    if len(versions) == 1:  # its line alone: the model may have many others
+        return [list(lineage(session, versions[0]).values())]
     rows = session.execute(
         select(Version.id, Version.number, Version.parent_id).where(Version.model_id == model_id)
     )

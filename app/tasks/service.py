@@ -146,7 +146,7 @@ def _stop(session: Session, task: Task) -> None:
 
 def record_task(session: Session, action: Action, task: Task, before: TaskState | None) -> None:
     """Write down what was done to a task; `before` is its state until then. Flushes."""
-    after: JsonObject = {"name": task.spec.get("name", ""), **standing(task.state).said()}
+    after: JsonObject = {"name": task.called, **standing(task.state).said()}
     if task.cancel_requested:
         after["cancel_requested"] = True
     record(
