@@ -61,9 +61,7 @@ class Opinion:
     called: Sequence[Called]
 
 
-async def opinion(
-    services: Services, path: Path, model: str, positions: Sequence[int]
-) -> Opinion:
+async def opinion(services: Services, path: Path, model: str, positions: Sequence[int]) -> Opinion:
     """Ask a model's live version about some pictures of an upload; unreadable ones are left out.
 
     Raises:
