@@ -6,6 +6,7 @@ from typing import Any
 from sqlalchemy import Select, func, literal, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, aliased, defer
+from sqlalchemy.sql.base import ExecutableOption
 
 from app.db import AliasMove, Model, ModelClass, Version
 from app.db.base import JsonObject
@@ -89,15 +90,16 @@ def live_versions(*columns: Any) -> Select[Any]:
     )
 
 
-def get_version(session: Session, model_id: int, number: int) -> Version:
-    """Return a version by its number.
+def get_version(
+    session: Session, model_id: int, number: int, *options: ExecutableOption
+) -> Version:
+    """Return a version by its number, read with these options.
 
     Raises:
         NotFoundProblem: the model has no such version.
     """
-    found = session.scalar(
-        select(Version).where(Version.model_id == model_id, Version.number == number)
-    )
+    wanted = select(Version).where(Version.model_id == model_id, Version.number == number)
+    found = session.scalar(wanted.options(*options))
     if found is None:
         raise NotFoundProblem(f"the model has no version {number}")
     return found

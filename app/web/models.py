@@ -4,7 +4,7 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import RedirectResponse
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, undefer
 
 from app.admin.schemas import VersionJson
 from app.admin.service import (
@@ -101,7 +101,7 @@ def version_page(
 ) -> Response:
     """Show a version: where it came from, what it knows, what it forgot, what may be done."""
     found = get_model(session, model)
-    row = get_version(session, found.id, number)
+    row = get_version(session, found.id, number, undefer(Version.confusion))
     version = describe_versions(session, found, [row])[0]
     verdict = verdict_of(version)
     last = next(iter(live_history(session, found, 1)), None)

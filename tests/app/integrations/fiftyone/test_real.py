@@ -77,9 +77,7 @@ def opened(folder: Path) -> Any:
 
 
 @pytest.mark.usefixtures("kept")
-def test_a_real_fiftyone_shows_truth_beside_predictions(
-    client: TestClient, tmp_path: Path
-) -> None:
+def test_a_real_fiftyone_shows_truth_beside_predictions(client: TestClient, tmp_path: Path) -> None:
     if not PYTHON.exists():
         missing("FiftyOne is not installed: `make test-fiftyone` does it")
     (tmp_path / "home").mkdir()
