@@ -10,6 +10,7 @@ that somebody else may write freely, as the name of a task.
 import os
 import re
 from collections.abc import Callable, Sequence
+from enum import StrEnum
 from itertools import islice
 from queue import Empty, Queue
 from threading import Thread
@@ -82,8 +83,7 @@ class Command(TyperCommand):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Read what was asked for."""
-        forms = [getattr(one.type, "choices", ()) for one in self.params if one.name == "output"]
-        if any("json" in names for names in forms):
+        if any(one.name == "output" and isinstance(one.default, StrEnum) for one in self.params):
             end = args.index("--") if "--" in args else len(args)
             args[:end] = ["--output=json" if one == "--json" else one for one in args[:end]]
         return super().parse_args(ctx, args)

@@ -49,19 +49,19 @@ def listed_versions(
 ) -> list[ListedVersion]:
     """Return a model's versions, the newest first; `place` is the last number seen."""
     parent = aliased(Version)
-    passed = Version.gate["passed"].as_boolean()
-    means = [Version.scores[name].as_float() for name in ("miou_all", "miou_old", "miou_new")]
+    names = ("miou_all", "miou_old", "miou_new")
+    means = [Version.scores[name].as_float().label(name) for name in names]
     wanted = (
         select(
             Version.number,
-            parent.number,
+            parent.number.label("parent"),
             Version.created_at,
             Version.deleted_at,
             Version.new_classes,
-            Version.retirement["retired"],
-            Version.origin.is_not(None),
-            passed.is_(False),
-            Version.settings["method"].as_string(),
+            Version.retirement["retired"].label("retired"),
+            Version.origin.is_not(None).label("imported"),
+            Version.gate["passed"].as_boolean().is_(False).label("held"),
+            Version.settings["method"].as_string().label("method"),
             *means,
         )
         .outerjoin(parent, parent.id == Version.parent_id)
@@ -69,6 +69,6 @@ def listed_versions(
     )
     wanted = behind(wanted, [Version.number], None if place is None else [place], NEWEST)
     return [
-        ListedVersion(*row[:5], row[5] or (), bool(row[6]), bool(row[7]), *row[8:])
+        ListedVersion(**{**row._mapping, "retired": row.retired or ()})
         for row in session.execute(wanted.limit(limit))
     ]

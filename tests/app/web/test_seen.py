@@ -64,9 +64,7 @@ def test_a_known_class_under_another_name_is_told_before_anything_is_queued(
     assert "/seen" not in looked_into(client, cherries, "another")
 
 
-def test_who_cannot_say_it_says_why(
-    client: TestClient, register: Register, cherries: Path
-) -> None:
+def test_who_cannot_say_it_says_why(client: TestClient, register: Register, cherries: Path) -> None:
     register([BACKGROUND, RED])
     address = asked(looked_into(client, cherries))
     gone = client.get(re.sub(r"uploads/[^/]+/", "uploads/nothing/", address))
