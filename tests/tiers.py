@@ -193,6 +193,7 @@ ON_ONE_PAIR = (
     "tests/app/http/test_connected.py",
     "tests/app/admin/test_downloads.py",
     "tests/app/imports/test_endpoint.py",
+    "tests/app/integrations/fiftyone/test_real.py",
     "tests/app/integrations/label_studio/test_keys.py",
     "tests/app/integrations/label_studio/test_leaving.py",
     "tests/app/integrations/label_studio/test_predict.py",

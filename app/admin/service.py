@@ -37,8 +37,8 @@ from app.registry.service import (
     LIVE,
     find_model,
     lineages,
+    live_id,
     live_ids,
-    live_version,
     live_versions,
 )
 from app.retirement.describing import describe_retirement
@@ -108,7 +108,7 @@ def describe_versions(
     session: Session, model: Model, versions: Sequence[Version]
 ) -> list[VersionJson]:
     """Return how versions of a model look over HTTP; as many queries for one as for all."""
-    live = live_version(session, model.id)
+    live = live_id(session, model.id)
     memories = memories_of(session, versions)
     held_out = held_out_of_each(session, versions)
     lines = lineages(session, model.id, versions)
@@ -120,7 +120,7 @@ def describe_versions(
 
 def _describe_version(
     version: Version,
-    live: Version | None,
+    live: int | None,
     memory: Memory | None,
     held_out: HeldOutSet | None,
     line: list[int],
@@ -128,7 +128,7 @@ def _describe_version(
     return VersionJson(
         model=version.model.name,
         number=version.number,
-        live=_is(version, live),
+        live=version.id == live,
         kind=_kind(version),
         origin=OriginJson.model_validate(version.origin) if version.origin else None,
         retirement=describe_retirement(version),
@@ -279,7 +279,3 @@ def _describe_files(version: Version) -> list[FileJson]:
         FileJson(name=name, bytes=file["bytes"], sha256=file["blob"], href=f"{here}/{name}")
         for name, file in version.files.items()
     ]
-
-
-def _is(version: Version, live: Version | None) -> bool:
-    return live is not None and live.id == version.id

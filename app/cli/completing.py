@@ -10,6 +10,7 @@ that somebody else may write freely, as the name of a task.
 import os
 import re
 from collections.abc import Callable, Sequence
+from enum import StrEnum
 from itertools import islice
 from queue import Empty, Queue
 from threading import Thread
@@ -76,8 +77,16 @@ def complete_task(*states: str) -> Callable[..., Found]:
 class Command(TyperCommand):
     """A command to which bash hands `MODEL@N` in three words, and takes what begins with the `@`.
 
-    To readline, which completes names of hosts by it, an `@` begins a word.
+    To readline, which completes names of hosts by it, an `@` begins a word. Where records are
+    printed, `--json` is short for `--output json`.
     """
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Read what was asked for."""
+        if any(one.name == "output" and isinstance(one.default, StrEnum) for one in self.params):
+            end = args.index("--") if "--" in args else len(args)
+            args[:end] = ["--output=json" if one == "--json" else one for one in args[:end]]
+        return super().parse_args(ctx, args)
 
     def shell_complete(self, ctx: Any, incomplete: str) -> Any:
         """Complete the number behind `MODEL@`, else what there is to complete."""

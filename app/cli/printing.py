@@ -21,7 +21,9 @@ class Form(StrEnum):
     ID = "id"
 
 
-Output = Annotated[Form, typer.Option("--output", "-o", help="What is printed on stdout.")]
+Output = Annotated[
+    Form, typer.Option("--output", "-o", help="What is printed on stdout; --json: JSON.")
+]
 Row = Mapping[str, object]
 
 

@@ -2,11 +2,13 @@
 
 from datetime import datetime
 from enum import StrEnum
+from typing import Any
 from uuid import uuid4
 
 from sqlalchemy import (
     BigInteger,
     Boolean,
+    ColumnElement,
     Float,
     ForeignKey,
     Index,
@@ -15,9 +17,11 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
     false,
+    func,
     text,
     true,
 )
+from sqlalchemy.ext.hybrid import hybrid_property
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from app.db.actor import Actor, ActorType, of_name
@@ -50,6 +54,11 @@ RUNNING_STATES = (TaskState.VALIDATING, TaskState.TRAINING, TaskState.EVALUATING
 END_STATES = (TaskState.LIVE, TaskState.HELD, TaskState.FAILED, TaskState.CANCELLED)
 
 _RUNNING_SQL = "state IN ('validating', 'training', 'evaluating')"
+
+
+def _name(context: Any) -> str | None:
+    spec: JsonObject = context.get_current_parameters()["spec"]
+    return spec.get("name")
 
 
 class Task(Base):
@@ -88,6 +97,9 @@ class Task(Base):
         String(10), default=TaskKind.STEP, server_default=TaskKind.STEP
     )
     spec: Mapped[JsonObject]
+    # The spec's, which never changes: lists are searched for it, and a spec is long. NULL: a
+    # process wrote the row that knows `spec` alone. `called` is read instead.
+    name: Mapped[str | None] = mapped_column(Text, default=_name)
     # Blob key of the posted zip: labelled pictures, or the checkpoint of an import. Of a
     # retirement, which may bring no pictures, its spec.
     dataset: Mapped[str] = mapped_column(String(64), index=True)
@@ -150,6 +162,16 @@ class Task(Base):
     tidied_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
 
     model: Mapped[Model] = relationship(lazy="joined")
+
+    @hybrid_property
+    def called(self) -> str:
+        """What people call it."""
+        return str(self.spec.get("name", ""))
+
+    @called.inplace.expression
+    @classmethod
+    def _called(cls) -> ColumnElement[str]:
+        return func.coalesce(cls.name, cls.spec["name"].as_string(), "")
 
     @property
     def who(self) -> Actor:

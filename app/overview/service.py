@@ -1,6 +1,8 @@
 """Models at a glance: as many statements for one as for all, each by an index."""
 
 from collections import defaultdict
+from collections.abc import Collection
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import ColumnElement, Select, func, select, union_all
@@ -39,13 +41,47 @@ def overview(
     """
     models = describe(session, which)
     running = [model.running for model in models if model.running is not None]
-    workers = WorkersJson(
+    return OverviewJson(models=models, workers=_workers(session, running, worker_restarts))
+
+
+@dataclass(frozen=True)
+class LiveModel:
+    """What a model serves.
+
+    Attributes:
+        name: of the model.
+        versions: how many of its versions were not deleted.
+        live: the version that answers; None: none does.
+    """
+
+    name: str
+    versions: int
+    live: LiveVersionJson | None
+
+
+def live_models(session: Session, which: ColumnElement[bool]) -> list[LiveModel]:
+    """Return what the models of a condition on `Model` serve; of their tasks nothing is read."""
+    live, versions = _live(session, which), _versions(session, which)
+    found = session.execute(select(Model.id, Model.name).where(which).order_by(Model.name))
+    return [LiveModel(row.name, versions.get(row.id, 0), live.get(row.name)) for row in found]
+
+
+def workers(
+    session: Session, which: ColumnElement[bool], worker_restarts: int | None
+) -> WorkersJson:
+    """Return the workers that `overview` has."""
+    return _workers(session, _running(session, which).values(), worker_restarts)
+
+
+def _workers(
+    session: Session, running: Collection[RunningTaskJson], restarts: int | None
+) -> WorkersJson:
+    return WorkersJson(
         busy=sorted(task.worker for task in running if task.worker_alive),
         lost=sorted(task.worker for task in running if not task.worker_alive),
         idle=list(idle(session)),
-        restarts=worker_restarts,
+        restarts=restarts,
     )
-    return OverviewJson(models=models, workers=workers)
 
 
 def describe(session: Session, which: ColumnElement[bool]) -> list[ModelOverviewJson]:
@@ -111,7 +147,7 @@ def _running(session: Session, which: ColumnElement[bool]) -> dict[int, RunningT
     return {
         row.model_id: RunningTaskJson(
             id=row.id,
-            name=row.name or "",
+            name=row.name,
             phase=standing(row.state).phase,
             started_at=row.started_at,
             worker=row.worker or "",
@@ -133,7 +169,7 @@ def _ended(session: Session, which: ColumnElement[bool]) -> dict[int, list[Ended
     for row in session.execute(wanted):
         ended = EndedTaskJson(
             id=row.id,
-            name=row.name or "",
+            name=row.name,
             state=standing(row.state).state,
             outcome=standing(row.state).outcome,
             version=row.number,
@@ -161,8 +197,7 @@ def _end(number: int, which: ColumnElement[bool]) -> Select[Any]:
 
 
 def _tasks(*columns: Any) -> Select[Any]:
-    name = Task.spec["name"].as_string().label("name")
-    return select(Task.model_id, Task.id, name, *columns)
+    return select(Task.model_id, Task.id, Task.called.label("name"), *columns)
 
 
 def _of(model_id: InstrumentedAttribute[int], which: ColumnElement[bool]) -> ColumnElement[bool]:

@@ -6,6 +6,7 @@ from typing import Any
 from sqlalchemy import Select, func, literal, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, aliased, defer
+from sqlalchemy.sql.base import ExecutableOption
 
 from app.db import AliasMove, Model, ModelClass, Version
 from app.db.base import JsonObject
@@ -54,6 +55,14 @@ def live_version(session: Session, model_id: int) -> Version | None:
     return history[0].version if history else None
 
 
+def live_id(session: Session, model_id: int) -> int | None:
+    """Return the id of the version that `live` points at, or None before the first one."""
+    last = select(AliasMove.version_id).where(
+        AliasMove.model_id == model_id, AliasMove.alias == LIVE
+    )
+    return session.scalar(last.order_by(AliasMove.sequence.desc()).limit(1))
+
+
 def live_ids(session: Session) -> dict[str, int]:
     """Return the id of every model's live version by the model's name, in one statement."""
     return {row.name: row.id for row in session.execute(live_versions(Version.id))}
@@ -81,15 +90,16 @@ def live_versions(*columns: Any) -> Select[Any]:
     )
 
 
-def get_version(session: Session, model_id: int, number: int) -> Version:
-    """Return a version by its number.
+def get_version(
+    session: Session, model_id: int, number: int, *options: ExecutableOption
+) -> Version:
+    """Return a version by its number, read with these options.
 
     Raises:
         NotFoundProblem: the model has no such version.
     """
-    found = session.scalar(
-        select(Version).where(Version.model_id == model_id, Version.number == number)
-    )
+    wanted = select(Version).where(Version.model_id == model_id, Version.number == number)
+    found = session.scalar(wanted.options(*options))
     if found is None:
         raise NotFoundProblem(f"the model has no version {number}")
     return found
@@ -162,6 +172,8 @@ def lineage(session: Session, version: Version) -> dict[int, int]:
 
 def lineages(session: Session, model_id: int, versions: Sequence[Version]) -> list[list[int]]:
     """Return each version's lineage in numbers, as `lineage` does, at the cost of one query."""
+    if len(versions) == 1:  # its line alone: the model may have many others
+        return [list(lineage(session, versions[0]).values())]
     rows = session.execute(
         select(Version.id, Version.number, Version.parent_id).where(Version.model_id == model_id)
     )

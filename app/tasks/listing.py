@@ -115,7 +115,7 @@ class Wanted:
         if self.created_before is not None:
             found.append(Task.created_at < self.created_before)
         if self.text is not None:
-            found.append(Task.spec["name"].as_string().icontains(self.text, autoescape=True))
+            found.append(Task.called.icontains(self.text, autoescape=True))
         return found
 
 

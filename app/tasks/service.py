@@ -82,7 +82,12 @@ def read_log(session: Session, task_id: str) -> str:
     Raises:
         NotFoundProblem: no such task.
     """
-    kept = session.get(TaskLog, get_task(session, task_id).id)
+    return log_of(session, get_task(session, task_id))
+
+
+def log_of(session: Session, task: Task) -> str:
+    """Return the last lines that a task's training process wrote; none if it never started."""
+    kept = session.get(TaskLog, task.id)
     return kept.text if kept else ""
 
 
@@ -146,7 +151,7 @@ def _stop(session: Session, task: Task) -> None:
 
 def record_task(session: Session, action: Action, task: Task, before: TaskState | None) -> None:
     """Write down what was done to a task; `before` is its state until then. Flushes."""
-    after: JsonObject = {"name": task.spec.get("name", ""), **standing(task.state).said()}
+    after: JsonObject = {"name": task.called, **standing(task.state).said()}
     if task.cancel_requested:
         after["cancel_requested"] = True
     record(
@@ -231,15 +236,20 @@ def describe(session: Session, task: Task) -> TaskJson:
 
 def describe_listed(session: Session, tasks: Sequence[Task]) -> list[ListedTask]:
     """Return how tasks look in a list, with version numbers, previews and what they wait for."""
-    made = [task.version_id for task in tasks if task.version_id is not None]
-    rows = session.execute(select(Version.id, Version.number).where(Version.id.in_(made)))
-    numbers = {row.id: row.number for row in rows}
+    numbers = _numbers(session, [task.version_id for task in tasks if task.version_id is not None])
     waiting = waits(session, tasks)
     previews = _previews(session, [task.id for task in tasks])
     return [
         listed_task(task, numbers.get(task.version_id), waiting.get(task.id), previews.get(task.id))
         for task in tasks
     ]
+
+
+def _numbers(session: Session, version_ids: Sequence[int]) -> dict[int | None, int]:
+    if not version_ids:
+        return {}
+    rows = session.execute(select(Version.id, Version.number).where(Version.id.in_(version_ids)))
+    return {row.id: row.number for row in rows}
 
 
 def _previews(session: Session, task_ids: Sequence[str]) -> dict[str | None, str]:

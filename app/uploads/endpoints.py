@@ -38,6 +38,7 @@ from app.uploads.parts import begin
 from app.uploads.posted import BODY, PostedUpload
 from app.uploads.schemas import UploadBytes, UploadJson, UploadLinks, UploadReport
 from app.uploads.service import draw, look_into
+from app.uploads.sheet import PICTURES
 from app.uploads.staging import staged
 from app.uploads.tokens import Upload, UploadGoneProblem, lifetime, make_token, same_end
 
@@ -183,7 +184,7 @@ async def sheet(
     pictures: Annotated[
         str,
         Query(
-            pattern=r"^\d{1,7}(,\d{1,7}){0,7}$",
+            pattern=PICTURES,
             description="Positions of the pictures, as `sheet` of the upload's report has them.",
         ),
     ] = "0",

@@ -15,6 +15,8 @@ from app.registry.held_out import read_held_out, standing_held_out
 from app.registry.paths import ModelName, Number
 from app.registry.service import get_version
 from app.web.visitors import Administers, PageRoute
+from sats_core.classes import BACKGROUND, IGNORE
+from sats_core.data.pictures import Pixels
 from sats_core.data.readers import LabelledPicture
 
 SIDE = 512
@@ -30,9 +32,12 @@ def held_out_picture(
     model: ModelName,
     number: Number,
     position: Annotated[int, Path(ge=0, le=1_000_000)],
-    what: Literal["picture", "truth"],
+    what: Literal["picture", "truth", "labels"],
 ) -> Response:
-    """Return a held-out picture, or its labels: each class in its colour, all else transparent.
+    """Return a held-out picture, or its labels.
+
+    `truth` has each class in its colour, all else transparent; `labels` the version's indices in
+    grey, 255 where a picture is not labelled, or labelled as what the version does not know.
 
     Raises:
         NotFoundProblem: there is no such picture, or it was deleted.
@@ -41,7 +46,10 @@ def held_out_picture(
         version = get_version(session, get_model(session, model).id, number)
         kept = standing_held_out(session, version)
     found, classes = read_held_out(services.blobs, services.settings.limits, kept, position)
-    image = _picture(found) if what == "picture" else _truth(found, classes, version)
+    if what == "picture":
+        image = _picture(found)
+    else:
+        image = (_truth if what == "truth" else _labels)(found, classes, version)
     out = io.BytesIO()
     image.save(out, "PNG")
     return Response(out.getvalue(), media_type="image/png", headers={"Cache-Control": "no-store"})
@@ -59,6 +67,19 @@ def _truth(found: LabelledPicture, classes: Sequence[str], version: Version) -> 
     for value, name in enumerate(classes, 1):
         if name in colours:
             table[value] = [*colours[name], 255]
+    return Image.fromarray(table[_small(found)], "RGBA")
+
+
+def _labels(found: LabelledPicture, classes: Sequence[str], version: Version) -> Image.Image:
+    indices = {str(entry["name"]): int(entry["index"]) for entry in version.classes}
+    table = np.full(256, IGNORE, np.uint8)
+    table[BACKGROUND] = BACKGROUND
+    for value, name in enumerate(classes, 1):
+        table[value] = indices.get(name, IGNORE)
+    return Image.fromarray(table[_small(found)])
+
+
+def _small(found: LabelledPicture) -> Pixels:
     label = Image.fromarray(found.label)
     label.thumbnail((SIDE, SIDE), Image.Resampling.NEAREST)
-    return Image.fromarray(table[np.asarray(label)], "RGBA")
+    return np.asarray(label)

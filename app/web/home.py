@@ -6,14 +6,11 @@ from dataclasses import asdict
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import RedirectResponse
 from sqlalchemy import true
-from sqlalchemy.orm import Session
 
 from app.admin.service import get_model
 from app.db import Model
 from app.http.dependencies import AppServices, ReadSession
-from app.http.services import Services
-from app.overview.schemas import ModelOverviewJson, OverviewJson
-from app.overview.service import overview
+from app.overview.service import LiveModel, live_models, workers
 from app.processes import read_restarts
 from app.registry.curves import curves, learned
 from app.registry.paths import ModelName
@@ -25,7 +22,7 @@ from app.tasks.visibility import visible
 from app.web.curves import MOST_VERSIONS, chart
 from app.web.rendering import page
 from app.web.states import UNENDED, shown
-from app.web.visitors import Anybody, PageRoute, SeesVersions, Visitor
+from app.web.visitors import Anybody, PageRoute, SeesVersions
 
 MOST_MODELS = 12
 MOST_ACTIVE = 20
@@ -41,22 +38,27 @@ def home(
     """Show what is live, and what runs or waits."""
     if not visitor.sees_tasks:
         return RedirectResponse("/try", 303)
-    seen = _overview(services, session, visitor) if visitor.sees_versions else None
+    reached = visitor.caller.models
+    which = Model.name.in_(reached) if reached else true()
+    models = live_models(session, which) if visitor.sees_versions else []
     # What moved last comes first, what serves nothing last.
-    models = sorted(seen.models if seen else (), key=_since, reverse=True)
+    models.sort(key=_since, reverse=True)
     sees = visible(visitor.caller)
     active = list_tasks(session, MOST_ACTIVE + 1, Wanted(states=UNENDED), visible=sees)
+    more_active, active = len(active) > MOST_ACTIVE, active[:MOST_ACTIVE]
     ended = list_tasks(session, MOST_ENDED, Wanted(states=ENDED), visible=sees)
+    told = describe_listed(session, [*active, *ended])
+    restarts = read_restarts(services.settings.restarts_file)
     return page(
         request,
         "home.html",
         {
             "models": models[:MOST_MODELS],
-            "workers": seen.workers if seen else None,
+            "workers": workers(session, which, restarts) if visitor.sees_versions else None,
             "more_models": len(models) - MOST_MODELS,
-            "active": _in_turn(describe_listed(session, active[:MOST_ACTIVE])),
-            "more_active": len(active) > MOST_ACTIVE,
-            "ended": describe_listed(session, ended),
+            "active": _in_turn(told[: len(active)]),
+            "more_active": more_active,
+            "ended": told[len(active) :],
             "shown": shown,
         },
     )
@@ -78,11 +80,5 @@ def _in_turn(tasks: Sequence[ListedTask]) -> list[ListedTask]:
     return sorted(tasks, key=lambda task: (task.queue_place or 0, task.created_at))
 
 
-def _overview(services: Services, session: Session, visitor: Visitor) -> OverviewJson:
-    reached = visitor.caller.models
-    which = Model.name.in_(reached) if reached else true()
-    return overview(session, which, read_restarts(services.settings.restarts_file))
-
-
-def _since(model: ModelOverviewJson) -> float:
+def _since(model: LiveModel) -> float:
     return model.live.since.timestamp() if model.live else 0.0

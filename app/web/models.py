@@ -4,7 +4,7 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import RedirectResponse
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, undefer
 
 from app.admin.schemas import VersionJson
 from app.admin.service import (
@@ -22,19 +22,20 @@ from app.registry.descent import children, unserved
 from app.registry.held_out import samples
 from app.registry.moves import tag_of, version_before_live
 from app.registry.paths import ModelName, Number
-from app.registry.service import get_version, list_versions
+from app.registry.service import get_version
 from app.stored import read_stored
 from app.web.confusions import confusions_of
 from app.web.lineage import lanes
+from app.web.listed import listed_versions
 from app.web.rendering import page
 from app.web.verdicts import rows_of, verdict_of
 from app.web.visitors import PageRoute, SeesVersions
 from sats_core.evaluation.forgetting import ForgettingReport
 
-A_PAGE = 50
+A_PAGE = 25
 MOVES = 8
-SHOWN = 6
-"""Held-out pictures on the page of a version."""
+LOOKED_AT, SHOWN = 18, 6
+"""Held-out pictures that a version is asked about on its page, and how many are shown at once."""
 VERSIONS = Listing("versions", int)
 
 READINGS = {
@@ -70,9 +71,9 @@ def versions_page(
 ) -> Response:
     """List a model's versions, the newest first, with how each came of another."""
     found = get_model(session, model)
-    listed = list_versions(session, found.id, A_PAGE + 1, VERSIONS.read(cursor))
-    rows, following = VERSIONS.cut(listed, A_PAGE, lambda version: version.number)
-    versions = describe_versions(session, found, rows)
+    listed = listed_versions(session, found.id, A_PAGE + 1, VERSIONS.read(cursor))
+    versions, following = VERSIONS.cut(listed, A_PAGE, lambda version: version.number)
+    moves = live_history(session, found, MOVES)
     drawn = lanes([(one.number, one.parent) for one in versions])
     return page(
         request,
@@ -81,7 +82,8 @@ def versions_page(
             "model": model,
             "versions": list(zip(versions, drawn, strict=True)),
             "lanes": 1 + max((place.lane for place in drawn), default=0),
-            "moves": live_history(session, found, MOVES),
+            "live": moves[0].version if moves else None,
+            "moves": moves,
             "older": following,
             "newest": cursor is not None,
             "several": _several(session, visitor.caller.reaches),
@@ -99,7 +101,7 @@ def version_page(
 ) -> Response:
     """Show a version: where it came from, what it knows, what it forgot, what may be done."""
     found = get_model(session, model)
-    row = get_version(session, found.id, number)
+    row = get_version(session, found.id, number, undefer(Version.confusion))
     version = describe_versions(session, found, [row])[0]
     verdict = verdict_of(version)
     last = next(iter(live_history(session, found, 1)), None)
@@ -121,7 +123,8 @@ def version_page(
             "unserved_before": unserved(session, found, number, before),
             "confusions": confusions_of(row, version),
             "settings": _settings(version),
-            "samples": samples(session, [row], SHOWN) if visitor.administers else (),
+            "samples": _samples(session, row) if visitor.administers else None,
+            "shown": SHOWN,
         },
     )
 
@@ -130,6 +133,17 @@ def _report(version: Version) -> ForgettingReport | None:
     if version.forgetting_report is None:
         return None
     return read_stored(ForgettingReport, version.forgetting_report)
+
+
+def _samples(session: Session, row: Version) -> dict[str, Any] | None:
+    """Return which held-out pictures there are: version and position, and what each set is for."""
+    found = samples(session, [row], LOOKED_AT)
+    if not found:
+        return None
+    return {
+        "sets": {one.version: one.classes for one in found},
+        "pictures": [(one.version, one.position) for one in found],
+    }
 
 
 def _settings(version: VersionJson) -> dict[str, Any]:

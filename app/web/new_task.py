@@ -3,6 +3,7 @@
 from typing import Annotated, get_args
 
 from fastapi import APIRouter, Path, Query, Request, Response
+from starlette.concurrency import run_in_threadpool
 
 from app.admin.service import list_models
 from app.errors import Problem, problem_of
@@ -12,7 +13,9 @@ from app.registry.schemas import MODEL_PATTERN
 from app.tasks.schemas import TaskSpec
 from app.uploads.opening import upload_path
 from app.uploads.service import look_into
+from app.uploads.sheet import PICTURES
 from app.web.rendering import page
+from app.web.seen import opinion
 from app.web.visitors import PageRoute, Submits
 from app.workers.needs import ANY, WantedDevice
 from app.workers.service import there
@@ -25,6 +28,7 @@ MOST_WORKERS = 100
 """That are named; who may take a task is told by these."""
 
 _Model = Annotated[str, Query(pattern=MODEL_PATTERN)]
+_Upload = Annotated[str, Path(max_length=200)]
 
 
 @router.get("/ui/tasks/new")
@@ -56,7 +60,7 @@ async def found_in_upload(
     request: Request,
     visitor: Submits,
     services: AppServices,
-    upload: Annotated[str, Path(max_length=200)],
+    upload: _Upload,
     model: _Model = "default",
 ) -> Response:
     """Return, as part of a page, what an upload holds, or why it cannot be told."""
@@ -69,4 +73,28 @@ async def found_in_upload(
         problem = error
     except CoreError as error:
         problem = problem_of(error)
-    return page(request, "found.html", {"found": found, "problem": problem, "model": model})
+    context = {"found": found, "problem": problem, "model": model, "upload": upload}
+    return page(request, "found.html", context)
+
+
+@router.get("/ui/uploads/{upload}/seen")
+async def seen_in_upload(
+    request: Request,
+    visitor: Submits,
+    services: AppServices,
+    upload: _Upload,
+    pictures: Annotated[str, Query(pattern=PICTURES)],
+    model: _Model = "default",
+) -> Response:
+    """Return, as part of a page, what the live version sees where the upload has new classes."""
+    seen, problem = None, None
+    positions = [int(part) for part in pictures.split(",")]
+    try:
+        check_model(visitor.caller, model)
+        path = await run_in_threadpool(upload_path, services, visitor.caller, upload)
+        seen = await opinion(services, path, model, positions)
+    except Problem as error:
+        problem = error
+    except CoreError as error:
+        problem = problem_of(error)
+    return page(request, "seen.html", {"seen": seen, "problem": problem, "model": model})

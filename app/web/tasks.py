@@ -17,7 +17,7 @@ from app.registry.schemas import MODEL_PATTERN
 from app.tasks.epochs import epochs
 from app.tasks.listing import TASKS, list_tasks
 from app.tasks.phases import phases
-from app.tasks.service import describe, describe_listed, get_task, read_log
+from app.tasks.service import describe, describe_listed, get_task, log_of
 from app.tasks.visibility import visible
 from app.web.rendering import page
 from app.web.states import PHASES, WORDS, Shown, narrowed, shown
@@ -75,7 +75,7 @@ def task_page(
     task = describe(session, row)
     of = shown(task)
     version = _made(session, row) if visitor.sees_versions else None
-    log = read_log(session, row.id).splitlines()
+    log = log_of(session, row).splitlines()
     return page(
         request,
         "task.html",

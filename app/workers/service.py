@@ -34,7 +34,7 @@ class SeenWorker:
 
 def list_workers(session: Session, limit: int, before: int | None = None) -> Sequence[SeenWorker]:
     """Return workers, the one that came last first; `before` is the id of the last one seen."""
-    name = Task.spec["name"].as_string().label("task_name")
+    name = Task.called.label("task_name")
     found = (
         select(Worker, Task.id, name, Model.name, alive().label("alive"))
         .select_from(Worker)

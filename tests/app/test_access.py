@@ -172,6 +172,7 @@ PAGES = {
     ("GET", "/ui/audit"),
     ("GET", "/ui/{path:path}"),
     ("GET", "/ui/uploads/{upload}"),
+    ("GET", "/ui/uploads/{upload}/seen"),
     ("POST", "/login"),
     ("POST", "/logout"),
     ("GET", "/static/{release}/{name:path}"),

@@ -12,7 +12,7 @@ from tests.fixtures.browser import needed_browser
 from tests.fixtures.processes import serving
 
 TASKS, VERSIONS = 300, 150
-MOST = 17
+MOST = 13
 """Statements of a page."""
 
 

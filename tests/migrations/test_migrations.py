@@ -31,6 +31,7 @@ from app.db import (
     write_session,
 )
 from app.db.migrate import is_current, migration_config, upgrade
+from app.tasks.listing import Wanted, list_tasks
 
 
 @pytest.fixture
@@ -479,6 +480,39 @@ def test_large_uploads_come_and_go_beside_tables_that_stay_as_they_are(engine, a
         assert (row.state, row.bytes, row.fence) == ("open", 2**40, 0)
     at("0019")
     assert columns_of(engine) == before
+    upgrade(engine)
+    assert is_current(engine)
+
+
+POSTED = """
+INSERT INTO tasks (id, sequence, model_id, state, spec, dataset, dataset_bytes, created_at,
+    submitted_by, request_digest, fence, tries, warnings)
+    VALUES ('{}', {}, 1, 'queued', '{}', 'd', 1, '2026-01-02', '', 'r', 0, 0, '[]')
+"""
+MODEL = "INSERT INTO models (id, name, created_at) VALUES (1, 'default', '2026-01-01');"
+
+
+def test_tasks_are_found_by_names_that_processes_before_wrote_into_the_spec_alone(engine, at):
+    rows = [POSTED.format("a", 101, '{"name": "Sheep"}'), POSTED.format("b", 102, "{}")]
+    at("0022", MODEL + ";".join(rows))
+    upgrade(engine)
+    with engine.execution_options(write=True).begin() as connection:
+        connection.exec_driver_sql(POSTED.format("c", 103, '{"name": "a sheep, shorn"}'))
+    with write_session(engine) as session:
+        made = preview_of(session.get_one(Task, "a"))
+        session.add(made)
+    with read_session(engine) as session:
+        names = {task.id: (task.name, task.called) for task in session.scalars(select(Task))}
+        found = list_tasks(session, 9, Wanted(text="SHEEP"))
+        assert [task.id for task in found] == ["c", "a"]
+    assert names == {
+        "a": ("Sheep", "Sheep"),
+        "b": (None, ""),
+        "c": (None, "a sheep, shorn"),
+        made.id: ("a", "a"),
+    }
+    at("0022")
+    assert "name" not in columns_of(engine)["tasks"]
     upgrade(engine)
     assert is_current(engine)
 

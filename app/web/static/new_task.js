@@ -130,6 +130,7 @@ const partHeaders = { "HX-Request": "true" };
 function show(text) {
   const told = new DOMParser().parseFromString(text, "text/html");
   at("found").replaceChildren(...(told.querySelector("main") ?? told.body).children);
+  window.htmx.process(at("found"));
 }
 
 /** Return the same key for the same task: what was posted without an answer is not posted twice. */

@@ -14,3 +14,12 @@ export async function sample(url) {
 
 /** Return its labels in colours. */
 export const truth = async (url) => createImageBitmap(await load(`${url}/truth`));
+
+/** Return its labels as the indices of the version's classes; 0 is background, 255 is ignored. */
+export async function labels(url) {
+  const image = await createImageBitmap(await load(`${url}/labels`), { colorSpaceConversion: "none" });
+  const context = new OffscreenCanvas(image.width, image.height).getContext("2d");
+  context.drawImage(image, 0, 0);
+  const { data } = context.getImageData(0, 0, image.width, image.height);
+  return Uint8Array.from({ length: data.length / 4 }, (_, at) => data[4 * at]);
+}

@@ -18,6 +18,21 @@ def test_every_command_is_found(name: str) -> None:
     assert found.help
 
 
+@pytest.mark.parametrize("name", ["tasks", "watch", "versions", "workers"])
+def test_json_is_short_for_a_form(name: str) -> None:
+    group: Any = get_command(cli)
+    command = group.get_command(None, name)
+    words = ["id"] if name == "watch" else []
+    assert command.make_context(name, [*words, "--json"]).params["output"] == "json"
+    assert command.make_context(name, words).params["output"] == "table"
+
+
+def test_where_nothing_is_printed_in_forms_json_is_none() -> None:
+    group: Any = get_command(cli)
+    with pytest.raises(Exception, match="No such option"):
+        group.get_command(None, "export").make_context("export", ["default@1", "--json", "x"])
+
+
 def test_groups_have_their_commands() -> None:
     group: Any = get_command(cli)
     assert "create" in group.get_command(None, "keys").commands

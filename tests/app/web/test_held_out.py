@@ -15,6 +15,7 @@ from app.keys.secret import read_secret
 from app.keys.service import Scope, create_key
 from app.settings import Settings
 from app.storage import BlobStore
+from sats_core.classes import IGNORE
 from sats_core.data.readers import EncodedPicture, write_voc_zip
 from tests.app.inference.colour_graph import BACKGROUND, GREEN, RED, write_version
 from tests.app.segmentation.requests import encoded
@@ -53,10 +54,10 @@ def kept(engine: Engine, blobs: BlobStore, tmp_path: Path) -> None:
             held_out.blob, held_out.classes, held_out.pictures = blob.key, ["red", "green"], 3
 
 
-def _picture(number: int, edge: int) -> EncodedPicture:
-    """Draw red, and green from an edge on."""
+def _picture(number: int, edge: int, labelled: int | None = None) -> EncodedPicture:
+    """Draw red, and green from an edge on; labels may have the edge elsewhere."""
     label = np.full((32, 64), 1, np.uint8)
-    label[:, edge:] = 2
+    label[:, labelled or edge :] = 2
     label[0] = 255
     image = Image.new("RGB", (64, 32), DARK_RED)
     image.paste(DARK_GREEN, (edge, 0, 64, 32))
@@ -82,6 +83,13 @@ def test_a_picture_and_its_labels(client: TestClient) -> None:
     assert client.get("/ui/models/default/versions/3/held-out/0/picture").status_code == 404
     assert client.get(f"{HELD_OUT}/-1/picture").status_code == 422
     assert client.get(f"{HELD_OUT}/0/secret").status_code == 422
+    labels = pixels(client.get(f"{HELD_OUT}/2/labels").content)
+    assert (labels.mode, labels.size) == ("L", (64, 32))
+    found = [labels.getpixel(at) for at in ((5, 16), (60, 16), (5, 0))]
+    assert found == [RED.index, GREEN.index, IGNORE]
+    # The version before knows no green: of what it does not know labels say nothing.
+    before = pixels(client.get("/ui/models/default/versions/1/held-out/2/labels").content)
+    assert [before.getpixel(at) for at in ((5, 16), (60, 16))] == [RED.index, IGNORE]
 
 
 @pytest.mark.usefixtures("kept")
@@ -90,15 +98,16 @@ def test_deleted_pictures_are_shown_to_nobody(client: TestClient, engine: Engine
         for one in session.query(HeldOutSet):
             one.deleted_at = utc_now()
     assert client.get(f"{HELD_OUT}/0/picture").status_code == 404
-    assert "held-out/" not in client.get(PAGE).text
+    assert 'id="held-out"' not in client.get(PAGE).text
 
 
 @pytest.mark.usefixtures("kept")
 def test_admins_alone_see_them(client: TestClient, engine: Engine, settings: Settings) -> None:
+    assert 'id="held-out"' in client.get(PAGE).text
     with write_session(engine) as session:
         key = create_key(session, read_secret(settings), "reader", [Scope.READ])
     log_in(client, key)
-    assert "held-out/" not in client.get(PAGE).text
+    assert 'id="held-out"' not in client.get(PAGE).text
     assert client.get(f"{HELD_OUT}/0/picture").status_code == 403
 
 
@@ -115,3 +124,25 @@ def test_truth_before_and_after_stand_side_by_side(open_page: Open) -> None:
     assert drawn[0] == drawn[2]
     assert drawn[0][1] > DARK_GREEN[1]  # green over dark green
     assert drawn[1] == list(DARK_GREEN)  # the version before knew no green
+
+
+@pytest.mark.usefixtures("kept")
+def test_the_worst_come_first_by_all_classes_or_by_one(
+    open_page: Open, engine: Engine, blobs: BlobStore, tmp_path: Path
+) -> None:
+    edges = enumerate((16, 56, 32))
+    items = [_picture(number, 32, labelled) for number, labelled in edges]
+    write_voc_zip(tmp_path / "mislabelled.zip", items, ["red", "green"])
+    with write_session(engine) as session:
+        first, second = session.query(HeldOutSet).order_by(HeldOutSet.version_id)[:2]
+        first.deleted_at = utc_now()
+        second.blob = blobs.put_file(tmp_path / "mislabelled.zip").key
+    page = open_page(PAGE)
+    page.get_by_role("button", name="Show what it sees").click()
+    said = page.locator("#held-out figure .share")
+    few_green, few_red = "IoU green 25.0, red 57.1", "IoU red 50.0, green 66.7"
+    right = "IoU red 100.0, green 100.0"
+    expect(said).to_have_text([few_green, few_red, right])
+    page.get_by_label("Worst first, by").select_option("red")
+    expect(said).to_have_text([few_red, few_green, right])
+    expect(page.locator("#held-out figure").first.locator("canvas")).to_have_count(3)

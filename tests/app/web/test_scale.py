@@ -83,10 +83,13 @@ def test_much_costs_no_more_than_little(
         found = {}
         for path in paths:
             client.get(path)
-            with Statements(service.state.services.engine) as asked:
-                answer = client.get(path)
-            assert answer.status_code == 200, path
-            found[path] = (len(asked.seen), len(answer.content))
+            counts = []
+            for _ in range(3):  # the least: what else the process asks meanwhile is counted too
+                with Statements(service.state.services.engine) as asked:
+                    answer = client.get(path)
+                assert answer.status_code == 200, path
+                counts.append(len(asked.seen))
+            found[path] = (min(counts), len(answer.content))
         return found
 
     little = costs()

@@ -1,0 +1,145 @@
+"""What a model sees already where an upload is labelled as what is new to it."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import ExitStack, asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.errors import InvalidProblem
+from app.http.services import Services
+from app.inference.cutting import Cut, Segmented
+from app.inference.loaded_graphs import Served
+from app.segmentation import service
+from app.segmentation.admission import deadline_of
+from app.segmentation.choosing import choose_version
+from app.segmentation.holding import PIXEL_BYTES, hold_room
+from app.segmentation.upload import PostedPicture
+from app.segmentation.waiting import answering
+from app.uploads.opening import opened
+from sats_core.classes import BACKGROUND, IGNORE, Catalogue
+from sats_core.data.readers import EncodedPicture, Reader
+from sats_core.errors import DatasetError
+from sats_core.training.label_warnings import LOOKED_INTO, SAME_SHARE
+
+Pairs = NDArray[np.int64]
+"""Pixels by what they are labelled as and by what they are seen as, (256, 256)."""
+
+
+@dataclass(frozen=True)
+class Called:
+    """A new class, part of which the model calls a class that it knows.
+
+    Attributes:
+        name: of the new class.
+        known: the class that most of its pixels are seen as.
+        share: how many of them, 0..1.
+        same: whether it looks like that class under another name.
+    """
+
+    name: str
+    known: str
+    share: float
+    same: bool
+
+
+@dataclass(frozen=True)
+class Opinion:
+    """What a version says of an upload.
+
+    Attributes:
+        version: its number.
+        pictures: how many it was asked about.
+        called: new classes that it takes for others.
+    """
+
+    version: int
+    pictures: int
+    called: Sequence[Called]
+
+
+async def opinion(services: Services, path: Path, model: str, positions: Sequence[int]) -> Opinion:
+    """Ask a model's live version about some pictures of an upload; unreadable ones are left out.
+
+    Raises:
+        NotFoundProblem, NoLiveVersionProblem, NotReadyProblem: there is none, or it cannot answer.
+        LateProblem, StoppingProblem: it did not answer in time.
+        DatasetError, TooLargeProblem: the upload is no data set that is looked into.
+    """
+    pairs, asked = np.zeros((256, 256), np.int64), 0
+    async with answering(deadline_of(services)):
+        choice = await choose_version(services, model, None)
+        served = await services.inference.served(choice)
+        async with _reading(services, path) as reader:
+            for position in positions:
+                if position >= len(reader.ids):
+                    continue
+                try:
+                    pairs += await _pairs(services, served, reader, position)
+                except (DatasetError, InvalidProblem):  # the look names it
+                    continue
+                asked += 1
+            called = called_already(pairs, reader.classes, served.graph.catalogue)
+    return Opinion(served.exported.number, asked, called)
+
+
+def called_already(pairs: Pairs, classes: Sequence[str], known: Catalogue) -> list[Called]:
+    """Return which new classes of a data set are seen as known ones by a quarter or more.
+
+    Args:
+        pairs: of its pictures.
+        classes: of its labels' values 1, 2, ...
+        known: by the model.
+    """
+    names = {one.index: one.name for one in known.classes if one.index != BACKGROUND}
+    found = []
+    for value, name in enumerate(classes, 1):
+        labelled = pairs[value].sum()
+        if name in names.values() or not names or not labelled:
+            continue
+        most = max(names, key=lambda index: pairs[value, index])
+        share = float(pairs[value, most] / labelled)
+        if share >= LOOKED_INTO:
+            found.append(Called(name, names[most], share, share >= SAME_SHARE))
+    return found
+
+
+@asynccontextmanager
+async def _reading(services: Services, path: Path) -> AsyncIterator[Reader]:
+    """Give the data set; threads open and close it, which may take a while."""
+    in_thread, stack = services.inference.in_thread, ExitStack()
+    limits = services.settings.limits
+    try:
+        yield await in_thread(lambda: stack.enter_context(opened(path, limits)))
+    finally:
+        await in_thread(stack.close)
+
+
+async def _pairs(services: Services, served: Served, reader: Reader, position: int) -> Pairs:
+    inference, settings = services.inference, services.settings
+    with ExitStack() as held:
+        await hold_room(inference, held, 1, 0)
+        found: EncodedPicture = await inference.in_thread(
+            lambda: reader.encoded(reader.ids[position])
+        )
+        await hold_room(inference, held, 0, len(found.data) + PIXEL_BYTES * found.label.size)
+        (counted,) = await service.delivered(
+            inference,
+            served,
+            [PostedPicture(found.id, found.data)],
+            Cut(mean_scores=False),
+            settings.max_pixels,
+            partial(_counted, found),
+            decoded_bytes=reader.source.limits.decoded_bytes,
+        )
+    return counted
+
+
+def _counted(labelled: EncodedPicture, _posted: PostedPicture, found: Segmented) -> Pairs:
+    both = 256 * labelled.label.ravel().astype(np.int64) + found.mask.ravel()
+    pairs: Pairs = np.bincount(both, minlength=256 * 256).reshape(256, 256)
+    pairs[IGNORE] = 0
+    return pairs

@@ -1,0 +1,74 @@
+"""What a model sees already where an upload is labelled as what is new to it."""
+
+import html
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fastapi.testclient import TestClient
+
+from app.web.seen import Called, called_already
+from sats_core.classes import Catalogue
+from sats_core.data.readers import EncodedPicture, write_voc_zip
+from tests.app.inference.colour_graph import BACKGROUND, CLASSES, GREEN, RED
+from tests.app.segmentation.conftest import Register
+from tests.app.segmentation.requests import encoded, left_red_right_green
+
+pytestmark = pytest.mark.parametrize("database_url", ["embedded"], indirect=True)
+
+
+@pytest.mark.usefixtures("database_url")
+def test_of_new_classes_those_are_told_that_are_seen_as_known_ones() -> None:
+    pairs = np.zeros((256, 256), np.int64)
+    pairs[1, [GREEN.index, BACKGROUND.index]] = 80, 20
+    pairs[2, [RED.index, BACKGROUND.index]] = 30, 70
+    pairs[3, BACKGROUND.index] = 100
+    pairs[4, RED.index] = 100
+    found = called_already(pairs, ["lime", "brick", "new", "red", "absent"], Catalogue(CLASSES))
+    assert found == [Called("lime", "green", 0.8, True), Called("brick", "red", 0.3, False)]
+
+
+def looked_into(client: TestClient, zipped: Path, model: str = "default") -> str:
+    files = {"dataset": ("data.zip", zipped.read_bytes())}
+    upload = client.post("/uploads", files=files).json()["upload"]
+    return client.get(f"/ui/uploads/{upload}", params={"model": model}).text
+
+
+def asked(told: str) -> str:
+    return html.unescape(re.findall(r'hx-get="([^"]*/seen[^"]*)"', told)[0])
+
+
+@pytest.fixture
+def cherries(tmp_path: Path) -> Path:
+    """Pictures whose left half is red, and labelled as something new."""
+    label = np.zeros((32, 64), np.uint8)
+    label[:, :32] = 1
+    label[0] = 255
+    picture = encoded(left_red_right_green())
+    items = [EncodedPicture(f"p{number}", ".png", picture, label) for number in range(5)]
+    write_voc_zip(tmp_path / "cherries.zip", items, ["cherry"])
+    return tmp_path / "cherries.zip"
+
+
+def test_a_known_class_under_another_name_is_told_before_anything_is_queued(
+    client: TestClient, register: Register, cherries: Path
+) -> None:
+    register([BACKGROUND, RED, GREEN])
+    seen = client.get(asked(looked_into(client, cherries)))
+    assert seen.status_code == 200
+    said = "Version 1 already sees 100.0 % of the pixels labelled cherry as red"
+    assert said in seen.text
+    assert "5 pictures" in seen.text
+    # A model that is not there learns all of it: there is nobody to ask.
+    assert "/seen" not in looked_into(client, cherries, "another")
+
+
+def test_who_cannot_say_it_says_why(client: TestClient, register: Register, cherries: Path) -> None:
+    register([BACKGROUND, RED])
+    address = asked(looked_into(client, cherries))
+    gone = client.get(re.sub(r"uploads/[^/]+/", "uploads/nothing/", address))
+    assert "cannot be told" in gone.text
+    nobody = client.get(address.replace("model=default", "model=nobody"))
+    assert "cannot be told" in nobody.text
+    assert client.get(address.replace("pictures=", "pictures=x")).status_code == 422
