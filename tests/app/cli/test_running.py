@@ -126,17 +126,17 @@ def _ready(url):
     return check
 
 
-def _worker(process):
+def _child(process, name):
     for child in _children(process):
         try:
-            if "worker" in child.cmdline():
+            if name in child.cmdline():
                 return child
         except (psutil.NoSuchProcess, psutil.ZombieProcess):
             continue  # it has just ended
     return None
 
 
-def test_serve_runs_restarts_its_worker_and_stops_cleanly(settings, tmp_path):
+def test_serve_runs_restarts_what_was_killed_and_stops_cleanly(settings, tmp_path):
     """Wherever it is run: a folder called like one of our packages is somebody else's."""
     log = tmp_path / "log"
     elsewhere = strange_packages(tmp_path / "elsewhere")
@@ -145,13 +145,18 @@ def test_serve_runs_restarts_its_worker_and_stops_cleanly(settings, tmp_path):
         said = log.read_text()
         assert f"SATS answers at {url}, its documentation is at /docs" in said
         assert "no API key was made yet" in said
-        first = _until(lambda: _worker(process), log)
+        first = _until(lambda: _child(process, "worker"), log)
         _until(lambda: "ready." in log.read_text(), log)
         first.kill()
-        second = _until(lambda: (w := _worker(process)) and w.pid != first.pid and w, log)
+        second = _until(lambda: (w := _child(process, "worker")) and w.pid != first.pid and w, log)
         _until(lambda: log.read_text().count("ready.") >= 2, log)
         assert httpx.get(f"{url}/health/ready").json()["worker_restarts"] == 1
         assert "sats_worker_restarts_total 1.0" in httpx.get(f"{url}/metrics").text
+        api = _child(process, "api")
+        api.kill()
+        _until(lambda: (a := _child(process, "api")) and a.pid != api.pid, log)
+        _until(_ready(url), log)
+        assert second.is_running()
         assert httpx.get(f"{url}/tasks").json() == {"items": [], "next_cursor": None}
         children = _children(process)
         process.send_signal(signal.SIGTERM)
@@ -165,7 +170,7 @@ def test_killed_with_9_serve_takes_its_children_along(settings, tmp_path):
     log = tmp_path / "log"
     with _serving(settings, log) as (process, url):
         _until(_ready(url), log)
-        _until(lambda: _worker(process), log)
+        _until(lambda: _child(process, "worker"), log)
 
 
 def _processes_that_answer(process):
