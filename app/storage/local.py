@@ -108,6 +108,7 @@ class LocalBlobStore(BlobStore):
             target.parent.mkdir(exist_ok=True)
             incoming.replace(target)
             sync(target.parent)
+            sync(self.root)  # the folder itself may be new
 
     def _target(self, key: str) -> Path:
         return self.root / checked_key(key)[:2] / key
