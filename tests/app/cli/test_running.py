@@ -1,3 +1,4 @@
+import json
 import os
 import signal
 import socket
@@ -126,14 +127,14 @@ def _ready(url):
     return check
 
 
-def _child(process, name):
-    for child in _children(process):
-        try:
-            if name in child.cmdline():
-                return child
-        except (psutil.NoSuchProcess, psutil.ZombieProcess):
-            continue  # it has just ended
-    return None
+def _child(log, name):
+    """The process of that name that `sats serve` started last, by what it says of it."""
+    said = (json.loads(line) for line in log.read_text().splitlines() if line.startswith("{"))
+    pids = [one["pid"] for one in said if (one.get("event"), one.get("child")) == ("started", name)]
+    try:
+        return psutil.Process(pids[-1]) if pids else None
+    except psutil.NoSuchProcess:
+        return None
 
 
 def test_serve_runs_restarts_what_was_killed_and_stops_cleanly(settings, tmp_path):
@@ -145,16 +146,16 @@ def test_serve_runs_restarts_what_was_killed_and_stops_cleanly(settings, tmp_pat
         said = log.read_text()
         assert f"SATS answers at {url}, its documentation is at /docs" in said
         assert "no API key was made yet" in said
-        first = _until(lambda: _child(process, "worker"), log)
+        first = _until(lambda: _child(log, "worker"), log)
         _until(lambda: "ready." in log.read_text(), log)
         first.kill()
-        second = _until(lambda: (w := _child(process, "worker")) and w.pid != first.pid and w, log)
+        second = _until(lambda: (w := _child(log, "worker")) and w.pid != first.pid and w, log)
         _until(lambda: log.read_text().count("ready.") >= 2, log)
         assert httpx.get(f"{url}/health/ready").json()["worker_restarts"] == 1
         assert "sats_worker_restarts_total 1.0" in httpx.get(f"{url}/metrics").text
-        api = _child(process, "api")
+        api = _child(log, "api")
         api.kill()
-        _until(lambda: (a := _child(process, "api")) and a.pid != api.pid, log)
+        _until(lambda: (a := _child(log, "api")) and a.pid != api.pid, log)
         _until(_ready(url), log)
         assert second.is_running()
         assert httpx.get(f"{url}/tasks").json() == {"items": [], "next_cursor": None}
@@ -168,9 +169,9 @@ def test_serve_runs_restarts_what_was_killed_and_stops_cleanly(settings, tmp_pat
 
 def test_killed_with_9_serve_takes_its_children_along(settings, tmp_path):
     log = tmp_path / "log"
-    with _serving(settings, log) as (process, url):
+    with _serving(settings, log) as (_, url):
         _until(_ready(url), log)
-        _until(lambda: _child(process, "worker"), log)
+        _until(lambda: _child(log, "worker"), log)
 
 
 def _processes_that_answer(process):
