@@ -137,7 +137,7 @@ def _child(log, name):
         return None
 
 
-def test_serve_runs_restarts_what_was_killed_and_stops_cleanly(settings, tmp_path):
+def test_serve_runs_restarts_its_worker_and_stops_cleanly(settings, tmp_path):
     """Wherever it is run: a folder called like one of our packages is somebody else's."""
     log = tmp_path / "log"
     elsewhere = strange_packages(tmp_path / "elsewhere")
