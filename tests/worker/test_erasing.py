@@ -297,7 +297,7 @@ def test_a_worker_that_stops_reads_no_further_zip(bench, monkeypatch):
     assert_healthy(bench)
 
 
-def test_a_version_that_was_rolled_back_deletes_nothing_and_says_what_to_do(bench):
+def test_a_version_that_was_rolled_back_deletes_nothing(bench):
     learn(bench)
     bench.retire(3, ["dog"], "forget")
     assert "every SATS_SWEEP_SECONDS" in waits_for(bench, 4), "it is live: a worker comes by"
