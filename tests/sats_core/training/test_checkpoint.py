@@ -146,6 +146,7 @@ def test_one_of_other_code_is_warned_of_and_not_taken_up(
     starts_again(folder)
     [record] = caplog.records
     assert record.levelno == logging.WARNING
+    assert record.getMessage().startswith("the step starts again, its checkpoint cannot be taken")
     assert record.getMessage().endswith(said)
 
 
