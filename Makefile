@@ -73,7 +73,7 @@ LONGER := soak mutants
 
 test-long: SOAK := --served-faults=40 --served-tasks=1 --embedded-faults=40 --embedded-tasks=1
 test-long: install
-	SATS_HYPOTHESIS=explore $(PYTEST) -m "$(HERE) and not fiftyone" --durations=25
+	SATS_HYPOTHESIS=explore $(PYTEST) -m "$(HERE)" --durations=25
 	$(foreach target,$(LONGER),$(MAKE) $(target) SOAK="$(SOAK)" &&) true
 
 # In an environment of its own: what Label Studio needs is nobody else's.

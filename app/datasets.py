@@ -1,11 +1,10 @@
 """What can be known of a posted data set without decoding a picture."""
 
 from collections.abc import Iterable
-from pathlib import Path
 
 from sats_core.data.names import is_allowed_name, printable
 from sats_core.data.readers import glance, open_reader
-from sats_core.data.sources import MOST_ISSUES, Source, ZipSource
+from sats_core.data.sources import MOST_ISSUES, Archive, Source, ZipSource
 from sats_core.errors import DatasetError, Issue
 from sats_core.settings import Limits
 
@@ -13,7 +12,7 @@ ODD_NAME = "a name with characters that separate lines, turn the direction of te
 """Why a new name is refused."""
 
 
-def dataset_classes(path: Path, limits: Limits) -> tuple[str, ...]:
+def dataset_classes(path: Archive, limits: Limits) -> tuple[str, ...]:
     """Check the structure of a zip, decoding no picture, and return the classes it labels.
 
     Raises:
@@ -23,7 +22,7 @@ def dataset_classes(path: Path, limits: Limits) -> tuple[str, ...]:
         return open_reader(source).classes
 
 
-def task_classes(path: Path, limits: Limits) -> tuple[str, ...]:
+def task_classes(path: Archive, limits: Limits) -> tuple[str, ...]:
     """Return the classes of a task's zip, as `dataset_classes` does, when the task starts.
 
     Where `posted_classes` could not tell the classes their names are checked now.
@@ -38,7 +37,7 @@ def task_classes(path: Path, limits: Limits) -> tuple[str, ...]:
         return classes
 
 
-def posted_classes(path: Path, limits: Limits) -> tuple[str, ...] | None:
+def posted_classes(path: Archive, limits: Limits) -> tuple[str, ...] | None:
     """Check a zip when it is posted, in less time than it took to come.
 
     Returns the classes it labels; None where only reading large files whole tells them, which the

@@ -18,7 +18,7 @@ from app.settings import Settings
 from app.tasks.schemas import TaskSpec
 from sats_core.data.cache import bytes_of
 from sats_core.data.readers.paired import PICTURE_SUFFIXES
-from sats_core.data.sources import Source, ZipSource
+from sats_core.data.sources import Archive, Source, ZipSource
 from sats_core.errors import DatasetError
 from sats_core.settings import Limits, StepSettings
 
@@ -40,7 +40,7 @@ def check_task_fits(
     engine: Engine,
     settings: Settings,
     spec: TaskSpec | ImportSpec,
-    dataset: Path,
+    dataset: Archive,
     evaluate: Path | None = None,
 ) -> None:
     """Check, when a task is posted, that its step would fit if it began now.
@@ -118,7 +118,7 @@ def check_room(settings: Settings, coming: int = 0) -> None:
 
 def needed(
     spec: TaskSpec | ImportSpec,
-    dataset: Path,
+    dataset: Archive,
     start: Version | None,
     limits: Limits,
     evaluate: Path | None = None,

@@ -125,6 +125,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         separate_input_output_schemas=False,
         docs_url=None,  # its page is ours
         redoc_url=None,
+        redirect_slashes=False,  # a path is ours or is not: bodies and keys are sent once
         telemetry={"tracing": False, "metrics": False, "logs": False},  # a request's span is ours
     )
     app.state.login_attempts = Attempts()

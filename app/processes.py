@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -84,11 +85,18 @@ class Child:
             self._wait = FIRST_WAIT_SECONDS
         if ran < self._wait:
             return False
+        self._end_rest()
         self.restarts += 1
         log.error("ended_unasked", child=self.name, status=status, restarts=self.restarts)
         self._wait = min(self._wait * 2, LONGEST_WAIT_SECONDS)
         self.start()
         return True
+
+    @property
+    def was_killed(self) -> bool:
+        """Whether a signal has ended it: it did not end by itself, for a reason that would stay."""
+        status = self.ended()
+        return status is not None and status < 0
 
     def ask_to_stop(self) -> None:
         """Send SIGTERM."""
@@ -102,12 +110,19 @@ class Child:
             os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
 
+    def _end_rest(self) -> None:
+        """End what it started and left, which may hold what the next one needs: its port."""
+        if self._process:
+            with suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+
 
 def supervise(api: Child, worker: Child, record: Path, stop_seconds: float) -> int:
-    """Run both until SIGINT or SIGTERM, or until the API ends; returns an exit status.
+    """Run both until SIGINT or SIGTERM, or until the API ends by itself; returns an exit status.
 
-    A worker that dies is started again: the task that it claimed comes back by its lease. On a
-    second signal both are killed.
+    A worker that dies is started again: the task that it claimed comes back by its lease. So is an
+    API that was killed, for want of memory say. One that ends by itself, as its port is taken or a
+    setting is wrong, would do so again: it ends the service. On a second signal both are killed.
 
     Args:
         api: the HTTP service.
@@ -126,11 +141,13 @@ def supervise(api: Child, worker: Child, record: Path, stop_seconds: float) -> i
     api.start()
     worker.start()
     try:
-        while not told and api.ended() is None:
+        while not told and (api.ended() is None or api.was_killed):
+            if api.was_killed:
+                api.restart_when_due()
             if worker.restart_when_due():
                 write_restarts(record, worker.restarts)
             time.sleep(POLL_SECONDS)
-        status = api.ended() or 0
+        status = 0 if told else api.ended() or 0
     finally:
         for child in (worker, api):
             child.ask_to_stop()

@@ -30,6 +30,17 @@ class Repeating:
         """Begin."""
         self._thread.start()
 
+    def once(self) -> None:
+        """Act now, on the caller's thread, whether or not the other one is at it too."""
+        try:
+            self._act()
+        except Exception as error:
+            # The thread must outlive any one error: it is what everything falls back on.
+            if is_passing(error):
+                log.warning("repeated_act_failed", thread=self._name, error=str(error))
+            else:
+                log.exception("repeated_act_failed", thread=self._name)
+
     def stop(self, patience_seconds: float | None = None) -> None:
         """End the thread; what it does at the moment is finished first, or left after a while."""
         self._over.set()
@@ -37,12 +48,5 @@ class Repeating:
 
     def _run(self) -> None:
         while not self._over.is_set():
-            try:
-                self._act()
-            except Exception as error:
-                # The thread must outlive any one error: it is what everything falls back on.
-                if is_passing(error):
-                    log.warning("repeated_act_failed", thread=self._name, error=str(error))
-                else:
-                    log.exception("repeated_act_failed", thread=self._name)
+            self.once()
             self._over.wait(self._pause_seconds)

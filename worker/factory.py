@@ -89,6 +89,7 @@ def make_worker(settings: Settings, command: Sequence[str] = CHILD) -> Celery:
 
     def run_task(_woken_for: str) -> None:
         supervisor.run(turn)
+        eraser.once()  # before the next one: a model that is never idle has no other moment
         sweeper.wake_waiting()  # what waits, or another worker was faster to take, waits no sweep
 
     def on_init(**_kw: Any) -> None:

@@ -7,7 +7,8 @@ from sqlalchemy.orm import Session
 
 from app.db import Erasure, Task, Version, read_session
 from app.db.base import JsonObject
-from app.registry.floor import floor_of
+from app.registry.floor import GateFloor, floor_of
+from app.registry.gate import Verdict
 from app.registry.memory import memory_of
 from app.registry.moves import go_live
 from app.registry.parents import ParentDeletedProblem
@@ -81,27 +82,15 @@ def register_retirement(
     model = lock_model(session, task.model_id)
     parent = session.get_one(Version, task.parent_id)
     live = live_version(session, model.id)
-    spec, floor = read_spec(RetireSpec, task.spec), floor_of(model, settings)
-    given = indices_of(parent)
+    spec, given = read_spec(RetireSpec, task.spec), indices_of(parent)
     retirement = Retirement(
         retired=result.retired,
         indices=tuple(given[name] for name in result.retired),
         depth=spec.depth,
         proof=result.proof,
     )
-    wish = spec.gate.of_step()
-    verdict = judge_retirement(
-        spec.gate,
-        floor.settings(wish, by_admin=task.by_admin),
-        retirement,
-        result.scores,
-        read_stored(Scores, parent.scores),
-        read_stored(Scores, live.scores) if live else None,
-        _staying(live, retirement),
-        live_moved=(live.id if live else None) != task.live_id,
-        waived=floor.waived(wish) if task.by_admin else (),
-        holds_too=holds_for_retired(session, live, result),
-    )
+    floor = floor_of(model, settings)
+    verdict = _verdict(session, task, floor, parent, live, result, retirement)
     retire_indices(session, model.id, retirement.indices)
     version = register_version(
         session,
@@ -120,6 +109,32 @@ def register_retirement(
     if verdict.passed:
         go_live(session, version)
     return version, verdict.passed
+
+
+def _verdict(
+    session: Session,
+    task: Task,
+    floor: GateFloor,
+    parent: Version,
+    live: Version | None,
+    result: RetireResult,
+    retirement: Retirement,
+) -> Verdict:
+    """Return what the gate says, of what stays alone."""
+    gate = read_spec(RetireSpec, task.spec).gate
+    wish = gate.of_step()
+    return judge_retirement(
+        gate,
+        floor.settings(wish, by_admin=task.by_admin),
+        retirement,
+        result.scores,
+        read_stored(Scores, parent.scores),
+        read_stored(Scores, live.scores) if live else None,
+        _staying(live, retirement),
+        live_moved=(live.id if live else None) != task.live_id,
+        waived=floor.waived(wish) if task.by_admin else (),
+        holds_too=holds_for_retired(session, live, result),
+    )
 
 
 def holds_for_retired(session: Session, live: Version | None, result: Result) -> tuple[str, ...]:

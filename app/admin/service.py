@@ -41,7 +41,8 @@ from app.registry.service import (
     live_ids,
     live_versions,
 )
-from app.retirement.describing import describe_retirement
+from app.retirement.describing import describe_retirements
+from app.retirement.schemas import RetirementJson
 from app.settings import Settings
 from app.stored import read_stored
 from sats_core.evaluation.forgetting import ForgettingReport
@@ -112,9 +113,12 @@ def describe_versions(
     memories = memories_of(session, versions)
     held_out = held_out_of_each(session, versions)
     lines = lineages(session, model.id, versions)
+    taken = describe_retirements(session, versions)
     return [
-        _describe_version(version, live, memories.get(version.id), held_out.get(version.id), line)
-        for version, line in zip(versions, lines, strict=True)
+        _describe_version(
+            version, live, memories.get(version.id), held_out.get(version.id), line, retirement
+        )
+        for version, line, retirement in zip(versions, lines, taken, strict=True)
     ]
 
 
@@ -124,6 +128,7 @@ def _describe_version(
     memory: Memory | None,
     held_out: HeldOutSet | None,
     line: list[int],
+    retirement: RetirementJson | None,
 ) -> VersionJson:
     return VersionJson(
         model=version.model.name,
@@ -131,7 +136,7 @@ def _describe_version(
         live=version.id == live,
         kind=_kind(version),
         origin=OriginJson.model_validate(version.origin) if version.origin else None,
-        retirement=describe_retirement(version),
+        retirement=retirement,
         parent=line[-2] if len(line) > 1 else None,
         lineage=line,
         task=version.task_id,

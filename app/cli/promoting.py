@@ -104,7 +104,8 @@ def _taken(retirement: Any) -> dict[str, object]:
     proof, again, member = _measured(retirement)
     said = {"retired": retirement.retired, "depth": retirement.depth}
     if retirement.erasure is not None:
-        said["pictures' deletion"] = retirement.erasure
+        waits = f" for {retirement.waits_for}" if retirement.waits_for else ""
+        said["pictures' deletion"] = retirement.erasure + waits
     return {
         **said,
         "seen of it in training": proof.pictures,

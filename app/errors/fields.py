@@ -17,17 +17,18 @@ def invalid_fields(found: Sequence[Mapping[str, Any]], prefix: str = "") -> Inva
     errors = field_errors(found, prefix)
     where = ", ".join(sorted({error.field for error in errors if error.field}))
     detail = f"not valid: {where}" if where else "not valid"
-    if len(found) > len(errors):
-        detail += f"; {len(found)} errors, of which the first {len(errors)} are named"
+    if len(found) > MOST_ERRORS:
+        detail += f"; {len(found)} errors, of which the first {MOST_ERRORS} are named"
     return InvalidProblem(detail, errors)
 
 
 def field_errors(found: Sequence[Mapping[str, Any]], prefix: str = "") -> tuple[ErrorDetail, ...]:
     """Return pydantic's list of errors as things at fault, their fields under `prefix`.
 
-    Of many the first `MOST_ERRORS`.
+    Of many the first `MOST_ERRORS`. What two dependencies of a call declare is judged twice, and
+    named once.
     """
-    return tuple(_field_error(one, prefix) for one in found[:MOST_ERRORS])
+    return tuple(dict.fromkeys(_field_error(one, prefix) for one in found[:MOST_ERRORS]))
 
 
 def _field_error(found: Mapping[str, Any], prefix: str) -> ErrorDetail:

@@ -18,8 +18,8 @@ from app.repeating import Repeating
 from app.settings import Settings
 from app.storage import BlobStore, open_store
 from app.tasks.streams import Streams
-from app.uploads.open_uploads import UploadState
 from app.uploads.remote import check_places
+from app.uploads.state import UploadState
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,9 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-LONGEST_SIDE = 2**31 - 1
+from sats_core.limits import MAX_INT32
+
+LONGEST_SIDE = MAX_INT32
 LONGEST_ID = 1000
 
 Side = Annotated[int, Field(ge=1, le=LONGEST_SIDE, strict=True)]

@@ -23,7 +23,6 @@ from app.audit.actor import act_as, actor_of
 from app.audit.service import Action, record
 from app.datasets import posted_classes
 from app.db import (
-    RUNNING_STATES,
     Actor,
     ActorType,
     Erasure,
@@ -37,12 +36,13 @@ from app.db import (
 from app.db.base import JsonObject
 from app.deletion.freeing import free
 from app.deletion.service import Removal
-from app.registry.service import lineage, live_version, lock_model
+from app.registry.service import lock_model
 from app.retirement.kept_pictures import Kept, Zip, left_alone, pictures_of
 from app.retirement.letting_go import Cut, MovedOnError, Upload, give_up, replace, take_back
 from app.retirement.purging import Purged, purge
 from app.retirement.receipts import signed
 from app.retirement.records import Deleted, Receipt, RetiredClass, Retirement, person
+from app.retirement.waiting import is_due
 from app.settings import Settings
 from app.storage import BlobDamagedError, BlobMissingError, BlobStore, SentInVainError
 from app.storage.references import lock_blobs
@@ -96,7 +96,7 @@ class Erasing:
 
     def _is_due(self, version_id: int) -> bool:
         with read_session(self.engine) as session:
-            return _due(session, session.get_one(Version, version_id))
+            return is_due(session, session.get_one(Version, version_id))
 
     def _begin(self, version_id: int) -> None:
         """Say in the rows that the pictures are gone, and in the receipt which.
@@ -146,7 +146,7 @@ class Erasing:
         for number, kept in enumerate(zips):
             self._go_on()
             store, target = self.stores[kept.place], folder / f"{number}.zip"
-            size = 0
+            size = None
             purged: Purged | None = Purged(None, 0, {})
             with suppress(BlobMissingError, BlobDamagedError):
                 size, path = store.size(kept.row.blob), store.path(kept.row.blob)
@@ -162,7 +162,7 @@ class Erasing:
         return found
 
     def _upload(self, task: Task) -> Upload:
-        key, size = str(pictures_of(task)), 0
+        key, size = str(pictures_of(task)), None
         with suppress(BlobMissingError):
             size = self.stores[Place.BLOB_STORE].size(key)
         return Upload(task.id, key, size)
@@ -190,7 +190,7 @@ class Erasing:
         version = session.get_one(Version, version_id)
         lock_model(session, version.model_id)
         session.refresh(version)
-        if not _due(session, version):
+        if not is_due(session, version):
             raise MovedOnError("it is not due any more")
         return version
 
@@ -256,19 +256,3 @@ class Erasing:
     @property
     def _actor(self) -> Actor:
         return Actor(ActorType.WORKER, self.worker)
-
-
-def _due(session: Session, version: Version) -> bool:
-    """Whether a version, or one that came of it, is live, and no task of its model runs.
-
-    One that runs has pictures laid out that it would keep with its own version.
-    """
-    if version.erasure != Erasure.WAITS or version.deleted_at is not None:
-        return False
-    live = live_version(session, version.model_id)
-    if live is None or version.id not in lineage(session, live):
-        return False
-    running = select(Task.id).where(
-        Task.model_id == version.model_id, Task.state.in_(RUNNING_STATES)
-    )
-    return session.scalar(running.limit(1)) is None

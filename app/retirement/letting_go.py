@@ -10,7 +10,7 @@ from app.db import END_STATES, HeldOutSet, LargeUpload, Memory, Place, Task, Tas
 from app.errors import NotFoundProblem
 from app.retirement.kept_pictures import Zip
 from app.retirement.purging import Purged
-from app.retirement.records import Deleted
+from app.retirement.records import GONE_BEFORE, Deleted
 from app.storage import StagedBlob
 from app.tasks.service import lock_task
 
@@ -27,13 +27,13 @@ class Cut:
         kept: the zip.
         purged: what it loses.
         staged: what takes its place; None: nothing is left.
-        size: bytes that it has.
+        size: bytes that it has; None: it is gone by now.
     """
 
     kept: Zip
     purged: Purged
     staged: StagedBlob | None
-    size: int
+    size: int | None
 
 
 @dataclass(frozen=True)
@@ -43,12 +43,12 @@ class Upload:
     Attributes:
         task_id: the task.
         key: of the blob.
-        size: its bytes; 0 where it is gone by now.
+        size: its bytes; None: it is gone by now.
     """
 
     task_id: str
     key: str
-    size: int
+    size: int | None
 
 
 def give_up(session: Session, upload: Upload) -> list[Deleted]:
@@ -101,7 +101,12 @@ def _deleted(upload: Upload) -> Deleted:
         left=0,
         replaced_by=None,
         gone=False,
+        note=_note(upload.size),
     )
+
+
+def _note(size: int | None) -> str | None:
+    return GONE_BEFORE if size is None else None
 
 
 def replace(session: Session, cut: Cut) -> Deleted:
@@ -137,4 +142,5 @@ def replace(session: Session, cut: Cut) -> Deleted:
         left=purged.left,
         replaced_by=cut.staged.blob.key if cut.staged else None,
         gone=False,
+        note=_note(cut.size),
     )

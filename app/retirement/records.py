@@ -13,6 +13,9 @@ from app.db import Actor, ActorType
 from sats_core import job as core
 from sats_core.record import Record
 
+GONE_BEFORE = "gone before: it was not there any more when this was to be deleted"
+"""Of a zip of which a row says that it is kept."""
+
 
 class Depth(StrEnum):
     """How thoroughly classes are taken away."""
@@ -49,7 +52,9 @@ class Deleted(Record):
         description="Where it lay: among all blobs, or in the folder of SATS_MEMORY_DIR."
     )
     sha256: str = Field(description="Checksum of the zip, hex.")
-    bytes: int = Field(description="Its size.")
+    bytes: int | None = Field(
+        description="Its size; null: nobody can tell, as it was gone before: `note` says so."
+    )
     pictures: tuple[str, ...] | None = Field(
         description="Checksum of each picture file in it that was deleted, hex; null: all of them, "
         "and nobody looked at what they show."
@@ -62,6 +67,12 @@ class Deleted(Record):
     )
     gone: bool = Field(
         description="Whether the zip is deleted; false: somebody else keeps the very same bytes."
+    )
+    # Absent where there is none: receipts that were signed before have no such field.
+    note: str | None = Field(
+        None,
+        exclude_if=lambda note: note is None,
+        description="What else is to be said of it; left out: nothing.",
     )
 
 

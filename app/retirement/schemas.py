@@ -211,6 +211,11 @@ class RetirementJson(BaseModel):
         description="Of depth `forget`: the pictures' deletion `waits` until the version is live "
         "and no task of the model runs, has `begun`, or is `done`; null: none was asked for."
     )
+    waits_for: str | None = Field(
+        None,
+        description="What the deletion waits for, and what to do about it: it may be for ever. "
+        "Null: it does not wait.",
+    )
     receipt: Receipt | None = Field(
         description="What was deleted, signed by the service; null: nothing was so far. "
         "`sats audit receipt` checks it."

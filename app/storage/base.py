@@ -4,12 +4,11 @@ import errno
 import hashlib
 import io
 import os
-import re
 import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, ClassVar
@@ -24,15 +23,15 @@ from app.storage.errors import (
     BlobStoreDownError,
     told,
 )
+from app.storage.keys import stamp_of
 
 if TYPE_CHECKING:
     from app.storage.parts import PartStore
+    from sats_core.data.sources import Archive
 
 CHUNK_BYTES = 1024 * 1024
 VERIFIED_SECONDS = 3600.0  # that a file is believed to be whole, while it does not change
 MAX_VERIFIED = 10_000  # files that a process remembers to have found whole
-
-_KEY = re.compile(r"[0-9a-f]{64}")
 
 log = structlog.get_logger(__name__)
 
@@ -45,27 +44,6 @@ class Blob:
     size: int
 
 
-def is_key(name: str) -> bool:
-    """Return whether a name could be a blob's."""
-    return _KEY.fullmatch(name) is not None
-
-
-def checked_key(key: str) -> str:
-    """Return a key, which may come from outside and becomes part of a path.
-
-    Raises:
-        BlobMissingError: it is none, so that no blob has it.
-    """
-    if not is_key(key):
-        raise BlobMissingError(key)
-    return key
-
-
-def stamp_of(state: os.stat_result) -> tuple[int, ...]:
-    """Return what tells a file from a changed one without reading it."""
-    return (state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns)
-
-
 def _nothing() -> None:
     """Do nothing: another of the steps does it all, or is quick enough."""
 
@@ -76,7 +54,8 @@ class StagedBlob:
 
     Attributes:
         blob: what they will be.
-        path: a local file that holds them until then; nobody else knows it.
+        path: a local file that holds them until then; nobody else knows it. None: they are in the
+            store already.
         publish: puts them in the store, whether or not the blob is there already. Whoever adds a
             row that refers to the blob does it in that row's transaction
             (`app.storage.references.lock_blobs`), so that nothing can delete it in between.
@@ -87,7 +66,7 @@ class StagedBlob:
     """
 
     blob: Blob
-    path: Path
+    path: Path | None
     publish: Callable[[], None] = _nothing
     send: Callable[[], None] = _nothing
     confirm: Callable[[], None] = _nothing
@@ -153,6 +132,17 @@ class BlobStore(ABC):
             BlobDamagedError: its bytes are seen not to be those that were stored; `verified` looks.
             BlobStoreDownError: nobody can tell, the store cannot be read.
         """
+
+    @contextmanager
+    def in_places(self, key: str) -> Iterator["Archive"]:
+        """Give what reads a blob, a zip, for the block: of one elsewhere only what is looked at.
+
+        What is read so is not checked against the key.
+
+        Raises:
+            BlobMissingError, BlobDamagedError, BlobStoreDownError: as of `path`, meanwhile too.
+        """
+        yield self.path(key)
 
     @abstractmethod
     def size(self, key: str) -> int:

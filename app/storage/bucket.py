@@ -107,6 +107,16 @@ class Bucket:
             found = obstore.get(self._client, name)
             return Download(found.meta["size"], _chunks(found))
 
+    def read_range(self, name: str, start: int, size: int) -> bytes:
+        """Return some of an object's bytes.
+
+        Raises:
+            BlobMissingError: no such object.
+            BlobStoreDownError: nobody can tell.
+        """
+        with _told_of(self._client, name):
+            return bytes(obstore.get_range(self._client, name, start=start, length=size))
+
     def read_as_guest(self, name: str) -> Download:
         """As `read`, in a bucket of others, where to get objects may be the one right we have.
 

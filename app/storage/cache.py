@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from app.storage.base import checked_key, is_key
 from app.storage.errors import BlobDamagedError, told
+from app.storage.keys import checked_key, is_key
 
 SPARE_SECONDS = 600.0
 """How long after it was asked for a file stays: whoever asked may not have opened it yet."""

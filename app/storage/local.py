@@ -8,14 +8,9 @@ from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
-from app.storage.base import (
-    BlobStore,
-    Entry,
-    StagedBlob,
-    checked_key,
-    is_key,
-)
+from app.storage.base import BlobStore, Entry, StagedBlob
 from app.storage.errors import BlobMissingError, told
+from app.storage.keys import checked_key, is_key
 from app.storage.parts import PARTS, LocalParts
 from app.storage.staging import written
 from sats_core.files import sync
@@ -113,6 +108,7 @@ class LocalBlobStore(BlobStore):
             target.parent.mkdir(exist_ok=True)
             incoming.replace(target)
             sync(target.parent)
+            sync(self.root)  # the folder itself may be new
 
     def _target(self, key: str) -> Path:
         return self.root / checked_key(key)[:2] / key

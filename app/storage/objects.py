@@ -12,15 +12,7 @@ from typing import BinaryIO
 
 import structlog
 
-from app.storage.base import (
-    Blob,
-    BlobStore,
-    Entry,
-    StagedBlob,
-    checked_key,
-    is_key,
-    stamp_of,
-)
+from app.storage.base import Blob, BlobStore, Entry, StagedBlob
 from app.storage.bucket import INCOMING, Bucket
 from app.storage.cache import BlobCache
 from app.storage.errors import (
@@ -31,8 +23,11 @@ from app.storage.errors import (
     SentInVainError,
     told,
 )
+from app.storage.keys import checked_key, is_key, stamp_of
 from app.storage.parts import PARTS, PartStore
+from app.storage.ranges import read_in_ranges
 from app.storage.staging import written
+from sats_core.data.sources import Archive
 
 FAULT_SECONDS = 5.0
 """How long it is believed whether the bucket can be written: probes of it write an object."""
@@ -78,6 +73,16 @@ class ObjectBlobStore(BlobStore):
     def path(self, key: str) -> Path:
         """See `BlobStore.path`; checked as by `verified`, as a crash may have cut it off."""
         return self.verified(key)
+
+    @contextmanager
+    def in_places(self, key: str) -> Iterator[Archive]:
+        """See `BlobStore.in_places`; what this host has it reads here."""
+        if self._cache.find(key) is not None:
+            yield self.path(key)
+            return
+        fetch = partial(self._bucket.read_range, _name(key))
+        with read_in_ranges(self.size(key), fetch) as opener:
+            yield opener
 
     def size(self, key: str) -> int:
         """See `BlobStore.size`."""

@@ -46,9 +46,9 @@ class Acceptance:
         Args:
             files: what was posted, by field; a blob: it is stored already, and no row's yet.
             make: makes the submission of the staged files.
-            check: judges them, each at a path of its own, by field; not asked about a replay: by
-                now the model may know what the task taught it. It takes as long as the files are
-                large, so that nobody holds a connection for it.
+            check: judges them, each at a path of its own, by field; a blob has none. Not asked
+                about a replay: by now the model may know what the task taught it. It takes as long
+                as the files are large, so that nobody holds a connection for it.
 
         Raises:
             TooLargeProblem: a file is longer than it may be.
@@ -67,7 +67,7 @@ class Acceptance:
             with read_session(self.engine) as session:
                 known = find_replay(session, submission) is not None
             if not known:
-                check({field: one.path for field, one in found.items()})
+                check({field: one.path for field, one in found.items() if one.path is not None})
                 send(found.values())
             return enter_with(found.values(), lambda: self._queue(submission, found.values()))
 

@@ -1,6 +1,7 @@
 """`/tasks`: post labelled pictures, follow what becomes of them."""
 
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path as FilePath
 from typing import Annotated, Literal
 
@@ -61,6 +62,7 @@ from app.tasks.upload import PostedUpload
 from app.tasks.uploads import drop_uploads
 from app.tasks.visibility import visible
 from app.uploads.large import UploadUnfinishedProblem
+from app.uploads.staging import looked_at
 from app.uploads.tokens import UploadGoneProblem
 
 router = APIRouter(
@@ -131,14 +133,16 @@ def post_task(
             with read_session(services.engine) as session:
                 floor = floor_of(find_model(session, upload.spec.model), services.settings)
             check_gate(upload.spec.gate, floor, upload.spec.model)
-        service.check_step(
-            services.engine, upload.spec, staged["dataset"], services.settings.limits
-        )
-        check_task_fits(services.engine, services.settings, upload.spec, staged["dataset"])
+        with ExitStack() as stack:
+            if isinstance(upload.dataset, Blob):
+                pictures = stack.enter_context(looked_at(services.blobs, upload.dataset))
+            else:
+                pictures = staged["dataset"]
+            limits = services.settings.limits
+            service.check_step(services.engine, upload.spec, pictures, limits)
+            check_task_fits(services.engine, services.settings, upload.spec, pictures)
 
     answer, replayed = acceptance(services, actor).accept({"dataset": upload.dataset}, make, check)
-    if isinstance(upload.dataset, Blob):
-        services.uploads.open.drop(upload.caller.key_id, upload.dataset.key)
     return announce(services, response, background, answer, replayed)
 
 

@@ -1,7 +1,6 @@
 """Tasks: posted, found, cancelled, tried again. What runs them is the worker."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from sqlalchemy import ColumnElement, Engine, or_, select, true
 from sqlalchemy.orm import Session
@@ -35,12 +34,13 @@ from app.tasks.states import standing
 from app.tasks.telling import tell
 from app.tasks.waiting import waits
 from app.webhooks.outbox import task_ended
+from sats_core.data.sources import Archive
 from sats_core.settings import Limits
 
 EVERY_TASK: ColumnElement[bool] = true()
 
 
-def check_step(engine: Engine, spec: TaskSpec, dataset: Path, limits: Limits) -> None:
+def check_step(engine: Engine, spec: TaskSpec, dataset: Archive, limits: Limits) -> None:
     """Check what can be known of a step when it is posted.
 
     Holds no connection while it reads the data set.

@@ -21,8 +21,9 @@ from app.storage import Blob, BlobMissingError, BlobStore, BlobStoreDownError, S
 from app.storage.base import CHUNK_BYTES
 from app.storage.references import lock_blobs
 from app.storage.sending import enter_with
-from app.uploads import large
-from app.uploads.large import Claim, UploadDamagedProblem, UploadUnfinishedProblem
+from app.uploads import claims
+from app.uploads.claims import Claim
+from app.uploads.large import UploadDamagedProblem, UploadUnfinishedProblem
 from app.uploads.staging import staged
 
 MOST_AT_ONCE = 2
@@ -111,7 +112,7 @@ class Check:
     blobs: BlobStore
     settings: Settings
     claim: Claim
-    beat_seconds: float = field(default=large.LEASE_SECONDS / 3)
+    beat_seconds: float = field(default=claims.LEASE_SECONDS / 3)
 
     def run(self, stopping: threading.Event) -> None:
         """Do it, and write down what came of it; raises nothing."""
@@ -125,21 +126,21 @@ class Check:
             with self._kept() as lost:
                 blob = self._stored(lambda: stopping.is_set() or lost.is_set())
         except _AbandonedError:
-            self._write(large.release, None)
+            self._write(claims.release, None)
         except UploadDamagedProblem as problem:
             log.warning("upload_damaged", upload=self.claim.upload)
-            if self._write(large.fail, problem.body()):
+            if self._write(claims.fail, problem.body()):
                 self._drop_parts()
         except (DiskFullProblem, UploadUnfinishedProblem) as problem:
-            self._write(large.release, problem.body())
+            self._write(claims.release, problem.body())
         except Exception as error:  # there is no request that could say it
             if _passes(error):
                 log.warning("upload_not_put_together", upload=self.claim.upload, error=str(error))
                 said = "the database or the blob store did not answer"
-                self._write(large.release, UnavailableProblem(said, RETRY_AFTER).body())
+                self._write(claims.release, UnavailableProblem(said, RETRY_AFTER).body())
             else:
                 log.exception("upload_failed", upload=self.claim.upload)
-                self._write(large.release, Problem("the log of the service says more").body())
+                self._write(claims.release, Problem("the log of the service says more").body())
         else:
             log.info("upload_done", upload=self.claim.upload, blob=blob.key, bytes=blob.size)
             self._drop_parts()
@@ -170,7 +171,7 @@ class Check:
         with write_session(self.engine) as session:
             lock_blobs(session, [stored.blob.key])
             stored.confirm()
-            if not large.finish(session, self.claim, stored.blob.key):
+            if not claims.finish(session, self.claim, stored.blob.key):
                 raise _AbandonedError
             stored.publish()
 
@@ -199,7 +200,7 @@ class Check:
         def beat() -> None:
             while not ended.wait(self.beat_seconds):
                 try:
-                    if not self._write(large.renew):
+                    if not self._write(claims.renew):
                         lost.set()
                         return
                 except SQLAlchemyError as error:

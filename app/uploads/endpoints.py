@@ -4,7 +4,7 @@ import time
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path as FilePath
-from typing import Annotated
+from typing import Annotated, BinaryIO
 
 from fastapi import APIRouter, Depends, Path, Query, Response
 from fastapi.responses import JSONResponse
@@ -24,14 +24,14 @@ from app.errors import (
 )
 from app.http.dependencies import AppServices, Submitter, require
 from app.http.problems import Responses, responses
+from app.http.services import Services
 from app.http.strays import refuse_undeclared
-from app.idempotency.once import OnceWithin, replayed
+from app.idempotency.once import OnceWithin, Within, replayed
 from app.keys.problems import KEY_PROBLEMS, ByteLimitProblem, UploadLimitProblem
-from app.keys.quotas import check_upload
-from app.keys.service import Scope, check_model
+from app.keys.service import Caller, Scope, check_model
 from app.registry.schemas import MODEL_PATTERN
 from app.storage.references import lock_blobs
-from app.uploads.large import UploadUnfinishedProblem, bytes_of
+from app.uploads.large import UploadUnfinishedProblem, keep
 from app.uploads.large_schemas import LargeUploadJson, LargeUploadWish
 from app.uploads.opening import upload_path
 from app.uploads.parts import begin
@@ -106,8 +106,21 @@ def send(
         headers = {"Location": told.links.parts}
         return JSONResponse(told.model_dump(mode="json"), 202, headers)
     check_room(services.settings)
-    most = services.settings.max_upload_bytes
+    upload = _stored(services, caller, file, once_within)
+    token = make_token(services.secret, upload, caller.key_id)
+    return UploadJson(
+        upload=token,
+        sha256=upload.blob.key,
+        bytes=upload.blob.size,
+        expires_at=datetime.fromtimestamp(upload.ends, UTC),
+        links=UploadLinks(self=f"/uploads/{token}", tasks="/tasks"),
+    )
+
+
+def _stored(services: Services, caller: Caller, file: BinaryIO, once_within: Within) -> Upload:
+    """Store a zip, and keep it for as long as its token is good."""
     with ExitStack() as stack:
+        most = services.settings.max_upload_bytes
         stored = stack.enter_context(staged(services.blobs, "dataset", file, most))
         stored.send()
         session = stack.enter_context(write_session(services.engine))
@@ -115,27 +128,13 @@ def send(
         once = once_within(session)
         before = once.before(UploadBytes(sha256=stored.blob.key))
         stored.confirm()
+        ends = int(time.time()) + lifetime(services.settings.gc_grace_seconds)
         if before is not None:
-            upload = Upload(stored.blob, same_end(before))
-        else:
-            ends = int(time.time()) + lifetime(services.settings.gc_grace_seconds)
-            upload = Upload(stored.blob, ends)
-            if caller.key_id is not None:  # its row is locked: of two uploads one sees the other
-                others = services.uploads.open.bytes(caller.key_id, but=stored.blob.key)
-                others += bytes_of(session, caller.key_id)
-                check_upload(session, caller.key_id, stored.blob.size, others)
-            once.made(str(ends))
-        stored.publish()  # the second time too: a task that had the same bytes may have ended
-        if caller.key_id is not None:
-            services.uploads.open.add(caller.key_id, upload)
-    token = make_token(services.secret, upload, caller.key_id)
-    return UploadJson(
-        upload=token,
-        sha256=stored.blob.key,
-        bytes=stored.blob.size,
-        expires_at=datetime.fromtimestamp(upload.ends, UTC),
-        links=UploadLinks(self=f"/uploads/{token}", tasks="/tasks"),
-    )
+            ends = same_end(before)
+        keep(session, caller.key_id, stored.blob, datetime.fromtimestamp(ends, UTC))
+        once.made(str(ends))
+        stored.publish()  # the second time too: what was kept may have been given up
+    return Upload(stored.blob, ends)
 
 
 Token = Annotated[str, Path(max_length=200, description="`upload` of the answer to the post.")]

@@ -15,7 +15,7 @@ from app.http.bodies import bounded
 from app.http.dependencies import AppServices, Submitter
 from app.http.parameters import Digits
 from app.storage.room import storable
-from app.uploads.large import MOST_PARTS
+from app.uploads.cut import MOST_PARTS
 from app.uploads.parts import size_of_part
 
 FIELD = "body"

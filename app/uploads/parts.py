@@ -10,9 +10,10 @@ from app.http.services import Services
 from app.keys.service import Caller
 from app.storage import Blob
 from app.tasks.uploads import drop_uploads
-from app.uploads import large
+from app.uploads import claims, large
 from app.uploads.checks import Check
-from app.uploads.large import Parts, UploadClosedProblem, UploadUnfinishedProblem, parts_of
+from app.uploads.cut import Parts
+from app.uploads.large import UploadClosedProblem, UploadUnfinishedProblem, parts_of
 from app.uploads.large_schemas import (
     LargeUploadJson,
     LargeUploadLinks,
@@ -40,7 +41,6 @@ def begin(services: Services, caller: Caller, wish: LargeUploadWish) -> LargeUpl
         fault = ErrorDetail(f"more than {most}", field="bytes", code=Code.TOO_LARGE)
         raise TooLargeProblem(f"a data set may have {most} bytes", [fault])
     announced = Blob(wish.sha256 or "", wish.bytes)
-    held = services.uploads.open.bytes(caller.key_id, but="") if caller.key_id is not None else 0
     with write_session(services.engine) as session:
         row = large.begin(
             session,
@@ -48,7 +48,6 @@ def begin(services: Services, caller: Caller, wish: LargeUploadWish) -> LargeUpl
             caller.key_id,
             announced,
             wish.name,
-            open_bytes=held,
             room=wish.bytes * (1 if services.blobs.elsewhere else _COPIES),
         )
     return look(services, caller, row.id)
@@ -125,7 +124,7 @@ def complete(services: Services, caller: Caller, upload: str) -> LargeUploadJson
 
     def take() -> Check | None:
         with write_session(services.engine) as session:
-            claimed = large.claim(session, upload)
+            claimed = claims.claim(session, upload)
         if claimed is None:
             return None
         return Check(services.engine, services.blobs, services.settings, claimed)

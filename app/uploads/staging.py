@@ -16,6 +16,7 @@ from app.storage import (
 )
 from app.storage.room import storable
 from app.uploads.tokens import gone
+from sats_core.data.sources import Archive
 
 
 @contextmanager
@@ -41,13 +42,24 @@ def sent_before(blobs: BlobStore, blob: Blob) -> StagedBlob:
         UploadGoneProblem: it is not, now or when it is confirmed.
     """
 
-    try:
-        path = blobs.path(blob.key)
-    except (BlobMissingError, BlobDamagedError) as error:
-        raise gone("the upload was removed") from error
-
     def stands() -> None:
         if not blobs.is_there(blob.key):
             raise gone("the upload was removed")
 
-    return StagedBlob(blob, path, confirm=stands)
+    stands()
+    return StagedBlob(blob, None, confirm=stands)
+
+
+@contextmanager
+def looked_at(blobs: BlobStore, blob: Blob) -> Iterator[Archive]:
+    """Give what reads an upload that was stored before, a zip, inside of the block.
+
+    Raises:
+        UploadGoneProblem: it is not there, any more.
+        BlobStoreDownError: it cannot be read.
+    """
+    try:
+        with blobs.in_places(blob.key) as archive:
+            yield archive
+    except (BlobMissingError, BlobDamagedError) as error:
+        raise gone("the upload was removed") from error

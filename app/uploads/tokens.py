@@ -1,7 +1,7 @@
 """Tokens that stand for an upload: what was stored, who may use it, and until when.
 
-Nothing is kept of an upload but its bytes, which no row refers to, so that the collector of garbage
-takes them when nobody has made a task of them. A token ends before that can be.
+A row keeps the bytes until then (`app.uploads.large.keep`). What nobody has made a task of is the
+collector's afterwards.
 """
 
 import re

@@ -1,7 +1,7 @@
 """Taking classes away: a version without them, and what was measured of it."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
@@ -11,13 +11,13 @@ import torch
 from sats_core.classes import Catalogue
 from sats_core.data.transforms import Pixels
 from sats_core.errors import ClassError
-from sats_core.evaluation.held_out import HeldOut, score
+from sats_core.evaluation.held_out import HeldOut, Scored, score
 from sats_core.events import DoneEvent, PhaseEvent, WarningEvent
 from sats_core.export import LoadedVersion, export_version, load_version
 from sats_core.method_settings import UnlearnSettings
 from sats_core.methods.features import FeatureMemory
 from sats_core.models import Segmenter
-from sats_core.retirement import Depth, RetireJob, RetireResult
+from sats_core.retirement import Depth, Proof, RetireJob, RetireResult
 from sats_core.settings import DESCENT, StepSettings
 from sats_core.training.at_hand import AtHand, Source, look_through, open_sources, spread
 from sats_core.training.checkpoint import fingerprint_of_retirement
@@ -93,16 +93,11 @@ def run_retire(
         emit(PhaseEvent(phase="training"))
         settings = _settings(job, old)
         retired = _retired(job, old, before, pictures, settings, weights, emit, should_stop)
-        emit(PhaseEvent(phase="evaluating"))
-        if unaware:
-            placed(unaware.model)
         subject = Subject(before, old.catalogue, retired.model, catalogue, unaware)
-        sets = _scoring(sources, catalogue)
-        count = sum(len(each.ids) for each in sets) + todo(subject, pictures)
-        seen = evaluation_counter(count, emit, should_stop)
         introduced = {n: v for n, v in old.scores.introduced.items() if n in catalogue}
-        scored = score(retired.model, before.size, catalogue, introduced, sets, seen, brought=())
-        measured = proof(subject, pictures, retired.saw, seen)
+        scored, measured = _measured(
+            subject, retired.saw, introduced, sources, pictures, emit, should_stop
+        )
         job.result.mkdir(parents=True, exist_ok=True)
         result = RetireResult(
             classes=tuple(asdict(c) for c in catalogue.classes),
@@ -189,6 +184,27 @@ NO_PICTURES = (
     "no picture at hand shows what is retired: it is unlearned from made-up ones, which leaves "
     "most of what could be learned again and costs the other classes"
 )
+
+
+def _measured(
+    subject: Subject,
+    saw: Saw,
+    introduced: Mapping[str, float | None],
+    sources: Sequence[Source],
+    pictures: Sequence[AtHand],
+    emit: Emit,
+    should_stop: Callable[[], bool],
+) -> tuple[Scored, Proof]:
+    """Score what stays, and measure what is left of what went."""
+    emit(PhaseEvent(phase="evaluating"))
+    if subject.unaware:
+        placed(subject.unaware.model)
+    sets = _scoring(sources, subject.catalogue)
+    count = sum(len(each.ids) for each in sets) + todo(subject, pictures)
+    seen = evaluation_counter(count, emit, should_stop)
+    size = subject.before.size
+    scored = score(subject.after, size, subject.catalogue, introduced, sets, seen, brought=())
+    return scored, proof(subject, pictures, saw, seen)
 
 
 def _left_features(before: Before, kept: FeatureMemory | None) -> FeatureMemory | None:

@@ -8,17 +8,20 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import select
 
+from app.broker import RUN_TASK
 from app.db import (
     AliasMove,
     HeldOutSet,
     LargeUpload,
     LargeUploadState,
     Memory,
+    Place,
     TaskState,
     read_session,
     utc_now,
     write_session,
 )
+from app.deletion.service import delete_version
 from app.keys.secret import read_secret
 from app.registry.moves import promote, rollback
 from app.registry.service import find_model
@@ -26,8 +29,15 @@ from app.retirement.erasing import Erasing
 from app.retirement.purging import purge
 from app.retirement.receipts import is_genuine
 from app.storage.garbage import stores_of
-from tests.worker.bench import EVA, drawn
+from tests.worker.bench import EVA, PROCESSOR, drawn
 from tests.worker.test_retirements import assert_healthy, audit, learn, shown
+from worker.factory import make_worker
+
+
+def waits_for(bench, number):
+    retirement = shown(bench, number).retirement
+    assert retirement.erasure == "waits"
+    return retirement.waits_for
 
 
 def rows(bench, table):
@@ -65,12 +75,12 @@ def test_pictures_stay_until_the_version_is_live_and_are_deleted_then(bench):
     assert bench.retire(3, ["dog"], "forget", dataset=["dog"]).state == TaskState.HELD
     before = {row.blob for row in (*rows(bench, HeldOutSet), *rows(bench, Memory))}
     bench.erase()
-    assert shown(bench, 4).retirement.erasure == "waits"
+    assert waits_for(bench, 4).startswith("version 4, or one that came of it, to be live")
     assert all(bench.has_blob(key) for key in before)
     point(bench, 4)
     bench.erase()
     retirement = shown(bench, 4).retirement
-    assert retirement.erasure == "done"
+    assert (retirement.erasure, retirement.waits_for) == ("done", None)
     receipt = retirement.receipt
     assert is_genuine(read_secret(bench.settings), receipt.model_dump(mode="json"))
     assert (receipt.model, receipt.version, receipt.parent) == ("default", 4, 3)
@@ -133,6 +143,21 @@ def test_a_zip_that_cannot_be_read_goes_as_a_whole(bench):
     bench.erase()
     deleted = shown(bench, 4).retirement.receipt.deleted
     assert (blob.key, None) in [(one.sha256, one.pictures) for one in deleted]
+
+
+def test_of_what_was_gone_before_no_size_is_made_up(bench):
+    learn(bench)
+    [kept] = [row for row in rows(bench, HeldOutSet) if row.version_id == 2]
+    bench.retire(3, ["dog"], "forget", dataset=["dog"])
+    bench.blobs.delete(kept.blob)
+    bench.erase()
+    receipt = shown(bench, 4).retirement.receipt
+    told = {one.what: one.model_dump() for one in receipt.deleted}
+    gone = told["held_out_pictures"]
+    assert (gone["sha256"], gone["bytes"], gone["gone"]) == (kept.blob, None, True)
+    assert gone["note"].startswith("gone before")
+    assert told["upload"]["bytes"] is None, "the retirement's own pictures went with its task"
+    assert is_genuine(read_secret(bench.settings), receipt.model_dump(mode="json"))
 
 
 def test_pictures_of_a_class_that_was_taught_again_stay(bench):
@@ -212,7 +237,7 @@ def test_nothing_is_deleted_while_a_task_of_the_model_runs(bench):
         waiting = session.merge(bench.task(bench.post(["owl"], seed=5)))
         waiting.state = TaskState.TRAINING
     bench.erase()
-    assert shown(bench, 4).retirement.erasure == "waits"
+    assert waits_for(bench, 4).startswith(f"task {waiting.id} of the model to end")
     with write_session(bench.engine) as session:
         session.merge(bench.task(waiting.id)).state = TaskState.QUEUED
     bench.erase()
@@ -275,11 +300,35 @@ def test_a_worker_that_stops_reads_no_further_zip(bench, monkeypatch):
 def test_a_version_that_was_rolled_back_deletes_nothing(bench):
     learn(bench)
     bench.retire(3, ["dog"], "forget")
+    assert "every SATS_SWEEP_SECONDS" in waits_for(bench, 4), "it is live: a worker comes by"
     with write_session(bench.engine) as session:
         rollback(session, find_model(session, "default"), 4)
     bench.erase()
-    assert shown(bench, 4).retirement.erasure == "waits"
     assert len(rows(bench, AliasMove)) == 5
+    said = waits_for(bench, 4)
+    assert said.startswith("version 4, or one that came of it, to be live: version 3 is, and did")
+    assert "Promote it" in said
+    assert "retire the classes once more" in said
+    with write_session(bench.engine) as session:
+        delete_version(session, {Place.BLOB_STORE}, find_model(session, "default"), 4)
+    assert waits_for(bench, 4).startswith("nothing any more: the version was deleted first")
+    bench.erase()
+    assert shown(bench, 4).retirement.receipt is None
+
+
+def test_between_two_tasks_of_a_worker_there_is_a_moment(bench, monkeypatch):
+    """However many wait: the worker that ends one looks before it takes the next."""
+    learn(bench)
+    bench.post_retirement(3, ["dog"], "forget")
+    waiting = [bench.post(["owl"], seed=5), bench.post(["cow"], seed=6)]
+    settings = bench.settings.model_copy(update={"sweep_seconds": 600.0})
+    monkeypatch.setattr("worker.factory.find_device", lambda *_: PROCESSOR)
+    celery = make_worker(settings, bench.control.command())
+    run = celery.tasks[RUN_TASK]
+    run(waiting[0])
+    assert shown(bench, 4).retirement.erasure == "done"
+    assert {bench.state(task_id) for task_id in waiting} == {TaskState.QUEUED}
+    celery.close()
 
 
 @pytest.mark.parametrize("dies_in", ["free", "record"])

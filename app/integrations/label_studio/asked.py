@@ -11,6 +11,7 @@ from app.errors import BadRequestProblem, TooLargeProblem
 from app.integrations.label_studio.exported import Values, texts
 from app.integrations.label_studio.labelling import MAX_CHARACTERS
 from sats_core.data.readers.coco_parsing import Pieces, keys, skipped
+from sats_core.limits import MAX_INT32
 
 MAX_BODY_BYTES = 512 * 2**20
 """Of a body, which lies on disk while it is read."""
@@ -108,7 +109,7 @@ def _read_told(stream: BinaryIO) -> Told:
             annotations = _count(events)
         else:
             skipped(events, event)
-    if project is not None and not 0 < project < 2**31:
+    if project is not None and not 0 < project <= MAX_INT32:
         project = None
     return Told(action, project, annotations)
 

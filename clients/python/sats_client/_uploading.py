@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -24,7 +25,7 @@ from sats_client._flow import (
     problem_of,
 )
 from sats_client._reading import read
-from sats_client.errors import Problem, Unreachable
+from sats_client.errors import BadAnswer, Problem, Unreachable
 
 LARGE_BYTES = 128 * 2**20
 """A data set of so many bytes goes in parts."""
@@ -69,6 +70,7 @@ def uploaded(path: Path, name: str, told: Told | None) -> Flow[str | None]:
 
     Raises:
         Problem: it was refused; or what came is not what was sent.
+        BadAnswer: what was taken is missing again and again.
         Unreachable: nobody answered.
     """
     digest = yield Work(partial(_digest, path))
@@ -87,8 +89,13 @@ def uploaded(path: Path, name: str, told: Told | None) -> Flow[str | None]:
 
 
 def _brought(upload: str, path: Path, told: Told | None) -> Flow[None]:
-    """Send what is missing and have it put together, until the service has it."""
+    """Send what is missing and have it put together, until the service has it.
+
+    Raises:
+        BadAnswer: a part is taken again and again, and is missing all the same.
+    """
     vain, looks, direct = 0, 0, True
+    taken: Counter[int] = Counter()
     while True:
         answer: Answer = yield Ask(Request("GET", f"/uploads/{upload}/parts"))
         now = read(_Progress, answer.json())
@@ -109,7 +116,9 @@ def _brought(upload: str, path: Path, told: Told | None) -> Flow[None]:
             continue
         try:
             for part in now.missing:
+                yield from _pause(_again(part, taken))
                 yield from _sent(upload, part, path, told, direct)
+                taken[part.number] += 1
                 vain = 0
         except Unreachable:
             if not (direct and _is_elsewhere(now.missing[0].url)):
@@ -129,6 +138,16 @@ def _sent(upload: str, part: _Part, path: Path, told: Told | None, direct: bool)
         yield from asked(there, _ELSEWHERE)
     else:
         yield Ask(Request("PUT", f"/uploads/{upload}/parts/{part.number}", piece=piece))
+
+
+def _again(part: _Part, taken: Counter[int]) -> int:
+    """Return how often a part was taken before, if it is to be sent once more."""
+    times = taken[part.number]
+    if times >= _ROUNDS:
+        raise BadAnswer(
+            f"part {part.number} was sent and taken {times} times, and is missing all the same"
+        )
+    return times
 
 
 def _pause(vain: int) -> Flow[None]:

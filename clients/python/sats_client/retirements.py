@@ -67,6 +67,8 @@ class Retirement:
         depth: `hide`, `unlearn` or `forget`.
         proof: what was measured.
         erasure: of `forget`: how far the deletion of pictures is; None: none was asked for.
+        waits_for: where that is `waits`, what for, and what to do about it; None: it does not, or
+            the service is one from before it told.
         receipt: what was deleted, signed; None: nothing so far.
     """
 
@@ -75,4 +77,5 @@ class Retirement:
     depth: str
     proof: Proof
     erasure: str | None = None
+    waits_for: str | None = None
     receipt: Mapping[str, Any] | None = field(default=None, hash=False)

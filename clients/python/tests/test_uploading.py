@@ -9,7 +9,7 @@ import httpx
 import pytest
 from conftest import TASK, problem
 
-from sats_client import NotFound, Problem, Refused, Unreachable
+from sats_client import BadAnswer, NotFound, Problem, Refused, Unreachable
 
 UPLOAD = "5d3a9e0e-6a4c-4f0a-9a51-1f2f7c1c8f11"
 DATA = bytes(range(256)) * 40
@@ -189,6 +189,22 @@ def test_where_the_store_is_not_reached_the_service_takes_the_parts(through, dat
     assert service.whole() == DATA
     own = [one for one in service.puts() if one.startswith("sats/")]
     assert own == [f"sats/uploads/{UPLOAD}/parts/{number}" for number in (1, 2, 3)]
+
+
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_a_part_that_is_taken_and_stays_missing_is_told(through, dataset, elsewhere):
+    service = Service(elsewhere)
+    took = service.__call__
+
+    def forgets(request: httpx.Request) -> httpx.Response:
+        answer = took(request)
+        service.parts.pop(2, None)
+        return answer
+
+    with pytest.raises(BadAnswer, match="part 2 was sent and taken 5 times"):
+        through(forgets, lambda c: c.submit(dataset))
+    assert sum(one.endswith("/2") for one in service.puts()) == 5
+    assert sum(one.endswith("/1") for one in service.puts()) == 1
 
 
 def test_what_came_otherwise_is_refused(through, dataset):

@@ -10,6 +10,7 @@ from sats_core.data.readers.coco_parsing import Pieces, built, keys, skipped
 from sats_core.data.readers.coco_shapes import MAX_POINTS
 from sats_core.data.readers.picture_files import is_picture
 from sats_core.data.readers.shape_index import Ignored, Pictured, Said, Shape
+from sats_core.limits import MAX_INT32
 
 MAX_NAME = 1000
 NAMING = ("brushlabels", "polygonlabels", "labels")
@@ -137,7 +138,7 @@ def _path(address: str) -> str:
 
 
 def _whole(value: Any) -> int:
-    if type(value) is not int or not 0 < value < 2**31:
+    if type(value) is not int or not 0 < value <= MAX_INT32:
         raise ValueError(f"{str(value)[:50]!r} is no size in pixels")
     return value
 

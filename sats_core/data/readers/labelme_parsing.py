@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Any, BinaryIO
 
 from sats_core.data.readers.coco_parsing import Pieces, built, keys, skipped
+from sats_core.limits import MAX_INT32
 
 MAX_NAME = 1000
 MAX_EMBEDDED = 32 * 2**20
@@ -72,7 +73,7 @@ def size(height: Any, width: Any) -> tuple[int, int] | None:
     if height is None and width is None:
         return None
     for value in (height, width):
-        if type(value) is not int or not 0 < value < 2**31:
+        if type(value) is not int or not 0 < value <= MAX_INT32:
             raise ValueError(f"{str(value)[:50]!r} is no size in pixels")
     return height, width
 

@@ -5,7 +5,7 @@ import os
 import stat
 import zipfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, cast
@@ -23,7 +23,13 @@ _DIRECTORY_BYTES = 160
 _DEFLATE_SLACK = 2**20
 """Bytes by which packed data may be longer than what it unpacks to, headers included."""
 _PIECE = 2**18
+_BUFFER = 2**16
+"""Bytes that are asked for at once where a zip lies elsewhere."""
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+
+Opener = Callable[[], io.RawIOBase]
+"""Opens a zip that lies elsewhere: of it only what is looked at is read."""
+Archive = Path | Opener
 
 
 class ZipSource(Source):
@@ -35,9 +41,9 @@ class ZipSource(Source):
             compression other than deflate.
     """
 
-    def __init__(self, path: Path, limits: Limits) -> None:
+    def __init__(self, archive: Archive, limits: Limits) -> None:
         super().__init__(limits)
-        self.path = path
+        self._place = archive
         self._open()
         try:
             self._members = self._judged(self._archive.infolist())
@@ -91,12 +97,12 @@ class ZipSource(Source):
         self._archive.close()
         self._file.close()
 
-    def __reduce__(self) -> tuple[type["ZipSource"], tuple[Path, Limits]]:
-        return ZipSource, (self.path, self.limits)
+    def __reduce__(self) -> tuple[type["ZipSource"], tuple[Archive, Limits]]:
+        return ZipSource, (self._place, self.limits)
 
     def _open(self) -> None:
         self._process = os.getpid()
-        self._file = _BoundedFile(self.path, _DIRECTORY_BYTES * self.limits.max_entries)
+        self._file = _BoundedFile(self._place, _DIRECTORY_BYTES * self.limits.max_entries)
         try:
             self._archive = zipfile.ZipFile(self._file)
         except _TooLargeReadError as error:
@@ -117,7 +123,7 @@ class ZipSource(Source):
             raise DatasetError(
                 f"the zip unpacks to more than {self.limits.max_unpacked_bytes} bytes"
             )
-        if unpacked > RATIO_FREE_BYTES and unpacked > MAX_RATIO * self.path.stat().st_size:
+        if unpacked > RATIO_FREE_BYTES and unpacked > MAX_RATIO * self._file.size:
             raise DatasetError(f"the zip unpacks to more than {MAX_RATIO} times its size")
         files = [entry for entry in entries if not entry.orig_filename.endswith("/")]
         return named(files, lambda entry: entry.orig_filename, _entry_fault)
@@ -145,9 +151,12 @@ class _BoundedFile(io.BufferedReader):
     `zipfile` takes a zip's whole directory in one read, however large it claims to be.
     """
 
-    def __init__(self, path: Path, most: int) -> None:
-        super().__init__(io.FileIO(path))
+    def __init__(self, archive: Archive, most: int) -> None:
+        super().__init__(
+            io.FileIO(archive) if isinstance(archive, Path) else archive(), buffer_size=_BUFFER
+        )
         self.most = most
+        self.size = self.seek(0, io.SEEK_END)
 
     def read(self, size: int | None = -1, /) -> bytes:
         if size is not None and size > self.most:

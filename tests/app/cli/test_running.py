@@ -1,4 +1,5 @@
 import http.client
+import json
 import os
 import signal
 import socket
@@ -129,14 +130,14 @@ def _ready(url):
     return check
 
 
-def _worker(process):
-    for child in _children(process):
-        try:
-            if "worker" in child.cmdline():
-                return child
-        except (psutil.NoSuchProcess, psutil.ZombieProcess):
-            continue  # it has just ended
-    return None
+def _child(log, name):
+    """The process of that name that `sats serve` started last, by what it says of it."""
+    said = (json.loads(line) for line in log.read_text().splitlines() if line.startswith("{"))
+    pids = [one["pid"] for one in said if (one.get("event"), one.get("child")) == ("started", name)]
+    try:
+        return psutil.Process(pids[-1]) if pids else None
+    except psutil.NoSuchProcess:
+        return None
 
 
 def _connected(url):
@@ -165,16 +166,21 @@ def test_serve_runs_restarts_its_worker_and_stops_cleanly(settings, tmp_path):
         assert f"SATS answers at {url}, its documentation is at /docs" in said
         assert "no API key was made yet" in said
         kept, rests_since = stack.enter_context(closing(_connected(url))), time.monotonic()
-        first = _until(lambda: _worker(process), log)
+        first = _until(lambda: _child(log, "worker"), log)
         _until(lambda: "ready." in log.read_text(), log)
         first.kill()
-        second = _until(lambda: (w := _worker(process)) and w.pid != first.pid and w, log)
+        second = _until(lambda: (w := _child(log, "worker")) and w.pid != first.pid and w, log)
         _until(lambda: log.read_text().count("ready.") >= 2, log)
         assert httpx.get(f"{url}/health/ready").json()["worker_restarts"] == 1
         assert "sats_worker_restarts_total 1.0" in httpx.get(f"{url}/metrics").text
-        assert httpx.get(f"{url}/tasks").json() == {"items": [], "next_cursor": None}
         time.sleep(max(0.0, rests_since + LONG_REST_SECONDS - time.monotonic()))
         assert _live(kept), "a connection that rested was closed"
+        api = _child(log, "api")
+        api.kill()
+        _until(lambda: (a := _child(log, "api")) and a.pid != api.pid, log)
+        _until(_ready(url), log)
+        assert second.is_running()
+        assert httpx.get(f"{url}/tasks").json() == {"items": [], "next_cursor": None}
         children = _children(process)
         process.send_signal(signal.SIGTERM)
         assert process.wait(40) == 0, log.read_text()
@@ -185,9 +191,9 @@ def test_serve_runs_restarts_its_worker_and_stops_cleanly(settings, tmp_path):
 
 def test_killed_with_9_serve_takes_its_children_along(settings, tmp_path):
     log = tmp_path / "log"
-    with _serving(settings, log) as (process, url):
+    with _serving(settings, log) as (_, url):
         _until(_ready(url), log)
-        _until(lambda: _worker(process), log)
+        _until(lambda: _child(log, "worker"), log)
 
 
 def _processes_that_answer(process):

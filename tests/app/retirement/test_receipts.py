@@ -82,6 +82,16 @@ def test_what_is_signed_can_be_put_together_from_the_record():
     assert is_signed(SECRET, PURPOSE, said, signature)
 
 
+def test_a_receipt_from_before_there_were_notes_stands():
+    """What has nothing more to say of a zip has no such field, then as now."""
+    assert "note" not in told()["deleted"][0]
+    noted = receipt().deleted[0].model_copy(update={"bytes": None, "note": "gone before"})
+    again = signed(SECRET, receipt().model_copy(update={"deleted": (noted,)}))
+    found = read_receipt(again.model_dump_json())
+    assert (found["deleted"][0]["bytes"], found["deleted"][0]["note"]) == (None, "gone before")
+    assert is_genuine(SECRET, found)
+
+
 AROUND = (
     "within itself",
     "beside itself",

@@ -16,7 +16,7 @@ from app.storage import (
     TooLargeError,
     bucket,
 )
-from app.storage.base import is_key
+from app.storage.keys import is_key
 from tests.app.storage.places import Directory, S3Prefix
 
 DATA = b"some bytes"

@@ -1,12 +1,27 @@
 """Sending in parts, for the tests: as any client would."""
 
 import hashlib
+import json
+import random
 import time
 from typing import Any
 
 import httpx
+import pytest
+
+from tests.app.tasks.posting import SPEC
 
 DEADLINE_SECONDS = 60.0
+PART = 4096
+DATA = random.Random(0).randbytes(2 * PART + 100)
+DIRECTORY = pytest.mark.parametrize("kind", ["directory"], indirect=True)
+"""Where parts come through the service."""
+
+
+def post(client: Any, upload: str, **headers: str) -> Any:
+    """Make a task of an upload."""
+    files = {"upload": (None, upload), "spec": (None, json.dumps(SPEC))}
+    return client.post("/tasks", files=files, headers=headers)
 
 
 def announce(client: Any, data: bytes, sha256: str | None = "", **headers: str) -> Any:

@@ -28,7 +28,7 @@ LARGE = 256 * MIB
 
 @pytest.fixture
 def database_url(sqlite_template, tmp_path):
-    """One database is enough: test_large_uploads.py has both."""
+    """One database is enough: large/test_sending.py has both."""
     shutil.copy(sqlite_template, tmp_path / "sats.db")
     return f"sqlite:///{tmp_path / 'sats.db'}"
 

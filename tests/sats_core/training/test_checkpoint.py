@@ -11,11 +11,12 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from sats_core.job import HeldOutChoice, StepJob
+from sats_core.job import HeldOutChoice, HeldOutPictures, RetireJob, StepJob
 from sats_core.models import Segmenter
-from sats_core.settings import StepSettings
+from sats_core.retirement import Depth
+from sats_core.settings import Limits, StepSettings
 from sats_core.training import checkpoint
-from sats_core.training.checkpoint import fingerprint_of
+from sats_core.training.checkpoint import fingerprint_of, fingerprint_of_retirement
 from sats_core.training.schedule import filled_in, make_optimizer
 from sats_core.training.start import begin
 from tests.sats_core.training.conftest import SMALL, make_job
@@ -112,19 +113,25 @@ def another_step(tensors: Tensors, metadata: dict[str, str]) -> tuple[Tensors, A
     return tensors, {**metadata, "step": "b" * 64}
 
 
+OTHER = "taken up: it is of another step, or of other code"
+EPOCHS = "taken up: it does not say how many epochs it is after"
+WEIGHTS = "taken up: its weights have other names or shapes than the model's"
+MOMENTS = "taken up: the optimiser keeps something else of its weights"
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        pytest.param(no_metadata, "of other code", id="no metadata"),
-        pytest.param(without("step"), "of other code", id="no step"),
-        pytest.param(another_step, "of another step", id="another step"),
-        pytest.param(without("epochs"), "how many epochs", id="no epochs"),
-        pytest.param(renamed(ROWS, "model.rows"), "names", id="renamed"),
-        pytest.param(reshaped(ROWS), "shapes", id="another shape"),
-        pytest.param(renamed(MOMENT, "optimizer.9999.exp_avg"), "9999", id="number"),
+        pytest.param(no_metadata, OTHER, id="no metadata"),
+        pytest.param(without("step"), OTHER, id="no step"),
+        pytest.param(another_step, OTHER, id="another step"),
+        pytest.param(without("epochs"), EPOCHS, id="no epochs"),
+        pytest.param(renamed(ROWS, "model.rows"), WEIGHTS, id="renamed"),
+        pytest.param(reshaped(ROWS), WEIGHTS, id="another shape"),
+        pytest.param(renamed(MOMENT, "optimizer.9999.exp_avg"), "no weight 9999", id="number"),
         pytest.param(renamed(MOMENT, "optimizer.m"), "no weight m", id="no number"),
-        pytest.param(renamed(MOMENT, "optimizer.0.m"), "else", id="moment renamed"),
-        pytest.param(reshaped(MOMENT), "another shape", id="moment reshaped"),
+        pytest.param(renamed(MOMENT, "optimizer.0.m"), MOMENTS, id="moment renamed"),
+        pytest.param(reshaped(MOMENT), "has another shape than its weight", id="moment reshaped"),
     ],
 )
 def test_one_of_other_code_is_warned_of_and_not_taken_up(
@@ -139,7 +146,19 @@ def test_one_of_other_code_is_warned_of_and_not_taken_up(
     starts_again(folder)
     [record] = caplog.records
     assert record.levelno == logging.WARNING
-    assert said in record.getMessage()
+    assert record.getMessage().startswith("the step starts again, its checkpoint cannot be taken")
+    assert record.getMessage().endswith(said)
+
+
+def test_moments_lie_in_memory_as_their_weights_do(folder: Path) -> None:
+    """Fused optimisers walk through memory, whatever the order of the dimensions."""
+    model, descent = made(folder)
+    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    assert checkpoint.resume(folder, model, descent, STEP) == 1
+    weights = [weight for group in descent.param_groups for weight in group["params"]]
+    assert any(not weight.is_contiguous() for weight in weights)
+    for number, kept in descent.state_dict()["state"].items():
+        assert kept["exp_avg"].stride() == weights[number].stride()
 
 
 def test_one_that_a_crash_cut_off_is_warned_of_and_not_taken_up(
@@ -153,6 +172,7 @@ def test_one_that_a_crash_cut_off_is_warned_of_and_not_taken_up(
         file.write_bytes(content[:cut])
         starts_again(folder)
         assert len(caplog.records) == number, f"{cut} bytes"
+        assert "it cannot be read (" in caplog.records[-1].getMessage()
 
 
 def test_the_one_before_stays_until_the_next_is_whole(
@@ -228,3 +248,75 @@ def test_a_checkpoint_fits_wherever_and_however_its_step_is_run(
         change = {"settings": job.settings.model_copy(update=change["settings"])}
     assert job.model_copy(update=change) != job
     assert fingerprint_of(job.model_copy(update=change)) == fingerprint_of(job)
+
+
+@pytest.fixture
+def retirement(tmp_path: Path) -> RetireJob:
+    pictures = HeldOutPictures(path=tmp_path / "held_out.zip", classes=("disc",))
+    return RetireJob(
+        old_version=tmp_path / "version",
+        classes=("disc",),
+        depth=Depth.UNLEARN,
+        settings=StepSettings(),
+        dataset=tmp_path / "posted.zip",
+        earlier=(pictures,),
+        memory=tmp_path / "memory.zip",
+        limits=Limits(),
+        threads=1,
+        work=tmp_path / "work",
+        result=tmp_path / "result",
+    )
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"old_version": Path("another")},
+        {"classes": ("ring",)},
+        {"depth": Depth.HIDE},
+        {"dataset": None},
+        {"dataset": Path("another.zip")},
+        {"memory": None},
+        {"memory": Path("another.zip")},
+        {"earlier": ()},
+        {"earlier": (HeldOutPictures(path=Path("another.zip"), classes=("disc",)),)},
+        *({"settings": {name: value}} for name, value in {"seed": 1, "epochs": 3}.items()),
+    ],
+    ids=str,
+)
+def test_a_checkpoint_of_another_retirement_is_of_another(
+    retirement: RetireJob, change: dict[str, Any]
+) -> None:
+    if "settings" in change:
+        change = {"settings": retirement.settings.model_copy(update=change["settings"])}
+    now = fingerprint_of_retirement(retirement)
+    assert fingerprint_of_retirement(retirement) == now
+    assert fingerprint_of_retirement(retirement.model_copy(update=change)) != now
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"unaware": Path("version")},
+        {"threads": 2},
+        {"work": Path("w")},
+        {"result": Path("r")},
+        {"settings": {"accumulate": 2}},
+        {"settings": {"checkpoint_activations": True}},
+    ],
+    ids=str,
+)
+def test_a_checkpoint_fits_wherever_and_however_its_retirement_is_run(
+    retirement: RetireJob, change: dict[str, Any]
+) -> None:
+    if "settings" in change:
+        change = {"settings": retirement.settings.model_copy(update=change["settings"])}
+    other = retirement.model_copy(update=change)
+    assert other != retirement
+    assert fingerprint_of_retirement(other) == fingerprint_of_retirement(retirement)
+
+
+def test_a_retirement_s_checkpoint_is_no_step_s(retirement: RetireJob, job: StepJob) -> None:
+    assert fingerprint_of_retirement(retirement) != fingerprint_of(job)
+    kind = retirement.model_copy(update={"kind": "another"})
+    assert fingerprint_of_retirement(kind) != fingerprint_of_retirement(retirement)

@@ -2,14 +2,9 @@
 
 import hashlib
 import io
-import json
-import random
-import shutil
-import socket
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
 
 import pytest
 from sqlalchemy import select, update
@@ -19,35 +14,28 @@ from app.db import (
     LargeUpload,
     LargeUploadState,
     Task,
-    TaskState,
     read_session,
     utc_now,
     write_session,
 )
-from app.errors import NotFoundProblem
-from app.keys.problems import UploadLimitProblem
-from app.keys.secret import read_secret
-from app.keys.service import KeyLimits, Scope, create_key
 from app.main import create_app
-from app.settings import Settings
-from app.storage import Blob, open_store
 from app.storage.garbage import Collector
-from app.uploads import large
+from app.uploads import claims
 from app.uploads.checks import Check
-from tests.app.storage.places import S3Prefix
-from tests.app.tasks.posting import SPEC, drawn
+from tests.app.tasks.posting import drawn
 from tests.app.uploads.sending import (
+    DATA,
+    PART,
     announce,
     complete,
     look,
+    post,
     put,
     put_rightly,
     sent,
     settled,
 )
 
-PART = 4096
-DATA = random.Random(0).randbytes(2 * PART + 100)
 NOW = -60.0
 """A grace period that is over for what was written just now, whatever clock the store goes by."""
 KEYS = pytest.mark.parametrize(
@@ -55,56 +43,6 @@ KEYS = pytest.mark.parametrize(
     [("embedded", "directory"), ("served", "directory"), ("embedded", "s3")],
     indirect=True,
 )
-
-
-@pytest.fixture
-def kind(request):
-    return request.param
-
-
-@pytest.fixture
-def settings(settings, kind, request, tmp_path):
-    own = settings.model_dump(exclude_unset=True) | {"upload_part_bytes": PART}
-    if kind == "s3":
-        place = S3Prefix(request.getfixturevalue("s3"), tmp_path)
-        own = place.settings(store_seconds=2.0).model_dump(exclude_unset=True) | own
-    return Settings(**own)
-
-
-@pytest.fixture
-def blobs(settings):
-    return open_store(settings)
-
-
-@pytest.fixture
-def keys(engine, settings):
-    """Headers of two keys that may post."""
-    secret = read_secret(settings)
-    with write_session(engine) as session:
-        made = [create_key(session, secret, name, [Scope.SUBMIT]) for name in "ab"]
-    return [{"Authorization": f"Bearer {key}"} for key in made]
-
-
-@pytest.fixture
-def gate(client, monkeypatch):
-    """A gate that everybody waits at who reads parts; says when somebody does."""
-    parts = client.app.state.services.blobs.parts
-    opened, reached, read = threading.Event(), threading.Event(), parts.read
-
-    def waits(upload, number):
-        reached.set()
-        assert opened.wait(60)
-        return read(upload, number)
-
-    monkeypatch.setattr(parts, "read", waits)
-    opened.reached = reached
-    yield opened
-    opened.set()
-
-
-def post(client, upload, **headers):
-    files = {"upload": (None, upload), "spec": (None, json.dumps(SPEC))}
-    return client.post("/tasks", files=files, headers=headers)
 
 
 def collect(engine, blobs, settings, grace=NOW):
@@ -330,8 +268,8 @@ class TestLargeUploads:
         for part in told["missing"]:
             put_rightly(client, part, DATA)
         with write_session(engine) as session:
-            lost = large.claim(session, told["upload"])
-            assert large.claim(session, told["upload"]) is None
+            lost = claims.claim(session, told["upload"])
+            assert claims.claim(session, told["upload"]) is None
         assert look(client, told["upload"])["state"] == "checking"
         assert client.post(told["links"]["complete"]).json()["state"] == "checking"
         with write_session(engine) as session:
@@ -356,298 +294,3 @@ class TestLargeUploads:
             gate.set()
             closing.result()
         assert states(engine) == [LargeUploadState.OPEN]
-
-
-@pytest.fixture
-def bounded(engine, settings):
-    """Headers of a key whose tasks may keep four parts' bytes."""
-    with write_session(engine) as session:
-        key = create_key(
-            session,
-            read_secret(settings),
-            "a",
-            [Scope.SUBMIT],
-            limits=KeyLimits(stored_bytes=4 * PART),
-        )
-    return {"Authorization": f"Bearer {key}"}
-
-
-DIRECTORY = pytest.mark.parametrize("kind", ["directory"], indirect=True)
-
-
-@DIRECTORY
-def test_what_is_announced_counts_for_a_key(client, bounded, tmp_path):
-    begun = announce(client, DATA, **bounded).json()
-    assert announce(client, DATA, **bounded).status_code == 202, "the same"
-    refused = announce(client, DATA[1:], **bounded)
-    assert refused.status_code == 429
-    assert refused.json()["type"].endswith("limit-stored-bytes")
-    assert announce(client, DATA * 2, **bounded).status_code == 413
-    form = {"dataset": ("d.zip", DATA[: 2 * PART])}
-    assert client.post("/uploads", files=form, headers=bounded).status_code == 429
-    assert client.delete(f"/uploads/{begun['upload']}", headers=bounded).status_code == 204
-    assert client.post("/uploads", files=form, headers=bounded).status_code == 201
-    assert announce(client, DATA, **bounded).status_code == 429, "open uploads count too"
-
-
-@DIRECTORY
-def test_what_a_task_keeps_counts_once(client, bounded, tmp_path, monkeypatch):
-    pets = drawn(tmp_path, "cat").read_bytes()
-    assert post(client, sent(client, pets, **bounded)["upload"], **bounded).status_code == 202
-    assert announce(client, bytes(4 * PART - len(pets)), **bounded).status_code == 202
-
-
-@DIRECTORY
-def test_what_a_task_kept_counts_again_once_it_has_ended(client, engine, bounded, tmp_path):
-    pets = drawn(tmp_path, "cat").read_bytes()
-    upload = sent(client, pets, **bounded)["upload"]
-    assert post(client, upload, **bounded).status_code == 202
-    with write_session(engine) as session:
-        session.execute(update(Task).values(state=TaskState.CANCELLED))
-    rest = bytes(4 * PART - len(pets))
-    assert announce(client, rest + b"1", **bounded).status_code == 429, "the upload keeps it"
-    assert announce(client, rest, **bounded).status_code == 202
-
-
-@DIRECTORY
-def test_who_announces_has_its_own_uploads_forgotten_that_have_ended(client, engine, keys):
-    mine, other = keys
-    for headers in keys:
-        announce(client, DATA, **headers)
-    with write_session(engine) as session:
-        session.execute(update(LargeUpload).values(expires_at=utc_now()))
-        theirs = session.scalars(select(LargeUpload.id).where(LargeUpload.key_id == 2)).one()
-    fresh = announce(client, DATA, **mine).json()["upload"]
-    with read_session(engine) as session:
-        assert set(session.scalars(select(LargeUpload.id))) == {fresh, theirs}
-    newer = announce(client, DATA, **other).json()["upload"]
-    with read_session(engine) as session:
-        assert set(session.scalars(select(LargeUpload.id))) == {fresh, newer}
-
-
-@DIRECTORY
-def test_a_key_has_so_many_open_uploads(client, keys, monkeypatch):
-    monkeypatch.setattr(large, "MOST_OPEN", 2)
-    mine, other = keys
-    for number in range(2):
-        assert announce(client, bytes(number + 1), **mine).status_code == 202
-    refused = announce(client, bytes(3), **mine)
-    assert refused.status_code == 429
-    assert refused.json()["type"].endswith("limit-open-uploads")
-    assert announce(client, bytes(1), **mine).status_code == 202, "it is open already"
-    assert announce(client, bytes(1), **other).status_code == 202
-
-
-@pytest.mark.races
-@DIRECTORY
-@pytest.mark.parametrize("keyless", [False, True])
-@pytest.mark.usefixtures("keys")
-def test_two_who_announce_the_same_at_once_get_one_upload(engine, settings, keyless):
-    key_id = None if keyless else 1
-    same = Blob("a" * 64, 1)
-
-    def begin(announced):
-        with write_session(engine) as session:
-            return large.begin(session, settings, key_id, announced, "a.zip", 0).id
-
-    with ThreadPoolExecutor(1) as pool:
-        with write_session(engine) as session:
-            first = large.begin(session, settings, key_id, same, "a.zip", 0).id
-            other = pool.submit(begin, same)
-            with pytest.raises(TimeoutError):
-                other.result(0.5)
-        assert other.result() == first
-    assert states(engine) == [LargeUploadState.OPEN]
-
-
-@pytest.mark.races
-@DIRECTORY
-@pytest.mark.usefixtures("keys")
-def test_of_uploads_announced_at_once_no_more_are_open_than_may(engine, settings, monkeypatch):
-    monkeypatch.setattr(large, "MOST_OPEN", 1)
-
-    def begin():
-        with write_session(engine) as session:
-            large.begin(session, settings, 1, Blob("", 1), "b.zip", 0)
-
-    with ThreadPoolExecutor(1) as pool:
-        with write_session(engine) as session:
-            large.begin(session, settings, 1, Blob("", 1), "a.zip", 0)
-            other = pool.submit(begin)
-            with pytest.raises(TimeoutError):
-                other.result(0.5)
-        with pytest.raises(UploadLimitProblem):
-            other.result()
-
-
-@pytest.mark.races
-@DIRECTORY
-def test_of_two_who_give_an_upload_up_at_once_one_finds_none(client, engine):
-    upload = announce(client, DATA).json()["upload"]
-
-    def forget():
-        with write_session(engine) as session:
-            large.forget(session, None, upload)
-
-    with ThreadPoolExecutor(1) as pool:
-        with write_session(engine) as session:
-            large.forget(session, None, upload)
-            other = pool.submit(forget)
-            with pytest.raises(TimeoutError):
-                other.result(0.5)
-        with pytest.raises(NotFoundProblem):
-            other.result()
-
-
-@pytest.mark.races
-@DIRECTORY
-def test_who_gives_up_what_is_being_finished_gets_its_blob(client, engine):
-    upload = announce(client, DATA).json()["upload"]
-    with write_session(engine) as session:
-        held = large.claim(session, upload)
-
-    def forget():
-        with write_session(engine) as session:
-            return large.forget(session, None, upload)
-
-    with ThreadPoolExecutor(1) as pool:
-        with write_session(engine) as session:
-            assert large.finish(session, held, "a" * 64)
-            other = pool.submit(forget)
-            with pytest.raises(TimeoutError):
-                other.result(0.5)
-        assert other.result() == "a" * 64, "else nobody would drop it"
-
-
-@DIRECTORY
-@pytest.mark.parametrize(
-    ("wish", "status", "field"),
-    [
-        ({}, 422, "bytes"),
-        ({"bytes": 0}, 422, "bytes"),
-        ({"bytes": -1}, 422, "bytes"),
-        ({"bytes": True}, 422, "bytes"),
-        ({"bytes": "12"}, 422, "bytes"),
-        ({"bytes": 10**30}, 413, "bytes"),
-        ({"bytes": 1, "sha256": "A" * 64}, 422, "sha256"),
-        ({"bytes": 1, "sha256": "a"}, 422, "sha256"),
-        ({"bytes": 1, "name": ""}, 422, "name"),
-        ({"bytes": 1, "name": "a\n"}, 422, "name"),
-        ({"bytes": 1, "size": 1}, 422, "size"),
-        ([], 422, "body"),
-    ],
-)
-def test_what_cannot_be_announced_names_the_field(client, wish, status, field):
-    refused = client.post("/uploads", json=wish)
-    assert refused.status_code == status, refused.text
-    assert refused.json()["errors"][0]["field"] == field
-
-
-@DIRECTORY
-def test_json_that_is_none_is_refused(client):
-    headers = {"Content-Type": "application/json; charset=utf-8"}
-    refused = client.post("/uploads", content=b'{"bytes": ', headers=headers)
-    assert (refused.status_code, refused.json()["errors"][0]["code"]) == (422, "unreadable")
-    long = client.post("/uploads", content=b" " * (2**20 + 1), headers=headers)
-    assert long.status_code == 413
-
-
-@DIRECTORY
-@pytest.mark.parametrize("number", [0, 4, 2001, "x", "1_0", " 1"])
-def test_a_part_that_it_has_not_is_refused(client, number):
-    told = announce(client, DATA).json()
-    refused = client.put(f"/uploads/{told['upload']}/parts/{number}", content=b"")
-    assert refused.status_code in (404, 422)
-
-
-@DIRECTORY
-@pytest.mark.parametrize("upload", ["x", "0" * 200, "00000000-0000-4000-8000-000000000000", "%00"])
-def test_an_upload_that_there_is_not_is_not_found(client, upload):
-    assert client.get(f"/uploads/{upload}/parts").status_code == 404
-    assert client.put(f"/uploads/{upload}/parts/1", content=b"").status_code == 404
-    assert client.post(f"/uploads/{upload}:complete").status_code == 404
-    assert client.delete(f"/uploads/{upload}").status_code == 404
-
-
-@DIRECTORY
-def test_parts_are_larger_where_there_would_be_too_many(client, monkeypatch):
-    monkeypatch.setattr(large, "MOST_PARTS", 2)
-    told = announce(client, DATA).json()
-    assert [part["bytes"] for part in told["missing"]] == [len(DATA) // 2] * 2
-    assert told["part_bytes"] > PART
-
-
-@DIRECTORY
-def test_only_some_of_many_parts_are_told_at_once(client, monkeypatch):
-    monkeypatch.setattr("app.uploads.parts.MOST_TOLD", 2)
-    told = announce(client, DATA).json()
-    assert [part["number"] for part in told["missing"]] == [1, 2]
-    assert told["parts"] == 3
-    refused = client.post(told["links"]["complete"])
-    assert refused.json()["detail"] == "3 of 3 parts are missing"
-
-
-@DIRECTORY
-def test_a_disk_that_is_full_takes_no_part(client, service, monkeypatch):
-    told = announce(client, DATA).json()
-    for part in told["missing"]:
-        put_rightly(client, part, DATA)
-    services = service.state.services
-    full = services.settings.model_copy(update={"keep_free_bytes": 2**60})
-    monkeypatch.setattr(
-        service.state, "services", type(services)(**{**vars(services), "settings": full})
-    )
-    assert announce(client, DATA[1:]).status_code == 507
-    own = told["missing"][0]["url"]
-    assert client.put(own, content=DATA[:PART]).status_code == 507
-    told = complete(client, told["upload"])
-    assert (told["state"], told["error"]["status"]) == ("open", 507)
-
-
-@pytest.mark.parametrize(
-    ("database_url", "kind", "copies"),
-    [("embedded", "directory", 2), ("embedded", "s3", 1)],
-    indirect=["database_url", "kind"],
-)
-def test_there_is_to_be_room_for_the_parts_and_for_what_they_become(
-    client, settings, monkeypatch, copies
-):
-    usage = shutil.disk_usage(settings.data_dir)
-
-    def leave(room):
-        left = usage._replace(free=settings.keep_free_bytes + room)
-        monkeypatch.setattr("app.disk.shutil.disk_usage", lambda _: left)
-
-    leave(copies * len(DATA) - 1)
-    assert announce(client, DATA).status_code == 507
-    leave(copies * len(DATA))
-    assert announce(client, DATA).status_code == 202
-    leave(0)
-    assert announce(client, DATA).status_code == 202, "what was begun is gone on with"
-
-
-@DIRECTORY
-def test_who_is_cut_off_sends_the_part_again(served):
-    told = announce(served, DATA).json()
-    part = told["missing"][0]
-    request = served.build_request("PUT", part["url"], headers={"Content-Length": str(PART)})
-    with socket.create_connection((served.base_url.host, served.base_url.port)) as line:
-        line.sendall(
-            f"PUT {part['url']} HTTP/1.1\r\nHost: {request.headers['host']}\r\n"
-            f"Content-Length: {PART}\r\n\r\n".encode()
-            + bytes(PART // 2)
-        )
-    assert look(served, told["upload"])["stored"] == []
-    put_rightly(served, part, DATA)
-    assert look(served, told["upload"])["stored"] == [1]
-
-
-@DIRECTORY
-def test_uploads_outlive_their_day_only_where_somebody_goes_on(client, engine):
-    told = announce(client, DATA).json()
-    with write_session(engine) as session:
-        soon = utc_now() + timedelta(minutes=1)
-        session.execute(update(LargeUpload).values(expires_at=soon))
-    again = announce(client, DATA).json()
-    assert again["upload"] == told["upload"]
-    assert again["expires_at"] >= told["expires_at"]

@@ -1,0 +1,111 @@
+"""What is posted out of a bucket is looked at there: the worker alone fetches it."""
+
+import io
+import os
+import zipfile
+from datetime import timedelta
+
+import obstore
+import pytest
+
+from app.db import LargeUpload, LargeUploadState, utc_now, write_session
+from tests.app.tasks.posting import drawn
+from tests.app.uploads.sending import post
+
+FILLING = 4 * 2**20
+FEW = 400 * 2**10
+
+pytestmark = [
+    pytest.mark.parametrize("kind", ["s3"], indirect=True),
+    pytest.mark.parametrize("database_url", ["embedded"], indirect=True),
+]
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """How many bytes each look into an object asked for; nothing else may be read."""
+    lengths, real = [], obstore.get_range
+
+    def get_range(client, name, *, start, length):
+        lengths.append(length)
+        return real(client, name, start=start, length=length)
+
+    def get(*_):
+        raise AssertionError("an object is read whole")
+
+    monkeypatch.setattr(obstore, "get_range", get_range)
+    monkeypatch.setattr(obstore, "get", get)
+    return lengths
+
+
+@pytest.fixture
+def done(engine, blobs):
+    """Return what makes an upload in parts of some bytes, put together by another host."""
+
+    def make(data):
+        blob = blobs.put(io.BytesIO(data))
+        row = LargeUpload(
+            name="pets.zip",
+            bytes=blob.size,
+            part_bytes=2**20,
+            sha256=blob.key,
+            state=LargeUploadState.DONE,
+            blob=blob.key,
+            expires_at=utc_now() + timedelta(hours=1),
+        )
+        with write_session(engine) as session:
+            session.add(row)
+            session.flush()
+            return row.id
+
+    return make
+
+
+@pytest.fixture
+def pets(tmp_path):
+    """A data set of some megabytes."""
+    path = drawn(tmp_path, "cat", "dog")
+    with zipfile.ZipFile(path, "a") as zipped:
+        zipped.writestr("JPEGImages/filling.bin", os.urandom(FILLING))
+    return path.read_bytes()
+
+
+def test_a_task_costs_the_bucket_some_kilobytes(client, done, asked, pets):
+    upload = done(pets)
+    answer = post(client, upload)
+    assert answer.status_code == 202, answer.text
+    assert asked, "it was looked at"
+    assert sum(asked) < FEW < len(pets)
+    assert answer.json()["spec"]["name"]
+
+
+def test_what_is_no_data_set_is_refused_all_the_same(client, done, asked):
+    refused = post(client, done(os.urandom(FILLING)))
+    assert refused.status_code == 422
+    assert refused.json()["type"].endswith("invalid-dataset")
+    assert sum(asked) < FEW
+
+
+def test_a_bucket_that_is_cut_off_meanwhile_is_no_fault_of_the_zip(
+    client, done, asked, pets, monkeypatch
+):
+    upload = done(pets)
+    real = obstore.get_range
+
+    def cut_off(client, name, *, start, length):
+        if len(asked) > 1:
+            raise OSError("connection reset")
+        return real(client, name, start=start, length=length)
+
+    monkeypatch.setattr(obstore, "get_range", cut_off)
+    refused = post(client, upload)
+    assert refused.status_code == 503, refused.text
+    assert refused.headers["Retry-After"]
+
+
+def test_what_went_meanwhile_is_gone(client, done, asked, pets, blobs):
+    upload = done(pets)
+    (entry,) = blobs.entries()
+    blobs.delete(entry.name)
+    assert post(client, upload).json()["type"].endswith("upload-gone")
+    assert asked == []
