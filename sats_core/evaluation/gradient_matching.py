@@ -27,7 +27,7 @@ class Effort(NamedTuple):
     """
 
     iterations: int = 400
-    rate: float = 0.02
+    rate: float = 0.05
     smoothness: float = 1e-2
 
 
