@@ -8,6 +8,7 @@ how edges are drawn, the warm-up and the rates are ours.
 
 import random
 from collections.abc import Callable, Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -133,8 +134,7 @@ class SearchHead(CellHead):
 
     def on_edge(self, number: int, features: Tensor) -> Tensor:
         """See `CellHead.on_edge`."""
-        candidates = self.edges[number]
-        assert isinstance(candidates, nn.ModuleList)
+        candidates = cast(nn.ModuleList, self.edges[number])
         if number != self._relaxed:
             alone: Tensor = candidates[self._taken[number]](features)
             return alone

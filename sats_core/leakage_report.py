@@ -62,7 +62,7 @@ class AttackFound(Record):
     """The reconstruction, a PNG beside the report."""
     similarity: Similarity
     distance_at_start: float
-    """One less the cosine of the gradients of what the attack starts from, noise, and the step's."""
+    """One less the cosine of the step's gradients and those of the noise that it starts from."""
     distance: float
     """At the last iteration."""
     mask_agrees: float | None

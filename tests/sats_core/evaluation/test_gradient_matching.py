@@ -69,7 +69,8 @@ def test_what_a_linear_net_learned_from_is_found(start: Tensor) -> None:
     flat = truth.mean(dim=(2, 3), keepdim=True).expand_as(truth)
     assert psnr(truth, found.unknowns[0]) > psnr(truth, flat) + 10
     assert psnr(truth, found.unknowns[0]) > psnr(truth, start) + 15
-    assert 0 <= found.unknowns[0].min() and found.unknowns[0].max() <= 1
+    assert found.unknowns[0].min() >= 0
+    assert found.unknowns[0].max() <= 1
 
 
 def test_a_second_unknown_is_looked_for_along_with_the_pixels(start: Tensor) -> None:

@@ -61,7 +61,8 @@ def test_structural_similarity_has_the_ends_it_should() -> None:
 
 def test_noise_against_signal_is_of_the_mean_square() -> None:
     one, other = pictures(6, 7)
-    squares = [(float(a) - float(b)) ** 2 for a, b in zip(one.flatten(), other.flatten())]
+    pairs = zip(one.flatten().tolist(), other.flatten().tolist(), strict=True)
+    squares = [(a - b) ** 2 for a, b in pairs]
     mean = sum(squares) / len(squares)
     assert psnr(one, other) == pytest.approx(10 * math.log10(1 / mean))
     assert psnr(one, one) == MOST_PSNR
