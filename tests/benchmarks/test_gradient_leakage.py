@@ -3,13 +3,10 @@
 import json
 from pathlib import Path
 
-import pytest
-
 from benchmarks import gradient_leakage
 from sats_core.leakage_report import NO_GUARANTEE, Attack, LeakageReport
 from tests.fixtures.backbones import TINY
 
-pytestmark = pytest.mark.slow
 RESULTS = Path(__file__).parents[2] / "docs/results"
 
 

@@ -157,7 +157,6 @@ def test_the_results_say_what_came_of_it() -> None:
     assert record["less_all_mlp"] == json.loads(json.dumps(head_search.differences(record["runs"])))
 
 
-@pytest.mark.slow
 def test_a_search_and_what_was_found(tmp_path: Path) -> None:
     asked = {"backbone": TINY, "size": 32, "pictures": 30, "validation": 4, "epochs": 2}
     head_search.main(**asked, seeds="0", threads=1, results=tmp_path)
