@@ -27,8 +27,8 @@ class Effort(NamedTuple):
     """
 
     iterations: int = 400
-    rate: float = 0.05
-    smoothness: float = 1e-2
+    rate: float = 0.1
+    smoothness: float = 0.2
 
 
 class Found(NamedTuple):
