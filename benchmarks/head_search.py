@@ -176,9 +176,9 @@ def _pictures(reader: Reader) -> list[tuple[Pixels, Pixels]]:
 def main(
     backbone: Annotated[str, typer.Option(help="Of the model.")] = TINY,
     size: Annotated[int, typer.Option(help="Of a crop, pixels.")] = 64,
-    pictures: Annotated[int, typer.Option(help="That train.")] = 240,
+    pictures: Annotated[int, typer.Option(help="That train.")] = 200,
     validation: Annotated[int, typer.Option(help="That score.")] = 60,
-    epochs: Annotated[int, typer.Option(help="Of the search and of each training.")] = 8,
+    epochs: Annotated[int, typer.Option(help="Of the search and of each training.")] = 6,
     seeds: Annotated[str, typer.Option(help="By commas.")] = "0,1",
     threads: Annotated[int, typer.Option(help="Of torch.")] = 1,
     results: Annotated[Path, typer.Option(help="Where the record goes.")] = Path("docs/results"),
