@@ -38,7 +38,7 @@ class LeakageJob(Record):
     """Another picture, a mark to measure by; None: there is none."""
     size: int = Field(LEAST_SIDE, ge=LEAST_SIDE, le=MOST_SIDE, multiple_of=LEAST_SIDE)
     """Side of the square that the step sees, pixels."""
-    iterations: int = Field(400, ge=1, le=MOST_ITERATIONS)
+    iterations: int = Field(300, ge=1, le=MOST_ITERATIONS)
     """Of each attack."""
     seed: int = Field(0, ge=0)
     """Of the drawn picture, the dropout and where attacks start."""

@@ -63,7 +63,7 @@ def gradients(
     ] = LEAST_SIDE,
     iterations: Annotated[
         int, typer.Option(help="Of each attack.", min=1, max=MOST_ITERATIONS)
-    ] = 400,
+    ] = 300,
     seed: Annotated[int, typer.Option(help="Of all that is random.", min=0)] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:

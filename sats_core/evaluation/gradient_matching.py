@@ -26,7 +26,7 @@ class Effort(NamedTuple):
         smoothness: weight of the total variation of the first unknown.
     """
 
-    iterations: int = 400
+    iterations: int = 300
     rate: float = 0.1
     smoothness: float = 0.2
 
