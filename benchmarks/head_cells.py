@@ -24,19 +24,16 @@ SHARPNESS = 50.0
 
 
 class Step(nn.Module):
-    """Adds a normalised convolution of what is positive to its input, (B, D, h, w)."""
+    """Adds a convolution of what is positive to its input, (B, D, h, w)."""
 
     def __init__(self, width: int, kernel: int, dilation: int = 1, groups: int = 1) -> None:
         super().__init__()
         reach = dilation * (kernel - 1) // 2
-        self.mix = nn.Conv2d(
-            width, width, kernel, padding=reach, dilation=dilation, groups=groups, bias=False
-        )
-        self.norm = nn.BatchNorm2d(width)
+        self.mix = nn.Conv2d(width, width, kernel, padding=reach, dilation=dilation, groups=groups)
 
     def forward(self, features: Tensor) -> Tensor:
         """Return features of the same shape."""
-        added: Tensor = self.norm(self.mix(features.relu()))
+        added: Tensor = self.mix(features.relu())
         return features + added
 
 
