@@ -2,13 +2,14 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install browser lock demo test test-quick test-long test-label-studio test-mlflow soak lint audit format serve readme docs screenshots contract mutants clean
+.PHONY: help install browser lock demo test test-quick test-whole test-long test-label-studio test-mlflow soak lint audit format serve readme docs screenshots contract mutants clean
 
 help:
 	@echo "make demo     set up .venv and run the main job, with pictures, in demo-output/"
 	@echo "make serve    run API and worker on http://127.0.0.1:8000"
 	@echo "make browser  see to a browser for the tests of pages, which skip them without one"
-	@echo "make test     run the tests but the longest; test-quick: before a commit, test-long: all"
+	@echo "make test     run the tests, in six minutes on two cores; test-quick: before a commit,"
+	@echo "              test-whole: before a merge, test-long: all"
 	@echo "make test-label-studio  the loop with a real Label Studio, in .venv-label-studio (300 MB)"
 	@echo "make test-mlflow        versions in a real MLflow server, in .venv-mlflow (800 MB)"
 	@echo "make soak     kill, stop and starve the service's parts for hours; what holds is checked"
@@ -55,10 +56,13 @@ ROOM := $(shell df --output=avail /dev/shm 2>/dev/null | awk 'NR == 2 && $$1 > 4
 PYTEST := $(if $(ROOM),TMPDIR=/dev/shm) $(BIN)/python -m pytest -n 3 --dist worksteal
 
 test-quick: install
-	$(PYTEST) -q -m "not slow and not long and not served and not label_studio and not mlflow"
+	$(PYTEST) -q -m "not slow and not costly and not long and not served and not label_studio and not mlflow"
 
 test: install
-	$(PYTEST) -m "not long and not label_studio and not mlflow" --durations=25
+	$(PYTEST) -m "not costly and not long and not label_studio and not mlflow" --durations=25
+
+test-whole: install
+	$(PYTEST) -m "not long and not label_studio and not mlflow" --durations=25 $(FLAGS)
 
 # Also run by test-long, each a target of its own; of the soak one run on either pair.
 LONGER := soak mutants

@@ -56,6 +56,7 @@ def record_of(run: Sequence) -> Record | None:
         "seconds_to_joint": _ratio(mean(step["seconds"] for step in later), joint["joint_seconds"]),
         "base_seconds": first["seconds"],
         "peak_mib": max(step["peak_mib"] for step in later),
+        "curvature_mib": later[-1].get("curvature_mib"),
         "commit": later[-1]["commit"],
         "hardware": later[-1]["hardware"],
         "threads": later[-1]["threads"],

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from benchmarks.learning_curvature import with_base_curvature
 from benchmarks.learning_data import Bench
 from benchmarks.learning_frozen_base import score_frozen_base
 from benchmarks.learning_joint import MOST_STAGES, check_stages, converged, stage_epochs, stages
@@ -29,11 +30,10 @@ from sats_core.events import Event
 from sats_core.export import CONFIG, export_version
 from sats_core.heap import keep_freed_memory
 from sats_core.job import HeldOutChoice, StepJob
-from sats_core.methods.features import FeatureMemory
 from sats_core.models import SCRATCH
 from sats_core.settings import Limits
 from sats_core.training.checkpoint import fingerprint_of
-from sats_core.training.learn import learn
+from sats_core.training.learn import Learned, learn
 from sats_core.training.memory import MEMORY, Keepable, keep, recall
 from sats_core.training.pictures import gather
 from sats_core.training.start import Start, begin
@@ -120,12 +120,16 @@ def _take(
     reset_peak()
     began = time.monotonic()
     start = _begin(run, job)
-    trained, features = _trained(
+    paused = time.monotonic()
+    start = with_base_curvature(run, bench, start)
+    aside = time.monotonic() - paused
+    trained, learned = _trained(
         run, bench, step, job, start, lambda event: emit(step.number, event)
     )
-    trained |= {"seconds": time.monotonic() - began - trained.pop("aside"), "peak_mib": peak()}
+    aside += trained.pop("aside")
+    trained |= {"seconds": time.monotonic() - began - aside, "peak_mib": peak()}
     scores = _scored(start, bench)
-    _save(folder, start, bench, scores, features)
+    _save(folder, start, bench, scores, learned)
     record = {
         "step": step.number,
         "classes": list(step.classes),
@@ -136,6 +140,7 @@ def _take(
         "introduced": scores.introduced,
         "settings": start.settings.model_dump(),
         "backbone_start": start.backbone_start,
+        "curvature_mib": learned.curvature.size / 2**20 if learned.curvature else None,
         "commit": commit(),
         "hardware": hardware("cuda" if torch.cuda.is_available() else "cpu"),
         "threads": threads,
@@ -168,7 +173,7 @@ def _begin(run: Sequence, job: StepJob) -> Start:
 
 def _trained(
     run: Sequence, bench: Bench, step: Step, job: StepJob, start: Start, emit: Emit
-) -> tuple[dict[str, Any], FeatureMemory | None]:
+) -> tuple[dict[str, Any], Learned]:
     """Train `start.model`; return what is known of it, `aside` the seconds of looking only, and
     what its version keeps."""
     folder, size, aside = job.result, start.settings.size, 0.0
@@ -192,7 +197,7 @@ def _trained(
         if run.variant.memory:
             known = start.catalogue.foreground
             keep(folder / MEMORY, sources, known, run.variant.memory, run.seed)
-    return {"replayed_pictures": count, "teacher": teacher, "aside": aside}, learned.features
+    return {"replayed_pictures": count, "teacher": teacher, "aside": aside}, learned
 
 
 def _job(run: Sequence, step: Step, folder: Path, threads: int) -> StepJob:
@@ -245,9 +250,7 @@ def _scored(start: Start, bench: Bench) -> Scores:
     return score(start.model, size, start.catalogue, introduced, [held_out], lambda: None).scores
 
 
-def _save(
-    folder: Path, start: Start, bench: Bench, scores: Scores, features: FeatureMemory | None
-) -> None:
+def _save(folder: Path, start: Start, bench: Bench, scores: Scores, learned: Learned) -> None:
     model = start.model.to("cpu")
     picture = bench.reader.picture(bench.validation[0])
     config = {
@@ -262,7 +265,15 @@ def _save(
     shutil.rmtree(folder / "version", ignore_errors=True)
     probe, _ = model_input(picture, start.settings.size, model)
     export_version(
-        folder / "version", model, start.catalogue, scores, None, config, [probe], features
+        folder / "version",
+        model,
+        start.catalogue,
+        scores,
+        None,
+        config,
+        [probe],
+        learned.features,
+        learned.curvature,
     )
 
 

@@ -15,6 +15,10 @@ PAIRS = (
     ("plop", "lwf"),
     ("ilt", "finetune"),
     ("lwf", "finetune"),
+    ("kfac", "mib"),
+    ("kfac", "mib@distillation_weight=0"),
+    ("residual", "mib@fusion=1"),
+    ("residual", "mib@fusion=1@distillation_weight=0"),
 )
 """Whose difference the papers speak of, beside every method's to the default and frozen base."""
 NOT_MEASURED = "not measured"
@@ -68,6 +72,13 @@ def scores(groups: Groups) -> list[str]:
         cells += [f"{seconds:.0f}", f"{peak:.0f}", seeds, commits]
         lines.append(f"| {shown(name)} | " + " | ".join(cells) + " |")
     return lines
+
+
+def kept(groups: Groups) -> list[str]:
+    """Return how much curvature the last version keeps, where any does."""
+    sizes = {name: mean_known(r.get("curvature_mib") for r in of) for name, of in groups.items()}
+    told = [f"{shown(name)} {size:.0f} MiB" for name, size in sizes.items() if size is not None]
+    return [f"Curvature kept with a version: {', '.join(told)}.", ""] if told else []
 
 
 def joint(records: list[Record]) -> str:

@@ -29,6 +29,7 @@ from sats_core.errors import ExportError, ModelError
 from sats_core.evaluation.forgetting import ForgettingReport
 from sats_core.evaluation.scores import Scores
 from sats_core.files import sync
+from sats_core.methods.curvature import Curvature
 from sats_core.methods.features import FeatureMemory
 from sats_core.models import Segmenter, seeded_backbone
 from sats_core.segformer.exporting import hub_config, hub_processor
@@ -37,7 +38,7 @@ from sats_core.segformer.weights import as_float, check, from_hub, shapes_of, to
 from sats_core.serving_graph import ServingGraph
 from sats_core.version_config import read_version_config
 
-WEIGHTS, CONFIG, PROCESSOR, GRAPH, SCORES, FORGETTING, FEATURES, CARD = (
+WEIGHTS, CONFIG, PROCESSOR, GRAPH, SCORES, FORGETTING, FEATURES, CURVATURE, CARD = (
     "model.safetensors",
     "config.json",
     "preprocessor_config.json",
@@ -45,6 +46,7 @@ WEIGHTS, CONFIG, PROCESSOR, GRAPH, SCORES, FORGETTING, FEATURES, CARD = (
     "scores.json",
     "forgetting.json",
     "features.safetensors",
+    "curvature.safetensors",
     "README.md",
 )
 OPSET = 17
@@ -62,6 +64,7 @@ class LoadedVersion:
         scores: as it was scored.
         config: `config.json`.
         features: what it keeps for later steps; None where it keeps none.
+        curvature: what it keeps of how its loss minds each weight; None where it keeps none.
     """
 
     model: Segmenter
@@ -69,6 +72,7 @@ class LoadedVersion:
     scores: Scores
     config: dict[str, Any]
     features: FeatureMemory | None
+    curvature: Curvature | None = None
 
 
 def export_version(
@@ -80,6 +84,7 @@ def export_version(
     config: dict[str, Any],
     probes: Sequence[Tensor],
     features: FeatureMemory | None = None,
+    curvature: Curvature | None = None,
 ) -> None:
     """Write a version to `directory`, whole or not at all.
 
@@ -92,6 +97,7 @@ def export_version(
         config: what else `config.json` says: size, settings, backbone's start, ...
         probes: inputs (B, 3, H, W) of more than one size, on which graph and torch are compared.
         features: what later steps replay; None keeps none.
+        curvature: what later steps by `kfac` hold its weights by; None keeps none.
 
     Raises:
         ExportError: the graph cannot be made, or graph and torch differ on more than 0.1 % of the
@@ -104,6 +110,8 @@ def export_version(
     model = model.to("cpu").eval()
     agreement = _write_graph(model, partial / GRAPH, probes)
     known = {"onnx_agreement": agreement, "kept_features": len(features.labels) if features else 0}
+    if curvature:
+        known["curvature_bytes"] = curvature.size
     whole = {**_described(model, catalogue), **config, **known}
     if model.backbone.name in DEPTHS:
         _write_hub_model(partial, model, catalogue, whole)
@@ -114,6 +122,8 @@ def export_version(
         (partial / FORGETTING).write_text(forgetting.model_dump_json(indent=2) + "\n")
     if features:
         features.save(partial / FEATURES)
+    if curvature:
+        curvature.save(partial / CURVATURE)
     (partial / CARD).write_text(model_card(catalogue, scores, forgetting, whole))
     for file in partial.iterdir():
         sync(file)
@@ -140,6 +150,7 @@ def load_version(directory: Path) -> LoadedVersion:
             weights = from_hub(as_float(weights), model.state_dict(), catalogue.sizes())
         model.load_state_dict(weights)
         features = _features(directory / FEATURES, model)
+        curvature = _curvature(directory / CURVATURE, model)
     except (
         OSError,
         KeyError,
@@ -150,13 +161,17 @@ def load_version(directory: Path) -> LoadedVersion:
         ModelError,
     ) as error:
         raise ModelError(f"the version in {directory.name} cannot be loaded: {error}") from error
-    return LoadedVersion(model.eval(), catalogue, scores, config, features)
+    return LoadedVersion(model.eval(), catalogue, scores, config, features, curvature)
 
 
 def _features(path: Path, model: Segmenter) -> FeatureMemory | None:
     if not path.exists():
         return None
     return FeatureMemory.load(path, model.head.width, model.classifier.channels)
+
+
+def _curvature(path: Path, model: Segmenter) -> Curvature | None:
+    return Curvature.load(path, model) if path.exists() else None
 
 
 def _described(model: Segmenter, catalogue: Catalogue) -> dict[str, Any]:

@@ -47,6 +47,38 @@ class MibSettings(MethodRecord):
     """Weight of the unbiased distillation of the outputs."""
 
 
+class SupervisedSettings(MethodRecord):
+    """What is left to choose where weights are held and no outputs."""
+
+    cross_entropy: Literal["unbiased", "plain"] = "unbiased"
+    """What background teaches: "background or any old class" (MiB), or background."""
+
+
+class KfacSettings(SupervisedSettings):
+    """Quadratic penalty with Kronecker-factored curvature (Lee et al., CVPR 2020)."""
+
+    weight: Weight = 1.0
+    """Weight of the penalty; by 1 it counts what the loss of the steps before would rise by, to
+    second order."""
+    damping: Weight = 1e-3
+    """What is added to the curvature of each weight."""
+    earlier: Share = 1.0
+    """What the curvature of earlier steps counts when that of a step is added to it."""
+    pictures: int = Field(200, ge=1, le=100_000)
+    """Most pictures of a step that its curvature is found on."""
+
+
+class ResidualSettings(SupervisedSettings):
+    """Residual continual learning (Lee et al., AAAI 2020)."""
+
+    decay: Weight = 1e-3
+    """Factor of half the squared shares, which pulls every channel towards the old network."""
+    rate: float = Field(0.01, gt=0, le=1)
+    """Learning rate of the shares (Adam)."""
+    passes: int = Field(5, ge=0, le=1000)
+    """Over the step's pictures, in which the shares are learned."""
+
+
 class PseudoLabelSettings(MethodRecord):
     """Pseudo-labels from the old model's entropy (PLOP, section 3.3)."""
 
@@ -164,5 +196,7 @@ METHOD_SETTINGS: dict[str, type[Record]] = {
     "sats": PublishedSatsSettings,
     "sats_plus": SatsPlusSettings,
     "frozen": FrozenSettings,
+    "kfac": KfacSettings,
+    "residual": ResidualSettings,
     "joint": JointSettings,
 }

@@ -12,11 +12,22 @@ from sats_core.method_settings import METHOD_SETTINGS
 from sats_core.record import Record
 
 MethodName = Literal[
-    "finetune", "lwf", "ilt", "mib", "plop", "sats", "sats_plus", "frozen", "joint"
+    "finetune",
+    "lwf",
+    "ilt",
+    "mib",
+    "plop",
+    "sats",
+    "sats_plus",
+    "frozen",
+    "kfac",
+    "residual",
+    "joint",
 ]
 
 OfferedMethod = Literal["finetune", "lwf", "ilt", "mib", "plop", "sats", "sats_plus", "frozen"]
-"""What the service runs: all but `joint`, which needs the pictures of every step."""
+"""What the service runs: all but `joint`, which needs the pictures of every step, and `kfac` and
+`residual`, which are there to be compared with."""
 
 
 KEPT_FEATURES = 4000

@@ -1,4 +1,4 @@
-"""That what `make test` leaves out is tested there by something cheaper."""
+"""That what a tier leaves out is named, and what CI leaves out tested by something cheaper."""
 
 import re
 import subprocess
@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.tiers import LONG, ON_ONE_PAIR, SLOW, is_long
+from tests import costly
+from tests.tiers import KEPT, LONG, ON_ONE_PAIR, SLOW, is_long
 
 ROOT = Path(__file__).parents[1]
 
@@ -31,7 +32,43 @@ def test_what_is_named_is_there(path: str) -> None:
     assert is_there(path) if "::" in path else (ROOT / path).exists()
 
 
-def test_what_races_runs_on_both_pairs_in_make_test() -> None:
+REPORT = """<testsuites><testsuite>
+<testcase classname="tests.test_tiers" name="test_one[a]" time="0.2"/>
+<testcase classname="tests.test_tiers" name="test_one[b]" time="1.2"/>
+<testcase classname="tests.test_tiers.TestIt" name="test_two" time="3.0"/>
+<testcase classname="tests.test_tiers" name="test_cheap[a]" time="0.6"/>
+<testcase classname="tests.test_tiers" name="test_cheap[b]" time="0.6"/>
+{many}
+</testsuite></testsuites>"""
+MANY = '<testcase classname="tests.test_tiers" name="test_many[{}]" time="0.5"/>'
+
+
+def test_costly_is_what_took_a_second_or_is_many(tmp_path: Path) -> None:
+    report = tmp_path / "report.xml"
+    report.write_text(REPORT.format(many="".join(MANY.format(i) for i in range(20))))
+    assert costly.costly(report) == {
+        "tests/test_tiers.py::test_one": pytest.approx(1.4),
+        "tests/test_tiers.py::TestIt::test_two": 3.0,
+        "tests/test_tiers.py::test_many": 10.0,
+    }
+    report.write_text(REPORT.format(many=MANY.format(1).replace("tests.", "no.")))
+    with pytest.raises(ValueError, match=r"no\.test_tiers"):
+        costly.costly(report)
+
+
+def test_what_is_costly_is_there_and_what_is_kept_is_costly() -> None:
+    names = costly.read()
+    assert names >= KEPT
+    gone = set()
+    for name in names:
+        path, *_, function = name.split("::")
+        text = (ROOT / path).read_text() if (ROOT / path).exists() else ""
+        if function != "runTest" and not re.search(rf"^\s*def {function}\(", text, re.M):
+            gone.add(name)
+    assert not gone, "take them from tests/costly.txt"
+
+
+def test_what_races_runs_on_both_pairs_in_make_test_whole() -> None:
     path = "tests/app/tasks/test_post.py"
     assert path in ON_ONE_PAIR
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-q", "--collect-only"]

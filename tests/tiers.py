@@ -1,7 +1,9 @@
 """Which tests run when. `make test-long` runs all of them.
 
-- `long`, not in `make test`: over ten seconds alone, and a cheaper test of the same fact is named
-  here. One that has no cheaper one stays.
+- `costly`, not in `make test` but in `make test-whole`: as measured (tests/costly.txt), but for
+  what `make test` keeps so that a task, a browser and a worker that is killed are tried for real.
+- `long`, not in `make test-whole`: over ten seconds alone, and a cheaper test of the same fact is
+  named here. One that has no cheaper one stays.
 - `long`, too: the half on Postgres and Redis of tests whose subject never reaches either but
   through calls that other tests put both under. The half on SQLite and files is the cheaper test.
   Not where the test `races`: what two transactions make of each other is each database's own.
@@ -9,6 +11,8 @@
 """
 
 import pytest
+
+from tests import costly
 
 _SERVED = (
     "tests/hostile/test_served_memory.py::test_the_largest_picture_takes_little_and_leaves_nothing"
@@ -22,6 +26,17 @@ _OTHER_FORMS = {
 _STEP = "tests/sats_core/training/test_step.py"
 _STOPPING = "tests/app/cli/test_stopping.py"
 _MIXED = "tests/worker/test_mixed_versions.py"
+
+KEPT = frozenset(
+    {
+        "tests/app/test_degraded.py::test_without_redis_tasks_are_accepted_and_run_when_it_is_back",
+        "tests/app/web/test_pages.py::test_from_the_login_to_the_roll_back",
+        "tests/worker/test_end_to_end.py::test_two_steps_over_http",
+        "tests/worker/test_worker_process.py"
+        "::test_killing_the_worker_ends_its_child_and_another_worker_resumes",
+    }
+)
+"""Costly, and in `make test` all the same."""
 
 LONG = {
     f"{_STOPPING}::test_what_cannot_be_finished_is_refused_before_the_end[serve-embedded]": (
@@ -59,6 +74,11 @@ LONG = {
     "tests/benchmarks/test_learning.py"
     "::test_every_stage_of_joint_is_one_schedule_from_the_same_start": (
         "tests/benchmarks/test_learning.py::test_stages_of_other_lengths_are_not_taken_up"
+    ),
+    "tests/benchmarks/test_learning.py"
+    "::test_curvature_is_kept_with_versions_and_that_of_the_base_with_the_run": (
+        "tests/sats_core/methods/test_kfac.py"
+        "::test_new_rows_are_held_by_nothing_until_a_later_step_holds_them"
     ),
     "tests/benchmarks/test_learning.py::test_runs_in_processes_of_their_own": (
         "tests/benchmarks/test_learning.py::test_tuning_leaves_the_validation_pictures_alone"
@@ -206,6 +226,7 @@ ON_ONE_PAIR = (
     "tests/app/http/",
     "tests/clients/",
     "tests/docs/test_pages.py",
+    "tests/worker/test_erasing.py",
     "tests/worker/test_failures.py",
     "tests/worker/test_floor.py",
     "tests/worker/test_imports.py",
@@ -215,7 +236,6 @@ ON_ONE_PAIR = (
     "tests/worker/test_preparing.py",
     "tests/worker/test_previews.py",
     "tests/worker/test_results.py",
-    "tests/worker/test_retirements.py",
     "tests/worker/test_retirements.py",
     "tests/worker/test_supervisor.py",
     "tests/worker/test_tidying.py",
@@ -231,7 +251,7 @@ ON_ONE_PAIR = (
     "tests/worker/test_worker_process.py::test_one_model_one_after_another_two_models_side_by_side",
     "tests/worker/test_worker_process.py::test_sigterm_gives_the_task_back_at_no_cost",
 )
-"""Files, and single tests, that `make test` runs on SQLite and files alone."""
+"""Files, and single tests, that `make test-whole` runs on SQLite and files alone."""
 
 SLOW = (
     "tests/app/backup/",
@@ -285,7 +305,10 @@ SLOW = (
 def arrange(items: list[pytest.Item]) -> None:
     """Put what is marked as slow first, and mark tests with what they belong to."""
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+    measured = costly.read() - KEPT
     for item in items:
+        if costly.function_of(item.nodeid) in measured:
+            item.add_marker("costly")
         called = getattr(item, "callspec", None)
         served = called is not None and called.params.get("database_url") == "served"
         if served:

@@ -23,6 +23,9 @@ from sats_core.scratch import Scratch, sweep
 
 QUIET = ["--without-gossip", "--without-mingle", "--without-heartbeat", "--loglevel=INFO"]
 WORKER = [*own("worker"), "--pool=solo", *QUIET]
+KEEP_ALIVE_SECONDS = 75
+"""A connection may rest for so long. More than the minute after which proxies and load balancers
+close theirs: who closes first while the other one asks makes a request fail for nothing."""
 
 Host = Annotated[str, typer.Option(help="Address to listen at.", envvar="SATS_HOST")]
 Port = Annotated[int, typer.Option(help="Port to listen at.", envvar="SATS_PORT")]
@@ -70,6 +73,7 @@ def api(
         port=port,
         workers=workers,
         http=Connection,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
         log_config=None,
         access_log=False,
     )

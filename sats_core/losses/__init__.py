@@ -3,6 +3,7 @@
 from sats_core.losses.attention import QueryKey, attention_transfer
 from sats_core.losses.collision import gradient_collision
 from sats_core.losses.distillation import distillation
+from sats_core.losses.kronecker import Factors, kronecker_penalty, nearest_sum
 from sats_core.losses.pod import local_pod, pod_distance, with_background_summed
 from sats_core.losses.pseudo_labels import (
     PseudoLabels,
@@ -21,6 +22,7 @@ from sats_core.losses.unbiased import (
 )
 
 __all__ = [
+    "Factors",
     "PseudoLabels",
     "QueryKey",
     "Total",
@@ -29,8 +31,10 @@ __all__ = [
     "distillation",
     "entropy_pseudo_labels",
     "gradient_collision",
+    "kronecker_penalty",
     "local_pod",
     "median_thresholds",
+    "nearest_sum",
     "pod_distance",
     "released_thresholds",
     "truthful_cross_entropy",

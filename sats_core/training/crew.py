@@ -256,8 +256,8 @@ def _train_along(number: int, errand: Errand) -> None:
             job.halvings,
             lambda _batch_size: nullcontext(ranks),
         )
-        old = start.old.model if start.old else None
-        method = make_method(start.settings, start.model, old)
+        old, curvature = (start.old.model, start.old.curvature) if start.old else (None, None)
+        method = make_method(start.settings, start.model, old, curvature)
         if not isinstance(method, Finetune):
             raise TypeError(f"{type(method).__name__} has nothing to share")
         trainer.descend(method)

@@ -15,7 +15,9 @@ from sats_core.classes import BACKGROUND
 from sats_core.data.batches import LabelledPictures, StepBatches
 from sats_core.evaluation.predict import labelled_input
 from sats_core.events import ProgressEvent, WarningEvent
+from sats_core.method_settings import KfacSettings
 from sats_core.methods import Finetune, make_method
+from sats_core.methods.curvature import Curvature, curvature_of
 from sats_core.methods.features import FeatureMemory
 from sats_core.methods.sampling import ENOUGH, PixelSample, see
 from sats_core.training.division import Divider, Division
@@ -27,6 +29,8 @@ from sats_core.training.ranks import ALONE, Ranks
 from sats_core.training.schedule import moments_of
 from sats_core.training.start import Start
 from sats_core.training.trial import MOST_TRIED, Trial
+
+CPU = torch.device("cpu")
 
 Crew = Callable[[int], AbstractContextManager[Ranks]]
 """Brings the ranks that share batches of so many pictures."""
@@ -42,11 +46,14 @@ class Learned(NamedTuple):
 
     Attributes:
         features: what the version keeps of its classifier's inputs; None where it keeps none.
+        curvature: what the version keeps of how its loss minds each weight; None where it keeps
+            none, as by every method but `kfac`.
         devices: how many computed; a method that does not descend knows one.
         division: of each one's share of a batch; None where there were no batches.
     """
 
     features: FeatureMemory | None
+    curvature: Curvature | None
     devices: int
     division: Division | None
 
@@ -79,14 +86,14 @@ def learn(
         StoppedError: `should_stop` said yes.
         DivergedError: a loss is not finite.
     """
-    old = start.old.model if start.old else None
+    old, curvature = (start.old.model, start.old.curvature) if start.old else (None, None)
     trainer = StepTrainer(
         start, pictures, memory, work, fingerprint, emit, should_stop, halvings, crew
     )
-    make_method(start.settings, start.model, old).learn(trainer)
+    make_method(start.settings, start.model, old, curvature).learn(trainer)
     if start.settings.fusion and old is not None:
         fuse(start.model, old)
-    return Learned(_remembered(trainer), trainer.devices, trainer.division)
+    return Learned(_remembered(trainer), _curved(trainer), trainer.devices, trainer.division)
 
 
 def _remembered(trainer: "StepTrainer") -> FeatureMemory | None:
@@ -111,6 +118,18 @@ def _remembered(trainer: "StepTrainer") -> FeatureMemory | None:
     )
     added = FeatureMemory.of(sample, hides=old_classes)
     return (memory.joined(added) if memory else added).thinned(most, seed)
+
+
+def _curved(trainer: "StepTrainer") -> Curvature | None:
+    """Return what holds the weights in a later step by `kfac`, where this one is by it."""
+    start = trainer.start
+    settings = start.settings.for_method()
+    if not isinstance(settings, KfacSettings):
+        return None
+    pictures = trainer.look(settings.pictures)
+    found = curvature_of(start.model, pictures, start.settings.seed)
+    before = start.old.curvature if start.old else None
+    return before.merged(found.on(CPU), settings.earlier) if before else found
 
 
 @dataclass

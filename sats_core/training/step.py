@@ -20,7 +20,6 @@ from sats_core.evaluation.predict import labelled_input
 from sats_core.events import DoneEvent, LabelsEvent, PhaseEvent, WarningEvent
 from sats_core.export import export_version
 from sats_core.job import MemoryRecord, StepJob, StepResult
-from sats_core.methods.features import FeatureMemory
 from sats_core.models import SCRATCH
 from sats_core.training.checkpoint import fingerprint_of
 from sats_core.training.crew import crew
@@ -114,7 +113,7 @@ def run_step(job: StepJob, emit: Emit, should_stop: Callable[[], bool]) -> None:
             replayed_pictures=len(replayed),
             seconds=time.monotonic() - began,
         )
-        _write(job, start, reader, gathered, result, learned.features)
+        _write(job, start, reader, gathered, result, learned)
     emit(DoneEvent())
 
 
@@ -209,7 +208,7 @@ def _write(
     reader: Reader,
     gathered: Gathered,
     result: StepResult,
-    features: FeatureMemory | None,
+    learned: Learned,
 ) -> None:
     """Write everything that the step gives back, `result.json` last."""
     config = {
@@ -229,7 +228,8 @@ def _write(
         result.forgetting_report,
         config,
         probes(start.model.to("cpu"), start.settings.size, probed),
-        features,
+        learned.features,
+        learned.curvature,
     )
     if job.held_out.keep:
         write_held_out(job.result / HELD_OUT, reader, gathered.held_out, job.new_classes)

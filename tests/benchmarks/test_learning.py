@@ -35,6 +35,8 @@ from benchmarks.learning_run import run_sequence
 from sats_core.data.protocols import PROTOCOLS, VOC8
 from sats_core.errors import ModelError
 from sats_core.events import Event, ProgressEvent
+from sats_core.export import CURVATURE, load_version
+from sats_core.methods.curvature import Curvature
 from sats_core.training.start import Start
 from tests.fixtures.drawings import voc_zip
 from tests.fixtures.shared import shared
@@ -290,6 +292,35 @@ def test_tuning_leaves_the_validation_pictures_alone(data: Path, tmp_path: Path)
     step = json.loads((run.folder / "step0" / "step.json").read_text())
     assert "tuning" in str(run.folder)
     assert step["trained_pictures"] < 24
+
+
+@pytest.mark.slow
+def test_curvature_is_kept_with_versions_and_that_of_the_base_with_the_run(
+    data: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "runs"
+    base = sequence(data, out, BASE)
+    run = replace(sequence(data, out, "kfac@pictures=4"), until=1)
+    for each in (base, run):
+        run_sequence(each, 1, nothing)
+    model = load_version(base.folder / "step0" / "version").model
+    assert not (base.folder / "step0" / "version" / CURVATURE).exists()
+    first = Curvature.load(run.folder / "base-curvature.safetensors", model)
+    version = run.folder / "step1" / "version"
+    last = load_version(version).curvature
+    assert last is not None
+    assert set(last.layers) - set(first.layers) == {"classifier.steps.1"}
+    # Of both steps: the nearest product to a sum is no smaller than either part.
+    for name, factors in first.layers.items():
+        one, both = (f.inputs.norm() * f.outputs.norm() for f in (factors, last.layers[name]))
+        assert both >= 0.999 * one, name
+    size = last.size / 2**20
+    (record,) = [r for r in (learning_records.record_of(run),) if r]
+    assert record["curvature_mib"] == pytest.approx(size)
+    assert (version / CURVATURE).stat().st_size == pytest.approx(last.size, rel=0.01)
+    write_report([run], tmp_path / "results")
+    report = (tmp_path / "results" / "learning-voc8-4-1.md").read_text()
+    assert f"Curvature kept with a version: `kfac@pictures=4` {size:.0f} MiB." in report
 
 
 @pytest.mark.slow

@@ -1,10 +1,11 @@
+import http.client
 import os
 import signal
 import socket
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 
 import httpx
 import psutil
@@ -20,6 +21,8 @@ from app.settings import get_settings
 from tests.fixtures.processes import environment, strange_packages
 
 START_SECONDS = 60
+LONG_REST_SECONDS = 6
+"""More than the five after which uvicorn closes a connection unless it is told otherwise."""
 
 
 def test_migrate_makes_the_tables(tmp_path, monkeypatch):
@@ -136,15 +139,32 @@ def _worker(process):
     return None
 
 
+def _connected(url):
+    """Return a connection that was used once and is kept."""
+    connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=START_SECONDS)
+    assert _live(connection)
+    connection.auto_open = 0  # a closed one is not opened anew in silence
+    return connection
+
+
+def _live(connection):
+    connection.request("GET", "/health/live")
+    answer = connection.getresponse()
+    answer.read()
+    return answer.status == 200
+
+
 def test_serve_runs_restarts_its_worker_and_stops_cleanly(settings, tmp_path):
     """Wherever it is run: a folder called like one of our packages is somebody else's."""
     log = tmp_path / "log"
     elsewhere = strange_packages(tmp_path / "elsewhere")
-    with _serving(settings, log, cwd=elsewhere) as (process, url):
+    with ExitStack() as stack:
+        process, url = stack.enter_context(_serving(settings, log, cwd=elsewhere))
         _until(_ready(url), log)
         said = log.read_text()
         assert f"SATS answers at {url}, its documentation is at /docs" in said
         assert "no API key was made yet" in said
+        kept, rests_since = stack.enter_context(closing(_connected(url))), time.monotonic()
         first = _until(lambda: _worker(process), log)
         _until(lambda: "ready." in log.read_text(), log)
         first.kill()
@@ -153,6 +173,8 @@ def test_serve_runs_restarts_its_worker_and_stops_cleanly(settings, tmp_path):
         assert httpx.get(f"{url}/health/ready").json()["worker_restarts"] == 1
         assert "sats_worker_restarts_total 1.0" in httpx.get(f"{url}/metrics").text
         assert httpx.get(f"{url}/tasks").json() == {"items": [], "next_cursor": None}
+        time.sleep(max(0.0, rests_since + LONG_REST_SECONDS - time.monotonic()))
+        assert _live(kept), "a connection that rested was closed"
         children = _children(process)
         process.send_signal(signal.SIGTERM)
         assert process.wait(40) == 0, log.read_text()

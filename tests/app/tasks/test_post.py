@@ -124,8 +124,17 @@ def test_every_offered_method_is_taken(client, pets, method):
     assert post(client, pets, {"name": "one", "method": method}).status_code == 202
 
 
-def test_the_service_offers_every_method_but_joint():
-    assert set(get_args(MethodName)) - set(get_args(OfferedMethod)) == {"joint"}
+def test_the_service_offers_every_method_but_joint_and_what_is_there_to_compare_with():
+    kept_back = set(get_args(MethodName)) - set(get_args(OfferedMethod))
+    assert kept_back == {"joint", "kfac", "residual"}
+
+
+@pytest.mark.parametrize("method", ["kfac", "residual"])
+def test_what_is_there_to_compare_with_is_refused(client, pets, method):
+    answer = post(client, pets, {"name": "one", "method": method})
+    assert answer.status_code == 422
+    (error,) = answer.json()["errors"]
+    assert error["field"] == "spec.method"
 
 
 def test_missing_parts_are_named(client, pets):

@@ -225,6 +225,8 @@ class TestEveryMethodThatDescends:
 TERMS = {
     "finetune": {"cross_entropy"},
     "joint": {"cross_entropy"},
+    "kfac": {"cross_entropy", "curvature"},
+    "residual": {"cross_entropy"},
     "lwf": {"cross_entropy", "distillation"},
     "ilt": {"cross_entropy", "distillation", "features"},
     "mib": {"cross_entropy", "distillation"},
