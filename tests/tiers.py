@@ -184,6 +184,7 @@ LONG = {
 """Long tests, and for each the cheaper one of the same fact."""
 
 ON_ONE_PAIR = (
+    "tests/app/cli/test_audit_gradients.py",
     "tests/app/cli/test_export.py",
     "tests/app/cli/test_import.py",
     "tests/app/cli/test_import_project.py",
@@ -261,6 +262,7 @@ ON_ONE_PAIR = (
 
 SLOW = (
     "tests/app/backup/",
+    "tests/app/cli/test_audit_gradients.py",
     "tests/app/cli/test_calling.py",
     "tests/app/cli/test_import.py",
     "tests/app/cli/test_import_project.py",

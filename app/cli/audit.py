@@ -7,16 +7,19 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from app.audit.guards import missing_triggers
 from app.audit.service import first_broken
+from app.cli.audit_gradients import gradients
 from app.cli.common import database
 from app.db import read_session
 from app.keys.secret import read_secret
 from app.retirement.receipts import is_genuine, read_receipt
 from app.settings import get_settings
 
-audit = typer.Typer(help="Check the audit log and receipts.", no_args_is_help=True)
+audit = typer.Typer(help="Check the audit log, receipts, gradients.", no_args_is_help=True)
 
 BROKEN = 1
 """Exit status where an entry is not as it was written, or could be changed."""
+
+audit.command("gradients")(gradients)
 
 
 @audit.command("receipt")
