@@ -1,11 +1,8 @@
 """How a step fights forgetting: one file per method, fine-tuning is the base class."""
 
 from sats_core.method_settings import FinetuneSettings
-<<<<<<< HEAD
-from sats_core.methods.curvature import Curvature
-=======
 from sats_core.methods.base_step import BaseStep
->>>>>>> heads
+from sats_core.methods.curvature import Curvature
 from sats_core.methods.finetune import Finetune
 from sats_core.methods.frozen import Frozen
 from sats_core.methods.ilt import Ilt
@@ -71,11 +68,7 @@ def make_method(
         curvature: what the version before keeps of it; None: it keeps none.
     """
     if old is None and settings.method != "joint":
-<<<<<<< HEAD
-        return Finetune(model, None, FinetuneSettings())
+        return BaseStep(model, None, FinetuneSettings())
     if settings.method == "kfac":
         return Kfac(model, old, settings.for_method(), curvature)
-=======
-        return BaseStep(model, None, FinetuneSettings())
->>>>>>> heads
     return METHODS[settings.method](model, old, settings.for_method())
