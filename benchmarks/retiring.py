@@ -189,6 +189,9 @@ def main(
     retire_class: Annotated[str, typer.Option("--retire", help="The one that goes.")],
     variants: Annotated[str, typer.Option(help="Names, by semicolons; all by default.")] = "",
     backbone: Annotated[str, typer.Option(help="Of both versions.")] = "pvt_v2_b0",
+    backbone_dir: Annotated[
+        Path | None, typer.Option(help="Folder of pretrained weights; without it, random ones.")
+    ] = None,
     size: Annotated[int, typer.Option(help="Pixels.")] = 64,
     pictures: Annotated[int, typer.Option(help="Most of a base step.")] = 1000,
     posted: Annotated[int, typer.Option(help="Pictures that come with the retirement.")] = 400,
@@ -203,16 +206,18 @@ def main(
     """Run what is not there yet, and write what was measured."""
     torch.set_num_threads(threads)
     shared: dict[str, Any] = {"backbone": backbone, "size": size, "seed": seed}
-    settings = {**shared, "pretrained": False, "epochs": epochs, "memory": memory}
+    start = {"pretrained": backbone_dir is not None}
+    settings = {**shared, **start, "epochs": epochs, "memory": memory}
     names = tuple(classes.split(","))
     chosen = [v for v in VARIANTS if not variants or v.name in variants.split(";")]
-    place = f"{data.name}, {retire_class}, seed {seed}"
+    place = f"{data.name}, {retire_class}, {backbone}, seed {seed}"
     with closing(DirectorySource(data, Limits())) as source:
         bench = Bench(
             open_reader(source),
             names,
             retire_class,
             StepSettings.model_validate(settings),
+            backbone_dir,
             StepSettings.model_validate({**shared, "epochs": unlearning}),
             pictures,
             posted,
@@ -225,6 +230,7 @@ def main(
             runs.append(retire(bench, variant, aware, unaware))
             typer.echo(told(runs[-1]))
     asked = ["--classes", classes, "--retire", retire_class, "--backbone", backbone]
+    asked += ["--backbone-dir", "BACKBONES"] if backbone_dir else []
     for name, value in (
         *(("size", size), ("pictures", pictures), ("posted", posted), ("epochs", epochs)),
         *(("unlearning", unlearning), ("memory", memory), ("seed", seed)),

@@ -26,6 +26,7 @@ class Bench:
         classes: that the version learns.
         gone: the one that is taken away.
         settings: of the base steps.
+        backbone_dir: where their pretrained weights lie; None: they start from random ones.
         unlearning: of the retirement.
         most: pictures of a base step.
         posted: pictures that come with the retirement; the version never saw them.
@@ -36,6 +37,7 @@ class Bench:
     classes: tuple[str, ...]
     gone: str
     settings: StepSettings
+    backbone_dir: Path | None
     unlearning: StepSettings
     most: int
     posted: int
@@ -70,7 +72,7 @@ def base(bench: Bench, name: str, classes: Sequence[str], avoided: Collection[st
             held_out=HeldOutChoice(),
             earlier=(),
             limits=Limits(),
-            backbone_dir=None,
+            backbone_dir=bench.backbone_dir,
             threads=torch.get_num_threads(),
             work=folder / "work",
             result=folder,
