@@ -100,11 +100,13 @@ def gradients(
 
 def _check_empty(out: Path) -> None:
     try:
-        if out.exists() and not (out.is_dir() and not any(out.iterdir())):
-            raise refusal(f"{out} is there already and is not an empty directory")
-        out.mkdir(parents=True, exist_ok=True)
+        taken = out.exists() and not (out.is_dir() and not any(out.iterdir()))
+        if not taken:
+            out.mkdir(parents=True, exist_ok=True)
     except (OSError, RuntimeError) as error:  # a file in the way, a loop of links, no right
         raise refusal(f"{out} cannot be written: {error}") from error
+    if taken:
+        raise refusal(f"{out} is there already and is not an empty directory")
 
 
 def _directory(version: str, scratch: Path) -> Path:

@@ -67,7 +67,7 @@ async def found_in_upload(
     found, problem = None, None
     try:
         check_model(visitor.caller, model)
-        path = upload_path(services, visitor.caller, upload)
+        path = await run_in_threadpool(upload_path, services, visitor.caller, upload)
         found = await services.uploads.looks.run(look_into, services, path, upload, model)
     except Problem as error:
         problem = error

@@ -77,7 +77,11 @@ class ZipSource(Source):
         info = found_in(self._members, name)
         self._check_size(name, info.file_size)
         try:
-            with self._archive.open(info) as file:
+            opened = self._archive.open(info)
+        except _ZIP_FAULTS as error:
+            raise fault_of("damaged inside the zip", name, "unreadable") from error
+        try:
+            with opened as file:
                 yield cast(BinaryIO, file)
         except (zipfile.BadZipFile, zlib.error, OSError, EOFError, NotImplementedError) as error:
             # Fewer faults than when reading: the caller's own errors pass through here too.
@@ -157,6 +161,7 @@ class _BoundedFile(io.BufferedReader):
         )
         self.most = most
         self.size = self.seek(0, io.SEEK_END)
+        self.seek(0)
 
     def read(self, size: int | None = -1, /) -> bytes:
         if size is not None and size > self.most:

@@ -144,7 +144,7 @@ def test_many_rings_and_long_diagonals_take_little_time(mask: Pixels, tolerance:
     region = list(regions(mask))[1]
     began = time.process_time()
     tracing.polygons(mask, region, tolerance, Left())
-    assert time.process_time() - began < 0.8
+    assert time.process_time() - began < 2  # alone 0.4; beside other work twice as much and more
 
 
 def test_what_is_left_out_is_nowhere_far() -> None:

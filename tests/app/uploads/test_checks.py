@@ -18,7 +18,7 @@ from app.db import LargeUpload, LargeUploadState, read_session, utc_now, write_s
 from app.errors import BusyProblem
 from app.settings import MIB, Settings
 from app.storage import SentInVainError, open_store
-from app.uploads import large
+from app.uploads import claims
 from app.uploads.checks import Check, Checks, joined
 from tests.app.storage.places import S3Prefix
 from tests.fixtures.faulty_s3 import cuts, drops, faulty
@@ -40,7 +40,7 @@ def begun(engine, size, part_bytes):
         row = LargeUpload(name="d.zip", bytes=size, part_bytes=part_bytes, expires_at=ends)
         session.add(row)
         session.flush()
-        return large.claim(session, row.id)
+        return claims.claim(session, row.id)
 
 
 def raising(error):
@@ -105,7 +105,7 @@ def test_a_store_that_fails_leaves_it_open(engine, host, line, fault, of):
     line.clear()
     assert store.parts.sizes(held.upload) == {1: size}, "nothing is sent again"
     with write_session(engine) as session:
-        again = large.claim(session, held.upload)
+        again = claims.claim(session, held.upload)
     Check(engine, store, host, again).run(threading.Event())
     row = row_of(engine)
     assert (row.state, row.error) == (LargeUploadState.DONE, None)
@@ -117,7 +117,7 @@ def test_a_claim_is_kept_as_long_as_it_takes(engine, settings, blobs, monkeypatc
     held = begun(engine, 1, 1)
     blobs.parts.put(held.upload, 1, io.BytesIO(b"a"))
     renewed, read = threading.Event(), blobs.parts.read
-    renew = large.renew
+    renew = claims.renew
 
     def seen(session, claim):
         stands = renew(session, claim)
@@ -128,7 +128,7 @@ def test_a_claim_is_kept_as_long_as_it_takes(engine, settings, blobs, monkeypatc
         assert renewed.wait(60)
         return read(upload, number)
 
-    monkeypatch.setattr(large, "renew", seen)
+    monkeypatch.setattr(claims, "renew", seen)
     monkeypatch.setattr(blobs.parts, "read", waits)
     Check(engine, blobs, settings, held, beat_seconds=0.01).run(threading.Event())
     assert row_of(engine).state == LargeUploadState.DONE
@@ -218,7 +218,7 @@ def test_what_the_database_refuses_is_logged_once(
 ):
     held = begun(engine, 1, 1)
     blobs.parts.put(held.upload, 1, io.BytesIO(b"a"))
-    monkeypatch.setattr(large, "finish", raising(error))
+    monkeypatch.setattr(claims, "finish", raising(error))
     with capture_logs() as logs:
         Check(engine, blobs, settings, held).run(threading.Event())
     row = row_of(engine)

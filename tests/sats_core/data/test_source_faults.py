@@ -1,6 +1,7 @@
 """What a source says of a file that it will not give, word for word, and where its limits lie."""
 
 import stat
+import struct
 import tracemalloc
 import zipfile
 from collections.abc import Callable
@@ -170,6 +171,31 @@ def test_an_entry_that_lies_about_its_size_is_not_unpacked_whole(tmp_path: Path)
         finally:
             tracemalloc.stop()
     assert peak < 5_000_000
+
+
+@pytest.mark.parametrize("offset", [2**40, 2**63, 2**64 - 1])
+def test_an_entry_that_lies_about_its_place_is_named(offset: int, tmp_path: Path) -> None:
+    """In zip64's own field, which has room for what no file can be as long as."""
+    path = write_zip(tmp_path / "set.zip", {"a": b"content"})
+    data = path.read_bytes()
+    start, end = data.index(b"PK\x01\x02"), data.index(b"PK\x05\x06")
+    more = struct.pack("<HHQ", 1, 8, offset)
+    entry = bytearray(data[start:end])
+    entry[30:32], entry[42:46] = struct.pack("<H", len(more)), b"\xff" * 4
+    tail = bytearray(data[end:])
+    tail[12:16] = struct.pack("<I", len(entry) + len(more))
+    path.write_bytes(data[:start] + bytes(entry) + more + bytes(tail))
+
+    def streamed(source: ZipSource) -> None:
+        with source.stream("a") as file:
+            file.read()
+
+    with ZipSource(path, Limits()) as source:
+        for call in (lambda: source.read("a"), lambda: streamed(source)):
+            assert said(call) == (
+                "a: damaged inside the zip",
+                (Issue("damaged inside the zip", file="a", code="unreadable"),),
+            )
 
 
 def test_an_archive_may_unpack_to_exactly_so_many_times_its_size(
