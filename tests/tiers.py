@@ -39,6 +39,22 @@ KEPT = frozenset(
 """Costly, and in `make test` all the same."""
 
 LONG = {
+    "tests/benchmarks/test_serving.py::test_a_tiny_run_of_ours_and_plain_fastapi": (
+        "tests/benchmarks/test_serving.py::test_the_limit_answers_everybody_in_the_queue"
+    ),
+    "tests/benchmarks/test_costs.py::test_step_cost": (
+        "tests/sats_core/losses/test_attention.py::test_is_the_definition_on_any_grid"
+    ),
+    "tests/app/cli/test_audit_gradients.py::test_a_directory_is_audited": (
+        "tests/sats_core/evaluation/test_leakage.py::test_ten_iterations_bring_every_attack_closer"
+    ),
+    "tests/faults/test_faults.py::test_no_invariant_breaks[embedded]": (
+        "tests/faults/test_faults.py::test_no_invariant_breaks[served]"
+    ),
+    "tests/hostile/test_half_a_gibibyte.py"
+    "::test_half_a_gibibyte_takes_little_memory_and_leaves_nothing": (
+        "tests/app/uploads/test_checks.py::test_a_large_upload_takes_little_memory"
+    ),
     f"{_STOPPING}::test_what_cannot_be_finished_is_refused_before_the_end[serve-embedded]": (
         f"{_STOPPING}::test_what_cannot_be_finished_is_refused_before_the_end[several-embedded]"
     ),
@@ -100,11 +116,11 @@ LONG = {
         "::test_a_base_step_learns_and_a_method_forgets_less_than_none"
     ),
     "tests/benchmarks/test_serving.py::test_every_contestant_answers_the_same_mask": (
-        "tests/benchmarks/test_serving.py::test_a_tiny_run_of_ours_and_plain_fastapi"
+        "tests/benchmarks/test_serving.py::test_the_limit_answers_everybody_in_the_queue"
     ),
     "tests/benchmarks/test_serving.py"
     "::test_rounds_are_added_and_what_the_service_does_beside_is_kept": (
-        "tests/benchmarks/test_serving.py::test_a_tiny_run_of_ours_and_plain_fastapi"
+        "tests/benchmarks/test_serving.py::test_the_limit_answers_everybody_in_the_queue"
     ),
     "tests/benchmarks/test_serving_trace.py::test_a_real_request_is_traced": (
         "tests/benchmarks/test_serving_trace.py::test_what_is_left_is_what_no_stage_has"
@@ -192,7 +208,9 @@ ON_ONE_PAIR = (
     "tests/app/cli/test_segment.py",
     "tests/app/cli/test_settings.py",
     "tests/app/http/test_connected.py",
+    "tests/app/admin/test_admin.py",
     "tests/app/admin/test_downloads.py",
+    "tests/app/deletion/test_endpoints.py",
     "tests/app/imports/test_endpoint.py",
     "tests/app/integrations/fiftyone/test_real.py",
     "tests/app/integrations/label_studio/test_keys.py",
@@ -222,10 +240,12 @@ ON_ONE_PAIR = (
     "tests/app/tasks/test_post.py",
     "tests/app/tasks/test_post_spec.py",
     "tests/app/tasks/test_previews.py",
+    "tests/app/tasks/test_states.py",
     "tests/app/tasks/test_stream.py",
     "tests/app/tasks/test_stream_tokens.py",
     "tests/app/tasks/test_streams.py",
     "tests/app/tasks/test_dropped_streams.py",
+    "tests/app/tasks/test_watching.py",
     "tests/app/test_access.py",
     "tests/app/test_disk.py",
     "tests/app/test_whole_numbers.py",
@@ -237,16 +257,22 @@ ON_ONE_PAIR = (
     "tests/worker/test_failures.py",
     "tests/worker/test_floor.py",
     "tests/worker/test_imports.py",
+    "tests/worker/test_interruptions.py",
     "tests/worker/test_memory.py",
     "tests/worker/test_mixed_versions.py",
     "tests/worker/test_parents.py",
     "tests/worker/test_preparing.py",
+    "tests/worker/test_presence.py",
     "tests/worker/test_previews.py",
     "tests/worker/test_results.py",
+    "tests/worker/test_retention.py",
     "tests/worker/test_retirements.py",
+    "tests/worker/test_sharing.py",
+    "tests/worker/test_stored.py",
     "tests/worker/test_supervisor.py",
     "tests/worker/test_tidying.py",
-    "tests/worker/test_webhooks.py::test_a_real_worker_tells_of_tasks_and_of_what_waited_while_it_was_killed",
+    "tests/worker/test_traces.py",
+    "tests/worker/test_webhooks.py",
     "tests/worker/test_worker_process.py::test_a_task_that_nobody_may_take_waits_until_somebody_comes_who_may",
     "tests/worker/test_worker_process.py::test_a_wake_up_that_was_lost_is_not_missed",
     "tests/worker/test_worker_process.py::test_cancelling_a_running_task",
