@@ -15,7 +15,7 @@ from torch import Tensor
 
 import tests.fixtures.backbones  # noqa: F401 - it is registered
 from sats_core.errors import DivergedError
-from sats_core.methods import Finetune
+from sats_core.methods import BaseStep
 from sats_core.training import crew
 from worker.child import main
 
@@ -30,7 +30,7 @@ ERRORS = {
 }
 
 
-def faulty(finetune: Finetune, *batch: Tensor) -> Mapping[str, Tensor]:
+def faulty(method: BaseStep, *batch: Tensor) -> Mapping[str, Tensor]:
     fault = os.environ[FAULT]
     if fault in ERRORS:
         raise ERRORS[fault]
@@ -38,13 +38,13 @@ def faulty(finetune: Finetune, *batch: Tensor) -> Mapping[str, Tensor]:
         if multiprocessing.parent_process() is None:
             time.sleep(600)
         os.kill(os.getpid(), signal.SIGKILL)
-    return terms(finetune, *batch)
+    return terms(method, *batch)
 
 
-terms = Finetune.loss_terms
+terms = BaseStep.loss_terms
 faulty_rank = "rank-1" if os.environ.get(FAULT) != "unheard" else ""
 if FAULT in os.environ and faulty_rank in multiprocessing.current_process().name:
-    Finetune.loss_terms = faulty
+    BaseStep.loss_terms = faulty
     crew.GRACE_SECONDS = 1
 
 if __name__ == "__main__":
