@@ -49,14 +49,14 @@ class Family:
     Attributes:
         rows: numbers of versions, the newest first, each with its place.
         lanes: that the drawing has.
-        newer: children that are not drawn.
-        older: ancestors that are not drawn.
+        more_children: that are not drawn, older ones.
+        more_ancestors: likewise.
     """
 
     rows: Sequence[tuple[int, Place]]
     lanes: int
-    newer: int
-    older: int
+    more_children: int
+    more_ancestors: int
 
 
 def family(line: Sequence[int], children: Sequence[int]) -> Family:
@@ -72,8 +72,8 @@ def family(line: Sequence[int], children: Sequence[int]) -> Family:
     return Family(
         rows=list(zip(shown, drawn, strict=True)),
         lanes=lanes_of(drawn),
-        newer=max(0, len(children) - CHILDREN),
-        older=max(0, len(line) - 1 - ANCESTORS),
+        more_children=max(0, len(children) - CHILDREN),
+        more_ancestors=max(0, len(line) - 1 - ANCESTORS),
     )
 
 

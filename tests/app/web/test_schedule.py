@@ -33,9 +33,7 @@ def told(client: TestClient) -> Told:
     return ask
 
 
-def learned(
-    engine: Engine, blobs: BlobStore, name: str, seconds: float, **spec: object
-) -> None:
+def learned(engine: Engine, blobs: BlobStore, name: str, seconds: float, **spec: object) -> None:
     """Register a step that took so long for 60 pictures."""
     with write_session(engine) as session:
         version = add_version(session, blobs, [name])
@@ -104,7 +102,14 @@ def test_of_a_model_out_of_reach_nothing_is_told(
 @pytest.mark.usefixtures("database_url")
 @pytest.mark.parametrize(
     ("count", "said"),
-    [(0, "0"), (999, "999"), (1000, "1.0 k"), (999_960, "1.0 M"), (1_230_000, "1.2 M"), (2 * 10**9, "2.0 G")],
+    [
+        (0, "0"),
+        (999, "999"),
+        (1000, "1.0 k"),
+        (999_960, "1.0 M"),
+        (1_230_000, "1.2 M"),
+        (2 * 10**9, "2.0 G"),
+    ],
 )
 def test_counts_are_short(count: int, said: str) -> None:
     assert short(count) == said

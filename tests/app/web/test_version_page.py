@@ -54,7 +54,7 @@ def test_a_drawing_is_bounded_and_says_what_it_leaves_out() -> None:
     found = family(list(range(1, 41)), list(range(50, 62)))
     numbers = [number for number, _ in found.rows]
     assert numbers == [*range(61, 61 - CHILDREN, -1), *range(40, 39 - ANCESTORS, -1)]
-    assert (found.newer, found.older) == (12 - CHILDREN, 39 - ANCESTORS)
+    assert (found.more_children, found.more_ancestors) == (12 - CHILDREN, 39 - ANCESTORS)
     assert (0, 0, "bottom") in found.rows[-1][1].lines, "its parent is not drawn"
 
 
