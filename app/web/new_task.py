@@ -104,10 +104,10 @@ def schedule_part(
         wanted = PostedTask.model_validate_json(spec)
         check_model(visitor.caller, wanted.model)
         schedule = schedule_of(session, wanted, pictures)
-    except ValidationError as error:
-        problem = invalid_fields(error.errors(include_url=False, include_input=False), "spec")
     except Problem as error:
         problem = error
+    except ValidationError as error:
+        problem = invalid_fields(error.errors(include_url=False, include_input=False), "spec")
     return page(request, "schedule.html", {"schedule": schedule, "problem": problem})
 
 
