@@ -78,6 +78,10 @@ DESCENT = (
 """Settings that gradient descent alone reads."""
 
 
+RATES = {"adamw": (6e-4, 2e-4), "sgd": (0.01, 0.001)}
+"""Peak learning rates of a base step and of later steps; sgd's as published (SATS, 4.1)."""
+
+
 class StepSettings(Record):
     """How one step trains. Defaults fit a workstation."""
 
@@ -178,6 +182,14 @@ class StepSettings(Record):
             pydantic.ValidationError: a name the method does not know, or a value out of range.
         """
         return METHOD_SETTINGS[self.method].model_validate(self.method_settings)
+
+    def peak_rate(self, base: bool) -> float:
+        """Return the learning rate that a step rises to: its own, or its optimiser's.
+
+        Args:
+            base: whether it is a base step.
+        """
+        return self.learning_rate or RATES[self.optimizer][0 if base else 1]
 
     def as_run(self, base: bool) -> dict[str, Any]:
         """Return what a step ran with, as JSON would have it; null where nothing was read.

@@ -1,25 +1,56 @@
 """`sats audit ...`."""
 
-from typing import Annotated
+from collections.abc import Mapping
+from operator import itemgetter
+from typing import Annotated, Any
 
 import typer
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.audit.guards import missing_triggers
-from app.audit.service import first_broken
+from app.audit.schemas import entry_json
+from app.audit.service import Action, Wanted, first_broken, list_entries
 from app.cli.audit_gradients import gradients
 from app.cli.common import database
+from app.cli.completing import Command
+from app.cli.printing import Form, Output, Row, print_all
 from app.db import read_session
 from app.keys.secret import read_secret
 from app.retirement.receipts import is_genuine, read_receipt
 from app.settings import get_settings
 
-audit = typer.Typer(help="Check the audit log, receipts, gradients.", no_args_is_help=True)
+audit = typer.Typer(help="See and check the audit log; receipts, gradients.", no_args_is_help=True)
 
 BROKEN = 1
 """Exit status where an entry is not as it was written, or could be changed."""
 
 audit.command("gradients")(gradients)
+
+
+@audit.command("list", cls=Command)
+def entries(
+    action: Annotated[Action | None, typer.Option(help="Only what did this.")] = None,
+    model: Annotated[str | None, typer.Option(help="Only what concerns this model.")] = None,
+    limit: Annotated[int, typer.Option(help="Most entries.", min=1)] = 50,
+    output: Output = Form.TABLE,
+) -> None:
+    """List who did what to what, the newest first."""
+    with database() as engine, read_session(engine) as session:
+        written = list_entries(session, Wanted(action=action, model=model), limit)
+        found = [entry_json(entry).model_dump() for entry in written]
+    print_all(found, output, _row, itemgetter("id"))
+
+
+def _row(entry: Mapping[str, Any]) -> Row:
+    who = entry["actor"]
+    return {
+        "id": entry["id"],
+        "at": entry["at"],
+        "action": entry["action"],
+        "by": " ".join(filter(None, (who["type"], who["name"]))),
+        "model": entry["model"],
+        "what": entry["object"],
+    }
 
 
 @audit.command("receipt")

@@ -1,21 +1,30 @@
 """`sats keys ...`."""
 
 from datetime import datetime
+from operator import itemgetter
 from typing import Annotated, Any
 
 import typer
 from pydantic import ValidationError
-from rich.console import Console
-from rich.table import Table
 
 from app.cli.common import database, signed
+from app.cli.completing import Command
+from app.cli.printing import Form, Output, Row, print_all
 from app.cli.refusing import refusal
-from app.db import ApiKey, read_session, write_session
+from app.db import read_session, write_session
 from app.errors.fields import invalid_fields
-from app.keys.schemas import KeyWish
+from app.keys.schemas import KeyWish, key_json
 from app.keys.secret import read_secret
 from app.keys.service import Scope, create_key, list_keys, revoke_key
 from app.settings import get_settings
+
+LIMITS = {
+    "requests_per_minute": "requests/min",
+    "pictures_per_minute": "pictures/min",
+    "queued_tasks": "queued tasks",
+    "stored_bytes": "bytes",
+}
+"""What a table calls them."""
 
 keys = typer.Typer(help="Make, list and revoke API keys.", no_args_is_help=True)
 
@@ -78,32 +87,26 @@ def _wish(**wanted: Any) -> KeyWish:
         raise refusal(f"{fault.field}: {fault.message}") from error
 
 
-@keys.command("list")
-def show() -> None:
-    """List all keys; their text is not stored."""
-    columns = ("id", "name", "scopes", "models", "limits", "made", "used", "expires", "revoked")
-    table = Table(*columns)
+@keys.command("list", cls=Command)
+def show(output: Output = Form.TABLE) -> None:
+    """List all keys, the oldest first; their text is not stored."""
     with database() as engine, read_session(engine) as session:
-        for key in list_keys(session):
-            times = (key.created_at, key.last_used_at, key.expires_at, key.revoked_at)
-            bound = ", ".join(key.models or [])
-            scopes = ", ".join(key.scopes)
-            table.add_row(str(key.id), key.name, scopes, bound, _limits(key), *map(_time, times))
-    Console().print(table)
+        found = [key_json(key).model_dump() for key in list_keys(session)]
+    print_all(found, output, _row, itemgetter("name"))
 
 
-def _limits(key: ApiKey) -> str:
-    limits = {
-        "requests/min": key.requests_per_minute,
-        "pictures/min": key.pictures_per_minute,
-        "queued tasks": key.queued_tasks,
-        "bytes": key.stored_bytes,
+def _row(key: Row) -> Row:
+    return {
+        "id": key["id"],
+        "name": key["name"],
+        "scopes": key["scopes"],
+        "models": key["models"],
+        "limits": [f"{key[name]} {what}" for name, what in LIMITS.items() if key[name] is not None],
+        "made": key["created_at"],
+        "used": key["last_used_at"],
+        "expires": key["expires_at"],
+        "revoked": key["revoked_at"],
     }
-    return ", ".join(f"{most} {what}" for what, most in limits.items() if most is not None)
-
-
-def _time(time: datetime | None) -> str:
-    return f"{time:%Y-%m-%d %H:%M}" if time else ""
 
 
 @keys.command("revoke")

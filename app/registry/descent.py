@@ -6,6 +6,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.db import Model, Version
+from app.db.base import JsonObject
 
 
 def children(session: Session, version: Version) -> Sequence[int]:
@@ -19,11 +20,17 @@ def unserved(session: Session, model: Model, live: int | None, number: int | Non
     if live is None or number is None:
         return []
     of = {
-        row.number: [entry["name"] for entry in row.classes]
+        row.number: row.classes
         for row in session.execute(
             select(Version.number, Version.classes).where(
                 Version.model_id == model.id, Version.number.in_([live, number])
             )
         )
     }
-    return [name for name in of[live] if name not in of[number]]
+    return missing(of[live], of[number])
+
+
+def missing(known: Sequence[JsonObject], others: Sequence[JsonObject]) -> list[str]:
+    """Return the names of a version's classes that are not among another one's."""
+    names = {entry["name"] for entry in others}
+    return [entry["name"] for entry in known if entry["name"] not in names]

@@ -167,7 +167,8 @@ async def describe(
     Some pictures are read, not all: a task reads every one before it trains.
     """
     check_model(caller, model)
-    return await services.uploads.looks.run(look_into, services, path, upload, model)
+    found = await services.uploads.looks.run(look_into, services, path, upload, model)
+    return found.report
 
 
 @router.get(

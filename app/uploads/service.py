@@ -1,13 +1,10 @@
 """What is in an upload, and what it would cost to learn it."""
 
-import statistics
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from sqlalchemy import select
-from sqlalchemy.orm import Session
-
-from app.db import Task, TaskEvent, TaskKind, Version, read_session
+from app.db import read_session
 from app.errors import ErrorDetail
 from app.errors.schemas import ErrorDetailJson
 from app.http.services import Services
@@ -16,6 +13,7 @@ from app.registry.schemas import hex_colour
 from app.tasks.classes import class_names
 from app.uploads.looking import Look, look
 from app.uploads.opening import opened
+from app.uploads.pace import seconds_a_picture
 from app.uploads.schemas import UploadedClass, UploadReport
 from app.uploads.sheet import contact_sheet
 from sats_core.classes import voc_colour
@@ -25,12 +23,25 @@ from sats_core.job import HeldOutChoice
 from sats_core.settings import StepSettings
 from sats_core.training.splitting import Split, choose_split
 
-STEPS = 5
-"""Steps whose pace is looked at."""
 FEW_PICTURES = 10
 
 
-def look_into(services: Services, path: Path, upload: str, model: str) -> UploadReport:
+@dataclass(frozen=True)
+class Found:
+    """What an upload holds.
+
+    Attributes:
+        report: what the API tells of it.
+        pixels: of each of the report's classes, in the pictures that were looked at.
+        to_train_on: pictures that a task with the defaults would train on.
+    """
+
+    report: UploadReport
+    pixels: Sequence[int]
+    to_train_on: int
+
+
+def look_into(services: Services, path: Path, upload: str, model: str) -> Found:
     """Return what an upload holds for a model.
 
     Args:
@@ -51,10 +62,11 @@ def look_into(services: Services, path: Path, upload: str, model: str) -> Upload
             start, refused = None, [problem.detail]
         known = class_names(start)
         number = start.number if start else None
-        pace = pace_of_steps(session)
+        pace = seconds_a_picture(session, StepSettings())
     with opened(path, services.settings.limits) as reader:
-        told = report(reader, known, number, pace, f"/uploads/{upload}/sheet?pictures=")
-    return told.model_copy(update={"warnings": [*refused, *told.warnings]})
+        found = report(reader, known, number, pace, f"/uploads/{upload}/sheet?pictures=")
+    warnings = [*refused, *found.report.warnings]
+    return replace(found, report=found.report.model_copy(update={"warnings": warnings}))
 
 
 def draw(services: Services, path: Path, positions: Sequence[int]) -> bytes:
@@ -71,19 +83,19 @@ def draw(services: Services, path: Path, positions: Sequence[int]) -> bytes:
 
 def report(
     reader: Reader, known: Collection[str], start: int | None, pace: float | None, sheet: str
-) -> UploadReport:
+) -> Found:
     """Return what is in a data set.
 
     Args:
         reader: of the data set.
         known: classes of the version that a step would start from.
         start: its number; None: there is none.
-        pace: seconds a picture that steps took; None: not known.
+        pace: seconds a picture that a step by the defaults would take; None: not known.
         sheet: path of the contact sheet, to which the positions of pictures are added.
     """
     found = look(reader)
     split = _split(reader, found.faults)
-    return UploadReport(
+    told = UploadReport(
         layout=next(name for name, kind in READERS.items() if isinstance(reader, kind)),
         pictures=len(reader.ids),
         looked_at=found.pictures,
@@ -101,6 +113,8 @@ def report(
         estimated_seconds=None if pace is None or start is None else pace * len(split.train),
         sheet=sheet + ",".join(map(str, found.sheet)) if found.sheet else None,
     )
+    pixels = [found.pixels.get(value, 0) for value in range(1, len(reader.classes) + 1)]
+    return Found(told, pixels, len(split.train))
 
 
 def _class(found: Look, value: int, name: str, known: bool) -> UploadedClass:
@@ -138,23 +152,3 @@ def _warnings(reader: Reader, found: Look, known: Collection[str]) -> list[str]:
     if found.duplicates:
         said.append(f"{found.duplicates} of {found.pictures} pictures look the same as another one")
     return said
-
-
-def pace_of_steps(session: Session) -> float | None:
-    """Return the seconds a picture that the last steps by the default method took; None: none."""
-    method = StepSettings.model_fields["method"].default
-    steps = session.execute(
-        select(Version.seconds, TaskEvent.data)
-        .join(Task, Task.version_id == Version.id)
-        .join(TaskEvent, TaskEvent.task_id == Task.id)
-        .where(
-            Task.kind == TaskKind.STEP,
-            Task.spec["method"].as_string() == method,
-            Version.parent_id.is_not(None),
-            TaskEvent.kind == "labels",
-        )
-        .order_by(Version.id.desc())
-        .limit(STEPS)
-    )
-    paces = [row.seconds / row.data["pictures"] for row in steps if row.data["pictures"]]
-    return statistics.median(paces) if paces else None

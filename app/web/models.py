@@ -4,6 +4,7 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import RedirectResponse
+from sqlalchemy import select
 from sqlalchemy.orm import Session, undefer
 
 from app.admin.schemas import VersionJson
@@ -14,18 +15,19 @@ from app.admin.service import (
     list_models,
     live_history,
 )
-from app.db import Version
+from app.db import AliasMove, Model, Version
 from app.http.dependencies import ReadSession
 from app.http.parameters import Cursor
 from app.paging import Listing
-from app.registry.descent import children, unserved
+from app.registry.descent import children, missing, unserved
 from app.registry.held_out import samples
 from app.registry.moves import tag_of, version_before_live
 from app.registry.paths import ModelName, Number
-from app.registry.service import get_version
+from app.registry.service import LIVE, get_version
 from app.stored import read_stored
 from app.web.confusions import confusions_of
-from app.web.lineage import lanes
+from app.web.learned_from import data_set_of
+from app.web.lineage import family, lanes, lanes_of
 from app.web.listed import listed_versions
 from app.web.rendering import page
 from app.web.verdicts import rows_of, verdict_of
@@ -81,7 +83,7 @@ def versions_page(
         {
             "model": model,
             "versions": list(zip(versions, drawn, strict=True)),
-            "lanes": 1 + max((place.lane for place in drawn), default=0),
+            "lanes": lanes_of(drawn),
             "live": moves[0].version if moves else None,
             "moves": moves,
             "older": following,
@@ -104,8 +106,9 @@ def version_page(
     row = get_version(session, found.id, number, undefer(Version.confusion))
     version = describe_versions(session, found, [row])[0]
     verdict = verdict_of(version)
-    last = next(iter(live_history(session, found, 1)), None)
+    live = _live(session, found)
     before = version_before_live(session, found) if version.live else None
+    learned = children(session, row)
     return page(
         request,
         "version.html",
@@ -113,12 +116,14 @@ def version_page(
             "version": version,
             "verdict": verdict,
             "rows": verdict.rows if verdict else rows_of(version),
-            "children": children(session, row),
+            "children": learned,
+            "family": family(version.lineage, learned),
+            "data_set": data_set_of(session, row),
             "report": _report(row),
             "readings": READINGS,
-            "live": last.version if last else None,
-            "unserved": unserved(session, found, last.version if last else None, number),
-            "tag": tag_of(last.sequence) if last else None,
+            "live": live.number if live else None,
+            "unserved": missing(live.classes, row.classes) if live else [],
+            "tag": tag_of(live.sequence) if live else None,
             "before": before,
             "unserved_before": unserved(session, found, number, before),
             "confusions": confusions_of(row, version),
@@ -127,6 +132,13 @@ def version_page(
             "shown": SHOWN,
         },
     )
+
+
+def _live(session: Session, model: Model) -> Any:
+    """Return the last move of `live`, and the version's number and classes; None: there is none."""
+    wanted = select(AliasMove.sequence, Version.number, Version.classes).join(AliasMove.version)
+    wanted = wanted.where(AliasMove.model_id == model.id, AliasMove.alias == LIVE)
+    return session.execute(wanted.order_by(AliasMove.sequence.desc()).limit(1)).one_or_none()
 
 
 def _report(version: Version) -> ForgettingReport | None:

@@ -3,18 +3,22 @@
 from typing import Annotated, get_args
 
 from fastapi import APIRouter, Path, Query, Request, Response
+from pydantic import ValidationError
 from starlette.concurrency import run_in_threadpool
 
 from app.admin.service import list_models
 from app.errors import Problem, problem_of
+from app.errors.fields import invalid_fields
 from app.http.dependencies import AppServices, ReadSession
 from app.keys.service import check_model
-from app.registry.schemas import MODEL_PATTERN
+from app.registry.schemas import MAX_NUMBER, MODEL_PATTERN
+from app.tasks.posted import PostedTask
 from app.tasks.schemas import TaskSpec
 from app.uploads.opening import upload_path
 from app.uploads.service import look_into
 from app.uploads.sheet import PICTURES
 from app.web.rendering import page
+from app.web.schedule import schedule_of
 from app.web.seen import opinion
 from app.web.visitors import PageRoute, Submits
 from app.workers.needs import ANY, WantedDevice
@@ -26,6 +30,8 @@ router = APIRouter(include_in_schema=False, route_class=PageRoute)
 
 MOST_WORKERS = 100
 """That are named; who may take a task is told by these."""
+LONGEST_SPEC = 16_000
+"""Characters of a spec that is sent in an address."""
 
 _Model = Annotated[str, Query(pattern=MODEL_PATTERN)]
 _Upload = Annotated[str, Path(max_length=200)]
@@ -73,8 +79,36 @@ async def found_in_upload(
         problem = error
     except CoreError as error:
         problem = problem_of(error)
-    context = {"found": found, "problem": problem, "model": model, "upload": upload}
+    context = {
+        "found": found.report if found else None,
+        "classes": list(zip(found.report.classes, found.pixels, strict=True)) if found else [],
+        "to_train_on": found.to_train_on if found else 0,
+        "problem": problem,
+        "model": model,
+        "upload": upload,
+    }
     return page(request, "found.html", context)
+
+
+@router.get("/ui/schedule")
+def schedule_part(
+    request: Request,
+    visitor: Submits,
+    session: ReadSession,
+    spec: Annotated[str, Query(max_length=LONGEST_SPEC)],
+    pictures: Annotated[int, Query(ge=0, le=MAX_NUMBER)],
+) -> Response:
+    """Return, as part of a page, how a task with this spec would learn, or what is wrong in it."""
+    schedule, problem = None, None
+    try:
+        wanted = PostedTask.model_validate_json(spec)
+        check_model(visitor.caller, wanted.model)
+        schedule = schedule_of(session, wanted, pictures)
+    except Problem as error:
+        problem = error
+    except ValidationError as error:
+        problem = invalid_fields(error.errors(include_url=False, include_input=False), "spec")
+    return page(request, "schedule.html", {"schedule": schedule, "problem": problem})
 
 
 @router.get("/ui/uploads/{upload}/seen")

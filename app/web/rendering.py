@@ -69,6 +69,16 @@ def size(count: int) -> str:
     return f"{shown:.1f} GB"
 
 
+def short(count: int) -> str:
+    """Return a count as people say it: four digits at most."""
+    shown = float(count)
+    for unit in ("", " k", " M"):
+        if round(shown, 1) < 1000:
+            return f"{shown:.1f}{unit}" if unit else str(count)
+        shown /= 1000
+    return f"{shown:.1f} G"
+
+
 def duration(seconds: float | None) -> str:
     """Return a time span as people say it; a dash where it is not known."""
     if seconds is None:
@@ -101,7 +111,7 @@ def templates() -> "Environment":
         lstrip_blocks=True,
         auto_reload=False,
     )
-    shown = (percent, change, size, duration, moment)
+    shown = (percent, change, size, short, duration, moment)
     made.filters.update({one.__name__: one for one in shown})
     made.globals.update(static=static_url, links=links)
     return made

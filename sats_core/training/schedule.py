@@ -12,20 +12,17 @@ POWER = 0.9
 MOMENTUM = 0.9
 MOMENTS = {"adamw": 2, "sgd": 1}
 """Numbers that an optimiser keeps of each weight."""
-RATES = {"adamw": (6e-4, 2e-4), "sgd": (0.01, 0.001)}
-"""Peak learning rates of a base step and of later steps; sgd's as published (SATS, 4.1)."""
 DECAYS = {"adamw": 0.01, "sgd": 1e-4}
 """Weight decays; adamw's as in SegFormer, sgd's as published."""
 
 
 def filled_in(settings: StepSettings, base: bool) -> StepSettings:
     """Return the settings as they are run: defaults that hang on the step are filled in."""
-    rate = settings.learning_rate or RATES[settings.optimizer][0 if base else 1]
     decay = settings.weight_decay
     decay = DECAYS[settings.optimizer] if decay is None else decay
     return settings.model_copy(
         update={
-            "learning_rate": rate,
+            "learning_rate": settings.peak_rate(base),
             "weight_decay": decay,
             "fusion": settings.fusion and not base,
         }

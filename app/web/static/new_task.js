@@ -4,7 +4,7 @@ import { logIn, sessionHeaders } from "./page.js";
 
 const at = (id) => document.getElementById(id);
 const models = [...document.querySelectorAll("#models option")].map((one) => one.value);
-let turn = 0, upload = null;
+let turn = 0, planned = 0, upload = null;
 let once = { of: null, key: null };
 
 const value = (id) => at(id).value.trim();
@@ -116,7 +116,9 @@ async function look() {
     const answer = await fetch(`/ui/uploads/${upload}?${asked}`, { headers: partHeaders });
     const text = await answer.text();
     if (answer.status === 401) return logIn();
-    if (mine === turn) show(text);
+    if (mine !== turn) return undefined;
+    show(at("found"), text);
+    await plan();
   } catch {
     if (mine === turn) at("found").textContent = "The service does not answer.";
   }
@@ -127,10 +129,26 @@ async function look() {
 const partHeaders = { "HX-Request": "true" };
 
 /** Show what was found; of a page that says why it was refused, what it says. */
-function show(text) {
+function show(place, text) {
   const told = new DOMParser().parseFromString(text, "text/html");
-  at("found").replaceChildren(...(told.querySelector("main") ?? told.body).children);
-  window.htmx.process(at("found"));
+  place.replaceChildren(...(told.querySelector("main") ?? told.body).children);
+  window.htmx.process(place);
+}
+
+/** Say how a task with what is asked for now would learn, and how long; its name does not matter. */
+async function plan() {
+  const place = at("schedule"), mine = (planned += 1);
+  if (!place) return undefined;
+  try {
+    const asked = new URLSearchParams({ spec: JSON.stringify({ ...spec(), name: "a task" }), pictures: place.dataset.pictures });
+    const answer = await fetch(`/ui/schedule?${asked}`, { headers: partHeaders });
+    const text = await answer.text();
+    if (answer.status === 401) return logIn();
+    if (mine === planned) show(place, text);
+  } catch (error) {
+    if (mine === planned) place.textContent = error instanceof TypeError ? "The service does not answer." : error.message;
+  }
+  return undefined;
 }
 
 /** Return the same key for the same task: what was posted without an answer is not posted twice. */
@@ -155,6 +173,7 @@ async function post() {
 
 at("file").addEventListener("change", take);
 at("model").addEventListener("change", look);
+for (const id of ["method", "epochs", "more"]) at(id).addEventListener("change", plan);
 for (const id of ["device", "min_memory_mib"]) at(id).addEventListener("input", ask);
 at("model").addEventListener("input", () => {
   at("new-model").hidden = !isNew();

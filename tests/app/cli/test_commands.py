@@ -27,6 +27,13 @@ def test_json_is_short_for_a_form(name: str) -> None:
     assert command.make_context(name, words).params["output"] == "table"
 
 
+@pytest.mark.parametrize("name", ["keys", "audit"])
+def test_json_is_short_for_a_form_in_groups_too(name: str) -> None:
+    group: Any = get_command(cli)
+    command = group.get_command(None, name).commands["list"]
+    assert command.make_context("list", ["--json"]).params["output"] == "json"
+
+
 def test_where_nothing_is_printed_in_forms_json_is_none() -> None:
     group: Any = get_command(cli)
     with pytest.raises(Exception, match="No such option"):

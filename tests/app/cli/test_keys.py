@@ -1,3 +1,4 @@
+import json
 import re
 import time
 
@@ -34,6 +35,28 @@ def test_keys_are_made_used_listed_and_revoked(run, client):
         assert time.monotonic() < deadline
         time.sleep(0.05)
     assert client.get("/tasks", headers=headers).status_code == 401
+
+
+def test_lists_are_printed_for_programs_too(run):
+    for name in ("ci", "phone"):
+        words = ("--scope", "submit", "--model", "street", "--queued-tasks", "2")
+        assert run("keys", "create", name, *words).exit_code == 0
+    listed = json.loads(run("keys", "list", "--json").stdout)
+    assert [(key["name"], key["scopes"], key["models"]) for key in listed] == [
+        ("ci", ["submit"], ["street"]),
+        ("phone", ["submit"], ["street"]),
+    ]
+    assert not any("key" in key for key in listed), "its text is shown once"
+    assert run("keys", "list", "-o", "id").stdout.split() == ["ci", "phone"]
+    assert "2 queued tasks" in run("keys", "list").stdout
+    run("keys", "revoke", "ci")
+    entries = json.loads(run("audit", "list", "--json").stdout)
+    assert [entry["action"] for entry in entries] == ["key.revoke", "key.create", "key.create"]
+    assert entries[0]["actor"]["type"] == "cli"
+    made = run("audit", "list", "--action", "key.create", "--limit", "1", "-o", "jsonl").stdout
+    assert json.loads(made)["after"]["name"] == "phone"
+    assert "key.revoke" in run("audit", "list").stdout
+    assert run("audit", "list", "--model", "street").stdout == ""
 
 
 def test_wrong_words_are_refused_in_words(run):

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 from playwright.sync_api import Route, expect
@@ -13,6 +14,8 @@ from app.keys.service import Scope, create_key
 from app.settings import Settings
 from app.storage import BlobStore
 from app.workers.needs import Resources
+from sats_core.data.readers import EncodedPicture, write_voc_zip
+from tests.app.segmentation.requests import encoded, left_red_right_green
 from tests.app.tasks.posting import drawn
 from tests.app.web.conftest import Open
 from tests.app.web.showcase import furnish
@@ -42,6 +45,47 @@ def test_what_an_upload_holds_is_told(
     assert "the base step of another" in base
     gone = client.get("/ui/uploads/nothing")
     assert (gone.status_code, "wrong" in gone.text) == (200, True)
+
+
+@embedded
+def test_the_pixels_of_a_class_are_told(client: TestClient, tmp_path: Path) -> None:
+    label = np.zeros((32, 64), np.uint8)
+    label[:, :32] = 1
+    label[0] = 255
+    picture = encoded(left_red_right_green())
+    items = [EncodedPicture(f"p{number}", ".png", picture, label) for number in range(5)]
+    write_voc_zip(tmp_path / "data.zip", items, ["cherry", "plum"])
+    files = {"dataset": ("data.zip", (tmp_path / "data.zip").read_bytes())}
+    upload = client.post("/uploads", files=files).json()["upload"]
+    told = client.get(f"/ui/uploads/{upload}").text
+    assert '<td class="number">5.0 k</td>' in told  # 5 x 31 x 32 = 4960
+    assert '<td class="number">0</td>' in told
+
+
+@embedded
+def test_the_schedule_follows_what_is_asked_for(
+    open_page: Open, engine: Engine, blobs: BlobStore, tmp_path: Path
+) -> None:
+    furnish(engine, blobs)
+    page = open_page("/ui/tasks/new", viewport=PHONE, bypass_csp=True)
+    page.get_by_label("A zip of labelled pictures").set_input_files(drawn(tmp_path, "lamp"))
+    schedule = page.locator("#schedule")
+    expect(schedule).to_contain_text("one; no batches")
+    page.get_by_label("Method").select_option("sats_plus")
+    expect(schedule).to_contain_text("Batch size16")
+    page.get_by_label("Epochs").fill("7")
+    page.get_by_label("Epochs").blur()
+    expect(schedule).to_contain_text("Epochs7")
+    page.get_by_text("More of the spec").click()
+    page.get_by_label("As JSON").fill('{"batch_size": 4, "epochs": ')
+    page.get_by_label("As JSON").blur()
+    expect(schedule).to_contain_text("no JSON")
+    page.get_by_label("As JSON").fill('{"batch_size": 4, "epochs": 9}')
+    page.get_by_label("As JSON").blur()
+    expect(schedule).to_contain_text("Batch size4")
+    expect(schedule).to_contain_text("Epochs9")
+    assert barriers(page) == []
+    assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
 
 
 @embedded
