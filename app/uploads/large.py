@@ -20,6 +20,8 @@ from app.uploads.cut import MOST_PARTS, Parts
 MOST_OPEN = 100
 """Large uploads that one key may have at a time."""
 
+_AT_ONCE = LargeUpload.fence == 0
+"""Of what is done: nobody put it together, and only a token stands for it."""
 _USABLE = LargeUpload.state != LargeUploadState.FAILED
 _ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 
@@ -108,6 +110,7 @@ def begin(
     known = _same(session, key_id, announced)
     if known is not None:
         known.expires_at = ends
+        known.fence = max(known.fence, 1)  # its id is given out: `spend` leaves it from now on
         session.flush()
         return known
     if key_id is not None:
@@ -137,7 +140,8 @@ def begin(
 def keep(session: Session, key_id: int | None, blob: Blob, until: datetime) -> None:
     """Keep a blob that a key sent at once, as those are that came in parts. Flushes.
 
-    So nobody's deletion of the same bytes takes it, and it counts for the key, in every process.
+    It is kept until then, or until a task is made of it (`spend`). So nobody's deletion of the same
+    bytes takes it, and it counts for the key, in every process.
 
     Raises:
         TooLargeProblem, ByteLimitProblem: it is too much for the key.
@@ -162,6 +166,17 @@ def keep(session: Session, key_id: int | None, blob: Blob, until: datetime) -> N
     )
     session.add(row)
     session.flush()
+
+
+def spend(session: Session, key_id: int | None, blob: str) -> None:
+    """Keep what a key sent at once no longer: a task was made of it, which keeps it until it ends.
+
+    What has an id, as all has that came in parts, stays until it expires or is given up.
+    """
+    done = LargeUpload.state == LargeUploadState.DONE
+    session.execute(
+        delete(LargeUpload).where(_of(key_id), LargeUpload.blob == blob, done, _AT_ONCE)
+    )
 
 
 def bytes_of(session: Session, key_id: int) -> int:
