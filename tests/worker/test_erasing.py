@@ -28,6 +28,7 @@ from app.registry.service import find_model
 from app.retirement.erasing import Erasing
 from app.retirement.purging import purge
 from app.retirement.receipts import is_genuine
+from app.storage import BlobDamagedError
 from app.storage.garbage import stores_of
 from tests.worker.bench import EVA, PROCESSOR, drawn
 from tests.worker.test_retirements import assert_healthy, audit, learn, shown
@@ -158,6 +159,27 @@ def test_of_what_was_gone_before_no_size_is_made_up(bench):
     assert gone["note"].startswith("gone before")
     assert told["upload"]["bytes"] is None, "the retirement's own pictures went with its task"
     assert is_genuine(read_secret(bench.settings), receipt.model_dump(mode="json"))
+
+
+def test_of_what_is_damaged_and_there_the_size_is_told(bench, monkeypatch):
+    learn(bench)
+    [kept] = [row for row in rows(bench, HeldOutSet) if row.version_id == 2]
+    size, path = bench.blobs.size(kept.blob), bench.blobs.path
+    bench.retire(3, ["dog"], "forget")
+
+    def damaged(key):
+        if key == kept.blob:
+            raise BlobDamagedError(key)
+        return path(key)
+
+    monkeypatch.setattr(bench.blobs, "path", damaged)
+    monkeypatch.setattr(bench.blobs, "size", lambda key: path(key).stat().st_size)
+    bench.erase()
+    monkeypatch.undo()
+    [item] = [one for one in shown(bench, 4).retirement.receipt.deleted if one.version == 2]
+    assert (item.sha256, item.bytes, item.note) == (kept.blob, size, None)
+    assert item.gone
+    assert not bench.has_blob(kept.blob)
 
 
 def test_pictures_of_a_class_that_was_taught_again_stay(bench):
