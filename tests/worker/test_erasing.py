@@ -123,6 +123,19 @@ def test_pictures_that_show_none_of_the_classes_stay(bench):
     assert bench.run(["owl"], seed=5, memory=10).state == TaskState.LIVE
 
 
+def test_pictures_in_a_folder_wait_for_a_worker_that_reaches_it(bench, tmp_path):
+    reaching = bench.settings.model_copy(update={"memory_dir": tmp_path / "private"})
+    without, bench.settings = bench.settings, reaching
+    learn(bench, memory=10)
+    bench.retire(3, ["dog"], "forget")
+    bench.settings = without
+    bench.erase()
+    assert waits_for(bench, 4).startswith("a worker whose SATS_MEMORY_DIR is the folder")
+    bench.settings = reaching
+    bench.erase()
+    assert shown(bench, 4).retirement.erasure == "done"
+
+
 def test_a_picture_is_told_by_its_checksum(bench):
     learn(bench)
     key = several(bench, ["dog"], number=2, table=HeldOutSet)
