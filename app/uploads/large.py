@@ -7,6 +7,7 @@ from sqlalchemy import ColumnElement, delete, exists, func, select
 from sqlalchemy.orm import Session
 
 from app.db import LargeUpload, LargeUploadState, Task, utc_now
+from app.db.base import database_time
 from app.disk import check_room
 from app.errors import ConflictProblem, InvalidProblem, NotFoundProblem
 from app.keys.problems import UploadLimitProblem
@@ -208,6 +209,16 @@ def forget(session: Session, key_id: int | None, upload: str) -> str | None:
         raise _no_such()
     blob: str | None = found.blob
     return blob
+
+
+def forget_ended(session: Session) -> None:
+    """Forget uploads of every key that were kept for long enough.
+
+    Left to the next time is what somebody else holds: no key is locked.
+    """
+    ended = select(LargeUpload.id).where(LargeUpload.expires_at <= database_time())
+    ids = session.scalars(ended.with_for_update(skip_locked=True)).all()
+    session.execute(delete(LargeUpload).where(LargeUpload.id.in_(ids)))
 
 
 def _no_such() -> NotFoundProblem:
