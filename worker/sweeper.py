@@ -16,6 +16,7 @@ from app.repeating import Repeating
 from app.settings import Settings
 from app.storage import BlobStore
 from app.storage.garbage import Collector, stores_of
+from app.uploads.large import forget_ended
 from app.workers.needs import Resources
 from app.workers.service import forget_lost
 from worker.claim import lapsed, sweep
@@ -97,6 +98,7 @@ class Sweeper:
             forget(session)
             forget_requests(session)
             forget_lost(session)
+            forget_ended(session)
             forget_turns(session)  # last: claims wait for the rows of turns
         self._collect_blobs()
         try:

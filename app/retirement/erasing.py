@@ -148,9 +148,10 @@ class Erasing:
             store, target = self.stores[kept.place], folder / f"{number}.zip"
             size = None
             purged: Purged | None = Purged(None, 0, {})
+            with suppress(BlobMissingError):  # apart: what is damaged is there, and has a size
+                size = store.size(kept.row.blob)
             with suppress(BlobMissingError, BlobDamagedError):
-                size, path = store.size(kept.row.blob), store.path(kept.row.blob)
-                limits = self.settings.limits
+                path, limits = store.path(kept.row.blob), self.settings.limits
                 purged = purge(path, target, kept.names, kept.useless, limits)
             if purged is None:
                 continue

@@ -16,6 +16,7 @@ from app.storage.sending import enter_with, send
 from app.tasks.schemas import TaskJson
 from app.tasks.service import describe
 from app.tasks.submission import Submission, find_replay, submit
+from app.uploads.large import spend
 from app.uploads.staging import sent_before, staged
 
 
@@ -84,6 +85,8 @@ class Acceptance:
             if not replayed:
                 for one in found:
                     one.publish()
+                    if one.path is None:  # it was in the store: its key had sent it before
+                        spend(session, submission.key_id, one.blob.key)
             return describe(session, task), replayed
 
     @contextmanager

@@ -7,6 +7,7 @@ from sqlalchemy import ColumnElement, delete, exists, func, select
 from sqlalchemy.orm import Session
 
 from app.db import LargeUpload, LargeUploadState, Task, utc_now
+from app.db.base import database_time
 from app.disk import check_room
 from app.errors import ConflictProblem, InvalidProblem, NotFoundProblem
 from app.keys.problems import UploadLimitProblem
@@ -20,6 +21,8 @@ from app.uploads.cut import MOST_PARTS, Parts
 MOST_OPEN = 100
 """Large uploads that one key may have at a time."""
 
+_AT_ONCE = LargeUpload.fence == 0
+"""Of what is done: nobody put it together, and only a token stands for it."""
 _USABLE = LargeUpload.state != LargeUploadState.FAILED
 _ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 
@@ -108,6 +111,7 @@ def begin(
     known = _same(session, key_id, announced)
     if known is not None:
         known.expires_at = ends
+        known.fence = max(known.fence, 1)  # its id is given out: `spend` leaves it from now on
         session.flush()
         return known
     if key_id is not None:
@@ -137,7 +141,8 @@ def begin(
 def keep(session: Session, key_id: int | None, blob: Blob, until: datetime) -> None:
     """Keep a blob that a key sent at once, as those are that came in parts. Flushes.
 
-    So nobody's deletion of the same bytes takes it, and it counts for the key, in every process.
+    It is kept until then, or until a task is made of it (`spend`). So nobody's deletion of the same
+    bytes takes it, and it counts for the key, in every process.
 
     Raises:
         TooLargeProblem, ByteLimitProblem: it is too much for the key.
@@ -162,6 +167,17 @@ def keep(session: Session, key_id: int | None, blob: Blob, until: datetime) -> N
     )
     session.add(row)
     session.flush()
+
+
+def spend(session: Session, key_id: int | None, blob: str) -> None:
+    """Keep what a key sent at once no longer: a task was made of it, which keeps it until it ends.
+
+    What has an id, as all has that came in parts, stays until it expires or is given up.
+    """
+    done = LargeUpload.state == LargeUploadState.DONE
+    session.execute(
+        delete(LargeUpload).where(_of(key_id), LargeUpload.blob == blob, done, _AT_ONCE)
+    )
 
 
 def bytes_of(session: Session, key_id: int) -> int:
@@ -193,6 +209,16 @@ def forget(session: Session, key_id: int | None, upload: str) -> str | None:
         raise _no_such()
     blob: str | None = found.blob
     return blob
+
+
+def forget_ended(session: Session) -> None:
+    """Forget uploads of every key that were kept for long enough.
+
+    Left to the next time is what somebody else holds: no key is locked.
+    """
+    ended = select(LargeUpload.id).where(LargeUpload.expires_at <= database_time())
+    ids = session.scalars(ended.with_for_update(skip_locked=True)).all()
+    session.execute(delete(LargeUpload).where(LargeUpload.id.in_(ids)))
 
 
 def _no_such() -> NotFoundProblem:

@@ -28,6 +28,7 @@ from app.registry.service import find_model
 from app.retirement.erasing import Erasing
 from app.retirement.purging import purge
 from app.retirement.receipts import is_genuine
+from app.storage import BlobDamagedError
 from app.storage.garbage import stores_of
 from tests.worker.bench import EVA, PROCESSOR, drawn
 from tests.worker.test_retirements import assert_healthy, audit, learn, shown
@@ -122,6 +123,19 @@ def test_pictures_that_show_none_of_the_classes_stay(bench):
     assert bench.run(["owl"], seed=5, memory=10).state == TaskState.LIVE
 
 
+def test_pictures_in_a_folder_wait_for_a_worker_that_reaches_it(bench, tmp_path):
+    reaching = bench.settings.model_copy(update={"memory_dir": tmp_path / "private"})
+    without, bench.settings = bench.settings, reaching
+    learn(bench, memory=10)
+    bench.retire(3, ["dog"], "forget")
+    bench.settings = without
+    bench.erase()
+    assert waits_for(bench, 4).startswith("a worker whose SATS_MEMORY_DIR is the folder")
+    bench.settings = reaching
+    bench.erase()
+    assert shown(bench, 4).retirement.erasure == "done"
+
+
 def test_a_picture_is_told_by_its_checksum(bench):
     learn(bench)
     key = several(bench, ["dog"], number=2, table=HeldOutSet)
@@ -158,6 +172,27 @@ def test_of_what_was_gone_before_no_size_is_made_up(bench):
     assert gone["note"].startswith("gone before")
     assert told["upload"]["bytes"] is None, "the retirement's own pictures went with its task"
     assert is_genuine(read_secret(bench.settings), receipt.model_dump(mode="json"))
+
+
+def test_of_what_is_damaged_and_there_the_size_is_told(bench, monkeypatch):
+    learn(bench)
+    [kept] = [row for row in rows(bench, HeldOutSet) if row.version_id == 2]
+    size, path = bench.blobs.size(kept.blob), bench.blobs.path
+    bench.retire(3, ["dog"], "forget")
+
+    def damaged(key):
+        if key == kept.blob:
+            raise BlobDamagedError(key)
+        return path(key)
+
+    monkeypatch.setattr(bench.blobs, "path", damaged)
+    monkeypatch.setattr(bench.blobs, "size", lambda key: path(key).stat().st_size)
+    bench.erase()
+    monkeypatch.undo()
+    [item] = [one for one in shown(bench, 4).retirement.receipt.deleted if one.version == 2]
+    assert (item.sha256, item.bytes, item.note) == (kept.blob, size, None)
+    assert item.gone
+    assert not bench.has_blob(kept.blob)
 
 
 def test_pictures_of_a_class_that_was_taught_again_stay(bench):

@@ -3,12 +3,14 @@
 import io
 import os
 import threading
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import select, update
 
-from app.db import Task, TaskState, write_session
+from app.db import ApiKey, LargeUpload, Task, TaskState, read_session, utc_now, write_session
+from app.keys.service import Scope, create_key
 from app.storage import BlobStoreDownError, LocalBlobStore
 from sats_core.job import CHECKPOINT
 from tests.worker.bench import CPU, eventually
@@ -238,6 +240,35 @@ def test_a_cancelled_task_whose_api_died_before_it_removed_the_upload(bench):
     sweeper(bench)[0].collect()
     assert not path.exists()
     assert bench.has_blob(bench.task(other).dataset)
+
+
+def test_uploads_that_have_ended_are_forgotten_of_keys_that_never_come_back(bench):
+    with write_session(bench.engine) as session:
+        create_key(session, b"secret", "a", [Scope.SUBMIT])
+        key_id = session.scalars(select(ApiKey.id)).one()
+        for name, hours in (("ended", -1), ("kept", 1)):
+            ends = utc_now() + timedelta(hours=hours)
+            for owner in (None, key_id):
+                sent = {"key_id": owner, "name": name, "bytes": 1, "part_bytes": 1}
+                session.add(LargeUpload(**sent, expires_at=ends))
+    sweeper(bench)[0].collect()
+    with read_session(bench.engine) as session:
+        assert sorted(session.scalars(select(LargeUpload.name))) == ["kept", "kept"]
+
+
+@pytest.mark.races
+def test_who_holds_an_upload_that_has_ended_keeps_no_collector_waiting(bench):
+    with write_session(bench.engine) as session:
+        ends = utc_now() - timedelta(hours=1)
+        session.add(LargeUpload(name="ended", bytes=1, part_bytes=1, expires_at=ends))
+    if bench.engine.dialect.name == "sqlite":
+        pytest.skip("it has one writer at a time")
+    with write_session(bench.engine) as session:
+        session.scalars(select(LargeUpload).with_for_update()).one()
+        sweeper(bench)[0].collect()
+    sweeper(bench)[0].collect()
+    with read_session(bench.engine) as session:
+        assert session.scalars(select(LargeUpload)).all() == []
 
 
 def down(*_args):

@@ -345,3 +345,24 @@ def test_what_tasks_keep_counts_for_uploads_once(client, pets, others, bounded):
     small = others.read_bytes()[: pets.stat().st_size // 3]
     assert send(client, small, **bounded).status_code == 201, "its task's upload counts once"
     assert send(client, pets.read_bytes() * 2, **bounded).status_code == 413
+
+
+def test_a_zip_goes_with_its_task_and_a_better_one_may_come(
+    client, settings, pets, others, bounded
+):
+    told = send(client, pets, **bounded).json()
+    task = post(client, told["upload"], **bounded).json()
+    cancelled = client.post(f"{task['links']['self']}:cancel", headers=bounded)
+    assert cancelled.json()["state"] == "cancelled"
+    assert not LocalBlobStore(settings.blob_dir).is_there(told["sha256"])
+    assert send(client, others, **bounded).status_code == 201
+
+
+def test_a_token_stays_good_while_a_task_keeps_what_it_stands_for(client, settings, pets):
+    told = send(client, pets).json()
+    tasks = [post(client, told["upload"]).json() for _ in range(2)]
+    for task in tasks:
+        assert LocalBlobStore(settings.blob_dir).is_there(told["sha256"])
+        assert client.post(f"{task['links']['self']}:cancel").status_code == 202
+    assert not LocalBlobStore(settings.blob_dir).is_there(told["sha256"])
+    assert post(client, told["upload"]).json()["type"].endswith("upload-gone")

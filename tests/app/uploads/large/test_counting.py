@@ -212,3 +212,15 @@ def test_what_is_done_is_open_no_more(client, keys, monkeypatch):
     assert sent(client, bytes(1), **keys[0])["state"] == "done"
     assert announce(client, bytes(2), **keys[0]).status_code == 202
     assert announce(client, bytes(3), **keys[0]).status_code == 429
+
+
+@DIRECTORY
+def test_what_came_as_a_form_and_was_announced_since_outlives_a_task(client, keys, tmp_path):
+    pets = drawn(tmp_path, "cat").read_bytes()
+    form = {"dataset": ("d.zip", pets)}
+    token = client.post("/uploads", files=form, headers=keys[0]).json()["upload"]
+    upload = announce(client, pets, **keys[0]).json()["upload"]
+    task = post(client, token, **keys[0]).json()
+    cancelled = client.post(f"{task['links']['self']}:cancel", headers=keys[0])
+    assert cancelled.json()["state"] == "cancelled"
+    assert post(client, upload, **keys[0]).status_code == 202, "its id was given out"
