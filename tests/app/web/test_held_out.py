@@ -1,7 +1,10 @@
 """Held-out pictures on a version's page: as they are labelled, and as versions see them."""
 
 import io
+import json
+import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -109,6 +112,34 @@ def test_admins_alone_see_them(client: TestClient, engine: Engine, settings: Set
     log_in(client, key)
     assert 'id="held-out"' not in client.get(PAGE).text
     assert client.get(f"{HELD_OUT}/0/picture").status_code == 403
+
+
+@pytest.mark.usefixtures("kept")
+def test_of_a_class_that_was_taught_again_older_pictures_say_nothing(
+    client: TestClient, engine: Engine
+) -> None:
+    def told() -> dict[str, Any]:
+        found = re.search(r'<script type="application/json">(.*?)</script>', client.get(PAGE).text)
+        assert found
+        return dict(json.loads(found[1]))
+
+    def teach(**indices: int) -> None:
+        with write_session(engine) as session:
+            version = session.query(Version).filter_by(number=2).one()
+            was = version.classes
+            version.classes = [{**c, "index": indices.get(c["name"], c["index"])} for c in was]
+
+    with write_session(engine) as session:
+        first, second = session.query(Version).filter(Version.number < 3).order_by(Version.number)
+        first.classes = second.classes
+        mine, own = session.query(HeldOutSet).order_by(HeldOutSet.version_id)[:2]
+        own.classes = ["green"]
+    assert told()["sets"] == {"1": ["red", "green"], "2": ["green"]}
+    teach(red=7)
+    assert told()["sets"] == {"1": ["green"], "2": ["green"]}
+    with write_session(engine) as session:
+        session.get_one(HeldOutSet, mine.id).classes = ["red"]
+    assert {of for of, _ in told()["pictures"]} == {2}
 
 
 @pytest.mark.usefixtures("kept")
