@@ -177,3 +177,30 @@ def test_the_worst_come_first_by_all_classes_or_by_one(
     page.get_by_label("Worst first, by").select_option("red")
     expect(said).to_have_text([few_red, few_green, right])
     expect(page.locator("#held-out figure").first.locator("canvas")).to_have_count(3)
+
+
+@pytest.mark.usefixtures("kept")
+def test_what_failed_is_tried_again_and_one_choice_is_shown_at_a_time(open_page: Open) -> None:
+    page = open_page(PAGE, allowed=("503",))
+    before = re.compile("/segment[?].*version=1")
+    page.route(before, lambda route: route.fulfill(status=503, body="{}"))
+    press = page.get_by_role("button", name="Show what it sees")
+    press.click()
+    expect(page.locator("#held-out .wrong")).to_have_text("the service answers 503")
+    page.unroute(before)
+    press.click()
+    expect(press).to_be_hidden()
+    choice = page.get_by_label("Worst first, by")
+    expect(choice.locator("option")).to_have_text(["all classes", "green", "red"])
+    expect(choice).to_be_enabled()
+    page.evaluate("""() => {
+        const select = document.querySelector("#held-out select");
+        window.wasDisabled = [];
+        new MutationObserver(() => window.wasDisabled.push(select.disabled))
+            .observe(select, { attributes: true, attributeOldValue: true });
+        select.addEventListener("change", () => window.wasDisabled.push(select.disabled));
+    }""")
+    choice.select_option("red")
+    page.wait_for_function("window.wasDisabled.includes(true)")
+    expect(choice).to_be_enabled()
+    expect(choice).to_have_value("red")
