@@ -55,10 +55,11 @@ class Child:
     _process: subprocess.Popen[bytes] | None = field(default=None, init=False)
     _started: float = field(default=0.0, init=False)
     _wait: float = field(default=FIRST_WAIT_SECONDS, init=False)
+    _rest_ended: bool = field(default=False, init=False)
 
     def start(self) -> None:
         """Start it in a session of its own: Ctrl-C comes to us, and we stop it in order."""
-        self._started = time.monotonic()
+        self._started, self._rest_ended = time.monotonic(), False
         self._process = subprocess.Popen(
             self.command,
             env=os.environ | {SUPERVISED: "1"},
@@ -80,12 +81,12 @@ class Child:
         status = self.ended()
         if status is None:
             return False
+        self._end_rest()
         ran = time.monotonic() - self._started
         if ran > STEADY_SECONDS:
             self._wait = FIRST_WAIT_SECONDS
         if ran < self._wait:
             return False
-        self._end_rest()
         self.restarts += 1
         log.error("ended_unasked", child=self.name, status=status, restarts=self.restarts)
         self._wait = min(self._wait * 2, LONGEST_WAIT_SECONDS)
@@ -111,9 +112,13 @@ class Child:
             self._process.wait()
 
     def _end_rest(self) -> None:
-        """End what it started and left, which may hold what the next one needs: its port."""
-        if self._process:
-            with suppress(ProcessLookupError):
+        """End what it started and left, which may hold what the next one needs: its port.
+
+        Once, as soon as its end is seen: later its number may be another's.
+        """
+        if self._process and not self._rest_ended:
+            self._rest_ended = True
+            with suppress(ProcessLookupError, PermissionError):
                 os.killpg(self._process.pid, signal.SIGKILL)
 
 

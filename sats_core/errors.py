@@ -45,6 +45,10 @@ class PictureTooLargeError(PictureError):
     """A picture has more pixels than the caller allows."""
 
 
+class NothingLearnedError(CoreError):
+    """A step's gradients are all zero: there is nothing to learn from it, or to find in it."""
+
+
 class ModelError(CoreError):
     """A model cannot be built or loaded: unknown backbone, missing or damaged files."""
 

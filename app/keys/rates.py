@@ -52,12 +52,23 @@ class Rates:
             PictureLimitProblem: there were too many in the last minute.
             TooLargeProblem: together they are more than a whole minute allows.
         """
+        self._pictures(caller, pictures, pictures - 1)
+
+    def named_pictures(self, caller: Caller, pictures: int) -> None:
+        """Count pictures that a request names instead of bringing them, all at once.
+
+        Raises:
+            PictureLimitProblem, TooLargeProblem: as `other_pictures`.
+        """
+        self._pictures(caller, pictures, pictures)
+
+    def _pictures(self, caller: Caller, pictures: int, amount: int) -> None:
         limit = caller.limits.pictures_per_minute
         if limit is not None and pictures > limit:
             raise TooLargeProblem(
                 f"{pictures} pictures; the key {caller.name!r} may send {limit} a minute"
             )
-        self._spend(caller, PictureLimitProblem, "pictures", limit, pictures - 1)
+        self._spend(caller, PictureLimitProblem, "pictures", limit, amount)
 
     def headers(self, caller: Caller) -> dict[str, str]:
         """Return how much a caller may ask for in a minute and what is left of it; {}: any."""

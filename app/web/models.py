@@ -23,6 +23,7 @@ from app.registry.descent import children, missing, unserved
 from app.registry.held_out import samples
 from app.registry.moves import tag_of, version_before_live
 from app.registry.paths import ModelName, Number
+from app.registry.retired import same_classes
 from app.registry.service import LIVE, get_version
 from app.stored import read_stored
 from app.web.confusions import confusions_of
@@ -148,14 +149,17 @@ def _report(version: Version) -> ForgettingReport | None:
 
 
 def _samples(session: Session, row: Version) -> dict[str, Any] | None:
-    """Return which held-out pictures there are: version and position, and what each set is for."""
+    """Return which held-out pictures there are: version and position, and what each set is for.
+
+    As it is scored: of a class that was retired since, or taught again, a set says nothing.
+    """
     found = samples(session, [row], LOOKED_AT)
-    if not found:
-        return None
-    return {
-        "sets": {one.version: one.classes for one in found},
-        "pictures": [(one.version, one.position) for one in found],
-    }
+    numbers = {one.version for one in found}
+    wanted = select(Version).where(Version.model_id == row.model_id, Version.number.in_(numbers))
+    versions = {one.number: one for one in session.scalars(wanted)}
+    sets = {one.version: same_classes(one.classes, versions[one.version], row) for one in found}
+    pictures = [(one.version, one.position) for one in found if sets[one.version]]
+    return {"sets": sets, "pictures": pictures} if pictures else None
 
 
 def _settings(version: VersionJson) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from app.uploads.sheet import PICTURES
 from app.web.rendering import page
 from app.web.schedule import schedule_of
 from app.web.seen import opinion
-from app.web.visitors import PageRoute, Submits
+from app.web.visitors import PageRoute, Segmenting, Submits
 from app.workers.needs import ANY, WantedDevice
 from app.workers.service import there
 from sats_core.errors import CoreError
@@ -115,17 +115,22 @@ def schedule_part(
 async def seen_in_upload(
     request: Request,
     visitor: Submits,
+    _segments: Segmenting,
     services: AppServices,
     upload: _Upload,
     pictures: Annotated[str, Query(pattern=PICTURES)],
     model: _Model = "default",
 ) -> Response:
-    """Return, as part of a page, what the live version sees where the upload has new classes."""
+    """Return, as part of a page, what the live version sees where the upload has new classes.
+
+    The pictures count as if the visitor had sent them to be segmented.
+    """
     seen, problem = None, None
     positions = [int(part) for part in pictures.split(",")]
     try:
         check_model(visitor.caller, model)
         path = await run_in_threadpool(upload_path, services, visitor.caller, upload)
+        services.rates.named_pictures(visitor.caller, len(positions))
         seen = await opinion(services, path, model, positions)
     except Problem as error:
         problem = error

@@ -1,5 +1,6 @@
 """What a model sees already where an upload is labelled as what is new to it."""
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -109,13 +110,16 @@ def called_already(pairs: Pairs, classes: Sequence[str], known: Catalogue) -> li
 
 @asynccontextmanager
 async def _reading(services: Services, path: Path) -> AsyncIterator[Reader]:
-    """Give the data set; threads open and close it, which may take a while."""
+    """Give the data set; threads open and close it, which may take a while.
+
+    Cancelled, `in_thread` ends when the thread has: what it opened is there to be closed.
+    """
     in_thread, stack = services.inference.in_thread, ExitStack()
     limits = services.settings.limits
     try:
         yield await in_thread(lambda: stack.enter_context(opened(path, limits)))
     finally:
-        await in_thread(stack.close)
+        await asyncio.shield(in_thread(stack.close))  # left twice, it is closed all the same
 
 
 async def _pairs(services: Services, served: Served, reader: Reader, position: int) -> Pairs:

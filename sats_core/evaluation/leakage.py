@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.overrides import TorchFunctionMode
 
+from sats_core.errors import NothingLearnedError
 from sats_core.evaluation.gradient_matching import Effort, Gradients, search
 from sats_core.leakage_report import Attack
 from sats_core.methods.finetune import at_size, cross_entropy
@@ -100,6 +101,9 @@ def reconstruct(
         attack: whether the step drops channels, and what the attacker makes of it.
         effort: how hard to try.
         seed: of the mask and of the noise that the attack starts from.
+
+    Raises:
+        NothingLearnedError: the step's gradients are all zero, and point nowhere.
     """
     chance = torch.Generator().manual_seed(seed)
     drawn = drawn_mask(model, chance)
@@ -107,6 +111,8 @@ def reconstruct(
     nothing = torch.ones_like(drawn)
     mask = nothing if attack is Attack.BARE else drawn
     seen = [one.detach() for one in step_gradients(model, pixels, labels, mask)]
+    if not any(one.any() for one in seen):
+        raise NothingLearnedError("the step's gradients are all zero: nothing is learned")
     believed = read_mask(model, seen) if attack is Attack.READ else nothing
 
     def known(guess: Tensor) -> Gradients:

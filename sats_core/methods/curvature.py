@@ -26,9 +26,10 @@ from sats_core.methods.layers import Layer, layers_of
 class Curvature:
     """Factors of every layer, by the names of `layers_of`.
 
-    They approximate the second derivative of the mean cross-entropy over the pixels of a picture,
-    in the mean over the pictures, so that a penalty of weight 1 counts as much as the loss of the
-    steps before, to second order.
+    They approximate the second derivative of the mean cross-entropy over the labelled pixels of a
+    picture, in the mean over the pictures, so that a penalty of weight 1 counts as much as the loss
+    of the steps before, to second order. Where pixels are ignored it counts more: `cross_entropy`
+    is a mean over all pixels, those that are ignored as 0.
     """
 
     layers: Mapping[str, Factors]
@@ -115,8 +116,8 @@ def curvature_of(
     The Fisher information is that of the model's own prediction: each pixel's label is drawn from
     what the model says of it ("true" Fisher; Kunstner et al., NeurIPS 2019, on why not the label
     that is given). One draw a pixel. Pixels' labels are drawn independently, so the gradient of
-    their summed log-likelihood over the root of their number has, in expectation, the mean pixel's
-    Fisher information as its second moment.
+    their summed log-likelihood over the root of their number has, in expectation, the mean
+    labelled pixel's Fisher information as its second moment.
 
     Positions of a layer are treated as examples of their own (K-FAC-expand in the words of
     Eschenhagen et al., NeurIPS 2023; KFC of Grosse & Martens, ICML 2016): each pixel has a loss of

@@ -75,7 +75,9 @@ class Kfac(Supervised):
         """Where the version before keeps no curvature, find it on the step's own pictures.
 
         The labels are drawn from the old model's prediction, so that it takes none that is given.
-        Pictures of the old classes would be better: the new ones show little of them.
+        Pictures of the old classes would be better: the new ones show little of them. They are the
+        first that come, not spread over all: pictures come by size, so of a step with more than
+        `pictures` of several sizes, some sizes may not be looked at.
         """
         if not self._kept:
             some = first(batches, self.settings.pictures)

@@ -61,7 +61,20 @@ class Residual(Supervised):
         super().learn(trainer)
         self.model.eval()
         combination = Combination(self._start, dict(self.model.named_parameters()))
-        shares = torch.optim.Adam(combination.parameters(), lr=self.settings.rate)
+        learning = [weight for weight in self.model.parameters() if weight.requires_grad]
+        self.model.requires_grad_(False)  # the shares alone learn: no graph to the new rows
+        try:
+            self._learn_shares(trainer, combination)
+        finally:
+            for weight in learning:
+                weight.requires_grad_()
+        with torch.no_grad():
+            for name, combined in combination.weights().items():
+                self.model.get_parameter(name).copy_(combined)
+
+    def _learn_shares(self, trainer: Trainer, combination: Combination) -> None:
+        shares = list(combination.parameters())
+        optimizer = torch.optim.Adam(shares, lr=self.settings.rate)
         for _ in range(self.settings.passes):
             for pictures, labels in trainer.look():
                 trainer.check()
@@ -71,12 +84,10 @@ class Residual(Supervised):
                     raise DivergedError(
                         f"the loss of the combined network is {loss.item()}: a lower rate may help"
                     )
-                shares.zero_grad()
-                loss.backward()
-                shares.step()
-        with torch.no_grad():
-            for name, weight in combination.weights().items():
-                self.model.get_parameter(name).copy_(weight)
+                found = torch.autograd.grad(loss, shares)
+                for share, gradient in zip(shares, found, strict=True):
+                    share.grad = gradient
+                optimizer.step()
 
     def combined_loss(self, combination: Combination, pictures: Tensor, labels: Tensor) -> Tensor:
         """Return what the shares minimise on one batch, a scalar.

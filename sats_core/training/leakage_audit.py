@@ -54,7 +54,9 @@ def audit(job: LeakageJob, attacks: Sequence[Attack] = tuple(Attack)) -> Leakage
 
     Raises:
         ModelError: the version cannot be loaded.
-        PictureError: a file is no picture or mask, or the mask does not fit.
+        PictureError: a file is no picture or mask, or the mask does not fit, or says nothing of
+            the square that the step sees.
+        NothingLearnedError: the gradients are all zero.
     """
     version = load_version(job.version)
     model, catalogue = version.model, version.catalogue
@@ -147,6 +149,11 @@ def _subject(job: LeakageJob, model: Segmenter, catalogue: Catalogue) -> Subject
         square = _square(picture, job.size)
         return Subject(job.picture.name, square, predict(model, square, job.size), "predicted")
     label = _square(_channels(job.labels, catalogue, picture.shape[:2]), job.size)
+    if (label == IGNORE).all():
+        raise PictureError(
+            f"{job.labels.name}: every pixel of the square in the middle is ignored, so that "
+            "nothing is learned"
+        )
     return Subject(job.picture.name, _square(picture, job.size), label, "given")
 
 
@@ -177,8 +184,6 @@ def _channels(path: Path, catalogue: Catalogue, size: tuple[int, ...]) -> Pixels
         if value not in channels:
             raise PictureError(f"{path.name}: the version has no class with index {value}")
         table[value] = channels[value]
-    if (values == IGNORE).all():
-        raise PictureError(f"{path.name}: every pixel is ignored, so that nothing is learned")
     return table[values]
 
 

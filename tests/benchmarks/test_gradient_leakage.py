@@ -38,3 +38,12 @@ def test_the_page_says_what_the_results_say() -> None:
     page = (RESULTS.parent / "gradients.md").read_text()
     for row in record["summary"]:
         assert f"| {row['psnr']:.1f} | {row['ssim']:.2f} |" in page, row
+    reports = [LeakageReport.model_validate(one) for one in record["pictures"]]
+    better = [
+        one.similarity.ssim > report.marks["painted"].ssim
+        for report in reports
+        for one in report.attacks
+    ]
+    both = sum(row.get("better_than_painted", 0) for row in record["summary"])
+    assert f"{sum(better)} of the {len(better)} reconstructions beat `painted`" in page
+    assert f"SSIM, {both} of the {len(better)}" in page

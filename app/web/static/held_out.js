@@ -76,14 +76,16 @@ async function look() {
     seen.push(await lookAt({ url, of }));
   }
   const names = new Set(seen.flatMap(({ iou }) => [...iou.keys()]));
-  by.append(...[...names].sort().map((name) => new Option(name)));
+  by.replaceChildren(by.options[0], ...[...names].sort().map((name) => new Option(name)));
   await show("");
   status.textContent = names.size ? "" : "They show nothing, and it sees nothing in them.";
   by.closest(".fields").hidden = names.size < 2;
 }
 
+/** Do one thing at a time: of two, the slower one would win. */
 async function tried(work) {
-  button.disabled = wrong.hidden = true;
+  const chosen = document.activeElement === by;
+  button.disabled = by.disabled = wrong.hidden = true;
   try {
     await work();
     button.hidden = true;
@@ -92,6 +94,9 @@ async function tried(work) {
     wrong.hidden = false;
     status.textContent = "";
     button.disabled = false;
+  } finally {
+    by.disabled = false;
+    if (chosen) by.focus(); // disabled, it lost it
   }
 }
 

@@ -106,6 +106,22 @@ def test_pictures_are_counted_together():
         rates.other_pictures(caller, 7)
 
 
+def test_pictures_that_are_named_count_like_those_that_are_sent():
+    clock = Clock()
+    rates = Rates(clock)
+    caller = limited(pictures_per_minute=6)
+    rates.named_pictures(caller, 5)
+    with pytest.raises(PictureLimitProblem):
+        rates.named_pictures(caller, 2)
+    rates.first_picture(caller)
+    with pytest.raises(PictureLimitProblem):
+        rates.first_picture(caller)
+    clock.now += 60
+    rates.named_pictures(caller, 6)
+    with pytest.raises(TooLargeProblem, match=r"7 pictures; .* may send 6 a minute"):
+        rates.named_pictures(caller, 7)
+
+
 def test_requests_over_the_limit_are_429_on_any_call(client, make):
     headers = make(limits=KeyLimits(requests_per_minute=3))
     answers = [client.get(path, headers=headers) for path in ("/tasks", "/classes", "/tasks")]

@@ -1,7 +1,10 @@
 """Held-out pictures on a version's page: as they are labelled, and as versions see them."""
 
 import io
+import json
+import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -112,6 +115,34 @@ def test_admins_alone_see_them(client: TestClient, engine: Engine, settings: Set
 
 
 @pytest.mark.usefixtures("kept")
+def test_of_a_class_that_was_taught_again_older_pictures_say_nothing(
+    client: TestClient, engine: Engine
+) -> None:
+    def told() -> dict[str, Any]:
+        found = re.search(r'<script type="application/json">(.*?)</script>', client.get(PAGE).text)
+        assert found
+        return dict(json.loads(found[1]))
+
+    def teach(**indices: int) -> None:
+        with write_session(engine) as session:
+            version = session.query(Version).filter_by(number=2).one()
+            was = version.classes
+            version.classes = [{**c, "index": indices.get(c["name"], c["index"])} for c in was]
+
+    with write_session(engine) as session:
+        first, second = session.query(Version).filter(Version.number < 3).order_by(Version.number)
+        first.classes = second.classes
+        mine, own = session.query(HeldOutSet).order_by(HeldOutSet.version_id)[:2]
+        own.classes = ["green"]
+    assert told()["sets"] == {"1": ["red", "green"], "2": ["green"]}
+    teach(red=7)
+    assert told()["sets"] == {"1": ["green"], "2": ["green"]}
+    with write_session(engine) as session:
+        session.get_one(HeldOutSet, mine.id).classes = ["red"]
+    assert {of for of, _ in told()["pictures"]} == {2}
+
+
+@pytest.mark.usefixtures("kept")
 def test_truth_before_and_after_stand_side_by_side(open_page: Open) -> None:
     page = open_page(PAGE)
     page.get_by_role("button", name="Show what it sees").click()
@@ -146,3 +177,30 @@ def test_the_worst_come_first_by_all_classes_or_by_one(
     page.get_by_label("Worst first, by").select_option("red")
     expect(said).to_have_text([few_red, few_green, right])
     expect(page.locator("#held-out figure").first.locator("canvas")).to_have_count(3)
+
+
+@pytest.mark.usefixtures("kept")
+def test_what_failed_is_tried_again_and_one_choice_is_shown_at_a_time(open_page: Open) -> None:
+    page = open_page(PAGE, allowed=("503",))
+    before = re.compile("/segment[?].*version=1")
+    page.route(before, lambda route: route.fulfill(status=503, body="{}"))
+    press = page.get_by_role("button", name="Show what it sees")
+    press.click()
+    expect(page.locator("#held-out .wrong")).to_have_text("the service answers 503")
+    page.unroute(before)
+    press.click()
+    expect(press).to_be_hidden()
+    choice = page.get_by_label("Worst first, by")
+    expect(choice.locator("option")).to_have_text(["all classes", "green", "red"])
+    expect(choice).to_be_enabled()
+    page.evaluate("""() => {
+        const select = document.querySelector("#held-out select");
+        window.wasDisabled = [];
+        new MutationObserver(() => window.wasDisabled.push(select.disabled))
+            .observe(select, { attributes: true, attributeOldValue: true });
+        select.addEventListener("change", () => window.wasDisabled.push(select.disabled));
+    }""")
+    choice.select_option("red")
+    page.wait_for_function("window.wasDisabled.includes(true)")
+    expect(choice).to_be_enabled()
+    expect(choice).to_have_value("red")

@@ -2,18 +2,26 @@
 
 import html
 import re
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from fastapi.testclient import TestClient
+from sqlalchemy import Engine
 
+from app.db import write_session
+from app.keys.secret import read_secret
+from app.keys.service import KeyLimits, Scope, create_key
+from app.settings import Settings
 from app.web.seen import Called, called_already
 from sats_core.classes import Catalogue
 from sats_core.data.readers import EncodedPicture, write_voc_zip
 from tests.app.inference.colour_graph import BACKGROUND, CLASSES, GREEN, RED
 from tests.app.segmentation.conftest import Register
 from tests.app.segmentation.requests import encoded, left_red_right_green
+from tests.app.web.test_login import log_in
 
 pytestmark = pytest.mark.parametrize("database_url", ["embedded"], indirect=True)
 
@@ -72,3 +80,45 @@ def test_who_cannot_say_it_says_why(client: TestClient, register: Register, cher
     nobody = client.get(address.replace("model=default", "model=nobody"))
     assert "cannot be told" in nobody.text
     assert client.get(address.replace("pictures=", "pictures=x")).status_code == 422
+
+
+Enter = Callable[..., None]
+
+
+@pytest.fixture
+def enter(client: TestClient, engine: Engine, settings: Settings) -> Enter:
+    """Make a key with these scopes and rules, and log in with it."""
+
+    def entered(name: str, *scopes: Scope, **rules: Any) -> None:
+        with write_session(engine) as session:
+            key = create_key(session, read_secret(settings), name, scopes, **rules)
+        log_in(client, key)
+        client.headers["Authorization"] = f"Bearer {key}"
+
+    return entered
+
+
+def test_who_may_not_segment_is_not_told_what_is_seen(
+    client: TestClient, register: Register, cherries: Path, enter: Enter
+) -> None:
+    register([BACKGROUND, RED, GREEN])
+    enter("both", Scope.SUBMIT, Scope.SEGMENT)
+    address = asked(looked_into(client, cherries))
+    enter("submits", Scope.SUBMIT)
+    told = looked_into(client, cherries)
+    assert "What is in it" in told
+    assert "/seen" not in told
+    assert client.get(address).status_code == 403
+
+
+def test_pictures_that_are_looked_at_count_for_the_key(
+    client: TestClient, register: Register, cherries: Path, enter: Enter
+) -> None:
+    register([BACKGROUND, RED, GREEN])
+    limits = KeyLimits(pictures_per_minute=8)
+    enter("few", Scope.SUBMIT, Scope.SEGMENT, limits=limits)
+    address = asked(looked_into(client, cherries))
+    assert "already sees" in client.get(address).text
+    refused = client.get(address).text
+    assert "cannot be told" in refused
+    assert "may send 8 pictures a minute" in refused

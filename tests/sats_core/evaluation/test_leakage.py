@@ -5,6 +5,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from sats_core.errors import NothingLearnedError
 from sats_core.evaluation.gradient_matching import Effort, cosine_distance
 from sats_core.evaluation.leakage import (
     drawn_mask,
@@ -148,3 +149,12 @@ def test_what_labels_give_away_is_the_mean_colour_of_each_region(
             ]
             there = made[0, channel][labels[0] == value]
             torch.testing.assert_close(there, torch.full_like(there, sum(region) / len(region)))
+
+
+@pytest.mark.parametrize("attack", [Attack.BARE, Attack.READ])
+def test_a_step_that_learns_nothing_is_refused(
+    model: Segmenter, pixels: Tensor, labels: Tensor, attack: Attack
+) -> None:
+    ignored = torch.full_like(labels, 255)
+    with pytest.raises(NothingLearnedError, match="all zero"):
+        reconstruct(model, pixels, ignored, attack, Effort(1), 0)

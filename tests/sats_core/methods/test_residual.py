@@ -132,6 +132,10 @@ class FineTuned(BatchTrainer):
         super().descend(method)  # type: ignore[arg-type]
         assert isinstance(method, Residual)
         self.weights = {n: p.detach().clone() for n, p in method.model.named_parameters()}
+        self.gradients = {
+            n: p.grad if p.grad is None else p.grad.clone()
+            for n, p in method.model.named_parameters()
+        }
 
 
 def learned(method: Residual, batch: tuple[Tensor, Tensor]) -> tuple[Segmenter, dict[str, Tensor]]:
@@ -220,3 +224,23 @@ def test_a_loss_that_is_no_number_ends_it(before: Segmenter, batch: tuple[Tensor
 
     with pytest.raises(DivergedError, match="combined network"):
         method.learn(Broken([batch]))
+
+
+def test_the_shares_alone_have_gradients_while_they_learn(
+    before: Segmenter, batch: tuple[Tensor, Tensor]
+) -> None:
+    method, trainer = residual(before, passes=2), FineTuned([batch])
+    kept: list[bool] = []
+    combined = method.combined_loss
+
+    def watched(combination: Combination, pictures: Tensor, labels: Tensor) -> Tensor:
+        kept.extend(weight.requires_grad for weight in method.model.parameters())
+        return combined(combination, pictures, labels)
+
+    method.combined_loss = watched  # type: ignore[method-assign]
+    method.learn(trainer)
+    assert kept
+    assert not any(kept)
+    assert all(weight.requires_grad for weight in method.model.parameters())
+    for name, weight in method.model.named_parameters():
+        torch.testing.assert_close(weight.grad, trainer.gradients[name], rtol=0, atol=0, msg=name)

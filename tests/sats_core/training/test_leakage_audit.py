@@ -105,7 +105,7 @@ WRONG = {
     "l.png: labels are one class index a pixel, not colours": stripes(48, 48),
     "l.png: has 40 x 48 pixels, its picture 48 x 48": np.zeros((48, 40), np.uint8),
     "l.png: the version has no class with index 77": np.full((48, 48), 77, np.uint8),
-    "l.png: every pixel is ignored": np.full((48, 48), 255, np.uint8),
+    "l.png: every pixel of the square in the middle is ignored": np.full((48, 48), 255, np.uint8),
 }
 
 
@@ -117,6 +117,21 @@ def test_labels_that_do_not_fit_are_refused(
     labels = save(tmp_path / "l.png", WRONG[said])
     job = LeakageJob(version=version, picture=picture, labels=labels, iterations=1, out=out)
     with pytest.raises(CoreError, match=said):
+        audit(job)
+    assert not list(out.iterdir())
+
+
+def test_labels_outside_the_square_are_refused(version: Path, tmp_path: Path, out: Path) -> None:
+    marks = np.full((32, 64), 255, np.uint8)
+    marks[:, :10] = 4  # the square has columns 16 to 47
+    job = LeakageJob(
+        version=version,
+        picture=save(tmp_path / "p.png", stripes(32, 64)),
+        labels=save(tmp_path / "l.png", marks),
+        iterations=1,
+        out=out,
+    )
+    with pytest.raises(CoreError, match=r"l\.png: every pixel of the square in the middle"):
         audit(job)
     assert not list(out.iterdir())
 
