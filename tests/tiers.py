@@ -42,6 +42,24 @@ LONG = {
     "tests/benchmarks/test_serving.py::test_a_tiny_run_of_ours_and_plain_fastapi": (
         "tests/benchmarks/test_serving.py::test_the_limit_answers_everybody_in_the_queue"
     ),
+    "tests/app/cli/test_running.py::test_killed_with_9_serve_takes_its_children_along": (
+        "tests/app/test_processes.py::test_what_it_left_is_ended_as_soon_as_its_end_is_seen"
+    ),
+    "tests/app/web/test_retiring.py::test_what_will_happen_is_said_before_it_does": (
+        "tests/app/web/test_retiring.py::test_what_is_refused_is_said_in_the_dialog"
+    ),
+    "tests/app/web/test_settings.py::test_settings_are_read_on_a_phone": (
+        "tests/app/web/test_settings.py::test_every_setting_is_shown_once_in_its_order"
+    ),
+    "tests/benchmarks/test_learning.py::test_a_preset_from_pretrained_weights_starts_from_them": (
+        "tests/benchmarks/test_learning.py::test_tuning_leaves_the_validation_pictures_alone"
+    ),
+    "tests/benchmarks/test_lower_precision.py::test_every_way_is_compared": (
+        "tests/benchmarks/test_lower_precision.py::test_the_largest_loss_of_a_class_counts"
+    ),
+    "tests/benchmarks/test_retiring.py::test_a_class_is_learned_and_taken_away": (
+        "tests/benchmarks/test_retiring.py::test_the_bars"
+    ),
     "tests/benchmarks/test_costs.py::test_step_cost": (
         "tests/sats_core/losses/test_attention.py::test_is_the_definition_on_any_grid"
     ),

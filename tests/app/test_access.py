@@ -171,6 +171,7 @@ PAGES = {
     ("GET", "/ui/keys"),
     ("GET", "/ui/audit"),
     ("GET", "/ui/{path:path}"),
+    ("GET", "/ui/schedule"),
     ("GET", "/ui/uploads/{upload}"),
     ("GET", "/ui/uploads/{upload}/seen"),
     ("POST", "/login"),

@@ -69,7 +69,7 @@ def typed(words: str) -> dict[str, str]:
         ("sats log", ["login", "logout"]),
         ("sats rollback --ur", ["--url"]),
         ("sats keys ", ["create", "list", "revoke"]),
-        ("sats audit ", ["gradients", "receipt", "verify"]),
+        ("sats audit ", ["gradients", "list", "receipt", "verify"]),
         ("sats nothing --ur", []),
     ],
 )
