@@ -9,6 +9,7 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from types import FrameType
 
@@ -27,6 +28,11 @@ SIBLINGS = "SATS_SIBLINGS_DIR"
 FIRST_WAIT_SECONDS = 1.0
 LONGEST_WAIT_SECONDS = 30.0
 STEADY_SECONDS = 60.0
+
+END_WITH_PARENT = (
+    partial(signal_at_parent_death, signal.SIGTERM) if sys.platform == "linux" else None
+)
+"""`preexec_fn` of a child: were we killed with -9, nobody would be left to stop it."""
 
 log = structlog.get_logger(__name__)
 
@@ -65,7 +71,7 @@ class Child:
             env=os.environ | {SUPERVISED: "1"},
             stdin=subprocess.DEVNULL,
             start_new_session=True,
-            preexec_fn=_end_with_parent if sys.platform == "linux" else None,
+            preexec_fn=END_WITH_PARENT,
         )
         log.info("started", child=self.name, pid=self._process.pid)
 
@@ -185,8 +191,3 @@ def read_restarts(record: Path) -> int | None:
     except (OSError, ValueError, KeyError, TypeError) as error:
         log.warning("restarts_not_read", error=str(error))
         return None
-
-
-def _end_with_parent() -> None:
-    # Were we killed with -9, nobody would be left to stop the children.
-    signal_at_parent_death(signal.SIGTERM)

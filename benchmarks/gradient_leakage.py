@@ -10,7 +10,6 @@ Prints what was measured and puts it into `gradient_leakage.json` of `--results`
 need no gradients.
 """
 
-import json
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import closing
@@ -23,7 +22,7 @@ import torch
 import typer
 
 from benchmarks.drawn_pictures import draw
-from benchmarks.machine import machine_load, stamped
+from benchmarks.machine import machine_load, stamped, write_record
 from benchmarks.retiring_versions import never, training_told
 from sats_core.classes import Catalogue
 from sats_core.data.labels import step_lookup
@@ -31,7 +30,6 @@ from sats_core.data.readers import EncodedPicture, LabelledPicture, open_reader,
 from sats_core.data.sources import DirectorySource
 from sats_core.data.transforms import View, evaluation_view, resize_label
 from sats_core.export import load_version
-from sats_core.files import write_whole
 from sats_core.job import HeldOutChoice, StepJob
 from sats_core.leakage_report import Attack, AttackFound, LeakageJob, LeakageReport, Similarity
 from sats_core.models import Segmenter
@@ -183,9 +181,7 @@ def main(
         summary=rows,
         pictures=[one.model_dump(mode="json", exclude={"note"}) for one in reports],
     )
-    results.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(record, indent=1, sort_keys=True) + "\n"
-    write_whole(results / "gradient_leakage.json", text.encode())
+    write_record(results, "gradient_leakage.json", record)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ needs no map; and the attention transfer of each. What heads are worth `benchmar
 Writes `docs/results/head_blocks.json`.
 """
 
-import json
 import multiprocessing
 import os
 import statistics
@@ -22,7 +21,7 @@ import typer
 from torch import Tensor
 
 from benchmarks.attention_transfer import blocky_labels
-from benchmarks.machine import machine_load, peak, reset_peak, stamped
+from benchmarks.machine import machine_load, peak, reset_peak, stamped, write_record
 from sats_core.losses import QueryKey, attention_transfer, scaled_attention_transfer
 from sats_core.models.nonlocal_block import NonLocal, ScaledNonLocal, SoftmaxNonLocal
 
@@ -131,8 +130,7 @@ def main(
         load_before=machine_load(),
         cost=costs((16,) if quick else SIDES),
     ) | {"threads": 1}
-    results.mkdir(parents=True, exist_ok=True)
-    (results / "head_blocks.json").write_text(json.dumps(record, indent=1) + "\n")
+    write_record(results, "head_blocks.json", record)
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ import typer
 from benchmarks.drawn_pictures import draw
 from benchmarks.head_cells import ALL_MLP, EDGES, NAMES, SHARPNESS, CellHead, SearchHead
 from benchmarks.intervals import paired
-from benchmarks.machine import machine_load, stamped
+from benchmarks.machine import machine_load, stamped, write_record
 from benchmarks.retiring_versions import never, training_told
 from sats_core.classes import Catalogue
 from sats_core.data.labels import step_lookup
@@ -35,7 +35,6 @@ from sats_core.data.readers import Reader, open_reader
 from sats_core.data.sources import DirectorySource
 from sats_core.data.transforms import Pixels
 from sats_core.evaluation.held_out import HeldOut, score
-from sats_core.files import write_whole
 from sats_core.models import Segmenter, seeded_backbone
 from sats_core.models.head import AllMlpHead, head_width
 from sats_core.settings import Limits, StepSettings
@@ -214,9 +213,7 @@ def main(
         runs=runs,
         less_all_mlp=differences(runs),
     )
-    results.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(record, indent=1, sort_keys=True) + "\n"
-    write_whole(results / "head_search.json", text.encode())
+    write_record(results, "head_search.json", record)
 
 
 if __name__ == "__main__":

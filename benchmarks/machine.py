@@ -1,13 +1,16 @@
 """What a measurement was taken on, and with which code."""
 
+import json
 import os
 import platform
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+
+from sats_core.files import write_whole
 
 _STATUS = Path("/proc/self/status")
 
@@ -75,6 +78,13 @@ def stamped(device: str, **values: Any) -> dict[str, Any]:
         "commit": commit(),
         **values,
     }
+
+
+def write_record(results: Path, name: str, record: Mapping[str, Any]) -> None:
+    """Write a record into a folder, which is made, whole or not at all."""
+    results.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(record, indent=1, sort_keys=True) + "\n"
+    write_whole(results / name, text.encode())
 
 
 def without_folders(arguments: Sequence[str]) -> list[str]:

@@ -23,12 +23,11 @@ from typing import Annotated, Any
 import torch
 import typer
 
-from benchmarks.machine import stamped, without_folders
+from benchmarks.machine import stamped, without_folders, write_record
 from benchmarks.retiring_versions import Bench, base, fresh, never, training_told
 from sats_core.data.readers import open_reader
 from sats_core.data.sources import DirectorySource
 from sats_core.export import load_version
-from sats_core.files import write_whole
 from sats_core.job import (
     Depth,
     HeldOutPictures,
@@ -245,9 +244,7 @@ def main(
     )
     path = results / "retiring.json"
     records = json.loads(path.read_text()) if path.exists() else {}
-    results.mkdir(parents=True, exist_ok=True)
-    text = json.dumps({**records, place: record}, indent=1, sort_keys=True)
-    write_whole(path, (text + "\n").encode())
+    write_record(results, path.name, {**records, place: record})
     for bar, holds in record["bars"].items():
         typer.echo(f"{'holds' if holds else 'BROKEN'}: {bar}")
 

@@ -1,10 +1,8 @@
 """`sats audit gradients`: what one step's gradients give away of its picture."""
 
 import subprocess
-import sys
 from contextlib import ExitStack
 from pathlib import Path
-from signal import SIGTERM
 from typing import Annotated
 
 import typer
@@ -14,7 +12,7 @@ from app.cli.common import database
 from app.cli.printing import Form, Row, print_all
 from app.cli.refusing import MISSING, REFUSED, refusal
 from app.db import read_session
-from app.processes import own
+from app.processes import END_WITH_PARENT, own
 from app.registry.files import lay_out
 from app.registry.service import served_version
 from app.settings import get_settings
@@ -27,7 +25,6 @@ from sats_core.leakage_report import (
     LeakageJob,
     LeakageReport,
 )
-from sats_core.parent_death import signal_at_parent_death
 from sats_core.scratch import Scratch
 
 AUDIT = "sats_core.training.leakage_audit"
@@ -77,11 +74,13 @@ def gradients(
         raise refusal("--labels are of a --picture: name it too")
     if size % LEAST_SIDE:
         raise refusal(f"--size {size}: a multiple of {LEAST_SIDE}")
-    _check_empty(out)
+    _refuse_taken(out)
     with ExitStack() as stack:
         scratch = stack.enter_context(Scratch("gradients"))
+        directory = _directory(version, scratch)
+        _make(out)
         job = LeakageJob(
-            version=_directory(version, scratch),
+            version=directory,
             picture=picture,
             labels=labels,
             unrelated=unrelated,
@@ -98,15 +97,20 @@ def gradients(
     typer.echo(f"in {printable(str(out))}. {report.note}", err=True)
 
 
-def _check_empty(out: Path) -> None:
+def _refuse_taken(out: Path) -> None:
     try:
         taken = out.exists() and not (out.is_dir() and not any(out.iterdir()))
-        if not taken:
-            out.mkdir(parents=True, exist_ok=True)
-    except (OSError, RuntimeError) as error:  # a file in the way, a loop of links, no right
-        raise refusal(f"{out} cannot be written: {error}") from error
+    except (OSError, RuntimeError) as error:  # a loop of links, no right
+        raise refusal(f"{out} cannot be read: {error}") from error
     if taken:
         raise refusal(f"{out} is there already and is not an empty directory")
+
+
+def _make(out: Path) -> None:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise refusal(f"{out} cannot be written: {error}") from error
 
 
 def _directory(version: str, scratch: Path) -> Path:
@@ -135,7 +139,7 @@ def _run(job: LeakageJob, scratch: Path) -> LeakageReport:
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
-        preexec_fn=_end_with_parent if sys.platform == "linux" else None,
+        preexec_fn=END_WITH_PARENT,
         check=False,
         text=True,
     )
@@ -163,7 +167,3 @@ def _rows(report: LeakageReport) -> list[Row]:
         }
         for one in report.attacks
     ]
-
-
-def _end_with_parent() -> None:
-    signal_at_parent_death(SIGTERM)

@@ -9,9 +9,9 @@ that somebody else may write freely, as the name of a task.
 
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from enum import StrEnum
-from itertools import islice
+from itertools import islice, pairwise
 from queue import Empty, Queue
 from threading import Thread
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -84,9 +84,21 @@ class Command(TyperCommand):
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Read what was asked for."""
         if any(one.name == "output" and isinstance(one.default, StrEnum) for one in self.params):
-            end = args.index("--") if "--" in args else len(args)
-            args[:end] = ["--output=json" if one == "--json" else one for one in args[:end]]
+            args = list(self._written_out(args))
         return super().parse_args(ctx, args)
+
+    def _written_out(self, args: Sequence[str]) -> Iterator[str]:
+        """Yield arguments, `--output=json` for a `--json` that is no other one's value."""
+        valued = {
+            name
+            for one in self.params
+            if one.param_type_name == "option" and not getattr(one, "is_flag", False)
+            for name in (*one.opts, *one.secondary_opts)
+        }
+        end = args.index("--") if "--" in args else len(args)
+        for place, (before, one) in enumerate(pairwise(["", *args])):
+            is_short = one == "--json" and place < end and before not in valued
+            yield "--output=json" if is_short else one
 
     def shell_complete(self, ctx: Any, incomplete: str) -> Any:
         """Complete the number behind `MODEL@`, else what there is to complete."""

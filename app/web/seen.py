@@ -75,7 +75,7 @@ async def opinion(services: Services, path: Path, model: str, positions: Sequenc
         choice = await choose_version(services, model, None)
         served = await services.inference.served(choice)
         async with _reading(services, path) as reader:
-            for position in positions:
+            for position in dict.fromkeys(positions):
                 if position >= len(reader.ids):
                     continue
                 try:

@@ -68,12 +68,21 @@ def attention_transfer(
     return torch.stack(terms).sum() / 4
 
 
-def _stage_distance(old: QueryKey, new: QueryKey, labels: Tensor, ignore_index: int) -> Tensor:
+def check_alike(old: QueryKey, new: QueryKey) -> None:
+    """Check that two attentions can be compared.
+
+    Raises:
+        ValueError: queries or keys differ in shape.
+    """
     if old.query.shape != new.query.shape or old.key.shape != new.key.shape:
         raise ValueError(
             f"old attention {tuple(old.query.shape)} x {tuple(old.key.shape)} against new "
             f"{tuple(new.query.shape)} x {tuple(new.key.shape)}"
         )
+
+
+def _stage_distance(old: QueryKey, new: QueryKey, labels: Tensor, ignore_index: int) -> Tensor:
+    check_alike(old, new)
     dtype = torch.promote_types(new.query.dtype, torch.float32)
     regions = class_regions(labels, new, ignore_index)
     tensors = [t.to(dtype) for t in (old.query, old.key, new.query, new.key)]

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from sats_core.classes import IGNORE
-from sats_core.losses.attention import QueryKey, class_regions
+from sats_core.losses.attention import QueryKey, check_alike, class_regions
 
 
 def scaled_attention_transfer(
@@ -42,11 +42,7 @@ def scaled_attention_transfer(
 
 
 def _block_distance(old: QueryKey, new: QueryKey, labels: Tensor, ignore_index: int) -> Tensor:
-    if old.query.shape != new.query.shape or old.key.shape != new.key.shape:
-        raise ValueError(
-            f"old attention {tuple(old.query.shape)} x {tuple(old.key.shape)} against new "
-            f"{tuple(new.query.shape)} x {tuple(new.key.shape)}"
-        )
+    check_alike(old, new)
     dtype = torch.promote_types(new.query.dtype, torch.float32)
     regions = class_regions(labels, new, ignore_index)
     images, heads, _, width = new.query.shape

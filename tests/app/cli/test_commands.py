@@ -34,6 +34,15 @@ def test_json_is_short_for_a_form_in_groups_too(name: str) -> None:
     assert command.make_context("list", ["--json"]).params["output"] == "json"
 
 
+def test_json_is_a_value_where_an_option_wants_one() -> None:
+    group: Any = get_command(cli)
+    command = group.get_command(None, "tasks")
+    words = ["--outcome", "--json"]
+    assert command.make_context("tasks", words).params["outcome"] == "--json"
+    assert command.make_context("tasks", words).params["output"] == "table"
+    assert words == ["--outcome", "--json"], "the caller's list stays as it is"
+
+
 def test_where_nothing_is_printed_in_forms_json_is_none() -> None:
     group: Any = get_command(cli)
     with pytest.raises(Exception, match="No such option"):

@@ -80,6 +80,10 @@ def test_who_cannot_say_it_says_why(client: TestClient, register: Register, cher
     nobody = client.get(address.replace("model=default", "model=nobody"))
     assert "cannot be told" in nobody.text
     assert client.get(address.replace("pictures=", "pictures=x")).status_code == 422
+    none = client.get(re.sub(r"pictures=[^&]+", "pictures=999,1000", address))
+    assert "none of the sheet's pictures" in html.unescape(none.text)
+    again = client.get(re.sub(r"pictures=[^&]+", "pictures=0,0,0", address))
+    assert "asked about 1 picture," in again.text
 
 
 Enter = Callable[..., None]

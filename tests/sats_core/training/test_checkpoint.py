@@ -205,6 +205,13 @@ def test_a_checkpoint_of_other_training_code_is_of_another_step(
     assert fingerprint_of(job) != now
 
 
+def changed(job: Any, change: dict[str, Any]) -> Any:
+    """Return a job with other fields, or with other settings among the old ones."""
+    if "settings" in change:
+        change = {"settings": job.settings.model_copy(update=change["settings"])}
+    return job.model_copy(update=change)
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -221,9 +228,7 @@ def test_a_checkpoint_of_other_training_code_is_of_another_step(
 def test_a_checkpoint_of_another_job_is_of_another_step(
     job: StepJob, change: dict[str, Any]
 ) -> None:
-    if "settings" in change:
-        change = {"settings": job.settings.model_copy(update=change["settings"])}
-    other = job.model_copy(update=change)
+    other = changed(job, change)
     assert other != job
     assert fingerprint_of(other) != fingerprint_of(job)
 
@@ -244,10 +249,8 @@ def test_a_checkpoint_of_another_job_is_of_another_step(
 def test_a_checkpoint_fits_wherever_and_however_its_step_is_run(
     job: StepJob, change: dict[str, Any]
 ) -> None:
-    if "settings" in change:
-        change = {"settings": job.settings.model_copy(update=change["settings"])}
-    assert job.model_copy(update=change) != job
-    assert fingerprint_of(job.model_copy(update=change)) == fingerprint_of(job)
+    assert changed(job, change) != job
+    assert fingerprint_of(changed(job, change)) == fingerprint_of(job)
 
 
 @pytest.fixture
@@ -287,11 +290,9 @@ def retirement(tmp_path: Path) -> RetireJob:
 def test_a_checkpoint_of_another_retirement_is_of_another(
     retirement: RetireJob, change: dict[str, Any]
 ) -> None:
-    if "settings" in change:
-        change = {"settings": retirement.settings.model_copy(update=change["settings"])}
     now = fingerprint_of_retirement(retirement)
     assert fingerprint_of_retirement(retirement) == now
-    assert fingerprint_of_retirement(retirement.model_copy(update=change)) != now
+    assert fingerprint_of_retirement(changed(retirement, change)) != now
 
 
 @pytest.mark.parametrize(
@@ -309,9 +310,7 @@ def test_a_checkpoint_of_another_retirement_is_of_another(
 def test_a_checkpoint_fits_wherever_and_however_its_retirement_is_run(
     retirement: RetireJob, change: dict[str, Any]
 ) -> None:
-    if "settings" in change:
-        change = {"settings": retirement.settings.model_copy(update=change["settings"])}
-    other = retirement.model_copy(update=change)
+    other = changed(retirement, change)
     assert other != retirement
     assert fingerprint_of_retirement(other) == fingerprint_of_retirement(retirement)
 
