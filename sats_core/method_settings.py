@@ -185,6 +185,8 @@ class UnlearnSettings(MethodRecord):
     """Weight of the distillation of the outputs, as SATS has it."""
     attention_weight: Weight = 20.0
     """Weight of the self-attention transfer, as SATS has it."""
+    supervision_weight: Weight = 0.0
+    """Weight of the cross-entropy with the labels of what stays, where the pictures have any."""
 
 
 METHOD_SETTINGS: dict[str, type[Record]] = {

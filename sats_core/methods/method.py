@@ -12,6 +12,7 @@ from sats_core.methods.sampling import PixelSample
 from sats_core.models import Segmenter
 
 if TYPE_CHECKING:
+    from sats_core.methods.curvature import Curvature
     from sats_core.methods.finetune import Finetune
 
 
@@ -76,6 +77,9 @@ class Method(ABC):
         self.model = model
         self.old = old
         self.settings = settings
+
+    def recall(self, curvature: "Curvature | None") -> None:  # noqa: B027  # most keep none
+        """Take what the version before keeps of how its loss minds each weight; None: nothing."""
 
     @abstractmethod
     def learn(self, trainer: Trainer) -> None:
