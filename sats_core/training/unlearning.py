@@ -36,6 +36,13 @@ LEAST_BATCHES = 10
 PREPARED = 64
 """Pictures that background's look is taken from."""
 
+LEAST_TO_RENEW = 200
+"""Pictures without what goes that a head is taught anew on; a small head of few would lose much."""
+HEAD_STAYS = (
+    f"fewer than {LEAST_TO_RENEW} pictures that do not show what is retired are at hand: the head "
+    "is not taught anew, and more is left of what could be learned again"
+)
+
 SawPictures = Literal["posted", "kept", "noise"]
 
 
@@ -190,8 +197,13 @@ def unlearned(
             raise StoppedError
 
     model = copy.deepcopy(teacher)
+    renewed = pictures.saw != "noise" and len(pictures.others) >= LEAST_TO_RENEW
+    if renewed:
+        model.renew_head(settings.seed)
+    else:
+        emit(WarningEvent(message=HEAD_STAYS))
     classifier = copy.deepcopy(before.classifier)
-    method = Unlearn(model, teacher, classifier, before.gone, weights)
+    method = Unlearn(model, teacher, classifier, before.gone, weights, moves_norms=renewed)
     method.prepare(_looks(model, before.size, pictures, PREPARED))
     own = settings.batch_size // 2 if len(pictures.others) else settings.batch_size
     showing = Repeated(pictures.showing, LEAST_BATCHES * own)
