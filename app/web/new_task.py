@@ -131,7 +131,8 @@ async def seen_in_upload(
         check_model(visitor.caller, model)
         path = await run_in_threadpool(upload_path, services, visitor.caller, upload)
         services.rates.named_pictures(visitor.caller, len(positions))
-        seen = await opinion(services, path, model, positions)
+        with services.underway.one(visitor.caller):
+            seen = await opinion(services, path, model, positions)
     except Problem as error:
         problem = error
     except CoreError as error:

@@ -25,6 +25,7 @@ from app.integrations.label_studio.calling import (
     Looker,
     ModelOfPath,
     Predictor,
+    count_one,
     document_basic,
 )
 from app.integrations.label_studio.documentation import (
@@ -138,6 +139,7 @@ class _Predictions(StreamingResponse):
     summary="Predict tasks for Label Studio",
     operation_id="label_studio_predict",
     response_model=LabelStudioPredictionsJson,
+    dependencies=[count_one],
     openapi_extra=BODY,
     responses=PREDICT,
 )
@@ -146,6 +148,7 @@ class _Predictions(StreamingResponse):
     summary="Predict tasks for Label Studio with a model",
     operation_id="label_studio_model_predict",
     response_model=LabelStudioPredictionsJson,
+    dependencies=[count_one],
     openapi_extra=MODEL | BODY,
     responses=PREDICT,
 )
