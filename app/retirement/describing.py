@@ -9,13 +9,18 @@ from app.db import Erasure, Memory, Place, Version
 from app.retirement.records import Receipt
 from app.retirement.schemas import RetirementJson
 from app.retirement.waiting import Moment
-from app.stored import shown
+from app.stored import read_stored, shown
 
 _WHY = "where it stays so, the workers' log says why (`erasure_put_off`)"
 _DUE = f"a worker to come by, which one does every SATS_SWEEP_SECONDS; {_WHY}"
 _DUE_IN_FOLDER = (
     "a worker whose SATS_MEMORY_DIR is the folder that replay pictures of the model lie in, for "
     "ever where none has it; one that has it comes by every SATS_SWEEP_SECONDS; " + _WHY
+)
+_END = f"a worker to delete the last bytes and sign the receipt, at its next sweep; {_WHY}"
+_END_IN_FOLDER = (
+    "a worker whose SATS_MEMORY_DIR is the folder that replay pictures of the model lie in, to "
+    f"delete the last bytes there and sign the receipt; {_WHY}"
 )
 
 
@@ -48,12 +53,20 @@ def _due(session: Session, model_id: int) -> str:
     return _DUE if session.scalar(beside.limit(1)) is None else _DUE_IN_FOLDER
 
 
+def _to_end(version: Version) -> str:
+    """Return what a deletion that has begun waits for: bytes go, and the receipt is signed."""
+    places = {one.place for one in read_stored(Receipt, version.receipt or {}).deleted}
+    return _END_IN_FOLDER if Place.MEMORY_FOLDER.replace(" ", "_") in places else _END
+
+
 def _described(version: Version, moment: Moment | None, due: str | None) -> RetirementJson | None:
     if version.retirement is None:
         return None
     reason = None
     if version.erasure == Erasure.WAITS and moment is not None:
         reason = moment.waits_for(version) or due
+    elif version.erasure == Erasure.BEGUN:
+        reason = _to_end(version)
     done = version.erasure == Erasure.DONE
     state = {
         "erasure": version.erasure,

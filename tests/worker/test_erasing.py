@@ -376,15 +376,35 @@ def test_who_dies_in_between_leaves_the_rest_to_the_next_one(bench, monkeypatch,
         patch.setattr(f"app.retirement.erasing.{dies_in}", lambda *_args, **_kw: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             bench.erase()
-    assert (shown(bench, 4).retirement.erasure, shown(bench, 4).retirement.receipt) == (
-        "begun",
-        None,
-    )
+    begun = shown(bench, 4).retirement
+    assert (begun.erasure, begun.receipt) == ("begun", None)
+    assert begun.waits_for.startswith("a worker to delete the last bytes and sign the receipt")
     bench.erase()
+    assert waits_for(bench, 4) is None
     receipt = shown(bench, 4).retirement.receipt
     assert len(receipt.deleted) == 3
     assert not [one for one in receipt.deleted if bench.has_blob(one.sha256)]
     assert_healthy(bench)
+
+
+def test_what_has_begun_in_a_folder_waits_for_a_worker_that_reaches_it(
+    bench, tmp_path, monkeypatch
+):
+    reaching = bench.settings.model_copy(update={"memory_dir": tmp_path / "private"})
+    without, bench.settings = bench.settings, reaching
+    learn(bench, memory=10)
+    bench.retire(3, ["dog"], "forget")
+    with monkeypatch.context() as patch:
+        patch.setattr("app.retirement.erasing.free", lambda *_args, **_kw: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            bench.erase()
+    bench.settings = without
+    bench.erase()
+    assert shown(bench, 4).retirement.erasure == "begun"
+    assert waits_for(bench, 4).startswith("a worker whose SATS_MEMORY_DIR is the folder")
+    bench.settings = reaching
+    bench.erase()
+    assert (shown(bench, 4).retirement.erasure, waits_for(bench, 4)) == ("done", None)
 
 
 def test_bytes_that_somebody_else_keeps_stay_and_the_receipt_says_so(bench):
