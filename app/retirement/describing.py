@@ -9,7 +9,7 @@ from app.db import Erasure, Memory, Place, Version
 from app.retirement.records import Receipt
 from app.retirement.schemas import RetirementJson
 from app.retirement.waiting import Moment
-from app.stored import read_stored, shown
+from app.stored import shown
 
 _WHY = "where it stays so, the workers' log says why (`erasure_put_off`)"
 _DUE = f"a worker to come by, which one does every SATS_SWEEP_SECONDS; {_WHY}"
@@ -55,8 +55,9 @@ def _due(session: Session, model_id: int) -> str:
 
 def _to_end(version: Version) -> str:
     """Return what a deletion that has begun waits for: bytes go, and the receipt is signed."""
-    places = {one.place for one in read_stored(Receipt, version.receipt or {}).deleted}
-    return _END_IN_FOLDER if Place.MEMORY_FOLDER.replace(" ", "_") in places else _END
+    draft = shown(Receipt, version.receipt)
+    in_folder = draft is not None and any(one.place == "memory_folder" for one in draft.deleted)
+    return _END_IN_FOLDER if in_folder else _END
 
 
 def _described(version: Version, moment: Moment | None, due: str | None) -> RetirementJson | None:
