@@ -79,6 +79,9 @@ test-long: install
 # In an environment of its own: what Label Studio needs is nobody else's.
 LABEL_STUDIO := .venv-label-studio
 
+test-gpu: install
+	$(PYTEST) -n 0 -m gpu
+
 test-label-studio: install
 	@test -x $(LABEL_STUDIO)/bin/label-studio || { $(PYTHON) -m venv $(LABEL_STUDIO) && \
 	    $(LABEL_STUDIO)/bin/python -m pip install --quiet --disable-pip-version-check "label-studio==1.23.*"; }
