@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install browser lock demo test test-quick test-whole test-long test-label-studio test-mlflow test-fiftyone soak lint audit format serve readme docs screenshots contract mutants clean
+.PHONY: help install browser lock demo test test-quick test-whole test-long test-gpu test-label-studio test-mlflow test-fiftyone soak lint audit format serve readme docs screenshots contract mutants clean
 
 help:
 	@echo "make demo     set up .venv and run the main job, with pictures, in demo-output/"
