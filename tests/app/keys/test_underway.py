@@ -17,6 +17,7 @@ from app.keys.problems import ConcurrencyLimitProblem
 from app.keys.secret import read_secret
 from app.keys.service import Caller, KeyLimits, Scope, create_key
 from app.keys.underway import Underway
+from app.main import create_app
 from app.settings import Settings
 from tests.app.integrations.label_studio.asking import BASE, body
 from tests.app.integrations.label_studio.conftest import fake
@@ -26,7 +27,6 @@ from tests.app.segmentation.requests import encoded, left_red_right_green
 from tests.app.segmentation.test_waiting import PICTURE, WAIT, busy, ready
 from tests.fixtures.label_studio import FakeLabelStudio
 from tests.fixtures.processes import serving
-from tests.fixtures.statements import Statements
 
 __all__ = ["fake", "register"]
 
@@ -88,8 +88,6 @@ def test_nobody_else_is_counted() -> None:
 
 @contextmanager
 def started(settings: Settings, **changes: float) -> Iterator[tuple[FastAPI, httpx.Client]]:
-    from app.main import create_app
-
     app: FastAPI = create_app(settings.model_copy(update=changes))
     with serving(app) as url, httpx.Client(base_url=url, timeout=2 * WAIT) as client:
         ready(client)
@@ -153,7 +151,7 @@ def test_however_a_request_ends_its_place_comes_back(
 ) -> None:
     register()
     key = make()
-    with started(settings, serve_deadline_seconds=1.0) as (app, client):
+    with started(settings) as (app, client):
         services = app.state.services
 
         def ask(content: bytes, **params: str) -> int:
@@ -164,18 +162,30 @@ def test_however_a_request_ends_its_place_comes_back(
         assert ask(b"no picture") in (415, 422)
         assert ask(PICTURE[:-20]) == 422
         assert ask(PICTURE, model="none") == 404
-        with busy(services.inference):
-            assert ask(PICTURE) == 503
+        assert ask(PICTURE, classes="none") == 422
         with services.inference.reserve(services.inference.load.free):
             assert ask(PICTURE) == 503
-        # Its body never comes: it is given up at its deadline.
-        said = f"POST /segment HTTP/1.1\r\nHost: a\r\nAuthorization: {key['Authorization']}\r\n"
+        assert ask(PICTURE) == 200
+
+
+def test_who_is_given_up_at_the_deadline_is_under_way_no_more(
+    settings: Settings, register: Register, make: Make
+) -> None:
+    register()
+    key = make()
+    said = ["POST /segment HTTP/1.1", "Host: a", "Content-Type: image/png", "Content-Length: 100"]
+    said.append(f"Authorization: {key['Authorization']}")
+    with started(settings, serve_deadline_seconds=1.0) as (app, client):
+        services = app.state.services
+        with busy(services.inference):
+            late = client.post("/segment", headers=IMAGE | key, content=PICTURE)
+            assert (late.status_code, late.json()["type"][-17:]) == (503, "deadline-exceeded")
+            assert eventually(0, services.underway)
         with socket.create_connection((client.base_url.host, client.base_url.port or 80)) as raw:
-            raw.settimeout(WAIT)
-            raw.sendall((said + "Content-Type: image/png\r\nContent-Length: 100\r\n\r\n").encode())
+            raw.settimeout(WAIT)  # its body never comes
+            raw.sendall("\r\n".join([*said, "", ""]).encode())
             assert raw.recv(4096).startswith(b"HTTP/1.1 503")
         assert eventually(0, services.underway)
-        assert ask(PICTURE) == 200
 
 
 def test_what_is_refused_is_no_picture_of_the_minute(
@@ -189,17 +199,6 @@ def test_what_is_refused_is_no_picture_of_the_minute(
             refused = client.post("/segment", headers=IMAGE | key, content=PICTURE)
             assert refused.json()["type"] == SLUG
     assert client.post("/segment", headers=IMAGE | key, content=PICTURE).status_code == 200
-
-
-def test_counting_asks_no_database(
-    client: TestClient, service: FastAPI, register: Register, make: Make
-) -> None:
-    register()
-    key = make()
-    assert client.post("/segment", headers=IMAGE | key, content=PICTURE).status_code == 200
-    with Statements(service.state.services.engine) as asked:
-        assert client.post("/segment", headers=IMAGE | key, content=PICTURE).status_code == 200
-    assert not [text for text in asked.seen if "api_keys" in text]
 
 
 def test_predictions_for_label_studio_count_until_their_stream_ends(
