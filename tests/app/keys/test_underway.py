@@ -34,6 +34,7 @@ Make = Callable[..., dict[str, str]]
 LIMITED = KeyLimits(concurrent_requests=1)
 IMAGE = {"Content-Type": "image/png"}
 SLUG = "urn:sats:problem:limit-concurrent-requests"
+ONE_DATABASE = pytest.mark.parametrize("database_url", ["embedded"], indirect=True)
 
 
 @pytest.fixture
@@ -105,6 +106,7 @@ def eventually(wanted: int, underway: Underway) -> bool:
 DOORS = {"/segment": (IMAGE, PICTURE), **CALLS}
 
 
+@ONE_DATABASE
 @pytest.mark.parametrize("door", sorted(DOORS))
 def test_a_client_that_hangs_up_gives_its_place_back(
     settings: Settings, register: Register, make: Make, door: str
@@ -146,6 +148,7 @@ def hanging(
         yield
 
 
+@ONE_DATABASE
 def test_however_a_request_ends_its_place_comes_back(
     settings: Settings, register: Register, make: Make
 ) -> None:
@@ -168,6 +171,7 @@ def test_however_a_request_ends_its_place_comes_back(
         assert ask(PICTURE) == 200
 
 
+@ONE_DATABASE
 def test_who_is_given_up_at_the_deadline_is_under_way_no_more(
     settings: Settings, register: Register, make: Make
 ) -> None:
@@ -188,6 +192,7 @@ def test_who_is_given_up_at_the_deadline_is_under_way_no_more(
         assert eventually(0, services.underway)
 
 
+@ONE_DATABASE
 def test_what_is_refused_is_no_picture_of_the_minute(
     client: TestClient, service: FastAPI, register: Register, make: Make
 ) -> None:
@@ -201,6 +206,7 @@ def test_what_is_refused_is_no_picture_of_the_minute(
     assert client.post("/segment", headers=IMAGE | key, content=PICTURE).status_code == 200
 
 
+@ONE_DATABASE
 def test_predictions_for_label_studio_count_until_their_stream_ends(
     settings: Settings, fake: FakeLabelStudio, register: Register, make: Make
 ) -> None:
