@@ -10,6 +10,7 @@ help:
 	@echo "make browser  see to a browser for the tests of pages, which skip them without one"
 	@echo "make test     run the tests, in six minutes on two cores; test-quick: before a commit,"
 	@echo "              test-whole: before a merge, test-long: all"
+	@echo "make test-gpu  what needs a CUDA device; skipped, and said so, where there is none"
 	@echo "make test-label-studio  the loop with a real Label Studio, in .venv-label-studio (300 MB)"
 	@echo "make test-mlflow        versions in a real MLflow server, in .venv-mlflow (800 MB)"
 	@echo "make test-fiftyone      held-out pictures in a real FiftyOne, in .venv-fiftyone (1.2 GB)"
