@@ -130,8 +130,8 @@ async def seen_in_upload(
     try:
         check_model(visitor.caller, model)
         blob = await run_in_threadpool(uploaded, services, visitor.caller, upload)
-        services.rates.named_pictures(visitor.caller, len(positions))
         with services.underway.one(visitor.caller):
+            services.rates.named_pictures(visitor.caller, len(positions))
             seen = await opinion(services, blob, model, positions)
     except Problem as error:
         problem = error
