@@ -12,7 +12,7 @@ from sqlalchemy import Engine
 
 from app.db import ApiKey, Task, utc_now, write_session
 from app.keys.secret import read_secret
-from app.keys.service import Scope, create_key, revoke_key
+from app.keys.service import KeyLimits, Scope, create_key, revoke_key
 from app.settings import Settings
 from app.storage import BlobStore
 from app.web import keys
