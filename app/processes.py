@@ -153,8 +153,9 @@ def supervise(api: Child, worker: Child, record: Path, stop_seconds: float) -> i
     """Run both until SIGINT or SIGTERM, or until the API ends by itself; returns an exit status.
 
     A worker that dies is started again: the task that it claimed comes back by its lease. So is an
-    API that was killed, for want of memory say; each waits longer before the next time. One that ends by itself, as its port is taken or a
-    setting is wrong, would do so again: it ends the service. On a second signal both are killed.
+    API that was killed, for want of memory say; what keeps ending waits longer each time. An API
+    that ends by itself, as its port is taken or a setting is wrong, would do so again: it ends the
+    service. On a second signal both are killed.
 
     Args:
         api: the HTTP service.
@@ -193,5 +194,3 @@ def supervise(api: Child, worker: Child, record: Path, stop_seconds: float) -> i
             signal.signal(each, handler)
     log.info("stopped")
     return status
-
-

@@ -85,9 +85,7 @@ def api(
         with _meeting_place(settings) as folder:
             os.environ[SIBLINGS] = str(folder)
             tell = partial(write_siblings_restarts, folder)
-            Workers(
-                config, sockets, settings.stop_seconds, supervised=supervised, tell=tell
-            ).run()
+            Workers(config, sockets, settings.stop_seconds, supervised=supervised, tell=tell).run()
         return
     server = Server(config)
     with suppress(KeyboardInterrupt):  # as uvicorn ends after ^C

@@ -34,8 +34,8 @@ class ReadyJson(HealthJson):
         "where it runs none."
     )
     api_restarts: int | None = Field(
-        description="How often `sats serve`, or `sats api` with several processes, started one that "
-        "answers again, because it was killed; null where neither started this one."
+        description="How often `sats serve`, or `sats api` with several processes, started again "
+        "one that answers, because it was killed; null where neither started this one."
     )
     skipped_messages: int | None = Field(
         description="Files that the embedded broker set aside because they were no messages; null "

@@ -18,8 +18,8 @@ from sats_core.data.sources import Archive, ZipSource
 from sats_core.settings import Limits
 
 WHOLE_BYTES = 64 * 1024 * 1024
-"""What is not larger is fetched out of a bucket at once: a look picture by picture asks for as much,
-and takes longer."""
+"""What is not larger is fetched out of a bucket at once: a look picture by picture asks for about
+as much, and takes longer."""
 LARGEST_ANNOTATIONS = 32 * 1024 * 1024
 """Most bytes of annotations that are read whole for a look; a task reads more."""
 

@@ -519,7 +519,7 @@ def test_tasks_are_found_by_names_that_processes_before_wrote_into_the_spec_alon
 
 
 def test_names_of_tasks_are_filled_a_few_at_a_time(engine, at):
-    """So that nobody waits for a lock on the table, or on a row, for as long as all of them take."""
+    """So that nobody waits for a lock on the table, or on a row, as long as all of them take."""
     rows = [POSTED.format(one, 101 + one, f'{{"name": "n{one}"}}') for one in range(5)]
     at("0022", MODEL + ";".join([*rows, POSTED.format("none", 200, "{}")]))
     with engine.execution_options(write=True).begin() as connection:

@@ -86,9 +86,7 @@ def test_what_it_learned_is_served_as_it_was_computed(
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
     monkeypatch.setattr(torch.backends.cuda.matmul, "allow_tf32", False)
     version = trained.result / "version"
-    graph = onnxruntime.InferenceSession(
-        version / "model.onnx", providers=["CPUExecutionProvider"]
-    )
+    graph = onnxruntime.InferenceSession(version / "model.onnx", providers=["CPUExecutionProvider"])
     model = load_version(version).model.eval().to("cuda")
     rng = np.random.default_rng(0)
     for shape in [(1, 3, 32, 32), (4, 3, 48, 33), (2, 3, 1, 100), (1, 3, 160, 224)]:
