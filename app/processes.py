@@ -52,7 +52,7 @@ class Backoff:
     """
 
     wait: float = FIRST_WAIT_SECONDS
-    started: float = field(default_factory=time.monotonic)
+    started: float = field(default_factory=lambda: time.monotonic())
 
     def is_due(self) -> bool:
         """Return whether what has ended may be started again; the next wait is longer then."""
