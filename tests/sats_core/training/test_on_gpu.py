@@ -89,7 +89,7 @@ def test_what_it_learned_is_served_as_it_was_computed(
     graph = onnxruntime.InferenceSession(version / "model.onnx", providers=["CPUExecutionProvider"])
     model = load_version(version).model.eval().to("cuda")
     rng = np.random.default_rng(0)
-    for shape in [(1, 3, 32, 32), (4, 3, 48, 33), (2, 3, 1, 100), (1, 3, 160, 224)]:
+    for shape in [(1, 3, 32, 32), (4, 3, 48, 33), (2, 3, 40, 100), (1, 3, 160, 224)]:
         pictures = rng.standard_normal(shape, np.float32)
         (served,) = graph.run(["logits"], {graph.get_inputs()[0].name: pictures})
         computed = model(torch.from_numpy(pictures).to("cuda")).float().cpu()
