@@ -80,11 +80,7 @@ def test_interrupted_and_resumed_is_as_close_as_run_twice(
 @on_gpu
 @pytest.mark.filterwarnings("ignore")  # torch's and onnx's, about the exporter
 @torch.no_grad()
-def test_what_it_learned_is_served_as_it_was_computed(
-    trained: StepJob, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
-    monkeypatch.setattr(torch.backends.cuda.matmul, "allow_tf32", False)
+def test_what_it_learned_is_served_as_it_was_computed(trained: StepJob) -> None:
     version = trained.result / "version"
     graph = onnxruntime.InferenceSession(version / "model.onnx", providers=["CPUExecutionProvider"])
     model = load_version(version).model.eval().to("cuda")
@@ -92,7 +88,8 @@ def test_what_it_learned_is_served_as_it_was_computed(
     for shape in [(1, 3, 32, 32), (4, 3, 48, 33), (2, 3, 40, 100), (1, 3, 160, 224)]:
         pictures = rng.standard_normal(shape, np.float32)
         (served,) = graph.run(["logits"], {graph.get_inputs()[0].name: pictures})
-        computed = model(torch.from_numpy(pictures).to("cuda")).float().cpu()
+        with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+            computed = model(torch.from_numpy(pictures).to("cuda")).float().cpu()
         labels = torch.from_numpy(served).argmax(1)
         differs = labels != computed.argmax(1)
         assert differs.float().mean() <= 0.005
