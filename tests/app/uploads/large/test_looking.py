@@ -10,8 +10,11 @@ import pytest
 
 from app.db import LargeUpload, LargeUploadState, utc_now, write_session
 from app.uploads import opening
+from tests.app.segmentation.conftest import register
 from tests.app.tasks.posting import drawn
 from tests.app.uploads.sending import post
+
+__all__ = ["register"]
 
 FILLING = 4 * 2**20
 FEW = 400 * 2**10
@@ -179,3 +182,31 @@ def test_what_is_small_is_fetched_once(client, done, pets, monkeypatch):
     for _ in range(2):
         assert client.get(f"/uploads/{upload}").status_code == 200
     assert len(whole) <= 1
+
+
+@pytest.mark.usefixtures("large")
+def test_an_opinion_that_is_cut_off_is_no_fault_of_the_zip(
+    client, done, pets, register, monkeypatch
+):
+    register()
+    path, real, came, most = (
+        f"/ui/uploads/{done(pets)}/seen?pictures=0,1",
+        obstore.get_range,
+        [],
+        [],
+    )
+
+    def get_range(client, name, *, start, length):
+        came.append(length)
+        if most and len(came) >= most[0]:
+            raise OSError("connection reset")
+        return real(client, name, start=start, length=length)
+
+    monkeypatch.setattr(obstore, "get_range", get_range)
+    assert client.get(path).status_code == 200
+    assert 0 < sum(came) < len(pets) / 2
+    most.append(len(came))  # the last one of as many: within a picture
+    came.clear()
+    refused = client.get(path)
+    assert refused.status_code == 503, refused.text
+    assert len(came) == most[0]
