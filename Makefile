@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install browser lock demo test test-quick test-whole test-long test-gpu test-label-studio test-mlflow test-fiftyone soak lint audit format serve readme docs screenshots contract mutants clean
+.PHONY: help install browser lock demo test test-quick test-whole test-long test-gpu test-label-studio test-mlflow test-fiftyone soak bytecode lint lint-types lint-style lint-imports audit format serve readme docs screenshots contract mutants clean
 
 help:
 	@echo "make demo     set up .venv and run the main job, with pictures, in demo-output/"
@@ -63,6 +63,11 @@ HERE := not label_studio and not mlflow and not fiftyone
 test-quick: install
 	$(PYTEST) -q -m "not slow and not costly and not long and not served and $(HERE)"
 
+# Three processes that collect tests at once would each compile what they import. What is wrong with
+# them the tests tell.
+bytecode: install
+	@$(BIN)/python -m pytest -n 0 -p no:cacheprovider -qq --collect-only >/dev/null 2>&1 || true
+
 test: install
 	$(PYTEST) -m "not costly and not long and $(HERE)" --durations=25
 
@@ -114,10 +119,17 @@ test-fiftyone: install
 soak: install
 	$(BIN)/python -m tests.faults.soak $(SOAK)
 
-lint: install
+# Types take a core for over a minute: `make -j2 lint` looks at the rest beside them.
+lint: lint-types lint-style lint-imports
+
+lint-types: install
+	$(BIN)/mypy
+
+lint-style: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
+
+lint-imports: install
 	$(BIN)/lint-imports
 
 # In an environment of its own: what it needs is nobody else's. Strict: a package that the index does

@@ -129,7 +129,8 @@ def _measured(job: RetireJob, version: Path) -> Proof:
     old, new = load_version(job.old_version), load_version(version)
     channels = tuple(sorted(old.catalogue.channels(job.classes)))
     names = tuple(old.catalogue.names[channel] for channel in channels)
-    before = Before(old.model.eval(), int(old.config["size"]), names, channels)
+    stays = tuple(name for name in old.catalogue.foreground if name not in names)
+    before = Before(old.model.eval(), int(old.config["size"]), names, channels, stays)
     unaware = load_version(job.unaware) if job.unaware else None
     subject = Subject(before, old.catalogue, new.model, new.catalogue, unaware)
     with ExitStack() as stack:

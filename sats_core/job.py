@@ -6,9 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, TypeAdapter
 
-from sats_core.evaluation.confusion import Confusion
 from sats_core.evaluation.forgetting import ForgettingReport
-from sats_core.evaluation.scores import Scores
+from sats_core.evaluation.scores import Confusion, Scores
 from sats_core.kept import HeldOutPictures as HeldOutPictures
 from sats_core.kept import MemoryRecord as MemoryRecord
 from sats_core.label_report import LabelReport

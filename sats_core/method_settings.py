@@ -181,10 +181,12 @@ class UnlearnSettings(MethodRecord):
     feature_weight: Weight = 40.0
     """Weight of the squared distance of all other pixels' features from what they were, in
     deviations."""
-    distillation_weight: Weight = 20.0
+    distillation_weight: Weight = 40.0
     """Weight of the distillation of the outputs, as SATS has it."""
     attention_weight: Weight = 20.0
     """Weight of the self-attention transfer, as SATS has it."""
+    supervision_weight: Weight = 5.0
+    """Weight of the cross-entropy with the labels of what stays, where the pictures have any."""
 
 
 METHOD_SETTINGS: dict[str, type[Record]] = {

@@ -4,8 +4,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Literal
 
-from sats_core.evaluation.confusion import Confusion
-from sats_core.evaluation.scores import Scores
+from sats_core.evaluation.scores import Confusion, Scores
 from sats_core.kept import HeldOutPictures, MemoryRecord
 from sats_core.record import Record
 from sats_core.settings import Limits, StepSettings

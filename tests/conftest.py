@@ -9,10 +9,11 @@ made it. `SATS_HYPOTHESIS=explore` draws others each time, from a seed that the 
 says; `SATS_HYPOTHESIS_SEED` gives that seed again.
 """
 
+import gc
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import httpx
@@ -65,6 +66,17 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     place = collection_path.relative_to(Path(__file__).parents[1]).as_posix()
     place += "/" if collection_path.is_dir() else ""
     return True if "not slow" in config.option.markexpr and place.startswith(SLOW) else None
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Look for no garbage in what is imported and collected: it stays."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.fixtures import browser
-from tests.fixtures.browser import needed_browser
+from tests.fixtures.browser import barriers, needed_browser
 
 
 @pytest.fixture
@@ -29,3 +29,19 @@ def test_elsewhere_a_test_is_skipped_and_says_so(monkeypatch: pytest.MonkeyPatch
     monkeypatch.delenv("CI", raising=False)
     with pytest.raises(pytest.skip.Exception, match="no browser"), needed_browser():
         pass
+
+
+PAGE = """<!doctype html><html lang="en"><title>A page</title>
+<style>@media (prefers-color-scheme: dark) { p { color: #222; background: #333 } }</style>
+<main><h1>A page</h1><p>Read me</p><img src="data:,"></main></html>"""
+
+
+@pytest.mark.slow
+def test_what_keeps_people_out_is_found_in_the_light_and_in_the_dark() -> None:
+    with needed_browser() as started:
+        page = started.new_page()
+        page.set_content(PAGE)
+        assert barriers(page) == [
+            ("image-alt", '<img src="data:,">'),
+            ("color-contrast", "<p>Read me</p>"),
+        ]

@@ -7,7 +7,7 @@ from pydantic import BaseModel, Field
 from app.db import Version
 from app.errors import NotFoundProblem
 from app.stored import shown
-from sats_core.evaluation.confusion import Confusion
+from sats_core.evaluation.scores import Confusion
 
 
 class ConfusedJson(BaseModel):

@@ -18,7 +18,7 @@ RETIRE_EXAMPLE: dict[str, Any] = {"classes": ["sheep"], "depth": "hide"}
 UNLEARN_EXAMPLE: dict[str, Any] = {
     "classes": ["sheep"],
     "depth": "forget",
-    "epochs": 10,
+    "epochs": 60,
     "gate": {"max_miou_drop": 0.02},
 }
 
@@ -56,7 +56,7 @@ class RetireGate(Record):
 class Training(Record):
     """How `unlearn` and `forget` train; `hide` reads the seed alone."""
 
-    epochs: int = Field(10, ge=1, le=1000, description="Passes over the pictures at hand.")
+    epochs: int = Field(60, ge=1, le=1000, description="Passes over the pictures at hand.")
     batch_size: int = Field(
         StepSettings.model_fields["batch_size"].default,
         ge=2,
@@ -74,7 +74,7 @@ class Training(Record):
         gt=0,
         le=1,
         allow_inf_nan=False,
-        description="Peak rate; by default that of a step after the base step.",
+        description="Peak rate; by default that of a base step, as features must move.",
     )
     seed: int = Field(
         0, ge=0, le=MAX_NUMBER, description="Seed of everything that is drawn by chance."

@@ -10,7 +10,7 @@ from app.admin.confusion import ConfusedJson, confusion_of, largest
 from app.admin.schemas import VersionJson
 from app.db import Version
 from app.errors import NotFoundProblem
-from sats_core.evaluation.confusion import Confusion
+from sats_core.evaluation.scores import Confusion
 
 FIRST, MOST = 10, 60
 """Pairs of classes that are seen at once, and those that can be unfolded."""

@@ -5,26 +5,7 @@ from numpy.typing import NDArray
 
 from sats_core.classes import BACKGROUND, IGNORE
 from sats_core.data.labels import Lookup
-from sats_core.record import Record
-
-Counts = tuple[tuple[int, ...], ...]
-
-
-class Confusion(Record):
-    """What a version takes the pixels of held-out pictures for, and what the one before did.
-
-    Attributes:
-        classes: background first; rows and columns are in their order.
-        pixels: pixels by true class (rows) and predicted class (columns), (C, C).
-        before: the same of the version before, on the same pictures; it predicts no new class. None
-            where there was none.
-        pictures: how many were counted.
-    """
-
-    classes: tuple[str, ...]
-    pixels: Counts
-    before: Counts | None
-    pictures: int
+from sats_core.evaluation.scores import Counts
 
 
 class ConfusionMatrix:

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from sats_core.classes import Catalogue
 from sats_core.data.labels import labelled_lookup, step_lookup
 from sats_core.data.readers import Reader
-from sats_core.evaluation.confusion import Confusion, ConfusionMatrix
+from sats_core.evaluation.confusion import ConfusionMatrix
 from sats_core.evaluation.predict import predict
-from sats_core.evaluation.scores import Scores, scores_of
+from sats_core.evaluation.scores import Confusion, Scores, scores_of
 from sats_core.models import Segmenter
 
 

@@ -9,6 +9,8 @@ from sats_core.record import Record
 if TYPE_CHECKING:  # whoever only holds scores need not import numpy
     from sats_core.evaluation.confusion import ConfusionMatrix
 
+Counts = tuple[tuple[int, ...], ...]
+
 
 class Scores(Record):
     """Scores on held-out pictures, all 0..1; None where no held-out picture shows the class.
@@ -37,6 +39,23 @@ class Scores(Record):
     pixel_accuracy: float | None
     pictures: int
     earlier_background: float | None = None
+
+
+class Confusion(Record):
+    """What a version takes the pixels of held-out pictures for, and what the one before did.
+
+    Attributes:
+        classes: background first; rows and columns are in their order.
+        pixels: pixels by true class (rows) and predicted class (columns), (C, C).
+        before: the same of the version before, on the same pictures; it predicts no new class. None
+            where there was none.
+        pictures: how many were counted.
+    """
+
+    classes: tuple[str, ...]
+    pixels: Counts
+    before: Counts | None
+    pictures: int
 
 
 def scores_of(

@@ -69,6 +69,6 @@ def make_method(
     """
     if old is None and settings.method != "joint":
         return BaseStep(model, None, FinetuneSettings())
-    if settings.method == "kfac":
-        return Kfac(model, old, settings.for_method(), curvature)
-    return METHODS[settings.method](model, old, settings.for_method())
+    method = METHODS[settings.method](model, old, settings.for_method())
+    method.recall(curvature)
+    return method

@@ -48,28 +48,19 @@ class Kfac(Supervised):
 
     settings: KfacSettings
 
-    def __init__(
-        self,
-        model: Segmenter,
-        old: Segmenter | None,
-        settings: KfacSettings,
-        curvature: Curvature | None = None,
-    ) -> None:
-        """See `Taught`.
-
-        Args:
-            model: to train, grown, as the step starts with it.
-            old: the one before it.
-            settings: the method's own.
-            curvature: what the version before keeps; without it `prepare` finds one.
-        """
+    def __init__(self, model: Segmenter, old: Segmenter | None, settings: KfacSettings) -> None:
+        """See `Taught`; the model as the step starts with it."""
         super().__init__(model, old, settings)
-        self._kept = curvature is not None
-        device = next(model.parameters()).device
-        self._curvature = (curvature or Curvature({})).on(device)
+        self._kept, self._curvature = False, Curvature({})
         self._start = {
             name: layer.weight().detach().clone() for name, layer in layers_of(model).items()
         }
+
+    def recall(self, curvature: Curvature | None) -> None:
+        """See `Method.recall`; without any `prepare` finds one."""
+        if curvature is not None:
+            device = next(self.model.parameters()).device
+            self._kept, self._curvature = True, curvature.on(device)
 
     def prepare(self, batches: Iterable[tuple[Tensor, Tensor]], total: Total = alone) -> None:
         """Where the version before keeps no curvature, find it on the step's own pictures.

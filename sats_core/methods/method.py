@@ -12,6 +12,7 @@ from sats_core.methods.sampling import PixelSample
 from sats_core.models import Segmenter
 
 if TYPE_CHECKING:
+    from sats_core.methods.curvature import Curvature
     from sats_core.methods.finetune import Finetune
 
 
@@ -69,13 +70,22 @@ class Trainer(Protocol):
 
 
 class Method(ABC):
-    """How a step learns, and how it fights forgetting."""
+    """How a step learns, and how it fights forgetting.
+
+    Attributes:
+        moves_norms: whether batch norm's running statistics are learned too: those of a head that
+            starts from random weights, as in a base step. Others stay (`Segmenter.train_step`).
+    """
 
     def __init__(self, model: Segmenter, old: Segmenter | None, settings: Any) -> None:
         """Take the model to train, the frozen one before it, and the method's own settings."""
         self.model = model
         self.old = old
         self.settings = settings
+        self.moves_norms = old is None
+
+    def recall(self, curvature: "Curvature | None") -> None:  # noqa: B027  # most keep none
+        """Take what the version before keeps of how its loss minds each weight; None: nothing."""
 
     @abstractmethod
     def learn(self, trainer: Trainer) -> None:

@@ -21,7 +21,8 @@ from sats_core.methods.finetune import at_size
 from sats_core.models import GrowingClassifier, Segmenter
 
 HELD = 0
-"""Label of what stays as it is; 1, 2, ... are the classes that go, 255 is looked at by nothing."""
+"""Label of background, and of what stays where no more is known. 1 to G are the classes that go,
+G + 1, G + 2, ... those that stay, in channel order; 255 is looked at by nothing."""
 FLATTEST = 0.1
 """Least deviation of a feature, times the mean one: what hardly moves is not blown up."""
 
@@ -59,6 +60,7 @@ class Unlearn(Distilled):
         before: GrowingClassifier,
         gone: Sequence[int],
         settings: UnlearnSettings,
+        moves_norms: bool = False,
     ) -> None:
         """See `Distilled`.
 
@@ -68,12 +70,15 @@ class Unlearn(Distilled):
             before: the classifier with the rows that went.
             gone: their channels there, in the order of the labels 1, 2, ...
             settings: weights.
+            moves_norms: see `Method`.
         """
         super().__init__(model, old, settings)
+        self.moves_norms = moves_norms
         self._before = before.requires_grad_(False)
         model.classifier.requires_grad_(False)
         device = next(model.parameters()).device
         self._gone = torch.tensor([BACKGROUND, *gone], device=device)
+        self._classes = len(gone)
         self._mean = torch.zeros(model.head.width, device=device)
         self._deviation = torch.ones_like(self._mean)
         self._whitening = torch.eye(model.head.width, device=device)
@@ -88,7 +93,7 @@ class Unlearn(Distilled):
         for pictures, labels in batches:
             features = self.teacher.head(self.teacher.backbone(pictures))
             called = self.teacher.classifier(features).argmax(dim=1)
-            held = at_grid(labels, features) == HELD
+            held = self._is_held(at_grid(labels, features))
             pixels = features.permute(0, 2, 3, 1).double()
             products += pixels[held].T @ pixels[held]
             for place, marks in enumerate((held & (called == BACKGROUND), held)):
@@ -115,7 +120,7 @@ class Unlearn(Distilled):
             old_logits = at_size(old.logits, labels)
         new = self.model.observe(pictures)
         logits = at_size(new.logits, labels)
-        held = labels == HELD
+        held = self._is_held(labels)
         outputs = (distillation(logits, old_logits) * held).mean()
         regions = torch.where(held, old_logits.argmax(dim=1), IGNORE)
         transfer = attention_transfer(old.attention, new.attention, regions)
@@ -129,11 +134,26 @@ class Unlearn(Distilled):
             "features": settings.feature_weight * self._moved(new.features, old.features, marks),
             "distillation": settings.distillation_weight * outputs,
             "attention_transfer": settings.attention_weight * transfer,
+            "cross_entropy": settings.supervision_weight * self._taught(logits, labels),
         }
+
+    def _is_held(self, labels: Tensor) -> Tensor:
+        return ~self._is_gone(labels) & (labels != IGNORE)
+
+    def _is_gone(self, labels: Tensor) -> Tensor:
+        return is_gone(labels, self._classes)
+
+    def _taught(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Return the cross-entropy with the labels of what stays."""
+        held = self._is_held(labels)
+        truth = staying(labels, self._classes).masked_fill(~held, IGNORE)
+        return _mean_over(
+            F.cross_entropy(logits, truth, ignore_index=IGNORE, reduction="none"), held
+        )
 
     def _erased(self, features: Tensor, marks: Tensor) -> tuple[Tensor, Tensor]:
         """Return how far pixels that go are from background, one by one, and their mean's."""
-        gone = features.float().permute(0, 2, 3, 1)[is_gone(marks)] - self._mean
+        gone = features.float().permute(0, 2, 3, 1)[self._is_gone(marks)] - self._mean
         if not len(gone):
             return features.new_zeros(()), features.new_zeros(())
         away = gone @ self._whitening
@@ -141,11 +161,11 @@ class Unlearn(Distilled):
 
     def _moved(self, features: Tensor, before: Tensor, marks: Tensor) -> Tensor:
         change = (features.float() - before.float()) / self._deviation[:, None, None]
-        return _mean_over(change.square().mean(dim=1), marks == HELD)
+        return _mean_over(change.square().mean(dim=1), self._is_held(marks))
 
     def _collision(self, pictures: Tensor, labels: Tensor) -> Tensor:
         """Return the collision of two halves of the pictures that show what goes, 0 below two."""
-        shows = is_gone(labels).flatten(1).any(dim=1).nonzero()[:, 0]
+        shows = self._is_gone(labels).flatten(1).any(dim=1).nonzero()[:, 0]
         if len(shows) < 2 or not self.settings.collision_weight:
             return pictures.new_zeros(())
         parameters = [
@@ -166,14 +186,20 @@ class Unlearn(Distilled):
         """Return the cross-entropy of the rows that went, over the pixels that they are for."""
         features = self.model.head(self.model.backbone(pictures))
         logits = at_size(self._before(features), labels)
-        gone = is_gone(labels)
+        gone = self._is_gone(labels)
         channels = self._gone[labels.masked_fill(~gone, HELD)]
         return _mean_over(F.cross_entropy(logits, channels, reduction="none"), gone)
 
 
-def is_gone(labels: Tensor) -> Tensor:
-    """Return which labels, of any shape, are of a class that goes."""
-    return (labels != HELD) & (labels != IGNORE)
+def is_gone(labels: Tensor, classes: int) -> Tensor:
+    """Return which labels, of any shape, are of the classes that go, of which there are so many."""
+    return (labels != HELD) & (labels <= classes)
+
+
+def staying(labels: Tensor, classes: int) -> Tensor:
+    """Return labels of what stays as channels; those of what goes are background's, 255 stays."""
+    channels = (labels - classes).clamp(min=BACKGROUND)
+    return channels.masked_fill(labels == IGNORE, IGNORE)
 
 
 def at_grid(labels: Tensor, features: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from sats_core.data.transforms import View
@@ -70,20 +71,28 @@ class Segmenter(nn.Module):
         self.dropout = BatchDropout(DROPOUT, self.head.width)
         self.classifier = GrowingClassifier(self.head.width, sizes)
 
-    def train_step(self, base: bool) -> None:
+    def train_step(self, moves_norms: bool) -> None:
         """Set training mode; after the base step batch norm keeps the statistics that it has.
 
         A later step sees other pictures, on which running statistics would drift away from what
         the old classes were learned with, weights unchanged or not.
 
         Args:
-            base: whether this is the base step.
+            moves_norms: whether they are learned all the same, as where the head is random.
         """
         self.train()
-        if not base:
+        if not moves_norms:
             for module in self.modules():
                 if isinstance(module, nn.BatchNorm2d):
                     module.eval()
+
+    def renew_head(self, seed: int) -> None:
+        """Start the head from random weights, where and as wide as it is; other random numbers are
+        left as they are."""
+        device = next(self.head.parameters()).device
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self.head = HEADS[self.head.name](self.backbone.channels, self.head.width).to(device)
 
     def view_at(self, size: int) -> View:
         """Return how whole pictures are shown: the model's own view, or `size` at the longest."""

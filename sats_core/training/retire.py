@@ -124,7 +124,9 @@ def _before(job: RetireJob, old: LoadedVersion) -> Before:
     if not channels or len(channels) >= len(old.catalogue) - 1:
         raise ClassError("a retirement takes one class at least, and leaves one at least")
     names = tuple(old.catalogue.names[channel] for channel in channels)
-    return Before(placed(old.model).eval(), int(old.config["size"]), names, tuple(channels))
+    stays = tuple(name for name in old.catalogue.foreground if name not in names)
+    model, size = placed(old.model).eval(), int(old.config["size"])
+    return Before(model, size, names, tuple(channels), stays)
 
 
 def _settings(job: RetireJob, old: LoadedVersion) -> StepSettings:

@@ -20,6 +20,7 @@ SETTINGS = FitSettings(decay=0.01, pixels=10_000, tolerance=1e-3)
 def settle(
     model: Segmenter,
     teacher: Segmenter,
+    gone: int,
     pictures: Iterable[tuple[Tensor, Tensor]],
     seed: int,
     check: Callable[[], None],
@@ -31,6 +32,7 @@ def settle(
     Args:
         model: its rows are changed in place.
         teacher: of the same rows, on features as they were.
+        gone: number of classes that go.
         pictures: (B, 3, H, W) with labels (B, H, W) as `sats_core.methods.unlearn` reads them.
         seed: of the draw of pixels.
         check: called often; what it raises ends it.
@@ -38,7 +40,7 @@ def settle(
     Raises:
         DivergedError: the rows cannot be solved.
     """
-    sample = _drawn(model, teacher, pictures, seed, check)
+    sample = _drawn(model, teacher, gone, pictures, seed, check)
     if sample is None:
         return None
     rows = _solved(model, sample, check)
@@ -62,6 +64,7 @@ def _solved(model: Segmenter, sample: PixelSample, check: Callable[[], None]) ->
 def _drawn(
     model: Segmenter,
     teacher: Segmenter,
+    gone: int,
     pictures: Iterable[tuple[Tensor, Tensor]],
     seed: int,
     check: Callable[[], None],
@@ -75,7 +78,8 @@ def _drawn(
         check()
         answers = teacher(batch)
         kinds = at_size(answers, labels).argmax(dim=1)
-        kinds = torch.where(is_gone(labels), channels, kinds).masked_fill(labels == IGNORE, IGNORE)
+        goes = is_gone(labels, gone)
+        kinds = torch.where(goes, channels, kinds).masked_fill(labels == IGNORE, IGNORE)
         seen = torch.cat([model.head(model.backbone(batch)), answers], dim=1).float()
         for features, kind in zip(seen, kinds, strict=True):
             sampler.add(features, kind)

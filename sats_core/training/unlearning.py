@@ -20,7 +20,7 @@ from sats_core.events import WarningEvent
 from sats_core.method_settings import UnlearnSettings
 from sats_core.methods.features import FeatureMemory
 from sats_core.methods.sampling import ENOUGH, see
-from sats_core.methods.unlearn import HELD, Unlearn
+from sats_core.methods.unlearn import HELD, Unlearn, is_gone
 from sats_core.models import GrowingClassifier, Segmenter
 from sats_core.settings import StepSettings
 from sats_core.training.at_hand import AtHand, spread
@@ -36,6 +36,13 @@ LEAST_BATCHES = 10
 PREPARED = 64
 """Pictures that background's look is taken from."""
 
+LEAST_TO_RENEW = 200
+"""Pictures without what goes that a head is taught anew on; a small head of few would lose much."""
+HEAD_STAYS = (
+    f"fewer than {LEAST_TO_RENEW} pictures that do not show what is retired are at hand: the head "
+    "is not taught anew, and more is left of what could be learned again"
+)
+
 SawPictures = Literal["posted", "kept", "noise"]
 
 
@@ -47,12 +54,14 @@ class Before(NamedTuple):
         size: longer side of what it sees, pixels.
         names: of the classes that go, in channel order.
         gone: their channels.
+        stays: names of the others but the background, in channel order.
     """
 
     model: Segmenter
     size: int
     names: tuple[str, ...]
     gone: tuple[int, ...]
+    stays: tuple[str, ...]
 
     @property
     def classifier(self) -> GrowingClassifier:
@@ -61,8 +70,20 @@ class Before(NamedTuple):
 
     @property
     def values(self) -> dict[str, int]:
-        """What each class is in labels of `sats_core.methods.unlearn`: 1, 2, ..."""
+        """What each class that goes is in labels of `sats_core.methods.unlearn`: 1, 2, ..."""
         return {name: value for value, name in enumerate(self.names, start=1)}
+
+    def channel(self, name: str) -> int:
+        """Return a class's channel of the model."""
+        if name in self.names:
+            return self.gone[self.names.index(name)]
+        others = [c for c in range(1, self.classifier.channels) if c not in self.gone]
+        return others[self.stays.index(name)]
+
+    @property
+    def labels(self) -> dict[str, int]:
+        """What every class is in them."""
+        return {name: value for value, name in enumerate((*self.names, *self.stays), start=1)}
 
 
 @dataclass(frozen=True)
@@ -126,17 +147,19 @@ def cached(
 
 
 def _marked(before: Before, one: AtHand) -> tuple[Pixels, Pixels]:
-    """Return a picture and which of its pixels go; where it is labelled for none of what goes
-    and the model finds it all the same, nothing is known."""
-    picture, label = one.read(before.values)
-    unlabelled = [
-        channel
-        for name, channel in zip(before.names, before.gone, strict=True)
-        if name not in one.source.classes
-    ]
+    """Return a picture and its label.
+
+    Where it is labelled as nothing, and the model finds a class there that the picture is not
+    labelled for, that is taken for the truth if the class stays; if it goes, nothing is known.
+    """
+    picture, label = one.read(before.labels)
+    unlabelled = {n: v for n, v in before.labels.items() if n not in one.source.classes}
     if unlabelled:
-        found = np.isin(predict(before.model, picture, before.size), unlabelled)
-        label = np.where((label == HELD) & found, IGNORE, label).astype(np.uint8)
+        meant = np.full(before.classifier.channels, HELD, np.uint8)
+        for name, value in unlabelled.items():
+            meant[before.channel(name)] = IGNORE if name in before.names else value
+        found = meant[predict(before.model, picture, before.size)]
+        label = np.where(label == HELD, found, label).astype(np.uint8)
     return picture, label
 
 
@@ -174,8 +197,13 @@ def unlearned(
             raise StoppedError
 
     model = copy.deepcopy(teacher)
+    renewed = pictures.saw != "noise" and len(pictures.others) >= LEAST_TO_RENEW
+    if renewed:
+        model.renew_head(settings.seed)
+    else:
+        emit(WarningEvent(message=HEAD_STAYS))
     classifier = copy.deepcopy(before.classifier)
-    method = Unlearn(model, teacher, classifier, before.gone, weights)
+    method = Unlearn(model, teacher, classifier, before.gone, weights, moves_norms=renewed)
     method.prepare(_looks(model, before.size, pictures, PREPARED))
     own = settings.batch_size // 2 if len(pictures.others) else settings.batch_size
     showing = Repeated(pictures.showing, LEAST_BATCHES * own)
@@ -185,7 +213,9 @@ def unlearned(
     def looks() -> Iterator[tuple[Tensor, Tensor]]:
         return _looks(model, before.size, pictures, ENOUGH)
 
-    warning = settle(model.requires_grad_(True).eval(), teacher, looks(), settings.seed, check)
+    warning = settle(
+        model.requires_grad_(True).eval(), teacher, len(before.gone), looks(), settings.seed, check
+    )
     if warning:
         emit(WarningEvent(message=warning))
     return model
@@ -240,7 +270,8 @@ def moved_along(
     def held() -> Iterator[tuple[Tensor, Tensor]]:
         for pixels, labels in _looks(after, before.size, pictures, ENOUGH):
             check()
-            yield pixels, labels.masked_fill(labels != HELD, IGNORE)
+            unseen = is_gone(labels, len(before.gone)) | (labels == IGNORE)
+            yield pixels, torch.where(unseen, IGNORE, HELD)
 
     seen = see(after, before.model, held(), max(len(memory.labels), 100), seed)
     if seen is None:

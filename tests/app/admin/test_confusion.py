@@ -6,7 +6,7 @@ from sqlalchemy import inspect, select
 
 from app.admin.confusion import largest
 from app.db import Version, read_session, write_session
-from sats_core.evaluation.confusion import Confusion
+from sats_core.evaluation.scores import Confusion
 from tests.fixtures.versions import add_version
 
 VERSIONS = "/admin/models/default/versions"

@@ -48,7 +48,7 @@ def test_json_queues_a_task(client, engine):
         "classes": ["sheep"],
         "depth": "hide",
         "gate": {"max_miou_drop": 0.02, "max_drop": None, "promote": True},
-        "epochs": 10,
+        "epochs": 60,
         "batch_size": 16,
         "accumulate": None,
         "learning_rate": None,

@@ -117,7 +117,8 @@ def test_a_write_whose_answer_was_lost_is_found_to_be_there(place, store, line, 
     assert place.host().verified(hashlib.sha256(data).hexdigest()).read_bytes() == data
 
 
-def test_a_store_that_says_nothing_is_down_in_time(place, store, line):
+def test_a_store_that_says_nothing_is_down_in_time(place, line):
+    store = place.host(store_seconds=0.5)
     put(place.host())
     gate = threading.Event()
     line.inject(waits_for(gate))

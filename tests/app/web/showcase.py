@@ -27,9 +27,8 @@ from app.registry.service import assign_indices, ensure_model
 from app.storage import BlobStore
 from app.tasks.schemas import TaskSpec
 from sats_core.classes import BACKGROUND, voc_colour
-from sats_core.evaluation.confusion import Confusion
 from sats_core.evaluation.forgetting import readings
-from sats_core.evaluation.scores import Scores
+from sats_core.evaluation.scores import Confusion, Scores
 from sats_core.label_report import ClassLabels, LabelReport
 from sats_core.settings import StepSettings
 

@@ -11,7 +11,7 @@ from app.db import write_session
 from app.storage import BlobStore
 from app.web.confusions import SHADES, heat_map
 from app.web.static_files import static_url
-from sats_core.evaluation.confusion import Confusion
+from sats_core.evaluation.scores import Confusion
 from tests.app.web.conftest import Open
 from tests.fixtures.browser import barriers
 from tests.fixtures.versions import add_version

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from sats_core.method_settings import UnlearnSettings
-from sats_core.methods.unlearn import Unlearn
+from sats_core.methods.unlearn import Unlearn, is_gone, staying
 from sats_core.models import Segmenter, seeded_backbone
 from tests.fixtures.backbones import TINY
 
@@ -56,7 +56,7 @@ def prepared(before: Segmenter, pictures: Tensor, labels: Tensor, **weights: flo
 
 
 def terms(made: Unlearn, pictures: Tensor, labels: Tensor) -> Mapping[str, Tensor]:
-    made.model.train_step(base=False)
+    made.model.train_step(moves_norms=False)
     made.model.dropout.share = 0.0
     return made.loss_terms(pictures, labels)
 
@@ -125,6 +125,31 @@ def test_it_has_second_derivatives_by_every_weight_of_the_features(
     ]
     assert all(slope is not None and slope.isfinite().all() for slope in slopes)
     assert sum(bool(slope.abs().max() > 0) for slope in slopes if slope is not None) > 20
+
+
+def test_what_stays_is_taught_by_its_labels(
+    before: Segmenter, pictures: Tensor, labels: Tensor
+) -> None:
+    told = labels.clone()
+    told[:, 48:, :32], told[:, 48:, 32:] = 2, 3  # the first and the second class that stays
+    made = prepared(before, pictures, told, supervision_weight=2.0)
+    found = terms(made, pictures, told)["cross_entropy"]
+    made.model.dropout.share = 0.0
+    logits = F.interpolate(made.model(pictures), (SIZE, SIZE), mode="bilinear", align_corners=False)
+    unlikely = -logits.log_softmax(dim=1)
+    background, first, second = ((told == value) for value in (0, 2, 3))
+    whole = sum(
+        unlikely[:, channel][marks].sum()
+        for channel, marks in enumerate((background, first, second))
+    )
+    counted = (background | first | second).sum()
+    assert found.item() == pytest.approx(2 * (whole / counted).item(), rel=1e-5)
+
+
+def test_what_goes_and_what_stays_by_their_labels() -> None:
+    labels = torch.tensor([0, 1, 2, 3, 4, 255])
+    assert is_gone(labels, 2).tolist() == [False, True, True, False, False, False]
+    assert staying(labels, 2).tolist() == [0, 0, 0, 1, 2, 255]
 
 
 def test_no_row_learns(before: Segmenter, pictures: Tensor, labels: Tensor) -> None:

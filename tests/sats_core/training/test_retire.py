@@ -31,6 +31,7 @@ from sats_core.job import (
 from sats_core.settings import DESCENT, StepSettings
 from sats_core.training.loop import StoppedError
 from sats_core.training.retire import run_retire
+from sats_core.training.unlearning import HEAD_STAYS
 from tests.fixtures.backbones import TINY
 from tests.fixtures.drawings import voc_zip
 from tests.sats_core.training.conftest import Events, make_job, never, run
@@ -281,8 +282,9 @@ class TestUnlearn:
         losses = [e.losses for e in events if isinstance(e, ProgressEvent) and e.epoch_end][-1]
         assert set(losses) == {
             *("erasure", "separation", "collision"),
-            *("features", "distillation", "attention_transfer"),
+            *("features", "distillation", "attention_transfer", "cross_entropy"),
         }
+        assert HEAD_STAYS in warned(events)
 
     def test_interrupted_and_resumed_is_uninterrupted(
         self, learned: StepJob, unlearned: Ran, tmp_path: Path
