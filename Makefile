@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install browser lock demo test test-quick test-whole test-long test-label-studio test-mlflow test-fiftyone soak bytecode lint lint-types lint-style lint-imports audit format serve readme docs screenshots contract mutants clean
+.PHONY: help install browser lock demo test test-quick test-whole test-long test-gpu test-label-studio test-mlflow test-fiftyone soak bytecode lint lint-types lint-style lint-imports audit format serve readme docs screenshots contract mutants clean
 
 help:
 	@echo "make demo     set up .venv and run the main job, with pictures, in demo-output/"
@@ -10,6 +10,7 @@ help:
 	@echo "make browser  see to a browser for the tests of pages, which skip them without one"
 	@echo "make test     run the tests, in six minutes on two cores; test-quick: before a commit,"
 	@echo "              test-whole: before a merge, test-long: all"
+	@echo "make test-gpu  what needs a CUDA device; skipped, and said so, where there is none"
 	@echo "make test-label-studio  the loop with a real Label Studio, in .venv-label-studio (300 MB)"
 	@echo "make test-mlflow        versions in a real MLflow server, in .venv-mlflow (800 MB)"
 	@echo "make test-fiftyone      held-out pictures in a real FiftyOne, in .venv-fiftyone (1.2 GB)"
@@ -83,6 +84,9 @@ test-long: install
 
 # In an environment of its own: what Label Studio needs is nobody else's.
 LABEL_STUDIO := .venv-label-studio
+
+test-gpu: install
+	$(PYTEST) -n 0 -m gpu
 
 test-label-studio: install
 	@test -x $(LABEL_STUDIO)/bin/label-studio || { $(PYTHON) -m venv $(LABEL_STUDIO) && \

@@ -1,6 +1,5 @@
 """The API and one worker as child processes of `sats serve`."""
 
-import json
 import os
 import signal
 import subprocess
@@ -15,7 +14,7 @@ from types import FrameType
 
 import structlog
 
-from sats_core.files import write_whole
+from app.restarts import write_restarts
 from sats_core.parent_death import signal_at_parent_death
 
 POLL_SECONDS = 0.2
@@ -23,8 +22,6 @@ MARGIN_SECONDS = 2.0
 """So much later than they end by themselves children are killed."""
 SUPERVISED = "SATS_SUPERVISED"
 """Variable that tells a process that another one stops it, and ends it where it does not."""
-SIBLINGS = "SATS_SIBLINGS_DIR"
-"""Variable that names the folder in which the processes of one `sats api` find each other."""
 FIRST_WAIT_SECONDS = 1.0
 LONGEST_WAIT_SECONDS = 30.0
 STEADY_SECONDS = 60.0
@@ -46,6 +43,33 @@ def own(module: str) -> list[str]:
 
 
 @dataclass
+class Backoff:
+    """When what keeps ending is started again: after a wait that doubles, from its last start on.
+
+    Attributes:
+        wait: seconds.
+        started: when it was started last, on the monotonic clock.
+    """
+
+    wait: float = FIRST_WAIT_SECONDS
+    started: float = field(default_factory=lambda: time.monotonic())
+
+    def is_due(self) -> bool:
+        """Return whether what has ended may be started again; the next wait is longer then."""
+        ran = time.monotonic() - self.started
+        if ran > STEADY_SECONDS:
+            self.wait = FIRST_WAIT_SECONDS
+        if ran < self.wait:
+            return False
+        self.wait = min(self.wait * 2, LONGEST_WAIT_SECONDS)
+        return True
+
+    def note_start(self) -> None:
+        """Count from now."""
+        self.started = time.monotonic()
+
+
+@dataclass
 class Child:
     """A process that runs until it is stopped.
 
@@ -53,19 +77,20 @@ class Child:
         name: for the log.
         command: its command line.
         restarts: how often it was started again.
+        backoff: when it is, once it has ended.
     """
 
     name: str
     command: Sequence[str]
     restarts: int = field(default=0, init=False)
+    backoff: Backoff = field(default_factory=Backoff, init=False)
     _process: subprocess.Popen[bytes] | None = field(default=None, init=False)
-    _started: float = field(default=0.0, init=False)
-    _wait: float = field(default=FIRST_WAIT_SECONDS, init=False)
     _rest_ended: bool = field(default=False, init=False)
 
     def start(self) -> None:
         """Start it in a session of its own: Ctrl-C comes to us, and we stop it in order."""
-        self._started, self._rest_ended = time.monotonic(), False
+        self._rest_ended = False
+        self.backoff.note_start()
         self._process = subprocess.Popen(
             self.command,
             env=os.environ | {SUPERVISED: "1"},
@@ -88,14 +113,10 @@ class Child:
         if status is None:
             return False
         self._end_rest()
-        ran = time.monotonic() - self._started
-        if ran > STEADY_SECONDS:
-            self._wait = FIRST_WAIT_SECONDS
-        if ran < self._wait:
+        if not self.backoff.is_due():
             return False
         self.restarts += 1
         log.error("ended_unasked", child=self.name, status=status, restarts=self.restarts)
-        self._wait = min(self._wait * 2, LONGEST_WAIT_SECONDS)
         self.start()
         return True
 
@@ -132,13 +153,14 @@ def supervise(api: Child, worker: Child, record: Path, stop_seconds: float) -> i
     """Run both until SIGINT or SIGTERM, or until the API ends by itself; returns an exit status.
 
     A worker that dies is started again: the task that it claimed comes back by its lease. So is an
-    API that was killed, for want of memory say. One that ends by itself, as its port is taken or a
-    setting is wrong, would do so again: it ends the service. On a second signal both are killed.
+    API that was killed, for want of memory say; what keeps ending waits longer each time. An API
+    that ends by itself, as its port is taken or a setting is wrong, would do so again: it ends the
+    service. On a second signal both are killed.
 
     Args:
         api: the HTTP service.
         worker: what trains.
-        record: file through which the API knows how often the worker was started again.
+        record: file through which the API knows how often either was started again.
         stop_seconds: in which both end once they are asked to.
     """
     told = 0
@@ -148,15 +170,15 @@ def supervise(api: Child, worker: Child, record: Path, stop_seconds: float) -> i
         told += 1
 
     before = {each: signal.signal(each, stop) for each in (signal.SIGINT, signal.SIGTERM)}
-    write_restarts(record, 0)
+    write_restarts(record)
     api.start()
     worker.start()
     try:
         while not told and (api.ended() is None or api.was_killed):
-            if api.was_killed:
-                api.restart_when_due()
-            if worker.restart_when_due():
-                write_restarts(record, worker.restarts)
+            # Both at a time: a worker does not wait for the API, nor is it left out by it.
+            due = (api.was_killed and api.restart_when_due(), worker.restart_when_due())
+            if any(due):
+                write_restarts(record, worker.restarts, api.restarts)
             time.sleep(POLL_SECONDS)
         status = 0 if told else api.ended() or 0
     finally:
@@ -172,22 +194,3 @@ def supervise(api: Child, worker: Child, record: Path, stop_seconds: float) -> i
             signal.signal(each, handler)
     log.info("stopped")
     return status
-
-
-def write_restarts(record: Path, restarts: int) -> None:
-    """Write how often the worker was started again; a disk that is full costs the record alone."""
-    try:
-        write_whole(record, json.dumps({"worker_restarts": restarts}).encode())
-    except OSError as error:
-        log.warning("restarts_not_recorded", error=str(error))
-
-
-def read_restarts(record: Path) -> int | None:
-    """Return how often `sats serve` started its worker again; None where it runs none here."""
-    try:
-        return int(json.loads(record.read_text())["worker_restarts"])
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        log.warning("restarts_not_read", error=str(error))
-        return None

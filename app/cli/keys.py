@@ -21,6 +21,7 @@ from app.settings import get_settings
 LIMITS = {
     "requests_per_minute": "requests/min",
     "pictures_per_minute": "pictures/min",
+    "concurrent_requests": "at once",
     "queued_tasks": "queued tasks",
     "stored_bytes": "bytes",
 }
@@ -48,6 +49,9 @@ def create(
     pictures_per_minute: Annotated[
         int | None, typer.Option(help="Most pictures to /segment, likewise.")
     ] = None,
+    concurrent_requests: Annotated[
+        int | None, typer.Option(help="Most requests with pictures at a time, likewise.")
+    ] = None,
     queued_tasks: Annotated[int | None, typer.Option(help="Most of its tasks that wait.")] = None,
     stored_bytes: Annotated[
         int | None, typer.Option(help="Most bytes that its tasks keep.")
@@ -61,6 +65,7 @@ def create(
         expires_at=expires,
         requests_per_minute=requests_per_minute,
         pictures_per_minute=pictures_per_minute,
+        concurrent_requests=concurrent_requests,
         queued_tasks=queued_tasks,
         stored_bytes=stored_bytes,
     )

@@ -104,8 +104,7 @@ def _taken(retirement: Any) -> dict[str, object]:
     proof, again, member = _measured(retirement)
     said = {"retired": retirement.retired, "depth": retirement.depth}
     if retirement.erasure is not None:
-        waits = f" for {retirement.waits_for}" if retirement.waits_for else ""
-        said["pictures' deletion"] = retirement.erasure + waits
+        said["pictures' deletion"] = _deletion(retirement)
     return {
         **said,
         "seen of it in training": proof.pictures,
@@ -117,6 +116,14 @@ def _taken(retirement: Any) -> dict[str, object]:
         "trained-on pictures told apart, AUC": member and _change(member.before, member.after),
         "": "measured on the pictures at hand; no guarantee",
     }
+
+
+def _deletion(retirement: Any) -> str:
+    state = str(retirement.erasure)
+    if not retirement.waits_for:
+        return state
+    begun = "" if state == "waits" else ", waits"
+    return f"{state}{begun} for {retirement.waits_for}"
 
 
 def _measured(retirement: Any) -> tuple[Any, Any, Any]:

@@ -2,6 +2,7 @@
 
 import os
 from contextlib import suppress
+from functools import partial
 from typing import Annotated
 
 import typer
@@ -16,7 +17,8 @@ from app.db import read_session
 from app.integrations.mlflow.client import MissingClientError, check_installed
 from app.keys.service import any_key
 from app.loopback import is_loopback
-from app.processes import SIBLINGS, SUPERVISED, Child, own, supervise
+from app.processes import SUPERVISED, Child, own, supervise
+from app.restarts import SIBLINGS, write_siblings_restarts
 from app.settings import Settings, get_settings
 from app.telemetry.logs import configure_logs
 from sats_core.scratch import Scratch, sweep
@@ -82,7 +84,8 @@ def api(
         sockets = [config.bind_socket()]
         with _meeting_place(settings) as folder:
             os.environ[SIBLINGS] = str(folder)
-            Workers(config, sockets, settings.stop_seconds, supervised=supervised).run()
+            tell = partial(write_siblings_restarts, folder)
+            Workers(config, sockets, settings.stop_seconds, supervised=supervised, tell=tell).run()
         return
     server = Server(config)
     with suppress(KeyboardInterrupt):  # as uvicorn ends after ^C

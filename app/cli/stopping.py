@@ -5,6 +5,8 @@ import os
 import signal
 import threading
 import time
+from collections import defaultdict
+from collections.abc import Callable
 from itertools import chain
 from multiprocessing.connection import wait
 from socket import socket
@@ -18,6 +20,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.supervisors.multiprocess import Multiprocess, Process
 
 from app.http.draining import Draining
+from app.processes import Backoff
 
 STOPS = (signal.SIGINT, signal.SIGTERM)
 QUIET_SECONDS = 2.0
@@ -169,15 +172,26 @@ class Workers(Multiprocess):
         sockets: that they share.
         seconds: that their end may take.
         supervised: as of `heed_signals`.
+        tell: hears how often one was started again, at the start and whenever one is.
     """
 
     def __init__(
-        self, config: uvicorn.Config, sockets: list[socket], seconds: float, *, supervised: bool
+        self,
+        config: uvicorn.Config,
+        sockets: list[socket],
+        seconds: float,
+        *,
+        supervised: bool,
+        tell: Callable[[int], None],
     ) -> None:
         super().__init__(config, sockets)
         self._seconds = seconds
         self._supervised = supervised
+        self._tell = tell
         self._stops = 0
+        self._restarts = 0
+        self._backoffs: defaultdict[int, Backoff] = defaultdict(Backoff)
+        tell(0)
 
     def handle_int(self) -> None:
         """Stop."""
@@ -189,21 +203,30 @@ class Workers(Multiprocess):
         self.handle_int()
 
     def keep_subprocess_alive(self) -> None:
-        """Start again what has ended, unless it could not start.
+        """Start again what has ended, unless it could not start; what keeps ending waits longer.
 
         uvicorn kills what does not answer it within five seconds, too: on a machine with much to do
         that is a process that still starts, again and again, and signals wait for it.
         """
         for place, one in enumerate(self.processes):
+            backoff = self._backoffs[place]
             if one.process.is_alive() or self.should_exit.is_set():
                 continue
             one.join()
-            log.error("ended_unasked", pid=one.pid, status=one.exitcode)
             if one.exitcode == STARTUP_FAILURE:
+                log.error("ended_unasked", pid=one.pid, status=one.exitcode)
                 self.should_exit.set()
-                continue
-            self.processes[place] = Process(self.config, self.sockets)
-            self.processes[place].start()
+            elif backoff.is_due():
+                self._restarts += 1
+                self._start_again(place, one)
+                backoff.note_start()
+
+    def _start_again(self, place: int, ended: Process) -> None:
+        status = ended.exitcode
+        log.error("ended_unasked", pid=ended.pid, status=status, restarts=self._restarts)
+        self._tell(self._restarts)
+        self.processes[place] = Process(self.config, self.sockets)
+        self.processes[place].start()
 
     def terminate_all(self) -> None:
         """Ask them to stop, and let nobody in: a socket takes connections until all have left."""

@@ -29,5 +29,6 @@ class ApiKey(Base):
     # NULL: no limit.
     requests_per_minute: Mapped[int | None]
     pictures_per_minute: Mapped[int | None]
+    concurrent_requests: Mapped[int | None]
     queued_tasks: Mapped[int | None]
     stored_bytes: Mapped[int | None] = mapped_column(BigInteger)

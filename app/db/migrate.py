@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection, Engine, inspect, text
 
+from app.db.filling import fill_names
+
 if TYPE_CHECKING:
     from alembic.config import Config
 
@@ -33,6 +35,7 @@ def upgrade(engine: Engine) -> None:
 
     One that a newer version of the service brought further is left as it is. A turn, and a
     statement of it, may take long. A table's lock may not: whoever wants the table waits behind it.
+    What new columns are to hold of rows that were there is written after it (`app.db.filling`).
     """
     with engine.execution_options(write=True).begin() as connection:
         if connection.dialect.name == "postgresql":
@@ -40,8 +43,10 @@ def upgrade(engine: Engine) -> None:
             connection.execute(text("SET LOCAL lock_timeout = 0"))
             connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
             connection.execute(text("SET LOCAL lock_timeout TO DEFAULT"))
-        if not _is_current(connection):
-            _migrate(connection)
+        if _is_current(connection):
+            return
+        _migrate(connection)
+    fill_names(engine)
 
 
 def _migrate(connection: Connection) -> None:

@@ -13,6 +13,7 @@ from app.keys.cache import CallerCache
 from app.keys.last_use import LastUses
 from app.keys.rates import Rates
 from app.keys.secret import read_secret
+from app.keys.underway import Underway
 from app.registry.live import STOP_SECONDS, LiveVersions
 from app.repeating import Repeating
 from app.settings import Settings
@@ -36,6 +37,7 @@ class Services:
     inference: Inference
     warm_up: WarmUp
     rates: Rates
+    underway: Underway
     last_uses: LastUses
     streams: Streams
     uploads: UploadState
@@ -77,6 +79,7 @@ def open_services(settings: Settings) -> Services:
         inference=inference,
         warm_up=WarmUp(live, inference.graphs, settings.serve_warm_up_seconds),
         rates=Rates(),
+        underway=Underway(),
         last_uses=LastUses(engine),
         streams=Streams(engine, settings.serve_streams),
         uploads=UploadState(),

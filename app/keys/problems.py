@@ -84,6 +84,14 @@ class PictureLimitProblem(LimitProblem):
     title = "The API key's pictures per minute are used up"
 
 
+class ConcurrencyLimitProblem(LimitProblem):
+    """As many requests with pictures of the key are being answered as may be at a time."""
+
+    slug = "limit-concurrent-requests"
+    policy = "concurrent-requests"
+    title = "The API key has too many requests under way"
+
+
 class TaskLimitProblem(LimitProblem):
     """As many tasks of the key wait as may."""
 
@@ -116,3 +124,5 @@ KEY_PROBLEMS: tuple[type[Problem], ...] = (
     RequestLimitProblem,
 )
 """What any call that needs a key may answer."""
+PICTURE_PROBLEMS: tuple[type[Problem], ...] = (PictureLimitProblem, ConcurrencyLimitProblem)
+"""What any call with pictures to segment may answer beside."""

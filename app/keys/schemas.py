@@ -68,6 +68,9 @@ class KeyRules(Record):
     pictures_per_minute: Count = Field(
         None, description="Most pictures to `/segment` in a minute, likewise; null: any."
     )
+    concurrent_requests: Count = Field(
+        None, description="Most requests with pictures under way at a time, likewise; null: any."
+    )
     queued_tasks: Count = Field(
         None, description="Most of its tasks that wait; one and its preview count once."
     )
@@ -82,6 +85,7 @@ class KeyRules(Record):
         return KeyLimits(
             self.requests_per_minute,
             self.pictures_per_minute,
+            self.concurrent_requests,
             self.queued_tasks,
             self.stored_bytes,
         )
@@ -120,6 +124,9 @@ class KeyJson(BaseModel):
         description="Most requests in a minute; null: any.", examples=[60]
     )
     pictures_per_minute: int | None = Field(description="Most pictures in a minute; null: any.")
+    concurrent_requests: int | None = Field(
+        description="Most requests with pictures under way at a time; null: any."
+    )
     queued_tasks: int | None = Field(description="Most tasks that wait; null: any.")
     stored_bytes: int | None = Field(description="Most bytes that its tasks keep; null: any.")
 
@@ -153,6 +160,7 @@ def key_json(key: ApiKey) -> KeyJson:
         last_used_at=key.last_used_at,
         requests_per_minute=key.requests_per_minute,
         pictures_per_minute=key.pictures_per_minute,
+        concurrent_requests=key.concurrent_requests,
         queued_tasks=key.queued_tasks,
         stored_bytes=key.stored_bytes,
     )

@@ -36,6 +36,7 @@ class KeyLimits:
 
     requests_per_minute: int | None = None
     pictures_per_minute: int | None = None
+    concurrent_requests: int | None = None
     queued_tasks: int | None = None
     stored_bytes: int | None = None
 

@@ -15,7 +15,7 @@ from app.http.dependencies import AppServices
 from app.http.problems import Responses, responses
 from app.http.services import Services
 from app.probes.metrics import RequestMetrics
-from app.processes import read_restarts
+from app.restarts import read_api_restarts, read_restarts
 
 router = APIRouter(tags=["probes"])
 
@@ -32,6 +32,10 @@ class ReadyJson(HealthJson):
     worker_restarts: int | None = Field(
         description="How often `sats serve` started its worker again, because it had ended; null "
         "where it runs none."
+    )
+    api_restarts: int | None = Field(
+        description="How often `sats serve`, or `sats api` with several processes, started again "
+        "one that answers, because it was killed; null where neither started this one."
     )
     skipped_messages: int | None = Field(
         description="Files that the embedded broker set aside because they were no messages; null "
@@ -79,6 +83,7 @@ def ready(request: Request, services: AppServices) -> ReadyJson:
         raise NotReadyProblem(f"not ready: {names}", failed)
     return ReadyJson(
         worker_restarts=read_restarts(services.settings.restarts_file),
+        api_restarts=read_api_restarts(services.settings.restarts_file),
         skipped_messages=skipped_messages(services.settings),
         down=found,
     )

@@ -16,7 +16,7 @@ from app.inference.metrics import InferenceCollector
 from app.probes.siblings import Siblings, SiblingsCollector
 from app.probes.tracing import QUIET
 from app.probes.training import TrainingCollector
-from app.processes import read_restarts
+from app.restarts import read_api_restarts, read_restarts
 from app.settings import Settings
 
 BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0)
@@ -126,13 +126,20 @@ class MendedCollector(Collector):
         self.settings = settings
 
     def collect(self) -> Iterator[Metric]:
-        """Yield a counter and a gauge."""
+        """Yield two counters and a gauge."""
         restarts = read_restarts(self.settings.restarts_file)
         if restarts is not None:
             yield CounterMetricFamily(
                 "sats_worker_restarts",
                 "Times that `sats serve` started its worker again.",
                 value=restarts,
+            )
+        of_api = read_api_restarts(self.settings.restarts_file)
+        if of_api is not None:
+            yield CounterMetricFamily(
+                "sats_api_restarts",
+                "Times that a process of the API was started again because it was killed.",
+                value=of_api,
             )
         skipped = skipped_messages(self.settings)
         if skipped is not None:

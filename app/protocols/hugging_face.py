@@ -26,7 +26,7 @@ from app.http.parameters import Digits
 from app.http.problems import responses
 from app.http.strays import refuse_strays
 from app.inference.loaded_graphs import Choice
-from app.keys.problems import KEY_PROBLEMS, PictureLimitProblem
+from app.keys.problems import KEY_PROBLEMS, PICTURE_PROBLEMS
 from app.protocols.refusals import HUGGING_FACE
 from app.protocols.segments import BODY, SegmentJson, Wish, infer, read_wish
 from app.registry.paths import ModelName
@@ -66,11 +66,11 @@ Chosen = Annotated[Choice, Depends(choose)]
 
 
 async def admit(
-    request: Request, services: AppServices, choice: Chosen
+    request: Request, services: AppServices, caller: Segmenter, choice: Chosen
 ) -> AsyncIterator[Admission]:
     """Hold a place and the body's bytes, once caller and version are known."""
     coming = body_bytes(request, services.settings.max_picture_bytes + FRAME_BYTES)
-    with admitted(services, choice, coming) as admission:
+    with admitted(services, caller, choice, coming) as admission:
         yield admission
 
 
@@ -87,7 +87,7 @@ Admitted = Annotated[Admission, Depends(admit, scope="request")]
     responses=responses(
         BadRequestProblem,
         *KEY_PROBLEMS,
-        PictureLimitProblem,
+        *PICTURE_PROBLEMS,
         NotFoundProblem,
         NoLiveVersionProblem,
         TooLargeProblem,

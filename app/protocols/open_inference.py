@@ -23,7 +23,7 @@ from app.http.bodies import bounded
 from app.http.connected import LeftProblem, while_connected
 from app.http.dependencies import AppServices, ReadSession, Segmenter
 from app.http.services import Services
-from app.keys.problems import KEY_PROBLEMS, PictureLimitProblem
+from app.keys.problems import KEY_PROBLEMS, PICTURE_PROBLEMS
 from app.probes import endpoints as probes
 from app.protocols import answers
 from app.protocols.choosing import ChosenByPath, NumberOfPath
@@ -58,7 +58,7 @@ _OF_MODEL = (*KEY_PROBLEMS, NotFoundProblem, NoLiveVersionProblem, InvalidProble
 _INFER = (
     *_OF_MODEL,
     NotReadyProblem,
-    PictureLimitProblem,
+    *PICTURE_PROBLEMS,
     TooLargeProblem,
     UnsupportedMediaProblem,
 )
@@ -161,12 +161,12 @@ def _most_bytes(request: Request, settings: Settings) -> int:
 
 
 async def admit(
-    request: Request, services: AppServices, choice: ChosenByPath
+    request: Request, services: AppServices, caller: Segmenter, choice: ChosenByPath
 ) -> AsyncIterator[Admission]:
     """Hold a place and the body's bytes, once caller and version are known."""
     most = _most_bytes(request, services.settings)
     coming = BODY_COPIES * announced_bytes(request, most)
-    with admitted(services, choice, coming) as admission:
+    with admitted(services, caller, choice, coming) as admission:
         yield admission
 
 

@@ -17,6 +17,11 @@ _DUE_IN_FOLDER = (
     "a worker whose SATS_MEMORY_DIR is the folder that replay pictures of the model lie in, for "
     "ever where none has it; one that has it comes by every SATS_SWEEP_SECONDS; " + _WHY
 )
+_END = f"a worker to delete the last bytes and sign the receipt, at its next sweep; {_WHY}"
+_END_IN_FOLDER = (
+    "a worker whose SATS_MEMORY_DIR is the folder that replay pictures of the model lie in, to "
+    f"delete the last bytes there and sign the receipt; {_WHY}"
+)
 
 
 def describe_retirements(
@@ -48,12 +53,21 @@ def _due(session: Session, model_id: int) -> str:
     return _DUE if session.scalar(beside.limit(1)) is None else _DUE_IN_FOLDER
 
 
+def _to_end(version: Version) -> str:
+    """Return what a deletion that has begun waits for: bytes go, and the receipt is signed."""
+    draft = shown(Receipt, version.receipt)
+    in_folder = draft is not None and any(one.place == "memory_folder" for one in draft.deleted)
+    return _END_IN_FOLDER if in_folder else _END
+
+
 def _described(version: Version, moment: Moment | None, due: str | None) -> RetirementJson | None:
     if version.retirement is None:
         return None
     reason = None
     if version.erasure == Erasure.WAITS and moment is not None:
         reason = moment.waits_for(version) or due
+    elif version.erasure == Erasure.BEGUN:
+        reason = _to_end(version)
     done = version.erasure == Erasure.DONE
     state = {
         "erasure": version.erasure,

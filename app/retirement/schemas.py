@@ -213,8 +213,8 @@ class RetirementJson(BaseModel):
     )
     waits_for: str | None = Field(
         None,
-        description="What the deletion waits for, and what to do about it: it may be for ever. "
-        "Null: it does not wait.",
+        description="What the deletion waits for, or its end where it has begun, and what to do "
+        "about it: it may be for ever. Null: it is done, or none was asked for.",
     )
     receipt: Receipt | None = Field(
         description="What was deleted, signed by the service; null: nothing was so far. "

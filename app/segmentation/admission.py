@@ -11,6 +11,7 @@ from app.errors import BusyProblem, TooLargeProblem
 from app.http.services import Services
 from app.inference.budget import FullError, OverBudgetError, Share
 from app.inference.loaded_graphs import Choice
+from app.keys.service import Caller
 from app.segmentation.failures import failures_counted
 from app.segmentation.json_pictures import BODY_COPIES, most_json_bytes
 from app.segmentation.negotiation import Representation
@@ -60,17 +61,26 @@ class Admission:
 
 
 @contextmanager
-def admitted(services: Services, choice: Choice, coming: int) -> Iterator[Admission]:
+def admitted(
+    services: Services, caller: Caller, choice: Choice, coming: int
+) -> Iterator[Admission]:
     """Hold a place and a body's bytes while the block runs; the deadline counts from now.
+
+    The caller has a request under way for as long, and its first picture is counted.
 
     A problem that ends the block is counted for the version that was asked.
 
     Raises:
+        ConcurrencyLimitProblem: the caller has as many requests under way as it may.
+        PictureLimitProblem: it has sent too many pictures in the last minute.
         BusyProblem: they are not free now.
         TooLargeProblem: there is not so much room in all.
     """
     inference, deadline = services.inference, deadline_of(services)
-    with failures_counted(inference.measures, choice.exported) as failing, ExitStack() as stack:
+    with ExitStack() as stack:
+        stack.enter_context(services.underway.one(caller))
+        services.rates.first_picture(caller)
+        failing = stack.enter_context(failures_counted(inference.measures, choice.exported))
         with _refused(coming):
             places = stack.enter_context(inference.reserve(1))
             memory = stack.enter_context(inference.memory.hold(coming))

@@ -11,18 +11,15 @@ from app.segmentation import service
 async def choose_for_pictures(
     services: Services, caller: Caller, model: str, version: int | None
 ) -> Choice:
-    """Choose who answers a caller's pictures, of which the first is counted now.
+    """Choose who answers a caller's pictures.
 
     Raises:
         ForbiddenProblem: the caller may not use the model.
         NotFoundProblem, NoLiveVersionProblem: there is no such version.
         NotReadyProblem: it cannot be served.
-        PictureLimitProblem: the caller has sent too many pictures in the last minute.
     """
     check_model(caller, model)
-    choice = await choose_version(services, model, version)
-    services.rates.first_picture(caller)
-    return choice
+    return await choose_version(services, model, version)
 
 
 async def choose_version(services: Services, model: str, version: int | None) -> Choice:

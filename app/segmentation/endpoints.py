@@ -25,7 +25,7 @@ from app.http.dependencies import Segmenter, app_services, let_in
 from app.http.problems import responses
 from app.http.services import Services
 from app.inference.loaded_graphs import Choice, Served
-from app.keys.problems import KEY_PROBLEMS, PictureLimitProblem
+from app.keys.problems import KEY_PROBLEMS, PICTURE_PROBLEMS
 from app.keys.service import Caller, Scope
 from app.segmentation import service
 from app.segmentation.admission import (
@@ -107,7 +107,7 @@ async def answer(
     | responses(
         BadRequestProblem,
         *KEY_PROBLEMS,
-        PictureLimitProblem,
+        *PICTURE_PROBLEMS,
         NotFoundProblem,
         NotAcceptableProblem,
         NoLiveVersionProblem,
@@ -148,7 +148,7 @@ async def segment(request: Request) -> Response:
     accept = ",".join(request.headers.getlist("accept"))
     with ExitStack() as held:
         coming = body_bytes(request, settings.max_picture_bytes + FRAME_BYTES)
-        admission = held.enter_context(admitted(services, choice, coming))
+        admission = held.enter_context(admitted(services, caller, choice, coming))
         async with answering(admission.deadline):
             posted = await read_body(request, services, caller)
             work = answer(services, choice, asked, admission, posted, accept)

@@ -3,7 +3,6 @@
 import time
 from contextlib import ExitStack
 from datetime import UTC, datetime
-from pathlib import Path as FilePath
 from typing import Annotated, BinaryIO
 
 from fastapi import APIRouter, Depends, Path, Query, Response
@@ -30,10 +29,11 @@ from app.idempotency.once import OnceWithin, Within, replayed
 from app.keys.problems import KEY_PROBLEMS, ByteLimitProblem, UploadLimitProblem
 from app.keys.service import Caller, Scope, check_model
 from app.registry.schemas import MODEL_PATTERN
+from app.storage import Blob
 from app.storage.references import lock_blobs
 from app.uploads.large import UploadUnfinishedProblem, keep
 from app.uploads.large_schemas import LargeUploadJson, LargeUploadWish
-from app.uploads.opening import upload_path
+from app.uploads.opening import uploaded
 from app.uploads.parts import begin
 from app.uploads.posted import BODY, PostedUpload
 from app.uploads.schemas import UploadBytes, UploadJson, UploadLinks, UploadReport
@@ -140,11 +140,11 @@ def _stored(services: Services, caller: Caller, file: BinaryIO, once_within: Wit
 Token = Annotated[str, Path(max_length=200, description="`upload` of the answer to the post.")]
 
 
-def _uploaded(services: AppServices, caller: Submitter, upload: Token) -> FilePath:
-    return upload_path(services, caller, upload)
+def _uploaded(services: AppServices, caller: Submitter, upload: Token) -> Blob:
+    return uploaded(services, caller, upload)
 
 
-Uploaded = Annotated[FilePath, Depends(_uploaded)]
+Uploaded = Annotated[Blob, Depends(_uploaded)]
 
 
 @router.get(
@@ -156,7 +156,7 @@ Uploaded = Annotated[FilePath, Depends(_uploaded)]
 async def describe(
     services: AppServices,
     caller: Submitter,
-    path: Uploaded,
+    blob: Uploaded,
     upload: Token,
     model: Annotated[
         str, Query(pattern=MODEL_PATTERN, description="The model that is to learn it.")
@@ -164,10 +164,12 @@ async def describe(
 ) -> UploadReport:
     """Return the layout, the classes, what pictures show, and what is suspect.
 
-    Some pictures are read, not all: a task reads every one before it trains.
+    Some pictures are read, not all: a task reads every one before it trains. Out of a bucket of a
+    large upload only these come; their checksum was taken when it was sent, and is taken again of
+    all of it when a task begins.
     """
     check_model(caller, model)
-    found = await services.uploads.looks.run(look_into, services, path, upload, model)
+    found = await services.uploads.looks.run(look_into, services, blob, upload, model)
     return found.report
 
 
@@ -180,7 +182,7 @@ async def describe(
 )
 async def sheet(
     services: AppServices,
-    path: Uploaded,
+    blob: Uploaded,
     pictures: Annotated[
         str,
         Query(
@@ -191,5 +193,5 @@ async def sheet(
 ) -> Response:
     """Return a contact sheet of labelled pictures, each class in its colour."""
     positions = [int(part) for part in pictures.split(",")]
-    drawn = await services.uploads.looks.run(draw, services, path, positions)
+    drawn = await services.uploads.looks.run(draw, services, blob, positions)
     return Response(drawn, media_type="image/png", headers={"Cache-Control": "private"})

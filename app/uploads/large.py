@@ -169,15 +169,20 @@ def keep(session: Session, key_id: int | None, blob: Blob, until: datetime) -> N
     session.flush()
 
 
-def spend(session: Session, key_id: int | None, blob: str) -> None:
-    """Keep what a key sent at once no longer: a task was made of it, which keeps it until it ends.
+def spend(session: Session, key_id: int | None, blob: str) -> bool:
+    """Keep what a key sent at once no longer; returns whether it was kept.
 
-    What has an id, as all has that came in parts, stays until it expires or is given up.
+    A task was made of it, which keeps it until it ends, or it was given up. What has an id, as all
+    has that came in parts, stays until it expires or is given up itself.
     """
     done = LargeUpload.state == LargeUploadState.DONE
-    session.execute(
-        delete(LargeUpload).where(_of(key_id), LargeUpload.blob == blob, done, _AT_ONCE)
+    spent = (
+        delete(LargeUpload)
+        .where(_of(key_id), LargeUpload.blob == blob, done, _AT_ONCE)
+        .returning(LargeUpload.id)
+        .execution_options(synchronize_session=False)
     )
+    return bool(session.scalars(spent).all())
 
 
 def bytes_of(session: Session, key_id: int) -> int:

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 from app.datasets import check_names
 from app.db import LargeUploadState, read_session
@@ -10,13 +9,17 @@ from app.errors import ErrorDetail, TooLargeProblem
 from app.errors.codes import Code
 from app.http.services import Services
 from app.keys.service import Caller
-from app.storage import Blob, BlobDamagedError, BlobMissingError
+from app.storage import Blob, BlobDamagedError, BlobMissingError, BlobStore
 from app.uploads import large
+from app.uploads.staging import looked_at
 from app.uploads.tokens import gone, read_token
 from sats_core.data.readers import Reader, glance, open_reader
-from sats_core.data.sources import ZipSource
+from sats_core.data.sources import Archive, ZipSource
 from sats_core.settings import Limits
 
+WHOLE_BYTES = 64 * 1024 * 1024
+"""What is not larger is fetched out of a bucket at once: a look picture by picture asks for about
+as much, and takes longer."""
 LARGEST_ANNOTATIONS = 32 * 1024 * 1024
 """Most bytes of annotations that are read whole for a look; a task reads more."""
 
@@ -40,29 +43,37 @@ def uploaded(services: Services, caller: Caller, upload: str) -> Blob:
     return Blob(row.blob, row.bytes)
 
 
-def upload_path(services: Services, caller: Caller, upload: str) -> Path:
-    """Return where lies what a caller sent before.
+@contextmanager
+def opened_upload(services: Services, blob: Blob) -> Iterator[Reader]:
+    """Open the data set of an upload: of a large one in a bucket only what is looked at comes.
 
     Raises:
-        UploadGoneProblem: nothing, or nothing any more.
-        UploadUnfinishedProblem: parts of it are missing, or were not put together.
+        UploadGoneProblem: it is not there any more.
+        BlobStoreDownError: it cannot be read.
+        DatasetError, TooLargeProblem: as `opened`.
     """
-    found = uploaded(services, caller, upload)
+    archive = _whole if blob.size <= WHOLE_BYTES else looked_at
+    with archive(services.blobs, blob) as found, opened(found, services.settings.limits) as reader:
+        yield reader
+
+
+@contextmanager
+def _whole(blobs: BlobStore, blob: Blob) -> Iterator[Archive]:
     try:
-        return services.blobs.path(found.key)
+        yield blobs.path(blob.key)
     except (BlobMissingError, BlobDamagedError) as error:
         raise gone("the upload was removed") from error
 
 
 @contextmanager
-def opened(path: Path, limits: Limits) -> Iterator[Reader]:
-    """Open an upload's data set.
+def opened(archive: Archive, limits: Limits) -> Iterator[Reader]:
+    """Open a data set that is looked into.
 
     Raises:
         DatasetError: it is none.
         TooLargeProblem: its annotations are too long for a look.
     """
-    with ZipSource(path, limits) as source:
+    with ZipSource(archive, limits) as source:
         if glance(source) is None:
             _check_short(source)
         reader = open_reader(source)

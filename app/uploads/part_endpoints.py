@@ -1,8 +1,8 @@
 """`/uploads/{upload}/parts`: send a large file in parts, past the service where there is a way."""
 
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Response
+from fastapi import APIRouter, Depends, Path, Response
 
 from app.errors import (
     BadRequestProblem,
@@ -29,6 +29,8 @@ router = APIRouter(
     dependencies=[Depends(require(Scope.SUBMIT)), Depends(refuse_undeclared)],
     responses=responses(*KEY_PROBLEMS, InvalidProblem, NotFoundProblem, UnavailableProblem),
 )
+
+AnyUpload = Annotated[str, Path(max_length=200, description="`upload` of the answer to the post.")]
 
 _BODY: dict[str, Any] = {
     "requestBody": {
@@ -87,6 +89,10 @@ def complete(services: AppServices, caller: Submitter, upload: UploadId) -> Larg
     summary="Give an upload up",
     operation_id="uploads_delete",
 )
-def remove(services: AppServices, caller: Submitter, upload: UploadId) -> None:
-    """Remove a large upload and its parts; a task that was made of it keeps what it needs."""
+def remove(services: AppServices, caller: Submitter, upload: AnyUpload) -> None:
+    """Remove an upload: a zip that was sent at once, or a large one and its parts.
+
+    A task that was made of it keeps what it needs; a zip that a task was made of is that task's
+    alone (404). Who sent the same bytes twice gives both up.
+    """
     parts.remove(services, caller, upload)

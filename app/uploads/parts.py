@@ -2,6 +2,8 @@
 
 from datetime import timedelta
 
+from sqlalchemy.orm import Session
+
 from app.db import LargeUploadState, read_session, utc_now, write_session
 from app.disk import check_room
 from app.errors import ErrorDetail, NotFoundProblem, TooLargeProblem
@@ -20,6 +22,7 @@ from app.uploads.large_schemas import (
     LargeUploadWish,
     PartJson,
 )
+from app.uploads.tokens import UploadGoneProblem, read_token
 
 MOST_TOLD = 100
 """Parts that are missing, of which one answer says where to send them."""
@@ -136,14 +139,31 @@ def complete(services: Services, caller: Caller, upload: str) -> LargeUploadJson
 def remove(services: Services, caller: Caller, upload: str) -> None:
     """Forget an upload with all that came of it; a task that was made of it keeps its own.
 
+    What was sent at once is named by its token, and is there until a task is made of it.
+
     Raises:
         NotFoundProblem: the key has no such upload.
     """
     with write_session(services.engine) as session:
-        blob = large.forget(session, caller.key_id, upload)
-    services.blobs.parts.remove(upload)
+        if large.is_id(upload):
+            blob = large.forget(session, caller.key_id, upload)
+        else:
+            blob = _spent(services, session, caller, upload)
+    if large.is_id(upload):
+        services.blobs.parts.remove(upload)
     if blob is not None:
         drop_uploads(services.engine, services.blobs, [blob])
+
+
+def _spent(services: Services, session: Session, caller: Caller, token: str) -> str:
+    """Keep what a token stands for no longer, and return its blob."""
+    try:
+        blob = read_token(services.secret, token, caller.key_id).blob.key
+    except UploadGoneProblem as problem:
+        raise NotFoundProblem(problem.detail) from problem
+    if not large.spend(session, caller.key_id, blob):
+        raise NotFoundProblem("the upload is kept no more: it was removed, or is a task's now")
+    return blob
 
 
 def _stored(services: Services, upload: str, parts: Parts) -> list[int]:

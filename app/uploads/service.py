@@ -2,7 +2,6 @@
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from app.db import read_session
 from app.errors import ErrorDetail
@@ -10,9 +9,10 @@ from app.errors.schemas import ErrorDetailJson
 from app.http.services import Services
 from app.registry.parents import NothingToStartFromProblem, check_start
 from app.registry.schemas import hex_colour
+from app.storage import Blob
 from app.tasks.classes import class_names
 from app.uploads.looking import Look, look
-from app.uploads.opening import opened
+from app.uploads.opening import opened_upload
 from app.uploads.pace import seconds_a_picture
 from app.uploads.schemas import UploadedClass, UploadReport
 from app.uploads.sheet import contact_sheet
@@ -41,16 +41,17 @@ class Found:
     to_train_on: int
 
 
-def look_into(services: Services, path: Path, upload: str, model: str) -> Found:
+def look_into(services: Services, blob: Blob, upload: str, model: str) -> Found:
     """Return what an upload holds for a model.
 
     Args:
         services: of the process.
-        path: of the upload.
+        blob: the upload's.
         upload: its token.
         model: that is to learn it.
 
     Raises:
+        UploadGoneProblem: it is not there any more.
         DatasetError: it is no data set.
         TooLargeProblem: its annotations are too long for a look.
     """
@@ -63,20 +64,21 @@ def look_into(services: Services, path: Path, upload: str, model: str) -> Found:
         known = class_names(start)
         number = start.number if start else None
         pace = seconds_a_picture(session, StepSettings())
-    with opened(path, services.settings.limits) as reader:
+    with opened_upload(services, blob) as reader:
         found = report(reader, known, number, pace, f"/uploads/{upload}/sheet?pictures=")
     warnings = [*refused, *found.report.warnings]
     return replace(found, report=found.report.model_copy(update={"warnings": warnings}))
 
 
-def draw(services: Services, path: Path, positions: Sequence[int]) -> bytes:
+def draw(services: Services, blob: Blob, positions: Sequence[int]) -> bytes:
     """Return a contact sheet of an upload's pictures; the first one where none is there.
 
     Raises:
+        UploadGoneProblem: it is not there any more.
         DatasetError: it is no data set.
         TooLargeProblem: its annotations are too long for a look.
     """
-    with opened(path, services.settings.limits) as reader:
+    with opened_upload(services, blob) as reader:
         there = [position for position in positions if position < len(reader.ids)]
         return contact_sheet(reader, there or [0])
 

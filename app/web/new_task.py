@@ -14,7 +14,7 @@ from app.keys.service import check_model
 from app.registry.schemas import MAX_NUMBER, MODEL_PATTERN
 from app.tasks.posted import PostedTask
 from app.tasks.schemas import TaskSpec
-from app.uploads.opening import upload_path
+from app.uploads.opening import uploaded
 from app.uploads.service import look_into
 from app.uploads.sheet import PICTURES
 from app.web.rendering import page
@@ -73,8 +73,8 @@ async def found_in_upload(
     found, problem = None, None
     try:
         check_model(visitor.caller, model)
-        path = await run_in_threadpool(upload_path, services, visitor.caller, upload)
-        found = await services.uploads.looks.run(look_into, services, path, upload, model)
+        blob = await run_in_threadpool(uploaded, services, visitor.caller, upload)
+        found = await services.uploads.looks.run(look_into, services, blob, upload, model)
     except Problem as error:
         problem = error
     except CoreError as error:
@@ -129,9 +129,10 @@ async def seen_in_upload(
     positions = [int(part) for part in pictures.split(",")]
     try:
         check_model(visitor.caller, model)
-        path = await run_in_threadpool(upload_path, services, visitor.caller, upload)
-        services.rates.named_pictures(visitor.caller, len(positions))
-        seen = await opinion(services, path, model, positions)
+        blob = await run_in_threadpool(uploaded, services, visitor.caller, upload)
+        with services.underway.one(visitor.caller):
+            services.rates.named_pictures(visitor.caller, len(positions))
+            seen = await opinion(services, blob, model, positions)
     except Problem as error:
         problem = error
     except CoreError as error:

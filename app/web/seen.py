@@ -5,7 +5,6 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +19,8 @@ from app.segmentation.choosing import choose_version
 from app.segmentation.holding import PIXEL_BYTES, hold_room
 from app.segmentation.upload import PostedPicture
 from app.segmentation.waiting import answering
-from app.uploads.opening import opened
+from app.storage import Blob
+from app.uploads.opening import opened_upload
 from sats_core.classes import BACKGROUND, IGNORE, Catalogue
 from sats_core.data.readers import EncodedPicture, Reader
 from sats_core.errors import DatasetError
@@ -62,19 +62,20 @@ class Opinion:
     called: Sequence[Called]
 
 
-async def opinion(services: Services, path: Path, model: str, positions: Sequence[int]) -> Opinion:
+async def opinion(services: Services, blob: Blob, model: str, positions: Sequence[int]) -> Opinion:
     """Ask a model's live version about some pictures of an upload; unreadable ones are left out.
 
     Raises:
         NotFoundProblem, NoLiveVersionProblem, NotReadyProblem: there is none, or it cannot answer.
         LateProblem, StoppingProblem: it did not answer in time.
-        DatasetError, TooLargeProblem: the upload is no data set that is looked into.
+        UploadGoneProblem: the upload is not there any more.
+        DatasetError, TooLargeProblem: it is no data set that is looked into.
     """
     pairs, asked = np.zeros((256, 256), np.int64), 0
     async with answering(deadline_of(services)):
         choice = await choose_version(services, model, None)
         served = await services.inference.served(choice)
-        async with _reading(services, path) as reader:
+        async with _reading(services, blob) as reader:
             for position in dict.fromkeys(positions):
                 if position >= len(reader.ids):
                     continue
@@ -109,15 +110,19 @@ def called_already(pairs: Pairs, classes: Sequence[str], known: Catalogue) -> li
 
 
 @asynccontextmanager
-async def _reading(services: Services, path: Path) -> AsyncIterator[Reader]:
+async def _reading(services: Services, blob: Blob) -> AsyncIterator[Reader]:
     """Give the data set; threads open and close it, which may take a while.
 
     Cancelled, `in_thread` ends when the thread has: what it opened is there to be closed.
     """
     in_thread, stack = services.inference.in_thread, ExitStack()
-    limits = services.settings.limits
     try:
-        yield await in_thread(lambda: stack.enter_context(opened(path, limits)))
+        yield await in_thread(lambda: stack.enter_context(opened_upload(services, blob)))
+    except BaseException as error:
+        # Told why it is left: a bucket that is cut off is no fault of the data set's.
+        why = (type(error), error, error.__traceback__)
+        await asyncio.shield(in_thread(lambda: stack.__exit__(*why)))
+        raise
     finally:
         await asyncio.shield(in_thread(stack.close))  # left twice, it is closed all the same
 

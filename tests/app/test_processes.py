@@ -3,11 +3,16 @@
 import os
 import select
 import signal
+from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import uvicorn
+from uvicorn.supervisors.multiprocess import SIGNALS
 
 from app import processes
+from app.cli import stopping
 from app.processes import Child
 
 PATIENCE_SECONDS = 60
@@ -16,7 +21,7 @@ PATIENCE_SECONDS = 60
 def ended_child(*command: str) -> Child:
     """Run a command to its end; the wait until it is due again is longer than any test."""
     child = Child("made", command)
-    child._wait = 3600
+    child.backoff.wait = 3600
     child.start()
     assert child._process
     child._process.wait(PATIENCE_SECONDS)
@@ -54,10 +59,66 @@ def test_its_number_is_used_once_though_it_waits_for_long(
     for _ in range(3):
         assert not child.restart_when_due()
     assert asked == [(number, signal.SIGKILL)]
-    child._wait = 0
+    child.backoff.wait = 0
     assert child.restart_when_due()
     assert asked == [(number, signal.SIGKILL)]
     child._process.wait(PATIENCE_SECONDS)
-    child._wait = 3600
+    child.backoff.wait = 3600
     assert not child.restart_when_due()
     assert len(asked) == 2, "the next one's own"
+
+
+def test_what_is_killed_at_every_start_is_started_less_and_less_often(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = 1000.0
+    monkeypatch.setattr(processes.time, "monotonic", lambda: now)
+    backoff, waits = processes.Backoff(), []
+    for _ in range(8):
+        begun = now
+        while not backoff.is_due():
+            now += 0.5
+        waits.append(now - begun)
+        backoff.note_start()
+    assert waits == [1, 2, 4, 8, 16, 30, 30, 30]
+    now += processes.STEADY_SECONDS + 1
+    assert backoff.is_due(), "it has worked for long: that it ends is news"
+    assert backoff.wait == 2 * processes.FIRST_WAIT_SECONDS
+
+
+def test_a_process_of_several_that_is_killed_at_every_start_waits_longer_each_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now, told, started = 1000.0, [], []
+    monkeypatch.setattr(processes.time, "monotonic", lambda: now)
+
+    class Killed:
+        """A process that the kernel ends as soon as it is started."""
+
+        pid, exitcode, process = 1, -9, SimpleNamespace(is_alive=lambda: False)
+
+        def __init__(self, *_: object) -> None:
+            pass
+
+        def start(self) -> None:
+            started.append(now)
+
+        def join(self) -> None:
+            pass
+
+    monkeypatch.setattr(stopping, "Process", Killed)
+    before = {each: signal.getsignal(each) for each in SIGNALS}
+    try:
+        config = uvicorn.Config("none", workers=1)
+        several = stopping.Workers(config, [], 1.0, supervised=False, tell=told.append)
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
+    several.processes = [Killed()]  # type: ignore[list-item]
+    several.processes[0].start()
+    for _ in range(300):
+        several.keep_subprocess_alive()
+        now += 0.5
+    gaps = [later - earlier for earlier, later in pairwise(started)]
+    assert gaps == [1, 2, 4, 8, 16, 30, 30, 30]
+    assert told == list(range(len(started))), "the start itself is none"

@@ -11,7 +11,7 @@ from starlette.testclient import TestClient
 
 from app.db import TaskState, write_session
 from app.main import create_app
-from app.processes import write_restarts
+from app.restarts import write_restarts
 from app.settings import Settings
 from app.storage import BlobStore
 from tests.app.segmentation.conftest import Register, register
@@ -51,7 +51,7 @@ def train(bench: Bench, client: TestClient) -> None:
         enter(session, held, TaskState.TRAINING)
         report(session, held, PROGRESS, epoch_end=True)
     bench.post(["car"], model="pets")
-    write_restarts(bench.settings.restarts_file, 1)
+    write_restarts(bench.settings.restarts_file, worker=1, api=1)
 
 
 @pytest.fixture

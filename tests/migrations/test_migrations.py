@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 from alembic import command
 from alembic.script import ScriptDirectory
-from sqlalchemy import Engine, inspect, select, text
+from sqlalchemy import Engine, event, inspect, select, text
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from app.audit.actor import act_as
@@ -25,6 +25,7 @@ from app.db import (
     Version,
     Webhook,
     Worker,
+    filling,
     migrate,
     read_session,
     utc_now,
@@ -515,6 +516,62 @@ def test_tasks_are_found_by_names_that_processes_before_wrote_into_the_spec_alon
     assert "name" not in columns_of(engine)["tasks"]
     upgrade(engine)
     assert is_current(engine)
+
+
+def test_names_of_tasks_are_filled_a_few_at_a_time(engine, at):
+    """So that nobody waits for a lock on the table, or on a row, as long as all of them take."""
+    rows = [POSTED.format(one, 101 + one, f'{{"name": "n{one}"}}') for one in range(5)]
+    at("0022", MODEL + ";".join([*rows, POSTED.format("none", 200, "{}")]))
+    with engine.execution_options(write=True).begin() as connection:
+        config = migration_config()
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
+        written = "SELECT count(name) FROM tasks"
+        assert connection.scalar(text(written)) == 0, "the migration itself writes no row"
+    after = []
+
+    def count(connection):
+        after.append(connection.scalar(text(written)))
+
+    event.listen(engine, "commit", count)
+    try:
+        assert filling.fill_names(engine, rows=2) == 5
+    finally:
+        event.remove(engine, "commit", count)
+    assert after == [2, 4, 5, 5]
+    assert filling.fill_names(engine, rows=2) == 0
+    with read_session(engine) as session:
+        names = {task.id: task.name for task in session.scalars(select(Task))}
+    assert names == {str(one): f"n{one}" for one in range(5)} | {"none": None}
+
+
+def test_a_task_that_somebody_holds_is_left_out(engine, at):
+    if engine.dialect.name != "postgresql":
+        pytest.skip("SQLite locks no row")
+    at("0022", MODEL + ";".join(POSTED.format(one, 101 + one, '{"name": "n"}') for one in range(3)))
+    upgrade(engine)
+    with engine.execution_options(write=True).begin() as connection:
+        connection.execute(text("UPDATE tasks SET name = NULL"))
+    with engine.connect() as holding:
+        holding.execute(text("SELECT id FROM tasks WHERE id = '1' FOR UPDATE"))
+        assert filling.fill_names(engine) == 2
+    with read_session(engine) as session:
+        names = {task.id: (task.name, task.called) for task in session.scalars(select(Task))}
+        assert len(list_tasks(session, 9, Wanted(text="n"))) == 3
+    assert names == {"0": ("n", "n"), "1": (None, "n"), "2": ("n", "n")}
+
+
+def test_keys_with_a_limit_of_requests_under_way_are_revoked_where_it_goes(engine, at):
+    with write_session(engine) as session:
+        for name, limit in (("free", None), ("limited", 2)):
+            key = ApiKey(name=name, digest=name, scopes=["submit"], concurrent_requests=limit)
+            session.add(key)
+    at("0023")
+    assert "concurrent_requests" not in columns_of(engine)["api_keys"]
+    upgrade(engine)
+    with read_session(engine) as session:
+        working = session.scalars(select(ApiKey.name).where(ApiKey.revoked_at.is_(None)))
+        assert set(working) == {"free"}
 
 
 ROWS_OF_0017 = """

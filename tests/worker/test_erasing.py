@@ -17,6 +17,7 @@ from app.db import (
     Memory,
     Place,
     TaskState,
+    Version,
     read_session,
     utc_now,
     write_session,
@@ -376,15 +377,33 @@ def test_who_dies_in_between_leaves_the_rest_to_the_next_one(bench, monkeypatch,
         patch.setattr(f"app.retirement.erasing.{dies_in}", lambda *_args, **_kw: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             bench.erase()
-    assert (shown(bench, 4).retirement.erasure, shown(bench, 4).retirement.receipt) == (
-        "begun",
-        None,
-    )
+    begun = shown(bench, 4).retirement
+    assert (begun.erasure, begun.receipt) == ("begun", None)
+    assert begun.waits_for.startswith("a worker to delete the last bytes and sign the receipt")
     bench.erase()
+    assert shown(bench, 4).retirement.waits_for is None
     receipt = shown(bench, 4).retirement.receipt
     assert len(receipt.deleted) == 3
     assert not [one for one in receipt.deleted if bench.has_blob(one.sha256)]
     assert_healthy(bench)
+
+
+def test_what_has_begun_in_a_folder_waits_for_a_worker_that_reaches_it(bench, monkeypatch):
+    learn(bench)
+    bench.retire(3, ["dog"], "forget")
+    with monkeypatch.context() as patch:
+        patch.setattr("app.retirement.erasing.free", lambda *_args, **_kw: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            bench.erase()
+    with write_session(bench.engine) as session:
+        version = session.get_one(Version, 4)
+        draft = version.receipt
+        deleted = [one | {"place": "memory_folder"} for one in draft["deleted"]]
+        version.receipt = draft | {"deleted": deleted}
+    bench.erase()  # this worker has no such folder
+    begun = shown(bench, 4).retirement
+    assert begun.erasure == "begun"
+    assert begun.waits_for.startswith("a worker whose SATS_MEMORY_DIR is the folder")
 
 
 def test_bytes_that_somebody_else_keeps_stay_and_the_receipt_says_so(bench):

@@ -2,7 +2,7 @@
 
 import base64
 import binascii
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import cache
 from typing import Annotated
 
@@ -13,7 +13,7 @@ from starlette.requests import HTTPConnection
 
 from app.errors import UnauthorizedProblem
 from app.errors.fields import invalid_fields
-from app.http.dependencies import admit, app_services, identify
+from app.http.dependencies import AppServices, admit, app_services, identify
 from app.keys.service import Caller, Scope, check_model
 from app.registry.paths import ModelName
 
@@ -78,6 +78,17 @@ def require(*scopes: Scope) -> Callable[..., Awaitable[Caller]]:
 
 document_basic = Depends(_basic)
 Predictor = Annotated[Caller, Depends(require(Scope.SEGMENT))]
+
+
+async def count_underway(services: AppServices, caller: Predictor) -> AsyncIterator[None]:
+    """Have the caller's request count as one under way."""
+    with services.underway.one(caller):
+        yield
+
+
+# Until the answer is out, which is a stream.
+count_one = Depends(count_underway, scope="request")
+
 Looker = Annotated[Caller, Depends(require(Scope.SEGMENT, Scope.READ))]
 Follower = Annotated[Caller, Depends(require(Scope.SUBMIT, Scope.READ))]
 Trainer = Annotated[Caller, Depends(require(Scope.SUBMIT))]

@@ -13,7 +13,7 @@ from app.errors import (
 from app.http.problems import responses
 from app.http.services import Services
 from app.integrations.label_studio.asking import ImportAskedProblem
-from app.keys.problems import PictureLimitProblem, RequestLimitProblem, TaskLimitProblem
+from app.keys.problems import PICTURE_PROBLEMS, RequestLimitProblem, TaskLimitProblem
 from app.registry.schemas import MODEL_PATTERN
 
 
@@ -49,7 +49,7 @@ PREDICT = responses(
     NoLiveVersionProblem,
     NotFoundProblem,
     NotReadyProblem,
-    PictureLimitProblem,
+    *PICTURE_PROBLEMS,
     TooLargeProblem,
 )
 WEBHOOK = responses(

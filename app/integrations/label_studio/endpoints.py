@@ -25,6 +25,7 @@ from app.integrations.label_studio.calling import (
     Looker,
     ModelOfPath,
     Predictor,
+    count_one,
     document_basic,
 )
 from app.integrations.label_studio.documentation import (
@@ -138,6 +139,7 @@ class _Predictions(StreamingResponse):
     summary="Predict tasks for Label Studio",
     operation_id="label_studio_predict",
     response_model=LabelStudioPredictionsJson,
+    dependencies=[count_one],
     openapi_extra=BODY,
     responses=PREDICT,
 )
@@ -146,6 +148,7 @@ class _Predictions(StreamingResponse):
     summary="Predict tasks for Label Studio with a model",
     operation_id="label_studio_model_predict",
     response_model=LabelStudioPredictionsJson,
+    dependencies=[count_one],
     openapi_extra=MODEL | BODY,
     responses=PREDICT,
 )
@@ -165,6 +168,7 @@ async def predict(
     """
     check_configured(services)
     choice = await choose_for_pictures(services, caller, model, None)
+    services.rates.first_picture(caller)
     async with answering(deadline_of(services)):
         served = await services.inference.served(choice)
     asked: Asked = await read_body(request, services, read_asked)

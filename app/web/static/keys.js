@@ -4,7 +4,7 @@ import { ask } from "./page.js";
 
 const at = (id) => document.getElementById(id);
 const form = at("new-key"), made = at("made"), text = at("text");
-const LIMITS = ["requests_per_minute", "pictures_per_minute", "queued_tasks", "stored_bytes"];
+const LIMITS = ["requests_per_minute", "pictures_per_minute", "concurrent_requests", "queued_tasks", "stored_bytes"];
 
 function wish() {
   const ends = at("expires_at").value;

@@ -67,8 +67,8 @@ class Retirement:
         depth: `hide`, `unlearn` or `forget`.
         proof: what was measured.
         erasure: of `forget`: how far the deletion of pictures is; None: none was asked for.
-        waits_for: where that is `waits`, what for, and what to do about it; None: it does not, or
-            the service is one from before it told.
+        waits_for: where that is `waits` or `begun`, what for, and what to do about it; None: it is
+            done, or the service is one from before it told.
         receipt: what was deleted, signed; None: nothing so far.
     """
 

@@ -73,6 +73,7 @@ def test_wrong_words_are_refused_in_words(run):
 def test_a_key_s_rules_are_words_of_the_command(run, client):
     words = ("--scope", "submit", "--model", "street", "--expires", "2999-01-01")
     limits = ("--requests-per-minute", "9", "--queued-tasks", "2", "--stored-bytes", "1000")
+    limits += ("--concurrent-requests", "4")
     made = run("keys", "create", "ci", *words, *limits)
     assert made.exit_code == 0, made.stderr
     headers = {"Authorization": f"Bearer {made.stdout.strip()}"}
@@ -82,6 +83,7 @@ def test_a_key_s_rules_are_words_of_the_command(run, client):
     key = listed.json()["items"][-1]
     assert (key["models"], key["expires_at"]) == (["street"], "2999-01-01T00:00:00Z")
     rates = (key["requests_per_minute"], key["pictures_per_minute"])
+    assert key["concurrent_requests"] == 4
     assert (*rates, key["queued_tasks"], key["stored_bytes"]) == (9, None, 2, 1000)
 
 

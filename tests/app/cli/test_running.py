@@ -179,6 +179,8 @@ def test_serve_runs_restarts_its_worker_and_stops_cleanly(settings, tmp_path):
         api.kill()
         _until(lambda: (a := _child(log, "api")) and a.pid != api.pid, log)
         _until(_ready(url), log)
+        assert httpx.get(f"{url}/health/ready").json()["api_restarts"] == 1
+        assert "sats_api_restarts_total 1.0" in httpx.get(f"{url}/metrics").text
         assert second.is_running()
         assert httpx.get(f"{url}/tasks").json() == {"items": [], "next_cursor": None}
         children = _children(process)

@@ -14,6 +14,7 @@ RULES = {
     "expires_at": None,
     "requests_per_minute": 60,
     "pictures_per_minute": 600,
+    "concurrent_requests": 4,
     "queued_tasks": 2,
     "stored_bytes": 10**12,
 }

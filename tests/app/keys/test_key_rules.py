@@ -28,7 +28,13 @@ from app.keys.service import (
 )
 
 SECRET = b"secret"
-LIMITS = KeyLimits(requests_per_minute=1, pictures_per_minute=2, queued_tasks=3, stored_bytes=4)
+LIMITS = KeyLimits(
+    requests_per_minute=1,
+    pictures_per_minute=2,
+    queued_tasks=3,
+    stored_bytes=4,
+    concurrent_requests=5,
+)
 ONE_DATABASE = pytest.mark.parametrize("database_url", ["embedded"], indirect=True)
 
 
@@ -83,13 +89,13 @@ def test_all_that_a_key_was_made_with_is_kept_found_and_written_down(engine):
     limits = {"pictures_per_minute": 2, "queued_tasks": 3, "requests_per_minute": 1}
     bound = {"scopes": ["segment", "submit"], "models": ["a", "b"], "expires_at": text_of(ends)}
     free = {"scopes": ["admin"], "models": [], "expires_at": None}
-    none = dict.fromkeys([*limits, "stored_bytes"])
+    none = dict.fromkeys([*limits, "concurrent_requests", "stored_bytes"])
     assert deeds(engine) == [
         (
             "key.create",
             f"/admin/keys/{row.id}",
             None,
-            {"name": "ci", **bound, **limits, "stored_bytes": 4},
+            {"name": "ci", **bound, **limits, "stored_bytes": 4, "concurrent_requests": 5},
         ),
         ("key.create", f"/admin/keys/{plain.id}", None, {"name": "plain", **free, **none}),
     ]

@@ -9,7 +9,7 @@ from structlog.testing import capture_logs
 from app.db import write_session
 from app.db.migrate import upgrade
 from app.main import create_app
-from app.processes import write_restarts
+from app.restarts import SIBLINGS, write_restarts, write_siblings_restarts
 from tests.fixtures.samples import samples
 from tests.fixtures.versions import add_version
 
@@ -17,7 +17,8 @@ from tests.fixtures.versions import add_version
 def test_alive_and_ready(client, settings):
     assert client.get("/health/live").json() == {"status": "ok"}
     skipped = None if settings.redis_url else 0
-    ready = {"status": "ok", "worker_restarts": None, "skipped_messages": skipped, "down": {}}
+    restarts = {"worker_restarts": None, "api_restarts": None}
+    ready = {"status": "ok", **restarts, "skipped_messages": skipped, "down": {}}
     assert client.get("/health/ready").json() == ready
 
 
@@ -27,6 +28,22 @@ def test_what_machines_ask_for_every_few_seconds_is_not_logged(client):
             assert client.get(path).status_code == 200
         client.get("/v2")
     assert [line["path"] for line in logs if line["event"] == "request"] == ["/v2"]
+
+
+def test_restarts_of_the_api_are_told_whoever_starts_it_again(
+    client, settings, tmp_path, monkeypatch
+):
+    assert ("sats_api_restarts_total",) not in samples(client)
+    write_restarts(settings.restarts_file, worker=1, api=2)
+    assert client.get("/health/ready").json()["api_restarts"] == 2
+    assert samples(client)["sats_api_restarts_total",] == 2
+    monkeypatch.setenv(SIBLINGS, str(tmp_path))
+    assert client.get("/health/ready").json()["api_restarts"] == 2
+    write_siblings_restarts(tmp_path, 5)
+    assert client.get("/health/ready").json()["api_restarts"] == 7
+    settings.restarts_file.unlink()
+    assert client.get("/health/ready").json()["api_restarts"] == 5
+    assert samples(client)["sats_api_restarts_total",] == 5
 
 
 def test_skipped_messages_and_restarts_of_the_worker_are_told(client, settings):

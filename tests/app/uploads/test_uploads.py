@@ -366,3 +366,38 @@ def test_a_token_stays_good_while_a_task_keeps_what_it_stands_for(client, settin
         assert client.post(f"{task['links']['self']}:cancel").status_code == 202
     assert not LocalBlobStore(settings.blob_dir).is_there(told["sha256"])
     assert post(client, told["upload"]).json()["type"].endswith("upload-gone")
+
+
+def test_a_zip_that_was_sent_is_given_up_by_its_token(client, engine, pets):
+    told = send(client, pets).json()
+    blobs = client.app.state.services.blobs
+    assert client.get(told["links"]["self"]).status_code == 200
+    assert client.delete(told["links"]["self"]).status_code == 204
+    assert list(blobs.entries()) == []
+    with read_session(engine) as session:
+        assert session.scalars(select(LargeUpload)).all() == []
+    assert client.get(told["links"]["self"]).json()["type"].endswith("upload-gone")
+    again = client.delete(told["links"]["self"])
+    assert (again.status_code, again.json()["type"]) == (404, "urn:sats:problem:not-found")
+
+
+def test_a_zip_that_a_task_was_made_of_is_the_task_s(client, engine, settings, pets):
+    told = send(client, pets).json()
+    assert post(client, told["upload"]).status_code == 202
+    assert client.delete(told["links"]["self"]).status_code == 404
+    assert LocalBlobStore(settings.blob_dir).path(told["sha256"]).is_file()
+
+
+def test_nobody_gives_up_what_another_key_sent(client, engine, settings, pets):
+    secret, headers = read_secret(settings), []
+    with write_session(engine) as session:
+        for name in ("a", "b"):
+            key = create_key(session, secret, name, [Scope.SUBMIT])
+            headers.append({"Authorization": f"Bearer {key}"})
+    told = send(client, pets, **headers[0]).json()
+    assert client.delete(told["links"]["self"], headers=headers[1]).status_code == 404
+    forged = told["links"]["self"][:-1] + ("0" if told["links"]["self"][-1] != "0" else "1")
+    assert client.delete(forged, headers=headers[0]).status_code == 404
+    both = send(client, pets, **headers[1]).json()
+    assert client.delete(told["links"]["self"], headers=headers[0]).status_code == 204
+    assert client.get(both["links"]["self"], headers=headers[1]).status_code == 200

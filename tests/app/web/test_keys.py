@@ -12,7 +12,7 @@ from sqlalchemy import Engine
 
 from app.db import ApiKey, Task, utc_now, write_session
 from app.keys.secret import read_secret
-from app.keys.service import Scope, create_key, revoke_key
+from app.keys.service import KeyLimits, Scope, create_key, revoke_key
 from app.settings import Settings
 from app.storage import BlobStore
 from app.web import keys
@@ -165,3 +165,13 @@ def test_keys_are_read_by_the_page(
     assert ">key-0 " in client.get(older).text
     assert client.get("/ui/keys?cursor=x").status_code == 422
     assert not any(text in first for text in texts)
+
+
+def test_the_limits_of_a_key_are_shown(client: TestClient, make: Make) -> None:
+    limits = KeyLimits(requests_per_minute=60, concurrent_requests=2, queued_tasks=1)
+    make("few", Scope.SEGMENT, limits=limits)
+    client.post("/login", data={"key": make("operator", Scope.ADMIN)})
+    shown = client.get("/ui/keys").text
+    for limit in ("60 requests a minute", "2 requests with pictures at a time", "1 waiting task<"):
+        assert limit in shown
+    assert 'id="concurrent_requests"' in shown

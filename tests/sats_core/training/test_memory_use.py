@@ -6,6 +6,7 @@ import torch
 
 from sats_core.training import memory_use
 from sats_core.training.memory_use import CudaMemory, HostMemory
+from tests.fixtures.gpu import on_gpu
 
 MIB = 2**20
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="what is resident is Linux's to say")
@@ -69,7 +70,7 @@ def test_where_nobody_says_what_is_resident_nothing_is_measured(
     assert memory_use.memory_use(torch.device("cpu")) is None
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@on_gpu
 def test_on_a_gpu_what_torch_allocates_is_seen() -> None:
     use = CudaMemory()
     take(1, "cuda")

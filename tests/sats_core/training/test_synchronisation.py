@@ -12,6 +12,7 @@ from sats_core.models import Segmenter, seeded_backbone
 from sats_core.settings import StepSettings
 from sats_core.training import loop
 from sats_core.training.schedule import filled_in
+from tests.fixtures.gpu import on_gpu
 
 OLD, NEW = 3, 2
 DESCENDING = sorted(name for name, kind in METHODS.items() if issubclass(kind, Finetune))
@@ -39,7 +40,7 @@ class Watch:
         pass
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@on_gpu
 @pytest.mark.parametrize("name", DESCENDING)
 def test_a_training_step_never_waits_for_the_device(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -1,4 +1,4 @@
-"""What is posted out of a bucket is looked at there: the worker alone fetches it."""
+"""What lies in a bucket is looked at there: the worker alone fetches it."""
 
 import io
 import os
@@ -9,8 +9,12 @@ import obstore
 import pytest
 
 from app.db import LargeUpload, LargeUploadState, utc_now, write_session
+from app.uploads import opening
+from tests.app.segmentation.conftest import register
 from tests.app.tasks.posting import drawn
 from tests.app.uploads.sending import post
+
+__all__ = ["register"]
 
 FILLING = 4 * 2**20
 FEW = 400 * 2**10
@@ -109,3 +113,111 @@ def test_what_went_meanwhile_is_gone(client, done, asked, pets, blobs):
     blobs.delete(entry.name)
     assert post(client, upload).json()["type"].endswith("upload-gone")
     assert asked == []
+
+
+@pytest.fixture
+def large(monkeypatch):
+    """Whatever has a megabyte is too large to be fetched for a look."""
+    monkeypatch.setattr(opening, "WHOLE_BYTES", 2**20)
+
+
+@pytest.mark.usefixtures("large")
+def test_a_look_costs_what_is_looked_at(client, done, asked, pets):
+    upload = done(pets)
+    told = client.get(f"/uploads/{upload}")
+    assert told.status_code == 200, told.text
+    assert told.json()["looked_at"] == told.json()["pictures"] > 0
+    assert [one["name"] for one in told.json()["classes"]] == ["cat", "dog"]
+    assert told.json()["errors"] == []
+    assert 0 < sum(asked) < len(pets) / 2
+    asked.clear()
+    sheet = client.get(f"/uploads/{upload}/sheet?pictures=0,1")
+    assert sheet.headers["content-type"] == "image/png"
+    assert 0 < sum(asked) < FEW
+    asked.clear()
+    assert "cat" in client.get(f"/ui/uploads/{upload}").text
+    assert 0 < sum(asked) < len(pets) / 2
+
+
+@pytest.mark.usefixtures("large")
+def test_a_look_that_is_cut_off_is_no_fault_of_the_zip(client, done, asked, pets, monkeypatch):
+    upload, real, came = done(pets), obstore.get_range, []
+
+    def cut_off(client, name, *, start, length):
+        came.append(length)
+        if len(came) > 3:
+            raise OSError("connection reset")
+        return real(client, name, start=start, length=length)
+
+    monkeypatch.setattr(obstore, "get_range", cut_off)
+    refused = client.get(f"/uploads/{upload}")
+    assert refused.status_code == 503, refused.text
+    assert refused.headers["Retry-After"]
+
+
+@pytest.mark.usefixtures("large")
+def test_what_went_before_a_look_is_gone(client, done, asked, pets, blobs):
+    upload = done(pets)
+    (entry,) = blobs.entries()
+    blobs.delete(entry.name)
+    for path in ("", "/sheet"):
+        gone = client.get(f"/uploads/{upload}{path}")
+        assert (gone.status_code, gone.json()["type"]) == (422, "urn:sats:problem:upload-gone")
+    assert asked == []
+
+
+def test_what_is_small_is_fetched_once(client, done, pets, monkeypatch):
+    whole, real = [], obstore.get
+
+    def get(client, name, **options):
+        whole.append(name)
+        return real(client, name, **options)
+
+    def get_range(*_, **__):
+        raise AssertionError("it is read in places")
+
+    upload = done(pets)
+    monkeypatch.setattr(obstore, "get", get)
+    monkeypatch.setattr(obstore, "get_range", get_range)
+    for _ in range(2):
+        assert client.get(f"/uploads/{upload}").status_code == 200
+    assert len(whole) <= 1
+
+
+@pytest.fixture
+def spread(tmp_path):
+    """A data set whose files lie so far apart that each is read by itself."""
+    whole = io.BytesIO()
+    with zipfile.ZipFile(drawn(tmp_path, "cat")) as drawing, zipfile.ZipFile(whole, "w") as target:
+        for name in drawing.namelist():
+            target.writestr(name, drawing.read(name))
+            target.writestr(f"{name}.filling", os.urandom(2**19))
+    return whole.getvalue()
+
+
+@pytest.mark.usefixtures("large")
+def test_an_opinion_that_is_cut_off_is_no_fault_of_the_zip(
+    client, done, spread, register, monkeypatch
+):
+    register()
+    path, real, came, most = (
+        f"/ui/uploads/{done(spread)}/seen?pictures=0",
+        obstore.get_range,
+        [],
+        [],
+    )
+
+    def get_range(client, name, *, start, length):
+        came.append(length)
+        if most and len(came) >= most[0]:
+            raise OSError("connection reset")
+        return real(client, name, start=start, length=length)
+
+    monkeypatch.setattr(obstore, "get_range", get_range)
+    assert client.get(path).status_code == 200
+    assert 0 < sum(came) < len(spread) / 2
+    most.append(len(came))  # the last one of as many: within a picture
+    came.clear()
+    refused = client.get(path)
+    assert refused.status_code == 503, refused.text
+    assert len(came) == most[0]
