@@ -67,6 +67,14 @@ def test_nothing_is_sent_unless_that_is_said(run, bench, directory, monkeypatch)
     assert "--url" in said
 
 
+def test_what_it_became_as_json(run, bench, directory):
+    with bench.worker():
+        answer = run("import", str(directory), "--json")
+    assert answer.exit_code == 0, answer.output
+    said = json.loads(answer.stdout)
+    assert (said["kind"], said["outcome"], said["version"]) == ("import", "live", 1)
+
+
 def test_held_by_choice_and_into_another_model(run, bench, directory):
     with bench.worker():
         answer = run(
