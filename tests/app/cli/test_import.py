@@ -131,7 +131,7 @@ def test_pickled_weights_are_read_only_where_that_is_said(run, bench, tmp_path):
         (["nowhere"], "no such directory, and not a model's id on the hub"),
         (["acme/.."], "no such directory, and not a model's id on the hub"),
         (["{pets}", "--background", "wall"], "wall"),
-        (["{pets}", "--model", "A model"], "pattern"),
+        (["{pets}", "--model", "A model"], "small letters"),
         (["{empty}"], "no model.safetensors"),
         (["{bert}"], "model_type"),
         (["{pets}", "--evaluate", "{notes}"], "not a zip"),
