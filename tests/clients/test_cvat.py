@@ -30,6 +30,8 @@ from cvat_sdk.auto_annotation.driver import _AnnotationMapper, _DetectionFunctio
 from cvat_sdk.core.auth import ClientAuthParameters
 from cvat_sdk.masks import decode_mask
 
+import sats_client.cvat as cvat_module
+
 pytestmark = pytest.mark.parametrize("database_url", ["embedded"], indirect=True)
 
 
@@ -140,6 +142,11 @@ def annotate(monkeypatch: pytest.MonkeyPatch) -> Iterator[Annotate]:
     All of it is CVAT's own but its server: who logs in there, and what the task holds.
     """
     uploaded: list[tuple[int, Any]] = []
+    made: list[Any] = []
+
+    def kept(**parameters: Any) -> Any:
+        made.append(create(**parameters))
+        return made[-1]
 
     def upload(_action: str, task: int, *, patched_labeled_data_request: Any) -> None:
         uploaded.append((task, patched_labeled_data_request.shapes))
@@ -158,15 +165,19 @@ def annotate(monkeypatch: pytest.MonkeyPatch) -> Iterator[Annotate]:
         held = SimpleNamespace(labels=[label], samples=[sample])
         monkeypatch.setattr(cvat_driver, "TaskDataset", lambda *_, **__: held)
         monkeypatch.setattr(cvat_cli, "build_client", client)
+        monkeypatch.setattr(cvat_module, "create", kept)  # which cvat-cli never closes
         assert cvat_cli.main(list(words)) == 0
         ((task, found),) = uploaded
         uploaded.clear()
         assert task == 137
         return list(found)
 
+    create = cvat_module.create
     before = cvat_cli.logger.handlers[:]
     yield run
     cvat_cli.logger.handlers[:] = before
+    for function in made:
+        function._client.close()
 
 
 @pytest.mark.parametrize("page", ["from-cvat.md", "python.md"])
@@ -176,7 +187,7 @@ def test_the_command_of_a_page_labels_a_task(annotate, served, register, monkeyp
     monkeypatch.setenv("SATS_URL", url)
     text = (DOCS / page).read_text()
     (command,) = re.findall(r"^\.venv/bin/(cvat-cli (?:.*\\\n)*.*)$", text, re.MULTILINE)
-    words = shlex.split(command.replace("http://127.0.0.1:8000", url))[1:]
+    words = shlex.split(command.replace("\\\n", " ").replace("http://127.0.0.1:8000", url))[1:]
     (found,) = annotate(*words)
     assert (found.label_id, found.frame, found.type.value) == (7, 3, "mask")
     (polygon,) = annotate(*words, "--conv-mask-to-poly", labels="polygon")
