@@ -17,6 +17,11 @@ _IN_WORDS = {
     NAME_PATTERN: "it has a character that parts lines, turns text round or is not seen",
 }
 """What a regular expression says."""
+_BY_TYPE = {
+    "extra_forbidden": "there is no such field",
+    "missing": "it is needed and is not there",
+}
+"""What pydantic says of fields as of a function's arguments."""
 
 
 def invalid_fields(found: Sequence[Mapping[str, Any]], prefix: str = "") -> InvalidProblem:
@@ -45,6 +50,7 @@ def _field_error(found: Mapping[str, Any], prefix: str) -> ErrorDetail:
         parts = [] if found["type"] == "json_invalid" else parts[1:]
     field = ".".join([prefix, *parts] if prefix else parts)
     pattern = found.get("ctx", {}).get("pattern")
-    message = _IN_WORDS.get(pattern) or str(found["msg"]).removeprefix("Value error, ")
+    said = _IN_WORDS.get(pattern) or _BY_TYPE.get(found["type"]) or str(found["msg"])
+    message = said.removeprefix("Value error, ")
     shown = printable(field)[:_LONGEST_FIELD] or "body"
     return ErrorDetail(printable(message), field=shown, code=code_of(str(found["type"])))
