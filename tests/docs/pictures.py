@@ -79,7 +79,7 @@ def take(folder: Path) -> None:
         _photo().save("farm.png")
         page.get_by_label("A picture").set_input_files("farm.png")
         expect(page.locator("#said")).to_have_text("Version 5 of default.")
-        page.locator("#picture").hover(position={"x": 150, "y": 150})
+        page.locator("#picture").hover(position={"x": 170, "y": 225})
         _keep(page, folder, "try")
 
 
@@ -121,7 +121,7 @@ def _let_it_see(engine: Engine, blobs: LocalBlobStore) -> None:
 
 def _photo() -> Image.Image:
     """Draw three of its classes on a field, each in about its colour."""
-    grain = np.random.default_rng(0).normal(0, 9, (360, 560, 3))
+    grain = np.random.default_rng(0).normal(0, 6, (360, 560, 3))
     drawn = Image.new("RGB", (560, 360), (22, 26, 20))
     pen = ImageDraw.Draw(drawn)
     pen.ellipse((60, 130, 250, 270), fill=(118, 14, 120))  # a sheep
@@ -130,7 +130,7 @@ def _photo() -> Image.Image:
     pen.ellipse((300, 50, 360, 110), fill=(8, 132, 126))
     pen.polygon([(360, 330), (400, 215), (440, 330)], fill=(122, 10, 14))  # a person
     pen.ellipse((380, 190, 420, 230), fill=(130, 8, 8))
-    soft = np.asarray(drawn.filter(ImageFilter.GaussianBlur(3)), np.float64)
+    soft = np.asarray(drawn.filter(ImageFilter.GaussianBlur(1)), np.float64)
     return Image.fromarray((soft + grain).clip(0, 255).astype(np.uint8))
 
 
