@@ -23,7 +23,7 @@ DROPPED = """(bytes) => {
     dropped.items.add(new File([data], "stars.zip", { type: "application/zip" }));
     return dropped;
 }"""
-LEARNED_MS = 180_000
+LEARNED_MS = 400_000
 
 
 def test_drop_a_zip_watch_it_learn_try_it_and_roll_back(bench, served, chromium, tmp_path):
