@@ -233,7 +233,11 @@ def test_the_reference_works_without_internet(open_page: Open) -> None:
 def test_the_reference_is_seen_before_its_script_has_come(open_page: Open, site: str) -> None:
     page = open_page("/docs")
     held: list[Route] = []
-    page.route("**/swagger-ui-bundle.js", held.append)
+
+    def hold(route: Route) -> None:
+        held.append(route)
+
+    page.route("**/swagger-ui-bundle.js", hold)
     with page.expect_request("**/swagger-ui-bundle.js"):
         page.goto(f"{site}/docs", wait_until="commit")
     expect(page.get_by_text("The reference is drawn from")).to_be_visible()
