@@ -59,6 +59,9 @@ _CONTENT: dict[str, dict[str, Any]] = {  # as the file's name says; a graph or w
     for kind in ("application/octet-stream", "application/json", "text/markdown")
 }
 _CONTENT["application/json"]["example"] = '{"model_type": "segformer", "num_labels": 5}'
+_CONTENT["text/markdown"]["example"] = (
+    "# Semantic segmentation, 5 classes\n\n- backbone: mit_b0, first weights: checkpoint\n"
+)
 _FILE: Responses = {
     200: {"description": "The file; `ETag` is its SHA-256.", "content": _CONTENT},
     206: {"description": "The part of the file that `Range` names.", "content": _CONTENT},

@@ -194,10 +194,10 @@ class VersionJson(BaseModel):
     backbone_start: str = Field(
         description="Where the backbone's first weights came from; `scratch`: there were none."
     )
-    settings: dict[str, Any] = Field(
-        description="The step's settings, every default filled in, null what its method does "
-        "not read, and the `devices` that it was computed on; of an import its backbone and size "
-        "alone."
+    effective_settings: dict[str, Any] = Field(
+        description="What the step ran with: its settings, every default filled in, null what its "
+        "method does not read, and the `devices` that it was computed on; of an import its "
+        "backbone and size alone."
     )
     seconds: float = Field(description="Wall time of the step or the import.")
     fusion: bool = Field(description="Whether old and new weights were averaged after the step.")

@@ -148,7 +148,7 @@ def _describe_version(
         gate=GateJson.model_validate(version.gate) if version.gate else None,
         backbone=version.settings["backbone"],
         backbone_start=version.backbone_start,
-        settings=version.settings,
+        effective_settings=version.settings,
         seconds=version.seconds,
         fusion=bool(version.settings.get("fusion")),
         replayed_pictures=version.replayed_pictures,

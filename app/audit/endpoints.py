@@ -1,15 +1,16 @@
 """`/admin/audit`: who did what."""
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.responses import StreamingResponse
 from sqlalchemy import Engine
 
-from app.audit.schemas import AuditPage, entry_json
+from app.audit.schemas import ActorJson, AuditEntryJson, AuditPage, entry_json
 from app.audit.service import Action, Wanted, entries_after, list_entries
-from app.db import read_session
+from app.db import ActorType, read_session
 from app.errors import InvalidProblem, UnavailableProblem
 from app.http.dependencies import AppServices, require_everywhere
 from app.http.parameters import Cursor, Time
@@ -29,12 +30,28 @@ router = APIRouter(
 )
 
 
+_ENTRY = AuditEntryJson(
+    id=17,
+    at=datetime(2026, 11, 22, 6, 4, 54, tzinfo=UTC),
+    action=Action.PROMOTE,
+    actor=ActorJson(type=ActorType.KEY, name="operator"),
+    request_id="1617fb62f23444f68097c8d3d3dcd3b8",
+    model="default",
+    object="/admin/models/default/versions/2",
+    before={"live": 1},
+    after={"live": 2, "kind": "promote"},
+    previous="0" * 64,
+    hash="bc7d116e097d1b843837c54f7e344e8e14e099173aaae5b593882a0ac12fce6a",
+)
 _ANSWERS: Responses = {
     200: {
         "description": "A page of entries; with `Accept: application/jsonl` or `format=jsonl` all "
         "of them, one JSON a line, the oldest first.",
         "content": {
-            LINES: {"schema": {"type": "string", "description": "An `AuditEntry` a line."}}
+            LINES: {
+                "schema": {"type": "string", "description": "An `AuditEntry` a line."},
+                "example": f"{_ENTRY.model_dump_json()}\n",
+            }
         },
     }
 }

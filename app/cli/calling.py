@@ -1,5 +1,6 @@
 """What commands that ask a running service share: who is asked, and how it ends."""
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -40,6 +41,8 @@ class Exit(IntEnum):
     CANCELLED = 12
 
 
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
+"""What a disk says that takes no more: nobody has asked for anything wrong."""
 INTERRUPTED = 130
 """Exit status after ^C, as of a shell."""
 
@@ -96,7 +99,8 @@ def endings() -> Iterator[None]:
     except BrokenPipeError:
         raise  # whoever reads stdout has enough: click's matter
     except (ValueError, OSError, LoginsError) as error:  # no address, a folder without files, ...
-        raise _said(error, REFUSED) from error
+        full = isinstance(error, OSError) and error.errno in FULL
+        raise _said(error, Exit.FAILURE if full else REFUSED) from error
     except KeyboardInterrupt as error:
         raise typer.Exit(INTERRUPTED) from error
 

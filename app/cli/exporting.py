@@ -1,11 +1,12 @@
-"""`sats export`: a version's files, out of the service's own blob store."""
+"""`sats export`: a version's files, of the service's own blob store or of a running service."""
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from app.cli.calling import model_and_number
+from app.cli.calling import Exit, model_and_number, service
 from app.cli.common import database
 from app.cli.refusing import refusal
 from app.db import read_session
@@ -13,6 +14,7 @@ from app.registry.files import lay_out
 from app.registry.service import served_version
 from app.settings import get_settings
 from app.storage import open_store
+from sats_core.data.names import printable
 
 
 def export(
@@ -20,9 +22,27 @@ def export(
         str, typer.Argument(metavar="MODEL[@N]", help="The model, and its version if not the live.")
     ],
     directory: Annotated[Path, typer.Argument(metavar="DIR", help="A new or empty directory.")],
+    url: Annotated[
+        str | None,
+        typer.Option(
+            help="A running service to take it from. SATS_API_KEY is the key, else the one that "
+            "`sats login` keeps for it."
+        ),
+    ] = None,
 ) -> None:
-    """Write a version's files to a new directory, every byte checked."""
+    """Write a version's files to a new directory, every byte checked.
+
+    They are those of the service's data on this machine, with --url those of a running service;
+    what was cut off there goes on in the same directory.
+    """
     name, number = model_and_number(version)
+    if url is None:
+        _lay_out(name, number, directory)
+    else:
+        _fetch(url, name, number, directory)
+
+
+def _lay_out(name: str, number: int | None, directory: Path) -> None:
     with database() as engine:
         with read_session(engine) as session:
             found = served_version(session, name, number)
@@ -30,4 +50,27 @@ def export(
             lay_out(open_store(get_settings()), found, directory)
         except (OSError, RuntimeError) as error:  # a file in the way, a loop of links, no right
             raise refusal(f"{directory} cannot be written: {error}") from error
-        typer.echo(f"version {found.number} of {name!r}: {len(found.files)} files in {directory}")
+    _say(name, found.number, found.files, directory)
+
+
+def _fetch(url: str, name: str, number: int | None, directory: Path) -> None:
+    with service(url) as client:
+        found = client.version(name, number or client.live(name).version)
+        if found.deleted_at is not None:
+            raise refusal(f"version {found.number} was deleted", Exit.REFUSED)
+        _check_alone(directory, {file.name for file in found.files})
+        client.export(name, found.number, directory)
+    _say(name, found.number, found.files, directory)
+
+
+def _check_alone(directory: Path, files: Collection[str]) -> None:
+    """Refuse a directory in which something else lies than these files, or the start of one."""
+    known = {*files, *(f"{name}.part" for name in files)}
+    others = [path.name for path in directory.iterdir()] if directory.is_dir() else []
+    for name in others:
+        if name not in known:
+            raise refusal(f"{directory} holds something else: {printable(name)}")
+
+
+def _say(name: str, number: int, files: Collection[object], directory: Path) -> None:
+    typer.echo(f"version {number} of {name!r}: {len(files)} files in {directory}")

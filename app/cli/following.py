@@ -29,13 +29,13 @@ PATIENCE_SECONDS = 3.0
 _EVENTS = "/events"
 
 
-def follow(engine: Engine, task_id: str) -> "TaskRecord":
+def follow(engine: Engine, task_id: str, output: Form = Form.TABLE) -> "TaskRecord":
     """Tell of a task until it ends, print it, and return it as it is then."""
     with endings():
         from sats_client import Client
 
         with Client("http://localhost", "", transport=Database(engine)) as client:
-            last = ended(client.task(task_id), Form.TABLE)
+            last = ended(client.task(task_id), output)
     _say_version(engine, task_id)
     return last
 

@@ -17,7 +17,7 @@ from app.cli.checkpoints import found, pack
 from app.cli.common import command_actor, database, refusals
 from app.cli.following import follow
 from app.cli.logins import LoginsError, read_logins
-from app.cli.printing import Form
+from app.cli.printing import Form, Output
 from app.cli.refusing import refusal
 from app.cli.submitting import ended
 from app.disk import check_task_fits
@@ -70,6 +70,7 @@ def import_model(
         str | None,
         typer.Option(help="Send it to the service there; SATS_URL or `sats login` alone do not."),
     ] = None,
+    output: Output = Form.TABLE,
 ) -> None:
     """Make a version of a SegFormer that was trained elsewhere, without training.
 
@@ -80,7 +81,7 @@ def import_model(
     need_client()
     if url is not None:
         wanted = {"background": background, "features": features, "promote": promote}
-        _send(url, source, model, evaluate, wanted, allow_pickle=allow_pickle)
+        _send(url, source, model, evaluate, wanted, output, allow_pickle=allow_pickle)
         return
     _say_that_nothing_is_sent()
     settings = get_settings()
@@ -103,7 +104,7 @@ def import_model(
             files[EVALUATE] = evaluate
         task = _queue(engine, settings, spec, files)
         stack.close()  # the files are stored; they need not lie here while the import runs
-        last = follow(engine, task.id)
+        last = follow(engine, task.id, output)
     if last.version is None:
         raise typer.Exit(FAILED)
 
@@ -128,6 +129,7 @@ def _send(
     model: str,
     evaluate: Path | None,
     wanted: Mapping[str, object],
+    output: Form,
     *,
     allow_pickle: bool,
 ) -> None:
@@ -146,7 +148,7 @@ def _send(
                 source=checkpoint.name,
                 **given,
             )
-            last = ended(task, Form.TABLE)
+            last = ended(task, output)
     held_as_asked = last.held and not wanted["promote"]
     raise typer.Exit(0 if held_as_asked else end_of(last))
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -81,6 +81,7 @@ def segment(
         typer.Option("--format", help="What is written of each picture; jsonl: lines on stdout."),
     ] = Format.MASK,
     overlay: Annotated[bool, typer.Option("--overlay", help="As --format overlay.")] = False,
+    lines: Annotated[bool, typer.Option("--json", help="As --format jsonl.")] = False,
     jobs: Annotated[int, typer.Option(help="Most requests at once.", min=1, max=64)] = 4,
     recursive: Annotated[
         bool, typer.Option("--recursive", help="Read folders inside folders too.")
@@ -103,9 +104,7 @@ def segment(
     Exits with 0 where every picture was answered, with 1 where one was not; where none is, with 3
     if the key does not allow it, 4 if there is no such model or version, 5 if nobody answers.
     """
-    if overlay and form not in (Format.MASK, Format.OVERLAY):
-        raise refusal(f"--overlay and --format {form}: which of both?")
-    form = Format.OVERLAY if overlay else form
+    form = _form(form, {Format.OVERLAY: overlay, Format.JSONL: lines})
     with endings():
         from sats_client import Client
 
@@ -126,6 +125,15 @@ def segment(
             typer.echo(f"{run.count}{ending}", err=form == Format.JSONL)
     if run.count.failed:
         raise typer.Exit(Exit.FAILURE)
+
+
+def _form(form: Format, short: Mapping[Format, bool]) -> Format:
+    """Return the form that is asked for, be it by `--format` or by a short word for one."""
+    asked = {one for one, said in short.items() if said}
+    asked |= set() if form == Format.MASK else {form}
+    if len(asked) > 1:
+        raise refusal(f"{' and '.join(sorted(asked))}: which of both?")
+    return asked.pop() if asked else form
 
 
 def _check_place(sources: list[Path], output: Path | None, form: Format, *, resume: bool) -> None:

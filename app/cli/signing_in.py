@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from app.cli.calling import Exit, service, warn
+from app.cli.calling import Exit, endings, service, warn
 from app.cli.logins import (
     LoginsError,
     change_logins,
@@ -84,6 +84,10 @@ def _list() -> None:
 
 
 def _log_in(url: str, *, read: bool) -> None:
+    with endings():  # before anybody types a key for it
+        from sats_client import Client
+
+        Client(url, "").close()
     warn(seen_by_others(), sent_openly(url))
     key = _working_key(url, read=read)
     path = change_logins(lambda now: now.added(url, key))
@@ -108,7 +112,14 @@ def _read() -> str:
 
 
 def _asked() -> str:
-    said: str = typer.prompt("API key, or Enter for none", "", hide_input=True, show_default=False)
+    try:
+        said: str = typer.prompt(
+            "API key, or Enter for none", "", hide_input=True, show_default=False
+        )
+    except typer.Abort as error:  # ^C, or there is nobody to be asked
+        typer.echo(err=True)  # ends the line that asks
+        why = "no key was given; --key - reads it from standard input"
+        raise refusal(why, Exit.FAILURE) from error
     return said.strip()
 
 

@@ -121,7 +121,8 @@ def post_import(
     A task does it: follow it as any other. Configuration and labels are checked at once; the
     weights when the task runs. Tasks posted afterwards start from the version.
     """
-    spec = ImportSpec(**upload.wish.model_dump(), model=model, source=upload.source)
+    posted = upload.wish.model_dump(exclude_unset=True)
+    spec = ImportSpec(**posted, model=model, source=upload.source)
     limits = services.settings.limits
 
     def make(stored: Mapping[str, Blob]) -> Submission:

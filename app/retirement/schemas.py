@@ -125,7 +125,8 @@ class RetireWish(PostedNumbers, RetireChoices):
     def spec(self, model: str, number: int) -> "RetireSpec":
         """Return the retirement from a version, as it is stored."""
         called = self.name or f"retire {', '.join(self.classes)}"[:200]
-        said = self.model_dump() | {"name": called, "model": model, "parent": number}
+        posted = self.model_dump(exclude_unset=True)
+        said = posted | {"name": called, "model": model, "parent": number}
         return RetireSpec.model_validate(said)
 
 

@@ -1,7 +1,5 @@
 """A task on its way into the queue."""
 
-import hashlib
-import json
 from dataclasses import dataclass, replace
 
 from sqlalchemy import select
@@ -13,39 +11,15 @@ from app.audit.service import Action
 from app.db import Model, Task, TaskKind, TaskState
 from app.errors import ErrorDetail, IdempotencyKeyReusedProblem
 from app.errors.codes import Code
-from app.imports.schemas import ImportSpec
 from app.keys.quotas import check_quotas
 from app.registry.parents import may_be_base
 from app.registry.service import ensure_model, lock_model
-from app.retirement.schemas import RetireSpec
 from app.storage import Blob
+from app.tasks import asked_for
 from app.tasks.schemas import TaskSpec
 from app.tasks.service import record_task
 from app.tasks.telling import tell
 from app.telemetry.tracing import traceparent
-
-ADDED = {
-    "parent": None,
-    "preview": False,
-    "features": 4000,
-    "create": False,
-    "device": "any",
-    "min_memory_mib": None,
-    "priority": 0,
-    "accumulate": None,
-    "checkpoint_activations": None,
-}
-"""What specs were given later, and its default then: left out of digests, so that those written
-before stay valid."""
-
-GATE = {"max_drop": 0.05, "min_iou": 0.3}
-"""What specs that said nothing of the gate were written with before models had floors: still so in
-digests."""
-
-UNSAID = "sats_plus"
-"""The method that a spec meant that named none, before the default was `frozen`; digests of such
-specs were written with it."""
-
 
 _POSTED = {
     TaskKind.STEP: Action.TASK_POST,
@@ -70,7 +44,7 @@ class Submission:
         key_id: the caller's key, whose task it will be; None: nobody's.
     """
 
-    spec: TaskSpec | ImportSpec | RetireSpec
+    spec: asked_for.Spec
     dataset: Blob
     by: str
     idempotency_key: str | None
@@ -80,26 +54,12 @@ class Submission:
 
     @property
     def digest(self) -> str:
-        """SHA-256 of what was asked for: the same request gives the same."""
-        spec = self.spec.model_dump(mode="json")
-        for name, default in ADDED.items():
-            if spec.get(name) == default:
-                spec.pop(name, None)
-        if isinstance(self.spec, TaskSpec):
-            spec["gate"] |= {name: v for name, v in GATE.items() if spec["gate"][name] is None}
-        asked = {"spec": spec, "dataset": self.dataset.key}
-        if self.evaluation is not None:
-            asked["evaluation"] = self.evaluation.key
-        return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
+        """SHA-256 of what was posted: the same request gives the same."""
+        return asked_for.digest(self.spec, self.dataset, self.evaluation)
 
     def asked_as(self, digest: str) -> bool:
-        """Return whether a digest is of this request, of its like before defaults changed too."""
-        if digest == self.digest:
-            return True
-        if not isinstance(self.spec, TaskSpec) or "method" in self.spec.model_fields_set:
-            return False
-        then = replace(self, spec=self.spec.model_copy(update={"method": UNSAID}))
-        return digest == then.digest
+        """Return whether a digest is of this request, written now or before."""
+        return digest in asked_for.digests(self.spec, self.dataset, self.evaluation)
 
     @property
     def bytes(self) -> int:

@@ -77,8 +77,9 @@ class Comparison:
 def compare(first: VersionJson, second: VersionJson) -> Comparison:
     """Put two versions side by side."""
     classes = _classes(first, second)
-    names = [name for name in {**first.settings, **second.settings} if name != "method"]
-    told = [(name, (_said(first.settings, name), _said(second.settings, name))) for name in names]
+    ran = [first.effective_settings, second.effective_settings]
+    names = [name for name in ran[0] | ran[1] if name != "method"]
+    told = [(name, (_said(ran[0], name), _said(ran[1], name))) for name in names]
     made = _made(first), _made(second)
     differing = [one for one in told if one[1][0] != one[1][1]]
     return Comparison(

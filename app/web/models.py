@@ -163,4 +163,5 @@ def _samples(session: Session, row: Version) -> dict[str, Any] | None:
 
 
 def _settings(version: VersionJson) -> dict[str, Any]:
-    return {name: value for name, value in version.settings.items() if value not in (None, {}, [])}
+    ran = version.effective_settings
+    return {name: value for name, value in ran.items() if value not in (None, {}, [])}

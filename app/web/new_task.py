@@ -9,6 +9,7 @@ from starlette.concurrency import run_in_threadpool
 from app.admin.service import list_models
 from app.errors import Problem, problem_of
 from app.errors.fields import invalid_fields
+from app.http.connected import LeftProblem, while_connected
 from app.http.dependencies import AppServices, ReadSession
 from app.keys.service import check_model
 from app.registry.schemas import MAX_NUMBER, MODEL_PATTERN
@@ -132,7 +133,9 @@ async def seen_in_upload(
         blob = await run_in_threadpool(uploaded, services, visitor.caller, upload)
         with services.underway.one(visitor.caller):
             services.rates.named_pictures(visitor.caller, len(positions))
-            seen = await opinion(services, blob, model, positions)
+            seen = await while_connected(request, opinion(services, blob, model, positions))
+    except LeftProblem:
+        raise
     except Problem as error:
         problem = error
     except CoreError as error:

@@ -15,7 +15,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from starlette.datastructures import URL
 
 from app.db import Task, is_passing
-from app.errors import Problem, UnauthorizedProblem, UnavailableProblem
+from app.errors import NotFoundProblem, Problem, UnauthorizedProblem, UnavailableProblem
 from app.errors.fields import invalid_fields
 from app.http.dependencies import admit, app_services, identify
 from app.http.sessions import COOKIE, page_token
@@ -130,7 +130,7 @@ class PageRoute(APIRoute):
             except Problem as problem:
                 return problem_page(request, problem)
             except RequestValidationError as error:
-                return problem_page(request, invalid_fields(error.errors()))
+                return problem_page(request, _invalid(error))
             except SQLAlchemyError as error:
                 if not is_passing(error):
                     raise
@@ -138,6 +138,13 @@ class PageRoute(APIRoute):
                 return problem_page(request, UnavailableProblem("the database does not answer", 2))
 
         return guarded
+
+
+def _invalid(error: RequestValidationError) -> Problem:
+    """Return what a page says of a wrong address: where its path is, that there is no page."""
+    if any(one["loc"][0] == "path" for one in error.errors()):
+        return NotFoundProblem("there is no page at this address")
+    return invalid_fields(error.errors())
 
 
 def problem_page(request: Request, problem: Problem) -> Response:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from sats_core.data.readers import Reader
+from sats_core.data.readers.paired import SPLIT_FOLDERS
 from sats_core.errors import DatasetError
 from sats_core.job import HeldOutChoice
 
@@ -20,20 +21,23 @@ class Split:
 def choose_split(reader: Reader, choice: HeldOutChoice, seed: int) -> Split:
     """Decide which pictures are held out.
 
-    The split that the choice names; else the data set's `val`; else a seeded share of all.
-    Training takes the data set's `train` where there is one, else all others.
+    The split that the choice names, `Validation` for `val` too; else the data set's `val`; else a
+    seeded share of all. Training takes the data set's `train` where there is one, else all others.
 
     Raises:
         DatasetError: no such split, or nothing left on one side.
     """
     name = choice.split or ("val" if "val" in reader.splits else None)
+    if name is not None and name not in reader.splits:
+        name = SPLIT_FOLDERS.get(name.lower(), name)
     if name is None:
         held_out = _drawn(reader.ids, choice.share, seed)
     elif name in reader.splits:
         held_out = tuple(reader.splits[name])
     else:
         known = ", ".join(sorted(reader.splits)) or "none"
-        raise DatasetError(f"the data set has no split {name!r} to hold out; it has: {known}")
+        message = f"the data set has no split {choice.split!r} to hold out; it has: {known}"
+        raise DatasetError(message)
     kept_apart = set(held_out)
     candidates = reader.splits.get("train", reader.ids) if name else reader.ids
     train = tuple(picture for picture in candidates if picture not in kept_apart)

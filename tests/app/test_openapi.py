@@ -170,6 +170,19 @@ def test_every_answer_in_json_has_an_example(document):
     assert not bare, "give the record's fields `examples=`, or show the call in docs/calls.md whole"
 
 
+def test_every_answer_in_text_has_an_example(document):
+    """Pictures, arrays, weights and zips say nothing to a reader."""
+    bare = [
+        f"{name} {status} {kind}"
+        for name, operation in _operations(document)
+        for status, answer in operation["responses"].items()
+        for kind, content in answer.get("content", {}).items()
+        if (kind.startswith("text/") or kind == "application/jsonl")
+        and not content.keys() & {"example", "examples"}
+    ]
+    assert not bare
+
+
 def test_what_is_in_no_example_is_put_together_of_its_fields():
     schemas = {
         "Kind": {"enum": ["step", "import"]},

@@ -1,6 +1,11 @@
 """Labels for CVAT by a model of a real service, through cvat-sdk's own loader and checks."""
 
 import logging
+import re
+import shlex
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,13 +19,23 @@ from tests.app.segmentation.requests import left_red_right_green
 
 pytest.importorskip("cvat_cli", reason='needs cvat-cli: pip install "sats-client[cvat]"')
 
+import attrs
+import cvat_cli.__main__ as cvat_cli
+import cvat_sdk.auto_annotation.driver as cvat_driver
 import cvat_sdk.models as cvat_models
 from cvat_cli._internal.common import FunctionLoader
 from cvat_cli._internal.parsers import parse_function_parameter
+from cvat_cli._internal.utils import popattr
 from cvat_sdk.auto_annotation.driver import _AnnotationMapper, _DetectionFunctionContextImpl
+from cvat_sdk.core.auth import ClientAuthParameters
 from cvat_sdk.masks import decode_mask
 
+import sats_client.cvat as cvat_module
+
 pytestmark = pytest.mark.parametrize("database_url", ["embedded"], indirect=True)
+
+
+DOCS = Path(__file__).parents[2] / "docs"
 
 
 @pytest.fixture
@@ -115,3 +130,65 @@ def test_a_model_that_is_not_there_ends_it_before_the_first_picture(load, regist
     register()
     with pytest.raises(NotFound, match="nobody"):
         load("model=str:nobody")
+
+
+Annotate = Callable[..., list[Any]]
+
+
+@pytest.fixture
+def annotate(monkeypatch: pytest.MonkeyPatch) -> Iterator[Annotate]:
+    """Run cvat-cli as a shell does, on a task of one picture; returns the shapes it uploads.
+
+    All of it is CVAT's own but its server: who logs in there, and what the task holds.
+    """
+    uploaded: list[tuple[int, Any]] = []
+    made: list[Any] = []
+
+    def kept(**parameters: Any) -> Any:
+        made.append(create(**parameters))
+        return made[-1]
+
+    def upload(_action: str, task: int, *, patched_labeled_data_request: Any) -> None:
+        uploaded.append((task, patched_labeled_data_request.shapes))
+
+    @contextmanager
+    def client(parsed_args: Any, logger: logging.Logger) -> Iterator[Any]:
+        for field in attrs.fields(ClientAuthParameters):
+            popattr(parsed_args, field.name)
+        api = SimpleNamespace(partial_update_annotations=upload)
+        yield SimpleNamespace(logger=logger, tasks=SimpleNamespace(api=api))
+
+    def run(*words: str, labels: str = "any") -> list[Any]:
+        label = SimpleNamespace(id=7, name="green", type=labels, attributes=[], sublabels=[])
+        media = SimpleNamespace(load_image=left_red_right_green)
+        sample = SimpleNamespace(frame_name="a.png", frame_index=3, media=media)
+        held = SimpleNamespace(labels=[label], samples=[sample])
+        monkeypatch.setattr(cvat_driver, "TaskDataset", lambda *_, **__: held)
+        monkeypatch.setattr(cvat_cli, "build_client", client)
+        monkeypatch.setattr(cvat_module, "create", kept)  # which cvat-cli never closes
+        assert cvat_cli.main(list(words)) == 0
+        ((task, found),) = uploaded
+        uploaded.clear()
+        assert task == 137
+        return list(found)
+
+    create = cvat_module.create
+    before = cvat_cli.logger.handlers[:]
+    yield run
+    cvat_cli.logger.handlers[:] = before
+    for function in made:
+        function._client.close()
+
+
+@pytest.mark.parametrize("page", ["from-cvat.md", "python.md"])
+def test_the_command_of_a_page_labels_a_task(annotate, served, register, monkeypatch, page) -> None:
+    register()
+    url = str(served.base_url).rstrip("/")
+    monkeypatch.setenv("SATS_URL", url)
+    text = (DOCS / page).read_text()
+    (command,) = re.findall(r"^\.venv/bin/(cvat-cli (?:.*\\\n)*.*)$", text, re.MULTILINE)
+    words = shlex.split(command.replace("\\\n", " ").replace("http://127.0.0.1:8000", url))[1:]
+    (found,) = annotate(*words)
+    assert (found.label_id, found.frame, found.type.value) == (7, 3, "mask")
+    (polygon,) = annotate(*words, "--conv-mask-to-poly", labels="polygon")
+    assert (polygon.label_id, polygon.type.value) == (7, "polygon")

@@ -3,7 +3,7 @@
     python -m tests.docs.pictures [FOLDER]
 
 A service with the pages' showcase is served from a new folder, by default settings, and a browser
-looks at it page by page.
+looks at it page by page. Its live version tells classes by their colours.
 """
 
 import io
@@ -14,10 +14,12 @@ from collections.abc import Iterator
 from contextlib import chdir, contextmanager
 from pathlib import Path
 
-from PIL import Image
+import numpy as np
+from PIL import Image, ImageDraw, ImageFilter
 from playwright.sync_api import Page, expect
+from sqlalchemy import Engine, select
 
-from app.db import make_engine, write_session
+from app.db import Version, make_engine, write_session
 from app.db.migrate import upgrade
 from app.keys.secret import read_secret
 from app.keys.service import Scope, create_key
@@ -25,6 +27,8 @@ from app.main import create_app
 from app.settings import Settings
 from app.storage import LocalBlobStore
 from demo.pictures import draw_dataset
+from sats_core.classes import ClassInfo
+from tests.app.inference.colour_graph import write_version
 from tests.app.web.showcase import furnish
 from tests.fixtures.browser import browser
 from tests.fixtures.processes import serving
@@ -57,7 +61,6 @@ def take(folder: Path) -> None:
             "versions": VERSIONS,
             "version": f"{VERSIONS}/versions/5",
             "compare": "/ui/compare?model=default&version=3&other=4",
-            "try": "/try",
             "keys": "/ui/keys",
             "audit": "/ui/audit",
             "settings": "/ui/settings",
@@ -70,7 +73,14 @@ def take(folder: Path) -> None:
         draw_dataset(Path("cups.zip"), ("cup",), 24, 128, 0)
         page.get_by_label("A zip of labelled pictures").set_input_files("cups.zip")
         page.wait_for_function("document.querySelector('img.sheet')?.naturalWidth > 0")
+        expect(page.get_by_text("Version 5 already sees")).to_be_visible()
         _keep(page, folder, "new-task")
+        page.goto(f"{url}/try")
+        _photo().save("farm.png")
+        page.get_by_label("A picture").set_input_files("farm.png")
+        expect(page.locator("#said")).to_have_text("Version 5 of default.")
+        page.locator("#picture").hover(position={"x": 170, "y": 225})
+        _keep(page, folder, "try")
 
 
 @contextmanager
@@ -83,7 +93,9 @@ def _service() -> Iterator[tuple[str, str, dict[str, str]]]:
         settings.data_dir.mkdir()
         engine = make_engine(settings.resolved_database_url)
         upgrade(engine)
-        tasks = furnish(engine, LocalBlobStore(settings.blob_dir))
+        blobs = LocalBlobStore(settings.blob_dir)
+        tasks = furnish(engine, blobs)
+        _let_it_see(engine, blobs)
         secret = read_secret(settings)
         with write_session(engine) as session:
             key = create_key(session, secret, "operator", [Scope.ADMIN])
@@ -92,6 +104,34 @@ def _service() -> Iterator[tuple[str, str, dict[str, str]]]:
         with serving(create_app(settings)) as url:
             yield url, key, tasks
         engine.dispose()
+
+
+def _let_it_see(engine: Engine, blobs: LocalBlobStore) -> None:
+    """Give the live version a graph; the showcase's files are none."""
+    with write_session(engine) as session:
+        version = session.scalars(select(Version).order_by(Version.number.desc()).limit(1)).one()
+        known = [
+            ClassInfo(one["index"], one["name"], tuple(one["colour"]), one["step"])
+            for one in version.classes
+        ]
+        for file in write_version(Path("graph"), known, 256):
+            stored = {"blob": blobs.put_file(file).key, "bytes": file.stat().st_size}
+            version.files = version.files | {file.name: stored}
+
+
+def _photo() -> Image.Image:
+    """Draw three of its classes on a field, each in about its colour."""
+    grain = np.random.default_rng(0).normal(0, 6, (360, 560, 3))
+    drawn = Image.new("RGB", (560, 360), (22, 26, 20))
+    pen = ImageDraw.Draw(drawn)
+    pen.ellipse((60, 130, 250, 270), fill=(118, 14, 120))  # a sheep
+    pen.ellipse((220, 110, 290, 180), fill=(132, 10, 126))
+    pen.ellipse((330, 60, 500, 170), fill=(10, 118, 122))  # a cow
+    pen.ellipse((300, 50, 360, 110), fill=(8, 132, 126))
+    pen.polygon([(360, 330), (400, 215), (440, 330)], fill=(122, 10, 14))  # a person
+    pen.ellipse((380, 190, 420, 230), fill=(130, 8, 8))
+    soft = np.asarray(drawn.filter(ImageFilter.GaussianBlur(1)), np.float64)
+    return Image.fromarray((soft + grain).clip(0, 255).astype(np.uint8))
 
 
 def _keep(page: Page, folder: Path, name: str) -> None:

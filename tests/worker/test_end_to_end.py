@@ -103,7 +103,8 @@ def test_a_task_that_names_no_method_is_solved_in_one_pass(bench, served, tmp_pa
         done = wait(served, step)
     assert (done["outcome"], done["method"], done["error"]) == ("live", "frozen", None)
     trained, solved = (served.get(f"/admin/models/default/versions/{n}").json() for n in (1, 2))
-    assert (trained["settings"]["epochs"], solved["settings"]["epochs"]) == (2, None)
+    epochs = [version["effective_settings"]["epochs"] for version in (trained, solved)]
+    assert epochs == [2, None]
     assert [len(bench.events(task["id"], "epoch")) for task in (base, step)] == [2, 1]
 
 
@@ -164,7 +165,8 @@ def test_a_preview_is_live_before_its_task_and_scored_on_the_same_pictures(bench
     assert (full["outcome"], full["version"]) == ("live", 3)
     assert quick["finished_at"] <= full["started_at"]
     first, second = (served.get(done["links"]["version"]).json() for done in (quick, full))
-    assert (first["settings"]["method"], second["settings"]["method"]) == ("frozen", "sats_plus")
+    methods = [version["effective_settings"]["method"] for version in (first, second)]
+    assert methods == ["frozen", "sats_plus"]
     assert (first["lineage"], second["lineage"]) == ([1, 2], [1, 3])
     assert [c["index"] for c in first["classes"]] == [c["index"] for c in second["classes"]]
     assert first["scores"]["pictures"] == second["scores"]["pictures"]

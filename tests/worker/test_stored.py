@@ -118,7 +118,7 @@ def test_rows_of_the_first_tables_are_read_and_learned_on(bench, client):
     assert tasks[0]["spec"]["parent"] is None, "what came later has its default"
     assert client.get("/classes").json()["classes"][1]["name"] == "cat"
     (version,) = client.get("/admin/models/default/versions").json()["items"]
-    assert (version["settings"], version["method"]) == (SETTINGS_THEN, "finetune")
+    assert (version["effective_settings"], version["method"]) == (SETTINGS_THEN, "finetune")
     assert version["scores"]["iou"] == SCORES_THEN["iou"]
     assert client.get("/admin/metrics").status_code == 200
     assert client.get("/admin/models/default/versions/1/forgetting").status_code == 404

@@ -108,7 +108,7 @@ class Version:
     files: tuple[File, ...]
     seconds: float
     deleted_at: datetime | None = None
-    settings: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    effective_settings: Mapping[str, Any] = field(default_factory=dict, hash=False)
     retirement: Retirement | None = None
 
 

@@ -12,7 +12,7 @@ from sats_core.data.readers.class_list import (
     parse_classes,
     parse_labelmap,
 )
-from sats_core.data.readers.paired import PairedReader
+from sats_core.data.readers.paired import SPLIT_FOLDERS, PairedReader
 from sats_core.data.sources import Source
 
 SPLITS = "ImageSets/Segmentation/"
@@ -54,7 +54,7 @@ class VocReader(PairedReader):
     def _read_splits(self, names: Sequence[str]) -> dict[str, tuple[str, ...]]:
         files = [name for name in names if name.startswith(SPLITS) and name.endswith(".txt")]
         left = MAX_SPLIT_BYTES
-        splits = {}
+        splits: dict[str, tuple[str, ...]] = {}
         for name in files:
             left -= self.source.size(name)
             if left < 0:
@@ -63,15 +63,17 @@ class VocReader(PairedReader):
                     name,
                     code="too_large",
                 )
-            split = name[len(SPLITS) : -len(".txt")]
+            written = name[len(SPLITS) : -len(".txt")]
+            split = SPLIT_FOLDERS.get(written.lower(), written)  # CVAT writes Train, Validation
             listed = self._listed(name)
             there = tuple(picture for picture in listed if picture in self._files)
             if there:
-                splits[split] = there
+                splits[split] = tuple(dict.fromkeys((*splits.get(split, ()), *there)))
             elif listed and split in LEARNED_FROM:
                 raise at_fault(f"names no picture that is there: {listed[0][:100]!r}, ...", name)
             if len(there) < len(listed):
-                self.missing[split] = tuple(one for one in listed if one not in self._files)
+                absent = (one for one in listed if one not in self._files)
+                self.missing[split] = (*self.missing.get(split, ()), *absent)
         return splits
 
     def _listed(self, file: str) -> tuple[str, ...]:

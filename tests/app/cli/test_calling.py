@@ -1,6 +1,8 @@
 """Commands that ask a running service, over HTTP."""
 
+import errno
 import json
+import os
 import shutil
 import threading
 import zipfile
@@ -9,6 +11,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine
 
+from app.cli import submitting
 from app.db import DeviceKind, write_session
 from app.keys.secret import read_secret
 from app.keys.service import Scope, create_key
@@ -161,6 +164,16 @@ def test_words_that_are_wrong(ask, folder: Path, tmp_path: Path) -> None:
         assert err, words
 
 
+def test_a_disk_that_is_full_is_a_failure_and_no_wrong_command(ask, monkeypatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(submitting, "print_all", full)
+    status, out, err = ask("tasks")
+    assert (status, out) == (1, "")
+    assert "No space left" in err
+
+
 def test_what_is_refused_names_the_file_and_the_field(ask, folder: Path) -> None:
     (folder / "classes.txt").write_text("0 background\n1 circle\n1 circle\n")
     status, out, err = ask("submit", folder)
@@ -169,6 +182,8 @@ def test_what_is_refused_names_the_file_and_the_field(ask, folder: Path) -> None
     status, _, err = ask("submit", folder, "--method", "magic")
     assert status == 4
     assert "spec.method" in err
+    status, _, err = ask("submit", folder, "--spec", '{"colour": 1}')
+    assert (status, "spec.colour: there is no such field" in err) == (4, True), err
     assert ask("show", "nobody")[0] == 4
 
 

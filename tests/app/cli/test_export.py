@@ -3,8 +3,9 @@
 import hashlib
 
 import pytest
+from sqlalchemy import select
 
-from app.db import write_session
+from app.db import Version, utc_now, write_session
 from tests.fixtures.versions import FILES, add_version, content
 
 
@@ -108,3 +109,51 @@ def test_whatever_lies_beside_the_directory_is_left_alone(run, line, tmp_path):
     assert (beside / "mine.txt").read_text() == "mine"
     mode = (tmp_path / "out").stat().st_mode
     assert mode == beside.stat().st_mode, "as open to others as any directory that is made here"
+
+
+@pytest.fixture
+def elsewhere(served, line, monkeypatch, tmp_path):
+    """Words that name a running service, while this machine has no data of its own."""
+    url = str(served.base_url)
+
+    def words(version, directory):
+        monkeypatch.setenv("SATS_DATA_DIR", str(tmp_path / "nothing"))
+        monkeypatch.delenv("SATS_DATABASE_URL", raising=False)
+        return ("export", version, str(directory), "--url", url)
+
+    yield words
+    assert not (tmp_path / "nothing").exists(), "nothing here is looked at"
+
+
+def test_a_running_service_s_version(run, elsewhere, tmp_path):
+    target = tmp_path / "deep" / "out"
+    answer = run(*elsewhere("default", target))
+    assert answer.exit_code == 0, answer.stderr
+    assert f"version 2 of 'default': 3 files in {target}\n" in answer.stdout
+    assert {file.name: file.read_bytes() for file in target.iterdir()} == {
+        name: content(name, 2) for name in FILES
+    }
+    (target / "model.onnx").unlink()
+    (target / "model.onnx.part").write_bytes(content("model.onnx", 2)[:3])
+    assert run(*elsewhere("default@2", target)).exit_code == 0, "it goes on where it was cut off"
+    assert {file.name for file in target.iterdir()} == set(FILES)
+
+
+def test_of_a_running_service_nothing_is_written_over_something_else(run, elsewhere, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "mine.txt").write_text("mine")
+    answer = run(*elsewhere("default", tmp_path / "out"))
+    assert answer.exit_code == 2
+    assert "holds something else: mine.txt" in answer.stderr
+    assert [file.name for file in (tmp_path / "out").iterdir()] == ["mine.txt"]
+
+
+def test_what_a_running_service_does_not_have_is_refused(run, elsewhere, engine, tmp_path):
+    for version in ("default@9", "nope"):
+        assert run(*elsewhere(version, tmp_path / "out")).exit_code == 4
+    with write_session(engine) as session:
+        session.scalars(select(Version).filter_by(number=3)).one().deleted_at = utc_now()
+    answer = run(*elsewhere("default@3", tmp_path / "out"))
+    assert answer.exit_code == 4
+    assert "version 3 was deleted" in answer.stderr
+    assert not (tmp_path / "out").exists()

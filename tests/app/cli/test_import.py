@@ -67,6 +67,14 @@ def test_nothing_is_sent_unless_that_is_said(run, bench, directory, monkeypatch)
     assert "--url" in said
 
 
+def test_what_it_became_as_json(run, bench, directory):
+    with bench.worker():
+        answer = run("import", str(directory), "--json")
+    assert answer.exit_code == 0, answer.output
+    said = json.loads(answer.stdout)
+    assert (said["kind"], said["outcome"], said["version"]) == ("import", "live", 1)
+
+
 def test_held_by_choice_and_into_another_model(run, bench, directory):
     with bench.worker():
         answer = run(
@@ -123,7 +131,7 @@ def test_pickled_weights_are_read_only_where_that_is_said(run, bench, tmp_path):
         (["nowhere"], "no such directory, and not a model's id on the hub"),
         (["acme/.."], "no such directory, and not a model's id on the hub"),
         (["{pets}", "--background", "wall"], "wall"),
-        (["{pets}", "--model", "A model"], "pattern"),
+        (["{pets}", "--model", "A model"], "small letters"),
         (["{empty}"], "no model.safetensors"),
         (["{bert}"], "model_type"),
         (["{pets}", "--evaluate", "{notes}"], "not a zip"),

@@ -122,9 +122,12 @@ def test_forms(
     assert (tmp_path / "out" / f"a.jpg{suffix}").read_bytes().startswith(starts)
 
 
-def test_what_they_show_as_lines_on_stdout(ask: Run, pictures: Path) -> None:
+@pytest.mark.parametrize("words", [("--format", "jsonl"), ("--json",)])
+def test_what_they_show_as_lines_on_stdout(
+    ask: Run, pictures: Path, words: tuple[str, ...]
+) -> None:
     before = written(pictures)
-    done = ask(pictures, pictures / "text.jpg", "--format", "jsonl")
+    done = ask(pictures, pictures / "text.jpg", *words)
     assert (done.exit_code, done.stderr.splitlines()) == (
         1,
         [f"sats: {pictures / 'text.jpg'}: is no picture", "5 written, 1 failed, 2 no pictures"],
@@ -144,6 +147,8 @@ def test_where_it_goes_is_said_and_said_once(ask: Run, pictures: Path, tmp_path:
         ["--overlay"],
         ["--format", "jsonl", "-o", out],
         ["--format", "jsonl", "--resume"],
+        ["--json", "--overlay", "-o", out],
+        ["--json", "--format", "json", "-o", out],
         ["--format", "json", "--overlay", "-o", out],
     ):
         done = ask(pictures, *words)

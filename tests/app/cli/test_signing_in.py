@@ -238,6 +238,16 @@ def test_who_is_no_service(run: Run, config: Path, monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.parametrize("database_url", ["embedded"], indirect=True)
+def test_no_key_is_asked_for_where_there_can_be_no_service(run: Run, config: Path) -> None:
+    done = run("login", "farm:8000", said="sats_secret\n")
+    assert (done.exit_code, "farm:8000 is no address" in done.stderr) == (2, True), done.stderr
+    assert "API key" not in done.output
+    nobody = run("login", "http://127.0.0.1:1", said="")
+    assert (nobody.exit_code, "--key - reads it" in nobody.stderr) == (1, True), nobody.stderr
+    assert not config.exists()
+
+
+@pytest.mark.parametrize("database_url", ["embedded"], indirect=True)
 def test_an_address_of_nothing_is_no_default(run: Run) -> None:
     done = run("tasks", "--url", "")
     assert (done.exit_code, "--url is empty" in done.stderr) == (2, True)

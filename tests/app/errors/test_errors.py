@@ -1,9 +1,13 @@
 """What problems hold to themselves."""
 
 import pytest
+from pydantic import ValidationError
 
 from app.errors import ConflictProblem, ErrorDetail, Problem, problem_of
+from app.errors.codes import Code
+from app.errors.fields import invalid_fields
 from app.storage.garbage import ConflictProblem as Imported
+from app.tasks.posted import PostedTask
 from sats_core.errors import DatasetError, Issue
 
 
@@ -32,3 +36,20 @@ def test_what_no_file_is_to_blame_for_is_the_data_set_s_fault():
     assert (fault["field"], fault["message"]) == ("dataset", "the data set is empty")
     (fault,) = problem_of(DatasetError("bad", [Issue("bad", file="a.json")])).body()["errors"]
     assert (fault["file"], "field" in fault) == ("a.json", False)
+
+
+@pytest.mark.parametrize(
+    ("posted", "field", "said"),
+    [
+        ({"name": "pets", "model": "My model"}, "model", "small letters"),
+        ({"name": "pe\u202ets"}, "name", "turns text round"),
+        ({"name": "pets", "classes": ["c\u200bat"]}, "classes.0", "not seen"),
+    ],
+)
+def test_what_a_name_may_not_have_is_said_in_words(posted, field, said):
+    with pytest.raises(ValidationError) as wrong:
+        PostedTask.model_validate(posted)
+    (fault,) = invalid_fields(wrong.value.errors()).errors
+    assert (fault.field, fault.code) == (field, Code.INVALID)
+    assert said in fault.message
+    assert "^" not in fault.message

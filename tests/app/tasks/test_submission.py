@@ -7,6 +7,8 @@ from sqlalchemy import select
 
 from app.db import Task, database_now, read_session, write_session
 from app.errors import IdempotencyKeyReusedProblem
+from app.imports.schemas import ImportSpec
+from app.retirement.schemas import RetireSpec, RetireWish
 from app.storage import Blob
 from app.tasks.listing import list_tasks
 from app.tasks.schemas import TaskSpec
@@ -16,6 +18,16 @@ from tests.app.tasks.posting import SPEC
 
 BEFORE_PARENT = "bd96d060ee010c9274211c1879e9275682d2fd3b81e4086bd9a682dfd2ca0b55"
 """Digest of `SPEC` as "pets", written when a spec had no `parent` yet."""
+
+
+RETIREMENT = {
+    "name": "retire fish",
+    "model": "default",
+    "parent": 3,
+    "classes": ["fish"],
+    "depth": "hide",
+    "gate": {},
+}
 
 
 def submission(**spec: object) -> Submission:
@@ -38,7 +50,7 @@ def test_a_key_used_while_another_method_was_the_default_still_stands_for_its_re
     """`BEFORE_PARENT` is of that time too; its task keeps the method that it was stored with."""
     with write_session(engine) as session:
         task, _ = submit(session, submission(method="sats_plus"))
-        assert task.request_digest == BEFORE_PARENT
+        task.request_digest = BEFORE_PARENT
     with write_session(engine) as session:
         again, replayed = submit(session, submission())
         assert (again.id, replayed, again.spec["method"]) == (task.id, True, "sats_plus")
@@ -46,25 +58,73 @@ def test_a_key_used_while_another_method_was_the_default_still_stands_for_its_re
             submit(session, submission(method="frozen"))
 
 
-def test_the_default_and_another_method_are_two_requests(engine):
+def test_what_is_said_and_what_is_the_default_are_two_requests(engine):
+    """Another version of the service may have another default."""
     with write_session(engine) as session:
         task, _ = submit(session, submission())
         assert task.spec["method"] == "frozen"
-        assert submit(session, submission(method="frozen"))[1]
-        with pytest.raises(IdempotencyKeyReusedProblem):
-            submit(session, submission(method="sats_plus"))
+        assert submit(session, submission())[1]
+        for said in ({"method": "frozen"}, {"method": "sats_plus"}, {"epochs": 30}):
+            with pytest.raises(IdempotencyKeyReusedProblem):
+                submit(session, submission(**said))
+
+
+class LaterTask(TaskSpec):
+    """A task as a later version of the service may read it."""
+
+    epochs: int = 40
+    backbone: str = "pvt_v2_b1"
+    tile: int = 7
+
+
+class LaterImport(ImportSpec):
+    """An import likewise."""
+
+    features: int = 8000
+    tile: int = 7
+
+
+class LaterRetirement(RetireSpec):
+    """A retirement likewise."""
+
+    epochs: int = 20
+    tile: int = 7
+
+
+@pytest.mark.parametrize(
+    ("now", "later", "posted"),
+    [
+        (TaskSpec, LaterTask, {"name": "pets", "gate": {"max_drop": 0.1}}),
+        (ImportSpec, LaterImport, {"name": "street", "model": "default", "promote": False}),
+        (RetireSpec, LaterRetirement, RETIREMENT),
+    ],
+)
+def test_a_default_that_changes_makes_no_other_request(now, later, posted):
+    dataset = Blob("0" * 64, 1)
+    before = Submission(now.model_validate(posted), dataset, "eva", "key")
+    if now is RetireSpec:  # its data set is its spec, with the defaults of then
+        dataset = Blob("1" * 64, 1)
+    after = Submission(later.model_validate(posted), dataset, "eva", "key")
+    assert after.digest == before.digest
+    assert after.asked_as(before.digest)
+    evaluated = Submission(later.model_validate(posted), dataset, "eva", "key", Blob("2" * 64, 1))
+    assert evaluated.digest != after.digest
+
+
+def test_of_a_retirement_what_was_not_posted_is_not_set():
+    wish = RetireWish.model_validate({"classes": ["fish"], "depth": "hide", "gate": {}})
+    said = wish.spec("default", 3).model_dump(mode="json", exclude_unset=True)
+    assert said == RETIREMENT
 
 
 def test_every_parent_is_another_request():
     digests = {submission(**spec).digest for spec in ({}, {"parent": 1}, {"parent": 2})}
     assert len(digests) == 3
-    assert submission(parent=None).digest == submission().digest
 
 
 def test_with_a_preview_it_is_another_request():
     how = {"method": "sats_plus"}
     assert submission(preview=True, **how).digest != submission(**how).digest
-    assert submission(preview=False, **how).digest == submission(**how).digest
 
 
 def test_a_clock_that_steps_back_puts_no_task_before_those_that_wait(engine):

@@ -84,8 +84,8 @@ def test_a_picture_and_its_labels(client: TestClient) -> None:
     assert truth.getpixel((5, 0))[3] == 0  # ignored
     assert client.get(f"{HELD_OUT}/3/picture").status_code == 404
     assert client.get("/ui/models/default/versions/3/held-out/0/picture").status_code == 404
-    assert client.get(f"{HELD_OUT}/-1/picture").status_code == 422
-    assert client.get(f"{HELD_OUT}/0/secret").status_code == 422
+    assert client.get(f"{HELD_OUT}/-1/picture").status_code == 404
+    assert client.get(f"{HELD_OUT}/0/secret").status_code == 404
     labels = pixels(client.get(f"{HELD_OUT}/2/labels").content)
     assert (labels.mode, labels.size) == ("L", (64, 32))
     found = [labels.getpixel(at) for at in ((5, 16), (60, 16), (5, 0))]

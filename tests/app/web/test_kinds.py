@@ -107,11 +107,11 @@ def test_what_people_wrote_is_text(
     ("path", "status"),
     [
         ("/ui/nothing", 404),
-        ("/ui/tasks/7", 422),
+        ("/ui/tasks/7", 404),
         ("/ui/tasks/00000000-0000-4000-8000-000000000000", 404),
         ("/ui/tasks?cursor=x", 422),
-        ("/ui/models/Not%20A%20Name", 422),
-        ("/ui/models/default/versions/0", 422),
+        ("/ui/models/Not%20A%20Name", 404),
+        ("/ui/models/default/versions/0", 404),
     ],
 )
 def test_what_is_asked_wrongly_is_told_on_a_page(

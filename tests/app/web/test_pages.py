@@ -4,7 +4,7 @@ import re
 
 import pytest
 from fastapi import FastAPI
-from playwright.sync_api import expect
+from playwright.sync_api import Route, expect
 from sqlalchemy import Engine
 
 from app.db import write_session
@@ -228,6 +228,23 @@ def test_the_reference_works_without_internet(open_page: Open) -> None:
     expect(page.locator(".live-responses-table tbody .response-col_status").first).to_contain_text(
         "200"
     )
+
+
+def test_the_reference_is_seen_before_its_script_has_come(open_page: Open, site: str) -> None:
+    page = open_page("/docs")
+    held: list[Route] = []
+
+    def hold(route: Route) -> None:
+        held.append(route)
+
+    page.route("**/swagger-ui-bundle.js", hold)
+    with page.expect_request("**/swagger-ui-bundle.js"):
+        page.goto(f"{site}/docs", wait_until="commit")
+    expect(page.get_by_text("The reference is drawn from")).to_be_visible()
+    assert page.evaluate("performance.getEntriesByType('paint').length") > 0
+    held[0].continue_()
+    expect(page.locator("#operations-tasks-tasks_create")).to_be_visible()
+    expect(page.get_by_text("The reference is drawn from")).to_have_count(0)
 
 
 def test_what_is_not_there_is_told_on_a_page(

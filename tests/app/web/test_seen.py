@@ -1,11 +1,15 @@
 """What a model sees already where an upload is labelled as what is new to it."""
 
+import asyncio
 import html
 import re
+import socket
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 import pytest
 from fastapi.testclient import TestClient
@@ -14,7 +18,9 @@ from sqlalchemy import Engine
 from app.db import write_session
 from app.keys.secret import read_secret
 from app.keys.service import KeyLimits, Scope, create_key
+from app.main import create_app
 from app.settings import Settings
+from app.web import seen as asking
 from app.web.seen import Called, called_already
 from sats_core.classes import Catalogue
 from sats_core.data.readers import EncodedPicture, write_voc_zip
@@ -22,6 +28,7 @@ from tests.app.inference.colour_graph import BACKGROUND, CLASSES, GREEN, RED
 from tests.app.segmentation.conftest import Register
 from tests.app.segmentation.requests import encoded, left_red_right_green
 from tests.app.web.test_login import log_in
+from tests.fixtures.processes import serving
 
 pytestmark = pytest.mark.parametrize("database_url", ["embedded"], indirect=True)
 
@@ -37,7 +44,7 @@ def test_of_new_classes_those_are_told_that_are_seen_as_known_ones() -> None:
     assert found == [Called("lime", "green", 0.8, True), Called("brick", "red", 0.3, False)]
 
 
-def looked_into(client: TestClient, zipped: Path, model: str = "default") -> str:
+def looked_into(client: httpx.Client, zipped: Path, model: str = "default") -> str:
     files = {"dataset": ("data.zip", zipped.read_bytes())}
     upload = client.post("/uploads", files=files).json()["upload"]
     return client.get(f"/ui/uploads/{upload}", params={"model": model}).text
@@ -84,6 +91,32 @@ def test_who_cannot_say_it_says_why(client: TestClient, register: Register, cher
     assert "none of the sheet's pictures" in html.unescape(none.text)
     again = client.get(re.sub(r"pictures=[^&]+", "pictures=0,0,0", address))
     assert "asked about 1 picture," in again.text
+
+
+def test_who_has_left_is_worked_for_no_longer(
+    settings: Settings, register: Register, cherries: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    register([BACKGROUND, RED, GREEN])
+    begun, ended = threading.Event(), threading.Event()
+
+    async def without_end(*_asked: object) -> None:
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+
+    monkeypatch.setattr(asking, "_pairs", without_end)
+    patient = settings.model_copy(update={"serve_deadline_seconds": 600.0})
+    with serving(create_app(patient)) as url:
+        with httpx.Client(base_url=url, timeout=30) as client:
+            address = asked(looked_into(client, cherries))
+        host, port = url.removeprefix("http://").split(":")
+        with socket.create_connection((host, int(port))) as connection:
+            connection.sendall(f"GET {address} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
+            assert begun.wait(30)
+            assert not ended.is_set()
+        assert ended.wait(30)
 
 
 Enter = Callable[..., None]

@@ -298,3 +298,20 @@ def test_splits_may_name_files_and_say_what_is_not_there(tmp_path: Path) -> None
         reader = open_reader(source)
     assert reader.splits == {"train": ("a",), "val": ("b",)}
     assert reader.missing == {"train": ("c.jpg",)}
+
+
+def test_splits_are_known_as_cvat_writes_them(tmp_path: Path) -> None:
+    files = {f"JPEGImages/{name}.jpg": b"" for name in "abcd"}
+    files |= {f"SegmentationClass/{name}.png": b"" for name in "abcd"} | {"classes.txt": b"1 a"}
+    for split, listed in {
+        "Train": b"a\n",
+        "Validation": b"b\n",
+        "Test": b"c\n",
+        "Mine": b"d",
+    }.items():
+        files[f"ImageSets/Segmentation/{split}.txt"] = listed
+    files["ImageSets/Segmentation/valid.txt"] = b"b\nd\nnone\n"
+    with ZipSource(write_zip(tmp_path / "set.zip", files), Limits()) as source:
+        reader = open_reader(source)
+    assert reader.splits == {"train": ("a",), "val": ("b", "d"), "test": ("c",), "Mine": ("d",)}
+    assert reader.missing == {"val": ("none",)}

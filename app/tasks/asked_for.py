@@ -1,0 +1,76 @@
+"""What a posted task asked for, as a digest: the same request gives the same one."""
+
+import hashlib
+import json
+
+from app.db import TaskKind
+from app.db.base import JsonObject
+from app.imports.schemas import ImportSpec
+from app.retirement.schemas import RetireSpec
+from app.storage import Blob
+from app.tasks.schemas import TaskSpec
+
+Spec = TaskSpec | ImportSpec | RetireSpec
+"""What somebody posts; its fields that were set are those that were posted."""
+
+ADDED = {
+    "parent": None,
+    "preview": False,
+    "features": 4000,
+    "create": False,
+    "device": "any",
+    "min_memory_mib": None,
+    "priority": 0,
+    "accumulate": None,
+    "checkpoint_activations": None,
+}
+"""What specs were given while digests held defaults, and its default: left out of those digests."""
+
+GATE = {"max_drop": 0.05, "min_iou": 0.3}
+"""What specs that said nothing of the gate were written with before models had floors: still so in
+digests that held defaults."""
+
+UNSAID = "sats_plus"
+"""The method that a spec meant that named none, before the default was `frozen`."""
+
+
+def digest(spec: Spec, dataset: Blob, evaluation: Blob | None) -> str:
+    """Return the SHA-256 of what was posted, without defaults: they may change.
+
+    Args:
+        spec: what to do.
+        dataset: the staged zip; of a retirement its spec, which says nothing that was posted.
+        evaluation: the staged zip beside it.
+    """
+    asked: JsonObject = {"posted": spec.model_dump(mode="json", exclude_unset=True)}
+    if spec.kind != TaskKind.RETIRE:
+        asked["dataset"] = dataset.key
+    return _sha256(asked, evaluation)
+
+
+def digests(spec: Spec, dataset: Blob, evaluation: Blob | None) -> set[str]:
+    """Return the digest and those that the same request was written with before.
+
+    Those held defaults; tasks keep them for as long as they are kept.
+    """
+    known = {digest(spec, dataset, evaluation), _with_defaults(spec, dataset, evaluation)}
+    if isinstance(spec, TaskSpec) and "method" not in spec.model_fields_set:
+        then = spec.model_copy(update={"method": UNSAID})
+        known.add(_with_defaults(then, dataset, evaluation))
+    return known
+
+
+def _with_defaults(spec: Spec, dataset: Blob, evaluation: Blob | None) -> str:
+    said = spec.model_dump(mode="json")
+    for name, default in ADDED.items():
+        if said.get(name) == default:
+            said.pop(name, None)
+    if isinstance(spec, TaskSpec):
+        said["gate"] |= {name: v for name, v in GATE.items() if said["gate"][name] is None}
+    return _sha256({"spec": said, "dataset": dataset.key}, evaluation)
+
+
+def _sha256(asked: JsonObject, evaluation: Blob | None) -> str:
+    if evaluation is not None:
+        asked = {**asked, "evaluation": evaluation.key}
+    return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
