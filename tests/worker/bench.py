@@ -29,6 +29,7 @@ from app.db import (
     TaskEvent,
     TaskState,
     Version,
+    Worker,
     read_session,
     write_session,
 )
@@ -160,6 +161,11 @@ class Bench:
         with read_session(self.engine) as session:
             return list(session.scalars(select(Task.id).where(Task.state == TaskState.QUEUED)))
 
+    def workers(self) -> list[str]:
+        """Names of the workers that said that they are there."""
+        with read_session(self.engine) as session:
+            return list(session.scalars(select(Worker.name)))
+
     def cancel(self, task_id: str) -> None:
         with write_session(self.engine) as session:
             cancel(session, task_id)
@@ -238,6 +244,10 @@ class Bench:
         """Wait until a task is in one of `states`; return it."""
         eventually(lambda: self.state(task_id) in states, patience, lambda: self.state(task_id))
         return self.task(task_id)
+
+    def trains(self, task_id: str) -> None:
+        """Wait until a try has finished an epoch."""
+        eventually(lambda: bool(self.events(task_id, "epoch")))
 
     def child_pid(self, start: int) -> int:
         """The process id of the scripted child's start number `start`, from 1, once it trains."""

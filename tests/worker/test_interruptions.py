@@ -7,7 +7,7 @@ import time
 import pytest
 
 from app.db import TaskState, write_session
-from tests.worker.bench import eventually, is_gone, running
+from tests.worker.bench import PATIENCE, eventually, is_gone, running
 from worker.folder import FolderInUseError, WorkFolder
 
 
@@ -27,19 +27,20 @@ def test_cancel_while_running(bench):
 
 
 def test_stopping_gives_the_task_back_and_costs_no_try(bench):
-    bench.control.plan(epochs=2, epoch_seconds=1.5)
+    bench.control.plan(epochs=1_000, epoch_seconds=1)
     task_id = bench.post(["cat"])
     supervisor = bench.supervisor()
     with running(supervisor, task_id) as left:
-        eventually(lambda: len(bench.events(task_id, "epoch")) == 1)
+        bench.trains(task_id)
         supervisor.stopping.set()
-        eventually(lambda: left == [TaskState.QUEUED], 5)
+        eventually(lambda: left == [TaskState.QUEUED])
     task = bench.task(task_id)
     assert (task.state, task.tries, task.lease_until, task.worker) == ("queued", 0, None, None)
     assert supervisor.run(task_id) is None, "a stopping worker takes nothing"
     bench.control.plan(epochs=2)
     assert bench.supervisor().run(task_id) == TaskState.LIVE
-    assert [start.epoch for start in bench.control.starts()] == [0, 1]
+    first, second = bench.control.starts()
+    assert first.epoch == 0 < second.epoch
     assert bench.task(task_id).tries == 0
 
 
@@ -129,7 +130,7 @@ def test_a_worker_that_hangs_blocks_its_successor_for_a_while_only(bench):
         began = time.monotonic()
         assert supervisor.run(task_id) == TaskState.QUEUED
         assert supervisor.run(task_id) == TaskState.FAILED
-        assert 2 <= time.monotonic() - began < 20
+        assert 2 <= time.monotonic() - began < PATIENCE
         hanging.kill()
     error = bench.task(task_id).error
     assert error["type"] == "urn:sats:problem:work-folder-held"
