@@ -97,7 +97,7 @@ def test_a_worker_that_lost_its_lease_stops_its_child_and_writes_nothing(bench):
 
 def test_two_children_never_work_in_one_folder(bench):
     """A worker that stood still beyond its lease may leave a child running: the next one waits."""
-    bench.control.plan(epochs=1, epoch_seconds=1.5)
+    bench.control.plan(epochs=1, gated=True)
     task_id = bench.post(["cat"])
     with running(bench.supervisor("worker-1", heartbeat_seconds=60, lease_seconds=180), task_id):
         eventually(lambda: bench.state(task_id) == TaskState.TRAINING)
@@ -107,6 +107,7 @@ def test_two_children_never_work_in_one_folder(bench):
         first = bench.child_pid(1)
         with running(bench.supervisor("worker-2", lease_seconds=60), task_id) as left:
             eventually(lambda: bench.state(task_id) == TaskState.VALIDATING)
+            bench.control.let_on()
             eventually(lambda: len(bench.control.starts()) == 2 or bool(left))
             assert is_gone(first)
             eventually(lambda: left == [TaskState.LIVE])

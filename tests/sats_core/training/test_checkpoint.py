@@ -235,9 +235,7 @@ def test_a_checkpoint_of_another_job_is_of_another_step(
     assert fingerprint_of(other) != fingerprint_of(job)
 
 
-def test_the_usual_head_is_in_no_fingerprint(
-    job: StepJob, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_usual_head_is_in_no_fingerprint(job: StepJob, monkeypatch: pytest.MonkeyPatch) -> None:
     """Checkpoints that were written before there were others are taken up."""
     monkeypatch.setattr(checkpoint, "_digest", lambda named, _files: named)
     fields = json.loads(fingerprint_of(job))
