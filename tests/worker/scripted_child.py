@@ -56,7 +56,7 @@ class Plan:
 
     epochs: int = 2
     epoch_seconds: float = 0.0
-    gated: bool = False  # stays at its first epoch until the test says `let_on`
+    gated: int | None = None  # stays at this epoch, from 0, until the test says `let_on`
     crash_epoch: int | None = None  # die in the middle of this epoch...
     crash_starts: int = 1  # ... as often as this
     crash_signal: int = signal.SIGKILL
@@ -109,9 +109,9 @@ class Control:
         """Let children go on that are at a gate, or will be."""
         (self.path / "on").touch()
 
-    def waits(self, plan: Plan) -> bool:
-        """Whether a child stays where it is."""
-        return plan.gated and not (self.path / "on").exists()
+    def waits(self, plan: Plan, epoch: int) -> bool:
+        """Whether a child stays at this epoch."""
+        return epoch == plan.gated and not (self.path / "on").exists()
 
     def starts(self) -> list[Trace]:
         """Every start so far, in order."""
@@ -168,7 +168,7 @@ def main(control: Control, job_file: Path) -> int:
         for _ in range(plan.progress_per_epoch):
             emit(progress(epoch, plan, epoch_end=False))
         deadline = time.monotonic() + plan.epoch_seconds
-        while (time.monotonic() < deadline or control.waits(plan)) and not stop:
+        while (time.monotonic() < deadline or control.waits(plan, epoch)) and not stop:
             time.sleep(0.01)
         if stop and not plan.ends_epoch:
             return STOPPED

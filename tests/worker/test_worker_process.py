@@ -14,14 +14,8 @@ from app.db import END_STATES, TaskState
 from tests.worker.bench import ROOT, eventually, is_gone
 
 LIVE = TaskState.LIVE
-ENDLESS = {"epochs": 1_000, "epoch_seconds": 1}
-"""A plan whose end is no race against the test."""
-
-
-def assert_resumed(bench):
-    """Of two starts the second took up the checkpoint of the first."""
-    first, second = bench.control.starts()
-    assert first.epoch == 0 < second.epoch
+UNTIL_ENDED = {"epochs": 3, "gated": 1}
+"""A plan of which a child finishes one epoch, and no other however long the test takes."""
 
 
 def test_a_wake_up_runs_the_task(bench):
@@ -80,22 +74,22 @@ def test_a_wake_up_that_is_doubled_runs_the_task_once(bench):
 
 
 def test_killing_the_child_costs_a_try_and_resumes(bench):
-    bench.control.plan(**ENDLESS)
+    bench.control.plan(**UNTIL_ENDED)
     task_id = bench.post(["cat"])
     with bench.worker():
         bench.wake(task_id)
         bench.trains(task_id)
-        bench.control.plan(epochs=1)
+        bench.control.plan(epochs=3)
         os.kill(bench.child_pid(1), signal.SIGKILL)
         bench.ends(task_id, LIVE)
         bench.assert_clean(task_id)
-    assert_resumed(bench)
+    assert [start.epoch for start in bench.control.starts()] == [0, 1]
     assert bench.task(task_id).tries == 0, "it got further"
     assert len(bench.versions()) == 1
 
 
 def test_killing_the_worker_ends_its_child_and_another_worker_resumes(bench):
-    bench.control.plan(**ENDLESS)
+    bench.control.plan(**UNTIL_ENDED)
     task_id = bench.post(["cat"])
     with bench.worker() as first:
         bench.wake(task_id)
@@ -103,11 +97,11 @@ def test_killing_the_worker_ends_its_child_and_another_worker_resumes(bench):
         first.kill()
         child = bench.child_pid(1)
         eventually(lambda: is_gone(child))
-        bench.control.plan(epochs=1)
+        bench.control.plan(epochs=3)
         with bench.worker():
             bench.ends(task_id, LIVE)
             bench.assert_clean(task_id)
-    assert_resumed(bench)
+    assert [start.epoch for start in bench.control.starts()] == [0, 1]
     assert bench.task(task_id).tries == 0, "it got further"
     assert len(bench.versions()) == 1
 
@@ -134,7 +128,7 @@ def test_killing_the_worker_between_result_and_registration(bench):
 
 
 def test_sigterm_gives_the_task_back_at_no_cost(bench):
-    bench.control.plan(**ENDLESS)
+    bench.control.plan(**UNTIL_ENDED)
     task_id = bench.post(["cat"])
     with bench.worker() as first:
         bench.wake(task_id)
@@ -143,10 +137,10 @@ def test_sigterm_gives_the_task_back_at_no_cost(bench):
         task = bench.task(task_id)
         assert (task.state, task.tries, task.lease_until) == ("queued", 0, None)
         assert is_gone(bench.child_pid(1))
-    bench.control.plan(epochs=1)
+    bench.control.plan(epochs=3)
     with bench.worker():
         bench.ends(task_id, LIVE)
-    assert_resumed(bench)
+    assert [start.epoch for start in bench.control.starts()] == [0, 1]
     assert bench.task(task_id).tries == 0
 
 
