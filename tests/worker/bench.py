@@ -54,7 +54,8 @@ from worker.device import Device
 from worker.supervisor import Supervisor
 
 ROOT = Path(__file__).parents[2]
-PATIENCE = 60.0
+PATIENCE = 120.0
+"""Seconds. A worker that takes its share of a busy machine needs a minute to start."""
 CPU = Resources(DeviceKind.CPU, 16_000)
 PROCESSOR = Device("A processor", 1, CPU)
 """What workers of tests train on, where nothing else is said."""
