@@ -20,7 +20,7 @@ from tests.fixtures.drawings import draw, encoded
 
 TIMEOUT_SECONDS = 60
 IDLE_SECONDS = 3.0
-"""A connection that was not used for longer is opened anew: the server closes it after five."""
+"""A connection that was not used for longer is opened anew, as careful clients have it."""
 LONGEST_WAIT_SECONDS = 5.0
 MOST_ERRORS = 50
 EXPECTED = {"post a task": (202,), "cancel a task": (202, 409)}

@@ -6,6 +6,7 @@ from fastapi import BackgroundTasks, Response
 
 from app.broker import wake
 from app.db import Actor
+from app.http.afterwards import afterwards
 from app.http.problems import Responses
 from app.http.services import Services
 from app.idempotency.once import KEY_HEADER
@@ -51,7 +52,6 @@ def announce(
     if replayed:
         response.headers["Idempotency-Replayed"] = "true"
     else:
-        background.add_task(
-            wake, services.sender.celery, task.preview or task.id
-        )  # a preview comes first
+        first = task.preview or task.id
+        afterwards(background, wake, services.sender.celery, first)
     return task

@@ -23,6 +23,7 @@ from app.errors import (
     UnavailableProblem,
     UnsupportedMediaProblem,
 )
+from app.http.afterwards import afterwards
 from app.http.dependencies import (
     Acting,
     AppServices,
@@ -210,7 +211,7 @@ def cancel_task(
     task = service.cancel(session, str(task_id))
     once.made(task.id)
     if task.state == TaskState.CANCELLED:
-        background.add_task(drop_uploads, services.engine, services.blobs, task.blobs)
+        afterwards(background, drop_uploads, services.engine, services.blobs, task.blobs)
     return service.describe(session, task)
 
 
@@ -248,7 +249,7 @@ def retry_task(
         return service.describe(session, service.get_task(session, str(task_id)))
     task = service.retry(session, services.blobs, str(task_id))
     once.made(task.id)
-    background.add_task(wake, services.sender.celery, task.id)
+    afterwards(background, wake, services.sender.celery, task.id)
     return service.describe(session, task)
 
 
