@@ -24,7 +24,7 @@ help:
 	@echo "make screenshots  take the pictures of the pages in docs/quickstart.md (needs a Chromium)"
 	@echo "make contract write docs/openapi.json and the catalogue of problems anew"
 	@echo "make mutants  change the code in small ways and see whether a test fails each time"
-	@echo "make clean    remove .venv, .venv-label-studio, .venv-mlflow, .venv-fiftyone, demo-output/ and mutants/"
+	@echo "make clean    remove .venv, the others beside it (.venv-*), demo-output/ and mutants/"
 
 install: .venv/.installed
 
@@ -161,9 +161,16 @@ contract: install
 	$(BIN)/python -m tests.app.contract
 
 # What it found stays in mutants/: stop it when you like, the next run goes on.
+# In an environment of its own that finds all else in the usual one: it brings `setproctitle`, with
+# which Celery renames processes that tests look for.
+MUTMUT := .venv-mutmut
+PURELIB := -c 'import sysconfig; print(sysconfig.get_path("purelib"))'
+
 mutants: install
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[dev,long]"
-	$(BIN)/python -m tests.mutants
+	@test -x $(MUTMUT)/bin/mutmut || { $(PYTHON) -m venv $(MUTMUT) && \
+	    echo "import site; site.addsitedir('$$($(BIN)/python $(PURELIB))')" > $$($(MUTMUT)/bin/python $(PURELIB))/usual.pth && \
+	    $(MUTMUT)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt "mutmut>=3.8,<3.9"; }
+	$(MUTMUT)/bin/python -m tests.mutants
 
 clean:
-	rm -rf .venv .venv-label-studio .venv-mlflow .venv-fiftyone demo-output mutants
+	rm -rf .venv .venv-label-studio .venv-mlflow .venv-fiftyone .venv-mutmut demo-output mutants

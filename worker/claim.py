@@ -97,9 +97,9 @@ def claim(
     if row.started_at is None:
         lock_model(session, row.model_id)  # so that no deletion misses what the task starts from
         live = live_version(session, row.model_id)
-        start = None
-        if row.kind in (TaskKind.STEP, TaskKind.RETIRE):
-            start = step_start(session, row.id, row.model_id, row.spec.get("parent"))
+        builds = row.kind in (TaskKind.STEP, TaskKind.RETIRE)
+        named = row.spec.get("parent")
+        start = step_start(session, row.id, row.model_id, named) if builds else None
         _write(
             session,
             taken,

@@ -29,6 +29,7 @@ from app.db import (
     TaskEvent,
     TaskState,
     Version,
+    Worker,
     read_session,
     write_session,
 )
@@ -53,7 +54,8 @@ from worker.device import Device
 from worker.supervisor import Supervisor
 
 ROOT = Path(__file__).parents[2]
-PATIENCE = 60.0
+PATIENCE = 120.0
+"""Seconds. A worker that takes its share of a busy machine needs a minute to start."""
 CPU = Resources(DeviceKind.CPU, 16_000)
 PROCESSOR = Device("A processor", 1, CPU)
 """What workers of tests train on, where nothing else is said."""
@@ -160,6 +162,11 @@ class Bench:
         with read_session(self.engine) as session:
             return list(session.scalars(select(Task.id).where(Task.state == TaskState.QUEUED)))
 
+    def workers(self) -> list[str]:
+        """Names of the workers that said that they are there."""
+        with read_session(self.engine) as session:
+            return list(session.scalars(select(Worker.name)))
+
     def cancel(self, task_id: str) -> None:
         with write_session(self.engine) as session:
             cancel(session, task_id)
@@ -238,6 +245,10 @@ class Bench:
         """Wait until a task is in one of `states`; return it."""
         eventually(lambda: self.state(task_id) in states, patience, lambda: self.state(task_id))
         return self.task(task_id)
+
+    def trains(self, task_id: str) -> None:
+        """Wait until a try has finished an epoch."""
+        eventually(lambda: bool(self.events(task_id, "epoch")))
 
     def child_pid(self, start: int) -> int:
         """The process id of the scripted child's start number `start`, from 1, once it trains."""

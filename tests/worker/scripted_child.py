@@ -56,6 +56,7 @@ class Plan:
 
     epochs: int = 2
     epoch_seconds: float = 0.0
+    gated: int | None = None  # stays at this epoch, from 0, until the test says `let_on`
     crash_epoch: int | None = None  # die in the middle of this epoch...
     crash_starts: int = 1  # ... as often as this
     crash_signal: int = signal.SIGKILL
@@ -103,6 +104,14 @@ class Control:
 
     def read_plan(self) -> Plan:
         return Plan(**json.loads((self.path / "plan.json").read_text()))
+
+    def let_on(self) -> None:
+        """Let children go on that are at a gate, or will be."""
+        (self.path / "on").touch()
+
+    def waits(self, plan: Plan, epoch: int) -> bool:
+        """Whether a child stays at this epoch."""
+        return epoch == plan.gated and not (self.path / "on").exists()
 
     def starts(self) -> list[Trace]:
         """Every start so far, in order."""
@@ -159,7 +168,7 @@ def main(control: Control, job_file: Path) -> int:
         for _ in range(plan.progress_per_epoch):
             emit(progress(epoch, plan, epoch_end=False))
         deadline = time.monotonic() + plan.epoch_seconds
-        while time.monotonic() < deadline and not stop:
+        while (time.monotonic() < deadline or control.waits(plan, epoch)) and not stop:
             time.sleep(0.01)
         if stop and not plan.ends_epoch:
             return STOPPED

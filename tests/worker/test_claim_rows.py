@@ -1,9 +1,10 @@
 """What every arrow of a task's life writes: row, events, webhooks. SQLite is enough for that."""
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import event, select
 
 from app.db import (
+    END_STATES,
     Task,
     TaskEvent,
     TaskKind,
@@ -80,6 +81,40 @@ def test_the_first_claim_fixes_what_a_step_starts_from(
         add_version(session, blobs, ["cow"])
     do(claims.claim, task_id, "w", LEASE)
     assert (row(task_id).parent_id, row(task_id).live_id) == (task.parent_id, live)
+
+
+def test_a_step_starts_from_what_its_preview_started_from(post, row, do, engine, blobs):
+    task_id = post()
+    with write_session(engine) as session:
+        base = add_version(session, blobs, ["cat"])
+        quick = add_version(session, blobs, ["dog"])
+        session.get_one(Task, quick.task_id).preview_of = task_id
+    do(claims.claim, task_id, "w", LEASE)
+    assert (row(task_id).parent_id, row(task_id).live_id) == (base.id, quick.id)
+
+
+@pytest.mark.parametrize("state", END_STATES)
+def test_a_task_that_ended_is_not_claimed(post, do, state):
+    claimed = do(claims.claim, post(), "w", LEASE)
+    do(claims.end, claimed, state)
+    assert do(claims.claim, claimed.task_id, "w", LEASE) is None
+
+
+def test_a_task_that_is_claimed_lacks_no_worker_any_more(post, row, do, engine):
+    task_id = post()
+    change(engine, task_id, unmet_since=1.0, unmet_seen=2.0)
+    do(claims.claim, task_id, "w", LEASE)
+    assert (row(task_id).unmet_since, row(task_id).unmet_seen) == (None, None)
+
+
+def test_no_claim_stumbles_over_a_task_that_runs(post, do, engine):
+    """The index is for claims that did not see each other: Postgres logs what it stops."""
+    first, second = post(), post()
+    do(claims.claim, first, "w", LEASE)
+    errors = []
+    event.listen(engine, "handle_error", errors.append)
+    assert do(claims.claim, second, "w", LEASE) is None
+    assert not errors
 
 
 def test_of_two_claims_that_did_not_see_each_other_the_index_lets_one_through(
@@ -203,12 +238,17 @@ def test_an_end_is_written_told_and_thins_out_the_tasks_own_progress(
     ]
     assert ("progress", {"epoch": 0}) in events(other.task_id)
     do(claims.end, other, TaskState.HELD)
+    last = do(claims.claim, post("b"), "w", LEASE)
+    do(claims.end, last, TaskState.FAILED, error={"title": "lost"})
     with read_session(engine) as session:
         told = [delivery.payload for delivery in session.scalars(select(WebhookDelivery))]
-    assert {(t["task"], t["data"]["outcome"], t["data"]["version"]) for t in told} == {
-        (claimed.task_id, "live", 7),
-        (other.task_id, "held", None),
+    said = {t["task"]: [t["data"][name] for name in ("outcome", "version", "error")] for t in told}
+    assert said == {
+        claimed.task_id: ["live", 7, None],
+        other.task_id: ["held", None, None],
+        last.task_id: [None, None, {"title": "lost"}],
     }
+    assert len(told) == len(said)
 
 
 def test_whoever_holds_a_task_no_more_is_told_so_by_its_fence(post, do, row):

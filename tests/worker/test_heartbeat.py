@@ -54,7 +54,7 @@ def test_an_error_of_the_database_that_stays_is_a_lost_lease(bench):
     """Of whatever kind: no such table is another one than a server that does not answer."""
     with beating(bench) as pulse:
         rename(bench, "tasks", "elsewhere")
-        eventually(pulse.lost.is_set, 10)
+        eventually(pulse.lost.is_set)
 
 
 @pytest.mark.parametrize("database_url", ["served"], indirect=True)
@@ -66,7 +66,7 @@ def test_a_database_that_became_read_only_is_a_lost_lease(bench):
                 text(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
             )
         bench.engine.dispose()  # as a fail-over does: the next connections are read-only
-        eventually(pulse.lost.is_set, 10)
+        eventually(pulse.lost.is_set)
 
 
 def test_a_thread_that_dies_says_so_and_the_step_is_stopped(bench, monkeypatch):

@@ -151,7 +151,7 @@ def test_a_held_preview_that_was_promoted_is_not_started_from_either(learned):
 def test_a_preview_that_was_rolled_back_does_not_hold_its_task(learned, moment):
     preview, task = post(learned)
     learned.supervisor().run(preview)
-    learned.control.plan(epoch_seconds=0.5, iou={"dog": 0.6})
+    learned.control.plan(gated=0 if moment == "while it runs" else None, iou={"dog": 0.6})
     if moment == "before it starts":
         learned.move_live(learned.versions()[0])
         assert learned.supervisor().run(task) == TaskState.LIVE
@@ -159,6 +159,7 @@ def test_a_preview_that_was_rolled_back_does_not_hold_its_task(learned, moment):
         with running(learned.supervisor(), task) as left:
             eventually(lambda: learned.state(task) == TaskState.TRAINING)
             learned.move_live(learned.versions()[0])
+            learned.control.let_on()
             eventually(lambda: bool(left))
         assert left == [TaskState.LIVE]
     assert (reasons(learned), learned.live()) == ([], 3)
@@ -177,10 +178,11 @@ def test_live_that_moved_elsewhere_while_the_task_ran_holds_it(learned):
     learned.run(["cow"], seed=2, gate={"promote": False})
     preview, task = post(learned)
     learned.supervisor().run(preview)
-    learned.control.plan(epoch_seconds=0.5)
+    learned.control.plan(gated=0)
     with running(learned.supervisor(), task) as left:
         eventually(lambda: learned.state(task) == TaskState.TRAINING)
         learned.move_live(learned.versions()[1])
+        learned.control.let_on()
         eventually(lambda: bool(left))
     assert left == [TaskState.HELD]
     assert reasons(learned)[0] == "the live version changed while the step ran"
@@ -296,10 +298,11 @@ def test_a_held_preview_that_is_promoted_while_its_task_runs_is_compared_with(le
     preview, task = post(learned, gate={"min_iou": 0.5})
     learned.control.plan(iou={"cat": 0.1, "dog": 0.7})
     assert learned.supervisor().run(preview) == TaskState.HELD
-    learned.control.plan(epoch_seconds=0.5, iou={"dog": iou})
+    learned.control.plan(gated=0, iou={"dog": iou})
     with running(learned.supervisor(), task) as left:
         eventually(lambda: learned.state(task) == TaskState.TRAINING)
         learned.move_live(learned.versions()[1])
+        learned.control.let_on()
         eventually(lambda: bool(left))
     assert left == [state]
     assert all("its preview is live" in reason for reason in reasons(learned))

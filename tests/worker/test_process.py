@@ -48,7 +48,7 @@ def test_a_child_dies_with_its_parent(before):
     parent.kill()
     parent.wait()
     parent.stdout.close()
-    eventually(lambda: is_gone(pid), 10)
+    eventually(lambda: is_gone(pid))
 
 
 def started(tmp_path, script):

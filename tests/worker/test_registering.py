@@ -62,11 +62,12 @@ def test_asked_not_to_go_live(bench):
 def test_live_that_moved_while_the_step_ran_holds(bench):
     bench.run(["cat"])
     assert bench.run(["dog"], seed=1, gate={"promote": False}).state == TaskState.HELD
-    bench.control.plan(epoch_seconds=1)
+    bench.control.plan(gated=0)
     task_id = bench.post(["cow"], seed=2)
     with running(bench.supervisor(), task_id) as left:
         eventually(lambda: bench.state(task_id) == TaskState.TRAINING)
         bench.move_live(bench.versions()[1])
+        bench.control.let_on()
         eventually(lambda: bool(left))
     assert left == [TaskState.HELD]
     third = bench.versions()[2]

@@ -1,5 +1,6 @@
 """A checkpoint is taken up by the very step that wrote it, or by none."""
 
+import json
 import logging
 from collections.abc import Callable
 from pathlib import Path
@@ -221,6 +222,7 @@ def changed(job: Any, change: dict[str, Any]) -> Any:
         {"new_classes": ("disc",)},
         {"indices": (4,)},
         {"held_out": HeldOutChoice(share=0.3)},
+        {"head": "focal"},
         *({"settings": {name: value}} for name, value in {"seed": 1, "epochs": 3}.items()),
     ],
     ids=str,
@@ -231,6 +233,13 @@ def test_a_checkpoint_of_another_job_is_of_another_step(
     other = changed(job, change)
     assert other != job
     assert fingerprint_of(other) != fingerprint_of(job)
+
+
+def test_the_usual_head_is_in_no_fingerprint(job: StepJob, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Checkpoints that were written before there were others are taken up."""
+    monkeypatch.setattr(checkpoint, "_digest", lambda named, _files: named)
+    fields = json.loads(fingerprint_of(job))
+    assert fields.keys() == {"new_classes", "indices", "settings", "held_out"}
 
 
 @pytest.mark.parametrize(
