@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from sats_core.settings import StepSettings
-from sats_core.training.schedule import filled_in, make_optimizer, rate_at
+from sats_core.training.schedule import filled_in, make_optimizer, moments_of, rate_at
 
 
 @pytest.mark.parametrize(
@@ -73,3 +73,15 @@ def test_the_rate_rises_then_falls_as_published() -> None:
     flat = settings.model_copy(update={"warmup": 0.0})
     assert rate_at(0, 100, flat) == 0.5
     assert [rate_at(step, 1, settings) for step in range(1)] == [0.5]
+
+
+@pytest.mark.parametrize("name", ["sgd", "adamw"])
+def test_the_moments_of_weights_that_are_trained_take_what_is_foretold(name: str) -> None:
+    model = small_model()
+    chosen = StepSettings(optimizer=name, learning_rate=0.1, weight_decay=0.0)
+    optimizer = make_optimizer(model, chosen)
+    model(torch.ones(2, 1, 3, 3)).sum().backward()
+    optimizer.step()
+    kept = [t for state in optimizer.state.values() for t in state.values() if t is not None]
+    taken = sum(tensor.nbytes for tensor in kept if tensor.ndim)  # a count of steps has none
+    assert moments_of(model, chosen) == taken > 0
