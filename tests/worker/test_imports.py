@@ -46,7 +46,7 @@ def test_an_import_makes_a_version_and_goes_live(bench):
     assert (version.gate, version.method, version.memory) == (None, None, None)
     assert version.origin.source == "pets.zip"
     assert (version.backbone, version.backbone_start) == ("mit_b0", "imported: pets.zip")
-    assert version.settings == {"backbone": "mit_b0", "size": 512}
+    assert version.effective_settings == {"backbone": "mit_b0", "size": 512}
     assert version.new_classes == ["cat", "dog"]
     assert version.scores.miou_all is None
     assert moves(bench) == [("import", 1, EVA)]

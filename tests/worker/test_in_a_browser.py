@@ -51,7 +51,7 @@ def test_drop_a_zip_watch_it_learn_try_it_and_roll_back(bench, served, chromium,
         expect(page.get_by_role("heading", name="stars")).to_be_visible()
         went_live = page.get_by_role("heading", name="Version 2 went live")
         expect(went_live).to_be_visible(timeout=LEARNED_MS)
-        expect(page.get_by_role("status")).to_have_text("Live")
+        expect(page.get_by_role("status")).to_have_text("Went live")
         expect(page.locator("#now table")).to_contain_text("star")
 
         page.goto(f"{site}/try")

@@ -51,7 +51,7 @@ def test_a_class_is_taken_away_and_the_record_says_what_was_measured(bench):
     assert retirement.proof.piggyback.gap_closed == 0.857
     assert (retirement.erasure, retirement.receipt) == (None, None)
     assert shown(bench, 3).retirement is None
-    assert version.settings["backbone"] == shown(bench, 3).settings["backbone"]
+    assert version.effective_settings["backbone"] == shown(bench, 3).effective_settings["backbone"]
     assert [entry.action for entry in audit(bench)][:2] == ["version.promote", "version.retire"]
     bench.assert_clean(task.id)
     assert_healthy(bench)
