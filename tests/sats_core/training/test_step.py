@@ -460,6 +460,18 @@ def test_named_splits_are_taken(tmp_path: Path) -> None:
     assert (second.trained_pictures, second.held_out_pictures) == (4, 3)
 
 
+def test_a_test_split_is_left_out_with_a_warning(tmp_path: Path) -> None:
+    path = voc_zip(
+        tmp_path / "s.zip", ["disc"], pictures=8, size=32, splits={"train": 5, "test": 3}
+    )
+    result, events = run(make_job(tmp_path, path, ("disc",)))
+    assert (result.trained_pictures, result.held_out_pictures) == (4, 1)
+    assert any(
+        isinstance(event, WarningEvent) and "3 pictures of the split 'test'" in event.message
+        for event in events
+    )
+
+
 def test_torch_free_parts_load_no_torch() -> None:
     code = (
         "import sys, sats_core.job, sats_core.events, sats_core.data.readers, sats_core.settings;"
