@@ -381,6 +381,16 @@ def test_a_zip_that_was_sent_is_given_up_by_its_token(client, engine, pets):
     assert (again.status_code, again.json()["type"]) == (404, "urn:sats:problem:not-found")
 
 
+def test_a_zip_that_has_an_id_is_given_up_by_that(client, pets):
+    told = send(client, pets).json()
+    wish = {"name": "pets.zip", "bytes": told["bytes"], "sha256": told["sha256"]}
+    named = client.post("/uploads", json=wish).json()
+    refused = client.delete(told["links"]["self"])
+    assert refused.status_code == 404
+    assert f"DELETE {named['links']['self']}" in refused.json()["detail"]
+    assert client.delete(named["links"]["self"]).status_code == 204
+
+
 def test_a_zip_that_a_task_was_made_of_is_the_task_s(client, engine, settings, pets):
     told = send(client, pets).json()
     assert post(client, told["upload"]).status_code == 202
