@@ -29,7 +29,7 @@ from sats_core.classes import Catalogue
 from sats_core.data.readers import EncodedPicture, Reader, write_voc_zip
 from tests.app.inference.colour_graph import BACKGROUND, CLASSES, GREEN, RED
 from tests.app.segmentation.conftest import Register
-from tests.app.segmentation.requests import encoded, left_red_right_green
+from tests.app.segmentation.requests import as_files, encoded, left_red_right_green
 from tests.app.web.test_login import log_in
 from tests.fixtures.processes import serving
 
@@ -164,9 +164,8 @@ def test_who_waits_for_a_bucket_holds_up_nobody_who_segments(
             seen = [visitors.submit(client.get, address) for _ in range(SMALL_WORKS)]
             for _ in seen:
                 assert waiting.acquire(timeout=30)
-            picture = encoded(left_red_right_green())
-            image = {"Content-Type": "image/png"}
-            assert client.post("/segment", headers=image, content=picture).status_code == 200
+            two = as_files(*[encoded(left_red_right_green())] * 2)  # in a thread they are counted
+            assert client.post("/segment", **two).status_code == 200
         finally:
             over.set()
         assert all("already sees" in one.result(60).text for one in seen)
