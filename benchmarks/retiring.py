@@ -196,7 +196,7 @@ def main(
     pictures: Annotated[int, typer.Option(help="Most of a base step.")] = 1000,
     posted: Annotated[int, typer.Option(help="Pictures that come with the retirement.")] = 400,
     epochs: Annotated[int, typer.Option(help="Of a base step.")] = 12,
-    unlearning: Annotated[int, typer.Option(help="Epochs of unlearning.")] = 10,
+    unlearning: Annotated[int, typer.Option(help="Epochs of unlearning.")] = 60,
     memory: Annotated[int, typer.Option(help="Pictures that a version keeps.")] = 100,
     seed: Annotated[int, typer.Option(help="Of all that is random.")] = 0,
     threads: Annotated[int, typer.Option(help="Of torch.")] = 1,

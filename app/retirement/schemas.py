@@ -56,7 +56,12 @@ class RetireGate(Record):
 class Training(Record):
     """How `unlearn` and `forget` train; `hide` reads the seed alone."""
 
-    epochs: int = Field(60, ge=1, le=1000, description="Passes over the pictures at hand.")
+    epochs: int = Field(
+        60,
+        ge=1,
+        le=1000,
+        description="Passes over the pictures at hand; from 40 on the head is taught anew.",
+    )
     batch_size: int = Field(
         StepSettings.model_fields["batch_size"].default,
         ge=2,

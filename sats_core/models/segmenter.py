@@ -72,13 +72,13 @@ class Segmenter(nn.Module):
         self.classifier = GrowingClassifier(self.head.width, sizes)
 
     def train_step(self, moves_norms: bool) -> None:
-        """Set training mode; after the base step batch norm keeps the statistics that it has.
+        """Set training mode; batch norm's statistics move, or stay what they are.
 
-        A later step sees other pictures, on which running statistics would drift away from what
-        the old classes were learned with, weights unchanged or not.
+        A later step than the first sees other pictures, on which running statistics would drift
+        away from what the old classes were learned with, weights unchanged or not.
 
         Args:
-            moves_norms: whether they are learned all the same, as where the head is random.
+            moves_norms: whether they move, as where the head starts from random weights.
         """
         self.train()
         if not moves_norms:
@@ -87,8 +87,8 @@ class Segmenter(nn.Module):
                     module.eval()
 
     def renew_head(self, seed: int) -> None:
-        """Start the head from random weights, where and as wide as it is; other random numbers are
-        left as they are."""
+        """Start the head from random weights, where and as wide as it is; the processor's other
+        random numbers are left as they are."""
         device = next(self.head.parameters()).device
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)

@@ -20,6 +20,8 @@ NAME = CHECKPOINT
 TRAINING = 3
 """Raised whenever training changes, crops, thresholds or normalisation say: a checkpoint of what
 was before is not taken up, half a step of each would be a third thing."""
+UNLEARNING = 2
+"""The same of what a retirement does beside: its losses, and where its head starts."""
 _MODEL = "model."
 _OPTIMIZER = "optimizer."
 _EPOCHS, _STEP = "epochs", "step"
@@ -55,7 +57,8 @@ def fingerprint_of_retirement(job: RetireJob) -> str:
         include={"kind", "classes", "depth", "settings"}, exclude={"settings": _NO_MATTER}
     )
     earlier = (held_out.path for held_out in job.earlier)
-    return _digest(named, (job.old_version, job.dataset, job.memory, *earlier))
+    files = (job.old_version, job.dataset, job.memory, *earlier)
+    return _digest(f"unlearning {UNLEARNING} {named}", files)
 
 
 def _digest(named: str, files: Iterable[Path | None]) -> str:

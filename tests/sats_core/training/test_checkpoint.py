@@ -324,6 +324,15 @@ def test_a_checkpoint_fits_wherever_and_however_its_retirement_is_run(
     assert fingerprint_of_retirement(other) == fingerprint_of_retirement(retirement)
 
 
+def test_a_checkpoint_of_other_unlearning_is_of_another_retirement(
+    retirement: RetireJob, job: StepJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    retired, learned = fingerprint_of_retirement(retirement), fingerprint_of(job)
+    monkeypatch.setattr(checkpoint, "UNLEARNING", checkpoint.UNLEARNING - 1)
+    assert fingerprint_of_retirement(retirement) != retired
+    assert fingerprint_of(job) == learned
+
+
 def test_a_retirement_s_checkpoint_is_no_step_s(retirement: RetireJob, job: StepJob) -> None:
     assert fingerprint_of_retirement(retirement) != fingerprint_of(job)
     kind = retirement.model_copy(update={"kind": "another"})

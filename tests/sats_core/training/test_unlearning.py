@@ -2,8 +2,9 @@
 
 import copy
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,7 @@ from sats_core.models import Segmenter, seeded_backbone
 from sats_core.settings import Limits, StepSettings
 from sats_core.training import unlearning
 from sats_core.training.at_hand import AtHand, Source
+from sats_core.training.loop import StoppedError
 from sats_core.training.schedule import filled_in
 from sats_core.training.unlearning import HEAD_STAYS, Before, Cached, cached, unlearned
 from tests.fixtures.backbones import TINY
@@ -94,17 +96,24 @@ def pictures(tmp_path: Path) -> Iterator[Cached]:
         yield Cached(showing, others, "kept")
 
 
-def run(before: Before, pictures: Cached, work: Path) -> tuple[Segmenter, Segmenter, list[Event]]:
-    """Unlearn for an epoch; returns what it started from, what came of it, and what was told."""
+def run(
+    before: Before,
+    pictures: Cached,
+    work: Path,
+    epochs: int = 1,
+    should_stop: Callable[[], bool] = never,
+) -> tuple[Segmenter, Segmenter, list[Event]]:
+    """Unlearn; returns what it started from, what came of it, and what was told."""
+    work.mkdir(exist_ok=True)
     teacher = copy.deepcopy(before.model)
     teacher.classifier = before.classifier.without(before.gone)
     settings = StepSettings(
-        backbone=TINY, size=SIZE, epochs=1, batch_size=4, learning_rate=1e-4, seed=3
+        backbone=TINY, size=SIZE, epochs=epochs, batch_size=4, learning_rate=1e-4, seed=3
     )
     events: list[Event] = []
     model = unlearned(
         *(before, teacher, pictures, filled_in(settings, base=False), UnlearnSettings()),
-        *(work, "f", events.append, never),
+        *(work, "f", events.append, should_stop),
     )
     return teacher, model, events
 
@@ -123,21 +132,63 @@ def statistics(model: Segmenter) -> Tensor:
     return norm.running_mean
 
 
+def renew_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(unlearning, "LEAST_TO_RENEW", 4)
+    monkeypatch.setattr(unlearning, "LEAST_EPOCHS_TO_RENEW", 1)
+
+
 def test_the_head_is_taught_anew_where_pictures_suffice(
     before: Before, pictures: Cached, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(unlearning, "LEAST_TO_RENEW", 4)
+    renew_soon(monkeypatch)
     teacher, model, events = run(before, pictures, tmp_path)
     assert abs(alike(teacher, model)) < 0.2
     assert not torch.equal(statistics(teacher), statistics(model)), "its norm learns along"
     assert not any(isinstance(event, WarningEvent) for event in events)
 
 
-def test_with_few_pictures_it_stays(before: Before, pictures: Cached, tmp_path: Path) -> None:
+def test_a_head_that_is_taught_anew_goes_on_from_its_last_epoch(
+    before: Before, pictures: Cached, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    renew_soon(monkeypatch)
+    _, whole, _ = run(before, pictures, tmp_path / "whole", epochs=3)
+    asked = 0
+
+    def after_an_epoch() -> bool:
+        nonlocal asked
+        asked += (tmp_path / "cut" / "checkpoint.safetensors").exists()
+        return asked > 2
+
+    with pytest.raises(StoppedError):
+        run(before, pictures, tmp_path / "cut", epochs=3, should_stop=after_an_epoch)
+    _, resumed, _ = run(before, pictures, tmp_path / "cut", epochs=3)
+    expected = whole.state_dict()
+    for name, value in resumed.state_dict().items():
+        assert torch.equal(value, expected[name]), name
+
+
+@pytest.mark.parametrize("least", ["LEAST_TO_RENEW", "LEAST_EPOCHS_TO_RENEW"])
+def test_with_too_little_it_stays(
+    before: Before,
+    pictures: Cached,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    least: str,
+) -> None:
+    was = getattr(unlearning, least)
+    renew_soon(monkeypatch)
+    monkeypatch.setattr(unlearning, least, was)
     teacher, model, events = run(before, pictures, tmp_path)
     assert alike(teacher, model) > 0.9
     assert [e.message for e in events if isinstance(e, WarningEvent)] == [HEAD_STAYS]
     assert torch.equal(statistics(teacher), statistics(model))
+
+
+def test_what_is_told_of_made_up_pictures_is_not_told_twice(
+    before: Before, pictures: Cached, tmp_path: Path
+) -> None:
+    _, _, events = run(before, replace(pictures, saw="noise"), tmp_path)
+    assert not any(isinstance(event, WarningEvent) for event in events)
 
 
 def test_a_new_head_is_the_seeds(before: Before) -> None:
