@@ -14,14 +14,12 @@ from types import FrameType
 
 import structlog
 
-from app.restarts import write_restarts
+from app.restarts import SUPERVISED, write_restarts
 from sats_core.parent_death import signal_at_parent_death
 
 POLL_SECONDS = 0.2
 MARGIN_SECONDS = 2.0
 """So much later than they end by themselves children are killed."""
-SUPERVISED = "SATS_SUPERVISED"
-"""Variable that tells a process that another one stops it, and ends it where it does not."""
 FIRST_WAIT_SECONDS = 1.0
 LONGEST_WAIT_SECONDS = 30.0
 STEADY_SECONDS = 60.0

@@ -83,11 +83,11 @@ class KeyRules(Record):
     def limits(self) -> KeyLimits:
         """How much it may ask for."""
         return KeyLimits(
-            self.requests_per_minute,
-            self.pictures_per_minute,
-            self.concurrent_requests,
-            self.queued_tasks,
-            self.stored_bytes,
+            requests_per_minute=self.requests_per_minute,
+            pictures_per_minute=self.pictures_per_minute,
+            concurrent_requests=self.concurrent_requests,
+            queued_tasks=self.queued_tasks,
+            stored_bytes=self.stored_bytes,
         )
 
 
