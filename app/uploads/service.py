@@ -109,7 +109,7 @@ def report(
         held_out=len(split.held_out),
         unpaired=len(reader.unpaired),
         duplicates=found.duplicates,
-        warnings=[*reader.warnings, *_warnings(reader, found, known)],
+        warnings=[*reader.warnings, *split.warnings, *_warnings(reader, found, known)],
         errors=[ErrorDetailJson.model_validate(fault.body()) for fault in found.faults],
         starts_from=start,
         estimated_seconds=None if pace is None or start is None else pace * len(split.train),

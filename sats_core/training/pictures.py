@@ -94,7 +94,7 @@ def gather(
                 f"have no mask, {missing[0][:100]!r} for one: they are left out"
             )
         )
-    for message in reader.warnings:
+    for message in (*reader.warnings, *split.warnings):
         emit(WarningEvent(message=message))
     channels = {name: catalogue.channel(name) for name in job.new_classes}
     lookup = step_lookup(reader.classes, channels)

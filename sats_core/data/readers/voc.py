@@ -70,11 +70,25 @@ class VocReader(PairedReader):
             if there:
                 splits[split] = tuple(dict.fromkeys((*splits.get(split, ()), *there)))
             elif listed and split in LEARNED_FROM:
-                raise at_fault(f"names no picture that is there: {listed[0][:100]!r}, ...", name)
+                raise at_fault(self._nothing_there(listed), name)
             if len(there) < len(listed):
                 absent = (one for one in listed if one not in self._files)
                 self.missing[split] = (*self.missing.get(split, ()), *absent)
         return splits
+
+    def _nothing_there(self, listed: Sequence[str]) -> str:
+        """Return why a split names no labelled picture: masks are missing, or pictures too."""
+        maskless = {posixpath.splitext(file)[0]: file for file in self.unpaired}
+        for line in listed:
+            for stem in (line, posixpath.splitext(line)[0]):
+                if file := maskless.get(self.pictures + stem):
+                    return (
+                        f"names no picture that has a mask: {file[:100]} is there, "
+                        f"{self.masks}{stem[:100]}.png is missing. CVAT writes no mask for a frame "
+                        "on which nothing is drawn: export as COCO or CVAT for images, which keep "
+                        "it, or take this file out of the zip"
+                    )
+        return f"names no picture that is there: {listed[0][:100]!r}, ..."
 
     def _listed(self, file: str) -> tuple[str, ...]:
         """Return the pictures that a split names, in the file's order, each once."""

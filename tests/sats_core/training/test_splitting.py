@@ -35,3 +35,49 @@ def test_a_split_of_another_name_is_called_as_it_is_written(reader: Reader) -> N
     for absent in ("exam", "Testing"):
         with pytest.raises(DatasetError, match=r"it has: Exam, train, val"):
             choose_split(reader, HeldOutChoice(split=absent), 0)
+
+
+def split_of(path: Path, splits: dict[str, str], said: str | None = None) -> Split:
+    """Choose from a data set of pictures a to h whose splits are spelled out."""
+    files = {f"JPEGImages/{name}.jpg": b"" for name in "abcdefgh"} | {"classes.txt": b"1 cat"}
+    files |= {f"SegmentationClass/{name}.png": b"" for name in "abcdefgh"}
+    for split, listed in splits.items():
+        files[f"ImageSets/Segmentation/{split}.txt"] = "\n".join(listed).encode()
+    with ZipSource(write_zip(path / "set.zip", files), Limits()) as source:
+        return choose_split(open_reader(source), HeldOutChoice(split=said), 0)
+
+
+@pytest.mark.parametrize(
+    "splits",
+    [
+        {"Test": "gh"},
+        {"Train": "abcdef", "Test": "gh"},
+        {"Validation": "abc", "Test": "gh"},
+        {"Train": "abcg", "Validation": "def", "Test": "gh"},
+    ],
+)
+def test_a_test_split_is_never_trained_on_and_said_to_be_unused(
+    splits: dict[str, str], tmp_path: Path
+) -> None:
+    split = split_of(tmp_path, splits)
+    assert sorted((*split.train, *split.held_out)) == list("abcdef")
+    assert split.unused == ("g", "h")
+    (warning,) = split.warnings
+    assert warning.startswith("2 pictures of the split 'test' not used")
+
+
+def test_a_test_split_that_is_asked_for_is_held_out(tmp_path: Path) -> None:
+    split = split_of(tmp_path, {"Test": "gh"}, "Test")
+    assert split == Split(tuple("abcdef"), ("g", "h"))
+    assert not split.warnings
+
+
+def test_pictures_that_are_all_called_test_are_pictures(tmp_path: Path) -> None:
+    split = split_of(tmp_path, {"Test": "abcdefgh"})
+    assert sorted((*split.train, *split.held_out)) == list("abcdefgh")
+    assert not split.warnings
+
+
+def test_a_test_split_that_leaves_nothing_to_train_on_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match=r"0 pictures to train on .*4 of the split 'test'"):
+        split_of(tmp_path, {"Validation": "abcd", "Test": "efgh"})

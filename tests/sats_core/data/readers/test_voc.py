@@ -207,6 +207,19 @@ def test_any_bytes_are_a_class_list_or_refused(data: bytes) -> None:
             },
             "names no picture that is there: 'b'",
         ),
+        *(
+            (
+                {
+                    "JPEGImages/a.jpg": b"",
+                    "JPEGImages/b.1.jpg": b"",
+                    "SegmentationClass/a.png": b"",
+                    "classes.txt": b"1 a",
+                    "ImageSets/Segmentation/Validation.txt": listed,
+                },
+                "has a mask: JPEGImages/b.1.jpg is there, SegmentationClass/b.1.png is missing",
+            )
+            for listed in (b"gone\nb.1\n", b"b.1.jpg\n")
+        ),
     ],
 )
 def test_the_first_missing_thing_is_named(
