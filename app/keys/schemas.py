@@ -10,6 +10,7 @@ from app.db import ApiKey
 from app.db.base import utc_now
 from app.keys.service import KeyLimits, Scope
 from app.paging import Page
+from app.posted import PostedNumbers
 from app.registry.schemas import MAX_NUMBER, MODEL_PATTERN
 from sats_core.record import Record
 
@@ -25,8 +26,8 @@ WISH_EXAMPLE: dict[str, Any] = {
 
 
 def _printable(name: str) -> str:
-    if not name.isprintable():
-        raise ValueError("a name has 1 to 100 printable characters")
+    if not name.isprintable() or name.isspace():
+        raise ValueError("a name has 1 to 100 printable characters, not blanks alone")
     return name
 
 
@@ -91,7 +92,7 @@ class KeyRules(Record):
         )
 
 
-class KeyWish(KeyRules):
+class KeyWish(PostedNumbers, KeyRules):
     """A key to be made."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [WISH_EXAMPLE]})

@@ -69,6 +69,15 @@ def test_so_many_at_a_time_and_no_more() -> None:
     assert (underway.of(1), underway.of(2)) == (0, 0)
 
 
+def test_one_at_a_time_is_told_as_one() -> None:
+    underway = Underway()
+    with (
+        underway.one(limited(1)),
+        pytest.raises(ConcurrencyLimitProblem, match="may have 1 request with"),
+    ):
+        underway.one(limited(1)).__enter__()
+
+
 def test_one_that_fails_counts_no_more() -> None:
     underway = Underway()
     for _ in range(3):
