@@ -82,11 +82,11 @@ test-long: install
 	SATS_HYPOTHESIS=explore $(PYTEST) -m "$(HERE)" --durations=25
 	$(foreach target,$(LONGER),$(MAKE) $(target) SOAK="$(SOAK)" &&) true
 
-# In an environment of its own: what Label Studio needs is nobody else's.
-LABEL_STUDIO := .venv-label-studio
-
 test-gpu: install
 	$(PYTEST) -n 0 -m gpu
+
+# In an environment of its own: what Label Studio needs is nobody else's.
+LABEL_STUDIO := .venv-label-studio
 
 test-label-studio: install
 	@test -x $(LABEL_STUDIO)/bin/label-studio || { $(PYTHON) -m venv $(LABEL_STUDIO) && \
@@ -162,12 +162,13 @@ contract: install
 
 # What it found stays in mutants/: stop it when you like, the next run goes on.
 # In an environment of its own that finds all else in the usual one: it brings `setproctitle`, with
-# which Celery renames processes that tests look for.
+# which Celery renames processes that tests look for. Made by the usual one's Python: its packages are
+# for no other.
 MUTMUT := .venv-mutmut
 PURELIB := -c 'import sysconfig; print(sysconfig.get_path("purelib"))'
 
 mutants: install
-	@test -x $(MUTMUT)/bin/mutmut || { $(PYTHON) -m venv $(MUTMUT) && \
+	@test -x $(MUTMUT)/bin/mutmut || { $(BIN)/python -m venv $(MUTMUT) && \
 	    echo "import site; site.addsitedir('$$($(BIN)/python $(PURELIB))')" > $$($(MUTMUT)/bin/python $(PURELIB))/usual.pth && \
 	    $(MUTMUT)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt "mutmut>=3.8,<3.9"; }
 	$(MUTMUT)/bin/python -m tests.mutants

@@ -14,14 +14,12 @@ from types import FrameType
 
 import structlog
 
-from app.restarts import write_restarts
+from app.restarts import SUPERVISED, write_restarts
 from sats_core.parent_death import signal_at_parent_death
 
 POLL_SECONDS = 0.2
 MARGIN_SECONDS = 2.0
 """So much later than they end by themselves children are killed."""
-SUPERVISED = "SATS_SUPERVISED"
-"""Variable that tells a process that another one stops it, and ends it where it does not."""
 FIRST_WAIT_SECONDS = 1.0
 LONGEST_WAIT_SECONDS = 30.0
 STEADY_SECONDS = 60.0
@@ -54,19 +52,17 @@ class Backoff:
     wait: float = FIRST_WAIT_SECONDS
     started: float = field(default_factory=lambda: time.monotonic())
 
-    def is_due(self) -> bool:
-        """Return whether what has ended may be started again; the next wait is longer then."""
-        ran = time.monotonic() - self.started
+    def begin_when_due(self) -> bool:
+        """Return whether what has ended is started again now; then the next, longer wait begins."""
+        now = time.monotonic()
+        ran = now - self.started
         if ran > STEADY_SECONDS:
             self.wait = FIRST_WAIT_SECONDS
         if ran < self.wait:
             return False
         self.wait = min(self.wait * 2, LONGEST_WAIT_SECONDS)
+        self.started = now
         return True
-
-    def note_start(self) -> None:
-        """Count from now."""
-        self.started = time.monotonic()
 
 
 @dataclass
@@ -85,12 +81,11 @@ class Child:
     restarts: int = field(default=0, init=False)
     backoff: Backoff = field(default_factory=Backoff, init=False)
     _process: subprocess.Popen[bytes] | None = field(default=None, init=False)
-    _rest_ended: bool = field(default=False, init=False)
+    _end_seen: bool = field(default=False, init=False)
 
     def start(self) -> None:
         """Start it in a session of its own: Ctrl-C comes to us, and we stop it in order."""
-        self._rest_ended = False
-        self.backoff.note_start()
+        self._end_seen = False
         self._process = subprocess.Popen(
             self.command,
             env=os.environ | {SUPERVISED: "1"},
@@ -98,7 +93,7 @@ class Child:
             start_new_session=True,
             preexec_fn=END_WITH_PARENT,
         )
-        log.info("started", child=self.name, pid=self._process.pid)
+        log.info("started", child=self.name, pid=self._process.pid, restarts=self.restarts)
 
     def ended(self) -> int | None:
         """Return its exit status, or None while it runs."""
@@ -112,11 +107,13 @@ class Child:
         status = self.ended()
         if status is None:
             return False
-        self._end_rest()
-        if not self.backoff.is_due():
+        if not self._end_seen:
+            self._end_seen = True
+            log.error("ended_unasked", child=self.name, status=status)
+            self._end_rest()
+        if not self.backoff.begin_when_due():
             return False
         self.restarts += 1
-        log.error("ended_unasked", child=self.name, status=status, restarts=self.restarts)
         self.start()
         return True
 
@@ -143,8 +140,7 @@ class Child:
 
         Once, as soon as its end is seen: later its number may be another's.
         """
-        if self._process and not self._rest_ended:
-            self._rest_ended = True
+        if self._process:
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(self._process.pid, signal.SIGKILL)
 

@@ -10,6 +10,8 @@ from sats_core.files import write_whole
 
 SIBLINGS = "SATS_SIBLINGS_DIR"
 """Variable that names the folder in which the processes of one `sats api` find each other."""
+SUPERVISED = "SATS_SUPERVISED"
+"""Variable that tells a process that `sats serve` stops it, and ends it where it does not."""
 _AMONG_SIBLINGS = ".restarts"
 """File in it; what begins with a dot is no sibling."""
 _WORKER, _API = "worker_restarts", "api_restarts"
@@ -40,7 +42,9 @@ def read_api_restarts(record: Path) -> int | None:
 
     None: this one is started by neither.
     """
-    found = [_read(record, _API)]
+    found = []
+    if SUPERVISED in os.environ:  # else it is that of another one on this folder
+        found.append(_read(record, _API))
     if SIBLINGS in os.environ:
         found.append(_read(Path(os.environ[SIBLINGS]) / _AMONG_SIBLINGS, _API))
     told = [one for one in found if one is not None]
@@ -56,9 +60,11 @@ def _write(record: Path, told: dict[str, int]) -> None:
 
 def _read(record: Path, name: str) -> int | None:
     try:
-        return int(json.loads(record.read_text())[name])
+        told = json.loads(record.read_text())
+        # A version from before wrote fewer.
+        return int(told[name]) if name in told else None
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, TypeError) as error:
         log.warning("restarts_not_read", error=str(error))
         return None

@@ -1,8 +1,9 @@
 """`sats export`: a version's files, of the service's own blob store or of a running service."""
 
-from collections.abc import Collection
+import hashlib
+from collections.abc import Collection, Iterable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -15,6 +16,9 @@ from app.registry.service import served_version
 from app.settings import get_settings
 from app.storage import open_store
 from sats_core.data.names import printable
+
+if TYPE_CHECKING:
+    from sats_client.models import File
 
 
 def export(
@@ -58,18 +62,33 @@ def _fetch(url: str, name: str, number: int | None, directory: Path) -> None:
         found = client.version(name, number or client.live(name).version)
         if found.deleted_at is not None:
             raise refusal(f"version {found.number} was deleted", Exit.REFUSED)
-        _check_alone(directory, {file.name for file in found.files})
+        _check_alone(directory, found.files)
         client.export(name, found.number, directory)
     _say(name, found.number, found.files, directory)
 
 
-def _check_alone(directory: Path, files: Collection[str]) -> None:
-    """Refuse a directory in which something else lies than these files, or the start of one."""
-    known = {*files, *(f"{name}.part" for name in files)}
-    others = [path.name for path in directory.iterdir()] if directory.is_dir() else []
-    for name in others:
-        if name not in known:
-            raise refusal(f"{directory} holds something else: {printable(name)}")
+def _check_alone(directory: Path, files: "Iterable[File]") -> None:
+    """Refuse a directory in which something else lies than these files, or the start of one.
+
+    Every version's files have the same names: of one that is there its bytes are looked at.
+    """
+    known = {file.name: file for file in files}
+    begun = {f"{name}.part" for name in known}
+    there = directory.iterdir() if directory.is_dir() else ()
+    for path in there:
+        if path.name in begun:
+            continue
+        if path.name not in known:
+            raise refusal(f"{directory} holds something else: {printable(path.name)}")
+        if not _is_whole(path, known[path.name]):
+            raise refusal(f"{directory} holds another {path.name} than this version's")
+
+
+def _is_whole(path: Path, file: "File") -> bool:
+    if not path.is_file() or path.stat().st_size != file.bytes:
+        return False
+    with path.open("rb") as data:
+        return hashlib.file_digest(data, "sha256").hexdigest() == file.sha256
 
 
 def _say(name: str, number: int, files: Collection[object], directory: Path) -> None:

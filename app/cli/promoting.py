@@ -93,10 +93,22 @@ def _row(version: Any) -> dict[str, object]:
 def _all(version: Any) -> dict[str, object]:
     iou = version.scores.iou
     shown = {f"IoU {one.name}": iou.get(one.name) for one in version.classes}
-    gate = version.gate
-    said = None if gate is None else "passed" if gate.passed else "; ".join(gate.reasons)
     taken = _taken(version.retirement) if version.retirement else {}
-    return {**_row(version), "method": version.method, "gate": said, **taken, **shown}
+    return {
+        **_row(version),
+        "method": version.method,
+        "gate": _gate(version.gate),
+        **taken,
+        **shown,
+    }
+
+
+def _gate(gate: Any) -> str | None:
+    """Return what the gate said; one that passed may have left something unmeasured."""
+    if gate is None:
+        return None
+    reasons = "; ".join(gate.reasons)
+    return reasons if not gate.passed else f"passed; {reasons}" if reasons else "passed"
 
 
 def _taken(retirement: Any) -> dict[str, object]:

@@ -191,6 +191,7 @@ class Workers(Multiprocess):
         self._stops = 0
         self._restarts = 0
         self._backoffs: defaultdict[int, Backoff] = defaultdict(Backoff)
+        self._ends_seen: dict[int, Process] = {}
         tell(0)
 
     def handle_int(self) -> None:
@@ -213,20 +214,20 @@ class Workers(Multiprocess):
             if one.process.is_alive() or self.should_exit.is_set():
                 continue
             one.join()
-            if one.exitcode == STARTUP_FAILURE:
+            if self._ends_seen.get(place) is not one:
+                self._ends_seen[place] = one
                 log.error("ended_unasked", pid=one.pid, status=one.exitcode)
+            if one.exitcode == STARTUP_FAILURE:
                 self.should_exit.set()
-            elif backoff.is_due():
-                self._restarts += 1
-                self._start_again(place, one)
-                backoff.note_start()
+            elif backoff.begin_when_due():
+                self._start_again(place)
 
-    def _start_again(self, place: int, ended: Process) -> None:
-        status = ended.exitcode
-        log.error("ended_unasked", pid=ended.pid, status=status, restarts=self._restarts)
+    def _start_again(self, place: int) -> None:
+        self._restarts += 1
         self._tell(self._restarts)
         self.processes[place] = Process(self.config, self.sockets)
         self.processes[place].start()
+        log.info("started", pid=self.processes[place].pid, restarts=self._restarts)
 
     def terminate_all(self) -> None:
         """Ask them to stop, and let nobody in: a socket takes connections until all have left."""

@@ -8,7 +8,9 @@ from functools import cache
 from importlib.resources import as_file, files
 from typing import TYPE_CHECKING
 
+import structlog
 from sqlalchemy import Connection, Engine, inspect, text
+from sqlalchemy.exc import SQLAlchemyError
 
 from app.db.filling import fill_names
 
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
 _LOCK = 0x53415453  # "SATS"
 _SCRIPT = re.compile(r"(\d{4})_\w+\.py")
 """A migration's file; its number is the revision."""
+
+log = structlog.get_logger(__name__)
 
 
 def migration_config() -> "Config":
@@ -35,7 +39,8 @@ def upgrade(engine: Engine) -> None:
 
     One that a newer version of the service brought further is left as it is. A turn, and a
     statement of it, may take long. A table's lock may not: whoever wants the table waits behind it.
-    What new columns are to hold of rows that were there is written after it (`app.db.filling`).
+    What new columns are to hold of rows that were there is written after it (`app.db.filling`), or
+    not: they are read as before then.
     """
     with engine.execution_options(write=True).begin() as connection:
         if connection.dialect.name == "postgresql":
@@ -46,7 +51,10 @@ def upgrade(engine: Engine) -> None:
         if _is_current(connection):
             return
         _migrate(connection)
-    fill_names(engine)
+    try:
+        fill_names(engine)
+    except SQLAlchemyError as error:
+        log.warning("names_not_filled", error=str(error))
 
 
 def _migrate(connection: Connection) -> None:

@@ -47,7 +47,7 @@ class Services:
 
     def close(self) -> None:
         """Give threads and connections back."""
-        self.uploads.checks.close()
+        self.uploads.close()
         self.live.close()
         self.copies.stop(STOP_SECONDS)
         self.inference.close()

@@ -120,7 +120,7 @@ class Inference:
                 work = _Segmenting(
                     served, decode, view, how, lambda found: deliver(number, found), self.measures
                 )
-                return await _outcome(self.lanes.submit(work), work.leave)
+                return await outcome(self.lanes.submit(work), work.leave)
 
         if len(pictures) == 1:  # as most requests have: no task for it
             return _all_or_none([await _caught(one(0, pictures[0]))])
@@ -132,7 +132,7 @@ class Inference:
 
         Cancelled, it ends as `segment` does.
         """
-        return await _outcome(self._small.submit(work))
+        return await outcome(self._small.submit(work))
 
     def close(self) -> None:
         """End every thread; whoever still waits gets an error."""
@@ -204,7 +204,7 @@ def _all_or_none(outcomes: Sequence[T | BaseException]) -> list[T]:
     return [one for one in outcomes if not isinstance(one, BaseException)]
 
 
-async def _outcome(doing: "Future[T]", on_leaving: Callable[[], None] = lambda: None) -> T:
+async def outcome(doing: "Future[T]", on_leaving: Callable[[], None] = lambda: None) -> T:
     """Wait for what work gives; cancelled, until it has ended or was never begun."""
     try:
         return await asyncio.wrap_future(doing)

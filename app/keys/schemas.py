@@ -10,6 +10,7 @@ from app.db import ApiKey
 from app.db.base import utc_now
 from app.keys.service import KeyLimits, Scope
 from app.paging import Page
+from app.posted import PostedNumbers
 from app.registry.schemas import MAX_NUMBER, MODEL_PATTERN
 from sats_core.record import Record
 
@@ -25,8 +26,8 @@ WISH_EXAMPLE: dict[str, Any] = {
 
 
 def _printable(name: str) -> str:
-    if not name.isprintable():
-        raise ValueError("a name has 1 to 100 printable characters")
+    if not name.isprintable() or name.isspace():
+        raise ValueError("a name has 1 to 100 printable characters, not blanks alone")
     return name
 
 
@@ -83,15 +84,15 @@ class KeyRules(Record):
     def limits(self) -> KeyLimits:
         """How much it may ask for."""
         return KeyLimits(
-            self.requests_per_minute,
-            self.pictures_per_minute,
-            self.concurrent_requests,
-            self.queued_tasks,
-            self.stored_bytes,
+            requests_per_minute=self.requests_per_minute,
+            pictures_per_minute=self.pictures_per_minute,
+            concurrent_requests=self.concurrent_requests,
+            queued_tasks=self.queued_tasks,
+            stored_bytes=self.stored_bytes,
         )
 
 
-class KeyWish(KeyRules):
+class KeyWish(PostedNumbers, KeyRules):
     """A key to be made."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [WISH_EXAMPLE]})

@@ -49,8 +49,9 @@ class Underway:
             if count < limit:
                 self._counts[key_id] = count + 1
                 return
+        requests = "request" if limit == 1 else "requests"
         raise ConcurrencyLimitProblem(
-            f"the key {name!r} may have {limit} requests with pictures under way at a time",
+            f"the key {name!r} may have {limit} {requests} with pictures under way at a time",
             RETRY_SECONDS,
             limit,
         )

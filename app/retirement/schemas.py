@@ -66,7 +66,7 @@ class Training(Record):
         StepSettings.model_fields["batch_size"].default,
         ge=2,
         le=512,
-        description="Pictures per optimiser step.",
+        description="Pictures per optimiser step; 2 and 3 run as 4.",
     )
     accumulate: int | None = Field(
         None,

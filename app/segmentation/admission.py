@@ -79,11 +79,11 @@ def admitted(
     inference, deadline = services.inference, deadline_of(services)
     with ExitStack() as stack:
         stack.enter_context(services.underway.one(caller))
-        services.rates.first_picture(caller)
         failing = stack.enter_context(failures_counted(inference.measures, choice.exported))
         with _refused(coming):
             places = stack.enter_context(inference.reserve(1))
             memory = stack.enter_context(inference.memory.hold(coming))
+        services.rates.first_picture(caller)  # last: told to come back, it has it still
         failing.places = places
         yield Admission(places, memory, deadline)
 

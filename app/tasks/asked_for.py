@@ -30,6 +30,9 @@ GATE = {"max_drop": 0.05, "min_iou": 0.3}
 """What specs that said nothing of the gate were written with before models had floors: still so in
 digests that held defaults."""
 
+RETIREMENT_EPOCHS = 10
+"""What retirements that said nothing of epochs were written with while digests held defaults."""
+
 UNSAID = "sats_plus"
 """The method that a spec meant that named none, before the default was `frozen`."""
 
@@ -57,7 +60,16 @@ def digests(spec: Spec, dataset: Blob, evaluation: Blob | None) -> set[str]:
     if isinstance(spec, TaskSpec) and "method" not in spec.model_fields_set:
         then = spec.model_copy(update={"method": UNSAID})
         known.add(_with_defaults(then, dataset, evaluation))
+    if isinstance(spec, RetireSpec) and "epochs" not in spec.model_fields_set:
+        before = spec.model_copy(update={"epochs": RETIREMENT_EPOCHS})
+        known.add(_with_defaults(before, _as_stored(before), evaluation))
     return known
+
+
+def _as_stored(spec: RetireSpec) -> Blob:
+    """Return what stands for a retirement's data set: its spec, with the defaults of then."""
+    stored = spec.model_dump_json().encode()
+    return Blob(hashlib.sha256(stored).hexdigest(), len(stored))
 
 
 def _with_defaults(spec: Spec, dataset: Blob, evaluation: Blob | None) -> str:

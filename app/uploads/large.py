@@ -185,6 +185,12 @@ def spend(session: Session, key_id: int | None, blob: str) -> bool:
     return bool(session.scalars(spent).all())
 
 
+def id_of(session: Session, key_id: int | None, blob: str) -> str | None:
+    """Return the id of the upload of a key that became a blob; None: there is none."""
+    wanted = select(LargeUpload.id).where(*_own(key_id), LargeUpload.blob == blob, ~_AT_ONCE)
+    return session.scalar(wanted.limit(1))
+
+
 def bytes_of(session: Session, key_id: int) -> int:
     """Return the bytes of a key's uploads, as announced, but of what its tasks keep."""
     kept = exists().where(

@@ -162,6 +162,9 @@ def _spent(services: Services, session: Session, caller: Caller, token: str) -> 
     except UploadGoneProblem as problem:
         raise NotFoundProblem(problem.detail) from problem
     if not large.spend(session, caller.key_id, blob):
+        named = large.id_of(session, caller.key_id, blob)
+        if named is not None:
+            raise NotFoundProblem(f"it is kept as an upload with an id: DELETE /uploads/{named}")
         raise NotFoundProblem("the upload is kept no more: it was removed, or is a task's now")
     return blob
 

@@ -38,15 +38,14 @@ def staged(blobs: BlobStore, field: str, file: BinaryIO, most: int) -> Iterator[
 def sent_before(blobs: BlobStore, blob: Blob) -> StagedBlob:
     """Return an upload that was stored before; to confirm it is to see that it still is.
 
-    Raises:
-        UploadGoneProblem: it is not, now or when it is confirmed.
+    That raises UploadGoneProblem where it is not: a request that is repeated once its task has
+    ended, and its upload with it, is a replay all the same.
     """
 
     def stands() -> None:
         if not blobs.is_there(blob.key):
             raise gone("the upload was removed")
 
-    stands()
     return StagedBlob(blob, None, confirm=stands)
 
 

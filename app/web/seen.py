@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from app.errors import InvalidProblem
 from app.http.services import Services
 from app.inference.cutting import Cut, Segmented
+from app.inference.engine import outcome
 from app.inference.loaded_graphs import Served
 from app.segmentation import service
 from app.segmentation.admission import deadline_of
@@ -111,13 +112,15 @@ def called_already(pairs: Pairs, classes: Sequence[str], known: Catalogue) -> li
 
 @asynccontextmanager
 async def _reading(services: Services, blob: Blob) -> AsyncIterator[Reader]:
-    """Give the data set; threads open and close it, which may take a while.
+    """Give the data set; threads open and close it.
 
-    Cancelled, `in_thread` ends when the thread has: what it opened is there to be closed.
+    To open it may take as long as its bucket does: no thread for small works waits for that.
+    Cancelled, it ends when the thread has: what that opened is there to be closed.
     """
     in_thread, stack = services.inference.in_thread, ExitStack()
     try:
-        yield await in_thread(lambda: stack.enter_context(opened_upload(services, blob)))
+        open_it = partial(stack.enter_context, opened_upload(services, blob))
+        yield await outcome(services.uploads.readers.submit(open_it))
     except BaseException as error:
         # Told why it is left: a bucket that is cut off is no fault of the data set's.
         why = (type(error), error, error.__traceback__)
@@ -131,9 +134,8 @@ async def _pairs(services: Services, served: Served, reader: Reader, position: i
     inference, settings = services.inference, services.settings
     with ExitStack() as held:
         await hold_room(inference, held, 1, 0)
-        found: EncodedPicture = await inference.in_thread(
-            lambda: reader.encoded(reader.ids[position])
-        )
+        reading = services.uploads.readers.submit(lambda: reader.encoded(reader.ids[position]))
+        found: EncodedPicture = await outcome(reading)
         await hold_room(inference, held, 0, len(found.data) + PIXEL_BYTES * found.label.size)
         (counted,) = await service.delivered(
             inference,

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 import uvicorn
+from structlog.testing import capture_logs
 from uvicorn.supervisors.multiprocess import SIGNALS
 
 from app import processes
@@ -68,6 +69,15 @@ def test_its_number_is_used_once_though_it_waits_for_long(
     assert len(asked) == 2, "the next one's own"
 
 
+def test_its_end_is_logged_once_when_it_is_seen() -> None:
+    child = ended_child("sh", "-c", "exit 3")
+    with capture_logs() as logs:
+        assert not child.restart_when_due()
+        assert not child.restart_when_due()
+    ended = [(one["event"], one["child"], one["status"]) for one in logs]
+    assert ended == [("ended_unasked", "made", 3)]
+
+
 def test_what_is_killed_at_every_start_is_started_less_and_less_often(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -76,13 +86,12 @@ def test_what_is_killed_at_every_start_is_started_less_and_less_often(
     backoff, waits = processes.Backoff(), []
     for _ in range(8):
         begun = now
-        while not backoff.is_due():
+        while not backoff.begin_when_due():
             now += 0.5
         waits.append(now - begun)
-        backoff.note_start()
     assert waits == [1, 2, 4, 8, 16, 30, 30, 30]
     now += processes.STEADY_SECONDS + 1
-    assert backoff.is_due(), "it has worked for long: that it ends is news"
+    assert backoff.begin_when_due(), "it has worked for long: that it ends is news"
     assert backoff.wait == 2 * processes.FIRST_WAIT_SECONDS
 
 
@@ -116,9 +125,15 @@ def test_a_process_of_several_that_is_killed_at_every_start_waits_longer_each_ti
             signal.signal(each, handler)
     several.processes = [Killed()]  # type: ignore[list-item]
     several.processes[0].start()
-    for _ in range(300):
+    with capture_logs() as logs:
         several.keep_subprocess_alive()
-        now += 0.5
+        seen = [one["event"] for one in logs]
+        assert seen == ["ended_unasked"], "at once, not when it is started again"
+        for _ in range(300):
+            several.keep_subprocess_alive()
+            now += 0.5
     gaps = [later - earlier for earlier, later in pairwise(started)]
     assert gaps == [1, 2, 4, 8, 16, 30, 30, 30]
+    ends = [one for one in logs if one["event"] == "ended_unasked"]
+    assert len(ends) == len(started), "each once"
     assert told == list(range(len(started))), "the start itself is none"

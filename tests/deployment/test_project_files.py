@@ -70,6 +70,14 @@ def test_commands_that_a_newcomer_is_told_are_there() -> None:
     assert told <= targets
 
 
+def test_packages_of_the_usual_environment_are_given_to_its_own_python() -> None:
+    recipes = re.split(r"^(?=[a-z-]+:)", text("Makefile"), flags=re.MULTILINE)
+    sharing = [one for one in recipes if "addsitedir" in one]
+    assert sharing
+    for one in sharing:
+        assert re.findall(r"(\S+) -m venv", one) == ["$(BIN)/python"]
+
+
 def test_ci_elsewhere_runs_what_ci_here_runs() -> None:
     workflow = yaml.safe_load(text(".github/workflows/ci.yml"))
     steps = [step.get("run", "") for step in workflow["jobs"]["run"]["steps"]]

@@ -5,7 +5,8 @@ import pytest
 from alembic import command
 from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, event, inspect, select, text
-from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
+from structlog.testing import capture_logs
 
 from app.audit.actor import act_as
 from app.audit.service import Action, record
@@ -543,6 +544,23 @@ def test_names_of_tasks_are_filled_a_few_at_a_time(engine, at):
     with read_session(engine) as session:
         names = {task.id: task.name for task in session.scalars(select(Task))}
     assert names == {str(one): f"n{one}" for one in range(5)} | {"none": None}
+
+
+def test_names_that_cannot_be_filled_keep_no_service_from_starting(engine, at, monkeypatch):
+    at("0022", MODEL + POSTED.format("1", 101, '{"name": "n"}'))
+
+    def stuck(_engine):
+        raise OperationalError("UPDATE tasks", {}, Exception("canceling statement"))
+
+    monkeypatch.setattr(migrate, "fill_names", stuck)
+    with capture_logs() as logs:
+        upgrade(engine)
+    assert is_current(engine)
+    (warned,) = [line for line in logs if line["event"] == "names_not_filled"]
+    assert warned["log_level"] == "warning"
+    assert "canceling statement" in warned["error"]
+    with read_session(engine) as session:
+        assert session.get(Task, "1").called == "n"
 
 
 def test_a_task_that_somebody_holds_is_left_out(engine, at):

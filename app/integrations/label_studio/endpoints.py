@@ -168,9 +168,9 @@ async def predict(
     """
     check_configured(services)
     choice = await choose_for_pictures(services, caller, model, None)
-    services.rates.first_picture(caller)
     async with answering(deadline_of(services)):
         served = await services.inference.served(choice)
+    services.rates.first_picture(caller)
     asked: Asked = await read_body(request, services, read_asked)
     try:
         labelling = read_labelling(asked.label_config)

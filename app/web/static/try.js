@@ -20,14 +20,16 @@ async function take(file) {
 async function ask() {
   if (!shown.file) return say("Choose a picture first.");
   const turn = (asking += 1);
+  const file = shown.file;
   const model = at("model").value;
   const versions = [at("version").value, ...(at("other").value ? [at("other").value] : [])];
   say("Segmenting …");
   try {
-    const picture = await createImageBitmap(shown.file).catch(() => {
+    const picture = await createImageBitmap(file).catch(() => {
       throw new Error("The browser cannot show this file; the service may be able to read it all the same.");
     });
-    const answers = await Promise.all(versions.map((one) => segment(shown.file, model, one)));
+    const answers = []; // one after the other: a key may be limited to one request at a time
+    for (const one of versions) answers.push(await segment(file, model, one));
     if (turn !== asking) return undefined; // a later picture was chosen meanwhile
     Object.assign(shown, { picture, answers, x: picture.width >> 1, y: picture.height >> 1 });
     show(model);

@@ -148,6 +148,21 @@ def test_of_a_running_service_nothing_is_written_over_something_else(run, elsewh
     assert [file.name for file in (tmp_path / "out").iterdir()] == ["mine.txt"]
 
 
+@pytest.mark.parametrize("held", [content("model.onnx", 2)[:-1] + b"!", b"longer or shorter", None])
+def test_nothing_is_written_over_a_file_of_the_same_name(run, elsewhere, tmp_path, held):
+    target = tmp_path / "out"
+    if held is None:
+        assert run(*elsewhere("default@2", target)).exit_code == 0
+    else:
+        target.mkdir()
+        (target / "model.onnx").write_bytes(held)
+    before = {file.name: file.read_bytes() for file in target.iterdir()}
+    answer = run(*elsewhere("default@3", target))
+    assert answer.exit_code == 2
+    assert "than this version's" in answer.stderr
+    assert {file.name: file.read_bytes() for file in target.iterdir()} == before
+
+
 def test_what_a_running_service_does_not_have_is_refused(run, elsewhere, engine, tmp_path):
     for version in ("default@9", "nope"):
         assert run(*elsewhere(version, tmp_path / "out")).exit_code == 4

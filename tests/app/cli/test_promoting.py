@@ -4,7 +4,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from app.cli.promoting import _deletion
+from app.cli.promoting import _deletion, _gate
+from sats_client.models import Gate
 
 
 @pytest.mark.parametrize(
@@ -18,3 +19,16 @@ from app.cli.promoting import _deletion
 )
 def test_how_far_a_deletion_is(erasure: str, waits_for: str | None, said: str) -> None:
     assert _deletion(SimpleNamespace(erasure=erasure, waits_for=waits_for)) == said
+
+
+@pytest.mark.parametrize(
+    ("gate", "said"),
+    [
+        (None, None),
+        (Gate(True, ()), "passed"),
+        (Gate(True, ("'fish' is not measured",)), "passed; 'fish' is not measured"),
+        (Gate(False, ("it forgets 'fish'", "and 'cat'")), "it forgets 'fish'; and 'cat'"),
+    ],
+)
+def test_what_the_gate_left_unmeasured_stands_beside(gate: Gate | None, said: str | None) -> None:
+    assert _gate(gate) == said

@@ -65,6 +65,7 @@ def test_a_key_is_made_shown_once_used_and_revoked(admin):
     ("wrong", "field"),
     [
         ({"name": ""}, "name"),
+        ({"name": "  "}, "name"),
         ({"name": "a\nb"}, "name"),
         ({"name": "ci\u200b"}, "name"),
         ({"name": "\u2067ci"}, "name"),
@@ -75,6 +76,8 @@ def test_a_key_is_made_shown_once_used_and_revoked(admin):
         ({"expires_at": "2020-01-01T00:00:00Z"}, "expires_at"),
         ({"expires_at": "0001-01-01T00:00:00+14:00"}, "expires_at"),
         ({"requests_per_minute": 0}, "requests_per_minute"),
+        ({"concurrent_requests": True}, "concurrent_requests"),
+        ({"queued_tasks": "2"}, "queued_tasks"),
         ({"stored_bytes": 2**63}, "stored_bytes"),
         ({"stored_byte": 1}, "stored_byte"),
     ],

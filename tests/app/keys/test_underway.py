@@ -69,6 +69,15 @@ def test_so_many_at_a_time_and_no_more() -> None:
     assert (underway.of(1), underway.of(2)) == (0, 0)
 
 
+def test_one_at_a_time_is_told_as_one() -> None:
+    underway = Underway()
+    with (
+        underway.one(limited(1)),
+        pytest.raises(ConcurrencyLimitProblem, match="may have 1 request with"),
+    ):
+        underway.one(limited(1)).__enter__()
+
+
 def test_one_that_fails_counts_no_more() -> None:
     underway = Underway()
     for _ in range(3):
@@ -197,13 +206,20 @@ def test_what_is_refused_is_no_picture_of_the_minute(
     client: TestClient, service: FastAPI, register: Register, make: Make
 ) -> None:
     register()
-    key = make(limits=KeyLimits(pictures_per_minute=2, concurrent_requests=1))
-    underway = service.state.services.underway
+    key = make(limits=KeyLimits(pictures_per_minute=1, concurrent_requests=1))
+    underway, inference = service.state.services.underway, service.state.services.inference
     with underway.one(limited(1)):
         for _ in range(5):
             refused = client.post("/segment", headers=IMAGE | key, content=PICTURE)
             assert refused.json()["type"] == SLUG
+    with inference.reserve(inference.load.free):
+        for _ in range(5):
+            busy = client.post("/segment", headers=IMAGE | key, content=PICTURE)
+            assert (busy.status_code, "retry-after" in busy.headers) == (503, True)
+    assert inference.load.free == service.state.services.settings.serve_queue
     assert client.post("/segment", headers=IMAGE | key, content=PICTURE).status_code == 200
+    assert client.post("/segment", headers=IMAGE | key, content=PICTURE).status_code == 429
+    assert inference.load.free == service.state.services.settings.serve_queue
 
 
 @ONE_DATABASE

@@ -9,7 +9,7 @@ from structlog.testing import capture_logs
 from app.db import write_session
 from app.db.migrate import upgrade
 from app.main import create_app
-from app.restarts import SIBLINGS, write_restarts, write_siblings_restarts
+from app.restarts import SIBLINGS, SUPERVISED, write_restarts, write_siblings_restarts
 from tests.fixtures.samples import samples
 from tests.fixtures.versions import add_version
 
@@ -35,6 +35,8 @@ def test_restarts_of_the_api_are_told_whoever_starts_it_again(
 ):
     assert ("sats_api_restarts_total",) not in samples(client)
     write_restarts(settings.restarts_file, worker=1, api=2)
+    assert client.get("/health/ready").json()["api_restarts"] is None, "it is another one's"
+    monkeypatch.setenv(SUPERVISED, "1")
     assert client.get("/health/ready").json()["api_restarts"] == 2
     assert samples(client)["sats_api_restarts_total",] == 2
     monkeypatch.setenv(SIBLINGS, str(tmp_path))
@@ -44,6 +46,19 @@ def test_restarts_of_the_api_are_told_whoever_starts_it_again(
     settings.restarts_file.unlink()
     assert client.get("/health/ready").json()["api_restarts"] == 5
     assert samples(client)["sats_api_restarts_total",] == 5
+
+
+def test_a_record_of_a_version_from_before_tells_what_it_has(client, settings, monkeypatch):
+    monkeypatch.setenv(SUPERVISED, "1")
+    settings.restarts_file.write_text('{"worker_restarts": 4}')
+    with capture_logs() as logs:
+        ready = client.get("/health/ready").json()
+    assert (ready["worker_restarts"], ready["api_restarts"]) == (4, None)
+    assert "restarts_not_read" not in {line["event"] for line in logs}
+    settings.restarts_file.write_text("4")
+    with capture_logs() as logs:
+        assert client.get("/health/ready").json()["api_restarts"] is None
+    assert "restarts_not_read" in {line["event"] for line in logs}
 
 
 def test_skipped_messages_and_restarts_of_the_worker_are_told(client, settings):

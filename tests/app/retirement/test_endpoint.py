@@ -7,6 +7,8 @@ from sqlalchemy import func, select
 
 from app.db import Task, read_session, write_session
 from app.registry.service import ensure_model
+from app.retirement.schemas import Training
+from sats_core.training.retire import LEAST_BATCH
 from tests.app.tasks.posting import drawn
 from tests.fixtures.versions import add_version
 
@@ -188,3 +190,9 @@ def test_the_version_is_not_deleted_under_it(client, engine, blobs):
     refused = client.delete("/admin/models/default/versions/3")
     assert refused.status_code == 409
     assert "which has not ended, starts from it" in refused.json()["detail"]
+
+
+def test_a_batch_that_runs_larger_is_told():
+    field = Training.model_fields["batch_size"]
+    assert field.description == "Pictures per optimiser step; 2 and 3 run as 4."
+    assert LEAST_BATCH == 4

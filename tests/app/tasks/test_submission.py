@@ -19,6 +19,9 @@ from tests.app.tasks.posting import SPEC
 BEFORE_PARENT = "bd96d060ee010c9274211c1879e9275682d2fd3b81e4086bd9a682dfd2ca0b55"
 """Digest of `SPEC` as "pets", written when a spec had no `parent` yet."""
 
+RETIREMENT_BEFORE = "a0a99cb2bf86196403b489857e05bf34804f73a534d6fe4f27ced6a7c157fb3d"
+"""Digest of `{"classes": ["fish"], "depth": "unlearn"}` for version 3 of "default", written while
+digests held defaults, and 10 epochs were one."""
 
 RETIREMENT = {
     "name": "retire fish",
@@ -115,6 +118,17 @@ def test_of_a_retirement_what_was_not_posted_is_not_set():
     wish = RetireWish.model_validate({"classes": ["fish"], "depth": "hide", "gate": {}})
     said = wish.spec("default", 3).model_dump(mode="json", exclude_unset=True)
     assert said == RETIREMENT
+
+
+def retirement(**said: object) -> Submission:
+    wish = RetireWish.model_validate({"classes": ["fish"], "depth": "unlearn", **said})
+    return Submission(wish.spec("default", 3), Blob("0" * 64, 1), "eva", "key")
+
+
+def test_a_retirement_s_key_from_before_still_stands_for_its_request():
+    assert retirement().asked_as(RETIREMENT_BEFORE)
+    for said in ({"epochs": 60}, {"classes": ["cow"]}, {"seed": 1}):
+        assert not retirement(**said).asked_as(RETIREMENT_BEFORE)
 
 
 def test_every_parent_is_another_request():

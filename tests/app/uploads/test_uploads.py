@@ -369,6 +369,18 @@ def test_a_token_stays_good_while_a_task_keeps_what_it_stands_for(client, settin
     assert post(client, told["upload"]).json()["type"].endswith("upload-gone")
 
 
+def test_a_request_by_token_is_a_replay_once_its_task_has_ended(client, pets):
+    token = send(client, pets).json()["upload"]
+    key = {"Idempotency-Key": "k"}
+    task_id = post(client, token, **key).json()["id"]
+    assert client.post(f"/tasks/{task_id}:cancel").status_code == 202
+    again = post(client, token, **key)
+    assert (again.status_code, again.json()["id"]) == (202, task_id)
+    assert again.headers["idempotency-replayed"] == "true"
+    other = post(client, token, **{"Idempotency-Key": "other"})
+    assert (other.status_code, other.json()["type"]) == (422, "urn:sats:problem:upload-gone")
+
+
 def test_a_zip_that_was_sent_is_given_up_by_its_token(client, engine, pets):
     told = send(client, pets).json()
     blobs = client.app.state.services.blobs
@@ -380,6 +392,16 @@ def test_a_zip_that_was_sent_is_given_up_by_its_token(client, engine, pets):
     assert client.get(told["links"]["self"]).json()["type"].endswith("upload-gone")
     again = client.delete(told["links"]["self"])
     assert (again.status_code, again.json()["type"]) == (404, "urn:sats:problem:not-found")
+
+
+def test_a_zip_that_has_an_id_is_given_up_by_that(client, pets):
+    told = send(client, pets).json()
+    wish = {"name": "pets.zip", "bytes": told["bytes"], "sha256": told["sha256"]}
+    named = client.post("/uploads", json=wish).json()
+    refused = client.delete(told["links"]["self"])
+    assert refused.status_code == 404
+    assert f"DELETE {named['links']['self']}" in refused.json()["detail"]
+    assert client.delete(named["links"]["self"]).status_code == 204
 
 
 def test_a_zip_that_a_task_was_made_of_is_the_task_s(client, engine, settings, pets):

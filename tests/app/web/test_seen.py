@@ -5,7 +5,9 @@ import html
 import re
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,17 +18,18 @@ from fastapi.testclient import TestClient
 from sqlalchemy import Engine
 
 from app.db import write_session
+from app.inference.engine import SMALL_WORKS
 from app.keys.secret import read_secret
-from app.keys.service import KeyLimits, Scope, create_key
+from app.keys.service import Caller, KeyLimits, Scope, create_key
 from app.main import create_app
 from app.settings import Settings
 from app.web import seen as asking
 from app.web.seen import Called, called_already
 from sats_core.classes import Catalogue
-from sats_core.data.readers import EncodedPicture, write_voc_zip
+from sats_core.data.readers import EncodedPicture, Reader, write_voc_zip
 from tests.app.inference.colour_graph import BACKGROUND, CLASSES, GREEN, RED
 from tests.app.segmentation.conftest import Register
-from tests.app.segmentation.requests import encoded, left_red_right_green
+from tests.app.segmentation.requests import as_files, encoded, left_red_right_green
 from tests.app.web.test_login import log_in
 from tests.fixtures.processes import serving
 
@@ -119,6 +122,55 @@ def test_who_has_left_is_worked_for_no_longer(
         assert ended.wait(30)
 
 
+@pytest.mark.parametrize("stage", ["opening", "reading"])
+def test_who_waits_for_a_bucket_holds_up_nobody_who_segments(
+    settings: Settings,
+    register: Register,
+    cherries: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    stage: str,
+) -> None:
+    register([BACKGROUND, RED, GREEN])
+    waiting, over, opened = threading.Semaphore(0), threading.Event(), asking.opened_upload
+
+    class Silent:
+        def __init__(self, reader: Reader) -> None:
+            self.ids, self.classes, self.source = reader.ids, reader.classes, reader.source
+            self._reader = reader
+
+        def encoded(self, picture_id: str) -> EncodedPicture:
+            wait("reading")
+            return self._reader.encoded(picture_id)
+
+    def wait(here: str) -> None:
+        if here == stage:
+            waiting.release()
+            assert over.wait(60)
+
+    @contextmanager
+    def slow(*args: Any) -> Iterator[Silent]:
+        wait("opening")
+        with opened(*args) as reader:
+            yield Silent(reader)
+
+    monkeypatch.setattr(asking, "opened_upload", slow)
+    with (
+        serving(create_app(settings)) as url,
+        httpx.Client(base_url=url, timeout=60) as client,
+        ThreadPoolExecutor(SMALL_WORKS) as visitors,
+    ):
+        address = asked(looked_into(client, cherries))
+        try:
+            seen = [visitors.submit(client.get, address) for _ in range(SMALL_WORKS)]
+            for _ in seen:
+                assert waiting.acquire(timeout=30)
+            two = as_files(*[encoded(left_red_right_green())] * 2)  # in a thread they are counted
+            assert client.post("/segment", **two).status_code == 200
+        finally:
+            over.set()
+        assert all("already sees" in one.result(60).text for one in seen)
+
+
 Enter = Callable[..., None]
 
 
@@ -159,3 +211,19 @@ def test_pictures_that_are_looked_at_count_for_the_key(
     refused = client.get(address).text
     assert "cannot be told" in refused
     assert "may send 8 pictures a minute" in refused
+
+
+def test_a_key_has_one_such_look_under_way_where_it_may_have_one_request(
+    client: TestClient, register: Register, cherries: Path, enter: Enter
+) -> None:
+    register([BACKGROUND, RED, GREEN])
+    limits = KeyLimits(concurrent_requests=1, pictures_per_minute=8)
+    enter("one", Scope.SUBMIT, Scope.SEGMENT, limits=limits)
+    address = asked(looked_into(client, cherries))
+    underway = client.app.state.services.underway  # type: ignore[attr-defined]
+    with underway.one(Caller("one", frozenset(Scope), key_id=1, limits=limits)):
+        refused = client.get(address).text
+        assert "cannot be told" in refused
+        assert "may have 1 requests with pictures under way" in refused
+    assert "already sees" in client.get(address).text, "what is refused is no picture"
+    assert underway.of(1) == 0

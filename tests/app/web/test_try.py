@@ -29,6 +29,15 @@ PIXEL = """([x, y]) => {
     copy.drawImage(document.getElementById("picture"), x, y, 1, 1, 0, 0, 1, 1);
     return [...copy.getImageData(0, 0, 1, 1).data];
 }"""
+COUNTED = """() => {
+    const ask = window.fetch;
+    let now = (window.mostAtOnce = 0);
+    window.fetch = async (...asked) => {
+        window.mostAtOnce = Math.max(window.mostAtOnce, (now += 1));
+        return ask(...asked).finally(() => (now -= 1));
+    };
+}"""
+"""Counts how many requests the page has under way at a time."""
 PHONE = {"width": 375, "height": 700}
 
 
@@ -112,9 +121,11 @@ def test_two_versions_stand_side_by_side(
     register([BACKGROUND, RED], live=True)
     register(live=True)
     page = open_page("/try")
+    page.evaluate(COUNTED)
     page.get_by_label("Beside it, version").fill("1")
     choose(page, picture)
     expect(page.locator("#said")).to_have_text("Version 2 beside 1 of default.")
+    assert page.evaluate("mostAtOnce") == 1  # a key may be limited to that
     page.locator("#picture").focus()
     page.keyboard.press("Shift+ArrowRight")
     found = re.compile(r": green [01]\.\d\d \(version 2\), .+ \(version 1\)$")

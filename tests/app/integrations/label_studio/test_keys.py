@@ -17,6 +17,7 @@ from app.db import (
     read_session,
     write_session,
 )
+from app.inference.exported_graph import GraphError
 from app.integrations.label_studio import asking, projects
 from app.integrations.label_studio.importing import Importing
 from app.integrations.label_studio.projects import Asker
@@ -173,6 +174,26 @@ def test_pictures_count(client: TestClient, register: Register, key) -> None:
     assert ask(4) == 413
     assert ask(2) == 200
     assert ask(2) == 429
+
+
+def test_a_version_that_cannot_be_loaded_costs_no_picture(
+    client: TestClient, register: Register, key, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    register()
+    headers = basic(key(Scope.SEGMENT, limits=KeyLimits(pictures_per_minute=1)))
+
+    def ask() -> int:
+        asked = body(["/data/none.png"])
+        return client.post(f"{BASE}/predict", json=asked, headers=headers).status_code
+
+    async def broken(*_choice: object) -> None:
+        raise GraphError("broken")
+
+    inference = client.app.state.services.inference  # type: ignore[attr-defined]
+    with monkeypatch.context() as patched:
+        patched.setattr(inference, "served", broken)
+        assert [ask() for _ in range(3)] == [503] * 3
+    assert [ask(), ask()] == [200, 429]
 
 
 def test_the_task_is_that_of_who_asked(
