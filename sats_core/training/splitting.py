@@ -29,7 +29,7 @@ class Split:
             return ()
         count = f"{len(self.unused)} picture{'s' if len(self.unused) > 1 else ''}"
         return (
-            f"{count} of the split {TEST!r} not used: neither trained on nor scored on; "
+            f"{count} of the split {TEST!r} left unused, neither trained on nor scored on; "
             f"held_out.split {TEST!r} holds the split out",
         )
 

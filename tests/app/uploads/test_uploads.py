@@ -277,7 +277,7 @@ def test_only_the_split_to_train_on_counts_for_the_time(client, engine, settings
     told = client.get(send(client, split).json()["links"]["self"]).json()
     assert told["held_out"] == 2
     assert told["estimated_seconds"] == pytest.approx(0.5 * 3)
-    assert any("3 pictures of the split 'test' not used" in said for said in told["warnings"])
+    assert any("3 pictures of the split 'test' left unused" in said for said in told["warnings"])
 
 
 def test_nothing_to_train_on_is_told(client, tmp_path):

@@ -224,6 +224,6 @@ def test_a_key_has_one_such_look_under_way_where_it_may_have_one_request(
     with underway.one(Caller("one", frozenset(Scope), key_id=1, limits=limits)):
         refused = client.get(address).text
         assert "cannot be told" in refused
-        assert "may have 1 requests with pictures under way" in refused
+        assert "may have 1 request with pictures under way" in refused
     assert "already sees" in client.get(address).text, "what is refused is no picture"
     assert underway.of(1) == 0

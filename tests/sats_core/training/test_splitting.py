@@ -63,7 +63,7 @@ def test_a_test_split_is_never_trained_on_and_said_to_be_unused(
     assert sorted((*split.train, *split.held_out)) == list("abcdef")
     assert split.unused == ("g", "h")
     (warning,) = split.warnings
-    assert warning.startswith("2 pictures of the split 'test' not used")
+    assert warning.startswith("2 pictures of the split 'test' left unused")
 
 
 def test_a_test_split_that_is_asked_for_is_held_out(tmp_path: Path) -> None:
