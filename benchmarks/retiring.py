@@ -128,14 +128,13 @@ def _measured(job: RetireJob, version: Path) -> Proof:
     """Measure a version on pictures that its retirement was not given."""
     old, new = load_version(job.old_version), load_version(version)
     channels = tuple(sorted(old.catalogue.channels(job.classes)))
-    names = tuple(old.catalogue.names[channel] for channel in channels)
-    stays = tuple(name for name in old.catalogue.foreground if name not in names)
-    before = Before(old.model.eval(), int(old.config["size"]), names, channels, stays)
+    size = int(old.config["size"])
+    before = Before(old.model.eval(), size, old.catalogue.foreground, channels)
     unaware = load_version(job.unaware) if job.unaware else None
     subject = Subject(before, old.catalogue, new.model, new.catalogue, unaware)
     with ExitStack() as stack:
         sources = open_sources(stack, job, old.catalogue, _silent)
-        pictures = look_through(sources, names, job.settings.seed, _silent, never)
+        pictures = look_through(sources, before.names, job.settings.seed, _silent, never)
         return proof(subject, pictures, "noise", _nothing)
 
 

@@ -73,7 +73,7 @@ class Method(ABC):
     """How a step learns, and how it fights forgetting.
 
     Attributes:
-        moves_norms: whether batch norm's running statistics are learned too: those of a head that
+        updates_norms: whether batch norm's running statistics are learned too: those of a head that
             starts from random weights, as in a base step. Others stay (`Segmenter.train_step`).
     """
 
@@ -82,7 +82,7 @@ class Method(ABC):
         self.model = model
         self.old = old
         self.settings = settings
-        self.moves_norms = old is None
+        self.updates_norms = old is None
 
     def recall(self, curvature: "Curvature | None") -> None:  # noqa: B027  # most keep none
         """Take what the version before keeps of how its loss minds each weight; None: nothing."""

@@ -60,7 +60,7 @@ class Unlearn(Distilled):
         before: GrowingClassifier,
         gone: Sequence[int],
         settings: UnlearnSettings,
-        moves_norms: bool = False,
+        updates_norms: bool = False,
     ) -> None:
         """See `Distilled`.
 
@@ -70,10 +70,10 @@ class Unlearn(Distilled):
             before: the classifier with the rows that went.
             gone: their channels there, in the order of the labels 1, 2, ...
             settings: weights.
-            moves_norms: see `Method`.
+            updates_norms: see `Method`.
         """
         super().__init__(model, old, settings)
-        self.moves_norms = moves_norms
+        self.updates_norms = updates_norms
         self._before = before.requires_grad_(False)
         model.classifier.requires_grad_(False)
         device = next(model.parameters()).device

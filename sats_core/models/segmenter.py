@@ -71,22 +71,22 @@ class Segmenter(nn.Module):
         self.dropout = BatchDropout(DROPOUT, self.head.width)
         self.classifier = GrowingClassifier(self.head.width, sizes)
 
-    def train_step(self, moves_norms: bool) -> None:
+    def train_step(self, updates_norms: bool) -> None:
         """Set training mode; batch norm's statistics move, or stay what they are.
 
         A later step than the first sees other pictures, on which running statistics would drift
         away from what the old classes were learned with, weights unchanged or not.
 
         Args:
-            moves_norms: whether they move, as where the head starts from random weights.
+            updates_norms: whether they move, as where the head starts from random weights.
         """
         self.train()
-        if not moves_norms:
+        if not updates_norms:
             for module in self.modules():
                 if isinstance(module, nn.BatchNorm2d):
                     module.eval()
 
-    def renew_head(self, seed: int) -> None:
+    def reinitialise_head(self, seed: int) -> None:
         """Start the head from random weights, where and as wide as it is; the processor's other
         random numbers are left as they are."""
         device = next(self.head.parameters()).device

@@ -111,7 +111,7 @@ def train(
     progress = Progress(emit, start, (steps - start.step) * batches.batch_size)
     for epoch in range(first, settings.epochs):
         torch.manual_seed(settings.seed * 100_003 + epoch)
-        model.train_step(moves_norms=method.moves_norms)
+        model.train_step(updates_norms=method.updates_norms)
         sums = _LossSums()
         for number, batch in enumerate(made(batches.epoch(epoch, own)), start=1):
             if not ranks.agree(not should_stop()):

@@ -123,10 +123,8 @@ def _before(job: RetireJob, old: LoadedVersion) -> Before:
     channels = sorted(old.catalogue.channels(job.classes))
     if not channels or len(channels) >= len(old.catalogue) - 1:
         raise ClassError("a retirement takes one class at least, and leaves one at least")
-    names = tuple(old.catalogue.names[channel] for channel in channels)
-    stays = tuple(name for name in old.catalogue.foreground if name not in names)
     model, size = placed(old.model).eval(), int(old.config["size"])
-    return Before(model, size, names, tuple(channels), stays)
+    return Before(model, size, old.catalogue.foreground, tuple(channels))
 
 
 def _settings(job: RetireJob, old: LoadedVersion) -> StepSettings:

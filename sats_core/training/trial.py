@@ -32,7 +32,7 @@ class Trial:
     def __call__(self, pictures: int, recompute: bool) -> None:
         """Run one pass on so many pictures, forward and backward."""
         kept = [buffer.clone() for buffer in self.model.buffers()]
-        self.model.train_step(moves_norms=self.method.moves_norms)
+        self.model.train_step(updates_norms=self.method.updates_norms)
         shown, labels = (tensor[:pictures] for tensor in self.batch)
         try:
             with self.model.backbone.recomputing(recompute):

@@ -36,14 +36,14 @@ LEAST_BATCHES = 10
 PREPARED = 64
 """Pictures that background's look is taken from."""
 
-LEAST_TO_RENEW = 200
+LEAST_TO_REINITIALISE = 200
 """Pictures without what goes that a head is taught anew on: of few it learns too little."""
-LEAST_EPOCHS_TO_RENEW = 40
+LEAST_EPOCHS_TO_REINITIALISE = 40
 """And passes: after 20 what stays had lost 0.03 mIoU and more (docs/decisions/0027)."""
 HEAD_STAYS = (
     "the head is not taught anew, and more is left of what could be learned again: it takes "
-    f"{LEAST_TO_RENEW} pictures at hand that do not show what is retired, and "
-    f"{LEAST_EPOCHS_TO_RENEW} epochs"
+    f"{LEAST_TO_REINITIALISE} pictures at hand that do not show what is retired, and "
+    f"{LEAST_EPOCHS_TO_REINITIALISE} epochs"
 )
 
 SawPictures = Literal["posted", "kept", "noise"]
@@ -55,16 +55,14 @@ class Before(NamedTuple):
     Attributes:
         model: in evaluation mode.
         size: longer side of what it sees, pixels.
-        names: of the classes that go, in channel order.
-        gone: their channels.
-        stays: names of the others but the background, in channel order.
+        classes: names of all but the background, in channel order: the first is channel 1.
+        gone: channels of those that go, ascending.
     """
 
     model: Segmenter
     size: int
-    names: tuple[str, ...]
+    classes: tuple[str, ...]
     gone: tuple[int, ...]
-    stays: tuple[str, ...]
 
     @property
     def classifier(self) -> GrowingClassifier:
@@ -72,21 +70,21 @@ class Before(NamedTuple):
         return self.model.classifier
 
     @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the classes that go, in channel order."""
+        return tuple(self.classes[channel - 1] for channel in self.gone)
+
+    @property
     def values(self) -> dict[str, int]:
         """What each class that goes is in labels of `sats_core.methods.unlearn`: 1, 2, ..."""
         return {name: value for value, name in enumerate(self.names, start=1)}
 
-    def channel(self, name: str) -> int:
-        """Return a class's channel of the model."""
-        if name in self.names:
-            return self.gone[self.names.index(name)]
-        others = [c for c in range(1, self.classifier.channels) if c not in self.gone]
-        return others[self.stays.index(name)]
-
     @property
     def labels(self) -> dict[str, int]:
-        """What every class is in them."""
-        return {name: value for value, name in enumerate((*self.names, *self.stays), start=1)}
+        """What every class is in them, those that go first."""
+        goes = self.values
+        ordered = sorted(self.classes, key=lambda name: name not in goes)
+        return {name: value for value, name in enumerate(ordered, start=1)}
 
 
 @dataclass(frozen=True)
@@ -160,7 +158,8 @@ def _marked(before: Before, one: AtHand) -> tuple[Pixels, Pixels]:
     if unlabelled:
         meant = np.full(before.classifier.channels, HELD, np.uint8)
         for name, value in unlabelled.items():
-            meant[before.channel(name)] = IGNORE if name in before.names else value
+            channel = before.classes.index(name) + 1
+            meant[channel] = IGNORE if channel in before.gone else value
         found = meant[predict(before.model, picture, before.size)]
         label = np.where(label == HELD, found, label).astype(np.uint8)
     return picture, label
@@ -200,9 +199,9 @@ def unlearned(
             raise StoppedError
 
     model = copy.deepcopy(teacher)
-    renewed = _renewed(model, pictures, settings, emit)
+    reinitialised = _reinitialised(model, pictures, settings, emit)
     classifier = copy.deepcopy(before.classifier)
-    method = Unlearn(model, teacher, classifier, before.gone, weights, moves_norms=renewed)
+    method = Unlearn(model, teacher, classifier, before.gone, weights, updates_norms=reinitialised)
     method.prepare(_looks(model, before.size, pictures, PREPARED))
     own = settings.batch_size // 2 if len(pictures.others) else settings.batch_size
     showing = Repeated(pictures.showing, LEAST_BATCHES * own)
@@ -220,14 +219,17 @@ def unlearned(
     return model
 
 
-def _renewed(model: Segmenter, pictures: Cached, settings: StepSettings, emit: Emit) -> bool:
+def _reinitialised(model: Segmenter, pictures: Cached, settings: StepSettings, emit: Emit) -> bool:
     """Start the head from random weights where it can be taught anew; return whether it was."""
     if pictures.saw == "noise":  # nothing real is at hand, which whoever made it up has told
         return False
-    if len(pictures.others) < LEAST_TO_RENEW or settings.epochs < LEAST_EPOCHS_TO_RENEW:
+    if (
+        len(pictures.others) < LEAST_TO_REINITIALISE
+        or settings.epochs < LEAST_EPOCHS_TO_REINITIALISE
+    ):
         emit(WarningEvent(message=HEAD_STAYS))
         return False
-    model.renew_head(settings.seed)
+    model.reinitialise_head(settings.seed)
     return True
 
 

@@ -56,7 +56,7 @@ def test_gradients_are_those_of_a_step_of_training(
     mask = F.dropout2d(torch.ones(1, 32, 1, 1), model.dropout.share)
     ours = step_gradients(model, pixels, labels, mask)
     backbone = model.backbone
-    model.train_step(moves_norms=False)
+    model.train_step(updates_norms=False)
     try:
         torch.manual_seed(5)
         model.dropout.draw(1, slice(0, 1), torch.device("cpu"))

@@ -204,7 +204,7 @@ def test_rows_of_all_layers_make_up_the_gradient_by_every_weight(segmenter: Segm
 
 def test_the_model_stays_as_it_is(segmenter: Segmenter) -> None:
     model = copy.deepcopy(segmenter)
-    model.train_step(moves_norms=True)
+    model.train_step(updates_norms=True)
     before = {name: t.clone() for name, t in model.state_dict().items()}
     hooks = [len(m._forward_hooks) + len(m._forward_pre_hooks) for m in model.modules()]
     curvature_of(model, [pictures(2, 64)], SEED)

@@ -285,7 +285,7 @@ def test_ilt_compares_what_dropout_does_not_touch(
     models: tuple[Segmenter, Segmenter], batch: tuple[Tensor, Tensor]
 ) -> None:
     method = descending(StepSettings(method="ilt"), models)
-    models[0].train_step(moves_norms=False)
+    models[0].train_step(updates_norms=False)
     assert method.loss_terms(*batch)["features"].item() == pytest.approx(0, abs=1e-9)
 
 

@@ -56,7 +56,7 @@ def prepared(before: Segmenter, pictures: Tensor, labels: Tensor, **weights: flo
 
 
 def terms(made: Unlearn, pictures: Tensor, labels: Tensor) -> Mapping[str, Tensor]:
-    made.model.train_step(moves_norms=False)
+    made.model.train_step(updates_norms=False)
     made.model.dropout.share = 0.0
     return made.loss_terms(pictures, labels)
 

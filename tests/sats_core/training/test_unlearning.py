@@ -42,7 +42,7 @@ def before() -> Before:
     with torch.no_grad():
         for row in model.classifier.convolutions():
             row.weight.mul_(5)
-    return Before(model, SIZE, ("bar",), (2,), ("disc", "ring"))
+    return Before(model, SIZE, ("disc", "bar", "ring"), (2,))
 
 
 Seen = tuple[Pixels, Pixels]
@@ -62,7 +62,7 @@ def looked_at(before: Before, folder: Path, *labelled_for: str) -> list[Seen]:
 
 def test_labels_are_what_goes_then_what_stays(before: Before, tmp_path: Path) -> None:
     assert before.labels == {"bar": 1, "disc": 2, "ring": 3}
-    assert [before.channel(name) for name in before.labels] == [2, 1, 3]
+    assert (before.names, before.values) == (("bar",), {"bar": 1})
     labels = [label for _, label in looked_at(before, tmp_path, "disc", "bar", "ring")]
     assert {int(value) for label in labels for value in np.unique(label)} == {0, 1, 2, 3}
 
@@ -132,15 +132,15 @@ def statistics(model: Segmenter) -> Tensor:
     return norm.running_mean
 
 
-def renew_soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(unlearning, "LEAST_TO_RENEW", 4)
-    monkeypatch.setattr(unlearning, "LEAST_EPOCHS_TO_RENEW", 1)
+def reinitialise_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(unlearning, "LEAST_TO_REINITIALISE", 4)
+    monkeypatch.setattr(unlearning, "LEAST_EPOCHS_TO_REINITIALISE", 1)
 
 
 def test_the_head_is_taught_anew_where_pictures_suffice(
     before: Before, pictures: Cached, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    renew_soon(monkeypatch)
+    reinitialise_soon(monkeypatch)
     teacher, model, events = run(before, pictures, tmp_path)
     assert abs(alike(teacher, model)) < 0.2
     assert not torch.equal(statistics(teacher), statistics(model)), "its norm learns along"
@@ -150,7 +150,7 @@ def test_the_head_is_taught_anew_where_pictures_suffice(
 def test_a_head_that_is_taught_anew_goes_on_from_its_last_epoch(
     before: Before, pictures: Cached, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    renew_soon(monkeypatch)
+    reinitialise_soon(monkeypatch)
     _, whole, _ = run(before, pictures, tmp_path / "whole", epochs=3)
     asked = 0
 
@@ -167,7 +167,7 @@ def test_a_head_that_is_taught_anew_goes_on_from_its_last_epoch(
         assert torch.equal(value, expected[name]), name
 
 
-@pytest.mark.parametrize("least", ["LEAST_TO_RENEW", "LEAST_EPOCHS_TO_RENEW"])
+@pytest.mark.parametrize("least", ["LEAST_TO_REINITIALISE", "LEAST_EPOCHS_TO_REINITIALISE"])
 def test_with_too_little_it_stays(
     before: Before,
     pictures: Cached,
@@ -176,7 +176,7 @@ def test_with_too_little_it_stays(
     least: str,
 ) -> None:
     was = getattr(unlearning, least)
-    renew_soon(monkeypatch)
+    reinitialise_soon(monkeypatch)
     monkeypatch.setattr(unlearning, least, was)
     teacher, model, events = run(before, pictures, tmp_path)
     assert alike(teacher, model) > 0.9
@@ -192,10 +192,10 @@ def test_what_is_told_of_made_up_pictures_is_not_told_twice(
 
 
 def test_a_new_head_is_the_seeds(before: Before) -> None:
-    def renewed(seed: int) -> bytes:
+    def reinitialised(seed: int) -> bytes:
         model = copy.deepcopy(before.model)
         torch.manual_seed(99)
-        model.renew_head(seed)
+        model.reinitialise_head(seed)
         assert torch.rand(()).item() == drawn, "other random numbers are as they were"
         written = io.BytesIO()
         np.save(written, torch.cat([w.detach().flatten() for w in model.head.parameters()]).numpy())
@@ -203,5 +203,5 @@ def test_a_new_head_is_the_seeds(before: Before) -> None:
 
     torch.manual_seed(99)
     drawn = torch.rand(()).item()
-    assert renewed(1) == renewed(1)
-    assert renewed(1) != renewed(2)
+    assert reinitialised(1) == reinitialised(1)
+    assert reinitialised(1) != reinitialised(2)
