@@ -53,8 +53,8 @@ async def choose(
     model: ModelName,
     version: Annotated[
         int | None,
-        Digits,
         Query(ge=1, le=MAX_NUMBER, description="Number of its version; by default the live one."),
+        Digits,
     ] = None,
 ) -> Choice:
     """Choose who answers, before the body is read."""
