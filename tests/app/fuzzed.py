@@ -18,9 +18,10 @@ from app.keys.service import Scope, create_key
 from app.settings import Settings
 from app.storage import BlobStore
 from sats_core.classes import ClassInfo
-from sats_core.evaluation.scores import Confusion
+from sats_core.evaluation.scores import Confusion, Scores
 from tests.app.inference.colour_graph import write_version
 from tests.app.tasks.posting import drawn, post
+from tests.app.web.showcase import forgetting_report
 from tests.fixtures.checkpoints import checkpoint_zip
 from tests.fixtures.versions import add_version
 
@@ -66,6 +67,8 @@ def _make_versions(engine: Engine, blobs: BlobStore, place: Path) -> None:
                 file.name: {"blob": blobs.put_file(file).key, "bytes": file.stat().st_size}
                 for file in write_version(place / str(number), classes)
             }
+            scores = Scores.model_validate(version.scores)
+            version.forgetting_report = forgetting_report(scores)
             kept = {"version_id": version.id, "blob": data.key, "pictures": 2}
             session.add(HeldOutSet(**kept, classes=[name]))
             there = {"bytes": data.size, "place": "blob store", "classes": {name: 2}}

@@ -32,8 +32,6 @@ def test_a_number_is_not_when_a_key_ends(client, odd):
     assert fault["field"] == "expires_at"
 
 
-@pytest.mark.parametrize(
-    "written", ["2026-01-01T00:00:00Z", "2026-01-01T01:00+01:00"]
-)
+@pytest.mark.parametrize("written", ["2026-01-01T00:00:00Z", "2026-01-01T01:00+01:00"])
 def test_a_date_is_a_time(client, written):
     assert client.get("/tasks", params={"created_after": written}).status_code == 200
