@@ -17,6 +17,7 @@ from app.admin.schemas import (
 )
 from app.db import read_session
 from app.errors import (
+    BadRequestProblem,
     InvalidProblem,
     NotFoundProblem,
     UnavailableProblem,
@@ -112,7 +113,7 @@ def show_gate(services: AppServices, session: ReadSession, model: ModelName) -> 
     "/models/{model}/gate",
     summary="Set a model's gate",
     operation_id="gates_set",
-    responses=responses(NotFoundProblem),
+    responses=responses(BadRequestProblem, NotFoundProblem),
 )
 def set_gate(
     services: AppServices, session: WriteSession, model: ModelName, gate: ModelGate

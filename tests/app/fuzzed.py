@@ -95,11 +95,13 @@ def _made(client: Any, engine: Engine, place: Path) -> dict[str, Sequence[str | 
     with write_session(engine) as session:
         numbers = list(session.scalars(select(Version.number)))
         every = list(session.scalars(select(Task.id)))
+        ended = list(session.scalars(select(Version.task_id)))
     return {
         "model": ["default"],
         "number": [1, *numbers],
         "version": numbers,
         "task_id": [str(task) for task in every],
+        "ended": [str(task) for task in ended],
         "key_id": list(range(1, 1 + SPARE)),
         "webhook_id": hooks,
         "large": [_announced(client, sent=n % 2 == 0) for n in range(SPARE)],

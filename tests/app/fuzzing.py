@@ -72,7 +72,7 @@ def configured(
         {
             "seed": seed,
             "headers": {"Authorization": key},
-            "request-timeout": 300,
+            "request-timeout": 120,
             "continue-on-failure": True,
             "suppress-health-check": ["all"],
             "generation": {"max-examples": cases, "database": "none", "no-shrink": True},
