@@ -113,7 +113,7 @@ def watch(task_id: OpenTask, url: Url = None, output: Output = Form.TABLE) -> No
 def cancel(task_id: OpenTask, url: Url = None, output: Output = Form.TABLE) -> None:
     """Cancel a task."""
     with service(url) as client:
-        print_one(client.task(task_id).cancel(), output, _row, _id)
+        print_task(client.task(task_id).cancel(), output)
 
 
 def retry(
@@ -128,11 +128,23 @@ def finish(task: "Task", wait: bool, output: Form) -> None:
     """Print a task as it is, or once it has ended; then the exit status says how."""
     if wait:
         raise typer.Exit(end_of(ended(task, output)))
-    print_one(task, output, _row, _id)
+    print_task(task, output)
 
 
 def ended(task: "Task", output: Form) -> "TaskRecord":
     """Follow a task, print it once it has ended, and return it as it is then."""
+    last = followed(task)
+    print_task(last, output)
+    return last
+
+
+def print_task(task: "TaskRecord", output: Form) -> None:
+    """Print a task as it is."""
+    print_one(task, output, _row, _id)
+
+
+def followed(task: "Task") -> "TaskRecord":
+    """Follow a task, in words on stderr, and return it as it is once it has ended."""
     from sats_client import TaskCancelled, TaskFailed
 
     typer.echo(f"task {task.id}", err=True)
@@ -144,7 +156,6 @@ def ended(task: "Task", output: Form) -> "TaskRecord":
     except (TaskFailed, TaskCancelled) as end:
         typer.echo(f"sats: {end}", err=True)
         last = end.task
-    print_one(last, output, _row, _id)
     if last.held:
         named = f"{last.model}@{last.version}"
         typer.echo(

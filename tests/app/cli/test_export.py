@@ -1,6 +1,7 @@
 """`sats export` as a user runs it."""
 
 import hashlib
+import json
 
 import pytest
 from sqlalchemy import select
@@ -109,6 +110,25 @@ def test_whatever_lies_beside_the_directory_is_left_alone(run, line, tmp_path):
     assert (beside / "mine.txt").read_text() == "mine"
     mode = (tmp_path / "out").stat().st_mode
     assert mode == beside.stat().st_mode, "as open to others as any directory that is made here"
+
+
+def test_what_was_written_is_told_to_programs(run, line, served, tmp_path):
+    there = ("--url", str(served.base_url))
+    for target, words in ((tmp_path / "out", ()), (tmp_path / "fetched", there)):
+        answer = run("export", "default", str(target), *words, "--json")
+        told = json.loads(_without_log(answer.stdout))
+        files = told.pop("files")
+        assert told == {"model": "default", "version": 2, "directory": str(target)}
+        assert {file["name"]: file["sha256"] for file in files} == {
+            path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in target.iterdir()
+        }
+        refused = run("export", "nope", str(tmp_path / "none"), *words, "--json")
+        assert (refused.exit_code, _without_log(refused.stdout)) == (4 if words else 1, "")
+
+
+def _without_log(stdout):
+    """Return what the command printed: the service's log is in this process too."""
+    return "\n".join(line for line in stdout.splitlines() if "request_id=" not in line)
 
 
 @pytest.fixture

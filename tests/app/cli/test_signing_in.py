@@ -159,6 +159,27 @@ def test_in_and_out(run: Run, url: str, key: str, config: Path) -> None:
 
 
 @pytest.mark.parametrize("database_url", ["embedded"], indirect=True)
+def test_in_and_out_for_programs(run: Run, url: str, key: str, config: Path) -> None:
+    def told(done: Result) -> str:
+        # The service's log is in this process too.
+        lines = done.stdout.splitlines()
+        return "\n".join(line for line in lines if "request_id=" not in line)
+
+    words = ("login", url, "--key", "-", "--json")
+    wrong = run(*words, said="sats_wrong\n")
+    assert (wrong.exit_code, told(wrong)) == (3, "")
+    done = run(*words, said=f"{key}\n")
+    kept = str(config)
+    assert json.loads(told(done)) == {"url": url, "default": True, "kept_in": kept}, done.stderr
+    change_logins(lambda now: Logins(now.default, {**now.keys, FARM: "k"}))
+    listed = json.loads(run("login", "--json").stdout)
+    assert listed == [{"url": url, "default": True}, {"url": FARM, "default": False}]
+    assert json.loads(run("logout", "--json").stdout) == {"url": url}
+    nobody = run("logout", "--json")
+    assert (nobody.exit_code, nobody.stdout) == (1, "")
+
+
+@pytest.mark.parametrize("database_url", ["embedded"], indirect=True)
 def test_a_login_in_another_terminal_stays(
     run: Run, url: str, key: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
