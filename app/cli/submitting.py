@@ -23,6 +23,7 @@ def _task_id(*states: str) -> Any:
     )
 
 
+AnyTask = Annotated[str, _task_id()]
 OpenTask = Annotated[str, _task_id("queued", "running")]
 FailedTask = Annotated[str, _task_id("failed")]
 Wait = Annotated[bool, typer.Option("--wait", help="Wait until it has ended, and say how.")]
@@ -110,6 +111,20 @@ def watch(task_id: OpenTask, url: Url = None, output: Output = Form.TABLE) -> No
         finish(client.task(task_id), True, output)
 
 
+def events(
+    task_id: AnyTask,
+    kinds: Annotated[
+        list[str] | None,
+        typer.Option("--type", help="Only these: task.epoch are its curves; again for more."),
+    ] = None,
+    url: Url = None,
+    output: Output = Form.TABLE,
+) -> None:
+    """List all that has happened to a task so far, the oldest first; progress until it ends."""
+    with service(url) as client:
+        print_all(client.task(task_id).events(*kinds or ()), output, _event_row, _id)
+
+
 def cancel(task_id: OpenTask, url: Url = None, output: Output = Form.TABLE) -> None:
     """Cancel a task."""
     with service(url) as client:
@@ -176,6 +191,11 @@ def _row(task: Any) -> dict[str, object]:
         "version": task.version,
         "posted": task.created_at,
     }
+
+
+def _event_row(event: Any) -> dict[str, object]:
+    data = {key: value for key, value in event.data.items() if value is not None}
+    return {"id": event.id, "at": event.at, "type": event.type, "data": json.dumps(data)}
 
 
 def _id(task: Any) -> str:

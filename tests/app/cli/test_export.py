@@ -7,6 +7,7 @@ import pytest
 from sqlalchemy import select
 
 from app.db import Version, utc_now, write_session
+from tests.app.cli.conftest import printed
 from tests.fixtures.versions import FILES, add_version, content
 
 
@@ -116,19 +117,14 @@ def test_what_was_written_is_told_to_programs(run, line, served, tmp_path):
     there = ("--url", str(served.base_url))
     for target, words in ((tmp_path / "out", ()), (tmp_path / "fetched", there)):
         answer = run("export", "default", str(target), *words, "--json")
-        told = json.loads(_without_log(answer.stdout))
+        told = json.loads(printed(answer))
         files = told.pop("files")
         assert told == {"model": "default", "version": 2, "directory": str(target)}
         assert {file["name"]: file["sha256"] for file in files} == {
             path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in target.iterdir()
         }
         refused = run("export", "nope", str(tmp_path / "none"), *words, "--json")
-        assert (refused.exit_code, _without_log(refused.stdout)) == (4 if words else 1, "")
-
-
-def _without_log(stdout):
-    """Return what the command printed: the service's log is in this process too."""
-    return "\n".join(line for line in stdout.splitlines() if "request_id=" not in line)
+        assert (refused.exit_code, printed(refused)) == (4 if words else 1, "")
 
 
 @pytest.fixture

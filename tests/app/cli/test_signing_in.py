@@ -19,6 +19,7 @@ from app.db import write_session
 from app.keys.secret import read_secret
 from app.keys.service import Scope, create_key
 from app.settings import Settings
+from tests.app.cli.conftest import printed
 
 HERE = "http://127.0.0.1:8000"
 FARM = "https://farm.example/sats"
@@ -160,17 +161,12 @@ def test_in_and_out(run: Run, url: str, key: str, config: Path) -> None:
 
 @pytest.mark.parametrize("database_url", ["embedded"], indirect=True)
 def test_in_and_out_for_programs(run: Run, url: str, key: str, config: Path) -> None:
-    def told(done: Result) -> str:
-        # The service's log is in this process too.
-        lines = done.stdout.splitlines()
-        return "\n".join(line for line in lines if "request_id=" not in line)
-
     words = ("login", url, "--key", "-", "--json")
     wrong = run(*words, said="sats_wrong\n")
-    assert (wrong.exit_code, told(wrong)) == (3, "")
+    assert (wrong.exit_code, printed(wrong)) == (3, "")
     done = run(*words, said=f"{key}\n")
     kept = str(config)
-    assert json.loads(told(done)) == {"url": url, "default": True, "kept_in": kept}, done.stderr
+    assert json.loads(printed(done)) == {"url": url, "default": True, "kept_in": kept}, done.stderr
     change_logins(lambda now: Logins(now.default, {**now.keys, FARM: "k"}))
     listed = json.loads(run("login", "--json").stdout)
     assert listed == [{"url": url, "default": True}, {"url": FARM, "default": False}]
