@@ -112,7 +112,9 @@ def line(engine, blobs):
 
 
 @pytest.mark.usefixtures("line")
-def test_a_long_line_s_curve_is_read_to_its_first_version(run, url, engine):
+def test_a_long_line_s_curve_is_read_to_its_first_version(run, served, url, engine):
+    page = served.get("/ui/models/default/curves").text
+    assert "The newest 100 versions" in page, "what is not drawn is told"
     wanted = [*range(VERSIONS, 0, -1)]
     with Client(url, "") as client:
         found = list(client.curve())
