@@ -81,7 +81,9 @@ def test_a_key_used_while_1_and_1_0_were_two_requests_still_stands_for_its_own()
     for weight in (1, 1.0):
         then, now = read(TaskSpec, weight), read(PostedTask, weight)
         assert now.asked_as(then.digest), "as it was typed"
-    assert read(PostedTask, 1).digest == read(PostedTask, 1.0).digest
+    one, same = read(PostedTask, 1), read(PostedTask, 1.0)
+    assert one.digest == same.digest
+    assert one.spec.model_dump_json() == same.spec.model_dump_json(), "one step, by its settings"
     assert not read(PostedTask, 2).asked_as(read(TaskSpec, 1).digest)
 
 
