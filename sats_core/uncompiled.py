@@ -76,7 +76,7 @@ def step_uncompiled() -> None:
             setattr(function, MARK, function)
     for kind in STEPPING:
         # As it was but for two calls that tell a compiler to look away.
-        kind.step = _step(inspect.unwrap(kind.step))
+        kind.step = _step(inspect.unwrap(kind.step))  # type: ignore[method-assign]
 
 
 def _step(inner: Callable[..., Any]) -> Any:
