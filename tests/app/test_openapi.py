@@ -168,26 +168,6 @@ def test_every_refusal_is_a_listed_problem(document):
     assert "HTTPValidationError" not in document["components"]["schemas"]
 
 
-@pytest.mark.parametrize(
-    ("method", "path"),
-    [
-        ("post", "/admin/keys"),
-        ("post", "/admin/webhooks"),
-        ("put", "/admin/models/{model}/aliases/live"),
-        ("put", "/admin/models/{model}/gate"),
-    ],
-)
-def test_json_that_is_no_text_is_answered_as_the_document_says(client, document, method, path):
-    answer = client.request(
-        method,
-        path.format(model="default"),
-        content=b"\xff\x89PNG",
-        headers={"Content-Type": "application/json"},
-    )
-    assert str(answer.status_code) in document["paths"][path][method]["responses"]
-    assert answer.status_code in (400, 422)
-
-
 def test_every_guarded_operation_lists_what_a_key_can_do_wrong(document):
     for name, operation in _operations(document):
         if operation["tags"] != ["probes"]:
