@@ -38,6 +38,7 @@ class Action(StrEnum):
     CLASS_FORGET = "class.forget"
     VERSION_DELETE = "version.delete"
     TASK_DELETE = "task.delete"
+    UPLOAD_DELETE = "upload.delete"
     WEBHOOK_CREATE = "webhook.create"
     WEBHOOK_DELETE = "webhook.delete"
     KEY_CREATE = "key.create"
