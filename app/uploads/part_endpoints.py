@@ -93,6 +93,7 @@ def remove(services: AppServices, caller: Submitter, actor: Acting, upload: AnyU
     """Remove an upload: a zip that was sent at once, or a large one and its parts.
 
     A task that was made of it keeps what it needs; a zip that a task was made of is that task's
-    alone (404). Who sent the same bytes twice gives both up.
+    alone (404). Who sent the same bytes twice gives both up. What was given up cannot be named any
+    more, whoever else has the same bytes.
     """
     parts.remove(services, caller, actor, upload)
