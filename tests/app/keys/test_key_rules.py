@@ -5,7 +5,8 @@ from datetime import datetime, timedelta
 import pytest
 from sqlalchemy import select
 
-from app.db import AuditEntry, read_session, utc_now, write_session
+from app.audit.actor import act_as
+from app.db import Actor, ActorType, AuditEntry, read_session, utc_now, write_session
 from app.errors import ConflictProblem, ForbiddenProblem, NotFoundProblem, UnauthorizedProblem
 from app.keys.problems import ExpiredKeyProblem, MistypedKeyProblem
 from app.keys.service import (
@@ -28,6 +29,7 @@ from app.keys.service import (
     revoke_key,
     some_keys,
 )
+from app.keys.text import make_key
 
 SECRET = b"secret"
 LIMITS = KeyLimits(
@@ -146,6 +148,27 @@ def test_what_is_said_of_keys_that_are_not_there_or_there_already(engine):
         write_session(engine) as session,
     ):
         create_key(session, SECRET, "ci", [Scope.SUBMIT])
+
+
+@ONE_DATABASE
+def test_who_made_a_key_and_who_revoked_it_is_kept(engine):
+    root, eva = (Actor(ActorType.KEY, name) for name in ("root", "eva"))
+    with write_session(engine) as session:
+        act_as(session, root)
+        create_key(session, SECRET, "ci", [Scope.SUBMIT])
+    with write_session(engine) as session:
+        act_as(session, eva)
+        revoke_key(session, "ci")
+    with read_session(engine) as session:
+        row = find_key(session, "ci")
+    assert (row.made_by, row.revoked_by) == (root, eva)
+
+
+@ONE_DATABASE
+def test_a_key_is_made_of_the_bits_that_are_given(engine):
+    with write_session(engine) as session:
+        key = create_key(session, SECRET, "ci", [Scope.SUBMIT], random=bytes(range(32)))
+    assert key == make_key(bytes(range(32)))
 
 
 @ONE_DATABASE
