@@ -1,11 +1,13 @@
 """What a source says of a file that it will not give, word for word, and where its limits lie."""
 
+import io
 import stat
 import struct
 import tracemalloc
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -223,6 +225,27 @@ def test_no_single_read_takes_more_than_the_most(tmp_path: Path) -> None:
         assert (file.read(3), file.read(), file.read(None)) == (b"123", b"45", b"")
         with pytest.raises(zipped._TooLargeReadError):
             file.read(4)
+
+
+class Elsewhere(io.FileIO):
+    """A zip that is asked for piece by piece; notes how much is asked for at once."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.asked: list[int] = []
+
+    def readinto(self, buffer: Any, /) -> int | None:
+        self.asked.append(memoryview(buffer).nbytes)
+        return super().readinto(buffer)
+
+
+def test_of_a_zip_that_lies_elsewhere_some_is_asked_for_at_once(tmp_path: Path) -> None:
+    path = write_zip(tmp_path / "set.zip", {"a": b"1", "b": bytes(100)})
+    place = Elsewhere(path)
+    with ZipSource(lambda: place, Limits()) as source:
+        assert (source.read("a"), source.read("b")) == (b"1", bytes(100))
+    assert place.closed
+    assert set(place.asked) == {zipped._BUFFER}
 
 
 def test_a_file_that_went_away_or_is_none_is_named(tmp_path: Path) -> None:
