@@ -176,7 +176,8 @@ def spend(session: Session, key_id: int | None, blob: str) -> None:
 
     What has an id, as all has that came in parts, stays until it expires or is given up.
     """
-    session.execute(delete(LargeUpload).where(*_sent_at_once(key_id, blob)))
+    spent = delete(LargeUpload).where(*_sent_at_once(key_id, blob))
+    session.execute(spent.execution_options(synchronize_session=False))
 
 
 def give_up(session: Session, key_id: int | None, blob: str) -> bool:
