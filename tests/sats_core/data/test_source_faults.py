@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from sats_core.data.sources import DirectorySource, Source, ZipSource, zipped
+from sats_core.data.sources import DirectorySource, Source, ZipSource, base, zipped
 from sats_core.errors import DatasetError, Issue
 from sats_core.settings import Limits
 from tests.sats_core.data.drawn import write_directory, write_zip
@@ -110,6 +110,17 @@ def test_every_faulty_entry_of_a_zip_is_named_with_its_fault(tmp_path: Path) -> 
     assert message == "unsafe entry '../up': a name that climbs out of the data set"
     expected = [Issue(reason, file=name) for name, reason in FAULTY.items()]
     assert list(issues) == [expected[0], *expected]
+
+
+@pytest.mark.parametrize(("faulty", "told"), [(1, ""), (2, ""), (3, "; 3 in all")])
+def test_how_many_are_faulty_is_told_where_not_all_are_named(
+    faulty: int, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(base, "MOST_ISSUES", 2)
+    names = [f"/{number}" for number in range(faulty)]
+    message, issues = said(lambda: zip_of(tmp_path, Limits(), dict.fromkeys(names, b"")))
+    assert message == f"unsafe entry '/0': an absolute name{told}"
+    assert [issue.file for issue in issues] == names[:2]
 
 
 def test_an_encrypted_entry_is_named(tmp_path: Path) -> None:
