@@ -233,6 +233,7 @@ def test_an_archive_may_unpack_to_exactly_so_many_times_its_size(
 def test_no_single_read_takes_more_than_the_most(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"12345")
     with zipped._BoundedFile(tmp_path / "file", 3) as file:
+        assert file.size == 5
         assert (file.read(3), file.read(), file.read(None)) == (b"123", b"45", b"")
         with pytest.raises(zipped._TooLargeReadError):
             file.read(4)
