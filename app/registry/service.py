@@ -5,7 +5,7 @@ from typing import Any
 
 from sqlalchemy import Select, func, literal, select
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.orm import Session, aliased, defer
+from sqlalchemy.orm import Session, aliased, defer, lazyload
 from sqlalchemy.sql.base import ExecutableOption
 
 from app.db import AliasMove, Model, ModelClass, Version
@@ -18,6 +18,7 @@ from sats_core.errors import ClassError
 from sats_core.job import ImportResult, RetireResult, StepResult
 
 LIVE = "live"
+_Move = aliased(AliasMove)
 
 
 def find_model(session: Session, name: str) -> Model | None:
@@ -73,11 +74,10 @@ def live_versions(*columns: Any) -> Select[Any]:
 
     One look into an index for each model, however often `live` was moved.
     """
-    move = aliased(AliasMove)
     last = (
-        select(move.id)
-        .where(move.model_id == Model.id, move.alias == LIVE)
-        .order_by(move.sequence.desc())
+        select(_Move.id)
+        .where(_Move.model_id == Model.id, _Move.alias == LIVE)
+        .order_by(_Move.sequence.desc())
         .limit(1)
         .correlate(Model)
         .scalar_subquery()
@@ -149,10 +149,10 @@ def list_versions(
 ) -> Sequence[Version]:
     """Return versions of a model, by number: all, deleted ones too, or some of those behind one.
 
-    Their reports of forgetting are read when they are asked for.
+    Their reports of forgetting are read when they are asked for; their model is at hand.
     """
     wanted = select(Version).where(Version.model_id == model_id)
-    wanted = wanted.options(defer(Version.forgetting_report))
+    wanted = wanted.options(defer(Version.forgetting_report), lazyload(Version.model))
     wanted = behind(wanted, [Version.number], None if place is None else [place], sort)
     return session.scalars(wanted.limit(limit)).all()
 
