@@ -15,9 +15,7 @@ depends_on: str | Sequence[str] | None = None
 
 
 def upgrade() -> None:
-    op.create_index(
-        "ix_tasks_model_id_state_sequence", "tasks", ["model_id", "state", "sequence"]
-    )
+    op.create_index("ix_tasks_model_id_state_sequence", "tasks", ["model_id", "state", "sequence"])
     op.create_index(
         "ix_tasks_state_finished_at_sequence", "tasks", ["state", "finished_at", "sequence"]
     )
