@@ -11,7 +11,7 @@ from starlette.testclient import TestClient
 
 from app.db import TaskState, write_session
 from app.main import create_app
-from app.restarts import write_restarts
+from app.restarts import SUPERVISED, write_restarts
 from app.settings import Settings
 from app.storage import BlobStore
 from tests.app.segmentation.conftest import Register, register
@@ -56,9 +56,14 @@ def train(bench: Bench, client: TestClient) -> None:
 
 @pytest.fixture
 def told(
-    settings: Settings, engine: Engine, blobs: BlobStore, register: Register
+    settings: Settings,
+    engine: Engine,
+    blobs: BlobStore,
+    register: Register,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[Samples]:
-    """What `/metrics` tells once pictures were segmented and tasks ran."""
+    """What `/metrics` of `sats serve` tells once pictures were segmented and tasks ran."""
+    monkeypatch.setenv(SUPERVISED, "1")
     control = Control(settings.data_dir / "control")
     control.plan()
     register()

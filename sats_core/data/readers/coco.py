@@ -15,7 +15,7 @@ from sats_core.data.readers.coco_index import CocoIndex, Entry
 from sats_core.data.readers.coco_shapes import Runs, ShapeError, painted, shape_runs
 from sats_core.data.readers.json_start import json_starts
 from sats_core.data.readers.paired import SPLIT_FOLDERS
-from sats_core.data.readers.picture_files import Listed, PictureFiles, id_of, is_picture
+from sats_core.data.readers.picture_files import Listed, PictureFiles, ids_of, is_picture
 from sats_core.data.sources import Source
 from sats_core.errors import DatasetError, Issue, PictureError
 
@@ -99,16 +99,11 @@ class CocoReader(Reader):
         return values
 
     def _found(self) -> dict[str, tuple[Entry, str]]:
-        """Return the entries whose picture is there, by the picture's name without suffix."""
-        entries: dict[str, tuple[Entry, str]] = {}
+        """Return the entries whose picture is there, by the picture's id."""
         matched = self._pictures.match(self._listed(entry) for entry in self._index.pictures())
-        for file, listed in matched.items():
-            stem = id_of(listed.name, file)
-            if stem in entries:
-                other = entries[stem][1]
-                raise at_fault(f"{other} and {file} are both picture {stem}", listed.annotation)
-            entries[stem] = (listed.what, file)
-        return entries
+        return {
+            picture_id: (matched[file].what, file) for file, picture_id in ids_of(matched).items()
+        }
 
     def _listed(self, entry: Entry) -> Listed[Entry]:
         json = self._index.files[entry.file]

@@ -11,7 +11,7 @@ from sats_core.data.readers.coco_shapes import ShapeError
 from sats_core.data.readers.cvat_parsing import cvat_says
 from sats_core.data.readers.drawn import Drawing, DrawnReader
 from sats_core.data.readers.paired import SPLIT_FOLDERS
-from sats_core.data.readers.picture_files import Listed, PictureFiles, id_of
+from sats_core.data.readers.picture_files import Listed, PictureFiles, ids_of
 from sats_core.data.readers.shape_index import Pictured, Said, ShapeIndex
 from sats_core.data.sources import Source
 
@@ -69,15 +69,11 @@ class CvatReader(DrawnReader):
             ) from error
 
     def _found(self, files: PictureFiles) -> dict[str, Drawing]:
-        drawings: dict[str, Drawing] = {}
         matched = files.match(_listed(picture) for _, picture in self._index.pictures())
-        for file, listed in matched.items():
-            stem = id_of(listed.name, file)
-            if stem in drawings:
-                other = drawings[stem].picture
-                raise at_fault(f"{other} and {file} are both picture {stem}", ANNOTATIONS)
-            drawings[stem] = _drawing(file, listed.what)
-        return drawings
+        return {
+            picture_id: _drawing(file, matched[file].what)
+            for file, picture_id in ids_of(matched).items()
+        }
 
     def _draw(self, drawing: Drawing, canvas: Canvas) -> None:
         for shape in self._index.shapes(0, drawing.number, 0):

@@ -1,7 +1,8 @@
 """Finding the pictures that annotation files name, however they write the way to them."""
 
 import posixpath
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Generic, NamedTuple, TypeVar
 
 from sats_core.data.names import is_junk, name_fault
@@ -34,8 +35,30 @@ def is_picture(name: str) -> bool:
     return name.rpartition(".")[2].lower() in PICTURE_SUFFIXES
 
 
-def id_of(named: str, file: str) -> str:
-    """Return the id of a picture: what an annotation file calls it, without suffix.
+def ids_of(matched: Mapping[str, Listed[T]]) -> dict[str, str]:
+    """Return the id of each file that `PictureFiles.match` found, in its order.
+
+    It is what the annotation file calls the picture, without suffix. Where several are called
+    alike, as frames of several videos are in CVAT's subsets, each goes by its own way in the data
+    set.
+
+    Raises:
+        DatasetError: two files are told apart by their suffix alone.
+    """
+    called = {file: _called(listed.name, file) for file, listed in matched.items()}
+    counts = Counter(called.values())
+    found: dict[str, str] = {}
+    for file, name in called.items():
+        picture_id = _without_suffix(file) if counts[name] > 1 else name
+        other = found.setdefault(picture_id, file)
+        if other != file:
+            reason = f"{other} and {file} are both picture {picture_id}"
+            raise at_fault(reason, matched[file].annotation)
+    return {file: picture_id for picture_id, file in found.items()}
+
+
+def _called(named: str, file: str) -> str:
+    """Return what an annotation file calls a picture, without suffix.
 
     Where that is no safe name, which a zip of the pictures that are kept could not have, the
     picture's own.
@@ -43,11 +66,17 @@ def id_of(named: str, file: str) -> str:
     name = posixpath.normpath(named)
     if name_fault(named) or is_junk(name):
         name = file
+    return _without_suffix(name)
+
+
+def _without_suffix(name: str) -> str:
     return name.rpartition(".")[0] or name
 
 
 class PictureFiles:
     """The pictures of a data set, by full name and, where only one is called so, by the last part.
+
+    Either with or without suffix, which CVAT leaves out of the names of a video's frames.
 
     Attributes:
         names: of all pictures, sorted.
@@ -58,7 +87,10 @@ class PictureFiles:
         self.names = tuple(sorted(name for name in names if is_picture(name)))
         self.names_set = frozenset(self.names)
         self._by_base: dict[str, str | None] = {}
+        self._by_stem: dict[str, str | None] = {}
         for name in self.names:
+            stem = _without_suffix(name)
+            self._by_stem[stem] = None if stem in self._by_stem else name
             base = posixpath.basename(name)
             for called in {base, base.rpartition(".")[0]}:
                 self._by_base[called] = None if called in self._by_base else name
@@ -97,8 +129,9 @@ class PictureFiles:
     def _inside(self, named: str, folders: Sequence[str]) -> str | None:
         for folder in folders:
             name = posixpath.normpath(posixpath.join(folder, named))
-            if name in self.names_set:
-                return name
+            file = name if name in self.names_set else self._by_stem.get(name)
+            if file is not None:
+                return file
         return None
 
     def _elsewhere(self, one: Listed[T]) -> str | None:

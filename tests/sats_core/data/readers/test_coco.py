@@ -228,6 +228,18 @@ def test_cvat_has_a_file_and_a_folder_for_each_subset(tmp_path: Path) -> None:
         assert reader.picture_file("second/a") == "images/Validation/second/a.png"
 
 
+def test_pictures_of_two_subsets_that_are_called_alike_are_two(tmp_path: Path) -> None:
+    """Frames of two videos, as CVAT writes them."""
+    text = json.dumps(simple()).encode()
+    files = {f"annotations/instances_{each}.json": text for each in ("Train", "Validation")}
+    files |= {f"images/{each}/a.png": encode(PICTURES["one"]) for each in ("Train", "Validation")}
+    with ZipSource(write_zip(tmp_path / "a.zip", files), Limits()) as source:
+        reader = open_reader(source)
+        train, validation = "images/Train/a", "images/Validation/a"
+        assert reader.splits == {"train": (train,), "val": (validation,)}
+        assert reader.picture_file(validation) == "images/Validation/a.png"
+
+
 def test_roboflow_has_a_file_in_each_folder(tmp_path: Path) -> None:
     text = json.dumps(simple()).encode()
     other = json.dumps(simple(images=[simple()["images"][0] | {"file_name": "b.png"}])).encode()

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sats_core.data.readers import CvatReader, glance, open_reader
+from sats_core.data.readers import CvatReader, glance, open_reader, write_voc_zip
 from sats_core.data.readers.cvat_parsing import MAX_TAG, cvat_says
 from sats_core.data.sources import ZipSource
 from sats_core.errors import DatasetError
@@ -195,6 +195,45 @@ def test_frames_of_a_video_are_named_without_their_suffix(tmp_path: Path) -> Non
     files = {"images/frame_000000.PNG": encode(PICTURES["one"])}
     with packed(tmp_path, xml, **files) as source:
         assert open_reader(source).ids == ("frame_000000",)
+
+
+def of_two_videos(path: Path) -> ZipSource:
+    """Frames that are called alike, in two subsets; the second one's is empty."""
+    drawn = [("polygon", POLYGON)]
+    frames = [
+        ("frame_000000", SIZE | {"subset": subset}, drawn if subset == "Train" else [])
+        for subset in ("Train", "Validation")
+    ]
+    files = {"annotations.xml": exported(frames)} | {
+        f"images/{subset}/frame_000000.PNG": encode(PICTURES["one"])
+        for subset in ("Train", "Validation")
+    }
+    return ZipSource(write_zip(path / "videos.zip", files), Limits())
+
+
+def test_frames_of_two_videos_that_are_called_alike_are_two_pictures(tmp_path: Path) -> None:
+    with of_two_videos(tmp_path) as source:
+        reader = open_reader(source)
+        train, validation = "images/Train/frame_000000", "images/Validation/frame_000000"
+        assert reader.ids == (train, validation)
+        assert reader.splits == {"train": (train,), "val": (validation,)}
+        assert reader.label(train).any()
+        assert not reader.label(validation).any()
+        # As a version keeps its held-out pictures.
+        pictures = [reader.encoded(each) for each in reader.ids]
+        write_voc_zip(tmp_path / "kept.zip", pictures, reader.classes[1:])
+    with ZipSource(tmp_path / "kept.zip", Limits()) as source:
+        assert open_reader(source).ids == (train, validation)
+
+
+def test_pictures_that_differ_by_their_suffix_alone_are_refused(tmp_path: Path) -> None:
+    frames = [(name, SIZE, [("polygon", POLYGON)]) for name in ("b.png", "b.jpg")]
+    files = {"images/b.png": encode(PICTURES["one"]), "images/b.jpg": encode(PICTURES["one"])}
+    with (
+        packed(tmp_path, exported(frames), **files) as source,
+        pytest.raises(DatasetError, match="are both picture images/b"),
+    ):
+        open_reader(source)
 
 
 def with_cameras(path: Path, listed: list[str], file: str) -> ZipSource:
