@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 from sqlalchemy import Text, cast, func, select
 from sqlalchemy.orm import Session, aliased
 
@@ -37,13 +37,13 @@ class Point:
 
 
 class _Charted(BaseModel):
-    """The scores that charts show; of the others no objects are made."""
+    """The scores that charts show; of the others no objects are made. Old rows may lack some."""
 
-    iou: dict[str, float | None]
-    miou_old: float | None
-    miou_new: float | None
-    miou_all: float | None
-    mean_forgetting: float | None
+    iou: dict[str, float | None] = Field(default_factory=dict)
+    miou_old: float | None = None
+    miou_new: float | None = None
+    miou_all: float | None = None
+    mean_forgetting: float | None = None
 
 
 def curves(
