@@ -17,6 +17,7 @@ from app.admin.schemas import (
 )
 from app.db import read_session
 from app.errors import (
+    BadRequestProblem,
     InvalidProblem,
     NotFoundProblem,
     UnavailableProblem,
@@ -57,15 +58,25 @@ router = APIRouter(
 
 _CONTENT: dict[str, dict[str, Any]] = {  # as the file's name says; a graph or weights are octets
     kind: {"schema": {"type": "string", "format": "binary", "description": "The file."}}
-    for kind in ("application/octet-stream", "application/json", "text/markdown")
+    for kind in ("application/octet-stream", "text/markdown")
 }
-_CONTENT["application/json"]["example"] = '{"model_type": "segformer", "num_labels": 5}'
 _CONTENT["text/markdown"]["example"] = (
     "# Semantic segmentation, 5 classes\n\n- backbone: mit_b0, first weights: checkpoint\n"
 )
+_JSON = {
+    "schema": {"type": "object", "description": "The file."},
+    "example": {"model_type": "segformer", "num_labels": 5},
+}
+_PART = {"schema": _CONTENT["text/markdown"]["schema"], "example": '{"model_type": "segf'}
 _FILE: Responses = {
-    200: {"description": "The file; `ETag` is its SHA-256.", "content": _CONTENT},
-    206: {"description": "The part of the file that `Range` names.", "content": _CONTENT},
+    200: {
+        "description": "The file; `ETag` is its SHA-256.",
+        "content": _CONTENT | {"application/json": _JSON},
+    },
+    206: {
+        "description": "The part of the file that `Range` names.",
+        "content": _CONTENT | {"application/json": _PART},
+    },
     304: {"description": "The caller has the file: `If-None-Match` names its `ETag`."},
 }
 
@@ -103,7 +114,7 @@ def show_gate(services: AppServices, session: ReadSession, model: ModelName) -> 
     "/models/{model}/gate",
     summary="Set a model's gate",
     operation_id="gates_set",
-    responses=responses(NotFoundProblem),
+    responses=responses(BadRequestProblem, NotFoundProblem),
 )
 def set_gate(
     services: AppServices, session: WriteSession, model: ModelName, gate: ModelGate
