@@ -23,11 +23,11 @@ def page(written: Record) -> str:
             "",
             f"    nice -n 5 {written['command']}",
             "",
-            "Clients that ask without a pause, 95 % `/segment` on pictures of 128 to 320 pixels, the "
-            "rest tasks listed, read, posted and cancelled; meanwhile `live` moves to and fro, a "
-            "worker learns a small step now and then, and no graph is kept beside the live ones, so "
-            "that every move loads one and lets one go. The model is tiny: a graph that tells colours "
-            "apart. Both services shared the machine's processors with their clients.",
+            "Clients that ask without a pause, 95 % `/segment` on pictures of 128 to 320 pixels, "
+            "the rest tasks listed, read, posted and cancelled; meanwhile `live` moves to and fro, "
+            "a worker learns a small step now and then, and no graph is kept beside the live ones, "
+            "so that every move loads one and lets one go. The model is tiny: a graph that tells "
+            "colours apart. Both services shared the machine's processors with their clients.",
             "",
             _row("", {name: SERVICES[name] for name in runs}),
             _row("---", dict.fromkeys(runs, "---")),
@@ -95,7 +95,7 @@ def _memory_said(name: str, run: Record) -> list[str]:
     half, last = (_each(key)(run) for key in ("mib_half", "mib_last"))
     return [
         f"Of the API's memory this run does not show that it is flat ({name}): it grew from {half} "
-        f"to {last} MiB in the second half of {run['seconds'] / 60:.0f} minutes. It may be what fills "
-        "once, as the database's page caches do, or what never ends: a run that is longer tells.",
+        f"to {last} MiB in the second half of {run['seconds'] / 60:.0f} minutes. It may be what "
+        "fills once, as the database's page caches do, or what never ends: a longer run tells.",
         "",
     ]
