@@ -19,7 +19,7 @@ from app.cli.following import follow
 from app.cli.logins import LoginsError, read_logins
 from app.cli.printing import Form, Output
 from app.cli.refusing import refusal
-from app.cli.submitting import ended
+from app.cli.submitting import ended, print_task
 from app.disk import check_task_fits
 from app.errors.fields import invalid_fields
 from app.imports.checking import CHECKPOINT, EVALUATE, check_import
@@ -104,7 +104,8 @@ def import_model(
             files[EVALUATE] = evaluate
         task = _queue(engine, settings, spec, files)
         stack.close()  # the files are stored; they need not lie here while the import runs
-        last = follow(engine, task.id, output)
+        last = follow(engine, task.id)
+        print_task(last, output)
     if last.version is None:
         raise typer.Exit(FAILED)
 

@@ -23,6 +23,7 @@ def _task_id(*states: str) -> Any:
     )
 
 
+AnyTask = Annotated[str, _task_id()]
 OpenTask = Annotated[str, _task_id("queued", "running")]
 FailedTask = Annotated[str, _task_id("failed")]
 Wait = Annotated[bool, typer.Option("--wait", help="Wait until it has ended, and say how.")]
@@ -110,10 +111,24 @@ def watch(task_id: OpenTask, url: Url = None, output: Output = Form.TABLE) -> No
         finish(client.task(task_id), True, output)
 
 
+def events(
+    task_id: AnyTask,
+    kinds: Annotated[
+        list[str] | None,
+        typer.Option("--type", help="Only these: task.epoch are its curves; again for more."),
+    ] = None,
+    url: Url = None,
+    output: Output = Form.TABLE,
+) -> None:
+    """List all that has happened to a task so far, the oldest first; progress until it ends."""
+    with service(url) as client:
+        print_all(client.task(task_id).events(*kinds or ()), output, _event_row, _id)
+
+
 def cancel(task_id: OpenTask, url: Url = None, output: Output = Form.TABLE) -> None:
     """Cancel a task."""
     with service(url) as client:
-        print_one(client.task(task_id).cancel(), output, _row, _id)
+        print_task(client.task(task_id).cancel(), output)
 
 
 def retry(
@@ -128,11 +143,23 @@ def finish(task: "Task", wait: bool, output: Form) -> None:
     """Print a task as it is, or once it has ended; then the exit status says how."""
     if wait:
         raise typer.Exit(end_of(ended(task, output)))
-    print_one(task, output, _row, _id)
+    print_task(task, output)
 
 
 def ended(task: "Task", output: Form) -> "TaskRecord":
     """Follow a task, print it once it has ended, and return it as it is then."""
+    last = followed(task)
+    print_task(last, output)
+    return last
+
+
+def print_task(task: "TaskRecord", output: Form) -> None:
+    """Print a task as it is."""
+    print_one(task, output, _row, _id)
+
+
+def followed(task: "Task") -> "TaskRecord":
+    """Follow a task, in words on stderr, and return it as it is once it has ended."""
     from sats_client import TaskCancelled, TaskFailed
 
     typer.echo(f"task {task.id}", err=True)
@@ -144,7 +171,6 @@ def ended(task: "Task", output: Form) -> "TaskRecord":
     except (TaskFailed, TaskCancelled) as end:
         typer.echo(f"sats: {end}", err=True)
         last = end.task
-    print_one(last, output, _row, _id)
     if last.held:
         named = f"{last.model}@{last.version}"
         typer.echo(
@@ -165,6 +191,11 @@ def _row(task: Any) -> dict[str, object]:
         "version": task.version,
         "posted": task.created_at,
     }
+
+
+def _event_row(event: Any) -> dict[str, object]:
+    data = {key: value for key, value in event.data.items() if value is not None}
+    return {"id": event.id, "at": event.at, "type": event.type, "data": json.dumps(data)}
 
 
 def _id(task: Any) -> str:

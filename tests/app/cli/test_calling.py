@@ -18,6 +18,7 @@ from app.keys.service import Scope, create_key
 from app.settings import Settings
 from app.storage import BlobStore
 from app.workers.needs import Resources
+from tests.app.cli.conftest import printed
 from tests.fixtures.checkpoints import checkpoint_zip
 from tests.fixtures.drawings import voc_zip
 from tests.fixtures.versions import add_version
@@ -38,9 +39,7 @@ def ask(run, served, monkeypatch: pytest.MonkeyPatch):
 
     def asked(*words: object) -> tuple[int, str, str]:
         done = run(*map(str, words))
-        # The service's log is in this process too.
-        out = [line for line in done.stdout.splitlines() if "request_id=" not in line]
-        return done.exit_code, "\n".join(out), done.stderr
+        return done.exit_code, printed(done), done.stderr
 
     return asked
 
