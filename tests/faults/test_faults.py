@@ -41,8 +41,11 @@ PLANS = [
     Plan(
         "embedded",
         seed=11,
-        faults=5,
-        kinds=("kill-child", "kill-worker", "break-message", "fill-disk", "hang-up"),
+        faults=6,
+        kinds=(
+            *("kill-child", "kill-worker", "break-message", "fill-disk", "failing-reads"),
+            "hang-up",
+        ),
         **QUICK,
     ),
     Plan(
@@ -183,6 +186,35 @@ def test_a_kind_that_struck_nothing_is_tried_until_it_does(monkeypatch: pytest.M
     outcome = Outcome(plan)
     running._strike(plan, SimpleNamespace(), outcome)
     assert [one["kind"] for one in outcome.faults] == ["hang-up", "hang-up", "kill-child"]
+
+
+@pytest.mark.parametrize("of", ["reads", "writes"])
+def test_a_faulty_store_fails_what_it_says_and_nothing_beside_it(tmp_path: Path, of: str) -> None:
+    (tmp_path / "blobs").mkdir()
+    (tmp_path / "fault.json").write_text(json.dumps({"of": of, "seconds": 0.0, "errno": 5}))
+    code = (
+        "import os, pathlib, sys\n"
+        "for name in ('blobs/one', 'two'):\n"
+        "    path = pathlib.Path(sys.argv[1], name)\n"
+        "    with path.open('wb') as out:\n"
+        "        try:\n"
+        "            os.fsync(out.fileno())\n"
+        "        except OSError:\n"
+        "            print(name, 'writes')\n"
+        "    try:\n"
+        "        path.read_bytes()\n"
+        "    except OSError:\n"
+        "        print(name, 'reads')\n"
+    )
+    faulty = {
+        "PYTHONPATH": str(Path(__file__).with_name("faulty_store")),
+        "FAULTY_STORE": str(tmp_path / "fault.json"),
+        "FAULTY_STORE_ROOT": str(tmp_path / "blobs"),
+    }
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    assert (
+        subprocess.check_output(command, env=os.environ | faulty, text=True) == f"blobs/one {of}\n"
+    )
 
 
 def test_a_disk_of_its_own_goes_with_the_process_that_mounted_it(tmp_path: Path) -> None:
