@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from app.db.base import utc_text
 from sats_core.data.names import printable
 
 
@@ -81,7 +82,7 @@ def plain(value: Any) -> Any:
         return {key: plain(one) for key, one in value.items()}
     if isinstance(value, tuple | list):
         return [plain(one) for one in value]
-    return value.isoformat() if isinstance(value, datetime) else value
+    return utc_text(value) if isinstance(value, datetime) else value
 
 
 def _table(rows: list[Row]) -> None:

@@ -11,6 +11,7 @@ from app.cli.calling import Url, end_of, service
 from app.cli.completing import complete_model, complete_task
 from app.cli.printing import Form, Output, print_all, print_one
 from app.cli.refusing import refusal
+from app.cli.sending import sending
 
 if TYPE_CHECKING:
     from sats_client import Task
@@ -23,6 +24,8 @@ def _task_id(*states: str) -> Any:
     )
 
 
+_OF_A_CALL = ("dataset", "progress", "idempotency_key")
+"""What the client takes beside a spec."""
 AnyTask = Annotated[str, _task_id()]
 OpenTask = Annotated[str, _task_id("queued", "running")]
 FailedTask = Annotated[str, _task_id("failed")]
@@ -65,17 +68,26 @@ def submit(
     }
     given = read_spec(spec) | {key: value for key, value in named.items() if value is not None}
     with service(url) as client:
-        finish(client.submit(dataset, **given), wait, output)
+        with sending() as told:
+            task = client.submit(dataset, **given, progress=told)
+        finish(task, wait, output)
 
 
-def read_spec(text: str) -> dict[str, Any]:
-    """Return the JSON object of `--spec`."""
+def read_spec(text: str, *apart: str) -> dict[str, Any]:
+    """Return the JSON object of `--spec`.
+
+    Args:
+        text: what was typed.
+        *apart: what cannot stand in it, as it is said otherwise or not at all.
+    """
     try:
         found = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise refusal(f"--spec is no JSON: {error}") from error
     if not isinstance(found, dict):
         raise refusal("--spec is no JSON object")
+    for name in found.keys() & {*_OF_A_CALL, *apart}:
+        raise refusal(f"--spec: {name} is no part of it here")
     return found
 
 

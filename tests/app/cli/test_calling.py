@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import re
 import shutil
 import threading
 import zipfile
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine
 
-from app.cli import submitting
+from app.cli import sending, submitting
 from app.db import DeviceKind, write_session
 from app.keys.secret import read_secret
 from app.keys.service import Scope, create_key
@@ -58,6 +59,23 @@ def folder(tmp_path: Path) -> Path:
     with zipfile.ZipFile(voc_zip(tmp_path / "a.zip", ["circle"], size=48)) as archive:
         archive.extractall(tmp_path / "shapes")
     return tmp_path / "shapes"
+
+
+def test_what_is_sent_is_shown_on_a_terminal_alone(ask, folder: Path, monkeypatch) -> None:
+    monkeypatch.setattr(sending, "SOON", 0)
+    status, _, err = ask("submit", folder, "-o", "id")
+    assert (status, err) == (0, "")
+    monkeypatch.setenv("TTY_COMPATIBLE", "1")
+    monkeypatch.setenv("TTY_INTERACTIVE", "1")
+    status, _, err = ask("submit", folder, "--name", "second")
+    assert status == 0
+    assert re.search(r"([0-9.]+)/\1 (bytes|kB)", err), err
+
+
+@pytest.mark.parametrize("name", ["progress", "idempotency_key", "dataset"])
+def test_a_spec_cannot_say_what_is_no_part_of_it(ask, folder: Path, name: str) -> None:
+    status, _, err = ask("submit", folder, "--spec", json.dumps({name: "x"}))
+    assert (status, err) == (2, f"sats: --spec: {name} is no part of it here\n")
 
 
 def test_a_task_is_posted_listed_and_cancelled(ask, folder: Path) -> None:
