@@ -251,7 +251,7 @@ def test_the_reference_works_without_internet(open_page: Open) -> None:
 
 
 def test_the_reference_is_seen_before_its_script_has_come(open_page: Open, site: str) -> None:
-    page = open_page("/docs")
+    page = open_page("/login")
     held: list[Route] = []
     let_go: list[bool] = []
 
