@@ -38,7 +38,7 @@ def fill_names(engine: Engine, rows: int = ROWS) -> int:
 def fill_held_out_bytes(engine: Engine, size: Callable[[str], int | None], rows: int = ROWS) -> int:
     """Write down how many bytes held-out pictures take that no row says; returns of how many sets.
 
-    Those of before migration 0025, and of old processes beside newer ones.
+    Those of before migration 0026, and of old processes beside newer ones.
 
     Args:
         engine: the database.

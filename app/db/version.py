@@ -81,7 +81,7 @@ class HeldOutSet(Base):
     blob: Mapped[str] = mapped_column(String(64))
     classes: Mapped[list[str]]  # what its pictures are labelled for; they say nothing of others
     pictures: Mapped[int]
-    # NULL: a process of before migration 0025 wrote it, and no worker has asked the store yet.
+    # NULL: a process of before migration 0026 wrote it, and no worker has asked the store yet.
     bytes: Mapped[int | None] = mapped_column(BigInteger)
     deleted_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     deleted_by: Mapped[Actor | None]
