@@ -21,6 +21,7 @@ from app.errors import (
     NotFoundProblem,
     UnavailableProblem,
 )
+from app.http.answers import json_answer
 from app.http.dependencies import (
     AppServices,
     Operator,
@@ -121,6 +122,7 @@ def set_gate(
     "/models/{model}/versions",
     summary="List versions",
     operation_id="versions_list",
+    response_model=VersionPage,
     responses=responses(NotFoundProblem),
 )
 def list_model_versions(
@@ -129,14 +131,14 @@ def list_model_versions(
     sort: Age = NEWEST,
     limit: Annotated[int, Query(ge=1, le=100, description="Most versions of a page.")] = 50,
     cursor: Cursor = None,
-) -> VersionPage:
+) -> Response:
     """Return the versions of a model; a deleted one says when it went."""
     found = service.get_model(session, model)
     listing = VERSIONS.by(sort)
     versions = list_versions(session, found.id, limit + 1, listing.read(cursor), sort)
     page, following = listing.cut(versions, limit, lambda version: version.number)
     items = service.describe_versions(session, found, page)
-    return VersionPage(items=items, next_cursor=following)
+    return json_answer(VersionPage(items=items, next_cursor=following))
 
 
 @router.get(
@@ -263,6 +265,4 @@ def show_curves(
         check_model(caller, model)
         found = [service.get_model(session, model)]
     count = min(newest, MOST_POINTS)
-    body = CurvesJson(models=service.describe_curves(session, found, count, before))
-    # A thousand versions have tens of thousands of figures: they are not made into dicts first.
-    return Response(body.model_dump_json(), media_type="application/json")
+    return json_answer(CurvesJson(models=service.describe_curves(session, found, count, before)))

@@ -39,6 +39,7 @@ class Action(StrEnum):
     VERSION_DELETE = "version.delete"
     TASK_DELETE = "task.delete"
     TASK_HISTORY_DELETE = "task.history_delete"
+    UPLOAD_DELETE = "upload.delete"
     WEBHOOK_CREATE = "webhook.create"
     WEBHOOK_DELETE = "webhook.delete"
     KEY_CREATE = "key.create"

@@ -27,6 +27,7 @@ DEEDS: Mapping[str, str] = {
     Action.TASK_RETRY: "Tried a task again",
     Action.TASK_DELETE: "Deleted a task",
     Action.TASK_HISTORY_DELETE: "Deleted a task's events and log",
+    Action.UPLOAD_DELETE: "Gave an upload up",
     Action.IMPORT: "Imported a version",
     Action.RETIRE: "Asked to take classes away",
     Action.CLASS_FORGET: "Deleted pictures of classes that were taken away",
