@@ -62,6 +62,30 @@ def test_an_unmeasured_old_class_is_said_but_does_not_hold(before, after):
     assert (verdict.figures[0].before, verdict.figures[0].after) == (before, after)
 
 
+@pytest.mark.parametrize(("before", "after"), [(None, 0.5), (0.5, None)])
+def test_an_unmeasured_old_class_holds_where_the_limits_say_so(before, after):
+    gate = GateSettings(hold_on_unmeasured=True)
+    now, then = {"cat": after, "cow": 0.7, "dog": 0.6}, {"cat": before, "cow": 0.7}
+    verdict = judge(gate, scores(now), scores(then), ["dog"], False)
+    assert not verdict.passed
+    assert verdict.reasons == ("old class 'cat' is not measured: no held-out picture shows it",)
+    passed = {figure.class_name: figure.passed for figure in verdict.figures}
+    assert (passed["cat"], passed["cow"], passed["dog"]) == (False, True, True)
+    measured = judge(gate, scores(now | {"cat": 0.5}), scores(then | {"cat": 0.5}), ["dog"], False)
+    assert measured.passed
+
+
+def test_where_nothing_was_measured_before_every_old_class_is_named_that_holds():
+    gate = GateSettings(hold_on_unmeasured=True)
+    now = scores({"cat": 0.5, "cow": 0.5, "dog": 0.6})
+    then = scores({}).model_copy(update={"iou": {"background": None, "cat": None, "cow": None}})
+    verdict = judge(gate, now, then, ["dog"], False)
+    assert not verdict.passed
+    assert verdict.reasons[0] == UNGUARDED
+    assert [reason.split("'")[1] for reason in verdict.reasons[1:]] == ["cat", "cow"]
+    assert judge(GateSettings(), now, then, ["dog"], False).reasons == (UNGUARDED,)
+
+
 def test_an_unmeasured_new_class_holds():
     verdict = judge(GateSettings(min_iou=0), scores({"cat": None}), None, ["cat"], False)
     assert not verdict.passed
