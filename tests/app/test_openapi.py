@@ -84,7 +84,8 @@ def test_a_class_is_called_class_and_a_version_version(document):
     named = {name: schema.get("properties", {}) for name, schema in schemas.items()}
     assert not [name for name, fields in named.items() if "class_name" in fields]
     assert "class_name" not in json.dumps(document)
-    assert "class" in named["Figure"] and "class" in named["ErrorDetail"]
+    assert "class" in named["Figure"]
+    assert "class" in named["ErrorDetail"]
     assert "version" in schemas["Version"]["required"]
     numbered = {name: f["number"] for name, f in named.items() if "number" in f}
     assert not [
