@@ -11,6 +11,7 @@ from app.admin.aliases import router as aliases
 from app.admin.endpoints import router as admin
 from app.audit.endpoints import router as audit
 from app.deletion.endpoints import router as deletion
+from app.http.documented_headers import with_headers
 from app.http.draining import Draining, DrainingMiddleware
 from app.http.examples import with_examples
 from app.http.headers import CrossOriginMiddleware, RequestIdMiddleware, SecurityHeadersMiddleware
@@ -95,7 +96,7 @@ class _Service(FastAPI):
     def openapi(self) -> dict[str, Any]:
         """Return the OpenAPI document; made once."""
         if self.openapi_schema is None:
-            self.openapi_schema = with_examples(without_suffix(super().openapi()))
+            self.openapi_schema = with_headers(with_examples(without_suffix(super().openapi())))
         return self.openapi_schema
 
 
