@@ -21,6 +21,7 @@ from app.http.services import open_services
 from app.imports.endpoints import router as imports
 from app.integrations.fiftyone.endpoints import router as fiftyone
 from app.integrations.label_studio.endpoints import router as label_studio
+from app.integrations.label_studio.pages import router as label_studio_pages
 from app.integrations.label_studio.training import router as label_studio_training
 from app.keys.endpoints import router as keys
 from app.keys.limit_headers import LimitHeadersMiddleware
@@ -152,6 +153,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         *protocols,
         label_studio,
         label_studio_training,
+        label_studio_pages,
         registry,
         imports,
         retirement,
