@@ -203,8 +203,8 @@ class VersionJson(BaseModel):
     )
     effective_settings: dict[str, Any] = Field(
         description="What the step ran with: its settings, every default filled in, null what its "
-        "method does not read, and the `devices` that it was computed on; of an import its "
-        "backbone and size alone."
+        "method does not read, the kind of `device` and how many `devices` computed it; of an "
+        "import its backbone and size alone."
     )
     seconds: float = Field(description="Wall time of the step or the import.")
     fusion: bool = Field(description="Whether old and new weights were averaged after the step.")
