@@ -10,6 +10,8 @@ import sys
 
 import torch
 
+from sats_core.uncompiled import importing, step_uncompiled
+
 _NMS = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
 
 _libraries: list[torch.library.Library] = []  # a library's operators live as long as it does
@@ -35,8 +37,10 @@ def import_torchvision() -> None:
         importlib.import_module("torchvision")
 
 
-import_torchvision()
+step_uncompiled()
+with importing():
+    import_torchvision()
 
-import timm  # noqa: E402  # only loads once torchvision does
+    import timm  # only loads once torchvision does
 
 __all__ = ["timm"]

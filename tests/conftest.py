@@ -40,6 +40,9 @@ from tests.fixtures.servers import MissingServerError, postgres, run_redis
 from tests.tiers import SLOW, arrange
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# There are none, and to look for them among all that is installed is a sixth of the processor time
+# in which the scripted child starts.
+os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
 session.create_engine = sharing(session.create_engine)
 plain_logs()
 

@@ -13,7 +13,7 @@ from app.audit.service import Action, Wanted, first_broken, list_entries
 from app.cli.audit_gradients import gradients
 from app.cli.common import database
 from app.cli.completing import Command
-from app.cli.printing import Form, Output, Row, print_all
+from app.cli.printing import AsJson, Form, Output, Row, print_all, print_json
 from app.db import read_session
 from app.keys.secret import read_secret
 from app.retirement.receipts import is_genuine, read_receipt
@@ -58,6 +58,7 @@ def receipt(
     file: Annotated[
         typer.FileText, typer.Argument(help="The receipt's JSON, or the version's; - is stdin.")
     ],
+    as_json: AsJson = False,
 ) -> None:
     """Check that this service signed a receipt of what a retirement deleted, as it stands.
 
@@ -71,14 +72,19 @@ def receipt(
     if not is_genuine(read_secret(get_settings()), found):
         typer.echo("this service did not sign it, or it was changed since", err=True)
         raise typer.Exit(BROKEN)
-    names = ", ".join(one["name"] for one in found["classes"])
+    names = [one["name"] for one in found["classes"]]
+    version = {"model": found["model"], "version": found["version"]}
+    if as_json:
+        print_json({"genuine": True, **version, "classes": names})
+        return
     typer.echo(
-        f"this service signed it, for version {found['version']} of {found['model']}: {names}"
+        f"this service signed it, for version {found['version']} of {found['model']}: "
+        f"{', '.join(names)}"
     )
 
 
 @audit.command("verify")
-def verify() -> None:
+def verify(as_json: AsJson = False) -> None:
     """Check every entry's hash, that none is missing between two, and what guards the log."""
     with database() as engine, read_session(engine) as session:
         try:
@@ -87,10 +93,14 @@ def verify() -> None:
         except (ValueError, SQLAlchemyError) as error:
             typer.echo(f"the audit log cannot be read: {error}", err=True)
             raise typer.Exit(BROKEN) from error
+    if as_json:
+        whole = broken is None and not missing
+        print_json({"whole": whole, "broken": broken, "missing": missing})
     if broken is not None:
         typer.echo(f"entry {broken} was changed, or one before it is missing", err=True)
         raise typer.Exit(BROKEN)
     if missing:
         typer.echo(f"what lets the log only grow does not stand: {', '.join(missing)}", err=True)
         raise typer.Exit(BROKEN)
-    typer.echo("the audit log is whole")
+    if not as_json:
+        typer.echo("the audit log is whole")

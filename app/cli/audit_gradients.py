@@ -9,7 +9,7 @@ import typer
 
 from app.cli.calling import model_and_number
 from app.cli.common import database
-from app.cli.printing import Form, Row, print_all
+from app.cli.printing import AsJson, Form, Row, print_all
 from app.cli.refusing import MISSING, REFUSED, refusal
 from app.db import read_session
 from app.processes import END_WITH_PARENT, own
@@ -62,7 +62,7 @@ def gradients(
         int, typer.Option(help="Of each attack.", min=1, max=MOST_ITERATIONS)
     ] = 300,
     seed: Annotated[int, typer.Option(help="Of all that is random.", min=0)] = 0,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Try to rebuild a picture from the gradients of one step on it, with and without dropout.
 

@@ -1,9 +1,11 @@
 """What commands that work on the service's own database share."""
 
 import getpass
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import structlog
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 from pydantic_settings import SettingsError
@@ -49,6 +51,8 @@ def _in_words(found: ErrorDetails, setting: str) -> str:
 @contextmanager
 def database() -> Iterator[Engine]:
     """Open the service's database at its newest tables; a refusal inside ends the command."""
+    if not structlog.is_configured():  # what is asked for has stdout for itself
+        structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
     settings = get_settings()
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     engine = make_engine(settings.resolved_database_url, settings.database_limits)

@@ -1,14 +1,13 @@
 """`sats doctor`: whether database, stores and folders are what they must be."""
 
-import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
 from typing import Annotated
 
 import typer
 from sqlalchemy.exc import SQLAlchemyError
 
+from app.cli.printing import AsJson, print_json
 from app.cli.refusing import refusal
 from app.db import make_engine
 from app.db.migrate import is_current
@@ -25,7 +24,7 @@ def doctor(
     mend: Annotated[
         bool, typer.Option("--repair", help="Mend what can be mended without losing anything.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Check what must always hold of database, stores and folders; docs/doctor.md names it.
 
@@ -35,8 +34,7 @@ def doctor(
     with _installation() as installation:
         mended, found = repair(installation) if mend else ([], examine(installation))
     if as_json:
-        said = {"content": not found, "findings": _plain(found), "repaired": _plain(mended)}
-        typer.echo(json.dumps(said, indent=2))
+        print_json({"content": not found, "findings": found, "repaired": mended})
     else:
         _say(found, mended)
     if found:
@@ -69,7 +67,3 @@ def _say(found: Sequence[Finding], mended: Sequence[Finding]) -> None:
             can = " (--repair mends it)" if one.repairable and word == "found" else ""
             typer.echo(f"{word} {one.kind}: {one.where}: {one.what}{can}")
     typer.echo(f"{len(found)} findings, {len(mended)} repaired" if found or mended else "all well")
-
-
-def _plain(findings: Sequence[Finding]) -> list[dict[str, object]]:
-    return [asdict(one) for one in findings]

@@ -1,7 +1,7 @@
 """`sats export`: a version's files, of the service's own blob store or of a running service."""
 
 import hashlib
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,6 +9,7 @@ import typer
 
 from app.cli.calling import Exit, model_and_number, service
 from app.cli.common import database
+from app.cli.printing import AsJson, Row, print_json
 from app.cli.refusing import refusal
 from app.db import read_session
 from app.registry.files import lay_out
@@ -33,6 +34,7 @@ def export(
             "`sats login` keeps for it."
         ),
     ] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Write a version's files to a new directory, every byte checked.
 
@@ -41,12 +43,18 @@ def export(
     """
     name, number = model_and_number(version)
     if url is None:
-        _lay_out(name, number, directory)
+        found, files = _lay_out(name, number, directory)
     else:
-        _fetch(url, name, number, directory)
+        found, files = _fetch(url, name, number, directory)
+    if as_json:
+        written = {"model": name, "version": found, "directory": str(directory)}
+        print_json({**written, "files": files})
+    else:
+        typer.echo(f"version {found} of {name!r}: {len(files)} files in {directory}")
 
 
-def _lay_out(name: str, number: int | None, directory: Path) -> None:
+def _lay_out(name: str, number: int | None, directory: Path) -> tuple[int, Sequence[Row]]:
+    """Write files out of the service's own store; return the version's number and what they are."""
     with database() as engine:
         with read_session(engine) as session:
             found = served_version(session, name, number)
@@ -54,17 +62,23 @@ def _lay_out(name: str, number: int | None, directory: Path) -> None:
             lay_out(open_store(get_settings()), found, directory)
         except (OSError, RuntimeError) as error:  # a file in the way, a loop of links, no right
             raise refusal(f"{directory} cannot be written: {error}") from error
-    _say(name, found.number, found.files, directory)
+    return found.number, [
+        {"name": file, "bytes": stored["bytes"], "sha256": stored["blob"]}
+        for file, stored in found.files.items()
+    ]
 
 
-def _fetch(url: str, name: str, number: int | None, directory: Path) -> None:
+def _fetch(url: str, name: str, number: int | None, directory: Path) -> tuple[int, Sequence[Row]]:
+    """Fetch them from a running service; as `_lay_out`."""
     with service(url) as client:
         found = client.version(name, number or client.live(name).version)
         if found.deleted_at is not None:
             raise refusal(f"version {found.number} was deleted", Exit.REFUSED)
         _check_alone(directory, found.files)
         client.export(name, found.number, directory)
-    _say(name, found.number, found.files, directory)
+    return found.number, [
+        {"name": file.name, "bytes": file.bytes, "sha256": file.sha256} for file in found.files
+    ]
 
 
 def _check_alone(directory: Path, files: "Iterable[File]") -> None:
@@ -89,7 +103,3 @@ def _is_whole(path: Path, file: "File") -> bool:
         return False
     with path.open("rb") as data:
         return hashlib.file_digest(data, "sha256").hexdigest() == file.sha256
-
-
-def _say(name: str, number: int, files: Collection[object], directory: Path) -> None:
-    typer.echo(f"version {number} of {name!r}: {len(files)} files in {directory}")

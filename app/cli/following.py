@@ -14,8 +14,7 @@ from sqlalchemy import Engine
 
 from app.admin.schemas import ScoresJson
 from app.cli.calling import endings
-from app.cli.printing import Form
-from app.cli.submitting import ended
+from app.cli.submitting import followed
 from app.db import Task, TaskState, Version, read_session
 from app.tasks.events import events_after
 from app.tasks.service import describe, get_task
@@ -29,13 +28,13 @@ PATIENCE_SECONDS = 3.0
 _EVENTS = "/events"
 
 
-def follow(engine: Engine, task_id: str, output: Form = Form.TABLE) -> "TaskRecord":
-    """Tell of a task until it ends, print it, and return it as it is then."""
+def follow(engine: Engine, task_id: str) -> "TaskRecord":
+    """Tell of a task until it ends, on stderr, and return it as it is then."""
     with endings():
         from sats_client import Client
 
         with Client("http://localhost", "", transport=Database(engine)) as client:
-            last = ended(client.task(task_id), output)
+            last = followed(client.task(task_id))
     _say_version(engine, task_id)
     return last
 

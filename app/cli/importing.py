@@ -19,7 +19,8 @@ from app.cli.following import follow
 from app.cli.logins import LoginsError, read_logins
 from app.cli.printing import Form, Output
 from app.cli.refusing import refusal
-from app.cli.submitting import ended
+from app.cli.sending import sending
+from app.cli.submitting import ended, print_task
 from app.db import read_session
 from app.disk import check_task_fits
 from app.errors.fields import invalid_fields
@@ -115,7 +116,8 @@ def import_model(
             files[EVALUATE] = evaluate
         task = _queue(engine, settings, spec, files)
         stack.close()  # the files are stored; they need not lie here while the import runs
-        last = follow(engine, task.id, output)
+        last = follow(engine, task.id)
+        print_task(last, output)
     if last.version is None:
         raise typer.Exit(FAILED)
 
@@ -151,14 +153,16 @@ def _send(
         with refusals():
             checkpoint = found(source, scratch / "hub", allow_pickle)
         with service(url) as client:
-            task = client.import_model(
-                checkpoint.directory,
-                model=model,
-                evaluate=evaluate,
-                name=f"import {checkpoint.name}"[:200],
-                source=checkpoint.name,
-                **given,
-            )
+            with sending() as told:
+                task = client.import_model(
+                    checkpoint.directory,
+                    model=model,
+                    evaluate=evaluate,
+                    name=f"import {checkpoint.name}"[:200],
+                    source=checkpoint.name,
+                    progress=told,
+                    **given,
+                )
             last = ended(task, output)
     held_as_asked = last.held and not wanted["promote"]
     raise typer.Exit(0 if held_as_asked else end_of(last))

@@ -9,13 +9,13 @@ from pydantic import ValidationError
 
 from app.cli.common import database, signed
 from app.cli.completing import Command
-from app.cli.printing import Form, Output, Row, print_all
+from app.cli.printing import AsJson, Form, Output, Row, print_all, print_json
 from app.cli.refusing import refusal
 from app.db import read_session, write_session
 from app.errors.fields import invalid_fields
-from app.keys.schemas import KeyWish, key_json
+from app.keys.schemas import KeyWish, NewKeyJson, key_json
 from app.keys.secret import read_secret
-from app.keys.service import Scope, create_key, list_keys, revoke_key
+from app.keys.service import Scope, create_key, find_key, list_keys, revoke_key
 from app.settings import get_settings
 
 LIMITS = {
@@ -56,6 +56,7 @@ def create(
     stored_bytes: Annotated[
         int | None, typer.Option(help="Most bytes that its tasks keep.")
     ] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Make a key and print it: this is the only time it can be seen."""
     wish = _wish(
@@ -81,7 +82,11 @@ def create(
             expires_at=wish.expires_at,
             limits=wish.limits,
         )
-    typer.echo(key)
+        made = NewKeyJson(**key_json(find_key(session, wish.name)).model_dump(), key=key)
+    if as_json:
+        print_json(made.model_dump())
+    else:
+        typer.echo(key)
 
 
 def _wish(**wanted: Any) -> KeyWish:
@@ -115,9 +120,14 @@ def _row(key: Row) -> Row:
 
 
 @keys.command("revoke")
-def revoke(name: Annotated[str, typer.Argument(help="Name of the key.")]) -> None:
+def revoke(
+    name: Annotated[str, typer.Argument(help="Name of the key.")], as_json: AsJson = False
+) -> None:
     """Stop a key from working, at once."""
     with database() as engine, write_session(engine) as session:
         signed(session)
-        revoke_key(session, name)
-    typer.echo(f"revoked: {name}")
+        ended = key_json(revoke_key(session, name))
+    if as_json:
+        print_json(ended.model_dump())
+    else:
+        typer.echo(f"revoked: {name}")

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from app.db.base import utc_text
 from sats_core.data.names import printable
 
 
@@ -24,6 +25,10 @@ class Form(StrEnum):
 Output = Annotated[
     Form, typer.Option("--output", "-o", help="What is printed on stdout; --json: JSON.")
 ]
+AsJson = Annotated[
+    bool, typer.Option("--json", help="Print a JSON object on stdout; words go to stderr.")
+]
+"""Of a command that answers with one thing, which has a table of its own or none."""
 Row = Mapping[str, object]
 
 
@@ -38,7 +43,7 @@ def print_all(records: Iterable[Any], form: Form, rows: Any, name: Any) -> None:
     """
     match form:
         case Form.JSON:
-            typer.echo(json.dumps([plain(one) for one in records], indent=2, ensure_ascii=False))
+            print_json(list(records))
         case Form.JSONL:
             for one in records:
                 typer.echo(json.dumps(plain(one), ensure_ascii=False))
@@ -53,7 +58,7 @@ def print_one(record: Any, form: Form, rows: Any, name: Any) -> None:
     """Print one record; in a table a line for each of its cells."""
     match form:
         case Form.JSON:
-            typer.echo(json.dumps(plain(record), indent=2, ensure_ascii=False))
+            print_json(record)
         case Form.TABLE:
             cells = rows(record)
             width = max(map(len, cells))
@@ -61,6 +66,11 @@ def print_one(record: Any, form: Form, rows: Any, name: Any) -> None:
                 typer.echo(f"{key.ljust(width)}  {_cell(value)}".rstrip())
         case _:
             print_all([record], form, rows, name)
+
+
+def print_json(value: Any) -> None:
+    """Print a value as JSON."""
+    typer.echo(json.dumps(plain(value), indent=2, ensure_ascii=False))
 
 
 def plain(value: Any) -> Any:
@@ -72,7 +82,7 @@ def plain(value: Any) -> Any:
         return {key: plain(one) for key, one in value.items()}
     if isinstance(value, tuple | list):
         return [plain(one) for one in value]
-    return value.isoformat() if isinstance(value, datetime) else value
+    return utc_text(value) if isinstance(value, datetime) else value
 
 
 def _table(rows: list[Row]) -> None:

@@ -2,7 +2,7 @@
 
 import re
 import time
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from sqlalchemy import Engine
@@ -11,16 +11,22 @@ from app.broker import make_celery, wake
 from app.cli.calling import need_client
 from app.cli.common import command_actor, database
 from app.cli.following import follow
+from app.cli.printing import AsJson, Form, plain, print_json
 from app.cli.refusing import refusal
+from app.cli.submitting import print_task
 from app.db import LabelStudioProject, ProjectState, read_session, write_session
 from app.integrations.label_studio import asking
 from app.integrations.label_studio.importing import Importing
 from app.integrations.label_studio.projects import Asker
+from app.integrations.label_studio.schemas import LabelStudioProjectJson
 from app.registry.schemas import MAX_NUMBER, MODEL_PATTERN
 from app.settings import Settings, get_settings
 from app.storage import open_store
 from app.telemetry.logs import configure_logs
 from sats_core.data.names import printable
+
+if TYPE_CHECKING:
+    from sats_client.records import TaskRecord
 
 FAILED = 1
 """Exit status of an import that came to nothing."""
@@ -35,6 +41,7 @@ def import_project(
     create: Annotated[
         bool, typer.Option("--create", help="Make the model where there is none of this name.")
     ] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Learn the classes of a Label Studio project that a model does not know yet."""
     need_client()
@@ -50,19 +57,32 @@ def import_project(
             row = asking.ask(session, project, model, asker).id
         found = _imported(engine, settings, row)
         for warning in found.warnings:
-            typer.echo(f"warning: {printable(warning)}")
+            typer.echo(f"warning: {printable(warning)}", err=True)
         if found.state == ProjectState.FAILED:
             raise refusal(printable(found.error or "it failed"), FAILED)
         if found.state == ProjectState.NOTHING_NEW:
             shown = ", ".join(found.classes)
-            typer.echo(f"nothing new: the model knows every class of its pictures ({shown})")
+            if as_json:
+                _print(found, None)
+            else:
+                typer.echo(f"nothing new: the model knows every class of its pictures ({shown})")
             return
-        typer.echo(f"{found.pictures} pictures: {', '.join(found.classes)}")
+        typer.echo(f"{found.pictures} pictures: {', '.join(found.classes)}", err=True)
         if found.task_id is None:
             raise refusal("its task was deleted", FAILED)
         last = follow(engine, found.task_id)
+        if as_json:
+            _print(found, last)
+        else:
+            print_task(last, Form.TABLE)
     if last.version is None:
         raise typer.Exit(FAILED)
+
+
+def _print(found: LabelStudioProject, task: "TaskRecord | None") -> None:
+    """Print a project as the API shows it, but its task whole, as it ended."""
+    shown = LabelStudioProjectJson.of(found, None).model_dump()
+    print_json({**shown, "task": plain(task)})
 
 
 def _imported(engine: Engine, settings: Settings, row: int) -> LabelStudioProject:
@@ -91,5 +111,5 @@ def _say(found: LabelStudioProject, told: str) -> str:
     waits = "it waits until the task that was made of it before has ended"
     said = waits if found.state == ProjectState.WAITING else f"trying again: {found.error or '...'}"
     if said != told:
-        typer.echo(printable(said))
+        typer.echo(printable(said), err=True)
     return said

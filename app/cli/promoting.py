@@ -39,6 +39,18 @@ def show(named: Named, url: Url = None, output: Output = Form.TABLE) -> None:
         print_one(found, output, _all, _id)
 
 
+def curve(
+    model: Annotated[
+        str, typer.Argument(help="The model.", autocompletion=complete_model)
+    ] = "default",
+    url: Url = None,
+    output: Output = Form.TABLE,
+) -> None:
+    """List how well each of a model's versions does, the newest first; in JSON by class too."""
+    with service(url) as client:
+        print_all(client.curve(model), output, _point_row, lambda one: f"{model}@{one.version}")
+
+
 def promote(
     named: Annotated[
         str,
@@ -87,6 +99,19 @@ def _row(version: Any) -> dict[str, object]:
         "new classes": version.new_classes,
         "mIoU": version.scores.miou_all,
         "made": version.created_at,
+    }
+
+
+def _point_row(point: Any) -> dict[str, object]:
+    return {
+        "version": point.version,
+        "live": point.live,
+        "classes": point.classes,
+        "mIoU": point.miou_all,
+        "old": point.miou_old,
+        "new": point.miou_new,
+        "forgetting": point.mean_forgetting,
+        "made": point.created_at,
     }
 
 

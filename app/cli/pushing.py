@@ -12,6 +12,7 @@ import typer
 from app.cli.calling import Exit, model_and_number, service
 from app.cli.common import database
 from app.cli.hub import HubError, push_files
+from app.cli.printing import AsJson, print_json
 from app.cli.refusing import MISSING, refusal
 from app.db import read_session
 from app.registry.files import version_file
@@ -70,6 +71,7 @@ def push(
             "`sats login` keeps for it."
         ),
     ] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Push a version to the Hugging Face hub, in one commit.
 
@@ -89,7 +91,11 @@ def push(
             where = push_files(repository, files, said, token, private=private)
         except HubError as error:
             raise refusal(printable(str(error)), error.status) from error
-        typer.echo(f"{said}: {len(files)} files at {where}")
+        if as_json:
+            pushed = {"model": found.model, "version": found.number, "repository": repository}
+            print_json({**pushed, "files": sorted(files), "commit_url": where})
+        else:
+            typer.echo(f"{said}: {len(files)} files at {where}")
         if not found.is_hub_model:
             typer.echo(
                 "its backbone is no mit_*: transformers does not open it, model.onnx runs anywhere",

@@ -10,6 +10,7 @@ from app.cli.calling import Url, model_and_number, service
 from app.cli.completing import complete_version
 from app.cli.printing import Form, Output
 from app.cli.refusing import refusal
+from app.cli.sending import sending
 from app.cli.submitting import Wait, finish, read_spec
 
 
@@ -58,7 +59,10 @@ def retire(
     model, number = model_and_number(named)
     if number is None:
         raise refusal(f"{named}: name the version, as in {model}@2")
-    given: dict[str, Any] = read_spec(spec)
+    given: dict[str, Any] = read_spec(spec, "model", "number", "classes", "depth")
     with service(url) as client:
-        task = client.retire(model, number, classes, depth=str(depth), dataset=dataset, **given)
+        with sending() as told:
+            task = client.retire(
+                model, number, classes, depth=str(depth), dataset=dataset, **given, progress=told
+            )
         finish(task, wait, output)

@@ -11,9 +11,11 @@ from sqlalchemy import Engine
 from uvicorn.config import STARTUP_FAILURE
 
 from app.cli.common import check_settings, database
+from app.cli.printing import AsJson, print_json
 from app.cli.refusing import refusal
 from app.cli.stopping import Connection, Server, Workers
 from app.db import read_session
+from app.db.migrate import revision
 from app.integrations.mlflow.client import MissingClientError, check_installed
 from app.keys.service import any_key
 from app.loopback import is_loopback
@@ -113,10 +115,13 @@ def worker(
     os.execv(WORKER[0], WORKER)  # noqa: S606 - our own command, without a shell
 
 
-def migrate() -> None:
+def migrate(as_json: AsJson = False) -> None:
     """Bring the database to the newest tables."""
-    with database():
-        typer.echo("the database is at the newest revision")
+    with database() as engine:
+        if as_json:
+            print_json({"revision": revision(engine)})
+        else:
+            typer.echo("the database is at the newest revision")
 
 
 def _refuse_no_mirror() -> None:

@@ -18,6 +18,7 @@ from app.cli.logins import (
     seen_by_others,
     sent_openly,
 )
+from app.cli.printing import AsJson, print_json
 from app.cli.refusing import MISSING, refusal
 from sats_core.data.names import printable
 
@@ -35,6 +36,7 @@ def login(
     key: Annotated[
         str | None, typer.Option(metavar="-", help="`-`: the key is read from standard input.")
     ] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Keep a service's address and API key for the commands that ask one.
 
@@ -48,15 +50,16 @@ def login(
         raise refusal("whose key is it? name the service's URL")
     with _refusals():
         if url is None:
-            _list()
+            _list(as_json)
             return
-        _log_in(same(url), read=key is not None)
+        _log_in(same(url), read=key is not None, as_json=as_json)
 
 
 def logout(
     url: Annotated[
         str | None, typer.Argument(metavar="[URL]", help="The service; default: the default one.")
     ] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Forget a service and its key. The key goes on working: `sats keys revoke` ends it."""
     with _refusals():
@@ -66,7 +69,10 @@ def logout(
             where = "anywhere by default" if place is None else f"at {printable(place)}"
             raise refusal(f"nobody is logged in {where}", MISSING)
         change_logins(lambda now: now.without(place))
-    typer.echo(f"logged out of {place}")
+    if as_json:
+        print_json({"url": place})
+    else:
+        typer.echo(f"logged out of {place}")
 
 
 @contextmanager
@@ -77,13 +83,16 @@ def _refusals() -> Iterator[None]:
         raise refusal(printable(str(error))) from error
 
 
-def _list() -> None:
+def _list(as_json: bool) -> None:
     logins = read_logins()
+    if as_json:
+        print_json([{"url": url, "default": url == logins.default} for url in logins.keys])
+        return
     for url in logins.keys:
         typer.echo(f"{url}{' (default)' if url == logins.default else ''}")
 
 
-def _log_in(url: str, *, read: bool) -> None:
+def _log_in(url: str, *, read: bool, as_json: bool) -> None:
     with endings():  # before anybody types a key for it
         from sats_client import Client
 
@@ -91,7 +100,10 @@ def _log_in(url: str, *, read: bool) -> None:
     warn(seen_by_others(), sent_openly(url))
     key = _working_key(url, read=read)
     path = change_logins(lambda now: now.added(url, key))
-    typer.echo(f"logged in at {url}, the default from now on; kept in {path}")
+    if as_json:
+        print_json({"url": url, "default": True, "kept_in": str(path)})
+    else:
+        typer.echo(f"logged in at {url}, the default from now on; kept in {path}")
     said = [name for name in ("SATS_URL", "SATS_API_KEY") if os.environ.get(name, "").strip()]
     if said:
         typer.echo(f"sats: {' and '.join(said)} in the environment still go before it", err=True)
@@ -114,7 +126,7 @@ def _read() -> str:
 def _asked() -> str:
     try:
         said: str = typer.prompt(
-            "API key, or Enter for none", "", hide_input=True, show_default=False
+            "API key, or Enter for none", "", hide_input=True, show_default=False, err=True
         )
     except typer.Abort as error:  # ^C, or there is nobody to be asked
         typer.echo(err=True)  # ends the line that asks

@@ -11,7 +11,7 @@ from itertools import chain
 from multiprocessing.connection import wait
 from socket import socket
 from types import FrameType
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import structlog
 import uvicorn
@@ -19,8 +19,10 @@ from uvicorn.config import STARTUP_FAILURE
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.supervisors.multiprocess import Multiprocess, Process
 
-from app.http.draining import Draining
 from app.processes import Backoff
+
+if TYPE_CHECKING:
+    from app.http.draining import Draining
 
 STOPS = (signal.SIGINT, signal.SIGTERM)
 QUIET_SECONDS = 2.0
@@ -102,7 +104,7 @@ class _Closing:
             self._connection.loop.call_later(REST_SECONDS, inner.close)
 
 
-def heed_signals(draining: Draining, seconds: float, *, supervised: bool) -> None:
+def heed_signals(draining: "Draining", seconds: float, *, supervised: bool) -> None:
     """Drain a process before uvicorn stops it, and end it `seconds` after the first signal.
 
     Called on the event loop, on the main thread, where uvicorn has its own handlers.

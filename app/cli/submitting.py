@@ -11,6 +11,7 @@ from app.cli.calling import Url, end_of, service
 from app.cli.completing import complete_model, complete_task
 from app.cli.printing import Form, Output, print_all, print_one
 from app.cli.refusing import refusal
+from app.cli.sending import sending
 
 if TYPE_CHECKING:
     from sats_client import Task
@@ -23,6 +24,9 @@ def _task_id(*states: str) -> Any:
     )
 
 
+_OF_A_CALL = ("dataset", "progress", "idempotency_key")
+"""What the client takes beside a spec."""
+AnyTask = Annotated[str, _task_id()]
 OpenTask = Annotated[str, _task_id("queued", "running")]
 FailedTask = Annotated[str, _task_id("failed")]
 Wait = Annotated[bool, typer.Option("--wait", help="Wait until it has ended, and say how.")]
@@ -64,17 +68,26 @@ def submit(
     }
     given = read_spec(spec) | {key: value for key, value in named.items() if value is not None}
     with service(url) as client:
-        finish(client.submit(dataset, **given), wait, output)
+        with sending() as told:
+            task = client.submit(dataset, **given, progress=told)
+        finish(task, wait, output)
 
 
-def read_spec(text: str) -> dict[str, Any]:
-    """Return the JSON object of `--spec`."""
+def read_spec(text: str, *apart: str) -> dict[str, Any]:
+    """Return the JSON object of `--spec`.
+
+    Args:
+        text: what was typed.
+        *apart: what cannot stand in it, as it is said otherwise or not at all.
+    """
     try:
         found = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise refusal(f"--spec is no JSON: {error}") from error
     if not isinstance(found, dict):
         raise refusal("--spec is no JSON object")
+    for name in found.keys() & {*_OF_A_CALL, *apart}:
+        raise refusal(f"--spec: {name} is no part of it here")
     return found
 
 
@@ -110,10 +123,24 @@ def watch(task_id: OpenTask, url: Url = None, output: Output = Form.TABLE) -> No
         finish(client.task(task_id), True, output)
 
 
+def events(
+    task_id: AnyTask,
+    kinds: Annotated[
+        list[str] | None,
+        typer.Option("--type", help="Only these: task.epoch are its curves; again for more."),
+    ] = None,
+    url: Url = None,
+    output: Output = Form.TABLE,
+) -> None:
+    """List all that has happened to a task so far, the oldest first; progress until it ends."""
+    with service(url) as client:
+        print_all(client.task(task_id).events(*kinds or ()), output, _event_row, _id)
+
+
 def cancel(task_id: OpenTask, url: Url = None, output: Output = Form.TABLE) -> None:
     """Cancel a task."""
     with service(url) as client:
-        print_one(client.task(task_id).cancel(), output, _row, _id)
+        print_task(client.task(task_id).cancel(), output)
 
 
 def retry(
@@ -128,11 +155,23 @@ def finish(task: "Task", wait: bool, output: Form) -> None:
     """Print a task as it is, or once it has ended; then the exit status says how."""
     if wait:
         raise typer.Exit(end_of(ended(task, output)))
-    print_one(task, output, _row, _id)
+    print_task(task, output)
 
 
 def ended(task: "Task", output: Form) -> "TaskRecord":
     """Follow a task, print it once it has ended, and return it as it is then."""
+    last = followed(task)
+    print_task(last, output)
+    return last
+
+
+def print_task(task: "TaskRecord", output: Form) -> None:
+    """Print a task as it is."""
+    print_one(task, output, _row, _id)
+
+
+def followed(task: "Task") -> "TaskRecord":
+    """Follow a task, in words on stderr, and return it as it is once it has ended."""
     from sats_client import TaskCancelled, TaskFailed
 
     typer.echo(f"task {task.id}", err=True)
@@ -144,7 +183,6 @@ def ended(task: "Task", output: Form) -> "TaskRecord":
     except (TaskFailed, TaskCancelled) as end:
         typer.echo(f"sats: {end}", err=True)
         last = end.task
-    print_one(last, output, _row, _id)
     if last.held:
         named = f"{last.model}@{last.version}"
         typer.echo(
@@ -165,6 +203,11 @@ def _row(task: Any) -> dict[str, object]:
         "version": task.version,
         "posted": task.created_at,
     }
+
+
+def _event_row(event: Any) -> dict[str, object]:
+    data = {key: value for key, value in event.data.items() if value is not None}
+    return {"id": event.id, "at": event.at, "type": event.type, "data": json.dumps(data)}
 
 
 def _id(task: Any) -> str:

@@ -75,6 +75,12 @@ def is_current(engine: Engine) -> bool:
         return _is_current(connection)
 
 
+def revision(engine: Engine) -> str:
+    """Return the revision of a database's tables; "" where there are none."""
+    with engine.connect() as connection:
+        return _revision(connection)
+
+
 def _is_current(connection: Connection) -> bool:
     return _revision(connection) >= _newest()
 

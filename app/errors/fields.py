@@ -5,23 +5,18 @@ from typing import Any
 
 from app.errors import ErrorDetail, InvalidProblem
 from app.errors.codes import code_of
-from app.registry.schemas import MODEL_PATTERN, NAME_PATTERN
+from app.patterns import IN_WORDS
 from sats_core.data.names import printable
 
 MOST_ERRORS = 100
 """Of a request's fields that are named; a body can have as many wrong ones as it has bytes."""
 _LONGEST_FIELD = 200
-_IN_WORDS = {
-    MODEL_PATTERN: "a model is called by small letters, digits, `.`, `_` and `-`, 100 at most, the "
-    "first one a letter or a digit",
-    NAME_PATTERN: "it has a character that parts lines, turns text round or is not seen",
-}
-"""What a regular expression says."""
 _BY_TYPE = {
     "extra_forbidden": "there is no such field",
     "missing": "it is needed and is not there",
+    "string_pattern_mismatch": "it does not look as it should",
 }
-"""What pydantic says of fields as of a function's arguments."""
+"""What pydantic says of fields as of a function's arguments, or by a regular expression."""
 
 
 def invalid_fields(found: Sequence[Mapping[str, Any]], prefix: str = "") -> InvalidProblem:
@@ -50,7 +45,7 @@ def _field_error(found: Mapping[str, Any], prefix: str) -> ErrorDetail:
         parts = [] if found["type"] == "json_invalid" else parts[1:]
     field = ".".join([prefix, *parts] if prefix else parts)
     pattern = found.get("ctx", {}).get("pattern")
-    said = _IN_WORDS.get(pattern) or _BY_TYPE.get(found["type"]) or str(found["msg"])
+    said = IN_WORDS.get(pattern) or _BY_TYPE.get(found["type"]) or str(found["msg"])
     message = said.removeprefix("Value error, ")
     shown = printable(field)[:_LONGEST_FIELD] or "body"
     return ErrorDetail(printable(message), field=shown, code=code_of(str(found["type"])))

@@ -11,9 +11,8 @@ from sats_core.limits import MAX_INT32
 MODEL_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,99}$"
 """What a model may be called."""
 
-Named = Annotated[
-    str, StringConstraints(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")
-]
+STORED_NAME_PATTERN = r"^[^\x00-\x1f\x7f]+$"
+Named = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=STORED_NAME_PATTERN)]
 """What a class, a task or a source is called, in stored rows too: it never becomes stricter."""
 
 NAME_PATTERN = rf"^[^{REFUSED}]+$"

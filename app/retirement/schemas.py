@@ -72,7 +72,8 @@ class Training(Record):
         None,
         ge=1,
         le=512,
-        description="Parts that a batch is computed in, in less memory; by default as few as fit.",
+        description="Read by no retirement, which computes a batch as a whole: what does not fit "
+        "takes a smaller `batch_size`. Its place is kept for who says it already.",
     )
     learning_rate: float | None = Field(
         None,

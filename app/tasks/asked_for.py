@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from typing import Any
 
 from app.db import TaskKind
 from app.db.base import JsonObject
@@ -57,6 +58,10 @@ def digests(spec: Spec, dataset: Blob, evaluation: Blob | None) -> set[str]:
     Those held defaults; tasks keep them for as long as they are kept.
     """
     known = {digest(spec, dataset, evaluation), _with_defaults(spec, dataset, evaluation)}
+    if isinstance(spec, TaskSpec) and spec.method_settings:
+        settings = {name: _as_typed(value) for name, value in spec.method_settings.items()}
+        typed = spec.model_copy(update={"method_settings": settings})
+        known |= {digest(typed, dataset, evaluation), _with_defaults(typed, dataset, evaluation)}
     if isinstance(spec, TaskSpec) and "method" not in spec.model_fields_set:
         then = spec.model_copy(update={"method": UNSAID})
         known.add(_with_defaults(then, dataset, evaluation))
@@ -64,6 +69,11 @@ def digests(spec: Spec, dataset: Blob, evaluation: Blob | None) -> set[str]:
         before = spec.model_copy(update={"epochs": RETIREMENT_EPOCHS})
         known.add(_with_defaults(before, _as_stored(before), evaluation))
     return known
+
+
+def _as_typed(value: Any) -> Any:
+    """Return a method's setting as most people type it: 1.0 was a request of its own beside 1."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _as_stored(spec: RetireSpec) -> Blob:

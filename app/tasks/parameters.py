@@ -5,6 +5,7 @@ from typing import Annotated
 from fastapi import Query
 
 from app.http.parameters import Time
+from app.patterns import NO_NUL
 from app.registry.schemas import MODEL_PATTERN
 from app.tasks.listing import Wanted
 from app.tasks.states import TaskOutcome, TaskStateJson
@@ -26,7 +27,7 @@ def wanted(
         str | None,
         Query(
             max_length=100,
-            pattern=r"^[^\x00]*$",
+            pattern=NO_NUL,
             description="Only what the key of this name posted; empty: what came without a key.",
         ),
     ] = None,
@@ -39,7 +40,7 @@ def wanted(
         Query(
             min_length=1,
             max_length=200,
-            pattern=r"^[^\x00]*$",
+            pattern=NO_NUL,
             description="Only tasks in whose name this stands, in upper or lower case.",
         ),
     ] = None,

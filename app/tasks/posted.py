@@ -31,9 +31,15 @@ class PostedTask(PostedNumbers, TaskSpec):
     )
 
     def model_post_init(self, _context: object) -> None:
-        """Refuse a method's settings that are no numbers before they are taken for some."""
+        """Refuse a method's settings that are no numbers before they are taken for some.
+
+        What they are then is stored: 1 and 1.0 are one weight, so they are one request.
+        """
         try:
             check_numbers(METHOD_SETTINGS[self.method], self.method_settings)
         except ValueError as error:
             raise ValueError(f"method_settings.{error}") from error
         super().model_post_init(_context)
+        read = self.for_method()
+        said = {name: getattr(read, name) for name in self.method_settings}
+        object.__setattr__(self, "method_settings", said)

@@ -28,6 +28,7 @@ from app.http.strays import refuse_undeclared
 from app.idempotency.once import OnceWithin, Within, replayed
 from app.keys.problems import KEY_PROBLEMS, ByteLimitProblem, UploadLimitProblem
 from app.keys.service import Caller, Scope, check_model
+from app.patterns import PICTURES
 from app.registry.schemas import MODEL_PATTERN
 from app.storage import Blob
 from app.storage.references import lock_blobs
@@ -38,7 +39,6 @@ from app.uploads.parts import begin
 from app.uploads.posted import BODY, PostedUpload
 from app.uploads.schemas import UploadBytes, UploadJson, UploadLinks, UploadReport
 from app.uploads.service import draw, look_into
-from app.uploads.sheet import PICTURES
 from app.uploads.staging import staged
 from app.uploads.tokens import Upload, UploadGoneProblem, lifetime, make_token, same_end
 

@@ -6,6 +6,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.db import LargeUploadState
+from app.patterns import SHA256
 from app.posted import PostedNumbers
 from app.registry.schemas import PostedName
 
@@ -48,7 +49,7 @@ class LargeUploadWish(PostedNumbers):
     bytes: int = Field(gt=0, description="How many it has.")
     sha256: str | None = Field(
         None,
-        pattern=r"^[0-9a-f]{64}$",
+        pattern=SHA256,
         description="Of all of them, hex: other ones are refused at the end, and who posts the "
         "same again gets the upload that was begun. Default: not known.",
     )

@@ -15,8 +15,6 @@ TILE = 320
 COLUMNS = 4
 GAP = 8
 OPACITY = 0.55
-PICTURES = r"^\d{1,7}(,\d{1,7}){0,7}$"
-"""Positions of pictures, as an address has them: up to eight."""
 _IGNORED = (128, 128, 128)
 
 

@@ -15,7 +15,7 @@ from app.audit.schemas import ActorJson, AuditEntryJson, entry_json
 from app.audit.service import Action, Wanted, list_entries
 from app.http.dependencies import ReadSession
 from app.http.parameters import Cursor
-from app.registry.schemas import MODEL_PATTERN
+from app.patterns import ANY_MODEL, NO_NUL
 from app.web.rendering import page
 from app.web.visitors import PageRoute, SeesService
 
@@ -87,8 +87,8 @@ def audit_page(
     _visitor: SeesService,
     session: ReadSession,
     action: Action | Literal[""] = "",
-    model: Annotated[str, Query(pattern=f"^$|{MODEL_PATTERN}")] = "",
-    actor: Annotated[str, Query(max_length=200, pattern=r"^[^\x00]*$")] = "",
+    model: Annotated[str, Query(pattern=ANY_MODEL)] = "",
+    actor: Annotated[str, Query(max_length=200, pattern=NO_NUL)] = "",
     cursor: Cursor = None,
 ) -> Response:
     """List what was done, the newest first."""

@@ -12,13 +12,13 @@ from app.errors.fields import invalid_fields
 from app.http.connected import LeftProblem, while_connected
 from app.http.dependencies import AppServices, ReadSession
 from app.keys.service import check_model
+from app.patterns import PICTURES
 from app.registry.schemas import MAX_NUMBER, MODEL_PATTERN
 from app.tasks.posted import PostedTask
 from app.tasks.schemas import TaskSpec
 from app.uploads.large import complete
 from app.uploads.opening import uploaded
 from app.uploads.service import look_into
-from app.uploads.sheet import PICTURES
 from app.web.rendering import page
 from app.web.schedule import schedule_of
 from app.web.seen import opinion

@@ -13,7 +13,7 @@ from app.db import Task, Version
 from app.http.dependencies import ReadSession
 from app.http.parameters import Cursor
 from app.keys.service import check_model
-from app.registry.schemas import MODEL_PATTERN
+from app.patterns import ANY_MODEL, NO_NUL
 from app.tasks.epochs import epochs
 from app.tasks.listing import TASKS, list_tasks
 from app.tasks.phases import phases
@@ -35,9 +35,9 @@ def tasks_page(
     request: Request,
     visitor: SeesTasks,
     session: ReadSession,
-    model: Annotated[str, Query(pattern=f"^$|{MODEL_PATTERN}")] = "",
+    model: Annotated[str, Query(pattern=ANY_MODEL)] = "",
     state: str = "",
-    text: Annotated[str, Query(max_length=200, pattern=r"^[^\x00]*$")] = "",
+    text: Annotated[str, Query(max_length=200, pattern=NO_NUL)] = "",
     cursor: Cursor = None,
 ) -> Response:
     """List tasks, the newest first: those of the visitor's key, or all that it may see."""

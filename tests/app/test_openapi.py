@@ -55,6 +55,43 @@ def test_every_operation_has_an_id_that_generated_clients_can_use(document):
     assert not made_up, "give these an `operation_id`"
 
 
+WHOLE = {
+    "/admin/metrics": "one curve a model; `next_before` leads to the versions before its points",
+    "/admin/models/{model}": "steps under way and the few that ended last",
+    "/admin/models/{model}/versions/{number}": "a record: its classes, files and lineage",
+    "/admin/models/{model}/versions/{number}/confusion": "a matrix; `limit` cuts it",
+    "/admin/models/{model}/versions/{number}/forgetting": "a record: a figure a stage",
+    "/admin/overview": "one entry a model, counted by the database",
+    "/classes": "256 at most: what a mask can hold",
+    "/tasks/{task_id}": "a record: its warnings",
+    "/uploads/{upload}": "a record: what was seen of an upload",
+    "/uploads/{upload}/parts": "a record: the parts of a file",
+}
+"""What has a list in its answer and is none to be read by the page, and why."""
+OTHERS = ("/hf", "/integrations", "/v2")
+"""Prefixes of other people's contracts."""
+
+
+def test_every_list_is_read_by_the_page(document):
+    whole, pages = set(), 0
+    for path, item in document["paths"].items():
+        answer = item.get("get", {}).get("responses", {}).get("200", {}).get("content", {})
+        if "application/json" not in answer or path.startswith(OTHERS):
+            continue
+        schema = _resolve(document, answer["application/json"]["schema"])
+        fields = schema.get("properties", {})
+        assert schema.get("type") != "array", path
+        if "items" in fields:
+            asked = {one["name"] for one in item["get"]["parameters"]}
+            assert set(fields) == {"items", "next_cursor"}, path
+            assert {"cursor", "limit"} <= asked, path
+            pages += 1
+        elif any(_resolve(document, one).get("type") == "array" for one in fields.values()):
+            whole.add(path)
+    assert pages >= 9
+    assert whole == set(WHOLE)
+
+
 def test_records_are_not_called_after_their_python_classes(document):
     schemas = document["components"]["schemas"]
     assert {"Task", "Version", "Problem"} <= set(schemas)

@@ -132,14 +132,18 @@ function switchOf(figure, { label, stroke, dash }) {
 
 function take(figure) {
   if (drawn.has(figure)) return;
-  drawn.set(figure, { source: JSON.parse(figure.querySelector("script").textContent), plot: null, hidden: new Set() });
+  drawn.set(figure, { source: JSON.parse(figure.querySelector("script").textContent), plot: null, hidden: new Set(), due: 0 });
   const place = figure.querySelector(".plot");
   new ResizeObserver(() => drawn.get(figure)?.plot?.width !== place.clientWidth && draw(figure)).observe(place);
   figure.addEventListener("epoch", ({ detail }) => {
     const one = drawn.get(figure);
     const others = one.source.filter(({ epoch }) => epoch !== detail.epoch);
     one.source = [...others, detail].sort((a, b) => a.epoch - b.epoch);
-    draw(figure);
+    // Who comes late is told of all epochs at once.
+    one.due ||= requestAnimationFrame(() => {
+      one.due = 0;
+      if (drawn.has(figure)) draw(figure);
+    });
   });
 }
 

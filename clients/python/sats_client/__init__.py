@@ -27,7 +27,7 @@ from sats_client.errors import (
     TimedOut,
     Unreachable,
 )
-from sats_client.models import Classes, Move, Overview, Version, Worker
+from sats_client.models import Classes, Move, Overview, Point, Version, Worker
 from sats_client.records import Event, Outcome, Phase, State
 from sats_client.tasks import AsyncTask, Task
 
@@ -49,6 +49,7 @@ __all__ = [
     "Overloaded",
     "Overview",
     "Phase",
+    "Point",
     "Problem",
     "Refused",
     "SatsError",

@@ -19,13 +19,17 @@ from sats_client._reading import read
 from sats_client._settings import Sought
 from sats_client._uploading import LARGE_BYTES, uploaded
 from sats_client.errors import BadAnswer, Conflict
-from sats_client.models import Classes, Move, Version, Worker
-from sats_client.records import TaskRecord
+from sats_client.models import Classes, Curves, Move, Point, Version, Worker
+from sats_client.records import Event, TaskRecord
 
 R = TypeVar("R")
 K = TypeVar("K", bound=TaskRecord)
 AnyPath = str | PathLike[str]
 Query = Mapping[str, Any]
+MOST_EVENTS = 500
+"""Of a page, as the service allows."""
+MOST_POINTS = 1000
+"""Versions of a page of a curve, likewise."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +68,9 @@ def got(kind: type[R], path: str, query: Query | None = None) -> Flow[R]:
 
 def page(kind: type[R], path: str, query: Query, cursor: str | None) -> Flow[Page[R]]:
     """Read one page of a list."""
-    asked = Request("GET", path, parameters({**query, "cursor": cursor}))
+    query = {**query, "cursor": cursor}
+    # What happens is told as a stream too, to whoever does not say what it wants.
+    asked = Request("GET", path, parameters(query), {"Accept": "application/json"})
     said = (yield Ask(asked)).json()
     try:
         return Page(tuple(read(kind, one) for one in said["items"]), said.get("next_cursor"))
@@ -81,6 +87,22 @@ def tasks(kind: type[K], wanted: Sought) -> Callable[[str | None], Flow[Page[K]]
 def versions(model: str, sort: str | None) -> Callable[[str | None], Flow[Page[Version]]]:
     """Return what reads a page of a model's versions."""
     return partial(page, Version, version_path(model), {"sort": sort})
+
+
+def events(task_id: str, types: Iterable[str]) -> Callable[[str | None], Flow[Page[Event]]]:
+    """Return what reads a page of what has happened to a task."""
+    query = {"type": listed(types), "limit": MOST_EVENTS}
+    return partial(page, Event, task_path(task_id, "/events"), query)
+
+
+def curve(model: str, cursor: str | None) -> Flow[Page[Point]]:
+    """Read how some of a model's versions score, the newest first."""
+    query = {"model": model, "newest": MOST_POINTS, "before": cursor}
+    found = (yield from got(Curves, "/admin/metrics", query)).models
+    if len(found) != 1:
+        raise BadAnswer("the answer is not one model's curve: is it a SATS service?")
+    before = found[0].next_before
+    return Page(found[0].points[::-1], None if before is None else str(before))
 
 
 def workers(cursor: str | None) -> Flow[Page[Worker]]:

@@ -18,7 +18,7 @@ from sats_client._many import OnError, in_order_async
 from sats_client._segmenting import Known, answered, segmented
 from sats_client._settings import MAX_ANSWER_BYTES, Asked, Sought, http_options
 from sats_client.errors import TaskEnded
-from sats_client.models import Classes, Move, Overview, Version, Worker
+from sats_client.models import Classes, Move, Overview, Point, Version, Worker
 from sats_client.records import TaskRecord
 from sats_client.tasks import AsyncTask
 
@@ -170,6 +170,10 @@ class AsyncClient:
     ) -> AsyncIterator[Version]:
         """Yield a model's versions, the newest first; by `created_at` the oldest."""
         return self._pages(calls.versions(model, sort))
+
+    def curve(self, model: str = "default") -> AsyncIterator[Point]:
+        """Yield what each of a model's versions scores, the newest first."""
+        return self._pages(partial(calls.curve, model))
 
     async def version(self, model: str, number: int) -> Version:
         """Return a version: its classes, scores, files, and what the gate said."""

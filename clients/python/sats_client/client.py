@@ -18,7 +18,7 @@ from sats_client._segmenting import Known, answered, segmented
 from sats_client._settings import MAX_ANSWER_BYTES, Asked, Sought, http_options
 from sats_client._sync import Driver
 from sats_client.errors import TaskEnded
-from sats_client.models import Classes, Move, Overview, Version, Worker
+from sats_client.models import Classes, Move, Overview, Point, Version, Worker
 from sats_client.records import TaskRecord
 from sats_client.tasks import Task
 
@@ -121,7 +121,7 @@ class Client:
             progress: told of the checkpoint's bytes that were sent and of how many there are.
             idempotency_key: the same key with the same files makes one task; default: a new one.
             source: what the version says that it came from; default: the file's or folder's name.
-            **spec: name, create (make the model where there is none), background, features, promote.
+            **spec: name, create (the model, where there is none), background, features, promote.
         """
         wanted = calls.importing(
             checkpoint, model, evaluate, spec, progress, idempotency_key, source
@@ -231,6 +231,10 @@ class Client:
     def versions(self, model: str = "default", *, sort: str | None = None) -> Iterator[Version]:
         """Yield a model's versions, the newest first; by `created_at` the oldest."""
         return self._pages(calls.versions(model, sort))
+
+    def curve(self, model: str = "default") -> Iterator[Point]:
+        """Yield what each of a model's versions scores, the newest first."""
+        return self._pages(partial(calls.curve, model))
 
     def version(self, model: str, number: int) -> Version:
         """Return a version: its classes, scores, files, and what the gate said."""

@@ -139,6 +139,46 @@ class MeanScores:
 
 
 @dataclass(frozen=True)
+class Point:
+    """What a version scores, as a chart over versions shows it; None where it was not measured.
+
+    Attributes:
+        classes: how many it knows, background not counted.
+        iou: of every class, background included.
+    """
+
+    version: int
+    created_at: datetime
+    live: bool
+    classes: int
+    miou_all: float | None
+    miou_old: float | None
+    miou_new: float | None
+    mean_forgetting: float | None
+    iou: Mapping[str, float | None] = field(hash=False)
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Some of a model's versions, the oldest first.
+
+    Attributes:
+        next_before: versions with lower numbers are asked for by it; None: there are none.
+    """
+
+    model: str
+    points: tuple[Point, ...]
+    next_before: int | None = None
+
+
+@dataclass(frozen=True)
+class Curves:
+    """One curve a model."""
+
+    models: tuple[Curve, ...]
+
+
+@dataclass(frozen=True)
 class LiveVersion:
     """The version of a model that answers."""
 

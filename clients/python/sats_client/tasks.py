@@ -1,12 +1,13 @@
 """A task at the hands of its client."""
 
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 
 import sats_client
 from sats_client import _calls as calls
 from sats_client._follow import Tell, followed
 from sats_client.printing import Printer
-from sats_client.records import TaskRecord
+from sats_client.records import Event, TaskRecord
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,14 @@ class Task(TaskRecord):
         """Return what its training wrote last."""
         return self._client._run(calls.log(self.id))
 
+    def events(self, *types: str) -> Iterator[Event]:
+        """Yield what has happened to it so far, the oldest first; as `wait` tells it, all of it.
+
+        Args:
+            *types: only these: `task.epoch` are its curves; progress is kept until it ends.
+        """
+        return self._client._pages(calls.events(self.id, types))
+
 
 @dataclass(frozen=True)
 class AsyncTask(TaskRecord):
@@ -94,3 +103,7 @@ class AsyncTask(TaskRecord):
     async def log(self) -> str:
         """Return what its training wrote last."""
         return await self._client._run(calls.log(self.id))
+
+    def events(self, *types: str) -> AsyncIterator[Event]:
+        """Yield what has happened to it so far; as `Task.events`."""
+        return self._client._pages(calls.events(self.id, types))

@@ -295,3 +295,55 @@ def test_an_answer_has_a_largest_size(through, fits):
     with pytest.raises(BadAnswer, match=f"more than {most} bytes"):
         through(task, lambda c: c.task(TASK["id"]), max_answer_bytes=most)
     assert len(read) == 5, "no more is read"
+
+
+def test_what_happened_is_asked_for_by_the_page(through):
+    asked = []
+
+    def service(request: httpx.Request) -> httpx.Response:
+        if not request.url.path.endswith("/events"):
+            return httpx.Response(200, json=TASK)
+        asked.append((request.headers["Accept"], dict(request.url.params)))
+        number = int(request.url.params.get("cursor", 1))
+        event = {"id": str(number), "type": "task.epoch", "at": "2026-11-21T16:51:04Z"}
+        event |= {"task": TASK["id"], "model": "default", "data": {"epoch": number}}
+        following = str(number + 1) if number < 3 else None
+        return httpx.Response(200, json={"items": [event], "next_cursor": following})
+
+    found = through(service, lambda c: c.task("1"), lambda task: task.events("task.epoch"))
+    assert [event.data["epoch"] for event in found] == [1, 2, 3]
+    first = {"type": "task.epoch", "limit": "500"}
+    assert asked == [
+        ("application/json", first),
+        ("application/json", {**first, "cursor": "2"}),
+        ("application/json", {**first, "cursor": "3"}),
+    ]
+
+
+POINT = {
+    "created_at": "2026-11-21T16:51:04Z",
+    "live": False,
+    "classes": 1,
+    "miou_all": 0.5,
+    "miou_old": None,
+    "miou_new": 0.5,
+    "mean_forgetting": None,
+    "iou": {"background": 0.9, "cat": None},
+}
+
+
+def test_a_curve_is_read_to_its_first_version(through):
+    def curve(request: httpx.Request) -> httpx.Response:
+        assert request.url.params["model"] == "farm"
+        before = int(request.url.params.get("before", 6))
+        points = [POINT | {"version": number} for number in range(max(1, before - 2), before)]
+        first = points[0]["version"]
+        told = {"model": "farm", "points": points, "next_before": first if first > 1 else None}
+        return httpx.Response(200, json={"models": [told]})
+
+    found = through(curve, lambda c: c.curve("farm"))
+    assert [point.version for point in found] == [5, 4, 3, 2, 1]
+    assert found[0].iou == {"background": 0.9, "cat": None}
+    for said in ({"models": []}, {"curves": []}):
+        with pytest.raises(BadAnswer):
+            through(lambda _, said=said: httpx.Response(200, json=said), lambda c: c.curve())

@@ -12,6 +12,11 @@ from tests.fixtures.processes import environment
 __all__ = ["register"]
 
 
+def printed(done):
+    """Return what a command printed: the log of a service that it asked is in this process too."""
+    return "\n".join(line for line in done.stdout.splitlines() if "request_id=" not in line)
+
+
 @pytest.fixture
 def run(settings, monkeypatch, tmp_path):
     """Run `sats ...` in this process on the test's settings, logged in nowhere."""

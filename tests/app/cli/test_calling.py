@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import re
 import shutil
 import threading
 import zipfile
@@ -11,13 +12,14 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine
 
-from app.cli import submitting
+from app.cli import sending, submitting
 from app.db import DeviceKind, write_session
 from app.keys.secret import read_secret
 from app.keys.service import Scope, create_key
 from app.settings import Settings
 from app.storage import BlobStore
 from app.workers.needs import Resources
+from tests.app.cli.conftest import printed
 from tests.fixtures.checkpoints import checkpoint_zip
 from tests.fixtures.drawings import voc_zip
 from tests.fixtures.versions import add_version
@@ -38,9 +40,7 @@ def ask(run, served, monkeypatch: pytest.MonkeyPatch):
 
     def asked(*words: object) -> tuple[int, str, str]:
         done = run(*map(str, words))
-        # The service's log is in this process too.
-        out = [line for line in done.stdout.splitlines() if "request_id=" not in line]
-        return done.exit_code, "\n".join(out), done.stderr
+        return done.exit_code, printed(done), done.stderr
 
     return asked
 
@@ -59,6 +59,23 @@ def folder(tmp_path: Path) -> Path:
     with zipfile.ZipFile(voc_zip(tmp_path / "a.zip", ["circle"], size=48)) as archive:
         archive.extractall(tmp_path / "shapes")
     return tmp_path / "shapes"
+
+
+def test_what_is_sent_is_shown_on_a_terminal_alone(ask, folder: Path, monkeypatch) -> None:
+    monkeypatch.setattr(sending, "SOON", 0)
+    status, _, err = ask("submit", folder, "-o", "id")
+    assert (status, err) == (0, "")
+    monkeypatch.setenv("TTY_COMPATIBLE", "1")
+    monkeypatch.setenv("TTY_INTERACTIVE", "1")
+    status, _, err = ask("submit", folder, "--name", "second")
+    assert status == 0
+    assert re.search(r"([0-9.]+)/\1 (bytes|kB)", err), err
+
+
+@pytest.mark.parametrize("name", ["progress", "idempotency_key", "dataset"])
+def test_a_spec_cannot_say_what_is_no_part_of_it(ask, folder: Path, name: str) -> None:
+    status, _, err = ask("submit", folder, "--spec", json.dumps({name: "x"}))
+    assert (status, err) == (2, f"sats: --spec: {name} is no part of it here\n")
 
 
 def test_a_task_is_posted_listed_and_cancelled(ask, folder: Path) -> None:

@@ -1,11 +1,13 @@
 """`sats export` as a user runs it."""
 
 import hashlib
+import json
 
 import pytest
 from sqlalchemy import select
 
 from app.db import Version, utc_now, write_session
+from tests.app.cli.conftest import printed
 from tests.fixtures.versions import FILES, add_version, content
 
 
@@ -109,6 +111,20 @@ def test_whatever_lies_beside_the_directory_is_left_alone(run, line, tmp_path):
     assert (beside / "mine.txt").read_text() == "mine"
     mode = (tmp_path / "out").stat().st_mode
     assert mode == beside.stat().st_mode, "as open to others as any directory that is made here"
+
+
+def test_what_was_written_is_told_to_programs(run, line, served, tmp_path):
+    there = ("--url", str(served.base_url))
+    for target, words in ((tmp_path / "out", ()), (tmp_path / "fetched", there)):
+        answer = run("export", "default", str(target), *words, "--json")
+        told = json.loads(printed(answer))
+        files = told.pop("files")
+        assert told == {"model": "default", "version": 2, "directory": str(target)}
+        assert {file["name"]: file["sha256"] for file in files} == {
+            path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in target.iterdir()
+        }
+        refused = run("export", "nope", str(tmp_path / "none"), *words, "--json")
+        assert (refused.exit_code, printed(refused)) == (4 if words else 1, "")
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """`sats gc` as a user runs it."""
 
 import io
+import json
 import os
 
 import pytest
@@ -35,12 +36,20 @@ def test_what_nothing_refers_to_is_removed(run, left, blobs):
     assert not any(path.exists() for path in left)
     assert len(list(blobs.entries())) == 3
     assert run("gc").stdout == "removed 0 files, 0 bytes\n"
+    nothing = json.loads(run("gc", "--json").stdout)
+    assert nothing == {"removed": True, "bytes": 0, "files": []}
 
 
 def test_a_dry_run_removes_nothing(run, left):
     answer = run("gc", "--dry-run")
     assert answer.exit_code == 0, answer.stderr
     assert answer.stdout.splitlines()[-1] == "would remove 2 files, 15 bytes"
+    told = json.loads(run("gc", "--dry-run", "--json").stdout)
+    assert (told["removed"], told["bytes"]) == (False, 15)
+    assert told["files"] == [
+        {"kind": "blob", "name": left[0].name, "bytes": 11, "place": "blob store"},
+        {"kind": "unfinished write", "name": "tmpabc", "bytes": 4, "place": "blob store"},
+    ]
     assert all(path.exists() for path in left)
 
 

@@ -1,5 +1,6 @@
 """`sats import-project` as a user runs it, on a small Label Studio."""
 
+import json
 from collections.abc import Iterator
 
 import pytest
@@ -45,7 +46,8 @@ def test_its_new_classes_are_learned(run, bench, engine, fake):
     with bench.worker():
         answer = run("import-project", "3", "--model", "cups")
     assert answer.exit_code == 0, answer.output
-    said = answer.stdout.splitlines()
+    assert "state    succeeded" in answer.stdout.splitlines()
+    said = answer.stderr.splitlines()
     assert "2 pictures: cup" in said
     assert "warning: no picture shows 'red': it is left out" in said
     with read_session(engine) as session:
@@ -55,12 +57,23 @@ def test_its_new_classes_are_learned(run, bench, engine, fake):
     assert posted.actor_type == "cli"
 
 
+def test_its_task_is_printed_for_programs_too(run, bench, fake):
+    with bench.worker():
+        answer = run("import-project", "3", "--model", "cups", "--json")
+    assert answer.exit_code == 0, answer.output
+    said = json.loads(answer.stdout)
+    assert (said["project"], said["pictures"], said["classes"]) == (3, 2, ["cup"])
+    assert (said["task"]["outcome"], said["task"]["version"]) == ("live", 1)
+
+
 def test_nothing_new(run, engine, blobs, fake):
     with write_session(engine) as session:
         add_version(session, blobs, ["cup", "red", "green"])
     answer = run("import-project", "3")
     assert answer.exit_code == 0, answer.output
     assert "nothing new: the model knows every class of its pictures (cup)" in answer.stdout
+    again = json.loads(run("import-project", "3", "--json").stdout)
+    assert (again["state"], again["classes"], again["task"]) == ("nothing_new", ["cup"], None)
 
 
 def test_what_it_refuses(run, fake, monkeypatch):

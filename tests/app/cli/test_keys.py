@@ -59,6 +59,21 @@ def test_lists_are_printed_for_programs_too(run):
     assert run("audit", "list", "--model", "street").stdout == ""
 
 
+def test_a_key_is_made_and_revoked_by_programs(run, client):
+    made = run("keys", "create", "ci", "--scope", "admin", "--queued-tasks", "2", "--json")
+    key = json.loads(made.stdout)
+    assert (key["name"], key["scopes"], key["queued_tasks"]) == ("ci", ["admin"], 2)
+    headers = {"Authorization": f"Bearer {key['key']}"}
+    (listed,) = client.get("/admin/keys", headers=headers).json()["items"]
+    assert listed.keys() == key.keys() - {"key"}, "as the API tells of it"
+    revoked = json.loads(run("keys", "revoke", "ci", "--json").stdout)
+    assert (revoked["id"], revoked["revoked_by"]["type"]) == (key["id"], "cli")
+    assert "key" not in revoked
+    for words in (("create", "ci", "--scope", "admin"), ("revoke", "nobody")):
+        refused = run("keys", *words, "--json")
+        assert (refused.exit_code > 0, refused.stdout) == (True, ""), words
+
+
 def test_wrong_words_are_refused_in_words(run):
     assert run("keys", "create", "ci", "--scope", "submit").exit_code == 0
     twice = run("keys", "create", "ci", "--scope", "submit")
@@ -107,12 +122,16 @@ def test_commands_are_written_down_and_the_log_is_checked(run, engine):
         copied = {column.name: getattr(found[0], column.name) for column in AuditEntry.__table__.c}
         session.add(AuditEntry(**copied | {"id": 3}))
     broken = run("audit", "verify")
-    assert broken.exit_code == 1
+    assert (broken.exit_code, broken.stdout) == (1, "")
     assert "entry 3" in broken.stderr
+    told = run("audit", "verify", "--json")
+    assert (told.exit_code, "entry 3" in told.stderr) == (1, True)
+    assert json.loads(told.stdout) == {"whole": False, "broken": 3, "missing": []}
 
 
 def test_a_log_that_is_not_guarded_any_more_is_not_whole(run, engine):
-    assert run("audit", "verify").exit_code == 0
+    whole = run("audit", "verify", "--json")
+    assert (whole.exit_code, json.loads(whole.stdout)["whole"]) == (0, True)
     drop = (
         'DROP TRIGGER "audit_entries_no_UPDATE"'
         if engine.dialect.name == "sqlite"

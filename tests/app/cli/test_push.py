@@ -1,5 +1,6 @@
 """`sats push` as a user runs it, to a small hub."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -79,6 +80,19 @@ def test_a_version_becomes_a_repository_in_one_commit(run, hub, token):
     assert hub.messages == ["version 2 of default"]
     assert not hub.private[REPOSITORY]
     assert TOKEN not in answer.output
+
+
+@pytest.mark.usefixtures("line")
+def test_where_it_is_now_is_told_to_programs(run, hub, token):
+    answer = run("push", "default@1", REPOSITORY, "--token-file", token, "--json")
+    told = json.loads(answer.stdout)
+    assert told.pop("commit_url") == f"{hub.url}/{REPOSITORY}/commit/{'1' * 40}"
+    assert set(told.pop("files")) == set(hub.files[REPOSITORY])
+    assert told == {"model": "default", "version": 1, "repository": REPOSITORY}
+    assert "transformers does not open it" in answer.stderr
+    hub.faults["/commit/main"] = 500
+    refused = run("push", "default@1", REPOSITORY, "--token-file", token, "--json")
+    assert (refused.exit_code, refused.stdout) == (5, "")
 
 
 @pytest.mark.usefixtures("line")

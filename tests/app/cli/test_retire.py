@@ -6,6 +6,7 @@ import pytest
 
 from app.db import Task, write_session
 from app.db.version import Version
+from tests.app.cli.conftest import printed
 from tests.fixtures.processes import serving
 from tests.fixtures.versions import add_version
 
@@ -45,7 +46,7 @@ def asked(service, engine, blobs, run):
 def test_a_class_is_taken_away(asked, engine):
     done = asked("retire", "default@2", "sheep", "dog", "--depth", "hide", "-o", "json")
     assert done.exit_code == 0, done.output
-    task = json.loads(done.stdout)
+    task = json.loads(printed(done))
     assert (task["kind"], task["classes"]) == ("retire", ["sheep", "dog"])
     with write_session(engine) as session:
         spec = session.get_one(Task, task["id"]).spec

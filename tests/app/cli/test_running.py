@@ -32,6 +32,8 @@ def test_migrate_makes_the_tables(tmp_path, monkeypatch):
     monkeypatch.setenv("SATS_DATA_DIR", str(tmp_path / "data"))
     get_settings.cache_clear()
     assert CliRunner().invoke(cli, ["migrate"]).exit_code == 0
+    told = CliRunner().invoke(cli, ["migrate", "--json"]).stdout
+    assert json.loads(told)["revision"].isdecimal()
     get_settings.cache_clear()
     engine = make_engine(url)
     assert is_current(engine)

@@ -24,6 +24,7 @@ from app.keys.service import Scope, create_key
 from app.main import create_app
 from app.processes import own
 from app.settings import Settings
+from tests.app.cli.conftest import printed
 from tests.app.inference.colour_graph import CLASSES, GREEN
 from tests.app.segmentation.conftest import Register, register
 from tests.app.segmentation.requests import encoded, left_red_right_green, mask_of
@@ -71,7 +72,7 @@ def written(folder: Path) -> set[str]:
 
 def last_line(done: Result) -> str:
     """What the command says at the end: the service's log is in this process too."""
-    return done.stdout.splitlines()[-1]
+    return printed(done).splitlines()[-1]
 
 
 FLAT = {"a.jpg", "a.png", ODD, "without suffix", "link.jpg"}

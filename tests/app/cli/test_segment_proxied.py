@@ -9,6 +9,7 @@ from click.testing import Result
 
 from app.main import create_app
 from app.settings import Settings
+from tests.app.cli.conftest import printed
 from tests.app.segmentation.conftest import Register
 from tests.app.segmentation.requests import encoded, left_red_right_green
 from tests.fixtures.processes import serving
@@ -57,7 +58,7 @@ def test_a_character_set_is_no_other_type(
         done = run(
             "segment", str(pictures), "-o", str(tmp_path / "out"), "--url", url, "--format", form
         )
-    assert (done.exit_code, done.stdout.splitlines()[-1]) == (0, "3 written"), done.stderr
+    assert (done.exit_code, printed(done).splitlines()[-1]) == (0, "3 written"), done.stderr
 
 
 def test_an_answer_that_is_none_fails_its_picture_alone(
@@ -69,5 +70,7 @@ def test_an_answer_that_is_none_fails_its_picture_alone(
     )
     with serving(app) as url:
         done = run("segment", str(pictures), "-o", str(tmp_path / "out"), "--url", url)
-    assert (done.exit_code, done.stdout.splitlines()[-1]) == (1, "2 written, 1 failed"), done.stderr
+    assert (done.exit_code, printed(done).splitlines()[-1]) == (1, "2 written, 1 failed"), (
+        done.stderr
+    )
     assert "is it a SATS service?" in done.stderr

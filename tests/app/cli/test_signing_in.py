@@ -19,6 +19,7 @@ from app.db import write_session
 from app.keys.secret import read_secret
 from app.keys.service import Scope, create_key
 from app.settings import Settings
+from tests.app.cli.conftest import printed
 
 HERE = "http://127.0.0.1:8000"
 FARM = "https://farm.example/sats"
@@ -156,6 +157,22 @@ def test_in_and_out(run: Run, url: str, key: str, config: Path) -> None:
     assert key not in config.read_text()
     assert run("logout").exit_code == 1
     assert run("logout", url).exit_code == 1
+
+
+@pytest.mark.parametrize("database_url", ["embedded"], indirect=True)
+def test_in_and_out_for_programs(run: Run, url: str, key: str, config: Path) -> None:
+    words = ("login", url, "--key", "-", "--json")
+    wrong = run(*words, said="sats_wrong\n")
+    assert (wrong.exit_code, printed(wrong)) == (3, "")
+    done = run(*words, said=f"{key}\n")
+    kept = str(config)
+    assert json.loads(printed(done)) == {"url": url, "default": True, "kept_in": kept}, done.stderr
+    change_logins(lambda now: Logins(now.default, {**now.keys, FARM: "k"}))
+    listed = json.loads(run("login", "--json").stdout)
+    assert listed == [{"url": url, "default": True}, {"url": FARM, "default": False}]
+    assert json.loads(run("logout", "--json").stdout) == {"url": url}
+    nobody = run("logout", "--json")
+    assert (nobody.exit_code, nobody.stdout) == (1, "")
 
 
 @pytest.mark.parametrize("database_url", ["embedded"], indirect=True)

@@ -151,3 +151,8 @@ def test_the_command_tells(settings, monkeypatch, tmp_path):
         done = CliRunner().invoke(cli, ["audit", "receipt", str(file)])
         assert done.exit_code == status, text[:80]
         assert ("sheep" in done.output) is (status == 0)
+        as_json = CliRunner().invoke(cli, ["audit", "receipt", str(file), "--json"])
+        assert as_json.exit_code == status
+        assert bool(as_json.stdout) is (status == 0)
+        if status == 0:
+            assert json.loads(as_json.stdout)["genuine"]

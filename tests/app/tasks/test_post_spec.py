@@ -98,6 +98,22 @@ def test_a_methods_setting_is_no_truth_value_and_no_text(
     assert fault["message"].startswith("method_settings.distillation_weight: a number belongs here")
 
 
+def test_a_weight_of_1_is_one_of_1_0(client: Any, pets: Any) -> None:
+    def said(weight: float, **settings: Any) -> Any:
+        settings = {"distillation_weight": weight, **settings}
+        how = {"method": "sats_plus", "method_settings": settings}
+        return post(client, pets, how, **{"Idempotency-Key": "a"})
+
+    first = said(1, realign=False)
+    assert first.status_code == 202, first.text
+    again = said(1.0, realign=False)
+    assert (again.status_code, again.json()["id"]) == (202, first.json()["id"])
+    kept = first.json()["spec"]["method_settings"]
+    assert kept == {"distillation_weight": 1.0, "realign": False}, "and nothing that was not said"
+    for other in (said(2, realign=False), said(1.0)):
+        assert other.json()["type"].endswith("idempotency-key-reused"), other.text
+
+
 def test_what_json_calls_a_whole_number_is_one(client: Any, pets: Any) -> None:
     posted = post(client, pets, {"epochs": 12.0, "learning_rate": 1, "priority": -1})
     assert posted.status_code == 202, posted.text

@@ -11,6 +11,7 @@ from app.imports.schemas import ImportSpec
 from app.retirement.schemas import RetireSpec, RetireWish
 from app.storage import Blob
 from app.tasks.listing import list_tasks
+from app.tasks.posted import PostedTask
 from app.tasks.schemas import TaskSpec
 from app.tasks.service import describe_listed
 from app.tasks.submission import Submission, submit
@@ -70,6 +71,20 @@ def test_what_is_said_and_what_is_the_default_are_two_requests(engine):
         for said in ({"method": "frozen"}, {"method": "sats_plus"}, {"epochs": 30}):
             with pytest.raises(IdempotencyKeyReusedProblem):
                 submit(session, submission(**said))
+
+
+def test_a_key_used_while_1_and_1_0_were_two_requests_still_stands_for_its_own():
+    def read(kind: type[TaskSpec], weight: float) -> Submission:
+        posted = {"name": "pets", "method": "sats", "method_settings": {"attention_weight": weight}}
+        return Submission(kind.model_validate(posted), Blob("0" * 64, 1), "eva", "key")
+
+    for weight in (1, 1.0):
+        then, now = read(TaskSpec, weight), read(PostedTask, weight)
+        assert now.asked_as(then.digest), "as it was typed"
+    one, same = read(PostedTask, 1), read(PostedTask, 1.0)
+    assert one.digest == same.digest
+    assert one.spec.model_dump_json() == same.spec.model_dump_json(), "one step, by its settings"
+    assert not read(PostedTask, 2).asked_as(read(TaskSpec, 1).digest)
 
 
 class LaterTask(TaskSpec):

@@ -255,6 +255,26 @@ def test_a_line_is_switched_off(open_page: Open, tasks: dict[str, str]) -> None:
     expect(button).to_have_attribute("aria-pressed", "false")
 
 
+_EPOCHS_AT_ONCE = """async count => {
+    const figure = document.querySelector("#losses [data-chart]"), Plot = window.uPlot;
+    let drawn = 0;
+    window.uPlot = class extends Plot { constructor(...words) { super(...words); drawn += 1; } };
+    for (let epoch = 1; epoch <= count; epoch += 1) {
+        figure.dispatchEvent(new CustomEvent("epoch", {detail: {epoch, losses: {a: 1 / epoch}}}));
+    }
+    await new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)));
+    return [drawn, figure.querySelector(".legend span").textContent];
+}"""
+
+
+def test_epochs_that_come_at_once_are_drawn_at_once(open_page: Open, tasks: dict[str, str]) -> None:
+    page = open_page(f"/ui/tasks/{tasks['bicycles from the yard']}")
+    expect(page.locator("#losses .plot canvas")).to_be_visible()
+    drawn, last = page.evaluate(_EPOCHS_AT_ONCE, 500)
+    assert last == "epoch 500"
+    assert drawn < 10, "of a task that goes on, as it is told again"
+
+
 def test_the_reference_works_without_internet(open_page: Open) -> None:
     page = open_page("/docs")
     expect(page.locator("#operations-tasks-tasks_create")).to_be_visible()
@@ -267,7 +287,7 @@ def test_the_reference_works_without_internet(open_page: Open) -> None:
 
 
 def test_the_reference_is_seen_before_its_script_has_come(open_page: Open, site: str) -> None:
-    page = open_page("/docs")
+    page = open_page("/login")
     held: list[Route] = []
     let_go: list[bool] = []
 

@@ -89,7 +89,10 @@ def test_who_cannot_say_it_says_why(client: TestClient, register: Register, cher
     assert "cannot be told" in gone.text
     nobody = client.get(address.replace("model=default", "model=nobody"))
     assert "cannot be told" in nobody.text
-    assert client.get(address.replace("pictures=", "pictures=x")).status_code == 422
+    wrong = client.get(address.replace("pictures=", "pictures=-"))
+    assert wrong.status_code == 422
+    assert "positions of pictures" in wrong.text
+    assert not re.search(r"\\d|\^", wrong.text), "no regular expression"
     none = client.get(re.sub(r"pictures=[^&]+", "pictures=999,1000", address))
     assert "none of the sheet's pictures" in html.unescape(none.text)
     again = client.get(re.sub(r"pictures=[^&]+", "pictures=0,0,0", address))
