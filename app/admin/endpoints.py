@@ -68,16 +68,24 @@ _JSON = {
     "example": {"model_type": "segformer", "num_labels": 5},
 }
 _PART = {"schema": _CONTENT["text/markdown"]["schema"], "example": '{"model_type": "segf'}
+_ETAG = {"ETag": {"description": "SHA-256 of the file.", "schema": {"type": "string"}}}
+_RANGES = {"Accept-Ranges": {"description": "`bytes`.", "schema": {"type": "string"}}}
+_RANGE = {"Content-Range": {"description": "Bytes, of how many.", "schema": {"type": "string"}}}
 _FILE: Responses = {
     200: {
         "description": "The file; `ETag` is its SHA-256.",
+        "headers": _ETAG | _RANGES,
         "content": _CONTENT | {"application/json": _JSON},
     },
     206: {
         "description": "The part of the file that `Range` names.",
+        "headers": _ETAG | _RANGES | _RANGE,
         "content": _CONTENT | {"application/json": _PART},
     },
-    304: {"description": "The caller has the file: `If-None-Match` names its `ETag`."},
+    304: {
+        "description": "The caller has the file: `If-None-Match` names its `ETag`.",
+        "headers": _ETAG,
+    },
 }
 
 
@@ -165,7 +173,13 @@ def show_version(session: ReadSession, model: ModelName, number: Number) -> Vers
     return service.describe_versions(session, found, [version])[0]
 
 
-@router.head("/models/{model}/versions/{number}/files/{name}", include_in_schema=False)
+@router.head(
+    "/models/{model}/versions/{number}/files/{name}",
+    summary="Look at a version's file without its bytes",
+    operation_id="versions_file_head",
+    response_class=Response,
+    responses=_FILE | responses(NotFoundProblem, DamagedVersionProblem, RangeProblem),
+)
 @router.get(
     "/models/{model}/versions/{number}/files/{name}",
     summary="Download a version's file",

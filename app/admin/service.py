@@ -132,6 +132,7 @@ def _describe_version(
 ) -> VersionJson:
     return VersionJson(
         model=version.model.name,
+        version=version.number,
         number=version.number,
         live=version.id == live,
         kind=_kind(version),

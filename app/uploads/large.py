@@ -1,6 +1,7 @@
 """Uploads that come in parts: their rows. Web-free."""
 
 import re
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from sqlalchemy import ColumnElement, delete, exists, func, select
@@ -81,6 +82,13 @@ def get(session: Session, key_id: int | None, upload: str) -> tuple[LargeUpload,
     if row.state == LargeUploadState.CHECKING and lost:
         return row, LargeUploadState.OPEN
     return row, row.state
+
+
+def complete(session: Session, key_id: int | None, most: int) -> Sequence[LargeUpload]:
+    """Return uploads of a key that came in parts and are whole, the newest first."""
+    whole = LargeUpload.state == LargeUploadState.DONE, ~_AT_ONCE
+    wanted = select(LargeUpload).where(*_own(key_id), *whole)
+    return session.scalars(wanted.order_by(LargeUpload.created_at.desc()).limit(most)).all()
 
 
 def begin(
