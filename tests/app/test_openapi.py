@@ -116,6 +116,22 @@ def test_enumerations_are_written_in_snake_case(document):
     assert not [value for value in found if not re.fullmatch(r"-?[a-z0-9_]+(\.[a-z_]+)?", value)]
 
 
+def test_a_class_is_called_class_and_a_version_version(document):
+    schemas = document["components"]["schemas"]
+    named = {name: schema.get("properties", {}) for name, schema in schemas.items()}
+    assert not [name for name, fields in named.items() if "class_name" in fields]
+    assert "class_name" not in json.dumps(document)
+    assert "class" in named["Figure"]
+    assert "class" in named["ErrorDetail"]
+    assert "version" in schemas["Version"]["required"]
+    numbered = {name: f["number"] for name, f in named.items() if "number" in f}
+    assert not [
+        name
+        for name, field in numbered.items()
+        if "version" in field["description"].lower() and not field.get("deprecated")
+    ]
+
+
 def test_every_field_is_described(document):
     missing = [
         f"{name}.{field}"
