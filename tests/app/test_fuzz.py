@@ -31,7 +31,7 @@ CASES = int(os.environ.get("SATS_FUZZ_CASES", "150"))
 SEED = int(os.environ.get("SATS_HYPOTHESIS_SEED", "1"))
 WHOLE = CASES >= 10_000
 """Whether examples and bounds are tried too: minutes, not seconds."""
-NOT_DRAWN = 4000 if WHOLE else 0
+NOT_DRAWN = 2000 if WHOLE else 0
 """Cases that come of the schemas' bounds, and of asking three times what reads most, at least."""
 COMMAND = "SATS_FUZZ_CASES={} pytest -n 0 tests/app/test_fuzz.py -k 'any_request_of and embedded'"
 
