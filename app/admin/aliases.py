@@ -12,6 +12,7 @@ from app.admin import service
 from app.admin.schemas import MoveJson, MovePage, Target
 from app.db import AliasMove
 from app.errors import (
+    BadRequestProblem,
     IdempotencyKeyReusedProblem,
     InvalidProblem,
     NotFoundProblem,
@@ -91,7 +92,7 @@ def show_live(session: ReadSession, model: ModelName, response: Response) -> Mov
     summary="Move `live`",
     operation_id="live_set",
     dependencies=[AnnounceLive],
-    responses=_ETAG | responses(NotFoundProblem, MovedMeanwhileProblem),
+    responses=_ETAG | responses(BadRequestProblem, NotFoundProblem, MovedMeanwhileProblem),
 )
 def move_live(
     session: WriteSession,

@@ -105,6 +105,9 @@ class GateInForceJson(BaseModel):
     hold_on_warnings: bool = Field(
         description="Whether a serious warning about a task's labels holds its version."
     )
+    hold_on_unmeasured: bool = Field(
+        description="Whether an old class that no held-out picture shows holds a version."
+    )
     own: ModelGate = Field(
         description="What was set for this model; null: as the service's settings say."
     )

@@ -112,7 +112,7 @@ def describe_versions(
     live = live_id(session, model.id)
     memories = memories_of(session, versions)
     held_out = held_out_of_each(session, versions)
-    lines = lineages(session, model.id, versions)
+    lines = lineages(session, versions)
     taken = describe_retirements(session, versions)
     return [
         _describe_version(

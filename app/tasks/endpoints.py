@@ -24,6 +24,7 @@ from app.errors import (
     UnsupportedMediaProblem,
 )
 from app.http.afterwards import afterwards
+from app.http.answers import json_answer
 from app.http.dependencies import (
     Acting,
     AppServices,
@@ -147,7 +148,7 @@ def post_task(
     return announce(services, response, background, answer, replayed)
 
 
-@router.get("", summary="List tasks", operation_id="tasks_list")
+@router.get("", summary="List tasks", operation_id="tasks_list", response_model=TaskPage)
 def list_tasks(
     session: ReadSession,
     caller: Follower,
@@ -165,7 +166,7 @@ def list_tasks(
     ] = NEWEST,
     limit: Annotated[int, Query(ge=1, le=200, description="Most tasks of a page.")] = 50,
     cursor: Cursor = None,
-) -> TaskPage:
+) -> Response:
     """Return tasks, the newest first if nothing else is asked for: all with scope `read`, else
     those that the key posted."""
     if which.model is not None:
@@ -176,7 +177,7 @@ def list_tasks(
     page, following = order.listing.cut(found, limit, order.place)
     tasks = service.describe_listed(session, page)
     items = [task.summary() for task in tasks] if view == "summary" else tasks
-    return TaskPage(items=list(items), next_cursor=following)
+    return json_answer(TaskPage(items=list(items), next_cursor=following))
 
 
 @router.get(

@@ -25,10 +25,26 @@ LARGEST_ANNOTATIONS = 32 * 1024 * 1024
 
 
 def uploaded(services: Services, caller: Caller, upload: str) -> Blob:
-    """Return what a caller sent before; a zip's token stands for it, or a large upload's id.
+    """Return what a caller sent before and still has, as `named`.
 
     Raises:
-        UploadGoneProblem: that stands for nothing, or nothing any more.
+        UploadGoneProblem: the name stands for nothing, or nothing any more.
+        UploadUnfinishedProblem: parts of it are missing, or were not put together.
+    """
+    blob = named(services, caller, upload)
+    with read_session(services.engine) as session:
+        large.check_held(session, caller.key_id, blob.key)
+    return blob
+
+
+def named(services: Services, caller: Caller, upload: str) -> Blob:
+    """Return what a caller sent before; a zip's token stands for it, or a large upload's id.
+
+    A token says nothing of whether the caller has it still (`large.check_held`): of a request that
+    is repeated nobody asks that.
+
+    Raises:
+        UploadGoneProblem: that stands for nothing.
         UploadUnfinishedProblem: parts of it are missing, or were not put together.
     """
     if not large.is_id(upload):
