@@ -27,6 +27,7 @@ from app.errors.fields import invalid_fields
 from app.imports.checking import CHECKPOINT, EVALUATE, check_import
 from app.imports.schemas import ImportSpec
 from app.registry.naming import check_known
+from app.registry.problems import UnknownModelProblem
 from app.settings import Settings, get_settings
 from app.storage import Blob, open_store
 from app.tasks.accepting import Acceptance
@@ -175,6 +176,14 @@ def _spec(**wanted: object) -> ImportSpec:
         raise refusal(invalid_fields(error.errors()).errors[0].message) from error
 
 
+def _check_known(engine: Engine, model: str) -> None:
+    try:
+        with read_session(engine) as session:
+            check_known(session, model, lambda _: True, "--model")
+    except UnknownModelProblem as problem:
+        raise refusal(f"{problem.detail}; here --create says so") from problem
+
+
 def _queue(
     engine: Engine, settings: Settings, spec: ImportSpec, files: Mapping[str, Path]
 ) -> TaskJson:
@@ -185,8 +194,7 @@ def _queue(
 
     def check(staged: Mapping[str, Path]) -> None:
         if not spec.create:
-            with read_session(engine) as session:
-                check_known(session, spec.model, lambda _: True, "--model")
+            _check_known(engine, spec.model)
         check_import(engine, spec, staged[CHECKPOINT], staged.get(EVALUATE), settings.limits)
         check_task_fits(engine, settings, spec, staged[CHECKPOINT], staged.get(EVALUATE))
 
