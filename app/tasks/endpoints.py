@@ -64,7 +64,7 @@ from app.tasks.upload import PostedUpload
 from app.tasks.uploads import drop_uploads
 from app.tasks.visibility import visible
 from app.uploads.large import UploadUnfinishedProblem
-from app.uploads.staging import looked_at
+from app.uploads.staging import still_there
 from app.uploads.tokens import UploadGoneProblem
 
 router = APIRouter(
@@ -137,7 +137,9 @@ def post_task(
             check_gate(upload.spec.gate, floor, upload.spec.model)
         with ExitStack() as stack:
             if isinstance(upload.dataset, Blob):
-                pictures = stack.enter_context(looked_at(services.blobs, upload.dataset))
+                pictures = stack.enter_context(
+                    still_there(services.blobs.in_places(upload.dataset.key))
+                )
             else:
                 pictures = staged["dataset"]
             limits = services.settings.limits

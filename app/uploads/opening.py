@@ -9,9 +9,9 @@ from app.errors import ErrorDetail, TooLargeProblem
 from app.errors.codes import Code
 from app.http.services import Services
 from app.keys.service import Caller
-from app.storage import Blob, BlobDamagedError, BlobMissingError, BlobStore
+from app.storage import Blob
 from app.uploads import large
-from app.uploads.staging import looked_at
+from app.uploads.staging import still_there
 from app.uploads.tokens import gone, read_token
 from sats_core.data.readers import Reader, glance, open_reader
 from sats_core.data.sources import Archive, ZipSource
@@ -68,17 +68,10 @@ def opened_upload(services: Services, blob: Blob) -> Iterator[Reader]:
         BlobStoreDownError: it cannot be read.
         DatasetError, TooLargeProblem: as `opened`.
     """
-    archive = _whole if blob.size <= WHOLE_BYTES else looked_at
-    with archive(services.blobs, blob) as found, opened(found, services.settings.limits) as reader:
+    small = blob.size <= WHOLE_BYTES
+    archive = (services.blobs.whole if small else services.blobs.in_places)(blob.key)
+    with still_there(archive) as found, opened(found, services.settings.limits) as reader:
         yield reader
-
-
-@contextmanager
-def _whole(blobs: BlobStore, blob: Blob) -> Iterator[Archive]:
-    try:
-        yield blobs.path(blob.key)
-    except (BlobMissingError, BlobDamagedError) as error:
-        raise gone("the upload was removed") from error
 
 
 @contextmanager
