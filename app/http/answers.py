@@ -12,4 +12,6 @@ def json_answer(body: BaseModel, headers: Mapping[str, str] | None = None) -> Re
     FastAPI writes what an endpoint returns in the event loop: of hundreds of KiB every other
     request would wait for it.
     """
-    return Response(body.model_dump_json(), media_type="application/json", headers=headers)
+    return Response(
+        body.model_dump_json(by_alias=True), media_type="application/json", headers=headers
+    )

@@ -22,7 +22,7 @@ from schemathesis.schemas import BaseSchema
 from tests.app.fuzzed import Values
 
 EVENT_STREAM = "text/event-stream"
-METHODS = ("get", "post", "put", "patch", "delete")
+METHODS = ("get", "head", "post", "put", "patch", "delete")
 UPLOAD = "/uploads/{upload}"
 READY = ("/health/ready", "/v2/health/ready")
 """The calls that may answer 503: no worker runs, and nothing else is overloaded or down."""

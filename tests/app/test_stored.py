@@ -129,3 +129,4 @@ def test_a_class_goes_out_under_one_name_whatever_it_was_stored_as(client, engin
     version = client.get("/admin/models/farm/versions/1").json()
     assert version["version"] == version["number"] == 1
     assert {one["class"] for one in version["gate"]["figures"]} == {"cat", "dog"}
+    assert client.get("/admin/models/farm/versions").json()["items"] == [version]
