@@ -1,11 +1,7 @@
 """Blobs by content: a blob's key is the SHA-256 of its bytes, so it never changes."""
 
-from app.storage.base import (
-    Blob,
-    BlobStore,
-    Entry,
-    StagedBlob,
-)
+from app.storage.base import BlobStore
+from app.storage.blobs import Blob, Entry, StagedBlob
 from app.storage.errors import (
     BlobDamagedError,
     BlobMissingError,

@@ -15,7 +15,8 @@ from obstore.exceptions import AlreadyExistsError, BaseError, InvalidPathError
 from obstore.store import AzureStore
 
 from app.settings import Settings
-from app.storage.base import CHUNK_BYTES, Entry
+from app.storage.base import CHUNK_BYTES
+from app.storage.blobs import Entry
 from app.storage.bucket_client import TRANSFER_SECONDS, Client, client_of
 from app.storage.bucket_errors import REFUSALS, short, told, told_but
 from app.storage.cache import Download

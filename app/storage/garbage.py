@@ -14,7 +14,8 @@ from sqlalchemy.orm import Session
 from app.db import Model, Place, read_session, write_session
 from app.errors import ConflictProblem
 from app.settings import Settings
-from app.storage.base import BlobStore, Entry
+from app.storage.base import BlobStore
+from app.storage.blobs import Entry
 from app.storage.local import LocalBlobStore
 from app.storage.references import delete_unreferenced, referenced, sending
 

@@ -8,7 +8,8 @@ from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
-from app.storage.base import BlobStore, Entry, StagedBlob
+from app.storage.base import BlobStore
+from app.storage.blobs import Entry, StagedBlob
 from app.storage.errors import BlobMissingError, told
 from app.storage.keys import checked_key, is_key
 from app.storage.parts import PARTS, LocalParts

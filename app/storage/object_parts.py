@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import BinaryIO
 
-from app.storage.base import Entry
+from app.storage.blobs import Entry
 from app.storage.bucket import Bucket
 from app.storage.parts import PARTS, Address, PartStore
 

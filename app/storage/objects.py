@@ -12,7 +12,8 @@ from typing import BinaryIO
 
 import structlog
 
-from app.storage.base import Blob, BlobStore, Entry, StagedBlob
+from app.storage.base import BlobStore
+from app.storage.blobs import Blob, Entry, StagedBlob
 from app.storage.bucket import INCOMING, Bucket
 from app.storage.cache import BlobCache
 from app.storage.errors import (

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
-from app.storage.base import CHUNK_BYTES, Entry, chunks
+from app.storage.base import CHUNK_BYTES, chunks
+from app.storage.blobs import Entry
 from app.storage.errors import BlobMissingError, told
 from sats_core.files import sync
 

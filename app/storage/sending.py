@@ -3,7 +3,7 @@
 from collections.abc import Callable, Collection
 from typing import TypeVar
 
-from app.storage.base import StagedBlob
+from app.storage.blobs import StagedBlob
 from app.storage.errors import SentInVainError
 
 T = TypeVar("T")

@@ -8,7 +8,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from app.storage.base import Blob, chunks
+from app.storage.base import chunks
+from app.storage.blobs import Blob
 from app.storage.errors import TooLargeError, told
 
 

@@ -63,7 +63,7 @@ from app.tasks.submission import Submission
 from app.tasks.upload import PostedUpload
 from app.tasks.uploads import drop_uploads
 from app.tasks.visibility import visible
-from app.uploads.large import UploadUnfinishedProblem
+from app.uploads.problems import UploadUnfinishedProblem
 from app.uploads.staging import still_there
 from app.uploads.tokens import UploadGoneProblem
 

@@ -23,7 +23,7 @@ from app.storage.references import lock_blobs
 from app.storage.sending import enter_with
 from app.uploads import claims
 from app.uploads.claims import Claim
-from app.uploads.large import UploadDamagedProblem, UploadUnfinishedProblem
+from app.uploads.problems import UploadDamagedProblem, UploadUnfinishedProblem
 from app.uploads.staging import staged
 
 MOST_AT_ONCE = 2

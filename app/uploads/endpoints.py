@@ -32,11 +32,12 @@ from app.patterns import PICTURES
 from app.registry.schemas import MODEL_PATTERN
 from app.storage import Blob
 from app.storage.references import lock_blobs
-from app.uploads.large import UploadUnfinishedProblem, keep
+from app.uploads.large import keep
 from app.uploads.large_schemas import LargeUploadJson, LargeUploadWish
 from app.uploads.opening import uploaded
 from app.uploads.parts import begin
 from app.uploads.posted import BODY, PostedUpload
+from app.uploads.problems import UploadUnfinishedProblem
 from app.uploads.schemas import UploadBytes, UploadJson, UploadLinks, UploadReport
 from app.uploads.service import draw, look_into
 from app.uploads.staging import staged

@@ -11,7 +11,7 @@ from app.audit.service import Action, record
 from app.db import LargeUpload, LargeUploadState, Task, utc_now
 from app.db.base import database_time
 from app.disk import check_room
-from app.errors import ConflictProblem, InvalidProblem, NotFoundProblem
+from app.errors import NotFoundProblem
 from app.keys.problems import UploadLimitProblem
 from app.keys.quotas import RETRY_SECONDS, check_upload, lock_key
 from app.settings import Settings
@@ -28,27 +28,6 @@ _AT_ONCE = LargeUpload.fence == 0
 """Of what is done: nobody put it together, and only a token stands for it."""
 _USABLE = LargeUpload.state != LargeUploadState.FAILED
 _ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
-
-
-class UploadUnfinishedProblem(ConflictProblem):
-    """Parts of the upload are missing, or were not put together yet."""
-
-    slug = "upload-unfinished"
-    title = "The upload is not finished"
-
-
-class UploadClosedProblem(ConflictProblem):
-    """No part is taken any more: they are being put together, or were."""
-
-    slug = "upload-closed"
-    title = "The upload takes no more parts"
-
-
-class UploadDamagedProblem(InvalidProblem):
-    """What came in parts is not what was announced: it is to be sent again from the start."""
-
-    slug = "upload-damaged"
-    title = "The upload is not what was announced"
 
 
 def is_id(name: str) -> bool:

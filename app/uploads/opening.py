@@ -11,6 +11,7 @@ from app.http.services import Services
 from app.keys.service import Caller
 from app.storage import Blob
 from app.uploads import large
+from app.uploads.problems import UploadUnfinishedProblem
 from app.uploads.staging import still_there
 from app.uploads.tokens import gone, read_token
 from sats_core.data.readers import Reader, glance, open_reader
@@ -55,7 +56,7 @@ def named(services: Services, caller: Caller, upload: str) -> Blob:
         raise gone("there is no such upload of this key")
     if row.state != LargeUploadState.DONE or row.blob is None:
         fault = ErrorDetail(f"it is {row.state}", field="upload", code=Code.MISSING)
-        raise large.UploadUnfinishedProblem(f"the upload is {row.state}, and not done", [fault])
+        raise UploadUnfinishedProblem(f"the upload is {row.state}, and not done", [fault])
     return Blob(row.blob, row.bytes)
 
 

@@ -19,9 +19,9 @@ from app.http.strays import refuse_undeclared
 from app.keys.problems import KEY_PROBLEMS
 from app.keys.service import Scope
 from app.uploads import parts
-from app.uploads.large import UploadClosedProblem, UploadUnfinishedProblem
 from app.uploads.large_schemas import LargeUploadJson
 from app.uploads.part_body import PartNumber, PostedPart, UploadId
+from app.uploads.problems import UploadClosedProblem, UploadUnfinishedProblem
 
 router = APIRouter(
     prefix="/uploads",

@@ -17,13 +17,14 @@ from app.tasks.uploads import drop_uploads
 from app.uploads import claims, large
 from app.uploads.checks import Check
 from app.uploads.cut import Parts
-from app.uploads.large import UploadClosedProblem, UploadUnfinishedProblem, parts_of
+from app.uploads.large import parts_of
 from app.uploads.large_schemas import (
     LargeUploadJson,
     LargeUploadLinks,
     LargeUploadWish,
     PartJson,
 )
+from app.uploads.problems import UploadClosedProblem, UploadUnfinishedProblem
 from app.uploads.tokens import UploadGoneProblem, read_token
 
 MOST_TOLD = 100

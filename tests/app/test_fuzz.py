@@ -47,6 +47,7 @@ def stock(service, settings, engine, blobs, tmp_path):
         yield client, there(client, engine, tmp_path, service.openapi())
 
 
+@pytest.mark.filterwarnings("ignore:Generating overly large repr")  # of a case that holds a zip
 @pytest.mark.timeout(max(1800, CASES))
 def test_any_request_of_the_document(stock, service, tmp_path):
     client, known = stock

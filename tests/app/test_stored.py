@@ -61,7 +61,12 @@ def test_what_a_spec_did_not_say_then_is_shown_with_its_default(client, engine, 
         task.spec = {"name": "old", "model": "default", "epochs": 3}
     spec = client.get(f"/tasks/{task_id}").json()["spec"]
     assert (spec["name"], spec["epochs"], spec["parent"]) == ("old", 3, None)
-    assert spec["gate"] == {"max_drop": None, "min_iou": None, "promote": True}
+    assert spec["gate"] == {
+        "max_drop": None,
+        "min_iou": None,
+        "promote": True,
+        "hold_on_unmeasured": None,
+    }
     assert spec.keys() == TaskSpec.model_fields.keys()
 
 

@@ -74,6 +74,8 @@ def calls_of(example: Example) -> list[tuple[str, str]]:
 
 
 def _method(command: str) -> str:
+    if " -I " in command:
+        return "head"
     if " -X DELETE" in command:
         return "delete"
     if " -X PUT" in command:
