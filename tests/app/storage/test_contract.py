@@ -78,10 +78,15 @@ class TestBlobStore:
         with store.stage(io.BytesIO(DATA)) as staged:
             staged.send()
             staged.publish()
-        with pytest.raises(BlobMissingError), store.whole(KEY) as path:
-            store.delete(KEY)
-            path.unlink(missing_ok=True)  # a copy, too
-            path.read_bytes()
+
+        def read_too_late():
+            with store.whole(KEY) as path:
+                store.delete(KEY)
+                path.unlink(missing_ok=True)  # a copy, too
+                path.read_bytes()
+
+        with pytest.raises(BlobMissingError):
+            read_too_late()
 
     def test_another_file_that_is_missing_is_no_blob(self, store, tmp_path):
         with store.stage(io.BytesIO(DATA)) as staged:
