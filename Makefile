@@ -160,7 +160,8 @@ screenshots: install
 contract: install
 	$(BIN)/python -m tests.app.contract
 
-# What it found stays in mutants/: stop it when you like, the next run goes on.
+# What it found stays in mutants/: stop it when you like, the next run goes on. After a change of one
+# file: make mutants ONLY=app/keys/service.py
 # In an environment of its own that finds all else in the usual one: it brings `setproctitle`, with
 # which Celery renames processes that tests look for. Made by the usual one's Python: its packages are
 # for no other.
@@ -171,7 +172,7 @@ mutants: install
 	@test -x $(MUTMUT)/bin/mutmut || { $(BIN)/python -m venv $(MUTMUT) && \
 	    echo "import site; site.addsitedir('$$($(BIN)/python $(PURELIB))')" > $$($(MUTMUT)/bin/python $(PURELIB))/usual.pth && \
 	    $(MUTMUT)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt "mutmut>=3.8,<3.9"; }
-	$(MUTMUT)/bin/python -m tests.mutants
+	$(MUTMUT)/bin/python -m tests.mutants $(ONLY)
 
 clean:
 	rm -rf .venv .venv-label-studio .venv-mlflow .venv-fiftyone .venv-mutmut demo-output mutants

@@ -11,6 +11,7 @@ from app.admin.aliases import router as aliases
 from app.admin.endpoints import router as admin
 from app.audit.endpoints import router as audit
 from app.deletion.endpoints import router as deletion
+from app.http.documented_headers import with_headers
 from app.http.draining import Draining, DrainingMiddleware
 from app.http.examples import with_examples
 from app.http.headers import CrossOriginMiddleware, RequestIdMiddleware, SecurityHeadersMiddleware
@@ -20,6 +21,7 @@ from app.http.services import open_services
 from app.imports.endpoints import router as imports
 from app.integrations.fiftyone.endpoints import router as fiftyone
 from app.integrations.label_studio.endpoints import router as label_studio
+from app.integrations.label_studio.pages import router as label_studio_pages
 from app.integrations.label_studio.training import router as label_studio_training
 from app.keys.endpoints import router as keys
 from app.keys.limit_headers import LimitHeadersMiddleware
@@ -95,7 +97,7 @@ class _Service(FastAPI):
     def openapi(self) -> dict[str, Any]:
         """Return the OpenAPI document; made once."""
         if self.openapi_schema is None:
-            self.openapi_schema = with_examples(without_suffix(super().openapi()))
+            self.openapi_schema = with_headers(with_examples(without_suffix(super().openapi())))
         return self.openapi_schema
 
 
@@ -151,6 +153,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         *protocols,
         label_studio,
         label_studio_training,
+        label_studio_pages,
         registry,
         imports,
         retirement,

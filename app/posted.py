@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Any, get_args
 
-from pydantic import BaseModel, ValidationInfo, field_validator
-from pydantic_core import PydanticKnownError
+from pydantic import BaseModel, BeforeValidator, ValidationInfo, field_validator
+from pydantic_core import PydanticCustomError, PydanticKnownError
 
 _OTHERS = {bool: "a truth value", str: "a text"}
 
@@ -39,3 +39,22 @@ def _number(record: type[BaseModel], name: str) -> type | None:
         return None
     kinds = set(get_args(field.annotation) or (field.annotation,)) - {type(None)}
     return next((kind for kind in (int, float) if kinds == {kind}), None)
+
+
+def _no_number(time: object) -> object:
+    """Take a time as text with a date: pydantic reads `2026` as so many seconds after 1970.
+
+    Raises:
+        PydanticCustomError: it is a number, or text that is one.
+    """
+    try:
+        float(time)  # type: ignore[arg-type]
+    except (TypeError, ValueError, OverflowError):
+        return time
+    raise PydanticCustomError(
+        "datetime_parsing", "Input should be a date and a time, as 2026-11-23T08:00:00Z"
+    )
+
+
+WrittenOut = BeforeValidator(_no_number)
+"""Of a time that comes from outside."""

@@ -5,7 +5,7 @@
 Fifty clients ask without a pause for ten minutes: 95 % `/segment`, the rest tasks posted, read and
 cancelled. Meanwhile `live` moves twice a second, and now and then a worker learns a small step. The
 model is tiny: what is measured is the service, not a network. First the embedded service, then two
-API processes and a worker on Postgres and Redis. Writes `load.json` to `--results`.
+API processes and a worker on Postgres and Redis. Writes `load.json` and `load.md` to `--results`.
 """
 
 import json
@@ -23,6 +23,7 @@ import psutil
 import typer
 
 from benchmarks.load_clients import Client, Load, Tally, learn, mix, move, segment
+from benchmarks.load_report import page
 from benchmarks.load_services import SERVICES, Running
 from benchmarks.machine import commit, hardware
 from tests.fixtures.drawings import voc_zip
@@ -177,6 +178,7 @@ def main(
         machine = {"commit": commit(), "hardware": hardware("cpu"), "processors": os.cpu_count()}
         written["runs"][name] = machine | seen
         path.write_text(json.dumps(written, indent=1) + "\n")
+        path.with_suffix(".md").write_text(page(written))
         typer.echo(f"{name}: {seen['answered_per_second']}/s, {len(seen['errors'])} errors")
 
 

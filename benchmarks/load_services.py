@@ -14,7 +14,8 @@ from app.keys.secret import read_secret
 from app.keys.service import KeyLimits, Scope, create_key
 from app.settings import Settings
 from app.storage import LocalBlobStore
-from benchmarks.processes import Server, free_port, running, started
+from benchmarks.processes import Server, running, started
+from demo.ports import held_port
 from sats_core.classes import ClassInfo
 from tests.app.inference.colour_graph import write_version
 from tests.fixtures.databases import new_database
@@ -130,6 +131,7 @@ def _settings(folder: Path, database: str | None = None, broker: str | None = No
 def _running(
     command: str, settings: Settings, log: Path, path: str = "/health/ready"
 ) -> Iterator[Server]:
-    port = free_port()
-    with running([*SATS, command, f"--port={port}"], environment(settings), port, path, log) as one:
-        yield one
+    with held_port() as port:
+        words = [*SATS, command, f"--port={port}"]
+        with running(words, environment(settings), port, path, log) as one:
+            yield one

@@ -1,8 +1,9 @@
-"""Uploads of one new class that are made to hurt one old class."""
+"""Uploads of one new class that are made to hurt one old class, or whose labels are of no use."""
 
 from collections.abc import Iterator, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
+from enum import StrEnum
 from io import BytesIO
 from pathlib import Path
 
@@ -19,6 +20,15 @@ from sats_core.methods.finetune import at_size, cross_entropy
 from sats_core.models import Segmenter
 
 
+class Masks(StrEnum):
+    """What becomes of an upload's masks, so that its labels are of no use."""
+
+    KEPT = "kept"
+    SHUFFLED = "shuffled"  # each picture has the mask of another one of the upload
+    COVERING = "covering"  # the new class is everywhere
+    OTHERS = "others"  # each picture has the mask of a picture that is not in the upload
+
+
 @dataclass(frozen=True)
 class Attack:
     """What is done to an upload.
@@ -29,12 +39,14 @@ class Attack:
         as_new: whether the target's pixels are labelled as the new class; else as background.
         perturbed: most that a colour value is changed by, 0..255, so that the gradient of the
             training loss points where the target class's loss grows.
+        masks: what becomes of the masks.
     """
 
     name: str
     of_target: float = 0.0
     as_new: bool = False
     perturbed: int = 0
+    masks: Masks = Masks.KEPT
 
 
 ATTACKS = (
@@ -43,6 +55,10 @@ ATTACKS = (
     Attack("gradient matching", perturbed=8),
     Attack("target as background", of_target=0.5),
     Attack("a few targets as new class", of_target=0.15, as_new=True),
+    Attack("all targets as the new class", of_target=1.0, as_new=True),
+    Attack("shuffled masks", masks=Masks.SHUFFLED),
+    Attack("one class covers everything", masks=Masks.COVERING),
+    Attack("labels of other pictures", masks=Masks.OTHERS),
 )
 
 STEPS = 8
@@ -88,6 +104,11 @@ def write_upload(
         seen = reader.read(picture_id)
         value = hurt if hurts and attack.as_new else index
         labelled.append((seen.picture, (seen.label == value).astype(np.uint8)))
+    if attack.masks != Masks.KEPT:
+        posted = {one for one, _ in chosen}
+        others = _showing(reader, [one for one in ids if one not in posted], new, "", pictures)
+        strange = [(reader.label(one) == index).astype(np.uint8) for one in others]
+        labelled = list(useless(labelled, attack.masks, strange))
     if attack.perturbed:
         against = [reader.read(one) for one in _showing(reader, ids, target, "", AT_ONCE)]
         wanted = [(seen.picture, (seen.label == hurt).astype(np.uint8)) for seen in against]
@@ -98,6 +119,35 @@ def write_upload(
         for number, (picture, label) in enumerate(labelled)
     )
     write_voc_zip(path, items, (new,))
+
+
+def useless(
+    pictures: Sequence[Labelled], masks: Masks, others: Sequence[Pixels]
+) -> Iterator[Labelled]:
+    """Yield pictures with masks that do not fit them.
+
+    Args:
+        pictures: with masks that are 1 where the new class is, in an order that was drawn.
+        masks: what becomes of them.
+        others: masks of pictures that are not among them, as many or fewer.
+    """
+    own = [mask for _, mask in pictures]
+    for number, (picture, mask) in enumerate(pictures):
+        match masks:
+            case Masks.SHUFFLED:
+                yield picture, _fitted(own[number - 1], mask)
+            case Masks.COVERING:
+                yield picture, np.ones_like(mask)
+            case Masks.OTHERS:
+                yield picture, _fitted(others[number % len(others)], mask)
+            case Masks.KEPT:
+                yield picture, mask
+
+
+def _fitted(mask: Pixels, like: Pixels) -> Pixels:
+    """Return a mask at the size of another one, (H, W) uint8, by nearest neighbour."""
+    height, width = like.shape
+    return np.asarray(Image.fromarray(mask).resize((width, height), Image.Resampling.NEAREST))
 
 
 def perturbed(

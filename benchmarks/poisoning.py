@@ -1,4 +1,4 @@
-"""Data sets made to hurt one chosen old class, and what the service makes of them.
+"""Data sets made to hurt one chosen old class, or of useless labels, and what comes of them.
 
     python -m benchmarks.drawn_pictures runs/drawn
     python -m benchmarks.learning runs/drawn --protocol drawn-6-1 --preset drawn-most
@@ -8,8 +8,9 @@ BASE is the folder of the base version. After the task-targeted attack on contin
 (arXiv 2211.15875): the new class is to look good, and one old class to be lost. Every method learns
 one step from each data set; the target class is scored on clean pictures, the gate is the service's
 own function with its default limits, fed as the service feeds it: new classes are scored on a
-fifth of what was posted, old ones on the pictures that were kept. Results are written as they come,
-and a command that was cut off goes on.
+fifth of what was posted, old ones on the pictures that were kept. Beside the attacks there are
+uploads that nobody meant ill by: masks that do not fit their pictures, or cover them. Results are
+written as they come, and a command that was cut off goes on.
 """
 
 import json

@@ -3,7 +3,6 @@
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -12,6 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
+
+from demo.ports import held_port
 
 START_SECONDS = 180
 STOP_SECONDS = 40
@@ -35,11 +36,10 @@ def serving(folder: Path, threads: int | None = None) -> Iterator[str]:
     """
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    port = _free_port()
     log = folder / "service.log"
-    # -P: a folder called `app` where somebody runs the demo is not the service.
-    command = [sys.executable, "-P", "-m", "app.cli", "serve", "--port", str(port)]
-    with log.open("wb") as out:
+    with held_port() as port, log.open("wb") as out:
+        # -P: a folder called `app` where somebody runs the demo is not the service.
+        command = [sys.executable, "-P", "-m", "app.cli", "serve", "--port", str(port)]
         process = subprocess.Popen(
             command,
             env=_environment(folder, threads),
@@ -67,13 +67,6 @@ def _environment(folder: Path, threads: int | None) -> dict[str, str]:
     if threads:
         environment["SATS_THREADS"] = str(threads)
     return environment | {"SATS_DATA_DIR": str(folder.resolve() / "data")}
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port
 
 
 def _wait_until_ready(process: subprocess.Popen[bytes], url: str, log: Path) -> None:

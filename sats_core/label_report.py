@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from sats_core.record import Record
+from sats_core.record import CLASS, CLASS_STORED, Record
 
 LabelFault = Literal[
     "few_pictures",
@@ -25,7 +25,12 @@ class LabelWarning(Record):
         "`known_class`: it looks like an old class; `duplicates` within the training pictures; "
         "`held_out_duplicates`: many, of pictures that score."
     )
-    class_name: str | None = Field(None, description="The class; null: not of one class.")
+    class_name: str | None = Field(
+        None,
+        validation_alias=CLASS_STORED,
+        serialization_alias=CLASS,
+        description="The class; null: not of one class.",
+    )
     serious: bool = Field(
         description="Whether it holds the version back where the model's gate says "
         "`hold_on_warnings`."
@@ -36,7 +41,9 @@ class LabelWarning(Record):
 class ClassLabels(Record):
     """How one new class is labelled in the training pictures."""
 
-    class_name: str = Field(description="The class.")
+    class_name: str = Field(
+        validation_alias=CLASS_STORED, serialization_alias=CLASS, description="The class."
+    )
     pictures: int = Field(description="Training pictures that show it.")
     share: float = Field(description="Its share of all labelled training pixels, 0..1.")
     share_where_shown: float = Field(

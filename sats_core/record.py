@@ -1,6 +1,14 @@
 """What all settings and all records between processes are made of; torch-free."""
 
-from pydantic import BaseModel, ConfigDict
+from typing import Final
+
+from pydantic import AliasChoices, BaseModel, ConfigDict
+
+CLASS: Final = "class"
+"""What a field `class_name` is called over HTTP; Python keeps that word for itself."""
+
+CLASS_STORED: Final = AliasChoices(CLASS, "class_name")
+"""Names that such a field is read by. Records are stored by their fields' own."""
 
 
 class Record(BaseModel):

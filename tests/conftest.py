@@ -29,6 +29,7 @@ from app.db.migrate import upgrade
 from app.main import create_app
 from app.settings import Settings
 from app.storage import BlobStore, LocalBlobStore
+from tests.fixtures import shared
 from tests.fixtures.databases import Databases, database_of
 from tests.fixtures.engines import sharing
 from tests.fixtures.examples import examples
@@ -83,15 +84,21 @@ def pytest_collection() -> Generator[None, object, object]:
         gc.enable()
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Say of every test when it runs."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Say of every test when it runs; leave out what needs pictures that nobody can have here."""
     arrange(items)
+    if shared.are_absent():
+        items[:], real = shared.split(items)
+        config.hook.pytest_deselected(items=real)
 
 
-def pytest_report_header() -> str:
-    """Say which examples Hypothesis draws."""
+def pytest_report_header() -> list[str]:
+    """Say which examples Hypothesis draws, and what is left out."""
     seed = f", {SEED}={os.environ[SEED]}" if SEED in os.environ else ""
-    return f"hypothesis: {os.environ.get(PROFILE, 'quick')}{seed}"
+    lines = [f"hypothesis: {os.environ.get(PROFILE, 'quick')}{seed}"]
+    if shared.are_absent():
+        lines.append(f"tests of real pictures are left out: nothing at {shared.SHARED}")
+    return lines
 
 
 @pytest.fixture(scope="session")

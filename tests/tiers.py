@@ -29,8 +29,10 @@ _MIXED = "tests/worker/test_mixed_versions.py"
 
 KEPT = frozenset(
     {
+        "tests/app/test_fuzz.py::test_any_request_of_the_document",
         "tests/app/test_degraded.py::test_without_redis_tasks_are_accepted_and_run_when_it_is_back",
         "tests/app/web/test_pages.py::test_from_the_login_to_the_roll_back",
+        "tests/faults/test_faults.py::test_a_few_faults_break_no_invariant",
         "tests/worker/test_end_to_end.py::test_two_steps_over_http",
         "tests/worker/test_worker_process.py"
         "::test_killing_the_worker_ends_its_child_and_another_worker_resumes",

@@ -146,6 +146,7 @@ def _register(
                 blob=staged.held_out.blob.key,
                 classes=list(staged.held_out_classes or version.new_classes),
                 pictures=staged.result.held_out_pictures,
+                bytes=staged.held_out.blob.size,
             )
         )
     return version, live

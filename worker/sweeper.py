@@ -8,13 +8,14 @@ from sqlalchemy import Engine
 
 from app.broker import collect_unfinished_messages
 from app.db import END_STATES, Place, read_session, write_session
+from app.db.filling import fill_held_out_bytes
 from app.deletion.copies import LOOK_SECONDS, Copies
 from app.deletion.retention import Retained, retain
 from app.errors import Problem
 from app.idempotency.service import forget_requests
 from app.repeating import Repeating
 from app.settings import Settings
-from app.storage import BlobStore
+from app.storage import BlobMissingError, BlobStore
 from app.storage.garbage import Collector, stores_of
 from app.uploads.large import forget_ended
 from app.workers.needs import Resources
@@ -102,9 +103,19 @@ class Sweeper:
             forget_turns(session)  # last: claims wait for the rows of turns
         self._collect_blobs()
         try:
+            fill_held_out_bytes(self._engine, self._size)
+        except OSError as error:
+            log.warning("held_out_not_measured", error=str(error))
+        try:
             self._blobs.forget_deleted()  # last: it asks a bucket for every blob that lies here
         except OSError as error:
             log.warning("cache_not_tidied", error=str(error))
+
+    def _size(self, blob: str) -> int | None:
+        try:
+            return self._blobs.size(blob)
+        except BlobMissingError:
+            return None  # of which `sats doctor` tells
 
     def _collect_blobs(self) -> None:
         """Remove garbage of every place; where one is down, what was found in others goes."""

@@ -5,18 +5,21 @@ from collections.abc import Callable
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Header, Query, Response
+from fastapi.routing import APIRoute
 from sqlalchemy.orm import Session
 
 from app.admin import service
 from app.admin.schemas import MoveJson, MovePage, Target
 from app.db import AliasMove
 from app.errors import (
+    BadRequestProblem,
     IdempotencyKeyReusedProblem,
     InvalidProblem,
     NotFoundProblem,
     UnavailableProblem,
 )
 from app.http.dependencies import AnnounceLive, ReadSession, WriteSession, require_to_change
+from app.http.deprecated import deprecated_route
 from app.http.parameters import Cursor
 from app.http.problems import Responses, responses
 from app.idempotency.once import AtMostOnce, Once, replayed
@@ -37,11 +40,18 @@ MOVES = Listing("moves", int)
 PROMOTE_DEPRECATED = "@1795305600"
 """Since when `:promote` is to be avoided: 2026-11-22, as RFC 9745 spells it."""
 
-router = APIRouter(
-    prefix="/admin",
-    tags=["admin"],
-    dependencies=[Depends(require_to_change(Scope.ADMIN))],
-    responses=responses(*KEY_PROBLEMS, InvalidProblem, UnavailableProblem),
+router, ending = (
+    APIRouter(
+        prefix="/admin",
+        tags=["admin"],
+        dependencies=[Depends(require_to_change(Scope.ADMIN))],
+        responses=responses(*KEY_PROBLEMS, InvalidProblem, UnavailableProblem),
+        route_class=route,
+    )
+    for route in (
+        APIRoute,
+        deprecated_route(PROMOTE_DEPRECATED, "/admin/models/{model}/aliases/live"),
+    )
 )
 
 IfMatch = Annotated[
@@ -82,7 +92,7 @@ def show_live(session: ReadSession, model: ModelName, response: Response) -> Mov
     summary="Move `live`",
     operation_id="live_set",
     dependencies=[AnnounceLive],
-    responses=_ETAG | responses(NotFoundProblem, MovedMeanwhileProblem),
+    responses=_ETAG | responses(BadRequestProblem, NotFoundProblem, MovedMeanwhileProblem),
 )
 def move_live(
     session: WriteSession,
@@ -134,23 +144,23 @@ def live_history(
     return MovePage(items=list(page), next_cursor=following)
 
 
-@router.post(
+@ending.post(
     "/models/{model}/versions/{number}:promote",
     summary="Make a version live",
     operation_id="versions_promote",
-    deprecated=True,
     dependencies=[AnnounceLive],
     responses=replayed(200)
     | responses(NotFoundProblem, AlreadyLiveProblem, InvalidProblem, IdempotencyKeyReusedProblem),
 )
 def promote_version(
-    session: WriteSession, model: ModelName, number: Number, once: AtMostOnce, response: Response
+    session: WriteSession, model: ModelName, number: Number, once: AtMostOnce
 ) -> MoveJson:
     """Point `live` at this version; `PUT .../aliases/live` does it too, and may be repeated."""
     found = service.get_model(session, model)
-    response.headers["Deprecation"] = PROMOTE_DEPRECATED
-    response.headers["Link"] = f'</admin/models/{model}/aliases/live>; rel="successor-version"'
     return _moved(session, once, lambda: promote(session, found, number))
+
+
+router.routes.extend(ending.routes)
 
 
 @router.post(

@@ -17,10 +17,12 @@ from app.admin.schemas import (
 )
 from app.db import read_session
 from app.errors import (
+    BadRequestProblem,
     InvalidProblem,
     NotFoundProblem,
     UnavailableProblem,
 )
+from app.http.answers import json_answer
 from app.http.dependencies import (
     AppServices,
     Operator,
@@ -56,16 +58,34 @@ router = APIRouter(
 
 _CONTENT: dict[str, dict[str, Any]] = {  # as the file's name says; a graph or weights are octets
     kind: {"schema": {"type": "string", "format": "binary", "description": "The file."}}
-    for kind in ("application/octet-stream", "application/json", "text/markdown")
+    for kind in ("application/octet-stream", "text/markdown")
 }
-_CONTENT["application/json"]["example"] = '{"model_type": "segformer", "num_labels": 5}'
 _CONTENT["text/markdown"]["example"] = (
     "# Semantic segmentation, 5 classes\n\n- backbone: mit_b0, first weights: checkpoint\n"
 )
+_JSON = {
+    "schema": {"type": "object", "description": "The file."},
+    "example": {"model_type": "segformer", "num_labels": 5},
+}
+_PART = {"schema": _CONTENT["text/markdown"]["schema"], "example": '{"model_type": "segf'}
+_ETAG = {"ETag": {"description": "SHA-256 of the file.", "schema": {"type": "string"}}}
+_RANGES = {"Accept-Ranges": {"description": "`bytes`.", "schema": {"type": "string"}}}
+_RANGE = {"Content-Range": {"description": "Bytes, of how many.", "schema": {"type": "string"}}}
 _FILE: Responses = {
-    200: {"description": "The file; `ETag` is its SHA-256.", "content": _CONTENT},
-    206: {"description": "The part of the file that `Range` names.", "content": _CONTENT},
-    304: {"description": "The caller has the file: `If-None-Match` names its `ETag`."},
+    200: {
+        "description": "The file; `ETag` is its SHA-256.",
+        "headers": _ETAG | _RANGES,
+        "content": _CONTENT | {"application/json": _JSON},
+    },
+    206: {
+        "description": "The part of the file that `Range` names.",
+        "headers": _ETAG | _RANGES | _RANGE,
+        "content": _CONTENT | {"application/json": _PART},
+    },
+    304: {
+        "description": "The caller has the file: `If-None-Match` names its `ETag`.",
+        "headers": _ETAG,
+    },
 }
 
 
@@ -102,7 +122,7 @@ def show_gate(services: AppServices, session: ReadSession, model: ModelName) -> 
     "/models/{model}/gate",
     summary="Set a model's gate",
     operation_id="gates_set",
-    responses=responses(NotFoundProblem),
+    responses=responses(BadRequestProblem, NotFoundProblem),
 )
 def set_gate(
     services: AppServices, session: WriteSession, model: ModelName, gate: ModelGate
@@ -121,6 +141,7 @@ def set_gate(
     "/models/{model}/versions",
     summary="List versions",
     operation_id="versions_list",
+    response_model=VersionPage,
     responses=responses(NotFoundProblem),
 )
 def list_model_versions(
@@ -129,14 +150,14 @@ def list_model_versions(
     sort: Age = NEWEST,
     limit: Annotated[int, Query(ge=1, le=100, description="Most versions of a page.")] = 50,
     cursor: Cursor = None,
-) -> VersionPage:
+) -> Response:
     """Return the versions of a model; a deleted one says when it went."""
     found = service.get_model(session, model)
     listing = VERSIONS.by(sort)
     versions = list_versions(session, found.id, limit + 1, listing.read(cursor), sort)
     page, following = listing.cut(versions, limit, lambda version: version.number)
     items = service.describe_versions(session, found, page)
-    return VersionPage(items=items, next_cursor=following)
+    return json_answer(VersionPage(items=items, next_cursor=following))
 
 
 @router.get(
@@ -152,7 +173,13 @@ def show_version(session: ReadSession, model: ModelName, number: Number) -> Vers
     return service.describe_versions(session, found, [version])[0]
 
 
-@router.head("/models/{model}/versions/{number}/files/{name}", include_in_schema=False)
+@router.head(
+    "/models/{model}/versions/{number}/files/{name}",
+    summary="Look at a version's file without its bytes",
+    operation_id="versions_file_head",
+    response_class=Response,
+    responses=_FILE | responses(NotFoundProblem, DamagedVersionProblem, RangeProblem),
+)
 @router.get(
     "/models/{model}/versions/{number}/files/{name}",
     summary="Download a version's file",
@@ -263,6 +290,4 @@ def show_curves(
         check_model(caller, model)
         found = [service.get_model(session, model)]
     count = min(newest, MOST_POINTS)
-    body = CurvesJson(models=service.describe_curves(session, found, count, before))
-    # A thousand versions have tens of thousands of figures: they are not made into dicts first.
-    return Response(body.model_dump_json(), media_type="application/json")
+    return json_answer(CurvesJson(models=service.describe_curves(session, found, count, before)))

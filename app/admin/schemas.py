@@ -15,6 +15,7 @@ from app.registry.gate import Approval, GateSettings
 from app.registry.schemas import MAX_NUMBER
 from app.retirement.schemas import RetirementJson
 from app.stored import ShownAs
+from sats_core.record import CLASS, CLASS_STORED
 
 
 class ModelJson(BaseModel):
@@ -69,7 +70,9 @@ class ScoresJson(BaseModel):
 class FigureJson(BaseModel):
     """What the gate saw of one class."""
 
-    class_name: str = Field(description="The class.")
+    class_name: str = Field(
+        validation_alias=CLASS_STORED, serialization_alias=CLASS, description="The class."
+    )
     kind: Literal["old", "new"] = Field(description="Known before the step, or brought by it.")
     before: float | None = Field(description="IoU in the version before the step.")
     after: float | None = Field(description="IoU in this version.")
@@ -101,6 +104,9 @@ class GateInForceJson(BaseModel):
     )
     hold_on_warnings: bool = Field(
         description="Whether a serious warning about a task's labels holds its version."
+    )
+    hold_on_unmeasured: bool = Field(
+        description="Whether an old class that no held-out picture shows holds a version."
     )
     own: ModelGate = Field(
         description="What was set for this model; null: as the service's settings say."
@@ -169,7 +175,11 @@ class VersionJson(BaseModel):
     """A version: what one step or one import made, for ever."""
 
     model: str = Field(description="The model.")
-    number: int = Field(description="Its number in the model, from 1.")
+    version: int = Field(description="Its number in the model, from 1.")
+    number: int = Field(
+        description="The same as `version`, the word of every other answer.",
+        json_schema_extra={"deprecated": True},
+    )
     live: bool = Field(description="Whether it is the one that `/segment` uses.")
     kind: TaskKind = Field(description="What made it: a `step`, an `import` or a `retire`ment.")
     origin: OriginJson | None = Field(description="Where an import came from; null: no import.")
@@ -196,8 +206,8 @@ class VersionJson(BaseModel):
     )
     effective_settings: dict[str, Any] = Field(
         description="What the step ran with: its settings, every default filled in, null what its "
-        "method does not read, and the `devices` that it was computed on; of an import its "
-        "backbone and size alone."
+        "method does not read, the kind of `device` and how many `devices` computed it; of an "
+        "import its backbone and size alone."
     )
     seconds: float = Field(description="Wall time of the step or the import.")
     fusion: bool = Field(description="Whether old and new weights were averaged after the step.")

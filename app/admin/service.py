@@ -112,7 +112,7 @@ def describe_versions(
     live = live_id(session, model.id)
     memories = memories_of(session, versions)
     held_out = held_out_of_each(session, versions)
-    lines = lineages(session, model.id, versions)
+    lines = lineages(session, versions)
     taken = describe_retirements(session, versions)
     return [
         _describe_version(
@@ -132,6 +132,7 @@ def _describe_version(
 ) -> VersionJson:
     return VersionJson(
         model=version.model.name,
+        version=version.number,
         number=version.number,
         live=version.id == live,
         kind=_kind(version),

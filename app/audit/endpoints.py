@@ -12,6 +12,7 @@ from app.audit.schemas import ActorJson, AuditEntryJson, AuditPage, entry_json
 from app.audit.service import Action, Wanted, entries_after, list_entries
 from app.db import ActorType, read_session
 from app.errors import InvalidProblem, UnavailableProblem
+from app.http.answers import json_answer
 from app.http.dependencies import AppServices, require_everywhere
 from app.http.parameters import Cursor, Time
 from app.http.problems import Responses, responses
@@ -104,9 +105,7 @@ def read_audit(
         found = list_entries(session, which, limit + 1, before)
     page, following = ENTRIES.cut(found, limit, lambda entry: entry.id)
     body = AuditPage(items=[entry_json(entry) for entry in page], next_cursor=following)
-    return Response(
-        body.model_dump_json(), media_type="application/json", headers={"Vary": "Accept"}
-    )
+    return json_answer(body, {"Vary": "Accept"})
 
 
 def _lines(engine: Engine, which: Wanted) -> Iterator[bytes]:

@@ -38,10 +38,13 @@ class Action(StrEnum):
     CLASS_FORGET = "class.forget"
     VERSION_DELETE = "version.delete"
     TASK_DELETE = "task.delete"
+    TASK_HISTORY_DELETE = "task.history_delete"
+    UPLOAD_DELETE = "upload.delete"
     WEBHOOK_CREATE = "webhook.create"
     WEBHOOK_DELETE = "webhook.delete"
     KEY_CREATE = "key.create"
     KEY_REVOKE = "key.revoke"
+    DOCTOR_REPAIR = "doctor.repair"
 
 
 _FORMERLY = {Action.HELD_OUT_DELETE: ("held-out.delete",)}

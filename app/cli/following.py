@@ -57,7 +57,7 @@ class Database(httpx.BaseTransport):
             return httpx.Response(200, stream=_Events(self._engine, task_id, after))
         with read_session(self._engine) as session:
             shown = describe(session, get_task(session, task_id))
-        return httpx.Response(200, content=shown.model_dump_json())
+        return httpx.Response(200, content=shown.model_dump_json(by_alias=True))
 
 
 class _Events(httpx.SyncByteStream):

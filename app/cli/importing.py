@@ -21,10 +21,13 @@ from app.cli.printing import Form, Output
 from app.cli.refusing import refusal
 from app.cli.sending import sending
 from app.cli.submitting import ended, print_task
+from app.db import read_session
 from app.disk import check_task_fits
 from app.errors.fields import invalid_fields
 from app.imports.checking import CHECKPOINT, EVALUATE, check_import
 from app.imports.schemas import ImportSpec
+from app.registry.naming import check_known
+from app.registry.problems import UnknownModelProblem
 from app.settings import Settings, get_settings
 from app.storage import Blob, open_store
 from app.tasks.accepting import Acceptance
@@ -46,6 +49,9 @@ def import_model(
         ),
     ],
     model: Annotated[str, typer.Option(help="The model that gets the version.")] = "default",
+    create: Annotated[
+        bool, typer.Option("--create", help="Make the model, if there is none of this name.")
+    ] = False,
     background: Annotated[
         str | None, typer.Option(help="The class that is the background; `none`: there is none.")
     ] = None,
@@ -81,7 +87,12 @@ def import_model(
     """
     need_client()
     if url is not None:
-        wanted = {"background": background, "features": features, "promote": promote}
+        wanted = {
+            "create": create or None,
+            "background": background,
+            "features": features,
+            "promote": promote,
+        }
         _send(url, source, model, evaluate, wanted, output, allow_pickle=allow_pickle)
         return
     _say_that_nothing_is_sent()
@@ -94,6 +105,7 @@ def import_model(
         spec = _spec(
             name=f"import {checkpoint.name}"[:200],
             model=model,
+            create=create,
             background=background,
             features=features,
             promote=promote,
@@ -164,6 +176,14 @@ def _spec(**wanted: object) -> ImportSpec:
         raise refusal(invalid_fields(error.errors()).errors[0].message) from error
 
 
+def _check_known(engine: Engine, model: str) -> None:
+    try:
+        with read_session(engine) as session:
+            check_known(session, model, lambda _: True, "--model")
+    except UnknownModelProblem as problem:
+        raise refusal(f"{problem.detail}; here --create says so") from problem
+
+
 def _queue(
     engine: Engine, settings: Settings, spec: ImportSpec, files: Mapping[str, Path]
 ) -> TaskJson:
@@ -173,6 +193,8 @@ def _queue(
         return Submission(spec, stored[CHECKPOINT], "", None, stored.get(EVALUATE))
 
     def check(staged: Mapping[str, Path]) -> None:
+        if not spec.create:
+            _check_known(engine, spec.model)
         check_import(engine, spec, staged[CHECKPOINT], staged.get(EVALUATE), settings.limits)
         check_task_fits(engine, settings, spec, staged[CHECKPOINT], staged.get(EVALUATE))
 

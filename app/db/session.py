@@ -1,9 +1,11 @@
 """Engine and sessions. Who opens a session commits it; services only flush."""
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from pydantic_core import from_json
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.orm import Session
 
@@ -37,6 +39,7 @@ def make_engine(url: str, limits: DatabaseLimits | None = None) -> Engine:
         pool_pre_ping=not sqlite,
         # SQLite would give all rows of one INSERT the same `next_task`.
         use_insertmanyvalues=not sqlite,
+        json_deserializer=_read_json,
         connect_args=_SQLITE if sqlite else _postgres_arguments(make_url(url), limits),
     )
     if sqlite:
@@ -46,6 +49,14 @@ def make_engine(url: str, limits: DatabaseLimits | None = None) -> Engine:
 
 
 _SQLITE = {"timeout": SQLITE_WAIT_SECONDS, "check_same_thread": False}
+
+
+def _read_json(text: str | bytes) -> Any:
+    """Return what a JSON column holds, in half the time that the standard library takes."""
+    try:
+        return from_json(text)
+    except ValueError:  # half of a surrogate pair, which the standard library writes and reads
+        return json.loads(text)
 
 
 def _postgres_arguments(url: URL, limits: DatabaseLimits) -> dict[str, Any]:

@@ -80,7 +80,8 @@ class Task(Base):
         ),
         Index("ix_tasks_state_sequence", "state", "sequence"),
         Index("ix_tasks_model_id_sequence", "model_id", "sequence"),
-        Index("ix_tasks_model_id_state", "model_id", "state"),
+        Index("ix_tasks_state_finished_at_sequence", "state", "finished_at", "sequence"),
+        Index("ix_tasks_model_id_state_sequence", "model_id", "state", "sequence"),
         Index("ix_tasks_model_id_finished_at_sequence", "model_id", "finished_at", "sequence"),
         Index("ix_tasks_key_id_sequence", "key_id", "sequence"),
     )

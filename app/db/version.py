@@ -3,7 +3,7 @@
 from datetime import datetime
 from enum import StrEnum
 
-from sqlalchemy import JSON, ForeignKey, Index, String, UniqueConstraint
+from sqlalchemy import JSON, BigInteger, ForeignKey, Index, String, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from app.db.actor import Actor, ActorType, name_of, of_name
@@ -81,6 +81,8 @@ class HeldOutSet(Base):
     blob: Mapped[str] = mapped_column(String(64))
     classes: Mapped[list[str]]  # what its pictures are labelled for; they say nothing of others
     pictures: Mapped[int]
+    # NULL: a process of before migration 0026 wrote it, and no worker has asked the store yet.
+    bytes: Mapped[int | None] = mapped_column(BigInteger)
     deleted_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     deleted_by: Mapped[Actor | None]
 

@@ -8,6 +8,7 @@ from sqlalchemy import ColumnElement, Engine, exists, func, or_, select
 from sqlalchemy.orm import Session, aliased
 
 from app.audit.actor import act_as
+from app.audit.service import Action, record
 from app.db import (
     END_STATES,
     Actor,
@@ -36,6 +37,10 @@ from app.errors import ConflictProblem, NotFoundProblem
 from app.registry.service import LIVE
 from app.settings import Settings
 from app.storage import BlobStore
+
+_TOLD = or_(
+    exists().where(TaskEvent.task_id == Task.id), exists().where(TaskLog.task_id == Task.id)
+)
 
 AT_ONCE = 100
 """Most of each kind that one sweep deletes, so that it is soon over."""
@@ -196,12 +201,9 @@ def _old_tasks(
 
 
 def _old_histories(session: Session, before: datetime, limit: int) -> Sequence[Due]:
-    told = or_(
-        exists().where(TaskEvent.task_id == Task.id), exists().where(TaskLog.task_id == Task.id)
-    )
     wanted = (
         select(Task.id)
-        .where(Task.state.in_(END_STATES), Task.finished_at <= before, told)
+        .where(Task.state.in_(END_STATES), Task.finished_at <= before, _TOLD)
         .order_by(Task.finished_at)
     )
     return session.scalars(wanted.limit(limit)).all()
@@ -223,5 +225,16 @@ def _delete_task(session: Session, task_id: Due) -> Removal:
 
 
 def _delete_history(session: Session, task_id: Due) -> Removal:
-    told = forget_history(session, [str(task_id)])
+    task = session.get(Task, str(task_id), with_for_update=True)
+    if task is None or session.scalar(select(Task.id).where(Task.id == task.id, _TOLD)) is None:
+        return Removal()  # another worker was faster
+    told = forget_history(session, [task.id])
+    record(
+        session,
+        Action.TASK_HISTORY_DELETE,
+        f"/tasks/{task.id}",
+        model=task.model.name,
+        before={"events": told},
+        after={"events": 0},
+    )
     return Removal(deleted=(f"{told} events and the log",))

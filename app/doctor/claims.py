@@ -2,10 +2,11 @@
 
 from collections.abc import Sequence
 
-from sqlalchemy import func, or_, select, update
+from sqlalchemy import func, or_, select
 
-from app.db import RUNNING_STATES, Model, Task, database_now, write_session
+from app.db import RUNNING_STATES, Model, Task, database_now
 from app.doctor.finding import Check, Finding, Installation
+from app.doctor.mending import mend_task
 
 
 def find_steps_at_once(installation: Installation) -> Sequence[Finding]:
@@ -56,10 +57,7 @@ def find_left_claims(installation: Installation) -> Sequence[Finding]:
 
 def release(installation: Installation, finding: Finding) -> None:
     """Take the claim away; whoever made it writes no more."""
-    task_id = finding.where.removeprefix("task ")
-    released = {"fence": Task.fence + 1, "worker": None, "lease_until": None}
-    with write_session(installation.engine) as session:
-        session.execute(update(Task).where(Task.id == task_id, *_LEFT).values(released))
+    mend_task(installation, finding, *_LEFT, fence=Task.fence + 1, worker=None, lease_until=None)
 
 
 _LEFT = (

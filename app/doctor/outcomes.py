@@ -2,10 +2,11 @@
 
 from collections.abc import Sequence
 
-from sqlalchemy import or_, select, update
+from sqlalchemy import or_, select
 
-from app.db import END_STATES, Task, TaskState, Version, utc_now, write_session
+from app.db import END_STATES, Task, TaskState, Version, utc_now
 from app.doctor.finding import Check, Finding, Installation
+from app.doctor.mending import mend_task
 
 _MADE = (TaskState.LIVE, TaskState.HELD)
 
@@ -35,10 +36,10 @@ def find_missing_outcomes(installation: Installation) -> Sequence[Finding]:
 def name_version(installation: Installation, finding: Finding) -> None:
     """Let the task name the version that names the task."""
     task_id = finding.where.removeprefix("task ")
-    with write_session(installation.engine) as session:
+    with installation.snapshot() as session:
         made = session.scalar(select(Version.id).where(Version.task_id == task_id))
-        if made is not None:
-            session.execute(update(Task).where(Task.id == task_id).values(version_id=made))
+    if made is not None:
+        mend_task(installation, finding, Task.version_id.is_distinct_from(made), version_id=made)
 
 
 def find_missing_reasons(installation: Installation) -> Sequence[Finding]:
@@ -65,10 +66,7 @@ def find_missing_ends(installation: Installation) -> Sequence[Finding]:
 
 def end_now(installation: Installation, finding: Finding) -> None:
     """Let its keeping time begin now."""
-    task_id = finding.where.removeprefix("task ")
-    with write_session(installation.engine) as session:
-        ended = update(Task).where(Task.id == task_id, *_ENDLESS)
-        session.execute(ended.values(finished_at=utc_now()))
+    mend_task(installation, finding, *_ENDLESS, finished_at=utc_now())
 
 
 def find_early_versions(installation: Installation) -> Sequence[Finding]:

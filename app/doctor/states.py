@@ -2,10 +2,11 @@
 
 from collections.abc import Sequence
 
-from sqlalchemy import select, update
+from sqlalchemy import select
 
-from app.db import RUNNING_STATES, Task, TaskState, write_session
+from app.db import RUNNING_STATES, Task, TaskState
 from app.doctor.finding import Check, Finding, Installation
+from app.doctor.mending import mend_task
 
 
 def find_unknown_states(installation: Installation) -> Sequence[Finding]:
@@ -35,9 +36,7 @@ def find_stuck(installation: Installation) -> Sequence[Finding]:
 
 def let_lapse(installation: Installation, finding: Finding) -> None:
     """Give the task a lease that has run out: the next sweep queues it, and its fence moves on."""
-    task_id = finding.where.removeprefix("task ")
-    with write_session(installation.engine) as session:
-        session.execute(update(Task).where(Task.id == task_id, *_STUCK).values(lease_until=0.0))
+    mend_task(installation, finding, *_STUCK, lease_until=0.0)
 
 
 _STUCK = (Task.state.in_(RUNNING_STATES), Task.lease_until.is_(None))

@@ -8,6 +8,8 @@ from fastapi import Query
 from pydantic import AfterValidator, BeforeValidator
 from pydantic_core import PydanticCustomError
 
+from app.posted import WrittenOut
+
 _WHOLE = re.compile("-?[0-9]+")
 
 
@@ -23,7 +25,7 @@ def in_utc(time: datetime) -> datetime:
         raise ValueError("not a time between the years 1 and 9999 in UTC") from error
 
 
-Time = Annotated[datetime, AfterValidator(in_utc)]
+Time = Annotated[datetime, AfterValidator(in_utc), WrittenOut]
 
 
 def _digits(text: object) -> object:

@@ -29,6 +29,7 @@ from app.errors import (
 from app.errors.fields import invalid_fields
 from app.http.headers import REQUEST_ID, SECURITY_HEADERS
 from app.protocols.refusals import HUGGING_FACE, OPEN_INFERENCE, body_of, path_speaks, status_of
+from app.signing import unsigned
 from app.storage import BlobStoreDownError
 from sats_core.errors import CoreError
 
@@ -115,25 +116,26 @@ def install_handlers(app: FastAPI) -> None:
         if not is_passing(error):
             raise error
         cause = error.orig if isinstance(error, DBAPIError) else error
-        log.error("database_unavailable", path=request.url.path, error=str(cause))
+        log.error("database_unavailable", path=unsigned(request.url.path), error=str(cause))
         return respond(UnavailableProblem("the database does not answer", 2), request)
 
     @app.exception_handler(BlobStoreDownError)
     async def no_blobs(request: Request, error: BlobStoreDownError) -> Response:
-        log.error("blob_store_unavailable", path=request.url.path, error=str(error))
+        log.error("blob_store_unavailable", path=unsigned(request.url.path), error=str(error))
         return respond(UnavailableProblem("the blob store does not answer", 5), request)
 
     @app.exception_handler(OSError)
     async def no_files(request: Request, error: OSError) -> Response:
         if error.errno not in (errno.EMFILE, errno.ENFILE):
             raise error
-        log.error("too_many_files", path=request.url.path, error=str(error))
+        log.error("too_many_files", path=unsigned(request.url.path), error=str(error))
         return respond(BusyProblem("the service may open no more files", 5), request)
 
     @app.exception_handler(Exception)
     async def bug(request: Request, error: Exception) -> Response:
         request_id = request.state.request_id
-        log.error("unhandled_error", path=request.url.path, request_id=request_id, exc_info=error)
+        path = unsigned(request.url.path)
+        log.error("unhandled_error", path=path, request_id=request_id, exc_info=error)
         answer = respond(Problem("the log of the service says more"), request)
         answer.headers["Connection"] = "close"  # the server drops it, as the exception goes on
         return answer

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, BackgroundTasks, Depends, Path, Response
 
+from app.db import read_session
 from app.disk import check_task_fits
 from app.errors import (
     BadRequestProblem,
@@ -34,6 +35,8 @@ from app.keys.problems import (
     TaskLimitProblem,
 )
 from app.keys.service import Scope
+from app.registry.naming import check_known
+from app.registry.problems import UnknownModelProblem
 from app.registry.schemas import MODEL_PATTERN
 from app.storage import Blob
 from app.tasks.answering import ACCEPTED, IdempotencyKey, acceptance, announce
@@ -98,6 +101,7 @@ _UPLOAD: dict[str, Any] = {
         InvalidProblem,
         InvalidCheckpointProblem,
         InvalidDatasetProblem,
+        UnknownModelProblem,
         IdempotencyKeyReusedProblem,
         RequestLimitProblem,
         TaskLimitProblem,
@@ -138,6 +142,9 @@ def post_import(
         )
 
     def check(staged: Mapping[str, FilePath]) -> None:
+        if not spec.create:
+            with read_session(services.engine) as session:
+                check_known(session, model, upload.caller.reaches, "model")
         check_import(services.engine, spec, staged[CHECKPOINT], staged.get(EVALUATE), limits)
         check_task_fits(
             services.engine, services.settings, spec, staged[CHECKPOINT], staged.get(EVALUATE)

@@ -17,6 +17,12 @@ class ImportChoices(Record):
     """How to import a checkpoint; everything may be left out."""
 
     name: Named = Field("import", description="What people call the task.")
+    create: bool = Field(
+        False,
+        strict=True,
+        description="Make the model where there is none of this name; without it that is 404, but "
+        "for a service's very first model.",
+    )
     background: Named | None = Field(
         None,
         description="Which of the checkpoint's classes is the background: its name, or `none` for "

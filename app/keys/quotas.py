@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 from sqlalchemy import and_, func, or_, select
 from sqlalchemy.orm import Session
 
-from app.db import END_STATES, ApiKey, Memory, Task, TaskState, Version
+from app.db import END_STATES, ApiKey, HeldOutSet, Memory, Task, TaskState, Version
 from app.errors import TooLargeProblem
 from app.keys.problems import ByteLimitProblem, TaskLimitProblem
 
@@ -126,10 +126,10 @@ def queued_tasks(session: Session, key_id: int) -> int:
 
 
 def stored_bytes(session: Session, key_id: int) -> int:
-    """Return the bytes that a key's tasks keep: uploads, versions' files, replay pictures.
+    """Return the bytes that a key's tasks keep: uploads, and of versions files and pictures.
 
-    Bytes that two of them share count for each. Held-out pictures, a part of an upload that stays
-    when it goes, are not counted.
+    Bytes that two of them share count for each. Held-out pictures whose size nobody has written
+    down yet (`app.db.filling`) count as nothing.
     """
     runnable = or_(
         Task.state.not_in(END_STATES),
@@ -140,17 +140,18 @@ def stored_bytes(session: Session, key_id: int) -> int:
         Task.key_id == key_id, Task.preview_of.is_(None), runnable
     )
     versions = select(Version.files).join(Task, Task.id == Version.task_id)
-    memories = (
-        select(func.sum(Memory.bytes))
-        .join(Version, Version.id == Memory.version_id)
+    pictures = (
+        select(func.sum(kept.bytes))
+        .join(Version, Version.id == kept.version_id)
         .join(Task, Task.id == Version.task_id)
-        .where(Task.key_id == key_id, Memory.deleted_at.is_(None))
+        .where(Task.key_id == key_id, kept.deleted_at.is_(None))
+        for kept in (Memory, HeldOutSet)
     )
     files = session.scalars(versions.where(Task.key_id == key_id, Version.deleted_at.is_(None)))
     return (
         int(session.scalar(uploads) or 0)
         + sum(_sizes(entry) for entry in files)
-        + int(session.scalar(memories) or 0)
+        + sum(int(session.scalar(one) or 0) for one in pictures)
     )
 
 

@@ -10,7 +10,7 @@ from app.db import ApiKey
 from app.db.base import utc_now
 from app.keys.service import KeyLimits, Scope
 from app.paging import Page
-from app.posted import PostedNumbers
+from app.posted import PostedNumbers, WrittenOut
 from app.registry.schemas import MAX_NUMBER, MODEL_PATTERN
 from sats_core.record import Record
 
@@ -60,7 +60,7 @@ class KeyRules(Record):
         max_length=1000,
         description="The only models that it may use; empty: all.",
     )
-    expires_at: Annotated[datetime, AfterValidator(_to_come)] | None = Field(
+    expires_at: Annotated[datetime, AfterValidator(_to_come), WrittenOut] | None = Field(
         None, description="When it stops to work; without a zone, UTC. Null: never."
     )
     requests_per_minute: Count = Field(

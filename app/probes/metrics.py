@@ -18,6 +18,7 @@ from app.probes.tracing import QUIET
 from app.probes.training import TrainingCollector
 from app.restarts import read_api_restarts, read_restarts
 from app.settings import Settings
+from app.signing import unsigned
 
 BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0)
 
@@ -113,7 +114,7 @@ class RequestMetricsMiddleware:
             log.info(
                 "request",
                 method=scope["method"],
-                path=scope["path"],
+                path=unsigned(scope["path"]),
                 status=status,
                 seconds=round(seconds, 4),
             )

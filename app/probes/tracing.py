@@ -4,6 +4,7 @@ import structlog
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.signing import unsigned
 from app.telemetry.tracing import current
 
 QUIET = ("/health", "/v2/health", "/metrics")
@@ -25,7 +26,7 @@ class TracingMiddleware:
             return
         attributes = {
             "http.request.method": scope["method"],
-            "url.path": scope["path"],
+            "url.path": unsigned(scope["path"]),
             "sats.request.id": scope["state"]["request_id"],
         }
         with spans.request(Headers(scope=scope), attributes) as span:

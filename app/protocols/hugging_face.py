@@ -53,8 +53,8 @@ async def choose(
     model: ModelName,
     version: Annotated[
         int | None,
-        Digits,
         Query(ge=1, le=MAX_NUMBER, description="Number of its version; by default the live one."),
+        Digits,
     ] = None,
 ) -> Choice:
     """Choose who answers, before the body is read."""
@@ -106,7 +106,8 @@ async def segment(
     """Return a mask for every class that the picture shows, background among them.
 
     `InferenceClient(base_url=".../hf/default").image_segmentation(picture)` posts the picture's
-    file, or JSON with the file in base64 where it has parameters. `Accept` is passed over.
+    file, or JSON with the file in base64 where it has parameters. A body that begins as a picture
+    is one, whatever its content type. `Accept` is passed over.
 
     Limits, room, deadline and keys are those of `/segment`. A problem has an `error` too, its
     `detail` once more: this client tells of it.

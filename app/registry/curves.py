@@ -4,10 +4,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import func, select
+from pydantic import BaseModel, Field
+from sqlalchemy import Text, cast, func, select
 from sqlalchemy.orm import Session, aliased
 
 from app.db import Model, ModelClass, Version
+
+_Other = aliased(Version)
 
 MEANS = ("miou_old", "miou_new", "miou_all", "mean_forgetting")
 
@@ -33,6 +36,16 @@ class Point:
     iou: Mapping[str, float | None]
 
 
+class _Charted(BaseModel):
+    """The scores that charts show; of the others no objects are made. Old rows may lack some."""
+
+    iou: dict[str, float | None] = Field(default_factory=dict)
+    miou_old: float | None = None
+    miou_new: float | None = None
+    miou_all: float | None = None
+    mean_forgetting: float | None = None
+
+
 def curves(
     session: Session,
     models: Sequence[Model],
@@ -41,7 +54,8 @@ def curves(
 ) -> dict[int, list[Point]]:
     """Return the versions of each model by the model's id, the oldest first.
 
-    One statement for all; of the scores the database hands out what charts show.
+    One statement for all. The database hands out scores as they were written: each figure that it
+    took out of them would have it parse them anew.
 
     Args:
         session: the transaction.
@@ -50,28 +64,26 @@ def curves(
         before: only versions with lower numbers; None: any.
     """
     known = func.json_array_length(Version.classes).label("known")
-    means = [Version.scores[name].as_float().label(name) for name in MEANS]
-    iou = Version.scores["iou"].label("iou")
-    wanted = select(Version.model_id, Version.id, Version.number, Version.created_at, known, iou)
+    scores = cast(Version.scores, Text).label("scores")
+    wanted = select(Version.model_id, Version.id, Version.number, Version.created_at, known, scores)
     wanted = wanted.where(Version.model_id.in_([model.id for model in models]))
     if before is not None:
         wanted = wanted.where(Version.number < before)
     if newest is not None:
-        other = aliased(Version)
-        last = select(func.max(other.number)).where(other.model_id == Version.model_id)
+        last = select(func.max(_Other.number)).where(_Other.model_id == Version.model_id)
         if before is not None:
-            last = last.where(other.number < before)
+            last = last.where(_Other.number < before)
         wanted = wanted.where(Version.number > last.scalar_subquery() - newest)
     found: dict[int, list[Point]] = {model.id: [] for model in models}
-    ordered = wanted.add_columns(*means).order_by(Version.model_id, Version.number)
-    for row in session.execute(ordered):
+    for row in session.execute(wanted.order_by(Version.model_id, Version.number)):
+        charted = _Charted.model_validate_json(row.scores)
         point = Point(
             id=row.id,
             number=row.number,
             created_at=row.created_at,
             classes=row.known - 1,
-            means={name: row._mapping[name] for name in MEANS},
-            iou=row.iou or {},
+            means={name: getattr(charted, name) for name in MEANS},
+            iou=charted.iou,
         )
         found[row.model_id].append(point)
     return found

@@ -47,8 +47,8 @@ async def list_classes(
     model: Annotated[str, Query(pattern=MODEL_PATTERN, description="The model.")] = "default",
     version: Annotated[
         int | None,
-        Digits,
         Query(ge=1, le=MAX_NUMBER, description="Number of a version; by default the live one."),
+        Digits,
     ] = None,
 ) -> ClassesJson:
     """Return every class that a version has learned."""

@@ -1,5 +1,6 @@
 """What an operator asks of a model's versions at least, and what a task may ask beside it."""
 
+import json
 from typing import Annotated
 
 from pydantic import Field
@@ -18,6 +19,7 @@ _MOST_DROP = (
     "that is live"
 )
 _LEAST_IOU = "Least IoU that every new class must have"
+_UNMEASURED = "Whether an old class that no held-out picture shows holds the version"
 
 Limit = Annotated[float, Field(strict=True, ge=0, le=1, allow_inf_nan=False)]
 """A limit of an IoU. Strict: `true` is no limit of 1."""
@@ -34,6 +36,9 @@ class GateWish(Record):
     )
     min_iou: Limit | None = Field(
         None, description=f"{_LEAST_IOU}; null: as the model's floor says."
+    )
+    hold_on_unmeasured: bool | None = Field(
+        None, strict=True, description=f"{_UNMEASURED}; null: as the model's floor says."
     )
     promote: bool = Field(
         True, description="Go live when the gate passes; false holds the version in any case."
@@ -56,6 +61,11 @@ class ModelGate(Record):
         description="Whether a serious warning about a task's labels holds its version; null: "
         "SATS_GATE_HOLD_ON_WARNINGS.",
     )
+    hold_on_unmeasured: bool | None = Field(
+        None,
+        strict=True,
+        description=f"{_UNMEASURED}; null: SATS_GATE_HOLD_ON_UNMEASURED.",
+    )
 
 
 class GateFloor(Record):
@@ -66,26 +76,30 @@ class GateFloor(Record):
         min_iou: least IoU of every new class.
         approval: whether an admin must promote what passes.
         hold_on_warnings: whether suspect labels hold a version.
+        hold_on_unmeasured: whether an old class that nobody could measure does.
     """
 
     max_drop: float
     min_iou: float
     approval: Approval
     hold_on_warnings: bool = False
+    hold_on_unmeasured: bool = False
 
-    def laxer(self, wish: GateWish) -> dict[str, float]:
+    def laxer(self, wish: GateWish) -> dict[str, float | bool]:
         """Return the limits that a task wants laxer, as the floor has them."""
-        found: dict[str, float] = {}
+        found: dict[str, float | bool] = {}
         if wish.max_drop is not None and wish.max_drop > self.max_drop:
             found["max_drop"] = self.max_drop
         if wish.min_iou is not None and wish.min_iou < self.min_iou:
             found["min_iou"] = self.min_iou
+        if wish.hold_on_unmeasured is False and self.hold_on_unmeasured:
+            found["hold_on_unmeasured"] = True
         return found
 
     def waived(self, wish: GateWish) -> list[str]:
         """Return a sentence for every limit that a task wants laxer."""
         return [
-            f"{name} {getattr(wish, name):g} is laxer than the model's floor, {limit:g}"
+            f"{name} {_said(getattr(wish, name))} is laxer than the model's floor, {_said(limit)}"
             for name, limit in self.laxer(wish).items()
         ]
 
@@ -97,6 +111,11 @@ class GateFloor(Record):
         return GateSettings.model_validate(self.model_dump() | asked)
 
 
+def _said(limit: float | bool) -> str:
+    """Return a limit as JSON has it."""
+    return json.dumps(limit) if isinstance(limit, bool) else f"{limit:g}"
+
+
 def floor_of(model: Model | None, settings: Settings) -> GateFloor:
     """Return a model's floor; of one that is not known yet, the service's."""
     own = own_gate(model)
@@ -106,6 +125,11 @@ def floor_of(model: Model | None, settings: Settings) -> GateFloor:
         approval=own.approval or settings.gate_approval,
         hold_on_warnings=(
             settings.gate_hold_on_warnings if own.hold_on_warnings is None else own.hold_on_warnings
+        ),
+        hold_on_unmeasured=(
+            settings.gate_hold_on_unmeasured
+            if own.hold_on_unmeasured is None
+            else own.hold_on_unmeasured
         ),
     )
 
@@ -123,8 +147,8 @@ def check_gate(wish: GateWish, floor: GateFloor, model_name: str) -> None:
     """
     errors = [
         ErrorDetail(
-            f"{getattr(wish, name):g} is laxer than the floor of model {model_name!r}, {limit:g}; "
-            "only a key with scope `admin` may ask for it",
+            f"{_said(getattr(wish, name))} is laxer than the floor of model {model_name!r}, "
+            f"{_said(limit)}; only a key with scope `admin` may ask for it",
             field=f"spec.gate.{name}",
             code=Code.FORBIDDEN,
         )

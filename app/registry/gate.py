@@ -11,7 +11,7 @@ from sats_core.record import Record
 UNGUARDED = (
     "no old class is guarded: the version before was never scored, so nobody can say what it lost"
 )
-"""What the gate says where it has nothing to compare with; it holds nothing."""
+"""What the gate says where it has nothing to compare with; it holds nothing of itself."""
 
 AWAITS_APPROVAL = "awaits approval"
 """What holds a version that passed where an admin has the last word."""
@@ -43,6 +43,9 @@ class GateSettings(Record):
     hold_on_warnings: bool = Field(
         False, description="Whether a serious warning about the task's labels holds its version."
     )
+    hold_on_unmeasured: bool = Field(
+        False, description="Whether an old class that no held-out picture shows holds the version."
+    )
 
 
 class Figure(Record):
@@ -71,8 +74,8 @@ class Verdict(Record):
     Attributes:
         passed: whether the version goes live.
         reasons: one sentence for everything that holds the version, and for every old class that
-            could not be measured (which is said, and does not hold it); one for all old classes
-            together where the version before was never scored.
+            could not be measured (which is said, and holds it by `hold_on_unmeasured` alone); one
+            for all old classes together where the version before was never scored.
         figures: every class that was looked at, old ones first.
         settings: the limits that were applied.
         waived: one sentence for every limit of the model's floor that the task, an admin's, was
@@ -131,7 +134,7 @@ def judge(
         _judge_old(name, before.get(name), scores.iou.get(name), gate, served.get(name))
         for name in old_classes
     ]
-    if unguarded:
+    if unguarded and not gate.hold_on_unmeasured:
         old = [(figure, None) for figure, _ in old]
     old = _judge_background(background, before.get(background), scores, gate) + old
     new = [_judge_new(name, scores.iou.get(name), gate) for name in brought]
@@ -223,7 +226,8 @@ def _judge_old(
     if served is not None and (before is None or served > before):
         before, against = served, " against the live version"
     if before is None or after is None:
-        figure = Figure(class_name=name, kind="old", before=before, after=after, passed=True)
+        passed = not gate.hold_on_unmeasured
+        figure = Figure(class_name=name, kind="old", before=before, after=after, passed=passed)
         return figure, f"old class {name!r} is not measured: no held-out picture shows it"
     passed = before - after <= gate.max_drop + _ROUNDING
     figure = Figure(class_name=name, kind="old", before=before, after=after, passed=passed)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from app.db import HeldOutSet, Model, Version
@@ -31,6 +31,19 @@ class Sample:
     version: int
     position: int
     classes: Sequence[str]
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """Held-out pictures that stand for all.
+
+    Attributes:
+        samples: the pictures, drawn evenly.
+        out_of: how many are kept in all.
+    """
+
+    samples: Sequence[Sample]
+    out_of: int
 
 
 def held_out_sets(session: Session, version: Version) -> Sequence[HeldOutSet]:
@@ -64,8 +77,8 @@ def standing_held_out(session: Session, version: Version) -> HeldOutSet:
     return kept
 
 
-def samples(session: Session, versions: Sequence[Version], most: int) -> list[Sample]:
-    """Return some pictures that versions are scored on, of every task before them if these are few.
+def samples(session: Session, versions: Sequence[Version], most: int) -> Drawn:
+    """Draw some pictures that versions are scored on, of every task before them if these are few.
 
     The newest sets come first; of each as many as there is room for, evenly.
 
@@ -76,7 +89,7 @@ def samples(session: Session, versions: Sequence[Version], most: int) -> list[Sa
     """
     line = {version_id for each in versions for version_id in lineage(session, each)}
     wanted = (
-        select(HeldOutSet, Version.number, Model.name)
+        select(HeldOutSet, Version.number, Model.name, func.sum(HeldOutSet.pictures).over())
         .join(Version, Version.id == HeldOutSet.version_id)
         .join(Version.model)
         .where(
@@ -86,11 +99,12 @@ def samples(session: Session, versions: Sequence[Version], most: int) -> list[Sa
         )
     )
     kept = session.execute(wanted.order_by(HeldOutSet.id.desc()).limit(most)).all()
-    return [
+    drawn = [
         Sample(name, number, position, one.classes)
-        for one, number, name in kept
+        for one, number, name, _ in kept
         for position in _evenly(one.pictures, most // len(kept))
     ]
+    return Drawn(drawn, int(kept[0][-1]) if kept else 0)
 
 
 def _evenly(pictures: int, most: int) -> list[int]:

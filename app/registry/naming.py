@@ -13,13 +13,16 @@ from app.registry.problems import UnknownModelProblem
 from app.registry.service import find_model
 
 
-def check_known(session: Session, name: str, reaches: Callable[[str], bool]) -> None:
+def check_known(
+    session: Session, name: str, reaches: Callable[[str], bool], field: str = "spec.model"
+) -> None:
     """Check that there is a model of this name, or none at all yet.
 
     Args:
         session: to read with.
         name: as the task gives it.
         reaches: whether the caller may hear of a model.
+        field: where the name was given.
 
     Raises:
         UnknownModelProblem: there are others alone; those with names near to it are named.
@@ -32,5 +35,5 @@ def check_known(session: Session, name: str, reaches: Callable[[str], bool]) -> 
     near = get_close_matches(name, filter(reaches, names))
     meant = f"; did you mean {' or '.join(map(repr, near))}?" if near else ";"
     message = f'there is no model {name!r}{meant} `"create": true` in the spec makes it'
-    fault = ErrorDetail(message, field="spec.model", code=Code.UNKNOWN)
+    fault = ErrorDetail(message, field=field, code=Code.UNKNOWN)
     raise UnknownModelProblem(message, [fault])

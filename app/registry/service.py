@@ -5,7 +5,7 @@ from typing import Any
 
 from sqlalchemy import Select, func, literal, select
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.orm import Session, aliased, defer
+from sqlalchemy.orm import Session, aliased, defer, lazyload
 from sqlalchemy.sql.base import ExecutableOption
 
 from app.db import AliasMove, Model, ModelClass, Version
@@ -18,6 +18,7 @@ from sats_core.errors import ClassError
 from sats_core.job import ImportResult, RetireResult, StepResult
 
 LIVE = "live"
+_Move = aliased(AliasMove)
 
 
 def find_model(session: Session, name: str) -> Model | None:
@@ -73,11 +74,10 @@ def live_versions(*columns: Any) -> Select[Any]:
 
     One look into an index for each model, however often `live` was moved.
     """
-    move = aliased(AliasMove)
     last = (
-        select(move.id)
-        .where(move.model_id == Model.id, move.alias == LIVE)
-        .order_by(move.sequence.desc())
+        select(_Move.id)
+        .where(_Move.model_id == Model.id, _Move.alias == LIVE)
+        .order_by(_Move.sequence.desc())
         .limit(1)
         .correlate(Model)
         .scalar_subquery()
@@ -149,10 +149,10 @@ def list_versions(
 ) -> Sequence[Version]:
     """Return versions of a model, by number: all, deleted ones too, or some of those behind one.
 
-    Their reports of forgetting are read when they are asked for.
+    Their reports of forgetting are read when they are asked for; their model is at hand.
     """
     wanted = select(Version).where(Version.model_id == model_id)
-    wanted = wanted.options(defer(Version.forgetting_report))
+    wanted = wanted.options(defer(Version.forgetting_report), lazyload(Version.model))
     wanted = behind(wanted, [Version.number], None if place is None else [place], sort)
     return session.scalars(wanted.limit(limit)).all()
 
@@ -170,14 +170,15 @@ def lineage(session: Session, version: Version) -> dict[int, int]:
     return {row.id: row.number for row in rows}
 
 
-def lineages(session: Session, model_id: int, versions: Sequence[Version]) -> list[list[int]]:
-    """Return each version's lineage in numbers, as `lineage` does, at the cost of one query."""
-    if len(versions) == 1:  # its line alone: the model may have many others
-        return [list(lineage(session, versions[0]).values())]
-    rows = session.execute(
-        select(Version.id, Version.number, Version.parent_id).where(Version.model_id == model_id)
-    )
-    known = {row.id: (row.number, row.parent_id) for row in rows}
+def lineages(session: Session, versions: Sequence[Version]) -> list[list[int]]:
+    """Return each version's lineage in numbers, as `lineage` does, at the cost of one query.
+
+    What several of them were learned through is read once; other lines of their model are not.
+    """
+    found = select(Version.id, Version.number, Version.parent_id)
+    lines = found.where(Version.id.in_([one.id for one in versions])).cte(recursive=True)
+    lines = lines.union(found.join(lines, Version.id == lines.c.parent_id))
+    known = {row.id: (row.number, row.parent_id) for row in session.execute(select(lines))}
     return [_line(known, version.id) for version in versions]
 
 

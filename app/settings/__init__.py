@@ -121,6 +121,12 @@ class Settings(
         description="Whether a serious warning about a task's labels holds its version, where its "
         "model does not say otherwise.",
     )
+    gate_hold_on_unmeasured: bool = Field(
+        False,
+        description="Whether an old class that no held-out picture shows holds a version, where "
+        "its model does not say otherwise; tasks of keys without `admin` may ask for it, and not "
+        "for the contrary.",
+    )
     lease_seconds: float = Field(
         30.0, gt=0, description="How long a task stays claimed without a heartbeat."
     )

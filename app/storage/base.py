@@ -134,7 +134,20 @@ class BlobStore(ABC):
         """
 
     @contextmanager
-    def in_places(self, key: str) -> Iterator["Archive"]:
+    def whole(self, key: str) -> Iterator[Path]:
+        """Give a local file that holds a blob, to be opened in the block.
+
+        Raises:
+            BlobMissingError, BlobDamagedError, BlobStoreDownError: as of `path`, meanwhile too.
+        """
+        try:
+            yield self.path(key)
+        except FileNotFoundError as error:
+            if self.is_there(key):
+                raise  # it is another file that is missing
+            raise BlobMissingError(key) from error
+
+    def in_places(self, key: str) -> AbstractContextManager["Archive"]:
         """Give what reads a blob, a zip, for the block: of one elsewhere only what is looked at.
 
         What is read so is not checked against the key.
@@ -142,7 +155,7 @@ class BlobStore(ABC):
         Raises:
             BlobMissingError, BlobDamagedError, BlobStoreDownError: as of `path`, meanwhile too.
         """
-        yield self.path(key)
+        return self.whole(key)
 
     @abstractmethod
     def size(self, key: str) -> int:

@@ -78,7 +78,8 @@ class ObjectBlobStore(BlobStore):
     def in_places(self, key: str) -> Iterator[Archive]:
         """See `BlobStore.in_places`; what this host has it reads here."""
         if self._cache.find(key) is not None:
-            yield self.path(key)
+            with self.whole(key) as path:
+                yield path
             return
         fetch = partial(self._bucket.read_range, _name(key))
         with read_in_ranges(self.size(key), fetch) as opener:

@@ -16,7 +16,7 @@ from app.storage.sending import enter_with, send
 from app.tasks.schemas import TaskJson
 from app.tasks.service import describe
 from app.tasks.submission import Submission, find_replay, submit
-from app.uploads.large import spend
+from app.uploads.large import check_held, spend
 from app.uploads.staging import sent_before, staged
 
 
@@ -53,7 +53,7 @@ class Acceptance:
 
         Raises:
             TooLargeProblem: a file is longer than it may be.
-            UploadGoneProblem: a blob is not there any more.
+            UploadGoneProblem: a blob is not there any more, or not its key's.
             Problem, CoreError: whatever `check` raises.
 
         A file comes into the store together with the task that refers to it. Whatever is raised
@@ -81,6 +81,8 @@ class Acceptance:
             if find_replay(session, submission) is None:
                 for one in found:  # before any row is locked: a store may be silent
                     one.confirm()
+                    if one.path is None:
+                        check_held(session, submission.key_id, one.blob.key)
             task, replayed = submit(session, submission)
             if not replayed:
                 for one in found:

@@ -24,6 +24,7 @@ from app.errors import (
     UnsupportedMediaProblem,
 )
 from app.http.afterwards import afterwards
+from app.http.answers import json_answer
 from app.http.dependencies import (
     Acting,
     AppServices,
@@ -63,7 +64,7 @@ from app.tasks.upload import PostedUpload
 from app.tasks.uploads import drop_uploads
 from app.tasks.visibility import visible
 from app.uploads.large import UploadUnfinishedProblem
-from app.uploads.staging import looked_at
+from app.uploads.staging import still_there
 from app.uploads.tokens import UploadGoneProblem
 
 router = APIRouter(
@@ -136,7 +137,9 @@ def post_task(
             check_gate(upload.spec.gate, floor, upload.spec.model)
         with ExitStack() as stack:
             if isinstance(upload.dataset, Blob):
-                pictures = stack.enter_context(looked_at(services.blobs, upload.dataset))
+                pictures = stack.enter_context(
+                    still_there(services.blobs.in_places(upload.dataset.key))
+                )
             else:
                 pictures = staged["dataset"]
             limits = services.settings.limits
@@ -147,7 +150,7 @@ def post_task(
     return announce(services, response, background, answer, replayed)
 
 
-@router.get("", summary="List tasks", operation_id="tasks_list")
+@router.get("", summary="List tasks", operation_id="tasks_list", response_model=TaskPage)
 def list_tasks(
     session: ReadSession,
     caller: Follower,
@@ -165,7 +168,7 @@ def list_tasks(
     ] = NEWEST,
     limit: Annotated[int, Query(ge=1, le=200, description="Most tasks of a page.")] = 50,
     cursor: Cursor = None,
-) -> TaskPage:
+) -> Response:
     """Return tasks, the newest first if nothing else is asked for: all with scope `read`, else
     those that the key posted."""
     if which.model is not None:
@@ -176,7 +179,7 @@ def list_tasks(
     page, following = order.listing.cut(found, limit, order.place)
     tasks = service.describe_listed(session, page)
     items = [task.summary() for task in tasks] if view == "summary" else tasks
-    return TaskPage(items=list(items), next_cursor=following)
+    return json_answer(TaskPage(items=list(items), next_cursor=following))
 
 
 @router.get(

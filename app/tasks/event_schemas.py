@@ -13,7 +13,7 @@ from app.db import TaskEvent
 from app.db.base import JsonObject
 from app.errors.schemas import ProblemJson
 from app.paging import Page
-from app.stored import ShownAs, with_defaults
+from app.stored import ShownAs, shown, with_defaults
 from app.tasks.states import TaskOutcome, TaskPhase, TaskStateJson, standing
 from sats_core.label_report import LabelReport
 
@@ -202,7 +202,13 @@ def told_event(row: TaskEvent, model: str) -> TaskEventJson:
         case "warning":
             return TaskWarningEvent(**envelope, data=row.data)
         case _:
-            return TaskLabelsEvent(**envelope, data=row.data)
+            return TaskLabelsEvent(**envelope, data=_labels_data(row.data))
+
+
+def _labels_data(stored: JsonObject) -> JsonObject:
+    """Return how a stored `LabelReport` is told; as it is where it cannot be read any more."""
+    report = shown(LabelReport, stored)
+    return stored if report is None else report.model_dump(mode="json", by_alias=True)
 
 
 def state_data(stored: JsonObject) -> StateData:

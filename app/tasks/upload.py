@@ -18,7 +18,7 @@ from app.keys.service import Caller, check_model
 from app.storage import Blob
 from app.tasks.posted import PostedTask
 from app.tasks.schemas import TaskSpec
-from app.uploads.opening import uploaded
+from app.uploads.opening import named
 from app.uploads.remote import FIELD
 from app.uploads.tokens import gone
 
@@ -84,7 +84,7 @@ def _sent_before(form: FormData, services: AppServices, caller: Caller) -> Blob:
     name = form["upload"]
     if not isinstance(name, str):
         raise gone("`upload` is a file, not the name of one")
-    return uploaded(services, caller, name)
+    return named(services, caller, name)
 
 
 PostedUpload = Annotated[Upload, Depends(read_upload, scope="function")]

@@ -1,11 +1,13 @@
 """Uploads that come in parts: their rows. Web-free."""
 
 import re
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from sqlalchemy import ColumnElement, delete, exists, func, select
 from sqlalchemy.orm import Session
 
+from app.audit.service import Action, record
 from app.db import LargeUpload, LargeUploadState, Task, utc_now
 from app.db.base import database_time
 from app.disk import check_room
@@ -17,6 +19,7 @@ from app.storage import Blob
 from app.storage.references import RUNNABLE
 from app.uploads.claims import lapsed
 from app.uploads.cut import MOST_PARTS, Parts
+from app.uploads.tokens import gone
 
 MOST_OPEN = 100
 """Large uploads that one key may have at a time."""
@@ -79,6 +82,13 @@ def get(session: Session, key_id: int | None, upload: str) -> tuple[LargeUpload,
     if row.state == LargeUploadState.CHECKING and lost:
         return row, LargeUploadState.OPEN
     return row, row.state
+
+
+def complete(session: Session, key_id: int | None, most: int) -> Sequence[LargeUpload]:
+    """Return uploads of a key that came in parts and are whole, the newest first."""
+    whole = LargeUpload.state == LargeUploadState.DONE, ~_AT_ONCE
+    wanted = select(LargeUpload).where(*_own(key_id), *whole)
+    return session.scalars(wanted.order_by(LargeUpload.created_at.desc()).limit(most)).all()
 
 
 def begin(
@@ -169,20 +179,33 @@ def keep(session: Session, key_id: int | None, blob: Blob, until: datetime) -> N
     session.flush()
 
 
-def spend(session: Session, key_id: int | None, blob: str) -> bool:
-    """Keep what a key sent at once no longer; returns whether it was kept.
+def spend(session: Session, key_id: int | None, blob: str) -> None:
+    """Keep what a key sent at once no longer: a task was made of it, which keeps it until it ends.
 
-    A task was made of it, which keeps it until it ends, or it was given up. What has an id, as all
-    has that came in parts, stays until it expires or is given up itself.
+    What has an id, as all has that came in parts, stays until it expires or is given up.
     """
-    done = LargeUpload.state == LargeUploadState.DONE
-    spent = (
-        delete(LargeUpload)
-        .where(_of(key_id), LargeUpload.blob == blob, done, _AT_ONCE)
-        .returning(LargeUpload.id)
-        .execution_options(synchronize_session=False)
-    )
-    return bool(session.scalars(spent).all())
+    spent = delete(LargeUpload).where(*_sent_at_once(key_id, blob))
+    session.execute(spent.execution_options(synchronize_session=False))
+
+
+def give_up(session: Session, key_id: int | None, blob: str) -> bool:
+    """Delete what a key sent at once, and write it down; returns whether it was kept. Flushes."""
+    return bool(_given_up(session, *_sent_at_once(key_id, blob)))
+
+
+def check_held(session: Session, key_id: int | None, blob: str) -> None:
+    """Check that a blob is a key's own still: an upload, or the data set of a task that needs it.
+
+    Others may have the same bytes: what the key gave up it cannot use for that.
+
+    Raises:
+        UploadGoneProblem: it is not.
+    """
+    upload = select(LargeUpload.id).where(*_own(key_id), LargeUpload.blob == blob)
+    owner = Task.key_id.is_not_distinct_from(key_id)
+    task = select(Task.id).where(Task.dataset == blob, owner, RUNNABLE)
+    if all(session.scalar(one.limit(1)) is None for one in (upload, task)):
+        raise gone("the upload was removed")
 
 
 def id_of(session: Session, key_id: int | None, blob: str) -> str | None:
@@ -204,22 +227,18 @@ def bytes_of(session: Session, key_id: int) -> int:
 
 
 def forget(session: Session, key_id: int | None, upload: str) -> str | None:
-    """Delete an upload of a key, and return the blob that it had become; None: it was none yet.
+    """Delete an upload of a key, and write it down. Flushes.
+
+    Returns the blob that it had become; None: it was none yet.
 
     Raises:
         NotFoundProblem: the key has none of this id, or none any more.
     """
-    gone = (
-        delete(LargeUpload)
-        .where(LargeUpload.id == upload, *_own(key_id))
-        .returning(LargeUpload.blob)
-        .execution_options(synchronize_session=False)
-    )
-    found = session.execute(gone).one_or_none() if is_id(upload) else None
-    if found is None:
+    mine = LargeUpload.id == upload, *_own(key_id)
+    found = _given_up(session, *mine) if is_id(upload) else []
+    if not found:
         raise _no_such()
-    blob: str | None = found.blob
-    return blob
+    return found[0]
 
 
 def forget_ended(session: Session) -> None:
@@ -234,6 +253,27 @@ def forget_ended(session: Session) -> None:
 
 def _no_such() -> NotFoundProblem:
     return NotFoundProblem("there is no such upload of this key")
+
+
+def _given_up(session: Session, *which: ColumnElement[bool]) -> list[str | None]:
+    """Delete uploads, and write that down; returns the blobs that they had become."""
+    told = (LargeUpload.name, LargeUpload.bytes, LargeUpload.sha256, LargeUpload.state)
+    deleted = (
+        delete(LargeUpload)
+        .where(*which)
+        .returning(LargeUpload.id, LargeUpload.blob, *told)
+        .execution_options(synchronize_session=False)
+    )
+    found = session.execute(deleted).all()
+    for row in found:
+        before = {column.key: getattr(row, column.key) for column in told}
+        record(session, Action.UPLOAD_DELETE, f"/uploads/{row.id}", before=before)
+    return [row.blob for row in found]
+
+
+def _sent_at_once(key_id: int | None, blob: str) -> tuple[ColumnElement[bool], ...]:
+    done = LargeUpload.state == LargeUploadState.DONE
+    return _of(key_id), LargeUpload.blob == blob, done, _AT_ONCE
 
 
 def _own(key_id: int | None) -> tuple[ColumnElement[bool], ...]:

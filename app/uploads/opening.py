@@ -9,9 +9,9 @@ from app.errors import ErrorDetail, TooLargeProblem
 from app.errors.codes import Code
 from app.http.services import Services
 from app.keys.service import Caller
-from app.storage import Blob, BlobDamagedError, BlobMissingError, BlobStore
+from app.storage import Blob
 from app.uploads import large
-from app.uploads.staging import looked_at
+from app.uploads.staging import still_there
 from app.uploads.tokens import gone, read_token
 from sats_core.data.readers import Reader, glance, open_reader
 from sats_core.data.sources import Archive, ZipSource
@@ -25,10 +25,26 @@ LARGEST_ANNOTATIONS = 32 * 1024 * 1024
 
 
 def uploaded(services: Services, caller: Caller, upload: str) -> Blob:
-    """Return what a caller sent before; a zip's token stands for it, or a large upload's id.
+    """Return what a caller sent before and still has, as `named`.
 
     Raises:
-        UploadGoneProblem: that stands for nothing, or nothing any more.
+        UploadGoneProblem: the name stands for nothing, or nothing any more.
+        UploadUnfinishedProblem: parts of it are missing, or were not put together.
+    """
+    blob = named(services, caller, upload)
+    with read_session(services.engine) as session:
+        large.check_held(session, caller.key_id, blob.key)
+    return blob
+
+
+def named(services: Services, caller: Caller, upload: str) -> Blob:
+    """Return what a caller sent before; a zip's token stands for it, or a large upload's id.
+
+    A token says nothing of whether the caller has it still (`large.check_held`): of a request that
+    is repeated nobody asks that.
+
+    Raises:
+        UploadGoneProblem: that stands for nothing.
         UploadUnfinishedProblem: parts of it are missing, or were not put together.
     """
     if not large.is_id(upload):
@@ -52,17 +68,10 @@ def opened_upload(services: Services, blob: Blob) -> Iterator[Reader]:
         BlobStoreDownError: it cannot be read.
         DatasetError, TooLargeProblem: as `opened`.
     """
-    archive = _whole if blob.size <= WHOLE_BYTES else looked_at
-    with archive(services.blobs, blob) as found, opened(found, services.settings.limits) as reader:
+    small = blob.size <= WHOLE_BYTES
+    archive = (services.blobs.whole if small else services.blobs.in_places)(blob.key)
+    with still_there(archive) as found, opened(found, services.settings.limits) as reader:
         yield reader
-
-
-@contextmanager
-def _whole(blobs: BlobStore, blob: Blob) -> Iterator[Archive]:
-    try:
-        yield blobs.path(blob.key)
-    except (BlobMissingError, BlobDamagedError) as error:
-        raise gone("the upload was removed") from error
 
 
 @contextmanager

@@ -25,7 +25,7 @@ UploadId = Annotated[
     str, Path(max_length=200, description="`upload` of the answer to the post of JSON.")
 ]
 PartNumber = Annotated[
-    int, Digits, Path(ge=1, le=MOST_PARTS, description="The part's number, from 1.")
+    int, Path(ge=1, le=MOST_PARTS, description="The part's number, from 1."), Digits
 ]
 
 

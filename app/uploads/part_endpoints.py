@@ -13,7 +13,7 @@ from app.errors import (
     TooLargeProblem,
     UnavailableProblem,
 )
-from app.http.dependencies import AppServices, Submitter, require
+from app.http.dependencies import Acting, AppServices, Submitter, require
 from app.http.problems import responses
 from app.http.strays import refuse_undeclared
 from app.keys.problems import KEY_PROBLEMS
@@ -89,10 +89,11 @@ def complete(services: AppServices, caller: Submitter, upload: UploadId) -> Larg
     summary="Give an upload up",
     operation_id="uploads_delete",
 )
-def remove(services: AppServices, caller: Submitter, upload: AnyUpload) -> None:
+def remove(services: AppServices, caller: Submitter, actor: Acting, upload: AnyUpload) -> None:
     """Remove an upload: a zip that was sent at once, or a large one and its parts.
 
     A task that was made of it keeps what it needs; a zip that a task was made of is that task's
-    alone (404). Who sent the same bytes twice gives both up.
+    alone (404). Who sent the same bytes twice gives both up. What was given up cannot be named any
+    more, whoever else has the same bytes.
     """
-    parts.remove(services, caller, upload)
+    parts.remove(services, caller, actor, upload)

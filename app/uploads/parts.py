@@ -4,13 +4,15 @@ from datetime import timedelta
 
 from sqlalchemy.orm import Session
 
-from app.db import LargeUploadState, read_session, utc_now, write_session
+from app.audit.actor import act_as
+from app.db import Actor, LargeUploadState, read_session, utc_now, write_session
 from app.disk import check_room
 from app.errors import ErrorDetail, NotFoundProblem, TooLargeProblem
 from app.errors.codes import Code
 from app.http.services import Services
 from app.keys.service import Caller
 from app.storage import Blob
+from app.storage.references import lock_blobs
 from app.tasks.uploads import drop_uploads
 from app.uploads import claims, large
 from app.uploads.checks import Check
@@ -136,7 +138,7 @@ def complete(services: Services, caller: Caller, upload: str) -> LargeUploadJson
     return look(services, caller, upload)
 
 
-def remove(services: Services, caller: Caller, upload: str) -> None:
+def remove(services: Services, caller: Caller, actor: Actor, upload: str) -> None:
     """Forget an upload with all that came of it; a task that was made of it keeps its own.
 
     What was sent at once is named by its token, and is there until a task is made of it.
@@ -145,23 +147,25 @@ def remove(services: Services, caller: Caller, upload: str) -> None:
         NotFoundProblem: the key has no such upload.
     """
     with write_session(services.engine) as session:
+        act_as(session, actor)
         if large.is_id(upload):
             blob = large.forget(session, caller.key_id, upload)
         else:
-            blob = _spent(services, session, caller, upload)
+            blob = _by_token(services, session, caller, upload)
     if large.is_id(upload):
         services.blobs.parts.remove(upload)
     if blob is not None:
         drop_uploads(services.engine, services.blobs, [blob])
 
 
-def _spent(services: Services, session: Session, caller: Caller, token: str) -> str:
-    """Keep what a token stands for no longer, and return its blob."""
+def _by_token(services: Services, session: Session, caller: Caller, token: str) -> str:
+    """Give up what a token stands for, and return its blob; whoever makes a task of it waits."""
     try:
         blob = read_token(services.secret, token, caller.key_id).blob.key
     except UploadGoneProblem as problem:
         raise NotFoundProblem(problem.detail) from problem
-    if not large.spend(session, caller.key_id, blob):
+    lock_blobs(session, [blob])
+    if not large.give_up(session, caller.key_id, blob):
         named = large.id_of(session, caller.key_id, blob)
         if named is not None:
             raise NotFoundProblem(f"it is kept as an upload with an id: DELETE /uploads/{named}")

@@ -72,7 +72,7 @@ class UploadReport(BaseModel):
     )
     estimated_seconds: float | None = Field(
         description="What a step by the default method would take, by the pace of steps that this "
-        "service has done; null: none yet, or a base step."
+        "service has done, of base steps where it would be one; null: none yet."
     )
     sheet: str | None = Field(
         description="Path of a contact sheet, a PNG of up to eight labelled pictures; null: none "

@@ -63,7 +63,8 @@ def look_into(services: Services, blob: Blob, upload: str, model: str) -> Found:
             start, refused = None, [problem.detail]
         known = class_names(start)
         number = start.number if start else None
-        pace = seconds_a_picture(session, StepSettings())
+        base = start is None
+        pace = None if refused else seconds_a_picture(session, StepSettings(), base)
     with opened_upload(services, blob) as reader:
         found = report(reader, known, number, pace, f"/uploads/{upload}/sheet?pictures=")
     warnings = [*refused, *found.report.warnings]
@@ -112,7 +113,7 @@ def report(
         warnings=[*reader.warnings, *split.warnings, *_warnings(reader, found, known)],
         errors=[ErrorDetailJson.model_validate(fault.body()) for fault in found.faults],
         starts_from=start,
-        estimated_seconds=None if pace is None or start is None else pace * len(split.train),
+        estimated_seconds=None if pace is None else pace * len(split.train),
         sheet=sheet + ",".join(map(str, found.sheet)) if found.sheet else None,
     )
     pixels = [found.pixels.get(value, 0) for value in range(1, len(reader.classes) + 1)]

@@ -1,7 +1,7 @@
 """A posted file on its way into the store. Web-free."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import BinaryIO
 
 from app.errors import ErrorDetail, TooLargeProblem
@@ -50,15 +50,18 @@ def sent_before(blobs: BlobStore, blob: Blob) -> StagedBlob:
 
 
 @contextmanager
-def looked_at(blobs: BlobStore, blob: Blob) -> Iterator[Archive]:
+def still_there(opened: AbstractContextManager[Archive]) -> Iterator[Archive]:
     """Give what reads an upload that was stored before, a zip, inside of the block.
+
+    Args:
+        opened: by the store, `BlobStore.whole` or `BlobStore.in_places`.
 
     Raises:
         UploadGoneProblem: it is not there, any more.
         BlobStoreDownError: it cannot be read.
     """
     try:
-        with blobs.in_places(blob.key) as archive:
+        with opened as archive:
             yield archive
     except (BlobMissingError, BlobDamagedError) as error:
         raise gone("the upload was removed") from error

@@ -1,7 +1,8 @@
 """Tokens that stand for an upload: what was stored, who may use it, and until when.
 
-A row keeps the bytes until then, or until a task of them does (`app.uploads.large`). What nobody
-has made a task of is the collector's afterwards.
+A row keeps the bytes until then, or until a task of them does (`app.uploads.large`); where its key
+has neither, the token stands for nothing. What nobody has made a task of is the collector's
+afterwards.
 """
 
 import re

@@ -26,6 +26,8 @@ DEEDS: Mapping[str, str] = {
     Action.TASK_CANCEL: "Cancelled a task",
     Action.TASK_RETRY: "Tried a task again",
     Action.TASK_DELETE: "Deleted a task",
+    Action.TASK_HISTORY_DELETE: "Deleted a task's events and log",
+    Action.UPLOAD_DELETE: "Gave an upload up",
     Action.IMPORT: "Imported a version",
     Action.RETIRE: "Asked to take classes away",
     Action.CLASS_FORGET: "Deleted pictures of classes that were taken away",
@@ -39,6 +41,7 @@ DEEDS: Mapping[str, str] = {
     Action.WEBHOOK_DELETE: "Deleted a webhook",
     Action.KEY_CREATE: "Made a key",
     Action.KEY_REVOKE: "Revoked a key",
+    Action.DOCTOR_REPAIR: "Repaired a task's record",
 }
 """What actions are called."""
 

@@ -11,7 +11,7 @@ from app.admin.service import describe_versions, get_model, list_models
 from app.db import Version
 from app.http.dependencies import ReadSession
 from app.keys.service import check_model
-from app.registry.held_out import Sample, samples
+from app.registry.held_out import Drawn, samples
 from app.registry.schemas import MAX_NUMBER, MODEL_PATTERN
 from app.registry.service import find_model, get_version, list_versions
 from app.web.comparison import compare
@@ -20,6 +20,7 @@ from app.web.visitors import PageRoute, SeesVersions, Visitor
 
 LOOKED_AT, SHOWN = 18, 6
 """Held-out pictures that both versions are asked about, and how many of them are shown."""
+NOTHING = Drawn((), 0)
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
 
@@ -45,7 +46,7 @@ def compare_page(
     for asked in filter(None, (model, other_model)):
         check_model(visitor.caller, asked)
     models = [one.name for one in list_models(session) if visitor.caller.reaches(one.name)]
-    context: dict[str, object] = {"models": models, "comparison": None, "samples": ()}
+    context: dict[str, object] = {"models": models, "comparison": None, "drawn": NOTHING}
     if not models:
         return page(request, "compare.html", context)
     first = model or models[0]
@@ -63,7 +64,7 @@ def compare_page(
             **context,
             "numbers": (version, other),
             "comparison": compare(*pair),
-            "samples": _samples(session, visitor, rows),
+            "drawn": _samples(session, visitor, rows),
             "shown": SHOWN,
         },
     )
@@ -100,8 +101,8 @@ def _newest(session: Session, name: str) -> list[int]:
     return [one.number for one in list_versions(session, model.id, 2)] if model else []
 
 
-def _samples(session: Session, visitor: Visitor, rows: Sequence[Version]) -> Sequence[Sample]:
+def _samples(session: Session, visitor: Visitor, rows: Sequence[Version]) -> Drawn:
     """Return held-out pictures to ask both about; none where one of them cannot answer any more."""
     if not visitor.administers or any(row.deleted_at for row in rows):
-        return ()
+        return NOTHING
     return samples(session, rows, LOOKED_AT)

@@ -10,6 +10,8 @@ from sqlalchemy.orm import Session, aliased
 from app.db import Version
 from app.paging import NEWEST, behind
 
+_Parent = aliased(Version)
+
 
 @dataclass(frozen=True)
 class ListedVersion:
@@ -48,13 +50,12 @@ def listed_versions(
     session: Session, model_id: int, limit: int, place: int | None = None
 ) -> list[ListedVersion]:
     """Return a model's versions, the newest first; `place` is the last number seen."""
-    parent = aliased(Version)
     names = ("miou_all", "miou_old", "miou_new")
     means = [Version.scores[name].as_float().label(name) for name in names]
     wanted = (
         select(
             Version.number,
-            parent.number.label("parent"),
+            _Parent.number.label("parent"),
             Version.created_at,
             Version.deleted_at,
             Version.new_classes,
@@ -64,7 +65,7 @@ def listed_versions(
             Version.settings["method"].as_string().label("method"),
             *means,
         )
-        .outerjoin(parent, parent.id == Version.parent_id)
+        .outerjoin(_Parent, _Parent.id == Version.parent_id)
         .where(Version.model_id == model_id)
     )
     wanted = behind(wanted, [Version.number], None if place is None else [place], NEWEST)

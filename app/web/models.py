@@ -153,13 +153,14 @@ def _samples(session: Session, row: Version) -> dict[str, Any] | None:
 
     As it is scored: of a class that was retired since, or taught again, a set says nothing.
     """
-    found = samples(session, [row], LOOKED_AT)
+    drawn = samples(session, [row], LOOKED_AT)
+    found = drawn.samples
     numbers = {one.version for one in found}
     wanted = select(Version).where(Version.model_id == row.model_id, Version.number.in_(numbers))
     versions = {one.number: one for one in session.scalars(wanted)}
     sets = {one.version: same_classes(one.classes, versions[one.version], row) for one in found}
     pictures = [(one.version, one.position) for one in found if sets[one.version]]
-    return {"sets": sets, "pictures": pictures} if pictures else None
+    return {"sets": sets, "pictures": pictures, "out_of": drawn.out_of} if pictures else None
 
 
 def _settings(version: VersionJson) -> dict[str, Any]:

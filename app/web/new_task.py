@@ -16,6 +16,7 @@ from app.patterns import PICTURES
 from app.registry.schemas import MAX_NUMBER, MODEL_PATTERN
 from app.tasks.posted import PostedTask
 from app.tasks.schemas import TaskSpec
+from app.uploads.large import complete
 from app.uploads.opening import uploaded
 from app.uploads.service import look_into
 from app.web.rendering import page
@@ -31,6 +32,8 @@ router = APIRouter(include_in_schema=False, route_class=PageRoute)
 
 MOST_WORKERS = 100
 """That are named; who may take a task is told by these."""
+MOST_UPLOADS = 50
+"""That came in parts and can be chosen."""
 LONGEST_SPEC = 16_000
 """Characters of a spec that is sent in an address."""
 
@@ -45,12 +48,15 @@ def new_task_page(
     session: ReadSession,
     services: AppServices,
     model: _Model = "default",
+    upload: Annotated[str, Query(max_length=200)] = "",
 ) -> Response:
-    """Ask for a zip and for what is to be learned of it."""
+    """Ask for a zip, or one that was sent before, and for what is to be learned of it."""
     models = [one.name for one in list_models(session) if visitor.caller.reaches(one.name)]
     context = {
         "models": models,
         "model": model,
+        "uploads": complete(session, visitor.caller.key_id, MOST_UPLOADS),
+        "upload": upload,
         "methods": get_args(OfferedMethod),
         "default_method": TaskSpec.model_fields["method"].default,
         "most": services.settings.max_upload_bytes,

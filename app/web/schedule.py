@@ -7,6 +7,7 @@ from sqlalchemy.orm import Session
 from app.registry.parents import check_start
 from app.tasks.schemas import TaskSpec
 from app.uploads.pace import seconds_a_picture
+from app.workers.needs import Needs
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,8 @@ def schedule_of(session: Session, spec: TaskSpec, pictures: int) -> Schedule:
     start = check_start(session, spec.model, spec.parent)
     settings, base = spec.step_settings(), start is None
     run = settings.as_run(base)
-    pace = None if base else seconds_a_picture(session, settings)
+    device = Needs.of(spec.model_dump(mode="json")).device
+    pace = seconds_a_picture(session, settings, base, device)
     return Schedule(
         base=base,
         method=settings.method,

@@ -20,6 +20,7 @@ from app.errors.fields import invalid_fields
 from app.http.dependencies import admit, app_services, identify
 from app.http.sessions import COOKIE, page_token
 from app.keys.service import Caller, Scope, check_unbound
+from app.signing import unsigned
 from app.web.rendering import page
 
 log = structlog.get_logger(__name__)
@@ -134,7 +135,9 @@ class PageRoute(APIRoute):
             except SQLAlchemyError as error:
                 if not is_passing(error):
                     raise
-                log.warning("database_unavailable", path=request.url.path, error=str(error))
+                log.warning(
+                    "database_unavailable", path=unsigned(request.url.path), error=str(error)
+                )
                 return problem_page(request, UnavailableProblem("the database does not answer", 2))
 
         return guarded

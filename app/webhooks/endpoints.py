@@ -6,6 +6,7 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Path, Query, Response
 
 from app.errors import (
+    BadRequestProblem,
     IdempotencyKeyReusedProblem,
     InvalidProblem,
     NotFoundProblem,
@@ -39,7 +40,8 @@ WebhookId = Annotated[UUID, Path(description="The webhook's id.")]
     status_code=201,
     summary="Make a webhook",
     operation_id="webhooks_create",
-    responses=replayed(201) | responses(InvalidProblem, IdempotencyKeyReusedProblem),
+    responses=replayed(201)
+    | responses(BadRequestProblem, InvalidProblem, IdempotencyKeyReusedProblem),
 )
 def create_webhook(
     services: AppServices,

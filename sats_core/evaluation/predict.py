@@ -52,11 +52,20 @@ def labelled_input(
     return pixels, labels
 
 
-@torch.no_grad()
 def predict(model: Segmenter, picture: Pixels, size: int) -> Pixels:
     """Return the channel of every pixel, (H, W) uint8, at the picture's own size.
 
     The model must be in evaluation mode. Logits are brought to the picture's size, then labelled.
+
+    Raises:
+        ModelError: a logit is not finite.
+    """
+    return best_channels(predicted(model, picture, size), picture.shape[0], picture.shape[1])
+
+
+@torch.no_grad()
+def predicted(model: Segmenter, picture: Pixels, size: int) -> Prediction:
+    """Return a model's logits for a picture, of which `predict` takes the best.
 
     Raises:
         ModelError: a logit is not finite.
@@ -66,9 +75,8 @@ def predict(model: Segmenter, picture: Pixels, size: int) -> Pixels:
     if not logits.isfinite().all():
         raise ModelError("the model's answers to pictures are not finite numbers")
     rows, columns = logits.shape[-2:]
-    prediction = Prediction(
+    return Prediction(
         logits.cpu().numpy(),
         rows * height / pixels.shape[-2],
         columns * width / pixels.shape[-1],
     )
-    return best_channels(prediction, picture.shape[0], picture.shape[1])

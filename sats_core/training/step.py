@@ -118,12 +118,13 @@ def run_step(job: StepJob, emit: Emit, should_stop: Callable[[], bool]) -> None:
 
 
 def _as_run(start: Start, learned: Learned) -> dict[str, Any]:
-    """Return the settings that the step ran with, and how many devices computed it."""
+    """Return the settings that the step ran with, and what computed it."""
     settings, division = start.settings, learned.division
     if division is not None:
         how = {"accumulate": division.parts, "checkpoint_activations": division.recompute}
         settings = settings.model_copy(update=how)
-    return {**settings.as_run(base=start.old is None), "devices": learned.devices}
+    computed = {"device": next(start.model.parameters()).device.type, "devices": learned.devices}
+    return {**settings.as_run(base=start.old is None), **computed}
 
 
 def _warn_of_scratch(start: Start, emit: Emit) -> None:

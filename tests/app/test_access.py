@@ -168,6 +168,7 @@ PAGES = {
     ("GET", "/ui/compare"),
     ("GET", "/ui/tasks/new"),
     ("GET", "/ui/settings"),
+    ("GET", "/ui/label-studio"),
     ("GET", "/ui/keys"),
     ("GET", "/ui/audit"),
     ("GET", "/ui/{path:path}"),

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
 from sqlalchemy import Engine, make_url
 from starlette.testclient import TestClient
@@ -36,10 +37,24 @@ from tests.worker.scripted_child import Control
 
 __all__ = ["register"]
 
-PICTURE = as_files(encoded(left_red_right_green()))
+PIXELS = left_red_right_green()
+PICTURE = as_files(encoded(PIXELS))
 VERSIONS = "/admin/models/default/versions"
 
 embedded = pytest.mark.parametrize("database_url", ["embedded"], indirect=True)
+
+
+def segmented(client: httpx.Client, key: dict[str, str]) -> dict[str, httpx.Response]:
+    """Ask for masks by every protocol; return the answers by their paths."""
+    pixels = np.asarray(PIXELS)[None]
+    tensor = {"name": "image", "datatype": "UINT8", "shape": list(pixels.shape)}
+    asked = {"inputs": [tensor | {"data": pixels.ravel().tolist()}]}
+    sent: dict[str, dict[str, Any]] = {
+        "/segment": PICTURE,
+        "/v2/models/default/infer": {"json": asked},
+        "/hf/default": {"content": encoded(PIXELS)},
+    }
+    return {path: client.post(path, headers=key, **body) for path, body in sent.items()}
 
 
 @contextmanager
@@ -68,13 +83,20 @@ def test_without_the_database_what_is_loaded_answers_whoever_is_known(
     server = make_url(database_url).set(database="postgres")
     # No answer may be of use because it is still fresh: each asks, hears nothing, and goes on.
     with started(settings, key_cache_seconds=0.0) as client:
-        assert client.post("/segment", **PICTURE, headers=known).status_code == 200
+        answers = segmented(client, known)
+        well = dict.fromkeys(answers, 200)
+        assert {path: answer.status_code for path, answer in answers.items()} == well
         try:
             with postgres_stopped(server.render_as_string(hide_password=False)):
                 for _ in range(2):
-                    assert client.post("/segment", **PICTURE, headers=known).status_code == 200
+                    answers = segmented(client, known)
+                    assert {path: answer.status_code for path, answer in answers.items()} == well
                     assert client.get("/classes", headers=known).json()["version"] == 1
-                assert come_back_later(client.post("/segment", **PICTURE, headers=unknown))
+                refused = segmented(client, unknown)
+                ours = refused.pop("/v2/models/default/infer")  # in the form of its protocol
+                assert (ours.status_code, list(ours.json())) == (503, ["error"])
+                assert int(ours.headers["Retry-After"]) > 0
+                assert [path for path, one in refused.items() if not come_back_later(one)] == []
                 other = client.get("/classes", params={"model": "other"}, headers=known)
                 assert come_back_later(other)
                 for path in ("/tasks", VERSIONS, "/admin/models"):

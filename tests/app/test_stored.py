@@ -3,7 +3,7 @@
 import pytest
 from sqlalchemy import update
 
-from app.db import Task, TaskState, Version, write_session
+from app.db import Task, TaskEvent, TaskState, Version, write_session
 from app.errors import InvalidProblem
 from app.imports.schemas import ImportSpec
 from app.stored import read_spec, shown, with_defaults
@@ -111,3 +111,22 @@ def test_a_record_is_shown_in_the_order_of_its_fields():
     assert list(with_defaults(TaskSpec, spec)) == list(spec)
     shown_keys = list(with_defaults(TaskSpec, {"gone": 1, "epochs": 3, "name": "a"}))
     assert shown_keys == [*spec, "gone"]
+
+
+def test_a_class_goes_out_under_one_name_whatever_it_was_stored_as(client, engine, blobs, task_id):
+    figures = {"pictures": 3, "share": 0.2, "share_where_shown": 0.5, "outline_fit": None}
+    figures |= {"called": None, "called_share": None, "told_apart": None}
+    report = {"pictures": 4, "duplicates": 0, "held_out_duplicates": 0, "warnings": []}
+    stored = [{"class_name": "cat", **figures}, {"class": "dog", **figures}]
+    with write_session(engine) as session:
+        session.add(TaskEvent(task_id=task_id, kind="labels", data=report | {"classes": stored}))
+        add_version(session, blobs, ["cat", "dog"], model="farm")
+    wanted = [{"class": name, **figures} for name in ("cat", "dog")]
+    assert client.get(f"/tasks/{task_id}").json()["labels"]["classes"] == wanted
+    events = client.get(f"/tasks/{task_id}/events", headers={"Accept": "application/json"})
+    (told,) = [one for one in events.json()["items"] if one["type"] == "task.labels"]
+    assert told["data"] == report | {"classes": wanted}
+    version = client.get("/admin/models/farm/versions/1").json()
+    assert version["version"] == version["number"] == 1
+    assert {one["class"] for one in version["gate"]["figures"]} == {"cat", "dog"}
+    assert client.get("/admin/models/farm/versions").json()["items"] == [version]

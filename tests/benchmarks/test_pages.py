@@ -6,7 +6,7 @@ from fastapi import FastAPI
 from sqlalchemy import Engine
 
 from app.settings import Settings
-from benchmarks.pages import measure, pages, statements
+from benchmarks.pages import LOGIN, make_key, measure, pages, statements
 from benchmarks.tables_rows import fill
 from tests.fixtures.browser import needed_browser
 from tests.fixtures.processes import serving
@@ -22,6 +22,9 @@ def test_no_page_asks_for_each_of_many(engine: Engine, settings: Settings) -> No
     asked = pages(TASKS, VERSIONS)
     counted = statements(settings, asked)
     assert counted.keys() == asked.keys()
+    make_key(settings)
+    counted |= statements(settings, LOGIN)
+    assert counted["login"] > 0
     assert {name: count for name, count in counted.items() if count > MOST} == {}
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks import attention_transfer, learning_bars, step_cost
+from benchmarks import attention_transfer, learning_bars, load_report, step_cost
 from benchmarks.demo_trial import summary
 from benchmarks.learning_plan import BASE, DEFAULT, FROZEN_BASE, JOINT, PRESETS, Sequence, Variant
 from benchmarks.learning_records import read
@@ -34,6 +34,9 @@ def faults(results: Path) -> list[str]:
         found += learning_faults(results, protocol)
     if learning_bars.page(results) != (results / "bars.md").read_text():
         found.append("bars.md is not of these records")
+    load = json.loads((results / "load.json").read_text())
+    if load_report.page(load) != (results / "load.md").read_text():
+        found.append("load.md is not of load.json")
     for name, measured in COSTS.items():
         written = json.loads((results / f"{name}.json").read_text())
         if written["bars"] != measured(written["records"]):
@@ -155,6 +158,9 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for cost in COSTS:
         (results / f"{cost}.json").write_bytes((RESULTS / f"{cost}.json").read_bytes())
     learning_bars.main(results)
+    (results / "load.json").write_bytes((RESULTS / "load.json").read_bytes())
+    load = json.loads((results / "load.json").read_text())
+    (results / "load.md").write_text(load_report.page(load))
     return results
 
 
@@ -277,6 +283,8 @@ def test_joint_that_still_gains_after_its_longest_schedule_is_the_mark(tmp_path:
         (lambda results: (results / RECORDS).unlink(), "has no records"),
         (lambda results: (results / f"learning-{PROTOCOL}-{PRESET}.svg").unlink(), "is missing"),
         (edited("bars.md", "| not measured |", "| 0.9 |"), "bars.md"),
+        (changed("load.json", lambda w: w["runs"]["embedded"].update(answered=1)), "load.md"),
+        (edited("load.md", "**no**", "yes"), "load.md"),
         (
             changed("step_cost.json", lambda w: w["bars"].update({next(iter(w["bars"])): False})),
             "step_cost: the bars",

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from sqlalchemy import select, update
@@ -166,6 +166,22 @@ def failing_store(stack: Stack, rng: random.Random) -> str:
 
 
 @fault()
+def slow_reads(stack: Stack, rng: random.Random) -> str:
+    """Let whoever opens a file of the store wait for it."""
+    seconds = rng.uniform(2.0, 5.0)
+    make_store_faulty(stack, rng.uniform(0.3, 1.0), 0, "reads")
+    time.sleep(seconds)
+    stack.faulty_store.unlink()
+    return f"{seconds:.1f} s"
+
+
+@fault()
+def failing_reads(stack: Stack, rng: random.Random) -> str:
+    """Let nobody open a file of the store."""
+    return _store_fails(stack, errno.EIO, rng.uniform(1.0, 4.0), "reads")
+
+
+@fault()
 def lose_store(stack: Stack, rng: random.Random) -> str:
     """Take the store away for a while, as a mount that goes and comes."""
     blobs = stack.settings.blob_dir
@@ -263,8 +279,10 @@ def hang_up(stack: Stack, rng: random.Random) -> str:
     return f"{count} times"
 
 
-def _store_fails(stack: Stack, number: int, seconds: float) -> str:
-    make_store_faulty(stack, 0.0, number)
+def _store_fails(
+    stack: Stack, number: int, seconds: float, of: Literal["writes", "reads"] = "writes"
+) -> str:
+    make_store_faulty(stack, 0.0, number, of)
     time.sleep(seconds)
     stack.faulty_store.unlink()
     return f"{os.strerror(number)} for {seconds:.1f} s"

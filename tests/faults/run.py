@@ -22,7 +22,7 @@ from tests.faults.stack import DidNotHappenError, Pair, Stack, running_stack
 
 TRIES = 10
 KEPT = Path(tempfile.gettempdir()) / "sats-faults-kept"
-"""Where the logs of runs that broke something stay."""
+"""Where the logs of runs that failed stay."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +80,11 @@ class Outcome:
     seconds: float = 0.0
     own_disk: bool = False
 
+    @property
+    def fails(self) -> bool:
+        """Whether something is wrong: what broke, or a process that ended of itself."""
+        return bool(self.broken or self.ended_unasked)
+
     def record(self) -> dict[str, Any]:
         """Return it as JSON."""
         return asdict(self)
@@ -102,7 +107,7 @@ def perform(plan: Plan, command: Sequence[str] | None = None, **env: str) -> Out
         outcome.tasks, outcome.failures = ends(stack), failures(stack)
         outcome.answers = told.answers
         outcome.ended_unasked = stack.ended_unasked
-        if outcome.broken:
+        if outcome.fails:
             _keep_logs(stack, plan)
     outcome.seconds = round(time.monotonic() - began, 1)
     return outcome
@@ -193,7 +198,7 @@ def _watched(stack: Stack, outcome: Outcome) -> Iterator[None]:
 
 
 def _keep_logs(stack: Stack, plan: Plan) -> None:
-    """Keep what the processes said of a run that broke something, and the database if it can."""
+    """Keep what the processes said of a run that failed, and the database if it can."""
     kept = KEPT / f"{plan.pair}-{plan.seed}"
     kept.mkdir(parents=True, exist_ok=True)
     for log in stack.folder.glob("*.log"):

@@ -4,7 +4,7 @@ Every run appends a JSON line to `PAIR.jsonl` in the folder of `--runs`; the sam
 where one was cut off. What was run on other code does not count, nor is it reported, unless
 `--any-commit` says so. The report is written anew after every run, beside the runs; the one in
 docs/results is written by `--report docs/results/faults.json`. Exits with 1 where an invariant was
-broken.
+broken, or a process ended that nothing had struck: the logs of such a run are kept.
 """
 
 import argparse
@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from benchmarks.machine import commit, hardware
-from tests.faults.run import Plan, perform
+from tests.faults.run import KEPT, Plan, perform
 from tests.faults.stack import Pair
 
 REPORT = Path(__file__).parents[2] / "docs" / "results" / "faults.json"
@@ -39,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     ):
         soak(pair, faults, tasks, given.runs, report, code)
     written = json.loads(report.read_text())["pairs"].values()
-    return 1 if any(pair["broken"] for pair in written) else 0
+    return 1 if any(pair["broken"] or pair["processes_ended_unasked"] for pair in written) else 0
 
 
 def soak(
@@ -64,6 +64,8 @@ def soak(
         _append(lines, record)
         for broken in record["broken"]:
             _say(f"BROKEN {broken}")
+        for name in record["ended_unasked"]:
+            _say(f"ENDED {name}: its log is in {KEPT / f'{pair}-{plan.seed}'}")
         done = read(lines, code)
         write_report(runs, report, code)
     write_report(runs, report, code)

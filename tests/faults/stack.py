@@ -4,7 +4,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -21,6 +20,7 @@ from app.db import make_engine
 from app.doctor.finding import Installation
 from app.processes import own
 from app.settings import MIB, Settings
+from demo.ports import held_port
 from tests.faults.process import ROOT, Process
 from tests.fixtures.databases import new_database
 from tests.fixtures.processes import environment
@@ -157,7 +157,7 @@ def running_stack(
         if pair == "served":
             server = stack.enter_context(postgres())
             settings = settings.model_copy(update={"database_url": new_database(server)})
-        port = stack.enter_context(_held_port())
+        port = stack.enter_context(held_port())
         made = _assemble(pair, folder, disk, own_disk, settings, port, workers, command, env)
         stack.callback(made.stop)
         if pair == "served":
@@ -225,16 +225,6 @@ def _settings(pair: Pair, disk: Path, folder: Path) -> Settings:
 
 
 @contextmanager
-def _held_port() -> Iterator[int]:
-    """Hold a port that the API may listen on, and nobody else is given, while it is down too."""
-    with socket.socket() as holder:
-        # Two sockets that say so may have one port as long as one of them does not listen.
-        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        holder.bind(("127.0.0.1", 0))
-        yield int(holder.getsockname()[1])
-
-
-@contextmanager
 def _mounted(folder: Path, mib: int) -> Iterator[bool]:
     """Mount a small file system in memory; say whether that may be done here.
 
@@ -254,8 +244,13 @@ def _mounted(folder: Path, mib: int) -> Iterator[bool]:
         yield keeper.stdout is not None and keeper.stdout.readline() == b"mounted\n"
 
 
-def make_store_faulty(stack: Stack, seconds: float, errno: int) -> None:
-    """Let every sync below the blob store take so long, and fail with `errno` unless it is 0."""
+def make_store_faulty(
+    stack: Stack, seconds: float, errno: int, of: Literal["writes", "reads"] = "writes"
+) -> None:
+    """Let every sync below the blob store, or every reader's open, take so long.
+
+    It fails with `errno` then, unless that is 0.
+    """
     half = stack.faulty_store.with_suffix(".half")
-    half.write_text(json.dumps({"seconds": seconds, "errno": errno}))
+    half.write_text(json.dumps({"of": of, "seconds": seconds, "errno": errno}))
     half.replace(stack.faulty_store)

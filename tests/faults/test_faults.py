@@ -9,8 +9,8 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -41,8 +41,11 @@ PLANS = [
     Plan(
         "embedded",
         seed=11,
-        faults=5,
-        kinds=("kill-child", "kill-worker", "break-message", "fill-disk", "hang-up"),
+        faults=6,
+        kinds=(
+            *("kill-child", "kill-worker", "break-message", "fill-disk", "failing-reads"),
+            "hang-up",
+        ),
         **QUICK,
     ),
     Plan(
@@ -54,6 +57,18 @@ PLANS = [
         **QUICK,
     ),
 ]
+FEW = Plan(
+    "embedded",
+    seed=13,
+    faults=3,
+    kinds=("kill-child", "break-message", "hang-up"),
+    workers=1,
+    clients=1,
+    tasks=1,
+    pause=(0.0, 0.2),
+    disk_mib=0,
+)
+"""What `make test` has time for."""
 WORKER = [sys.executable, "-m", "celery", "--quiet", "--app", "tests.worker.scripted_worker"]
 
 
@@ -69,12 +84,52 @@ def test_no_invariant_breaks(plan: Plan, tmp_path: Path) -> None:
         outcome = perform(plan, [*WORKER, "worker"], SCRIPTED_CHILD_CONTROL=str(tmp_path))
     except MissingServerError as error:
         missing(str(error))
-    assert outcome.broken == []
-    assert outcome.ended_unasked == []
+    assert not outcome.fails, (outcome.broken, outcome.ended_unasked)
     assert control.starts()
     assert sum(outcome.tasks.values()) >= 2
     assert set(outcome.tasks) <= {"live", "held", "failed", "cancelled"}
     assert {one["kind"] for one in outcome.faults} == set(plan.kinds)
+
+
+@pytest.mark.slow
+def test_a_few_faults_break_no_invariant(tmp_path: Path) -> None:
+    print(f"seed {FEW.seed}")  # noqa: T201 - shown where it fails
+    Control(tmp_path).plan(epochs=2, epoch_seconds=0.7)
+    outcome = perform(FEW, [*WORKER, "worker"], SCRIPTED_CHILD_CONTROL=str(tmp_path))
+    assert not outcome.fails, (outcome.broken, outcome.ended_unasked)
+    assert sum(outcome.tasks.values()) >= 1
+    assert set(outcome.tasks) <= {"live", "held", "failed", "cancelled"}
+    assert {one["kind"] for one in outcome.faults} == set(FEW.kinds)
+
+
+def test_a_process_that_ends_unasked_fails_the_run_and_its_log_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "worker-1.log").write_text("Unrecoverable error")
+
+    @contextmanager
+    def stack_of(*_: Any, **__: Any) -> Iterator[SimpleNamespace]:
+        yield SimpleNamespace(
+            pair="served", folder=tmp_path, own_disk=False, ended_unasked=["worker-1"]
+        )
+
+    @contextmanager
+    def nobody(*_: Any) -> Iterator[list[Any]]:
+        yield []
+
+    monkeypatch.setattr(running, "KEPT", tmp_path / "kept")
+    monkeypatch.setattr(running, "running_stack", stack_of)
+    for part in ("_watched", "_clients"):
+        monkeypatch.setattr(running, part, nobody)
+    for part in ("_strike", "_let_end"):
+        monkeypatch.setattr(running, part, lambda *_: None)
+    monkeypatch.setattr(running, "broken_at_end", lambda *_: [])
+    for part in ("ends", "failures"):
+        monkeypatch.setattr(running, part, lambda *_: {})
+    outcome = perform(Plan("served", 7, faults=1))
+    assert outcome.fails
+    assert not outcome.broken
+    assert (tmp_path / "kept" / "served-7" / "worker-1.log").read_text() == "Unrecoverable error"
 
 
 def test_a_seed_gives_its_schedule_again() -> None:
@@ -132,6 +187,35 @@ def test_a_kind_that_struck_nothing_is_tried_until_it_does(monkeypatch: pytest.M
     outcome = Outcome(plan)
     running._strike(plan, SimpleNamespace(), outcome)
     assert [one["kind"] for one in outcome.faults] == ["hang-up", "hang-up", "kill-child"]
+
+
+@pytest.mark.parametrize("of", ["reads", "writes"])
+def test_a_faulty_store_fails_what_it_says_and_nothing_beside_it(tmp_path: Path, of: str) -> None:
+    (tmp_path / "blobs").mkdir()
+    (tmp_path / "fault.json").write_text(json.dumps({"of": of, "seconds": 0.0, "errno": 5}))
+    code = (
+        "import os, pathlib, sys\n"
+        "for name in ('blobs/one', 'two'):\n"
+        "    path = pathlib.Path(sys.argv[1], name)\n"
+        "    with path.open('wb') as out:\n"
+        "        try:\n"
+        "            os.fsync(out.fileno())\n"
+        "        except OSError:\n"
+        "            print(name, 'writes')\n"
+        "    try:\n"
+        "        path.read_bytes()\n"
+        "    except OSError:\n"
+        "        print(name, 'reads')\n"
+    )
+    faulty = {
+        "PYTHONPATH": str(Path(__file__).with_name("faulty_store")),
+        "FAULTY_STORE": str(tmp_path / "fault.json"),
+        "FAULTY_STORE_ROOT": str(tmp_path / "blobs"),
+    }
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    assert (
+        subprocess.check_output(command, env=os.environ | faulty, text=True) == f"blobs/one {of}\n"
+    )
 
 
 def test_a_disk_of_its_own_goes_with_the_process_that_mounted_it(tmp_path: Path) -> None:
@@ -196,6 +280,21 @@ def test_what_was_run_on_other_code_counts_only_where_it_is_asked_for(
     monkeypatch.setattr(soaking, "commit", lambda: "after")
     assert soak() == (0, ["after"])
     assert soak("--any-commit") == (1, ["after", "before"])
+
+
+def test_a_soak_in_which_a_process_ended_unasked_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def performed(plan: Plan) -> Outcome:
+        faults = [{"kind": "hang-up", "did": "once"}] * 5
+        ended = ["worker-2"] if plan.pair == "served" else []
+        return Outcome(plan, faults=faults, tasks={"live": 2}, ended_unasked=ended)
+
+    monkeypatch.setattr(soaking, "perform", performed)
+    monkeypatch.setattr(signal, "signal", lambda *_: None)  # this process's own stay
+    few = ["--served-faults=5", "--served-tasks=2", "--embedded-faults=5", "--embedded-tasks=2"]
+    assert soaking.main([*few, f"--runs={tmp_path}"]) == 1
+    assert "ENDED worker-2: its log is in " in capsys.readouterr().err
 
 
 def test_the_report_is_of_this_command_and_says_what_broke() -> None:

@@ -1,13 +1,16 @@
 """`make mutants`: change the code in small ways, one at a time; a test must fail each time.
 
+    python -m tests.mutants [FILE ...]
+
 mutmut makes the changes and runs the tests, as `[tool.mutmut]` in pyproject.toml says. What it
 found stays in mutants/: a run that was stopped goes on, and what a test caught once is not tried
-again until its function changes. Survivors are tried again each time.
+again until its function changes. Survivors are tried again each time. Of files that are named, and
+no others, everything is tried again.
 """
 
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import typer
@@ -23,16 +26,26 @@ CAUGHT = {"killed", "timeout", "segfault"}
 ROW = "{:44}{:>9}{:>9}{:>10}{:>5}{:>9}"
 
 
-def main() -> None:
-    """Exit with 1 where something survived that the list has not."""
+def main(only: Sequence[str]) -> None:
+    """Exit with 1 where something survived that the list has not.
+
+    Args:
+        only: files to look at; none: all that pyproject.toml names.
+    """
+    unknown = set(only) - {str(path) for path in walk_mutatable_files()}
+    if unknown:
+        sys.exit(f"pyproject.toml has no such file mutated: {', '.join(sorted(unknown))}")
     _forget_survivors()
     mutmut = Path(sys.executable).with_name("mutmut")
-    if subprocess.run([mutmut, "run", "--max-children", "2"], check=False).returncode:
+    names = [f"{file.removesuffix('.py').replace('/', '.')}.*" for file in only]
+    if subprocess.run([mutmut, "run", "--max-children", "2", *names], check=False).returncode:
         sys.exit("mutmut failed")
-    known = accepted()
+    known = {change: why for change, why in accepted().items() if not only or change.file in only}
     found: set[Change] = set()
     typer.echo("\n" + ROW.format("", "changes", "caught", "accepted", "new", "seconds"))
     for data in _results():
+        if only and str(data.path) not in only:
+            continue
         survived = list(_survivors(data))
         new = [change for change in survived if change not in known]
         mutants, seconds = len(data.exit_code_by_key), sum(data.durations_by_key.values())
@@ -77,4 +90,4 @@ def _survivors(data: SourceFileMutationData) -> Iterator[Change]:
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

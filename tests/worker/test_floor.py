@@ -63,6 +63,7 @@ def test_an_admin_s_laxer_task_goes_live_and_the_record_says_so(bench):
         "promote": True,
         "approval": "none",
         "hold_on_warnings": False,
+        "hold_on_unmeasured": False,
     }
 
 

@@ -6,6 +6,7 @@ import pytest
 from sqlalchemy import func, select, update
 from structlog.testing import capture_logs
 
+from app.audit.service import Action, Wanted, list_entries
 from app.db import (
     AliasMove,
     Memory,
@@ -71,6 +72,11 @@ def test_by_default_versions_stay_and_the_rest_goes_in_time(bench):
     with read_session(bench.engine) as session:
         assert set(session.scalars(select(Task.id))) == {done.id, waiting}
         assert session.scalar(select(func.count()).where(Version.deleted_at.is_not(None))) == 0
+        (entry,) = list_entries(session, Wanted(Action.TASK_HISTORY_DELETE), 9)
+    assert (entry.object, entry.model) == (f"/tasks/{done.id}", "default")
+    assert (entry.actor_type, entry.actor_name) == ("worker", "retention")
+    assert entry.before["events"] > 0
+    assert entry.after == {"events": 0}
     assert told(bench) == {waiting}
     assert failed.id not in told(bench)
     assert bench.held_out()[0].deleted_at is None

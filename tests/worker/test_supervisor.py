@@ -1,6 +1,7 @@
 """A task from claim to end: the supervisor with a scripted child, on both databases."""
 
 import time
+from types import SimpleNamespace
 
 import pytest
 
@@ -8,6 +9,7 @@ from app.db import TaskState, write_session
 from sats_core.job import CHECKPOINT
 from tests.worker.bench import eventually, running
 from worker.claim import claim
+from worker.recorder import PROGRESS_SECONDS, Recorder
 
 
 def test_a_base_step_goes_live(bench):
@@ -79,13 +81,27 @@ def test_what_the_child_says_is_recorded(bench):
     assert not bench.events(task.id, "progress"), "thinned out when the task ended"
 
 
-def test_progress_is_written_now_and_then(bench):
-    bench.control.plan(epochs=1, epoch_seconds=30, progress_per_epoch=200)
+def test_progress_is_written_now_and_then(bench, monkeypatch):
+    now, heard = [1000.0], []
+    clock = SimpleNamespace(monotonic=lambda: now[0], sleep=time.sleep)
+    monkeypatch.setattr("worker.recorder.time", clock)
+    hear = Recorder.hear
+    monkeypatch.setattr(
+        Recorder, "hear", lambda recorder, said: (hear(recorder, said), heard.append(said))
+    )
+
+    def hears_more() -> None:
+        before = len(heard)
+        eventually(lambda: len(heard) >= before + 5)
+
+    bench.control.plan(epochs=1, epoch_seconds=600, progress_per_epoch=6000)
     task_id = bench.post(["cat"])
     with running(bench.supervisor(), task_id):
         eventually(lambda: bench.task(task_id).progress is not None)
-        time.sleep(0.5)
-        assert len(bench.events(task_id, "progress")) <= 2
+        for written in (1, 2):
+            hears_more()
+            assert len(bench.events(task_id, "progress")) == written
+            now[0] += PROGRESS_SECONDS
 
 
 def test_wrong_input_fails_at_once(bench):

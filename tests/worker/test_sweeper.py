@@ -9,7 +9,17 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select, update
 
-from app.db import ApiKey, LargeUpload, Task, TaskState, read_session, utc_now, write_session
+from app.db import (
+    ApiKey,
+    HeldOutSet,
+    LargeUpload,
+    Task,
+    TaskState,
+    read_session,
+    utc_now,
+    write_session,
+)
+from app.db.filling import fill_held_out_bytes
 from app.keys.service import Scope, create_key
 from app.storage import BlobStoreDownError, LocalBlobStore
 from sats_core.job import CHECKPOINT
@@ -223,6 +233,23 @@ def test_what_a_failed_task_is_tried_again_with_is_no_garbage(bench):
     bench.retry(task.id)
     assert bench.supervisor().run(task.id) == TaskState.LIVE
     bench.assert_clean(task.id)
+
+
+def test_what_held_out_pictures_take_is_written_down_afterwards_too(bench):
+    """Of sets that a process of before the column registered; a blob that is lost stays unknown."""
+    bench.control.plan(epochs=1)
+    for name in ("cat", "dog", "cow"):
+        bench.run([name], model=name)
+    sizes = [kept.bytes for kept in bench.held_out()]
+    assert sizes == [bench.blobs.size(kept.blob) for kept in bench.held_out()]
+    with write_session(bench.engine) as session:
+        session.execute(update(HeldOutSet).values(bytes=None))
+        first = session.scalars(select(HeldOutSet).order_by(HeldOutSet.id)).first()
+        first.blob = "0" * 64
+    assert fill_held_out_bytes(bench.engine, {}.get, rows=1) == 0
+    made, _ = sweeper(bench)
+    made.collect()
+    assert [kept.bytes for kept in bench.held_out()] == [None, *sizes[1:]]
 
 
 def test_garbage_of_a_strange_store_is_left_alone(bench):

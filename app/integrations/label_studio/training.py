@@ -3,9 +3,10 @@
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Request
+from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 
-from app.db import Actor, Task, write_session
+from app.db import Actor, LabelStudioProject, Task, write_session
 from app.errors import BadRequestProblem, InvalidProblem, NotFoundProblem, UnavailableProblem
 from app.http.dependencies import AppServices, ReadSession, acting
 from app.http.problems import responses
@@ -109,11 +110,20 @@ def project_state(
 
     A key sees the one that it has asked for itself; with scope `read` that of any.
     """
-    row = asking.find(session, project, model)
+    told = told_of(session, caller, asking.find(session, project, model))
+    if told is None:
+        raise asking.never_asked(project, model)
+    return told
+
+
+def told_of(
+    session: Session, caller: Caller, row: LabelStudioProject
+) -> LabelStudioProjectJson | None:
+    """Return what a caller is told of a project; None: nothing of it is theirs to see."""
     task = None if row.task_id is None else session.get(Task, row.task_id)
-    shown = task.id if task is not None and sees(caller, task.key_id, model) else None
-    if sees(caller, row.key_id, model):
+    shown = task.id if task is not None and sees(caller, task.key_id, row.model) else None
+    if sees(caller, row.key_id, row.model):
         return LabelStudioProjectJson.of(row, shown)
     if row.wanted and row.next_key_id == caller.key_id:
         return LabelStudioProjectJson.waiting(row)
-    raise asking.never_asked(project, model)
+    return None

@@ -88,11 +88,9 @@ function answered(request) {
 }
 
 async function take() {
-  const file = at("file").files[0], mine = (turn += 1);
-  upload = null;
-  say("");
-  at("found").replaceChildren();
-  at("post").disabled = true;
+  const file = at("file").files[0], mine = begin();
+  at("upload").value = "";
+  at("file").required = true;
   if (!file) return;
   if (file.size > Number(at("task").dataset.most)) return say("The file is larger than the service takes.");
   if (!at("name").value) at("name").value = file.name.replace(/\.zip$/i, "").slice(0, 200);
@@ -108,12 +106,34 @@ async function take() {
   return undefined;
 }
 
+/** Forget what was there before; return the number of what is looked at from now on. */
+function begin() {
+  upload = null;
+  say("");
+  at("found").replaceChildren();
+  at("post").disabled = true;
+  return (turn += 1);
+}
+
+/** Take what was sent before. */
+async function choose() {
+  begin();
+  const chosen = at("upload").selectedOptions[0];
+  at("file").required = !chosen.value;
+  if (!chosen.value) return;
+  at("file").value = "";
+  if (!at("name").value) at("name").value = (chosen.dataset.name ?? "").replace(/\.zip$/i, "").slice(0, 200);
+  upload = chosen.value;
+  at("post").disabled = false;
+  await look();
+}
+
 async function look() {
   const mine = turn, asked = new URLSearchParams({ model: at("model").value.trim() });
   if (!upload) return;
   at("found").textContent = "Looking into it …";
   try {
-    const answer = await fetch(`/ui/uploads/${upload}?${asked}`, { headers: partHeaders });
+    const answer = await fetch(`/ui/uploads/${encodeURIComponent(upload)}?${asked}`, { headers: partHeaders });
     const text = await answer.text();
     if (answer.status === 401) return logIn();
     if (mine !== turn) return undefined;
@@ -172,6 +192,7 @@ async function post() {
 }
 
 at("file").addEventListener("change", take);
+at("upload").addEventListener("change", choose);
 at("model").addEventListener("change", look);
 for (const id of ["method", "epochs", "more"]) at(id).addEventListener("change", plan);
 for (const id of ["device", "min_memory_mib"]) at(id).addEventListener("input", ask);
@@ -192,3 +213,4 @@ for (const kind of ["dragover", "dragleave", "drop"]) {
     }
   });
 }
+if (at("upload").value) choose();

@@ -121,7 +121,7 @@ class Client:
             progress: told of the checkpoint's bytes that were sent and of how many there are.
             idempotency_key: the same key with the same files makes one task; default: a new one.
             source: what the version says that it came from; default: the file's or folder's name.
-            **spec: name, background, features, promote.
+            **spec: name, create (the model, where there is none), background, features, promote.
         """
         wanted = calls.importing(
             checkpoint, model, evaluate, spec, progress, idempotency_key, source

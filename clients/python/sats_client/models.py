@@ -92,6 +92,7 @@ class Version:
     """What came out of a task: immutable, numbered from 1."""
 
     model: str
+    version: int
     number: int
     kind: TaskKind | str
     created_at: datetime

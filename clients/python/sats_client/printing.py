@@ -56,7 +56,7 @@ def lines(event: Event) -> list[str]:
 
 def _labels(of_class: Mapping[str, Any], pictures: Any) -> str:
     return (
-        f"labels: {of_class['class_name']} in {of_class['pictures']} of {pictures} pictures to "
+        f"labels: {of_class['class']} in {of_class['pictures']} of {pictures} pictures to "
         f"train on, {of_class['share']:.1%} of their pixels"
     )
 

@@ -18,6 +18,7 @@ DATA = bytes(range(256)) * 40
 HERE = "/admin/models/default/versions/2"
 VERSION: dict[str, Any] = {
     "model": "default",
+    "version": 2,
     "number": 2,
     "kind": "step",
     "created_at": "2026-11-21T16:51:04Z",

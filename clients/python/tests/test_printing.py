@@ -22,8 +22,8 @@ LABELS = event(
     "labels",
     pictures=4,
     classes=[
-        {"class_name": "cat", "pictures": 3, "share": 0.25},
-        {"class_name": "dog", "pictures": 1, "share": 0.001},
+        {"class": "cat", "pictures": 3, "share": 0.25},
+        {"class": "dog", "pictures": 1, "share": 0.001},
     ],
 )
 

@@ -4,19 +4,16 @@ import itertools
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from sqlalchemy import select, text
+from sqlalchemy import select
 
 from app.db import AliasMove, Model, Version, read_session, write_session
 from app.registry.service import find_model, lock_model
 from tests.app.db.test_limits import calling
+from tests.fixtures.blocked import blocked
 from tests.fixtures.versions import add_version
 from tests.worker.bench import eventually
 
 VERSIONS = "/admin/models/default/versions"
-WAITING = text(
-    "SELECT count(*) FROM pg_stat_activity "
-    "WHERE datname = current_database() AND cardinality(pg_blocking_pids(pid)) > 0"
-)
 
 
 @pytest.fixture
@@ -46,14 +43,14 @@ def test_whoever_waits_moves_live_from_where_the_one_before_left_it(settings, en
     with (
         calling(settings, database_lock_seconds=60.0) as client,
         ThreadPoolExecutor(len(order)) as pool,
-        engine.connect().execution_options(isolation_level="AUTOCOMMIT") as watch,
+        blocked(engine) as waiting,
     ):
         begun = []
         with engine.begin() as holding:
             holding.execute(select(Model.id).with_for_update())
             for place, name in enumerate(order, start=1):
                 begun.append(pool.submit(acts[name], client))
-                eventually(lambda place=place: watch.scalar(WAITING) == place)
+                eventually(lambda place=place: waiting() == place)
         statuses = dict(zip(order, [one.result() for one in begun], strict=True))
     # Version 2 can be taken back only while nothing else went live.
     expected = dict.fromkeys(order, 200)

@@ -14,7 +14,7 @@ from app.cli.answering import make_app
 async def started():
     app = make_app()
     async with app.router.lifespan_context(app):
-        print(gc.isenabled(), gc.get_freeze_count(), len(gc.get_objects()))
+        print(gc.isenabled(), *gc.get_threshold()[:1], gc.get_freeze_count(), len(gc.get_objects()))
 
 asyncio.run(started())
 """
@@ -27,7 +27,8 @@ def test_what_is_there_at_the_start_is_not_looked_through_again(tmp_path: Path):
         [sys.executable, "-c", ASK], env=environment, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
-    enabled, *counts = done.stdout.split()[-3:]
+    enabled, *counts = done.stdout.split()[-4:]
     assert enabled == "True"
-    frozen, looked_through = map(int, counts)
+    young, frozen, looked_through = map(int, counts)
+    assert young > 10_000, "a page of a list is made without a look for garbage"
     assert frozen > 10 * looked_through

@@ -73,6 +73,16 @@ def test_what_it_became_as_json(run, bench, directory):
     assert (said["kind"], said["outcome"], said["version"]) == ("import", "live", 1)
 
 
+def test_a_typing_error_in_a_models_name_makes_nothing(run, bench, directory):
+    with bench.worker():
+        assert run("import", str(directory), "--model", "pets").exit_code == 0
+        refused = run("import", str(directory), "--model", "pet")
+        assert (refused.exit_code, "did you mean 'pets'?" in refused.stderr) == (2, True)
+        assert bench.versions("pet") == []
+        assert run("import", str(directory), "--model", "pet", "--create").exit_code == 0
+    assert bench.live("pet") == 1
+
+
 def test_held_by_choice_and_into_another_model(run, bench, directory):
     with bench.worker():
         answer = run(

@@ -19,6 +19,7 @@ from app.db import make_engine
 from app.db.migrate import is_current
 from app.processes import own
 from app.settings import get_settings
+from demo.ports import held_port
 from tests.fixtures.processes import environment, strange_packages
 
 START_SECONDS = 60
@@ -77,33 +78,27 @@ def test_where_no_process_could_start_none_is_started(run, settings, monkeypatch
     assert "pip install 'sats[openvino]'" in answer.stderr
 
 
-def _free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
 @contextmanager
 def _serving(settings, log, *options, command="serve", cwd=None):
-    port = _free_port()
-    with log.open("wb") as out:
-        process = subprocess.Popen(
-            [*own("app.cli"), command, "--port", str(port), *options],
-            cwd=cwd,
-            env=os.environ | environment(settings),
-            stdout=out,
-            stderr=out,
-        )
-    try:
-        yield process, f"http://127.0.0.1:{port}"
-    finally:
-        children = _children(process)
-        process.kill()
-        process.wait()
-        _, alive = psutil.wait_procs(children, timeout=20)
-        for child in alive:
-            child.kill()
-        assert not alive, "children must not outlive `sats serve`, even killed with -9"
+    with held_port() as port:
+        with log.open("wb") as out:
+            process = subprocess.Popen(
+                [*own("app.cli"), command, "--port", str(port), *options],
+                cwd=cwd,
+                env=os.environ | environment(settings),
+                stdout=out,
+                stderr=out,
+            )
+        try:
+            yield process, f"http://127.0.0.1:{port}"
+        finally:
+            children = _children(process)
+            process.kill()
+            process.wait()
+            _, alive = psutil.wait_procs(children, timeout=20)
+            for child in alive:
+                child.kill()
+            assert not alive, "children must not outlive `sats serve`, even killed with -9"
 
 
 def _children(process):

@@ -1,5 +1,6 @@
 """What the service reads often it finds through an index, however many tasks there are."""
 
+import pytest
 from sqlalchemy import select
 
 from app.db import Place, Task, TaskEvent, TaskState, read_session, utc_now, write_session
@@ -92,6 +93,22 @@ def test_no_list_by_their_end_goes_through_all_tasks(engine):
             plan = explain(connection, statement, parameters)
             steps = [step for step in plan if "Seq Scan on tasks" in step or "SCAN tasks" in step]
             assert not steps, "\n".join([statement, *plan])
+
+
+@pytest.mark.parametrize("database_url", ["embedded"], indirect=True)
+def test_an_index_has_the_queue_of_a_model_and_the_tasks_of_a_state_by_their_end(engine):
+    """Postgres takes the one that its counts speak for: of two tasks, any."""
+    with write_session(engine) as session:
+        queued(session)
+    with Statements(engine) as sent, read_session(engine) as session:
+        describe_listed(session, list_tasks(session, 50))
+        failed = Wanted(states=[TaskState.FAILED])
+        list_tasks(session, 50, failed, order=TaskOrder("-finished_at"))
+    with engine.connect() as connection:
+        plans = ["\n".join(explain(connection, *one)) for one in sent.seen if "tasks" in one[0]]
+    used = ("ix_tasks_model_id_state_sequence", "ix_tasks_state_finished_at_sequence")
+    for index in used:
+        assert any(index in plan for plan in plans), (index, plans)
 
 
 def explain(connection, statement, parameters):

@@ -94,7 +94,9 @@ def test_no_connection_is_held_while_files_are_read(
         assert client.get("/admin/models/default/versions/1/files/model.onnx").status_code == 200
         assert post(client, drawn(tmp_path, "dog")).status_code == 202
         files = {"checkpoint": checkpoint_zip(["cat", "dog"]), "evaluate": pets.read_bytes()}
-        answer = client.post("/admin/models/other/versions", files=files)
+        answer = client.post(
+            "/admin/models/other/versions", files=files, data={"spec": '{"create": true}'}
+        )
         assert answer.status_code == 202, answer.text
     calls = ["version_file", "posted_classes", "checkpoint_config", "posted_classes"]
     assert seen == [(name, 200) for name in calls]

@@ -6,10 +6,12 @@ import os
 import re
 import time
 from pathlib import Path
+from unittest.mock import ANY
 from uuid import uuid4
 
 import pytest
 
+from app.audit.service import Action, Wanted, first_broken, list_entries
 from app.broker import broker_folder, make_celery, wake
 from app.doctor.examination import examine, repair
 from app.doctor.finding import Installation
@@ -248,6 +250,27 @@ def test_what_is_broken_is_found(data, kind, breaks):
     if kind in MENDED:
         assert set(found) <= set(mended)
     assert (kind in {one.kind for one in remain}) == (kind not in MENDED)
+
+
+@pytest.mark.parametrize(
+    ("kind", "task", "changed"),
+    [
+        ("task-stuck", BATCH, {"lease_until": (None, 0.0)}),
+        ("claim-left", FAILED, {"worker": ("w", None), "lease_until": (1.0, None)}),
+        ("outcome-missing", FIRST, {"version_id": (None, 1)}),
+        ("end-missing", FAILED, {"finished_at": (None, ANY)}),
+    ],
+)
+def test_the_repair_of_a_row_is_in_the_audit_log(data, kind, task, changed):
+    dict(BROKEN)[kind](data)
+    task_id = data.one(f"SELECT id FROM tasks WHERE id = {task}")
+    repair(data.installation)
+    with data.installation.snapshot() as session:
+        (entry,) = list_entries(session, Wanted(Action.DOCTOR_REPAIR), 9)
+        assert first_broken(session) is None
+    assert (entry.object, entry.actor_type, entry.model) == (f"/tasks/{task_id}", "cli", "default")
+    assert entry.after["finding"] == kind
+    assert {name: (entry.before[name], entry.after[name]) for name in changed} == changed
 
 
 def test_the_repair_of_a_stuck_task_gives_it_back_to_the_queue(data):

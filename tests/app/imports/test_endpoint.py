@@ -45,6 +45,7 @@ def test_an_import_is_queued_as_a_task(client, engine, settings):
     assert (task["method"], task["classes"], task["version"]) == (None, None, None)
     assert task["spec"] == {
         "name": "pets",
+        "create": False,
         "model": "default",
         "background": None,
         "features": 4000,
@@ -175,6 +176,25 @@ def test_labelled_pictures_that_are_none_are_refused(client, tmp_path, settings,
     assert answer.json()["errors"][0]["field"] == "evaluate"
     assert said in answer.json()["detail"]
     assert stored(settings) == set()
+
+
+def test_a_typing_error_in_a_models_name_makes_nothing(client, engine, settings):
+    with write_session(engine) as session:
+        ensure_model(session, "farm")
+    refused = post(client, checkpoint_zip(PETS), path="/admin/models/fram/versions")
+    assert refused.status_code == 404
+    problem = refused.json()
+    assert problem["type"] == "urn:sats:problem:model-not-found"
+    assert "did you mean 'farm'?" in problem["detail"]
+    assert [(e["field"], e["code"]) for e in problem["errors"]] == [("model", "unknown")]
+    with read_session(engine) as session:
+        assert session.scalars(select(Model.name)).all() == ["farm"]
+    assert (tasks(engine), stored(settings)) == (0, set())
+    path = "/admin/models/fram/versions"
+    made = post(client, checkpoint_zip(PETS), {"create": True}, path=path)
+    assert (made.status_code, made.json()["spec"]["create"]) == (202, True)
+    again = post(client, checkpoint_zip(PETS), {"create": "yes"}, path=path)
+    assert again.json()["errors"][0]["field"] == "spec.create"
 
 
 def test_parts_that_are_missing_are_named(client):

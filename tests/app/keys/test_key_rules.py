@@ -5,7 +5,8 @@ from datetime import datetime, timedelta
 import pytest
 from sqlalchemy import select
 
-from app.db import AuditEntry, read_session, utc_now, write_session
+from app.audit.actor import act_as
+from app.db import Actor, ActorType, AuditEntry, read_session, utc_now, write_session
 from app.errors import ConflictProblem, ForbiddenProblem, NotFoundProblem, UnauthorizedProblem
 from app.keys.problems import ExpiredKeyProblem, MistypedKeyProblem
 from app.keys.service import (
@@ -15,6 +16,7 @@ from app.keys.service import (
     any_key,
     check_end,
     check_model,
+    check_row,
     check_scope,
     check_text,
     check_unbound,
@@ -25,7 +27,9 @@ from app.keys.service import (
     list_keys,
     look_up,
     revoke_key,
+    some_keys,
 )
+from app.keys.text import make_key
 
 SECRET = b"secret"
 LIMITS = KeyLimits(
@@ -146,6 +150,55 @@ def test_what_is_said_of_keys_that_are_not_there_or_there_already(engine):
         create_key(session, SECRET, "ci", [Scope.SUBMIT])
 
 
+@ONE_DATABASE
+def test_who_made_a_key_and_who_revoked_it_is_kept(engine):
+    root, eva = (Actor(ActorType.KEY, name) for name in ("root", "eva"))
+    with write_session(engine) as session:
+        act_as(session, root)
+        create_key(session, SECRET, "ci", [Scope.SUBMIT])
+    with write_session(engine) as session:
+        act_as(session, eva)
+        revoke_key(session, "ci")
+    with read_session(engine) as session:
+        row = find_key(session, "ci")
+    assert (row.made_by, row.revoked_by) == (root, eva)
+
+
+@ONE_DATABASE
+def test_a_key_is_made_of_the_bits_that_are_given(engine):
+    with write_session(engine) as session:
+        key = create_key(session, SECRET, "ci", [Scope.SUBMIT], random=bytes(range(32)))
+    assert key == make_key(bytes(range(32)))
+
+
+@ONE_DATABASE
+def test_keys_come_by_the_page_in_either_order(engine):
+    with write_session(engine) as session:
+        for name in "abc":
+            create_key(session, SECRET, name, [Scope.SUBMIT])
+        revoke_key(session, "b")
+    with read_session(engine) as session:
+        first, second, third = list_keys(session)
+        assert some_keys(session, 2, None) == [third, second]
+        assert some_keys(session, 2, second.id) == [first]
+        assert some_keys(session, 2, None, "created_at") == [first, second]
+        assert some_keys(session, 1, first.id, "created_at") == [second]
+
+
+@ONE_DATABASE
+def test_a_key_that_asked_for_something_has_to_work_when_it_is_done(engine):
+    with write_session(engine) as session:
+        create_key(session, SECRET, "ci", [Scope.SUBMIT], expires_at=utc_now() + timedelta(days=1))
+        create_key(session, SECRET, "late", [Scope.SUBMIT], expires_at=utc_now())
+        works, late = (find_key(session, name).id for name in ("ci", "late"))
+        check_row(session, works)
+        with pytest.raises(ExpiredKeyProblem):
+            check_row(session, late)
+        revoke_key(session, "ci")
+        with pytest.raises(UnauthorizedProblem, match=r"was revoked$"):
+            check_row(session, works)
+
+
 def test_a_mistyped_key_is_told_so():
     with pytest.raises(
         MistypedKeyProblem, match=r"^the API key is mistyped: its checksum does not fit$"
@@ -167,6 +220,8 @@ def test_a_key_without_a_scope_is_told_which():
     check_scope(caller(), Scope.SUBMIT)
     with pytest.raises(ForbiddenProblem, match=r"^the key has no scope `admin`$"):
         check_scope(caller(), Scope.ADMIN)
+    with pytest.raises(ForbiddenProblem, match=r"^the key has no scope `read` or `segment`$"):
+        check_scope(caller(), Scope.READ, Scope.SEGMENT)
 
 
 def test_a_bound_key_reaches_its_own_models_alone():

@@ -1,12 +1,13 @@
 """What a key may ask for: over HTTP, with real rows, and with a clock that the test holds."""
 
+import io
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
 from sqlalchemy import select
 
-from app.db import ApiKey, Task, TaskState, read_session, utc_now, write_session
+from app.db import ApiKey, HeldOutSet, Task, TaskState, read_session, utc_now, write_session
 from app.errors import TooLargeProblem
 from app.keys.last_use import LastUses
 from app.keys.problems import PictureLimitProblem, RequestLimitProblem
@@ -219,7 +220,13 @@ def test_what_is_deleted_counts_no_more(client, engine, blobs, make):
         gone = add_version(session, blobs, ["dog"], live=False)
         for version in (kept, gone):
             session.get_one(Task, version.task_id).key_id = 1
-        bytes_kept = sum(file["bytes"] for file in kept.files.values())
+            held_out = blobs.put(io.BytesIO(b"x" * (1000 + version.number)))
+            rows = {"version_id": version.id, "blob": held_out.key, "bytes": held_out.size}
+            session.add(HeldOutSet(**rows, classes=[], pictures=1))
+        session.flush()
+        of_gone = sum(file["bytes"] for file in gone.files.values()) + 1002
+        bytes_kept = sum(file["bytes"] for file in kept.files.values()) + 1001
+        assert stored_bytes(session, 1) == bytes_kept + of_gone
     gone = client.delete("/admin/models/default/versions/2", headers=admin)
     assert gone.status_code == 200
     with read_session(engine) as session:

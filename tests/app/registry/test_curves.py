@@ -48,3 +48,19 @@ def test_a_chart_has_the_means_and_a_line_for_each_scored_class(engine, blobs):
     cow = drawn.lines[-1]
     assert cow.values == [None, None, 0.6123, None]
     assert cow.colour == "#808000"
+
+
+def test_scores_that_an_older_row_does_not_say_are_none(engine, blobs):
+    with write_session(engine) as session:
+        version = add_version(session, blobs, ["cat"])
+        version.scores = {"miou_all": 0.5}
+        version_id, model = version.id, version.model
+        session.flush()
+        (point,) = curves(session, [model])[model.id]
+    assert (point.id, point.iou) == (version_id, {})
+    assert point.means == {
+        "miou_old": None,
+        "miou_new": None,
+        "miou_all": 0.5,
+        "mean_forgetting": None,
+    }

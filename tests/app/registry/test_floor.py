@@ -30,8 +30,8 @@ def test_a_task_that_says_nothing_is_judged_by_the_floor(by_admin):
 
 def test_the_floor_itself_is_allowed_and_stricter_limits_are_kept():
     for wish in (
-        GateWish(max_drop=0.05, min_iou=0.3),
-        GateWish(max_drop=0, min_iou=1, promote=False),
+        GateWish(max_drop=0.05, min_iou=0.3, hold_on_unmeasured=False),
+        GateWish(max_drop=0, min_iou=1, hold_on_unmeasured=True, promote=False),
     ):
         assert FLOOR.laxer(wish) == {}
         found = FLOOR.settings(wish, by_admin=False).model_dump(include=set(wish.model_dump()))
@@ -45,6 +45,21 @@ def test_what_is_laxer_is_the_admins_alone():
     assert (clamped.max_drop, clamped.min_iou) == (0.05, 0.3)
     asked = FLOOR.settings(wish, by_admin=True)
     assert (asked.max_drop, asked.min_iou) == (0.06, 0.29)
+
+
+def test_who_wants_what_nobody_measured_to_pass_is_laxer():
+    lets, holds, says_nothing = (GateWish(hold_on_unmeasured=one) for one in (False, True, None))
+    strict = FLOOR.model_copy(update={"hold_on_unmeasured": True})
+    assert strict.laxer(lets) == {"hold_on_unmeasured": True}
+    assert strict.waived(lets) == [
+        "hold_on_unmeasured false is laxer than the model's floor, true",
+    ]
+    assert strict.settings(lets, by_admin=False).hold_on_unmeasured
+    assert not strict.settings(lets, by_admin=True).hold_on_unmeasured
+    assert strict.settings(says_nothing, by_admin=True).hold_on_unmeasured
+    assert FLOOR.laxer(lets) == FLOOR.laxer(holds) == {}
+    assert FLOOR.settings(holds, by_admin=False).hold_on_unmeasured
+    assert not FLOOR.settings(says_nothing, by_admin=False).hold_on_unmeasured
 
 
 def test_no_task_gets_round_the_approval():
@@ -64,12 +79,15 @@ def test_a_misspelt_model_is_not_made(client):
 
 
 def test_a_model_has_the_limits_of_the_service_until_it_gets_its_own(client, default):
-    nothing = {"max_drop": None, "min_iou": None, "approval": None, "hold_on_warnings": None}
-    service = {"max_drop": 0.05, "min_iou": 0.3, "approval": "none", "hold_on_warnings": False}
+    service = {
+        **{"max_drop": 0.05, "min_iou": 0.3, "approval": "none"},
+        **{"hold_on_warnings": False, "hold_on_unmeasured": False},
+    }
+    nothing = dict.fromkeys(service)
     made = client.put(GATE, json={})
     assert made.status_code == 200
     assert made.json().items() >= {**service, "own": nothing}.items()
-    own = {"min_iou": 0.5, "approval": "required", "hold_on_warnings": True}
+    own = {"min_iou": 0.5, "approval": "required", "hold_on_unmeasured": True}
     changed = client.put(GATE, json=own).json()
     assert changed.items() >= {**service, **own, "own": {**nothing, **own}}.items()
     assert client.get(GATE).json() == changed
@@ -96,6 +114,11 @@ def test_the_service_s_own_limits_are_settings(settings):
     assert floor_of(None, changed).hold_on_warnings
     own = Model(name="own", gate={"hold_on_warnings": False})
     assert not floor_of(own, changed).hold_on_warnings
+    changed = settings.model_copy(update={"gate_hold_on_unmeasured": True})
+    assert floor_of(None, changed).hold_on_unmeasured
+    assert not floor_of(
+        Model(name="own", gate={"hold_on_unmeasured": False}), changed
+    ).hold_on_unmeasured
 
 
 @pytest.fixture
@@ -143,7 +166,14 @@ def test_the_posted_task_knows_whether_an_admin_posted_it(client, tmp_path, engi
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"max_drop": True}, {"min_iou": "0.1"}, {"max_drop": 2}, {"hold_on_warnings": "yes"}]
+    "wrong",
+    [
+        {"max_drop": True},
+        {"min_iou": "0.1"},
+        {"max_drop": 2},
+        {"hold_on_warnings": "yes"},
+        {"hold_on_unmeasured": 1},
+    ],
 )
 def test_a_limit_is_a_number_and_a_switch_a_switch(client, default, wrong):
     refused = client.put(GATE, json=wrong)

@@ -62,10 +62,34 @@ def test_an_unmeasured_old_class_is_said_but_does_not_hold(before, after):
     assert (verdict.figures[0].before, verdict.figures[0].after) == (before, after)
 
 
+@pytest.mark.parametrize(("before", "after"), [(None, 0.5), (0.5, None)])
+def test_an_unmeasured_old_class_holds_where_the_limits_say_so(before, after):
+    gate = GateSettings(hold_on_unmeasured=True)
+    now, then = {"cat": after, "cow": 0.7, "dog": 0.6}, {"cat": before, "cow": 0.7}
+    verdict = judge(gate, scores(now), scores(then), ["dog"], False)
+    assert not verdict.passed
+    assert verdict.reasons == ("old class 'cat' is not measured: no held-out picture shows it",)
+    passed = {figure.class_name: figure.passed for figure in verdict.figures}
+    assert (passed["cat"], passed["cow"], passed["dog"]) == (False, True, True)
+    measured = judge(gate, scores(now | {"cat": 0.5}), scores(then | {"cat": 0.5}), ["dog"], False)
+    assert measured.passed
+
+
+def test_where_nothing_was_measured_before_every_old_class_is_named_that_holds():
+    gate = GateSettings(hold_on_unmeasured=True)
+    now = scores({"cat": 0.5, "cow": 0.5, "dog": 0.6})
+    then = scores({}).model_copy(update={"iou": {"background": None, "cat": None, "cow": None}})
+    verdict = judge(gate, now, then, ["dog"], False)
+    assert not verdict.passed
+    assert verdict.reasons[0] == UNGUARDED
+    assert [reason.split("'")[1] for reason in verdict.reasons[1:]] == ["cat", "cow"]
+    assert judge(GateSettings(), now, then, ["dog"], False).reasons == (UNGUARDED,)
+
+
 def test_an_unmeasured_new_class_holds():
     verdict = judge(GateSettings(min_iou=0), scores({"cat": None}), None, ["cat"], False)
     assert not verdict.passed
-    assert "not measured" in verdict.reasons[0]
+    assert verdict.reasons == ("new class 'cat' is not measured: no held-out picture shows it",)
 
 
 def test_a_live_version_that_moved_holds():
@@ -78,6 +102,42 @@ def test_asked_not_to_go_live():
     verdict = judge(GateSettings(promote=False), scores({"cat": 1.0}), None, ["cat"], False)
     assert not verdict.passed
     assert verdict.reasons == ("the task asked not to go live",)
+
+
+def test_warnings_hold_only_where_the_gate_says_so():
+    given = (scores({"cat": 1.0}), None, ["cat"], False)
+    holding = GateSettings(hold_on_warnings=True)
+    held = judge(holding, *given, warnings=["few pictures", "many twins"])
+    assert (held.passed, held.reasons) == (False, ("few pictures", "many twins"))
+    assert judge(holding, *given).passed
+    free = judge(GateSettings(), *given, warnings=["few pictures"])
+    assert (free.passed, free.reasons) == (True, ())
+
+
+def test_whatever_else_holds_a_version_is_said_first():
+    gate = GateSettings(promote=False, hold_on_warnings=True, approval="required")
+    verdict = judge(
+        gate,
+        scores({"cat": 0.1}),
+        None,
+        ["cat"],
+        True,
+        ["dog"],
+        warnings=["few pictures"],
+        holds_too=["a retired class comes back"],
+    )
+    assert not verdict.passed
+    assert verdict.reasons == (
+        "a retired class comes back",
+        "the live version changed while the step ran",
+        "the live version knows 'dog' and this one does not",
+        "few pictures",
+        "the task asked not to go live",
+        "new class 'cat' reached 0.100 IoU, less than 0.3",
+    )
+    assert verdict.settings == gate
+    alone = judge(GateSettings(), scores({"cat": 1.0}), None, ["cat"], False, holds_too=["so"])
+    assert (alone.passed, alone.reasons) == (False, ("so",))
 
 
 def test_where_an_admin_has_the_last_word_a_version_that_passed_waits_for_it():

@@ -4,7 +4,7 @@ import pytest
 
 from app.db import HeldOutSet, utc_now, write_session
 from app.errors import NotFoundProblem
-from app.registry.held_out import samples, standing_held_out
+from app.registry.held_out import Drawn, samples, standing_held_out
 from app.registry.service import ensure_model
 from tests.fixtures.versions import add_version
 
@@ -24,7 +24,7 @@ def keep(blobs):
 
 
 def places(found):
-    return [(one.model, one.version, one.position) for one in found]
+    return [(one.model, one.version, one.position) for one in found.samples]
 
 
 def test_the_newest_sets_come_first_and_none_takes_the_room_of_another(engine, keep):
@@ -39,7 +39,9 @@ def test_the_newest_sets_come_first_and_none_takes_the_room_of_another(engine, k
             ("default", 1, 66),
         ]
         assert places(samples(session, [second], 1)) == [("default", 2, 0)]
-        assert samples(session, [first], 3)[0].classes == ["cat"]
+        assert samples(session, [first], 3).samples[0].classes == ["cat"]
+        assert samples(session, [second], 6).out_of == 102
+        assert samples(session, [second], 1).out_of == 102
 
 
 def test_of_two_versions_every_set_is_looked_at_once(engine, keep):
@@ -60,7 +62,7 @@ def test_what_was_deleted_or_never_kept_is_not_there(engine, blobs, keep):
         version = keep(session, "cat", 10)
         session.query(HeldOutSet).one().deleted_at = utc_now()
         without = add_version(session, blobs, ["dog"])
-        assert samples(session, [without], 6) == []
+        assert samples(session, [without], 6) == Drawn([], 0)
         for one in (version, without):
             with pytest.raises(NotFoundProblem, match="keeps no held-out pictures"):
                 standing_held_out(session, one)

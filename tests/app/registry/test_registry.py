@@ -12,6 +12,7 @@ from sats_core.errors import ClassError
 from sats_core.evaluation.scores import Scores
 from sats_core.job import StepResult
 from sats_core.settings import StepSettings
+from tests.fixtures.statements import Statements
 
 
 @pytest.fixture
@@ -122,6 +123,18 @@ def test_an_index_is_given_once_also_on_branches(engine):
     assert [c["index"] for c in third.classes] == [0, 1, 3]
     fourth = learn(engine, "dog", parent=3)
     assert [c["index"] for c in fourth.classes] == [0, 1, 3, 2]
+
+
+def test_lineages_of_several_versions_are_read_at_once(engine):
+    for parent in (None, 1, 2, 1, 4):
+        learn(engine, f"class {parent}", parent=parent)
+    with read_session(engine) as session, Statements(engine) as sent:
+        model = service.find_model(session, "default")
+        versions = service.list_versions(session, model.id, limit=3)
+        lines = service.lineages(session, versions)
+        assert len([one for one in sent.seen if "RECURSIVE" in one[0]]) == 1
+    assert [one.number for one in versions] == [5, 4, 3]
+    assert lines == [[1, 4, 5], [1, 4], [1, 2, 3]]
 
 
 def test_indices_run_out_with_a_clear_error(engine):

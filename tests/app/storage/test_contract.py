@@ -74,6 +74,22 @@ class TestBlobStore:
                 place.host().path(KEY)
         assert [*store.entries(), *store.unfinished()] == []
 
+    def test_a_blob_that_goes_before_it_is_opened_is_missing(self, store):
+        with store.stage(io.BytesIO(DATA)) as staged:
+            staged.send()
+            staged.publish()
+        with pytest.raises(BlobMissingError), store.whole(KEY) as path:
+            store.delete(KEY)
+            path.unlink(missing_ok=True)  # a copy, too
+            path.read_bytes()
+
+    def test_another_file_that_is_missing_is_no_blob(self, store, tmp_path):
+        with store.stage(io.BytesIO(DATA)) as staged:
+            staged.send()
+            staged.publish()
+        with pytest.raises(FileNotFoundError), store.in_places(KEY):
+            (tmp_path / "other").read_bytes()
+
     @pytest.mark.parametrize("error", [TooLargeError, ZeroDivisionError])
     def test_nothing_stays_of_what_is_not_published(self, store, error):
         limit = 5 if error is TooLargeError else 99

@@ -15,6 +15,8 @@ from app.db import Place, TaskState, write_session
 from app.storage.garbage import Collector, StoreMismatchProblem
 from app.storage.references import delete_unreferenced, lock_blobs
 from tests.app.storage.rows import add_task, refer_in_every_way
+from tests.fixtures.blocked import blocked
+from tests.worker.bench import eventually
 
 ROOT = Path(__file__).parents[3]
 HOUR = 3600.0
@@ -101,11 +103,15 @@ def test_a_blob_that_is_being_referred_to_stays(engine, collector, stores, kinds
     age(stores)
     store = stores[Place.BLOB_STORE]
     found = collector.find()
-    with store.stage(io.BytesIO(DATA)) as staged, write_session(engine) as session:
+    with (
+        store.stage(io.BytesIO(DATA)) as staged,
+        write_session(engine) as session,
+        blocked(engine) as waiting,
+    ):
         lock_blobs(session, [KEY])
         thread = threading.Thread(target=collector.remove, args=(found,))
         thread.start()
-        time.sleep(0.3)
+        eventually(lambda: waiting() == 1)
         add_task(session, KEY, TaskState.QUEUED)
         staged.publish()
     thread.join()

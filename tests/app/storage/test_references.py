@@ -4,7 +4,6 @@ import hashlib
 import io
 import json
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -35,7 +34,9 @@ from tests.app.storage.rows import (
     only_version,
     refer_in_every_way,
 )
+from tests.fixtures.blocked import blocked
 from tests.fixtures.versions import FILES, add_version, content
+from tests.worker.bench import eventually
 
 DATA = b"pictures, for all we know"
 KEY = hashlib.sha256(DATA).hexdigest()
@@ -185,10 +186,14 @@ def test_who_deletes_waits_for_who_refers(engine, blobs):
 
     thread = threading.Thread(target=delete)
     thread.start()
-    with blobs.stage(io.BytesIO(DATA)) as staged, write_session(engine) as session:
+    with (
+        blobs.stage(io.BytesIO(DATA)) as staged,
+        write_session(engine) as session,
+        blocked(engine) as waiting,
+    ):
         lock_blobs(session, [KEY])
         locked.set()
-        time.sleep(0.3)
+        eventually(lambda: waiting() == 1)
         assert deleted == []
         add_task(session, KEY, TaskState.QUEUED)
         staged.publish()
@@ -205,10 +210,10 @@ def test_who_refers_waits_for_who_deletes(engine, blobs):
         accepted.append(accept(Acceptance(engine, blobs, 100)))
 
     thread = threading.Thread(target=post)
-    with write_session(engine) as session:
+    with write_session(engine) as session, blocked(engine) as waiting:
         delete_unreferenced(session, blobs, Place.BLOB_STORE, KEY)
         thread.start()
-        time.sleep(0.3)
+        eventually(lambda: waiting() == 1)
         assert accepted == []
     thread.join()
     assert lies_in(blobs, KEY)

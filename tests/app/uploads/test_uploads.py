@@ -28,6 +28,7 @@ from app.keys.service import KeyLimits, Scope, create_key
 from app.storage import Blob, BlobMissingError, LocalBlobStore
 from app.storage.garbage import Collector
 from app.uploads.tokens import Upload, make_token
+from sats_core.data.readers import EncodedPicture, write_voc_zip
 from tests.app.tasks.posting import SPEC
 from tests.fixtures.drawings import voc_zip
 from tests.fixtures.versions import add_version
@@ -233,6 +234,28 @@ def test_the_pace_of_past_steps_tells_how_long_it_would_take(client, engine, set
         session.add(TaskEvent(task_id=step.task_id, kind="labels", data={"pictures": 60}))
     told = client.get(send(client, pets).json()["links"]["self"]).json()
     assert told["estimated_seconds"] == pytest.approx(0.5 * (12 - told["held_out"]))
+
+
+def test_pictures_that_look_the_same_are_told(client, tmp_path):
+    rng = np.random.default_rng(0)
+    small = [rng.integers(0, 256, (8, 8, 3), np.uint8) for _ in range(3)]
+    pictures = [Image.fromarray(one).resize((96, 96), Image.Resampling.BILINEAR) for one in small]
+    label = np.zeros((96, 96), np.uint8)
+    label[:48] = 1
+    items = [
+        EncodedPicture(f"p{number}", ".jpg", jpeg(pictures[number % 3], quality), label)
+        for number, quality in enumerate((95, 95, 95, 70))
+    ]
+    write_voc_zip(tmp_path / "twice.zip", items, ["cat"])
+    told = client.get(send(client, tmp_path / "twice.zip").json()["links"]["self"]).json()
+    assert told["duplicates"] == 1
+    assert "1 of 4 pictures look the same as another one" in told["warnings"]
+
+
+def jpeg(picture: Image.Image, quality: int) -> bytes:
+    out = io.BytesIO()
+    picture.save(out, "JPEG", quality=quality)
+    return out.getvalue()
 
 
 def drawn_badly(pets: Path, path: Path) -> Path:

@@ -132,7 +132,7 @@ def _made(session: Session, blobs: BlobStore, task: Task, number: int, step: Ste
         gate=verdict.model_dump(mode="json"),
         files={name: {"blob": blob.key, "bytes": blob.size} for name, blob in files.items()},
         seconds=431.0,
-        forgetting_report=_report(scores) if parent else None,
+        forgetting_report=forgetting_report(scores) if parent else None,
         confusion=_confusion(list(step.iou), step.new).model_dump(mode="json") if parent else None,
     )
     session.add(version)
@@ -173,7 +173,8 @@ def _scores(
     )
 
 
-def _report(scores: Scores) -> dict[str, object]:
+def forgetting_report(scores: Scores) -> dict[str, object]:
+    """Return causes of forgetting, made up but for the scores."""
     figures = {
         "forgetting": scores.forgetting,
         "lost": {"share": 0.083, "to_background": 0.61, "to_new": 0.27, "to_old": 0.12},

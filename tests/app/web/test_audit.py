@@ -112,6 +112,8 @@ def test_what_a_deed_was_done_to_is_found() -> None:
     assert old.href == "/ui/models/pets/versions/3"
     hook = deed(entry("webhook.delete", "/admin/webhooks/7", before={"url": "https://x"}))
     assert (hook.what, hook.href) == ("7", None)
+    given_up = deed(entry("upload.delete", "/uploads/1", before={"name": "pets.zip"}))
+    assert (given_up.did, given_up.what, given_up.href) == ("Gave an upload up", "pets.zip", None)
     key = deed(entry("key.create", "/admin/keys/2", after={"name": "app", "models": []}))
     assert (key.what, key.href) == ("app", "/ui/keys")
     assert [(one.before, one.after) for one in key.changes] == [(None, "app"), (None, "[]")]

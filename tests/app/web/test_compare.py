@@ -172,6 +172,7 @@ def test_pictures_are_for_admins_and_versions_that_answer(
     page = PAGE.format(1, 2)
     shown = re.findall(r"versions/(\d+)/held-out/(\d+)", client.get(page).text)
     assert sorted(shown) == [(set_of, at) for set_of in "12" for at in "012"]
+    assert "of 6 drawn evenly out of 6 held-out pictures" in client.get(page).text
     with write_session(engine) as session:
         key = create_key(session, read_secret(settings), "reader", [Scope.READ])
         admin = create_key(session, read_secret(settings), "admin", [Scope.ADMIN])

@@ -106,7 +106,9 @@ def test_deleted_pictures_are_shown_to_nobody(client: TestClient, engine: Engine
 
 @pytest.mark.usefixtures("kept")
 def test_admins_alone_see_them(client: TestClient, engine: Engine, settings: Settings) -> None:
-    assert 'id="held-out"' in client.get(PAGE).text
+    shown = client.get(PAGE).text
+    assert 'id="held-out"' in shown
+    assert re.search(r"the worst of \d+ drawn evenly out of \d+ that are kept", shown)
     with write_session(engine) as session:
         key = create_key(session, read_secret(settings), "reader", [Scope.READ])
     log_in(client, key)

@@ -1,5 +1,7 @@
 """A zip is looked into, and posted."""
 
+from datetime import timedelta
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +10,15 @@ from fastapi.testclient import TestClient
 from playwright.sync_api import Route, expect
 from sqlalchemy import Engine, select
 
-from app.db import DeviceKind, Task, read_session, write_session
+from app.db import (
+    DeviceKind,
+    LargeUpload,
+    LargeUploadState,
+    Task,
+    read_session,
+    utc_now,
+    write_session,
+)
 from app.keys.secret import read_secret
 from app.keys.service import Scope, create_key
 from app.settings import Settings
@@ -86,6 +96,35 @@ def test_the_schedule_follows_what_is_asked_for(
     expect(schedule).to_contain_text("Epochs9")
     assert barriers(page) == []
     assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+
+
+@embedded
+def test_what_was_sent_before_is_chosen(
+    open_page: Open, client: TestClient, engine: Engine, blobs: BlobStore, tmp_path: Path
+) -> None:
+    content = drawn(tmp_path, "cat", "dog").read_bytes()
+    token = client.post("/uploads", files={"dataset": ("data.zip", content)}).json()["upload"]
+    kept = sha256(content).hexdigest()
+    said = {"key_id": None, "bytes": len(content), "part_bytes": 1 << 20, "blob": kept}
+    said["expires_at"] = utc_now() + timedelta(hours=1)
+    with write_session(engine) as session:
+        for name, state in (("pets.zip", "done"), ("half.zip", "open")):
+            session.add(LargeUpload(name=name, state=LargeUploadState(state), fence=1, **said))
+    page = open_page("/ui/tasks/new", viewport=PHONE, bypass_csp=True)
+    before = page.get_by_label("Or choose one that was sent before")
+    expect(before.locator("option")).to_have_count(2)
+    before.select_option(index=1)
+    found = page.get_by_role("heading", name="What is in it")
+    expect(found).to_be_visible()
+    expect(page.get_by_label("Name")).to_have_value("pets")
+    assert barriers(page) == []
+    assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+    page.goto(f"{page.url.partition('?')[0]}?upload={token}")
+    expect(before).to_have_value(token)
+    expect(found).to_be_visible()
+    page.get_by_label("Name").fill("of a token")
+    page.get_by_role("button", name="Post the task").click()
+    expect(page.get_by_role("heading", name="of a token")).to_be_visible()
 
 
 @embedded

@@ -15,11 +15,20 @@ from app.storage import BlobStore
 from tests.app.web.conftest import Open
 from tests.app.web.showcase import begin, fail, finish, furnish, go_on
 from tests.fixtures.browser import barriers
+from tests.fixtures.versions import add_version
 
 pytestmark = pytest.mark.parametrize("database_url", ["embedded"], indirect=True)
 
 PHONE = {"width": 375, "height": 700}
 VERSIONS = "/ui/models/default"
+SWAGGER = {
+    "heading-order",
+    "landmark-main-is-top-level",
+    "landmark-no-duplicate-main",
+    "landmark-unique",
+    "nested-interactive",
+}
+"""What Swagger UI's own markup breaks; its colours are ours."""
 
 
 @pytest.fixture
@@ -54,6 +63,33 @@ def test_nobody_is_kept_out(open_page: Open, tasks: dict[str, str], site: str) -
         page.get_by_role("button", name=button).click()
         assert barriers(page) == []
         page.keyboard.press("Escape")
+
+
+def test_nobody_is_kept_out_of_what_else_there_is(
+    open_page: Open,
+    tasks: dict[str, str],
+    site: str,
+    engine: Engine,
+    blobs: BlobStore,
+    settings: Settings,
+) -> None:
+    with write_session(engine) as session:
+        add_version(session, blobs, ["wall"], model="street")
+    page = open_page("/ui/models", allowed=("404",), viewport=PHONE, bypass_csp=True)
+    for path, heading in (
+        ("/ui/models", "Models"),
+        ("/docs", "SATS"),
+        ("/ui/nowhere", "Not found"),
+        ("/login", "Log in"),
+    ):
+        if path == "/login":
+            with write_session(engine) as session:
+                create_key(session, read_secret(settings), "operator", [Scope.ADMIN])
+        page.goto(site + path)
+        expect(page.locator("h1, h2").filter(has_text=heading).first).to_be_visible()
+        known = SWAGGER if path == "/docs" else set()
+        assert [one for one in barriers(page) if one[0] not in known] == [], path
+        assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"], path
 
 
 def test_from_the_login_to_the_roll_back(

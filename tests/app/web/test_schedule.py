@@ -33,11 +33,19 @@ def told(client: TestClient) -> Told:
     return ask
 
 
-def learned(engine: Engine, blobs: BlobStore, name: str, seconds: float, **spec: object) -> None:
-    """Register a step that took so long for 60 pictures."""
+def learned(
+    engine: Engine,
+    blobs: BlobStore,
+    name: str,
+    seconds: float,
+    device: str | None = None,
+    **spec: object,
+) -> None:
+    """Register a step that took so long for 60 pictures, on a device."""
     with write_session(engine) as session:
         version = add_version(session, blobs, [name])
         version.seconds = seconds
+        version.settings = {**version.settings, "device": device}
         task = session.get_one(Task, version.task_id)
         task.spec = {**task.spec, **spec}
         session.add(TaskEvent(task_id=task.id, kind="labels", data={"pictures": 60}))
@@ -46,7 +54,7 @@ def learned(engine: Engine, blobs: BlobStore, name: str, seconds: float, **spec:
 def test_a_base_step_trains_all_of_the_model(told: Told) -> None:
     shown = told(model="new", create=True, batch_size=8)
     assert "a base step" in shown
-    for value in (">30<", ">8<", "0.0006 (adamw)", "256 x 256", "not known of a base step"):
+    for value in (">30<", ">8<", "0.0006 (adamw)", "256 x 256", "no base step was done here"):
         assert value in shown
 
 
@@ -69,6 +77,28 @@ def test_the_method_that_is_chosen_tells_settings_and_time(
         assert value in shown
     assert "about 5 s" in told(epochs=6), "one pass, whatever is said"
     assert "0.5 (adamw)" in told(method="mib", learning_rate=0.5)
+
+
+def test_base_steps_tell_the_time_of_a_base_step(
+    told: Told, engine: Engine, blobs: BlobStore
+) -> None:
+    learned(engine, blobs, "bird", 1800.0)  # thirty epochs: one second a picture and epoch
+    learned(engine, blobs, "cow", 30.0)
+    assert "about 5 min 0 s" in told(model="new", create=True)
+    assert "about 1 min 0 s" in told(model="new", create=True, epochs=6)
+
+
+def test_what_another_device_did_does_not_count(
+    told: Told, engine: Engine, blobs: BlobStore
+) -> None:
+    with write_session(engine) as session:
+        add_version(session, blobs, ["bird"])
+    for name, seconds, device in (("cow", 600.0, "cpu"), ("cat", 60.0, "cuda")):
+        learned(engine, blobs, name, seconds, device)
+    assert "about 10 s" in told(), "the newest step's device, where any will do"
+    assert "about 1 min 40 s" in told(device="cpu")
+    learned(engine, blobs, "dog", 720.0, "cpu", method="sats_plus", epochs=12)
+    assert "no step by it was done here" in told(device="cuda", method="sats_plus")
 
 
 def test_a_later_step_keeps_the_crop(told: Told, engine: Engine, blobs: BlobStore) -> None:

@@ -3,6 +3,7 @@
 import re
 import shlex
 import subprocess
+from base64 import b64encode
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,16 @@ COUNTED = """() => {
     };
 }"""
 """Counts how many requests the page has under way at a time."""
+GIVEN = """([how, picture]) => {
+    const bytes = Uint8Array.from(atob(picture), (one) => one.charCodeAt(0));
+    const given = new DataTransfer();
+    given.items.add(new File([bytes], "given.png", { type: "image/png" }));
+    const on = how === "drop" ? document.getElementById("drop") : document.body;
+    on.dispatchEvent(how === "drop"
+        ? new DragEvent("drop", { dataTransfer: given, bubbles: true, cancelable: true })
+        : new ClipboardEvent("paste", { clipboardData: given, bubbles: true }));
+}"""
+"""Does with a picture what a hand does that drops or pastes it."""
 PHONE = {"width": 375, "height": 700}
 
 
@@ -99,6 +110,17 @@ def test_what_lies_under_the_pointer_is_told(
         page.keyboard.press("ArrowRight")
     at_the_edge = re.compile(rf"^{WIDTH - 1}, \d+: green [01]\.\d\d ")
     expect(page.locator("#here")).to_have_text(at_the_edge)
+
+
+@pytest.mark.parametrize("how", ["drop", "paste"])
+def test_a_picture_is_dropped_or_pasted(
+    open_page: Open, register: Register, picture: Path, how: str
+) -> None:
+    register()
+    page = open_page("/try")
+    page.evaluate(GIVEN, [how, b64encode(picture.read_bytes()).decode()])
+    expect(page.locator("#said")).to_have_text("Version 1 of default.")
+    expect(page.locator("#classes label")).to_have_text(["red50.0 %", "green50.0 %"])
 
 
 def test_a_class_is_switched_off_and_on(open_page: Open, register: Register, picture: Path) -> None:

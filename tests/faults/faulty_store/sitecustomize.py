@@ -1,32 +1,50 @@
 """A disk under the blob store that is slow or fails, for real processes of the service.
 
 Python imports this module at its start where its folder is on PYTHONPATH. As long as the file that
-FAULTY_STORE names is there, it says what a sync below FAULTY_STORE_ROOT does:
-`{"seconds": 0.5, "errno": 28}`.
+FAULTY_STORE names is there, it says what a write below FAULTY_STORE_ROOT does as it is synced, or a
+file there as it is opened to be read: `{"of": "writes", "seconds": 0.5, "errno": 28}`, or "reads".
 """
 
+import builtins
+import io
 import json
 import os
 import time
 
 _FILE = os.environ.get("FAULTY_STORE", "")
 _ROOT = os.environ.get("FAULTY_STORE_ROOT", "")
-_sync = os.fsync
+_sync, _open = os.fsync, builtins.open
 
 
-def _faulty_sync(handle: int) -> None:
+def _suffer(what, path):
+    if not path.startswith(_ROOT):
+        return
     try:
-        with open(_FILE) as file:  # noqa: PTH123 - pathlib would cost every process its import
+        with _open(_FILE) as file:
             fault = json.load(file)
-        below = os.readlink(f"/proc/self/fd/{handle}").startswith(_ROOT)  # noqa: PTH115
     except (OSError, ValueError):
-        below = False
-    if below:
+        return
+    if fault["of"] == what:
         time.sleep(fault["seconds"])
         if fault["errno"]:
             raise OSError(fault["errno"], os.strerror(fault["errno"]))
+
+
+def _faulty_sync(handle):
+    try:
+        path = os.readlink(f"/proc/self/fd/{handle}")  # noqa: PTH115 - pathlib costs its import
+    except OSError:
+        path = ""
+    _suffer("writes", path)
     _sync(handle)
+
+
+def _faulty_open(file, mode="r", *args, **kwargs):
+    if not isinstance(file, int) and not set(mode) & set("wax+"):
+        _suffer("reads", os.path.abspath(os.fsdecode(file)))  # noqa: PTH100
+    return _open(file, mode, *args, **kwargs)
 
 
 if _FILE:
     os.fsync = _faulty_sync
+    builtins.open = io.open = _faulty_open

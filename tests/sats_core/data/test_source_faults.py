@@ -1,15 +1,17 @@
 """What a source says of a file that it will not give, word for word, and where its limits lie."""
 
+import io
 import stat
 import struct
 import tracemalloc
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from sats_core.data.sources import DirectorySource, Source, ZipSource, zipped
+from sats_core.data.sources import DirectorySource, Source, ZipSource, base, zipped
 from sats_core.errors import DatasetError, Issue
 from sats_core.settings import Limits
 from tests.sats_core.data.drawn import write_directory, write_zip
@@ -108,6 +110,17 @@ def test_every_faulty_entry_of_a_zip_is_named_with_its_fault(tmp_path: Path) -> 
     assert message == "unsafe entry '../up': a name that climbs out of the data set"
     expected = [Issue(reason, file=name) for name, reason in FAULTY.items()]
     assert list(issues) == [expected[0], *expected]
+
+
+@pytest.mark.parametrize(("faulty", "told"), [(1, ""), (2, ""), (3, "; 3 in all")])
+def test_how_many_are_faulty_is_told_where_not_all_are_named(
+    faulty: int, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(base, "MOST_ISSUES", 2)
+    names = [f"/{number}" for number in range(faulty)]
+    message, issues = said(lambda: zip_of(tmp_path, Limits(), dict.fromkeys(names, b"")))
+    assert message == f"unsafe entry '/0': an absolute name{told}"
+    assert [issue.file for issue in issues] == names[:2]
 
 
 def test_an_encrypted_entry_is_named(tmp_path: Path) -> None:
@@ -220,9 +233,31 @@ def test_an_archive_may_unpack_to_exactly_so_many_times_its_size(
 def test_no_single_read_takes_more_than_the_most(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"12345")
     with zipped._BoundedFile(tmp_path / "file", 3) as file:
+        assert file.size == 5
         assert (file.read(3), file.read(), file.read(None)) == (b"123", b"45", b"")
         with pytest.raises(zipped._TooLargeReadError):
             file.read(4)
+
+
+class Elsewhere(io.FileIO):
+    """A zip that is asked for piece by piece; notes how much is asked for at once."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.asked: list[int] = []
+
+    def readinto(self, buffer: Any, /) -> int | None:
+        self.asked.append(memoryview(buffer).nbytes)
+        return super().readinto(buffer)
+
+
+def test_of_a_zip_that_lies_elsewhere_some_is_asked_for_at_once(tmp_path: Path) -> None:
+    path = write_zip(tmp_path / "set.zip", {"a": b"1", "b": bytes(100)})
+    place = Elsewhere(path)
+    with ZipSource(lambda: place, Limits()) as source:
+        assert (source.read("a"), source.read("b")) == (b"1", bytes(100))
+    assert place.closed
+    assert set(place.asked) == {zipped._BUFFER}
 
 
 def test_a_file_that_went_away_or_is_none_is_named(tmp_path: Path) -> None:

@@ -350,8 +350,9 @@ def test_a_step_that_solves_runs_on_one_device_and_says_so(
 ) -> None:
     job = second_step(tmp_path, base, step_zip, method="frozen", devices=2)
     result, _ = run(job)
-    said = {name: result.settings[name] for name in ("devices", *DESCENT)}
-    assert said == {"devices": 1, **dict.fromkeys(DESCENT)}
+    said = {name: result.settings[name] for name in ("device", "devices", *DESCENT)}
+    kind = "cuda" if torch.cuda.is_available() else "cpu"
+    assert said == {"device": kind, "devices": 1, **dict.fromkeys(DESCENT)}
 
 
 def test_another_seed_is_another_model(base: StepJob, base_zip: Path, tmp_path: Path) -> None:

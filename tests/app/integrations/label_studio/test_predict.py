@@ -4,6 +4,8 @@ import json
 
 import httpx
 import numpy as np
+import onnxruntime
+import pytest
 from starlette.testclient import TestClient
 
 from sats_core.data.readers.canvas import Canvas
@@ -55,6 +57,32 @@ def test_the_version_is_named_alike_everywhere_and_changes(
     assert setup("/street") == "street@1"
     assert client.get(f"{BASE}/street/health").json()["status"] == "UP"
     assert client.get(f"{BASE}/health").json()["status"] == "UP"
+
+
+def test_what_is_asked_before_every_batch_loads_no_model(
+    client: TestClient,
+    fake: FakeLabelStudio,
+    register: Register,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    loaded: list[str] = []
+    load = onnxruntime.InferenceSession
+
+    def session(graph: str, *asked: object, **how: object) -> onnxruntime.InferenceSession:
+        loaded.append(str(graph))
+        return load(graph, *asked, **how)
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", session)
+    register()
+    client.app.state.services.live.refresh()  # type: ignore[attr-defined]
+    told = client.post(f"{BASE}/setup", json={"schema": CONFIG}).json()
+    assert told["model_version"] == "default@1"
+    assert client.get(f"{BASE}/health").status_code == 200
+    assert client.get(f"{BASE}/versions").status_code == 200
+    assert loaded == []
+    fake.files["/data/a.png"] = PICTURE
+    client.post(f"{BASE}/predict", json=body(["/data/a.png"])).raise_for_status()
+    assert loaded, "else nobody would notice here"
 
 
 def test_only_labels_of_the_configuration_are_answered(

@@ -1,0 +1,34 @@
+"""Calls that something else takes the place of: every answer to them says so."""
+
+from typing import Any
+
+from fastapi.routing import APIRoute
+from starlette.datastructures import MutableHeaders
+from starlette.types import Message, Receive, Scope, Send
+
+
+def deprecated_route(since: str, successor: str) -> type[APIRoute]:
+    """Return the class of routes whose answers, refusals too, tell what to call instead.
+
+    Args:
+        since: when it was said first, as RFC 9745 spells it.
+        successor: path of what takes its place, with the names of the path's parameters.
+    """
+
+    class DeprecatedRoute(APIRoute):
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            super().__init__(*args, **{**kwargs, "deprecated": True})
+
+        async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+            instead = successor.format(**scope["path_params"])
+
+            async def told(message: Message) -> None:
+                if message["type"] == "http.response.start":
+                    headers = MutableHeaders(scope=message)
+                    headers["Deprecation"] = since
+                    headers["Link"] = f'<{instead}>; rel="successor-version"'
+                await send(message)
+
+            await super().handle(scope, receive, told)
+
+    return DeprecatedRoute

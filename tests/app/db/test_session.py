@@ -1,0 +1,31 @@
+"""What columns of JSON give back."""
+
+from math import inf
+
+import pytest
+from sqlalchemy import select
+
+from app.db import Task, read_session, write_session
+from app.registry.service import ensure_model
+
+KEY = "0" * 64
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        {"name": "Ärger 🐈", "epochs": 3, "share": 0.1, "deep": [[1.5, None], {"": True}]},
+        {"huge": 2**70, "tiny": 5e-324, "third": 1 / 3, "endless": -inf},
+        {"half": "\ud83d", "other half": "\udc08"},
+    ],
+)
+def test_json_is_read_as_it_was_written(engine, spec):
+    if engine.dialect.name == "postgresql":
+        spec = {name: value for name, value in spec.items() if name != "endless"}  # no JSON
+    with write_session(engine) as session:
+        model = ensure_model(session, "default")
+        session.add(
+            Task(model=model, spec=spec, name="", dataset=KEY, dataset_bytes=1, request_digest="")
+        )
+    with read_session(engine) as session:
+        assert session.scalars(select(Task.spec)).one() == spec
