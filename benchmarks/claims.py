@@ -58,7 +58,7 @@ class AtOnce(Supervisor):
 
     def _train(self, _claimed: Any, _pulse: Any, folder: WorkFolder, job: Any, _lock: int) -> None:
         folder.begin(job)
-        write_result(job, Plan())
+        write_result(job.model_dump(mode="json"), Plan())
 
 
 def work(settings: Settings, name: str, start: Barrier, done: "Queue[Record]") -> None:

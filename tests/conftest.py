@@ -39,6 +39,7 @@ from tests.fixtures.processes import serving
 from tests.fixtures.s3 import S3Server, run_s3
 from tests.fixtures.servers import MissingServerError, postgres, run_redis
 from tests.tiers import SLOW, arrange
+from tests.worker.scripted_child import Control
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 # There are none, and to look for them among all that is installed is a sixth of the processor time
@@ -201,6 +202,14 @@ def engine(settings: Settings) -> Iterator[Engine]:
 def blobs(settings: Settings) -> BlobStore:
     """The test's blob store."""
     return LocalBlobStore(settings.blob_dir)
+
+
+@pytest.fixture
+def control(tmp_path: Path) -> Iterator[Control]:
+    """What a test and its scripted children speak through; see there for what they do not judge."""
+    made = Control(tmp_path / "control")
+    yield made
+    made.starts()  # refuses a job that the real child would not have read
 
 
 @pytest.fixture

@@ -129,10 +129,10 @@ def test_without_redis_tasks_are_accepted_and_run_when_it_is_back(
     engine: Engine,
     blobs: BlobStore,
     redis_folder: Path,
+    control: Control,
     tmp_path: Path,
 ) -> None:
     settings = settings.model_copy(update={"redis_url": redis_url_in(redis_folder)})
-    control = Control(tmp_path / "control")
     control.plan()
     bench = Bench(settings, engine, blobs, control)
     register(model="street")

@@ -21,15 +21,13 @@ from sats_core.settings import Limits
 from tests.fixtures.checkpoints import checkpoint_zip
 from tests.fixtures.drawings import voc_zip
 from tests.worker.bench import Bench, drawn
-from tests.worker.scripted_child import Control
 
 MIB = 1024 * 1024
 LIMITS = Limits()
 
 
 @pytest.fixture
-def bench(settings, engine, blobs, tmp_path):
-    control = Control(tmp_path / "control")
+def bench(settings, engine, blobs, control):
     control.plan(epochs=1)
     return Bench(settings, engine, blobs, control)
 

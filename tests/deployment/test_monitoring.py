@@ -60,11 +60,11 @@ def told(
     engine: Engine,
     blobs: BlobStore,
     register: Register,
+    control: Control,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[Samples]:
     """What `/metrics` of `sats serve` tells once pictures were segmented and tasks ran."""
     monkeypatch.setenv(SUPERVISED, "1")
-    control = Control(settings.data_dir / "control")
     control.plan()
     register()
     app = create_app(settings)

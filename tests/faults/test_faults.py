@@ -85,6 +85,7 @@ def test_no_invariant_breaks(plan: Plan, tmp_path: Path) -> None:
     except MissingServerError as error:
         missing(str(error))
     assert not outcome.fails, (outcome.broken, outcome.ended_unasked)
+    assert control.starts()
     assert sum(outcome.tasks.values()) >= 2
     assert set(outcome.tasks) <= {"live", "held", "failed", "cancelled"}
     assert {one["kind"] for one in outcome.faults} == set(plan.kinds)

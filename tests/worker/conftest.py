@@ -17,9 +17,8 @@ LOST = WorkerLostProblem("lost")
 
 
 @pytest.fixture
-def bench(settings, engine, blobs, tmp_path) -> Bench:
+def bench(settings, engine, blobs, control: Control) -> Bench:
     """A worker's surroundings, on SQLite with files and on Postgres with Redis in turn."""
-    control = Control(tmp_path / "control")
     control.plan()
     return Bench(settings, engine, blobs, control)
 

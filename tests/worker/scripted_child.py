@@ -3,12 +3,15 @@
 It speaks the real protocol (job file, events, result folder), dies with its parent by the real
 means, keeps a checkpoint, and does what the plan in its control folder says. Run as
 `python scripted_child.py CONTROL JOB.json`.
+
+Tests start it hundreds of times, so it reads and writes plain JSON: to make the records of the real
+protocol takes three times as long as all that is done here. `test_scripted_child.py` holds what it
+says to those records, and `Control.starts` the jobs that it was given.
 """
 
 import json
 import os
 import signal
-import subprocess
 import sys
 import time
 import zipfile
@@ -18,36 +21,23 @@ from pathlib import Path
 from typing import Any
 
 from sats_core.classes import Catalogue, ClassInfo
-from sats_core.evaluation.scores import Scores
-from sats_core.events import (
-    DoneEvent,
-    Event,
-    FailedEvent,
-    Fault,
-    LabelsEvent,
-    PhaseEvent,
-    ProgressEvent,
-    WarningEvent,
-)
 from sats_core.files import write_whole
-from sats_core.job import (
-    CHECKPOINT,
-    ImportJob,
-    ImportResult,
-    Job,
-    Membership,
-    MemoryRecord,
-    Origin,
-    Piggyback,
-    Proof,
-    RetireJob,
-    RetireResult,
-    StepJob,
-    StepResult,
-    parse_job,
-)
-from sats_core.label_report import ClassLabels, LabelReport, LabelWarning
 from worker.child import STOPPED, die_with_parent
+
+Json = dict[str, Any]
+CHECKPOINT = "checkpoint.safetensors"
+DESCENT = (
+    "epochs",
+    "batch_size",
+    "accumulate",
+    "checkpoint_activations",
+    "optimizer",
+    "learning_rate",
+    "weight_decay",
+    "warmup",
+    "gradient_clip",
+)
+"""Settings that a step of `frozen` does not read."""
 
 
 @dataclass
@@ -62,7 +52,7 @@ class Plan:
     crash_signal: int = signal.SIGKILL
     fail: str | None = None
     fail_cause: str = "input"
-    affords: int = 512  # pictures at once, before memory runs out while it trains
+    needs_halvings: int = 0  # of what is computed at once, before memory suffices to train
     affords_to_evaluate: bool = True
     vmstat: str | None = None  # where the kernel counts its kills; None: it tells by an event
     stderr: str | None = None
@@ -113,13 +103,25 @@ class Control:
         """Whether a child stays at this epoch."""
         return epoch == plan.gated and not (self.path / "on").exists()
 
-    def starts(self) -> list[Trace]:
-        """Every start so far, in order."""
-        log = self.path / "starts.jsonl"
-        if not log.exists():
+    @property
+    def rows_file(self) -> Path:
+        return self.path / "starts.jsonl"
+
+    def rows(self) -> list[Json]:
+        """Every start so far, in order, as written down."""
+        if not self.rows_file.exists():
             return []
-        rows = [json.loads(line) for line in log.read_text().splitlines()]
-        return [Trace(row["pid"], row["epoch"], parse_job(row["job"])) for row in rows]
+        return [json.loads(line) for line in self.rows_file.read_text().splitlines()]
+
+    def starts(self) -> list[Trace]:
+        """Every start so far, in order.
+
+        Raises:
+            pydantic.ValidationError: one was given a job that the real child would not have read.
+        """
+        from sats_core.job import parse_job  # not in the child: see above
+
+        return [Trace(row["pid"], row["epoch"], parse_job(row["job"])) for row in self.rows()]
 
     def seen(self) -> dict[str, str]:
         """The weights of the versions that lay before the last retirement."""
@@ -138,71 +140,75 @@ def main(control: Control, job_file: Path) -> int:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
     else:
         signal.signal(signal.SIGTERM, lambda number, frame: stop.append(number))
-    job = parse_job(job_file.read_bytes())
-    checkpoint = job.work / CHECKPOINT
+    text = job_file.read_text()
+    job: Json = json.loads(text)
+    checkpoint = Path(job["work"]) / CHECKPOINT
     first = int(checkpoint.read_text()) if checkpoint.exists() else 0
-    with (control.path / "starts.jsonl").open("a") as log:
-        row = {"pid": os.getpid(), "epoch": first, "job": job.model_dump_json()}
-        log.write(json.dumps(row) + "\n")
+    row = json.dumps({"pid": os.getpid(), "epoch": first, "job": text})
+    with control.rows_file.open("ab", buffering=0) as log:  # in one piece: others read it
+        log.write(row.encode() + b"\n")
     if plan.noise:
         say("this is no event")
         say('{"event": "unheard of"}')
     if plan.orphan:
+        import subprocess  # for this alone
+
         subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
     if plan.stderr:
         sys.stderr.write(plan.stderr)
         sys.stderr.flush()
-    emit(PhaseEvent(phase="validating"))
+    emit("phase", phase="validating")
     if plan.warning:
-        emit(WarningEvent(message=plan.warning))
-    if isinstance(job, StepJob):
-        emit(LabelsEvent(report=labels(job, plan)))
+        emit("warning", message=plan.warning)
+    if job["kind"] == "step":
+        emit("labels", report=labels(job, plan))
     if plan.fail:
-        fault = Fault(reason="broken", file="JPEGImages/a.jpg", class_name="cat", code="unreadable")
-        emit(FailedEvent(cause=plan.fail_cause, message=plan.fail, faults=(fault,)))
+        fault = {"reason": "broken", "file": "JPEGImages/a.jpg", "class_name": "cat"}
+        faults = [fault | {"code": "unreadable"}]
+        emit("failed", cause=plan.fail_cause, message=plan.fail, faults=faults)
         return 0
-    emit(PhaseEvent(phase="training"))
-    if isinstance(job, StepJob) and job.at_once > plan.affords:
+    emit("phase", phase="training")
+    if job["kind"] == "step" and job["halvings"] < plan.needs_halvings:
         return run_out_of_memory(plan)
     for epoch in range(first, plan.epochs):
         for _ in range(plan.progress_per_epoch):
-            emit(progress(epoch, plan, epoch_end=False))
+            emit("progress", **progress(epoch, plan, epoch_end=False))
         deadline = time.monotonic() + plan.epoch_seconds
         while (time.monotonic() < deadline or control.waits(plan, epoch)) and not stop:
             time.sleep(0.01)
         if stop and not plan.ends_epoch:
             return STOPPED
-        if epoch == plan.crash_epoch and len(control.starts()) <= plan.crash_starts:
+        if epoch == plan.crash_epoch and len(control.rows()) <= plan.crash_starts:
             os.kill(os.getpid(), plan.crash_signal)
         write_whole(checkpoint, str(epoch + 1).encode())
-        emit(progress(epoch + 1, plan, epoch_end=True))
+        emit("progress", **progress(epoch + 1, plan, epoch_end=True))
         if stop:
             return STOPPED
-    emit(PhaseEvent(phase="evaluating"))
+    emit("phase", phase="evaluating")
     if not plan.affords_to_evaluate:
         return run_out_of_memory(plan)
     if plan.write_result:
-        if isinstance(job, ImportJob):
+        if job["kind"] == "import":
             write_import_result(job, plan)
-        elif isinstance(job, RetireJob):
+        elif job["kind"] == "retire":
             write_retire_result(job, plan, control)
         else:
             write_result(job, plan)
-        emit(DoneEvent())
+        emit("done")
     return plan.exit_status
 
 
 def run_out_of_memory(plan: Plan) -> int:
     if plan.vmstat is None:
-        emit(FailedEvent(cause="memory", message="memory ran out: 9 GiB"))
+        emit("failed", cause="memory", message="memory ran out: 9 GiB")
         return 0
     Path(plan.vmstat).write_text("nr_free_pages 1\noom_kill 8\n")
     os.kill(os.getpid(), signal.SIGKILL)
     return 1
 
 
-def emit(event: Event) -> None:
-    say(event.model_dump_json())
+def emit(event: str, **of_it: Any) -> None:
+    say(json.dumps({"event": event, **of_it}))
 
 
 def say(line: str) -> None:
@@ -210,131 +216,189 @@ def say(line: str) -> None:
     sys.stdout.flush()
 
 
-def progress(epoch: int, plan: Plan, epoch_end: bool) -> ProgressEvent:
-    return ProgressEvent(
-        phase="training",
-        epoch=epoch,
-        epochs=plan.epochs,
-        step=epoch,
-        steps=plan.epochs,
-        losses={"cross_entropy": 1.0 / (1 + epoch)},
-        epoch_end=epoch_end,
-    )
+def progress(epoch: int, plan: Plan, epoch_end: bool) -> Json:
+    return {
+        "phase": "training",
+        "epoch": epoch,
+        "epochs": plan.epochs,
+        "step": epoch,
+        "steps": plan.epochs,
+        "losses": {"cross_entropy": 1.0 / (1 + epoch)},
+        "epoch_end": epoch_end,
+    }
 
 
-def labels(job: StepJob, plan: Plan) -> LabelReport:
-    figures = {"outline_fit": 0.2, "called": None, "called_share": None, "told_apart": None}
-    suspect = ()
-    if plan.suspect:
-        suspect = (LabelWarning(fault="outlines", serious=True, message=plan.suspect),)
-    return LabelReport(
-        pictures=4,
-        classes=tuple(
-            ClassLabels(class_name=name, pictures=3, share=0.25, share_where_shown=0.5, **figures)
-            for name in job.new_classes
-        ),
-        duplicates=0,
-        held_out_duplicates=0,
-        warnings=suspect,
-    )
+def labels(job: Json, plan: Plan) -> Json:
+    figures = {"pictures": 3, "share": 0.25, "share_where_shown": 0.5, "outline_fit": 0.2}
+    figures |= dict.fromkeys(("called", "called_share", "told_apart"))
+    suspect = {"fault": "outlines", "serious": True, "message": plan.suspect}
+    return {
+        "pictures": 4,
+        "classes": [{"class_name": name, **figures} for name in job["new_classes"]],
+        "duplicates": 0,
+        "held_out_duplicates": 0,
+        "warnings": [suspect] if plan.suspect else [],
+    }
 
 
-def write_result(job: StepJob, plan: Plan) -> None:
-    before = {"classes": []}
-    if job.old_version is not None:
-        before = json.loads((job.old_version / "config.json").read_text())
-    catalogue = catalogue_of(before["classes"]).grow(job.new_classes, job.indices)
+def write_result(job: Json, plan: Plan) -> None:
+    before = listed(job["old_version"]) if job["old_version"] else []
+    catalogue = catalogue_of(before).grow(job["new_classes"], job["indices"])
     classes = write_version(job, catalogue, f"weights of {catalogue.foreground}")
+    result, dataset = Path(job["result"]), Path(job["dataset"])
     held_out = 0
-    if job.held_out.keep:
-        kept = job.result / "held_out.zip"
-        held_out = write_one(kept, job.dataset, b"not looked at", job.new_classes)
-    iou = {name: plan.iou.get(name, plan.default_iou) for name in catalogue.foreground}
-    scores = Scores(
-        iou={"background": 0.9, **iou},
-        introduced=dict(iou),
-        forgetting={},
-        miou_old=None,
-        miou_new=plan.default_iou,
-        miou_all=plan.default_iou,
-        mean_forgetting=None,
-        pixel_accuracy=0.9,
-        pictures=1 + len(job.earlier),
-    )
+    if job["held_out"]["keep"]:
+        kept = result / "held_out.zip"
+        held_out = write_one(kept, dataset, b"not looked at", job["new_classes"])
     memory = None
-    if job.settings.memory:
-        content = f"of {job.new_classes}".encode()
-        write_one(job.result / "memory.zip", job.dataset, content, catalogue.foreground)
-        memory = MemoryRecord(pictures=1, classes=dict.fromkeys(catalogue.foreground, 1))
-    result = StepResult(
+    if job["settings"]["memory"]:
+        content = f"of {job['new_classes']}".encode()
+        memory = write_memory(result, dataset, content, catalogue)
+    write_record(
+        job,
         classes=classes,
-        scores=scores,
-        settings=job.settings.as_run(base=not job.old_version),
+        scores=scores(
+            iou_of(catalogue, plan),
+            miou_new=plan.default_iou,
+            miou_all=plan.default_iou,
+            pictures=1 + len(job["earlier"]),
+        ),
+        settings=as_run(job["settings"], base=not job["old_version"]),
         backbone_start="scratch",
         trained_pictures=1,
         held_out_pictures=held_out,
         labels=labels(job, plan),
         memory=memory,
-        replayed_pictures=1 if job.memory else 0,
-        seconds=0.1,
+        replayed_pictures=1 if job["memory"] else 0,
     )
-    write_whole(job.result / "result.json", result.model_dump_json().encode())
 
 
-def catalogue_of(classes: Sequence[dict[str, Any]]) -> Catalogue:
-    """The catalogue that a version's config lists, without the background."""
+def write_retire_result(job: Json, plan: Plan, control: Control) -> None:
+    lying = {"old": job["old_version"], "unaware": job["unaware"]}
+    weights = {n: (Path(p) / "model.safetensors").read_text() for n, p in lying.items() if p}
+    write_whole(control.path / "seen.json", json.dumps(weights).encode())
+    kept = [one for one in listed(job["old_version"]) if one["name"] not in job["classes"]]
+    catalogue = catalogue_of(kept)
+    retired = tuple(job["classes"])
+    classes = write_version(job, catalogue, f"weights without {retired} at {job['depth']}")
+    memory = None
+    if job["memory"]:
+        memory = write_memory(Path(job["result"]), Path(job["memory"]), b"what stays", catalogue)
+    piggyback = {"before": 0.7, "after": 0.4, "unaware": 0.35, "gap_closed": 0.857}
+    write_record(
+        job,
+        kind="retire",
+        classes=classes,
+        retired=retired,
+        depth=job["depth"],
+        scores=scores(
+            iou_of(catalogue, plan),
+            miou_old=plan.default_iou,
+            miou_all=plan.default_iou,
+            pictures=len(job["earlier"]),
+        ),
+        settings=as_run(job["settings"], base=False),
+        proof={
+            "pictures": "posted" if job["dataset"] else "none",
+            "miou_before": 0.8,
+            "miou_after": 0.8 - plan.miou_lost,
+            "to_background": 0.97,
+            "piggyback": piggyback | {"pictures": 8, "scored_pictures": 12},
+            "membership": {"before": 0.61, "after": 0.53, "members": 20, "others": 20},
+        },
+        memory=memory,
+    )
+
+
+def write_import_result(job: Json, plan: Plan) -> None:
+    catalogue = Catalogue.empty().grow(job["classes"], job["indices"])
+    classes = write_version(job, catalogue, f"weights of {job['source_name']}")
+    iou: dict[str, float | None] = dict.fromkeys(catalogue.names)
+    held_out = 0
+    if job["evaluate"]:
+        with zipfile.ZipFile(job["evaluate"]) as posted:
+            lines = posted.read("classes.txt").decode().splitlines()
+        labelled = [line.partition(" ")[2] for line in lines]
+        known = [name for name in labelled if name in catalogue.foreground]
+        kept = Path(job["result"]) / "held_out.zip"
+        held_out = write_one(kept, Path(job["evaluate"]), b"not looked at", known)
+        iou |= {"background": 0.9, **{n: plan.iou.get(n, plan.default_iou) for n in known}}
+    mean = plan.default_iou if held_out else None
+    write_record(
+        job,
+        kind="import",
+        classes=classes,
+        scores=scores(iou, miou_new=mean, miou_all=mean, pixel_accuracy=mean, pictures=held_out),
+        origin={
+            "source": job["source_name"],
+            "sha256": "a" * 64,
+            "architecture": "SegformerForSemanticSegmentation",
+            "transformers": None,
+            "background": job["background"],
+        },
+        backbone="mit_b0",
+        backbone_start=f"imported: {job['source_name']}",
+        size=512,
+        held_out_pictures=held_out,
+    )
+
+
+def write_record(job: Json, **result: Any) -> None:
+    """Write the result, the last thing that a job writes."""
+    text = json.dumps({**result, "seconds": 0.1})
+    write_whole(Path(job["result"]) / "result.json", text.encode())
+
+
+def as_run(settings: Json, base: bool) -> Json:
+    """What `StepSettings.as_run` gives."""
+    unread = DESCENT if settings["method"] == "frozen" and not base else ()
+    return {**settings, **dict.fromkeys(unread)}
+
+
+def iou_of(catalogue: Catalogue, plan: Plan) -> dict[str, float | None]:
+    """What the plan says, of every class."""
+    iou = {name: plan.iou.get(name, plan.default_iou) for name in catalogue.foreground}
+    return {"background": 0.9, **iou}
+
+
+def scores(iou: dict[str, float | None], **others: float | None) -> Json:
+    return {
+        "iou": iou,
+        "introduced": {name: value for name, value in iou.items() if name != "background"},
+        "forgetting": {},
+        "mean_forgetting": None,
+        "miou_old": None,
+        "miou_new": None,
+        "pixel_accuracy": 0.9,
+        **others,
+    }
+
+
+def listed(version: str) -> list[Json]:
+    """The classes that a version's config lists, without the background."""
+    config: Json = json.loads((Path(version) / "config.json").read_text())
+    return list(config["classes"])
+
+
+def catalogue_of(classes: Sequence[Json]) -> Catalogue:
     known = (ClassInfo(c["index"], c["name"], tuple(c["colour"]), c["step"]) for c in classes)
     return Catalogue((*Catalogue.empty().classes, *known))
 
 
-def write_retire_result(job: RetireJob, plan: Plan, control: Control) -> None:
-    lying = {"old": job.old_version, "unaware": job.unaware}
-    weights = {n: (p / "model.safetensors").read_text() for n, p in lying.items() if p is not None}
-    write_whole(control.path / "seen.json", json.dumps(weights).encode())
-    before = json.loads((job.old_version / "config.json").read_text())["classes"]
-    kept = [one for one in before if one["name"] not in job.classes]
-    catalogue = catalogue_of(kept)
-    written = write_version(job, catalogue, f"weights without {job.classes} at {job.depth}")
-    iou = {name: plan.iou.get(name, plan.default_iou) for name in catalogue.foreground}
-    memory = None
-    if job.memory is not None:
-        write_one(job.result / "memory.zip", job.memory, b"what stays", catalogue.foreground)
-        memory = MemoryRecord(pictures=1, classes=dict.fromkeys(catalogue.foreground, 1))
-    result = RetireResult(
-        classes=written,
-        retired=job.classes,
-        depth=job.depth,
-        scores=Scores(
-            iou={"background": 0.9, **iou},
-            introduced=dict(iou),
-            forgetting={},
-            miou_old=plan.default_iou,
-            miou_new=None,
-            miou_all=plan.default_iou,
-            mean_forgetting=None,
-            pixel_accuracy=0.9,
-            pictures=len(job.earlier),
-        ),
-        settings=job.settings.as_run(base=False),
-        proof=Proof(
-            pictures="posted" if job.dataset else "none",
-            miou_before=0.8,
-            miou_after=0.8 - plan.miou_lost,
-            to_background=0.97,
-            piggyback=Piggyback(
-                before=0.7,
-                after=0.4,
-                unaware=0.35,
-                gap_closed=0.857,
-                pictures=8,
-                scored_pictures=12,
-            ),
-            membership=Membership(before=0.61, after=0.53, members=20, others=20),
-        ),
-        memory=memory,
-        seconds=0.1,
-    )
-    write_whole(job.result / "result.json", result.model_dump_json().encode())
+def write_version(job: Json, catalogue: Catalogue, weights: str) -> list[Json]:
+    """Write the version's files; return its classes."""
+    classes = [vars(one) for one in catalogue.classes]
+    version = Path(job["result"]) / "version"
+    version.mkdir()
+    (version / "config.json").write_text(json.dumps({"classes": classes[1:]}))
+    (version / "model.safetensors").write_text(weights)
+    return classes
+
+
+def write_memory(result: Path, dataset: Path, picture: bytes, catalogue: Catalogue) -> Json:
+    """Keep a picture that shows every class; return the record of it."""
+    write_one(result / "memory.zip", dataset, picture, catalogue.foreground)
+    return {"pictures": 1, "classes": dict.fromkeys(catalogue.foreground, 1)}
 
 
 def write_one(path: Path, dataset: Path, picture: bytes, classes: Sequence[str]) -> int:
@@ -355,61 +419,6 @@ def write_one(path: Path, dataset: Path, picture: bytes, classes: Sequence[str])
         for entry, data in entries.items():
             kept.writestr(zipfile.ZipInfo(entry), data)
     return 1
-
-
-def write_version(job: Job, catalogue: Catalogue, weights: str) -> tuple[dict[str, Any], ...]:
-    classes = tuple(
-        {"index": c.index, "name": c.name, "colour": c.colour, "step": c.step}
-        for c in catalogue.classes
-    )
-    version = job.result / "version"
-    version.mkdir()
-    (version / "config.json").write_text(json.dumps({"classes": classes[1:]}))
-    (version / "model.safetensors").write_text(weights)
-    return classes
-
-
-def write_import_result(job: ImportJob, plan: Plan) -> None:
-    catalogue = Catalogue.empty().grow(job.classes, job.indices)
-    classes = write_version(job, catalogue, f"weights of {job.source_name}")
-    iou: dict[str, float | None] = dict.fromkeys(catalogue.names)
-    held_out = 0
-    if job.evaluate:
-        with zipfile.ZipFile(job.evaluate) as posted:
-            lines = posted.read("classes.txt").decode().splitlines()
-        labelled = [line.partition(" ")[2] for line in lines]
-        known = [name for name in labelled if name in catalogue.foreground]
-        kept = job.result / "held_out.zip"
-        held_out = write_one(kept, job.evaluate, b"not looked at", known)
-        iou |= {"background": 0.9, **{n: plan.iou.get(n, plan.default_iou) for n in known}}
-    mean = plan.default_iou if held_out else None
-    result = ImportResult(
-        classes=classes,
-        scores=Scores(
-            iou=iou,
-            introduced={name: iou[name] for name in catalogue.foreground},
-            forgetting={},
-            miou_old=None,
-            miou_new=mean,
-            miou_all=mean,
-            mean_forgetting=None,
-            pixel_accuracy=mean,
-            pictures=held_out,
-        ),
-        origin=Origin(
-            source=job.source_name,
-            sha256="a" * 64,
-            architecture="SegformerForSemanticSegmentation",
-            transformers=None,
-            background=job.background,
-        ),
-        backbone="mit_b0",
-        backbone_start=f"imported: {job.source_name}",
-        size=512,
-        held_out_pictures=held_out,
-        seconds=0.1,
-    )
-    write_whole(job.result / "result.json", result.model_dump_json().encode())
 
 
 if __name__ == "__main__":

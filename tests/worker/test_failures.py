@@ -37,7 +37,7 @@ def vmstat(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("killed", [False, True])
 def test_where_memory_runs_out_half_as_many_pictures_are_computed_at_once(bench, vmstat, killed):
-    bench.control.plan(affords=4, vmstat=str(vmstat) if killed else None)
+    bench.control.plan(needs_halvings=2, vmstat=str(vmstat) if killed else None)
     task_id = bench.post(["cat"], batch_size=16)
     sizes = []
     for _ in range(3):
@@ -56,7 +56,7 @@ def test_where_memory_runs_out_half_as_many_pictures_are_computed_at_once(bench,
 
 
 def test_memory_that_is_never_enough_fails_with_what_to_do(bench):
-    bench.control.plan(affords=1)
+    bench.control.plan(needs_halvings=9)
     task_id = bench.post(["cat"], batch_size=4)
     assert runs(bench, task_id) == [4, 2, 2, 2]
     task = bench.task(task_id)
@@ -121,7 +121,7 @@ def test_a_process_that_somebody_else_asked_to_stop_was_killed(bench):
 
 
 def test_a_task_that_is_tried_again_computes_its_batch_at_once(bench):
-    bench.control.plan(affords=1)
+    bench.control.plan(needs_halvings=9)
     task_id = bench.post(["cat"], batch_size=4)
     runs(bench, task_id)
     assert bench.task(task_id).halvings == 1

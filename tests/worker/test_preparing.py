@@ -66,7 +66,7 @@ def test_a_step_is_told_of_no_gpu_that_its_worker_does_not_have(bench, there, us
 
 def test_memory_that_runs_out_halves_what_the_gpu_that_is_there_computed_at_once(bench):
     """Divided by the setting a GPU would have one picture, and nothing were left to halve."""
-    bench.control.plan(affords=4)
+    bench.control.plan(needs_halvings=1)
     gpu = Device("NVIDIA X", 1, Resources(DeviceKind.CUDA, 24_000))
     task_id = bench.post(["cat"], batch_size=8)
     for _ in range(2):

@@ -28,11 +28,13 @@ served = pytest.mark.parametrize("database_url", ["served"], indirect=True)
 class Hosts:
     """Machines, each with a data folder of its own."""
 
-    def __init__(self, settings: Settings, engine: Engine, s3: S3Server, folder: Path) -> None:
+    def __init__(
+        self, settings: Settings, engine: Engine, s3: S3Server, folder: Path, control: Control
+    ) -> None:
         self._settings, self._engine, self._folder = settings, engine, folder
         self.prefix = uuid4().hex
         self._store = s3.settings(self.prefix)
-        self.control = Control(folder / "control")
+        self.control = control
 
     def settings(self, name: str, **changes: Any) -> Settings:
         own: dict[str, Any] = {"data_dir": self._folder / name, "key_secret": "the same everywhere"}
@@ -46,8 +48,10 @@ class Hosts:
 
 
 @pytest.fixture
-def hosts(settings: Settings, engine: Engine, s3: S3Server, tmp_path: Path) -> Hosts:
-    return Hosts(settings, engine, s3, tmp_path)
+def hosts(
+    settings: Settings, engine: Engine, s3: S3Server, tmp_path: Path, control: Control
+) -> Hosts:
+    return Hosts(settings, engine, s3, tmp_path, control)
 
 
 @served

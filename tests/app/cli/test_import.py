@@ -10,14 +10,12 @@ from app.cli import following
 from tests.app.tasks.posting import drawn
 from tests.fixtures.checkpoints import checkpoint_zip
 from tests.worker.bench import Bench
-from tests.worker.scripted_child import Control
 
 PETS = ("background", "cat", "dog")
 
 
 @pytest.fixture
-def bench(settings, engine, blobs, tmp_path):
-    control = Control(tmp_path / "control")
+def bench(settings, engine, blobs, control):
     control.plan()
     return Bench(settings, engine, blobs, control)
 

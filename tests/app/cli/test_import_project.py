@@ -36,8 +36,7 @@ def settings(settings: Settings, fake: FakeLabelStudio) -> Settings:
 
 
 @pytest.fixture
-def bench(settings: Settings, engine: Engine, blobs: BlobStore, tmp_path):
-    control = Control(tmp_path / "control")
+def bench(settings: Settings, engine: Engine, blobs: BlobStore, control: Control):
     control.plan()
     return Bench(settings, engine, blobs, control)
 

@@ -63,6 +63,7 @@ def learned(tmp_path_factory: pytest.TempPathFactory, sqlite_template: Path) -> 
     assert bench.run(["fox"]).state == TaskState.FAILED
     bench.cancel(bench.post(["hen"]))
     bench.post(["bat"])
+    assert control.starts()
     engine.dispose()
     return folder
 
