@@ -130,7 +130,7 @@ def make_worker(settings: Settings, command: Sequence[str] = CHILD) -> Celery:
         engine.dispose()
         tracing.stop()
 
-    celery.task(name=RUN_TASK, ignore_result=True)(run_task)
+    celery.task(name=RUN_TASK, ignore_result=True, shared=False)(run_task)
     signals.setup_logging.connect(lambda **_kw: configure_logs(), weak=False)
     signals.worker_init.connect(on_init, weak=False)
     signals.worker_ready.connect(on_ready, weak=False)

@@ -11,7 +11,7 @@ from app.tasks.service import cancel
 from app.webhooks.outbox import WebhookEvent, enqueue
 from app.webhooks.schemas import WebhookSpec
 from app.webhooks.service import create_webhook, delete_webhook
-from tests.app.admin.test_interleaving import WAITING
+from tests.fixtures.blocked import blocked
 from tests.fixtures.versions import add_version
 from tests.worker.bench import eventually
 from worker.claim import Claim, end, hold
@@ -24,7 +24,7 @@ def meet(engine):
     """Begin a deed while another is under way; returns it once it is over, or waits."""
     with (
         ThreadPoolExecutor(1) as pool,
-        engine.connect().execution_options(isolation_level="AUTOCOMMIT") as watch,
+        blocked(engine) as waiting,
     ):
 
         def begin(deed):
@@ -33,7 +33,7 @@ def meet(engine):
                     deed(session)
 
             begun = pool.submit(do)
-            eventually(lambda: begun.done() or watch.scalar(WAITING) == 1)
+            eventually(lambda: begun.done() or waiting() == 1)
             return begun
 
         yield begin

@@ -10,7 +10,7 @@ from app.errors import ConflictProblem
 from app.registry.moves import promote
 from app.registry.service import find_model
 from app.tasks.service import retry
-from tests.app.admin.test_interleaving import WAITING
+from tests.fixtures.blocked import blocked
 from tests.worker.bench import eventually
 from worker.claim import claim
 
@@ -41,13 +41,13 @@ def in_turn(engine, first, second):
 
     with (
         ThreadPoolExecutor(1) as pool,
-        engine.connect().execution_options(isolation_level="AUTOCOMMIT") as watch,
+        blocked(engine) as waiting,
     ):
         with write_session(engine) as session:
             first(session)
             session.flush()
             begun = pool.submit(run)
-            eventually(lambda: begun.done() or watch.scalar(WAITING) == 1)
+            eventually(lambda: begun.done() or waiting() == 1)
         return begun
 
 

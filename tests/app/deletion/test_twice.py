@@ -10,7 +10,7 @@ from app.db import HeldOutSet, Place, Version, read_session, write_session
 from app.deletion.service import Removal, delete_held_out, delete_memory, delete_version
 from app.registry.memory import add_memory
 from sats_core.job import MemoryRecord
-from tests.app.admin.test_interleaving import WAITING
+from tests.fixtures.blocked import blocked
 from tests.fixtures.versions import add_version
 from tests.worker.bench import eventually
 
@@ -50,12 +50,12 @@ def test_whoever_comes_second_deletes_nothing(engine, with_held_out, action, del
 
     with (
         ThreadPoolExecutor(1) as pool,
-        engine.connect().execution_options(isolation_level="AUTOCOMMIT") as watch,
+        blocked(engine) as waiting,
     ):
         with write_session(engine) as session:
             assert delete(session, session.get_one(Version, with_held_out)).deleted
-            waiting = pool.submit(second)
-            eventually(lambda: watch.scalar(WAITING) == 1)
-        assert waiting.result() == Removal()
+            begun = pool.submit(second)
+            eventually(lambda: waiting() == 1)
+        assert begun.result() == Removal()
     with read_session(engine) as session:
         assert len(list_entries(session, Wanted(action), 9)) == 1

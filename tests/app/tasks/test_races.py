@@ -3,19 +3,16 @@
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from sqlalchemy import select, text
+from sqlalchemy import select
 
 from app.db import Task, TaskState, make_engine, read_session, write_session
 from tests.app.db.test_limits import calling
 from tests.app.tasks.posting import post
+from tests.fixtures.blocked import blocked
 from tests.worker.bench import eventually
 from worker.claim import claim
 
 PATIENT = {"database_lock_seconds": 60.0}
-WAITING = text(
-    "SELECT count(*) FROM pg_stat_activity "
-    "WHERE datname = current_database() AND cardinality(pg_blocking_pids(pid)) > 0"
-)
 
 pytestmark = pytest.mark.parametrize("database_url", ["served"], indirect=True)
 
@@ -36,7 +33,7 @@ def meet(settings, pets):
         with (
             calling(settings, **PATIENT) as client,
             ThreadPoolExecutor(len(names)) as pool,
-            engine.connect().execution_options(isolation_level="AUTOCOMMIT") as watch,
+            blocked(engine) as waiting,
         ):
             task_id = post(client, pets).json()["id"]
             begun = []
@@ -44,7 +41,7 @@ def meet(settings, pets):
                 holding.execute(select(Task.id).where(Task.id == task_id).with_for_update())
                 for place, name in enumerate(names, start=1):
                     begun.append(pool.submit(act, name, client, task_id))
-                    eventually(lambda place=place: watch.scalar(WAITING) == place)
+                    eventually(lambda place=place: waiting() == place)
             answered = [one.result() for one in begun]
         with read_session(engine) as session:
             return answered, session.get_one(Task, task_id)
