@@ -1,6 +1,7 @@
 """Calls that something else takes the place of: every answer to them says so."""
 
 from typing import Any
+from urllib.parse import quote
 
 from fastapi.routing import APIRoute
 from starlette.datastructures import MutableHeaders
@@ -20,7 +21,9 @@ def deprecated_route(since: str, successor: str) -> type[APIRoute]:
             super().__init__(*args, **{**kwargs, "deprecated": True})
 
         async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
-            instead = successor.format(**scope["path_params"])
+            # As it came: whatever stood in the path may not be anything else in a header.
+            asked = {name: quote(str(one), safe="") for name, one in scope["path_params"].items()}
+            instead = successor.format(**asked)
 
             async def told(message: Message) -> None:
                 if message["type"] == "http.response.start":

@@ -1,6 +1,7 @@
 """What the OpenAPI document says of headers is what real answers carry."""
 
 import re
+from urllib.parse import unquote
 
 import pytest
 
@@ -111,3 +112,13 @@ def test_who_asks_too_often_is_told_when_to_come_back(ask, engine, settings):
         assert answer.status_code == status
         assert carried(answer, declared) == declared
     assert "Retry-After" in declared
+
+
+@pytest.mark.parametrize("model", ["%F3%A2%A4%90", "a%0D%0ASet-Cookie:%20b=c", "a%3E;rel=x"])
+def test_what_a_path_says_cannot_be_more_than_a_part_of_a_link(client, model):
+    refused = client.post(f"/admin/models/{model}/versions/1:promote")
+    assert refused.status_code == 422
+    assert "set-cookie" not in refused.headers
+    link = f'</admin/models/{model}/aliases/live>; rel="successor-version"'
+    assert unquote(refused.headers["Link"]) == unquote(link)
+    assert refused.headers["Link"].count(">") == 1
