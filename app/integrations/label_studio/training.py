@@ -135,7 +135,7 @@ def list_told(
         .order_by(LabelStudioProject.changed_at.desc())
         .limit(most)
     )
-    return [_told(caller, row, *task) for row, *task in session.execute(wanted)]
+    return [_told(caller, row, task, key_id) for row, task, key_id in session.execute(wanted)]
 
 
 def _told(
