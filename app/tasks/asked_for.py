@@ -62,6 +62,8 @@ def digests(spec: Spec, dataset: Blob, evaluation: Blob | None) -> set[str]:
     numbers are tried all as said, or all as most people type them: of a request that mixed both,
     `1` beside `2.0`, and is said otherwise now, the one from before is not known again.
     """
+    if isinstance(spec, RetireSpec):  # its data set has what specs were given since
+        dataset = _as_stored(spec)
     known = {digest(spec, dataset, evaluation), _with_defaults(spec, dataset, evaluation)}
     if isinstance(spec, TaskSpec) and spec.method_settings:
         settings = {name: _as_typed(value) for name, value in spec.method_settings.items()}
