@@ -63,10 +63,11 @@ def shown(kind: type[Stored], stored: JsonObject | None) -> Stored | None:
 def with_defaults(kind: type[BaseModel], stored: JsonObject) -> JsonObject:
     """Return a stored record as it is, with the defaults of what it does not say, to show it.
 
-    Its keys come in the order of the fields, unknown ones last. Defaults are shared by all that
-    are shown: nobody changes what is in them.
+    Its keys come in the order of the fields, unknown ones last.
     """
-    said = _defaults(kind) | stored
+    defaults = _defaults(kind).items()
+    own = {name: v.copy() if isinstance(v, dict | list) else v for name, v in defaults}
+    said = own | stored
     return {name: said[name] for name in kind.model_fields if name in said} | stored
 
 

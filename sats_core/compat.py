@@ -10,8 +10,6 @@ import sys
 
 import torch
 
-from sats_core.uncompiled import importing, step_uncompiled
-
 _NMS = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
 
 _libraries: list[torch.library.Library] = []  # a library's operators live as long as it does
@@ -37,10 +35,8 @@ def import_torchvision() -> None:
         importlib.import_module("torchvision")
 
 
-step_uncompiled()
-with importing():
-    import_torchvision()
+import_torchvision()
 
-    import timm  # only loads once torchvision does
+import timm  # noqa: E402  # only loads once torchvision does
 
 __all__ = ["timm"]

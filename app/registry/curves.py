@@ -4,12 +4,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from pydantic import BaseModel, Field
+import structlog
+from pydantic import BaseModel, ValidationError
 from sqlalchemy import Text, cast, func, select
 from sqlalchemy.orm import Session, aliased
 
 from app.db import Model, ModelClass, Version
 
+log = structlog.get_logger(__name__)
 _Other = aliased(Version)
 
 MEANS = ("miou_old", "miou_new", "miou_all", "mean_forgetting")
@@ -39,7 +41,7 @@ class Point:
 class _Charted(BaseModel):
     """The scores that charts show; of the others no objects are made. Old rows may lack some."""
 
-    iou: dict[str, float | None] = Field(default_factory=dict)
+    iou: dict[str, float | None] | None = None
     miou_old: float | None = None
     miou_new: float | None = None
     miou_all: float | None = None
@@ -76,17 +78,26 @@ def curves(
         wanted = wanted.where(Version.number > last.scalar_subquery() - newest)
     found: dict[int, list[Point]] = {model.id: [] for model in models}
     for row in session.execute(wanted.order_by(Version.model_id, Version.number)):
-        charted = _Charted.model_validate_json(row.scores)
+        charted = _charted(row.scores)
         point = Point(
             id=row.id,
             number=row.number,
             created_at=row.created_at,
             classes=row.known - 1,
             means={name: getattr(charted, name) for name in MEANS},
-            iou=charted.iou,
+            iou=charted.iou or {},
         )
         found[row.model_id].append(point)
     return found
+
+
+def _charted(scores: str | None) -> _Charted:
+    """Return a row's scores; of one that cannot be read none, so that charts show the others."""
+    try:
+        return _Charted.model_validate_json(scores or "{}")
+    except ValidationError as error:
+        log.warning("stored_record_unreadable", kind="Scores", error=str(error))
+        return _Charted()
 
 
 def learned(session: Session, model: Model) -> dict[str, int]:

@@ -31,6 +31,9 @@ GATE = {"max_drop": 0.05, "min_iou": 0.3}
 """What specs that said nothing of the gate were written with before models had floors: still so in
 digests that held defaults."""
 
+GATE_ADDED = "hold_on_unmeasured"
+"""What gates were given since: said by none of those digests where nobody asked for it."""
+
 RETIREMENT_EPOCHS = 10
 """What retirements that said nothing of epochs were written with while digests held defaults."""
 
@@ -78,7 +81,8 @@ def _as_typed(value: Any) -> Any:
 
 def _as_stored(spec: RetireSpec) -> Blob:
     """Return what stands for a retirement's data set: its spec, with the defaults of then."""
-    stored = spec.model_dump_json().encode()
+    unasked = {"gate": {GATE_ADDED}} if getattr(spec.gate, GATE_ADDED, None) is None else None
+    stored = spec.model_dump_json(exclude=unasked).encode()
     return Blob(hashlib.sha256(stored).hexdigest(), len(stored))
 
 
@@ -87,6 +91,8 @@ def _with_defaults(spec: Spec, dataset: Blob, evaluation: Blob | None) -> str:
     for name, default in ADDED.items():
         if said.get(name) == default:
             said.pop(name, None)
+    if GATE_ADDED in said.get("gate", {}) and said["gate"][GATE_ADDED] is None:
+        del said["gate"][GATE_ADDED]
     if isinstance(spec, TaskSpec):
         said["gate"] |= {name: v for name, v in GATE.items() if said["gate"][name] is None}
     return _sha256({"spec": said, "dataset": dataset.key}, evaluation)

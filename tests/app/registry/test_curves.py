@@ -1,5 +1,6 @@
 """Scores over versions: one source for the API and for the page's chart."""
 
+import pytest
 from sqlalchemy import select
 
 from app.db import Model, Version, read_session, write_session
@@ -50,10 +51,19 @@ def test_a_chart_has_the_means_and_a_line_for_each_scored_class(engine, blobs):
     assert cow.colour == "#808000"
 
 
-def test_scores_that_an_older_row_does_not_say_are_none(engine, blobs):
+@pytest.mark.parametrize(
+    ("scores", "miou"),
+    [
+        ({"miou_all": 0.5}, 0.5),
+        ({"miou_all": 0.5, "iou": None}, 0.5),
+        ({"iou": 3}, None),
+        (7, None),
+    ],
+)
+def test_scores_that_an_older_row_does_not_say_are_none(engine, blobs, scores, miou):
     with write_session(engine) as session:
         version = add_version(session, blobs, ["cat"])
-        version.scores = {"miou_all": 0.5}
+        version.scores = scores
         version_id, model = version.id, version.model
         session.flush()
         (point,) = curves(session, [model])[model.id]
@@ -61,6 +71,6 @@ def test_scores_that_an_older_row_does_not_say_are_none(engine, blobs):
     assert point.means == {
         "miou_old": None,
         "miou_new": None,
-        "miou_all": 0.5,
+        "miou_all": miou,
         "mean_forgetting": None,
     }

@@ -33,7 +33,8 @@ def test_a_task_is_queued(client, engine, pets, settings):
     assert answer.headers["location"] == f"/tasks/{task['id']}"
     assert (task["name"], task["model"], task["state"]) == ("pets", "default", "queued")
     assert (task["queue_place"], task["tries"], task["version"]) == (1, 0, None)
-    assert task["spec"]["gate"] == {"max_drop": None, "min_iou": None, "promote": True}
+    asked = {"max_drop": None, "min_iou": None, "promote": True, "hold_on_unmeasured": None}
+    assert task["spec"]["gate"] == asked
     assert client.get(task["links"]["self"]).json() == task
     with read_session(engine) as session:
         row = session.get(Task, task["id"])

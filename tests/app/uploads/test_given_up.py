@@ -205,3 +205,15 @@ def test_whoever_is_first_no_task_is_without_its_data(client, engine, blobs, key
         outcomes.append((posted.result().status_code, gave_up.result().status_code))
         assert (told["sha256"] in tasks(engine)) == blobs.is_there(told["sha256"])
     assert set(outcomes) <= {(202, 404), (422, 204)}
+
+
+def test_what_was_announced_since_is_given_up_by_its_id(client, keys, pets):
+    mine, *_ = keys
+    told = send(client, pets, **mine)
+    wish = {"bytes": len(pets), "sha256": told["sha256"]}
+    named = client.post("/uploads", json=wish, headers=mine).json()["upload"]
+    refused = client.delete(told["links"]["self"], headers=mine)
+    assert refused.status_code == 404
+    assert f"DELETE /uploads/{named}" in refused.json()["detail"]
+    assert client.delete(f"/uploads/{named}", headers=mine).status_code == 204
+    assert client.get(told["links"]["self"], headers=mine).status_code == 422
