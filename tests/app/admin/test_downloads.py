@@ -38,7 +38,9 @@ def test_a_part_of_a_file(client, asked, status, kind):
     assert (answer.status_code, answer.headers["content-type"]) == (status, kind)
     whole = client.get(CONFIG).content
     if status in (200, 206):
-        assert answer.content == {200: whole, 206: whole[-4:] if "=-" in asked else whole[:4]}[status]
+        assert (
+            answer.content == {200: whole, 206: whole[-4:] if "=-" in asked else whole[:4]}[status]
+        )
     if status == 416:
         assert answer.headers["content-range"] == f"bytes */{len(whole)}"
     if status == 422:
