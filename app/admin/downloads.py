@@ -20,6 +20,15 @@ class RangeProblem(Problem):
     slug = "no-such-range"
     title = "The range cannot be sent"
 
+    def __init__(self, asked: str, size: int) -> None:
+        super().__init__(f"the file has {size} bytes, which bytes={asked} does not fit")
+        self.size = size
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """How long the file is (RFC 9110)."""
+        return {"Content-Range": f"bytes */{self.size}"}
+
 
 _RANGE = re.compile(r"\d{1,15}-\d{0,15}|-\d{1,15}")
 
@@ -27,20 +36,26 @@ _RANGE = re.compile(r"\d{1,15}-\d{0,15}|-\d{1,15}")
 def _bytes_range(asked: str | None) -> str | None:
     """Return which bytes a `Range` names; other units are ignored, as RFC 9110 asks.
 
+    So are several ranges at once, as it allows: nobody needs them here.
+
     Raises:
-        ValueError: it is of bytes and no range, or more than one: nobody has asked for them yet.
+        ValueError: it is of bytes and no range.
     """
     unit, _, asked = (asked or "").partition("=")
     if unit.strip().lower() != "bytes":
         return None
-    if not _RANGE.fullmatch(asked):
-        raise ValueError("one range of bytes, as in bytes=0-99")
-    return asked
+    ranges = [one.strip() for one in asked.split(",")]
+    if not all(map(_RANGE.fullmatch, ranges)):
+        raise ValueError("a range of bytes, as in bytes=0-99")
+    return ranges[0] if len(ranges) == 1 else None
 
 
 Range = Annotated[
     str | None,
-    Header(alias="Range", description="Bytes to send, `bytes=0-99`; other units are ignored."),
+    Header(
+        alias="Range",
+        description="Bytes to send, `bytes=0-99`; other units and several ranges are ignored.",
+    ),
     AfterValidator(_bytes_range),
 ]
 IfNoneMatch = Annotated[
@@ -62,7 +77,7 @@ def check_range(asked: str, size: int) -> None:
     first, _, last = asked.partition("-")
     empty = int(first) >= size if first else int(last) == 0
     if empty or (first and last and int(first) > int(last)):
-        raise RangeProblem(f"the file has {size} bytes, which bytes={asked} does not fit")
+        raise RangeProblem(asked, size)
 
 
 def is_known(etag: str, known: Sequence[str]) -> bool:

@@ -86,6 +86,10 @@ _FILE: Responses = {
         "description": "The caller has the file: `If-None-Match` names its `ETag`.",
         "headers": _ETAG,
     },
+    **responses(NotFoundProblem, DamagedVersionProblem, RangeProblem),
+}
+_FILE[416]["headers"] = {
+    "Content-Range": {"description": "`bytes */`, how many.", "schema": {"type": "string"}}
 }
 
 
@@ -178,14 +182,14 @@ def show_version(session: ReadSession, model: ModelName, number: Number) -> Vers
     summary="Look at a version's file without its bytes",
     operation_id="versions_file_head",
     response_class=Response,
-    responses=_FILE | responses(NotFoundProblem, DamagedVersionProblem, RangeProblem),
+    responses=_FILE,
 )
 @router.get(
     "/models/{model}/versions/{number}/files/{name}",
     summary="Download a version's file",
     operation_id="versions_download",
     response_class=FileResponse,
-    responses=_FILE | responses(NotFoundProblem, DamagedVersionProblem, RangeProblem),
+    responses=_FILE,
 )
 def download(
     services: AppServices,

@@ -10,6 +10,8 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command, get_group
 
+from app.cli.refusing import FAILURE, FULL, refusal
+
 COMMANDS: Mapping[str, str] = MappingProxyType(
     {
         "serve": "running:serve",
@@ -68,6 +70,15 @@ class _Commands(TyperGroup):
 
             check_settings()
         return found
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run a command; where stdout or a disk takes no more, say so and nothing else."""
+        try:
+            return super().invoke(ctx)
+        except OSError as error:
+            if error.errno not in FULL:
+                raise
+            raise refusal(str(error), FAILURE) from error
 
     def shell_complete(self, _ctx: Any, incomplete: str) -> Any:
         """Complete a command's name without loading any."""

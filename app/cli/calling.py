@@ -1,6 +1,5 @@
 """What commands that ask a running service share: who is asked, and how it ends."""
 
-import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from app.cli.logins import LoginsError, seen_by_others, sent_openly, who_is_asked
-from app.cli.refusing import REFUSED, refusal
+from app.cli.refusing import FULL, REFUSED, refusal
 from sats_core.data.names import printable
 from sats_core.limits import MAX_INT32
 
@@ -41,8 +40,6 @@ class Exit(IntEnum):
     CANCELLED = 12
 
 
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
-"""What a disk says that takes no more: nobody has asked for anything wrong."""
 INTERRUPTED = 130
 """Exit status after ^C, as of a shell."""
 

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 from sqlalchemy.exc import SQLAlchemyError
 
+from app.cli.common import command_actor
 from app.cli.printing import AsJson, print_json
 from app.cli.refusing import refusal
 from app.db import make_engine
@@ -52,7 +53,7 @@ def _installation() -> Iterator[Installation]:
     try:
         if not is_current(engine):
             raise refusal("the database is not at the newest revision: back it up, sats migrate")
-        yield Installation.of(engine, settings)
+        yield Installation.of(engine, settings, command_actor())
     except SQLAlchemyError as error:
         raise refusal(f"the database cannot be read: {error}") from error
     except BlobStoreDownError as error:

@@ -12,6 +12,7 @@ from app.cli.completing import complete_model, complete_task
 from app.cli.printing import Form, Output, print_all, print_one
 from app.cli.refusing import refusal
 from app.cli.sending import sending
+from sats_core.data.names import printable
 
 if TYPE_CHECKING:
     from sats_client import Task
@@ -81,13 +82,28 @@ def read_spec(text: str, *apart: str) -> dict[str, Any]:
         *apart: what cannot stand in it, as it is said otherwise or not at all.
     """
     try:
-        found = json.loads(text)
+        found = json.loads(text, object_pairs_hook=_told_once)
     except (ValueError, RecursionError) as error:
         raise refusal(f"--spec is no JSON: {error}") from error
+    except _TwiceError as error:
+        raise refusal(f"--spec: {error} is there twice") from error
     if not isinstance(found, dict):
         raise refusal("--spec is no JSON object")
     for name in found.keys() & {*_OF_A_CALL, *apart}:
         raise refusal(f"--spec: {name} is no part of it here")
+    return found
+
+
+class _TwiceError(Exception):
+    """A key comes twice in one object; its message is the key."""
+
+
+def _told_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in found:
+            raise _TwiceError(printable(key))
+        found[key] = value
     return found
 
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
-from app.db import Place, read_session
+from app.audit.actor import COMMAND
+from app.db import Actor, Place, read_session
 from app.settings import Settings
 from app.storage import BlobStore, open_store
 from app.storage.garbage import stores_of
@@ -38,16 +39,18 @@ class Installation:
         engine: the database.
         stores: every place that blobs are kept in.
         settings: the process's settings.
+        actor: who mends it.
     """
 
     engine: Engine
     stores: Mapping[Place, BlobStore]
     settings: Settings
+    actor: Actor = COMMAND
 
     @classmethod
-    def of(cls, engine: Engine, settings: Settings) -> "Installation":
+    def of(cls, engine: Engine, settings: Settings, actor: Actor = COMMAND) -> "Installation":
         """Return the installation that a process's settings name."""
-        return cls(engine, stores_of(open_store(settings), settings), settings)
+        return cls(engine, stores_of(open_store(settings), settings), settings, actor)
 
     @contextmanager
     def snapshot(self) -> Iterator[Session]:

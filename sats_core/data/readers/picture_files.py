@@ -2,12 +2,13 @@
 
 import posixpath
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Generic, NamedTuple, TypeVar
 
 from sats_core.data.names import is_junk, name_fault
 from sats_core.data.readers.base import at_fault
 from sats_core.data.readers.paired import PICTURE_SUFFIXES
+from sats_core.errors import DatasetError
 
 T = TypeVar("T")
 
@@ -52,8 +53,7 @@ def ids_of(matched: Mapping[str, Listed[T]]) -> dict[str, str]:
         picture_id = _without_suffix(file) if counts[name] > 1 else name
         other = found.setdefault(picture_id, file)
         if other != file:
-            reason = f"{other} and {file} are both picture {picture_id}"
-            raise at_fault(reason, matched[file].annotation)
+            raise _both((other, file), picture_id, matched[file])
     return {file: picture_id for picture_id, file in found.items()}
 
 
@@ -87,10 +87,10 @@ class PictureFiles:
         self.names = tuple(sorted(name for name in names if is_picture(name)))
         self.names_set = frozenset(self.names)
         self._by_base: dict[str, str | None] = {}
-        self._by_stem: dict[str, str | None] = {}
+        self._by_stem: dict[str, tuple[str, ...]] = {}
         for name in self.names:
             stem = _without_suffix(name)
-            self._by_stem[stem] = None if stem in self._by_stem else name
+            self._by_stem[stem] = (*self._by_stem.get(stem, ()), name)
             base = posixpath.basename(name)
             for called in {base, base.rpartition(".")[0]}:
                 self._by_base[called] = None if called in self._by_base else name
@@ -102,37 +102,40 @@ class PictureFiles:
             named: its name, with or without folders.
             folders: where to look first; then anywhere, by the last part alone.
         """
-        return self._inside(named, folders) or self._by_base.get(posixpath.basename(named))
+        inside = (there for there in self._inside(named, folders) if len(there) == 1)
+        return next(inside, (None,))[0] or self._by_base.get(posixpath.basename(named))
 
     def match(self, listed: Iterable[Listed[T]]) -> dict[str, Listed[T]]:
         """Return the listed pictures that are there, by their files.
 
-        A picture that is not where it should be is the only file called so, unless that lies in
-        another folder and another listed picture is exactly that file.
+        A picture that is not where it should be is the only file called so, unless another listed
+        picture is exactly that file: then that lies in another folder, or where only the other is
+        looked for, as the pictures of another subset are.
 
         Raises:
-            DatasetError: two of them are one file.
+            DatasetError: two of them are one file, or one of them may be either of two.
         """
         found: dict[str, Listed[T]] = {}
         astray: list[tuple[str, Listed[T]]] = []
         for one in listed:
-            if (file := self._inside(one.name, one.folders)) is not None:
-                _claim(found, file, one)
+            if there := next(self._inside(one.name, one.folders), None):
+                _claim(found, _only(there, one), one)
             elif (file := self._elsewhere(one)) is not None:
                 astray.append((file, one))
-        exact = frozenset(found)
+        exact = dict(found)
         for file, one in astray:
-            if file not in exact or _folders_agree(one.name, file):
+            other = exact.get(file)
+            if other is None or _may_be(one, other, file):
                 _claim(found, file, one)
         return found
 
-    def _inside(self, named: str, folders: Sequence[str]) -> str | None:
+    def _inside(self, named: str, folders: Sequence[str]) -> Iterator[tuple[str, ...]]:
+        """Yield the files of each folder that are called so, where there are any."""
         for folder in folders:
             name = posixpath.normpath(posixpath.join(folder, named))
-            file = name if name in self.names_set else self._by_stem.get(name)
-            if file is not None:
-                return file
-        return None
+            there = (name,) if name in self.names_set else self._by_stem.get(name, ())
+            if there:
+                yield there
 
     def _elsewhere(self, one: Listed[T]) -> str | None:
         for last in one.lasts or (posixpath.basename(one.name),):
@@ -147,6 +150,22 @@ def _claim(found: dict[str, Listed[T]], file: str, one: Listed[T]) -> None:
     if other is not one:
         reason = f"{file} is listed twice: as {other.name} in {other.annotation}, and as {one.name}"
         raise at_fault(reason, one.annotation, code="repeated")
+
+
+def _only(there: Sequence[str], one: Listed[T]) -> str:
+    if len(there) > 1:
+        raise _both(there, _without_suffix(there[0]), one)
+    return there[0]
+
+
+def _both(files: Sequence[str], picture_id: str, listed: Listed[T]) -> DatasetError:
+    reason = f"{files[0]} and {files[1]} are both picture {picture_id}"
+    return at_fault(reason, listed.annotation)
+
+
+def _may_be(one: Listed[T], other: Listed[T], file: str) -> bool:
+    """Return whether one may mean the file that is exactly another."""
+    return tuple(one.folders) == tuple(other.folders) and _folders_agree(one.name, file)
 
 
 def _folders_agree(named: str, file: str) -> bool:

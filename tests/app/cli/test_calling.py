@@ -172,6 +172,8 @@ def test_words_that_are_wrong(ask, folder: Path, tmp_path: Path) -> None:
         ("submit", tmp_path / "empty"),
         ("submit", folder, "--spec", "{"),
         ("submit", folder, "--spec", "[]"),
+        ("submit", folder, "--spec", '{"name": "a", "name": "b"}'),
+        ("submit", folder, "--spec", '{"held_out": {"split": "a", "split": "a"}}'),
         ("promote", "default"),
         ("show", "default@x"),
         ("tasks", "--url", "ftp://x"),

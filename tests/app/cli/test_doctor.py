@@ -1,5 +1,6 @@
 """`sats doctor` as a user runs it."""
 
+import getpass
 import io
 import json
 import os
@@ -54,6 +55,18 @@ def test_repair(run, left):
     ]
     assert not left.exists()
     assert json.loads(run("doctor", "--json").stdout)["content"]
+
+
+def test_the_audit_log_says_which_user_repaired(run, engine, blobs, monkeypatch):
+    monkeypatch.setattr(getpass, "getuser", lambda: "somebody")
+    with write_session(engine) as session:
+        task = add_task(session, blobs.put(io.BytesIO(b"needed")).key, "failed")
+        task.error = [{"message": "why"}]
+        task.finished_at = None
+    answer = run("doctor", "--repair")
+    assert answer.exit_code == 0, answer.output
+    (entry,) = json.loads(run("audit", "list", "--json").stdout)
+    assert entry["actor"] == {"type": "cli", "name": "somebody"}
 
 
 def test_a_database_of_another_revision_is_refused_and_left_as_it_is(run, engine):

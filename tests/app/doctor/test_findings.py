@@ -5,6 +5,7 @@ import json
 import os
 import re
 import time
+from dataclasses import replace
 from pathlib import Path
 from unittest.mock import ANY
 from uuid import uuid4
@@ -13,6 +14,7 @@ import pytest
 
 from app.audit.service import Action, Wanted, first_broken, list_entries
 from app.broker import broker_folder, make_celery, wake
+from app.db import Actor, ActorType
 from app.doctor.examination import examine, repair
 from app.doctor.finding import Installation
 
@@ -20,6 +22,7 @@ ROOT = Path(__file__).parents[3]
 LATEST = "(SELECT max(id) FROM versions)"
 BATCH = "(SELECT id FROM tasks WHERE spec LIKE '%\"bat\"%')"
 FAILED = "(SELECT id FROM tasks WHERE state = 'failed')"
+ANOTHER = "FROM versions WHERE number <> id AND task_id IS NOT NULL ORDER BY id LIMIT 1"
 FIRST = "(SELECT task_id FROM versions WHERE id = 1)"
 OTHER = "(SELECT task_id FROM versions WHERE model_id = 2)"
 
@@ -257,7 +260,7 @@ def test_what_is_broken_is_found(data, kind, breaks):
     [
         ("task-stuck", BATCH, {"lease_until": (None, 0.0)}),
         ("claim-left", FAILED, {"worker": ("w", None), "lease_until": (1.0, None)}),
-        ("outcome-missing", FIRST, {"version_id": (None, 1)}),
+        ("outcome-missing", FIRST, {"version": (None, 1)}),
         ("end-missing", FAILED, {"finished_at": (None, ANY)}),
     ],
 )
@@ -271,6 +274,17 @@ def test_the_repair_of_a_row_is_in_the_audit_log(data, kind, task, changed):
     assert (entry.object, entry.actor_type, entry.model) == (f"/tasks/{task_id}", "cli", "default")
     assert entry.after["finding"] == kind
     assert {name: (entry.before[name], entry.after[name]) for name in changed} == changed
+
+
+def test_the_log_says_who_repaired_and_names_a_version_by_its_number(data):
+    version, number = (data.one(f"SELECT {one} {ANOTHER}") for one in ("id", "number"))
+    data.sql(f"UPDATE tasks SET version_id = NULL WHERE version_id = {version}")
+    repair(replace(data.installation, actor=Actor(ActorType.CLI, "somebody")))
+    with data.installation.snapshot() as session:
+        (entry,) = list_entries(session, Wanted(Action.DOCTOR_REPAIR), 9)
+    assert (entry.actor_type, entry.actor_name) == ("cli", "somebody")
+    assert entry.before == {"version": None}
+    assert entry.after == {"finding": "outcome-missing", "version": int(number)}
 
 
 def test_the_repair_of_a_stuck_task_gives_it_back_to_the_queue(data):

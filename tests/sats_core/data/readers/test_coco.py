@@ -240,6 +240,14 @@ def test_pictures_of_two_subsets_that_are_called_alike_are_two(tmp_path: Path) -
         assert reader.picture_file(validation) == "images/Validation/a.png"
 
 
+def test_a_missing_picture_is_not_the_one_that_another_subset_calls_so(tmp_path: Path) -> None:
+    text = json.dumps(simple()).encode()
+    files = {f"annotations/instances_{each}.json": text for each in ("Train", "Validation")}
+    files["images/Train/a.png"] = encode(PICTURES["one"])
+    with ZipSource(write_zip(tmp_path / "a.zip", files), Limits()) as source:
+        assert open_reader(source).splits == {"train": ("a",)}
+
+
 def test_roboflow_has_a_file_in_each_folder(tmp_path: Path) -> None:
     text = json.dumps(simple()).encode()
     other = json.dumps(simple(images=[simple()["images"][0] | {"file_name": "b.png"}])).encode()

@@ -251,6 +251,35 @@ def test_a_picture_that_is_not_there_gets_no_other_ones_file(tmp_path: Path) -> 
         assert not reader.label("cam2/0001").any()
 
 
+@pytest.mark.parametrize("there", ["Train", "Validation"])
+def test_a_missing_picture_is_not_the_one_that_another_subset_calls_so(
+    tmp_path: Path, there: str
+) -> None:
+    subsets = ("Train", "Validation")
+    frames = [("f.png", {**SIZE, "subset": one}, [("polygon", POLYGON)]) for one in subsets]
+    with packed(
+        tmp_path, exported(frames), **{f"images/{there}/f.png": encode(PICTURES["one"])}
+    ) as source:
+        reader = open_reader(source)
+        assert reader.ids == ("f",)
+        assert reader.splits == {{"Train": "train", "Validation": "val"}[there]: ("f",)}
+
+
+@pytest.mark.parametrize("named", ["f_0", "f_0.png"])
+def test_a_frame_without_suffix_that_may_be_two_files_is_refused(
+    tmp_path: Path, named: str
+) -> None:
+    frames = [(named, {**SIZE, "subset": "A"}, [("polygon", POLYGON)]), ("g", SIZE, [])]
+    files = [f"images/A/f_0.{suffix}" for suffix in ("jpg", "png")]
+    pictures = dict.fromkeys((*files, "images/g.png"), encode(PICTURES["one"]))
+    with packed(tmp_path, exported(frames), **pictures) as source:
+        if named == "f_0":
+            with pytest.raises(DatasetError, match=f"{files[0]} and {files[1]} are both picture"):
+                open_reader(source)
+        else:
+            assert open_reader(source).ids == ("f_0", "g")
+
+
 @pytest.mark.parametrize(
     ("listed", "file"),
     [
