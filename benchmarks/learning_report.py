@@ -43,7 +43,8 @@ def write_report(runs: list[Sequence], results: Path) -> str:
         protocol += "-disjoint"
     name = f"learning-{protocol}"
     known = {_key(record) for record in records}
-    records = [r for r in read(results, protocol) if _key(r) not in known] + records
+    others = [r for r in read(results, protocol) if _key(r) not in known]
+    records = others + [_with_joint(record, others) for record in records]
     (results / f"{name}.json").write_text(json.dumps(records, indent=1) + "\n")
     found = {record["preset"] for record in records}
     presets = {
@@ -58,6 +59,17 @@ def write_report(runs: list[Sequence], results: Path) -> str:
     ]
     (results / f"{name}.md").write_text(_markdown(presets, name, runs[0].preset, asked))
     return f"{results / name}.json, .md and .svg of {', '.join(presets)}"
+
+
+def _with_joint(record: Record, others: list[Record]) -> Record:
+    """Return a record with its seed's `joint`, which may have been taken elsewhere."""
+    if record["joint_stages_epochs"]:
+        return record
+    for other in others:
+        same = all(other[name] == record[name] for name in ("preset", "seed"))
+        if same and other["joint_stages_epochs"]:
+            return record | {k: v for k, v in other.items() if k.startswith("joint_")}
+    return record
 
 
 def _key(record: Record) -> tuple[str, str, int, str]:

@@ -8,7 +8,7 @@ from sqlalchemy import Engine
 
 from app.broker import collect_unfinished_messages
 from app.db import END_STATES, Place, read_session, write_session
-from app.db.filling import fill_held_out_bytes
+from app.db.filling import HeldOutBytes
 from app.deletion.copies import LOOK_SECONDS, Copies
 from app.deletion.retention import Retained, retain
 from app.errors import Problem
@@ -66,6 +66,7 @@ class Sweeper:
         self._has = has
         self._wake = wake
         self._idle = idle
+        self._held_out = HeldOutBytes(engine, self._size)
         self._threads = (
             Repeating("sweeper", self.sweep, settings.sweep_seconds),
             Repeating("collector", self.collect, settings.gc_seconds),
@@ -103,7 +104,7 @@ class Sweeper:
             forget_turns(session)  # last: claims wait for the rows of turns
         self._collect_blobs()
         try:
-            fill_held_out_bytes(self._engine, self._size)
+            self._held_out.fill()
         except OSError as error:
             log.warning("held_out_not_measured", error=str(error))
         try:

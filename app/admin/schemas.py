@@ -106,7 +106,8 @@ class GateInForceJson(BaseModel):
         description="Whether a serious warning about a task's labels holds its version."
     )
     hold_on_unmeasured: bool = Field(
-        description="Whether an old class that no held-out picture shows holds a version."
+        description="Whether an old class, the background among them, that no held-out picture "
+        "shows holds a version."
     )
     own: ModelGate = Field(
         description="What was set for this model; null: as the service's settings say."

@@ -3,13 +3,12 @@
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import fields, is_dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated, Any
 
 import typer
 
-from app.db.base import utc_text
 from sats_core.data.names import printable
 
 
@@ -82,7 +81,9 @@ def plain(value: Any) -> Any:
         return {key: plain(one) for key, one in value.items()}
     if isinstance(value, tuple | list):
         return [plain(one) for one in value]
-    return utc_text(value) if isinstance(value, datetime) else value
+    if isinstance(value, datetime):  # as the API spells it; its own `utc_text` has a database
+        return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
+    return value
 
 
 def _table(rows: list[Row]) -> None:

@@ -41,6 +41,7 @@ from app.storage import BlobStore
 _TOLD = or_(
     exists().where(TaskEvent.task_id == Task.id), exists().where(TaskLog.task_id == Task.id)
 )
+"""Tasks that have a history still: events, a log, or both."""
 
 AT_ONCE = 100
 """Most of each kind that one sweep deletes, so that it is soon over."""
@@ -225,16 +226,17 @@ def _delete_task(session: Session, task_id: Due) -> Removal:
 
 
 def _delete_history(session: Session, task_id: Due) -> Removal:
-    task = session.get(Task, str(task_id), with_for_update=True)
+    mine = select(Task).where(Task.id == str(task_id)).with_for_update(of=Task)
+    task = session.scalar(mine)
     if task is None or session.scalar(select(Task.id).where(Task.id == task.id, _TOLD)) is None:
         return Removal()  # another worker was faster
-    told = forget_history(session, [task.id])
+    told, logged = forget_history(session, [task.id])
     record(
         session,
         Action.TASK_HISTORY_DELETE,
         f"/tasks/{task.id}",
         model=task.model.name,
-        before={"events": told},
-        after={"events": 0},
+        before={"events": told, "log": logged},
+        after={"events": 0, "log": False},
     )
     return Removal(deleted=(f"{told} events and the log",))

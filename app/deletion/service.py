@@ -176,7 +176,7 @@ def delete_task(session: Session, task_id: str) -> Removal:
             f"the task's preview, {preview.id}, has not ended: cancel it first"
         )
     name = task.model.name
-    told = forget_history(session, [task_id])
+    told, _ = forget_history(session, [task_id])
     deleted = [f"{told} events and the log"] if told else []
     blobs: tuple[tuple[Place, str], ...] = ()
     if task.state == TaskState.FAILED and task.tidied_at is None:
@@ -219,13 +219,17 @@ def _forget_held_out(session: Session, version: Version) -> tuple[tuple[Place, s
     return ((Place.BLOB_STORE, kept.blob),)
 
 
-def forget_history(session: Session, task_ids: Sequence[str]) -> int:
-    """Delete the events and the logs of tasks; returns how many events there were."""
-    events = TaskEvent.task_id.in_(task_ids)
+def forget_history(session: Session, task_ids: Sequence[str]) -> tuple[int, bool]:
+    """Delete the events and the logs of tasks.
+
+    Returns how many events there were, and whether there was any log.
+    """
+    events, logs = (kind.task_id.in_(task_ids) for kind in (TaskEvent, TaskLog))
     told = session.scalar(select(func.count()).select_from(TaskEvent).where(events)) or 0
+    logged = session.scalar(select(TaskLog.task_id).where(logs).limit(1)) is not None
     session.execute(delete(TaskEvent).where(events))
-    session.execute(delete(TaskLog).where(TaskLog.task_id.in_(task_ids)))
-    return told
+    session.execute(delete(TaskLog).where(logs))
+    return told, logged
 
 
 def _needed_by(session: Session, version: Version) -> list[str]:

@@ -19,7 +19,10 @@ _MOST_DROP = (
     "that is live"
 )
 _LEAST_IOU = "Least IoU that every new class must have"
-_UNMEASURED = "Whether an old class that no held-out picture shows holds the version"
+UNMEASURED = (
+    "Whether an old class, the background among them, that no held-out picture shows holds the "
+    "version"
+)
 
 Limit = Annotated[float, Field(strict=True, ge=0, le=1, allow_inf_nan=False)]
 """A limit of an IoU. Strict: `true` is no limit of 1."""
@@ -38,7 +41,7 @@ class GateWish(Record):
         None, description=f"{_LEAST_IOU}; null: as the model's floor says."
     )
     hold_on_unmeasured: bool | None = Field(
-        None, strict=True, description=f"{_UNMEASURED}; null: as the model's floor says."
+        None, strict=True, description=f"{UNMEASURED}; null: as the model's floor says."
     )
     promote: bool = Field(
         True, description="Go live when the gate passes; false holds the version in any case."
@@ -64,7 +67,8 @@ class ModelGate(Record):
     hold_on_unmeasured: bool | None = Field(
         None,
         strict=True,
-        description=f"{_UNMEASURED}; null: SATS_GATE_HOLD_ON_UNMEASURED.",
+        description=f"{UNMEASURED}; set it once the last old worker is gone; null: "
+        "SATS_GATE_HOLD_ON_UNMEASURED.",
     )
 
 

@@ -11,10 +11,14 @@ from sats_core.record import Record
 UNGUARDED = (
     "no old class is guarded: the version before was never scored, so nobody can say what it lost"
 )
-"""What the gate says where it has nothing to compare with; it holds nothing of itself."""
+"""What the gate says where nothing can be compared; it holds by `hold_on_unmeasured` alone."""
 
 AWAITS_APPROVAL = "awaits approval"
 """What holds a version that passed where an admin has the last word."""
+
+_BACKGROUND_UNMEASURED = (
+    "the background is not measured: no held-out picture of earlier tasks shows it"
+)
 
 Approval = Literal["none", "required"]
 
@@ -44,7 +48,9 @@ class GateSettings(Record):
         False, description="Whether a serious warning about the task's labels holds its version."
     )
     hold_on_unmeasured: bool = Field(
-        False, description="Whether an old class that no held-out picture shows holds the version."
+        False,
+        description="Whether an old class, the background among them, that no held-out picture "
+        "shows holds the version.",
     )
 
 
@@ -134,9 +140,10 @@ def judge(
         _judge_old(name, before.get(name), scores.iou.get(name), gate, served.get(name))
         for name in old_classes
     ]
-    if unguarded and not gate.hold_on_unmeasured:
+    if old_classes:
+        old = _judge_background(background, before.get(background), scores, gate) + old
+    if unguarded:  # said once
         old = [(figure, None) for figure, _ in old]
-    old = _judge_background(background, before.get(background), scores, gate) + old
     new = [_judge_new(name, scores.iou.get(name), gate) for name in brought]
     judged = old + new
     holds = [*holds_too]
@@ -196,14 +203,17 @@ def _judge_against_preview(
 def _judge_background(
     name: str, before: float | None, scores: Scores, gate: GateSettings
 ) -> list[tuple[Figure, str | None]]:
-    """Judge the background as an old class; nothing where it was not measured before and after.
+    """Judge the background as an old class; nothing where it is not measured and may be so.
 
     On the pictures of earlier tasks alone: the step's own show another background than those that
     the version before was scored on.
     """
     after = scores.earlier_background
     if before is None or after is None:
-        return []
+        if not gate.hold_on_unmeasured:
+            return []
+        figure = Figure(class_name=name, kind="old", before=before, after=after, passed=False)
+        return [(figure, _BACKGROUND_UNMEASURED)]
     figure, reason = _judge_old(name, before, after, gate)
     if reason:
         reason = (

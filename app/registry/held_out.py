@@ -3,11 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import func, select
-from sqlalchemy.orm import Session
+from sqlalchemy import select
+from sqlalchemy.orm import Session, load_only
 
 from app.db import HeldOutSet, Model, Version
 from app.errors import NotFoundProblem, problem_of
+from app.registry.retired import same_classes
 from app.registry.service import lineage
 from app.storage import BlobDamagedError, BlobMissingError, BlobStore
 from sats_core.data.readers import LabelledPicture, open_reader
@@ -39,7 +40,7 @@ class Drawn:
 
     Attributes:
         samples: the pictures, drawn evenly.
-        out_of: how many are kept in all.
+        out_of: how many there are to draw from.
     """
 
     samples: Sequence[Sample]
@@ -80,31 +81,38 @@ def standing_held_out(session: Session, version: Version) -> HeldOutSet:
 def samples(session: Session, versions: Sequence[Version], most: int) -> Drawn:
     """Draw some pictures that versions are scored on, of every task before them if these are few.
 
-    The newest sets come first; of each as many as there is room for, evenly.
+    The newest sets come first; of each as many as there is room for, evenly. A set that says
+    nothing of the versions any more (`same_classes`) is neither drawn from nor counted.
 
     Args:
         session: to read in.
         versions: of one model or of several; a set that two of them have counts once.
         most: pictures in all.
     """
-    line = {version_id for each in versions for version_id in lineage(session, each)}
+    lines = [(each, lineage(session, each)) for each in versions]
     wanted = (
-        select(HeldOutSet, Version.number, Model.name, func.sum(HeldOutSet.pictures).over())
+        select(HeldOutSet, Version, Model.name)
         .join(Version, Version.id == HeldOutSet.version_id)
         .join(Version.model)
         .where(
-            HeldOutSet.version_id.in_(line),
+            HeldOutSet.version_id.in_({version_id for _, line in lines for version_id in line}),
             HeldOutSet.deleted_at.is_(None),
             HeldOutSet.pictures > 0,
         )
+        .options(load_only(Version.number, Version.classes))
     )
-    kept = session.execute(wanted.order_by(HeldOutSet.id.desc()).limit(most)).all()
+    kept = [
+        (one, of.number, name)
+        for one, of, name in session.execute(wanted.order_by(HeldOutSet.id.desc()))
+        if any(of.id in line and same_classes(one.classes, of, each) for each, line in lines)
+    ]
+    chosen = kept[:most]
     drawn = [
         Sample(name, number, position, one.classes)
-        for one, number, name, _ in kept
-        for position in _evenly(one.pictures, most // len(kept))
+        for one, number, name in chosen
+        for position in _evenly(one.pictures, most // len(chosen))
     ]
-    return Drawn(drawn, int(kept[0][-1]) if kept else 0)
+    return Drawn(drawn, sum(one.pictures for one, _, _ in kept))
 
 
 def _evenly(pictures: int, most: int) -> list[int]:

@@ -4,7 +4,7 @@ from app.errors import ConflictProblem, NotFoundProblem, Problem
 
 
 class UnknownModelProblem(NotFoundProblem):
-    """A task names a model that is not there, and does not say that it is to be made."""
+    """A task or an import names a model that is not there, and does not say to make it."""
 
     slug = "model-not-found"
     title = "There is no such model"

@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from app.db import Erasure, TaskKind
 from app.posted import PostedNumbers
-from app.registry.floor import GateWish, Limit
+from app.registry.floor import UNMEASURED, GateWish, Limit
 from app.registry.schemas import MAX_NUMBER, MODEL_PATTERN, Named, PostedName
 from app.retirement.records import Depth, Receipt
 from app.tasks.placement import Placement
@@ -47,10 +47,17 @@ class RetireGate(Record):
     promote: bool = Field(
         True, description="Go live when the gate passes; false holds the version in any case."
     )
+    hold_on_unmeasured: bool | None = Field(
+        None, strict=True, description=f"{UNMEASURED}; null: as the model's floor says."
+    )
 
     def of_step(self) -> GateWish:
         """Return the part that the gate of steps reads."""
-        return GateWish(max_drop=self.max_drop, promote=self.promote)
+        return GateWish(
+            max_drop=self.max_drop,
+            hold_on_unmeasured=self.hold_on_unmeasured,
+            promote=self.promote,
+        )
 
 
 class Training(Record):

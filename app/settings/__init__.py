@@ -123,9 +123,10 @@ class Settings(
     )
     gate_hold_on_unmeasured: bool = Field(
         False,
-        description="Whether an old class that no held-out picture shows holds a version, where "
-        "its model does not say otherwise; tasks of keys without `admin` may ask for it, and not "
-        "for the contrary.",
+        description="Whether an old class, the background among them, that no held-out picture "
+        "shows holds a version, where its model does not say otherwise; tasks of keys without "
+        "`admin` may ask for it, and not for the contrary. Set it once the last old worker is "
+        "gone.",
     )
     lease_seconds: float = Field(
         30.0, gt=0, description="How long a task stays claimed without a heartbeat."

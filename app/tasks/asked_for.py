@@ -58,8 +58,12 @@ def digest(spec: Spec, dataset: Blob, evaluation: Blob | None) -> str:
 def digests(spec: Spec, dataset: Blob, evaluation: Blob | None) -> set[str]:
     """Return the digest and those that the same request was written with before.
 
-    Those held defaults; tasks keep them for as long as they are kept.
+    Those held defaults; tasks keep them for as long as they are kept. Of a method's settings whole
+    numbers are tried all as said, or all as most people type them: of a request that mixed both,
+    `1` beside `2.0`, and is said otherwise now, the one from before is not known again.
     """
+    if isinstance(spec, RetireSpec):  # its data set has what specs were given since
+        dataset = _as_stored(spec)
     known = {digest(spec, dataset, evaluation), _with_defaults(spec, dataset, evaluation)}
     if isinstance(spec, TaskSpec) and spec.method_settings:
         settings = {name: _as_typed(value) for name, value in spec.method_settings.items()}

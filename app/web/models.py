@@ -151,7 +151,7 @@ def _report(version: Version) -> ForgettingReport | None:
 def _samples(session: Session, row: Version) -> dict[str, Any] | None:
     """Return which held-out pictures there are: version and position, and what each set is for.
 
-    As it is scored: of a class that was retired since, or taught again, a set says nothing.
+    As it is scored: of a class that was retired since, or taught again, no set says anything.
     """
     drawn = samples(session, [row], LOOKED_AT)
     found = drawn.samples
@@ -159,7 +159,7 @@ def _samples(session: Session, row: Version) -> dict[str, Any] | None:
     wanted = select(Version).where(Version.model_id == row.model_id, Version.number.in_(numbers))
     versions = {one.number: one for one in session.scalars(wanted)}
     sets = {one.version: same_classes(one.classes, versions[one.version], row) for one in found}
-    pictures = [(one.version, one.position) for one in found if sets[one.version]]
+    pictures = [(one.version, one.position) for one in found]
     return {"sets": sets, "pictures": pictures, "out_of": drawn.out_of} if pictures else None
 
 

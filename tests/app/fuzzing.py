@@ -19,6 +19,7 @@ from schemathesis.config import SchemathesisConfig
 from schemathesis.engine import events
 from schemathesis.schemas import BaseSchema
 
+from benchmarks.machine import commit
 from tests.app.fuzzed import Values
 
 EVENT_STREAM = "text/event-stream"
@@ -96,9 +97,11 @@ def _drawn(name: str, probability: float = 0.9) -> dict[str, object]:
 
 
 def _everywhere() -> dict[str, object]:
-    in_path = ("model", "number", "task_id", "key_id", "webhook_id", "name")
+    in_path = ("task_id", "key_id", "webhook_id", "name")
     return {
         **{f"path.{name}": _drawn(name) for name in in_path},
+        # Answers say these again, in headers too: so they are often drawn freely.
+        **{f"path.{name}": _drawn(name, 0.7) for name in ("model", "number")},
         "path.upload": _drawn("large"),
         **{f"query.{name}": _drawn(name, 0.7) for name in ("model", "version")},
         "body.version": _drawn("version"),
@@ -238,6 +241,7 @@ class Outcome:
             statuses[str(status)] += count
         return {
             "command": command,
+            "commit": commit(),
             "seed": seed,
             "cases": sum(self.answers.values()),
             "phases": dict(sorted(self.phases.items())),

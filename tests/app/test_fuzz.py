@@ -21,6 +21,7 @@ from pydantic import ValidationError
 from app.db import write_session
 from app.protocols.refusals import OPEN_INFERENCE, path_speaks
 from app.tasks.schemas import TaskSpec
+from benchmarks.machine import commit
 from tests.app import fuzzing
 from tests.app.fuzzed import files, stocked, there
 from tests.app.tasks.posting import drawn
@@ -72,6 +73,11 @@ def test_any_request_of_the_document(stock, service, tmp_path):
     assert len(outcome.served & ours) > (0.95 if WHOLE else 0.75) * len(ours), record["never_2xx"]
     if WHOLE:
         assert record["cases"] >= CASES
+
+
+def test_a_record_names_the_code_that_was_asked():
+    record = fuzzing.Outcome().record("pytest", 1, 0.0)
+    assert (record["commit"], record["seed"]) == (commit(), 1)
 
 
 header_values = st.one_of(

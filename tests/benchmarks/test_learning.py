@@ -30,7 +30,7 @@ from benchmarks.learning_plan import (
     Variant,
 )
 from benchmarks.learning_records import read, taken
-from benchmarks.learning_report import write_report
+from benchmarks.learning_report import _with_joint, write_report
 from benchmarks.learning_run import run_sequence
 from sats_core.data.protocols import PROTOCOLS, VOC8
 from sats_core.errors import ModelError
@@ -468,3 +468,12 @@ def test_seconds_are_compared_seed_by_seed() -> None:
     assert measured is not None
     assert measured.holds
     assert measured.text.startswith("0.050")
+
+
+def test_a_seed_keeps_the_joint_that_was_taken_elsewhere():
+    mine = {"preset": "cpu", "seed": 0, "joint_stages_epochs": [], "joint_stages_miou": []}
+    there = {"preset": "cpu", "seed": 0, "joint_stages_epochs": [10], "joint_stages_miou": [0.5]}
+    assert _with_joint(mine, [there]) == there
+    assert _with_joint(mine, [{**there, "seed": 1}, {**there, "preset": "gpu"}]) == mine
+    own = {**mine, "joint_stages_epochs": [15], "joint_stages_miou": [0.6]}
+    assert _with_joint(own, [there]) == own

@@ -3,7 +3,7 @@
 from datetime import timedelta
 
 import pytest
-from sqlalchemy import func, select, update
+from sqlalchemy import delete, func, select, update
 from structlog.testing import capture_logs
 
 from app.audit.service import Action, Wanted, list_entries
@@ -13,6 +13,7 @@ from app.db import (
     Place,
     Task,
     TaskEvent,
+    TaskLog,
     TaskState,
     Version,
     read_session,
@@ -76,10 +77,24 @@ def test_by_default_versions_stay_and_the_rest_goes_in_time(bench):
     assert (entry.object, entry.model) == (f"/tasks/{done.id}", "default")
     assert (entry.actor_type, entry.actor_name) == ("worker", "retention")
     assert entry.before["events"] > 0
-    assert entry.after == {"events": 0}
+    assert entry.after == {"events": 0, "log": False}
     assert told(bench) == {waiting}
     assert failed.id not in told(bench)
     assert bench.held_out()[0].deleted_at is None
+
+
+def test_an_entry_tells_whether_a_log_went_too(bench):
+    logged, silent = bench.run(["cat"]), bench.run(["dog"])
+    with write_session(bench.engine) as session:
+        session.execute(delete(TaskLog))
+        session.add(TaskLog(task_id=logged.id, text="as it was said"))
+    age(bench, 91)
+    assert sweep(bench)[0] == {"histories": 2}
+    with read_session(bench.engine) as session:
+        entries = list_entries(session, Wanted(Action.TASK_HISTORY_DELETE), 9)
+        assert session.scalar(select(func.count()).select_from(TaskLog)) == 0
+    told = {entry.object: entry.before["log"] for entry in entries}
+    assert told == {f"/tasks/{logged.id}": True, f"/tasks/{silent.id}": False}
 
 
 def test_a_failed_task_that_may_be_tried_again_stays(bench):

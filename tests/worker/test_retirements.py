@@ -1,11 +1,14 @@
 """A retirement from its row to its version, the child scripted."""
 
+from dataclasses import replace
+
 from app.admin.schemas import VersionJson
 from app.admin.service import describe_versions
 from app.audit.service import Wanted, list_entries
 from app.db import TaskState, read_session
 from app.doctor.examination import examine
 from app.doctor.finding import Installation
+from app.registry.gate import UNGUARDED
 from app.registry.service import assign_indices, find_model
 from app.storage.garbage import stores_of
 
@@ -151,6 +154,25 @@ def test_what_stays_must_not_lose_much(bench):
     assert reasons[0] == "what stays lost 0.030 mIoU (0.800 to 0.770), more than 0.02"
     assert bench.live() == 3
     assert bench.retire(3, ["dog"], gate={"max_miou_drop": 0.03}).state == TaskState.LIVE
+
+
+def test_what_nobody_measured_holds_it_unless_its_own_gate_waives_that(bench):
+    settings = bench.settings.model_copy(update={"gate_hold_on_unmeasured": True})
+    holding = replace(bench, settings=settings)
+    holding.run_import(["background", "cat", "dog", "cow"])
+    assert holding.retire(1, ["dog"]).state == TaskState.HELD
+    gate = shown(holding, 2).gate
+    assert gate.reasons == [UNGUARDED]
+    assert {one.class_name for one in gate.figures if not one.passed} == {
+        "background",
+        "cat",
+        "cow",
+    }
+    waiving = {"hold_on_unmeasured": False}
+    assert holding.retire(1, ["dog"], gate=waiving).state == TaskState.LIVE
+    assert shown(holding, 3).gate.waived == [
+        "hold_on_unmeasured false is laxer than the model's floor, true"
+    ]
 
 
 def test_a_class_that_stays_is_guarded_as_ever_and_the_retired_one_is_not(bench):

@@ -19,7 +19,7 @@ from app.db import (
     utc_now,
     write_session,
 )
-from app.db.filling import fill_held_out_bytes
+from app.db.filling import HeldOutBytes
 from app.keys.service import Scope, create_key
 from app.storage import BlobStoreDownError, LocalBlobStore
 from sats_core.job import CHECKPOINT
@@ -246,10 +246,51 @@ def test_what_held_out_pictures_take_is_written_down_afterwards_too(bench):
         session.execute(update(HeldOutSet).values(bytes=None))
         first = session.scalars(select(HeldOutSet).order_by(HeldOutSet.id)).first()
         first.blob = "0" * 64
-    assert fill_held_out_bytes(bench.engine, {}.get, rows=1) == 0
+    assert HeldOutBytes(bench.engine, {}.get).fill(rows=1) == 0
     made, _ = sweeper(bench)
     made.collect()
     assert [kept.bytes for kept in bench.held_out()] == [None, *sizes[1:]]
+
+
+@pytest.fixture
+def unmeasured(bench):
+    """Three sets of held-out pictures whose bytes no row says."""
+    bench.control.plan(epochs=1)
+    for name in ("cat", "dog", "cow"):
+        bench.run([name], model=name)
+    with write_session(bench.engine) as session:
+        session.execute(update(HeldOutSet).values(bytes=None))
+    return [kept.blob for kept in bench.held_out()]
+
+
+@pytest.mark.parametrize("rows", [1, 50])
+def test_one_failing_read_loses_nothing_and_keeps_nothing_behind_it_waiting(
+    bench, unmeasured, rows
+):
+    known = {blob: number for number, blob in enumerate(unmeasured, 1)}
+    broken = {unmeasured[1]}
+
+    def size(blob):
+        if blob in broken:
+            raise OSError("no answer")
+        return known[blob]
+
+    filling = HeldOutBytes(bench.engine, size)
+    with pytest.raises(OSError, match="no answer"):
+        filling.fill(rows)
+    assert [kept.bytes for kept in bench.held_out()] == [1, None, None], "what was measured stays"
+    assert filling.fill(rows) == 1
+    assert [kept.bytes for kept in bench.held_out()] == [1, None, 3]
+    broken.clear()
+    assert filling.fill(rows) == 1, "what failed is asked again"
+    assert [kept.bytes for kept in bench.held_out()] == [1, 2, 3]
+
+
+def test_a_blob_that_is_lost_is_not_asked_for_at_every_pass(bench, unmeasured):
+    asked = []
+    filling = HeldOutBytes(bench.engine, asked.append)
+    assert [filling.fill(), filling.fill()] == [0, 0]
+    assert asked == unmeasured
 
 
 def test_garbage_of_a_strange_store_is_left_alone(bench):

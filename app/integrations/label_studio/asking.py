@@ -93,30 +93,19 @@ def _waiting(session: Session, key_id: int | None) -> int:
     return session.scalar(counted) or 0
 
 
-def find(session: Session, project: int, model: str) -> LabelStudioProject:
-    """Return what is known of a project.
-
-    Raises:
-        NotFoundProblem: nothing: nobody asked for training.
-    """
-    found = session.scalar(select(LabelStudioProject).where(*_of(project, model)))
-    if found is None:
-        raise never_asked(project, model)
-    return found
-
-
 def never_asked(project: int, model: str) -> NotFoundProblem:
     """Return what says that a caller has asked for no training; others may have."""
     return NotFoundProblem(f"no training of {model!r} from project {project} was asked for yet")
 
 
-def _of(project: int, model: str) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
+def names(project: int, model: str) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
+    """Return which row is that of a project and a model."""
     return LabelStudioProject.project == project, LabelStudioProject.model == model
 
 
 def _locked(session: Session, project: int, model: str) -> LabelStudioProject:
     """Return the row of a project, made where there is none, and locked."""
-    wanted = select(LabelStudioProject).where(*_of(project, model)).with_for_update()
+    wanted = select(LabelStudioProject).where(*names(project, model)).with_for_update()
     wanted = wanted.execution_options(populate_existing=True)
     found = session.scalar(wanted)
     if found is not None:

@@ -1,16 +1,15 @@
 """`/ui/label-studio`: what became of the projects that models learn from."""
 
 from fastapi import APIRouter, Request, Response
-from sqlalchemy import select
 
-from app.db import LabelStudioProject, ProjectState
+from app.db import ProjectState
 from app.http.dependencies import AppServices, ReadSession
-from app.integrations.label_studio.training import told_of
+from app.integrations.label_studio.training import list_told
 from app.web.rendering import page
 from app.web.visitors import PageRoute, SeesTasks
 
 MOST = 100
-"""Projects that are looked at, those that changed last."""
+"""Projects that are shown, those that changed last."""
 STATES = {
     ProjectState.NEVER: ("No training asked for", "queued"),
     ProjectState.WAITING: ("Waiting", "queued"),
@@ -29,10 +28,8 @@ def label_studio_page(
     request: Request, visitor: SeesTasks, session: ReadSession, services: AppServices
 ) -> Response:
     """List the imports of projects that the visitor's key sees."""
-    wanted = select(LabelStudioProject).order_by(LabelStudioProject.changed_at.desc()).limit(MOST)
-    seen = (told_of(session, visitor.caller, row) for row in session.scalars(wanted))
     context = {
-        "projects": [one for one in seen if one is not None],
+        "projects": list_told(session, visitor.caller, MOST),
         "states": STATES,
         "configured": services.settings.label_studio_url is not None,
     }

@@ -3,6 +3,7 @@
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Request
+from sqlalchemy import ColumnElement, and_, or_, select, true
 from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 
@@ -110,20 +111,48 @@ def project_state(
 
     A key sees the one that it has asked for itself; with scope `read` that of any.
     """
-    told = told_of(session, caller, asking.find(session, project, model))
-    if told is None:
+    found = list_told(session, caller, 1, *asking.names(project, model))
+    if not found:
         raise asking.never_asked(project, model)
-    return told
+    return found[0]
 
 
-def told_of(
-    session: Session, caller: Caller, row: LabelStudioProject
-) -> LabelStudioProjectJson | None:
-    """Return what a caller is told of a project; None: nothing of it is theirs to see."""
-    task = None if row.task_id is None else session.get(Task, row.task_id)
-    shown = task.id if task is not None and sees(caller, task.key_id, row.model) else None
-    if sees(caller, row.key_id, row.model):
-        return LabelStudioProjectJson.of(row, shown)
-    if row.wanted and row.next_key_id == caller.key_id:
+def list_told(
+    session: Session, caller: Caller, most: int, *which: ColumnElement[bool]
+) -> list[LabelStudioProjectJson]:
+    """Return what a caller is told of projects, those that changed last first.
+
+    Args:
+        session: to read with.
+        caller: who asks: a project of which nothing is theirs to see is none of them.
+        most: projects.
+        which: conditions that they meet.
+    """
+    wanted = (
+        select(LabelStudioProject, Task.id, Task.key_id)
+        .outerjoin(Task, Task.id == LabelStudioProject.task_id)
+        .where(or_(_asked_for(caller), _asked_next(caller)), *which)
+        .order_by(LabelStudioProject.changed_at.desc())
+        .limit(most)
+    )
+    return [_told(caller, row, task, key_id) for row, task, key_id in session.execute(wanted)]
+
+
+def _told(
+    caller: Caller, row: LabelStudioProject, task: str | None, key_id: int | None
+) -> LabelStudioProjectJson:
+    """Return what a caller is told of a project, where the task that was made has this id."""
+    if not sees(caller, row.key_id, row.model):
         return LabelStudioProjectJson.waiting(row)
-    return None
+    return LabelStudioProjectJson.of(row, task if sees(caller, key_id, row.model) else None)
+
+
+def _asked_for(caller: Caller) -> ColumnElement[bool]:
+    """Return which imports a caller sees: what `sees` says of one that is at hand."""
+    if not caller.may(Scope.READ):
+        return LabelStudioProject.key_id == caller.key_id
+    return LabelStudioProject.model.in_(caller.models) if caller.models else true()
+
+
+def _asked_next(caller: Caller) -> ColumnElement[bool]:
+    return and_(LabelStudioProject.wanted, LabelStudioProject.next_key_id == caller.key_id)

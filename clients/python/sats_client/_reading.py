@@ -1,7 +1,7 @@
 """JSON of the service into records: what they do not name is passed over."""
 
 import types
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, fields, is_dataclass
 from datetime import datetime
 from enum import Enum
@@ -11,6 +11,9 @@ from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 from sats_client.errors import BadAnswer
 
 R = TypeVar("R")
+
+READ_FROM = "read_from"
+"""Metadata of a record's field: the names that services of several times give it, newest first."""
 
 
 def read(kind: type[R], value: Any) -> R:
@@ -29,18 +32,23 @@ def read(kind: type[R], value: Any) -> R:
 
 def _record(kind: Any, value: Any) -> Any:
     found = {}
-    for name, hint, needed in _fields(kind):
-        key = name.removesuffix("_")  # `class_` is JSON's `class`
+    for name, keys, hint, needed in _fields(kind):
+        key = next((one for one in keys if one in value), keys[0])
         if needed or key in value:
             found[name] = _value(hint, value[key])
     return kind(**found)
 
 
 @cache
-def _fields(kind: Any) -> list[tuple[str, Any, bool]]:
+def _fields(kind: Any) -> list[tuple[str, Sequence[str], Any, bool]]:
     hints = get_type_hints(kind)
     return [
-        (one.name, hints[one.name], one.default is MISSING and one.default_factory is MISSING)
+        (
+            one.name,
+            one.metadata.get(READ_FROM, [one.name.removesuffix("_")]),  # `class_` is `class`
+            hints[one.name],
+            one.default is MISSING and one.default_factory is MISSING,
+        )
         for one in fields(kind)
         if one.init and not one.name.startswith("_")
     ]

@@ -6,6 +6,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+from sats_client._reading import READ_FROM
 from sats_client.records import Actor, Phase, TaskKind
 from sats_client.retirements import Retirement
 
@@ -89,11 +90,14 @@ class File:
 
 @dataclass(frozen=True)
 class Version:
-    """What came out of a task: immutable, numbered from 1."""
+    """What came out of a task: immutable, numbered from 1.
+
+    Attributes:
+        number: which one of its model it is; `version` says the same, as every other record does.
+    """
 
     model: str
-    version: int
-    number: int
+    number: int = field(metadata={READ_FROM: ("version", "number")})
     kind: TaskKind | str
     created_at: datetime
     live: bool
@@ -111,6 +115,11 @@ class Version:
     deleted_at: datetime | None = None
     effective_settings: Mapping[str, Any] = field(default_factory=dict, hash=False)
     retirement: Retirement | None = None
+
+    @property
+    def version(self) -> int:
+        """Return its number in the model."""
+        return self.number
 
 
 @dataclass(frozen=True)

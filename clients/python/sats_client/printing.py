@@ -55,8 +55,9 @@ def lines(event: Event) -> list[str]:
 
 
 def _labels(of_class: Mapping[str, Any], pictures: Any) -> str:
+    name = of_class.get("class", of_class.get("class_name"))  # as services of before called it
     return (
-        f"labels: {of_class['class']} in {of_class['pictures']} of {pictures} pictures to "
+        f"labels: {name} in {of_class['pictures']} of {pictures} pictures to "
         f"train on, {of_class['share']:.1%} of their pixels"
     )
 

@@ -81,6 +81,19 @@ def test_files_are_taken_up_where_they_were_cut_off(through, tmp_path: Path):
     assert [path.name for path in (tmp_path / "a" / "b").iterdir()] == ["model.onnx"]
 
 
+@pytest.mark.parametrize("unsaid", ["version", "number"])
+def test_a_version_has_its_number_from_services_of_every_time(through, unsaid: str):
+    told = {name: value for name, value in VERSION.items() if name != unsaid} | {"files": []}
+    found = through(lambda _: httpx.Response(200, json=told), lambda c: c.version("default", 2))
+    assert (found.version, found.number) == (2, 2)
+
+
+def test_a_version_without_a_number_is_none(through):
+    told = {name: value for name, value in VERSION.items() if name not in ("version", "number")}
+    with pytest.raises(BadAnswer, match="Version"):
+        through(lambda _: httpx.Response(200, json=told), lambda c: c.version("default", 2))
+
+
 def test_an_empty_file(through, tmp_path: Path):
     through(Service(file("a", b""), data=b""), lambda c: c.export("default", 2, tmp_path))
     assert (tmp_path / "a").read_bytes() == b""

@@ -49,6 +49,13 @@ def test_events_are_lines():
     ]
 
 
+def test_a_service_of_before_called_a_class_otherwise():
+    labelled = {"class_name": "cat", "pictures": 3, "share": 0.25}
+    assert lines(event("labels", pictures=4, classes=[labelled])) == [
+        "labels: cat in 3 of 4 pictures to train on, 25.0% of their pixels"
+    ]
+
+
 def test_a_log_has_a_line_for_each_and_none_twice():
     again = event("state", state="running", phase="training")
     assert told(io.StringIO(), again, again, PROGRESS).splitlines() == [

@@ -66,24 +66,26 @@ def test_an_unmeasured_old_class_is_said_but_does_not_hold(before, after):
 def test_an_unmeasured_old_class_holds_where_the_limits_say_so(before, after):
     gate = GateSettings(hold_on_unmeasured=True)
     now, then = {"cat": after, "cow": 0.7, "dog": 0.6}, {"cat": before, "cow": 0.7}
-    verdict = judge(gate, scores(now), scores(then), ["dog"], False)
+    verdict = judge(gate, with_background(now, 0.9), scores(then), ["dog"], False)
     assert not verdict.passed
     assert verdict.reasons == ("old class 'cat' is not measured: no held-out picture shows it",)
     passed = {figure.class_name: figure.passed for figure in verdict.figures}
     assert (passed["cat"], passed["cow"], passed["dog"]) == (False, True, True)
-    measured = judge(gate, scores(now | {"cat": 0.5}), scores(then | {"cat": 0.5}), ["dog"], False)
-    assert measured.passed
+    whole = with_background(now | {"cat": 0.5}, 0.9)
+    assert judge(gate, whole, scores(then | {"cat": 0.5}), ["dog"], False).passed
 
 
-def test_where_nothing_was_measured_before_every_old_class_is_named_that_holds():
+def test_where_nothing_was_measured_before_that_is_said_once_and_figures_say_what_holds():
     gate = GateSettings(hold_on_unmeasured=True)
     now = scores({"cat": 0.5, "cow": 0.5, "dog": 0.6})
     then = scores({}).model_copy(update={"iou": {"background": None, "cat": None, "cow": None}})
     verdict = judge(gate, now, then, ["dog"], False)
     assert not verdict.passed
-    assert verdict.reasons[0] == UNGUARDED
-    assert [reason.split("'")[1] for reason in verdict.reasons[1:]] == ["cat", "cow"]
-    assert judge(GateSettings(), now, then, ["dog"], False).reasons == (UNGUARDED,)
+    assert verdict.reasons == (UNGUARDED,)
+    held = [figure.class_name for figure in verdict.figures if not figure.passed]
+    assert held == ["background", "cat", "cow"]
+    free = judge(GateSettings(), now, then, ["dog"], False)
+    assert (free.passed, free.reasons) == (True, (UNGUARDED,))
 
 
 def test_an_unmeasured_new_class_holds():
@@ -194,6 +196,22 @@ def test_a_background_that_nobody_can_compare_is_no_figure():
     kept_none = with_background({"cat": None, "dog": 0.5}, None)
     figures = judge(GateSettings(), kept_none, scores({"cat": 0.5}), ["dog"], False).figures
     assert [figure.class_name for figure in figures] == ["cat", "dog"]
+
+
+@pytest.mark.parametrize(("before", "after"), [(None, 0.9), (0.9, None)])
+def test_an_unmeasured_background_holds_where_the_limits_say_so(before, after):
+    gate = GateSettings(hold_on_unmeasured=True)
+    now, cat = with_background({"cat": 0.5, "dog": 0.5}, after), scores({"cat": 0.5})
+    then = cat.model_copy(update={"iou": cat.iou | {"background": before}})
+    verdict = judge(gate, now, then, ["dog"], False)
+    assert not verdict.passed
+    assert verdict.reasons == (
+        "the background is not measured: no held-out picture of earlier tasks shows it",
+    )
+    first = verdict.figures[0]
+    assert (first.class_name, first.before, first.after) == ("background", before, after)
+    assert judge(GateSettings(), now, then, ["dog"], False).reasons == ()
+    assert judge(gate, now, None, ["cat", "dog"], False).passed, "a base step has no old class"
 
 
 def test_nothing_much_worse_at_the_new_classes_replaces_a_live_preview():

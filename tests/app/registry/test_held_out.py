@@ -56,6 +56,18 @@ def test_of_two_versions_every_set_is_looked_at_once(engine, keep):
         assert models == [("street", 1, 0), ("default", 3, 0), ("default", 1, 0)]
 
 
+def test_what_says_nothing_of_any_version_any_more_takes_no_room_and_is_not_counted(engine, keep):
+    with write_session(engine) as session:
+        first = keep(session, "cat", 100)
+        second = keep(session, "dog", 2)
+        taught_again = [{**one, "index": one["index"] + 7} for one in second.classes]
+        second.classes = [*taught_again[:2], second.classes[2]]
+        session.flush()
+        assert samples(session, [second], 6).out_of == 2
+        assert places(samples(session, [second], 1)) == [("default", 2, 0)]
+        assert samples(session, [first, second], 6).out_of == 102
+
+
 def test_what_was_deleted_or_never_kept_is_not_there(engine, blobs, keep):
     with write_session(engine) as session:
         ensure_model(session, "default")

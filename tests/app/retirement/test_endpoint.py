@@ -49,7 +49,12 @@ def test_json_queues_a_task(client, engine):
         "parent": 2,
         "classes": ["sheep"],
         "depth": "hide",
-        "gate": {"max_miou_drop": 0.02, "max_drop": None, "promote": True},
+        "gate": {
+            "max_miou_drop": 0.02,
+            "max_drop": None,
+            "promote": True,
+            "hold_on_unmeasured": None,
+        },
         "epochs": 60,
         "batch_size": 16,
         "accumulate": None,

@@ -24,6 +24,9 @@ RETIREMENT_BEFORE = "a0a99cb2bf86196403b489857e05bf34804f73a534d6fe4f27ced6a7c15
 """Digest of `{"classes": ["fish"], "depth": "unlearn"}` for version 3 of "default", written while
 digests held defaults, and 10 epochs were one."""
 
+RETIREMENT_SAID = "820d49e1268af18ff1e7456653c348c861cde5e434f2d4e337c5ce0405520714"
+"""The same with 60 epochs, which are said; its gate had no `hold_on_unmeasured` yet."""
+
 RETIREMENT = {
     "name": "retire fish",
     "model": "default",
@@ -144,6 +147,14 @@ def test_a_retirement_s_key_from_before_still_stands_for_its_request():
     assert retirement().asked_as(RETIREMENT_BEFORE)
     for said in ({"epochs": 60}, {"classes": ["cow"]}, {"seed": 1}):
         assert not retirement(**said).asked_as(RETIREMENT_BEFORE)
+
+
+def test_so_does_one_whose_gate_could_not_speak_of_what_nobody_measured():
+    assert retirement(epochs=60).asked_as(RETIREMENT_SAID)
+    assert retirement(epochs=60, gate={"hold_on_unmeasured": None}).asked_as(RETIREMENT_SAID)
+    for asked in (True, False):
+        said = {"hold_on_unmeasured": asked}
+        assert not retirement(epochs=60, gate=said).asked_as(RETIREMENT_SAID)
 
 
 def test_every_parent_is_another_request():

@@ -142,6 +142,7 @@ def test_of_a_class_that_was_taught_again_older_pictures_say_nothing(
     with write_session(engine) as session:
         session.get_one(HeldOutSet, mine.id).classes = ["red"]
     assert {of for of, _ in told()["pictures"]} == {2}
+    assert "of 3 drawn evenly out of 3 that are kept" in client.get(PAGE).text
 
 
 @pytest.mark.usefixtures("kept")

@@ -298,7 +298,7 @@ def test_the_reference_is_seen_before_its_script_has_come(open_page: Open, site:
     with page.expect_request("**/swagger-ui-bundle.js"):
         page.goto(f"{site}/docs", wait_until="commit")
     expect(page.get_by_text("The reference is drawn from")).to_be_visible()
-    assert page.evaluate("performance.getEntriesByType('paint').length") > 0
+    page.wait_for_function("performance.getEntriesByType('paint').length > 0")
     let_go.append(True)  # it may be asked for more than once
     for each in held:
         each.continue_()

@@ -4,6 +4,7 @@ from fastapi.testclient import TestClient
 from sqlalchemy import Engine
 
 from app.db import LabelStudioProject, ProjectState, utc_now, write_session
+from app.integrations.label_studio.pages import MOST
 from app.keys.secret import read_secret
 from app.keys.service import Scope, create_key
 from app.settings import Settings
@@ -65,3 +66,27 @@ def test_a_key_sees_what_it_has_asked_for(
         client.post("/login", data={"key": key, "next": "/"}, follow_redirects=False)
         seen[scope] = client.get(PAGE).text.count('<th scope="row">')
     assert seen == {Scope.SUBMIT: 1, Scope.READ: 5}
+
+
+def test_what_others_ask_for_takes_no_room_from_a_key(
+    client: TestClient, engine: Engine, settings: Settings
+) -> None:
+    """Each as many rows as a page has, beside those of a key, and of a reader of one model."""
+    with write_session(engine) as session:
+        secret = read_secret(settings)
+        keys = [
+            create_key(session, secret, "camera", [Scope.SUBMIT]),
+            create_key(session, secret, "farmer", [Scope.READ], models=["farm"]),
+        ]
+        create_key(session, secret, "other", [Scope.SUBMIT])
+    tell(engine, 1, ProjectState.WAITING, key_id=1)
+    tell(engine, 2, ProjectState.FETCHING, key_id=3, wanted=True, next_key_id=1)
+    tell(engine, 3, ProjectState.WAITING, key_id=3, model="farm")
+    with write_session(engine) as session:
+        newer = {"model": "default", "asked_at": utc_now(), "key_id": 3}
+        session.add_all(LabelStudioProject(project=n, **newer) for n in range(4, 4 + MOST))
+    shown = []
+    for key in keys:
+        client.post("/login", data={"key": key, "next": "/"}, follow_redirects=False)
+        shown.append(client.get(PAGE).text.count('<th scope="row">'))
+    assert shown == [2, 1]
