@@ -10,8 +10,6 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command, get_group
 
-from app.cli.refusing import FAILURE, FULL, refusal
-
 COMMANDS: Mapping[str, str] = MappingProxyType(
     {
         "serve": "running:serve",
@@ -76,6 +74,8 @@ class _Commands(TyperGroup):
         try:
             return super().invoke(ctx)
         except OSError as error:
+            from app.cli.refusing import FAILURE, FULL, refusal
+
             if error.errno not in FULL:
                 raise
             raise refusal(str(error), FAILURE) from error
