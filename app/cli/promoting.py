@@ -9,6 +9,7 @@ from app.cli.completing import complete_model, complete_version
 from app.cli.printing import Form, Output, print_all, print_one
 from app.cli.refusing import refusal
 
+ModelName = Annotated[str, typer.Argument(help="The model.", autocompletion=complete_model)]
 Named = Annotated[
     str,
     typer.Argument(
@@ -20,9 +21,7 @@ Named = Annotated[
 
 
 def versions(
-    model: Annotated[
-        str, typer.Argument(help="The model.", autocompletion=complete_model)
-    ] = "default",
+    model: ModelName = "default",
     url: Url = None,
     output: Output = Form.TABLE,
 ) -> None:
@@ -40,9 +39,7 @@ def show(named: Named, url: Url = None, output: Output = Form.TABLE) -> None:
 
 
 def curve(
-    model: Annotated[
-        str, typer.Argument(help="The model.", autocompletion=complete_model)
-    ] = "default",
+    model: ModelName = "default",
     url: Url = None,
     output: Output = Form.TABLE,
 ) -> None:
