@@ -47,9 +47,11 @@ def _no_number(time: object) -> object:
     Raises:
         PydanticCustomError: it is a number, or text that is one.
     """
+    if not isinstance(time, str | int | float):
+        return time
     try:
-        float(time)  # type: ignore[arg-type]
-    except (TypeError, ValueError, OverflowError):
+        float(time)
+    except (ValueError, OverflowError):
         return time
     raise PydanticCustomError(
         "datetime_parsing", "Input should be a date and a time, as 2026-11-23T08:00:00Z"
