@@ -5,7 +5,6 @@ from collections.abc import Callable
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Header, Query, Response
-from fastapi.routing import APIRoute
 from sqlalchemy.orm import Session
 
 from app.admin import service
@@ -40,18 +39,11 @@ MOVES = Listing("moves", int)
 PROMOTE_DEPRECATED = "@1795305600"
 """Since when `:promote` is to be avoided: 2026-11-22, as RFC 9745 spells it."""
 
-router, ending = (
-    APIRouter(
-        prefix="/admin",
-        tags=["admin"],
-        dependencies=[Depends(require_to_change(Scope.ADMIN))],
-        responses=responses(*KEY_PROBLEMS, InvalidProblem, UnavailableProblem),
-        route_class=route,
-    )
-    for route in (
-        APIRoute,
-        deprecated_route(PROMOTE_DEPRECATED, "/admin/models/{model}/aliases/live"),
-    )
+router = APIRouter(
+    prefix="/admin",
+    tags=["admin"],
+    dependencies=[Depends(require_to_change(Scope.ADMIN))],
+    responses=responses(*KEY_PROBLEMS, InvalidProblem, UnavailableProblem),
 )
 
 IfMatch = Annotated[
@@ -144,14 +136,6 @@ def live_history(
     return MovePage(items=list(page), next_cursor=following)
 
 
-@ending.post(
-    "/models/{model}/versions/{number}:promote",
-    summary="Make a version live",
-    operation_id="versions_promote",
-    dependencies=[AnnounceLive],
-    responses=replayed(200)
-    | responses(NotFoundProblem, AlreadyLiveProblem, InvalidProblem, IdempotencyKeyReusedProblem),
-)
 def promote_version(
     session: WriteSession, model: ModelName, number: Number, once: AtMostOnce
 ) -> MoveJson:
@@ -160,7 +144,17 @@ def promote_version(
     return _moved(session, once, lambda: promote(session, found, number))
 
 
-router.routes.extend(ending.routes)
+router.add_api_route(
+    "/models/{model}/versions/{number}:promote",
+    promote_version,
+    methods=["POST"],
+    summary="Make a version live",
+    operation_id="versions_promote",
+    dependencies=[AnnounceLive],
+    responses=replayed(200)
+    | responses(NotFoundProblem, AlreadyLiveProblem, InvalidProblem, IdempotencyKeyReusedProblem),
+    route_class_override=deprecated_route(PROMOTE_DEPRECATED, "/admin/models/{model}/aliases/live"),
+)
 
 
 @router.post(
