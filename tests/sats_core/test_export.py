@@ -73,9 +73,11 @@ def test_a_block_counts_the_positions_of_each_picture_in_the_graph_too(
 ) -> None:
     torch.manual_seed(0)
     model = Segmenter(seeded_backbone(TINY, 0), [3], head=head).eval()
-    plain = model(torch.zeros(1, 3, 32, 32))
-    nn.init.normal_(model.get_submodule("head.block.back").get_parameter("weight"), std=3)
-    assert (model(torch.zeros(1, 3, 32, 32)) - plain).abs().max() > 0.1, "the block says something"
+    picture = torch.randn(1, 3, 32, 32)
+    before = model(picture)
+    for part in ("project", "back"):
+        nn.init.normal_(model.get_submodule(f"head.block.{part}").get_parameter("weight"), std=0.3)
+    assert (model(picture) - before).abs().max() > 0.1, "the block says something"
     catalogue = Catalogue.empty().grow(["cat", "dog"])
     scores = scores_of(ConfusionMatrix(3), catalogue, {}, 0)
     probes = [torch.randn(1, 3, 64, 64)]
