@@ -164,6 +164,7 @@ PAGES = {
     ),
     *(("GET", f"/ui/models{below}") for below in ("", "/{model}", "/{model}/curves")),
     ("GET", "/ui/models/{model}/versions/{number}"),
+    ("GET", "/ui/models/{model}/versions/{number}/held-out"),
     ("GET", "/ui/models/{model}/versions/{number}/held-out/{position}/{what}"),
     ("GET", "/ui/compare"),
     ("GET", "/ui/tasks/new"),
