@@ -103,10 +103,8 @@ def test_every_held_out_picture_is_scored_by_itself(
     job = second_step(tmp_path / "a", base, step_zip, "frozen")
     run(job)
     found = told(job)
-    assert [(one.version, one.classes) for one in found] == [
-        (None, ("ring",)),
-        (1, ("disc", "bar")),
-    ]
+    told_of = [(one.version, one.classes) for one in found]
+    assert told_of == [(None, ("ring",)), (1, ("disc", "bar"))]
     loaded = load_version(job.result / "version")
     kept = (job.result / "held_out.zip", base.result / "held_out.zip")
     for one, path in zip(found, kept, strict=True):
