@@ -1,10 +1,10 @@
-"""How much does `make install` download? Asks pip what it would take, and the hosts how large it is.
+"""How much does `make install` download? Asks pip what it would take, and hosts how large that is.
 
     python -m benchmarks.download_size [--cuda]
 
-Nothing is installed, and next to nothing fetched: a pip of its own in a temporary folder, since older
-ones fetch what they only plan for, and the packages' descriptions. `--cuda` looks at PyPI alone,
-whatever pip is told otherwise: what a machine with an NVIDIA driver takes. Prints a table.
+Nothing is installed, and next to nothing fetched: a pip of its own in a temporary folder, since
+older ones fetch what they only plan for, and the packages' descriptions. `--cuda` looks at PyPI
+alone, whatever pip is told otherwise: what a machine with an NVIDIA driver takes. Prints a table.
 """
 
 import json
