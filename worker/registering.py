@@ -9,7 +9,6 @@ from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
 from app.audit.actor import act_as
-from app.datasets import dataset_classes
 from app.db import (
     Actor,
     ActorType,
@@ -24,6 +23,7 @@ from app.db import (
 )
 from app.db.base import JsonObject
 from app.imports.schemas import ImportSpec
+from app.records.stored import read_spec, read_stored
 from app.registry.floor import GateWish, floor_of, judge_import
 from app.registry.gate import judge
 from app.registry.memory import add_memory, memory_place, memory_store
@@ -34,8 +34,8 @@ from app.settings import Settings
 from app.storage import BlobStore, StagedBlob
 from app.storage.references import lock_blobs
 from app.storage.sending import enter_with, send
-from app.stored import read_spec, read_stored
 from app.tasks.classes import class_names
+from app.uploads.datasets import dataset_classes
 from sats_core.evaluation.scores import Scores
 from sats_core.job import (
     ImportResult,

@@ -15,7 +15,7 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.db import Task, read_session, write_session
-from app.repeating import Repeating
+from app.processes.repeating import Repeating
 from app.storage import BlobDamagedError, BlobMissingError, BlobStore, TooLargeError
 from app.storage.references import delete_checkpoint, lock_blobs
 from sats_core.files import whole, write_whole

@@ -23,7 +23,6 @@ from app.cli.refusing import refusal
 from app.cli.sending import sending
 from app.cli.submitting import ended, print_task
 from app.db import read_session
-from app.disk import check_task_fits
 from app.errors.fields import invalid_fields
 from app.imports.checking import CHECKPOINT, EVALUATE, check_import
 from app.imports.schemas import ImportSpec
@@ -32,6 +31,7 @@ from app.registry.problems import UnknownModelProblem
 from app.settings import Settings, get_settings
 from app.storage import Blob, open_store
 from app.tasks.accepting import Acceptance
+from app.tasks.disk import check_task_fits
 from app.tasks.schemas import TaskJson
 from app.tasks.submission import Submission
 from sats_core.data.names import printable

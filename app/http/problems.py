@@ -28,8 +28,8 @@ from app.errors import (
 )
 from app.errors.fields import invalid_fields
 from app.http.headers import REQUEST_ID, SECURITY_HEADERS
+from app.keys.signing import unsigned
 from app.protocols.refusals import HUGGING_FACE, OPEN_INFERENCE, body_of, path_speaks, status_of
-from app.signing import unsigned
 from app.storage import BlobStoreDownError
 from sats_core.errors import CoreError
 

@@ -7,7 +7,6 @@ from typing import Any
 from fastapi import APIRouter, BackgroundTasks, Depends, Response
 
 from app.db import read_session
-from app.disk import check_task_fits
 from app.errors import (
     BadRequestProblem,
     DiskFullProblem,
@@ -39,6 +38,7 @@ from app.registry.naming import check_known
 from app.registry.problems import UnknownModelProblem
 from app.storage import Blob
 from app.tasks.answering import ACCEPTED, IdempotencyKey, acceptance, announce
+from app.tasks.disk import check_task_fits
 from app.tasks.schemas import TaskJson
 from app.tasks.submission import Submission
 

@@ -8,11 +8,11 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session, load_only
 
 from app.db import Version
+from app.records.stored import shown
 from app.registry.files import version_file
 from app.registry.held_out import held_out_sets
 from app.registry.retired import same_classes
 from app.storage import BlobStore
-from app.stored import shown
 from sats_core.evaluation.picture_scores import HELD_OUT_SCORES, PictureScores
 
 

@@ -18,13 +18,13 @@ from app.admin.service import (
 from app.db import AliasMove, Model, Version
 from app.http.dependencies import ReadSession
 from app.http.parameters import Cursor
-from app.paging import Listing
+from app.records.paging import Listing
+from app.records.stored import read_stored
 from app.registry.descent import children, missing, unserved
 from app.registry.moves import tag_of, version_before_live
 from app.registry.paths import ModelName, Number
 from app.registry.ranking import kept_sets
 from app.registry.service import LIVE, get_version
-from app.stored import read_stored
 from app.web.confusions import confusions_of
 from app.web.learned_from import data_set_of
 from app.web.lineage import family, lanes, lanes_of
