@@ -23,15 +23,16 @@ from app.integrations.fiftyone.endpoints import router as fiftyone
 from app.integrations.label_studio.endpoints import router as label_studio
 from app.integrations.label_studio.pages import router as label_studio_pages
 from app.integrations.label_studio.training import router as label_studio_training
+from app.integrations.protocols.hugging_face import router as hugging_face
+from app.integrations.protocols.open_inference import models as open_inference
+from app.integrations.protocols.open_inference import server as open_inference_server
+from app.integrations.protocols.refusals import SPELLINGS
 from app.keys.endpoints import router as keys
 from app.keys.limit_headers import LimitHeadersMiddleware
 from app.overview.endpoints import router as overview
 from app.probes.endpoints import router as probes
 from app.probes.metrics import RequestMetrics, RequestMetricsMiddleware
 from app.probes.tracing import TracingMiddleware
-from app.protocols.hugging_face import router as hugging_face
-from app.protocols.open_inference import models as open_inference
-from app.protocols.open_inference import server as open_inference_server
 from app.registry.endpoints import router as registry
 from app.retirement.endpoints import router as retirement
 from app.segmentation.endpoints import router as segmentation
@@ -140,7 +141,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.add_middleware(LimitHeadersMiddleware)
     app.add_middleware(TracingMiddleware)
     app.add_middleware(RequestIdMiddleware)
-    install_handlers(app)
+    install_handlers(app, SPELLINGS)
     operators = (overview, admin, fiftyone, aliases, deletion, keys, audit, webhooks, workers)
     protocols = (open_inference, open_inference_server, hugging_face)
     for router in (
