@@ -7,8 +7,7 @@ SegFormer in a directory, a zip of labelled pictures, a photo), and runs the REA
 they stand in it, one after another; the quickstart's are the same. ENCODER is a folder of a
 SegFormer's encoder in the hub's layout. A command that fails or is missing, and a class that is not
 live at the end, end it, and nothing is written. The service listens at its usual port, which must
-be free; what is installed comes from where pip is told to look. Writes `first_hour.json` to
-`--results`.
+be free; what is installed comes from where pip is told to look. Writes `first_hour.json`.
 """
 
 import json

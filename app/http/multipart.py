@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager, suppress
 from typing import BinaryIO, TypeVar
 
 from fastapi import Request
@@ -94,13 +94,29 @@ async def first_text(request: Request, field: str) -> tuple[str | None, Request]
     async def stream() -> AsyncGenerator[bytes]:
         yield begun
 
-    try:
-        form = await MultiPartParser(request.headers, stream()).parse()
-    except (MultiPartException, KeyError):  # whoever reads it whole says so
-        return None, again
-    await form.close()
-    name, value = next(iter(form.multi_items()), ("", None))
+    async with aclosing(stream()) as chunks:
+        parser = _FirstPart(request.headers, chunks)
+        with suppress(_EnoughError, MultiPartException, KeyError):  # who reads it whole says so
+            await parser.parse()
+    name, value = next(iter(parser.items), ("", None))
     return (value if name == field and isinstance(value, str) else None), again
+
+
+class _EnoughError(Exception):
+    """The first part is read, or is a file."""
+
+
+class _FirstPart(MultiPartParser):
+    """Reads the first part of a form where that is a text; what it has opened it closes."""
+
+    def on_headers_finished(self) -> None:
+        super().on_headers_finished()
+        if self._current_part.file is not None:
+            raise _EnoughError
+
+    def on_part_end(self) -> None:
+        super().on_part_end()
+        raise _EnoughError
 
 
 def _refuse_strays(form: FormData, known: Sequence[str]) -> None:
