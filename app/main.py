@@ -69,7 +69,8 @@ under `/v2`, which speaks the Open Inference Protocol, it is `{"error": "..."}`.
 A POST that changes something reads `Idempotency-Key`: sent again under the same key it does nothing
 again, and its answer says so with `Idempotency-Replayed: true`. Those that change nothing have no
 need of one and read none: `/segment`, `/hf/...`, `/v2/...`, Label Studio's `predict` and `setup`,
-and the token of a task's events. Label Studio's `webhook` reads none either, as Label Studio sends
+and the token of a task's events; nor does `:complete` of an upload, which puts the same parts
+together however often it is asked. Label Studio's `webhook` reads none either, as Label Studio sends
 none: however often training is asked for while a project's task is under way, one more follows.
 """
 
