@@ -70,8 +70,9 @@ A POST that changes something reads `Idempotency-Key`: sent again under the same
 again, and its answer says so with `Idempotency-Replayed: true`. Those that change nothing have no
 need of one and read none: `/segment`, `/hf/...`, `/v2/...`, Label Studio's `predict` and `setup`,
 and the token of a task's events; nor does `:complete` of an upload, which puts the same parts
-together however often it is asked. Label Studio's `webhook` reads none either, as Label Studio sends
-none: however often training is asked for while a project's task is under way, one more follows.
+together however often it is asked. Label Studio's `webhook` reads none either, as Label Studio
+sends none: however often training is asked for while a project's task is under way, one more
+follows.
 """
 
 TAGS = [
