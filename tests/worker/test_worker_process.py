@@ -55,6 +55,20 @@ def test_files_that_are_no_messages_do_not_end_the_worker(bench):
             assert worker.log.read_text().count("message_skipped") == 4
 
 
+def test_one_that_starts_while_the_store_is_away_runs_the_task_when_it_is_back(bench):
+    task_id = bench.post(["cat"])
+    blobs = bench.settings.blob_dir
+    blobs.rename(blobs.with_name("away"))
+    blobs.touch()
+    with bench.worker() as worker:
+        eventually(lambda: len(bench.workers()) == 1, say=worker.log.read_text)
+        blobs.unlink()
+        blobs.with_name("away").rename(blobs)
+        bench.ends(task_id, LIVE)
+        bench.assert_clean(task_id)
+        assert worker.process.poll() is None
+
+
 def test_a_wake_up_that_is_doubled_runs_the_task_once(bench):
     # Nobody is lost here: on a busy machine a late heartbeat must not look like it.
     bench.settings = bench.settings.model_copy(update={"lease_seconds": 120.0})

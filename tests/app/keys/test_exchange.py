@@ -96,9 +96,9 @@ def test_a_burst_that_all_let_in_is_paid_back() -> None:
     caller = limited(requests_per_minute=10)
     assert sum(spend(rates, caller, 10) for rates in processes) == 20
     for _ in range(2):
-        clock.now += 1
         for rates in processes:
             rates.exchange(ledger)
+        clock.now += 1
     clock.now += SECONDS - 2
     assert sum(spend(rates, caller, 1) for rates in processes) == 0
     with pytest.raises(RequestLimitProblem) as refused:
