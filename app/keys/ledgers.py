@@ -136,10 +136,12 @@ class RedisLedger:
 
     def _connect(self) -> None:
         """Take the client that kombu makes of the broker's URL, whatever that asks for."""
-        from kombu import Connection
+        from kombu.connection import Connection
 
         if self._connection is None:
-            self._connection = Connection(self._url, transport_options=dict(REDIS_OPTIONS))
+            self._connection = Connection(  # type: ignore[no-untyped-call]  # kombu has no types
+                self._url, transport_options=dict(REDIS_OPTIONS)
+            )
             self._client = self._connection.channel().client
 
 
