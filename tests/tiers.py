@@ -148,6 +148,9 @@ LONG = {
     "tests/hostile/test_memory.py::test_the_worst_files_take_little_memory[all]": (
         "tests/hostile/test_memory.py::test_the_worst_files_take_little_memory[small]"
     ),
+    "tests/hostile/test_api_memory.py::test_the_other_files_take_little_of_the_api": (
+        "tests/hostile/test_api_memory.py::test_the_worst_files_take_little_of_the_api"
+    ),
     **{f"{_SERVED}[{form}]": f"{_SERVED}[OVERLAY--jpeg]" for form in _OTHER_FORMS},
     f"{_STEP}::test_a_checkpoint_that_cannot_be_used_is_not[of another step]": (
         "tests/sats_core/training/test_checkpoint.py"
