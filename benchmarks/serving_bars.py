@@ -2,7 +2,7 @@
 
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from benchmarks.serving_contestants import BENTOML, LIMIT, LITSERVE, OURS, PLAIN, TORCH
@@ -26,19 +26,31 @@ class Bar:
         wanted: in words.
         found: what was measured, in words.
         reached: None where it was not measured.
+        least: asked of a ratio.
+        limit: what the limit itself comes to where others are compared with, median of the rounds;
+            None elsewhere. What serves cannot be faster than what it serves with.
     """
 
     what: str
     wanted: str
     found: str = NOT_MEASURED
     reached: bool | None = None
+    least: float = 0.0
+    limit: float | None = None
+
+    @property
+    def beyond(self) -> bool:
+        """Whether it asks for more than the limit itself comes to."""
+        return self.limit is not None and self.limit < self.least
 
     @property
     def verdict(self) -> str:
         """As the table says it."""
         if self.reached is None:
             return NOT_MEASURED
-        return "reached" if self.reached else "**not reached**"
+        if self.reached:
+            return "reached"
+        return "**not reached**, nor by the limit" if self.beyond else "**not reached**"
 
 
 def bars(measured: Record) -> list[Bar]:
@@ -57,7 +69,8 @@ def bars(measured: Record) -> list[Bar]:
 
 def at_least(what: str, found: Sequence[float], least: float) -> Bar:
     """Judge the median of ratios by their least value."""
-    return Bar(what, f">= {least:g}", *_median(found, lambda median: median >= least))
+    judged = _median(found, lambda median: median >= least)
+    return Bar(what, f">= {least:g}", *judged, least=least)
 
 
 def at_most(what: str, found: float | None, most: float, unit: str) -> Bar:
@@ -72,14 +85,18 @@ def _throughput(turns: Sequence[Record]) -> Iterator[Bar]:
         yield at_least(f"throughput of {number} clients / the limit", found, OF_LIMIT)
     for other in (LITSERVE, BENTOML, PLAIN):
         for number in CLIENTS:
-            found = ratios(turns, OURS, other, number)
-            yield at_least(f"throughput of {number} / {other}", found, OF_OTHERS)
+            yield _against(turns, other, number, OF_OTHERS)
     for other in (LITSERVE, BENTOML):
-        found = ratios(turns, OURS, other, BUSY[0])
-        yield at_least(f"throughput of {BUSY[0]} / {other}", found, OF_BATCHED)
+        yield _against(turns, other, BUSY[0], OF_BATCHED)
     for number in CLIENTS:
-        found = ratios(turns, OURS, TORCH, number)
-        yield at_least(f"throughput of {number} / {TORCH}", found, OF_TORCH)
+        yield _against(turns, TORCH, number, OF_TORCH)
+
+
+def _against(turns: Sequence[Record], other: str, clients: int, least: float) -> Bar:
+    """Judge our throughput by another's, and say what the limit's would be."""
+    bar = at_least(f"throughput of {clients} / {other}", ratios(turns, OURS, other, clients), least)
+    limit = ratios(turns, LIMIT, other, clients)
+    return replace(bar, limit=statistics.median(limit) if limit else None)
 
 
 def _latency(turns: Sequence[Record]) -> Iterator[Bar]:

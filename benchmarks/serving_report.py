@@ -30,6 +30,8 @@ rounds, ratios have their least and greatest beside them. The answer is always a
   process, without HTTP, in the best of the ways to compute that were tried.
 - **LitServe, BentoML and plain FastAPI** call the same functions on the same graph, with as many
   sessions and threads as serve one client and many best together; plain FastAPI also with torch.
+- **The limit** among the bars is what the limit itself comes to against the same server: where
+  that is less than what is asked, no server of these functions can reach the bar.
 - **CPU** is that of all of a contestant's processes for each answer, **PSS** their memory after a
   turn, what they share counted once. The client is a process of its own and not in either.
 """
@@ -82,8 +84,15 @@ def _bars(measured: Record) -> list[str]:
     reached = sum(bar.reached is True for bar in judged)
     missing = sum(bar.reached is None for bar in judged)
     said = f"{reached} of {len(judged)} bars are reached, {missing} were not measured."
-    rows = [(bar.what, bar.wanted, bar.found, bar.verdict) for bar in judged]
-    return [said, "", *table(("bar", "asked", "found", "verdict"), rows)]
+    beyond = [bar for bar in judged if bar.reached is False and bar.beyond]
+    if beyond:
+        said += f" Of the others {len(beyond)} ask for more than the limit itself comes to."
+    rows = [(bar.what, bar.wanted, bar.found, _ratio_of(bar.limit), bar.verdict) for bar in judged]
+    return [said, "", *table(("bar", "asked", "found", "the limit", "verdict"), rows)]
+
+
+def _ratio_of(limit: float | None) -> str:
+    return "" if limit is None else f"{limit:.2f}"
 
 
 def _missing(measured: Record) -> Iterator[str]:

@@ -15,6 +15,13 @@ from benchmarks.serving_record import begun, keep
 from benchmarks.serving_report import page, plot_name
 from benchmarks.serving_rounds import Setups, names_of, quantile, ratios, summary
 
+MACHINE = {
+    "commit": "abc",
+    "hardware": "a processor",
+    "processors": 2,
+    "load_average": 0.1,
+    "packages": {"torch": "2"},
+}
 EVERYBODY = {LIMIT: 10.0, OURS: 9.5, KEYED: 9.4, LITSERVE: 7, BENTOML: 6, PLAIN: 9, TORCH: 4}
 
 
@@ -156,6 +163,31 @@ def test_bars_of_nothing_say_what_they_ask() -> None:
     assert at_most("b", None, 3, "s").verdict == NOT_MEASURED
 
 
+def test_a_bar_beyond_the_limit_says_so() -> None:
+    record = measured()
+    for one in record["turns"]:
+        if one["clients"] == 16 and one["contestant"] == LITSERVE:
+            one["per_second"] *= 1.2  # the limit comes to 1.19 of it
+    beyond = found(record, f"throughput of 16 / {LITSERVE}")
+    assert beyond.limit == pytest.approx(10 / 8.4)
+    asked = [bar for bar in bars(record) if bar.reached is False]
+    assert [(bar.what, bar.wanted, bar.beyond) for bar in asked] == [(beyond.what, ">= 1.3", True)]
+    assert asked[0].verdict == "**not reached**, nor by the limit"
+    text = page({"command": "c", "machine": MACHINE, "sets": {"s": record}})
+    assert "31 of 32 bars are reached" in text
+    assert "Of the others 1 ask for more than the limit itself comes to." in text
+    assert "| 1.19 | **not reached**, nor by the limit |" in text
+
+
+def test_a_bar_that_the_limit_reaches_is_ours_to_reach() -> None:
+    record = measured()
+    for one in record["turns"]:
+        if one["clients"] == 16 and one["contestant"] == OURS:
+            one["per_second"] = 8.0 * (1 + one["round"])
+    bar = found(record, "throughput of 16 / plain FastAPI")
+    assert (bar.reached, bar.beyond, bar.verdict) == (False, False, "**not reached**")
+
+
 def test_setups_are_chosen_by_what_they_are_for() -> None:
     tried = {
         "1x2x1": {"per_second": 9.0, "p50_ms": 60.0},
@@ -165,6 +197,7 @@ def test_setups_are_chosen_by_what_they_are_for() -> None:
     setups = Setups(tried)
     assert setups.limit(1) == Setup(1, 2)
     assert setups.limit(16) == Setup(2, 1, 4)
+    assert setups.limit(4) == Setup(2, 1), "one session would take all four"
     assert setups.contestants() == Setup(1, 2)
 
 
@@ -184,15 +217,8 @@ def test_moves_are_judged_by_requests_that_met_them() -> None:
 
 def test_the_page_has_every_bar_and_says_who_is_missing() -> None:
     record = measured(not_measured={BENTOML: "bentoml is not installed"})
-    machine = {
-        "commit": "abc",
-        "hardware": "a processor",
-        "processors": 2,
-        "load_average": 0.1,
-        "packages": {"torch": "2"},
-    }
     text = page(
-        {"command": "python -m benchmarks.serving", "machine": machine, "sets": {"s": record}}
+        {"command": "python -m benchmarks.serving", "machine": MACHINE, "sets": {"s": record}}
     )
     assert all(f"| {bar.what} | {bar.wanted} |" in text for bar in bars(record))
     assert f"**{BENTOML}** was not measured: bentoml is not installed." in text
