@@ -78,10 +78,10 @@ class Disturbed:
 def test_what_needs_all_processors_is_tried_with_patience(
     wide: Iterator[float], found: float, runs: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    disturbed = Disturbed(0.06, wide)
+    disturbed = Disturbed(0.0625, wide)
     monkeypatch.setattr(tuning, "time", SimpleNamespace(perf_counter=disturbed.clock))
     measured = measure(cast(Sessions, disturbed), SAMPLE, processors=2)
-    assert (measured.one, measured.wide, disturbed.runs) == (60.0, found, runs)
+    assert (measured.one, measured.wide, disturbed.runs) == (62.5, found, runs)
 
 
 def test_a_plan_is_measured_once(
