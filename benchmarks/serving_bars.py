@@ -59,12 +59,14 @@ def bars(measured: Record) -> list[Bar]:
     Args:
         measured: its turns and what the service does beside.
     """
+    operations = _operations(measured.get("operations") or {}, measured["turns"])
+    return [*bars_of(measured, OURS), *operations]
+
+
+def bars_of(measured: Record, ours: str) -> list[Bar]:
+    """Return those that a contestant of ours must hold for itself: throughput and latency."""
     turns = measured["turns"]
-    return [
-        *_throughput(turns),
-        *_latency(turns),
-        *_operations(measured.get("operations") or {}, turns),
-    ]
+    return [*_throughput(turns, ours), *_latency(turns, ours)]
 
 
 def at_least(what: str, found: Sequence[float], least: float) -> Bar:
@@ -79,30 +81,30 @@ def at_most(what: str, found: float | None, most: float, unit: str) -> Bar:
     return Bar(what, wanted) if found is None else Bar(what, wanted, f"{found:g}", found <= most)
 
 
-def _throughput(turns: Sequence[Record]) -> Iterator[Bar]:
+def _throughput(turns: Sequence[Record], ours: str) -> Iterator[Bar]:
     for number in BUSY:
-        found = ratios(turns, OURS, LIMIT, number)
+        found = ratios(turns, ours, LIMIT, number)
         yield at_least(f"throughput of {number} clients / the limit", found, OF_LIMIT)
     for other in (LITSERVE, BENTOML, PLAIN):
         for number in CLIENTS:
-            yield _against(turns, other, number, OF_OTHERS)
+            yield _against(turns, ours, other, number, OF_OTHERS)
     for other in (LITSERVE, BENTOML):
-        yield _against(turns, other, BUSY[0], OF_BATCHED)
+        yield _against(turns, ours, other, BUSY[0], OF_BATCHED)
     for number in CLIENTS:
-        yield _against(turns, TORCH, number, OF_TORCH)
+        yield _against(turns, ours, TORCH, number, OF_TORCH)
 
 
-def _against(turns: Sequence[Record], other: str, clients: int, least: float) -> Bar:
+def _against(turns: Sequence[Record], ours: str, other: str, clients: int, least: float) -> Bar:
     """Judge our throughput by another's, and say what the limit's would be."""
-    bar = at_least(f"throughput of {clients} / {other}", ratios(turns, OURS, other, clients), least)
+    bar = at_least(f"throughput of {clients} / {other}", ratios(turns, ours, other, clients), least)
     limit = ratios(turns, LIMIT, other, clients)
     return replace(bar, limit=statistics.median(limit) if limit else None)
 
 
-def _latency(turns: Sequence[Record]) -> Iterator[Bar]:
+def _latency(turns: Sequence[Record], ours: str) -> Iterator[Bar]:
     more = [
         one["p50_ms"] - limit["p50_ms"]
-        for one, limit in pairs(turns, OURS, LIMIT, 1)
+        for one, limit in pairs(turns, ours, LIMIT, 1)
         if one["p50_ms"] is not None and limit["p50_ms"] is not None
     ]
     wanted = f"<= {LONE_MS:g} ms"
@@ -111,7 +113,7 @@ def _latency(turns: Sequence[Record]) -> Iterator[Bar]:
     for number in CLIENTS:
         over = [
             one["p99_ms"] - TAIL * limit["p99_ms"]
-            for one, limit in pairs(turns, OURS, LIMIT, number)
+            for one, limit in pairs(turns, ours, LIMIT, number)
             if one["p99_ms"] is not None and limit["p99_ms"] is not None
         ]
         what = f"p99 of {number} less {TAIL:g} x the limit's, ms"

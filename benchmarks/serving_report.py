@@ -4,8 +4,8 @@ import statistics
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from benchmarks.serving_bars import bars
-from benchmarks.serving_contestants import OURS
+from benchmarks.serving_bars import Bar, bars, bars_of
+from benchmarks.serving_contestants import OURS, PROCESSES
 from benchmarks.serving_rounds import median_of, names_of, ratios
 
 Record = dict[str, Any]
@@ -81,14 +81,27 @@ def _machine(machine: Record, command: str) -> list[str]:
 
 def _bars(measured: Record) -> list[str]:
     judged = bars(measured)
+    lines = [_count(judged), "", *_judged(judged)]
+    for name in names_of(measured["turns"]):
+        if name.startswith(OURS) and name.endswith(PROCESSES):
+            judged = bars_of(measured, name)
+            lines += [f"The same of {name}, together: {_count(judged)}", "", *_judged(judged)]
+    return lines
+
+
+def _count(judged: Sequence[Bar]) -> str:
     reached = sum(bar.reached is True for bar in judged)
     missing = sum(bar.reached is None for bar in judged)
     said = f"{reached} of {len(judged)} bars are reached, {missing} were not measured."
     beyond = [bar for bar in judged if bar.reached is False and bar.beyond]
     if beyond:
         said += f" Of the others {len(beyond)} ask for more than the limit itself comes to."
+    return said
+
+
+def _judged(judged: Sequence[Bar]) -> list[str]:
     rows = [(bar.what, bar.wanted, bar.found, _ratio_of(bar.limit), bar.verdict) for bar in judged]
-    return [said, "", *table(("bar", "asked", "found", "the limit", "verdict"), rows)]
+    return table(("bar", "asked", "found", "the limit", "verdict"), rows)
 
 
 def _ratio_of(limit: float | None) -> str:

@@ -5,9 +5,18 @@ from typing import Any
 
 import pytest
 
-from benchmarks.serving_bars import CLIENTS, NOT_MEASURED, at_least, at_most, bars
+from benchmarks.serving_bars import CLIENTS, NOT_MEASURED, at_least, at_most, bars, bars_of
 from benchmarks.serving_client import LOST, Report
-from benchmarks.serving_contestants import BENTOML, KEYED, LIMIT, LITSERVE, OURS, PLAIN, TORCH
+from benchmarks.serving_contestants import (
+    BENTOML,
+    KEYED,
+    LIMIT,
+    LITSERVE,
+    OURS,
+    PLAIN,
+    TORCH,
+    workers_name,
+)
 from benchmarks.serving_operations import judged_moves
 from benchmarks.serving_pipeline import Setup
 from benchmarks.serving_plots import write_plots
@@ -176,6 +185,19 @@ def test_a_bar_beyond_the_limit_says_so() -> None:
     assert "31 of 32 bars are reached" in text
     assert "Of the others 1 ask for more than the limit itself comes to." in text
     assert "| 1.19 | **not reached**, nor by the limit |" in text
+
+
+def test_several_processes_hold_the_same_bars() -> None:
+    record = measured()
+    name = workers_name(2)
+    record["turns"] += [turn(name, n, c, 8.0 * (1 + n)) for n in range(3) for c in CLIENTS]
+    held = bars_of(record, name)
+    assert [bar.what for bar in held] == [bar.what for bar in bars(record)][: len(held)]
+    assert held[0].found == "0.80 (0.80 to 0.80)"
+    assert bars(record)[0].found == "0.95 (0.95 to 0.95)"
+    text = page({"command": "c", "machine": MACHINE, "sets": {"s": record}})
+    reached = sum(bar.reached is True for bar in held)
+    assert f"The same of {name}, together: {reached} of {len(held)} bars are reached" in text
 
 
 def test_a_bar_that_the_limit_reaches_is_ours_to_reach() -> None:
