@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from benchmarks.serving_contestants import BENTOML, LIMIT, LITSERVE, OURS, PLAIN, TORCH
-from benchmarks.serving_rounds import pairs, ratios
+from benchmarks.serving_rounds import counted, pairs, ratios
 
 OF_LIMIT, OF_OTHERS, OF_BATCHED, OF_TORCH = 0.9, 1.0, 1.3, 2.0
 CLIENTS, BUSY = (1, 4, 16, 64), (16, 64)
@@ -65,7 +65,7 @@ def bars(measured: Record) -> list[Bar]:
 
 def bars_of(measured: Record, ours: str) -> list[Bar]:
     """Return those that a contestant of ours must hold for itself: throughput and latency."""
-    turns = measured["turns"]
+    turns = counted(measured["turns"])
     return [*_throughput(turns, ours), *_latency(turns, ours)]
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from benchmarks.serving_bars import Bar, bars, bars_of
 from benchmarks.serving_contestants import OURS, PROCESSES
-from benchmarks.serving_rounds import median_of, names_of, ratios
+from benchmarks.serving_rounds import Setup, counted, median_of, names_of, ratios
 
 Record = dict[str, Any]
 COLUMNS = {
@@ -52,7 +52,7 @@ def page(written: Record) -> str:
         lines += _missing(measured)
         for number in clients:
             lines += [f"### {number} client{'s' if number > 1 else ''}", ""]
-            lines += _turns(measured["turns"], number)
+            lines += _turns(counted(measured["turns"]), number)
         lines += _operations(measured.get("operations") or {})
         lines += _setups(measured)
     return "\n".join(lines).rstrip() + "\n"
@@ -92,7 +92,7 @@ def _bars(measured: Record) -> list[str]:
 def _count(judged: Sequence[Bar]) -> str:
     reached = sum(bar.reached is True for bar in judged)
     missing = sum(bar.reached is None for bar in judged)
-    said = f"{reached} of {len(judged)} bars are reached, {missing} were not measured."
+    said = f"{reached} of {len(judged)} bars are reached, {missing} not measured."
     beyond = [bar for bar in judged if bar.reached is False and bar.beyond]
     if beyond:
         said += f" Of the others {len(beyond)} ask for more than the limit itself comes to."
@@ -109,6 +109,13 @@ def _ratio_of(limit: float | None) -> str:
 
 
 def _missing(measured: Record) -> Iterator[str]:
+    for number, setup in measured["limit_setups"].items():
+        if not Setup.read(setup).filled_by(int(number)):
+            yield (
+                f"**The limit with {number} clients** was not measured: it ran as `{setup}`, whose "
+                "batches so few do not fill."
+            )
+            yield ""
     for name, why in measured["not_measured"].items():
         yield f"**{name}** was not measured: {why}."
         yield ""
@@ -147,9 +154,10 @@ def _setups(measured: Record) -> list[str]:
         for name, one in measured["setups"].items()
     ]
     same = ", ".join(f"{name} {share:.4f}" for name, share in measured["agreement"].items())
+    limit = {c: s for c, s in measured["limit_setups"].items() if Setup.read(s).filled_by(int(c))}
     said = (
         f"Ways to compute, as sessions x threads of each x pictures in a run: the limit takes "
-        f"{', '.join(f'`{s}` for {c}' for c, s in measured['limit_setups'].items())} clients, the "
+        f"{', '.join(f'`{s}` for {c}' for c, s in limit.items())} clients, the "
         f"other contestants `{measured['contestants_setup']}`. Pixels that agree with the limit's "
         f"mask of the first picture: {same}."
     )

@@ -1,5 +1,6 @@
 """What turns come to: ratios inside a round, bars that hide nothing, the page."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +21,11 @@ from benchmarks.serving_contestants import (
 from benchmarks.serving_operations import judged_moves
 from benchmarks.serving_pipeline import Setup
 from benchmarks.serving_plots import write_plots
-from benchmarks.serving_record import begun, keep
+from benchmarks.serving_record import begun, keep, main
 from benchmarks.serving_report import page, plot_name
-from benchmarks.serving_rounds import Setups, names_of, quantile, ratios, summary
+from benchmarks.serving_rounds import Setups, counted, names_of, quantile, ratios, summary
 
+RESULTS = Path(__file__).parents[2] / "docs" / "results"
 MACHINE = {
     "commit": "abc",
     "hardware": "a processor",
@@ -198,6 +200,34 @@ def test_several_processes_hold_the_same_bars() -> None:
     text = page({"command": "c", "machine": MACHINE, "sets": {"s": record}})
     reached = sum(bar.reached is True for bar in held)
     assert f"The same of {name}, together: {reached} of {len(held)} bars are reached" in text
+
+
+def test_a_limit_that_left_sessions_idle_is_none() -> None:
+    record = measured(limit_setups={"1": "2x2x1", "4": "2x1x4", "16": "2x1x4"})
+    for one in record["turns"]:
+        if one["contestant"] == LIMIT:
+            one["setup"] = record["limit_setups"].get(str(one["clients"]), "2x1x1")
+    left = counted(record["turns"])
+    dropped = {(t["contestant"], t["clients"]) for t in record["turns"] if t not in left}
+    assert dropped == {(LIMIT, 4)}
+    assert found(record, f"throughput of 4 / {PLAIN}").limit is None
+    assert found(record, "p99 of 4 less 1.15 x the limit's, ms").reached is None
+    text = page({"command": "c", "machine": MACHINE, "sets": {"s": record}})
+    assert "**The limit with 4 clients** was not measured: it ran as `2x1x4`" in text
+    assert "takes `2x2x1` for 1, `2x1x4` for 16 clients" in text
+
+
+def test_the_page_that_lies_beside_the_record_is_its_own() -> None:
+    record = json.loads((RESULTS / "serving.json").read_text())
+    assert page(record) == (RESULTS / "serving.md").read_text(), "run `benchmarks.serving_record`"
+
+
+def test_a_record_s_page_and_plots_are_written_anew(tmp_path: Path) -> None:
+    written = {"command": "c", "machine": MACHINE, "sets": {"s": measured()}}
+    keep(written, tmp_path)
+    main(tmp_path)
+    assert (tmp_path / "serving.md").read_text() == page(written)
+    assert (tmp_path / plot_name("s")).exists()
 
 
 def test_a_bar_that_the_limit_reaches_is_ours_to_reach() -> None:
