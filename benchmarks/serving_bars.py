@@ -71,8 +71,8 @@ def bars_of(measured: Record, ours: str) -> list[Bar]:
 
 def at_least(what: str, found: Sequence[float], least: float) -> Bar:
     """Judge the median of ratios by their least value."""
-    judged = _median(found, lambda median: median >= least)
-    return Bar(what, f">= {least:g}", *judged, least=least)
+    bar = Bar(what, f">= {least:g}", *_median(found, lambda median: median >= least))
+    return replace(bar, least=least)
 
 
 def at_most(what: str, found: float | None, most: float, unit: str) -> Bar:

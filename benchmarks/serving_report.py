@@ -6,7 +6,8 @@ from typing import Any
 
 from benchmarks.serving_bars import Bar, bars, bars_of
 from benchmarks.serving_contestants import OURS, PROCESSES
-from benchmarks.serving_rounds import Setup, counted, median_of, names_of, ratios
+from benchmarks.serving_pipeline import Setup
+from benchmarks.serving_rounds import counted, median_of, names_of, ratios
 
 Record = dict[str, Any]
 COLUMNS = {
