@@ -11,7 +11,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -209,22 +209,24 @@ def _written(out: BinaryIO, pieces: Iterator[bytes]) -> str:
     """Write what comes, and return its SHA-256; one piece is worked on while the next comes."""
     digest = hashlib.sha256()
 
-    def work(piece: bytes) -> None:
-        digest.update(piece)
+    def write(piece: bytes) -> None:
         with told():
             out.write(piece)
 
-    with ThreadPoolExecutor(1) as worker:
-        last: Future[None] | None = None
+    with ThreadPoolExecutor(2) as workers:  # no thread of it is made before it has work
+        last: list[Future[None]] = []
         for piece in pieces:
-            if last is not None:
-                last.result()
-            last = worker.submit(work, piece)
-        if last is not None:
-            last.result()
+            _wait_for(last)
+            last = [workers.submit(work, piece) for work in (digest.update, write)]
+        _wait_for(last)
     with told():
         out.flush()
     return digest.hexdigest()
+
+
+def _wait_for(works: Iterable[Future[None]]) -> None:
+    for one in works:
+        one.result()
 
 
 def _taken(handle: int) -> bool:
