@@ -53,6 +53,10 @@ BREAKS = {
 broken = pytest.mark.parametrize("fault", BREAKS.values(), ids=BREAKS.keys())
 
 
+def key_of(data):
+    return hashlib.sha256(data).hexdigest()
+
+
 @pytest.fixture(autouse=True)
 def large_is_put_in_parts(monkeypatch):
     monkeypatch.setattr(bucket, "WHOLE_BYTES", bucket.PART_BYTES)
@@ -141,21 +145,27 @@ PUT_AT_ONCE = "^PUT .*/[0-9a-f]{64}$"
 COPIED = "^PUT .*/[0-9a-f]{64}[?].*uploadId"
 
 
-def test_what_a_slow_line_lets_not_end_at_once_goes_in_parts(place, store, line, monkeypatch):
-    monkeypatch.setattr(bucket, "WHOLE_BYTES", 2 * len(LARGE))
+@pytest.fixture
+def parts_are_tiny(monkeypatch):
+    """What is larger than DATA may go in parts where it does not go at once."""
+    monkeypatch.setattr(bucket, "PART_BYTES", len(DATA))
+
+
+@pytest.mark.usefixtures("parts_are_tiny")
+def test_what_a_slow_line_lets_not_end_at_once_goes_in_parts(place, store, line):
     gate = threading.Event()
     line.inject(waits_for(gate), of=PUT_AT_ONCE)
     try:
-        put(store, LARGE)
+        put(store, 2 * DATA)
     finally:
         gate.set()
     assert any(re.search(COPIED, one) for one in line.seen)
-    assert place.host().path(LARGE_KEY).read_bytes() == LARGE
+    assert place.host().path(key_of(2 * DATA)).read_bytes() == 2 * DATA
     assert list(store.unfinished()) == []
 
 
-def test_what_was_put_at_once_and_not_answered_in_time_is_there(place, store, line, monkeypatch):
-    monkeypatch.setattr(bucket, "WHOLE_BYTES", 2 * len(LARGE))
+@pytest.mark.usefixtures("parts_are_tiny")
+def test_what_was_put_at_once_and_is_answered_too_late_is_there(place, store, line):
     done, gate = threading.Event(), threading.Event()
 
     def answers_late(handler, forward):
@@ -165,21 +175,21 @@ def test_what_was_put_at_once_and_not_answered_in_time_is_there(place, store, li
         handler.give(answer)
 
     line.inject(answers_late, of=PUT_AT_ONCE)
-    line.inject(lambda handler, forward: done.wait() and handler.give(forward()), of="^HEAD .*")
+    line.inject(lambda handler, forward: done.wait() and handler.give(forward()), of="^HEAD")
     try:
-        assert store.put(io.BytesIO(LARGE)).key == LARGE_KEY
+        put(store, 2 * DATA)
     finally:
         gate.set()
     assert not [one for one in line.seen if "uploadId" in one]
-    assert place.host().path(LARGE_KEY).read_bytes() == LARGE
+    assert place.host().path(key_of(2 * DATA)).read_bytes() == 2 * DATA
 
 
-def test_a_store_that_takes_nothing_large_and_nothing_small_is_down(store, line, monkeypatch):
-    monkeypatch.setattr(bucket, "WHOLE_BYTES", 2 * len(LARGE))
-    line.inject(fails(503), of="^PUT")
+@pytest.mark.usefixtures("parts_are_tiny")
+def test_a_store_that_is_read_and_not_written_is_down(store, line):
+    line.inject(fails(503), of="^(PUT|POST)")
     began = time.monotonic()
     with pytest.raises(BlobStoreDownError):
-        put(store, LARGE)
+        put(store, 2 * DATA)
     assert time.monotonic() - began < BOUND
 
 
