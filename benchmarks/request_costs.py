@@ -89,8 +89,12 @@ def calls(service: Stocked) -> dict[str, Ask]:
 
     def post(number: int) -> Any:
         spec = json.dumps(SMALL | {"name": "cat", "model": f"m{number}"})
-        files = {"dataset": ("drawn.zip", zipped), "spec": (None, spec, "application/json")}
-        answer = service.client.post("/tasks", files=files, headers=_with(service.admin))
+        answer = service.client.post(
+            "/tasks",
+            files={"dataset": ("drawn.zip", zipped)},
+            data={"spec": spec},
+            headers=_with(service.admin),
+        )
         posted.append(answer.json()["id"])
         return answer
 
