@@ -107,8 +107,7 @@ def _stage(stack: ExitStack, blobs: BlobStore, settings: Settings, folder: WorkF
     """Stage what lies in the work folder; what is not published goes when `stack` closes."""
 
     def stage(store: BlobStore, path: Path) -> StagedBlob:
-        with path.open("rb") as stream:
-            return stack.enter_context(store.stage(stream))
+        return stack.enter_context(store.stage_file(path))
 
     place = memory_place(settings)
     memories = memory_store(settings, blobs, place)

@@ -109,7 +109,7 @@ class SharedCheckpoint:
         if stamp is None or stamp == self._seen:
             return
         # The training puts new files in its place and never writes to this one.
-        with self._folder.checkpoint.open("rb") as stream, self._blobs.stage(stream) as staged:
+        with self._blobs.stage_file(self._folder.checkpoint) as staged:
             staged.send()
             key = staged.blob.key
             with write_session(self._engine) as session:
