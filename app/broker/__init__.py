@@ -23,6 +23,7 @@ RUN_TASK = "sats.run_task"
 QUEUE = "sats"
 POLLING_SECONDS = 0.05
 CONNECT_SECONDS = 2
+REDIS_OPTIONS = {"socket_connect_timeout": 2, "socket_timeout": 5}
 
 log = structlog.get_logger(__name__)
 
@@ -80,7 +81,7 @@ class Sender:
 
 def _transport_options(settings: Settings) -> dict[str, Any]:
     if settings.redis_url:
-        return {"socket_connect_timeout": 2, "socket_timeout": 5}
+        return dict(REDIS_OPTIONS)
     return transport_options(broker_folder(settings), POLLING_SECONDS)
 
 

@@ -44,13 +44,14 @@ def create(
         datetime | None, typer.Option(help="When it stops to work, in UTC; default: never.")
     ] = None,
     requests_per_minute: Annotated[
-        int | None, typer.Option(help="Most requests, for each process of the API.")
+        int | None, typer.Option(help="Most requests, to all processes of the API together.")
     ] = None,
     pictures_per_minute: Annotated[
         int | None, typer.Option(help="Most pictures to /segment, likewise.")
     ] = None,
     concurrent_requests: Annotated[
-        int | None, typer.Option(help="Most requests with pictures at a time, likewise.")
+        int | None,
+        typer.Option(help="Most requests with pictures at a time, for each process of the API."),
     ] = None,
     queued_tasks: Annotated[int | None, typer.Option(help="Most of its tasks that wait.")] = None,
     stored_bytes: Annotated[

@@ -10,12 +10,14 @@ from app.deletion.copies import LOOK_SECONDS, Copies
 from app.inference.engine import Inference
 from app.inference.warm_up import WarmUp
 from app.keys.cache import CallerCache
+from app.keys.exchange import Exchange
 from app.keys.last_use import LastUses
+from app.keys.ledgers import open_ledger
 from app.keys.rates import Rates
 from app.keys.secret import read_secret
 from app.keys.underway import Underway
+from app.processes.repeating import Repeating
 from app.registry.live import STOP_SECONDS, LiveVersions
-from app.repeating import Repeating
 from app.settings import Settings
 from app.storage import BlobStore, open_store
 from app.tasks.streams import Streams
@@ -37,6 +39,8 @@ class Services:
     inference: Inference
     warm_up: WarmUp
     rates: Rates
+    exchange: Exchange
+    """Shares what `rates` counts with the other processes."""
     underway: Underway
     last_uses: LastUses
     streams: Streams
@@ -52,6 +56,7 @@ class Services:
         self.copies.stop(STOP_SECONDS)
         self.inference.close()
         self.sender.close()
+        self.exchange.close()
         self.last_uses.close()
         self.engine.dispose()
 
@@ -69,16 +74,18 @@ def open_services(settings: Settings) -> Services:
     engine = make_engine(settings.resolved_database_url, settings.database_limits)
     inference = Inference(settings, blobs)
     live = LiveVersions(engine, settings.live_poll_seconds)
+    secret, rates = read_secret(settings), Rates()
     services = Services(
         settings=settings,
         engine=engine,
         blobs=blobs,
-        secret=read_secret(settings),
+        secret=secret,
         callers=CallerCache(settings.key_cache_seconds, settings.key_outage_seconds),
         live=live,
         inference=inference,
         warm_up=WarmUp(live, inference.graphs, settings.serve_warm_up_seconds),
-        rates=Rates(),
+        rates=rates,
+        exchange=Exchange(rates, open_ledger(settings, secret)),
         underway=Underway(),
         last_uses=LastUses(engine),
         streams=Streams(engine, settings.serve_streams),
@@ -88,4 +95,5 @@ def open_services(settings: Settings) -> Services:
     )
     live.start()
     services.copies.start()
+    services.exchange.start()
     return services

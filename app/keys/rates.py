@@ -1,19 +1,51 @@
 """How much a key asks for in a minute.
 
-Counted in memory, by each process of the API for itself: with four of them a key may do up to four
-times what its limits say, and a restart forgets what was counted.
+Counted in memory, so that no request waits for it. A moment later the other processes are told
+what was spent here, and it is learned what was there (`app.keys.exchange`): a burst that comes
+to all at once may be let in by each, and is paid back by those that come after it.
 """
 
 import math
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from app.errors import TooLargeProblem
+from app.keys.ledgers import Ledger
 from app.keys.problems import LimitProblem, PictureLimitProblem, RequestLimitProblem
 from app.keys.service import Caller
 
 SECONDS = 60.0
+ASK_SECONDS = 1.0
+"""How long it may be that nobody asked what the others have spent, while a key is in use."""
+LITTLE = 1e-3
+"""Of a request, or a second, by which a bucket is not told from a fuller one: clocks are floats."""
+
+
+@dataclass
+class _Bucket:
+    """What is left of a minute's limit; less than nothing where processes let in too much."""
+
+    left: float
+    at: float
+    """When so much was left."""
+    limit: int
+    used: float
+    """When it was looked at last."""
+    untold: float = 0.0
+    """What was spent since the others were told."""
+    told: float = -math.inf
+    """When they were, and it was learned what they have spent."""
+
+    def fill(self, limit: int, now: float) -> None:
+        """Let in what came back since."""
+        self.left = min(float(limit), self.left + (now - self.at) * limit / SECONDS)
+        self.at, self.limit = now, limit
+
+    def due(self, now: float) -> bool:
+        """Whether the others are to be told or asked."""
+        return self.untold > 0 or (now - self.used < SECONDS and now - self.told >= ASK_SECONDS)
 
 
 class Rates:
@@ -26,7 +58,9 @@ class Rates:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._lock = threading.Lock()
-        self._buckets: dict[tuple[int, type[LimitProblem]], tuple[float, float]] = {}
+        self._buckets: dict[tuple[int, type[LimitProblem]], _Bucket] = {}
+        self.spent = threading.Event()
+        """Something was, and nobody was told yet."""
 
     def request(self, caller: Caller) -> None:
         """Count one request.
@@ -62,14 +96,6 @@ class Rates:
         """
         self._pictures(caller, pictures, pictures)
 
-    def _pictures(self, caller: Caller, pictures: int, amount: int) -> None:
-        limit = caller.limits.pictures_per_minute
-        if limit is not None and pictures > limit:
-            raise TooLargeProblem(
-                f"{pictures} pictures; the key {caller.name!r} may send {limit} a minute"
-            )
-        self._spend(caller, PictureLimitProblem, "pictures", limit, amount)
-
     def headers(self, caller: Caller) -> dict[str, str]:
         """Return how much a caller may ask for in a minute and what is left of it; {}: any."""
         limits = {
@@ -83,18 +109,65 @@ class Rates:
         policies = (kind.policy_of(limit) for kind, limit in set_)
         return {"RateLimit-Policy": ", ".join(policies), "RateLimit": ", ".join(left)}
 
+    def exchange(self, ledger: Ledger) -> bool:
+        """Tell the others what was spent here, and learn what was there.
+
+        Returns:
+            Whether it is to be asked again though nothing is spent here: a key is in use.
+
+        Raises:
+            AwayError: the ledger does not answer; what was not told is told the next time.
+        """
+        self.spent.clear()
+        with self._lock:
+            now = self._clock()
+            told = {of: one.untold for of, one in self._buckets.items() if one.due(now)}
+            seconds = {
+                _name(*of): amount * SECONDS / self._buckets[of].limit
+                for of, amount in told.items()
+            }
+        if told:
+            owed = ledger.spend(seconds)
+            with self._lock:
+                self._learn(told, owed)
+        with self._lock:
+            return any(now - one.used < SECONDS for one in self._buckets.values())
+
+    def _learn(
+        self, told: dict[tuple[int, type[LimitProblem]], float], owed: dict[str, float]
+    ) -> None:
+        """Take over what all have spent; the lock is held."""
+        now = self._clock()
+        for of, amount in told.items():
+            bucket = self._buckets[of]
+            bucket.untold -= amount
+            bucket.left = bucket.limit * (1 - owed[_name(*of)] / SECONDS) - bucket.untold
+            bucket.at = bucket.told = now
+
+    def _pictures(self, caller: Caller, pictures: int, amount: int) -> None:
+        limit = caller.limits.pictures_per_minute
+        if limit is not None and pictures > limit:
+            raise TooLargeProblem(
+                f"{pictures} pictures; the key {caller.name!r} may send {limit} a minute"
+            )
+        self._spend(caller, PictureLimitProblem, "pictures", limit, amount)
+
     def _left(self, key_id: int, kind: type[LimitProblem], limit: int) -> tuple[int, int]:
         """Return what a bucket holds, and the seconds until there is one more; 0: it is full."""
         with self._lock:
-            left, _ = self._level(key_id, kind, limit)
-        whole = math.floor(left + 1e-9)
-        return whole, math.ceil((whole + 1 - left) * SECONDS / limit) if whole < limit else 0
+            left = self._filled(key_id, kind, limit).left
+        whole = max(0, math.floor(left + LITTLE))
+        return whole, _seconds(whole + 1 - left, limit) if whole < limit else 0
 
-    def _level(self, key_id: int, kind: type[LimitProblem], limit: int) -> tuple[float, float]:
-        """Return what a bucket holds now, and when that is; the lock is held."""
+    def _filled(self, key_id: int, kind: type[LimitProblem], limit: int) -> _Bucket:
+        """Return a bucket as it is now; the lock is held."""
         now = self._clock()
-        left, at = self._buckets.get((key_id, kind), (float(limit), now))
-        return min(float(limit), left + (now - at) * limit / SECONDS), now
+        bucket = self._buckets.get((key_id, kind))
+        if bucket is None:
+            bucket = self._buckets[key_id, kind] = _Bucket(float(limit), now, limit, now)
+        bucket.fill(limit, now)
+        bucket.used = now
+        return bucket
 
     def _spend(
         self, caller: Caller, kind: type[LimitProblem], what: str, limit: int | None, amount: int
@@ -104,15 +177,26 @@ class Rates:
         missing = self._take(caller.key_id, kind, limit, amount)
         if missing > 0:
             message = f"the key {caller.name!r} may send {limit} {what} a minute"
-            wait = max(1, math.ceil(missing * SECONDS / limit))
-            raise kind(message, wait, limit, left=math.floor(amount - missing + 1e-9))
+            left = max(0, math.floor(amount - missing + LITTLE))
+            raise kind(message, max(1, _seconds(missing, limit)), limit, left=left)
 
     def _take(self, key_id: int, kind: type[LimitProblem], limit: int, amount: int) -> float:
         """Take an amount out of a bucket if it is there; return how much is missing."""
         with self._lock:
-            left, now = self._level(key_id, kind, limit)
-            missing = amount - left
-            # A bucket that filled up to just below a whole number is full: clocks are floats.
-            taken = missing <= 1e-9
-            self._buckets[key_id, kind] = (left - amount if taken else left, now)
-        return 0.0 if taken else missing
+            bucket = self._filled(key_id, kind, limit)
+            missing = amount - bucket.left
+            if missing > LITTLE:
+                return missing
+            bucket.left -= amount
+            bucket.untold += amount
+        self.spent.set()
+        return 0.0
+
+
+def _seconds(missing: float, limit: int) -> int:
+    """Return when so much more is there, in whole seconds."""
+    return math.ceil(missing * SECONDS / limit - LITTLE)
+
+
+def _name(key_id: int, kind: type[LimitProblem]) -> str:
+    return f"{key_id}:{kind.policy}"

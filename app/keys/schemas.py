@@ -9,8 +9,8 @@ from app.audit.schemas import ActorJson
 from app.db import ApiKey
 from app.db.base import utc_now
 from app.keys.service import KeyLimits, Scope
-from app.paging import Page
-from app.posted import PostedNumbers, WrittenOut
+from app.records.paging import Page
+from app.records.posted import PostedNumbers, WrittenOut
 from app.registry.schemas import MAX_NUMBER, MODEL_PATTERN
 from sats_core.record import Record
 
@@ -64,13 +64,16 @@ class KeyRules(Record):
         None, description="When it stops to work; without a zone, UTC. Null: never."
     )
     requests_per_minute: Count = Field(
-        None, description="Most requests in a minute, for each process of the API; null: any."
+        None,
+        description="Most requests in a minute, to all processes of the API together; null: any.",
     )
     pictures_per_minute: Count = Field(
         None, description="Most pictures to `/segment` in a minute, likewise; null: any."
     )
     concurrent_requests: Count = Field(
-        None, description="Most requests with pictures under way at a time, likewise; null: any."
+        None,
+        description="Most requests with pictures under way at a time, for each process of the "
+        "API; null: any.",
     )
     queued_tasks: Count = Field(
         None, description="Most of its tasks that wait; one and its preview count once."

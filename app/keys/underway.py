@@ -1,6 +1,7 @@
 """How many requests with pictures a key has under way.
 
-Counted in memory, by each process of the API for itself, as what a key asks for in a minute is.
+Counted in memory, by each process of the API for itself: what another one has under way may be over
+before anybody is told.
 """
 
 import threading

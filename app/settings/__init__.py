@@ -250,6 +250,11 @@ class Settings(
         return self.data_dir / "cache" / "graphs"
 
     @property
+    def rates_file(self) -> Path:
+        """Where processes count together what keys spend in a minute; may be deleted."""
+        return self.data_dir / "rates.db"
+
+    @property
     def restarts_file(self) -> Path:
         """Where `sats serve` writes how often it started its worker again."""
         return self.data_dir / "serve.json"

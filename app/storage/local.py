@@ -8,6 +8,8 @@ from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
+import structlog
+
 from app.storage.base import BlobStore
 from app.storage.blobs import Entry, StagedBlob
 from app.storage.errors import BlobMissingError, told
@@ -16,22 +18,39 @@ from app.storage.parts import PARTS, LocalParts
 from app.storage.staging import written
 from sats_core.files import sync
 
+log = structlog.get_logger(__name__)
+
 _FOLDER = re.compile(r"[0-9a-f]{2}")
 
 
 class LocalBlobStore(BlobStore):
-    """A directory of files `ab/abcdef...`, named by their content, and `incoming/` beside them."""
+    """A directory of files `ab/abcdef...`, named by their content, and `incoming/` beside them.
+
+    Where it cannot be made, the store is down: whoever opens it lives on, as with a bucket.
+    """
 
     def __init__(self, root: Path) -> None:
         super().__init__()
         self.root = root
         self._incoming = root / "incoming"
-        self._incoming.mkdir(parents=True, exist_ok=True)
+        self._made = False
         self.parts = LocalParts(root / PARTS)
+        try:
+            self._make()
+        except OSError as error:
+            log.warning("store_not_there", folder=str(root), error=str(error))
+
+    def _make(self) -> None:
+        """Make its folders once; later it is down where they are gone, and not empty."""
+        if not self._made:
+            self._incoming.mkdir(parents=True, exist_ok=True)
+            self._made = True
 
     @contextmanager
     def stage(self, stream: BinaryIO, limit: int | None = None) -> Iterator[StagedBlob]:
         """See `BlobStore.stage`: temporary name, checksum, fsync; publishing renames."""
+        with told():
+            self._make()
         with written(self._incoming, stream, limit) as (incoming, blob):
             with told():
                 sync(incoming)

@@ -8,6 +8,7 @@ import numpy as np
 
 from app.errors import ErrorDetail, problem_of
 from sats_core.classes import BACKGROUND, IGNORE
+from sats_core.data.bands import value_counts
 from sats_core.data.duplicates import duplicated, thumbnail
 from sats_core.data.pictures import Pixels
 from sats_core.data.readers import Reader
@@ -18,6 +19,8 @@ MOST_PICTURES = 200
 LOOK_SECONDS = 10.0
 """How long a look takes at most, but for the picture that it is at."""
 MOST_FAULTS = 20
+SIDE = 320
+"""Pixels of a picture's longer side at which it is seen here."""
 SHEET = 8
 """Pictures of a contact sheet."""
 
@@ -59,7 +62,7 @@ def look(reader: Reader) -> Look:
         if time.monotonic() > ends:
             break
         try:
-            one = reader.read(reader.ids[position])
+            one = reader.read_small(reader.ids[position], SIDE)
         except DatasetError as error:
             found.faults += problem_of(error).errors
             if len(found.faults) >= MOST_FAULTS:
@@ -80,7 +83,7 @@ def _scattered(positions: Sequence[int]) -> list[int]:
 
 
 def _count(found: Look, label: Pixels) -> Collection[int]:
-    counts = np.bincount(label.ravel(), minlength=256)
+    counts = value_counts(label)
     counted = int(counts.sum() - counts[IGNORE])
     classes = [int(value) for value in np.flatnonzero(counts) if value != IGNORE]
     found.pictures += 1

@@ -26,7 +26,7 @@ def contact_sheet(reader: Reader, positions: Sequence[int]) -> bytes:
     sheet = Image.new("RGBA", size)
     for number, position in enumerate(positions):
         try:
-            tile = _tile(reader.read(reader.ids[position]))
+            tile = _tile(reader.read_small(reader.ids[position], TILE))
         except DatasetError:
             continue  # the look names it
         left = number % COLUMNS * (TILE + GAP) + (TILE - tile.width) // 2

@@ -12,7 +12,7 @@ from sqlalchemy import update
 
 from app.db import Task, TaskState, utc_now, write_session
 from app.errors import ConflictProblem
-from tests.worker.bench import drawn
+from tests.worker.bench import drawn, eventually
 from worker.claim import claim
 from worker.tidying import tidy, tidy_all
 
@@ -37,6 +37,8 @@ def test_an_upload_that_is_posted_again_while_it_is_removed_stays(bench, client,
 
     def slowly(key):
         removing.set()
+        # Its bytes are there, and it is about to ask whether they stay.
+        eventually(lambda: any(bench.blobs.unfinished()))
         time.sleep(0.5)
         delete(key)
 

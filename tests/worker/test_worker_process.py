@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from itertools import pairwise
 
 import pytest
@@ -55,19 +54,34 @@ def test_files_that_are_no_messages_do_not_end_the_worker(bench):
             assert worker.log.read_text().count("message_skipped") == 4
 
 
+def test_one_that_starts_while_the_store_is_away_runs_the_task_when_it_is_back(bench):
+    task_id = bench.post(["cat"])
+    blobs = bench.settings.blob_dir
+    blobs.rename(blobs.with_name("away"))
+    blobs.touch()
+    with bench.worker() as worker:
+        eventually(lambda: len(bench.workers()) == 1, say=worker.log.read_text)
+        blobs.unlink()
+        blobs.with_name("away").rename(blobs)
+        bench.ends(task_id, LIVE)
+        bench.assert_clean(task_id)
+        assert worker.process.poll() is None
+
+
 def test_a_wake_up_that_is_doubled_runs_the_task_once(bench):
     # Nobody is lost here: on a busy machine a late heartbeat must not look like it.
     bench.settings = bench.settings.model_copy(update={"lease_seconds": 120.0})
     bench.control.plan(epoch_seconds=0.5)
     task_id = bench.post(["cat"])
-    with bench.worker(), bench.worker():
+    with bench.worker() as one, bench.worker() as other:
         for _ in range(5):
             bench.wake(task_id)
         eventually(lambda: TaskState.TRAINING in bench.states(task_id))
         for _ in range(5):
             bench.wake(task_id)
         bench.ends(task_id, LIVE)
-        time.sleep(1)
+        logs = (one.log, other.log)
+        eventually(lambda: sum(log.read_text().count("succeeded in") for log in logs) >= 10)
     assert len(bench.control.starts()) == 1
     assert len(bench.versions()) == 1
     assert bench.task(task_id).tries == 0

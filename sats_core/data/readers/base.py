@@ -1,8 +1,10 @@
 """What every reader of labelled pictures gives, whatever the layout it reads."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from json import JSONDecodeError
 from typing import ClassVar
 from xml.parsers.expat import ExpatError
@@ -12,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sats_core.classes import IGNORE
+from sats_core.data.bands import value_counts
 from sats_core.data.names import printable
-from sats_core.data.pictures import decode_picture
+from sats_core.data.pictures import decode_picture, decode_resized
 from sats_core.data.sources import Source
 from sats_core.errors import DatasetError, Issue, PictureError, PictureTooLargeError
 
@@ -133,12 +136,9 @@ class Reader(ABC):
         Raises:
             DatasetError: the picture cannot be read.
         """
-        file, limits = self.picture_file(picture_id), self.source.limits
-        try:
-            data = self.source.read(file)
+        limits = self.source.limits
+        with self._at_fault(picture_id) as data:
             return decode_picture(data, limits.max_pixels, limits.decoded_bytes)
-        except PictureError as error:
-            raise at_fault(str(error), file, code=code_of(error)) from error
 
     def read(self, picture_id: str) -> LabelledPicture:
         """Return a picture with its label, both checked.
@@ -147,13 +147,30 @@ class Reader(ABC):
             DatasetError: either cannot be read, or their sizes differ.
         """
         picture, label = self.picture(picture_id), self.label(picture_id)
-        if picture.shape[:2] != label.shape:
-            raise at_fault(
-                f"the mask has {_size(label)} pixels, "
-                f"its picture {self.picture_file(picture_id)} has {_size(picture)}",
-                self.mask_file(picture_id),
-            )
+        self._check_sizes(picture_id, picture.shape[:2], label)
         return LabelledPicture(picture_id, picture, label)
+
+    def read_small(self, picture_id: str, side: int) -> LabelledPicture:
+        """Return a picture with its label as `read` does, the picture alone made smaller.
+
+        Its own pixels are gone before the label is read: whole, the two take half a GiB.
+
+        Args:
+            picture_id: one of `ids`.
+            side: pixels that the picture's longer side has at most.
+
+        Raises:
+            DatasetError: as `read`.
+        """
+        limits = self.source.limits
+        with self._at_fault(picture_id) as data:
+            size = partial(_within, side)
+            small = decode_resized(
+                data, limits.max_pixels, size, decoded_bytes=limits.decoded_bytes
+            )
+        label = self.label(picture_id)
+        self._check_sizes(picture_id, (small.height, small.width), label)
+        return LabelledPicture(picture_id, small.pixels, label)
 
     def encoded(self, picture_id: str) -> EncodedPicture:
         """Return a picture's bytes as they are, with its label.
@@ -167,8 +184,25 @@ class Reader(ABC):
 
     def shown(self, label: Pixels) -> tuple[str, ...]:
         """Return the names of the classes that a label holds."""
-        values = np.flatnonzero(np.bincount(label.ravel(), minlength=IGNORE + 1))
+        values = np.flatnonzero(value_counts(label))
         return tuple(self.classes[v - 1] for v in values if 0 < v < IGNORE)
+
+    @contextmanager
+    def _at_fault(self, picture_id: str) -> Iterator[bytes]:
+        """Yield a picture's bytes; what is wrong with them is told of its file."""
+        file = self.picture_file(picture_id)
+        try:
+            yield self.source.read(file)
+        except PictureError as error:
+            raise at_fault(str(error), file, code=code_of(error)) from error
+
+    def _check_sizes(self, picture_id: str, size: tuple[int, ...], label: Pixels) -> None:
+        if size != label.shape:
+            raise at_fault(
+                f"the mask has {_size(label.shape)} pixels, "
+                f"its picture {self.picture_file(picture_id)} has {_size(size)}",
+                self.mask_file(picture_id),
+            )
 
 
 def at_fault(
@@ -198,5 +232,11 @@ def code_of(error: Exception) -> str:
     return "unreadable" if isinstance(error, UNREADABLE) else "invalid"
 
 
-def _size(pixels: Pixels) -> str:
-    return f"{pixels.shape[1]} x {pixels.shape[0]}"
+def _size(shape: tuple[int, ...]) -> str:
+    return f"{shape[1]} x {shape[0]}"
+
+
+def _within(side: int, height: int, width: int) -> tuple[int, int]:
+    """Return the height and width of a picture whose longer side has at most so many pixels."""
+    scale = min(1.0, side / max(height, width))
+    return max(1, round(height * scale)), max(1, round(width * scale))

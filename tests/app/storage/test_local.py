@@ -240,3 +240,26 @@ def test_a_process_that_may_open_no_more_files_says_nothing_of_its_store(store):
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     assert not {type(reading.value), type(writing.value)} & {BlobStoreDownError}
     assert store.verified(KEY)
+
+
+def test_one_that_is_away_when_it_is_opened_is_down_until_it_is_back(store):
+    store.put(io.BytesIO(DATA))
+    away(store)
+    opened = LocalBlobStore(store.root)
+    assert not opened.answers()
+    with pytest.raises(BlobStoreDownError):
+        opened.put(io.BytesIO(DATA))
+    with pytest.raises(BlobStoreDownError):
+        opened.path(KEY)
+    back(store)
+    assert opened.answers()
+    assert opened.path(KEY).read_bytes() == DATA
+
+
+def test_one_that_could_not_be_made_is_made_when_it_can(tmp_path):
+    (tmp_path / "blobs").touch()
+    opened = LocalBlobStore(tmp_path / "blobs")
+    (tmp_path / "blobs").unlink()
+    assert opened.answers()
+    opened.put(io.BytesIO(DATA))
+    assert opened.path(KEY).read_bytes() == DATA

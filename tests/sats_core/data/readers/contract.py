@@ -78,6 +78,17 @@ class ReaderContract:
         assert reader.shown(self.labels["one"]) == self.shown
         assert reader.shown(np.zeros((1, 9), np.uint8)) == ()
 
+    def test_small_pictures_have_their_whole_labels(self, source: Source) -> None:
+        reader = open_reader(source)
+        for picture_id, label in self.labels.items():
+            item = reader.read_small(picture_id, 4)
+            height, width = label.shape
+            assert item.picture.shape == (max(1, round(4 / max(label.shape) * height)), 4, 3)
+            assert abs(item.picture.mean() - np.array(PICTURES[picture_id]).mean()) < 40
+            np.testing.assert_array_equal(item.label, label)
+            whole = reader.read_small(picture_id, width)
+            np.testing.assert_array_equal(whole.picture, np.array(PICTURES[picture_id]))
+
     def test_encoded_pictures_are_the_files_bytes(self, source: Source) -> None:
         reader = open_reader(source)
         item = reader.encoded("one")
