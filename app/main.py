@@ -23,15 +23,16 @@ from app.integrations.fiftyone.endpoints import router as fiftyone
 from app.integrations.label_studio.endpoints import router as label_studio
 from app.integrations.label_studio.pages import router as label_studio_pages
 from app.integrations.label_studio.training import router as label_studio_training
+from app.integrations.protocols.hugging_face import router as hugging_face
+from app.integrations.protocols.open_inference import models as open_inference
+from app.integrations.protocols.open_inference import server as open_inference_server
+from app.integrations.protocols.refusals import SPELLINGS
 from app.keys.endpoints import router as keys
 from app.keys.limit_headers import LimitHeadersMiddleware
 from app.overview.endpoints import router as overview
 from app.probes.endpoints import router as probes
 from app.probes.metrics import RequestMetrics, RequestMetricsMiddleware
 from app.probes.tracing import TracingMiddleware
-from app.protocols.hugging_face import router as hugging_face
-from app.protocols.open_inference import models as open_inference
-from app.protocols.open_inference import server as open_inference_server
 from app.registry.endpoints import router as registry
 from app.retirement.endpoints import router as retirement
 from app.segmentation.endpoints import router as segmentation
@@ -68,8 +69,10 @@ under `/v2`, which speaks the Open Inference Protocol, it is `{"error": "..."}`.
 A POST that changes something reads `Idempotency-Key`: sent again under the same key it does nothing
 again, and its answer says so with `Idempotency-Replayed: true`. Those that change nothing have no
 need of one and read none: `/segment`, `/hf/...`, `/v2/...`, Label Studio's `predict` and `setup`,
-and the token of a task's events. Label Studio's `webhook` reads none either, as Label Studio sends
-none: however often training is asked for while a project's task is under way, one more follows.
+and the token of a task's events; nor does `:complete` of an upload, which puts the same parts
+together however often it is asked. Label Studio's `webhook` reads none either, as Label Studio
+sends none: however often training is asked for while a project's task is under way, one more
+follows.
 """
 
 TAGS = [
@@ -140,7 +143,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.add_middleware(LimitHeadersMiddleware)
     app.add_middleware(TracingMiddleware)
     app.add_middleware(RequestIdMiddleware)
-    install_handlers(app)
+    install_handlers(app, SPELLINGS)
     operators = (overview, admin, fiftyone, aliases, deletion, keys, audit, webhooks, workers)
     protocols = (open_inference, open_inference_server, hugging_face)
     for router in (

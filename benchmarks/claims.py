@@ -25,7 +25,7 @@ from sqlalchemy import Engine, func, select, text
 
 from app.db import ApiKey, DeviceKind, Task, TaskState, make_engine, read_session, write_session
 from app.db.migrate import upgrade
-from app.repeating import Repeating
+from app.processes.repeating import Repeating
 from app.settings import Settings
 from app.storage import LocalBlobStore
 from app.tasks.schemas import TaskSpec

@@ -2,12 +2,12 @@
 
     python -m benchmarks.first_hour ENCODER
 
-Clones this checkout to a temporary folder, puts there what the quickstart says that one brings (a
-SegFormer in a directory, a zip of labelled pictures, a photo), and runs the quickstart's commands
-as they stand in it, one after another. ENCODER is a folder of a SegFormer's encoder in the hub's
-layout. A command that fails or is missing, and a class that is not live at the end, end it, and
-nothing is written. The service listens at its usual port, which must be free; what is installed
-comes from where pip is told to look. Writes `first_hour.json` to `--results`.
+Clones this checkout to a temporary folder, puts there what the README says that one brings (a
+SegFormer in a directory, a zip of labelled pictures, a photo), and runs the README's commands as
+they stand in it, one after another; the quickstart's are the same. ENCODER is a folder of a
+SegFormer's encoder in the hub's layout. A command that fails or is missing, and a class that is not
+live at the end, end it, and nothing is written. The service listens at its usual port, which must
+be free; what is installed comes from where pip is told to look. Writes `first_hour.json`.
 """
 
 import json
@@ -34,6 +34,9 @@ from sats_client import Client, Task
 
 ROOT = Path(__file__).parents[1]
 PAGE = Path("docs/quickstart.md")
+README = Path("README.md")
+SECTIONS = ("Try it", "Your own model and classes")
+"""Of the README; its other commands are for those who deploy it or work on it."""
 URL = "http://127.0.0.1:8000"
 BAR_SECONDS = 900.0
 LONGEST_SECONDS = 3600.0
@@ -46,7 +49,7 @@ TASK_ID = "ID-FROM-THE-ANSWER"
 MODEL, DATA_SET, PHOTO = Path("path/to/segformer"), Path("my-classes.zip"), Path("photo.jpg")
 OVERLAY = Path("masks/photo.jpg.overlay.png")
 NEEDED = (SERVE, f"sats import {MODEL}", f"dataset=@{DATA_SET}", f"{TASK_ID}/events", str(PHOTO))
-"""What the page's commands must come to, in this order."""
+"""What a page's commands must come to, in this order."""
 
 _BLOCK = re.compile(r"^( *)```bash\n(.*?)^\1```", re.MULTILINE | re.DOTALL)
 
@@ -77,6 +80,24 @@ def commands(page: str) -> list[str]:
         if not any(needed in command for command in left):
             raise WalkError(f"no command of the page has {needed!r} after those before it")
     return found
+
+
+def walked(folder: Path) -> list[str]:
+    """Return the commands that README and quickstart of a checkout have in common: all.
+
+    Raises:
+        WalkError: one of them has another one, or lacks one that leads to an own class.
+    """
+    whole = (folder / README).read_text()
+    parts = [part for part in whole.split("\n## ") if part.partition("\n")[0] in SECTIONS]
+    found = commands("\n".join(parts))
+    if other := _differing(found, commands((folder / PAGE).read_text())):
+        raise WalkError(f"{README} and {PAGE} differ:\n" + "\n".join(other))
+    return found
+
+
+def _differing(first: Sequence[str], second: Sequence[str]) -> list[str]:
+    return [line for line in ndiff(first, second) if line.startswith(("+", "-"))]
 
 
 class Walk:
@@ -213,7 +234,7 @@ def measure(encoder: Path) -> dict[str, Any]:
         write_model(encoder, clone / MODEL)
         write_pictures(clone / DATA_SET)
         write_photo(clone / PHOTO)
-        found = commands((clone / PAGE).read_text())
+        found = walked(clone)
         try:
             walk.run(found)
             if not (clone / OVERLAY).stat().st_size:
@@ -246,15 +267,14 @@ def summary(steps: Sequence[Step]) -> dict[str, Any]:
 
 def stale(record: Mapping[str, Any], page: str) -> Sequence[str]:
     """Return in what a page's commands differ from those that a record was taken with."""
-    differing = ndiff(record["commands"], commands(page))
-    return [line for line in differing if line.startswith(("+", "-"))]
+    return _differing(record["commands"], commands(page))
 
 
 def main(
     encoder: Annotated[Path, typer.Argument(help="A SegFormer's encoder.", exists=True)],
     results: Annotated[Path, typer.Option(help="Where the record goes.")] = Path("docs/results"),
 ) -> None:
-    """Run the quickstart's commands in a fresh clone, and say how long each takes."""
+    """Run the README's commands in a fresh clone, and say how long each takes."""
     cloned = commit()
     try:
         taken = measure(encoder)
@@ -263,7 +283,7 @@ def main(
         raise typer.Exit(1) from error
     record = {
         "command": "python -m benchmarks.first_hour ENCODER",
-        "page": str(PAGE),
+        "page": str(README),
         "commit": cloned,
         "hardware": hardware("cpu"),
         "cores": os.cpu_count(),

@@ -41,8 +41,9 @@ Row = dict[str, Any]
 class ExplicitNonLocal(SoftmaxNonLocal):
     """Softmax attention that forms its map."""
 
-    def gathered(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    def gathered(self, query: Tensor, key: Tensor, value: Tensor, positions: int) -> Tensor:
         """See `NonLocal.gathered`."""
+        del positions
         return torch.softmax(query @ key.mT * self.scale(query), dim=-1) @ value
 
 

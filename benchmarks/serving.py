@@ -7,7 +7,8 @@ plain FastAPI with the graph and with torch), and asks them in turns, round by r
 limit: the same functions in a loop. Then starts ours again and again, promotes under load, and asks
 for twice the limit. Writes `serving.json`, `serving.md` and plots to `--out`. LitServe and BentoML
 come with `pip install -e ".[bench]"`; a contestant that is not installed is reported as not
-measured.
+measured. Turns are short and rounds are many: what else goes on at a machine comes and goes within
+seconds, and a ratio is of two turns that lie close together.
 """
 
 import os
@@ -219,8 +220,8 @@ def main(
     clients: Annotated[list[int] | None, typer.Option(help="Of the closed loop.")] = None,
     size: Annotated[list[int] | None, typer.Option(help="Of the pictures, pixels.")] = None,
     backbone: Annotated[list[str] | None, typer.Option(help="Of the version.")] = None,
-    seconds: Annotated[float, typer.Option(help="Of each turn.")] = 20.0,
-    rounds: Annotated[int, typer.Option(help="How often everybody has a turn.")] = 5,
+    seconds: Annotated[float, typer.Option(help="Of each turn.")] = 4.0,
+    rounds: Annotated[int, typer.Option(help="How often everybody has a turn.")] = 12,
     weights: Annotated[Path | None, typer.Option(help="A version's folder; else random.")] = None,
     setup: Annotated[list[str] | None, typer.Option(help="Ways to compute; else many.")] = None,
     only: Annotated[list[str] | None, typer.Option(help="Names of contestants; else all.")] = None,

@@ -2,11 +2,11 @@
 
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from benchmarks.serving_contestants import BENTOML, LIMIT, LITSERVE, OURS, PLAIN, TORCH
-from benchmarks.serving_rounds import pairs, ratios
+from benchmarks.serving_rounds import counted, pairs, ratios
 
 OF_LIMIT, OF_OTHERS, OF_BATCHED, OF_TORCH = 0.9, 1.0, 1.3, 2.0
 CLIENTS, BUSY = (1, 4, 16, 64), (16, 64)
@@ -26,19 +26,31 @@ class Bar:
         wanted: in words.
         found: what was measured, in words.
         reached: None where it was not measured.
+        least: asked of a ratio.
+        limit: what the limit itself comes to where others are compared with, median of the rounds;
+            None elsewhere. What serves cannot be faster than what it serves with.
     """
 
     what: str
     wanted: str
     found: str = NOT_MEASURED
     reached: bool | None = None
+    least: float = 0.0
+    limit: float | None = None
+
+    @property
+    def beyond(self) -> bool:
+        """Whether it asks for more than the limit itself comes to."""
+        return self.limit is not None and self.limit < self.least
 
     @property
     def verdict(self) -> str:
         """As the table says it."""
         if self.reached is None:
             return NOT_MEASURED
-        return "reached" if self.reached else "**not reached**"
+        if self.reached:
+            return "reached"
+        return "**not reached**, nor by the limit" if self.beyond else "**not reached**"
 
 
 def bars(measured: Record) -> list[Bar]:
@@ -47,17 +59,20 @@ def bars(measured: Record) -> list[Bar]:
     Args:
         measured: its turns and what the service does beside.
     """
-    turns = measured["turns"]
-    return [
-        *_throughput(turns),
-        *_latency(turns),
-        *_operations(measured.get("operations") or {}, turns),
-    ]
+    operations = _operations(measured.get("operations") or {}, measured["turns"])
+    return [*bars_of(measured, OURS), *operations]
+
+
+def bars_of(measured: Record, ours: str) -> list[Bar]:
+    """Return those that a contestant of ours must hold for itself: throughput and latency."""
+    turns = counted(measured["turns"])
+    return [*_throughput(turns, ours), *_latency(turns, ours)]
 
 
 def at_least(what: str, found: Sequence[float], least: float) -> Bar:
     """Judge the median of ratios by their least value."""
-    return Bar(what, f">= {least:g}", *_median(found, lambda median: median >= least))
+    bar = Bar(what, f">= {least:g}", *_median(found, lambda median: median >= least))
+    return replace(bar, least=least)
 
 
 def at_most(what: str, found: float | None, most: float, unit: str) -> Bar:
@@ -66,26 +81,30 @@ def at_most(what: str, found: float | None, most: float, unit: str) -> Bar:
     return Bar(what, wanted) if found is None else Bar(what, wanted, f"{found:g}", found <= most)
 
 
-def _throughput(turns: Sequence[Record]) -> Iterator[Bar]:
+def _throughput(turns: Sequence[Record], ours: str) -> Iterator[Bar]:
     for number in BUSY:
-        found = ratios(turns, OURS, LIMIT, number)
+        found = ratios(turns, ours, LIMIT, number)
         yield at_least(f"throughput of {number} clients / the limit", found, OF_LIMIT)
     for other in (LITSERVE, BENTOML, PLAIN):
         for number in CLIENTS:
-            found = ratios(turns, OURS, other, number)
-            yield at_least(f"throughput of {number} / {other}", found, OF_OTHERS)
+            yield _against(turns, ours, other, number, OF_OTHERS)
     for other in (LITSERVE, BENTOML):
-        found = ratios(turns, OURS, other, BUSY[0])
-        yield at_least(f"throughput of {BUSY[0]} / {other}", found, OF_BATCHED)
+        yield _against(turns, ours, other, BUSY[0], OF_BATCHED)
     for number in CLIENTS:
-        found = ratios(turns, OURS, TORCH, number)
-        yield at_least(f"throughput of {number} / {TORCH}", found, OF_TORCH)
+        yield _against(turns, ours, TORCH, number, OF_TORCH)
 
 
-def _latency(turns: Sequence[Record]) -> Iterator[Bar]:
+def _against(turns: Sequence[Record], ours: str, other: str, clients: int, least: float) -> Bar:
+    """Judge our throughput by another's, and say what the limit's would be."""
+    bar = at_least(f"throughput of {clients} / {other}", ratios(turns, ours, other, clients), least)
+    limit = ratios(turns, LIMIT, other, clients)
+    return replace(bar, limit=statistics.median(limit) if limit else None)
+
+
+def _latency(turns: Sequence[Record], ours: str) -> Iterator[Bar]:
     more = [
         one["p50_ms"] - limit["p50_ms"]
-        for one, limit in pairs(turns, OURS, LIMIT, 1)
+        for one, limit in pairs(turns, ours, LIMIT, 1)
         if one["p50_ms"] is not None and limit["p50_ms"] is not None
     ]
     wanted = f"<= {LONE_MS:g} ms"
@@ -94,7 +113,7 @@ def _latency(turns: Sequence[Record]) -> Iterator[Bar]:
     for number in CLIENTS:
         over = [
             one["p99_ms"] - TAIL * limit["p99_ms"]
-            for one, limit in pairs(turns, OURS, LIMIT, number)
+            for one, limit in pairs(turns, ours, LIMIT, number)
             if one["p99_ms"] is not None and limit["p99_ms"] is not None
         ]
         what = f"p99 of {number} less {TAIL:g} x the limit's, ms"

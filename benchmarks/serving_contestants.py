@@ -30,6 +30,7 @@ OURS, KEYED, LITSERVE, BENTOML, PLAIN, TORCH = (
     "plain FastAPI, eager torch",
 )
 LIMIT = "the limit"
+PROCESSES = " API processes"
 FORM = "serving"
 
 Headers = Sequence[tuple[str, str]]
@@ -37,7 +38,7 @@ Headers = Sequence[tuple[str, str]]
 
 def workers_name(workers: int) -> str:
     """Return what ours is called with several processes of the API."""
-    return f"ours, {workers} API processes"
+    return f"ours, {workers}{PROCESSES}"
 
 
 @dataclass(frozen=True)

@@ -46,6 +46,10 @@ class Setup:
     def __str__(self) -> str:
         return f"{self.sessions}x{self.threads}x{self.batch}"
 
+    def filled_by(self, clients: int) -> bool:
+        """Return whether so many clients fill every session's batch, where there are batches."""
+        return self.batch == 1 or self.sessions * self.batch <= clients
+
 
 class Model(Protocol):
     """What the functions below ask of a model; an exported graph has it."""

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 
 from benchmarks.serving_contestants import BENTOML, KEYED, LIMIT, LITSERVE, OURS, PLAIN, TORCH
 from benchmarks.serving_report import plot_name
-from benchmarks.serving_rounds import median_of, names_of
+from benchmarks.serving_rounds import counted, median_of, names_of
 
 STYLES = {
     LIMIT: ("#000000", "s"),
@@ -37,7 +37,7 @@ Record = dict[str, Any]
 def write_plots(written: Record, folder: Path) -> None:
     """Write the plot of every set of a record."""
     for name, measured in written["sets"].items():
-        _plot(name, measured["turns"], folder / plot_name(name))
+        _plot(name, counted(measured["turns"]), folder / plot_name(name))
 
 
 def _plot(title: str, turns: Sequence[Record], path: Path) -> None:

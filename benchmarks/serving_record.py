@@ -1,4 +1,9 @@
-"""The record of a measurement of serving: kept as it grows, written with its page and plots."""
+"""The record of a measurement of serving: kept as it grows, written with its page and plots.
+
+    python -m benchmarks.serving_record docs/results
+
+writes page and plots anew of the record that lies there.
+"""
 
 import importlib.util
 import json
@@ -71,3 +76,12 @@ def _machine() -> Record:
         "load_average": round(os.getloadavg()[0], 2),
         "packages": packages | {"event loop": "uvloop" if uvloop else "asyncio"},
     }
+
+
+def main(folder: Path) -> None:
+    """Write page and plots of a folder's record."""
+    publish(json.loads((folder / f"{NAME}.json").read_text()), folder)
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -4,9 +4,10 @@ import statistics
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from benchmarks.serving_bars import bars
-from benchmarks.serving_contestants import OURS
-from benchmarks.serving_rounds import median_of, names_of, ratios
+from benchmarks.serving_bars import Bar, bars, bars_of
+from benchmarks.serving_contestants import OURS, PROCESSES
+from benchmarks.serving_pipeline import Setup
+from benchmarks.serving_rounds import counted, median_of, names_of, ratios
 
 Record = dict[str, Any]
 COLUMNS = {
@@ -30,6 +31,8 @@ rounds, ratios have their least and greatest beside them. The answer is always a
   process, without HTTP, in the best of the ways to compute that were tried.
 - **LitServe, BentoML and plain FastAPI** call the same functions on the same graph, with as many
   sessions and threads as serve one client and many best together; plain FastAPI also with torch.
+- **The limit** among the bars is what the limit itself comes to against the same server: where
+  that is less than what is asked, no server of these functions can reach the bar.
 - **CPU** is that of all of a contestant's processes for each answer, **PSS** their memory after a
   turn, what they share counted once. The client is a process of its own and not in either.
 """
@@ -50,7 +53,7 @@ def page(written: Record) -> str:
         lines += _missing(measured)
         for number in clients:
             lines += [f"### {number} client{'s' if number > 1 else ''}", ""]
-            lines += _turns(measured["turns"], number)
+            lines += _turns(counted(measured["turns"]), number)
         lines += _operations(measured.get("operations") or {})
         lines += _setups(measured)
     return "\n".join(lines).rstrip() + "\n"
@@ -79,14 +82,41 @@ def _machine(machine: Record, command: str) -> list[str]:
 
 def _bars(measured: Record) -> list[str]:
     judged = bars(measured)
+    lines = [_count(judged), "", *_judged(judged)]
+    for name in names_of(measured["turns"]):
+        if name.startswith(OURS) and name.endswith(PROCESSES):
+            judged = bars_of(measured, name)
+            lines += [f"The same of {name}, together: {_count(judged)}", "", *_judged(judged)]
+    return lines
+
+
+def _count(judged: Sequence[Bar]) -> str:
     reached = sum(bar.reached is True for bar in judged)
     missing = sum(bar.reached is None for bar in judged)
-    said = f"{reached} of {len(judged)} bars are reached, {missing} were not measured."
-    rows = [(bar.what, bar.wanted, bar.found, bar.verdict) for bar in judged]
-    return [said, "", *table(("bar", "asked", "found", "verdict"), rows)]
+    said = f"{reached} of {len(judged)} bars are reached, {missing} not measured."
+    beyond = [bar for bar in judged if bar.reached is False and bar.beyond]
+    if beyond:
+        said += f" Of the others {len(beyond)} ask for more than the limit itself comes to."
+    return said
+
+
+def _judged(judged: Sequence[Bar]) -> list[str]:
+    rows = [(bar.what, bar.wanted, bar.found, _ratio_of(bar.limit), bar.verdict) for bar in judged]
+    return table(("bar", "asked", "found", "the limit", "verdict"), rows)
+
+
+def _ratio_of(limit: float | None) -> str:
+    return "" if limit is None else f"{limit:.2f}"
 
 
 def _missing(measured: Record) -> Iterator[str]:
+    for number, setup in measured["limit_setups"].items():
+        if not Setup.read(setup).filled_by(int(number)):
+            yield (
+                f"**The limit with {number} clients** was not measured: it ran as `{setup}`, whose "
+                "batches so few do not fill."
+            )
+            yield ""
     for name, why in measured["not_measured"].items():
         yield f"**{name}** was not measured: {why}."
         yield ""
@@ -125,9 +155,10 @@ def _setups(measured: Record) -> list[str]:
         for name, one in measured["setups"].items()
     ]
     same = ", ".join(f"{name} {share:.4f}" for name, share in measured["agreement"].items())
+    limit = {c: s for c, s in measured["limit_setups"].items() if Setup.read(s).filled_by(int(c))}
     said = (
         f"Ways to compute, as sessions x threads of each x pictures in a run: the limit takes "
-        f"{', '.join(f'`{s}` for {c}' for c, s in measured['limit_setups'].items())} clients, the "
+        f"{', '.join(f'`{s}` for {c}' for c, s in limit.items())} clients, the "
         f"other contestants `{measured['contestants_setup']}`. Pixels that agree with the limit's "
         f"mask of the first picture: {same}."
     )

@@ -145,11 +145,16 @@ class Setups:
         return cls(found)
 
     def limit(self, clients: int) -> Setup:
-        """Return the one by which the limit answers so many clients."""
+        """Return the one by which the limit answers so many clients.
+
+        One that is tried with many would leave sessions idle where the first takes whoever waits.
+        """
         lone = {name: one["p50_ms"] for name, one in self.tried.items() if one["p50_ms"]}
         if clients == 1 and lone:
             return Setup.read(min(lone, key=lambda name: float(lone[name])))
-        return Setup.read(max(self.tried, key=lambda name: float(self.tried[name]["per_second"])))
+        filled = [name for name in self.tried if Setup.read(name).filled_by(clients)]
+        best = max(filled or self.tried, key=lambda name: float(self.tried[name]["per_second"]))
+        return Setup.read(best)
 
     def contestants(self) -> Setup:
         """Return the one that is best for one client and for many together, without batches.
@@ -158,6 +163,19 @@ class Setups:
         """
         lone = {name: one for name, one in self.tried.items() if one["p50_ms"]}
         return Setup.read(max(lone, key=lambda n: lone[n]["per_second"] / lone[n]["p50_ms"]))
+
+
+def counted(turns: Sequence[Record]) -> list[Record]:
+    """Leave out the limit's turns in batches that so few clients do not fill.
+
+    Its first session took all of them and the others were idle: that is no limit. Older records
+    have such.
+    """
+    return [
+        turn
+        for turn in turns
+        if "setup" not in turn or Setup.read(turn["setup"]).filled_by(turn["clients"])
+    ]
 
 
 def ratios(

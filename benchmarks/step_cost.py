@@ -25,7 +25,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
 
-from benchmarks.machine import stamped
+from benchmarks.machine import machine_load, stamped
 from benchmarks.step_bench import DESCENDING, OLD, Bench, Size, timed
 from sats_core.data.batches import StepBatches
 from sats_core.data.cache import PictureCache
@@ -137,6 +137,7 @@ def compiled(bench: Bench) -> Callable[[], None]:
 
 def measure(size: Size, device: str, repeats: int, epochs: int, compile_too: bool) -> Record:
     """Measure one size."""
+    load = machine_load()
     bench = Bench(size, device)
     steps = {name: bench.step(name) for name in DESCENDING}
     if compile_too:
@@ -146,6 +147,7 @@ def measure(size: Size, device: str, repeats: int, epochs: int, compile_too: boo
     looped = loop_rate(bench, epochs)
     return stamped(
         device,
+        machine_load=load,
         backbone=size.backbone,
         pixels=size.pixels,
         batch=size.batch,

@@ -83,7 +83,13 @@ def _draw(plan: Plan, base: Path, step: Path) -> list[Scene]:
     """
     base_seed, step_seed, showcase_seed = plan.picture_seeds
     draw_dataset(
-        base, OLD_CLASSES, plan.base_pictures, plan.size, base_seed, unlabelled=NEW_CLASSES
+        base,
+        OLD_CLASSES,
+        plan.base_pictures,
+        plan.size,
+        base_seed,
+        unlabelled=NEW_CLASSES,
+        held_out=plan.base_held_out,
     )
     draw_dataset(
         step, NEW_CLASSES, plan.step_pictures, plan.size, step_seed, unlabelled=OLD_CLASSES

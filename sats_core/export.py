@@ -27,6 +27,7 @@ from sats_core.classes import Catalogue, ClassInfo
 from sats_core.data.transforms import View
 from sats_core.errors import ExportError, ModelError
 from sats_core.evaluation.forgetting import ForgettingReport
+from sats_core.evaluation.picture_scores import HELD_OUT_SCORES, PictureScores
 from sats_core.evaluation.scores import Scores
 from sats_core.files import sync
 from sats_core.methods.curvature import Curvature
@@ -84,6 +85,7 @@ def export_version(
     probes: Sequence[Tensor],
     features: FeatureMemory | None = None,
     curvature: Curvature | None = None,
+    pictures: PictureScores | None = None,
 ) -> None:
     """Write a version to `directory`, whole or not at all.
 
@@ -97,6 +99,7 @@ def export_version(
         probes: inputs (B, 3, H, W) of more than one size, on which graph and torch are compared.
         features: what later steps replay; None keeps none.
         curvature: what later steps by `kfac` hold its weights by; None keeps none.
+        pictures: its scores on every held-out picture by itself; None where there is none.
 
     Raises:
         ExportError: the graph cannot be made, or graph and torch differ on more than 0.1 % of the
@@ -117,6 +120,8 @@ def export_version(
     else:
         _write_model(partial, model, catalogue, whole)
     (partial / SCORES).write_text(scores.model_dump_json(indent=2) + "\n")
+    if pictures and pictures.sets:
+        (partial / HELD_OUT_SCORES).write_text(pictures.model_dump_json() + "\n")
     if forgetting:
         (partial / FORGETTING).write_text(forgetting.model_dump_json(indent=2) + "\n")
     if features:

@@ -13,6 +13,8 @@ class HeldOutPictures(Record):
     compared: bool = True
     """Whether copies of them among the training pictures are counted. The count tells whoever reads
     it that a picture is held out."""
+    version: int | None = None
+    """Number of the version that they came with, where there is one to tell."""
 
 
 class MemoryRecord(Record):

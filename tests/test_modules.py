@@ -1,4 +1,4 @@
-"""How long a module may be."""
+"""How long a module may be, and where it stands."""
 
 from pathlib import Path
 
@@ -20,3 +20,9 @@ def test_a_module_is_short(folder: str) -> None:
     }
     assert lines
     assert {module: count for module, count in lines.items() if count > MOST_LINES} == {}
+
+
+def test_every_module_of_the_service_has_a_room() -> None:
+    """At the top stands what is started, `app.main:create_app`, and nothing else."""
+    loose = {module.name for module in (ROOT / "app").glob("*.py")}
+    assert loose == {"__init__.py", "main.py"}

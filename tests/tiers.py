@@ -45,7 +45,7 @@ LONG = {
         "tests/benchmarks/test_serving.py::test_the_limit_answers_everybody_in_the_queue"
     ),
     "tests/app/cli/test_running.py::test_killed_with_9_serve_takes_its_children_along": (
-        "tests/app/test_processes.py::test_what_it_left_is_ended_as_soon_as_its_end_is_seen"
+        "tests/app/processes/test_children.py::test_what_it_left_is_ended_as_soon_as_its_end_is_seen"
     ),
     "tests/app/web/test_retiring.py::test_what_will_happen_is_said_before_it_does": (
         "tests/app/web/test_retiring.py::test_what_is_refused_is_said_in_the_dialog"
@@ -244,7 +244,7 @@ ON_ONE_PAIR = (
     "tests/app/keys/test_cache.py",
     "tests/app/keys/test_limits.py",
     "tests/app/probes/test_warm_up.py",
-    "tests/app/protocols/",
+    "tests/app/integrations/protocols/",
     "tests/app/retirement/",
     "tests/app/segmentation/test_admission.py",
     "tests/app/segmentation/test_base64.py",
@@ -270,7 +270,7 @@ ON_ONE_PAIR = (
     "tests/app/tasks/test_dropped_streams.py",
     "tests/app/tasks/test_watching.py",
     "tests/app/test_access.py",
-    "tests/app/test_disk.py",
+    "tests/app/tasks/test_disk.py",
     "tests/app/test_whole_numbers.py",
     "tests/app/webhooks/test_endpoints.py",
     "tests/app/http/",
@@ -320,7 +320,7 @@ SLOW = (
     "tests/app/deletion/",
     "tests/app/doctor/",
     "tests/app/inference/test_agreement_with_torch.py",
-    "tests/app/protocols/test_documented_clients.py",
+    "tests/app/integrations/protocols/test_documented_clients.py",
     "tests/app/storage/test_bucket_faults.py",
     "tests/app/storage/test_contract.py",
     "tests/app/storage/test_installation.py",

@@ -17,7 +17,7 @@ import structlog
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from app.db import DeviceKind
-from app.processes import own
+from app.processes.children import own
 from app.workers.needs import Resources
 
 MIB = 2**20

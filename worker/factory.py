@@ -17,7 +17,7 @@ from app.integrations.label_studio.importing import Importing
 from app.integrations.mlflow.apart import Apart
 from app.integrations.mlflow.mirroring import Mirroring
 from app.keys.secret import read_secret
-from app.repeating import Repeating
+from app.processes.repeating import Repeating
 from app.retirement.erasing import Erasing
 from app.settings import Settings
 from app.storage import BlobStore, open_store

@@ -69,11 +69,13 @@ class KeptPictures:
         blob: key of the zip.
         classes: what it is labelled for and the version knows.
         compared: whether whoever posted the task may be told of copies of them.
+        version: number of the version that keeps it.
     """
 
     blob: str
     classes: tuple[str, ...]
     compared: bool
+    version: int
 
 
 def scored_on(session: Session, task: Task, start: Version) -> list[KeptPictures]:
@@ -91,6 +93,7 @@ def scored_on(session: Session, task: Task, start: Version) -> list[KeptPictures
             pictures.blob,
             same_classes(pictures.classes, versions[pictures.version_id], start),
             pictures.version_id in own,
+            versions[pictures.version_id].number,
         )
         for pictures in kept
     ]
@@ -120,7 +123,11 @@ def held_out(
     for number, one in enumerate(kept):
         path = target / f"{number}.zip"
         _link(verified(blobs, one.blob, "a set of held-out pictures"), path)
-        laid_out.append(HeldOutPictures(path=path, classes=one.classes, compared=one.compared))
+        laid_out.append(
+            HeldOutPictures(
+                path=path, classes=one.classes, compared=one.compared, version=one.version
+            )
+        )
     return tuple(laid_out)
 
 

@@ -4,20 +4,20 @@ from collections.abc import Sequence
 
 from sqlalchemy import Engine
 
-from app.datasets import task_classes
 from app.db import Task, TaskKind, Version, read_session
-from app.disk import check_fits, needed, needed_to_retire, own_bytes
 from app.imports.checking import checkpoint_classes
 from app.imports.schemas import ImportSpec
+from app.records.stored import read_spec
 from app.registry.memory import memory_of
 from app.registry.parents import ParentDeletedProblem, check_base
 from app.registry.retired import retired_names
 from app.registry.service import assign_indices
 from app.settings import Settings
 from app.storage import BlobStore
-from app.stored import read_spec
 from app.tasks.classes import check_classes, class_names
+from app.tasks.disk import check_fits, needed, needed_to_retire, own_bytes
 from app.tasks.schemas import TaskSpec
+from app.uploads.datasets import task_classes
 from sats_core.job import ImportJob, Job, RetireJob, StepJob
 from worker.device import Device
 from worker.folder import WorkFolder

@@ -15,7 +15,7 @@ from typing import IO, Self
 import structlog
 from pydantic import ValidationError
 
-from app.processes import own
+from app.processes.children import own
 from sats_core.events import Event, parse_event
 from worker.child import STOPPED
 from worker.log_tail import LogTail

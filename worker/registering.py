@@ -9,7 +9,6 @@ from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
 from app.audit.actor import act_as
-from app.datasets import dataset_classes
 from app.db import (
     Actor,
     ActorType,
@@ -24,6 +23,7 @@ from app.db import (
 )
 from app.db.base import JsonObject
 from app.imports.schemas import ImportSpec
+from app.records.stored import read_spec, read_stored
 from app.registry.floor import GateWish, floor_of, judge_import
 from app.registry.gate import judge
 from app.registry.memory import add_memory, memory_place, memory_store
@@ -34,8 +34,8 @@ from app.settings import Settings
 from app.storage import BlobStore, StagedBlob
 from app.storage.references import lock_blobs
 from app.storage.sending import enter_with, send
-from app.stored import read_spec, read_stored
 from app.tasks.classes import class_names
+from app.uploads.datasets import dataset_classes
 from sats_core.evaluation.scores import Scores
 from sats_core.job import (
     ImportResult,
@@ -107,8 +107,7 @@ def _stage(stack: ExitStack, blobs: BlobStore, settings: Settings, folder: WorkF
     """Stage what lies in the work folder; what is not published goes when `stack` closes."""
 
     def stage(store: BlobStore, path: Path) -> StagedBlob:
-        with path.open("rb") as stream:
-            return stack.enter_context(store.stage(stream))
+        return stack.enter_context(store.stage_file(path))
 
     place = memory_place(settings)
     memories = memory_store(settings, blobs, place)

@@ -7,6 +7,7 @@ from sqlalchemy.orm import Session
 
 from app.db import Erasure, Task, Version, read_session
 from app.db.base import JsonObject
+from app.records.stored import read_spec, read_stored
 from app.registry.floor import GateFloor, floor_of
 from app.registry.gate import Verdict
 from app.registry.memory import memory_of
@@ -20,7 +21,6 @@ from app.retirement.records import Depth, Retirement
 from app.retirement.schemas import RetireSpec
 from app.settings import Settings
 from app.storage import BlobStore
-from app.stored import read_spec, read_stored
 from app.tasks.classes import class_names
 from sats_core.evaluation.scores import Scores
 from sats_core.job import Result, RetireJob, RetireResult

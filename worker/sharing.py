@@ -15,7 +15,7 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.db import Task, read_session, write_session
-from app.repeating import Repeating
+from app.processes.repeating import Repeating
 from app.storage import BlobDamagedError, BlobMissingError, BlobStore, TooLargeError
 from app.storage.references import delete_checkpoint, lock_blobs
 from sats_core.files import whole, write_whole
@@ -109,7 +109,7 @@ class SharedCheckpoint:
         if stamp is None or stamp == self._seen:
             return
         # The training puts new files in its place and never writes to this one.
-        with self._folder.checkpoint.open("rb") as stream, self._blobs.stage(stream) as staged:
+        with self._blobs.stage_file(self._folder.checkpoint) as staged:
             staged.send()
             key = staged.blob.key
             with write_session(self._engine) as session:

@@ -13,7 +13,7 @@ from app.deletion.copies import LOOK_SECONDS, Copies
 from app.deletion.retention import Retained, retain
 from app.errors import Problem
 from app.idempotency.service import forget_requests
-from app.repeating import Repeating
+from app.processes.repeating import Repeating
 from app.settings import Settings
 from app.storage import BlobMissingError, BlobStore
 from app.storage.garbage import Collector, stores_of

@@ -24,7 +24,7 @@ from app.http.problems import Responses, responses
 from app.idempotency.once import AtMostOnce, Once, replayed
 from app.keys.problems import KEY_PROBLEMS
 from app.keys.service import Scope
-from app.paging import Listing
+from app.records.paging import Listing
 from app.registry.moves import point_live, promote, rollback, tag_of
 from app.registry.paths import ModelName, Number
 from app.registry.problems import (

@@ -6,7 +6,7 @@ from pydantic import BaseModel, Field
 
 from app.db import Version
 from app.errors import NotFoundProblem
-from app.stored import shown
+from app.records.stored import shown
 from sats_core.evaluation.scores import Confusion
 
 

@@ -34,7 +34,7 @@ from app.http.parameters import Age, Cursor
 from app.http.problems import Responses, responses
 from app.keys.problems import KEY_PROBLEMS
 from app.keys.service import Scope, check_model
-from app.paging import NEWEST, Listing
+from app.records.paging import NEWEST, Listing
 from app.registry.files import DamagedVersionProblem, version_entry, version_file
 from app.registry.floor import ModelGate
 from app.registry.paths import ModelName, Number

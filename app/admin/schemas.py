@@ -9,12 +9,12 @@ from pydantic import BaseModel, ConfigDict, Field
 from app.audit.schemas import ActorJson
 from app.db import TaskKind
 from app.db.base import JsonObject
-from app.paging import Page
+from app.records.paging import Page
+from app.records.stored import ShownAs
 from app.registry.floor import ModelGate
 from app.registry.gate import Approval, GateSettings
 from app.registry.schemas import MAX_NUMBER
 from app.retirement.schemas import RetirementJson
-from app.stored import ShownAs
 from sats_core.record import CLASS, CLASS_STORED
 
 

@@ -27,7 +27,8 @@ from app.audit.service import Action, record
 from app.db import AliasMove, HeldOutSet, Memory, Model, TaskKind, Version, utc_now
 from app.db.base import JsonObject
 from app.errors import NotFoundProblem
-from app.paging import behind
+from app.records.paging import behind
+from app.records.stored import read_stored
 from app.registry.curves import Point, curves
 from app.registry.floor import ModelGate, floor_of, own_gate
 from app.registry.held_out import held_out_of_each
@@ -44,7 +45,6 @@ from app.registry.service import (
 from app.retirement.describing import describe_retirements
 from app.retirement.schemas import RetirementJson
 from app.settings import Settings
-from app.stored import read_stored
 from sats_core.evaluation.forgetting import ForgettingReport
 
 

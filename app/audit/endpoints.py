@@ -17,7 +17,7 @@ from app.http.dependencies import AppServices, require_everywhere
 from app.http.parameters import Cursor, Time
 from app.http.problems import Responses, responses
 from app.keys.problems import KEY_PROBLEMS
-from app.paging import Listing
+from app.records.paging import Listing
 from app.registry.schemas import MODEL_PATTERN
 
 LINES = "application/jsonl"

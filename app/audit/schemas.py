@@ -6,7 +6,7 @@ from typing import Any
 from pydantic import BaseModel, Field
 
 from app.db import Actor, ActorType, AuditEntry
-from app.paging import Page
+from app.records.paging import Page
 
 
 class ActorJson(BaseModel):

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from app.cli.stopping import heed_signals
-from app.restarts import SIBLINGS, SUPERVISED
+from app.processes.restarts import SIBLINGS, SUPERVISED
 from app.settings import get_settings
 from app.telemetry.logs import configure_logs
 from sats_core.heap import give_back_freed_memory

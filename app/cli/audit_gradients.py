@@ -12,7 +12,7 @@ from app.cli.common import database
 from app.cli.printing import AsJson, Form, Row, print_all
 from app.cli.refusing import MISSING, REFUSED, refusal
 from app.db import read_session
-from app.processes import END_WITH_PARENT, own
+from app.processes.children import END_WITH_PARENT, own
 from app.registry.files import lay_out
 from app.registry.service import served_version
 from app.settings import get_settings

@@ -4,15 +4,16 @@ import os
 import tempfile
 from collections.abc import Mapping
 from contextlib import ExitStack
+from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from pydantic import ValidationError
 from sqlalchemy import Engine
 
 from app.broker import make_celery, wake
-from app.cli.calling import end_of, need_client, service
+from app.cli.calling import Exit, end_of, need_client, service
 from app.cli.checkpoints import found, pack
 from app.cli.common import command_actor, database, refusals
 from app.cli.following import follow
@@ -22,7 +23,6 @@ from app.cli.refusing import refusal
 from app.cli.sending import sending
 from app.cli.submitting import ended, print_task
 from app.db import read_session
-from app.disk import check_task_fits
 from app.errors.fields import invalid_fields
 from app.imports.checking import CHECKPOINT, EVALUATE, check_import
 from app.imports.schemas import ImportSpec
@@ -31,11 +31,15 @@ from app.registry.problems import UnknownModelProblem
 from app.settings import Settings, get_settings
 from app.storage import Blob, open_store
 from app.tasks.accepting import Acceptance
+from app.tasks.disk import check_task_fits
 from app.tasks.schemas import TaskJson
 from app.tasks.submission import Submission
 from sats_core.data.names import printable
 from sats_core.scratch import Scratch
 from sats_core.settings import KEPT_FEATURES
+
+if TYPE_CHECKING:
+    from sats_client import Client
 
 FAILED = 1
 """Exit status of an import that was queued and came to nothing."""
@@ -98,6 +102,8 @@ def import_model(
     _say_that_nothing_is_sent()
     settings = get_settings()
     with database() as engine, ExitStack() as stack:
+        if not create:
+            _check_known(engine, model)
         incoming = settings.incoming_dir
         incoming.mkdir(exist_ok=True)
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=incoming)))
@@ -151,6 +157,9 @@ def _send(
         raise refusal("--allow-pickle is for the service's own machine: no pickle is sent")
     given: dict[str, Any] = {key: one for key, one in wanted.items() if one is not None}
     with Scratch("import") as scratch:
+        if not wanted["create"]:
+            with service(url) as client:
+                _check_there(client, model)
         with refusals():
             checkpoint = found(source, scratch / "hub", allow_pickle)
         with service(url) as client:
@@ -167,6 +176,15 @@ def _send(
             last = ended(task, output)
     held_as_asked = last.held and not wanted["promote"]
     raise typer.Exit(0 if held_as_asked else end_of(last))
+
+
+def _check_there(client: "Client", model: str) -> None:
+    """Refuse a model that the service does not have, before anything is fetched, packed or sent."""
+    names = [one.name for one in client.overview().models]
+    if names and model not in names:
+        near = get_close_matches(model, names)
+        meant = f"; did you mean {' or '.join(map(repr, near))}?" if near else ";"
+        raise refusal(f"there is no model {model!r}{meant} --create makes it", Exit.REFUSED)
 
 
 def _spec(**wanted: object) -> ImportSpec:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from app.loopback import is_loopback
+from app.http.loopback import is_loopback
 from sats_core.files import whole
 
 ONLY_THE_USER = 0o600

@@ -16,11 +16,11 @@ from app.cli.refusing import refusal
 from app.cli.stopping import Connection, Server, Workers
 from app.db import read_session
 from app.db.migrate import revision
+from app.http.loopback import is_loopback
 from app.integrations.mlflow.client import MissingClientError, check_installed
 from app.keys.service import any_key
-from app.loopback import is_loopback
-from app.processes import Child, own, supervise
-from app.restarts import SIBLINGS, SUPERVISED, write_siblings_restarts
+from app.processes.children import Child, own, supervise
+from app.processes.restarts import SIBLINGS, SUPERVISED, write_siblings_restarts
 from app.settings import Settings, get_settings
 from app.telemetry.logs import configure_logs
 from sats_core.scratch import Scratch, sweep

@@ -19,7 +19,7 @@ from uvicorn.config import STARTUP_FAILURE
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.supervisors.multiprocess import Multiprocess, Process
 
-from app.processes import Backoff
+from app.processes.children import Backoff
 
 if TYPE_CHECKING:
     from app.http.draining import Draining

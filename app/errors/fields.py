@@ -5,7 +5,7 @@ from typing import Any
 
 from app.errors import ErrorDetail, InvalidProblem
 from app.errors.codes import code_of
-from app.patterns import IN_WORDS
+from app.records.patterns import IN_WORDS
 from sats_core.data.names import printable
 
 MOST_ERRORS = 100

@@ -5,8 +5,8 @@ from urllib.parse import urlsplit
 from starlette.requests import HTTPConnection
 
 from app.errors import ForbiddenProblem
+from app.http.loopback import is_loopback
 from app.keys.service import Caller, Scope
-from app.loopback import is_loopback
 
 FORWARDING = ("forwarded", "via", "x-real-ip")
 FORWARDING_PREFIX = "x-forwarded-"

@@ -1,13 +1,14 @@
 """Forms with files and a JSON part, read after the caller is known and under a limit."""
 
 import json
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import aclosing, asynccontextmanager, suppress
 from typing import BinaryIO, TypeVar
 
 from fastapi import Request
 from pydantic import BaseModel, ValidationError
 from starlette.datastructures import FormData, UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect
 
 from app.errors import (
@@ -19,7 +20,7 @@ from app.errors import (
 )
 from app.errors.codes import Code
 from app.errors.fields import invalid_fields
-from app.http.bodies import bounded
+from app.http.bodies import beginning, bounded
 from app.storage.room import storable
 
 SPEC_BYTES = 1024 * 1024
@@ -27,6 +28,9 @@ SPEC_BYTES = 1024 * 1024
 
 FRAME_BYTES = 2 * SPEC_BYTES
 """What a body may have beside its files: the JSON and the multipart frame."""
+
+BEGINNING_BYTES = 64 * 1024
+"""So much of a body is looked at for what its form begins with."""
 
 SPEC = "spec"
 """The part that is JSON."""
@@ -72,6 +76,47 @@ async def read_form(
         yield form
     finally:
         await form.close()
+
+
+async def first_text(request: Request, field: str) -> tuple[str | None, Request]:
+    """Return the text that a form begins with, and the request to read it whole.
+
+    None: another part comes first, or it is longer than what is looked at, or it is no form.
+
+    Raises:
+        BadRequestProblem: the body ends too early.
+    """
+    try:
+        begun, again = await beginning(request, BEGINNING_BYTES)
+    except ClientDisconnect as error:
+        raise BadRequestProblem("the connection was closed before the body was whole") from error
+
+    async def stream() -> AsyncGenerator[bytes]:
+        yield begun
+
+    async with aclosing(stream()) as chunks:
+        parser = _FirstPart(request.headers, chunks)
+        with suppress(_EnoughError, MultiPartException, KeyError):  # who reads it whole says so
+            await parser.parse()
+    name, value = next(iter(parser.items), ("", None))
+    return (value if name == field and isinstance(value, str) else None), again
+
+
+class _EnoughError(Exception):
+    """The first part is read, or is a file."""
+
+
+class _FirstPart(MultiPartParser):
+    """Reads the first part of a form where that is a text; what it has opened it closes."""
+
+    def on_headers_finished(self) -> None:
+        super().on_headers_finished()
+        if self._current_part.file is not None:
+            raise _EnoughError
+
+    def on_part_end(self) -> None:
+        super().on_part_end()
+        raise _EnoughError
 
 
 def _refuse_strays(form: FormData, known: Sequence[str]) -> None:

@@ -8,7 +8,7 @@ from fastapi import Query
 from pydantic import AfterValidator, BeforeValidator
 from pydantic_core import PydanticCustomError
 
-from app.posted import WrittenOut
+from app.records.posted import WrittenOut
 
 _WHOLE = re.compile("-?[0-9]+")
 

@@ -1,8 +1,9 @@
 """How problems look over HTTP: handlers, and their part in the OpenAPI document."""
 
 import errno
+from collections.abc import Callable, Mapping
 from http import HTTPMethod, HTTPStatus
-from typing import Any
+from typing import Any, NamedTuple
 
 import structlog
 from fastapi import FastAPI, Request, Response
@@ -28,8 +29,7 @@ from app.errors import (
 )
 from app.errors.fields import invalid_fields
 from app.http.headers import REQUEST_ID, SECURITY_HEADERS
-from app.protocols.refusals import HUGGING_FACE, OPEN_INFERENCE, body_of, path_speaks, status_of
-from app.signing import unsigned
+from app.keys.signing import unsigned
 from app.storage import BlobStoreDownError
 from sats_core.errors import CoreError
 
@@ -40,6 +40,18 @@ log = structlog.get_logger(__name__)
 
 Responses = dict[int | str, dict[str, Any]]
 """What FastAPI takes as `responses=`."""
+
+
+class Spelled(NamedTuple):
+    """A refusal as it is sent."""
+
+    status: int
+    body: dict[str, Any]
+    media_type: str
+
+
+Spelling = Callable[[Problem, dict[str, Any]], Spelled]
+"""Spells a problem, whose body it is given, for tools that know none."""
 
 
 def responses(*kinds: type[Problem]) -> Responses:
@@ -76,20 +88,26 @@ def respond(problem: Problem, request: Request) -> JSONResponse:
     path = request.url.path
     # Here too, because the answer to a bug is given outside of all middleware.
     headers = SECURITY_HEADERS | {REQUEST_ID: request.state.request_id} | problem.headers
-    if path_speaks(OPEN_INFERENCE, path):
-        return JSONResponse(body_of(problem), status_of(problem.status), headers)
     body = problem.body() | {"instance": path, "request_id": request.state.request_id}
-    if path_speaks(HUGGING_FACE, path):
-        body["error"] = problem.detail
-    return JSONResponse(body, problem.status, headers, MEDIA_TYPE)
+    spelled = Spelled(problem.status, body, MEDIA_TYPE)
+    for prefix, spelling in request.app.state.spellings.items():
+        if path_speaks(prefix, path):
+            spelled = spelling(problem, body)
+    return JSONResponse(spelled.body, spelled.status, headers, spelled.media_type)
 
 
-def install_handlers(app: FastAPI) -> None:
-    """Make everything that goes wrong in `app` answer as a problem.
+def path_speaks(prefix: str, path: str) -> bool:
+    """Return whether a path is a prefix or lies under it."""
+    return path == prefix or path.startswith(prefix + "/")
+
+
+def install_handlers(app: FastAPI, spellings: Mapping[str, Spelling]) -> None:
+    """Make everything that goes wrong in `app` answer as a problem; under prefixes, spelled so.
 
     Handlers are coroutines: for a function Starlette goes to a thread and back, and a service that
     is asked too much refuses most of what comes.
     """
+    app.state.spellings = spellings
 
     @app.exception_handler(Problem)
     async def problem(request: Request, error: Problem) -> Response:

@@ -16,8 +16,8 @@ from app.keys.ledgers import open_ledger
 from app.keys.rates import Rates
 from app.keys.secret import read_secret
 from app.keys.underway import Underway
+from app.processes.repeating import Repeating
 from app.registry.live import STOP_SECONDS, LiveVersions
-from app.repeating import Repeating
 from app.settings import Settings
 from app.storage import BlobStore, open_store
 from app.tasks.streams import Streams

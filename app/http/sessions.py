@@ -11,7 +11,7 @@ from starlette.requests import HTTPConnection
 
 from app.errors import ForbiddenProblem
 from app.http.keyless import of_another_site
-from app.signing import is_signed, sign
+from app.keys.signing import is_signed, sign
 
 COOKIE = "sats_session"
 TOKEN_HEADER = "X-CSRF-Token"  # noqa: S105 - the name of a header

@@ -21,7 +21,7 @@ from app.http.dependencies import WriteSession
 from app.http.problems import Responses
 from app.idempotency.service import begin
 from app.keys.service import Caller
-from app.patterns import HEADER_TEXT
+from app.records.patterns import HEADER_TEXT
 
 KEY_HEADER = partial(Header, min_length=1, max_length=200, pattern=HEADER_TEXT)
 """`Idempotency-Key`, whatever it is that is done once."""

@@ -6,12 +6,12 @@ from pathlib import Path
 
 from sqlalchemy import Engine
 
-from app.datasets import ODD_NAME, posted_classes
 from app.db import read_session
 from app.errors import ErrorDetail, InvalidDatasetProblem, InvalidProblem
 from app.errors.codes import Code
 from app.imports.schemas import ImportSpec
 from app.registry.service import assign_indices, find_model
+from app.uploads.datasets import ODD_NAME, posted_classes
 from sats_core.data.names import is_allowed_name, printable
 from sats_core.data.sources import ZipSource
 from sats_core.errors import DatasetError, ModelError

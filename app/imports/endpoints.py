@@ -1,13 +1,12 @@
 """`POST /admin/models/{model}/versions`: a checkpoint that was trained elsewhere."""
 
 from collections.abc import Mapping
-from pathlib import Path as FilePath
-from typing import Annotated, Any
+from pathlib import Path
+from typing import Any
 
-from fastapi import APIRouter, BackgroundTasks, Depends, Path, Response
+from fastapi import APIRouter, BackgroundTasks, Depends, Response
 
 from app.db import read_session
-from app.disk import check_task_fits
 from app.errors import (
     BadRequestProblem,
     DiskFullProblem,
@@ -37,9 +36,9 @@ from app.keys.problems import (
 from app.keys.service import Scope
 from app.registry.naming import check_known
 from app.registry.problems import UnknownModelProblem
-from app.registry.schemas import MODEL_PATTERN
 from app.storage import Blob
 from app.tasks.answering import ACCEPTED, IdempotencyKey, acceptance, announce
+from app.tasks.disk import check_task_fits
 from app.tasks.schemas import TaskJson
 from app.tasks.submission import Submission
 
@@ -113,9 +112,6 @@ def post_import(
     services: AppServices,
     actor: Acting,
     upload: PostedImport,
-    model: Annotated[
-        str, Path(pattern=MODEL_PATTERN, description="The model that gets the version.")
-    ],
     response: Response,
     background: BackgroundTasks,
     idempotency_key: IdempotencyKey = None,
@@ -123,9 +119,10 @@ def post_import(
     """Make a version of a SegFormer that was trained elsewhere, without training.
 
     A task does it: follow it as any other. Configuration and labels are checked at once; the
-    weights when the task runs. Tasks posted afterwards start from the version.
+    weights when the task runs. Tasks posted afterwards start from the version. Put `spec` first: a
+    model that is not there is then refused before the checkpoint is sent.
     """
-    posted = upload.wish.model_dump(exclude_unset=True)
+    model, posted = upload.model, upload.wish.model_dump(exclude_unset=True)
     spec = ImportSpec(**posted, model=model, source=upload.source)
     limits = services.settings.limits
 
@@ -141,7 +138,7 @@ def post_import(
             key_id=caller.key_id,
         )
 
-    def check(staged: Mapping[str, FilePath]) -> None:
+    def check(staged: Mapping[str, Path]) -> None:
         if not spec.create:
             with read_session(services.engine) as session:
                 check_known(session, model, upload.caller.reaches, "model")

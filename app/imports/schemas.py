@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 from pydantic import ConfigDict, Field
 
 from app.db import TaskKind
-from app.posted import PostedNumbers
+from app.records.posted import PostedNumbers
 from app.registry.schemas import MODEL_PATTERN, Named, PostedName
 from sats_core.record import Record
 from sats_core.settings import KEPT_FEATURES

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import structlog
 
 from app.inference.exported_graph import Graph, GraphError
-from app.inference.tuning import Tuner
+from app.inference.tuning import Plan, Tuner
 from app.registry.live import KnownVersion
 from app.storage import BlobDamagedError, BlobMissingError, BlobStore
 
@@ -147,6 +147,12 @@ class Graphs:
         with self._lock:
             return [(e.exported.model, e.exported.number) for e in self._entries.values()]
 
+    def plans(self) -> dict[tuple[str, int], Plan]:
+        """Return by model and number how each version is run that is loaded."""
+        with self._lock:
+            served = [e.load.result() for e in self._entries.values() if _succeeded(e.load)]
+        return {(one.exported.model, one.exported.number): one.graph.plan for one in served}
+
     def close(self) -> None:
         """End the loading threads; what is loading is finished, what waits is not."""
         for loader in (self._live_loader, self._loader):
@@ -197,8 +203,13 @@ class Graphs:
         except Exception as error:
             log.exception("version_not_loaded", model=exported.model, version=exported.number)
             raise GraphError(str(error)) from error
-        seconds = round(time.monotonic() - started, 3)
-        log.info("version_loaded", model=exported.model, version=exported.number, seconds=seconds)
+        log.info(
+            "version_loaded",
+            model=exported.model,
+            version=exported.number,
+            seconds=round(time.monotonic() - started, 3),
+            plan=served.graph.plan.model_dump(),  # measured now, or before
+        )
         return served
 
     def _settle(self, exported: Exported) -> None:

@@ -35,6 +35,11 @@ SECONDS = {
     "infer": "Time that its graph ran, on the whole batch.",
     "output": "Time that it took to cut, describe and render its masks.",
 }
+PLAN = {
+    "lone_threads": "Processor threads of the run of a picture that comes alone.",
+    "batch": "Most pictures in one run.",
+}
+"""Of how a graph is run: what was measured as fastest when it was loaded, or is set."""
 BOUNDS = [*map(str, BUCKETS), "+Inf"]
 
 
@@ -58,7 +63,18 @@ class InferenceCollector(Collector):
         found = {(model, str(version)): figures for (model, version), figures in read.items()}
         yield from _counters(found)
         yield from _histograms(found)
+        yield from self._plans()
         yield from self._room()
+
+    def _plans(self) -> Iterator[Metric]:
+        lanes = "Pictures that this process segments side by side."
+        yield GaugeMetricFamily("sats_inference_lanes", lanes, value=len(self.inference.lanes))
+        plans = self.inference.graphs.plans()
+        for name, told in PLAN.items():
+            family = GaugeMetricFamily(f"sats_inference_plan_{name}", told, labels=VERSION)
+            for (model, version), plan in sorted(plans.items()):
+                family.add_metric([model, str(version)], getattr(plan, name))
+            yield family
 
     def _room(self) -> Iterator[Metric]:
         places, memory = self.inference.load.free, self.inference.memory

@@ -110,7 +110,10 @@ class Sessions:
         return session
 
     def _session(self, graph: bytes, how: Any) -> Any:
-        return onnxruntime.InferenceSession(graph, how, providers=self.providers)
+        made = onnxruntime.InferenceSession(graph, how, providers=self.providers)
+        if made.get_providers()[0] != self.providers[0]:  # CUDA's libraries are missing, or too old
+            log.warning("graph_not_on_gpu", wanted=self.providers[0], runs_on=made.get_providers())
+        return made
 
     def _read(self) -> bytes:
         """Return what leads to the logits; see `logits_graph`."""

@@ -31,7 +31,7 @@ from app.keys.problems import KEY_PROBLEMS, KeyNameTakenProblem
 from app.keys.schemas import WISH_EXAMPLE, KeyJson, KeyPage, KeyWish, NewKeyJson, key_json
 from app.keys.service import create_key, find_key, get_key, revoke_key, some_keys
 from app.keys.text import make_key
-from app.paging import NEWEST, Listing
+from app.records.paging import NEWEST, Listing
 from app.registry.schemas import MAX_NUMBER
 
 MAX_BODY = 128 * 1024

@@ -9,8 +9,8 @@ from app.audit.schemas import ActorJson
 from app.db import ApiKey
 from app.db.base import utc_now
 from app.keys.service import KeyLimits, Scope
-from app.paging import Page
-from app.posted import PostedNumbers, WrittenOut
+from app.records.paging import Page
+from app.records.posted import PostedNumbers, WrittenOut
 from app.registry.schemas import MAX_NUMBER, MODEL_PATTERN
 from sats_core.record import Record
 

@@ -18,7 +18,7 @@ from app.db.base import JsonObject, utc_text
 from app.errors import ForbiddenProblem, NotFoundProblem, UnauthorizedProblem
 from app.keys.problems import ExpiredKeyProblem, KeyNameTakenProblem, MistypedKeyProblem
 from app.keys.text import is_mistyped, make_key
-from app.paging import NEWEST, behind
+from app.records.paging import NEWEST, behind
 
 
 class Scope(StrEnum):

@@ -11,8 +11,8 @@ from app.keys.problems import KEY_PROBLEMS
 from app.keys.service import Scope
 from app.overview import service
 from app.overview.schemas import ModelOverviewJson, OverviewJson
+from app.processes.restarts import read_restarts
 from app.registry.paths import ModelName
-from app.restarts import read_restarts
 
 router = APIRouter(
     prefix="/admin",

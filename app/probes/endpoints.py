@@ -15,7 +15,7 @@ from app.http.dependencies import AppServices
 from app.http.problems import Responses, responses
 from app.http.services import Services
 from app.probes.metrics import RequestMetrics
-from app.restarts import read_api_restarts, read_restarts
+from app.processes.restarts import read_api_restarts, read_restarts
 
 router = APIRouter(tags=["probes"])
 

@@ -13,12 +13,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.broker import skipped_messages
 from app.inference.engine import Inference
 from app.inference.metrics import InferenceCollector
+from app.keys.signing import unsigned
 from app.probes.siblings import Siblings, SiblingsCollector
 from app.probes.tracing import QUIET
 from app.probes.training import TrainingCollector
-from app.restarts import read_api_restarts, read_restarts
+from app.processes.restarts import read_api_restarts, read_restarts
 from app.settings import Settings
-from app.signing import unsigned
 
 BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0)
 

@@ -4,7 +4,7 @@ import structlog
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.signing import unsigned
+from app.keys.signing import unsigned
 from app.telemetry.tracing import current
 
 QUIET = ("/health", "/v2/health", "/metrics")

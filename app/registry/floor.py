@@ -8,9 +8,9 @@ from pydantic import Field
 from app.db import Model
 from app.errors import ErrorDetail, InvalidProblem
 from app.errors.codes import Code
+from app.records.stored import read_stored
 from app.registry.gate import AWAITS_APPROVAL, Approval, GateSettings, Verdict
 from app.settings import Settings
-from app.stored import read_stored
 from sats_core.record import Record
 
 _MOST_DROP = (

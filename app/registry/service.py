@@ -11,7 +11,7 @@ from sqlalchemy.sql.base import ExecutableOption
 from app.db import AliasMove, Model, ModelClass, Version
 from app.db.base import JsonObject
 from app.errors import NoLiveVersionProblem, NotFoundProblem
-from app.paging import NEWEST, behind
+from app.records.paging import NEWEST, behind
 from app.registry.gate import Verdict
 from sats_core.classes import BACKGROUND, MAX_CLASSES
 from sats_core.errors import ClassError

@@ -6,11 +6,11 @@ from pathlib import Path
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from app.datasets import posted_classes
 from app.db import END_STATES, ModelClass, Task, TaskKind, Version
 from app.errors import ConflictProblem, ErrorDetail, InvalidDatasetProblem, InvalidProblem
 from app.errors.codes import Code
 from app.registry.service import served_version
+from app.uploads.datasets import posted_classes
 from sats_core.errors import DatasetError
 from sats_core.settings import Limits
 

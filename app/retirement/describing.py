@@ -6,10 +6,10 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.db import Erasure, Memory, Place, Version
+from app.records.stored import shown
 from app.retirement.records import Receipt
 from app.retirement.schemas import RetirementJson
 from app.retirement.waiting import Moment
-from app.stored import shown
 
 _WHY = "where it stays so, the workers' log says why (`erasure_put_off`)"
 _DUE = f"a worker to come by, which one does every SATS_SWEEP_SECONDS; {_WHY}"

@@ -8,7 +8,6 @@ from typing import Any, BinaryIO
 from fastapi import APIRouter, BackgroundTasks, Depends, Response
 
 from app.db import read_session
-from app.disk import check_retirement_fits
 from app.errors import (
     BadRequestProblem,
     DiskFullProblem,
@@ -41,6 +40,7 @@ from app.retirement.schemas import RETIRE_EXAMPLE, UNLEARN_EXAMPLE, RetireWish
 from app.retirement.upload import PostedRetirement
 from app.storage import Blob
 from app.tasks.answering import ACCEPTED, IdempotencyKey, acceptance, announce
+from app.tasks.disk import check_retirement_fits
 from app.tasks.schemas import TaskJson
 from app.tasks.submission import Submission
 

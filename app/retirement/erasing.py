@@ -21,7 +21,6 @@ from sqlalchemy.orm import Session
 
 from app.audit.actor import act_as, actor_of
 from app.audit.service import Action, record
-from app.datasets import posted_classes
 from app.db import (
     Actor,
     ActorType,
@@ -36,6 +35,7 @@ from app.db import (
 from app.db.base import JsonObject
 from app.deletion.freeing import free
 from app.deletion.service import Removal
+from app.records.stored import read_stored
 from app.registry.service import lock_model
 from app.retirement.kept_pictures import Kept, Zip, left_alone, pictures_of
 from app.retirement.letting_go import Cut, MovedOnError, Upload, give_up, replace, take_back
@@ -46,7 +46,7 @@ from app.retirement.waiting import is_due
 from app.settings import Settings
 from app.storage import BlobDamagedError, BlobMissingError, BlobStore, SentInVainError
 from app.storage.references import lock_blobs
-from app.stored import read_stored
+from app.uploads.datasets import posted_classes
 from sats_core.errors import DatasetError
 
 log = structlog.get_logger(__name__)

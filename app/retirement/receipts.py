@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from app.db.base import JsonObject
+from app.keys.signing import is_signed, sign
 from app.retirement.records import Receipt
-from app.signing import is_signed, sign
 
 PURPOSE = b"receipt of a retirement"
 

@@ -5,7 +5,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from app.db import Erasure, TaskKind
-from app.posted import PostedNumbers
+from app.records.posted import PostedNumbers
 from app.registry.floor import UNMEASURED, GateWish, Limit
 from app.registry.schemas import MAX_NUMBER, MODEL_PATTERN, Named, PostedName
 from app.retirement.records import Depth, Receipt

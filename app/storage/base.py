@@ -72,6 +72,16 @@ class BlobStore(ABC):
             BlobStoreDownError: the store cannot be written.
         """
 
+    @contextmanager
+    def stage_file(self, path: Path) -> Iterator[StagedBlob]:
+        """Do so with the content of a file that nobody changes any more, only replaces.
+
+        Raises:
+            OSError: it cannot be read; as of `stage`.
+        """
+        with path.open("rb") as stream, self.stage(stream) as staged:
+            yield staged
+
     @abstractmethod
     def path(self, key: str) -> Path:
         """Return a local file that holds the blob, to be opened soon; it must not be changed.
@@ -178,14 +188,12 @@ class BlobStore(ABC):
             TooLargeError: the stream has more than `limit` bytes.
         """
         with self.stage(stream, limit) as staged:
-            staged.send()
-            staged.publish()
-        return staged.blob
+            return _stored(staged)
 
     def put_file(self, path: Path) -> Blob:
-        """Store the content of a file at once."""
-        with path.open("rb") as stream:
-            return self.put(stream)
+        """Store the content of a file at once; see `stage_file`."""
+        with self.stage_file(path) as staged:
+            return _stored(staged)
 
     def check(self, key: str) -> None:
         """Read every byte of a blob where it is kept, as `verified` does."""
@@ -250,3 +258,9 @@ class BlobStore(ABC):
         with self._verified_lock:
             found, at = self._verified.get(key, ((), 0.0))
         return found == stamp and time.monotonic() - at < VERIFIED_SECONDS
+
+
+def _stored(staged: StagedBlob) -> Blob:
+    staged.send()
+    staged.publish()
+    return staged.blob

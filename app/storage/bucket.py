@@ -1,16 +1,14 @@
 """A bucket of an object store, its errors told in this package's own words."""
 
 import errno
-import mmap
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import timedelta
-from pathlib import Path
 from typing import BinaryIO
 from uuid import uuid4
 
 import obstore
+import structlog
 from obstore.exceptions import AlreadyExistsError, BaseError, InvalidPathError
 from obstore.store import AzureStore
 
@@ -19,20 +17,21 @@ from app.storage.base import CHUNK_BYTES
 from app.storage.blobs import Entry
 from app.storage.bucket_client import TRANSFER_SECONDS, Client, client_of
 from app.storage.bucket_errors import REFUSALS, short, told, told_but
+from app.storage.bucket_puts import PART_BYTES, put_in_parts, put_whole
 from app.storage.cache import Download
 from app.storage.errors import BlobMissingError, BlobRefusedError, BlobStoreDownError
 
-WHOLE_BYTES = 64 * 1024 * 1024
-"""What is not larger is put in one request."""
-PART_BYTES = 8 * 1024 * 1024
-MOST_PARTS = 10_000
-"""S3 puts no more together."""
+WHOLE_BYTES = 512 * 1024 * 1024
+"""What is not larger is put in one request, if the line lets it end in time."""
 COPIED_BYTES = 5 * 1024**3
 """S3 copies no more in one piece."""
-PARTS_AT_ONCE = 4
+COPY_SECONDS = 900.0
+"""How long a bucket may say nothing while it copies that much."""
 INCOMING = "incoming/"
 """What begins so is on its way to another name."""
 PROBE = "probe"
+
+log = structlog.get_logger(__name__)
 
 
 class Bucket:
@@ -40,12 +39,14 @@ class Bucket:
 
     Args:
         client: of the library, for the bucket and the prefix.
+        copier: the same for what the bucket copies, in silence for as long as that takes.
         probe: the same with little patience.
         signer: the same as clients reach it.
     """
 
-    def __init__(self, client: Client, probe: Client, signer: Client) -> None:
+    def __init__(self, client: Client, copier: Client, probe: Client, signer: Client) -> None:
         self._client = client
+        self._copier = copier
         self._probe = probe
         self._signer = signer
 
@@ -64,10 +65,11 @@ class Bucket:
         """
         try:
             patient = client_of(settings, url, patient=True, lasts=transfer_seconds)
+            copier = client_of(settings, url, patient=True, silent=COPY_SECONDS)
             signer = client_of(
                 settings, url, patient=False, endpoint=settings.store_public_endpoint
             )
-            return cls(patient, client_of(settings, url, patient=False), signer)
+            return cls(patient, copier, client_of(settings, url, patient=False), signer)
         except BaseError:  # it may say what is secret
             why = f"{named_by}: {url} cannot be opened with the keys that SATS_STORE_... name"
             raise ValueError(f"{why}, or the provider's own variables") from None
@@ -135,7 +137,7 @@ class Bucket:
         except REFUSALS as error:
             raise BlobRefusedError(short(error)) from error
 
-    def create(self, name: str, path: Path, size: int) -> int:
+    def create(self, name: str, stream: BinaryIO, size: int) -> int:
         """Put a file's bytes there, unless there is an object of that name: then that one stays.
 
         Returns the bytes of the object that is there.
@@ -148,16 +150,16 @@ class Bucket:
             BlobStoreDownError: they could not be put.
         """
         try:
-            with told():
-                if size <= WHOLE_BYTES:
-                    obstore.put(self._client, name, _mapped(path), mode="create")
-                elif size <= COPIED_BYTES:
-                    self._create_in_parts(name, path)
-                else:
-                    there = self.find(name)
-                    if there is not None:
-                        return there
-                    self._put_in_parts(name, path, size)
+            if size <= WHOLE_BYTES and self._created_whole(name, stream, size):
+                return size
+            stream.seek(0)
+            if size <= COPIED_BYTES:
+                self._create_in_parts(name, stream)
+            else:
+                there = self.find(name)
+                if there is not None:
+                    return there
+                put_in_parts(self._client, name, stream, size)
         except AlreadyExistsError:
             return self._other(name)
         return size
@@ -168,8 +170,7 @@ class Bucket:
         Raises:
             BlobStoreDownError: they could not be put.
         """
-        with told():
-            self._put_in_parts(name, stream, COPIED_BYTES)
+        put_in_parts(self._client, name, stream, COPIED_BYTES)
 
     def put_urls(self, names: Sequence[str], seconds: float) -> Sequence[str]:
         """Return URLs by which anybody may put objects of these names, for so long.
@@ -221,24 +222,32 @@ class Bucket:
         except REFUSALS as error:
             raise BlobRefusedError(short(error)) from error
 
-    def _create_in_parts(self, name: str, path: Path) -> None:
+    def _created_whole(self, name: str, stream: BinaryIO, size: int) -> bool:
+        """Put a file's bytes in one request; return whether the line was fast enough for it.
+
+        The library takes a store for silent as long as bytes go to it.
+        """
+        try:
+            put_whole(self._client, name, stream)
+        except BlobStoreDownError as error:
+            if size <= PART_BYTES:
+                raise
+            with suppress(BlobMissingError):
+                self.size_soon(name)  # raises where it is the store that is silent
+                raise AlreadyExistsError(name) from error
+            log.warning("blob_not_put_at_once", blob=name, bytes=size, error=error.strerror)
+            return False
+        return True
+
+    def _create_in_parts(self, name: str, stream: BinaryIO) -> None:
         incoming = f"{INCOMING}{uuid4().hex}"
         try:
-            self._put_in_parts(incoming, path, COPIED_BYTES)
-            obstore.copy(self._client, incoming, name, overwrite=False)
+            put_in_parts(self._client, incoming, stream, COPIED_BYTES)
+            with told():
+                obstore.copy(self._copier, incoming, name, overwrite=False)
         finally:
             with suppress(BaseError, OSError):  # what stays is the collector's
                 obstore.delete(self._probe, incoming)
-
-    def _put_in_parts(self, name: str, source: Path | BinaryIO, size: int) -> None:
-        obstore.put(
-            self._client,
-            name,
-            source,
-            use_multipart=True,
-            chunk_size=max(PART_BYTES, -(-size // MOST_PARTS)),
-            max_concurrency=PARTS_AT_ONCE,
-        )
 
     def _other(self, name: str) -> int:
         """Return the bytes of what others put: of two that do so at once, both may lose."""
@@ -264,14 +273,6 @@ def _told_of(client: Client, name: str) -> Iterator[None]:
         raise BlobMissingError(name.rpartition("/")[2]) from error
     except (BaseError, OSError) as error:
         raise BlobStoreDownError(errno.EIO, short(error)) from error
-
-
-def _mapped(path: Path) -> memoryview:
-    """Return a file's bytes, which the kernel reads as they are sent."""
-    with path.open("rb") as stream:
-        if not os.fstat(stream.fileno()).st_size:
-            return memoryview(b"")
-        return memoryview(mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ))
 
 
 def _chunks(found: "obstore.GetResult") -> Iterator[bytes]:

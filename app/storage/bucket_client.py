@@ -25,9 +25,18 @@ def client_of(
     *,
     patient: bool,
     lasts: float = TRANSFER_SECONDS,
+    silent: float | None = None,
     endpoint: str | None = None,
 ) -> Client:
     """Return the library's store for a bucket, and the prefix, that a URL names.
+
+    Args:
+        settings: of the process.
+        url: `s3://bucket/prefix`, or with `gs` or `az`.
+        patient: whether it is tried again for `store_seconds`; else it is asked once, for seconds.
+        lasts: longest that a request of a patient one may take.
+        silent: longest that it may wait for the next byte; None: as long as it tries.
+        endpoint: in place of the settings'.
 
     Endpoint and keys are the settings', where their own bucket is of the same kind. Whatever is
     left out is read from the provider's own variables and the machine's role.
@@ -44,7 +53,7 @@ def client_of(
         "client_options": {
             "allow_http": (endpoint or "").startswith("http://"),
             "connect_timeout": timedelta(seconds=min(CONNECT_SECONDS, seconds)),
-            "read_timeout": timedelta(seconds=seconds),
+            "read_timeout": timedelta(seconds=silent or seconds),
             "timeout": timedelta(seconds=lasts if patient else seconds),
         },
         "retry_config": {

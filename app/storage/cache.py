@@ -12,7 +12,6 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +26,10 @@ DRAFT_SECONDS = 3600.0
 """A file that a lost process left half-written is removed after so long."""
 UNUSED_SECONDS = 7 * 86400.0
 """What nobody asked for in so long goes too: it may have been deleted elsewhere."""
+LOOK_SECONDS = 60.0
+"""How long a look through the folder is good for, as long as little came since."""
+SHARERS = 16
+"""By how many processes the room that one of them sees may be taken up before they look again."""
 _POLL_SECONDS = 0.05
 _DRAFT = ".draft-"
 _USED = ".used"
@@ -69,6 +72,8 @@ class BlobCache:
         self._keep_free = keep_free
         self._patience = patience
         self._spare = spare
+        self._unseen = 0  # bytes that may come before the folder is looked through again
+        self._look_again = 0.0
 
     def find(self, key: str) -> Path | None:
         """Return a blob's file, if it is here, and note that it is used.
@@ -156,11 +161,17 @@ class BlobCache:
         return path
 
     def _make_room(self, size: int) -> None:
-        """Remove what was used longest ago until `size` more bytes may come."""
+        """Remove what was used longest ago until `size` more bytes may come.
+
+        Where there was much room a moment ago nothing is looked at.
+        """
+        free = shutil.disk_usage(self._folder).free - self._keep_free
+        if size <= min(self._unseen, free) and time.monotonic() < self._look_again:
+            self._unseen -= size
+            return
         with self._locked(fcntl.LOCK_EX):
             kept = sorted(self._kept(), key=lambda one: one[0])
             room = self._most - sum(state.st_size for _, _, state in kept)
-            free = shutil.disk_usage(self._folder).free - self._keep_free
             now = time.time()
             for used, path, state in kept:
                 if size <= min(room, free) and used > now - UNUSED_SECONDS:
@@ -169,15 +180,16 @@ class BlobCache:
                     path.unlink(missing_ok=True)
                     _used(path).unlink(missing_ok=True)
                     room, free = room + state.st_size, free + state.st_size
+        self._unseen = (room - size) // SHARERS
+        self._look_again = time.monotonic() + LOOK_SECONDS
 
     def _kept(self) -> Iterator[tuple[float, Path, os.stat_result]]:
         """Yield every blob with when it was used last; removes what lost processes left."""
         for path in self._folder.iterdir():
             with suppress(FileNotFoundError):
-                state = path.stat()
                 if is_key(path.name):
-                    yield _last_use(path), path, state
-                elif path.name.startswith(_DRAFT) and time.time() - state.st_mtime > DRAFT_SECONDS:
+                    yield _last_use(path), path, path.stat()
+                elif path.name.startswith(_DRAFT) and _is_lost(path):
                     path.unlink()
 
     @contextmanager
@@ -206,25 +218,23 @@ class BlobCache:
 
 
 def _written(out: BinaryIO, pieces: Iterator[bytes]) -> str:
-    """Write what comes, and return its SHA-256; one piece is worked on while the next comes."""
-    digest = hashlib.sha256()
+    """Write what comes, and return its SHA-256.
 
-    def work(piece: bytes) -> None:
+    In no threads of its own: the kernel takes the next bytes meanwhile, and to hand pieces over
+    takes longer than to hash them.
+    """
+    digest = hashlib.sha256()
+    for piece in pieces:
         digest.update(piece)
         with told():
             out.write(piece)
-
-    with ThreadPoolExecutor(1) as worker:
-        last: Future[None] | None = None
-        for piece in pieces:
-            if last is not None:
-                last.result()
-            last = worker.submit(work, piece)
-        if last is not None:
-            last.result()
     with told():
         out.flush()
     return digest.hexdigest()
+
+
+def _is_lost(draft: Path) -> bool:
+    return time.time() - draft.stat().st_mtime > DRAFT_SECONDS
 
 
 def _taken(handle: int) -> bool:
@@ -236,8 +246,10 @@ def _taken(handle: int) -> bool:
 
 
 def _last_use(path: Path) -> float:
-    used = _used(path)
-    return (used if used.exists() else path).stat().st_mtime
+    try:
+        return _used(path).stat().st_mtime
+    except FileNotFoundError:
+        return path.stat().st_mtime
 
 
 def _used(path: Path) -> Path:

@@ -67,9 +67,15 @@ class ObjectBlobStore(BlobStore):
     @contextmanager
     def stage(self, stream: BinaryIO, limit: int | None = None) -> Iterator[StagedBlob]:
         """See `BlobStore.stage`."""
-        with written(self._staging, stream, limit) as (path, blob):
-            send, confirm = partial(self._send, path, blob), partial(self._confirm, blob)
-            yield StagedBlob(blob, path, send=send, confirm=confirm)
+        with written(self._staging, stream, limit) as (path, blob), path.open("rb") as own:
+            yield self._staged(own, path, blob)
+
+    @contextmanager
+    def stage_file(self, path: Path) -> Iterator[StagedBlob]:
+        """See `BlobStore.stage_file`: it is sent from where it lies."""
+        with path.open("rb") as stream:
+            key = hashlib.file_digest(stream, "sha256").hexdigest()
+            yield self._staged(stream, path, Blob(key, stream.tell()))
 
     def path(self, key: str) -> Path:
         """See `BlobStore.path`; checked as by `verified`, as a crash may have cut it off."""
@@ -206,13 +212,18 @@ class ObjectBlobStore(BlobStore):
         """Return this host's file of a blob, which may be damaged."""
         return self._cache.find(key) or self._fetched(key)
 
-    def _send(self, path: Path, blob: Blob) -> None:
+    def _staged(self, stream: BinaryIO, path: Path, blob: Blob) -> StagedBlob:
+        """Return what puts a file's bytes there; of one that was replaced, those it had."""
+        send, confirm = partial(self._send, stream, blob), partial(self._confirm, blob)
+        return StagedBlob(blob, path, send=send, confirm=confirm)
+
+    def _send(self, stream: BinaryIO, blob: Blob) -> None:
         """Put a file's bytes into the bucket, unless they are there.
 
         What is small is quicker put in vain than asked for.
         """
         if blob.size <= SMALL_BYTES or self._bucket.find(_name(blob.key)) != blob.size:
-            self._create(path, blob)
+            self._create(stream, blob)
 
     def _confirm(self, blob: Blob) -> None:
         there = None
@@ -221,13 +232,13 @@ class ObjectBlobStore(BlobStore):
         if there != blob.size:
             raise SentInVainError(errno.EAGAIN, f"{blob.key} was deleted after it was sent")
 
-    def _create(self, path: Path, blob: Blob) -> None:
+    def _create(self, stream: BinaryIO, blob: Blob) -> None:
         name = _name(blob.key)
-        there = self._bucket.create(name, path, blob.size)
+        there = self._bucket.create(name, stream, blob.size)
         if there != blob.size:  # whatever it is, these bytes are not it
             log.error("blob_damaged", blob=blob.key, size=there, expected=blob.size)
             self._bucket.delete(name)
-            self._bucket.create(name, path, blob.size)
+            self._bucket.create(name, stream, blob.size)
 
     def _fetched(self, key: str) -> Path:
         """Fetch a blob; bytes that were damaged on the way are asked for once more."""

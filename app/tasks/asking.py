@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 
 from app.http.media_types import MediaType, best_liked
 from app.http.parameters import Cursor
-from app.paging import Listing
+from app.records.paging import Listing
 from app.registry.schemas import MAX_NUMBER
 from app.tasks.event_schemas import EventPage, EventType
 from app.tasks.events import WantedEvents, page_after

@@ -5,8 +5,8 @@ from app.db import END_STATES, Task, TaskKind
 from app.db.base import JsonObject
 from app.errors.schemas import ProblemJson
 from app.imports.schemas import ImportSpec
+from app.records.stored import shown, with_defaults
 from app.retirement.schemas import RetireSpec
-from app.stored import shown, with_defaults
 from app.tasks.event_schemas import ProgressJson
 from app.tasks.schemas import ListedTask, TaskJson, TaskLinks, TaskSpec
 from app.tasks.states import standing

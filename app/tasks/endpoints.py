@@ -10,7 +10,6 @@ from fastapi.responses import PlainTextResponse
 
 from app.broker import wake
 from app.db import TaskState, read_session
-from app.disk import check_task_fits
 from app.errors import (
     BadRequestProblem,
     BusyProblem,
@@ -44,7 +43,7 @@ from app.keys.problems import (
     TaskLimitProblem,
 )
 from app.keys.service import Scope, check_model
-from app.paging import NEWEST
+from app.records.paging import NEWEST
 from app.registry.floor import check_gate, floor_of
 from app.registry.naming import check_known
 from app.registry.parents import NothingToStartFromProblem, ParentDeletedProblem
@@ -53,6 +52,7 @@ from app.registry.service import find_model
 from app.storage import Blob
 from app.tasks import listing, service
 from app.tasks.answering import ACCEPTED, IdempotencyKey, acceptance, announce
+from app.tasks.disk import check_task_fits
 from app.tasks.documentation import LOG, UPLOAD
 from app.tasks.listing import TaskOrder, TaskSort, Wanted
 from app.tasks.owning import ChangedTaskId, TaskId

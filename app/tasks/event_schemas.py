@@ -12,8 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from app.db import TaskEvent
 from app.db.base import JsonObject
 from app.errors.schemas import ProblemJson
-from app.paging import Page
-from app.stored import ShownAs, shown, with_defaults
+from app.records.paging import Page
+from app.records.stored import ShownAs, shown, with_defaults
 from app.tasks.states import TaskOutcome, TaskPhase, TaskStateJson, standing
 from sats_core.label_report import LabelReport
 

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from app.db import ApiKey, Model, Task
 from app.db.base import utc_text
-from app.paging import NEWEST, Listing, behind
+from app.records.paging import NEWEST, Listing, behind
 from app.tasks.service import EVERY_TASK
 from app.tasks.states import TaskOutcome, TaskStateJson, stored_states
 from sats_core.limits import MAX_INT32

@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import Query
 
 from app.http.parameters import Time
-from app.patterns import NO_NUL
+from app.records.patterns import NO_NUL
 from app.registry.schemas import MODEL_PATTERN
 from app.tasks.listing import Wanted
 from app.tasks.states import TaskOutcome, TaskStateJson

@@ -4,7 +4,7 @@ from typing import Any
 
 from pydantic import Field
 
-from app.posted import PostedNumbers, check_numbers
+from app.records.posted import PostedNumbers, check_numbers
 from app.registry.schemas import NAME_PATTERN, PostedName
 from app.tasks.schemas import TaskSpec
 from sats_core.classes import MAX_CLASSES

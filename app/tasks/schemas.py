@@ -10,11 +10,11 @@ from app.db import TaskKind
 from app.db.base import JsonObject
 from app.errors.schemas import ProblemJson
 from app.imports.schemas import ImportSpec
-from app.paging import Page
+from app.records.paging import Page
+from app.records.stored import ShownAs
 from app.registry.floor import GateWish
 from app.registry.schemas import MAX_NUMBER, MODEL_PATTERN, Named
 from app.retirement.schemas import RetireSpec
-from app.stored import ShownAs
 from app.tasks.event_schemas import ProgressJson
 from app.tasks.placement import Placement
 from app.tasks.states import TaskOutcome, TaskPhase, TaskStateJson

@@ -7,7 +7,6 @@ from sqlalchemy.orm import Session
 
 from app.audit.actor import actor_of
 from app.audit.service import Action, record
-from app.datasets import posted_classes
 from app.db import (
     END_STATES,
     Task,
@@ -33,6 +32,7 @@ from app.tasks.schemas import ListedTask, TaskJson, TaskSpec
 from app.tasks.states import standing
 from app.tasks.telling import tell
 from app.tasks.waiting import waits
+from app.uploads.datasets import posted_classes
 from app.webhooks.outbox import task_ended
 from sats_core.data.sources import Archive
 from sats_core.settings import Limits

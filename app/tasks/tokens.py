@@ -7,7 +7,7 @@ Nothing is stored; it is good for minutes, and no longer than the key.
 import time
 
 from app.errors import UnauthorizedProblem
-from app.signing import is_signed, sign
+from app.keys.signing import is_signed, sign
 
 TOKEN_SECONDS = 300
 _PURPOSE = b"token of a task's events"

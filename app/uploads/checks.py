@@ -13,7 +13,6 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from app.db import is_passing, write_session
 from app.db.base import JsonObject
-from app.disk import check_room
 from app.errors import BusyProblem, DiskFullProblem, ErrorDetail, Problem, UnavailableProblem
 from app.errors.codes import Code
 from app.settings import Settings
@@ -21,6 +20,7 @@ from app.storage import Blob, BlobMissingError, BlobStore, BlobStoreDownError, S
 from app.storage.base import CHUNK_BYTES
 from app.storage.references import lock_blobs
 from app.storage.sending import enter_with
+from app.tasks.disk import check_room
 from app.uploads import claims
 from app.uploads.claims import Claim
 from app.uploads.problems import UploadDamagedProblem, UploadUnfinishedProblem

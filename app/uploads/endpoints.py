@@ -9,7 +9,6 @@ from fastapi import APIRouter, Depends, Path, Query, Response
 from fastapi.responses import JSONResponse
 
 from app.db import write_session
-from app.disk import check_room
 from app.errors import (
     BadRequestProblem,
     BusyProblem,
@@ -28,10 +27,11 @@ from app.http.strays import refuse_undeclared
 from app.idempotency.once import OnceWithin, Within, replayed
 from app.keys.problems import KEY_PROBLEMS, ByteLimitProblem, UploadLimitProblem
 from app.keys.service import Caller, Scope, check_model
-from app.patterns import PICTURES
+from app.records.patterns import PICTURES
 from app.registry.schemas import MODEL_PATTERN
 from app.storage import Blob
 from app.storage.references import lock_blobs
+from app.tasks.disk import check_room
 from app.uploads.large import keep
 from app.uploads.large_schemas import LargeUploadJson, LargeUploadWish
 from app.uploads.opening import uploaded

@@ -10,13 +10,13 @@ from sqlalchemy.orm import Session
 from app.audit.service import Action, record
 from app.db import LargeUpload, LargeUploadState, Task, utc_now
 from app.db.base import database_time
-from app.disk import check_room
 from app.errors import NotFoundProblem
 from app.keys.problems import UploadLimitProblem
 from app.keys.quotas import RETRY_SECONDS, check_upload, lock_key
 from app.settings import Settings
 from app.storage import Blob
 from app.storage.references import RUNNABLE
+from app.tasks.disk import check_room
 from app.uploads.claims import lapsed
 from app.uploads.cut import MOST_PARTS, Parts
 from app.uploads.tokens import gone

@@ -6,8 +6,8 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.db import LargeUploadState
-from app.patterns import SHA256
-from app.posted import PostedNumbers
+from app.records.patterns import SHA256
+from app.records.posted import PostedNumbers
 from app.registry.schemas import PostedName
 
 _ID = "5d3a9e0e-6a4c-4f0a-9a51-1f2f7c1c8f11"

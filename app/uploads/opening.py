@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from app.datasets import check_names
 from app.db import LargeUploadState, read_session
 from app.errors import ErrorDetail, TooLargeProblem
 from app.errors.codes import Code
@@ -11,6 +10,7 @@ from app.http.services import Services
 from app.keys.service import Caller
 from app.storage import Blob
 from app.uploads import large
+from app.uploads.datasets import check_names
 from app.uploads.problems import UploadUnfinishedProblem
 from app.uploads.staging import still_there
 from app.uploads.tokens import gone, read_token

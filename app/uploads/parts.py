@@ -6,13 +6,13 @@ from sqlalchemy.orm import Session
 
 from app.audit.actor import act_as
 from app.db import Actor, LargeUploadState, read_session, utc_now, write_session
-from app.disk import check_room
 from app.errors import ErrorDetail, NotFoundProblem, TooLargeProblem
 from app.errors.codes import Code
 from app.http.services import Services
 from app.keys.service import Caller
 from app.storage import Blob
 from app.storage.references import lock_blobs
+from app.tasks.disk import check_room
 from app.tasks.uploads import drop_uploads
 from app.uploads import claims, large
 from app.uploads.checks import Check

@@ -12,7 +12,6 @@ from typing import BinaryIO
 import structlog
 from anyio import CapacityLimiter, to_thread
 
-from app.disk import check_room
 from app.errors import (
     BusyProblem,
     ErrorDetail,
@@ -25,6 +24,7 @@ from app.settings import Settings
 from app.storage import BlobMissingError, BlobRefusedError, BlobStoreDownError
 from app.storage.cache import Download
 from app.storage.room import storable
+from app.tasks.disk import check_room
 
 FIELD = "dataset_url"
 MOST_AT_ONCE = 3

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from app.errors import ErrorDetail, InvalidProblem
 from app.errors.codes import Code
 from app.idempotency.service import reused
-from app.signing import is_signed, sign
+from app.keys.signing import is_signed, sign
 from app.storage import Blob
 
 LONGEST_SECONDS = 1800

@@ -15,7 +15,7 @@ from app.audit.schemas import ActorJson, AuditEntryJson, entry_json
 from app.audit.service import Action, Wanted, list_entries
 from app.http.dependencies import ReadSession
 from app.http.parameters import Cursor
-from app.patterns import ANY_MODEL, NO_NUL
+from app.records.patterns import ANY_MODEL, NO_NUL
 from app.web.rendering import page
 from app.web.visitors import PageRoute, SeesService
 

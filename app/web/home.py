@@ -11,9 +11,9 @@ from app.admin.service import get_model
 from app.db import Model
 from app.http.dependencies import AppServices, ReadSession
 from app.overview.service import LiveModel, live_models, workers
+from app.processes.restarts import read_restarts
 from app.registry.curves import curves, learned
 from app.registry.paths import ModelName
-from app.restarts import read_restarts
 from app.tasks.listing import Wanted, list_tasks
 from app.tasks.schemas import ListedTask
 from app.tasks.service import describe_listed

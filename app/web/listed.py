@@ -8,7 +8,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session, aliased
 
 from app.db import Version
-from app.paging import NEWEST, behind
+from app.records.paging import NEWEST, behind
 
 _Parent = aliased(Version)
 

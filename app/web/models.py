@@ -18,14 +18,13 @@ from app.admin.service import (
 from app.db import AliasMove, Model, Version
 from app.http.dependencies import ReadSession
 from app.http.parameters import Cursor
-from app.paging import Listing
+from app.records.paging import Listing
+from app.records.stored import read_stored
 from app.registry.descent import children, missing, unserved
-from app.registry.held_out import samples
 from app.registry.moves import tag_of, version_before_live
 from app.registry.paths import ModelName, Number
-from app.registry.retired import same_classes
+from app.registry.ranking import kept_sets
 from app.registry.service import LIVE, get_version
-from app.stored import read_stored
 from app.web.confusions import confusions_of
 from app.web.learned_from import data_set_of
 from app.web.lineage import family, lanes, lanes_of
@@ -37,8 +36,6 @@ from sats_core.evaluation.forgetting import ForgettingReport
 
 A_PAGE = 25
 MOVES = 8
-LOOKED_AT, SHOWN = 18, 6
-"""Held-out pictures that a version is asked about on its page, and how many are shown at once."""
 VERSIONS = Listing("versions", int)
 
 READINGS = {
@@ -129,8 +126,7 @@ def version_page(
             "unserved_before": unserved(session, found, number, before),
             "confusions": confusions_of(row, version),
             "settings": _settings(version),
-            "samples": _samples(session, row) if visitor.administers else None,
-            "shown": SHOWN,
+            "held_out": _held_out(session, row) if visitor.administers else 0,
         },
     )
 
@@ -148,19 +144,9 @@ def _report(version: Version) -> ForgettingReport | None:
     return read_stored(ForgettingReport, version.forgetting_report)
 
 
-def _samples(session: Session, row: Version) -> dict[str, Any] | None:
-    """Return which held-out pictures there are: version and position, and what each set is for.
-
-    As it is scored: of a class that was retired since, or taught again, no set says anything.
-    """
-    drawn = samples(session, [row], LOOKED_AT)
-    found = drawn.samples
-    numbers = {one.version for one in found}
-    wanted = select(Version).where(Version.model_id == row.model_id, Version.number.in_(numbers))
-    versions = {one.number: one for one in session.scalars(wanted)}
-    sets = {one.version: same_classes(one.classes, versions[one.version], row) for one in found}
-    pictures = [(one.version, one.position) for one in found]
-    return {"sets": sets, "pictures": pictures, "out_of": drawn.out_of} if pictures else None
+def _held_out(session: Session, row: Version) -> int:
+    """Return how many pictures are kept that a version is scored on."""
+    return 0 if row.deleted_at else sum(one.pictures for one in kept_sets(session, row))
 
 
 def _settings(version: VersionJson) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from app.errors.fields import invalid_fields
 from app.http.connected import LeftProblem, while_connected
 from app.http.dependencies import AppServices, ReadSession
 from app.keys.service import check_model
-from app.patterns import PICTURES
+from app.records.patterns import PICTURES
 from app.registry.schemas import MAX_NUMBER, MODEL_PATTERN
 from app.tasks.posted import PostedTask
 from app.tasks.schemas import TaskSpec

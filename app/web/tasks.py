@@ -13,7 +13,7 @@ from app.db import Task, Version
 from app.http.dependencies import ReadSession
 from app.http.parameters import Cursor
 from app.keys.service import check_model
-from app.patterns import ANY_MODEL, NO_NUL
+from app.records.patterns import ANY_MODEL, NO_NUL
 from app.tasks.epochs import epochs
 from app.tasks.listing import TASKS, list_tasks
 from app.tasks.phases import phases

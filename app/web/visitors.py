@@ -20,7 +20,7 @@ from app.errors.fields import invalid_fields
 from app.http.dependencies import admit, app_services, identify
 from app.http.sessions import COOKIE, page_token
 from app.keys.service import Caller, Scope, check_unbound
-from app.signing import unsigned
+from app.keys.signing import unsigned
 from app.web.rendering import page
 
 log = structlog.get_logger(__name__)

@@ -17,7 +17,7 @@ from app.http.parameters import Cursor
 from app.http.problems import responses
 from app.idempotency.once import AtMostOnce, replayed
 from app.keys.problems import KEY_PROBLEMS
-from app.paging import Listing
+from app.records.paging import Listing
 from app.webhooks import service
 from app.webhooks.schemas import DeliveryPage, NewWebhookJson, WebhookPage, WebhookSpec
 from app.webhooks.secrets import webhook_secret

@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from app.audit.schemas import ActorJson
 from app.db import DeliveryState
-from app.paging import Page
+from app.records.paging import Page
 from app.registry.schemas import MODEL_PATTERN
 from app.webhooks.outbox import WebhookEvent
 

@@ -9,7 +9,7 @@ from app.http.dependencies import ReadSession, require_everywhere
 from app.http.parameters import Cursor
 from app.http.problems import responses
 from app.keys.problems import KEY_PROBLEMS
-from app.paging import Listing
+from app.records.paging import Listing
 from app.workers import service
 from app.workers.schemas import WorkerPage, worker_json
 

@@ -5,7 +5,7 @@ from datetime import datetime
 from pydantic import BaseModel, Field
 
 from app.db import DeviceKind
-from app.paging import Page
+from app.records.paging import Page
 from app.workers.service import SeenWorker
 
 

@@ -1,5 +1,7 @@
 """Confusion matrix and what is read from it."""
 
+from collections.abc import Iterable
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -61,6 +63,14 @@ class ConfusionMatrix:
             float(hit / joint) if seen else None
             for hit, joint, seen in zip(hits, union, shown, strict=True)
         ]
+
+    def overlaps(self, channels: Iterable[int]) -> tuple[float | None, ...]:
+        """Return intersection over union of some channels; None for one that is nowhere at all."""
+        hits = np.diag(self.counts)
+        union = self.counts.sum(axis=1) + self.counts.sum(axis=0) - hits
+        return tuple(
+            round(float(hits[each] / union[each]), 4) if union[each] else None for each in channels
+        )
 
     def accuracy(self) -> float | None:
         """Return the share of counted pixels that are right; None without any."""

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 
 from sats_core.classes import Catalogue
 from sats_core.data.labels import labelled_lookup, step_lookup
-from sats_core.data.readers import Reader
+from sats_core.data.readers import Reader, reading_order
 from sats_core.evaluation.confusion import ConfusionMatrix
+from sats_core.evaluation.picture_scores import PictureScores, SetScores
 from sats_core.evaluation.predict import predict
 from sats_core.evaluation.scores import Confusion, Scores, scores_of
 from sats_core.models import Segmenter
@@ -21,12 +22,14 @@ class HeldOut:
         ids: which of them.
         classes: what they are labelled for; of other classes they say nothing.
         compared: whether copies of them among training pictures are counted.
+        version: number of the version that they came with; None: of the one that is scored.
     """
 
     reader: Reader
     ids: Sequence[str]
     classes: Sequence[str]
     compared: bool = True
+    version: int | None = None
 
 
 @dataclass(frozen=True)
@@ -36,10 +39,12 @@ class Scored:
     Attributes:
         scores: IoU and what is read from it.
         confusion: what pixels of each class are taken for; None where there is no picture.
+        pictures: IoU of every single picture.
     """
 
     scores: Scores
     confusion: Confusion | None
+    pictures: PictureScores
 
 
 def score(
@@ -73,22 +78,29 @@ def score(
     taken = [ConfusionMatrix(len(catalogue)) for _ in models]
     new = catalogue.newest if brought is None else tuple(brought)
     done = 0
+    each_set = []
     for held_out in sets:
         matrix = earlier if set(new).isdisjoint(held_out.classes) else own
         channels = {name: catalogue.channel(name) for name in held_out.classes}
         truth = step_lookup(held_out.reader.classes, channels)
         answer = labelled_lookup(channels.values())
+        overlaps = {}
         for picture_id in held_out.ids:
             picture = held_out.reader.read(picture_id)
             label = truth[picture.label]
             predictions = [predict(each, picture.picture, size) for each in models]
-            matrix.add(label, answer[predictions[0]])
+            alone = ConfusionMatrix(len(catalogue))
+            alone.add(label, answer[predictions[0]])
+            matrix.counts += alone.counts
+            overlaps[picture_id] = alone.overlaps(channels.values())
             for counted, prediction in zip(taken, predictions, strict=True):
                 counted.add_as_is(label, prediction, answer)
             done += 1
             seen()
+        iou = tuple(overlaps[picture_id] for picture_id in reading_order(overlaps))
+        each_set.append(SetScores(version=held_out.version, classes=tuple(channels), iou=iou))
     scores = scores_of(own + earlier, catalogue, introduced, done, earlier, new)
-    return Scored(scores, _confusion(catalogue, taken, done))
+    return Scored(scores, _confusion(catalogue, taken, done), PictureScores(sets=tuple(each_set)))
 
 
 def _confusion(

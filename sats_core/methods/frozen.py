@@ -7,7 +7,7 @@ from torch import Tensor
 from sats_core.method_settings import FrozenSettings
 from sats_core.methods.features import FeatureMemory, usual_share
 from sats_core.methods.fits import Rows
-from sats_core.methods.method import Taught, Trainer
+from sats_core.methods.method import Trainer, WithTeacher
 from sats_core.methods.realign import realign
 from sats_core.methods.rows import solve_rows
 from sats_core.methods.sampling import PixelSample, Seen, see
@@ -16,7 +16,7 @@ ALONE = 0.1
 """Share of the pictures to come that show a new class, where nothing is known of them."""
 
 
-class Frozen(Taught):
+class Frozen(WithTeacher):
     """Backbone and head stay as they are; rows are solved on features seen once.
 
     One pass over the pictures samples what the classifier sees; unbiased cross-entropy and

@@ -49,7 +49,7 @@ class Kfac(Supervised):
     settings: KfacSettings
 
     def __init__(self, model: Segmenter, old: Segmenter | None, settings: KfacSettings) -> None:
-        """See `Taught`; the model as the step starts with it."""
+        """See `WithTeacher`; the model as the step starts with it."""
         super().__init__(model, old, settings)
         self._kept, self._curvature = False, Curvature({})
         self._start = {

@@ -92,7 +92,7 @@ class Method(ABC):
         """Train the model in place."""
 
 
-class Taught(Method):
+class WithTeacher(Method):
     """A method that looks at the model before the step, its teacher, which is frozen."""
 
     def __init__(self, model: Segmenter, old: Segmenter | None, settings: Any) -> None:

@@ -38,7 +38,7 @@ class Residual(Supervised):
     settings: ResidualSettings
 
     def __init__(self, model: Segmenter, old: Segmenter | None, settings: ResidualSettings) -> None:
-        """See `Taught`; the model is grown, as the step starts with it."""
+        """See `WithTeacher`; the model is grown, as the step starts with it."""
         super().__init__(model, old, settings)
         known = {name for name, _ in self.teacher.named_parameters()}
         self._start = {

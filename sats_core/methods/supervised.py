@@ -5,10 +5,10 @@ from torch import Tensor
 from sats_core.losses import truthful_cross_entropy
 from sats_core.method_settings import SupervisedSettings
 from sats_core.methods.finetune import Finetune, cross_entropy
-from sats_core.methods.method import Taught
+from sats_core.methods.method import WithTeacher
 
 
-class Supervised(Taught, Finetune):
+class Supervised(WithTeacher, Finetune):
     """A method whose labels are those of the step, background read in one of two ways."""
 
     settings: SupervisedSettings

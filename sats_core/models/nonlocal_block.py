@@ -51,8 +51,16 @@ class NonLocal(nn.Module, ABC):
         """Return the factor on the products of a query (B, h, L, d) and the keys."""
 
     @abstractmethod
-    def gathered(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        """Return what each position takes from all, (B, h, L, d); arguments of the same shape."""
+    def gathered(self, query: Tensor, key: Tensor, value: Tensor, positions: int) -> Tensor:
+        """Return what each position takes from all, (B, h, L, d).
+
+        Args:
+            query: (B, h, L, d).
+            key: of the same shape.
+            value: of the same shape.
+            positions: L, read off the features. Off the projections, the exporter would write it
+                into the graph as the number that it was for the picture that was traced.
+        """
 
     def _projected(self, pixels: Tensor) -> Any:
         positions = self.project(pixels).flatten(1, 2)
@@ -60,7 +68,8 @@ class NonLocal(nn.Module, ABC):
         return split.permute(2, 0, 3, 1, 4).unbind(0)
 
     def _added(self, pixels: Tensor, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        taken = self.gathered(query, key, value).transpose(1, 2).flatten(2)
+        positions = pixels.shape[1] * pixels.shape[2]
+        taken = self.gathered(query, key, value, positions).transpose(1, 2).flatten(2)
         added: Tensor = pixels + self.back(taken).view(pixels.shape)
         return added
 
@@ -75,8 +84,9 @@ class SoftmaxNonLocal(NonLocal):
         """See `NonLocal.scale`."""
         return float(query.shape[-1] ** -0.5)
 
-    def gathered(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    def gathered(self, query: Tensor, key: Tensor, value: Tensor, positions: int) -> Tensor:
         """See `NonLocal.gathered`."""
+        del positions
         return F.scaled_dot_product_attention(query, key, value)
 
 
@@ -94,7 +104,7 @@ class ScaledNonLocal(NonLocal):
         """See `NonLocal.scale`."""
         return 1 / query.shape[2]
 
-    def gathered(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    def gathered(self, query: Tensor, key: Tensor, value: Tensor, positions: int) -> Tensor:
         """See `NonLocal.gathered`."""
         # `mT` is nothing that the exporter knows.
-        return query @ (key.transpose(-1, -2) @ value / query.shape[2])
+        return query @ (key.transpose(-1, -2) @ value / positions)

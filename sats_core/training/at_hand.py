@@ -32,11 +32,13 @@ class Source:
         reader: of the pictures.
         classes: what they are labelled for, of what the version knows.
         origin: posted with the task; trained on and kept; held out of training and kept.
+        version: number of the version that they were held out with, where there is one to tell.
     """
 
     reader: Reader
     classes: tuple[str, ...]
     origin: Origin
+    version: int | None = None
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,7 @@ def open_sources(
         sources.append(Source(reader, reader.classes, "memory"))
     for held_out in job.earlier:
         reader = open_reader(stack.enter_context(ZipSource(held_out.path, stored)))
-        sources.append(Source(reader, held_out.classes, "held_out"))
+        sources.append(Source(reader, held_out.classes, "held_out", held_out.version))
     return sources
 
 

@@ -12,6 +12,7 @@ from sats_core.data.sources import ZipSource
 from sats_core.data.transforms import Pixels
 from sats_core.errors import DatasetError, Issue, ModelError
 from sats_core.evaluation.held_out import HeldOut, Scored, score
+from sats_core.evaluation.picture_scores import PictureScores
 from sats_core.events import DoneEvent, PhaseEvent, ProgressEvent, WarningEvent
 from sats_core.export import export_version
 from sats_core.job import ImportJob, ImportResult, Origin
@@ -68,8 +69,9 @@ def run_import(job: ImportJob, emit: Emit, should_stop: Callable[[], bool]) -> N
         todo = sum(len(pictures.ids) for pictures in (*held_out, *taught))
         seen = evaluation_counter(todo, emit, should_stop)
         features = remember(imported, taught[0], job.features, seen) if taught else None
-        result = _result(job, imported, _scored(imported, held_out, seen), began)
-        _write(job, imported, held_out, features, result)
+        scored = _scored(imported, held_out, seen)
+        result = _result(job, imported, scored, began)
+        _write(job, imported, held_out, features, result, scored.pictures)
     emit(DoneEvent())
 
 
@@ -174,6 +176,7 @@ def _write(
     held_out: Sequence[HeldOut],
     features: FeatureMemory | None,
     result: ImportResult,
+    pictures: PictureScores,
 ) -> None:
     """Write everything that the import gives back, `result.json` last."""
     config = {
@@ -192,9 +195,10 @@ def _write(
         config,
         probes(imported.model, result.size, _probed(held_out)),
         features,
+        pictures=pictures,
     )
-    for pictures in held_out:
-        write_held_out(job.result / HELD_OUT, pictures.reader, pictures.ids, pictures.classes)
+    for kept in held_out:
+        write_held_out(job.result / HELD_OUT, kept.reader, kept.ids, kept.classes)
     write_result(job.result, result)
 
 

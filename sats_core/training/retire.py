@@ -12,6 +12,7 @@ from sats_core.classes import Catalogue
 from sats_core.data.transforms import Pixels
 from sats_core.errors import ClassError
 from sats_core.evaluation.held_out import HeldOut, Scored, score
+from sats_core.evaluation.picture_scores import PictureScores
 from sats_core.events import DoneEvent, PhaseEvent, WarningEvent
 from sats_core.export import LoadedVersion, export_version, load_version
 from sats_core.method_settings import UnlearnSettings
@@ -110,7 +111,7 @@ def run_retire(
             memory=left_memory(job.result, sources, before.names, catalogue, job.settings.seed),
             seconds=time.monotonic() - began,
         )
-        _write(job, old, catalogue, retired, result, pictures)
+        _write(job, old, catalogue, retired, result, pictures, scored.pictures)
     emit(DoneEvent())
 
 
@@ -224,7 +225,8 @@ def _scoring(sources: Sequence[Source], catalogue: Catalogue) -> list[HeldOut]:
     for source in sources:
         stays = tuple(name for name in source.classes if name in catalogue)
         if source.origin == "held_out" and stays:
-            sets.append(HeldOut(source.reader, source.reader.ids, stays))
+            kept = HeldOut(source.reader, source.reader.ids, stays, version=source.version)
+            sets.append(kept)
     return sets
 
 
@@ -235,6 +237,7 @@ def _write(
     retired: Retired,
     result: RetireResult,
     pictures: Sequence[AtHand],
+    scores: PictureScores,
 ) -> None:
     """Write everything that the retirement gives back, `result.json` last."""
     config = {
@@ -256,6 +259,7 @@ def _write(
         config,
         probes(model, int(old.config["size"]), _probed(pictures)),
         retired.features,
+        pictures=scores,
     )
     write_result(job.result, result)
 

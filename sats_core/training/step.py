@@ -16,6 +16,7 @@ from sats_core.data.sources import ZipSource
 from sats_core.evaluation.causes import examined, why_forgotten
 from sats_core.evaluation.forgetting import ForgettingReport
 from sats_core.evaluation.held_out import HeldOut, Scored, score
+from sats_core.evaluation.picture_scores import PictureScores
 from sats_core.evaluation.predict import labelled_input
 from sats_core.events import DoneEvent, LabelsEvent, PhaseEvent, WarningEvent
 from sats_core.export import export_version
@@ -113,7 +114,7 @@ def run_step(job: StepJob, emit: Emit, should_stop: Callable[[], bool]) -> None:
             replayed_pictures=len(replayed),
             seconds=time.monotonic() - began,
         )
-        _write(job, start, reader, gathered, result, learned)
+        _write(job, start, reader, gathered, result, learned, scored.pictures)
     emit(DoneEvent())
 
 
@@ -153,7 +154,7 @@ def _earlier(stack: ExitStack, job: StepJob) -> list[HeldOut]:
     sets = []
     for earlier in job.earlier:
         opened = open_reader(stack.enter_context(ZipSource(earlier.path, job.limits.of_stored())))
-        sets.append(HeldOut(opened, opened.ids, earlier.classes, earlier.compared))
+        sets.append(HeldOut(opened, opened.ids, earlier.classes, earlier.compared, earlier.version))
     return sets
 
 
@@ -210,6 +211,7 @@ def _write(
     gathered: Gathered,
     result: StepResult,
     learned: Learned,
+    pictures: PictureScores,
 ) -> None:
     """Write everything that the step gives back, `result.json` last."""
     config = {
@@ -231,6 +233,7 @@ def _write(
         probes(start.model.to("cpu"), start.settings.size, probed),
         learned.features,
         learned.curvature,
+        pictures if job.held_out.keep else pictures.of_earlier(),
     )
     if job.held_out.keep:
         write_held_out(job.result / HELD_OUT, reader, gathered.held_out, job.new_classes)

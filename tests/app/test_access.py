@@ -11,9 +11,9 @@ from fastapi.routing import APIRoute
 from starlette.testclient import TestClient
 
 from app.db import write_session
+from app.integrations.protocols.refusals import OPEN_INFERENCE
 from app.keys.secret import read_secret
 from app.keys.service import KeyLimits, Scope, create_key
-from app.protocols.refusals import OPEN_INFERENCE
 from tests.app.tasks.posting import drawn, post
 
 LABEL_STUDIO = "/integrations/label-studio"
@@ -164,6 +164,7 @@ PAGES = {
     ),
     *(("GET", f"/ui/models{below}") for below in ("", "/{model}", "/{model}/curves")),
     ("GET", "/ui/models/{model}/versions/{number}"),
+    ("GET", "/ui/models/{model}/versions/{number}/held-out"),
     ("GET", "/ui/models/{model}/versions/{number}/held-out/{position}/{what}"),
     ("GET", "/ui/compare"),
     ("GET", "/ui/tasks/new"),

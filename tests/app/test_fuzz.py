@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from app.db import write_session
-from app.protocols.refusals import OPEN_INFERENCE, path_speaks
+from app.http.problems import path_speaks
+from app.integrations.protocols.refusals import OPEN_INFERENCE
 from app.tasks.schemas import TaskSpec
 from benchmarks.machine import commit
 from tests.app import fuzzing

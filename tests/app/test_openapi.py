@@ -8,7 +8,7 @@ from jsonschema import Draft202012Validator
 
 from app.http.examples import with_examples
 from app.http.schema_names import without_suffix
-from app.protocols.refusals import OPEN_INFERENCE
+from app.integrations.protocols.refusals import OPEN_INFERENCE
 
 METHODS = ("get", "post", "put", "patch", "delete")
 

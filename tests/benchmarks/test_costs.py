@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import attention_transfer, step_cost
+from benchmarks import attention_transfer, frozen_cost, step_cost
 
 pytestmark = pytest.mark.slow
 
@@ -26,3 +26,12 @@ def test_step_cost(tmp_path: Path) -> None:
     assert set(record["ms_per_step"]) == set(step_cost.DESCENDING)
     assert sum(record["sats_parts_ms"].values()) > 0
     assert record["loop_over_bare"] > 0
+
+
+def test_frozen_cost(tmp_path: Path) -> None:
+    frozen_cost.main(tmp_path, threads=1, quick=True)
+    written = json.loads((tmp_path / "frozen_cost.json").read_text())
+    assert written["bars"] == frozen_cost.bars(written["record"]) == {frozen_cost.BAR: True}
+    assert written["record"]["solving_processor_seconds"] > 0
+    slow = written["record"] | {"sampling_seconds": 5.0, "solving_seconds": 15.1}
+    assert frozen_cost.bars(slow) == {frozen_cost.BAR: False}

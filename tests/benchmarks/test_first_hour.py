@@ -6,7 +6,18 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.first_hour import PAGE, ROOT, Step, Walk, WalkError, commands, stale, summary
+from benchmarks.first_hour import (
+    PAGE,
+    README,
+    ROOT,
+    Step,
+    Walk,
+    WalkError,
+    commands,
+    stale,
+    summary,
+    walked,
+)
 
 RECORD = ROOT / "docs" / "results" / "first_hour.json"
 WHOLE = (ROOT / PAGE).read_text()
@@ -22,6 +33,20 @@ def test_the_page_leads_to_a_class_of_ones_own() -> None:
         EVENTS,
         ".venv/bin/sats segment photo.jpg -o masks/ --overlay",
     ]
+
+
+def test_the_readme_alone_leads_there_too() -> None:
+    assert walked(ROOT) == commands(WHOLE)
+
+
+@pytest.mark.parametrize("page", [README, PAGE])
+def test_pages_that_say_different_things_are_not_walked(page: Path, tmp_path: Path) -> None:
+    for one in (README, PAGE):
+        (tmp_path / one).parent.mkdir(exist_ok=True)
+        text = (ROOT / one).read_text()
+        (tmp_path / one).write_text(text.replace("masks/ ", "out/ ") if one == page else text)
+    with pytest.raises(WalkError, match=r"differ:\n(.|\n)* out/ --overlay"):
+        walked(tmp_path)
 
 
 @pytest.mark.parametrize(

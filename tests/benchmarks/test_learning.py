@@ -369,6 +369,7 @@ def record(variant: str, seed: int, **figures: float) -> dict[str, object]:
         "seed": seed,
         "tuning": False,
         "preset": learning_bars.DRAWN,
+        "protocol": "drawn-6-1",
         "steps": [{"miou_base": 0.9}],
         **figures,
     }
@@ -456,6 +457,37 @@ def test_an_open_comparison_is_not_hidden_by_the_closest(tmp_path: Path) -> None
     table = "\n".join(learning_bars.rows(tmp_path))
     assert re.search(rf"no method beats `{DEFAULT}` \| ccp-15-1 .* `mib`.* \| 2 \| open \|", table)
     assert learning_bars.beaten_by_none(DEFAULT)([]) is None
+
+
+@pytest.mark.parametrize(("at_once", "holds"), [(0.85, True), (0.75, False)])
+def test_classes_at_once_are_compared_with_the_same_in_a_row(
+    at_once: float, holds: bool, tmp_path: Path
+) -> None:
+    """The base classes start at 0.9; in a row they have 0.8 after two steps, 0.1 after three."""
+    in_a_row = [0.9, 0.85, 0.8, 0.1]
+    together = [{"miou_base": 0.9, "classes": ["a"]}, {"miou_base": at_once, "classes": ["b", "c"]}]
+    runs = {"voc8-4-4": together, "voc8-4-1": [{"miou_base": value} for value in in_a_row]}
+    for protocol, steps in runs.items():
+        figures = {"preset": learning_bars.REAL, "protocol": protocol, "steps": steps}
+        figures |= {"base_lost": 0.0, "background_lost": 0.0, "seconds_per_step": 1.0}
+        found = [record("sats_plus", seed, miou_all=0.5) | figures for seed in range(2)]
+        (tmp_path / f"learning-{protocol}.json").write_text(json.dumps(found))
+    table = "\n".join(learning_bars.rows(tmp_path))
+    said = (
+        r"lost by `sats_plus` at once, less that in a row \(voc8-4-1\), at most 0 \| voc8-4-4 .* "
+    )
+    assert re.search(said + (r"\| 2 \| yes" if holds else r"\| 2 \| \*\*no\*\*"), table)
+    assert re.search(r"`frozen` at once, less .* not measured", table)
+
+
+def test_what_has_not_come_in_a_row_yet_is_not_compared() -> None:
+    measure = learning_bars.lost_no_more_than_in_a_row("sats_plus", "voc8-4-4", "voc8-4-1")
+    together = [{"miou_base": 0.9, "classes": ["a"]}, {"miou_base": 0.9, "classes": ["b", "c"]}]
+    found = [
+        record("sats_plus", 0) | {"protocol": "voc8-4-4", "steps": together},
+        record("sats_plus", 0) | {"protocol": "voc8-4-1", "steps": [{"miou_base": 0.9}] * 2},
+    ]
+    assert measure(found) is None
 
 
 def test_seconds_are_compared_seed_by_seed() -> None:

@@ -1,20 +1,38 @@
 """What turns come to: ratios inside a round, bars that hide nothing, the page."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from benchmarks.serving_bars import CLIENTS, NOT_MEASURED, at_least, at_most, bars
+from benchmarks.serving_bars import CLIENTS, NOT_MEASURED, at_least, at_most, bars, bars_of
 from benchmarks.serving_client import LOST, Report
-from benchmarks.serving_contestants import BENTOML, KEYED, LIMIT, LITSERVE, OURS, PLAIN, TORCH
+from benchmarks.serving_contestants import (
+    BENTOML,
+    KEYED,
+    LIMIT,
+    LITSERVE,
+    OURS,
+    PLAIN,
+    TORCH,
+    workers_name,
+)
 from benchmarks.serving_operations import judged_moves
 from benchmarks.serving_pipeline import Setup
 from benchmarks.serving_plots import write_plots
-from benchmarks.serving_record import begun, keep
+from benchmarks.serving_record import begun, keep, main
 from benchmarks.serving_report import page, plot_name
-from benchmarks.serving_rounds import Setups, names_of, quantile, ratios, summary
+from benchmarks.serving_rounds import Setups, counted, names_of, quantile, ratios, summary
 
+RESULTS = Path(__file__).parents[2] / "docs" / "results"
+MACHINE = {
+    "commit": "abc",
+    "hardware": "a processor",
+    "processors": 2,
+    "load_average": 0.1,
+    "packages": {"torch": "2"},
+}
 EVERYBODY = {LIMIT: 10.0, OURS: 9.5, KEYED: 9.4, LITSERVE: 7, BENTOML: 6, PLAIN: 9, TORCH: 4}
 
 
@@ -156,6 +174,71 @@ def test_bars_of_nothing_say_what_they_ask() -> None:
     assert at_most("b", None, 3, "s").verdict == NOT_MEASURED
 
 
+def test_a_bar_beyond_the_limit_says_so() -> None:
+    record = measured()
+    for one in record["turns"]:
+        if one["clients"] == 16 and one["contestant"] == LITSERVE:
+            one["per_second"] *= 1.2  # the limit comes to 1.19 of it
+    (beyond,) = [bar for bar in bars(record) if bar.reached is False]
+    assert (beyond.what, beyond.wanted) == (f"throughput of 16 / {LITSERVE}", ">= 1.3")
+    assert beyond.limit == pytest.approx(10 / 8.4)
+    assert beyond.verdict == "**not reached**, nor by the limit"
+    text = page({"command": "c", "machine": MACHINE, "sets": {"s": record}})
+    assert "31 of 32 bars are reached" in text
+    assert "Of the others 1 ask for more than the limit itself comes to." in text
+    assert "| 1.19 | **not reached**, nor by the limit |" in text
+
+
+def test_several_processes_hold_the_same_bars() -> None:
+    record = measured()
+    name = workers_name(2)
+    record["turns"] += [turn(name, n, c, 8.0 * (1 + n)) for n in range(3) for c in CLIENTS]
+    held = bars_of(record, name)
+    assert [bar.what for bar in held] == [bar.what for bar in bars(record)][: len(held)]
+    assert held[0].found == "0.80 (0.80 to 0.80)"
+    assert bars(record)[0].found == "0.95 (0.95 to 0.95)"
+    text = page({"command": "c", "machine": MACHINE, "sets": {"s": record}})
+    reached = sum(bar.reached is True for bar in held)
+    assert f"The same of {name}, together: {reached} of {len(held)} bars are reached" in text
+
+
+def test_a_limit_that_left_sessions_idle_is_none() -> None:
+    record = measured(limit_setups={"1": "2x2x1", "4": "2x1x4", "16": "2x1x4"})
+    for one in record["turns"]:
+        if one["contestant"] == LIMIT:
+            one["setup"] = record["limit_setups"].get(str(one["clients"]), "2x1x1")
+    left = counted(record["turns"])
+    dropped = {(t["contestant"], t["clients"]) for t in record["turns"] if t not in left}
+    assert dropped == {(LIMIT, 4)}
+    assert found(record, f"throughput of 4 / {PLAIN}").limit is None
+    assert found(record, "p99 of 4 less 1.15 x the limit's, ms").reached is None
+    text = page({"command": "c", "machine": MACHINE, "sets": {"s": record}})
+    assert "**The limit with 4 clients** was not measured: it ran as `2x1x4`" in text
+    assert "takes `2x2x1` for 1, `2x1x4` for 16 clients" in text
+
+
+def test_the_page_that_lies_beside_the_record_is_its_own() -> None:
+    record = json.loads((RESULTS / "serving.json").read_text())
+    assert page(record) == (RESULTS / "serving.md").read_text(), "run `benchmarks.serving_record`"
+
+
+def test_a_record_s_page_and_plots_are_written_anew(tmp_path: Path) -> None:
+    written = {"command": "c", "machine": MACHINE, "sets": {"s": measured()}}
+    keep(written, tmp_path)
+    main(tmp_path)
+    assert (tmp_path / "serving.md").read_text() == page(written)
+    assert (tmp_path / plot_name("s")).exists()
+
+
+def test_a_bar_that_the_limit_reaches_is_ours_to_reach() -> None:
+    record = measured()
+    for one in record["turns"]:
+        if one["clients"] == 16 and one["contestant"] == OURS:
+            one["per_second"] = 8.0 * (1 + one["round"])
+    bar = found(record, "throughput of 16 / plain FastAPI")
+    assert (bar.reached, bar.beyond, bar.verdict) == (False, False, "**not reached**")
+
+
 def test_setups_are_chosen_by_what_they_are_for() -> None:
     tried = {
         "1x2x1": {"per_second": 9.0, "p50_ms": 60.0},
@@ -165,6 +248,7 @@ def test_setups_are_chosen_by_what_they_are_for() -> None:
     setups = Setups(tried)
     assert setups.limit(1) == Setup(1, 2)
     assert setups.limit(16) == Setup(2, 1, 4)
+    assert setups.limit(4) == Setup(2, 1), "one session would take all four"
     assert setups.contestants() == Setup(1, 2)
 
 
@@ -184,15 +268,8 @@ def test_moves_are_judged_by_requests_that_met_them() -> None:
 
 def test_the_page_has_every_bar_and_says_who_is_missing() -> None:
     record = measured(not_measured={BENTOML: "bentoml is not installed"})
-    machine = {
-        "commit": "abc",
-        "hardware": "a processor",
-        "processors": 2,
-        "load_average": 0.1,
-        "packages": {"torch": "2"},
-    }
     text = page(
-        {"command": "python -m benchmarks.serving", "machine": machine, "sets": {"s": record}}
+        {"command": "python -m benchmarks.serving", "machine": MACHINE, "sets": {"s": record}}
     )
     assert all(f"| {bar.what} | {bar.wanted} |" in text for bar in bars(record))
     assert f"**{BENTOML}** was not measured: bentoml is not installed." in text

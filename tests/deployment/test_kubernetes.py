@@ -1,6 +1,9 @@
 """`deploy/kubernetes`: every object is one, and every setting, port, path and command exists."""
 
 import json
+import shutil
+import subprocess
+from pathlib import Path
 from typing import Any
 
 import kubernetes_validate
@@ -47,6 +50,28 @@ def test_every_object_is_as_its_schema_says(version: str) -> None:
     assert len(judged) > 10
     for one in judged:
         kubernetes_validate.validate(one.content, version, strict=True)
+
+
+@pytest.mark.parametrize("path", sorted(kustomizations()), ids=lambda path: path.parent.name)
+def test_every_folder_is_put_together_as_it_is_applied(path: Path) -> None:
+    """Patches and all; where there is a kubectl, which needs no cluster for this."""
+    if shutil.which("kubectl") is None:
+        pytest.skip("no kubectl here")
+    done = subprocess.run(
+        ["kubectl", "kustomize", str(path.parent)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    made = list(yaml.safe_load_all(done.stdout))
+    for one in made:
+        if one["kind"] not in CUSTOM:
+            kubernetes_validate.validate(one, kubernetes_validate.latest_version(), strict=True)
+    found = {one["metadata"]["name"]: one for one in made if one["kind"] == "Deployment"}
+    assert set(found) == {"sats-api", "sats-worker"}
+    (worker,) = found["sats-worker"]["spec"]["template"]["spec"]["containers"]
+    gpus = worker["resources"].get("limits", {}).get("nvidia.com/gpu")
+    assert gpus == ("1" if path.parent.name == "gpu" else None)
+    scaled = path.parent.name == "scaling"
+    assert all(("replicas" not in one["spec"]) == scaled for one in found.values())
 
 
 def test_a_misspelt_field_is_noticed() -> None:

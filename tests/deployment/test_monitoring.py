@@ -11,7 +11,7 @@ from starlette.testclient import TestClient
 
 from app.db import TaskState, write_session
 from app.main import create_app
-from app.restarts import SUPERVISED, write_restarts
+from app.processes.restarts import SUPERVISED, write_restarts
 from app.settings import Settings
 from app.storage import BlobStore
 from tests.app.segmentation.conftest import Register, register

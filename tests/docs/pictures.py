@@ -19,7 +19,7 @@ from PIL import Image, ImageDraw, ImageFilter
 from playwright.sync_api import Page, expect
 from sqlalchemy import Engine, select
 
-from app.db import Version, make_engine, write_session
+from app.db import LabelStudioProject, ProjectState, Version, make_engine, utc_now, write_session
 from app.db.migrate import upgrade
 from app.keys.secret import read_secret
 from app.keys.service import Scope, create_key
@@ -65,6 +65,7 @@ def take(folder: Path) -> None:
             "audit": "/ui/audit",
             "settings": "/ui/settings",
             "reference": "/docs",
+            "label-studio": "/ui/label-studio",
         }
         for name, path in paths.items():
             page.goto(url + path)
@@ -96,6 +97,7 @@ def _service() -> Iterator[tuple[str, str, dict[str, str]]]:
         blobs = LocalBlobStore(settings.blob_dir)
         tasks = furnish(engine, blobs)
         _let_it_see(engine, blobs)
+        _label(engine)
         secret = read_secret(settings)
         with write_session(engine) as session:
             key = create_key(session, secret, "operator", [Scope.ADMIN])
@@ -117,6 +119,20 @@ def _let_it_see(engine: Engine, blobs: LocalBlobStore) -> None:
         for file in write_version(Path("graph"), known, 256):
             stored = {"blob": blobs.put_file(file).key, "bytes": file.stat().st_size}
             version.files = version.files | {file.name: stored}
+
+
+def _label(engine: Engine) -> None:
+    """Have projects of Label Studio ask for training."""
+    told: dict[ProjectState, dict[str, object]] = {
+        ProjectState.NOTHING_NEW: {"classes": ["sheep"], "pictures": 58, "pictures_in_all": 58},
+        ProjectState.FAILED: {"error": "Label Studio does not answer: 503"},
+        ProjectState.FETCHING: {"pictures": 86, "pictures_in_all": 240, "annotations": 12},
+        ProjectState.WAITING: {},
+    }
+    with write_session(engine) as session:
+        for number, (state, said) in enumerate(told.items(), 3):
+            asked = {"project": number, "model": "default", "asked_at": utc_now()}
+            session.add(LabelStudioProject(state=state, **asked, **said))
 
 
 def _photo() -> Image.Image:

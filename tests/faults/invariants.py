@@ -16,7 +16,7 @@ from app.broker import broker_folder
 from app.db import END_STATES, Task, TaskState, read_session
 from app.doctor.examination import examine
 from app.doctor.finding import Finding
-from app.processes import own
+from app.processes.children import own
 from tests.faults.children import training_children
 from tests.faults.clients import Told
 from tests.faults.process import ROOT

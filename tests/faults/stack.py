@@ -18,7 +18,7 @@ import httpx
 
 from app.db import make_engine
 from app.doctor.finding import Installation
-from app.processes import own
+from app.processes.children import own
 from app.settings import MIB, Settings
 from demo.ports import held_port
 from tests.faults.process import ROOT, Process

@@ -1,5 +1,6 @@
 from pathlib import Path
 
+import onnxruntime
 import pytest
 import torch
 from torch import nn
@@ -15,6 +16,7 @@ from sats_core.settings import Limits, StepSettings
 from sats_core.training.checkpoint import fingerprint_of
 from sats_core.training.start import begin
 from sats_core.version_config import HeadName
+from tests.fixtures.backbones import TINY
 
 
 def test_a_graph_that_cannot_be_made_is_no_wrong_input(
@@ -63,6 +65,35 @@ def begun(tmp_path: Path, head: HeadName = "all_mlp", old: Path | None = None) -
         work=tmp_path / "work",
         result=tmp_path,
     )
+
+
+@pytest.mark.parametrize("head", ["softmax", "scaled"])
+def test_a_block_counts_the_positions_of_each_picture_in_the_graph_too(
+    tmp_path: Path, head: HeadName
+) -> None:
+    torch.manual_seed(0)
+    model = Segmenter(seeded_backbone(TINY, 0), [3], head=head).eval()
+    picture = torch.randn(1, 3, 32, 32)
+    before = model(picture)
+    for part in ("project", "back"):
+        nn.init.normal_(model.get_submodule(f"head.block.{part}").get_parameter("weight"), std=0.3)
+    assert (model(picture) - before).abs().max() > 0.1, "the block says something"
+    catalogue = Catalogue.empty().grow(["cat", "dog"])
+    scores = scores_of(ConfusionMatrix(3), catalogue, {}, 0)
+    probes = [torch.randn(1, 3, 64, 64)]
+    settings = StepSettings(pretrained=False, size=64).model_dump(mode="json")
+    config = {"size": 64, "settings": settings, "backbone_start": "scratch", "trained_pictures": 0}
+    export_version(tmp_path / "version", model, catalogue, scores, None, config, probes)
+    graph = onnxruntime.InferenceSession(
+        tmp_path / "version" / "model.onnx", providers=["CPUExecutionProvider"]
+    )
+    for shape in ((1, 3, 32, 32), (2, 3, 64, 96), (1, 3, 128, 128)):
+        pictures = torch.randn(shape)
+        (served,) = graph.run(["logits"], {"pixel_values": pictures.numpy()})
+        with torch.no_grad():
+            torch.testing.assert_close(
+                torch.from_numpy(served), model(pictures), atol=1e-3, rtol=1e-3
+            )
 
 
 @pytest.mark.parametrize("head", ["softmax", "scaled", "focal"])

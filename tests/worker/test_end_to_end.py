@@ -88,6 +88,13 @@ def test_two_steps_over_http(bench, served, tmp_path):
         file["name"] for file in version["files"]
     }
     assert set(version["scores"]["introduced"]) == {"circle", "square", "star"}
+    scores = served.get(f"{done['links']['version']}/files/held_out_scores.json").json()["sets"]
+    sets = [(one["version"], one["classes"], len(one["iou"])) for one in scores]
+    kept = {one.classes[0]: one.pictures for one in bench.held_out()}
+    assert sets == [
+        (None, ["star"], kept["star"]),
+        (1, ["circle", "square"], kept["circle"]),
+    ]
     with served.stream("GET", done["links"]["events"]) as events:
         said = [line for line in events.iter_lines() if line.startswith("event:")]
     assert said.count("event: task.epoch") == 2

@@ -20,7 +20,6 @@ from sqlalchemy import Engine, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.db import ProjectState, Task, read_session, write_session
-from app.disk import check_task_fits
 from app.errors import (
     BusyProblem,
     DiskFullProblem,
@@ -41,6 +40,7 @@ from app.settings import Settings
 from app.storage import Blob, BlobStore
 from app.tasks.accepting import Acceptance
 from app.tasks.classes import class_names
+from app.tasks.disk import check_task_fits
 from app.tasks.schemas import TaskJson, TaskSpec
 from app.tasks.service import check_step
 from app.tasks.submission import Submission

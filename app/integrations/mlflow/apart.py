@@ -18,7 +18,7 @@ from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 import structlog
 
 from app.integrations.mlflow.client import Mlflow, MlflowError, check_installed
-from app.processes import own
+from app.processes.children import own
 from app.telemetry.logs import configure_logs
 from sats_core.parent_death import signal_at_parent_death
 

@@ -11,7 +11,7 @@ from sats_core.data.readers.labelme import LabelmeReader
 from sats_core.data.readers.pairs import PairsReader
 from sats_core.data.readers.supervisely import SuperviselyReader
 from sats_core.data.readers.voc import VocReader
-from sats_core.data.readers.voc_writer import write_voc_zip
+from sats_core.data.readers.voc_writer import reading_order, write_voc_zip
 from sats_core.data.readers.yolo import YoloReader
 from sats_core.data.sources import Source
 from sats_core.errors import DatasetError
@@ -34,6 +34,7 @@ __all__ = [
     "YoloReader",
     "glance",
     "open_reader",
+    "reading_order",
     "write_voc_zip",
 ]
 

@@ -34,6 +34,11 @@ def write_voc_zip(path: Path, items: Iterable[EncodedPicture], classes: Sequence
     return count
 
 
+def reading_order(ids: Iterable[str]) -> list[str]:
+    """Return ids of pictures in the order in which a zip that has them all is read back."""
+    return sorted(ids, key=_short)
+
+
 def _short(picture_id: str) -> str:
     if len(picture_id) <= _LONGEST_ID:
         return picture_id

@@ -16,6 +16,7 @@ from app.cli import sending, submitting
 from app.db import DeviceKind, write_session
 from app.keys.secret import read_secret
 from app.keys.service import Scope, create_key
+from app.registry.service import ensure_model
 from app.settings import Settings
 from app.storage import BlobStore
 from app.workers.needs import Resources
@@ -270,6 +271,17 @@ def test_a_model_of_the_hub_is_sent_and_held_as_was_asked(
     assert status == 0, err
     assert {"outcome  held", "version  1"} <= set(out.splitlines())
     assert bench.versions()[0].origin["source"] == "acme/pets"
+
+
+def test_a_mistyped_model_is_refused_before_anything_is_read(ask, served, engine: Engine) -> None:
+    with write_session(engine) as session:
+        ensure_model(session, "pets")
+    words = ("import", "./no-such-folder", "--url", served.base_url)
+    status, out, err = ask(*words, "--model", "pet")
+    assert (status, out) == (4, "")
+    assert err == "sats: there is no model 'pet'; did you mean 'pets'? --create makes it\n"
+    assert ask(*words, "--model", "pet", "--create")[0] == 2
+    assert ask(*words, "--model", "pets")[0] == 2
 
 
 @pytest.mark.parametrize("source", ["./no-such-folder", "acme/pets"])

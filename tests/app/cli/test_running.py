@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 from app.cli import cli
 from app.db import make_engine
 from app.db.migrate import is_current
-from app.processes import own
+from app.processes.children import own
 from app.settings import get_settings
 from demo.ports import held_port
 from tests.fixtures.processes import environment, strange_packages

@@ -22,7 +22,7 @@ from app.db import write_session
 from app.keys.secret import read_secret
 from app.keys.service import Scope, create_key
 from app.main import create_app
-from app.processes import own
+from app.processes.children import own
 from app.settings import Settings
 from tests.app.cli.conftest import printed
 from tests.app.inference.colour_graph import CLASSES, GREEN

@@ -1,17 +1,22 @@
 """`POST /admin/models/{model}/versions`: what is queued, and what is refused at once."""
 
 import json
+from contextlib import closing
+from http.client import HTTPConnection
 
+import httpx
 import pytest
 from sqlalchemy import func, select
 
 from app.db import Model, ModelClass, Task, read_session, write_session
+from app.http.multipart import BEGINNING_BYTES
 from app.keys.secret import read_secret
 from app.keys.service import Scope, create_key
 from app.registry.service import ensure_model
 from tests.app.tasks.posting import drawn
 from tests.app.tasks.posting import post as post_task
 from tests.fixtures.checkpoints import checkpoint_zip
+from tests.fixtures.processes import serving
 from tests.fixtures.versions import add_version
 
 VERSIONS = "/admin/models/default/versions"
@@ -195,6 +200,49 @@ def test_a_typing_error_in_a_models_name_makes_nothing(client, engine, settings)
     assert (made.status_code, made.json()["spec"]["create"]) == (202, True)
     again = post(client, checkpoint_zip(PETS), {"create": "yes"}, path=path)
     assert again.json()["errors"][0]["field"] == "spec.create"
+
+
+@pytest.mark.parametrize(
+    ("name", "status", "field"), [("fram", 404, "model"), ("A%20farm", 422, "path.model")]
+)
+def test_what_the_path_says_is_refused_before_the_file_has_come(
+    service, engine, name, status, field
+):
+    with write_session(engine) as session:
+        ensure_model(session, "farm")
+    begun = part('name="spec"', b"{}") + part('name="checkpoint"; filename="pets.zip"', b"")
+    begun += bytes(BEGINNING_BYTES)
+    with serving(service) as url, closing(HTTPConnection(httpx.URL(url).netloc.decode())) as there:
+        there.putrequest("POST", f"/admin/models/{name}/versions")
+        there.putheader("Content-Type", "multipart/form-data; boundary=part")
+        there.putheader("Transfer-Encoding", "chunked")
+        there.endheaders()
+        there.send(b"%x\r\n%s\r\n" % (len(begun), begun))  # and the rest never comes
+        answer = there.getresponse()
+        said = json.loads(answer.read())
+    assert (answer.status, [one["field"] for one in said["errors"]]) == (status, [field]), said
+    assert tasks(engine) == 0
+
+
+def part(named, content):
+    said = f"Content-Disposition: form-data; {named}".encode()
+    return b"--part\r\n%s\r\n\r\n%s\r\n" % (said, content)
+
+
+def test_a_form_without_a_spec_in_front_is_read_first(client, engine, settings):
+    with write_session(engine) as session:
+        ensure_model(session, "farm")
+    path, zipped = "/admin/models/fram/versions", ("pets.zip", checkpoint_zip(PETS))
+    spec = (None, json.dumps({"create": True}))
+    last = client.post(path, files=[("checkpoint", zipped), ("spec", spec)])
+    assert last.status_code == 202, last.text
+    path = "/admin/models/form/versions"
+    for odd in (
+        {"content": b"x", "headers": {"Content-Type": "multipart/form-data; boundary=part"}},
+        {"content": b"x", "headers": {"Content-Type": "multipart/form-data"}},
+        {"content": b"x"},
+    ):
+        assert client.post(path, **odd).status_code in (400, 415, 422)
 
 
 def test_parts_that_are_missing_are_named(client):

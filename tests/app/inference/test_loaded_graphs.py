@@ -3,11 +3,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from app.inference import loaded_graphs as module
 from app.inference.exported_graph import Graph, GraphError
 from app.inference.loaded_graphs import Exported, Graphs, graph_loader
-from app.inference.tuning import Tuner
+from app.inference.tuning import Plan, Tuner
 from app.storage import LocalBlobStore
 from tests.app.inference.colour_graph import write_version
 
@@ -62,6 +63,15 @@ def test_the_first_request_waits_and_later_ones_find_it_loaded(
     assert first.load.result(WAIT).exported.number == 1
     assert graphs.live(version(1)).load.done()
     assert loader.loaded == [1]
+
+
+def test_how_a_version_is_run_is_told(graphs: Graphs, loader: Loader) -> None:
+    loader.gates[2] = threading.Event()
+    with capture_logs() as logs:
+        graphs.live(version(1)).load.result(WAIT)
+    assert [log["plan"] for log in logs] == [{"lone_threads": 1, "batch": 1}]
+    graphs.pinned(version(2))
+    assert graphs.plans() == {("model-1", 1): Plan()}, "the other one is on its way"
 
 
 def test_requests_at_once_load_once(graphs: Graphs, loader: Loader) -> None:

@@ -83,6 +83,15 @@ def test_what_is_answered_is_counted_with_the_seconds_of_its_stages(
     assert read["sats_inference_pending_pictures",] == 0
 
 
+def test_how_its_graph_is_run_is_told(settings: Settings, register: Register) -> None:
+    register()
+    with started(settings, serve_threads=3, serve_lone_threads=2, serve_batch=4) as client:
+        client.post("/segment", **as_files(PICTURE))
+        read = samples(client)
+    assert read["sats_inference_lanes",] == 3
+    assert (of(read, "plan_lone_threads"), of(read, "plan_batch")) == (2, 4)
+
+
 def test_a_version_that_is_named_is_counted_for_itself(
     settings: Settings, register: Register
 ) -> None:

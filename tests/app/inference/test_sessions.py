@@ -3,6 +3,7 @@
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import onnx
@@ -10,6 +11,7 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 from starlette.testclient import TestClient
+from structlog.testing import capture_logs
 
 from app.inference.exported_graph import Graph, GraphError
 from app.inference.logits_graph import form_of, logits_graph
@@ -84,6 +86,22 @@ class TestOnnxRuntime(SessionsContract):
 
 class TestOpenVino(SessionsContract):
     kind = OpenVinoSessions
+
+
+class OnGpu(Sessions):
+    """As where a package with CUDA is installed, but nothing that it needs."""
+
+    providers: ClassVar = ["CUDAExecutionProvider", "CPUExecutionProvider"]
+
+
+def test_a_gpu_that_cannot_be_used_is_told(graph: Path) -> None:
+    shown = pictures(1)
+    sessions = OnGpu(graph)
+    with capture_logs() as logs, pytest.warns(UserWarning, match="CUDAExecutionProvider"):
+        found = sessions.logits(shown, 1)
+    assert [log["event"] for log in logs] == ["graph_not_on_gpu"]
+    assert logs[0]["runs_on"] == ["CPUExecutionProvider"]
+    np.testing.assert_array_equal(found, Sessions(graph).logits(shown, 1))
 
 
 def test_what_is_made_of_logits_is_not_computed(graph: Path) -> None:

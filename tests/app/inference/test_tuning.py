@@ -1,8 +1,11 @@
 """How a graph is run: measured once, kept, and what the settings say first."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import chain, repeat
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import numpy as np
 import onnx
@@ -46,6 +49,39 @@ def test_every_way_is_measured(sessions: Sessions) -> None:
     assert measured.wide is not None
     assert 2 in measured.batches
     assert measure(sessions, SAMPLE, processors=1).wide is None
+
+
+class Disturbed:
+    """Sessions whose wide runs take long while another process has one of the processors."""
+
+    def __init__(self, narrow: float, wide: Iterator[float]) -> None:
+        self.now, self.narrow, self.wide = 0.0, narrow, wide
+        self.runs = 0
+
+    def clock(self) -> float:
+        return self.now
+
+    def logits(self, pixels: NDArray[np.float32], threads: int) -> NDArray[np.float32]:
+        self.runs += threads > 1
+        self.now += self.narrow if threads == 1 else next(self.wide)
+        return pixels
+
+
+@pytest.mark.parametrize(
+    ("wide", "found", "runs"),
+    [
+        (chain([0.1], repeat(0.02)), 20.0, 6),  # at once: tried as often as anything
+        (chain([0.1] * 4, repeat(0.02)), 20.0, 5),
+        (repeat(0.125), 125.0, 5),  # never: half a second, after one run that sets up
+    ],
+)
+def test_what_needs_all_processors_is_tried_with_patience(
+    wide: Iterator[float], found: float, runs: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disturbed = Disturbed(0.0625, wide)
+    monkeypatch.setattr(tuning, "time", SimpleNamespace(perf_counter=disturbed.clock))
+    measured = measure(cast(Sessions, disturbed), SAMPLE, processors=2)
+    assert (measured.one, measured.wide, disturbed.runs) == (62.5, found, runs)
 
 
 def test_a_plan_is_measured_once(

@@ -5,6 +5,7 @@ import pytest
 
 from app.db import read_session, write_session
 from app.errors import ConflictProblem, NotFoundProblem, UnauthorizedProblem
+from app.http.loopback import is_loopback
 from app.keys.secret import read_secret
 from app.keys.service import (
     Caller,
@@ -17,7 +18,6 @@ from app.keys.service import (
     look_up,
     revoke_key,
 )
-from app.loopback import is_loopback
 
 SECRET = b"secret"
 

@@ -21,7 +21,7 @@ from app.main import create_app
 from app.settings import Settings
 from tests.app.integrations.label_studio.asking import BASE, body
 from tests.app.integrations.label_studio.conftest import fake
-from tests.app.protocols.test_room import CALLS
+from tests.app.integrations.protocols.test_room import CALLS
 from tests.app.segmentation.conftest import Register, register
 from tests.app.segmentation.requests import encoded, left_red_right_green
 from tests.app.segmentation.test_waiting import PICTURE, WAIT, busy, ready

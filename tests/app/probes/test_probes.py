@@ -9,7 +9,7 @@ from structlog.testing import capture_logs
 from app.db import write_session
 from app.db.migrate import upgrade
 from app.main import create_app
-from app.restarts import SIBLINGS, SUPERVISED, write_restarts, write_siblings_restarts
+from app.processes.restarts import SIBLINGS, SUPERVISED, write_restarts, write_siblings_restarts
 from tests.fixtures.samples import samples
 from tests.fixtures.versions import add_version
 

@@ -8,9 +8,9 @@ from typer.testing import CliRunner
 from app.cli import cli
 from app.db import utc_now
 from app.keys.secret import read_secret
+from app.keys.signing import is_signed
 from app.retirement.receipts import PURPOSE, is_genuine, read_receipt, signed
 from app.retirement.records import Deleted, Person, Receipt, RetiredClass
-from app.signing import is_signed
 
 SECRET = b"the service's own"
 

@@ -3,6 +3,7 @@
 import hashlib
 import io
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -50,6 +51,10 @@ BREAKS = {
     "dropped": drops,
 }
 broken = pytest.mark.parametrize("fault", BREAKS.values(), ids=BREAKS.keys())
+
+
+def key_of(data):
+    return hashlib.sha256(data).hexdigest()
 
 
 @pytest.fixture(autouse=True)
@@ -134,6 +139,67 @@ def test_a_store_that_says_nothing_is_down_in_time(place, line):
         assert not store.answers()
     finally:
         gate.set()
+
+
+PUT_AT_ONCE = "^PUT .*/[0-9a-f]{64}$"
+COPIED = "^PUT .*/[0-9a-f]{64}[?].*uploadId"
+
+
+@pytest.fixture
+def parts_are_tiny(monkeypatch):
+    """What is larger than DATA may go in parts where it does not go at once."""
+    monkeypatch.setattr(bucket, "PART_BYTES", len(DATA))
+
+
+@pytest.mark.usefixtures("parts_are_tiny")
+def test_what_a_slow_line_lets_not_end_at_once_goes_in_parts(place, store, line):
+    gate = threading.Event()
+    line.inject(waits_for(gate), of=PUT_AT_ONCE)
+    try:
+        put(store, 2 * DATA)
+    finally:
+        gate.set()
+    assert any(re.search(COPIED, one) for one in line.seen)
+    assert place.host().path(key_of(2 * DATA)).read_bytes() == 2 * DATA
+    assert list(store.unfinished()) == []
+
+
+@pytest.mark.usefixtures("parts_are_tiny")
+def test_what_was_put_at_once_and_is_answered_too_late_is_there(place, store, line):
+    done, gate = threading.Event(), threading.Event()
+
+    def answers_late(handler, forward):
+        answer = forward()
+        done.set()
+        gate.wait()
+        handler.give(answer)
+
+    line.inject(answers_late, of=PUT_AT_ONCE)
+    line.inject(lambda handler, forward: done.wait() and handler.give(forward()), of="^HEAD")
+    try:
+        put(store, 2 * DATA)
+    finally:
+        gate.set()
+    assert not [one for one in line.seen if "uploadId" in one]
+    assert place.host().path(key_of(2 * DATA)).read_bytes() == 2 * DATA
+
+
+@pytest.mark.usefixtures("parts_are_tiny")
+def test_a_store_that_is_read_and_not_written_is_down(store, line):
+    line.inject(fails(503), of="^(PUT|POST)")
+    began = time.monotonic()
+    with pytest.raises(BlobStoreDownError):
+        put(store, 2 * DATA)
+    assert time.monotonic() - began < BOUND
+
+
+def test_a_bucket_may_take_its_time_to_copy(place, store, line):
+    gate = threading.Event()
+    line.inject(waits_for(gate), of=COPIED, times=1)
+    threading.Timer(1.5 * SECONDS, gate.set).start()
+    put(store, LARGE)
+    assert gate.is_set()
+    assert place.host().path(LARGE_KEY).read_bytes() == LARGE
 
 
 def test_what_is_asked_while_locks_are_held_is_given_up_within_seconds(place, line):
@@ -244,24 +310,36 @@ def test_what_a_crash_cut_off_on_this_host_is_fetched_again(place, cut):
 
 
 PUT_AND_GET = """
-import resource, sys
+import re, sys, threading
 from pathlib import Path
 from app.settings import Settings
-from app.storage import open_store
+from app.storage import bucket, open_store
 
-def peak():
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+def taken():  # MiB; pages of a file that is mapped are the kernel's, which drops them when it likes
+    status = Path("/proc/self/status").read_text()
+    return int(re.search(r"RssAnon:\\s+(\\d+) kB", status)[1]) // 1024
 
+def watch():
+    while not over.wait(0.005):
+        seen.append(taken())
+
+bucket.WHOLE_BYTES = int(sys.argv[3])
 store = open_store(Settings(keep_free_bytes=0))
 store.put_file(Path(sys.argv[1]))  # small: what is loaded once is loaded
-before = peak()
+seen, over = [taken()], threading.Event()
+watching = threading.Thread(target=watch)
+watching.start()
 blob = store.put_file(Path(sys.argv[2]))
 assert store.path(blob.key).stat().st_size == blob.size
-print(peak() - before)
+over.set()
+watching.join()
+print(max(seen) - seen[0])
 """
 
 
-def test_a_large_blob_takes_little_memory(s3, tmp_path):
+@pytest.mark.skipif(sys.platform != "linux", reason="asks Linux what is resident")
+@pytest.mark.parametrize("whole", [0, 2**30], ids=["in parts", "at once"])
+def test_a_large_blob_takes_little_memory(s3, tmp_path, whole):
     small, large = tmp_path / "small", tmp_path / "large"
     small.write_bytes(DATA)
     with large.open("wb") as out:
@@ -269,7 +347,7 @@ def test_a_large_blob_takes_little_memory(s3, tmp_path):
             out.write(os.urandom(1024 * 1024))
     settings = S3Prefix(s3, tmp_path).settings(store_seconds=60.0, lease_seconds=90.0)
     done = subprocess.run(
-        [sys.executable, "-c", PUT_AND_GET, small, large],
+        [sys.executable, "-c", PUT_AND_GET, small, large, str(whole)],
         cwd=ROOT,
         env={**os.environ, **environment(settings)},
         check=True,

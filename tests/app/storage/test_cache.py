@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from app.storage import BlobDamagedError, BlobMissingError
-from app.storage.cache import UNUSED_SECONDS, BlobCache, Download
+from app.storage.cache import LOOK_SECONDS, UNUSED_SECONDS, BlobCache, Download
 
 ROOT = Path(__file__).parents[3]
 SIZE = 100
@@ -244,3 +244,30 @@ def test_processes_that_share_it_read_what_they_asked_for(folder):
         for seed in range(3)
     ]
     assert [process.wait(120) for process in churning] == [0, 0, 0]
+
+
+def test_the_folder_is_not_looked_through_for_each_blob(folder, monkeypatch):
+    looks = []
+    kept = BlobCache._kept
+    monkeypatch.setattr(BlobCache, "_kept", lambda self: looks.append(self) or kept(self))
+    cache = BlobCache(folder, most=1000 * SIZE, keep_free=0, patience=5.0, spare=0.0)
+    for number in range(10):
+        fill(cache, number)
+    assert len(looks) == 1
+    full = BlobCache(folder, most=12 * SIZE, keep_free=0, patience=5.0, spare=0.0)
+    for number in range(10, 15):
+        fill(full, number)
+    assert here(full) == set(range(3, 15))
+
+
+def test_it_is_looked_through_again_after_a_while(folder, monkeypatch):
+    now = [1000.0]
+    monkeypatch.setattr("app.storage.cache.time.monotonic", lambda: now[0])
+    cache = BlobCache(folder, most=1000 * SIZE, keep_free=0, patience=5.0, spare=0.0)
+    fill(cache, 1)
+    used(folder, 1, ago=UNUSED_SECONDS + 1)
+    fill(cache, 2)
+    assert here(cache) == {1, 2}
+    now[0] += LOOK_SECONDS + 1
+    fill(cache, 3)
+    assert here(cache) == {2, 3}

@@ -95,6 +95,22 @@ class TestBlobStore:
         with pytest.raises(FileNotFoundError), store.in_places(KEY):
             (tmp_path / "other").read_bytes()
 
+    @SIZES
+    def test_a_file_is_stored_as_it_was_when_it_was_staged(self, place, store, tmp_path, data):
+        path, newer = tmp_path / "file", tmp_path / "newer"
+        path.write_bytes(data)
+        newer.write_bytes(b"what came next")
+        with store.stage_file(path) as staged:
+            newer.replace(path)
+            assert (staged.blob.key, staged.blob.size) == (key_of(data), len(data))
+            staged.send()
+            staged.confirm()
+            staged.publish()
+        assert path.read_bytes() == b"what came next"
+        assert place.host().path(key_of(data)).read_bytes() == data
+        assert [(e.name, e.size) for e in store.entries()] == [(key_of(data), len(data))]
+        assert list(store.unfinished()) == []
+
     @pytest.mark.parametrize("error", [TooLargeError, ZeroDivisionError])
     def test_nothing_stays_of_what_is_not_published(self, store, error):
         limit = 5 if error is TooLargeError else 99

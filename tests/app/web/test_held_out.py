@@ -1,10 +1,8 @@
 """Held-out pictures on a version's page: as they are labelled, and as versions see them."""
 
 import io
-import json
 import re
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -20,6 +18,7 @@ from app.settings import Settings
 from app.storage import BlobStore
 from sats_core.classes import IGNORE
 from sats_core.data.readers import EncodedPicture, write_voc_zip
+from sats_core.evaluation.picture_scores import HELD_OUT_SCORES, PictureScores, SetScores
 from tests.app.inference.colour_graph import BACKGROUND, GREEN, RED, write_version
 from tests.app.segmentation.requests import encoded
 from tests.app.web.conftest import Open
@@ -108,11 +107,12 @@ def test_deleted_pictures_are_shown_to_nobody(client: TestClient, engine: Engine
 def test_admins_alone_see_them(client: TestClient, engine: Engine, settings: Settings) -> None:
     shown = client.get(PAGE).text
     assert 'id="held-out"' in shown
-    assert re.search(r"the worst of \d+ drawn evenly out of \d+ that are kept", shown)
+    assert "the worst first, of all 6 that are kept" in shown
     with write_session(engine) as session:
         key = create_key(session, read_secret(settings), "reader", [Scope.READ])
     log_in(client, key)
     assert 'id="held-out"' not in client.get(PAGE).text
+    assert client.get(HELD_OUT).status_code == 403
     assert client.get(f"{HELD_OUT}/0/picture").status_code == 403
 
 
@@ -120,10 +120,9 @@ def test_admins_alone_see_them(client: TestClient, engine: Engine, settings: Set
 def test_of_a_class_that_was_taught_again_older_pictures_say_nothing(
     client: TestClient, engine: Engine
 ) -> None:
-    def told() -> dict[str, Any]:
-        found = re.search(r'<script type="application/json">(.*?)</script>', client.get(PAGE).text)
-        assert found
-        return dict(json.loads(found[1]))
+    def told() -> dict[int, list[str]]:
+        pictures = client.get(HELD_OUT).json()["pictures"]
+        return {one["version"]: one["classes"] for one in pictures}
 
     def teach(**indices: int) -> None:
         with write_session(engine) as session:
@@ -136,24 +135,84 @@ def test_of_a_class_that_was_taught_again_older_pictures_say_nothing(
         first.classes = second.classes
         mine, own = session.query(HeldOutSet).order_by(HeldOutSet.version_id)[:2]
         own.classes = ["green"]
-    assert told()["sets"] == {"1": ["red", "green"], "2": ["green"]}
+    assert told() == {1: ["red", "green"], 2: ["green"]}
     teach(red=7)
-    assert told()["sets"] == {"1": ["green"], "2": ["green"]}
+    assert told() == {1: ["green"], 2: ["green"]}
     with write_session(engine) as session:
         session.get_one(HeldOutSet, mine.id).classes = ["red"]
-    assert {of for of, _ in told()["pictures"]} == {2}
-    assert "of 3 drawn evenly out of 3 that are kept" in client.get(PAGE).text
+    assert set(told()) == {2}
+    assert "the worst first, of all 3 that are kept" in client.get(PAGE).text
+
+
+def score(engine: Engine, blobs: BlobStore, path: Path, *sets: SetScores) -> None:
+    """Store what pictures say of version 2."""
+    path.write_text(PictureScores(sets=sets).model_dump_json())
+    blob = blobs.put_file(path)
+    with write_session(engine) as session:
+        version = session.query(Version).filter_by(number=2).one()
+        entry = {"blob": blob.key, "bytes": blob.size}
+        version.files = {**version.files, HELD_OUT_SCORES: entry}
+
+
+@pytest.mark.usefixtures("kept")
+def test_every_picture_has_its_place(
+    client: TestClient, engine: Engine, blobs: BlobStore, tmp_path: Path
+) -> None:
+    classes = ("red", "green")
+    own = SetScores(version=None, classes=classes, iou=((0.5, 0.29), (None, None), (0.2, None)))
+    many = tuple((0.3 + place / 100, 1.0) for place in range(20))
+    score(engine, blobs, tmp_path / "scores", own, SetScores(version=1, classes=classes, iou=many))
+    with write_session(engine) as session:
+        first = session.query(HeldOutSet).order_by(HeldOutSet.version_id).first()
+        assert first
+        first.pictures = len(many)
+
+    def told(**asked: object) -> list[tuple[int, int]]:
+        """Return the whole order, page after page."""
+        found: list[tuple[int, int]] = []
+        begin: int | None = 0
+        while begin is not None:
+            page = client.get(HELD_OUT, params={**asked, "begin": begin}).json()
+            assert page["classes"] == ["green", "red"]
+            found += [(one["version"], one["position"]) for one in page["pictures"]]
+            begin = page["following"]
+        assert len(found) == page["out_of"]
+        return found
+
+    # Picture 1 of version 2 shows nothing, and it sees nothing in it; version 1 knew no green.
+    others = [(1, place) for place in range(20)]
+    assert told() == [(2, 2), *others[:10], (2, 0), *others[10:]]
+    assert told(by="red") == [(2, 2), *others, (2, 0)]
+    assert told(by="green") == [(2, 0)]
+    assert told(by="blue") == []
+    with write_session(engine) as session:  # one of them was deleted since: which, nobody knows
+        first = session.query(HeldOutSet).order_by(HeldOutSet.version_id).first()
+        assert first
+        first.pictures = len(many) - 1
+    assert told() == [(2, 2), (2, 0), *others[:-1]]
+    unscored = client.get(HELD_OUT, params={"begin": 2}).json()["pictures"]
+    assert {one["iou"] for one in unscored} == {None}
+
+
+@pytest.mark.usefixtures("kept")
+def test_a_deleted_version_ranks_nothing(client: TestClient, engine: Engine) -> None:
+    with write_session(engine) as session:
+        session.query(Version).filter_by(number=2).one().deleted_at = utc_now()
+    assert client.get(HELD_OUT).status_code == 404
+    assert 'id="held-out"' not in client.get(PAGE).text
 
 
 @pytest.mark.usefixtures("kept")
 def test_truth_before_and_after_stand_side_by_side(open_page: Open) -> None:
     page = open_page(PAGE)
     page.get_by_role("button", name="Show what it sees").click()
-    expect(page.get_by_role("button", name="Show what it sees")).to_be_hidden()
     figures = page.locator("#held-out figure")
     expect(figures).to_have_count(6)  # three of version 2's task, three of version 1's
     canvases = figures.first.locator("canvas")
     expect(canvases).to_have_count(3)
+    expect(page.get_by_role("button", name="Show more")).to_be_hidden()
+    said = "not scored by itself, of version 2's task, labelled for red, green alone"
+    expect(figures.first.locator("figcaption")).to_have_text(said)
     drawn = [canvases.nth(place).evaluate(MIDDLE, 60)[:3] for place in range(3)]
     assert drawn[0] == drawn[2]
     assert drawn[0][1] > DARK_GREEN[1]  # green over dark green
@@ -164,21 +223,31 @@ def test_truth_before_and_after_stand_side_by_side(open_page: Open) -> None:
 def test_the_worst_come_first_by_all_classes_or_by_one(
     open_page: Open, engine: Engine, blobs: BlobStore, tmp_path: Path
 ) -> None:
-    edges = enumerate((16, 56, 32))
+    edges = enumerate((16, 56, *[32] * 5))
     items = [_picture(number, 32, labelled) for number, labelled in edges]
     write_voc_zip(tmp_path / "mislabelled.zip", items, ["red", "green"])
     with write_session(engine) as session:
         first, second = session.query(HeldOutSet).order_by(HeldOutSet.version_id)[:2]
         first.deleted_at = utc_now()
         second.blob = blobs.put_file(tmp_path / "mislabelled.zip").key
+        second.pictures = 7
+    right, few_red, few_green = (1.0, 1.0), (0.5, 0.6667), (0.5714, 0.25)
+    iou = (few_red, few_green, *(right for _ in range(5)))
+    own = SetScores(version=None, classes=("red", "green"), iou=iou)
+    score(engine, blobs, tmp_path / "scores", own)
     page = open_page(PAGE)
     page.get_by_role("button", name="Show what it sees").click()
     said = page.locator("#held-out figure .share")
-    few_green, few_red = "IoU green 25.0, red 57.1", "IoU red 50.0, green 66.7"
-    right = "IoU red 100.0, green 100.0"
-    expect(said).to_have_text([few_green, few_red, right])
+    few_green_said, few_red_said = "IoU green 25.0, red 57.1", "IoU red 50.0, green 66.7"
+    right_said = ["IoU red 100.0, green 100.0"] * 5
+    expect(said).to_have_text([few_green_said, few_red_said, *right_said[:4]])
+    expect(page.locator("#held-out").get_by_role("status")).to_have_text("6 of 7 are shown.")
+    page.get_by_role("button", name="Show more").click()
+    expect(said).to_have_text([few_green_said, few_red_said, *right_said])
+    expect(page.get_by_role("button", name="Show more")).to_be_hidden()
     page.get_by_label("Worst first, by").select_option("red")
-    expect(said).to_have_text([few_red, few_green, right])
+    expect(said).to_have_text([few_red_said, few_green_said, *right_said[:4]])
+    expect(page.get_by_role("button", name="Show more")).to_be_visible()
     expect(page.locator("#held-out figure").first.locator("canvas")).to_have_count(3)
 
 

@@ -67,7 +67,7 @@ def test_the_page_says_what_was_measured(open_page: Open) -> None:
     page = open_page(PAGE, viewport=PHONE, bypass_csp=True)
     card = page.locator("#retirement")
     expect(card).to_contain_text("no guarantee")
-    expect(card).to_contain_text("9, given to no class again")
+    expect(card).to_contain_text("9, in no mask and given to no class again: its own IoU is 0")
     expect(card).to_contain_text("mIoU 70.0 before, 40.0 now; 35.0 on a version that never saw it")
     expect(card).to_contain_text("not measured")
     card.get_by_text("Receipt", exact=True).click()

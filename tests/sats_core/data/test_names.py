@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 from pydantic import TypeAdapter, ValidationError
 
-from app.datasets import dataset_classes, posted_classes, task_classes
 from app.registry.schemas import Named, PostedName
+from app.uploads.datasets import dataset_classes, posted_classes, task_classes
 from app.uploads.opening import opened
 from sats_core.data.names import is_allowed_name, is_readable_name, name_fault, printable
 from sats_core.data.readers import EncodedPicture, open_reader, write_voc_zip

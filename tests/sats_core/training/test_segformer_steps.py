@@ -52,6 +52,7 @@ def test_a_version_has_the_files_of_both(base_step: StepJob) -> None:
         "features.safetensors",
         "model.onnx",
         "scores.json",
+        "held_out_scores.json",
         "README.md",
     }
     said = json.loads((version / "config.json").read_text())

@@ -16,12 +16,13 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from sats_core.data.prediction import Prediction, best_channels
-from sats_core.data.readers import open_reader
+from sats_core.data.readers import LabelledPicture, open_reader
 from sats_core.data.sources import ZipSource
 from sats_core.errors import ClassError, DatasetError, DivergedError, ModelError
+from sats_core.evaluation.picture_scores import HELD_OUT_SCORES, PictureScores, SetScores
 from sats_core.evaluation.predict import model_input, predict
 from sats_core.events import DoneEvent, PhaseEvent, ProgressEvent, WarningEvent
-from sats_core.export import load_version
+from sats_core.export import LoadedVersion, load_version
 from sats_core.job import HeldOutChoice, HeldOutPictures, Limits, StepJob
 from sats_core.settings import DESCENT
 from sats_core.training.loop import StoppedError
@@ -49,10 +50,14 @@ def second_step(
         ("ring",),
         first_index=3,
         old_version=base.result / "version",
-        earlier=(HeldOutPictures(path=base.result / "held_out.zip", classes=("disc", "bar")),),
+        earlier=(held_out_of(base),),
         settings={"method": method},
         **changes,
     )
+
+
+def held_out_of(base: StepJob) -> HeldOutPictures:
+    return HeldOutPictures(path=base.result / "held_out.zip", classes=("disc", "bar"), version=1)
 
 
 def stop_after(epochs: int, job: StepJob) -> Callable[[], bool]:
@@ -79,6 +84,7 @@ def test_a_base_step_writes_a_whole_version(base: StepJob) -> None:
         "features.safetensors",
         "model.onnx",
         "scores.json",
+        "held_out_scores.json",
         "README.md",
     }
     config = json.loads((version / "config.json").read_text())
@@ -89,6 +95,49 @@ def test_a_base_step_writes_a_whole_version(base: StepJob) -> None:
     card = (version / "README.md").read_text()
     assert "| 1 | 1 | disc |" in card
     assert "scratch" in card
+
+
+def test_every_held_out_picture_is_scored_by_itself(
+    base: StepJob, step_zip: Path, tmp_path: Path
+) -> None:
+    job = second_step(tmp_path / "a", base, step_zip, "frozen")
+    run(job)
+    found = told(job)
+    told_of = [(one.version, one.classes) for one in found]
+    assert told_of == [(None, ("ring",)), (1, ("disc", "bar"))]
+    loaded = load_version(job.result / "version")
+    kept = (job.result / "held_out.zip", base.result / "held_out.zip")
+    for one, path in zip(found, kept, strict=True):
+        channels = [loaded.catalogue.channel(name) for name in one.classes]
+        with ZipSource(path, Limits()) as source:
+            reader = open_reader(source)
+            expected = [overlaps(loaded, reader.read(each), channels) for each in reader.ids]
+        assert list(one.iou) == expected
+        assert any(share is not None for row in expected for share in row)
+    forgetful = second_step(
+        tmp_path / "b", base, step_zip, "frozen", held_out=HeldOutChoice(keep=False)
+    )
+    run(forgetful)
+    assert told(forgetful) == found[1:]
+
+
+def told(job: StepJob) -> tuple[SetScores, ...]:
+    stored = (job.result / "version" / HELD_OUT_SCORES).read_text()
+    return PictureScores.model_validate_json(stored).sets
+
+
+def overlaps(
+    version: LoadedVersion, read: LabelledPicture, channels: list[int]
+) -> tuple[float | None, ...]:
+    """Count by hand; a label's values 1, 2, ... are the channels' classes."""
+    seen = predict(version.model, read.picture, int(version.config["size"]))
+    counted = read.label != 255
+    shares: list[float | None] = []
+    for value, channel in enumerate(channels, 1):
+        labelled, called = (read.label == value) & counted, (seen == channel) & counted
+        either = (labelled | called).sum()
+        shares.append(round(float((labelled & called).sum() / either), 4) if either else None)
+    return tuple(shares)
 
 
 def test_events_tell_the_story(tmp_path: Path, base_zip: Path) -> None:

@@ -132,7 +132,7 @@ def test_there_is_to_be_room_for_the_parts_and_for_what_they_become(
 
     def leave(room):
         left = usage._replace(free=settings.keep_free_bytes + room)
-        monkeypatch.setattr("app.disk.shutil.disk_usage", lambda _: left)
+        monkeypatch.setattr("app.tasks.disk.shutil.disk_usage", lambda _: left)
 
     leave(copies * len(DATA) - 1)
     assert announce(client, DATA).status_code == 507

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from sats_core.data.names import MAX_NAME, is_junk, name_fault
-from sats_core.data.readers import open_reader, write_voc_zip
+from sats_core.data.readers import open_reader, reading_order, write_voc_zip
 from sats_core.data.sources import ZipSource
 from sats_core.settings import Limits
 from tests.fixtures.examples import examples
@@ -56,8 +56,10 @@ def kept(path: Path, target: Path, data: Mapping[str, bytes]) -> tuple[str, ...]
     with ZipSource(path, Limits()) as source:
         reader = open_reader(source)
         write_voc_zip(target, map(reader.encoded, reader.ids), reader.classes)
+        order = [reader.encoded(one).data for one in reading_order(reader.ids)]
     with ZipSource(target, Limits()) as source:
         reader = open_reader(source)
-        found = sorted(reader.encoded(one).data for one in reader.ids)
-        assert found == sorted(data.values())
+        found = [reader.encoded(one).data for one in reader.ids]
+        assert found == order
+        assert sorted(found) == sorted(data.values())
         return reader.ids

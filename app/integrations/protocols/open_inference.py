@@ -23,13 +23,11 @@ from app.http.bodies import bounded
 from app.http.connected import LeftProblem, while_connected
 from app.http.dependencies import AppServices, ReadSession, Segmenter
 from app.http.services import Services
-from app.keys.problems import KEY_PROBLEMS, PICTURE_PROBLEMS
-from app.probes import endpoints as probes
-from app.protocols import answers
-from app.protocols.choosing import ChosenByPath, NumberOfPath
-from app.protocols.documentation import INFER, INFER_ANSWER, NUMBER, refusals
-from app.protocols.refusals import OPEN_INFERENCE
-from app.protocols.schemas import (
+from app.integrations.protocols import answers
+from app.integrations.protocols.choosing import ChosenByPath, NumberOfPath
+from app.integrations.protocols.documentation import INFER, INFER_ANSWER, NUMBER, refusals
+from app.integrations.protocols.refusals import OPEN_INFERENCE
+from app.integrations.protocols.schemas import (
     INPUTS,
     OUTPUTS,
     LiveJson,
@@ -38,7 +36,9 @@ from app.protocols.schemas import (
     ServerJson,
     ServerReadyJson,
 )
-from app.protocols.tensors import Limits, Tensors, json_cost, read, split
+from app.integrations.protocols.tensors import Limits, Tensors, json_cost, read, split
+from app.keys.problems import KEY_PROBLEMS, PICTURE_PROBLEMS
+from app.probes import endpoints as probes
 from app.registry.paths import ModelName
 from app.registry.service import served_version
 from app.segmentation import service

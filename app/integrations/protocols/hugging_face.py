@@ -26,9 +26,9 @@ from app.http.parameters import Digits
 from app.http.problems import responses
 from app.http.strays import refuse_strays
 from app.inference.loaded_graphs import Choice
+from app.integrations.protocols.refusals import HUGGING_FACE
+from app.integrations.protocols.segments import BODY, SegmentJson, Wish, infer, read_wish
 from app.keys.problems import KEY_PROBLEMS, PICTURE_PROBLEMS
-from app.protocols.refusals import HUGGING_FACE
-from app.protocols.segments import BODY, SegmentJson, Wish, infer, read_wish
 from app.registry.paths import ModelName
 from app.registry.schemas import MAX_NUMBER
 from app.segmentation import service

@@ -6,8 +6,13 @@ from pydantic import BaseModel
 
 from app.errors import Problem
 from app.http.problems import Responses
-from app.protocols.refusals import status_of
-from app.protocols.schemas import REQUEST_EXAMPLE, InferAnswerJson, InferRequestJson, RefusalJson
+from app.integrations.protocols.refusals import status_of
+from app.integrations.protocols.schemas import (
+    REQUEST_EXAMPLE,
+    InferAnswerJson,
+    InferRequestJson,
+    RefusalJson,
+)
 from app.registry.schemas import MAX_NUMBER
 
 NUMBER: dict[str, Any] = {

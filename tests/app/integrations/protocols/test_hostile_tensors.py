@@ -15,9 +15,9 @@ from pydantic_core import from_json
 from starlette.testclient import TestClient
 
 from app.errors import BadRequestProblem, TooLargeProblem
+from app.integrations.protocols.open_inference import HEADER_LENGTH
+from app.integrations.protocols.tensors import MOST_WORK, Limits, json_cost, read
 from app.main import create_app
-from app.protocols.open_inference import HEADER_LENGTH
-from app.protocols.tensors import MOST_WORK, Limits, json_cost, read
 from app.settings import MIB, Settings
 from tests.app.segmentation.conftest import Register
 from tests.fixtures.examples import examples

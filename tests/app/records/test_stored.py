@@ -6,7 +6,7 @@ from sqlalchemy import update
 from app.db import Task, TaskEvent, TaskState, Version, write_session
 from app.errors import InvalidProblem
 from app.imports.schemas import ImportSpec
-from app.stored import read_spec, shown, with_defaults
+from app.records.stored import read_spec, shown, with_defaults
 from app.tasks.event_schemas import ProgressJson
 from app.tasks.schemas import TaskSpec
 from tests.app.tasks.posting import drawn, post

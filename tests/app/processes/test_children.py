@@ -12,9 +12,9 @@ import uvicorn
 from structlog.testing import capture_logs
 from uvicorn.supervisors.multiprocess import SIGNALS
 
-from app import processes
 from app.cli import stopping
-from app.processes import Child
+from app.processes import children as processes
+from app.processes.children import Child
 
 PATIENCE_SECONDS = 60
 

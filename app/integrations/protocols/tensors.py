@@ -15,7 +15,7 @@ from pydantic_core import from_json
 
 from app.errors import BadRequestProblem, InvalidProblem, TooLargeProblem
 from app.errors.fields import invalid_fields
-from app.protocols.schemas import InferRequestJson, InputJson
+from app.integrations.protocols.schemas import InferRequestJson, InputJson
 from app.segmentation.json_pictures import from_base64
 from app.segmentation.upload import PostedPicture
 from sats_core.data.transforms import Pixels

@@ -1,4 +1,4 @@
-"""What is posted is judged more strictly than what was stored; `app.stored` reads that."""
+"""What is posted is judged more strictly than what was stored; `app.records.stored` reads that."""
 
 from collections.abc import Mapping
 from typing import Any, get_args

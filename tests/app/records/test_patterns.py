@@ -10,7 +10,7 @@ import pytest
 
 import app.web
 from app.errors.fields import invalid_fields
-from app.patterns import IN_WORDS
+from app.records.patterns import IN_WORDS
 
 
 @pytest.fixture(scope="module")

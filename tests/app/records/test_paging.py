@@ -11,7 +11,7 @@ from app.db import Task, TaskState, utc_now, write_session
 from app.errors import InvalidProblem
 from app.keys.secret import read_secret
 from app.keys.service import Scope, create_key
-from app.paging import Listing
+from app.records.paging import Listing
 from tests.app.tasks.posting import drawn, post
 from tests.fixtures.versions import add_version
 

@@ -14,7 +14,7 @@ from types import FrameType
 
 import structlog
 
-from app.restarts import SUPERVISED, write_restarts
+from app.processes.restarts import SUPERVISED, write_restarts
 from sats_core.parent_death import signal_at_parent_death
 
 POLL_SECONDS = 0.2

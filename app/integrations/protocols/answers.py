@@ -13,8 +13,8 @@ from app.errors import InvalidProblem
 from app.inference.cutting import Cut, Segmented
 from app.inference.engine import Inference
 from app.inference.loaded_graphs import Choice, Served
-from app.protocols.schemas import OUTPUTS
-from app.protocols.tensors import Tensors
+from app.integrations.protocols.schemas import OUTPUTS
+from app.integrations.protocols.tensors import Tensors
 from app.segmentation import service
 from sats_core.data.bands import row_bands
 from sats_core.data.pictures import resize_picture

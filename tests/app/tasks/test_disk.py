@@ -9,10 +9,10 @@ import pytest
 from starlette.testclient import TestClient
 
 from app.db import TaskState
-from app.disk import check_fits, needed, own_bytes
 from app.errors import DiskFullProblem
 from app.imports.schemas import ImportSpec
 from app.main import create_app
+from app.tasks.disk import check_fits, needed, own_bytes
 from app.tasks.schemas import TaskSpec
 from sats_core.data.cache import PictureCache
 from sats_core.data.readers import open_reader

@@ -1,9 +1,12 @@
-"""How refusals are spelled for tools that know no problems. Web-free."""
+"""How refusals are spelled for tools that know no problems."""
 
+from collections.abc import Mapping
 from http import HTTPStatus
+from types import MappingProxyType
 from typing import Any
 
 from app.errors import Problem
+from app.http.problems import MEDIA_TYPE, Spelled, Spelling
 
 OPEN_INFERENCE = "/v2"
 """Path under which everything speaks the Open Inference Protocol, and nothing else."""
@@ -16,11 +19,6 @@ _WRONG_INPUT = (
     HTTPStatus.UNPROCESSABLE_ENTITY,
 )
 _MOST_TOLD = 5
-
-
-def path_speaks(prefix: str, path: str) -> bool:
-    """Return whether a path is a prefix or lies under it."""
-    return path == prefix or path.startswith(prefix + "/")
 
 
 def status_of(status: int) -> int:
@@ -36,3 +34,17 @@ def body_of(problem: Problem) -> dict[str, Any]:
         if error.message not in problem.detail
     ]
     return {"error": ": ".join([problem.detail, *(["; ".join(told)] if told else [])])}
+
+
+def _open_inference(problem: Problem, _: dict[str, Any]) -> Spelled:
+    return Spelled(status_of(problem.status), body_of(problem), "application/json")
+
+
+def _hugging_face(problem: Problem, body: dict[str, Any]) -> Spelled:
+    return Spelled(problem.status, {**body, "error": problem.detail}, MEDIA_TYPE)
+
+
+SPELLINGS: Mapping[str, Spelling] = MappingProxyType(
+    {OPEN_INFERENCE: _open_inference, HUGGING_FACE: _hugging_face}
+)
+"""How refusals are spelled under these paths."""

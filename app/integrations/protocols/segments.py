@@ -16,7 +16,7 @@ from app.errors.fields import invalid_fields
 from app.inference.cutting import Cut, Segmented
 from app.inference.engine import Inference
 from app.inference.loaded_graphs import Choice, Served
-from app.protocols.documentation import body_schema
+from app.integrations.protocols.documentation import body_schema
 from app.segmentation import service
 from app.segmentation.json_pictures import decoded
 from app.segmentation.schemas import PICTURES_EXAMPLE

@@ -14,8 +14,8 @@ from app.inference.engine import SMALL_WORKS, Inference
 from app.inference.exported_graph import Graph
 from app.inference.loaded_graphs import Choice, Exported, Served
 from app.inference.tuning import Tuner
-from app.protocols import answers
-from app.protocols.tensors import Tensors
+from app.integrations.protocols import answers
+from app.integrations.protocols.tensors import Tensors
 from app.segmentation.upload import PostedPicture
 from app.settings import Settings
 from app.storage import LocalBlobStore

@@ -1,0 +1,1 @@
+"""Processes and threads that run beside each other: started, watched, started again."""

@@ -1,0 +1,1 @@
+"""What records are made of, whatever they are of: posted, stored, listed. Web-free."""
