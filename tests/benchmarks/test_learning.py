@@ -16,6 +16,7 @@ from benchmarks import (
     learning_bars,
     learning_frozen_base,
     learning_joint,
+    learning_measures,
     learning_records,
     learning_run,
 )
@@ -433,12 +434,12 @@ def test_the_default_may_tie_but_not_lose(
         )
         for seed in range(seeds)
     ]
-    measured = learning_bars.beaten_by_none("sats_plus")(records)
+    measured = learning_measures.beaten_by_none("sats_plus")(records)
     assert measured is not None
     assert measured.holds is holds
     # Nobody knows what a method comes to that was not run; one that beats the default still does.
     some = [each for each in records if each["variant"] != "lwf"]
-    measured = learning_bars.beaten_by_none("sats_plus")(some)
+    measured = learning_measures.beaten_by_none("sats_plus")(some)
     assert measured is not None
     assert measured.text.endswith(", the closest of 6; 1 not measured")
     assert measured.holds is (False if holds is False else None)
@@ -456,7 +457,7 @@ def test_an_open_comparison_is_not_hidden_by_the_closest(tmp_path: Path) -> None
     (tmp_path / "learning-ccp-15-1.json").write_text(json.dumps(found))
     table = "\n".join(learning_bars.rows(tmp_path))
     assert re.search(rf"no method beats `{DEFAULT}` \| ccp-15-1 .* `mib`.* \| 2 \| open \|", table)
-    assert learning_bars.beaten_by_none(DEFAULT)([]) is None
+    assert learning_measures.beaten_by_none(DEFAULT)([]) is None
 
 
 @pytest.mark.parametrize(("at_once", "holds"), [(0.85, True), (0.75, False)])
