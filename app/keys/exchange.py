@@ -8,7 +8,8 @@ from app.keys.ledgers import AwayError, Ledger
 from app.keys.rates import ASK_SECONDS, Rates
 
 PAUSE_SECONDS = 0.1
-"""Between two times that the others are told: so long they may let in what is used up."""
+"""Between two times that the others are told. They may let in what is used up for so long, and for
+`ASK_SECONDS` more where they were not asked for anything themselves."""
 AWAY_SECONDS = 2.0
 """Between two tries where the ledger does not answer."""
 STOP_SECONDS = 1.0

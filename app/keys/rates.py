@@ -47,6 +47,16 @@ class _Bucket:
         """Whether the others are to be told or asked."""
         return self.untold > 0 or (now - self.used < SECONDS and now - self.told >= ASK_SECONDS)
 
+    def tell(self, now: float) -> float:
+        """Return what the others are to be told.
+
+        What came back since it was spent is none of it: where nobody could be told for an hour,
+        an hour's requests would keep the key out as if they had come in a minute.
+        """
+        self.fill(self.limit, now)
+        self.untold = min(self.untold, self.limit - self.left)
+        return self.untold
+
 
 class Rates:
     """Buckets that hold what a minute allows and fill up evenly, one for a key and what it spends.
@@ -121,7 +131,7 @@ class Rates:
         self.spent.clear()
         with self._lock:
             now = self._clock()
-            told = {of: one.untold for of, one in self._buckets.items() if one.due(now)}
+            told = {of: one.tell(now) for of, one in self._buckets.items() if one.due(now)}
             seconds = {
                 _name(*of): amount * SECONDS / self._buckets[of].limit
                 for of, amount in told.items()

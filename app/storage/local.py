@@ -116,6 +116,7 @@ class LocalBlobStore(BlobStore):
     def fault(self) -> str | None:
         """See `BlobStore.fault`."""
         try:
+            self._make()  # who is not ready is asked for nothing else that would
             with tempfile.TemporaryFile(dir=self.root) as file:
                 file.write(b"ready")
         except OSError as error:

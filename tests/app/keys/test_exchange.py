@@ -139,6 +139,31 @@ def test_while_nobody_can_be_told_a_process_counts_for_itself() -> None:
     assert spend(there, caller, 9) == 0
 
 
+def test_what_came_back_while_nobody_could_be_told_keeps_no_key_out() -> None:
+    clock = Clock()
+    rates, ledger = Rates(clock), Memory(clock)
+    caller = limited(requests_per_minute=60)
+    ledger.away = True
+    for _ in range(600):
+        clock.now += 2
+        rates.request(caller)
+        with pytest.raises(AwayError):
+            rates.exchange(ledger)
+    ledger.away = False
+    rates.exchange(ledger)
+    assert left(rates, caller) == 59
+    assert ledger.until["1:requests-per-minute"] - clock.now == pytest.approx(1)
+    clock.now += 1
+    ledger.away = True
+    assert spend(rates, caller, 61) == 60
+    with pytest.raises(AwayError):
+        rates.exchange(ledger)
+    ledger.away = False
+    clock.now += 20
+    rates.exchange(ledger)
+    assert left(rates, caller) == 20
+
+
 def test_a_key_in_use_is_asked_about_and_no_other() -> None:
     clock = Clock()
     rates, ledger = Rates(clock), Memory(clock)

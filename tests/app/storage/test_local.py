@@ -259,7 +259,9 @@ def test_one_that_is_away_when_it_is_opened_is_down_until_it_is_back(store):
 def test_one_that_could_not_be_made_is_made_when_it_can(tmp_path):
     (tmp_path / "blobs").touch()
     opened = LocalBlobStore(tmp_path / "blobs")
+    assert opened.fault() is not None
     (tmp_path / "blobs").unlink()
+    assert opened.fault() is None
     assert opened.answers()
     opened.put(io.BytesIO(DATA))
     assert opened.path(KEY).read_bytes() == DATA
