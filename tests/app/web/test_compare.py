@@ -216,7 +216,8 @@ def test_pages_of_what_is_ranked_come_before_what_is_drawn(
         found = []
         begin: int | None = 0
         while begin is not None:
-            answer = client.get(RANKED.format(1, 2), params={**asked, "begin": begin}).json()
+            url = client.build_request("GET", RANKED.format(1, 2)).url
+            answer = client.get(url.copy_merge_params({**asked, "begin": begin})).json()
             found.append([(one["version"], one["position"]) for one in answer["pictures"]])
             assert answer["classes"] == ["green", "red"]
             begin = answer["following"]
