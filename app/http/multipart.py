@@ -95,7 +95,7 @@ async def first_text(request: Request, field: str) -> tuple[str | None, Request]
         yield begun
 
     async with aclosing(stream()) as chunks:
-        parser = _FirstPart(request.headers, chunks)
+        parser = _FirstPart(request.headers, chunks, max_files=0)
         with suppress(_EnoughError, MultiPartException, KeyError):  # who reads it whole says so
             await parser.parse()
     name, value = next(iter(parser.items), ("", None))
@@ -103,16 +103,11 @@ async def first_text(request: Request, field: str) -> tuple[str | None, Request]
 
 
 class _EnoughError(Exception):
-    """The first part is read, or is a file."""
+    """The first part is read."""
 
 
 class _FirstPart(MultiPartParser):
-    """Reads the first part of a form where that is a text; what it has opened it closes."""
-
-    def on_headers_finished(self) -> None:
-        super().on_headers_finished()
-        if self._current_part.file is not None:
-            raise _EnoughError
+    """Reads the first part of a form; one that must not be a file is given `max_files=0`."""
 
     def on_part_end(self) -> None:
         super().on_part_end()

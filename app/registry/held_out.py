@@ -1,50 +1,18 @@
 """Held-out pictures: which are kept along a version's lineage, and what one of them shows."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from sqlalchemy import select
-from sqlalchemy.orm import Session, load_only
+from sqlalchemy.orm import Session
 
-from app.db import HeldOutSet, Model, Version
+from app.db import HeldOutSet, Version
 from app.errors import NotFoundProblem, problem_of
-from app.registry.retired import same_classes
 from app.registry.service import lineage
 from app.storage import BlobDamagedError, BlobMissingError, BlobStore
 from sats_core.data.readers import LabelledPicture, open_reader
 from sats_core.data.sources import ZipSource
 from sats_core.errors import DatasetError
 from sats_core.settings import Limits
-
-
-@dataclass(frozen=True)
-class Sample:
-    """A held-out picture.
-
-    Attributes:
-        model: name of the model, and
-        version: number of the version whose task it came with.
-        position: in that version's set.
-        classes: what the set is labelled for.
-    """
-
-    model: str
-    version: int
-    position: int
-    classes: Sequence[str]
-
-
-@dataclass(frozen=True)
-class Drawn:
-    """Held-out pictures that stand for all.
-
-    Attributes:
-        samples: the pictures, drawn evenly.
-        out_of: how many there are to draw from.
-    """
-
-    samples: Sequence[Sample]
-    out_of: int
 
 
 def held_out_sets(session: Session, version: Version) -> Sequence[HeldOutSet]:
@@ -76,48 +44,6 @@ def standing_held_out(session: Session, version: Version) -> HeldOutSet:
     if kept is None or kept.deleted_at is not None:
         raise NotFoundProblem(f"version {version.number} keeps no held-out pictures")
     return kept
-
-
-def samples(session: Session, versions: Sequence[Version], most: int) -> Drawn:
-    """Draw some pictures that versions are scored on, of every task before them if these are few.
-
-    The newest sets come first; of each as many as there is room for, evenly. A set that says
-    nothing of the versions any more (`same_classes`) is neither drawn from nor counted.
-
-    Args:
-        session: to read in.
-        versions: of one model or of several; a set that two of them have counts once.
-        most: pictures in all.
-    """
-    lines = [(each, lineage(session, each)) for each in versions]
-    wanted = (
-        select(HeldOutSet, Version, Model.name)
-        .join(Version, Version.id == HeldOutSet.version_id)
-        .join(Version.model)
-        .where(
-            HeldOutSet.version_id.in_({version_id for _, line in lines for version_id in line}),
-            HeldOutSet.deleted_at.is_(None),
-            HeldOutSet.pictures > 0,
-        )
-        .options(load_only(Version.number, Version.classes))
-    )
-    kept = [
-        (one, of.number, name)
-        for one, of, name in session.execute(wanted.order_by(HeldOutSet.id.desc()))
-        if any(of.id in line and same_classes(one.classes, of, each) for each, line in lines)
-    ]
-    chosen = kept[:most]
-    drawn = [
-        Sample(name, number, position, one.classes)
-        for one, number, name in chosen
-        for position in _evenly(one.pictures, most // len(chosen))
-    ]
-    return Drawn(drawn, sum(one.pictures for one, _, _ in kept))
-
-
-def _evenly(pictures: int, most: int) -> list[int]:
-    count = min(pictures, most)
-    return [place * pictures // count for place in range(count)]
 
 
 def read_held_out(

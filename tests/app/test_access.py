@@ -167,6 +167,7 @@ PAGES = {
     ("GET", "/ui/models/{model}/versions/{number}/held-out"),
     ("GET", "/ui/models/{model}/versions/{number}/held-out/{position}/{what}"),
     ("GET", "/ui/compare"),
+    ("GET", "/ui/compare/held-out"),
     ("GET", "/ui/tasks/new"),
     ("GET", "/ui/settings"),
     ("GET", "/ui/label-studio"),

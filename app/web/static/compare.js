@@ -1,14 +1,15 @@
-// Held-out pictures that two versions see differently, the largest difference first.
+// Held-out pictures that two versions see differently: the largest difference of their scores first;
+// last, by how many pixels they name differently, some that not both are scored on.
 
 import { segment } from "./answers.js";
 import { coloured, draw } from "./drawing.js";
+import { hundredths, showRanked } from "./ranked.js";
 import { sample, truth } from "./samples.js";
 
-const OPACITY = 0.6;
+const OPACITY = 0.6, NAMED = 4;
 const section = document.getElementById("differing");
-const [wrong, status, list, button] = [".wrong", '[role="status"]', ".triples", "button"].map((one) =>
-  section.querySelector(one),
-);
+const { model, version, otherModel, other } = section.dataset;
+const unscored = section.querySelector(".unscored");
 
 /** Return which share of a picture's pixels two answers name differently, and which names most. */
 function difference(first, second) {
@@ -25,45 +26,48 @@ function difference(first, second) {
   return { share: different / first.labels.length, which };
 }
 
-async function lookAt(figure) {
-  const { blob, picture } = await sample(figure.dataset.picture);
-  const canvases = [...figure.querySelectorAll("canvas[data-version]")];
+function scored(iou) {
+  const apart = ([, [one, other]]) => Math.abs(one - other);
+  const most = Object.entries(iou ?? {}).sort((first, second) => apart(second) - apart(first));
+  const named = most.slice(0, NAMED).map(([name, pair]) => `${name} ${pair.map(hundredths).join(" → ")}`);
+  return named.length ? `IoU ${named.join(", ")}${most.length > NAMED ? " …" : ""}; ` : "";
+}
+
+/** Draw a picture as it is labelled and as both versions see it. */
+async function drawn({ model: of, version: number, position, classes, iou }) {
+  const url = `/ui/models/${of}/versions/${number}/held-out/${position}`;
+  const { blob, picture } = await sample(url);
+  const figure = section.querySelector("template").content.cloneNode(true).firstElementChild;
+  const [labelled, ...canvases] = figure.querySelectorAll("canvas");
+  draw(labelled, picture, [await truth(url)], OPACITY);
   const answers = [];
-  for (const { dataset } of canvases) answers.push(await segment(blob, dataset.model, dataset.version));
-  return { figure, picture, canvases, answers, ...difference(...answers) };
-}
-
-async function show({ figure, picture, canvases, answers, share, which }) {
-  draw(figure.querySelector("canvas"), picture, [await truth(figure.dataset.picture)], OPACITY);
-  canvases.forEach((canvas, at) => draw(canvas, picture, [coloured(answers[at], new Set())], OPACITY));
-  figure.querySelector(".share").textContent = `${(100 * share).toFixed(1)} % differ, most ${which}:`;
-  list.append(figure);
-  figure.hidden = false;
-}
-
-/** Look at every picture; only the worst are kept meanwhile. */
-async function look() {
-  const figures = [...list.children];
-  let worst = [];
-  for (const [at, figure] of figures.entries()) {
-    status.textContent = `Looking at picture ${at + 1} of ${figures.length} …`;
-    const found = await lookAt(figure);
-    if (found.share > 0) worst.push(found);
-    worst = worst.sort((one, other) => other.share - one.share).slice(0, section.dataset.shown);
+  for (const canvas of canvases) {
+    const answer = await segment(blob, canvas.dataset.model, canvas.dataset.version);
+    draw(canvas, picture, [coloured(answer, new Set())], OPACITY);
+    answers.push(answer);
   }
-  for (const one of worst) await show(one);
-  status.textContent = worst.length ? "" : "They see the same in every one of them.";
+  const { share, which } = difference(...answers);
+  figure.dataset.share = share;
+  const seen = share ? `${hundredths(share)} % of pixels differ, most ${which}` : "they see the same";
+  figure.querySelector(".share").textContent = scored(iou) + seen;
+  const whose = of === model && of === otherModel ? "" : `${of}, `;
+  figure.querySelector(".of").textContent = `of ${whose}version ${number}'s task, labelled for ${classes.join(", ")} alone`;
+  return figure;
 }
 
-button.addEventListener("click", async () => {
-  button.disabled = wrong.hidden = true;
-  try {
-    await look();
-    button.hidden = true;
-  } catch (error) {
-    wrong.textContent = error.message;
-    wrong.hidden = false;
-    status.textContent = "";
-    button.disabled = false;
-  }
+/** Say where those begin that are not ranked, and put these in an order. */
+function arranged(answer, figures) {
+  unscored.hidden = !answer.unscored;
+  if (!answer.unscored) return;
+  figures.sort((first, second) => second.dataset.share - first.dataset.share);
+  const of = `the ${answer.unscored} held-out pictures that not both versions are scored on one by one`;
+  unscored.textContent = `The last ${figures.length} are drawn evenly out of ${of}, and stand by how many pixels differ.`;
+}
+
+showRanked(section, {
+  address: "/ui/compare/held-out",
+  asked: { model, version, other_model: otherModel, other },
+  drawn,
+  arranged,
+  nothing: "No held-out picture shows a class that both are scored on.",
 });

@@ -3,26 +3,12 @@
 
 import { segment } from "./answers.js";
 import { coloured, draw } from "./drawing.js";
+import { hundredths, showRanked } from "./ranked.js";
 import { labels, sample } from "./samples.js";
 
 const OPACITY = 0.6, NAMED = 4;
 const section = document.getElementById("held-out");
 const { model, version } = section.dataset;
-const [wrong, status, by, list, button] = [".wrong", '[role="status"]', "select", ".triples", "button"].map((one) =>
-  section.querySelector(one),
-);
-let begin = 0;
-
-/** Return which pictures come next, of those ranked by a class; by none: by all. */
-async function next() {
-  const asked = new URLSearchParams({ begin });
-  if (by.value) asked.set("by", by.value);
-  const answer = await fetch(`/ui/models/${model}/versions/${version}/held-out?${asked}`);
-  if (!answer.ok) throw new Error(`The pictures cannot be told: ${answer.status}.`);
-  return answer.json();
-}
-
-const hundredths = (share) => (100 * share).toFixed(1);
 
 function said(iou) {
   if (!iou) return "not scored by itself";
@@ -49,44 +35,8 @@ async function drawn({ version: of, position, classes, iou }) {
   return figure;
 }
 
-async function show() {
-  const { classes, pictures, out_of: all, following } = await next();
-  const figures = [];
-  for (const one of pictures) {
-    status.textContent = `Looking at picture ${begin + figures.length + 1} of ${all} …`;
-    figures.push(await drawn(one));
-  }
-  if (!begin) list.replaceChildren();
-  list.append(...figures);
-  const chosen = by.value;
-  by.replaceChildren(by.options[0], ...classes.map((name) => new Option(name, name, false, name === chosen)));
-  by.closest(".fields").hidden = classes.length < 2;
-  const shown = begin + figures.length;
-  status.textContent = all ? `${shown} of ${all} are shown.` : "They show nothing, and it sees nothing in them.";
-  button.textContent = "Show more";
-  button.hidden = following === null;
-  begin = following ?? shown;
-}
-
-/** Do one thing at a time: of two, the slower one would win. */
-async function tried(work) {
-  const chosen = document.activeElement;
-  button.disabled = by.disabled = wrong.hidden = true;
-  try {
-    await work();
-  } catch (error) {
-    wrong.textContent = error.message;
-    wrong.hidden = false;
-    status.textContent = "";
-    button.hidden = false;
-  } finally {
-    button.disabled = by.disabled = false;
-    if (chosen === by || chosen === button) chosen.focus(); // disabled, it lost it
-  }
-}
-
-button.addEventListener("click", () => tried(show));
-by.addEventListener("change", () => {
-  begin = 0;
-  return tried(show);
+showRanked(section, {
+  address: `/ui/models/${model}/versions/${version}/held-out`,
+  drawn,
+  nothing: "They show nothing, and it sees nothing in them.",
 });

@@ -8,21 +8,28 @@ from fastapi.testclient import TestClient
 from playwright.sync_api import expect
 from sqlalchemy import Engine
 
-from app.db import Task, Version, utc_now, write_session
+from app.db import HeldOutSet, Task, Version, utc_now, write_session
 from app.keys.secret import read_secret
 from app.keys.service import Scope, create_key
 from app.registry.service import ensure_model
 from app.settings import Settings
 from app.storage import BlobStore
+from sats_core.evaluation.picture_scores import SetScores
 from tests.app.web.conftest import Open
 from tests.app.web.showcase import furnish
-from tests.app.web.test_held_out import DARK_GREEN, MIDDLE
+from tests.app.web.test_held_out import DARK_GREEN, MIDDLE, score
 from tests.app.web.test_held_out import kept as kept
 from tests.app.web.test_login import log_in
 
 pytestmark = pytest.mark.parametrize("database_url", ["embedded"], indirect=True)
 
 PAGE = "/ui/compare?model=default&version={}&other={}"
+RANKED = "/ui/compare/held-out?model=default&other_model=default&version={}&other={}"
+SHARES = ("75.0", "50.0", "25.0")
+UNSCORED = (
+    "The last {} are drawn evenly out of the {} held-out pictures that not both versions are "
+    "scored on one by one, and stand by how many pixels differ."
+)
 
 
 @pytest.fixture
@@ -169,48 +176,114 @@ def test_both_models_must_be_the_visitor_s(
 def test_pictures_are_for_admins_and_versions_that_answer(
     client: TestClient, engine: Engine, settings: Settings
 ) -> None:
-    page = PAGE.format(1, 2)
-    shown = re.findall(r"versions/(\d+)/held-out/(\d+)", client.get(page).text)
-    assert sorted(shown) == [(set_of, at) for set_of in "12" for at in "012"]
-    assert "of 6 drawn evenly out of 6 held-out pictures" in client.get(page).text
+    page, pictures = PAGE.format(1, 2), RANKED.format(1, 2)
+    assert "of all 6 held-out pictures" in client.get(page).text
     with write_session(engine) as session:
-        key = create_key(session, read_secret(settings), "reader", [Scope.READ])
-        admin = create_key(session, read_secret(settings), "admin", [Scope.ADMIN])
+        secret = read_secret(settings)
+        key = create_key(session, secret, "reader", [Scope.READ])
+        bound = create_key(session, secret, "street", [Scope.ADMIN], models=["street"])
+        admin = create_key(session, secret, "admin", [Scope.ADMIN])
     log_in(client, key)
-    assert "held-out/" not in client.get(page).text
+    assert 'id="differing"' not in client.get(page).text
+    assert client.get(pictures).status_code == 403
+    log_in(client, bound)
+    assert client.get(pictures).status_code == 403
     log_in(client, admin)
-    assert "held-out/" in client.get(page).text
+    assert 'id="differing"' in client.get(page).text
+    assert client.get(RANKED.format(1, 99)).status_code == 404
+    assert client.get(pictures).status_code == 200
     with write_session(engine) as session:
         session.query(Version).filter_by(number=1).one().deleted_at = utc_now()
-    assert "held-out/" not in client.get(page).text
+    assert 'id="differing"' not in client.get(page).text
+    assert client.get(pictures).status_code == 404
 
 
 @pytest.mark.usefixtures("kept")
-def test_what_they_see_most_differently_is_shown_first(open_page: Open, tmp_path: Path) -> None:
+def test_pages_of_what_is_ranked_come_before_what_is_drawn(
+    client: TestClient, engine: Engine, blobs: BlobStore, tmp_path: Path
+) -> None:
+    many = 8
+    with write_session(engine) as session:
+        session.query(HeldOutSet).order_by(HeldOutSet.version_id)[0].pictures = many
+    before = tuple((0.5,) for _ in range(many))
+    after = tuple((0.5 - place / 100,) for place in range(many))
+    old, new = (SetScores(version=of, classes=("red",), iou=before) for of in (None, 1))
+    score(engine, blobs, tmp_path / "scores", old, number=1)
+    score(engine, blobs, tmp_path / "scores", new.model_copy(update={"iou": after}))
+
+    def told(**asked: object) -> list[list[tuple[int, int]]]:
+        """Return what is on each page."""
+        found = []
+        begin: int | None = 0
+        while begin is not None:
+            url = client.build_request("GET", RANKED.format(1, 2)).url
+            answer = client.get(url.copy_merge_params({**asked, "begin": begin})).json()
+            found.append([(one["version"], one["position"]) for one in answer["pictures"]])
+            assert answer["classes"] == ["green", "red"]
+            begin = answer["following"]
+            assert (answer["unscored"] > 0) == (begin is None)
+        assert sum(map(len, found)) == answer["out_of"]
+        return found
+
+    worst = [(1, place) for place in reversed(range(many))]
+    assert told(by="red") == [worst[:6], worst[6:], [(2, 0), (2, 1), (2, 2)]]
+    assert told(by="green") == [[(2, 0), (2, 1), (2, 2)]]
+    assert told() == told(by="red")
+    first = client.get(RANKED.format(1, 2)).json()["pictures"][0]
+    assert first["iou"] == {"red": [0.5, 0.43]}
+    assert first["model"] == "default"
+
+
+@pytest.mark.usefixtures("kept")
+def test_where_their_scores_differ_most_is_shown_first(
+    open_page: Open, engine: Engine, blobs: BlobStore, tmp_path: Path
+) -> None:
+    # The edges of the pictures are at 32, 16 and 48 of 64: the first version names all red.
+    right = ((1.0,), (1.0,), (1.0,))
+    all_red = SetScores(version=None, classes=("red",), iou=((0.5,), (0.25,), (0.75,)))
+    score(engine, blobs, tmp_path / "scores", all_red, number=1)
+    score(engine, blobs, tmp_path / "scores", SetScores(version=1, classes=("red",), iou=right))
     page = open_page("/ui/compare?model=default")
     page.get_by_label("Version").first.fill("1")
     page.get_by_label("Version").last.fill("2")
     page.get_by_role("button", name="Compare").click()
-    button = page.get_by_role("button", name="Look for differences")
-    button.click()
-    expect(button).to_be_hidden()
-    figures = page.locator("#differing figure:visible")
-    expect(figures).to_have_count(6)
-    captions = figures.locator(".share").all_inner_texts()
-    assert captions == [
-        f"{share} % differ, most background → green:"
-        for share in ("75.0", "75.0", "50.0", "50.0", "25.0", "25.0")
-    ]
-    drawn = [
-        figures.first.locator("canvas").nth(place).evaluate(MIDDLE, 60)[:3] for place in range(3)
-    ]
+    page.get_by_role("button", name="Look for differences").click()
+    said = page.locator("#differing figure .share")
+    differ = [f"{share} % of pixels differ, most background → green" for share in SHARES]
+    before = ("25.0", "50.0", "75.0")
+    ranked = [f"IoU red {iou} → 100.0; {seen}" for iou, seen in zip(before, differ, strict=True)]
+    expect(said).to_have_text(ranked)
+    unscored = page.locator("#differing .unscored")
+    expect(unscored).to_be_hidden()
+    more = page.get_by_role("button", name="Show more")
+    more.click()
+    expect(said).to_have_text([*ranked, *differ])
+    expect(more).to_be_hidden()
+    expect(unscored).to_have_text(UNSCORED.format(3, 3))
+    page.get_by_label("Largest difference first, by").select_option("green")
+    expect(said).to_have_text(differ)
+    canvases = page.locator("#differing figure").first.locator("canvas")
+    drawn = [canvases.nth(place).evaluate(MIDDLE, 60)[:3] for place in range(3)]
     assert drawn[0] == drawn[2]
     assert drawn[1] == list(DARK_GREEN)  # the first version knows no green
 
 
 @pytest.mark.usefixtures("kept")
-def test_versions_that_see_the_same_have_nothing_to_show(open_page: Open) -> None:
+def test_of_versions_without_scores_some_are_drawn_and_that_is_said(open_page: Open) -> None:
+    page = open_page(PAGE.format(1, 2))
+    button = page.get_by_role("button", name="Look for differences")
+    button.click()
+    said = page.locator("#differing figure .share")
+    shares = sorted([*SHARES, *SHARES], key=float, reverse=True)
+    differ = [f"{share} % of pixels differ, most background → green" for share in shares]
+    expect(said).to_have_text(differ)
+    expect(page.locator("#differing .unscored")).to_have_text(UNSCORED.format(6, 6))
+    expect(page.locator("#differing button")).to_be_hidden()
+
+
+@pytest.mark.usefixtures("kept")
+def test_what_versions_see_the_same_is_told(open_page: Open) -> None:
     page = open_page(PAGE.format(2, 2))
     page.get_by_role("button", name="Look for differences").click()
-    expect(page.get_by_role("status")).to_have_text("They see the same in every one of them.")
-    expect(page.locator("#differing figure:visible")).to_have_count(0)
+    said = page.locator("#differing figure .share")
+    expect(said).to_have_text(["they see the same"] * 6)

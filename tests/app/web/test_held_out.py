@@ -144,12 +144,12 @@ def test_of_a_class_that_was_taught_again_older_pictures_say_nothing(
     assert "the worst first, of all 3 that are kept" in client.get(PAGE).text
 
 
-def score(engine: Engine, blobs: BlobStore, path: Path, *sets: SetScores) -> None:
-    """Store what pictures say of version 2."""
+def score(engine: Engine, blobs: BlobStore, path: Path, *sets: SetScores, number: int = 2) -> None:
+    """Store what pictures say of a version."""
     path.write_text(PictureScores(sets=sets).model_dump_json())
     blob = blobs.put_file(path)
     with write_session(engine) as session:
-        version = session.query(Version).filter_by(number=2).one()
+        version = session.query(Version).filter_by(number=number).one()
         entry = {"blob": blob.key, "bytes": blob.size}
         version.files = {**version.files, HELD_OUT_SCORES: entry}
 
