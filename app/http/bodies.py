@@ -1,5 +1,6 @@
-"""Request bodies under a limit, and what they begin with."""
+"""Request bodies under a limit, what they begin with, and in which letters."""
 
+import re
 from collections import deque
 
 from fastapi import Request
@@ -7,6 +8,8 @@ from starlette.requests import ClientDisconnect
 from starlette.types import Message
 
 from app.errors import TooLargeProblem
+
+_CHARSET = re.compile(rb';\s*charset[*0-9]*\s*=\s*("[^"]*"|[^;]*)', re.IGNORECASE)
 
 
 def bounded(request: Request, most: int, problem: TooLargeProblem) -> Request:
@@ -54,3 +57,16 @@ async def beginning(request: Request, enough: int) -> tuple[bytes, Request]:
         return read.popleft() if read else await request.receive()
 
     return first, Request(request.scope, receive)
+
+
+def in_utf8(request: Request) -> Request:
+    """Return the request with a form whose texts are UTF-8, whatever its content type says.
+
+    Forms have no `charset` (RFC 7578), but the parser takes any codec of Python's that it names:
+    some make no text at all, others text that no answer can be written with.
+    """
+    headers = [
+        (name, _CHARSET.sub(b"", value) if name == b"content-type" else value)
+        for name, value in request.scope["headers"]
+    ]
+    return Request({**request.scope, "headers": headers}, request.receive)

@@ -20,7 +20,7 @@ from app.errors import (
 )
 from app.errors.codes import Code
 from app.errors.fields import invalid_fields
-from app.http.bodies import beginning, bounded
+from app.http.bodies import beginning, bounded, in_utf8
 from app.storage.room import storable
 
 SPEC_BYTES = 1024 * 1024
@@ -65,7 +65,7 @@ async def read_form(
         raise UnsupportedMediaProblem(f"post {names} as multipart/form-data")
     problem = too_large(files[0], most)
     parts = len(files) + len(texts) + 1  # one too many is named
-    whole = bounded(request, most * len(files) + FRAME_BYTES, problem)
+    whole = bounded(in_utf8(request), most * len(files) + FRAME_BYTES, problem)
     try:
         with storable(files[0]):
             form = await whole.form(max_files=parts, max_fields=parts)
@@ -95,7 +95,7 @@ async def first_text(request: Request, field: str) -> tuple[str | None, Request]
         yield begun
 
     async with aclosing(stream()) as chunks:
-        parser = _FirstPart(request.headers, chunks, max_files=0)
+        parser = _FirstPart(in_utf8(request).headers, chunks, max_files=0)
         with suppress(_EnoughError, MultiPartException, KeyError):  # who reads it whole says so
             await parser.parse()
     name, value = next(iter(parser.items), ("", None))

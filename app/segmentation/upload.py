@@ -16,7 +16,7 @@ from app.errors import (
     UnsupportedMediaProblem,
 )
 from app.errors.codes import Code
-from app.http.bodies import beginning, bounded
+from app.http.bodies import beginning, bounded, in_utf8
 from app.http.connected import LeftProblem
 from app.segmentation.json_pictures import most_json_bytes, read_json
 from app.segmentation.signatures import LONGEST, starts_as_picture
@@ -109,7 +109,7 @@ async def _pictures(
 
 
 async def _from_form(request: Request, most: int) -> list[PostedPicture]:
-    async with request.form(max_files=_MAX_PARTS, max_fields=_MAX_PARTS) as form:
+    async with in_utf8(request).form(max_files=_MAX_PARTS, max_fields=_MAX_PARTS) as form:
         files = _files(form)
         if len(files) > most:
             raise TooLargeProblem(f"{len(files)} pictures; one request takes at most {most}")

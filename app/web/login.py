@@ -9,7 +9,7 @@ from fastapi.responses import RedirectResponse
 
 from app.db import read_session, utc_now
 from app.errors import ForbiddenProblem, Problem, TooLargeProblem, UnauthorizedProblem
-from app.http.bodies import bounded
+from app.http.bodies import bounded, in_utf8
 from app.http.dependencies import AppServices, identify
 from app.http.keyless import OWN_SITES
 from app.http.services import Services
@@ -53,7 +53,8 @@ async def log_in(request: Request, services: AppServices) -> Response:
     """Give a browser a session for the key that it sends, and lead it where it wanted to go."""
     _check_own_page(request)
     too_large = TooLargeProblem(f"the form has more than {MAX_BODY} bytes")
-    async with bounded(request, MAX_BODY, too_large).form(max_files=0) as form:
+    whole = bounded(in_utf8(request), MAX_BODY, too_large)
+    async with whole.form(max_files=0) as form:
         key, asked = (str(form.get(name, "")) for name in ("key", "next"))
     try:
         holder = await _admitted(request, services, key.strip())

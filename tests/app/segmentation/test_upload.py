@@ -51,6 +51,14 @@ def pictures(headers: dict[str, str], *chunks: bytes) -> list[PostedPicture]:
     return asyncio.run(read_pictures(request(headers, chunks), MOST_BYTES, MOST, run_in_threadpool))
 
 
+@pytest.mark.parametrize("charset", ["undefined", "punycode", "unicode_escape"])
+def test_names_in_a_form_are_utf8_whatever_it_says(charset: str) -> None:
+    said = f"multipart/form-data; charset={charset}; boundary=x"
+    part = 'Content-Disposition: form-data; name="file"; filename="ü\\ud800"'
+    body = f"--x\r\n{part}\r\n\r\n".encode() + PNG + b"\r\n--x--\r\n"
+    assert pictures({"Content-Type": said}, body) == [PostedPicture("ü\\ud800", PNG)]
+
+
 def in_json(**fields: object) -> bytes:
     return json.dumps(fields).encode()
 
