@@ -8,7 +8,7 @@ the messages for workers do: with Redis all hosts share it, with files those of 
 import sqlite3
 import time
 from collections.abc import Callable, Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -20,6 +20,7 @@ MOST_SECONDS = 120.0
 """The most that is owed: of a burst that many processes let in at once not all is paid back, and a
 clock that was set back keeps nobody out for longer."""
 LOCK_SECONDS = 5.0
+_DAMAGED = (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT)
 
 _SCRIPT = """
 local time = redis.call('TIME')
@@ -62,6 +63,8 @@ class Ledger(Protocol):
 class FileLedger:
     """A small SQLite database of its own, which may be lost: nothing is synced to the disk.
 
+    Where a machine that lost its power has left a damaged one, it is removed, for the next call.
+
     Args:
         path: of the file; it is made where it is missing.
         clock: seconds, the same for all processes.
@@ -77,7 +80,16 @@ class FileLedger:
             with closing(sqlite3.connect(self._path, LOCK_SECONDS, isolation_level=None)) as file:
                 return self._spend(file, seconds)
         except sqlite3.Error as error:
+            # Without the bits that tell an error's kinds apart; not every one has a number.
+            if getattr(error, "sqlite_errorcode", 0) & 0xFF in _DAMAGED:
+                self._remove()
             raise AwayError(f"{self._path.name}: {error}") from error
+
+    def _remove(self) -> None:
+        """Remove the file, and first what SQLite would take back in the next one."""
+        with suppress(OSError):  # it is away as long as it cannot be removed
+            self._path.with_name(f"{self._path.name}-journal").unlink(missing_ok=True)
+            self._path.unlink(missing_ok=True)
 
     def close(self) -> None:
         """See `Ledger`."""

@@ -113,10 +113,22 @@ class TestFile(LedgerContract):
         with pytest.raises(AwayError, match=r"rates\.db"):
             FileLedger(tmp_path / "gone" / "rates.db").spend({"a": 1.0})
 
-    def test_a_file_that_is_none_is_told_as_such(self, tmp_path: Path) -> None:
-        (tmp_path / "rates.db").write_bytes(b"no database" * 100)
+    def test_a_file_that_is_none_is_told_as_such_and_made_anew(self, tmp_path: Path) -> None:
+        path = tmp_path / "rates.db"
+        path.write_bytes(b"no database" * 100)
         with pytest.raises(AwayError, match="not a database"):
-            FileLedger(tmp_path / "rates.db").spend({"a": 1.0})
+            FileLedger(path).spend({"a": 1.0})
+        assert FileLedger(path).spend({"a": 1.0})["a"] == pytest.approx(1, abs=LITTLE)
+
+    def test_a_file_that_is_damaged_inside_is_made_anew(self, tmp_path: Path) -> None:
+        path = tmp_path / "rates.db"
+        FileLedger(path).spend({"a": 1.0})
+        with path.open("r+b") as file:  # the page of the table, behind a header that is whole
+            file.seek(4096)
+            file.write(b"\xff" * 4096)
+        with pytest.raises(AwayError, match="malformed"):
+            FileLedger(path).spend({"a": 1.0})
+        assert FileLedger(path).spend({"a": 1.0})["a"] == pytest.approx(1, abs=LITTLE)
 
 
 @pytest.mark.served
