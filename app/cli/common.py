@@ -10,11 +10,12 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 from pydantic_settings import SettingsError
 from sqlalchemy import Engine
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from app.audit.actor import act_as
-from app.cli.refusing import MISSING, refusal
-from app.db import Actor, ActorType, make_engine
+from app.cli.refusing import FAILURE, FULL, MISSING, refusal
+from app.db import Actor, ActorType, is_passing, make_engine
 from app.db.migrate import upgrade
 from app.errors import NotFoundProblem, Problem, problem_of
 from app.settings import Settings, get_settings
@@ -48,18 +49,33 @@ def _in_words(found: ErrorDetails, setting: str) -> str:
     return found["msg"].removeprefix("Value error, ")
 
 
+def make_data_dir(settings: Settings) -> None:
+    """Make the folder of the service's data; where there can be none, that ends the command."""
+    try:
+        settings.data_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        if error.errno in FULL:
+            raise
+        raise refusal(f"SATS_DATA_DIR: {error}") from error
+
+
 @contextmanager
 def database() -> Iterator[Engine]:
     """Open the service's database at its newest tables; a refusal inside ends the command."""
     if not structlog.is_configured():  # what is asked for has stdout for itself
         structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
     settings = get_settings()
-    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    make_data_dir(settings)
     engine = make_engine(settings.resolved_database_url, settings.database_limits)
     try:
         with refusals():
             upgrade(engine)
             yield engine
+    except SQLAlchemyError as error:
+        if not is_passing(error):
+            raise
+        said = error.orig if isinstance(error, DBAPIError) else error
+        raise refusal(f"the database does not answer: {said}", FAILURE) from error
     finally:
         engine.dispose()
 

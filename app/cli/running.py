@@ -10,7 +10,7 @@ import uvicorn
 from sqlalchemy import Engine
 from uvicorn.config import STARTUP_FAILURE
 
-from app.cli.common import check_settings, database
+from app.cli.common import check_settings, database, make_data_dir
 from app.cli.printing import AsJson, print_json
 from app.cli.refusing import refusal
 from app.cli.stopping import Connection, Server, Workers
@@ -32,7 +32,9 @@ KEEP_ALIVE_SECONDS = 75
 close theirs: who closes first while the other one asks makes a request fail for nothing."""
 
 Host = Annotated[str, typer.Option(help="Address to listen at.", envvar="SATS_HOST")]
-Port = Annotated[int, typer.Option(help="Port to listen at.", envvar="SATS_PORT")]
+Port = Annotated[
+    int, typer.Option(min=0, max=65_535, help="Port to listen at.", envvar="SATS_PORT")
+]
 
 
 def serve(host: Host = "127.0.0.1", port: Port = 8000) -> None:
@@ -111,6 +113,7 @@ def worker(
         get_settings.cache_clear()  # what was read before was another device
         check_settings()
     _refuse_no_mirror()
+    make_data_dir(get_settings())
     sweep()
     os.execv(WORKER[0], WORKER)  # noqa: S606 - our own command, without a shell
 

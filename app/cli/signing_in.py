@@ -120,6 +120,8 @@ def _working_key(url: str, *, read: bool) -> str:
 
 
 def _read() -> str:
+    if sys.stdin is None:
+        raise refusal("standard input is closed: there is no key to read", Exit.FAILURE)
     return sys.stdin.buffer.readline(LONGEST_KEY).decode(errors="replace").strip()
 
 

@@ -52,6 +52,41 @@ def test_a_worker_is_told_what_to_train_on(run, monkeypatch):
     assert "SATS_WORKER_DEVICE" in refused.stderr
 
 
+@pytest.mark.parametrize(
+    "words", [("serve",), ("api",), ("worker",), ("migrate",), ("keys", "list")], ids=" ".join
+)
+def test_where_the_data_can_have_no_folder_that_is_said(run, tmp_path, monkeypatch, words):
+    in_the_way = tmp_path / "file"
+    in_the_way.touch()
+    monkeypatch.setenv("SATS_DATA_DIR", str(in_the_way / "data"))
+    monkeypatch.setattr(os, "execv", lambda *_: pytest.fail("it was started"))
+    get_settings.cache_clear()
+    answer = run(*words)
+    assert answer.exit_code == 2
+    assert answer.stderr.startswith("sats: SATS_DATA_DIR: [Errno 20] Not a directory")
+
+
+@pytest.mark.parametrize("words", [("serve",), ("api",), ("migrate",), ("keys", "list")])
+@pytest.mark.parametrize(
+    "url", ["sqlite:////proc/self/sats.db", "postgresql+psycopg://me:secret@127.0.0.1:1/sats"]
+)
+def test_a_database_that_is_away_is_one_line(run, monkeypatch, words, url):
+    monkeypatch.setenv("SATS_DATABASE_URL", url)
+    get_settings.cache_clear()
+    answer = run(*words)
+    assert answer.exit_code == 1
+    assert "sats: the database does not answer: " in answer.stderr
+    assert "secret" not in answer.output
+
+
+@pytest.mark.parametrize("command", ["serve", "api"])
+def test_a_port_that_there_cannot_be_is_refused(run, command):
+    """The sockets took 99,999 for 34,463."""
+    answer = run(command, "--port", "99999")
+    assert answer.exit_code == 2
+    assert "65535" in answer.stderr
+
+
 @pytest.mark.parametrize("command", ["serve", "api"])
 def test_without_keys_no_other_machine_is_listened_to(run, command):
     answer = run(command, "--host", "0.0.0.0")

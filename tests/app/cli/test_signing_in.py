@@ -3,6 +3,7 @@
 import json
 import os
 import stat
+import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -10,9 +11,11 @@ from typing import Any
 
 import httpx
 import pytest
+import typer
 from click.testing import Result
 from sqlalchemy import Engine
 
+from app.cli import signing_in
 from app.cli.calling import asked_service
 from app.cli.logins import Logins, LoginsError, change_logins, place, read_logins, who_is_asked
 from app.db import write_session
@@ -238,6 +241,15 @@ def test_a_key_from_standard_input_and_one_that_ended(
     written = run("login", url, "--key", key)
     assert (written.exit_code, key in written.output) == (2, False)
     assert run("login", "--key", "-", said=key).exit_code == 2
+
+
+def test_a_standard_input_that_is_closed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "stdin", None)  # as Python has it then
+    with pytest.raises(typer.Exit):
+        signing_in._read()
+    assert "standard input is closed" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("database_url", ["embedded"], indirect=True)
