@@ -3,7 +3,7 @@
 import os
 import tempfile
 from collections.abc import Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -182,9 +182,18 @@ def _check_there(client: "Client", model: str) -> None:
     """Refuse a model that the service does not have, before anything is fetched, packed or sent."""
     names = [one.name for one in client.overview().models]
     if names and model not in names:
+        _check_reached(client, model)
         near = get_close_matches(model, names)
         meant = f"; did you mean {' or '.join(map(repr, near))}?" if near else ";"
         raise refusal(f"there is no model {model!r}{meant} --create makes it", Exit.REFUSED)
+
+
+def _check_reached(client: "Client", model: str) -> None:
+    """Let the service refuse a key that is bound to other models: it hears of no other ones."""
+    from sats_client import NotFound
+
+    with suppress(NotFound):
+        next(client.versions(model), None)
 
 
 def _spec(**wanted: object) -> ImportSpec:
