@@ -1,12 +1,14 @@
 import json
 import os
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from benchmarks import demo_trial
-from benchmarks.demo_trial import Run, summary, take, write
+from benchmarks.demo_trial import Run, finished, planned, summary, take, write
+from demo.plan import Plan
 from tests.demo.test_run import TINY
 
 
@@ -53,6 +55,15 @@ def test_the_busy_loop_ends_with_what_it_disturbs(monkeypatch: pytest.MonkeyPatc
         assert len(started) == 1
 
 
+def test_a_run_of_another_demo_is_taken_again(tmp_path: Path) -> None:
+    run, plan = Run(0, 1), Plan(seed=0, threads=1)
+    assert finished(run, plan, tmp_path) is None
+    kept = {**record(0, 1, 0.7, 0.0, 200), "plan": planned(plan)}
+    (tmp_path / f"{run.name}.json").write_text(json.dumps(kept))
+    assert finished(run, plan, tmp_path) == kept
+    assert finished(run, replace(plan, base_pictures=plan.base_pictures + 1), tmp_path) is None
+
+
 @pytest.mark.slow
 def test_a_run_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     taken = take(Run(1, 1), TINY, tmp_path)
@@ -65,6 +76,7 @@ def test_a_run_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         raise AssertionError("a finished run is taken again")
 
     monkeypatch.setattr(demo_trial, "learn_all", never)
-    (tmp_path / "seed1-threads1.json").rename(tmp_path / "seed0-threads1.json")
+    kept = taken | {"plan": planned(Plan(seed=0, threads=1))}
+    (tmp_path / "seed0-threads1.json").write_text(json.dumps(kept))
     demo_trial.main(1, "1", tmp_path, tmp_path / "results")
     assert json.loads((tmp_path / "results" / "demo.json").read_text())["summary"]["runs"] == 1
