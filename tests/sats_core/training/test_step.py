@@ -140,9 +140,7 @@ def overlaps(
     return tuple(shares)
 
 
-def test_an_evaluation_tells_how_far_it_is(
-    base: StepJob, step_zip: Path, tmp_path: Path
-) -> None:
+def test_an_evaluation_tells_how_far_it_is(base: StepJob, step_zip: Path, tmp_path: Path) -> None:
     result, events = run(second_step(tmp_path, base, step_zip, "frozen"))
     told = [e for e in events if isinstance(e, ProgressEvent) and e.phase == "evaluating"]
     looked_at = result.scores.pictures + result.trained_pictures
