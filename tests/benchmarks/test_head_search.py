@@ -168,8 +168,8 @@ def test_a_search_and_what_was_found(tmp_path: Path) -> None:
     (search,) = record["searches"]
     assert [run["head"] for run in record["runs"]] == list(head_search.HEADS)
     assert record["runs"][1]["choices"] == search["choices"]
-    uniform = dict.fromkeys(NAMES, 1 / len(NAMES))
-    assert any(shares != uniform for shares in search["shares"]), "the search has learned"
+    most = max(max(shares.values()) for shares in search["shares"])
+    assert most > 1 / len(NAMES) + 0.005, "the search has learned"
     assert all(0 <= run["miou"] <= 1 and run["forward_ms"] > 0 for run in record["runs"])
     assert record["runs"][0]["head_parameters"] <= record["runs"][1]["head_parameters"]
     assert str(tmp_path) not in json.dumps(record)
