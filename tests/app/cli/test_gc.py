@@ -78,6 +78,15 @@ def test_the_blobs_of_another_database_are_not_removed(run, blobs):
     assert path.exists()
 
 
+@pytest.mark.parametrize("command", ["gc", "doctor"])
+def test_a_store_that_is_away_is_told(run, left, blobs, command):
+    blobs.root.rename(blobs.root.with_name("away"))
+    blobs.root.touch()
+    answer = run(command)
+    assert (answer.exit_code, answer.stdout) == (2, "")
+    assert "sats: the blob store cannot be read: Not a directory" in answer.stderr
+
+
 def test_a_memory_folder_that_is_the_blob_store_is_refused(settings):
     wrong = {"data_dir": settings.data_dir, "memory_dir": settings.blob_dir / "."}
     with pytest.raises(ValueError, match="the blob store's own folder"):
