@@ -184,9 +184,7 @@ def most_different(pair: tuple[Scored, Scored], by: str | None = None) -> Differ
         by: the class; None: all.
     """
     sets = every_set((one.model, one.kept) for one in pair)
-    first, second = (
-        {(one.model, of): rows for of, rows in _overlaps(one).items()} for one in pair
-    )
+    first, second = ({(one.model, of): rows for of, rows in _overlaps(one).items()} for one in pair)
     ranked = []
     unscored = []
     for place, each in sets.items():
