@@ -48,11 +48,16 @@ def _in_words(found: ErrorDetails, setting: str) -> str:
     return found["msg"].removeprefix("Value error, ")
 
 
+def log_aside() -> None:
+    """Log to stderr, unless it was said where: what is asked for has stdout for itself."""
+    if not structlog.is_configured():
+        structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
+
+
 @contextmanager
 def database() -> Iterator[Engine]:
     """Open the service's database at its newest tables; a refusal inside ends the command."""
-    if not structlog.is_configured():  # what is asked for has stdout for itself
-        structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
+    log_aside()
     settings = get_settings()
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     engine = make_engine(settings.resolved_database_url, settings.database_limits)
