@@ -18,7 +18,7 @@ from sats_core.evaluation.causes import Causes, drawn
 from sats_core.evaluation.forgetting import ForgettingReport
 from sats_core.evaluation.held_out import HeldOut, Scored, score
 from sats_core.evaluation.picture_scores import PictureScores
-from sats_core.evaluation.predict import labelled_input
+from sats_core.evaluation.viewing import alike, viewed
 from sats_core.events import DoneEvent, LabelsEvent, PhaseEvent, WarningEvent
 from sats_core.export import export_version
 from sats_core.job import MemoryRecord, StepJob, StepResult
@@ -99,7 +99,7 @@ def run_step(job: StepJob, emit: Emit, should_stop: Callable[[], bool]) -> None:
         )
         emit(PhaseEvent(phase="evaluating"))
         sets = [HeldOut(reader, gathered.held_out, job.new_classes), *earlier]
-        scored, report = _evaluate(start, sets, cache, emit, should_stop)
+        scored, report = _evaluate(start, sets, cache, job.at_once, emit, should_stop)
         memory = _keep(job, start, sources)
         result = StepResult(
             classes=tuple(asdict(c) for c in start.catalogue.classes),
@@ -163,6 +163,7 @@ def _evaluate(
     start: Start,
     sets: list[HeldOut],
     cache: PictureCache,
+    at_once: int,
     emit: Emit,
     should_stop: Callable[[], bool],
 ) -> tuple[Scored, ForgettingReport | None]:
@@ -180,9 +181,10 @@ def _evaluate(
     )
 
     def trained() -> Iterator[tuple[Tensor, Tensor]]:
-        for index in sample:
-            yield labelled_input(*cache[index], size, start.model)
-            seen()
+        for batch in alike(cache, sample, size, start.model, at_once):
+            yield viewed(cache, batch, size, start.model)
+            for _ in batch:
+                seen()
 
     return scored, causes.report(scored.scores.forgetting, trained())
 
