@@ -34,7 +34,9 @@ NEW_CLASS_FOUND = 0.65
 OLD_CLASSES_LOSE = 0.03
 """Most mIoU that the old classes may lose in any run; the demo claims more."""
 SECONDS = 300
-"""Most that a run on two threads of a machine of its own may take."""
+"""Most that a run as `sats demo` starts it may take on a machine of its own."""
+BY_DEFAULT = 1
+"""Threads that `sats demo` trains with."""
 
 Record = dict[str, Any]
 
@@ -139,7 +141,9 @@ def _path(run: Run, out: Path) -> Path:
 def summary(records: list[Record]) -> Record:
     """Return the worst of all runs, and whether it holds what the trial asks for."""
     sats = [record["ways"]["sats"] for record in records]
-    alone = [r["seconds"] for r in records if r["threads"] == 2 and not r["beside_a_busy_loop"]]
+    alone = [
+        r["seconds"] for r in records if r["threads"] == BY_DEFAULT and not r["beside_a_busy_loop"]
+    ]
     least = min(each["new_class_iou"] for each in sats)
     most = max(each["old_classes_lost"] for each in sats)
     longest = max(alone) if alone else None
@@ -147,11 +151,11 @@ def summary(records: list[Record]) -> Record:
         "runs": len(records),
         "least_new_class_iou": least,
         "most_old_classes_lost": most,
-        "longest_on_two_threads_seconds": longest,
+        "longest_alone_seconds": longest,
         "holds": {
             f"new class at least {NEW_CLASS_FOUND}": least >= NEW_CLASS_FOUND,
             f"old classes lose at most {OLD_CLASSES_LOSE}": most <= OLD_CLASSES_LOSE,
-            f"under {SECONDS} s on two threads": None if longest is None else longest < SECONDS,
+            f"under {SECONDS} s alone": None if longest is None else longest < SECONDS,
         },
     }
 
