@@ -4,7 +4,8 @@
 
 Runs the whole demo, service and HTTP included, for every seed and number of threads; runs with an
 odd seed share the machine with a busy loop. A finished run stays in `--out` as a file: the same
-command again goes on behind the last one. Writes `demo.json` to `--results`.
+command again goes on behind the last one, as long as the demo does the same; one that did something
+else is taken again. Writes `demo.json` to `--results`.
 """
 
 import json
@@ -14,6 +15,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from io import StringIO
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
@@ -24,7 +26,7 @@ from rich.table import Table
 
 from benchmarks.machine import commit, hardware
 from demo.learning import Outcome, learn_all
-from demo.plan import Plan
+from demo.plan import WAYS, Plan
 from demo.report import compare
 
 NEW_CLASS_FOUND = 0.65
@@ -32,7 +34,9 @@ NEW_CLASS_FOUND = 0.65
 OLD_CLASSES_LOSE = 0.03
 """Most mIoU that the old classes may lose in any run; the demo claims more."""
 SECONDS = 300
-"""Most that a run on two threads of a machine of its own may take."""
+"""Most that a run as `sats demo` starts it may take on a machine of its own."""
+BY_DEFAULT = 1
+"""Threads that `sats demo` trains with."""
 
 Record = dict[str, Any]
 
@@ -81,6 +85,7 @@ def take(run: Run, plan: Plan, out: Path) -> Record:
     record = {
         "seed": run.seed,
         "threads": run.threads,
+        "plan": planned(plan),
         "beside_a_busy_loop": run.busy,
         "seconds": round(time.monotonic() - began, 1),
         "hardware": hardware("cpu"),
@@ -92,6 +97,20 @@ def take(run: Run, plan: Plan, out: Path) -> Record:
     partial.replace(_path(run, out))
     shutil.rmtree(folder)
     return record
+
+
+def planned(plan: Plan) -> Record:
+    """Return what a run of the demo does, as its record tells it."""
+    whole = {**asdict(plan), "ways": [asdict(way) for way in WAYS]}
+    told: Record = json.loads(json.dumps(whole))
+    return told
+
+
+def finished(run: Run, plan: Plan, out: Path) -> Record | None:
+    """Return the record of a run that was taken by the same plan; None where there is none."""
+    path = _path(run, out)
+    record: Record = json.loads(path.read_text()) if path.exists() else {}
+    return record if record.get("plan") == planned(plan) else None
 
 
 def _scored(outcome: Outcome) -> Record:
@@ -122,7 +141,9 @@ def _path(run: Run, out: Path) -> Path:
 def summary(records: list[Record]) -> Record:
     """Return the worst of all runs, and whether it holds what the trial asks for."""
     sats = [record["ways"]["sats"] for record in records]
-    alone = [r["seconds"] for r in records if r["threads"] == 2 and not r["beside_a_busy_loop"]]
+    alone = [
+        r["seconds"] for r in records if r["threads"] == BY_DEFAULT and not r["beside_a_busy_loop"]
+    ]
     least = min(each["new_class_iou"] for each in sats)
     most = max(each["old_classes_lost"] for each in sats)
     longest = max(alone) if alone else None
@@ -130,11 +151,11 @@ def summary(records: list[Record]) -> Record:
         "runs": len(records),
         "least_new_class_iou": least,
         "most_old_classes_lost": most,
-        "longest_on_two_threads_seconds": longest,
+        "longest_alone_seconds": longest,
         "holds": {
             f"new class at least {NEW_CLASS_FOUND}": least >= NEW_CLASS_FOUND,
             f"old classes lose at most {OLD_CLASSES_LOSE}": most <= OLD_CLASSES_LOSE,
-            f"under {SECONDS} s on two threads": None if longest is None else longest < SECONDS,
+            f"under {SECONDS} s alone": None if longest is None else longest < SECONDS,
         },
     }
 
@@ -172,10 +193,8 @@ def main(
     out.mkdir(parents=True, exist_ok=True)
     records = []
     for run in [Run(seed, int(count)) for seed in range(seeds) for count in threads.split(",")]:
-        if _path(run, out).exists():
-            record = json.loads(_path(run, out).read_text())
-        else:
-            record = take(run, Plan(seed=run.seed, threads=run.threads), out)
+        plan = Plan(seed=run.seed, threads=run.threads)
+        record = finished(run, plan, out) or take(run, plan, out)
         records.append(record)
         console.print(_table([record]))
     command = f"python -m benchmarks.demo_trial --seeds {seeds} --threads {threads}"

@@ -4,15 +4,17 @@
 
 Feature maps stand for those of SegFormer-B2 at a crop of 512 pixels: 768 channels, 128 x 128
 positions, each class around a mean of its own. 200 pictures' maps are sampled, then the rows of new
-classes are solved, with as many steps of the search as it may take: real pictures need fewer. How
-large a crop is makes a difference to sampling alone. Making the maps is not counted. Writes
-`docs/results/frozen_cost.json` and prints whether the bar holds: 20 seconds on two cores.
+classes are solved on the sample and on as many features as a version keeps by default, with as many
+steps of the search as it may take: real pictures need fewer. How large a crop is makes a difference
+to sampling alone. Making the maps is not counted. Writes `docs/results/frozen_cost.json` and prints
+whether the bar holds: 20 seconds on two cores.
 """
 
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import torch
 import typer
@@ -20,9 +22,12 @@ from torch import Tensor
 
 from benchmarks.machine import machine_load, stamped, write_record
 from sats_core.method_settings import FrozenSettings
+from sats_core.methods.features import FeatureMemory, usual_share
+from sats_core.methods.frozen import replayed
 from sats_core.methods.rows import solve_rows
 from sats_core.methods.sampling import PixelSampler
 from sats_core.models import GrowingClassifier
+from sats_core.settings import KEPT_FEATURES
 
 MOST_SECONDS = 20.0
 BAR = f"sampling and solving take at most {MOST_SECONDS:g} s"
@@ -30,58 +35,106 @@ NEVER_ENOUGH = 1e-12
 """A tolerance at which the search goes on until it has taken all its steps."""
 
 
-def maps(
-    pictures: int, width: int, side: int, old: int, new: int
-) -> Iterator[tuple[Tensor, Tensor]]:
+class Case(NamedTuple):
+    """What is measured.
+
+    Attributes:
+        pictures: whose maps are sampled.
+        width: of the features.
+        side: of a map, positions.
+        old: channels of the model before, background counted.
+        new: classes of the step.
+        kept: features that the version before keeps.
+    """
+
+    pictures: int
+    width: int
+    side: int
+    old: int
+    new: int
+    kept: int
+
+
+WHOLE = Case(200, 768, 128, 151, 3, KEPT_FEATURES)
+QUICK = Case(4, 16, 16, 5, 2, 50)
+
+
+class Spent:
+    """Seconds by the clock and of the processor.
+
+    Attributes:
+        clock: of what was counted so far.
+        processor: the same of all threads together.
+    """
+
+    def __init__(self) -> None:
+        self.clock = self.processor = 0.0
+
+    @contextmanager
+    def counted(self) -> Iterator[None]:
+        """Count what is inside."""
+        clock, processor = time.perf_counter(), time.process_time()
+        yield
+        self.clock += time.perf_counter() - clock
+        self.processor += time.process_time() - processor
+
+
+def means(case: Case) -> Tensor:
+    """Return the mean of each class, (old + new, width)."""
+    return torch.randn(case.old + case.new, case.width, generator=torch.Generator().manual_seed(0))
+
+
+def maps(case: Case) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield features (D, side, side) with labels (4 side, 4 side): a square of a new class."""
-    chance = torch.Generator().manual_seed(0)
-    means = torch.randn(old + new, width, 1, 1, generator=chance)
-    for number in range(pictures):
+    chance = torch.Generator().manual_seed(1)
+    old, new, side = case.old, case.new, case.side
+    mean = means(case)[:, :, None, None]
+    for number in range(case.pictures):
         labels = torch.zeros(4 * side, 4 * side, dtype=torch.long)
         labels[side : 3 * side, side : 3 * side] = old + number % new
-        noise = torch.randn(width, side, side, generator=chance)
-        features = noise + means[number % old]
+        noise = torch.randn(case.width, side, side, generator=chance)
+        features = noise + mean[number % old]
         middle = slice(side // 4, 3 * side // 4)
-        features[:, middle, middle] += means[old + number % new] - means[number % old]
+        features[:, middle, middle] += mean[old + number % new] - mean[number % old]
         yield features.relu_(), labels
 
 
-def measure(pictures: int, width: int, side: int, old: int, new: int) -> dict[str, Any]:
+def memory(case: Case) -> FeatureMemory:
+    """Return what the version before keeps: as many features of each of its classes."""
+    chance = torch.Generator().manual_seed(2)
+    labels = torch.arange(case.kept) % case.old
+    features = means(case)[labels] + torch.randn(case.kept, case.width, generator=chance)
+    weights = torch.full((case.kept,), 1 / case.kept)
+    return FeatureMemory(features.relu_(), labels, torch.ones_like(labels), weights)
+
+
+def measure(case: Case) -> dict[str, Any]:
     """Return what sampling and solving took, seconds by the clock and of the processor."""
     torch.manual_seed(0)
     settings = FrozenSettings(tolerance=NEVER_ENOUGH)
-    before = GrowingClassifier(width, [old])
-    sampler = PixelSampler(old + new, settings.pixels, seed=0)
-    spent = {"sampling": [0.0, 0.0], "solving": [0.0, 0.0]}
-    for features, labels in maps(pictures, width, side, old, new):
-        began = time.perf_counter(), time.process_time()
-        sampler.add(features, labels)
-        _add(spent["sampling"], began)
-    began = time.perf_counter(), time.process_time()
-    sample = sampler.sample()
+    before, kept = GrowingClassifier(case.width, [case.old]), memory(case)
+    sampler = PixelSampler(case.old + case.new, settings.pixels, seed=0)
+    sampling, solving = Spent(), Spent()
+    for features, labels in maps(case):
+        with sampling.counted():
+            sampler.add(features, labels)
+    with sampling.counted():
+        sample = sampler.sample()
     if sample is None:
         raise RuntimeError("every pixel is ignored")
-    _add(spent["sampling"], began)
-    began = time.perf_counter(), time.process_time()
-    logits = before.logits(sample.features)
-    solve_rows(sample, logits, new, settings, lambda: None)
-    _add(spent["solving"], began)
+    with solving.counted():
+        share = usual_share(case.old, case.old + case.new)
+        every = replayed(sample, kept, case.old, share)
+        rows = solve_rows(every, before.logits(every.features), case.new, settings, lambda: None)
     return {
-        "pictures": pictures,
-        "width": width,
-        "positions": side**2,
-        "old_classes": old,
-        "new_classes": new,
-        "pixels": len(sample.kinds),
-        "iterations": settings.iterations,
-        **{f"{name}_seconds": round(values[0], 2) for name, values in spent.items()},
-        **{f"{name}_processor_seconds": round(values[1], 2) for name, values in spent.items()},
+        **case._asdict(),
+        "pixels": len(every.kinds),
+        "iterations": rows.iterations,
+        "sampling_seconds": round(sampling.clock, 2),
+        "sampling_processor_seconds": round(sampling.processor, 2),
+        "solving_seconds": round(solving.clock, 2),
+        "solving_processor_seconds": round(solving.processor, 2),
     }
-
-
-def _add(spent: list[float], began: tuple[float, float]) -> None:
-    spent[0] += time.perf_counter() - began[0]
-    spent[1] += time.process_time() - began[1]
 
 
 def bars(record: dict[str, Any]) -> dict[str, bool]:
@@ -97,11 +150,11 @@ def main(
     """Measure, and write the figures."""
     torch.set_num_threads(threads)
     load = machine_load()
-    sizes = (4, 16, 16, 5, 2) if quick else (200, 768, 128, 151, 3)
-    found = measure(*sizes)
+    found = measure(QUICK if quick else WHOLE)
     record = stamped("cpu", machine_load=load, **found)
-    met = bars(record)
-    whole = {"command": "python -m benchmarks.frozen_cost", "bars": met, "record": record}
+    command = f"python -m benchmarks.frozen_cost --threads {threads}"
+    met = {} if quick else bars(record)  # the bar is of the whole size
+    whole = {"command": command + " --quick" * quick, "bars": met, "record": record}
     write_record(results, "frozen_cost.json", whole)
     typer.echo(", ".join(f"{name} {value}" for name, value in found.items()))
     for bar, holds in met.items():

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sats_core.models.backbone import STAGES
-from sats_core.models.head import AllMlpHead
+from sats_core.models.head import AllMlpHead, Seen
 
 EDGES = STAGES + 1
 """One behind each stage's part of the mix, one behind their sum."""
@@ -70,8 +70,8 @@ class CellHead(AllMlpHead):
         super().__init__(channels, width)
         self.edges = nn.ModuleList(CANDIDATES[name](width) for name in choices)
 
-    def forward(self, stages: Sequence[Tensor]) -> Tensor:
-        """Return features (B, width, H / 4, W / 4) of the stages' outputs."""
+    def observe(self, stages: Sequence[Tensor]) -> Seen:
+        """See `AllMlpHead.observe`."""
         parts = self.mix.weight.split(self.width, dim=1)
         total: Tensor | None = None
         for number, (stage, project, part) in enumerate(
@@ -85,7 +85,7 @@ class CellHead(AllMlpHead):
                 total = total + F.interpolate(
                     found, size=total.shape[2:], mode="bilinear", align_corners=False
                 )
-        return self.on_edge(STAGES, self.finish(total))
+        return Seen(self.on_edge(STAGES, self.finish(total)))
 
     def on_edge(self, number: int, features: Tensor) -> Tensor:
         """Return what an edge makes of its features."""
@@ -124,10 +124,10 @@ class SearchHead(CellHead):
         self._relaxed: int | None = None
         self._taken = [0] * EDGES
 
-    def forward(self, stages: Sequence[Tensor]) -> Tensor:
-        """See `CellHead.forward`."""
+    def observe(self, stages: Sequence[Tensor]) -> Seen:
+        """See `CellHead.observe`."""
         self._draw()
-        return super().forward(stages)
+        return super().observe(stages)
 
     def on_edge(self, number: int, features: Tensor) -> Tensor:
         """See `CellHead.on_edge`."""

@@ -29,7 +29,7 @@ def record_of(run: Sequence) -> Record | None:
     joint = joint_of(run, names)
     steps = [_step(step, names) for step in (first, *later)]
     last = steps[-1]
-    return {
+    record = {
         "protocol": run.protocol,
         "setting": run.setting,
         "method": run.variant.method,
@@ -42,8 +42,6 @@ def record_of(run: Sequence) -> Record | None:
         "miou_base": last["miou_base"],
         "miou_new": last["miou_new"],
         **joint,
-        "ratio_to_joint": _ratio(last["miou_all"], joint["joint_miou_all"]),
-        "ratio_to_joint_new": _ratio(last["miou_new"], joint["joint_miou_new"]),
         "forgetting": last["forgetting"],
         "base_lost": steps[0]["miou_base"] - last["miou_base"],
         "background_before": steps[0]["background"],
@@ -53,7 +51,6 @@ def record_of(run: Sequence) -> Record | None:
         "entropy": mean_known(step["entropy"] for step in steps),
         "seconds": sum(step["seconds"] for step in later),
         "seconds_per_step": mean(step["seconds"] for step in later),
-        "seconds_to_joint": _ratio(mean(step["seconds"] for step in later), joint["joint_seconds"]),
         "base_seconds": first["seconds"],
         "peak_mib": max(step["peak_mib"] for step in later),
         "curvature_mib": later[-1].get("curvature_mib"),
@@ -66,6 +63,16 @@ def record_of(run: Sequence) -> Record | None:
         "tuning": run.tuning,
         "steps": steps,
         "iou": later[-1]["iou"],
+    }
+    return record | ratios(record)
+
+
+def ratios(record: Record) -> Record:
+    """Return what figures of a record are of its `joint`'s; None while that is not finished."""
+    return {
+        "ratio_to_joint": _ratio(record["miou_all"], record["joint_miou_all"]),
+        "ratio_to_joint_new": _ratio(record["miou_new"], record["joint_miou_new"]),
+        "seconds_to_joint": _ratio(record["seconds_per_step"], record["joint_seconds"]),
     }
 
 

@@ -11,7 +11,7 @@ from matplotlib import pyplot as plt
 
 from benchmarks.intervals import mean_known
 from benchmarks.learning_plan import BASE, FROZEN_BASE, JOINT, PRESETS, Sequence
-from benchmarks.learning_records import Record, read, record_of
+from benchmarks.learning_records import Record, ratios, read, record_of
 from benchmarks.learning_tables import (
     differences,
     grouped,
@@ -44,7 +44,8 @@ def write_report(runs: list[Sequence], results: Path) -> str:
     name = f"learning-{protocol}"
     known = {_key(record) for record in records}
     others = [r for r in read(results, protocol) if _key(r) not in known]
-    records = others + [_with_joint(record, others) for record in records]
+    every = others + records
+    records = [_with_joint(record, every) for record in every]
     (results / f"{name}.json").write_text(json.dumps(records, indent=1) + "\n")
     found = {record["preset"] for record in records}
     presets = {
@@ -61,15 +62,12 @@ def write_report(runs: list[Sequence], results: Path) -> str:
     return f"{results / name}.json, .md and .svg of {', '.join(presets)}"
 
 
-def _with_joint(record: Record, others: list[Record]) -> Record:
-    """Return a record with its seed's `joint`, which may have been taken elsewhere."""
-    if record["joint_stages_epochs"]:
-        return record
-    for other in others:
-        same = all(other[name] == record[name] for name in ("preset", "seed"))
-        if same and other["joint_stages_epochs"]:
-            return record | {k: v for k, v in other.items() if k.startswith("joint_")}
-    return record
+def _with_joint(record: Record, every: list[Record]) -> Record:
+    """Return a record with its seed's `joint` as far as that was taken, here or elsewhere."""
+    same = [r for r in every if all(r[name] == record[name] for name in ("preset", "seed"))]
+    furthest = max((record, *same), key=lambda r: len(r["joint_stages_epochs"]))
+    joined = record | {k: v for k, v in furthest.items() if k.startswith("joint_")}
+    return joined | ratios(joined)
 
 
 def _key(record: Record) -> tuple[str, str, int, str]:

@@ -21,6 +21,8 @@ from benchmarks.serving_report import page
 NAME = "serving"
 THEN = " && "
 PACKAGES = ("onnxruntime", "fastapi", "uvicorn", "litserve", "bentoml", "torch")
+ALIKE = ("commit", "hardware", "processors", "packages")
+"""What all rounds of a record have in common."""
 Record = dict[str, Any]
 
 
@@ -28,14 +30,15 @@ def begun(command: str, folder: Path, *, add: bool) -> Record:
     """Return a record to be filled: an empty one, or the folder's own, to which rounds are added.
 
     Raises:
-        BadParameter: rounds are added to those of another commit's code: they are not of one
-            service.
+        BadParameter: rounds are added to those of another commit's code, of another machine or of
+            other packages: they are not of one service.
     """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{NAME}.json"
-    before = _read(path) if add and path.exists() else None
+    machine = _machine()
+    before = _read(path, machine) if add and path.exists() else None
     if before is None:
-        return {"command": command, "machine": _machine(), "sets": {}}
+        return {"command": command, "machine": machine, "sets": {}}
     commands = dict.fromkeys([*before["command"].split(THEN), command])
     return before | {"command": THEN.join(commands)}
 
@@ -52,12 +55,14 @@ def publish(written: Record, folder: Path) -> None:
     write_plots(written, folder)
 
 
-def _read(path: Path) -> Record:
+def _read(path: Path, machine: Record) -> Record:
     found: Record = json.loads(path.read_text())
-    then, now = found["machine"]["commit"], commit()
-    if then.rstrip("+") != now.rstrip("+"):  # the record itself may be a file that differs
-        said = f"{path} has rounds of commit {then}, this is {now}: measure without --add"
-        raise typer.BadParameter(said)
+    for name in ALIKE:
+        # `+`: the record itself may be a file that differs from the commit.
+        then, now = (str(one[name]).rstrip("+") for one in (found["machine"], machine))
+        if then != now:
+            said = f"{path} has rounds of {name} {then}, this is {now}: measure without --add"
+            raise typer.BadParameter(said)
     return found
 
 

@@ -41,7 +41,7 @@ fourth of four classes in one of four."""
 
 WAYS = (
     # What it forgets it has forgotten after some epochs; more would only take longer.
-    Way("finetuned", "fine-tuning", {"method": "finetune", "epochs": 4}),
+    Way("finetuned", "fine-tuning", {"method": "finetune", "epochs": 3}),
     # The service's default method: seconds, and no training of the backbone.
     Way("frozen", "frozen", {"method": "frozen", "method_settings": EXPECTED}),
     # What to ask for where a new class looks like nothing that the model knows.
@@ -53,7 +53,7 @@ def _base() -> dict[str, Any]:
     # Trained from scratch, so that the demo shows the same on every machine and loads nothing.
     return {
         "pretrained": False,
-        "epochs": 12,
+        "epochs": 11,
         "batch_size": 8,
         "learning_rate": 1.2e-3,
         "method": "finetune",

@@ -59,11 +59,16 @@ def make_data_dir(settings: Settings) -> None:
         raise refusal(f"SATS_DATA_DIR: {error}") from error
 
 
+def log_aside() -> None:
+    """Log to stderr, unless it was said where: what is asked for has stdout for itself."""
+    if not structlog.is_configured():
+        structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
+
+
 @contextmanager
 def database() -> Iterator[Engine]:
     """Open the service's database at its newest tables; a refusal inside ends the command."""
-    if not structlog.is_configured():  # what is asked for has stdout for itself
-        structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
+    log_aside()
     settings = get_settings()
     make_data_dir(settings)
     engine = make_engine(settings.resolved_database_url, settings.database_limits)

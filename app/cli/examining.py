@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 from sqlalchemy.exc import SQLAlchemyError
 
-from app.cli.common import command_actor
+from app.cli.common import command_actor, log_aside
 from app.cli.printing import AsJson, print_json
 from app.cli.refusing import refusal
 from app.db import make_engine
@@ -45,6 +45,7 @@ def doctor(
 @contextmanager
 def _installation() -> Iterator[Installation]:
     """Open what the settings name; unlike other commands this one makes and migrates nothing."""
+    log_aside()
     settings = get_settings()
     file = settings.data_dir / "sats.db"
     if settings.database_url is None and not file.is_file():

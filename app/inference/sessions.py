@@ -22,6 +22,11 @@ INPUT, LOGITS = "pixel_values", "logits"
 log = structlog.get_logger(__name__)
 
 
+def name_on(provider: str) -> str:
+    """Return what plans and graphs made ready are kept for."""
+    return f"onnxruntime {onnxruntime.__version__} on {provider}"
+
+
 class Sessions:
     """Sessions of one graph. Weights are in memory once for each number of threads that is open.
 
@@ -32,7 +37,7 @@ class Sessions:
     """
 
     providers: ClassVar = [one for one in PROVIDERS if one in onnxruntime.get_available_providers()]
-    name = f"onnxruntime {onnxruntime.__version__} on {providers[0]}"
+    name = name_on(providers[0])
     clock: Callable[[], float] = staticmethod(
         time.thread_time if providers[0] == ON_CPU else time.perf_counter
     )
@@ -111,8 +116,11 @@ class Sessions:
 
     def _session(self, graph: bytes, how: Any) -> Any:
         made = onnxruntime.InferenceSession(graph, how, providers=self.providers)
-        if made.get_providers()[0] != self.providers[0]:  # CUDA's libraries are missing, or too old
-            log.warning("graph_not_on_gpu", wanted=self.providers[0], runs_on=made.get_providers())
+        runs_on = made.get_providers()
+        if runs_on[0] != self.providers[0]:  # CUDA's libraries are missing, or too old
+            log.warning("graph_not_on_gpu", wanted=self.providers[0], runs_on=runs_on)
+            # Else a plan that is measured now would be that of the GPU, once it can be used.
+            self.name = name_on(runs_on[0])
         return made
 
     def _read(self) -> bytes:

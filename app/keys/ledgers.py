@@ -20,7 +20,7 @@ MOST_SECONDS = 120.0
 """The most that is owed: of a burst that many processes let in at once not all is paid back, and a
 clock that was set back keeps nobody out for longer."""
 LOCK_SECONDS = 5.0
-_DAMAGED = (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT)
+_DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 _SCRIPT = """
 local time = redis.call('TIME')
@@ -63,8 +63,6 @@ class Ledger(Protocol):
 class FileLedger:
     """A small SQLite database of its own, which may be lost: nothing is synced to the disk.
 
-    Where a machine that lost its power has left a damaged one, it is removed, for the next call.
-
     Args:
         path: of the file; it is made where it is missing.
         clock: seconds, the same for all processes.
@@ -80,19 +78,19 @@ class FileLedger:
             with closing(sqlite3.connect(self._path, LOCK_SECONDS, isolation_level=None)) as file:
                 return self._spend(file, seconds)
         except sqlite3.Error as error:
-            # Without the bits that tell an error's kinds apart; not every one has a number.
             if getattr(error, "sqlite_errorcode", 0) & 0xFF in _DAMAGED:
                 self._remove()
             raise AwayError(f"{self._path.name}: {error}") from error
 
-    def _remove(self) -> None:
-        """Remove the file, and first what SQLite would take back in the next one."""
-        with suppress(OSError):  # it is away as long as it cannot be removed
-            self._path.with_name(f"{self._path.name}-journal").unlink(missing_ok=True)
-            self._path.unlink(missing_ok=True)
-
     def close(self) -> None:
         """See `Ledger`."""
+
+    def _remove(self) -> None:
+        """Let the next one begin anew: where power was lost, so may be what was not synced."""
+        journal = self._path.with_name(f"{self._path.name}-journal")
+        for one in (journal, self._path):  # in this order: it would be played into a new file
+            with suppress(OSError):  # that it cannot be used is told already
+                one.unlink(missing_ok=True)
 
     def _spend(self, file: sqlite3.Connection, seconds: Mapping[str, float]) -> dict[str, float]:
         file.execute("PRAGMA synchronous = OFF")
@@ -133,8 +131,8 @@ class RedisLedger:
 
         keys = [self._prefix + name for name in seconds]
         try:
-            self._connect()
-            said = self._client.eval(_SCRIPT, len(keys), *keys, MOST_SECONDS, *seconds.values())
+            client = self._connected()
+            said = client.eval(_SCRIPT, len(keys), *keys, MOST_SECONDS, *seconds.values())
         except (RedisError, OSError) as error:
             self.close()
             raise AwayError(f"Redis: {type(error).__name__}") from error
@@ -142,19 +140,21 @@ class RedisLedger:
 
     def close(self) -> None:
         """See `Ledger`."""
-        connection, self._connection = self._connection, None
+        connection, self._connection, self._client = self._connection, None, None
         if connection is not None:
             connection.release()
 
-    def _connect(self) -> None:
-        """Take the client that kombu makes of the broker's URL, whatever that asks for."""
+    def _connected(self) -> Any:
+        """Return the client that kombu makes of the broker's URL, whatever that asks for."""
         from kombu.connection import Connection
 
-        if self._connection is None:
+        if self._client is None:
+            self.close()  # one that was begun and came to nothing
             self._connection = Connection(  # type: ignore[no-untyped-call]  # kombu has no types
                 self._url, transport_options=dict(REDIS_OPTIONS)
             )
             self._client = self._connection.channel().client
+        return self._client
 
 
 def open_ledger(settings: Settings, secret: bytes) -> RedisLedger | FileLedger:

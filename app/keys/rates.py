@@ -47,6 +47,11 @@ class _Bucket:
         """Whether the others are to be told or asked."""
         return self.untold > 0 or (now - self.used < SECONDS and now - self.told >= ASK_SECONDS)
 
+    def forgettable(self, now: float) -> bool:
+        """Whether it is out of use, and as full as one that was never used."""
+        back = self.left + (now - self.at) * self.limit / SECONDS
+        return not self.untold and now - self.used >= SECONDS and back >= self.limit
+
     def tell(self, now: float) -> float:
         """Return what the others are to be told.
 
@@ -131,6 +136,10 @@ class Rates:
         self.spent.clear()
         with self._lock:
             now = self._clock()
+            # Requests wait for the lock: of many keys those alone are gone through that are in use.
+            self._buckets = {
+                of: one for of, one in self._buckets.items() if not one.forgettable(now)
+            }
             told = {of: one.tell(now) for of, one in self._buckets.items() if one.due(now)}
             seconds = {
                 _name(*of): amount * SECONDS / self._buckets[of].limit
@@ -182,13 +191,13 @@ class Rates:
     def _spend(
         self, caller: Caller, kind: type[LimitProblem], what: str, limit: int | None, amount: int
     ) -> None:
-        if limit is None or caller.key_id is None:
-            return
+        if limit is None or caller.key_id is None or not amount:
+            return  # nothing of it: what others spent since does not take back what was counted
         missing = self._take(caller.key_id, kind, limit, amount)
         if missing > 0:
             message = f"the key {caller.name!r} may send {limit} {what} a minute"
             left = max(0, math.floor(amount - missing + LITTLE))
-            raise kind(message, max(1, _seconds(missing, limit)), limit, left=left)
+            raise kind(message, _seconds(missing, limit), limit, left=left)
 
     def _take(self, key_id: int, kind: type[LimitProblem], limit: int, amount: int) -> float:
         """Take an amount out of a bucket if it is there; return how much is missing."""
@@ -204,8 +213,8 @@ class Rates:
 
 
 def _seconds(missing: float, limit: int) -> int:
-    """Return when so much more is there, in whole seconds."""
-    return math.ceil(missing * SECONDS / limit - LITTLE)
+    """Return when so much more is there, in whole seconds, at least one."""
+    return max(1, math.ceil(missing * SECONDS / limit - LITTLE))
 
 
 def _name(key_id: int, kind: type[LimitProblem]) -> str:

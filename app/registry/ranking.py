@@ -137,24 +137,20 @@ def picture_scores(blobs: BlobStore, version: Version) -> PictureScores:
     return found or PictureScores(sets=())
 
 
-def worst_first(
-    kept: Sequence[KeptSet], scores: PictureScores, number: int, by: str | None = None
-) -> list[RankedPicture]:
+def worst_first(version: Scored, by: str | None = None) -> list[RankedPicture]:
     """Return pictures in the order of a version's mean IoU on them, or of its IoU of one class.
 
     Left out are pictures that show none of their classes and in which the version sees none, or
     that say nothing of the class. Those that have no score come last, in the order of the sets.
 
     Args:
-        kept: sets that are there.
-        scores: of the version.
-        number: the version's.
+        version: whose.
         by: the class; None: all.
     """
-    rows = _overlaps(kept, scores, number)
+    rows = _overlaps(version)
     found = [
         RankedPicture(each.version, position, each.classes, iou)
-        for each in kept
+        for each in version.kept
         for position, iou in enumerate(rows.get(each.version, [None] * each.pictures))
     ]
     told = [one for one in found if one.iou and (by is None or by in one.iou)]
@@ -188,10 +184,7 @@ def most_different(pair: tuple[Scored, Scored], by: str | None = None) -> Differ
         by: the class; None: all.
     """
     sets = every_set((one.model, one.kept) for one in pair)
-    first, second = (
-        {(one.model, of): rows for of, rows in _overlaps(one.kept, one.scores, one.number).items()}
-        for one in pair
-    )
+    first, second = ({(one.model, of): rows for of, rows in _overlaps(one).items()} for one in pair)
     ranked = []
     unscored = []
     for place, each in sets.items():
@@ -222,11 +215,9 @@ def _evenly(pictures: int, most: int) -> list[int]:
     return [place * pictures // count for place in range(count)]
 
 
-def _overlaps(
-    kept: Sequence[KeptSet], scores: PictureScores, number: int
-) -> dict[int, list[dict[str, float]]]:
+def _overlaps(version: Scored) -> dict[int, list[dict[str, float]]]:
     """Return a version's IoU of each class in each picture, by set; of those that have scores."""
-    rows = {one.version or number: one for one in scores.sets}
+    rows = {one.version or version.number: one for one in version.scores.sets}
     return {
         each.version: [
             {
@@ -236,7 +227,7 @@ def _overlaps(
             }
             for overlaps in row.iou
         ]
-        for each in kept
+        for each in version.kept
         if (row := rows.get(each.version)) is not None and len(row.iou) == each.pictures
     }
 

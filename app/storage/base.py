@@ -153,15 +153,27 @@ class BlobStore(ABC):
 
     @abstractmethod
     def entries(self) -> Iterator[Entry]:
-        """Give every blob, in no order; one that comes or goes meanwhile may be missing."""
+        """Give every blob, in no order; one that comes or goes meanwhile may be missing.
+
+        Raises:
+            BlobStoreDownError: nobody can tell, the store cannot be read.
+        """
 
     @abstractmethod
     def unfinished(self) -> Iterator[Entry]:
-        """Give every write that has not ended, or never will: its process may be gone."""
+        """Give every write that has not ended, or never will: its process may be gone.
+
+        Raises:
+            BlobStoreDownError: nobody can tell, the store cannot be read.
+        """
 
     @abstractmethod
     def discard(self, name: str) -> None:
-        """Remove what `unfinished` gave; one that is not there is no error."""
+        """Remove what `unfinished` gave; one that is not there is no error.
+
+        Raises:
+            BlobStoreDownError: the store cannot be written.
+        """
 
     @abstractmethod
     def fault(self) -> str | None:

@@ -23,8 +23,9 @@ class StagedBlob:
 
     Attributes:
         blob: what they will be.
-        path: a local file that holds them until then; nobody else knows it. None: they are in the
-            store already.
+        path: a local file that holds them, of those of `BlobStore.stage` one that nobody else
+            knows; a file of `stage_file` may be replaced meanwhile. None: they are in the store
+            already.
         publish: puts them in the store, whether or not the blob is there already. Whoever adds a
             row that refers to the blob does it in that row's transaction
             (`app.storage.references.lock_blobs`), so that nothing can delete it in between.

@@ -165,13 +165,13 @@ class BlobCache:
 
         Where there was much room a moment ago nothing is looked at.
         """
-        free = shutil.disk_usage(self._folder).free - self._keep_free
-        if size <= min(self._unseen, free) and time.monotonic() < self._look_again:
+        if size <= min(self._unseen, self._free()) and time.monotonic() < self._look_again:
             self._unseen -= size
             return
         with self._locked(fcntl.LOCK_EX):
             kept = sorted(self._kept(), key=lambda one: one[0])
             room = self._most - sum(state.st_size for _, _, state in kept)
+            free = self._free()  # now: others may have made room while the lock was waited for
             now = time.time()
             for used, path, state in kept:
                 if size <= min(room, free) and used > now - UNUSED_SECONDS:
@@ -182,6 +182,9 @@ class BlobCache:
                     room, free = room + state.st_size, free + state.st_size
         self._unseen = (room - size) // SHARERS
         self._look_again = time.monotonic() + LOOK_SECONDS
+
+    def _free(self) -> int:
+        return shutil.disk_usage(self._folder).free - self._keep_free
 
     def _kept(self) -> Iterator[tuple[float, Path, os.stat_result]]:
         """Yield every blob with when it was used last; removes what lost processes left."""

@@ -85,7 +85,9 @@ class LocalBlobStore(BlobStore):
 
     def entries(self) -> Iterator[Entry]:
         """See `BlobStore.entries`; whatever else lies in the directory is none of its business."""
-        for folder in list(self.root.iterdir()):
+        with told():
+            folders = list(self.root.iterdir())
+        for folder in folders:
             if _FOLDER.fullmatch(folder.name) and folder.is_dir():
                 blobs = (path for path in _files(folder) if _lies_right(path))
                 yield from _described(blobs)
@@ -99,7 +101,8 @@ class LocalBlobStore(BlobStore):
         """See `BlobStore.discard`."""
         if name.startswith(PARTS):
             self.parts.remove(Path(name).name)
-        else:
+            return
+        with told():
             (self._incoming / Path(name).name).unlink(missing_ok=True)
 
     def forget_deleted(self) -> None:
@@ -136,7 +139,8 @@ class LocalBlobStore(BlobStore):
 
 
 def _files(folder: Path) -> list[Path]:
-    return [path for path in folder.iterdir() if path.is_file()]
+    with told():
+        return [path for path in folder.iterdir() if path.is_file()]
 
 
 def _lies_right(path: Path) -> bool:
@@ -145,8 +149,9 @@ def _lies_right(path: Path) -> bool:
 
 def _described(paths: Iterator[Path] | list[Path]) -> Iterator[Entry]:
     for path in paths:
-        try:
-            state = path.stat()
-        except FileNotFoundError:  # it went since the folder was read
-            continue
+        with told():
+            try:
+                state = path.stat()
+            except FileNotFoundError:  # it went since the folder was read
+                continue
         yield Entry(path.name, state.st_size, state.st_mtime)

@@ -15,7 +15,13 @@ from app.errors import NotFoundProblem
 from app.http.dependencies import AppServices
 from app.registry.held_out import read_held_out, standing_held_out
 from app.registry.paths import ModelName, Number
-from app.registry.ranking import RankedPicture, kept_sets, picture_scores, worst_first
+from app.registry.ranking import (
+    RankedPicture,
+    Scored,
+    kept_sets,
+    picture_scores,
+    worst_first,
+)
 from app.registry.schemas import Named
 from app.registry.service import get_version
 from app.web.visitors import Administers, PageRoute
@@ -28,6 +34,7 @@ SIDE = 512
 SHOWN = 6
 """Pictures that are shown at once."""
 MOST = 1_000_000
+"""Position of a picture that may be asked for; no set has as many."""
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
 
@@ -67,8 +74,7 @@ def worst_pictures(
         kept = kept_sets(session, version)
     if version.deleted_at is not None:
         raise NotFoundProblem(f"version {number} was deleted")
-    scores = picture_scores(services.blobs, version)
-    ranked = worst_first(kept, scores, number, by)
+    ranked = worst_first(Scored(model, number, kept, picture_scores(services.blobs, version)), by)
     end = begin + SHOWN
     return Worst(
         classes=sorted({name for one in kept for name in one.classes}),

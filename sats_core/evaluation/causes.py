@@ -1,7 +1,7 @@
-"""Measuring why a version forgot: one pass over held-out pictures with old and new model."""
+"""Measuring why a version forgot, by what old and new model see of held-out pictures."""
 
-from collections.abc import Callable, Iterable, Sequence
-from typing import TypeVar
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from sats_core.classes import BACKGROUND, IGNORE, Catalogue
-from sats_core.data.labels import Lookup, labelled_lookup, step_lookup
+from sats_core.classes import BACKGROUND, IGNORE
+from sats_core.data.labels import Lookup, labelled_lookup
 from sats_core.evaluation.cka import LinearCka
 from sats_core.evaluation.confusion import ConfusionMatrix
 from sats_core.evaluation.forgetting import (
@@ -19,8 +19,8 @@ from sats_core.evaluation.forgetting import (
     StageAlignment,
     readings,
 )
-from sats_core.evaluation.held_out import HeldOut
-from sats_core.evaluation.predict import labelled_input
+from sats_core.evaluation.held_out import Look
+from sats_core.evaluation.predict import input_label
 from sats_core.models import Segmenter
 
 MOST_PICTURES = 200
@@ -30,60 +30,16 @@ SURE = 0.7
 KINDS = ("old", "background", "new")
 
 Marks = NDArray[np.uint8]
-Item = TypeVar("Item")
 
 
-def why_forgotten(
-    model: Segmenter,
-    old: Segmenter,
-    size: int,
-    catalogue: Catalogue,
-    forgetting: dict[str, float],
-    sets: Sequence[HeldOut],
-    trained: Iterable[tuple[Tensor, Tensor]],
-    seen: Callable[[], None],
-) -> ForgettingReport:
-    """Compare a version with the one before it.
-
-    Figures are taken at the model's own resolution, so that they differ a little from scores.
-
-    Args:
-        model: the new version; left in evaluation mode.
-        old: the version before.
-        size: longer side of what both see, pixels.
-        catalogue: the new version's classes.
-        forgetting: `Scores.forgetting`.
-        sets: held-out pictures, each with the classes that it is labelled for.
-        trained: the step's own pictures (1, 3, H, W) and labels (1, H, W), for background shift.
-        seen: called after each picture.
-    """
-    model.eval()
-    old.eval()
-    causes = _Causes(model, old)
-    for held_out in sets:
-        channels = {name: catalogue.channel(name) for name in held_out.classes}
-        truth = step_lookup(held_out.reader.classes, channels)
-        for picture_id in examined(held_out.ids):
-            picture = held_out.reader.read(picture_id)
-            pixels, labels = labelled_input(picture.picture, truth[picture.label], size, model)
-            causes.add(pixels, labels, set(channels.values()))
-            seen()
-    figures = causes.figures() | {
-        "forgetting": forgetting,
-        "norm_ratio": norm_ratio(model, old),
-        "background_shift": background_shift(old, trained),
-    }
-    return ForgettingReport.model_validate(
-        {**figures, "pictures": causes.pictures, "readings": readings(figures)}
-    )
-
-
-def examined(items: Sequence[Item]) -> Sequence[Item]:
-    """Return what is looked at of many pictures: all of them, or 200 drawn by chance."""
-    if len(items) <= MOST_PICTURES:
-        return items
-    picked = np.random.default_rng(0).permutation(len(items))[:MOST_PICTURES]
-    return [items[index] for index in sorted(picked.tolist())]
+@lru_cache
+def drawn(count: int) -> Sequence[int]:
+    """Return places of what is looked at of so many pictures, in order: of all of them, or of 200
+    drawn by chance."""
+    if count <= MOST_PICTURES:
+        return range(count)
+    picked = np.random.default_rng(0).permutation(count)[:MOST_PICTURES]
+    return tuple(sorted(picked.tolist()))
 
 
 def norm_ratio(model: Segmenter, old: Segmenter) -> float | None:
@@ -121,13 +77,17 @@ def _full(logits: Tensor, labels: Tensor) -> Tensor:
     )
 
 
-class _Causes:
-    """What is counted, picture by picture."""
+class Causes:
+    """What tells why a version forgot, counted picture by picture beside the version before.
+
+    Figures are taken at the model's own resolution, so that they differ a little from scores.
+    """
 
     def __init__(self, model: Segmenter, old: Segmenter) -> None:
-        self.pictures = 0
-        self._model = model
-        self._old = old
+        """Stand ready for what a version's model and the one before see; they are left in
+        evaluation mode."""
+        self._pictures = 0
+        self._model, self._old = model.eval(), old.eval()
         self._before = old.classifier.channels
         self._right = 0
         self._went = dict.fromkeys(("background", "new", "old"), 0)
@@ -139,25 +99,45 @@ class _Causes:
         ]
 
     @torch.no_grad()
-    def add(self, pixels: Tensor, labels: Tensor, labelled: set[int]) -> None:
-        """Count one picture.
+    def add(self, look: Look) -> None:
+        """Count one held-out picture; of a large set some are left out.
 
         Args:
-            pixels: (1, 3, H, W), normalised.
-            labels: (1, H, W) channels, 0 where nothing labelled is, 255 ignored.
-            labelled: the channels that the picture is labelled for.
+            look: with what both models see.
         """
-        self.pictures += 1
-        new, old = self._model.observe(pixels), self._old.observe(pixels)
+        if look.position not in drawn(len(look.held_out.ids)):
+            return
+        self._pictures += 1
+        new, old = look.outputs
+        labels = input_label(look.label, look.pixels, look.shown)
         logits, old_logits = _full(new.logits, labels), _full(old.logits, labels)
         now, was = logits.argmax(dim=1), old_logits.argmax(dim=1)
         is_old = (labels > BACKGROUND) & (labels < self._before)
         self._count_lost(labels, now, is_old & (was == labels))
         self._count_new("old", now, is_old)
-        if any(channel >= self._before for channel in labelled):
+        if any(channel >= self._before for channel in look.channels):
             self._count_new("background", now, labels == BACKGROUND)
-        self._count_masked(labels, logits, old_logits, labelled)
+        self._count_masked(labels, logits, old_logits, look.channels)
         self._align(labels, new.stages, old.stages)
+
+    def report(
+        self, forgetting: dict[str, float], trained: Iterable[tuple[Tensor, Tensor]]
+    ) -> ForgettingReport:
+        """Return what the pictures that were counted say, and what else tells why.
+
+        Args:
+            forgetting: `Scores.forgetting`.
+            trained: the step's own pictures (1, 3, H, W) and labels (1, H, W), for background
+                shift.
+        """
+        figures = self._figures() | {
+            "forgetting": forgetting,
+            "norm_ratio": norm_ratio(self._model, self._old),
+            "background_shift": background_shift(self._old, trained),
+        }
+        return ForgettingReport.model_validate(
+            {**figures, "pictures": self._pictures, "readings": readings(figures)}
+        )
 
     def _count_lost(self, labels: Tensor, now: Tensor, right: Tensor) -> None:
         lost = right & (now != labels)
@@ -171,7 +151,7 @@ class _Causes:
         self._called_new[kind][1] += int((where & (now >= self._before)).sum())
 
     def _count_masked(
-        self, labels: Tensor, logits: Tensor, old_logits: Tensor, labelled: set[int]
+        self, labels: Tensor, logits: Tensor, old_logits: Tensor, labelled: Iterable[int]
     ) -> None:
         known = [channel for channel in labelled if channel < self._before]
         if not known:
@@ -204,7 +184,7 @@ class _Causes:
             for kind, where in kinds.items():
                 cka[kind].add(flat_was[where], flat_now[where])
 
-    def figures(self) -> dict[str, object]:
+    def _figures(self) -> dict[str, object]:
         """Return what was counted, as the report names it."""
         lost = sum(self._went.values())
         shares = {f"to_{kind}": _ratio(count, lost) for kind, count in self._went.items()}

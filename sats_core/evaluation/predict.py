@@ -45,11 +45,26 @@ def labelled_input(
     Returns:
         `model_input` (1, 3, h', w') and the label (1, h', w') int64, 255 in the padding.
     """
-    pixels, (height, width) = model_input(picture, size, model)
+    pixels, shown = model_input(picture, size, model)
+    return pixels, input_label(label, pixels, shown)
+
+
+def input_label(label: Pixels, pixels: Tensor, shown: tuple[int, int]) -> Tensor:
+    """Bring a label to what `model_input` made of its picture.
+
+    Args:
+        label: (H, W).
+        pixels: (1, 3, h', w').
+        shown: the (h, w) of them that are picture.
+
+    Returns:
+        (1, h', w') int64, 255 in the padding.
+    """
+    height, width = shown
     marks = torch.from_numpy(resize_label(label, height, width).copy())
     labels = torch.full((1, *pixels.shape[-2:]), IGNORE, device=pixels.device)
     labels[0, :height, :width] = marks.to(pixels.device)
-    return pixels, labels
+    return labels
 
 
 def predict(model: Segmenter, picture: Pixels, size: int) -> Pixels:
@@ -70,13 +85,27 @@ def predicted(model: Segmenter, picture: Pixels, size: int) -> Prediction:
     Raises:
         ModelError: a logit is not finite.
     """
-    pixels, (height, width) = model_input(picture, size, model)
-    logits = model(pixels)[0].float()
-    if not logits.isfinite().all():
+    pixels, shown = model_input(picture, size, model)
+    return prediction_of(model(pixels), pixels, shown)
+
+
+def prediction_of(logits: Tensor, pixels: Tensor, shown: tuple[int, int]) -> Prediction:
+    """Return what a model says of what `model_input` made of a picture.
+
+    Args:
+        logits: (1, C, h'', w'') of the model.
+        pixels: (1, 3, h', w') that it saw.
+        shown: the (h, w) of them that are picture.
+
+    Raises:
+        ModelError: a logit is not finite.
+    """
+    (found,) = logits.float()
+    if not found.isfinite().all():
         raise ModelError("the model's answers to pictures are not finite numbers")
-    rows, columns = logits.shape[-2:]
+    (height, width), (rows, columns) = shown, found.shape[-2:]
     return Prediction(
-        logits.cpu().numpy(),
+        found.cpu().numpy(),
         rows * height / pixels.shape[-2],
         columns * width / pixels.shape[-1],
     )

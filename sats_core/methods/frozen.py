@@ -61,10 +61,8 @@ class Frozen(WithTeacher):
         if memory is None:
             sample = rarer(sample, self.old_classes, settings.presence or ALONE)
         else:
-            own = FeatureMemory.of(sample, hides=self.old_classes)
             share = settings.presence or usual_share(self.old_classes, self.classes)
-            every = memory.among(own, share)
-            sample = PixelSample(every.features, every.labels, every.weights, sample.shown)
+            sample = replayed(sample, memory, self.old_classes, share)
         new = self.classes - self.old_classes
         rows = solve_rows(sample, before.logits(sample.features), new, settings, check)
         self.model.classifier.put_rows(before, rows.weight, rows.bias)
@@ -83,3 +81,18 @@ def rarer(sample: PixelSample, old_classes: int, presence: float) -> PixelSample
     less = (presence / sample.shown).clamp(max=1)
     less[:old_classes] = 1
     return sample._replace(weights=sample.weights * less[sample.kinds])
+
+
+def replayed(
+    sample: PixelSample, memory: FeatureMemory, old_classes: int, share: float
+) -> PixelSample:
+    """Return the step's pixels, and beside them those that the version before keeps.
+
+    Args:
+        sample: of the step's pictures, channels as kinds.
+        memory: what is kept.
+        old_classes: channels before the step.
+        share: of the weight that the step's pixels have, 0..1.
+    """
+    every = memory.among(FeatureMemory.of(sample, hides=old_classes), share)
+    return PixelSample(every.features, every.labels, every.weights, sample.shown)

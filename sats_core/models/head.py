@@ -60,11 +60,14 @@ class AllMlpHead(nn.Module):
         self.finish = nn.Sequential(nn.BatchNorm2d(width), nn.ReLU(inplace=True))
 
     def forward(self, stages: Sequence[Tensor]) -> Tensor:
-        """Return features (B, width, H / 4, W / 4) of the stages' outputs."""
-        return self.merged(stages)
+        """Return features (B, width, H / 4, W / 4) of the stages' outputs: those of `observe`."""
+        return self.observe(stages).features
 
     def observe(self, stages: Sequence[Tensor]) -> Seen:
-        """Return the same with everything that losses look at."""
+        """Return the features with everything else that losses look at.
+
+        What a head computes stands here alone: training, scoring and replay take one or the other.
+        """
         return Seen(self.merged(stages))
 
     def refined(self, pixels: Tensor) -> Tensor:

@@ -28,11 +28,6 @@ class NonLocalHead(AllMlpHead):
         super().__init__(channels, width)
         self.block = self.kind(width)
 
-    def forward(self, stages: Sequence[Tensor]) -> Tensor:
-        """See `AllMlpHead.forward`."""
-        pixels = self.merged(stages).permute(0, 2, 3, 1)
-        return self.refined(pixels).permute(0, 3, 1, 2)
-
     def refined(self, pixels: Tensor) -> Tensor:
         """See `AllMlpHead.refined`."""
         found: Tensor = self.block(pixels)
@@ -75,10 +70,6 @@ class FocalHead(AllMlpHead):
     def __init__(self, channels: Sequence[int], width: int) -> None:
         super().__init__(channels, width)
         self.focal = FocalAttention(width)
-
-    def forward(self, stages: Sequence[Tensor]) -> Tensor:
-        """See `AllMlpHead.forward`."""
-        return self.observe(stages).features
 
     def observe(self, stages: Sequence[Tensor]) -> Seen:
         """See `AllMlpHead.observe`."""

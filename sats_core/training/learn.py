@@ -13,7 +13,7 @@ from torch import Tensor
 
 from sats_core.classes import BACKGROUND
 from sats_core.data.batches import LabelledPictures, StepBatches
-from sats_core.evaluation.predict import labelled_input
+from sats_core.evaluation.viewing import alike, viewed
 from sats_core.events import ProgressEvent, WarningEvent
 from sats_core.method_settings import KfacSettings
 from sats_core.methods import Finetune, make_method
@@ -258,17 +258,8 @@ class StepTrainer:
         """Yield every picture once as evaluation sees it, in batches of one size each; of several
         ranks each has other batches."""
         settings, model = self.start.settings, self.start.model
-        view, at_once = model.view_at(settings.size), max(1, settings.batch_size >> self.halvings)
-        alike: dict[tuple[int, int], list[int]] = {}
-        for index in range(len(pictures)):
-            height, width = pictures[index][1].shape
-            alike.setdefault(view.room(*view.shown(height, width)), []).append(index)
-        batches = [
-            indices[first : first + at_once]
-            for indices in alike.values()
-            for first in range(0, len(indices), at_once)
-        ]
-        for batch in ranks.every(batches):
+        at_once = max(1, settings.batch_size >> self.halvings)
+        places = range(len(pictures))
+        for batch in ranks.every(alike(pictures, places, settings.size, model, at_once)):
             self.check()
-            views = [labelled_input(*pictures[index], settings.size, model) for index in batch]
-            yield torch.cat([view[0] for view in views]), torch.cat([view[1] for view in views])
+            yield viewed(pictures, batch, settings.size, model)

@@ -1,23 +1,24 @@
 """One step from labelled pictures to a scored, exported version."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
 from functools import partial
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from sats_core.data.cache import PictureCache
 from sats_core.data.labels import step_lookup
 from sats_core.data.readers import Reader, open_reader
 from sats_core.data.sources import ZipSource
-from sats_core.evaluation.causes import examined, why_forgotten
+from sats_core.evaluation.causes import Causes, drawn
 from sats_core.evaluation.forgetting import ForgettingReport
 from sats_core.evaluation.held_out import HeldOut, Scored, score
 from sats_core.evaluation.picture_scores import PictureScores
-from sats_core.evaluation.predict import labelled_input
+from sats_core.evaluation.viewing import alike, viewed
 from sats_core.events import DoneEvent, LabelsEvent, PhaseEvent, WarningEvent
 from sats_core.export import export_version
 from sats_core.job import MemoryRecord, StepJob, StepResult
@@ -98,7 +99,7 @@ def run_step(job: StepJob, emit: Emit, should_stop: Callable[[], bool]) -> None:
         )
         emit(PhaseEvent(phase="evaluating"))
         sets = [HeldOut(reader, gathered.held_out, job.new_classes), *earlier]
-        scored, report = _evaluate(start, sets, cache, emit, should_stop)
+        scored, report = _evaluate(start, sets, cache, job.at_once, emit, should_stop)
         memory = _keep(job, start, sources)
         result = StepResult(
             classes=tuple(asdict(c) for c in start.catalogue.classes),
@@ -162,32 +163,30 @@ def _evaluate(
     start: Start,
     sets: list[HeldOut],
     cache: PictureCache,
+    at_once: int,
     emit: Emit,
     should_stop: Callable[[], bool],
 ) -> tuple[Scored, ForgettingReport | None]:
     """Score the new version and, where it had something to forget, find out why it did."""
-    todo = sum(len(held_out.ids) for held_out in sets)
-    if start.old:
-        todo += sum(len(examined(held_out.ids)) for held_out in sets)
+    size, old = start.settings.size, start.old
+    sample = drawn(len(cache)) if old else ()
+    todo = sum(len(held_out.ids) for held_out in sets) + len(sample)
     seen = evaluation_counter(todo, emit, should_stop)
-    size, introduced = start.settings.size, start.old.scores.introduced if start.old else {}
-    old = start.old.model if start.old else None
-    scored = score(start.model, size, start.catalogue, introduced, sets, seen, old)
     if old is None:
-        return scored, None
-    sample = examined(range(len(cache)))
-    trained = (labelled_input(*cache[index], size, start.model) for index in sample)
-    report = why_forgotten(
-        start.model,
-        old,
-        size,
-        start.catalogue,
-        scored.scores.forgetting,
-        sets,
-        trained,
-        seen,
+        return score(start.model, size, start.catalogue, {}, sets, seen), None
+    causes = Causes(start.model, old.model)
+    introduced = old.scores.introduced
+    scored = score(
+        start.model, size, start.catalogue, introduced, sets, seen, old.model, watch=causes.add
     )
-    return scored, report
+
+    def trained() -> Iterator[tuple[Tensor, Tensor]]:
+        for batch in alike(cache, sample, size, start.model, at_once):
+            yield viewed(cache, batch, size, start.model)
+            for _ in batch:
+                seen()
+
+    return scored, causes.report(scored.scores.forgetting, trained())
 
 
 def _keep(job: StepJob, start: Start, sources: list[Keepable]) -> MemoryRecord | None:

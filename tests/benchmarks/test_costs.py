@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import attention_transfer, frozen_cost, step_cost
+from sats_core.methods.sampling import PER_PICTURE
 
 pytestmark = pytest.mark.slow
 
@@ -31,7 +32,14 @@ def test_step_cost(tmp_path: Path) -> None:
 def test_frozen_cost(tmp_path: Path) -> None:
     frozen_cost.main(tmp_path, threads=1, quick=True)
     written = json.loads((tmp_path / "frozen_cost.json").read_text())
-    assert written["bars"] == frozen_cost.bars(written["record"]) == {frozen_cost.BAR: True}
-    assert written["record"]["solving_processor_seconds"] > 0
-    slow = written["record"] | {"sampling_seconds": 5.0, "solving_seconds": 15.1}
-    assert frozen_cost.bars(slow) == {frozen_cost.BAR: False}
+    assert written["bars"] == {}, "a tiny size says nothing of the bar"
+    assert written["command"].endswith("--threads 1 --quick")
+    record, case = written["record"], frozen_cost.QUICK
+    assert record["solving_processor_seconds"] > 0
+    assert record["pixels"] == case.kept + 2 * case.pictures * PER_PICTURE
+
+
+@pytest.mark.parametrize(("solving", "holds"), [(14.9, True), (15.1, False)])
+def test_the_bar_of_frozen(solving: float, holds: bool) -> None:
+    record = {"sampling_seconds": 5.0, "solving_seconds": solving}
+    assert frozen_cost.bars(record) == {frozen_cost.BAR: holds}

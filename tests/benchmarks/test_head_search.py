@@ -55,6 +55,18 @@ def test_identities_make_the_all_mlp_head() -> None:
     assert torch.equal(ours(stages()), theirs(stages()))
 
 
+def test_training_takes_the_operations_too() -> None:
+    """It looks at a head by `observe`, evaluation and replay by calling it."""
+    torch.manual_seed(0)
+    head = CellHead(CHANNELS, WIDTH, [NAMES[-1]] * EDGES).eval()
+    found = head.observe(stages()).features
+    assert torch.equal(found, head(stages()))
+    assert not torch.allclose(found, head.merged(stages()))
+    search = search_head().train()
+    search.observe(stages())
+    assert search.passes == 1
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_nothing_changes_when_the_other_candidates_go(seed: int) -> None:
     strengths = torch.randn(EDGES, len(NAMES), generator=torch.Generator().manual_seed(seed))
@@ -156,6 +168,8 @@ def test_a_search_and_what_was_found(tmp_path: Path) -> None:
     (search,) = record["searches"]
     assert [run["head"] for run in record["runs"]] == list(head_search.HEADS)
     assert record["runs"][1]["choices"] == search["choices"]
+    most = max(max(shares.values()) for shares in search["shares"])
+    assert most > 1 / len(NAMES) + 0.005, "the search has learned"
     assert all(0 <= run["miou"] <= 1 and run["forward_ms"] > 0 for run in record["runs"])
     assert record["runs"][0]["head_parameters"] <= record["runs"][1]["head_parameters"]
     assert str(tmp_path) not in json.dumps(record)

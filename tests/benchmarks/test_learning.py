@@ -363,7 +363,7 @@ def test_a_wrong_protocol_is_named() -> None:
     assert "voc-1-2-3" in answer.output
 
 
-def record(variant: str, seed: int, **figures: float) -> dict[str, object]:
+def record(variant: str, seed: int, **figures: object) -> dict[str, object]:
     return {
         "variant": variant,
         "method": variant.split("@")[0],
@@ -482,13 +482,22 @@ def test_classes_at_once_are_compared_with_the_same_in_a_row(
 
 
 def test_what_has_not_come_in_a_row_yet_is_not_compared() -> None:
-    measure = learning_bars.lost_no_more_than_in_a_row("sats_plus", "voc8-4-4", "voc8-4-1")
+    measure = learning_measures.lost_no_more_than_in_a_row("sats_plus", "voc8-4-4", "voc8-4-1")
     together = [{"miou_base": 0.9, "classes": ["a"]}, {"miou_base": 0.9, "classes": ["b", "c"]}]
     found = [
         record("sats_plus", 0) | {"protocol": "voc8-4-4", "steps": together},
         record("sats_plus", 0) | {"protocol": "voc8-4-1", "steps": [{"miou_base": 0.9}] * 2},
     ]
     assert measure(found) is None
+
+
+def test_another_heads_base_version_is_not_the_one_that_is_asked_for() -> None:
+    measure = learning_measures.base_at_least(0.85)
+    other = record("sats@head=scaled", 0, steps=[{"miou_base": 0.1}])
+    measured = measure([record("sats", 0), other])
+    assert measured is not None
+    assert (measured.holds, measured.text) == (True, "0.900 (one seed: no interval)")
+    assert measure([other]) is None
 
 
 def test_seconds_are_compared_seed_by_seed() -> None:
@@ -503,10 +512,18 @@ def test_seconds_are_compared_seed_by_seed() -> None:
     assert measured.text.startswith("0.050")
 
 
-def test_a_seed_keeps_the_joint_that_was_taken_elsewhere():
-    mine = {"preset": "cpu", "seed": 0, "joint_stages_epochs": [], "joint_stages_miou": []}
-    there = {"preset": "cpu", "seed": 0, "joint_stages_epochs": [10], "joint_stages_miou": [0.5]}
-    assert _with_joint(mine, [there]) == there
+def test_a_seed_keeps_the_joint_that_was_taken_elsewhere() -> None:
+    own = {"preset": "cpu", "seed": 0, "miou_all": 0.4, "miou_new": 0.3, "seconds_per_step": 2.0}
+    of_none = {"joint_miou_all": None, "joint_miou_new": None, "joint_seconds": None}
+    mine = own | of_none | {"joint_stages_epochs": []}
+    mine |= learning_records.ratios(mine)
+    taken = {"joint_miou_all": 0.5, "joint_miou_new": 0.6, "joint_seconds": 8.0}
+    there = mine | taken | {"joint_stages_epochs": [10], "miou_all": 0.1}
+    found = _with_joint(mine, [mine, there])
+    assert found["miou_all"] == 0.4
+    assert found["joint_stages_epochs"] == [10]
+    assert (found["ratio_to_joint"], found["ratio_to_joint_new"]) == (0.4 / 0.5, 0.3 / 0.6)
+    assert found["seconds_to_joint"] == 0.25
     assert _with_joint(mine, [{**there, "seed": 1}, {**there, "preset": "gpu"}]) == mine
-    own = {**mine, "joint_stages_epochs": [15], "joint_stages_miou": [0.6]}
-    assert _with_joint(own, [there]) == own
+    further = mine | taken | {"joint_stages_epochs": [15, 22], "joint_miou_all": 0.8}
+    assert _with_joint(further, [there])["ratio_to_joint"] == 0.5

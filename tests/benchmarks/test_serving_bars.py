@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer import BadParameter
 
 from benchmarks.serving_bars import CLIENTS, NOT_MEASURED, at_least, at_most, bars, bars_of
 from benchmarks.serving_client import LOST, Report
@@ -294,3 +295,21 @@ def test_rounds_are_added_to_a_record_of_the_same_code(tmp_path: Path) -> None:
     again = begun("two", tmp_path, add=True)
     assert (again["command"], [*again["sets"]]) == ("one && two", ["s"])
     assert begun("three", tmp_path, add=False)["sets"] == {}
+
+
+@pytest.mark.parametrize(
+    ("name", "then"),
+    [
+        ("commit", "0123456789ab"),
+        ("hardware", "another processor"),
+        ("processors", 96),
+        ("packages", {"onnxruntime": "1.0"}),
+    ],
+)
+def test_rounds_are_not_added_to_those_of_something_else(
+    name: str, then: object, tmp_path: Path
+) -> None:
+    first = begun("one", tmp_path, add=False)
+    keep(first | {"machine": first["machine"] | {name: then}}, tmp_path)
+    with pytest.raises(BadParameter, match=f"has rounds of {name} "):
+        begun("two", tmp_path, add=True)

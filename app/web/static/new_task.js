@@ -1,6 +1,6 @@
 // A zip, what the service finds in it, and then a task.
 
-import { logIn, sessionHeaders } from "./page.js";
+import { askPart, logIn, sessionHeaders } from "./page.js";
 
 const at = (id) => document.getElementById(id);
 const models = [...document.querySelectorAll("#models option")].map((one) => one.value);
@@ -133,9 +133,9 @@ async function look() {
   if (!upload) return;
   at("found").textContent = "Looking into it …";
   try {
-    const answer = await fetch(`/ui/uploads/${encodeURIComponent(upload)}?${asked}`, { headers: partHeaders });
+    const answer = await askPart(`/ui/uploads/${encodeURIComponent(upload)}?${asked}`);
     const text = await answer.text();
-    if (answer.status === 401) return logIn();
+    if (answer.status === 401) return undefined;
     if (mine !== turn) return undefined;
     show(at("found"), text);
     await plan();
@@ -144,9 +144,6 @@ async function look() {
   }
   return undefined;
 }
-
-// As htmx asks for a part of a page: who has to log in is told so, and not sent the login's page.
-const partHeaders = { "HX-Request": "true" };
 
 /** Show what was found; of a page that says why it was refused, what it says. */
 function show(place, text) {
@@ -161,9 +158,9 @@ async function plan() {
   if (!place) return undefined;
   try {
     const asked = new URLSearchParams({ spec: JSON.stringify({ ...spec(), name: "a task" }), pictures: place.dataset.pictures });
-    const answer = await fetch(`/ui/schedule?${asked}`, { headers: partHeaders });
+    const answer = await askPart(`/ui/schedule?${asked}`);
     const text = await answer.text();
-    if (answer.status === 401) return logIn();
+    if (answer.status === 401) return undefined;
     if (mine === planned) show(place, text);
   } catch (error) {
     if (mine === planned) place.textContent = error instanceof TypeError ? "The service does not answer." : error.message;

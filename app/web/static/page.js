@@ -11,6 +11,17 @@ export function logIn() {
   location.assign(`/login?${new URLSearchParams({ next: location.pathname + location.search })}`);
 }
 
+/**
+ * Ask for a part of a page as htmx does: who has to log in is told so, and not sent the login's page.
+ *
+ * They are led there; whoever asks has the answer, a 401, all the same.
+ */
+export async function askPart(url) {
+  const answer = await fetch(url, { headers: { "HX-Request": "true" } });
+  if (answer.status === 401) logIn();
+  return answer;
+}
+
 const STEPS = [[60, "second"], [60, "minute"], [24, "hour"], [7, "day"], [5, "week"], [12, "month"], [Infinity, "year"]];
 const RELATIVE = new Intl.RelativeTimeFormat("en", { numeric: "auto" });
 const WHOLE = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium" });

@@ -1,5 +1,7 @@
 // Held-out pictures in an order, page after page, of all classes or of one.
 
+import { askPart } from "./page.js";
+
 /** Return a share as it is told. */
 export const hundredths = (share) => (100 * share).toFixed(1);
 
@@ -19,7 +21,7 @@ export function showRanked(section, { address, asked = {}, drawn, arranged = () 
   async function next() {
     const query = new URLSearchParams({ ...asked, begin });
     if (by.value) query.set("by", by.value);
-    const answer = await fetch(`${address}?${query}`);
+    const answer = await askPart(`${address}?${query}`);
     if (!answer.ok) throw new Error(`The pictures cannot be told: ${answer.status}.`);
     return answer.json();
   }

@@ -1,7 +1,9 @@
 // Held-out pictures of the service, with their labels.
 
+import { askPart } from "./page.js";
+
 async function load(url) {
-  const answer = await fetch(url);
+  const answer = await askPart(url);
   if (!answer.ok) throw new Error(`The picture cannot be shown: ${answer.status}.`);
   return answer.blob();
 }

@@ -284,6 +284,20 @@ def test_a_mistyped_model_is_refused_before_anything_is_read(ask, served, engine
     assert ask(*words, "--model", "pets")[0] == 2
 
 
+def test_a_key_bound_to_other_models_is_told_so_before_anything_is_read(
+    ask, served, engine: Engine, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with write_session(engine) as session:
+        for name in ("pets", "farm"):
+            ensure_model(session, name)
+        secret = read_secret(settings)
+        key = create_key(session, secret, "bound", [Scope.ADMIN], models=["farm"])
+    monkeypatch.setenv("SATS_API_KEY", key)
+    words = ("import", "./no-such-folder", "--url", served.base_url, "--model", "pets")
+    status, _, err = ask(*words)
+    assert (status, "there is no model" in err) == (3, False)
+
+
 @pytest.mark.parametrize("source", ["./no-such-folder", "acme/pets"])
 def test_a_source_that_is_not_there_is_not_sent(
     ask, served, source: str, monkeypatch: pytest.MonkeyPatch

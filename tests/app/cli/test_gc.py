@@ -5,8 +5,10 @@ import json
 import os
 
 import pytest
+import structlog
 
 from app.db import write_session
+from tests.fixtures.logs import plain_logs
 from tests.fixtures.versions import add_version
 
 LEFT = b"left behind"
@@ -76,6 +78,24 @@ def test_the_blobs_of_another_database_are_not_removed(run, blobs):
     assert (answer.exit_code, answer.stdout) == (2, "")
     assert "the database knows no model" in answer.stderr
     assert path.exists()
+
+
+@pytest.fixture
+def logs_of_its_own():
+    """Let a command say where its log goes, as it does outside of tests."""
+    structlog.reset_defaults()
+    yield
+    plain_logs()
+
+
+@pytest.mark.usefixtures("logs_of_its_own")
+@pytest.mark.parametrize("command", ["gc", "doctor"])
+def test_a_store_that_is_away_is_told(run, left, blobs, command):
+    blobs.root.rename(blobs.root.with_name("away"))
+    blobs.root.touch()
+    answer = run(command, "--json")
+    assert (answer.exit_code, answer.stdout) == (2, "")
+    assert "sats: the blob store cannot be read: Not a directory" in answer.stderr
 
 
 def test_a_memory_folder_that_is_the_blob_store_is_refused(settings):

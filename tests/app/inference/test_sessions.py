@@ -16,7 +16,7 @@ from structlog.testing import capture_logs
 from app.inference.exported_graph import Graph, GraphError
 from app.inference.logits_graph import form_of, logits_graph
 from app.inference.openvino_sessions import OpenVinoSessions
-from app.inference.sessions import Floats, Sessions
+from app.inference.sessions import PROVIDERS, Floats, Sessions, name_on
 from app.inference.tuning import Tuner, measure
 from app.main import create_app
 from app.settings import Settings
@@ -91,7 +91,8 @@ class TestOpenVino(SessionsContract):
 class OnGpu(Sessions):
     """As where a package with CUDA is installed, but nothing that it needs."""
 
-    providers: ClassVar = ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    providers: ClassVar = list(PROVIDERS)
+    name = name_on(PROVIDERS[0])
 
 
 def test_a_gpu_that_cannot_be_used_is_told(graph: Path) -> None:
@@ -101,6 +102,7 @@ def test_a_gpu_that_cannot_be_used_is_told(graph: Path) -> None:
         found = sessions.logits(shown, 1)
     assert [log["event"] for log in logs] == ["graph_not_on_gpu"]
     assert logs[0]["runs_on"] == ["CPUExecutionProvider"]
+    assert sessions.name == name_on("CPUExecutionProvider"), "what is measured is not the GPU's"
     np.testing.assert_array_equal(found, Sessions(graph).logits(shown, 1))
 
 

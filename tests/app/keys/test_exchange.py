@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 from app.db import make_engine, write_session
 from app.keys.exchange import Exchange
 from app.keys.ledgers import AwayError, FileLedger
-from app.keys.problems import RequestLimitProblem
+from app.keys.problems import PictureLimitProblem, RequestLimitProblem
 from app.keys.rates import SECONDS, Rates
 from app.keys.secret import read_secret
 from app.keys.service import Caller, KeyLimits, Scope, create_key
@@ -124,6 +124,21 @@ def test_what_is_spent_while_the_others_are_told_is_told_the_next_time() -> None
     assert ledger.until["1:requests-per-minute"] - clock.now == pytest.approx(30)
 
 
+def test_a_picture_that_was_counted_is_let_in_whatever_the_others_spend() -> None:
+    clock = Clock()
+    here, there, ledger = Rates(clock), Rates(clock), Memory(clock)
+    caller = limited(pictures_per_minute=10)
+    here.first_picture(caller)
+    there.named_pictures(caller, 10)
+    there.exchange(ledger)
+    here.exchange(ledger)
+    with pytest.raises(PictureLimitProblem):
+        here.first_picture(caller)
+    with pytest.raises(PictureLimitProblem):
+        here.other_pictures(caller, 2)
+    here.other_pictures(caller, 1)
+
+
 def test_while_nobody_can_be_told_a_process_counts_for_itself() -> None:
     clock = Clock()
     here, there, ledger = Rates(clock), Rates(clock), Memory(clock)
@@ -183,6 +198,29 @@ def test_a_key_in_use_is_asked_about_and_no_other() -> None:
     assert ledger.asked == 2
 
 
+def test_a_key_is_forgotten_once_it_is_out_of_use_and_owes_nothing() -> None:
+    clock = Clock()
+    here, there, ledger = Rates(clock), Rates(clock), Memory(clock)
+    caller = limited(requests_per_minute=10)
+    for rates in (here, there):
+        spend(rates, caller, 10)
+        rates.exchange(ledger)
+    ledger.away = True
+    clock.now += SECONDS
+    assert spend(here, caller, 1) == 1
+    with pytest.raises(AwayError):
+        here.exchange(ledger)
+    there.exchange(ledger)
+    assert len(here._buckets) == 1, "nobody was told yet"
+    assert len(there._buckets) == 1, "it has been paid back by half"
+    ledger.away = False
+    here.exchange(ledger)
+    clock.now += 2 * SECONDS
+    for rates in (here, there):
+        assert not rates.exchange(ledger)
+        assert rates._buckets == {}
+
+
 def test_a_thread_tells_what_is_spent_and_goes_on_when_the_ledger_is_back(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -207,6 +245,7 @@ def test_a_thread_that_waits_for_nothing_ends_at_once(tmp_path: Path) -> None:
     exchange = Exchange(Rates(), FileLedger(tmp_path / "rates.db"))
     exchange.start()
     exchange.close()
+    exchange._thread.join(60)
     assert not exchange._thread.is_alive()
 
 

@@ -113,22 +113,14 @@ class TestFile(LedgerContract):
         with pytest.raises(AwayError, match=r"rates\.db"):
             FileLedger(tmp_path / "gone" / "rates.db").spend({"a": 1.0})
 
-    def test_a_file_that_is_none_is_told_as_such_and_made_anew(self, tmp_path: Path) -> None:
-        path = tmp_path / "rates.db"
-        path.write_bytes(b"no database" * 100)
+    def test_a_file_that_is_damaged_is_told_and_begun_anew(self, tmp_path: Path) -> None:
+        ledger = FileLedger(tmp_path / "rates.db")
+        for name in ("rates.db", "rates.db-journal"):
+            (tmp_path / name).write_bytes(b"no database" * 100)
         with pytest.raises(AwayError, match="not a database"):
-            FileLedger(path).spend({"a": 1.0})
-        assert FileLedger(path).spend({"a": 1.0})["a"] == pytest.approx(1, abs=LITTLE)
-
-    def test_a_file_that_is_damaged_inside_is_made_anew(self, tmp_path: Path) -> None:
-        path = tmp_path / "rates.db"
-        FileLedger(path).spend({"a": 1.0})
-        with path.open("r+b") as file:  # the page of the table, behind a header that is whole
-            file.seek(4096)
-            file.write(b"\xff" * 4096)
-        with pytest.raises(AwayError, match="malformed"):
-            FileLedger(path).spend({"a": 1.0})
-        assert FileLedger(path).spend({"a": 1.0})["a"] == pytest.approx(1, abs=LITTLE)
+            ledger.spend({"a": 1.0})
+        assert ledger.spend({"a": 2.0})["a"] == pytest.approx(2, abs=LITTLE)
+        assert [one.name for one in tmp_path.iterdir()] == ["rates.db"]
 
 
 @pytest.mark.served
@@ -150,6 +142,20 @@ class TestRedis(LedgerContract):
         assert theirs.spend({"1:requests": 0.0}) == {"1:requests": 0}
         ours.close()
         theirs.close()
+
+    def test_one_that_was_opened_by_half_is_opened_anew(
+        self, redis_url: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def breaks(_: object) -> None:
+            raise NotImplementedError
+
+        ledger = RedisLedger(redis_url, uuid4().hex)
+        with monkeypatch.context() as broken:
+            broken.setattr("kombu.connection.Connection.channel", breaks)
+            with pytest.raises(NotImplementedError):
+                ledger.spend({"a": 1.0})
+        assert ledger.spend({"a": 2.0})["a"] == pytest.approx(2, abs=LITTLE)
+        ledger.close()
 
     def test_one_that_is_away_is_told_and_used_when_it_is_back(self, tmp_path: Path) -> None:
         ledger = RedisLedger(redis_url_in(tmp_path), "service")

@@ -80,6 +80,13 @@ def test_a_minute_s_requests_come_back_evenly():
         rates.request(caller)
 
 
+def test_more_is_never_said_to_come_at_once():
+    rates, caller = Rates(Clock()), limited(requests_per_minute=100_000)
+    assert rates.headers(caller)["RateLimit"] == '"requests-per-minute";r=100000;t=0', "it is full"
+    rates.request(caller)
+    assert rates.headers(caller)["RateLimit"] == '"requests-per-minute";r=99999;t=1'
+
+
 def test_one_key_s_requests_are_not_another_s():
     rates = Rates(Clock())
     rates.request(limited(requests_per_minute=1))

@@ -157,6 +157,30 @@ def test_room_on_the_disk_is_kept_free(folder, monkeypatch):
     assert here(cache) == {2}
 
 
+def test_room_that_others_have_made_is_not_made_again(folder, monkeypatch):
+    free = [250]
+
+    class Usage:
+        @property
+        def free(self):
+            return free[0]
+
+    monkeypatch.setattr("app.storage.cache.shutil.disk_usage", lambda _path: Usage())
+    cache = BlobCache(folder, most=10**9, keep_free=100, patience=5.0, spare=0.0)
+    fill(cache, 1)
+    used(folder, 1, ago=50)
+    free[0] = 150
+    locked = BlobCache._locked
+
+    def locked_late(self, how):
+        free[0] = 10_000  # whoever had the lock
+        return locked(self, how)
+
+    monkeypatch.setattr(BlobCache, "_locked", locked_late)
+    fill(cache, 2)
+    assert here(cache) == {1, 2}
+
+
 def test_what_nobody_asked_for_in_a_week_goes(cache, folder):
     fill(cache, 1)
     used(folder, 1, ago=UNUSED_SECONDS + 1)

@@ -256,6 +256,21 @@ def test_one_that_is_away_when_it_is_opened_is_down_until_it_is_back(store):
     assert opened.path(KEY).read_bytes() == DATA
 
 
+LOOKS = {
+    "entries": lambda store: list(store.entries()),
+    "unfinished": lambda store: list(store.unfinished()),
+    "discard": lambda store: store.discard("left"),
+}
+
+
+@pytest.mark.parametrize("look", LOOKS.values(), ids=LOOKS.keys())
+def test_one_that_is_away_is_down_to_the_collector_too(store, look):
+    look(store)
+    away(store)
+    with pytest.raises(BlobStoreDownError):
+        look(LocalBlobStore(store.root))
+
+
 def test_one_that_could_not_be_made_is_made_when_it_can(tmp_path):
     (tmp_path / "blobs").touch()
     opened = LocalBlobStore(tmp_path / "blobs")

@@ -177,7 +177,7 @@ def test_pictures_are_for_admins_and_versions_that_answer(
     client: TestClient, engine: Engine, settings: Settings
 ) -> None:
     page, pictures = PAGE.format(1, 2), RANKED.format(1, 2)
-    assert "of all 6 held-out pictures" in client.get(page).text
+    assert "out of 6 held-out pictures" in client.get(page).text
     with write_session(engine) as session:
         secret = read_secret(settings)
         key = create_key(session, secret, "reader", [Scope.READ])

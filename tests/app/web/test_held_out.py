@@ -252,6 +252,23 @@ def test_the_worst_come_first_by_all_classes_or_by_one(
 
 
 @pytest.mark.usefixtures("kept")
+def test_after_the_session_has_ended_pictures_lead_to_the_login(
+    open_page: Open, engine: Engine, settings: Settings
+) -> None:
+    with write_session(engine) as session:
+        key = create_key(session, read_secret(settings), "operator", [Scope.ADMIN])
+    page = open_page(f"/login?next={PAGE}", allowed=("401",))
+    page.get_by_label("API key").fill(key)
+    page.keyboard.press("Enter")
+    show = page.get_by_role("button", name="Show what it sees")
+    expect(show).to_be_visible()
+    page.context.clear_cookies()
+    show.click()
+    page.wait_for_url("**/login?next=**")
+    expect(page.get_by_label("API key")).to_be_visible()
+
+
+@pytest.mark.usefixtures("kept")
 def test_what_failed_is_tried_again_and_one_choice_is_shown_at_a_time(open_page: Open) -> None:
     page = open_page(PAGE, allowed=("503",))
     before = re.compile("/segment[?].*version=1")

@@ -1,7 +1,7 @@
 """Models damaged on purpose in one way each; the report must say which."""
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from io import BytesIO
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from sats_core.classes import Catalogue
 from sats_core.data.readers import EncodedPicture, open_reader, write_voc_zip
 from sats_core.data.sources import ZipSource
-from sats_core.evaluation.causes import background_shift, examined, why_forgotten
+from sats_core.evaluation.causes import Causes, background_shift, drawn
 from sats_core.evaluation.forgetting import ForgettingReport
 from sats_core.evaluation.held_out import HeldOut, score
 from sats_core.evaluation.predict import labelled_input, normalise
@@ -111,9 +111,10 @@ def model(old: Segmenter) -> Segmenter:
 
 
 def report(model: Segmenter, old: Segmenter, sets: list[HeldOut]) -> ForgettingReport:
-    seen: list[int] = []
-    found = why_forgotten(model, old, SIZE, CATALOGUE, {}, sets, [], lambda: seen.append(1))
-    assert found.pictures == len(seen) == 2 * PICTURES
+    causes = Causes(model, old)
+    score(model, SIZE, CATALOGUE, {}, sets, lambda: None, old, watch=causes.add)
+    found = causes.report({}, [])
+    assert found.pictures == 2 * PICTURES
     return found
 
 
@@ -280,7 +281,7 @@ def test_old_classes_in_the_background_are_found(
 
 
 def test_no_held_out_pictures_measure_nothing(model: Segmenter, old: Segmenter) -> None:
-    found = why_forgotten(model, old, SIZE, CATALOGUE, {}, [], [], lambda: None)
+    found = Causes(model, old).report({}, [])
     assert found.lost.share is None
     assert found.regained.as_is is None
     assert all(stage.old is None for stage in found.alignment)
@@ -289,13 +290,42 @@ def test_no_held_out_pictures_measure_nothing(model: Segmenter, old: Segmenter) 
 
 def test_forgetting_names_the_worst_class(model: Segmenter, old: Segmenter) -> None:
     lost = {"a": 0.1, "b": 0.3}
-    found = why_forgotten(model, old, SIZE, CATALOGUE, lost, [], [], lambda: None)
+    found = Causes(model, old).report(lost, [])
     assert found.forgetting == lost
     assert found.readings["forgetting"].startswith("b lost most: 0.300")
 
 
 def test_at_most_200_are_looked_at() -> None:
-    assert examined(range(200)) == range(200)
-    picked = examined(range(1000))
+    assert list(drawn(200)) == list(range(200))
+    picked = drawn(1000)
     assert len(set(picked)) == 200
     assert list(picked) == sorted(picked)
+    assert 0 <= picked[0] < picked[-1] < 1000
+
+
+def test_a_picture_is_read_once_and_seen_once_by_each_model(
+    model: Segmenter, old: Segmenter, sets: list[HeldOut], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[str] = []
+    passes = {"new": 0, "old": 0}
+    for reader in {one.reader for one in sets}:
+        read_one = reader.read
+        monkeypatch.setattr(
+            reader, "read", lambda name, it=read_one: read.append(name) or it(name), raising=True
+        )
+
+    def counting(name: str) -> Callable[..., None]:
+        def count(*_: object) -> None:
+            passes[name] += 1
+
+        return count
+
+    hooks = [
+        one.backbone.register_forward_hook(counting(name))
+        for name, one in (("new", model), ("old", old))
+    ]
+    report(model, old, sets)
+    for hook in hooks:
+        hook.remove()
+    assert len(read) == 2 * PICTURES
+    assert passes == {"new": 2 * PICTURES, "old": 2 * PICTURES}

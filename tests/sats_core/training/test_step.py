@@ -140,6 +140,13 @@ def overlaps(
     return tuple(shares)
 
 
+def test_an_evaluation_tells_how_far_it_is(base: StepJob, step_zip: Path, tmp_path: Path) -> None:
+    result, events = run(second_step(tmp_path, base, step_zip, "frozen"))
+    told = [e for e in events if isinstance(e, ProgressEvent) and e.phase == "evaluating"]
+    looked_at = result.scores.pictures + result.trained_pictures
+    assert told[-1].step == told[-1].steps == looked_at
+
+
 def test_events_tell_the_story(tmp_path: Path, base_zip: Path) -> None:
     _, events = run(make_job(tmp_path, base_zip, ("disc", "bar")))
     phases = [e.phase for e in events if isinstance(e, PhaseEvent)]
