@@ -7,7 +7,7 @@ from sqlalchemy.orm import Session
 
 from app.db import HeldOutSet, Version
 from app.errors import NotFoundProblem, problem_of
-from app.registry.service import lineage
+from app.registry.service import line_of
 from app.storage import BlobDamagedError, BlobMissingError, BlobStore
 from sats_core.data.readers import LabelledPicture, open_reader
 from sats_core.data.sources import ZipSource
@@ -17,10 +17,10 @@ from sats_core.settings import Limits
 
 def held_out_sets(session: Session, version: Version) -> Sequence[HeldOutSet]:
     """Return the held-out pictures kept along a version's lineage, base first."""
-    numbers = lineage(session, version)
-    kept = HeldOutSet.version_id.in_(numbers), HeldOutSet.deleted_at.is_(None)
-    found = session.scalars(select(HeldOutSet).where(*kept)).all()
-    return sorted(found, key=lambda kept: numbers[kept.version_id])
+    line = line_of(version)
+    wanted = select(HeldOutSet).join(line, line.c.id == HeldOutSet.version_id)
+    wanted = wanted.where(HeldOutSet.deleted_at.is_(None)).order_by(line.c.back.desc())
+    return session.scalars(wanted).all()
 
 
 def held_out_of(session: Session, version: Version) -> HeldOutSet | None:

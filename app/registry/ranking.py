@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 from sqlalchemy import select
 from sqlalchemy.orm import Session, load_only
 
-from app.db import Version
+from app.db import HeldOutSet, Version
 from app.records.stored import shown
 from app.registry.files import version_file
-from app.registry.held_out import held_out_sets
 from app.registry.retired import same_classes
+from app.registry.service import line_of
 from app.storage import BlobStore
 from sats_core.evaluation.picture_scores import HELD_OUT_SCORES, PictureScores
 
@@ -108,18 +108,20 @@ class Differing:
 
 def kept_sets(session: Session, version: Version) -> list[KeptSet]:
     """Return the sets that a version is scored on and that are there, the newest first."""
-    kept = held_out_sets(session, version)
-    ids = [one.version_id for one in kept]
-    wanted = select(Version).where(Version.id.in_(ids))
-    wanted = wanted.options(load_only(Version.number, Version.classes))
-    versions = {one.id: one for one in session.scalars(wanted)}
-    found = []
-    for one in reversed(kept):
-        of = versions[one.version_id]
-        classes = same_classes(one.classes, of, version)
-        if classes and one.pictures:
-            found.append(KeptSet(of.number, one.pictures, classes))
-    return found
+    line = line_of(version)
+    wanted = (
+        select(HeldOutSet, Version)
+        .join(Version, Version.id == HeldOutSet.version_id)
+        .join(line, line.c.id == Version.id)
+        .where(HeldOutSet.deleted_at.is_(None), HeldOutSet.pictures > 0)
+        .order_by(line.c.back)
+        .options(load_only(Version.number, Version.classes))
+    )
+    return [
+        KeptSet(of.number, one.pictures, classes)
+        for one, of in session.execute(wanted)
+        if (classes := same_classes(one.classes, of, version))
+    ]
 
 
 def picture_scores(blobs: BlobStore, version: Version) -> PictureScores:

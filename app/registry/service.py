@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Select, func, literal, select
+from sqlalchemy import CTE, Select, func, literal, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, aliased, defer, lazyload
 from sqlalchemy.sql.base import ExecutableOption
@@ -162,12 +162,17 @@ def lineage(session: Session, version: Version) -> dict[int, int]:
 
     One query, however long the line is.
     """
+    line = line_of(version)
+    rows = session.execute(select(line.c.id, line.c.number).order_by(line.c.back.desc()))
+    return {row.id: row.number for row in rows}
+
+
+def line_of(version: Version) -> CTE:
+    """Return a version's lineage to select from: `id`, `number`, and how far `back` each lies."""
     found = select(Version.id, Version.number, Version.parent_id, literal(0).label("back"))
     line = found.where(Version.id == version.id).cte(recursive=True)
     before = select(Version.id, Version.number, Version.parent_id, line.c.back + 1)
-    line = line.union_all(before.join(line, Version.id == line.c.parent_id))
-    rows = session.execute(select(line.c.id, line.c.number).order_by(line.c.back.desc()))
-    return {row.id: row.number for row in rows}
+    return line.union_all(before.join(line, Version.id == line.c.parent_id))
 
 
 def lineages(session: Session, versions: Sequence[Version]) -> list[list[int]]:
