@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,9 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
+from demo.drawing import drawing
 from demo.figures import Labels
-from demo.pictures import Scene, draw_dataset, draw_showcase, jpeg
+from demo.pictures import Scene, jpeg
 from demo.plan import CLASSES, MODEL, NEW_CLASSES, OLD_CLASSES, WAYS, Plan
 from demo.progress import watching
 from demo.service import DemoError, serving
@@ -56,14 +58,12 @@ def learn_all(plan: Plan, output: Path, console: Console) -> Outcome:
     """
     output.mkdir(parents=True, exist_ok=True)
     console.print(f"Drawing {plan.base_pictures} + {plan.step_pictures} labelled pictures")
-    base, step = output / "base.zip", output / "step.zip"
-    scenes = _draw(plan, base, step)
     old, new = ", ".join(OLD_CLASSES), ", ".join(NEW_CLASSES)
-    with serving(output / "service", plan.threads) as url:
+    with drawing(plan, output) as drawn, serving(output / "service", plan.threads) as url:
         console.print(f"The service answers at {url}\n")
         with Client(url, api_key="") as client:
             spec = plan.base_spec() | {"name": old}
-            before = _learn(client, console, f"1  learn {old}", base, spec, scenes)
+            before = _learn(client, console, f"1  learn {old}", drawn.base, spec, drawn.scenes)
             if not before.version.live:
                 raise DemoError(
                     "the first version was held back, so there is nothing to add a class to"
@@ -72,51 +72,29 @@ def learn_all(plan: Plan, output: Path, console: Console) -> Outcome:
             for number, way in enumerate(WAYS, start=2):
                 spec = plan.step_spec(way) | {"name": f"{new}, {way.heading}"}
                 title = f"{number}  add {new} by {way.heading}"
-                after[way.key] = _learn(client, console, title, step, spec, scenes)
-    return Outcome(scenes, before, after)
-
-
-def _draw(plan: Plan, base: Path, step: Path) -> list[Scene]:
-    """Write both tasks' zips and return the showcase.
-
-    Pictures of either task show classes of the other as background (the overlapped protocol).
-    """
-    base_seed, step_seed, showcase_seed = plan.picture_seeds
-    draw_dataset(
-        base,
-        OLD_CLASSES,
-        plan.base_pictures,
-        plan.size,
-        base_seed,
-        unlabelled=NEW_CLASSES,
-        held_out=plan.base_held_out,
-    )
-    draw_dataset(
-        step, NEW_CLASSES, plan.step_pictures, plan.size, step_seed, unlabelled=OLD_CLASSES
-    )
-    return draw_showcase(
-        CLASSES, plan.showcase_pictures, plan.showcase_size, showcase_seed, always=NEW_CLASSES
-    )
+                after[way.key] = _learn(client, console, title, drawn.step, spec, drawn.scenes)
+    return Outcome(drawn.scenes.result(), before, after)
 
 
 def _learn(
     client: Client,
     console: Console,
     title: str,
-    dataset: Path,
+    dataset: Future[Path],
     spec: Mapping[str, Any],
-    scenes: list[Scene],
+    scenes: Future[list[Scene]],
 ) -> Learned:
+    path = dataset.result()
     started = time.monotonic()
     try:
         with watching(console, title) as tell:
-            posted = client.submit(dataset, model=MODEL, create=True, **spec)
+            posted = client.submit(path, model=MODEL, create=True, **spec)
             task = posted.wait(progress=tell)
         seconds = time.monotonic() - started
         if task.version is None:
             raise DemoError(f"{title}: the task has made no version")
         version = client.version(MODEL, task.version)
-        pictures = (jpeg(scene.picture, quality=92) for scene in scenes)
+        pictures = (jpeg(scene.picture, quality=92) for scene in scenes.result())
         asked = client.segment_many(pictures, concurrency=1, model=MODEL, version=version.number)
         answers = [found.mask for found in asked]
     except SatsError as error:

@@ -8,11 +8,10 @@ from typing import Annotated
 import typer
 import uvicorn
 from sqlalchemy import Engine
-from uvicorn.config import STARTUP_FAILURE
 
 from app.cli.common import check_settings, database, make_data_dir
 from app.cli.printing import AsJson, print_json
-from app.cli.refusing import refusal
+from app.cli.refusing import FAILURE, refusal
 from app.cli.stopping import Connection, Server, Workers
 from app.db import read_session
 from app.db.migrate import revision
@@ -95,7 +94,7 @@ def api(
     with suppress(KeyboardInterrupt):  # as uvicorn ends after ^C
         server.run()
     if not server.started:
-        raise typer.Exit(STARTUP_FAILURE)
+        raise typer.Exit(FAILURE)
 
 
 def worker(

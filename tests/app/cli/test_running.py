@@ -292,12 +292,13 @@ def test_workers_of_the_command_line_stand_before_those_of_the_environment(setti
         assert 'process="' not in httpx.get(f"{url}/metrics").text
 
 
-def test_an_api_that_cannot_start_ends_serve(settings, tmp_path):
+@pytest.mark.parametrize("command", ["serve", "api"])
+def test_an_api_that_cannot_start_ends_what_started_it(settings, tmp_path, command):
     log = tmp_path / "log"
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = str(taken.getsockname()[1])
-        with _serving(settings, log, "--port", port) as (process, _):
-            assert process.wait(60) != 0
+        with _serving(settings, log, "--port", port, command=command) as (process, _):
+            assert process.wait(60) == 1
     assert "address already in use" in log.read_text()
