@@ -1,13 +1,15 @@
 """`sats serve`, `api`, `worker`, `migrate`: the service's processes."""
 
 import os
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Annotated
 
 import typer
 import uvicorn
 from sqlalchemy import Engine
+from uvicorn.config import STARTUP_FAILURE
 
 from app.cli.common import check_settings, database, make_data_dir
 from app.cli.printing import AsJson, print_json
@@ -84,17 +86,30 @@ def api(
     )
     if workers > 1:
         supervised = SUPERVISED in os.environ
-        sockets = [config.bind_socket()]
+        with _failing():
+            sockets = [config.bind_socket()]
         with _meeting_place(settings) as folder:
             os.environ[SIBLINGS] = str(folder)
             tell = partial(write_siblings_restarts, folder)
             Workers(config, sockets, settings.stop_seconds, supervised=supervised, tell=tell).run()
         return
     server = Server(config)
-    with suppress(KeyboardInterrupt):  # as uvicorn ends after ^C
+    with suppress(KeyboardInterrupt), _failing():  # the former as uvicorn ends after ^C
         server.run()
     if not server.started:
         raise typer.Exit(FAILURE)
+
+
+@contextmanager
+def _failing() -> Iterator[None]:
+    """Exit as commands do that fail where uvicorn cannot start, which has said why: its own status
+    is that of a key which may not."""
+    try:
+        yield
+    except SystemExit as error:
+        if error.code != STARTUP_FAILURE:
+            raise
+        raise typer.Exit(FAILURE) from error
 
 
 def worker(
