@@ -54,14 +54,14 @@ def _base() -> dict[str, Any]:
     return {
         "pretrained": False,
         "epochs": 11,
-        "batch_size": 8,
-        "learning_rate": 1.2e-3,
+        "batch_size": 16,
+        "learning_rate": 1.7e-3,
         "method": "finetune",
     }
 
 
 def _step() -> dict[str, Any]:
-    return {"epochs": 15, "batch_size": 8, "learning_rate": 1.2e-3}
+    return {"epochs": 15, "batch_size": 16, "learning_rate": 1.7e-3}
 
 
 @dataclass(frozen=True)
