@@ -127,7 +127,7 @@ class Causes:
 
         Args:
             forgetting: `Scores.forgetting`.
-            trained: the step's own pictures (1, 3, H, W) and labels (1, H, W), for background
+            trained: the step's own pictures (B, 3, H, W) and labels (B, H, W), for background
                 shift.
         """
         figures = self._figures() | {

@@ -8,6 +8,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -140,15 +141,16 @@ def test_an_open_file_outlives_its_name(cache, folder):
         assert stream.read() == blob(1)
 
 
-def test_room_on_the_disk_is_kept_free(folder, monkeypatch):
-    free = [250]
+@pytest.fixture
+def free(monkeypatch):
+    """Bytes that the disk has free, in a list of one."""
+    said = [250]
+    usage = "app.storage.cache.shutil.disk_usage"
+    monkeypatch.setattr(usage, lambda _path: SimpleNamespace(free=said[0]))
+    return said
 
-    class Usage:
-        @property
-        def free(self):
-            return free[0]
 
-    monkeypatch.setattr("app.storage.cache.shutil.disk_usage", lambda _path: Usage())
+def test_room_on_the_disk_is_kept_free(folder, free):
     cache = BlobCache(folder, most=10**9, keep_free=100, patience=5.0, spare=0.0)
     fill(cache, 1)
     used(folder, 1, ago=50)
@@ -157,15 +159,7 @@ def test_room_on_the_disk_is_kept_free(folder, monkeypatch):
     assert here(cache) == {2}
 
 
-def test_room_that_others_have_made_is_not_made_again(folder, monkeypatch):
-    free = [250]
-
-    class Usage:
-        @property
-        def free(self):
-            return free[0]
-
-    monkeypatch.setattr("app.storage.cache.shutil.disk_usage", lambda _path: Usage())
+def test_room_that_others_have_made_is_not_made_again(folder, free, monkeypatch):
     cache = BlobCache(folder, most=10**9, keep_free=100, patience=5.0, spare=0.0)
     fill(cache, 1)
     used(folder, 1, ago=50)
