@@ -204,10 +204,17 @@ class Sequence:
             sequence = f"{self.dataset}-base{PROTOCOLS[self.protocol].sizes[0]}-{self.setting}"
         elif self.variant.method == JOINT:
             # Training on everything at once is the same whatever the order of the steps would be.
-            sequence = f"{self.dataset}-all"
+            sequence = f"{self.dataset}-{self._everything}"
             preset = PRESETS[preset].joint_of or preset
         run = f"{preset}-{fold}"
         return self.out / sequence / run / f"seed{self.seed}" / self.variant.label
+
+    @property
+    def _everything(self) -> str:
+        """Name all classes that come in the end: those of the data set, or the first ones."""
+        ours = [one for one in PROTOCOLS.values() if one.name.startswith(f"{self.dataset}-")]
+        classes = sum(PROTOCOLS[self.protocol].sizes)
+        return "all" if classes == max(sum(one.sizes) for one in ours) else f"first{classes}"
 
     @property
     def base(self) -> "Sequence":

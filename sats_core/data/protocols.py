@@ -94,6 +94,11 @@ def _preset(
     return Protocol(f"{dataset}-{base}-{new}", sizes, order)
 
 
+def _once(dataset: str, order: tuple[str, ...], base: int, new: int) -> Protocol:
+    """Return a base step and one more; what is left of the data set's classes never comes."""
+    return Protocol(f"{dataset}-{base}-{new}", (base, new), order[: base + new])
+
+
 PROTOCOLS: dict[str, Protocol] = {
     preset.name: preset
     for preset in (
@@ -106,7 +111,9 @@ PROTOCOLS: dict[str, Protocol] = {
             for sizes in ((100, 50), (100, 10), (100, 5), (50, 50), (25, 25))
         ),
         *(_preset("voc8", VOC8, len(VOC8), *sizes) for sizes in ((4, 1), (4, 4))),
+        _once("voc8", VOC8, 4, 3),
         *(_preset("ccp", CCP, len(CCP), *sizes) for sizes in ((15, 1), (10, 1), (15, 7))),
+        *(_once("ccp", CCP, 15, new) for new in (3, 5)),
         _preset("drawn", DRAWN, len(DRAWN), 6, 1),
     )
 }

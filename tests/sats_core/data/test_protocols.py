@@ -25,7 +25,10 @@ ADE = tuple(f"class {i}" for i in range(150))
         ("ccp-15-1", (15, *[1] * 7)),
         ("ccp-10-1", (10, *[1] * 12)),
         ("ccp-15-7", (15, 7)),
+        ("ccp-15-3", (15, 3)),
+        ("ccp-15-5", (15, 5)),
         ("voc8-4-4", (4, 4)),
+        ("voc8-4-3", (4, 3)),
         ("drawn-6-1", (6, 1, 1, 1, 1)),
     ],
 )
@@ -38,7 +41,7 @@ def test_presets(name: str, sizes: tuple[int, ...]) -> None:
 
 
 def test_every_preset_is_tested() -> None:
-    assert len(PROTOCOLS) == 16
+    assert len(PROTOCOLS) == 19
 
 
 def test_a_data_set_that_lacks_a_class_is_named() -> None:
