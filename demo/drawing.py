@@ -2,16 +2,19 @@
 
 import signal
 from collections.abc import Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 
-from demo.pictures import Scene, draw_dataset, draw_showcase
+from demo.pictures import Each, Scene, draw_dataset, draw_showcase
 from demo.plan import CLASSES, NEW_CLASSES, OLD_CLASSES, Plan
 
 PROCESSES = 2
+AT_A_TIME = 8
+"""Pictures that a process draws before it hands them over: a demo that is ended waits for them."""
 
 
 @dataclass(frozen=True)
@@ -33,18 +36,28 @@ class Drawing:
 
 @contextmanager
 def drawing(plan: Plan, output: Path) -> Iterator[Drawing]:
-    """Draw the plan's pictures into `output`; at the end they are there."""
+    """Draw the plan's pictures into `output`, in the order in which the demo needs them.
+
+    What nobody waited for by the end of the block may not be there.
+    """
     # Whoever ends the demo with ^C ends them too, without a word of theirs.
     quiet = signal.signal, (signal.SIGINT, signal.SIG_DFL)
-    with ProcessPoolExecutor(PROCESSES, get_context("spawn"), *quiet) as pool:
+    pool = ProcessPoolExecutor(PROCESSES, get_context("spawn"), *quiet)
+    each = partial(pool.map, chunksize=AT_A_TIME)
+    orders = ThreadPoolExecutor(1, thread_name_prefix="drawing")
+    try:
         yield Drawing(
-            pool.submit(_draw_base, plan, output / "base.zip"),
-            pool.submit(_draw_step, plan, output / "step.zip"),
-            pool.submit(_draw_scenes, plan),
+            base=orders.submit(_draw_base, plan, output / "base.zip", each),
+            scenes=orders.submit(_draw_scenes, plan, each),
+            step=orders.submit(_draw_step, plan, output / "step.zip", each),
         )
+    finally:
+        orders.shutdown(wait=False, cancel_futures=True)
+        pool.shutdown(cancel_futures=True)
+        orders.shutdown()
 
 
-def _draw_base(plan: Plan, path: Path) -> Path:
+def _draw_base(plan: Plan, path: Path, each: Each) -> Path:
     draw_dataset(
         path,
         OLD_CLASSES,
@@ -53,18 +66,30 @@ def _draw_base(plan: Plan, path: Path) -> Path:
         plan.picture_seeds[0],
         unlabelled=NEW_CLASSES,
         held_out=plan.base_held_out,
+        each=each,
     )
     return path
 
 
-def _draw_step(plan: Plan, path: Path) -> Path:
-    seed = plan.picture_seeds[1]
-    draw_dataset(path, NEW_CLASSES, plan.step_pictures, plan.size, seed, unlabelled=OLD_CLASSES)
+def _draw_step(plan: Plan, path: Path, each: Each) -> Path:
+    draw_dataset(
+        path,
+        NEW_CLASSES,
+        plan.step_pictures,
+        plan.size,
+        plan.picture_seeds[1],
+        unlabelled=OLD_CLASSES,
+        each=each,
+    )
     return path
 
 
-def _draw_scenes(plan: Plan) -> list[Scene]:
-    seed = plan.picture_seeds[2]
+def _draw_scenes(plan: Plan, each: Each) -> list[Scene]:
     return draw_showcase(
-        CLASSES, plan.showcase_pictures, plan.showcase_size, seed, always=NEW_CLASSES
+        CLASSES,
+        plan.showcase_pictures,
+        plan.showcase_size,
+        plan.picture_seeds[2],
+        always=NEW_CLASSES,
+        each=each,
     )

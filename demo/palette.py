@@ -53,4 +53,6 @@ def two_tones(
 
 def paint(colours: Array, where: NDArray[np.bool_], colour: Sequence[float]) -> Array:
     """Return `colours` (h, w, 3) with one colour `where` (h, w) says."""
-    return np.where(where[..., None], np.asarray(colour, np.float32), colours)
+    painted = colours.copy()
+    painted[where] = np.asarray(colour, np.float32)
+    return painted

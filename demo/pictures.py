@@ -5,9 +5,11 @@ Needs numpy and Pillow only. The same seed gives the same pictures.
 
 import io
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache, partial
 from pathlib import Path
+from typing import Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +24,7 @@ GRAIN = 0.02  # standard deviation of the camera's noise
 JPEG_QUALITY = (70, 95)
 LIGHT = (0.7, 1.25)  # darkest and brightest corner of the light's gradient
 
+T = TypeVar("T")
 _OVERSAMPLING = 2
 _PLACES_TRIED = 12
 
@@ -61,6 +64,13 @@ class Scene:
 
     picture: NDArray[np.uint8]
     objects: NDArray[np.uint8]
+
+
+class Each(Protocol):
+    """Draws one after the other, as `map` does, or several at a time, as that of a pool does."""
+
+    def __call__(self, draw: Callable[[int], T], numbers: Iterable[int], /) -> Iterable[T]:
+        """Return what `draw` makes of the numbers, in their order."""
 
 
 def draw_scene(
@@ -109,6 +119,7 @@ def draw_dataset(
     unlabelled: Sequence[str] = (),
     held_out: float = 0.2,
     look: Look = DEMO,
+    each: Each = map,
 ) -> None:
     """Write a zip in VOC layout with splits `train` and `val`.
 
@@ -121,21 +132,17 @@ def draw_dataset(
         unlabelled: objects that the pictures show as well, labelled as background.
         held_out: share of the pictures in `val`.
         look: what the names mean, and how hard the pictures are.
+        each: how they are drawn; by processes `look` must be picklable.
     """
-    names = (*classes, *unlabelled)
+    draw = partial(_draw_labelled, seed, size, tuple(classes), tuple(unlabelled), look)
     validation = round(pictures * held_out)
     splits: dict[str, list[str]] = {"train": [], "val": []}
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
-        for number in range(pictures):
-            rng = np.random.default_rng((seed, number))
-            scene = draw_scene(rng, size, names, classes, look)
-            label = np.where(scene.objects <= len(classes), scene.objects, 0).astype(np.uint8)
+        for number, (picture, label) in enumerate(each(draw, range(pictures))):
             name = f"{number:04d}"
             splits["val" if number < validation else "train"].append(name)
-            archive.writestr(
-                f"JPEGImages/{name}.jpg", jpeg(scene.picture, int(rng.integers(*JPEG_QUALITY)))
-            )
-            archive.writestr(f"SegmentationClass/{name}.png", palette_png(label))
+            archive.writestr(f"JPEGImages/{name}.jpg", picture)
+            archive.writestr(f"SegmentationClass/{name}.png", label)
         for split, members in splits.items():
             archive.writestr(f"ImageSets/Segmentation/{split}.txt", "\n".join(members) + "\n")
         lines = [f"{i} {name}" for i, name in enumerate(("background", *classes))]
@@ -148,21 +155,20 @@ def draw_showcase(
     size: int,
     seed: int,
     always: Sequence[str] = (),
+    each: Each = map,
 ) -> list[Scene]:
     """Draw pictures with full labels, drawn for no data set; object i + 1 is `classes[i]`.
 
     Every picture shows one of `always` at least, where it names any.
     """
-    return [
-        draw_scene(np.random.default_rng((seed, number)), size, classes, always)
-        for number in range(pictures)
-    ]
+    draw = partial(_draw_shown, seed, size, tuple(classes), tuple(always))
+    return list(each(draw, range(pictures)))
 
 
 def palette_png(label: NDArray[np.uint8]) -> bytes:
     """Encode class indices (h, w) as a PNG with the VOC palette."""
     picture = Image.fromarray(label, mode="P")
-    picture.putpalette([channel for index in range(256) for channel in voc_colour(index)])
+    picture.putpalette(_voc_palette())
     out = io.BytesIO()
     picture.save(out, "PNG")
     return out.getvalue()
@@ -173,6 +179,32 @@ def jpeg(picture: NDArray[np.uint8], quality: int) -> bytes:
     out = io.BytesIO()
     Image.fromarray(picture).save(out, "JPEG", quality=quality)
     return out.getvalue()
+
+
+@cache
+def _voc_palette() -> bytes:
+    return bytes(channel for index in range(256) for channel in voc_colour(index))
+
+
+def _draw_labelled(
+    seed: int,
+    size: int,
+    classes: tuple[str, ...],
+    unlabelled: tuple[str, ...],
+    look: Look,
+    number: int,
+) -> tuple[bytes, bytes]:
+    """Return one picture of a data set as JPEG, and its labels as PNG."""
+    rng = np.random.default_rng((seed, number))
+    scene = draw_scene(rng, size, (*classes, *unlabelled), classes, look)
+    label = np.where(scene.objects <= len(classes), scene.objects, 0).astype(np.uint8)
+    return jpeg(scene.picture, int(rng.integers(*JPEG_QUALITY))), palette_png(label)
+
+
+def _draw_shown(
+    seed: int, size: int, classes: tuple[str, ...], always: tuple[str, ...], number: int
+) -> Scene:
+    return draw_scene(np.random.default_rng((seed, number)), size, classes, always)
 
 
 def _place(

@@ -80,7 +80,7 @@ def _save_figures(outcome: Outcome, plan: Plan, output: Path) -> None:
     for number, row in enumerate(rows, start=1):
         (output / f"showcase-{number:02}.jpg").write_bytes(jpeg(row.picture, quality=92))
         figure = draw_figure(headings, [row], colours)
-        figure.save(output / f"result-{number:02}.png", optimize=True)
+        figure.save(output / f"result-{number:02}.png")
     # The overview shows the pictures with the most classes in them.
     rows.sort(key=lambda row: len(np.unique(row.labels[0])), reverse=True)
     overview = draw_figure(headings, rows[: plan.shown_pictures], colours)

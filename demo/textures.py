@@ -49,7 +49,9 @@ def turned(x: Array, y: Array, angle: float) -> tuple[Array, Array]:
 def mix(dark: Sequence[float], light: Sequence[float], share: Array) -> Array:
     """Blend two RGB colours by `share` (h, w); returns (h, w, 3)."""
     first, second = np.asarray(dark, np.float32), np.asarray(light, np.float32)
-    return first + (second - first) * share[..., None]
+    blend: Array = (second - first) * share[..., None]
+    blend += first
+    return blend
 
 
 def jittered(

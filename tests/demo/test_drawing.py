@@ -1,6 +1,7 @@
 """Pictures that other processes draw."""
 
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -45,3 +46,12 @@ def test_they_are_those_of_the_plan(tmp_path: Path) -> None:
 def test_what_goes_wrong_there_is_told_here(tmp_path: Path) -> None:
     with drawing(TINY, tmp_path / "away") as drawn, pytest.raises(FileNotFoundError, match="base"):
         drawn.base.result()
+
+
+def test_whoever_leaves_waits_for_little_of_it(tmp_path: Path) -> None:
+    endless = replace(TINY, base_pictures=100_000)
+    with drawing(endless, tmp_path) as drawn:
+        pass
+    assert drawn.base.done()
+    assert drawn.scenes.cancelled()
+    assert drawn.step.cancelled()
