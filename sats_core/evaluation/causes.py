@@ -108,7 +108,7 @@ class Causes:
         if look.position not in drawn(len(look.held_out.ids)):
             return
         self._pictures += 1
-        new, old = look.outputs
+        new, old = look.answers
         labels = input_label(look.label, look.pixels, look.shown)
         logits, old_logits = _full(new.logits, labels), _full(old.logits, labels)
         now, was = logits.argmax(dim=1), old_logits.argmax(dim=1)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -15,7 +16,7 @@ from sats_core.evaluation.confusion import ConfusionMatrix
 from sats_core.evaluation.picture_scores import PictureScores, SetScores
 from sats_core.evaluation.predict import model_input, prediction_of
 from sats_core.evaluation.scores import Confusion, Scores, scores_of
-from sats_core.models import Output, Segmenter
+from sats_core.models import Segmenter
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,18 @@ class HeldOut:
     version: int | None = None
 
 
+class Answer(NamedTuple):
+    """What a model says of one picture.
+
+    Attributes:
+        logits: (1, C, h'', w'').
+        stages: output of each of the backbone's stages, (1, C_s, h_s, w_s).
+    """
+
+    logits: Tensor
+    stages: list[Tensor]
+
+
 @dataclass(frozen=True, eq=False)
 class Look:
     """One held-out picture, and what models see of it.
@@ -48,7 +61,7 @@ class Look:
         channels: that the set is labelled for.
         pixels: (1, 3, h', w'), what the models are shown.
         shown: the (h, w) of them that are picture.
-        outputs: of the model that is scored, then of the one before where there is one.
+        answers: of the model that is scored, then of the one before where there is one.
     """
 
     held_out: HeldOut
@@ -57,7 +70,7 @@ class Look:
     channels: tuple[int, ...]
     pixels: Tensor
     shown: tuple[int, int]
-    outputs: tuple[Output, ...]
+    answers: tuple[Answer, ...]
 
     def predictions(self) -> list[Pixels]:
         """Return the channel of every pixel, (H, W), as each of the models has it.
@@ -66,7 +79,7 @@ class Look:
             ModelError: a logit is not finite.
         """
         height, width = self.label.shape
-        found = (prediction_of(seen.logits, self.pixels, self.shown) for seen in self.outputs)
+        found = (prediction_of(said.logits, self.pixels, self.shown) for said in self.answers)
         return [best_channels(each, height, width) for each in found]
 
 
@@ -95,6 +108,7 @@ def score(
     old: Segmenter | None = None,
     brought: Collection[str] | None = None,
     watch: Callable[[Look], None] | None = None,
+    at_once: int = 1,
 ) -> Scored:
     """Score a model; it is left in evaluation mode.
 
@@ -110,6 +124,7 @@ def score(
             evaluation mode too.
         brought: classes that the version brings; by default those of the catalogue's last step.
         watch: shown each picture, so that nothing else need read it and run the models again.
+        at_once: most pictures that the models are shown together.
 
     Raises:
         DatasetError: a picture cannot be read.
@@ -123,7 +138,7 @@ def score(
         channels = {name: catalogue.channel(name) for name in held_out.classes}
         matrix = tally.earlier if set(new).isdisjoint(channels) else tally.own
         overlaps = {}
-        for look in _looks(models, size, held_out, channels):
+        for look in _looks(models, size, held_out, channels, at_once):
             overlaps[held_out.ids[look.position]] = tally.add(look, matrix)
             if watch is not None:
                 watch(look)
@@ -136,20 +151,53 @@ def score(
     return Scored(scores, confusion, PictureScores(sets=tuple(each_set)))
 
 
+class _Shown(NamedTuple):
+    """A picture as models are shown it; as in `Look`, its label as it was read."""
+
+    position: int
+    label: Pixels
+    pixels: Tensor
+    shown: tuple[int, int]
+
+
 def _looks(
-    models: Sequence[Segmenter], size: int, held_out: HeldOut, channels: Mapping[str, int]
+    models: Sequence[Segmenter],
+    size: int,
+    held_out: HeldOut,
+    channels: Mapping[str, int],
+    at_once: int,
 ) -> Iterator[Look]:
-    truth = step_lookup(held_out.reader.classes, channels)
+    truth, labelled = step_lookup(held_out.reader.classes, channels), tuple(channels.values())
+    for batch in _batches(held_out, size, models[0], at_once):
+        pixels = torch.cat([one.pixels for one in batch])
+        answers = zip(*(_answers(model, pixels) for model in models), strict=True)
+        for one, said in zip(batch, answers, strict=True):
+            label = truth[one.label]
+            yield Look(held_out, one.position, label, labelled, one.pixels, one.shown, said)
+
+
+def _batches(
+    held_out: HeldOut, size: int, model: Segmenter, at_once: int
+) -> Iterator[list[_Shown]]:
+    """Read pictures in order; those beside each other that are seen at one size come together."""
+    batch: list[_Shown] = []
     for position, picture_id in enumerate(held_out.ids):
         read = held_out.reader.read(picture_id)
-        pixels, shown = model_input(read.picture, size, models[0])
-        label, outputs = truth[read.label], _observed(models, pixels)
-        yield Look(held_out, position, label, tuple(channels.values()), pixels, shown, outputs)
+        one = _Shown(position, read.label, *model_input(read.picture, size, model))
+        if batch and (len(batch) == at_once or batch[0].pixels.shape != one.pixels.shape):
+            yield batch
+            batch = []
+        batch.append(one)
+    if batch:
+        yield batch
 
 
 @torch.no_grad()
-def _observed(models: Sequence[Segmenter], pixels: Tensor) -> tuple[Output, ...]:
-    return tuple(model.observe(pixels) for model in models)
+def _answers(model: Segmenter, pixels: Tensor) -> list[Answer]:
+    """Return what a model says of each of several pictures (B, 3, h', w')."""
+    logits, stages = model.stages(pixels)
+    each = zip(logits.split(1), *(stage.split(1) for stage in stages), strict=True)
+    return [Answer(first, others) for first, *others in each]
 
 
 class _Tally:

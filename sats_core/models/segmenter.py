@@ -103,6 +103,11 @@ class Segmenter(nn.Module):
         logits: Tensor = self.classifier(self.dropout(self.head(self.backbone(pictures))))
         return logits
 
+    def stages(self, pictures: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Return logits as `forward` does, and the output of each of the backbone's stages."""
+        stages = self.backbone(pictures)
+        return self.classifier(self.dropout(self.head(stages))), stages
+
     def look(self, pictures: Tensor) -> tuple[Tensor, Seen]:
         """Return logits as `forward` does, and what losses look at of the head."""
         seen = self.head.observe(self.backbone(pictures))

@@ -13,6 +13,8 @@ FILE = "preprocessor_config.json"
 MAX_BYTES = 2**18
 MOST_PIXELS = 1024
 """Of either side of what a model sees: at 2,048 one attention map of the first stage takes 4 GB."""
+LEAST = 1e-6
+"""That values are divided by: by much less, none of them is a number any more."""
 BILINEAR = 2
 """As Pillow and the file number it."""
 SIZE = 512
@@ -52,11 +54,11 @@ def read_processor(data: bytes) -> Processor:
     mean, std = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
     if said.get("do_normalize", True):
         mean, std = _triple(said, "image_mean", MEAN), _triple(said, "image_std", STD)
-        if min(std) <= 0:
-            raise _fault("image_std", said["image_std"], "must be above 0")
+        if min(std) < LEAST:
+            raise _fault("image_std", said["image_std"], f"must be at least {LEAST:g}")
     factor = _number(said, "rescale_factor", 1 / 255) if said.get("do_rescale", True) else 1.0
-    if factor <= 0:
-        raise _fault("rescale_factor", factor, "must be above 0")
+    if factor < LEAST:
+        raise _fault("rescale_factor", factor, f"must be at least {LEAST:g}")
     # (x f - m) / s, with x of 0..255, is (x / 255 - m / 255 f) / (s / 255 f).
     scale = 1.0 if math.isclose(255 * factor, 1.0) else 255 * factor
     return Processor(view=_view(said.get("size", SIZE)), mean=_by(mean, scale), std=_by(std, scale))

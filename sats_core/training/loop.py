@@ -92,7 +92,7 @@ def train(
 
     Raises:
         StoppedError: `should_stop` said yes, here or to another rank.
-        DivergedError: a loss is not finite.
+        DivergedError: a loss or its gradient is not finite.
     """
     device = next(model.parameters()).device
     made = made_ahead if device.type == "cuda" else made_at_once
@@ -130,9 +130,9 @@ def train(
                     values = values * (len(pictures) / batches.batch_size)
                     (values.sum() * ranks.count).backward()  # ranks meet in their gradients' mean
                 shares.append(values.detach())
-            nn.utils.clip_grad_norm_(model.parameters(), settings.gradient_clip)
+            norm = nn.utils.clip_grad_norm_(model.parameters(), settings.gradient_clip)
             optimizer.step()
-            sums.add(list(terms), ranks.total(torch.stack(shares).sum(dim=0)))
+            sums.add(list(terms), ranks.total(torch.stack(shares).sum(dim=0)), norm)
             progress.advance(batches.batch_size, sums.means, step=step, learning_rate=rate)
         means = sums.means()  # before the checkpoint: one of a step that has diverged helps nobody
         if ranks.leads:
@@ -147,16 +147,18 @@ class _LossSums:
         self._names: Sequence[str] = ()
         self._sums: Tensor | None = None
         self._last = torch.zeros(0)
+        self._norm = torch.zeros(())
         self._batches = 0
 
-    def add(self, names: Sequence[str], values: Tensor) -> None:
-        """Add the terms (T,) of one batch, without their gradient."""
+    def add(self, names: Sequence[str], values: Tensor, norm: Tensor) -> None:
+        """Add the terms (T,) of one batch, without their gradient, and that gradient's length."""
         self._names = names
         if self._sums is None:
-            self._sums = self._last = values
+            self._sums, self._last, self._norm = values, values, norm
         else:
             # Stays at the first batch that is not finite: after it every term is nan.
             self._last = torch.where(self._last.isfinite().all(), values, self._last)
+            self._norm = torch.where(self._norm.isfinite(), norm, self._norm)
             self._sums = self._sums + values
         self._batches += 1
 
@@ -164,13 +166,18 @@ class _LossSums:
         """Return `losses`, each term's mean since the epoch began.
 
         Raises:
-            DivergedError: one was not finite, in this batch or any before; it names the first.
+            DivergedError: one was not finite, in this batch or any before; it names the first. Or
+                a gradient was not, which after an epoch's last batch no loss tells any more.
         """
         for name, value in zip(self._names, self._last.tolist(), strict=True):
             if not math.isfinite(value):
                 raise DivergedError(
                     f"the loss term {name} is {value}: a lower learning rate or weight may help"
                 )
+        if not math.isfinite(length := self._norm.item()):
+            raise DivergedError(
+                f"the gradient's length is {length}: a lower learning rate or weight may help"
+            )
         sums = [] if self._sums is None else self._sums.tolist()
         means = (total / self._batches for total in sums)
         return {"losses": dict(zip(self._names, means, strict=True))}

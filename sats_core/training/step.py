@@ -173,11 +173,19 @@ def _evaluate(
     todo = sum(len(held_out.ids) for held_out in sets) + len(sample)
     seen = evaluation_counter(todo, emit, should_stop)
     if old is None:
-        return score(start.model, size, start.catalogue, {}, sets, seen), None
+        found = score(start.model, size, start.catalogue, {}, sets, seen, at_once=at_once)
+        return found, None
     causes = Causes(start.model, old.model)
-    introduced = old.scores.introduced
     scored = score(
-        start.model, size, start.catalogue, introduced, sets, seen, old.model, watch=causes.add
+        start.model,
+        size,
+        start.catalogue,
+        old.scores.introduced,
+        sets,
+        seen,
+        old.model,
+        watch=causes.add,
+        at_once=at_once,
     )
 
     def trained() -> Iterator[tuple[Tensor, Tensor]]:

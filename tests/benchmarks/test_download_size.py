@@ -1,13 +1,13 @@
 """What would be downloaded is told by what it comes from."""
 
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
 
 from benchmarks.download_size import WANTED, SizeError, size, urls
+from tests.fixtures.listening import listening
 
 INSTALL = Path(__file__).parents[2] / "deploy" / "install.sh"
 
@@ -24,13 +24,8 @@ class Host(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def host() -> Iterator[str]:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Host)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        server.server_close()
+    with listening(Host) as port:
+        yield f"http://127.0.0.1:{port}"
 
 
 def test_sizes_are_asked_for_and_nothing_is_fetched(host: str, tmp_path: Path) -> None:

@@ -138,6 +138,7 @@ def test_joint_and_base_are_shared_by_protocols_that_have_them_in_common() -> No
         return replace(run, protocol=protocol, seed=seed).folder
 
     assert folder("ccp-15-1", JOINT) == folder("ccp-10-1", JOINT) != folder("voc8-4-1", JOINT)
+    assert folder("ccp-15-3", JOINT) != folder("ccp-15-5", JOINT) != folder("ccp-15-7", JOINT)
     assert folder("ccp-15-1", BASE) == folder("ccp-15-7", BASE) != folder("ccp-10-1", BASE)
     assert folder("ccp-15-1", "sats") != folder("ccp-15-7", "sats")
     for variant in (JOINT, BASE, "sats"):

@@ -19,13 +19,13 @@ from sats_core.job import StepJob
 from sats_core.settings import Limits
 from sats_core.training.start import begin
 from tests.fixtures.drawings import draw, voc_zip
-from tests.sats_core.training.conftest import base, base_zip, make_job
+from tests.sats_core.training.conftest import base, base_run, base_zip, make_job
 
 BY_NAME = {attack.name: attack for attack in ATTACKS}
 NONE = cast("Any", None)
 """No attack that is tried with it asks a model."""
 
-__all__ = ["base", "base_zip"]
+__all__ = ["base", "base_run", "base_zip"]
 
 
 @contextmanager

@@ -190,6 +190,8 @@ def test_a_config_is_refused_by_key_and_value(changes: dict[str, Any], message: 
         ({"image_mean": [0.5, 0.5, None]}, "image_mean"),
         ({"image_std": [0.5, 0, 0.5]}, "image_std"),
         ({"image_std": [0.5, 1e300, 0.5]}, "image_std"),
+        ({"image_std": [1e-320, 0.5, 0.5]}, "image_std"),
+        ({"rescale_factor": 1e-320}, "rescale_factor"),
         ({"rescale_factor": 0}, "rescale_factor"),
         ({"rescale_factor": -1}, "rescale_factor"),
     ],

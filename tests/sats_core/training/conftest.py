@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,15 @@ SMALL = {
 }
 
 Events = list[Event]
+
+
+@dataclass(frozen=True)
+class Ran:
+    """A step that has ended, for tests that look at one and change nothing of it."""
+
+    job: StepJob
+    result: StepResult
+    events: Events
 
 
 def never() -> bool:
@@ -69,8 +79,13 @@ def step_zip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def base(tmp_path_factory: pytest.TempPathFactory, base_zip: Path) -> StepJob:
-    """A finished base step."""
+def base_run(tmp_path_factory: pytest.TempPathFactory, base_zip: Path) -> Ran:
+    """A finished base step, with what it told."""
     job = make_job(tmp_path_factory.mktemp("base"), base_zip, ("disc", "bar"))
-    run(job)
-    return job
+    return Ran(job, *run(job))
+
+
+@pytest.fixture(scope="session")
+def base(base_run: Ran) -> StepJob:
+    """A finished base step."""
+    return base_run.job

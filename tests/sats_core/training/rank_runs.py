@@ -1,6 +1,7 @@
-"""Short trainings, alone or along with others: `python -m ... FOLDER NUMBER COUNT`.
+"""Short trainings, alone and then along with others: `python -m ... FOLDER NUMBER COUNT`.
 
-Each process of `COUNT` trains every case and leaves its weights in the folder.
+Each process of `COUNT` trains every case and leaves its weights in the folder. The first one trains
+them by itself before: to start a process for it takes longer than that.
 """
 
 import copy
@@ -111,9 +112,8 @@ def trained(
 
 
 def main(folder: Path, number: int, count: int) -> None:
-    if count == 1:
+    if number == 0:
         leave(folder, ALONE)
-        return
     with joined_group(number, count, folder / "store") as ranks:
         leave(folder, ranks)
 

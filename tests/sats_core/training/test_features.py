@@ -40,26 +40,37 @@ def test_a_base_step_keeps_pixels_of_every_class(base: StepJob) -> None:
     assert loaded.config["kept_features"] == len(memory.labels)
 
 
-@pytest.mark.parametrize("method", ["frozen", "sats_plus", "mib"])
-def test_a_later_step_adds_its_own(
+@pytest.fixture(scope="module")
+def solved(tmp_path_factory: pytest.TempPathFactory, base: StepJob, step_zip: Path) -> StepJob:
+    """A finished step that leaves features as they are."""
+    job = step(tmp_path_factory.mktemp("solved"), base, step_zip, "frozen")
+    run(job)
+    return job
+
+
+def test_a_later_step_adds_its_own(solved: StepJob) -> None:
+    assert_adds_its_own(kept(solved))
+
+
+@pytest.mark.parametrize("method", ["sats_plus", "mib"])
+def test_a_later_step_that_trains_adds_its_own(
     tmp_path: Path, base: StepJob, step_zip: Path, method: str
 ) -> None:
     job = step(tmp_path, base, step_zip, method)
     run(job)
-    memory = kept(job)
+    assert_adds_its_own(kept(job))
+
+
+def assert_adds_its_own(memory: FeatureMemory) -> None:
     assert memory.labels.unique().tolist() == [0, 1, 2, 3]
     assert len(memory.labels) <= 300
     assert set(memory.hides[memory.labels == 3].tolist()) == {3}  # its background hides any of 3
     assert set(memory.hides[memory.labels == 1].tolist()) == {1}
 
 
-def test_what_is_kept_stays_where_features_stay(
-    tmp_path: Path, base: StepJob, step_zip: Path
-) -> None:
-    job = step(tmp_path, base, step_zip, "frozen")
-    run(job)
+def test_what_is_kept_stays_where_features_stay(base: StepJob, solved: StepJob) -> None:
     before = {tuple(row.tolist()) for row in kept(base).features}
-    now = kept(job)
+    now = kept(solved)
     assert all(tuple(row.tolist()) in before for row in now.features[now.labels == 1])
 
 

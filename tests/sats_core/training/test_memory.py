@@ -19,7 +19,7 @@ from sats_core.errors import DatasetError
 from sats_core.job import HeldOutPictures, Limits, StepJob
 from sats_core.training.loop import StoppedError
 from sats_core.training.memory import Keepable, balanced, keep, recall
-from tests.sats_core.training.conftest import make_job, never, run
+from tests.sats_core.training.conftest import Ran, make_job, never, run
 from tests.sats_core.training.test_step import differing, stop_after
 
 NAMES = ["a", "b", "c"]
@@ -115,23 +115,28 @@ def first(tmp_path_factory: pytest.TempPathFactory, base_zip: Path) -> StepJob:
     return job
 
 
-class TestSteps:
-    def second(self, folder: Path, first: StepJob, step_zip: Path, memory: int) -> StepJob:
-        return make_job(
-            folder,
-            step_zip,
-            ("ring",),
-            first_index=3,
-            old_version=first.result / "version",
-            memory=first.result / "memory.zip",
-            settings={"method": "sats", "memory": memory},
-        )
+def second(folder: Path, first: StepJob, step_zip: Path, memory: int) -> StepJob:
+    return make_job(
+        folder,
+        step_zip,
+        ("ring",),
+        first_index=3,
+        old_version=first.result / "version",
+        memory=first.result / "memory.zip",
+        settings={"method": "sats", "memory": memory},
+    )
 
-    def test_a_later_step_replays_and_keeps(
-        self, tmp_path: Path, first: StepJob, step_zip: Path
-    ) -> None:
-        job = self.second(tmp_path, first, step_zip, 8)
-        result, _ = run(job)
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory, first: StepJob, step_zip: Path) -> Ran:
+    """A step that replays what the first one kept, to its end."""
+    job = second(tmp_path_factory.mktemp("whole"), first, step_zip, 8)
+    return Ran(job, *run(job))
+
+
+class TestSteps:
+    def test_a_later_step_replays_and_keeps(self, whole: Ran) -> None:
+        job, result = whole.job, whole.result
         assert result.replayed_pictures == 5
         assert result.memory is not None
         assert result.memory.pictures == 8
@@ -167,22 +172,20 @@ class TestSteps:
     def test_memory_0_neither_replays_nor_keeps(
         self, tmp_path: Path, first: StepJob, step_zip: Path
     ) -> None:
-        job = self.second(tmp_path, first, step_zip, 0)
+        job = second(tmp_path, first, step_zip, 0)
         result, _ = run(job)
         assert result.memory is None
         assert result.replayed_pictures == 0
         assert not (job.result / "memory.zip").exists()
 
     def test_an_interrupted_step_with_memory_ends_the_same(
-        self, tmp_path: Path, first: StepJob, step_zip: Path
+        self, tmp_path: Path, first: StepJob, whole: Ran, step_zip: Path
     ) -> None:
-        whole = self.second(tmp_path / "whole", first, step_zip, 8)
-        run(whole)
-        parted = self.second(tmp_path / "parted", first, step_zip, 8)
+        parted = second(tmp_path, first, step_zip, 8)
         with pytest.raises(StoppedError):
             run(parted, stop_after(1, parted))
         run(parted)
-        assert differing(whole, parted) == []
+        assert differing(whole.job, parted) == []
 
 
 def test_fusion_changes_the_step(tmp_path: Path, base: StepJob, step_zip: Path) -> None:

@@ -33,8 +33,9 @@ def test_what_is_said_stays_but_a_base_step_fuses_nothing(base: bool) -> None:
 
 
 def small_model() -> nn.Module:
-    """A convolution, a norm, and a convolution that is not trained."""
-    model = nn.Sequential(nn.Conv2d(1, 2, 1), nn.BatchNorm2d(2), nn.Conv2d(2, 1, 1))
+    """A convolution, a norm, a convolution that is not trained, and a matrix."""
+    layers = nn.Conv2d(1, 2, 1), nn.BatchNorm2d(2), nn.Conv2d(2, 1, 1), nn.Linear(3, 3)
+    model = nn.Sequential(*layers)
     model[2].requires_grad_(False)
     return model
 
@@ -54,8 +55,8 @@ def test_weights_are_decayed_norms_and_biases_are_not(
     optimizer = make_optimizer(model, chosen)
     assert type(optimizer) is kind
     weights, rest = optimizer.param_groups
-    assert weights["params"] == [model[0].weight]
-    assert rest["params"] == [model[0].bias, *model[1].parameters()]
+    assert weights["params"] == [model[0].weight, model[3].weight]
+    assert rest["params"] == [model[0].bias, *model[1].parameters(), model[3].bias]
     assert [group["weight_decay"] for group in (weights, rest)] == [0.125, 0.0]
     assert [group["lr"] for group in (weights, rest)] == [0.25, 0.25]
     assert {option: weights[option] for option in options} == options

@@ -28,7 +28,7 @@ from sats_core.settings import DESCENT
 from sats_core.training.loop import StoppedError
 from tests.fixtures.backbones import TINY
 from tests.fixtures.drawings import voc_zip
-from tests.sats_core.training.conftest import make_job, run
+from tests.sats_core.training.conftest import Ran, make_job, run
 
 
 def weights(job: StepJob) -> dict[str, torch.Tensor]:
@@ -54,6 +54,20 @@ def second_step(
         settings={"method": method},
         **changes,
     )
+
+
+@pytest.fixture(scope="module")
+def second(tmp_path_factory: pytest.TempPathFactory, base: StepJob, step_zip: Path) -> Ran:
+    """A finished step by `sats` on the base."""
+    job = second_step(tmp_path_factory.mktemp("second"), base, step_zip)
+    return Ran(job, *run(job))
+
+
+@pytest.fixture(scope="module")
+def solved(tmp_path_factory: pytest.TempPathFactory, base: StepJob, step_zip: Path) -> Ran:
+    """A finished step by `frozen` on the base."""
+    job = second_step(tmp_path_factory.mktemp("solved"), base, step_zip, "frozen")
+    return Ran(job, *run(job))
 
 
 def held_out_of(base: StepJob) -> HeldOutPictures:
@@ -98,10 +112,9 @@ def test_a_base_step_writes_a_whole_version(base: StepJob) -> None:
 
 
 def test_every_held_out_picture_is_scored_by_itself(
-    base: StepJob, step_zip: Path, tmp_path: Path
+    base: StepJob, solved: Ran, step_zip: Path, tmp_path: Path
 ) -> None:
-    job = second_step(tmp_path / "a", base, step_zip, "frozen")
-    run(job)
+    job = solved.job
     found = told(job)
     told_of = [(one.version, one.classes) for one in found]
     assert told_of == [(None, ("ring",)), (1, ("disc", "bar"))]
@@ -114,9 +127,8 @@ def test_every_held_out_picture_is_scored_by_itself(
             expected = [overlaps(loaded, reader.read(each), channels) for each in reader.ids]
         assert list(one.iou) == expected
         assert any(share is not None for row in expected for share in row)
-    forgetful = second_step(
-        tmp_path / "b", base, step_zip, "frozen", held_out=HeldOutChoice(keep=False)
-    )
+    keeps_none = HeldOutChoice(keep=False)
+    forgetful = second_step(tmp_path, base, step_zip, "frozen", held_out=keeps_none)
     run(forgetful)
     assert told(forgetful) == found[1:]
 
@@ -140,15 +152,14 @@ def overlaps(
     return tuple(shares)
 
 
-def test_an_evaluation_tells_how_far_it_is(base: StepJob, step_zip: Path, tmp_path: Path) -> None:
-    result, events = run(second_step(tmp_path, base, step_zip, "frozen"))
-    told = [e for e in events if isinstance(e, ProgressEvent) and e.phase == "evaluating"]
-    looked_at = result.scores.pictures + result.trained_pictures
+def test_an_evaluation_tells_how_far_it_is(solved: Ran) -> None:
+    told = [e for e in solved.events if isinstance(e, ProgressEvent) and e.phase == "evaluating"]
+    looked_at = solved.result.scores.pictures + solved.result.trained_pictures
     assert told[-1].step == told[-1].steps == looked_at
 
 
-def test_events_tell_the_story(tmp_path: Path, base_zip: Path) -> None:
-    _, events = run(make_job(tmp_path, base_zip, ("disc", "bar")))
+def test_events_tell_the_story(base_run: Ran) -> None:
+    events = base_run.events
     phases = [e.phase for e in events if isinstance(e, PhaseEvent)]
     assert phases == ["validating", "training", "evaluating"]
     assert isinstance(events[-1], DoneEvent)
@@ -240,10 +251,8 @@ def test_scores_are_of_what_the_service_answers(base: StepJob, base_zip: Path) -
     assert same.mean() >= 0.999
 
 
-def test_a_second_step_keeps_the_old_classes_and_their_indices(
-    base: StepJob, step_zip: Path, tmp_path: Path
-) -> None:
-    result, events = run(second_step(tmp_path, base, step_zip))
+def test_a_second_step_keeps_the_old_classes_and_their_indices(second: Ran) -> None:
+    result, events = second.result, second.events
     assert [(c["index"], c["name"], c["step"]) for c in result.classes] == [
         (0, "background", 0),
         (1, "disc", 0),
@@ -265,12 +274,8 @@ def test_a_second_step_keeps_the_old_classes_and_their_indices(
     assert [sum(row) for row in taken.before] == [sum(row) for row in taken.pixels]
 
 
-def test_held_out_pictures_carry_the_labels_of_the_step_alone(
-    base: StepJob, step_zip: Path, tmp_path: Path
-) -> None:
-    job = second_step(tmp_path, base, step_zip)
-    run(job)
-    with ZipSource(job.result / "held_out.zip", Limits()) as source:
+def test_held_out_pictures_carry_the_labels_of_the_step_alone(second: Ran, step_zip: Path) -> None:
+    with ZipSource(second.job.result / "held_out.zip", Limits()) as source:
         reader = open_reader(source)
         assert reader.classes == ("ring",)
         assert len(reader.ids) == 2
@@ -292,11 +297,8 @@ def test_held_out_pictures_are_not_kept_against_the_users_word(
     assert result.held_out_pictures == 2
 
 
-def test_a_frozen_step_is_one_pass_and_says_so(
-    base: StepJob, step_zip: Path, tmp_path: Path
-) -> None:
-    job = second_step(tmp_path, base, step_zip, "frozen")
-    result, events = run(job)
+def test_a_frozen_step_is_one_pass_and_says_so(base: StepJob, solved: Ran) -> None:
+    job, result, events = solved.job, solved.result, solved.events
     told = [e for e in events if isinstance(e, ProgressEvent) and e.phase == "training"]
     assert (told[-1].epoch, told[-1].epochs, told[-1].epoch_end) == (1, 1, True)
     assert told[-1].step == told[-1].steps == result.trained_pictures
@@ -319,10 +321,9 @@ def test_a_base_step_by_frozen_is_plain_training(base_zip: Path, tmp_path: Path)
 
 
 def test_a_frozen_step_that_was_stopped_starts_again(
-    base: StepJob, step_zip: Path, tmp_path: Path
+    base: StepJob, solved: Ran, step_zip: Path, tmp_path: Path
 ) -> None:
-    whole, cut = (second_step(tmp_path / n, base, step_zip, "frozen") for n in ("whole", "cut"))
-    run(whole)
+    cut = second_step(tmp_path, base, step_zip, "frozen")
     told = 0
 
     def should_stop() -> bool:
@@ -334,7 +335,7 @@ def test_a_frozen_step_that_was_stopped_starts_again(
         run(cut, should_stop)
     assert not (cut.result / "result.json").exists()
     run(cut)
-    assert differing(whole, cut) == []
+    assert differing(solved.job, cut) == []
 
 
 @pytest.mark.parametrize("method", ["sats", "finetune"])
@@ -360,13 +361,12 @@ def test_interrupted_and_resumed_is_uninterrupted(
     assert differing(whole, cut) == []
 
 
-def test_a_base_step_resumes_too(base_zip: Path, tmp_path: Path) -> None:
-    whole, cut = (make_job(tmp_path / n, base_zip, ("disc", "bar")) for n in ("whole", "cut"))
-    run(whole)
+def test_a_base_step_resumes_too(base: StepJob, base_zip: Path, tmp_path: Path) -> None:
+    cut = make_job(tmp_path, base_zip, ("disc", "bar"))
     with pytest.raises(StoppedError):
         run(cut, stop_after(1, cut))
     run(cut)
-    assert differing(whole, cut) == []
+    assert differing(base, cut) == []
 
 
 def test_half_at_once_goes_on_from_the_same_checkpoint_and_learns_the_same(
@@ -537,13 +537,8 @@ def test_torch_free_parts_load_no_torch() -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-def test_batch_norm_keeps_its_statistics_after_the_base_step(
-    base: StepJob, step_zip: Path, tmp_path: Path
-) -> None:
-    job = second_step(tmp_path, base, step_zip)
-    run(job)
-    before = load_file(base.result / "version" / "model.safetensors")
-    after = load_file(job.result / "version" / "model.safetensors")
+def test_batch_norm_keeps_its_statistics_after_the_base_step(base: StepJob, second: Ran) -> None:
+    before, after = weights(base), weights(second.job)
     statistics = [name for name in before if "running_" in name]
     assert statistics
     assert all(torch.equal(before[name], after[name]) for name in statistics)
