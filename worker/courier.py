@@ -25,6 +25,8 @@ from app.db import (
     Webhook,
     WebhookDelivery,
     database_now,
+    has_come,
+    present,
     read_session,
     utc_now,
     write_session,
@@ -192,19 +194,19 @@ def wait_after(attempt: int) -> float:
 
 def forget(session: Session) -> None:
     """Remove deliveries that ended long ago."""
-    before = utc_now() - timedelta(days=KEPT_DAYS)
+    before = present(session) - timedelta(days=KEPT_DAYS)
     session.execute(delete(WebhookDelivery).where(WebhookDelivery.ended_at < before))
 
 
 def _due() -> ColumnElement[bool]:
-    now = database_now()
     other = aliased(WebhookDelivery)
     under_way = exists().where(
-        other.webhook_id == WebhookDelivery.webhook_id, other.lease_until > now
+        other.webhook_id == WebhookDelivery.webhook_id, ~has_come(other.lease_until, LEASE_SECONDS)
     )
+    lease = WebhookDelivery.lease_until
     return (
         (WebhookDelivery.state == DeliveryState.WAITING)
-        & (WebhookDelivery.due_at <= now)
-        & or_(WebhookDelivery.lease_until.is_(None), WebhookDelivery.lease_until <= now)
+        & has_come(WebhookDelivery.due_at, LONGEST_WAIT_SECONDS)
+        & or_(lease.is_(None), has_come(lease, LEASE_SECONDS))
         & ~under_way
     )

@@ -28,6 +28,7 @@ from worker.courier import Courier
 from worker.device import find_device, visible
 from worker.presence import Presence, name_of_this_process
 from worker.process import CHILD
+from worker.request import EarlyRequest
 from worker.supervisor import Supervisor
 from worker.sweeper import Sweeper
 from worker.turns import whose_turn
@@ -51,13 +52,14 @@ def make_worker(settings: Settings, command: Sequence[str] = CHILD) -> Celery:
 
     Raises:
         NoSuchDeviceError: the settings name a GPU that is not here.
+        LostSecretError: the secret under the keys that there are is not there.
     """
     # What is set here is what its child processes see, and so what its steps train on.
     os.environ.update(visible(settings.worker_device, os.environ))
     device = find_device(settings.worker_device, os.environ)
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     engine = make_engine(settings.resolved_database_url, settings.database_limits)
-    blobs = open_store(settings)
+    blobs = open_store(settings, engine)
     celery = make_celery(settings)
     # The step has a process of its own; a pool that forks would only break what is open here.
     celery.conf.update(worker_pool="solo", worker_concurrency=1)
@@ -78,9 +80,9 @@ def make_worker(settings: Settings, command: Sequence[str] = CHILD) -> Celery:
         wake=partial(wake, celery, queue=queues[-1]),
         idle=lambda: not (supervisor.busy.is_set() or supervisor.stopping.is_set()),
     )
-    secret = read_secret(settings)
+    secret = read_secret(settings, engine)
     courier = Courier(engine, secret, settings.webhook_private)
-    erasing = Erasing(engine, stores_of(blobs, settings), settings, secret, name)
+    erasing = Erasing(engine, stores_of(blobs, settings, engine), settings, secret, name)
     eraser = Repeating("erasing", erasing.act, settings.sweep_seconds)
     importing = Importing(engine, blobs, settings, wake=partial(wake, celery))
     importer = Repeating("label-studio", importing.act, IMPORTER_SECONDS)
@@ -130,7 +132,7 @@ def make_worker(settings: Settings, command: Sequence[str] = CHILD) -> Celery:
         engine.dispose()
         tracing.stop()
 
-    celery.task(name=RUN_TASK, ignore_result=True, shared=False)(run_task)
+    celery.task(name=RUN_TASK, ignore_result=True, shared=False, Request=EarlyRequest)(run_task)
     signals.setup_logging.connect(lambda **_kw: configure_logs(), weak=False)
     signals.worker_init.connect(on_init, weak=False)
     signals.worker_ready.connect(on_ready, weak=False)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from sqlalchemy import select
+from sqlalchemy import Engine, select
 from sqlalchemy.orm import Session
 
 from app.db import Memory, Place, Task, Version
@@ -48,7 +48,9 @@ def version_files(blobs: BlobStore, version: Version, target: Path) -> Path:
     return target
 
 
-def replay(blobs: BlobStore, settings: Settings, memory: Memory, target: Path) -> Path | None:
+def replay(
+    engine: Engine, blobs: BlobStore, settings: Settings, memory: Memory, target: Path
+) -> Path | None:
     """Lay a version's replay pictures out in the work folder; None where they were deleted.
 
     A task that runs keeps its own link to them, so that deleting them does not break it.
@@ -56,7 +58,7 @@ def replay(blobs: BlobStore, settings: Settings, memory: Memory, target: Path) -
     target.unlink(missing_ok=True)
     if memory.deleted_at is not None:
         return None
-    store = memory_store(settings, blobs, Place(memory.place))
+    store = memory_store(engine, settings, blobs, Place(memory.place))
     _link(verified(store, memory.blob, "the pictures kept for replay"), target)
     return target
 

@@ -131,7 +131,7 @@ def _prepare_step(
         devices=devices,
         held_out=spec.held_out,
         earlier=held_out(blobs, kept, folder.old_held_out),
-        memory=replay(blobs, settings, memory, folder.old_memory) if memory else None,
+        memory=replay(engine, blobs, settings, memory, folder.old_memory) if memory else None,
         limits=settings.limits,
         backbone_dir=settings.backbone_dir.resolve() if settings.backbone_dir else None,
         threads=settings.threads,

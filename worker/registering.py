@@ -82,7 +82,7 @@ def register(
         LeaseLostError: the task is somebody else's; nothing is registered.
     """
     with ExitStack() as stack:
-        staged = _stage(stack, blobs, settings, folder)
+        staged = _stage(stack, engine, blobs, settings, folder)
         send(staged.all)
         return enter_with(staged.all, lambda: _end(engine, settings, claim, staged))
 
@@ -103,14 +103,16 @@ def _end(engine: Engine, settings: Settings, claim: Claim, staged: _Staged) -> T
         return end(session, claim, state, version=(version.id, version.number))
 
 
-def _stage(stack: ExitStack, blobs: BlobStore, settings: Settings, folder: WorkFolder) -> _Staged:
+def _stage(
+    stack: ExitStack, engine: Engine, blobs: BlobStore, settings: Settings, folder: WorkFolder
+) -> _Staged:
     """Stage what lies in the work folder; what is not published goes when `stack` closes."""
 
     def stage(store: BlobStore, path: Path) -> StagedBlob:
         return stack.enter_context(store.stage_file(path))
 
     place = memory_place(settings)
-    memories = memory_store(settings, blobs, place)
+    memories = memory_store(engine, settings, blobs, place)
     result = parse_result(folder.result_file.read_bytes())
     kept = folder.held_out.exists()
     labelled = kept and isinstance(result, ImportResult)

@@ -59,7 +59,7 @@ def prepare_retirement(
         settings=spec.step_settings(spec.depth, memory.pictures if memory else 0),
         dataset=dataset,
         earlier=held_out(blobs, kept, folder.old_held_out),
-        memory=replay(blobs, settings, memory, folder.old_memory) if memory else None,
+        memory=replay(engine, blobs, settings, memory, folder.old_memory) if memory else None,
         unaware=version_files(blobs, unaware, folder.unaware) if unaware else None,
         limits=settings.limits,
         threads=settings.threads,

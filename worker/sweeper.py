@@ -23,6 +23,7 @@ from app.workers.service import forget_lost
 from worker.claim import lapsed, sweep
 from worker.courier import forget
 from worker.failures import silent_worker
+from worker.long_leases import shorten
 from worker.tidying import tidy, tidy_all
 from worker.tracing import trace_task
 from worker.turns import forget_turns, next_task
@@ -141,7 +142,7 @@ class Sweeper:
 
     def retain(self) -> None:
         """Delete what is past its days, some at a time."""
-        stores = stores_of(self._blobs, self._settings)
+        stores = stores_of(self._blobs, self._settings, self._engine)
         more = True
         while more:
             done = retain(self._engine, stores, self._settings)
@@ -163,6 +164,7 @@ class Sweeper:
             self._wake(waiting)
 
     def _recover(self) -> None:
+        shorten(self._engine, self._settings.lease_seconds)
         with read_session(self._engine) as session:
             suspects = lapsed(session)
         for task_id in suspects:

@@ -1,11 +1,11 @@
 """Leaves no bytes behind a task that has ended; a failed one may be tried again for a while."""
 
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from sqlalchemy import Engine, select
 
-from app.db import END_STATES, Task, TaskState, read_session, utc_now, write_session
+from app.db import END_STATES, Task, TaskState, present, read_session, write_session
 from app.errors import NotFoundProblem
 from app.settings import Settings
 from app.storage import BlobStore
@@ -26,7 +26,7 @@ def tidy(engine: Engine, blobs: BlobStore, settings: Settings, task_id: str) -> 
         task = session.get(Task, task_id)
         if task is None or task.state not in END_STATES:
             return
-        needed, kept = task.blobs, _is_kept(task, settings)
+        needed, kept = task.blobs, _is_kept(task, settings, present(session))
     if kept:
         folder.shrink()
     elif _take(engine, settings, task_id):
@@ -47,18 +47,16 @@ def tidy_all(engine: Engine, blobs: BlobStore, settings: Settings) -> None:
 
 def _due(engine: Engine, settings: Settings) -> Sequence[str]:
     """Return the ids of the failed tasks whose upload has been kept for long enough."""
-    failed_before = utc_now() - timedelta(hours=settings.keep_failed_hours)
-    due = select(Task.id).where(
-        Task.state == TaskState.FAILED, Task.tidied_at.is_(None), Task.finished_at <= failed_before
-    )
     with read_session(engine) as session:
-        return session.scalars(due).all()
+        before = present(session) - timedelta(hours=settings.keep_failed_hours)
+        failed = Task.state == TaskState.FAILED, Task.tidied_at.is_(None)
+        return session.scalars(select(Task.id).where(*failed, Task.finished_at <= before)).all()
 
 
-def _is_kept(task: Task, settings: Settings) -> bool:
+def _is_kept(task: Task, settings: Settings, now: datetime) -> bool:
     if task.state != TaskState.FAILED or task.tidied_at is not None or task.finished_at is None:
         return False
-    return utc_now() < task.finished_at + timedelta(hours=settings.keep_failed_hours)
+    return now < task.finished_at + timedelta(hours=settings.keep_failed_hours)
 
 
 def _take(engine: Engine, settings: Settings, task_id: str) -> bool:
@@ -68,8 +66,9 @@ def _take(engine: Engine, settings: Settings, task_id: str) -> bool:
             task, _ = lock_task(session, task_id)
         except NotFoundProblem:
             return False
-        if task.state not in END_STATES or _is_kept(task, settings):
+        now = present(session)
+        if task.state not in END_STATES or _is_kept(task, settings, now):
             return False  # somebody was faster, and it is to be tried again
         if task.state == TaskState.FAILED:
-            task.tidied_at = task.tidied_at or utc_now()
+            task.tidied_at = task.tidied_at or now
         return True

@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
+from redis import Redis
 from sqlalchemy import Engine, make_url
 from starlette.testclient import TestClient
 
@@ -154,6 +155,38 @@ def test_without_redis_tasks_are_accepted_and_run_when_it_is_back(
 
 
 @embedded
+def test_a_worker_whose_step_ends_while_redis_is_away_hears_of_the_next_one(
+    settings: Settings,
+    register: Register,
+    engine: Engine,
+    blobs: BlobStore,
+    redis_folder: Path,
+    control: Control,
+) -> None:
+    settings = settings.model_copy(update={"redis_url": redis_url_in(redis_folder)})
+    control.plan(epochs=2, gated=1)
+    bench = Bench(settings, engine, blobs, control)
+    register(model="street")
+    with ExitStack() as stack:
+        redis = stack.enter_context(ExitStack())
+        redis.enter_context(redis_in(redis_folder))
+        worker = stack.enter_context(bench.worker())
+        first = bench.post(["dog"])
+        bench.trains(first)
+        # It is done with its message: while it holds one it asks Redis for no other.
+        with Redis(unix_socket_path=str(redis_folder / "redis.sock")) as asked:
+            assert asked.hlen("unacked") == 0
+        redis.close()
+        second = bench.post(["cat"])
+        control.let_on()
+        bench.ends(first, TaskState.LIVE)
+        # The last that it does before it is done with the message.
+        eventually(lambda: "wake_up_not_sent" in worker.log.read_text())
+        redis.enter_context(redis_in(redis_folder))
+        bench.ends(second, TaskState.LIVE)
+
+
+@embedded
 def test_without_blobs_what_is_loaded_answers(
     settings: Settings, register: Register, tmp_path: Path
 ) -> None:
@@ -176,6 +209,47 @@ def test_without_blobs_what_is_loaded_answers(
         (tmp_path / "away").rename(settings.blob_dir)
         assert client.get(f"{VERSIONS}/1/files/model.onnx").status_code == 200
         assert client.get("/health/ready").status_code == 200
+
+
+@embedded
+def test_a_process_that_begins_while_the_disk_of_the_blobs_is_away_waits_for_it(
+    settings: Settings, register: Register, tmp_path: Path
+) -> None:
+    register()
+    settings.blob_dir.rename(tmp_path / "away")
+    settings.blob_dir.mkdir()
+    with started(settings, serve_warm_up_seconds=0.0) as client:
+        assert come_back_later(post(client, drawn(tmp_path, "cat")))
+        ready = client.get("/health/ready")
+        assert come_back_later(ready)
+        assert [error["field"] for error in ready.json()["errors"]] == ["blobs"]
+        assert "is it not mounted" in ready.json()["errors"][0]["message"]
+        settings.blob_dir.rmdir()
+        (tmp_path / "away").rename(settings.blob_dir)
+        assert client.get("/health/ready").status_code == 200
+        assert post(client, drawn(tmp_path, "cat")).status_code == 202
+        assert client.get(f"{VERSIONS}/1/files/model.onnx").status_code == 200
+
+
+@embedded
+def test_a_database_that_was_read_only_for_a_while_is_written_again(
+    settings: Settings, engine: Engine, tmp_path: Path
+) -> None:
+    app = create_app(settings)
+    with TestClient(app, base_url="http://127.0.0.1", client=("127.0.0.1", 50000)) as client:
+        assert client.get("/tasks").status_code == 200
+        read_only(app.state.services.engine)
+        assert come_back_later(post(client, drawn(tmp_path, "cat")))
+        assert client.get("/tasks").status_code == 200
+        assert post(client, drawn(tmp_path, "cat")).status_code == 202
+
+
+def read_only(engine: Engine) -> None:
+    """Leave every connection of a process as one that was opened while nobody might write."""
+    opened = [engine.connect() for _ in range(40)]
+    for connection in opened:
+        connection.exec_driver_sql("PRAGMA query_only=ON")
+        connection.close()
 
 
 @embedded

@@ -26,7 +26,7 @@ def test_a_claim_takes_the_row(post, row, do, engine):
     assert task.started_at is not None
     with read_session(engine) as session:
         left = session.scalar(select(Task.lease_until - database_now()).where(Task.id == task_id))
-    assert LEASE - 5 < left <= LEASE
+    assert LEASE / 2 < left <= LEASE
 
 
 def test_a_doubled_wake_up_claims_nothing(post, row, do):

@@ -61,6 +61,7 @@ def change(engine, task_id, **values):
     [
         (TaskKind.STEP, {}, "live"),
         (TaskKind.STEP, {"parent": 1}, "first"),
+        (TaskKind.RETIRE, {"parent": 1}, "first"),
         (TaskKind.IMPORT, {"parent": 1}, None),
     ],
 )

@@ -20,6 +20,7 @@ from app.db import (
     utc_now,
     write_session,
 )
+from tests.fixtures.clocks import set_ahead
 from tests.fixtures.versions import add_version
 from tests.worker.test_sweeper import sweeper
 
@@ -187,6 +188,23 @@ def test_what_may_never_go_does_not_stop_what_may(bench, monkeypatch):
     age(bench, 20)
     assert sweep(bench, keep_versions_days=10.0)[0] == {"versions": 1}
     assert [v.number for v in bench.versions() if v.deleted_at] == [5]
+
+
+def test_a_host_whose_clock_is_ahead_deletes_nothing_before_its_time(bench, monkeypatch):
+    bench.control.plan(epochs=1, default_iou=0.0)
+    bench.run(["cat"])
+    bench.cancel(bench.post(["hen"]))
+    bench.control.plan(fail="not this time")
+    failed = bench.run(["dog"])
+    every = {"keep_versions_days": 30.0, "keep_held_out_days": 30.0}
+    with monkeypatch.context() as patch:
+        set_ahead(patch, timedelta(days=400))
+        assert sweep(bench, **every) == ({}, 0)
+        bench.assert_kept(failed.id)
+    age(bench, 400)
+    kinds = sweep(bench, **every)[0]
+    assert {"versions", "tasks", "histories"} <= kinds.keys()
+    assert not bench.has_blob(failed.dataset)
 
 
 def test_the_settings_say_never_in_the_environment(monkeypatch):

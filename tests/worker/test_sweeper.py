@@ -15,6 +15,7 @@ from app.db import (
     LargeUpload,
     Task,
     TaskState,
+    database_now,
     read_session,
     utc_now,
     write_session,
@@ -359,3 +360,29 @@ def test_a_store_that_is_down_keeps_nothing_else_from_being_tidied(
     # Nobody can tell whether the database is the right one while the store cannot be listed.
     assert beside.exists() == (broken == "entries")
     assert forgot == ([] if broken == "forget_deleted" else [True])
+
+
+def test_a_lost_worker_s_lease_from_before_the_clock_was_set_back_ends(bench):
+    """The database's clock was a year ahead when the task was taken."""
+    task_id = bench.post(["cat"])
+    with write_session(bench.engine) as session:
+        claim(session, task_id, "lost", 365 * 86400)
+    made, _ = sweeper(bench)
+    made.sweep()
+    assert bench.state(task_id) == TaskState.VALIDATING, "who lives has time to renew it"
+    with read_session(bench.engine) as session:
+        left = session.scalar(select(Task.lease_until - database_now()))
+    assert 0 < left <= bench.settings.lease_seconds
+    with write_session(bench.engine) as session:
+        session.execute(update(Task).values(lease_until=Task.lease_until - left))
+    made.sweep()
+    assert bench.state(task_id) == TaskState.QUEUED
+
+
+def test_a_lease_that_another_setting_gave_is_left(bench):
+    task_id = bench.post(["cat"])
+    with write_session(bench.engine) as session:
+        claim(session, task_id, "patient", 3000)
+    sweeper(bench)[0].sweep()
+    with read_session(bench.engine) as session:
+        assert session.scalar(select(Task.lease_until - database_now())) > 2000

@@ -296,6 +296,19 @@ def test_turns_of_keys_that_were_revoked_are_forgotten_once_nothing_of_theirs_wa
     assert left() == {0, 3}
 
 
+def test_a_turn_stays_while_a_task_of_its_revoked_key_runs(put, engine):
+    put("a", 1)
+    with write_session(engine) as session:
+        taken = take(session, CPU)
+        assert taken is not None
+        session.execute(update(ApiKey).values(revoked_at=utc_now()))
+        forget_turns(session)
+        assert session.scalars(select(Turn.owner)).all() == [1]
+        claims.end(session, taken, TaskState.HELD)
+        forget_turns(session)
+        assert session.scalars(select(Turn.owner)).all() == []
+
+
 def test_a_failed_claim_is_no_turn(put, engine):
     put("a", 1)
     with write_session(engine) as session:

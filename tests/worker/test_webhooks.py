@@ -7,7 +7,15 @@ import pytest
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from app.db import DeliveryState, TaskState, WebhookDelivery, read_session, utc_now, write_session
+from app.db import (
+    DeliveryState,
+    TaskState,
+    WebhookDelivery,
+    database_now,
+    read_session,
+    utc_now,
+    write_session,
+)
 from app.keys.secret import read_secret
 from app.webhooks.outbox import WebhookEvent, enqueue
 from app.webhooks.schemas import WebhookSpec
@@ -126,6 +134,18 @@ def test_waits_grow_and_have_an_end(bench, receiver):
     (row,) = rows(bench.engine)
     assert (row.state, row.attempts) == (FAILED, courier.MOST_ATTEMPTS)
     assert made.next() is None
+
+
+@pytest.mark.parametrize("ahead", ["due_at", "lease_until"])
+def test_what_was_put_off_before_the_clock_was_set_back_is_sent(bench, receiver, ahead):
+    hook(bench.engine, receiver.url)
+    tell(bench.engine)
+    made = a_courier(bench)
+    soon = database_now() + courier.LONGEST_WAIT_SECONDS * (ahead == "due_at") + 50
+    change(bench.engine, **{ahead: soon})
+    assert made.next() is None
+    change(bench.engine, **{ahead: database_now() + 365 * 86400})
+    assert made.next() is not None
 
 
 def test_two_workers_never_hold_the_same_delivery(bench, receiver):
