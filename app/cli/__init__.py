@@ -69,16 +69,16 @@ class _Commands(TyperGroup):
             check_settings()
         return found
 
-    def invoke(self, ctx: Any) -> Any:
-        """Run a command; where stdout or a disk takes no more, say so and nothing else."""
+    def main(self, *args: Any, **extra: Any) -> Any:
+        """Run a command; where stdout or a disk takes nothing, say so and nothing else."""
         try:
-            return super().invoke(ctx)
+            return super().main(*args, **extra)
         except OSError as error:
-            from app.cli.refusing import FAILURE, FULL, refusal
+            from app.cli.refusing import FAILURE, FORBIDDEN, FULL, refusal
 
-            if error.errno not in FULL:
+            if error.errno not in (*FULL, *FORBIDDEN):
                 raise
-            raise refusal(str(error), FAILURE) from error
+            raise SystemExit(refusal(str(error), FAILURE).exit_code) from error
 
     def shell_complete(self, _ctx: Any, incomplete: str) -> Any:
         """Complete a command's name without loading any."""

@@ -125,7 +125,7 @@ def _directory(version: str, scratch: Path) -> Path:
         with read_session(engine) as session:
             found = served_version(session, name, number)
         try:
-            lay_out(open_store(get_settings()), found, directory)
+            lay_out(open_store(get_settings(), engine), found, directory)
         except OSError as error:
             raise refusal(f"the version's files cannot be read: {error}") from error
     return directory

@@ -25,7 +25,7 @@ def gc(
     """
     settings = get_settings()
     with database() as engine:
-        collector = Collector.of(engine, open_store(settings), settings)
+        collector = Collector.of(engine, open_store(settings, engine), settings)
         try:
             found = collector.find()
             done = found if dry_run else collector.remove(found)

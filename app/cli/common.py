@@ -15,9 +15,10 @@ from sqlalchemy.orm import Session
 
 from app.audit.actor import act_as
 from app.cli.refusing import FAILURE, FULL, MISSING, refusal
-from app.db import Actor, ActorType, is_passing, make_engine
+from app.db import Actor, ActorType, is_damaged, is_passing, make_engine
 from app.db.migrate import upgrade
 from app.errors import NotFoundProblem, Problem, problem_of
+from app.keys.secret import LostSecretError
 from app.settings import Settings, get_settings
 from sats_core.errors import CoreError
 
@@ -76,10 +77,15 @@ def database() -> Iterator[Engine]:
         with refusals():
             upgrade(engine)
             yield engine
+    except LostSecretError as error:
+        raise refusal(str(error)) from error
     except SQLAlchemyError as error:
+        said = error.orig if isinstance(error, DBAPIError) else error
+        if is_damaged(error):
+            what = f"the database cannot be read, restore a backup: {said}"
+            raise refusal(what, FAILURE) from error
         if not is_passing(error):
             raise
-        said = error.orig if isinstance(error, DBAPIError) else error
         raise refusal(f"the database does not answer: {said}", FAILURE) from error
     finally:
         engine.dispose()

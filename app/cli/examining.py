@@ -5,13 +5,13 @@ from contextlib import contextmanager
 from typing import Annotated
 
 import typer
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from app.cli.common import command_actor, log_aside
 from app.cli.printing import AsJson, print_json
 from app.cli.refusing import refusal
 from app.db import make_engine
-from app.db.migrate import is_current
+from app.db.migrate import is_current, is_newer, revision
 from app.doctor.examination import examine, repair
 from app.doctor.finding import Finding, Installation
 from app.settings import get_settings
@@ -54,11 +54,19 @@ def _installation() -> Iterator[Installation]:
     try:
         if not is_current(engine):
             raise refusal("the database is not at the newest revision: back it up, sats migrate")
+        if is_newer(engine):
+            raise refusal(
+                f"a newer release has migrated the database (to {revision(engine)}), of which this "
+                "one does not know all: use that one's sats doctor"
+            )
         yield Installation.of(engine, settings, command_actor())
     except SQLAlchemyError as error:
-        raise refusal(f"the database cannot be read: {error}") from error
+        said = error.orig if isinstance(error, DBAPIError) else error
+        raise refusal(f"the database cannot be read: {said}") from error
     except BlobStoreDownError as error:
         raise refusal(f"the blob store cannot be read: {error.strerror}") from error
+    except OSError as error:
+        raise refusal(f"the service's files cannot be read: {error}") from error
     finally:
         engine.dispose()
 

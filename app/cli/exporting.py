@@ -59,7 +59,7 @@ def _lay_out(name: str, number: int | None, directory: Path) -> tuple[int, Seque
         with read_session(engine) as session:
             found = served_version(session, name, number)
         try:
-            lay_out(open_store(get_settings()), found, directory)
+            lay_out(open_store(get_settings(), engine), found, directory)
         except (OSError, RuntimeError) as error:  # a file in the way, a loop of links, no right
             raise refusal(f"{directory} cannot be written: {error}") from error
     return found.number, [

@@ -71,19 +71,20 @@ def create(
         queued_tasks=queued_tasks,
         stored_bytes=stored_bytes,
     )
-    secret = read_secret(get_settings())
-    with database() as engine, write_session(engine) as session:
-        signed(session)
-        key = create_key(
-            session,
-            secret,
-            wish.name,
-            wish.scopes,
-            models=wish.models,
-            expires_at=wish.expires_at,
-            limits=wish.limits,
-        )
-        made = NewKeyJson(**key_json(find_key(session, wish.name)).model_dump(), key=key)
+    with database() as engine:
+        secret = read_secret(get_settings(), engine)
+        with write_session(engine) as session:
+            signed(session)
+            key = create_key(
+                session,
+                secret,
+                wish.name,
+                wish.scopes,
+                models=wish.models,
+                expires_at=wish.expires_at,
+                limits=wish.limits,
+            )
+            made = NewKeyJson(**key_json(find_key(session, wish.name)).model_dump(), key=key)
     if as_json:
         print_json(made.model_dump())
     else:

@@ -88,7 +88,7 @@ def _print(found: LabelStudioProject, task: "TaskRecord | None") -> None:
 def _imported(engine: Engine, settings: Settings, row: int) -> LabelStudioProject:
     """Make an import, or wait for the worker that was faster; return what became of it."""
     celery = make_celery(settings)
-    blobs = open_store(settings)
+    blobs = open_store(settings, engine)
     importing = Importing(engine, blobs, settings, lambda task: wake(celery, task))
     told = ""
     try:

@@ -146,8 +146,8 @@ def _found(name: str, number: int | None, url: str | None) -> Iterator[Pushed]:
 
 
 def _of_this_machine(name: str, number: int | None) -> Pushed:
-    blobs = open_store(get_settings())
     with database() as engine:
+        blobs = open_store(get_settings(), engine)
         with read_session(engine) as session:
             found = served_version(session, name, number)
             line = list(lineage(session, found).values())

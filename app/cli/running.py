@@ -19,6 +19,7 @@ from app.db import read_session
 from app.db.migrate import revision
 from app.http.loopback import is_loopback
 from app.integrations.mlflow.client import MissingClientError, check_installed
+from app.keys.secret import read_secret
 from app.keys.service import any_key
 from app.processes.children import Child, own, supervise
 from app.processes.restarts import SIBLINGS, SUPERVISED, write_siblings_restarts
@@ -45,6 +46,7 @@ def serve(host: Host = "127.0.0.1", port: Port = 8000) -> None:
     sweep()
     with database() as engine:
         _refuse_open(engine, host)
+        read_secret(get_settings(), engine)  # where it is lost nothing is started
         _greet(engine, host, port)
     api = Child("api", [*own("app.cli"), "api", f"--host={host}", f"--port={port}"])
     worker = Child("worker", WORKER)
@@ -69,7 +71,8 @@ def api(
     sweep()
     with database() as engine:
         _refuse_open(engine, host)
-    os.environ["SATS_API_WORKERS"] = str(workers)  # each takes its share of the processors
+        read_secret(get_settings(), engine)  # as above
+    os.environ["SATS_API_WORKERS"] = str(workers)  # each reads its settings by itself
     get_settings.cache_clear()  # what the commands read before was another number
     settings = get_settings()
     _refuse_to_fail(settings)

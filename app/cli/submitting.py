@@ -1,4 +1,4 @@
-"""Tasks of a running service: `sats submit`, `tasks`, `watch`, `cancel`, `retry`."""
+"""Tasks of a running service: `sats submit`, `tasks`, `watch`, `events`, `cancel`, `retry`."""
 
 import json
 from itertools import islice

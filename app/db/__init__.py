@@ -3,14 +3,14 @@
 from app.db.actor import Actor, ActorColumn, ActorType
 from app.db.api_key import ApiKey
 from app.db.audit import AuditEntry
-from app.db.base import Base, database_now, utc_now
-from app.db.faults import is_passing, is_unreachable
+from app.db.base import Base, database_now, has_come, utc_now
+from app.db.faults import is_damaged, is_passing, is_unreachable
 from app.db.idempotency import IdempotentRequest
 from app.db.label_studio import LabelStudioProject, ProjectState
 from app.db.large_upload import LargeUpload, LargeUploadState
 from app.db.memory import Memory, Place
 from app.db.model import Model, ModelClass
-from app.db.session import make_engine, read_session, write_session
+from app.db.session import make_engine, present, read_session, write_session
 from app.db.task import END_STATES, RUNNING_STATES, Task, TaskEvent, TaskKind, TaskLog, TaskState
 from app.db.version import AliasMove, Erasure, HeldOutSet, Version
 from app.db.webhook import DeliveryState, Webhook, WebhookDelivery
@@ -50,9 +50,12 @@ __all__ = [
     "WebhookDelivery",
     "Worker",
     "database_now",
+    "has_come",
+    "is_damaged",
     "is_passing",
     "is_unreachable",
     "make_engine",
+    "present",
     "read_session",
     "utc_now",
     "write_session",

@@ -3,9 +3,19 @@
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, DateTime, Dialect, Float, MetaData, TypeDecorator
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    ColumnElement,
+    DateTime,
+    Dialect,
+    Float,
+    MetaData,
+    TypeDecorator,
+    or_,
+)
 from sqlalchemy.ext.compiler import compiles
-from sqlalchemy.orm import DeclarativeBase
+from sqlalchemy.orm import DeclarativeBase, InstrumentedAttribute
 from sqlalchemy.sql.functions import FunctionElement
 
 from app.db.actor import Actor, ActorColumn
@@ -86,6 +96,26 @@ class database_now(FunctionElement[float]):  # noqa: N801
 
     type = Float()
     inherit_cache = True
+
+
+SLACK_SECONDS = 600.0
+"""By how much a clock is corrected without a word."""
+
+
+def has_come(
+    when: InstrumentedAttribute[float] | InstrumentedAttribute[float | None], longest: float
+) -> ColumnElement[bool]:
+    """Whether a time on the database's clock has come; none comes never.
+
+    One that lies further ahead than any is set was set before the clock went back. It is not waited
+    for: it may be years.
+
+    Args:
+        when: the column.
+        longest: seconds that it is ever set ahead.
+    """
+    now = database_now()
+    return or_(when <= now, when > now + longest + SLACK_SECONDS)
 
 
 @compiles(database_now, "sqlite")

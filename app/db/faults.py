@@ -15,7 +15,13 @@ a while, as in a failover; a transaction that was ended because nothing was done
 calls the last two internal errors."""
 _NO_ROOM = "53"
 """Of Postgres: no connection, memory or disk space left."""
-_SQLITE_NOT_NOW = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL)
+_SQLITE_NOT_NOW = (
+    sqlite3.SQLITE_BUSY,
+    sqlite3.SQLITE_LOCKED,
+    sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_READONLY,
+)
+_SQLITE_DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
 def is_unreachable(error: BaseException) -> bool:
@@ -42,6 +48,17 @@ def is_passing(error: BaseException) -> bool:
         return True
     state = _state(error) or ""
     return state in _NOT_NOW or state.startswith(_NO_ROOM)
+
+
+def is_damaged(error: BaseException) -> bool:
+    """Whether SQLite says that its file is damaged, or none of its."""
+    return isinstance(error, DBAPIError) and _sqlite_number(error) in _SQLITE_DAMAGED
+
+
+def is_read_only(error: BaseException | None) -> bool:
+    """Whether SQLite's driver says that it may not write: the file, or its disk, is read-only."""
+    number: int = getattr(error, "sqlite_errorcode", 0)
+    return number & 0xFF == sqlite3.SQLITE_READONLY
 
 
 def _state(error: DBAPIError) -> str | None:

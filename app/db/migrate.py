@@ -42,6 +42,8 @@ def upgrade(engine: Engine) -> None:
     What new columns are to hold of rows that were there is written after it (`app.db.filling`), or
     not: they are read as before then.
     """
+    if is_current(engine):  # nobody waits for a turn, and a database may be read-only
+        return
     with engine.execution_options(write=True).begin() as connection:
         if connection.dialect.name == "postgresql":
             connection.execute(text("SET LOCAL statement_timeout = 0"))
@@ -73,6 +75,11 @@ def is_current(engine: Engine) -> bool:
     """
     with engine.connect() as connection:
         return _is_current(connection)
+
+
+def is_newer(engine: Engine) -> bool:
+    """Return whether a newer version of the service has brought the database further."""
+    return revision(engine) > _newest()
 
 
 def revision(engine: Engine) -> str:

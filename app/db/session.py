@@ -3,12 +3,24 @@
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from typing import Any
 
 from pydantic_core import from_json
-from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
+from sqlalchemy import (
+    URL,
+    Connection,
+    Engine,
+    ExceptionContext,
+    create_engine,
+    event,
+    make_url,
+    select,
+)
 from sqlalchemy.orm import Session
 
+from app.db.base import database_time
+from app.db.faults import is_read_only
 from app.db.limits import DatabaseLimits
 
 SQLITE_WAIT_SECONDS = 30
@@ -45,6 +57,7 @@ def make_engine(url: str, limits: DatabaseLimits | None = None) -> Engine:
     if sqlite:
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
+        event.listen(engine, "handle_error", _open_again)
     return engine
 
 
@@ -84,6 +97,12 @@ def _prepare_sqlite(connection: Any, _record: Any) -> None:
     connection.create_function("lower", 1, _lower, deterministic=True)
 
 
+def _open_again(context: ExceptionContext) -> None:
+    # SQLite opens a file to read alone where it may not write it, and stays so when it may again.
+    if is_read_only(context.original_exception):
+        context.is_disconnect = True
+
+
 def _lower(text: object) -> object:
     return text.lower() if isinstance(text, str) else text
 
@@ -107,3 +126,9 @@ def write_session(engine: Engine) -> Iterator[Session]:
     with Session(engine.execution_options(write=True), expire_on_commit=False) as session:
         yield session
         session.commit()
+
+
+def present(session: Session) -> datetime:
+    """Return the time by the *database's* clock: what goes by its age goes by the one clock that
+    all hosts share, whatever theirs say."""
+    return session.scalars(select(database_time())).one()

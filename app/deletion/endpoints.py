@@ -53,7 +53,7 @@ def delete_version(
     with write_session(services.engine) as session:
         act_as(session, actor)
         found = get_model(session, model)
-        places = stores_of(services.blobs, services.settings).keys()
+        places = stores_of(services.blobs, services.settings, services.engine).keys()
         removal = service.delete_version(session, places, found, number)
     services.live.forget(model, number)
     return _freed(services, removal)
@@ -98,7 +98,7 @@ def delete_memory(
     with write_session(services.engine) as session:
         act_as(session, actor)
         version = get_version(session, get_model(session, model).id, number)
-        places = stores_of(services.blobs, services.settings).keys()
+        places = stores_of(services.blobs, services.settings, services.engine).keys()
         removal = service.delete_memory(session, places, version)
         memory = kept_memory(session, version)
     _freed(services, removal)
@@ -125,6 +125,6 @@ def delete_task(services: AppServices, actor: Acting, task_id: ChangedTaskId) ->
 
 
 def _freed(services: Services, removal: Removal) -> DeletionJson:
-    stores = stores_of(services.blobs, services.settings)
+    stores = stores_of(services.blobs, services.settings, services.engine)
     freed = free(services.engine, stores, services.settings, removal)
     return DeletionJson(deleted=list(removal.deleted), kept=list(removal.kept), freed_bytes=freed)

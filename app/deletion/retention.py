@@ -21,8 +21,8 @@ from app.db import (
     TaskLog,
     TaskState,
     Version,
+    present,
     read_session,
-    utc_now,
     write_session,
 )
 from app.deletion.freeing import free
@@ -85,7 +85,8 @@ def retain(engine: Engine, stores: Mapping[Place, BlobStore], settings: Settings
     ) -> tuple[int, int]:
         if days is None:
             return 0, 0
-        before = utc_now() - timedelta(days=days)
+        with read_session(engine) as session:
+            before = present(session) - timedelta(days=days)
         freed: list[int] = []
         asked = set[Due]()
         full = True

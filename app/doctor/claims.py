@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from sqlalchemy import func, or_, select
 
-from app.db import RUNNING_STATES, Model, Task, database_now
+from app.db import END_STATES, RUNNING_STATES, Model, Task, TaskState, database_now
 from app.doctor.finding import Check, Finding, Installation
 from app.doctor.mending import mend_task
 
@@ -61,7 +61,8 @@ def release(installation: Installation, finding: Finding) -> None:
 
 
 _LEFT = (
-    Task.state.not_in(RUNNING_STATES),
+    # Not of a state that is not known here: a worker of a newer release may be at it.
+    Task.state.in_((TaskState.QUEUED, *END_STATES)),
     or_(Task.worker.is_not(None), Task.lease_until.is_not(None)),
 )
 

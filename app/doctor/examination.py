@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator, Sequence
 
+import structlog
+
 from app.doctor import (
     aliases,
     audit,
@@ -19,6 +21,9 @@ from app.doctor import (
     work,
 )
 from app.doctor.finding import Check, Finding, Installation
+from app.storage import BlobStoreDownError
+
+log = structlog.get_logger(__name__)
 
 CHECKS: tuple[Check, ...] = (
     *database.CHECKS,
@@ -50,7 +55,8 @@ def examine(installation: Installation) -> list[Finding]:
 def repair(installation: Installation) -> tuple[list[Finding], list[Finding]]:
     """Mend what can be mended; returns what was mended and what remains.
 
-    The repair of one finding may bring another to light, which remains until the next.
+    The repair of one finding may bring another to light, which remains until the next. What may not
+    be mended by whoever runs this, a file of another user for one, remains too, and is logged.
     """
     damage = list(database.find_damage(installation))
     if damage:
@@ -63,6 +69,13 @@ def repair(installation: Installation) -> tuple[list[Finding], list[Finding]]:
 def _repaired(installation: Installation, check: Check) -> Iterator[Finding]:
     found: Sequence[Finding] = check.find(installation) if check.repair else ()
     for finding in found:
-        if check.repair is not None and finding.repairable:
+        if check.repair is None or not finding.repairable:
+            continue
+        try:
             check.repair(installation, finding)
+        except BlobStoreDownError:
+            raise
+        except OSError as error:
+            log.warning("not_repaired", where=finding.where, error=str(error))
+        else:
             yield finding

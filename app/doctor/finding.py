@@ -50,7 +50,8 @@ class Installation:
     @classmethod
     def of(cls, engine: Engine, settings: Settings, actor: Actor = COMMAND) -> "Installation":
         """Return the installation that a process's settings name."""
-        return cls(engine, stores_of(open_store(settings), settings), settings, actor)
+        stores = stores_of(open_store(settings, engine), settings, engine)
+        return cls(engine, stores, settings, actor)
 
     @contextmanager
     def snapshot(self) -> Iterator[Session]:

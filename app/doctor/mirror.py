@@ -11,11 +11,13 @@ def find_behind(installation: Installation) -> Sequence[Finding]:
     settings = installation.settings
     if settings.mlflow_tracking_uri is None or not settings.mlflow_file.is_file():
         return []
-    said = json.loads(settings.mlflow_file.read_bytes())
     where = settings.mlflow_tracking_uri
-    return [
-        Finding("mlflow-behind", f"since {said['since']}: {one}", where) for one in said["behind"]
-    ]
+    try:
+        said = json.loads(settings.mlflow_file.read_bytes())
+        behind = [f"since {said['since']}: {one}" for one in said["behind"]]
+    except (ValueError, TypeError, KeyError):
+        behind = [f"{settings.mlflow_file.name} does not say: it is written anew at the next try"]
+    return [Finding("mlflow-behind", one, where) for one in behind]
 
 
 CHECKS = (Check(find_behind),)

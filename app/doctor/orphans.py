@@ -2,7 +2,9 @@
 
 from collections.abc import Sequence
 
+from app.db import Place
 from app.doctor.finding import Check, Finding, Installation
+from app.storage.blobs import Entry
 from app.storage.garbage import Collector, Garbage, StoreMismatchProblem
 
 
@@ -17,8 +19,9 @@ def find_orphans(installation: Installation) -> Sequence[Finding]:
 
 def collect(installation: Installation, finding: Finding) -> None:
     """Remove it as the collector does: under the blob's lock, if nothing refers to it still."""
-    collector = _collector(installation)
-    collector.remove([one for one in collector.find() if _finding(one) == finding])
+    place, _, name = finding.where.partition(", ")
+    one = Garbage(Place(place), Entry(name, 0, 0.0), is_blob=finding.kind == "blob-orphan")
+    _collector(installation).remove([one])
 
 
 def _collector(installation: Installation) -> Collector:

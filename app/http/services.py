@@ -66,16 +66,30 @@ def open_services(settings: Settings) -> Services:
 
     Raises:
         ValueError: a bucket that a setting names cannot be opened; says which.
+        LostSecretError: the secret under the keys that there are is not there.
     """
     check_places(settings)
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     make_folders(settings)
-    blobs = open_store(settings)
     engine = make_engine(settings.resolved_database_url, settings.database_limits)
+    try:
+        services = _on(engine, settings)
+    except BaseException:
+        engine.dispose()  # it was asked what lies in the store
+        raise
+    services.live.start()
+    services.copies.start()
+    services.exchange.start()
+    return services
+
+
+def _on(engine: Engine, settings: Settings) -> Services:
+    """Return the services on a database; none of their threads is started."""
+    blobs = open_store(settings, engine)
     inference = Inference(settings, blobs)
     live = LiveVersions(engine, settings.live_poll_seconds)
-    secret, rates = read_secret(settings), Rates()
-    services = Services(
+    secret, rates = read_secret(settings, engine), Rates()
+    return Services(
         settings=settings,
         engine=engine,
         blobs=blobs,
@@ -93,7 +107,3 @@ def open_services(settings: Settings) -> Services:
         sender=Sender(settings),
         copies=Repeating("copies", Copies.of(engine, blobs, settings).drop_deleted, LOOK_SECONDS),
     )
-    live.start()
-    services.copies.start()
-    services.exchange.start()
-    return services

@@ -9,7 +9,7 @@ from sqlalchemy import delete
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from app.db import IdempotentRequest, utc_now
+from app.db import IdempotentRequest, present
 from app.db.base import JsonObject
 from app.errors import ErrorDetail, IdempotencyKeyReusedProblem
 from app.errors.codes import Code
@@ -61,7 +61,7 @@ def reused(why: str) -> IdempotencyKeyReusedProblem:
 
 def forget_requests(session: Session) -> None:
     """Remove records of requests that were done long ago."""
-    before = utc_now() - timedelta(days=KEPT_DAYS)
+    before = present(session) - timedelta(days=KEPT_DAYS)
     session.execute(delete(IdempotentRequest).where(IdempotentRequest.at < before))
 
 

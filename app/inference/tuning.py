@@ -62,7 +62,7 @@ def sessions_on(runtime: Runtime) -> type[Sessions]:
         from app.inference.openvino_sessions import OpenVinoSessions
     except ImportError as error:
         raise ImportError(
-            "SATS_SERVE_RUNTIME is openvino, which is not installed: pip install 'sats[openvino]'"
+            "SATS_SERVE_RUNTIME is openvino, which is not installed: pip install -e '.[openvino]'"
         ) from error
     return OpenVinoSessions
 

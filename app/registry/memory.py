@@ -2,13 +2,13 @@
 
 from collections.abc import Sequence
 
-from sqlalchemy import select
+from sqlalchemy import Engine, select
 from sqlalchemy.orm import Session
 
 from app.db import Memory, Place, Version
 from app.errors import NotFoundProblem
 from app.settings import Settings
-from app.storage import BlobStore, LocalBlobStore
+from app.storage import BlobStore, open_memory
 from sats_core.job import MemoryRecord
 
 
@@ -17,7 +17,7 @@ def memory_place(settings: Settings) -> Place:
     return Place.MEMORY_FOLDER if settings.memory_dir else Place.BLOB_STORE
 
 
-def memory_store(settings: Settings, blobs: BlobStore, place: Place) -> BlobStore:
+def memory_store(engine: Engine, settings: Settings, blobs: BlobStore, place: Place) -> BlobStore:
     """Return the store of a place.
 
     Raises:
@@ -25,11 +25,12 @@ def memory_store(settings: Settings, blobs: BlobStore, place: Place) -> BlobStor
     """
     if place == Place.BLOB_STORE:
         return blobs
-    if settings.memory_dir is None:
+    memories = open_memory(settings, engine)
+    if memories is None:
         raise NotFoundProblem(
             "the pictures lie in a memory folder; set SATS_MEMORY_DIR to it to reach them"
         )
-    return LocalBlobStore(settings.memory_dir)
+    return memories
 
 
 def memory_of(session: Session, version: Version) -> Memory | None:

@@ -49,7 +49,7 @@ class IntegrationSettings(SettingsBase):
         None,
         pattern=rf"^{ORIGIN}(/[^\s?#]*)?$",
         description="The MLflow server that every version is mirrored to, as "
-        "`https://mlflow.example.org`; needs `pip install 'sats[mlflow]'`. Who the worker is to it "
+        "`https://mlflow.example.org`; needs `pip install -e '.[mlflow]'`. Who the worker is to it "
         "say MLflow's own variables (`MLFLOW_TRACKING_USERNAME`, ...). Default: none.",
     )
     mlflow_prefix: str = Field(

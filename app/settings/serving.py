@@ -93,7 +93,7 @@ class ServingSettings(SettingsBase):
     )
     serve_runtime: Literal["onnxruntime", "openvino"] = Field(
         "onnxruntime",
-        description="What runs graphs: ONNX Runtime, or OpenVINO (`pip install 'sats[openvino]'`), "
+        description="What runs graphs: ONNX Runtime, or OpenVINO (`pip install -e '.[openvino]'`), "
         "which is faster on Intel's processors.",
     )
     serve_max_size: int = Field(

@@ -11,7 +11,7 @@ from app.storage.errors import (
     TooLargeError,
 )
 from app.storage.local import LocalBlobStore
-from app.storage.opening import open_store
+from app.storage.opening import open_memory, open_store
 
 __all__ = [
     "Blob",
@@ -25,5 +25,6 @@ __all__ = [
     "SentInVainError",
     "StagedBlob",
     "TooLargeError",
+    "open_memory",
     "open_store",
 ]

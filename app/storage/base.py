@@ -234,7 +234,7 @@ class BlobStore(ABC):
 
         Raises:
             BlobMissingError: no such blob.
-            BlobDamagedError: its bytes are not those that were stored.
+            BlobDamagedError: its bytes are not those that were stored, or cannot be had any more.
             BlobStoreDownError: nobody can tell, the store cannot be read.
         """
         path = self._file(key)
@@ -250,11 +250,21 @@ class BlobStore(ABC):
             stamp = stamp_of(os.fstat(stream.fileno()))  # of the very bytes that are read below
             if self._verified_lately(key, stamp):
                 return path
-            if hashlib.file_digest(stream, "sha256").hexdigest() != key:
+            if self._digest(stream) != key:
                 log.error("blob_damaged", blob=key, path=str(path))
                 raise BlobDamagedError(key)
         self._note_whole(key, stamp)
         return path
+
+    def _digest(self, stream: io.BufferedReader) -> str | None:
+        """Return a file's SHA-256; None: the disk cannot give its bytes, and works else."""
+        try:
+            with told():
+                return hashlib.file_digest(stream, "sha256").hexdigest()
+        except BlobStoreDownError as error:
+            if error.errno != errno.EIO or not self.answers():
+                raise
+            return None
 
     def _file(self, key: str) -> Path:
         """Return the file that is to be checked; raises as `path` does."""

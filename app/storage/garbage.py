@@ -12,11 +12,12 @@ from sqlalchemy import Engine, select
 from sqlalchemy.orm import Session
 
 from app.db import Model, Place, read_session, write_session
+from app.db.migrate import is_newer
 from app.errors import ConflictProblem
 from app.settings import Settings
 from app.storage.base import BlobStore
 from app.storage.blobs import Entry
-from app.storage.local import LocalBlobStore
+from app.storage.opening import open_memory
 from app.storage.references import delete_unreferenced, referenced, sending
 
 
@@ -27,12 +28,20 @@ class StoreMismatchProblem(ConflictProblem):
     title = "The store does not belong to the database"
 
 
-def stores_of(blobs: BlobStore, settings: Settings) -> dict[Place, BlobStore]:
-    """Return every place that a process's settings keep blobs in."""
-    stores = {Place.BLOB_STORE: blobs}
-    if settings.memory_dir is not None:
-        stores[Place.MEMORY_FOLDER] = LocalBlobStore(settings.memory_dir)
-    return stores
+class NewerDatabaseProblem(ConflictProblem):
+    """A newer release has migrated the database: what it refers to is not all known here."""
+
+    slug = "database-newer"
+    title = "The database is a newer release's"
+
+
+def stores_of(
+    blobs: BlobStore, settings: Settings, engine: Engine | None = None
+) -> dict[Place, BlobStore]:
+    """Return every place that a process's settings keep blobs in; `engine` as of `open_store`."""
+    memories = open_memory(settings, engine)
+    found = {Place.BLOB_STORE: blobs}
+    return found if memories is None else {**found, Place.MEMORY_FOLDER: memories}
 
 
 @dataclass(frozen=True)
@@ -67,7 +76,7 @@ class Collector:
     @classmethod
     def of(cls, engine: Engine, blobs: BlobStore, settings: Settings) -> "Collector":
         """Return the collector of a process's settings."""
-        return cls(engine, stores_of(blobs, settings), settings.gc_grace_seconds)
+        return cls(engine, stores_of(blobs, settings, engine), settings.gc_grace_seconds)
 
     def find(self) -> list[Garbage]:
         """Return what is garbage now, the oldest first; removes nothing.
@@ -75,7 +84,13 @@ class Collector:
         Raises:
             StoreMismatchProblem: the database does not know a single blob of a store that has some
                 to remove: more likely a setting is wrong than everything is garbage.
+            NewerDatabaseProblem: a newer release knows what is garbage.
         """
+        if is_newer(self.engine):
+            raise NewerDatabaseProblem(
+                "a newer release has migrated the database, and may refer to blobs in ways that "
+                "this one does not know: garbage is left to the newer one"
+            )
         before = time.time() - self.grace
         found: list[Garbage] = []
         for place, store in self.stores.items():

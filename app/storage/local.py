@@ -1,8 +1,9 @@
 """Blobs in a local or shared directory."""
 
+import errno
 import re
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -20,21 +21,33 @@ from sats_core.files import sync
 
 log = structlog.get_logger(__name__)
 
+NOT_THERE = "none of the blobs that the database knows is there, is it not mounted"
 _FOLDER = re.compile(r"[0-9a-f]{2}")
+
+
+def _nothing() -> Collection[str]:
+    return ()
 
 
 class LocalBlobStore(BlobStore):
     """A directory of files `ab/abcdef...`, named by their content, and `incoming/` beside them.
 
-    Where it cannot be made, the store is down: whoever opens it lives on, as with a bucket.
+    Where it cannot be made, the store is down: whoever opens it lives on, as with a bucket. So it
+    is where others know blobs of it and there is neither one of them nor `incoming/`: that is the
+    empty place of a disk that is not mounted.
+
+    Args:
+        root: the directory.
+        known: gives the key of every blob that something refers to; may raise an OSError.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, known: Callable[[], Collection[str]] = _nothing) -> None:
         super().__init__()
         self.root = root
+        self._known = known
         self._incoming = root / "incoming"
         self._made = False
-        self.parts = LocalParts(root / PARTS)
+        self.parts = LocalParts(root / PARTS, self._be_there)
         try:
             self._make()
         except OSError as error:
@@ -42,9 +55,28 @@ class LocalBlobStore(BlobStore):
 
     def _make(self) -> None:
         """Make its folders once; later it is down where they are gone, and not empty."""
-        if not self._made:
-            self._incoming.mkdir(parents=True, exist_ok=True)
-            self._made = True
+        if self._made:
+            return
+        try:
+            self._incoming.stat()
+        except FileNotFoundError:
+            self._check_new()
+        self._incoming.mkdir(parents=True, exist_ok=True)
+        self._made = True
+
+    def _be_there(self) -> None:
+        """Check that the store is there.
+
+        Raises:
+            OSError: it is not.
+        """
+        self._make()
+        self._incoming.stat()
+
+    def _check_new(self) -> None:
+        known = self._known()
+        if known and not any(self._target(key).is_file() for key in known):
+            raise OSError(errno.ENOENT, NOT_THERE, str(self.root))
 
     @contextmanager
     def stage(self, stream: BinaryIO, limit: int | None = None) -> Iterator[StagedBlob]:
@@ -61,7 +93,7 @@ class LocalBlobStore(BlobStore):
         target = self._target(key)
         with told():
             if not target.is_file():
-                self._incoming.stat()  # a blob is missing only where its store is there
+                self._be_there()  # a blob is missing only where its store is
                 raise BlobMissingError(key)
         return target
 
@@ -86,6 +118,7 @@ class LocalBlobStore(BlobStore):
     def entries(self) -> Iterator[Entry]:
         """See `BlobStore.entries`; whatever else lies in the directory is none of its business."""
         with told():
+            self._be_there()
             folders = list(self.root.iterdir())
         for folder in folders:
             if _FOLDER.fullmatch(folder.name) and folder.is_dir():
@@ -94,6 +127,8 @@ class LocalBlobStore(BlobStore):
 
     def unfinished(self) -> Iterator[Entry]:
         """See `BlobStore.unfinished`."""
+        with told():
+            self._be_there()
         yield from _described(_files(self._incoming))
         yield from self.parts.left()
 

@@ -1,15 +1,28 @@
-"""Which store a process's settings name."""
+"""Which stores a process's settings name."""
 
+from collections.abc import Callable, Collection
+from functools import partial
+
+from sqlalchemy import Engine
+
+from app.db import Place
 from app.settings import Settings
 from app.storage.base import BlobStore
 from app.storage.cache import BlobCache
 from app.storage.local import LocalBlobStore
+from app.storage.references import known
 
 
-def open_store(settings: Settings) -> BlobStore:
-    """Return the blob store of a process's settings. Nothing is asked of it yet."""
+def open_store(settings: Settings, engine: Engine | None = None) -> BlobStore:
+    """Return the blob store of a process's settings. Nothing is asked of it yet.
+
+    Args:
+        settings: of the process.
+        engine: the database, which tells a directory that is new from one that is not mounted;
+            None: whatever is there is taken as it is.
+    """
     if settings.store_url is None:
-        return LocalBlobStore(settings.blob_dir)
+        return LocalBlobStore(settings.blob_dir, _known(engine, Place.BLOB_STORE))
     # Imported where it is used: its library takes memory that a local directory does not need.
     from app.storage.bucket import Bucket
     from app.storage.object_parts import ObjectParts
@@ -24,3 +37,19 @@ def open_store(settings: Settings) -> BlobStore:
     bucket = Bucket.of(settings, settings.store_url)
     parts = ObjectParts(bucket, direct=settings.upload_to_store)
     return ObjectBlobStore(bucket, parts, cache, settings.staging_dir)
+
+
+def open_memory(settings: Settings, engine: Engine | None = None) -> BlobStore | None:
+    """Return the folder of its own that replay pictures lie in; None: they have none.
+
+    Args:
+        settings: of the process.
+        engine: as of `open_store`.
+    """
+    if settings.memory_dir is None:
+        return None
+    return LocalBlobStore(settings.memory_dir, _known(engine, Place.MEMORY_FOLDER))
+
+
+def _known(engine: Engine | None, place: Place) -> Callable[[], Collection[str]]:
+    return tuple if engine is None else partial(known, engine, place)

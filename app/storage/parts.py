@@ -4,7 +4,7 @@ import os
 import shutil
 import tempfile
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -87,10 +87,12 @@ class LocalParts(PartStore):
 
     Args:
         root: holds the folders; made when the first part comes.
+        check: raises an OSError where the store that it lies in is not there.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, check: Callable[[], object]) -> None:
         self._root = root
+        self._check = check
 
     def addresses(
         self, _upload: str, _numbers: Sequence[int], _seconds: float
@@ -102,6 +104,7 @@ class LocalParts(PartStore):
         """See `PartStore.put`: temporary name, fsync, rename."""
         folder = self._root / upload
         with told():
+            self._check()
             folder.mkdir(parents=True, exist_ok=True)
             handle, name = tempfile.mkstemp(dir=folder)
         draft = Path(name)
@@ -118,6 +121,7 @@ class LocalParts(PartStore):
     def sizes(self, upload: str) -> dict[int, int]:
         """See `PartStore.sizes`."""
         with told():
+            self._check()
             files = _files(self._root / upload)
             return {int(path.name): size for path, size, _ in files if path.name.isdecimal()}
 
@@ -126,6 +130,8 @@ class LocalParts(PartStore):
         try:
             stream = (self._root / upload / str(number)).open("rb")
         except FileNotFoundError as error:
+            with told():
+                self._check()
             raise BlobMissingError(f"part {number} of {upload}") from error
         with stream, told():
             yield from chunks(stream)

@@ -10,10 +10,23 @@ A blob belongs to nobody: whoever stores the same bytes shares it. So three rule
 Between the two nothing can come: the second of them sees what the first one left.
 """
 
+import errno
 from collections.abc import Collection
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, String, and_, cast, func, or_, select
+from sqlalchemy import (
+    ColumnElement,
+    Engine,
+    Select,
+    String,
+    and_,
+    cast,
+    func,
+    inspect,
+    or_,
+    select,
+)
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from app.db import (
@@ -26,9 +39,11 @@ from app.db import (
     Task,
     TaskState,
     Version,
+    read_session,
 )
 from app.db.base import database_time
 from app.storage.base import BlobStore
+from app.storage.errors import BlobStoreDownError
 from app.storage.parts import PARTS
 
 _Condition = ColumnElement[bool]
@@ -95,6 +110,22 @@ def referenced(session: Session, place: Place) -> set[str]:
         for files in session.scalars(select(Version.files).where(_STANDING)):
             found.update(str(entry["blob"]) for entry in files.values())
     return found
+
+
+def known(engine: Engine, place: Place) -> set[str]:
+    """Return the same; of a database that has no tables yet, nothing.
+
+    Raises:
+        BlobStoreDownError: nobody can tell, the database does not answer.
+    """
+    try:
+        if not inspect(engine).has_table(Version.__tablename__):
+            return set()
+        with read_session(engine) as session:
+            return referenced(session, place)
+    except SQLAlchemyError as error:
+        said = "the database does not say what lies there"
+        raise BlobStoreDownError(errno.EAGAIN, said) from error
 
 
 def sending(session: Session) -> set[str]:

@@ -122,7 +122,7 @@ def _opened(service: str) -> Spans | None:
     except ImportError as error:
         log.warning(
             "not_traced",
-            reason=f"{error.name} is missing; OpenTelemetry comes with pip install 'sats[otel]'",
+            reason=f"{error.name} is missing; OpenTelemetry comes with pip install -e '.[otel]'",
         )
         return None
     spans = OtelSpans(service)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from sqlalchemy import ColumnElement, and_, or_, update
 from sqlalchemy.orm import Session
 
-from app.db import LargeUpload, LargeUploadState, database_now
+from app.db import LargeUpload, LargeUploadState, database_now, has_come
 from app.db.base import JsonObject
 from app.uploads.cut import Parts
 
@@ -91,4 +91,4 @@ def _write(session: Session, held: Claim, **values: object) -> bool:
 
 def lapsed() -> ColumnElement[bool]:
     """Whether who puts an upload together has said nothing for too long."""
-    return LargeUpload.lease_until < database_now()
+    return has_come(LargeUpload.lease_until, LEASE_SECONDS)

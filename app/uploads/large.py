@@ -8,7 +8,7 @@ from sqlalchemy import ColumnElement, delete, exists, func, select
 from sqlalchemy.orm import Session
 
 from app.audit.service import Action, record
-from app.db import LargeUpload, LargeUploadState, Task, utc_now
+from app.db import LargeUpload, LargeUploadState, Task, present
 from app.db.base import database_time
 from app.errors import NotFoundProblem
 from app.keys.problems import UploadLimitProblem
@@ -95,7 +95,7 @@ def begin(
         DiskFullProblem: there is no room for it.
         TooLargeProblem, ByteLimitProblem, UploadLimitProblem: it is too much for the key.
     """
-    ends = utc_now() + timedelta(hours=settings.keep_uploads_hours)
+    ends = present(session) + timedelta(hours=settings.keep_uploads_hours)
     _begin_to_count(session, key_id)
     known = _same(session, key_id, announced)
     if known is not None:
@@ -256,7 +256,7 @@ def _sent_at_once(key_id: int | None, blob: str) -> tuple[ColumnElement[bool], .
 
 
 def _own(key_id: int | None) -> tuple[ColumnElement[bool], ...]:
-    return _of(key_id), LargeUpload.expires_at > utc_now()
+    return _of(key_id), LargeUpload.expires_at > database_time()
 
 
 def _of(key_id: int | None) -> ColumnElement[bool]:
@@ -266,7 +266,7 @@ def _of(key_id: int | None) -> ColumnElement[bool]:
 def _begin_to_count(session: Session, key_id: int | None) -> None:
     """Lock a key until the transaction ends, and forget what it kept for long enough."""
     lock_key(session, key_id)
-    ended = _of(key_id), LargeUpload.expires_at <= utc_now()  # others' have other locks
+    ended = _of(key_id), LargeUpload.expires_at <= database_time()  # others' have other locks
     session.execute(delete(LargeUpload).where(*ended))
 
 

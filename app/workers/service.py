@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session, aliased
 from sqlalchemy.sql.selectable import ScalarSelect
 
 from app.db import RUNNING_STATES, DeviceKind, Model, Task, Worker, database_now
+from app.db.base import database_time
 from app.workers.needs import Resources
 
 KEPT_SECONDS = 24 * 3600.0
@@ -76,8 +77,12 @@ def forget_lost(session: Session) -> None:
 
 
 def alive() -> ColumnElement[bool]:
-    """Whether a worker said in time that it is there."""
-    return Worker.alive_until > database_now()
+    """Whether a worker said in time that it is there.
+
+    One that said so at a time that is still to come said it before the clock went back: who is
+    there says it again soon.
+    """
+    return and_(Worker.alive_until > database_now(), Worker.seen_at <= database_time())
 
 
 def _latest() -> ScalarSelect[str]:

@@ -1,13 +1,22 @@
-"""An object store that a test can break, for whatever stands on one."""
+"""What tests of the service share: its contract, and an object store that a test can break."""
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from app.main import create_app
+from app.settings import Settings
 from tests.app.storage.places import S3Prefix
 from tests.fixtures.faulty_s3 import Faults, faulty
 from tests.fixtures.s3 import S3Server
+
+
+@pytest.fixture(scope="session")
+def document() -> Any:
+    """The OpenAPI document. To make it takes as long as ten requests; no setting changes it."""
+    return create_app(Settings()).openapi()
 
 
 @pytest.fixture

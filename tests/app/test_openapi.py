@@ -13,14 +13,6 @@ from app.integrations.protocols.refusals import OPEN_INFERENCE
 METHODS = ("get", "post", "put", "patch", "delete")
 
 
-@pytest.fixture(scope="module")
-def document():
-    from app.main import create_app
-    from app.settings import Settings
-
-    return create_app(Settings()).openapi()
-
-
 def _operations(document):
     for path, item in document["paths"].items():
         for method in METHODS:

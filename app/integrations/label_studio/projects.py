@@ -15,6 +15,7 @@ from app.db import (
     ProjectState,
     Task,
     database_now,
+    has_come,
     utc_now,
 )
 
@@ -22,6 +23,7 @@ LEASE_SECONDS = 60.0
 """How long an import is taken for; whoever works at it renews it all the time."""
 MOST_TRIES = 6
 FIRST_WAIT_SECONDS = 5.0
+LONGEST_WAIT_SECONDS = FIRST_WAIT_SECONDS * 2.0**MOST_TRIES
 
 
 @dataclass(frozen=True)
@@ -198,13 +200,13 @@ def _last_served() -> ColumnElement[Any]:
 
 
 def _due(row: int | None) -> ColumnElement[bool]:
-    now = database_now()
+    lease = LabelStudioProject.lease_until
     runs = exists().where(Task.id == LabelStudioProject.task_id, Task.state.not_in(END_STATES))
     waits = (LabelStudioProject.state == ProjectState.WAITING) & ~runs
     lapsed = (
         (LabelStudioProject.state == ProjectState.FETCHING)
-        & (LabelStudioProject.due_at <= now)
-        & or_(LabelStudioProject.lease_until.is_(None), LabelStudioProject.lease_until <= now)
+        & has_come(LabelStudioProject.due_at, LONGEST_WAIT_SECONDS)
+        & or_(lease.is_(None), has_come(lease, LEASE_SECONDS))
     )
     due = waits | lapsed
     return due if row is None else due & (LabelStudioProject.id == row)

@@ -80,7 +80,7 @@ def check_installed() -> None:
     if find_spec("mlflow") is None:
         raise MissingClientError(
             "SATS_MLFLOW_TRACKING_URI is set, and MLflow's client is not installed: "
-            "pip install 'sats[mlflow]'"
+            "pip install -e '.[mlflow]'"
         )
 
 

@@ -3,7 +3,7 @@
     cvat-cli task auto-annotate 137 --function-module sats_client.cvat \\
         -p url=str:http://127.0.0.1:8000 -p model=str:default --allow-unmatched-labels
 
-Needs cvat-sdk: pip install "sats-client[cvat]".
+Needs cvat-sdk, cvat-cli, numpy and Pillow.
 """
 
 from typing import Any

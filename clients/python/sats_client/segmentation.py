@@ -17,7 +17,7 @@ try:
     from numpy.typing import NDArray
     from PIL import Image, ImageOps
 except ImportError as error:
-    raise ImportError('masks need numpy and Pillow: pip install "sats-client[masks]"') from error
+    raise ImportError("masks need numpy and Pillow: pip install numpy pillow") from error
 
 Mask = NDArray[np.uint8] | NDArray[np.uint16]
 Picture = str | PathLike[str] | bytes | Image.Image | NDArray[np.uint8]

@@ -1,6 +1,7 @@
 import logging
 
 import pytest
+import structlog
 from typer.testing import CliRunner
 
 from app.cli import cli
@@ -30,3 +31,11 @@ def run(settings, monkeypatch, tmp_path):
     logging.root.handlers[:] = handlers
     plain_logs()
     get_settings.cache_clear()
+
+
+@pytest.fixture
+def logs_of_its_own():
+    """Let a command say where its log goes, as it does outside of tests."""
+    structlog.reset_defaults()
+    yield
+    plain_logs()

@@ -1,15 +1,20 @@
 """`sats doctor` as a user runs it."""
 
+import errno
 import getpass
 import io
 import json
 import os
+from dataclasses import replace
 
 import pytest
 from sqlalchemy import text
 
 from app.db import write_session
 from app.db.migrate import is_current
+from app.doctor import examination
+from app.storage.garbage import Collector
+from app.storage.local import NOT_THERE
 from tests.app.storage.rows import add_task
 
 
@@ -85,3 +90,55 @@ def test_no_database_is_made(run, monkeypatch, tmp_path):
     assert answer.exit_code == 2
     assert "there is no database" in answer.stderr
     assert not (tmp_path / "elsewhere").exists()
+
+
+def test_a_database_that_a_newer_release_migrated_is_left_to_it(run, engine, left):
+    with engine.execution_options(write=True).begin() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    for words in (("doctor",), ("doctor", "--repair"), ("gc",)):
+        answer = run(*words)
+        assert (answer.exit_code, answer.stdout) == (2, ""), words
+        assert "a newer release has migrated the database" in answer.stderr
+    assert left.exists()
+
+
+@pytest.mark.usefixtures("logs_of_its_own")
+@pytest.mark.parametrize("words", [("doctor",), ("doctor", "--repair"), ("gc",)], ids=" ".join)
+def test_a_store_that_is_not_mounted_is_said_and_not_made(run, settings, left, words):
+    away = settings.blob_dir.with_name("away")
+    settings.blob_dir.rename(away)
+    settings.blob_dir.mkdir()
+    answer = run(*words)
+    assert (answer.exit_code, answer.stdout) == (2, "")
+    said = f"sats: the blob store cannot be read: {NOT_THERE}"
+    assert answer.stderr.splitlines()[-1] == said
+    assert list(settings.blob_dir.iterdir()) == []
+
+
+@pytest.mark.usefixtures("logs_of_its_own")
+def test_what_may_not_be_removed_keeps_nothing_else(run, settings, left, monkeypatch):
+    (settings.data_dir / "tmp" / "held").mkdir(parents=True)
+    os.utime(settings.data_dir / "tmp" / "held", (1.0, 1.0))
+
+    def refuses(*_args, **_kw):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr(Collector, "remove", refuses)
+    answer = run("doctor", "--repair", "--json")
+    assert answer.exit_code == 1, answer.output
+    said = json.loads(answer.stdout)
+    assert [one["kind"] for one in said["repaired"]] == ["temporary-left"]
+    assert [one["kind"] for one in said["findings"]] == ["blob-orphan"]
+    assert "not_repaired" in answer.stderr
+
+
+def test_folders_that_cannot_be_read_are_one_line(run, engine, monkeypatch):
+    def refuses(*_args):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), "work")
+
+    checks = tuple(replace(one, find=refuses) for one in examination.CHECKS[-1:])
+    monkeypatch.setattr(examination, "CHECKS", checks)
+    answer = run("doctor")
+    assert (answer.exit_code, answer.stdout) == (2, "")
+    said = "sats: the service's files cannot be read: [Errno 13] Permission denied: 'work'\n"
+    assert answer.stderr == said

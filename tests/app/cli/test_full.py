@@ -18,7 +18,15 @@ pytestmark = [
 
 @pytest.mark.parametrize(
     "words",
-    [("audit", "list", "--json"), ("doctor", "--json"), ("doctor",), ("keys", "list", "--json")],
+    [
+        ("audit", "list", "--json"),
+        ("doctor", "--json"),
+        ("doctor",),
+        ("keys", "list", "--json"),
+        ("--help",),
+        ("keys", "--help"),
+        ("--version",),
+    ],
 )
 def test_a_command_says_that_nothing_could_be_written(engine, settings, words):
     with FULL.open("w") as full:

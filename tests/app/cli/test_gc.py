@@ -5,10 +5,8 @@ import json
 import os
 
 import pytest
-import structlog
 
 from app.db import write_session
-from tests.fixtures.logs import plain_logs
 from tests.fixtures.versions import add_version
 
 LEFT = b"left behind"
@@ -78,14 +76,6 @@ def test_the_blobs_of_another_database_are_not_removed(run, blobs):
     assert (answer.exit_code, answer.stdout) == (2, "")
     assert "the database knows no model" in answer.stderr
     assert path.exists()
-
-
-@pytest.fixture
-def logs_of_its_own():
-    """Let a command say where its log goes, as it does outside of tests."""
-    structlog.reset_defaults()
-    yield
-    plain_logs()
 
 
 @pytest.mark.usefixtures("logs_of_its_own")

@@ -1,4 +1,6 @@
+import errno
 import json
+import os
 import re
 import time
 
@@ -8,6 +10,7 @@ from sqlalchemy import text
 from app.audit.service import Wanted, list_entries
 from app.db import AuditEntry, read_session, write_session
 from app.keys.text import KEY_PATTERN
+from app.settings import get_settings
 
 WAIT = 20
 
@@ -72,6 +75,56 @@ def test_a_key_is_made_and_revoked_by_programs(run, client):
     for words in (("create", "ci", "--scope", "admin"), ("revoke", "nobody")):
         refused = run("keys", *words, "--json")
         assert (refused.exit_code > 0, refused.stdout) == (True, ""), words
+
+
+def test_nothing_is_made_or_started_under_another_secret(run, settings, monkeypatch):
+    assert run("keys", "create", "ci", "--scope", "submit").exit_code == 0
+    (settings.data_dir / "secret").unlink()
+    monkeypatch.setattr("app.cli.running.supervise", lambda *_: pytest.fail("it was started"))
+    monkeypatch.setattr("app.cli.running.Server", lambda *_: pytest.fail("it was started"))
+    for words in (("keys", "create", "b", "--scope", "submit"), ("serve",), ("api",)):
+        refused = run(*words)
+        assert (refused.exit_code, refused.stdout) == (2, ""), words
+        assert "is the disk not mounted" in refused.stderr.splitlines()[-1]
+    assert not (settings.data_dir / "secret").exists()
+
+
+@pytest.mark.parametrize("database_url", ["embedded"], indirect=True)
+def test_a_database_that_cannot_be_written_is_one_line(run, settings, engine, monkeypatch):
+    file = settings.resolved_database_url.removeprefix("sqlite:///")
+    monkeypatch.setenv("SATS_DATABASE_URL", f"sqlite:///file:{file}?mode=ro&uri=true")
+    get_settings.cache_clear()
+    refused = run("keys", "create", "b", "--scope", "submit")
+    assert (refused.exit_code, refused.stdout) == (1, "")
+    said = refused.stderr.splitlines()[-1]
+    assert said.startswith("sats: the database does not answer: attempt to write a readonly")
+    for words in (("keys", "list"), ("doctor",), ("gc", "--dry-run"), ("migrate",)):
+        assert run(*words).exit_code == 0, "who only reads may"
+
+
+@pytest.mark.parametrize("database_url", ["embedded"], indirect=True)
+@pytest.mark.parametrize("said", [errno.EROFS, errno.EACCES])
+def test_a_folder_that_cannot_be_written_is_one_line(run, monkeypatch, said):
+    def refuses(*_args):
+        raise OSError(said, os.strerror(said), "secret")
+
+    monkeypatch.setattr("app.cli.keys.read_secret", refuses)
+    refused = run("keys", "create", "b", "--scope", "submit")
+    assert (refused.exit_code, refused.stdout) == (1, "")
+    assert refused.stderr == f"sats: [Errno {said}] {os.strerror(said)}: 'secret'\n"
+
+
+@pytest.mark.parametrize("database_url", ["embedded"], indirect=True)
+def test_a_file_that_is_no_database_is_one_line(run, settings, monkeypatch, tmp_path):
+    (tmp_path / "rot.db").write_bytes(b"rot" * 4096)
+    monkeypatch.setenv("SATS_DATABASE_URL", f"sqlite:///{tmp_path / 'rot.db'}")
+    get_settings.cache_clear()
+    for words in (("keys", "list"), ("migrate",), ("gc",), ("doctor",), ("serve",), ("api",)):
+        refused = run(*words)
+        assert refused.exit_code in (1, 2), words
+        said = refused.stderr.splitlines()[-1]
+        assert said.startswith("sats: the database cannot be read"), words
+        assert said.endswith(": file is not a database")
 
 
 def test_wrong_words_are_refused_in_words(run):

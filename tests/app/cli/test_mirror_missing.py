@@ -20,7 +20,7 @@ def test_a_command_says_what_is_to_be_installed(run, monkeypatch, command):
     monkeypatch.setenv("SATS_MLFLOW_TRACKING_URI", "http://127.0.0.1:5000")
     answer = run(command)
     assert answer.exit_code == 2
-    assert "pip install 'sats[mlflow]'" in answer.stderr
+    assert "pip install -e '.[mlflow]'" in answer.stderr
 
 
 def test_a_worker_that_celery_starts_ends(settings):

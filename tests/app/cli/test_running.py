@@ -110,7 +110,7 @@ def test_where_no_process_could_start_none_is_started(run, settings, monkeypatch
     monkeypatch.setitem(sys.modules, "openvino", None)  # as where it is not installed
     answer = run("api", "--workers", workers)
     assert answer.exit_code == 2
-    assert "pip install 'sats[openvino]'" in answer.stderr
+    assert "pip install -e '.[openvino]'" in answer.stderr
 
 
 @contextmanager

@@ -47,6 +47,7 @@ def test_unreachable(cause):
         wrapped(InternalError, psycopg.errors.ReadOnlySqlTransaction()),
         wrapped(InternalError, psycopg.errors.IdleInTransactionSessionTimeout()),
         wrapped(OperationalError, of_sqlite(sqlite3.SQLITE_BUSY_SNAPSHOT)),
+        wrapped(OperationalError, of_sqlite(sqlite3.SQLITE_READONLY_CANTLOCK)),
     ],
 )
 def test_not_now(error):

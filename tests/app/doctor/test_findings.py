@@ -1,5 +1,6 @@
 """Every invariant, broken on purpose on a real service's data, is found and mended where it can."""
 
+import errno
 import io
 import json
 import os
@@ -14,9 +15,11 @@ import pytest
 
 from app.audit.service import Action, Wanted, first_broken, list_entries
 from app.broker import broker_folder, make_celery, wake
-from app.db import Actor, ActorType
+from app.db import Actor, ActorType, Place
 from app.doctor.examination import examine, repair
 from app.doctor.finding import Installation
+from app.storage import BlobStoreDownError, LocalBlobStore
+from tests.app.storage.test_local import UNREADABLE
 
 ROOT = Path(__file__).parents[3]
 LATEST = "(SELECT max(id) FROM versions)"
@@ -62,6 +65,29 @@ def damage(data, query, how):
         path.write_bytes(b"rot")
     else:
         path.unlink()
+
+
+def a_sector_that_is_bad(data):
+    path = data.blobs.path(data.one("SELECT blob FROM held_out_sets WHERE id = 1"))
+    path.unlink()
+    path.symlink_to(UNREADABLE)
+
+
+class OfAnotherUser(LocalBlobStore):
+    """A store with files that whoever looks may not read; an administrator may read all."""
+
+    def check(self, _key):
+        raise BlobStoreDownError(errno.EACCES, os.strerror(errno.EACCES))
+
+
+def blobs_of_another_user(data):
+    stores = {Place.BLOB_STORE: OfAnotherUser(data.settings.blob_dir)}
+    data.installation = replace(data.installation, stores=stores)
+
+
+def what_the_mirror_wrote_by_half(data):
+    a_mirror_that_is_behind(data)
+    data.settings.mlflow_file.write_text('{"since"')
 
 
 def old(path):
@@ -208,11 +234,14 @@ BROKEN = [
             f"SELECT dataset FROM tasks WHERE id = {BATCH}",
         )
     ),
+    ("blob-damaged", a_sector_that_is_bad),
+    ("blob-unreadable", blobs_of_another_user),
     ("store-unknown", sql("UPDATE memories SET place = 'memory folder'")),
     ("blob-orphan", an_orphan),
     ("write-unfinished", a_write_that_never_ended),
     ("store-mismatch", another_store),
     ("mlflow-behind", a_mirror_that_is_behind),
+    ("mlflow-behind", what_the_mirror_wrote_by_half),
     ("work-folder-left", a_work_folder(FIRST)),
     ("work-folder-left", a_work_folder(FAILED)),
     ("work-folder-left", a_work_folder_of_nobody),
@@ -338,6 +367,59 @@ def test_a_folder_that_somebody_works_in_is_left_alone(data):
         mended, remain = repair(data.installation)
     assert (mended, [one.kind for one in remain]) == ([], ["work-folder-left"])
     assert folder.path.is_dir()
+
+
+def test_work_folders_of_another_service_are_not_removed(data, tmp_path):
+    """SATS_DATA_DIR, or SATS_DATABASE_URL, names another one's."""
+    other = tmp_path / "other"
+    store = LocalBlobStore(other / "blobs")
+    store.put(io.BytesIO(b"another service's"))
+    folder = other / "work" / str(uuid4())
+    folder.mkdir(parents=True)
+    (folder / "checkpoints").mkdir()
+    old(folder)
+    wrong = data.settings.model_copy(update={"data_dir": other})
+    mended, remain = repair(Installation.of(data.engine, wrong))
+    (found,) = (one for one in remain if one.kind == "work-folder-left")
+    assert not found.repairable
+    assert "another service's" in found.what
+    assert (folder / "checkpoints").is_dir()
+    assert mended == []
+
+
+def test_who_works_in_a_state_that_is_not_known_here_is_left_alone(data):
+    until = time.time() + 60
+    data.sql(
+        f"UPDATE tasks SET state = 'calibrating', worker = 'newer', lease_until = {until} "
+        f"WHERE id = {BATCH}"
+    )
+    mended, remain = repair(data.installation)
+    assert mended == []
+    assert {one.kind for one in remain} == {"task-state-unknown", "history-disagrees"}
+    assert data.one(f"SELECT worker FROM tasks WHERE id = {BATCH}") == "newer"
+
+
+def test_a_link_among_work_folders_is_not_followed(data, tmp_path):
+    target = tmp_path / "elsewhere"
+    target.mkdir()
+    (target / "mine").touch()
+    old(target)
+    (data.settings.work_dir / str(uuid4())).symlink_to(target)
+    (data.settings.work_dir / str(uuid4())).write_text("no folder")
+    mended, remain = repair(data.installation)
+    assert (mended, remain) == ([], [])
+    assert [path.name for path in target.iterdir()] == ["mine"]
+
+
+def test_however_much_garbage_there_is_the_store_is_listed_a_few_times(data, monkeypatch):
+    for number in range(20):
+        old(data.blobs.path(data.blobs.put(io.BytesIO(b"%d" % number)).key))
+    lists = []
+    entries = LocalBlobStore.entries
+    monkeypatch.setattr(LocalBlobStore, "entries", lambda store: lists.append(1) or entries(store))
+    mended, remain = repair(data.installation)
+    assert (len(mended), remain) == (20, [])
+    assert len(lists) <= 3
 
 
 def test_every_finding_is_documented_and_every_documented_one_is_tested():

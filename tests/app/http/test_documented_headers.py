@@ -33,9 +33,8 @@ def headers(engine, settings, blobs):
 
 
 @pytest.fixture
-def ask(client, headers):
+def ask(client, headers, document):
     """Ask, and return what the document declares beside the answer."""
-    document = client.get("/openapi.json", headers=headers).json()
 
     def asked(method, path, known=None, **filled):
         answer = client.request(method, path.format(**FILLED | filled), headers=known or headers)
@@ -52,8 +51,7 @@ def carried(answer, declared):
     return {name for name in declared if name in answer.headers}
 
 
-def test_every_answer_of_the_document_declares_an_id(client):
-    document = client.get("/openapi.json").json()
+def test_every_answer_of_the_document_declares_an_id(document):
     for path, item in document["paths"].items():
         for method, operation in item.items():
             for status, answer in operation["responses"].items():

@@ -20,8 +20,6 @@ from app.db import (
     write_session,
 )
 from app.idempotency.service import KEPT_DAYS, forget_requests
-from app.main import create_app
-from app.settings import Settings
 from app.storage.references import delete_unreferenced
 from tests.app.tasks.posting import drawn, post
 from tests.fixtures.processes import serving
@@ -215,8 +213,7 @@ NOT_READ = {
 """The POSTs that read no Idempotency-Key, and why."""
 
 
-def test_every_post_reads_the_key_or_needs_none():
-    document = create_app(Settings()).openapi()
+def test_every_post_reads_the_key_or_needs_none(document):
     reads = {
         path: {one["name"].lower() for one in item["post"].get("parameters", ())}
         for path, item in document["paths"].items()

@@ -6,7 +6,7 @@ import pytest
 from app.db import read_session, write_session
 from app.errors import ConflictProblem, NotFoundProblem, UnauthorizedProblem
 from app.http.loopback import is_loopback
-from app.keys.secret import read_secret
+from app.keys.secret import LostSecretError, read_secret
 from app.keys.service import (
     Caller,
     Scope,
@@ -96,6 +96,21 @@ def test_the_secret_is_made_once_by_whoever_comes_first(settings):
     assert secrets == {path.read_bytes()}
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert [p.name for p in settings.data_dir.iterdir() if "secret" in p.name] == ["secret"]
+
+
+def test_no_other_secret_is_made_in_the_place_of_one_that_is_away(settings, engine):
+    """The folder is not mounted: with another secret no key would work, nor once it is back."""
+    assert read_secret(settings, engine) == read_secret(settings)
+    with write_session(engine) as session:
+        create_key(session, read_secret(settings), "ci", [Scope.SUBMIT])
+    secret = settings.data_dir / "secret"
+    kept = secret.read_bytes()
+    secret.unlink()
+    with pytest.raises(LostSecretError, match="is the disk not mounted"):
+        read_secret(settings, engine)
+    assert not secret.exists()
+    secret.write_bytes(kept)
+    assert read_secret(settings, engine) == kept
 
 
 def test_the_secret_of_the_settings_wins(settings):

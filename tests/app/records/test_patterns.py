@@ -6,19 +6,9 @@ from importlib import import_module
 from pkgutil import iter_modules
 from typing import Any
 
-import pytest
-
 import app.web
 from app.errors.fields import invalid_fields
 from app.records.patterns import IN_WORDS
-
-
-@pytest.fixture(scope="module")
-def document() -> Any:
-    from app.main import create_app
-    from app.settings import Settings
-
-    return create_app(Settings()).openapi()
 
 
 def _patterns(document: Any, node: Any, seen: set[str]) -> Iterator[str]:

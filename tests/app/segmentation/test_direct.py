@@ -1,8 +1,8 @@
 from contextlib import ExitStack
+from typing import Any
 
 import anyio
 import pytest
-from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from starlette.types import Message
 
@@ -46,12 +46,12 @@ def test_an_answer_that_does_not_go_out_lets_go() -> None:
     assert left == ["room"]
 
 
-def test_the_document_tells_what_the_endpoint_asks_itself(service: FastAPI) -> None:
+def test_the_document_tells_what_the_endpoint_asks_itself(document: Any) -> None:
     (route,) = router.routes
     assert isinstance(route, Direct)
     declared = {each.call for each in route.dependant.dependencies[0].dependencies}
     assert declared == {require(Scope.SEGMENT)}
-    assert service.openapi()["paths"]["/segment"]["post"]["security"]
+    assert document["paths"]["/segment"]["post"]["security"]
 
 
 def test_who_may_not_call_hears_that_before_what_is_wrong(client: TestClient) -> None:

@@ -1,13 +1,14 @@
+from typing import Any
+
 import pytest
-from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 from app.segmentation.asking import SegmentQuery
 from tests.app.segmentation.requests import as_files, encoded, left_red_right_green
 
 
-def test_the_parameters_are_those_of_the_document(service: FastAPI) -> None:
-    documented = service.openapi()["paths"]["/segment"]["post"]["parameters"]
+def test_the_parameters_are_those_of_the_document(document: Any) -> None:
+    documented = document["paths"]["/segment"]["post"]["parameters"]
     assert [one["name"] for one in documented] == list(SegmentQuery.model_fields)
 
 

@@ -36,7 +36,8 @@ from tests.fixtures.processes import environment
 ROOT = Path(__file__).parents[3]
 DATA = b"some bytes"
 KEY = hashlib.sha256(DATA).hexdigest()
-LARGE = bytes(range(256)) * 4096 * 20
+LARGE = bytes(range(256)) * 4096 * 9
+"""Goes in two parts."""
 LARGE_KEY = hashlib.sha256(LARGE).hexdigest()
 SECONDS = 2.0
 """How long the stores here may be silent."""

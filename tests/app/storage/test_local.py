@@ -5,6 +5,8 @@ import hashlib
 import io
 import os
 import resource
+import shutil
+from pathlib import Path
 
 import pytest
 
@@ -16,9 +18,12 @@ from app.storage import (
     TooLargeError,
     base,
 )
+from app.storage.local import NOT_THERE
 
 DATA = b"some bytes"
 KEY = hashlib.sha256(DATA).hexdigest()
+UNREADABLE = Path("/proc/self/mem")
+"""A file whose first bytes nobody can read: an I/O error, as of a disk that has one."""
 
 
 @pytest.fixture
@@ -49,6 +54,50 @@ def test_staged_bytes_are_seen_by_nobody_else(store):
         with pytest.raises(BlobMissingError):
             store.path(KEY)
     assert [*store.entries(), *store.unfinished()] == []
+
+
+def test_an_empty_place_of_blobs_that_are_known_is_no_store(tmp_path):
+    root, there = tmp_path / "blobs", {KEY}
+    root.mkdir()
+    store = LocalBlobStore(root, lambda: there)
+    with pytest.raises(BlobStoreDownError, match=NOT_THERE):
+        store.put(io.BytesIO(DATA))
+    with pytest.raises(BlobStoreDownError):
+        store.path(KEY)
+    assert store.fault() == f"cannot be written: {NOT_THERE}"
+    assert list(root.iterdir()) == []
+    there.clear()
+    assert store.put(io.BytesIO(DATA)).key == KEY
+
+
+def test_parts_go_to_no_store_that_is_not_there(store):
+    store.parts.put("one", 1, io.BytesIO(DATA))
+    away = store.root.with_name("away")
+    store.root.rename(away)
+    store.root.mkdir()
+    for ask in (
+        lambda: store.parts.put("one", 2, io.BytesIO(DATA)),
+        lambda: store.parts.sizes("one"),
+        lambda: list(store.parts.read("one", 1)),
+    ):
+        with pytest.raises(BlobStoreDownError):
+            ask()
+    assert list(store.root.iterdir()) == []
+    store.root.rmdir()
+    away.rename(store.root)
+    assert store.parts.sizes("one") == {1: len(DATA)}
+
+
+def test_what_cannot_be_read_of_a_disk_that_works_is_damaged(store):
+    store.put(io.BytesIO(DATA))
+    path = store.path(KEY)
+    path.unlink()
+    path.symlink_to(UNREADABLE)
+    with pytest.raises(BlobDamagedError, match=KEY):
+        store.verified(KEY)
+    shutil.rmtree(store.root / "incoming")
+    with pytest.raises(BlobStoreDownError):
+        store.verified(KEY)
 
 
 def test_a_file_in_the_wrong_folder_is_no_blob(store):

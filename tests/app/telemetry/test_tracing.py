@@ -211,4 +211,4 @@ def test_without_the_packages_the_log_says_what_to_install() -> None:
     said = ran(code, OTEL_EXPORTER_OTLP_ENDPOINT=UNREACHABLE)
     assert "None" in said
     assert "opentelemetry is missing" in said
-    assert "pip install 'sats[otel]'" in said
+    assert "pip install -e '.[otel]'" in said

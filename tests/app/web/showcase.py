@@ -90,7 +90,7 @@ def furnish(engine: Engine, blobs: BlobStore) -> dict[str, str]:
 def _version(session: Session, blobs: BlobStore, model: Model, number: int, step: Step) -> Task:
     when = utc_now() - timedelta(hours=7 * (len(STEPS) - number) + 2)
     state = TaskState.LIVE if step.live else TaskState.HELD
-    task = _task(session, model, " and ".join(step.new[:2]), state, list(step.new))
+    task = _task(session, model, ", ".join(step.new), state, list(step.new))
     task.created_at, task.started_at = when - timedelta(minutes=9), when - timedelta(minutes=8)
     task.finished_at = when
     _history(session, task, EPOCHS)
@@ -282,21 +282,13 @@ def _labels(name: str) -> dict[str, object]:
         told_apart=None,
     )
     found = LabelReport(
-        pictures=96, classes=(of_class,), duplicates=8, held_out_duplicates=0, warnings=()
+        pictures=96, classes=(of_class,), duplicates=12, held_out_duplicates=0, warnings=()
     )
     return found.model_dump(mode="json")
 
 
 def _tasks(session: Session, model: Model) -> list[Task]:
     now = utc_now()
-    running = _task(session, model, "bicycles from the yard", TaskState.TRAINING, ["bicycle"])
-    running.created_at, running.started_at = now - timedelta(minutes=6), now - timedelta(minutes=4)
-    running.progress, running.worker = progress(5), "trainer-1:4711"
-    running.lease_until = now.timestamp() + 3600
-    running.warnings = ["8 training pictures look the same as another one"]
-    _history(session, running, 5)
-    session.add(TaskEvent(task_id=running.id, kind="labels", data=_labels("bicycle")))
-    waits = _task(session, model, "buses", TaskState.QUEUED, ["bus"])
     failed = _task(session, model, "tables", TaskState.FAILED)
     failed.created_at, failed.finished_at = now - timedelta(hours=3), now - timedelta(hours=2)
     failed.error = {
@@ -314,7 +306,18 @@ def _tasks(session: Session, model: Model) -> list[Task]:
         ],
     }
     cancelled = _task(session, model, "posted by mistake", TaskState.CANCELLED)
+    cancelled.created_at = now - timedelta(minutes=52)
     cancelled.finished_at = now - timedelta(minutes=50)
+    running = _task(session, model, "bicycles from the yard", TaskState.TRAINING, ["bicycle"])
+    running.created_at, running.started_at = now - timedelta(minutes=6), now - timedelta(minutes=4)
+    running.progress, running.worker = progress(5), "trainer-1:4711"
+    running.lease_until = now.timestamp() + 3600
+    running.warnings = [
+        "12 pictures of 96 to train on look the same as another one: they teach nothing new"
+    ]
+    _history(session, running, 5)
+    session.add(TaskEvent(task_id=running.id, kind="labels", data=_labels("bicycle")))
+    waits = _task(session, model, "buses", TaskState.QUEUED, ["bus"])
     return [running, waits, failed, cancelled]
 
 

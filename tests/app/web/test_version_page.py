@@ -82,7 +82,7 @@ def test_it_says_what_it_was_learned_from(
             session.add(TaskEvent(task_id=task.id, kind="labels", data={"pictures": pictures}))
             session.flush()
     page = client.get(f"{PAGE}5").text
-    assert f'<a href="/ui/tasks/{tasks["version 5"]}">chair and sofa</a>' in page
+    assert f'<a href="/ui/tasks/{tasks["version 5"]}">chair, sofa</a>' in page
     assert f'title="{"ab" * 32}"' in page
     assert "5.3 MB" in page
     assert "96 pictures" in page

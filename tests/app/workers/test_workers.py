@@ -1,9 +1,11 @@
 """Who trains and on what, over HTTP; and what a task that waits says of it."""
 
+from datetime import timedelta
+
 import pytest
 from sqlalchemy import update
 
-from app.db import DeviceKind, Task, Worker, database_now, write_session
+from app.db import DeviceKind, Task, Worker, database_now, utc_now, write_session
 from app.registry.service import ensure_model
 from app.workers.needs import Resources
 from tests.app.tasks.posting import drawn, post
@@ -53,6 +55,19 @@ def run(engine, worker, name="sheep", model="default"):
         session.flush()
         assert claim(session, task.id, worker, 60.0) is not None
         return task.id
+
+
+def test_who_was_seen_at_a_time_to_come_is_seen_again_or_lost(client, come, engine):
+    """The database's clock was set back since."""
+    lives = come("a:1")
+    come("b:2")
+    later = utc_now() + timedelta(days=365)
+    with write_session(engine) as session:
+        ahead = {"alive_until": database_now() + 365 * 86400, "seen_at": later}
+        session.execute(update(Worker).values(ahead))
+    lives.beat()
+    items = client.get("/admin/workers").json()["items"]
+    assert [(one["name"], one["alive"]) for one in items] == [("b:2", False), ("a:1", True)]
 
 
 def test_nobody_is_there(client):

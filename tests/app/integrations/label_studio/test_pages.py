@@ -1,5 +1,6 @@
 """The page of what became of Label Studio's projects."""
 
+import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy import Engine
 
@@ -29,6 +30,7 @@ def furnish(engine: Engine) -> None:
     tell(engine, 6, ProjectState.FAILED, error="Label Studio does not answer: 503")
 
 
+@pytest.mark.parametrize("database_url", ["embedded"], indirect=True)
 def test_every_state_is_told_to_everybody_and_on_a_phone(open_page: Open, engine: Engine) -> None:
     page = open_page("/ui/tasks/new", viewport=PHONE, bypass_csp=True)
     page.get_by_role("link", name="how far that is").click()

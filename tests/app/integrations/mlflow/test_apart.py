@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 
 import psutil
 import pytest
@@ -16,19 +17,40 @@ from app.integrations.mlflow.client import Mlflow, MlflowError
 from app.integrations.mlflow.mirroring import Mirroring
 from app.settings import Settings
 from app.storage import BlobStore
-from tests.app.integrations.mlflow.test_mirroring import mlflow as mlflow
-from tests.fixtures.mlflow import FakeMlflow
+from tests.fixtures.missing import missing
+from tests.fixtures.mlflow import FakeMlflow, mlflow_server
 from tests.fixtures.versions import add_version
 
 EMBEDDED = pytest.mark.parametrize("database_url", ["embedded"], indirect=True)
 NAME = "sats-default"
 
 
+@pytest.fixture(scope="module")
+def server() -> Iterator[FakeMlflow]:
+    if find_spec("mlflow") is None:
+        missing("MLflow's client is not installed: pip install 'sats[mlflow]'")
+    with mlflow_server() as there:
+        yield there
+
+
 @pytest.fixture
-def ask(mlflow: FakeMlflow) -> Iterator[Apart]:
-    made = Apart(mlflow.url)
+def mlflow(server: FakeMlflow) -> FakeMlflow:
+    server.forget()
+    return server
+
+
+@pytest.fixture(scope="module")
+def asking(server: FakeMlflow) -> Iterator[Apart]:
+    """What asks, for all tests: its process takes seconds to load the client."""
+    made = Apart(server.url)
     yield made
     made.close()
+
+
+@pytest.fixture
+def ask(asking: Apart, mlflow: FakeMlflow) -> Apart:
+    """What asks a server that knows nothing."""
+    return asking
 
 
 @EMBEDDED
@@ -115,13 +137,12 @@ def test_a_process_that_was_ended_is_started_again(
     assert ask(Mlflow.models, "sats-") == {}
 
 
-def test_it_ends_with_whoever_asks(mlflow: FakeMlflow) -> None:
-    made = Apart(mlflow.url)
-    assert made(Mlflow.models, "sats-") == {}
+def test_it_ends_with_whoever_asks(ask: Apart) -> None:
+    assert ask(Mlflow.models, "sats-") == {}
     (process,) = _of_ask()
-    made._pipe.close()  # type: ignore[union-attr] # as where this process has ended
+    ask._pipe.close()  # type: ignore[union-attr] # as where this process has ended
     process.wait(60)
-    made.close()
+    ask.close()
 
 
 def _of_ask() -> list[psutil.Process]:

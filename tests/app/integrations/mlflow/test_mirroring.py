@@ -30,7 +30,7 @@ def mlflow() -> Iterator[FakeMlflow]:
     try:
         import mlflow  # noqa: F401
     except ImportError:
-        missing("MLflow's client is not installed: pip install 'sats[mlflow]'")
+        missing("MLflow's client is not installed: pip install -e '.[mlflow]'")
     with mlflow_server() as there:
         yield there
 

@@ -1,6 +1,7 @@
 """What a key's uploads count for, and who is first where two ask at once."""
 
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 
 import pytest
 from sqlalchemy import select, update
@@ -11,6 +12,7 @@ from app.db import (
     LargeUploadState,
     Task,
     TaskState,
+    database_now,
     read_session,
     utc_now,
     write_session,
@@ -29,6 +31,7 @@ from tests.app.uploads.sending import (
     post,
     sent,
 )
+from tests.fixtures.clocks import set_ahead
 
 
 def states(engine):
@@ -204,6 +207,27 @@ def test_what_came_as_a_form_counts_in_every_process(client, settings, bounded):
     with TestClient(create_app(settings), "http://127.0.0.1", client=("127.0.0.1", 1)) as other:
         assert announce(other, DATA, **bounded).status_code == 429
         assert announce(other, DATA[: 2 * PART], **bounded).json()["state"] == "done"
+
+
+@DIRECTORY
+def test_a_claim_from_before_the_clock_was_set_back_holds_up_nobody(client, engine):
+    upload = announce(client, DATA).json()["upload"]
+    with write_session(engine) as session:
+        claims.claim(session, upload)
+        later = database_now() + claims.LEASE_SECONDS + 60
+        session.execute(update(LargeUpload).values(lease_until=later))
+        assert claims.claim(session, upload) is None
+        session.execute(update(LargeUpload).values(lease_until=later + 365 * 86400))
+        assert claims.claim(session, upload) is not None
+
+
+@DIRECTORY
+def test_a_replica_whose_clock_is_ahead_forgets_nobody_s_uploads(client, keys, monkeypatch):
+    begun = announce(client, DATA, **keys[0]).json()["upload"]
+    with monkeypatch.context() as patch:
+        set_ahead(patch, timedelta(days=400))
+        assert announce(client, DATA[1:], **keys[0]).status_code == 202
+    assert client.get(f"/uploads/{begun}/parts", headers=keys[0]).status_code == 200
 
 
 @DIRECTORY
