@@ -8,7 +8,7 @@ help:
 	@echo "make demo     set up .venv and run the main job, with pictures, in demo-output/"
 	@echo "make serve    run API and worker on http://127.0.0.1:8000"
 	@echo "make browser  see to a browser for the tests of pages, which skip them without one"
-	@echo "make test     run the tests, in six minutes on two cores; test-quick: before a commit,"
+	@echo "make test     run the tests; test-quick: before a commit, on SQLite and files alone,"
 	@echo "              test-whole: before a merge, test-long: all"
 	@echo "make test-gpu  what needs a CUDA device; skipped, and said so, where there is none"
 	@echo "make test-label-studio  the loop with a real Label Studio, in .venv-label-studio (300 MB)"

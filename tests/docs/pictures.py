@@ -7,11 +7,13 @@ looks at it page by page. Its live version tells classes by their colours.
 """
 
 import io
+import json
 import os
 import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import chdir, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -27,8 +29,9 @@ from app.main import create_app
 from app.settings import Settings
 from app.storage import LocalBlobStore
 from demo.pictures import draw_dataset
-from sats_core.classes import ClassInfo
-from tests.app.inference.colour_graph import write_version
+from demo.textures import grass
+from sats_core.classes import ClassInfo, Colour
+from tests.app.inference.colour_graph import config_json, write_version
 from tests.app.web.showcase import furnish
 from tests.fixtures.browser import browser
 from tests.fixtures.processes import serving
@@ -39,6 +42,15 @@ QUALITY = 80
 """Of WebP: letters stay sharp, and a page takes some 30 kB."""
 VERSIONS = "/ui/models/default"
 PATIENCE_MS = 60_000
+LOOKS = {
+    "background": (70, 100, 45),
+    "sheep": (232, 228, 216),
+    "cow": (150, 70, 30),
+    "person": (52, 96, 190),
+}
+"""RGB of what the live version takes for each of its classes."""
+UNSEEN = (255, 0, 255)
+"""That of the others."""
 
 
 def take(folder: Path) -> None:
@@ -116,7 +128,10 @@ def _let_it_see(engine: Engine, blobs: LocalBlobStore) -> None:
             ClassInfo(one["index"], one["name"], tuple(one["colour"]), one["step"])
             for one in version.classes
         ]
-        for file in write_version(Path("graph"), known, 256):
+        seen = [replace(one, colour=LOOKS.get(one.name, UNSEEN)) for one in known]
+        config, graph = write_version(Path("graph"), seen, 512)
+        config.write_text(json.dumps(config_json(known, 512)))
+        for file in (config, graph):
             stored = {"blob": blobs.put_file(file).key, "bytes": file.stat().st_size}
             version.files = version.files | {file.name: stored}
 
@@ -136,18 +151,31 @@ def _label(engine: Engine) -> None:
 
 
 def _photo() -> Image.Image:
-    """Draw three of its classes on a field, each in about its colour."""
-    grain = np.random.default_rng(0).normal(0, 6, (360, 560, 3))
-    drawn = Image.new("RGB", (560, 360), (22, 26, 20))
+    """Draw a sheep, a cow and a person in a meadow, each in about the colour of `LOOKS`."""
+    meadow = grass(np.random.default_rng(3), 560)[100:460]
+    drawn = Image.fromarray((255 * (0.75 * meadow + 0.05).clip(0, 1)).astype(np.uint8))
     pen = ImageDraw.Draw(drawn)
-    pen.ellipse((60, 130, 250, 270), fill=(118, 14, 120))  # a sheep
-    pen.ellipse((220, 110, 290, 180), fill=(132, 10, 126))
-    pen.ellipse((330, 60, 500, 170), fill=(10, 118, 122))  # a cow
-    pen.ellipse((300, 50, 360, 110), fill=(8, 132, 126))
-    pen.polygon([(360, 330), (400, 215), (440, 330)], fill=(122, 10, 14))  # a person
-    pen.ellipse((380, 190, 420, 230), fill=(130, 8, 8))
-    soft = np.asarray(drawn.filter(ImageFilter.GaussianBlur(1)), np.float64)
-    return Image.fromarray((soft + grain).clip(0, 255).astype(np.uint8))
+
+    def round_about(x: int, y: int, wide: int, high: int, colour: Colour) -> None:
+        pen.ellipse((x - wide, y - high, x + wide, y + high), fill=colour)
+
+    wool, hide = LOOKS["sheep"], LOOKS["cow"]
+    for x in (105, 135, 205, 230):
+        pen.rectangle((x, 215, x + 11, 268), fill=tuple(part - 30 for part in wool))
+    for x, y in ((95, 185), (120, 160), (160, 150), (200, 155), (235, 180), (215, 215), (120, 215)):
+        round_about(x, y, 42, 34, wool)
+    round_about(165, 190, 80, 45, wool)
+    round_about(262, 160, 24, 30, tuple(part - 25 for part in wool))
+    for x in (345, 372, 440, 466):
+        pen.rectangle((x, 130, x + 13, 200), fill=hide)
+    pen.rounded_rectangle((330, 70, 490, 150), 34, fill=hide)
+    pen.rounded_rectangle((296, 54, 346, 100), 16, fill=tuple(part + 12 for part in hide))
+    coat = LOOKS["person"]
+    pen.rectangle((398, 290, 414, 350), fill=(52, 66, 150))
+    pen.rectangle((424, 290, 440, 350), fill=(52, 66, 150))
+    pen.rounded_rectangle((390, 222, 448, 304), 16, fill=coat)
+    round_about(419, 200, 19, 22, tuple(part + 14 for part in coat))  # a hood, from behind
+    return drawn.filter(ImageFilter.GaussianBlur(0.8))
 
 
 def _keep(page: Page, folder: Path, name: str) -> None:
