@@ -162,8 +162,9 @@ LONG = {
     f"{_STEP}::test_interrupted_and_resumed_is_uninterrupted[sgd-sats]": (
         f"{_STEP}::test_interrupted_and_resumed_is_uninterrupted[sgd-finetune]"
     ),
-    "tests/sats_core/training/test_features.py::test_a_later_step_adds_its_own[mib]": (
-        "tests/sats_core/training/test_features.py::test_a_later_step_adds_its_own[sats_plus]"
+    "tests/sats_core/training/test_features.py::test_a_later_step_that_trains_adds_its_own[mib]": (
+        "tests/sats_core/training/test_features.py"
+        "::test_a_later_step_that_trains_adds_its_own[sats_plus]"
     ),
     "tests/worker/test_end_to_end.py"
     "::test_a_preview_is_live_before_its_task_and_scored_on_the_same_pictures": (
