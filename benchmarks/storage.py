@@ -71,7 +71,7 @@ def _own_server(stack: ExitStack, folder: Path) -> dict[str, Any]:
 def _measured(folder: Path, given: dict[str, Any], size: int, rounds: int) -> dict[str, Any]:
     """Measure blobs of one size, after one that does not count."""
     settings = Settings(data_dir=folder / uuid4().hex, **given)
-    store = open_store(settings)
+    store = open_store(settings, None)
     client = client_of(settings, str(settings.store_url), patient=True)
     blobs = max(1, min(MOST_A_ROUND, MOST_A_ROUND * MIB // size))
     turns = cycle((CONTESTANTS, CONTESTANTS[::-1]))

@@ -69,7 +69,9 @@ def receipt(
     except ValueError as error:
         typer.echo(f"this is no receipt: {error}", err=True)
         raise typer.Exit(BROKEN) from error
-    if not is_genuine(read_secret(get_settings()), found):
+    with database() as engine:
+        secret = read_secret(get_settings(), engine)
+    if not is_genuine(secret, found):
         typer.echo("this service did not sign it, or it was changed since", err=True)
         raise typer.Exit(BROKEN)
     names = [one["name"] for one in found["classes"]]

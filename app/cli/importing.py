@@ -214,7 +214,7 @@ def _check_known(engine: Engine, model: str) -> None:
 def _queue(
     engine: Engine, settings: Settings, spec: ImportSpec, files: Mapping[str, Path]
 ) -> TaskJson:
-    blobs = open_store(settings)
+    blobs = open_store(settings, engine)
 
     def make(stored: Mapping[str, Blob]) -> Submission:
         return Submission(spec, stored[CHECKPOINT], "", None, stored.get(EVALUATE))

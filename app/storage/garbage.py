@@ -36,7 +36,7 @@ class NewerDatabaseProblem(ConflictProblem):
 
 
 def stores_of(
-    blobs: BlobStore, settings: Settings, engine: Engine | None = None
+    blobs: BlobStore, settings: Settings, engine: Engine | None
 ) -> dict[Place, BlobStore]:
     """Return every place that a process's settings keep blobs in; `engine` as of `open_store`."""
     memories = open_memory(settings, engine)

@@ -13,7 +13,7 @@ from app.storage.local import LocalBlobStore
 from app.storage.references import known
 
 
-def open_store(settings: Settings, engine: Engine | None = None) -> BlobStore:
+def open_store(settings: Settings, engine: Engine | None) -> BlobStore:
     """Return the blob store of a process's settings. Nothing is asked of it yet.
 
     Args:
@@ -39,7 +39,7 @@ def open_store(settings: Settings, engine: Engine | None = None) -> BlobStore:
     return ObjectBlobStore(bucket, parts, cache, settings.staging_dir)
 
 
-def open_memory(settings: Settings, engine: Engine | None = None) -> BlobStore | None:
+def open_memory(settings: Settings, engine: Engine | None) -> BlobStore | None:
     """Return the folder of its own that replay pictures lie in; None: they have none.
 
     Args:

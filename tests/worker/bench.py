@@ -129,7 +129,7 @@ class Bench:
 
     def erase(self) -> None:
         """Delete what versions that went live were made to delete, as a worker would."""
-        stores = stores_of(self.blobs, self.settings)
+        stores = stores_of(self.blobs, self.settings, None)
         secret = read_secret(self.settings)
         Erasing(self.engine, stores, self.settings, secret, "worker-1").act()
 

@@ -312,7 +312,7 @@ def test_what_appears_while_zips_are_read_is_not_missed(bench, monkeypatch, mean
 def test_a_worker_that_stops_reads_no_further_zip(bench, monkeypatch):
     learn(bench)
     bench.retire(3, ["dog"], "forget")
-    stores, secret = stores_of(bench.blobs, bench.settings), read_secret(bench.settings)
+    stores, secret = stores_of(bench.blobs, bench.settings, None), read_secret(bench.settings)
     erasing = Erasing(bench.engine, stores, bench.settings, secret, "worker-1")
     read = []
 

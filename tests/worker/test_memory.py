@@ -20,7 +20,7 @@ def memories(bench: Bench) -> list[Memory]:
 
 
 def delete(bench: Bench, number: int) -> None:
-    stores = stores_of(bench.blobs, bench.settings)
+    stores = stores_of(bench.blobs, bench.settings, None)
     with write_session(bench.engine) as session:
         version = session.merge(bench.versions()[number - 1])
         removal = delete_memory(session, stores.keys(), version)

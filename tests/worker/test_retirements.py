@@ -37,7 +37,7 @@ def audit(bench):
 
 
 def assert_healthy(bench):
-    stores = stores_of(bench.blobs, bench.settings)
+    stores = stores_of(bench.blobs, bench.settings, None)
     assert examine(Installation(bench.engine, stores, bench.settings)) == []
 
 

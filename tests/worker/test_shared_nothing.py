@@ -44,7 +44,7 @@ class Hosts:
 
     def bench(self, name: str, **changes: Any) -> Bench:
         settings = self.settings(name, **changes)
-        return Bench(settings, self._engine, open_store(settings), self.control)
+        return Bench(settings, self._engine, open_store(settings, None), self.control)
 
 
 @pytest.fixture

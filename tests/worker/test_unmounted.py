@@ -125,4 +125,4 @@ def test_what_is_lost_for_good_is_said_to_be_so_by_hand(bench, place):
 def test_a_new_service_makes_its_store(bench, tmp_path):
     new = bench.settings.model_copy(update={"data_dir": tmp_path / "new"})
     assert open_store(new, bench.engine).fault() is None
-    assert isinstance(open_store(new), LocalBlobStore)
+    assert isinstance(open_store(new, None), LocalBlobStore)

@@ -11,6 +11,7 @@ from app.audit.service import Wanted, list_entries
 from app.db import AuditEntry, read_session, write_session
 from app.keys.text import KEY_PATTERN
 from app.settings import get_settings
+from tests.app.retirement.test_receipts import receipt
 
 WAIT = 20
 
@@ -77,12 +78,14 @@ def test_a_key_is_made_and_revoked_by_programs(run, client):
         assert (refused.exit_code > 0, refused.stdout) == (True, ""), words
 
 
-def test_nothing_is_made_or_started_under_another_secret(run, settings, monkeypatch):
+def test_nothing_is_made_or_started_under_another_secret(run, settings, monkeypatch, tmp_path):
+    (receipt_file := tmp_path / "receipt.json").write_text(receipt().model_dump_json())
     assert run("keys", "create", "ci", "--scope", "submit").exit_code == 0
     (settings.data_dir / "secret").unlink()
     monkeypatch.setattr("app.cli.running.supervise", lambda *_: pytest.fail("it was started"))
     monkeypatch.setattr("app.cli.running.Server", lambda *_: pytest.fail("it was started"))
-    for words in (("keys", "create", "b", "--scope", "submit"), ("serve",), ("api",)):
+    check = ("audit", "receipt", str(receipt_file))
+    for words in (("keys", "create", "b", "--scope", "submit"), ("serve",), ("api",), check):
         refused = run(*words)
         assert (refused.exit_code, refused.stdout) == (2, ""), words
         assert "is the disk not mounted" in refused.stderr.splitlines()[-1]

@@ -31,7 +31,7 @@ class Host:
     def __init__(self, engine, place, database_url):
         self.settings = place.settings(database_url=database_url)
         self.engine = engine
-        self.blobs = open_store(self.settings)
+        self.blobs = open_store(self.settings, None)
         self.ready = ReadyGraphs.of(self.settings, self.blobs)
         self.copies = Copies(engine, self.blobs, self.ready)
 

@@ -2,8 +2,9 @@ import stat
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from sqlalchemy.exc import OperationalError
 
-from app.db import read_session, write_session
+from app.db import make_engine, read_session, write_session
 from app.errors import ConflictProblem, NotFoundProblem, UnauthorizedProblem
 from app.http.loopback import is_loopback
 from app.keys.secret import LostSecretError, read_secret
@@ -108,6 +109,9 @@ def test_no_other_secret_is_made_in_the_place_of_one_that_is_away(settings, engi
     secret.unlink()
     with pytest.raises(LostSecretError, match="is the disk not mounted"):
         read_secret(settings, engine)
+    silent = make_engine("postgresql+psycopg://sats@127.0.0.1:9/sats?connect_timeout=2")
+    with pytest.raises(OperationalError):
+        read_secret(settings, silent)  # nobody can tell whether there are keys
     assert not secret.exists()
     secret.write_bytes(kept)
     assert read_secret(settings, engine) == kept

@@ -137,7 +137,8 @@ def test_what_stands_around_a_receipt_is_vouched_for_by_nobody(text):
 
 
 def test_the_command_tells(settings, monkeypatch, tmp_path):
-    monkeypatch.setattr("app.cli.audit.get_settings", lambda: settings)
+    for module in ("audit", "common"):
+        monkeypatch.setattr(f"app.cli.{module}.get_settings", lambda: settings)
     made = signed(read_secret(settings), receipt())
     for text, status in (
         (made.model_dump_json(), 0),

@@ -64,7 +64,7 @@ class S3Prefix(Place):
         return Settings(data_dir=self._folder / uuid4().hex, keep_free_bytes=0, **given | changes)
 
     def host(self, **changes: Any) -> BlobStore:
-        return open_store(self.settings(**changes))
+        return open_store(self.settings(**changes), None)
 
     def names(self) -> set[str]:
         """Return the name of every object."""

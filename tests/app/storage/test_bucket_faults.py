@@ -306,10 +306,10 @@ def test_a_listing_that_lags_shows_what_was_and_hides_what_is(place, store, line
 @pytest.mark.parametrize("cut", [0, 5, len(DATA) - 1])
 def test_what_a_crash_cut_off_on_this_host_is_fetched_again(place, cut):
     settings = place.settings()
-    before = open_store(settings)
+    before = open_store(settings, None)
     put(before)
     before.path(KEY).write_bytes(DATA[:cut])
-    assert open_store(settings).path(KEY).read_bytes() == DATA
+    assert open_store(settings, None).path(KEY).read_bytes() == DATA
 
 
 PUT_AND_GET = """
@@ -327,7 +327,7 @@ def watch():
         seen.append(taken())
 
 bucket.WHOLE_BYTES = int(sys.argv[3])
-store = open_store(Settings(keep_free_bytes=0))
+store = open_store(Settings(keep_free_bytes=0), None)
 store.put_file(Path(sys.argv[1]))  # small: what is loaded once is loaded
 seen, over = [taken()], threading.Event()
 watching = threading.Thread(target=watch)

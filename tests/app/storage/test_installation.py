@@ -59,7 +59,7 @@ def run_on(monkeypatch):
 
 @pytest.fixture
 def blobs(host):
-    return open_store(host)
+    return open_store(host, None)
 
 
 @pytest.fixture
@@ -156,7 +156,7 @@ def test_what_was_deleted_elsewhere_is_forgotten_here(place, blobs, version):
 
 
 def test_without_a_url_blobs_lie_in_a_directory(settings):
-    assert isinstance(open_store(settings), LocalBlobStore)
+    assert isinstance(open_store(settings, None), LocalBlobStore)
     assert settings.checkpoints_every is None
 
 
@@ -186,7 +186,7 @@ def test_settings_that_cannot_be_meant_are_refused(wrong, named):
 def test_a_key_that_is_none_is_not_said(tmp_path):
     settings = Settings(data_dir=tmp_path, store_url="gs://bucket", store_secret="only-in-tests")
     with pytest.raises(ValueError, match="SATS_STORE_URL") as told:
-        open_store(settings)
+        open_store(settings, None)
     assert "only-in-tests" not in str(told.value)
 
 
@@ -200,7 +200,7 @@ def test_a_key_that_is_none_is_not_said(tmp_path):
 )
 def test_every_provider_is_opened_without_being_asked(tmp_path, url, given):
     settings = Settings(data_dir=tmp_path, store_url=url, **given)
-    assert list(open_store(settings)._cache.all_keys()) == []
+    assert list(open_store(settings, None)._cache.all_keys()) == []
 
 
 def test_a_secret_is_not_said(host):

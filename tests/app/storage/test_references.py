@@ -51,7 +51,7 @@ def lies_in(store, key):
 
 
 def delete_pictures(engine, blobs, settings):
-    stores = stores_of(blobs, settings)
+    stores = stores_of(blobs, settings, None)
     with write_session(engine) as session:
         removal = delete_memory(session, stores.keys(), only_version(session))
     assert removal.deleted

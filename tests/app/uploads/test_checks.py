@@ -94,7 +94,7 @@ def host(settings, s3, line, tmp_path):
     ids=["down", "cut", "unwritable", "unseen"],
 )
 def test_a_store_that_fails_leaves_it_open(engine, host, line, fault, of):
-    store = open_store(host)
+    store = open_store(host, None)
     size = 5 * MIB
     held = begun(engine, size, size)
     store.parts.put(held.upload, 1, io.BytesIO(bytes(size)))

@@ -29,7 +29,7 @@ def settings(settings, kind, request, tmp_path):
 
 @pytest.fixture
 def blobs(settings):
-    return open_store(settings)
+    return open_store(settings, None)
 
 
 @pytest.fixture
