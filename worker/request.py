@@ -1,8 +1,7 @@
 """A message of the broker on its way to the worker's task."""
 
-from typing import Any
-
 from celery.worker.request import Request
+from celery.worker.state import task_ready
 
 
 class EarlyRequest(Request):  # type: ignore[misc] # Celery has no types
@@ -15,14 +14,17 @@ class EarlyRequest(Request):  # type: ignore[misc] # Celery has no types
     Nothing is lost with a message: who waits stands in the database, and is woken for again.
     """
 
-    acknowledged: bool = False
-
-    def acknowledge(self) -> Any:
+    def acknowledge(self) -> None:
         """Acknowledge the message, once.
 
         Raises:
-            OSError, redis.RedisError: the broker does not answer.
+            OSError, redis.RedisError: the broker does not answer, or refuses to write.
         """
-        if not self.acknowledged:
+        if self.acknowledged:
+            return
+        try:
             self.message.ack()
-            self.acknowledged = True
+        except Exception:
+            task_ready(self)  # Celery counts it among those that run, and it never will
+            raise
+        self.acknowledged = True

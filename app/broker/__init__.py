@@ -41,6 +41,8 @@ def make_celery(settings: Settings) -> "Celery":
         broker_transport=None if settings.redis_url else "app.broker.messages:Transport",
         broker_transport_options=_transport_options(settings),
         broker_connection_retry_on_startup=True,
+        # A Redis that answers and writes nothing, as in a failover, is waited for like one away.
+        broker_channel_error_retry=True,
         task_default_queue=QUEUE,
         task_ignore_result=True,
         task_serializer="json",

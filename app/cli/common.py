@@ -10,12 +10,12 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 from pydantic_settings import SettingsError
 from sqlalchemy import Engine
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from app.audit.actor import act_as
 from app.cli.refusing import FAILURE, FULL, MISSING, refusal
-from app.db import Actor, ActorType, is_damaged, is_passing, make_engine
+from app.db import Actor, ActorType, is_damaged, is_passing, make_engine, said_by
 from app.db.migrate import upgrade
 from app.errors import NotFoundProblem, Problem, problem_of
 from app.keys.secret import LostSecretError
@@ -80,13 +80,12 @@ def database() -> Iterator[Engine]:
     except LostSecretError as error:
         raise refusal(str(error)) from error
     except SQLAlchemyError as error:
-        said = error.orig if isinstance(error, DBAPIError) else error
         if is_damaged(error):
-            what = f"the database cannot be read, restore a backup: {said}"
+            what = f"the database cannot be read, restore a backup: {said_by(error)}"
             raise refusal(what, FAILURE) from error
         if not is_passing(error):
             raise
-        raise refusal(f"the database does not answer: {said}", FAILURE) from error
+        raise refusal(f"the database does not answer: {said_by(error)}", FAILURE) from error
     finally:
         engine.dispose()
 

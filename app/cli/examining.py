@@ -5,12 +5,12 @@ from contextlib import contextmanager
 from typing import Annotated
 
 import typer
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import SQLAlchemyError
 
 from app.cli.common import command_actor, log_aside
 from app.cli.printing import AsJson, print_json
 from app.cli.refusing import refusal
-from app.db import make_engine
+from app.db import make_engine, said_by
 from app.db.migrate import is_current, is_newer, revision
 from app.doctor.examination import examine, repair
 from app.doctor.finding import Finding, Installation
@@ -61,8 +61,7 @@ def _installation() -> Iterator[Installation]:
             )
         yield Installation.of(engine, settings, command_actor())
     except SQLAlchemyError as error:
-        said = error.orig if isinstance(error, DBAPIError) else error
-        raise refusal(f"the database cannot be read: {said}") from error
+        raise refusal(f"the database cannot be read: {said_by(error)}") from error
     except BlobStoreDownError as error:
         raise refusal(f"the blob store cannot be read: {error.strerror}") from error
     except OSError as error:

@@ -4,7 +4,7 @@ from app.db.actor import Actor, ActorColumn, ActorType
 from app.db.api_key import ApiKey
 from app.db.audit import AuditEntry
 from app.db.base import Base, database_now, has_come, utc_now
-from app.db.faults import is_damaged, is_passing, is_unreachable
+from app.db.faults import is_damaged, is_passing, is_unreachable, said_by
 from app.db.idempotency import IdempotentRequest
 from app.db.label_studio import LabelStudioProject, ProjectState
 from app.db.large_upload import LargeUpload, LargeUploadState
@@ -57,6 +57,7 @@ __all__ = [
     "make_engine",
     "present",
     "read_session",
+    "said_by",
     "utc_now",
     "write_session",
 ]

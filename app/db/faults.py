@@ -2,7 +2,7 @@
 
 import sqlite3
 
-from sqlalchemy.exc import DBAPIError, InternalError, OperationalError
+from sqlalchemy.exc import DBAPIError, InternalError, OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 _GONE = ("57P", "080")
@@ -28,7 +28,7 @@ def is_unreachable(error: BaseException) -> bool:
     """Whether nobody answered: the database restarts, or is gone."""
     if not isinstance(error, OperationalError):
         return False
-    number = _sqlite_number(error)
+    number = _sqlite_number(error.orig)
     if number is not None:
         return number in _SQLITE_GONE
     state = _state(error)
@@ -44,7 +44,7 @@ def is_passing(error: BaseException) -> bool:
         return True
     if not isinstance(error, OperationalError | InternalError):
         return False
-    if _sqlite_number(error) in _SQLITE_NOT_NOW:
+    if _sqlite_number(error.orig) in _SQLITE_NOT_NOW:
         return True
     state = _state(error) or ""
     return state in _NOT_NOW or state.startswith(_NO_ROOM)
@@ -52,13 +52,17 @@ def is_passing(error: BaseException) -> bool:
 
 def is_damaged(error: BaseException) -> bool:
     """Whether SQLite says that its file is damaged, or none of its."""
-    return isinstance(error, DBAPIError) and _sqlite_number(error) in _SQLITE_DAMAGED
+    return isinstance(error, DBAPIError) and _sqlite_number(error.orig) in _SQLITE_DAMAGED
 
 
 def is_read_only(error: BaseException | None) -> bool:
     """Whether SQLite's driver says that it may not write: the file, or its disk, is read-only."""
-    number: int = getattr(error, "sqlite_errorcode", 0)
-    return number & 0xFF == sqlite3.SQLITE_READONLY
+    return _sqlite_number(error) == sqlite3.SQLITE_READONLY
+
+
+def said_by(error: SQLAlchemyError) -> str:
+    """Return what the database said, in one line: without the statement that it said it of."""
+    return str(error.orig if isinstance(error, DBAPIError) else error)
 
 
 def _state(error: DBAPIError) -> str | None:
@@ -66,7 +70,7 @@ def _state(error: DBAPIError) -> str | None:
     return state
 
 
-def _sqlite_number(error: DBAPIError) -> int | None:
-    """Return SQLite's number of an error, without the bits that tell its kinds apart."""
-    number: int | None = getattr(error.orig, "sqlite_errorcode", None)
+def _sqlite_number(said: BaseException | None) -> int | None:
+    """Return SQLite's number of its driver's error, without the bits that tell its kinds apart."""
+    number: int | None = getattr(said, "sqlite_errorcode", None)
     return None if number is None else number & 0xFF

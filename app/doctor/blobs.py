@@ -1,6 +1,5 @@
 """Every blob that a row refers to is there, and its bytes are those that were stored."""
 
-import errno
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -10,10 +9,8 @@ from sqlalchemy.orm import Session
 from app.db import HeldOutSet, LargeUpload, Memory, Place, Task, Version
 from app.doctor.finding import Check, Finding, Installation
 from app.storage import BlobDamagedError, BlobMissingError
+from app.storage.errors import FORBIDDEN
 from app.storage.references import COLUMNS, is_referenced
-
-_OF_ONE_FILE = (errno.EACCES, errno.EPERM)
-"""What is wrong with a blob's file then, where it lies in a folder; else it is the store."""
 
 
 class _Reference(NamedTuple):
@@ -43,8 +40,8 @@ def find_bad_blobs(installation: Installation) -> Sequence[Finding]:
                 what = f"blob {one.key} is not in the {one.place}"
                 found.append(Finding("blob-missing", what, one.where))
         except OSError as error:
-            if store.elsewhere or error.errno not in _OF_ONE_FILE:
-                raise
+            if store.elsewhere or error.errno not in FORBIDDEN:
+                raise  # it is the store, and not one file
             what = f"blob {one.key} cannot be read: {error.strerror}"
             found.append(Finding("blob-unreadable", what, one.where))
     return found

@@ -1,6 +1,6 @@
 """All checks in a row, and the repair of what they found."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import structlog
 
@@ -22,6 +22,7 @@ from app.doctor import (
 )
 from app.doctor.finding import Check, Finding, Installation
 from app.storage import BlobStoreDownError
+from app.storage.errors import FORBIDDEN
 
 log = structlog.get_logger(__name__)
 
@@ -61,21 +62,36 @@ def repair(installation: Installation) -> tuple[list[Finding], list[Finding]]:
     damage = list(database.find_damage(installation))
     if damage:
         return [], damage
-    found = [finding for check in CHECKS for finding in _repaired(installation, check)]
+    tried = [one for check in CHECKS for one in _tried(installation, check)]
     remain = examine(installation)
-    return [finding for finding in found if finding not in remain], remain
+    # A folder of which a part could be removed is too young by now to be found again.
+    remain += [finding for finding, done in tried if not done and finding not in remain]
+    return [finding for finding, _ in tried if finding not in remain], remain
 
 
-def _repaired(installation: Installation, check: Check) -> Iterator[Finding]:
+def _tried(installation: Installation, check: Check) -> Iterator[tuple[Finding, bool]]:
+    """Try to mend what a check finds; yields each finding with what `_mended` said of it."""
     found: Sequence[Finding] = check.find(installation) if check.repair else ()
     for finding in found:
-        if check.repair is None or not finding.repairable:
-            continue
-        try:
-            check.repair(installation, finding)
-        except BlobStoreDownError:
+        if check.repair is not None and finding.repairable:
+            yield finding, _mended(installation, check.repair, finding)
+
+
+def _mended(
+    installation: Installation, mend: Callable[[Installation, Finding], None], finding: Finding
+) -> bool:
+    """Mend a finding; returns whether nothing forbade it.
+
+    Raises:
+        BlobStoreDownError: a store does not answer, or takes nothing.
+    """
+    try:
+        mend(installation, finding)
+    except FileNotFoundError:
+        return True  # somebody was faster
+    except OSError as error:
+        if isinstance(error, BlobStoreDownError) and error.errno not in FORBIDDEN:
             raise
-        except OSError as error:
-            log.warning("not_repaired", where=finding.where, error=str(error))
-        else:
-            yield finding
+        log.warning("not_repaired", where=finding.where, error=str(error))
+        return False
+    return True

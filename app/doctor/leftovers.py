@@ -64,7 +64,7 @@ def remove(_held: Installation, finding: Finding) -> None:
     """Remove a file, or a folder with all that is in it."""
     path = Path(finding.where)
     if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path, ignore_errors=True)
+        shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
 

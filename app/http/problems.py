@@ -9,11 +9,11 @@ import structlog
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import SQLAlchemyError
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
-from app.db import is_passing
+from app.db import is_passing, said_by
 from app.errors import (
     TYPE_PREFIX,
     BadRequestProblem,
@@ -133,8 +133,7 @@ def install_handlers(app: FastAPI, spellings: Mapping[str, Spelling]) -> None:
     async def no_database(request: Request, error: SQLAlchemyError) -> Response:
         if not is_passing(error):
             raise error
-        cause = error.orig if isinstance(error, DBAPIError) else error
-        log.error("database_unavailable", path=unsigned(request.url.path), error=str(cause))
+        log.error("database_unavailable", path=unsigned(request.url.path), error=said_by(error))
         return respond(UnavailableProblem("the database does not answer", 2), request)
 
     @app.exception_handler(BlobStoreDownError)

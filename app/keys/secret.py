@@ -33,7 +33,8 @@ def read_secret(settings: Settings, engine: Engine | None = None) -> bytes:
         return settings.key_secret.get_secret_value().encode()
     path = settings.data_dir / "secret"
     if not path.exists():
-        if engine is not None and _has_keys(engine):
+        # Looked for again: another process may have made it since, and its first key under it.
+        if engine is not None and _has_keys(engine) and not path.exists():
             raise LostSecretError(
                 f"the database has API keys, and there is no {path} under which they were made: is "
                 "the disk not mounted? Put it back from a backup, or set SATS_KEY_SECRET. Where it "

@@ -7,6 +7,8 @@ from contextlib import contextmanager
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 NO_MORE_FILES = (errno.EMFILE, errno.ENFILE)
 """What this process or its machine lacks: no fault of the store."""
+FORBIDDEN = (errno.EACCES, errno.EPERM)
+"""What is said of a file that is another user's: no fault of what lies beside it."""
 
 
 class BlobMissingError(Exception):

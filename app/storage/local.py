@@ -113,7 +113,10 @@ class LocalBlobStore(BlobStore):
     def delete(self, key: str) -> None:
         """See `BlobStore.delete`."""
         with told():
-            self._target(key).unlink(missing_ok=True)
+            try:
+                self._target(key).unlink()
+            except FileNotFoundError:
+                self._be_there()  # of a disk that is not mounted nothing was removed
 
     def entries(self) -> Iterator[Entry]:
         """See `BlobStore.entries`; whatever else lies in the directory is none of its business."""
@@ -154,7 +157,7 @@ class LocalBlobStore(BlobStore):
     def fault(self) -> str | None:
         """See `BlobStore.fault`."""
         try:
-            self._make()  # who is not ready is asked for nothing else that would
+            self._be_there()  # else it is the place of a disk that went
             with tempfile.TemporaryFile(dir=self.root) as file:
                 file.write(b"ready")
         except OSError as error:

@@ -14,7 +14,10 @@ from app.storage.references import known
 
 
 def open_store(settings: Settings, engine: Engine | None) -> BlobStore:
-    """Return the blob store of a process's settings. Nothing is asked of it yet.
+    """Return the blob store of a process's settings; a bucket is not asked anything yet.
+
+    Of a directory without `incoming/` the database is asked what lies there. Where it does not
+    answer the store is down for now, and asks again.
 
     Args:
         settings: of the process.

@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 
-from sqlalchemy import ColumnElement, and_, delete, select
+from sqlalchemy import ColumnElement, and_, delete, or_, select
 from sqlalchemy.orm import Session, aliased
 from sqlalchemy.sql.selectable import ScalarSelect
 
-from app.db import RUNNING_STATES, DeviceKind, Model, Task, Worker, database_now
+from app.db import RUNNING_STATES, DeviceKind, Model, Task, Worker, database_now, present
 from app.db.base import database_time
 from app.workers.needs import Resources
 
@@ -72,8 +73,13 @@ def idle(session: Session) -> Sequence[str]:
 
 
 def forget_lost(session: Session) -> None:
-    """Delete the rows of workers that were lost long ago."""
-    session.execute(delete(Worker).where(Worker.alive_until < database_now() - KEPT_SECONDS))
+    """Delete the rows of workers that were lost long ago, or before the clock went back by a day.
+
+    One that lives makes its row anew at its next beat.
+    """
+    long_ago = Worker.alive_until < database_now() - KEPT_SECONDS
+    to_come = Worker.seen_at > present(session) + timedelta(seconds=KEPT_SECONDS)
+    session.execute(delete(Worker).where(or_(long_ago, to_come)))
 
 
 def alive() -> ColumnElement[bool]:

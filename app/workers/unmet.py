@@ -48,8 +48,7 @@ def note(session: Session) -> None:
     Rows are locked in their queue's order; those that somebody else has locked are left for later.
     """
     now = database_now()
-    fresh = or_(Task.unmet_seen.is_(None), Task.unmet_seen < now - GAP_SECONDS)
-    since = case((fresh, now), else_=Task.unmet_since)
+    since = case((_seen_within(GAP_SECONDS), Task.unmet_since), else_=now)
     to_note, to_forget = _locked(session, _to_note()), _locked(session, _to_forget())
     for ids, values in (
         (to_note, {"unmet_since": since, "unmet_seen": now}),
@@ -66,14 +65,20 @@ def lasting(hours: float) -> ColumnElement[bool]:
         *_waits(),
         exists().where(alive()),
         ~_met(),
-        Task.unmet_seen >= now - GAP_SECONDS,
+        _seen_within(GAP_SECONDS),
         Task.unmet_since <= now - hours * 3600,
     )
 
 
 def _to_note() -> Select[str]:
-    stale = or_(Task.unmet_seen.is_(None), Task.unmet_seen < database_now() - NOTED_SECONDS)
+    stale = or_(Task.unmet_seen.is_(None), ~_seen_within(NOTED_SECONDS))
     return select(Task.id).where(*_waits(), stale, exists().where(alive()), ~_met())
+
+
+def _seen_within(seconds: float) -> ColumnElement[bool]:
+    """Whether it was looked at so long ago at most, and not before the clock went back."""
+    now = database_now()
+    return Task.unmet_seen.between(now - seconds, now + GAP_SECONDS)
 
 
 def _to_forget() -> Select[str]:

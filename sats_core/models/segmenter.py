@@ -104,7 +104,8 @@ class Segmenter(nn.Module):
         return logits
 
     def stages(self, pictures: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """Return logits as `forward` does, and the output of each of the backbone's stages."""
+        """Return logits as `forward` does, and what each of the backbone's stages gives,
+        (B, C_s, h_s, w_s)."""
         stages = self.backbone(pictures)
         return self.classifier(self.dropout(self.head(stages))), stages
 

@@ -2,11 +2,20 @@
 
 import os
 import socket
+from datetime import timedelta
 
 import pytest
 from sqlalchemy import delete, select, update
 
-from app.db import DeviceKind, TaskState, Worker, database_now, read_session, write_session
+from app.db import (
+    DeviceKind,
+    TaskState,
+    Worker,
+    database_now,
+    read_session,
+    utc_now,
+    write_session,
+)
 from app.workers.needs import Resources
 from app.workers.service import KEPT_SECONDS, forget_lost, list_workers, living
 from tests.worker.bench import eventually, rename
@@ -116,6 +125,18 @@ def test_those_lost_long_ago_are_forgotten(presence, rows, engine):
     with write_session(engine) as session:
         forget_lost(session)
     assert rows() == []
+
+
+def test_one_that_was_lost_before_the_clock_was_set_back_is_forgotten(presence, rows, engine):
+    presence.beat()
+    for days, there in ((0.5, 1), (365, 0)):
+        ahead = utc_now() + timedelta(days=days)
+        with write_session(engine) as session:
+            session.execute(update(Worker).values(seen_at=ahead, alive_until=ahead.timestamp()))
+            forget_lost(session)
+        assert len(rows()) == there
+    presence.beat()
+    assert len(rows()) == 1, "who lives is there again"
 
 
 def test_a_worker_ends_where_the_database_does_not_answer(presence, bench):

@@ -109,6 +109,15 @@ def test_all_that_wait_so_fail_at_once(bench):
     assert bench.state(met) == TaskState.QUEUED
 
 
+def test_time_from_before_the_clock_was_set_back_is_not_waited_for(bench):
+    stuck = bench.post(["cat"], device="cuda")
+    fail(bench)
+    passes(bench, -365 * 24, looked=False)
+    assert fail(bench) == []
+    passes(bench, HOURS + 0.1)
+    assert fail(bench) == [stuck]
+
+
 def test_where_such_a_worker_came_meanwhile_time_starts_anew(bench):
     bench.post(["cat"], device="cuda")
     fail(bench)

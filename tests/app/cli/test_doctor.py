@@ -6,6 +6,7 @@ import io
 import json
 import os
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from sqlalchemy import text
@@ -13,7 +14,6 @@ from sqlalchemy import text
 from app.db import write_session
 from app.db.migrate import is_current
 from app.doctor import examination
-from app.storage.garbage import Collector
 from app.storage.local import NOT_THERE
 from tests.app.storage.rows import add_task
 
@@ -120,10 +120,14 @@ def test_what_may_not_be_removed_keeps_nothing_else(run, settings, left, monkeyp
     (settings.data_dir / "tmp" / "held").mkdir(parents=True)
     os.utime(settings.data_dir / "tmp" / "held", (1.0, 1.0))
 
-    def refuses(*_args, **_kw):
-        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    unlink = Path.unlink
 
-    monkeypatch.setattr(Collector, "remove", refuses)
+    def refuses(path, missing_ok=False):
+        if path == left:  # of another user, where whoever tests may not be an administrator
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        unlink(path, missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", refuses)
     answer = run("doctor", "--repair", "--json")
     assert answer.exit_code == 1, answer.output
     said = json.loads(answer.stdout)

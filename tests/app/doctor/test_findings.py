@@ -5,6 +5,7 @@ import io
 import json
 import os
 import re
+import shutil
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -12,11 +13,13 @@ from unittest.mock import ANY
 from uuid import uuid4
 
 import pytest
+from structlog.testing import capture_logs
 
 from app.audit.service import Action, Wanted, first_broken, list_entries
 from app.broker import broker_folder, make_celery, wake
 from app.db import Actor, ActorType, Place
-from app.doctor.examination import examine, repair
+from app.doctor import examination, work
+from app.doctor.examination import CHECKS, examine, repair
 from app.doctor.finding import Installation
 from app.storage import BlobStoreDownError, LocalBlobStore
 from tests.app.storage.test_local import UNREADABLE
@@ -409,6 +412,45 @@ def test_a_link_among_work_folders_is_not_followed(data, tmp_path):
     mended, remain = repair(data.installation)
     assert (mended, remain) == ([], [])
     assert [path.name for path in target.iterdir()] == ["mine"]
+
+
+@pytest.mark.parametrize("name", ["work", "tmp"])
+def test_a_folder_of_which_only_a_part_may_be_removed_remains(data, monkeypatch, name):
+    """It is young again by what went, and would not be found."""
+    folder = data.settings.data_dir.resolve() / name / str(uuid4())
+    (folder / "mine").mkdir(parents=True)
+    for path in (folder / "mine", folder):
+        old(path)
+    rmtree = shutil.rmtree
+
+    def removes_a_part(path, *args, **kw):
+        if Path(path) != folder:
+            rmtree(path, *args, **kw)
+            return
+        rmtree(folder / "mine")
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(folder))
+
+    monkeypatch.setattr(shutil, "rmtree", removes_a_part)
+    mended, remain = repair(data.installation)
+    assert (mended, [one.where for one in remain]) == ([], [str(folder)])
+
+
+def test_what_goes_while_it_is_mended_is_mended(data, monkeypatch):
+    a_work_folder(FIRST)(data)
+    (found,) = (one for one in examine(data.installation) if one.kind == "work-folder-left")
+    mend = work.remove_folder
+
+    def after_another(installation, finding):
+        shutil.rmtree(finding.where)
+        mend(installation, finding)
+
+    checks = tuple(
+        replace(one, repair=after_another) if one.repair is mend else one for one in CHECKS
+    )
+    monkeypatch.setattr(examination, "CHECKS", checks)
+    with capture_logs() as said:
+        assert repair(data.installation) == ([found], [])
+    assert said == []
 
 
 def test_however_much_garbage_there_is_the_store_is_listed_a_few_times(data, monkeypatch):

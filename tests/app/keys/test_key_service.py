@@ -7,6 +7,7 @@ from sqlalchemy.exc import OperationalError
 from app.db import make_engine, read_session, write_session
 from app.errors import ConflictProblem, NotFoundProblem, UnauthorizedProblem
 from app.http.loopback import is_loopback
+from app.keys import secret
 from app.keys.secret import LostSecretError, read_secret
 from app.keys.service import (
     Caller,
@@ -104,17 +105,32 @@ def test_no_other_secret_is_made_in_the_place_of_one_that_is_away(settings, engi
     assert read_secret(settings, engine) == read_secret(settings)
     with write_session(engine) as session:
         create_key(session, read_secret(settings), "ci", [Scope.SUBMIT])
-    secret = settings.data_dir / "secret"
-    kept = secret.read_bytes()
-    secret.unlink()
+    path = settings.data_dir / "secret"
+    kept = path.read_bytes()
+    path.unlink()
     with pytest.raises(LostSecretError, match="is the disk not mounted"):
         read_secret(settings, engine)
     silent = make_engine("postgresql+psycopg://sats@127.0.0.1:9/sats?connect_timeout=2")
     with pytest.raises(OperationalError):
         read_secret(settings, silent)  # nobody can tell whether there are keys
-    assert not secret.exists()
-    secret.write_bytes(kept)
+    assert not path.exists()
+    path.write_bytes(kept)
     assert read_secret(settings, engine) == kept
+
+
+def test_a_secret_that_is_made_meanwhile_with_its_first_key_is_not_lost(
+    settings, engine, monkeypatch
+):
+    """By another process, between this one's two looks."""
+    look = secret._has_keys
+
+    def later(engine):
+        with write_session(engine) as session:
+            create_key(session, read_secret(settings), "ci", [Scope.SUBMIT])
+        return look(engine)
+
+    monkeypatch.setattr(secret, "_has_keys", later)
+    assert read_secret(settings, engine) == (settings.data_dir / "secret").read_bytes()
 
 
 def test_the_secret_of_the_settings_wins(settings):

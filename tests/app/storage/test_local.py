@@ -70,6 +70,23 @@ def test_an_empty_place_of_blobs_that_are_known_is_no_store(tmp_path):
     assert store.put(io.BytesIO(DATA)).key == KEY
 
 
+def test_nothing_is_deleted_of_a_store_that_is_not_there_any_more(store):
+    store.put(io.BytesIO(DATA))
+    away = store.root.with_name("away")
+    store.root.rename(away)
+    store.root.mkdir()
+    assert store.fault() == "cannot be written: No such file or directory"
+    with pytest.raises(BlobStoreDownError):
+        store.delete(KEY)
+    store.root.rmdir()
+    away.rename(store.root)
+    assert store.fault() is None
+    assert store.is_there(KEY)
+    store.delete(KEY)
+    store.delete(KEY)
+    assert not store.is_there(KEY)
+
+
 def test_parts_go_to_no_store_that_is_not_there(store):
     store.parts.put("one", 1, io.BytesIO(DATA))
     away = store.root.with_name("away")

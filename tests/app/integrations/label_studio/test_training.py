@@ -291,6 +291,23 @@ def test_of_a_lost_worker_s_import_one_task_comes(
     assert (state(client)["state"], state(client)["task"]) == ("queued", f"/tasks/{made.id}")
 
 
+@pytest.mark.parametrize(
+    ("column", "longest"),
+    [("due_at", projects.LONGEST_WAIT_SECONDS), ("lease_until", projects.LEASE_SECONDS)],
+)
+def test_what_was_put_off_before_the_clock_was_set_back_is_taken(
+    client: TestClient, importing: Importing, engine: Engine, column: str, longest: float
+) -> None:
+    train(client)
+    assert importing.next() is not None
+    lapse(engine)
+    for seconds, taken in ((longest, False), (365 * 86400, True)):
+        with write_session(engine) as session:
+            ahead = update(LabelStudioProject).values({column: database_now() + seconds})
+            session.execute(ahead)
+        assert (importing.next() is not None) == taken
+
+
 @pytest.mark.races
 def test_one_of_several_workers_takes_it(
     client: TestClient, importing: Importing, engine: Engine

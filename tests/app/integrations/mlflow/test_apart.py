@@ -28,7 +28,7 @@ NAME = "sats-default"
 @pytest.fixture(scope="module")
 def server() -> Iterator[FakeMlflow]:
     if find_spec("mlflow") is None:
-        missing("MLflow's client is not installed: pip install 'sats[mlflow]'")
+        missing("MLflow's client is not installed: pip install -e '.[mlflow]'")
     with mlflow_server() as there:
         yield there
 
