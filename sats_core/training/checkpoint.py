@@ -96,7 +96,8 @@ def save(
 def resume(folder: Path, model: Segmenter, optimizer: torch.optim.Optimizer, step: str) -> int:
     """Bring model and optimiser to the last checkpoint of this very step.
 
-    One that is damaged, not finite, of another step or of other code changes neither, and is warned of.
+    One that is damaged, not finite, of another step or of other code changes neither, and is
+    warned of.
 
     Returns:
         Epochs finished; 0 where there is no checkpoint that fits.
