@@ -162,7 +162,7 @@ def remove(services: Services, caller: Caller, actor: Actor, upload: str) -> Non
 def _by_token(services: Services, session: Session, caller: Caller, token: str) -> str:
     """Give up what a token stands for, and return its blob; whoever makes a task of it waits."""
     try:
-        blob = read_token(services.secret, token, caller.key_id).blob.key
+        blob = read_token(services.secret, token, caller.key_id, present(session)).blob.key
     except UploadGoneProblem as problem:
         raise NotFoundProblem(problem.detail) from problem
     lock_blobs(session, [blob])
