@@ -35,9 +35,8 @@ from app.db import (
     TaskKind,
     TaskState,
     database_now,
-    utc_now,
 )
-from app.db.base import JsonObject
+from app.db.base import JsonObject, database_time
 from app.errors import Problem
 from app.registry.parents import step_start
 from app.registry.service import live_version, lock_model
@@ -103,7 +102,7 @@ def claim(
         _write(
             session,
             taken,
-            started_at=utc_now(),
+            started_at=database_time(),
             parent_id=start.id if start else None,
             live_id=live.id if live else None,
         )
@@ -209,7 +208,7 @@ def end(
     if state not in END_STATES:
         raise ValueError(f"{state} is not an end state")
     ended: JsonObject = {"state": state}
-    values: dict[str, Any] = {"state": state, "finished_at": utc_now(), "error": error}
+    values: dict[str, Any] = {"state": state, "finished_at": database_time(), "error": error}
     if error is not None:
         ended["error"] = error
     if version is not None:

@@ -28,10 +28,9 @@ from app.db import (
     has_come,
     present,
     read_session,
-    utc_now,
     write_session,
 )
-from app.db.base import JsonObject
+from app.db.base import JsonObject, database_time
 from app.webhooks.outbox import envelope_of
 from app.webhooks.secrets import webhook_secret
 from app.webhooks.sending import Answer, send
@@ -168,9 +167,9 @@ def record(session: Session, parcel: Parcel, answer: Answer) -> bool:
         "error": answer.error,
     }
     if answer.error is None:
-        values |= {"state": DeliveryState.DELIVERED, "ended_at": utc_now()}
+        values |= {"state": DeliveryState.DELIVERED, "ended_at": database_time()}
     elif parcel.attempt >= MOST_ATTEMPTS:
-        values |= {"state": DeliveryState.FAILED, "ended_at": utc_now()}
+        values |= {"state": DeliveryState.FAILED, "ended_at": database_time()}
     else:
         values["due_at"] = database_now() + wait_after(parcel.attempt)
     mine = (

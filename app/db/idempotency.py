@@ -5,7 +5,7 @@ from datetime import datetime
 from sqlalchemy import String
 from sqlalchemy.orm import Mapped, mapped_column
 
-from app.db.base import Base, UtcDateTime, utc_now
+from app.db.base import Base, UtcDateTime, database_time
 
 
 class IdempotentRequest(Base):
@@ -20,4 +20,4 @@ class IdempotentRequest(Base):
     digest: Mapped[str] = mapped_column(String(64))  # of what was asked for
     salt: Mapped[str] = mapped_column(String(64))
     made: Mapped[str] = mapped_column(String(200), default="")  # what came of it: an id, a name
-    at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now, index=True)
+    at: Mapped[datetime] = mapped_column(UtcDateTime, default=database_time(), index=True)

@@ -7,7 +7,7 @@ from sqlalchemy import Boolean, Float, ForeignKey, String, Text, UniqueConstrain
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.db.actor import Actor
-from app.db.base import Base, UtcDateTime, utc_now
+from app.db.base import Base, UtcDateTime, database_time
 
 
 class ProjectState(StrEnum):
@@ -62,4 +62,6 @@ class LabelStudioProject(Base):
     task_id: Mapped[str | None] = mapped_column(
         ForeignKey("tasks.id", ondelete="SET NULL"), index=True
     )
-    changed_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now, onupdate=utc_now)
+    changed_at: Mapped[datetime] = mapped_column(
+        UtcDateTime, default=database_time(), onupdate=database_time()
+    )

@@ -7,7 +7,7 @@ from sqlalchemy import JSON, BigInteger, ForeignKey, Index, String, UniqueConstr
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from app.db.actor import Actor, ActorType, name_of, of_name
-from app.db.base import Base, JsonObject, UtcDateTime, utc_now
+from app.db.base import Base, JsonObject, UtcDateTime, database_time
 from app.db.model import Model
 
 
@@ -33,7 +33,7 @@ class Version(Base):
     number: Mapped[int]
     parent_id: Mapped[int | None] = mapped_column(ForeignKey("versions.id"))
     task_id: Mapped[str] = mapped_column(ForeignKey("tasks.id"), unique=True)
-    created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=database_time())
 
     classes: Mapped[list[JsonObject]]  # channel order: {index, name, colour, step}
     new_classes: Mapped[list[str]]
@@ -99,7 +99,7 @@ class AliasMove(Base):
     sequence: Mapped[int]  # 1, 2, ...; two movers at once collide here
     version_id: Mapped[int] = mapped_column(ForeignKey("versions.id"))
     kind: Mapped[str] = mapped_column(String(20))  # gate | import | promote | rollback
-    moved_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now)
+    moved_at: Mapped[datetime] = mapped_column(UtcDateTime, default=database_time())
     # Whoever moved it; NULL: a process wrote it that knows names alone. `who` is read instead.
     actor: Mapped[Actor | None]
     # Processes from before `actor` read this and write it alone; a later migration drops it.

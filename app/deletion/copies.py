@@ -11,7 +11,7 @@ import structlog
 from sqlalchemy import ColumnElement, Engine, select
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
-from app.db import Erasure, HeldOutSet, Memory, Place, Task, Version, read_session, utc_now
+from app.db import Erasure, HeldOutSet, Memory, Place, Task, Version, present, read_session
 from app.db.base import utc_text
 from app.inference.ready_graphs import ReadyGraphs
 from app.settings import Settings
@@ -21,7 +21,7 @@ from app.storage.references import is_referenced
 LOOK_SECONDS = 60.0
 """Between two looks."""
 OVERLAP = timedelta(minutes=10)
-"""A row says when it was marked, by its host's clock, and is seen when that is committed."""
+"""A row says when it was marked, and is seen when that is committed."""
 _AT_ONCE = 500
 """Keys of one statement."""
 
@@ -58,8 +58,8 @@ class Copies:
         here = {*self._blobs.copies(), *self._ready.graphs()}
         if not here:
             return
-        began = utc_now()
         with read_session(self._engine) as session:
+            began = present(session)
             said = {*_deleted(session, self._since), *_ended(session, here), *self._left}
             gone = {key for key in here & said if not is_referenced(session, Place.BLOB_STORE, key)}
         self._since = began - OVERLAP

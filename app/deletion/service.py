@@ -21,6 +21,7 @@ from app.db import (
     TaskLog,
     TaskState,
     Version,
+    present,
     utc_now,
 )
 from app.db.base import utc_text
@@ -79,7 +80,7 @@ def delete_version(
         reasons.append("its replay pictures lie in a memory folder: set SATS_MEMORY_DIR to it")
     if reasons:
         raise VersionInUseProblem(f"version {number} is not deleted: {'; '.join(reasons)}")
-    version.deleted_at, version.deleted_by = utc_now(), actor_of(session)
+    version.deleted_at, version.deleted_by = present(session), actor_of(session)
     files = tuple((Place.BLOB_STORE, str(file["blob"])) for file in version.files.values())
     pictures = _forget_held_out(session, version)
     replay: tuple[tuple[Place, str], ...] = ()
@@ -141,7 +142,7 @@ def delete_memory(session: Session, places: Collection[Place], version: Version)
         raise NotFoundProblem(
             "the pictures lie in a memory folder; set SATS_MEMORY_DIR to it to reach them"
         )
-    memory.deleted_at, memory.deleted_by = utc_now(), actor_of(session)
+    memory.deleted_at, memory.deleted_by = present(session), actor_of(session)
     name = version.model.name
     record(
         session,
@@ -215,7 +216,7 @@ def _forget_held_out(session: Session, version: Version) -> tuple[tuple[Place, s
     kept = held_out_of(session, version)
     if kept is None or kept.deleted_at is not None:
         return ()
-    kept.deleted_at, kept.deleted_by = utc_now(), actor_of(session)
+    kept.deleted_at, kept.deleted_by = present(session), actor_of(session)
     return ((Place.BLOB_STORE, kept.blob),)
 
 

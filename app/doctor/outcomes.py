@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 from sqlalchemy import or_, select
 
-from app.db import END_STATES, Task, TaskState, Version, utc_now
+from app.db import END_STATES, Task, TaskState, Version
+from app.db.base import database_time
 from app.doctor.finding import Check, Finding, Installation
 from app.doctor.mending import mend_task
 
@@ -66,7 +67,7 @@ def find_missing_ends(installation: Installation) -> Sequence[Finding]:
 
 def end_now(installation: Installation, finding: Finding) -> None:
     """Let its keeping time begin now."""
-    mend_task(installation, finding, *_ENDLESS, finished_at=utc_now())
+    mend_task(installation, finding, *_ENDLESS, finished_at=database_time())
 
 
 def find_early_versions(installation: Installation) -> Sequence[Finding]:

@@ -10,7 +10,7 @@ import structlog
 from sqlalchemy import Engine, or_, update
 from sqlalchemy.exc import SQLAlchemyError
 
-from app.db import ApiKey, utc_now, write_session
+from app.db import ApiKey, present, write_session
 
 EVERY_SECONDS = 60.0
 
@@ -50,13 +50,13 @@ class LastUses:
         self._thread.shutdown()
 
     def _write(self, key_id: int) -> None:
-        now = utc_now()
-        # Another process may have written it: once a minute in all.
-        long_ago = ApiKey.last_used_at < now - timedelta(seconds=EVERY_SECONDS)
-        due = or_(ApiKey.last_used_at.is_(None), long_ago)
-        used = update(ApiKey).where(ApiKey.id == key_id, due).values(last_used_at=now)
         try:
             with write_session(self._engine) as session:
-                session.execute(used)
+                now = present(session)
+                # Another process may have written it: once a minute in all.
+                long_ago = ApiKey.last_used_at < now - timedelta(seconds=EVERY_SECONDS)
+                due = or_(ApiKey.last_used_at.is_(None), long_ago)
+                used = update(ApiKey).where(ApiKey.id == key_id, due)
+                session.execute(used.values(last_used_at=now))
         except SQLAlchemyError as error:
             log.warning("last_use_not_written", key=key_id, error=str(error))

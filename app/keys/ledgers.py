@@ -3,6 +3,10 @@
 For every name there is a debt in seconds, which goes by itself: a key of 60 requests a minute that
 has just sent 5 owes 5 seconds. So no process needs another one's limits or buckets. It stands where
 the messages for workers do: with Redis all hosts share it, with files those of a data folder.
+
+It may be lost, as where Redis keeps nothing on a disk. Each process says with what it adds until
+when the name was in debt by the last answer, which holds again where nothing is known any more:
+however many say so, a debt comes back once.
 """
 
 import sqlite3
@@ -25,17 +29,18 @@ _DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 _SCRIPT = """
 local time = redis.call('TIME')
 local now = time[1] + time[2] / 1000000
-local owed = {}
+local answer = {string.format('%.6f', now)}
 for i, name in ipairs(KEYS) do
-    local until_ = math.max(tonumber(redis.call('GET', name) or 0), now) + tonumber(ARGV[i + 1])
-    until_ = math.min(until_, now + tonumber(ARGV[1]))
+    local known = tonumber(redis.call('GET', name) or 0)
+    local said, more = tonumber(ARGV[2 * i]), tonumber(ARGV[2 * i + 1])
+    local until_ = math.min(math.max(known, said, now) + more, now + tonumber(ARGV[1]))
     if until_ > now then
         local rest = math.ceil((until_ - now) * 1000)
         redis.call('SET', name, string.format('%.6f', until_), 'PX', rest)
     end
-    owed[i] = string.format('%.6f', until_ - now)
+    answer[i + 1] = string.format('%.6f', until_)
 end
-return owed
+return answer
 """
 
 
@@ -71,6 +76,7 @@ class FileLedger:
     def __init__(self, path: Path, clock: Callable[[], float] = time.time) -> None:
         self._path = path
         self._clock = clock
+        self._said: dict[str, float] = {}
 
     def spend(self, seconds: Mapping[str, float]) -> dict[str, float]:
         """See `Ledger`."""
@@ -99,15 +105,14 @@ class FileLedger:
         now = self._clock()
         file.execute("DELETE FROM spent WHERE until <= ?", (now,))
         until = dict(file.execute("SELECT name, until FROM spent"))
-        owed = {
-            name: min(until.get(name, now) - now + more, MOST_SECONDS)
-            for name, more in seconds.items()
-        }
-        file.executemany(
-            "INSERT OR REPLACE INTO spent VALUES (?, ?)",
-            [(name, now + debt) for name, debt in owed.items() if debt > 0],
-        )
+        owed: dict[str, float] = {}
+        for name, more in seconds.items():
+            end = max(until.get(name, now), self._said.get(name, now))
+            owed[name] = min(end - now + more, MOST_SECONDS)
+        in_debt = {name: now + debt for name, debt in owed.items() if debt > 0}
+        file.executemany("INSERT OR REPLACE INTO spent VALUES (?, ?)", in_debt.items())
         file.execute("COMMIT")
+        self._said = _still_owed(self._said | in_debt, now)
         return owed
 
 
@@ -122,6 +127,7 @@ class RedisLedger:
     def __init__(self, url: str, service: str) -> None:
         self._url = url
         self._prefix = f"sats:spent:{service}:"
+        self._said: dict[str, float] = {}
         self._connection: Any = None
         self._client: Any = None
 
@@ -130,13 +136,18 @@ class RedisLedger:
         from redis.exceptions import RedisError
 
         keys = [self._prefix + name for name in seconds]
+        given = [
+            number for name, more in seconds.items() for number in (self._said.get(name, 0.0), more)
+        ]
         try:
             client = self._connected()
-            said = client.eval(_SCRIPT, len(keys), *keys, MOST_SECONDS, *seconds.values())
+            now, *until = map(float, client.eval(_SCRIPT, len(keys), *keys, MOST_SECONDS, *given))
         except (RedisError, OSError) as error:
             self.close()
             raise AwayError(f"Redis: {type(error).__name__}") from error
-        return {name: float(debt) for name, debt in zip(seconds, said, strict=True)}
+        answered = dict(zip(seconds, until, strict=True))
+        self._said = _still_owed(self._said | answered, now)
+        return {name: end - now for name, end in answered.items()}
 
     def close(self) -> None:
         """See `Ledger`."""
@@ -155,6 +166,10 @@ class RedisLedger:
             )
             self._client = self._connection.channel().client
         return self._client
+
+
+def _still_owed(until: Mapping[str, float], now: float) -> dict[str, float]:
+    return {name: end for name, end in until.items() if end > now}
 
 
 def open_ledger(settings: Settings, secret: bytes) -> RedisLedger | FileLedger:

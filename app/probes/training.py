@@ -24,8 +24,8 @@ from app.db import (
     database_now,
     is_passing,
     read_session,
-    utc_now,
 )
+from app.db.base import database_time
 from app.registry.service import live_versions
 from app.tasks.phases import phases
 from app.workers.unmet import count_unmet, count_workers
@@ -81,16 +81,16 @@ def _by_state(session: Session) -> Iterator[Metric]:
     for state in TaskState:
         tasks.add_metric([state], by_state.get(state, 0))
     yield tasks
-    posted = session.scalar(
-        select(Task.created_at)
+    oldest = session.execute(
+        select(Task.created_at, database_time().label("now"))
         .where(Task.state == TaskState.QUEUED)
         .order_by(Task.sequence)
         .limit(1)
-    )
+    ).one_or_none()
     yield GaugeMetricFamily(
         "sats_task_oldest_queued_seconds",
         "Time since the first of the tasks that wait was posted; 0 where none waits.",
-        value=0.0 if posted is None else _since(posted),
+        value=0.0 if oldest is None else _seconds(oldest.created_at, oldest.now),
     )
 
 
@@ -120,6 +120,7 @@ def _running(session: Session, lease_seconds: float) -> Sequence[Metric]:
             Task.started_at,
             Task.tries,
             Task.progress,
+            database_time().label("now"),
             (database_now() - Task.lease_until).label("lapsed"),
         )
         .join(Model, Model.id == Task.model_id)
@@ -132,7 +133,7 @@ def _running(session: Session, lease_seconds: float) -> Sequence[Metric]:
     epochs = _family("epochs", "Epochs that it has in all.", "model")
     for row in rows:
         if row.started_at is not None:
-            running.add_metric([row.name, row.state], _since(row.started_at))
+            running.add_metric([row.name, row.state], _seconds(row.started_at, row.now))
         # Without a lease nobody holds it, and no sweep takes it: `sats doctor` does.
         lapsed = inf if row.lapsed is None else row.lapsed
         lease.add_metric([row.name], max(0.0, lease_seconds + lapsed))
@@ -192,5 +193,5 @@ def _family(name: str, told: str, *labels: str) -> GaugeMetricFamily:
     return GaugeMetricFamily(f"sats_task_{name}", f"Of a task that runs: {told}", labels=labels)
 
 
-def _since(when: datetime) -> float:
-    return max(0.0, (utc_now() - when).total_seconds())
+def _seconds(began: datetime, now: datetime) -> float:
+    return max(0.0, (now - began).total_seconds())

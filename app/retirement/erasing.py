@@ -28,8 +28,8 @@ from app.db import (
     Place,
     Task,
     Version,
+    present,
     read_session,
-    utc_now,
     write_session,
 )
 from app.db.base import JsonObject
@@ -209,7 +209,7 @@ class Erasing:
             classes=tuple(RetiredClass(name=name, index=index) for name, index in classes),
             asked_by=person(task.who),
             deleted_by=person(self._actor),
-            at=utc_now(),
+            at=present(session),
             deleted=tuple(deleted),
             kept=(),
         ).model_dump(mode="json")
@@ -231,7 +231,7 @@ class Erasing:
                 return  # another worker was faster
             retirement = read_stored(Retirement, version.retirement or {})
             said: JsonObject = {
-                "at": utc_now(),
+                "at": present(session),
                 "deleted": deleted,
                 "deleted_by": person(actor_of(session)),
                 "kept": tuple(left_alone(session, version, retirement)),

@@ -6,7 +6,17 @@ from dataclasses import dataclass
 from sqlalchemy.orm import Session
 
 from app.audit.actor import actor_of
-from app.db import END_STATES, HeldOutSet, LargeUpload, Memory, Place, Task, TaskState, utc_now
+from app.db import (
+    END_STATES,
+    HeldOutSet,
+    LargeUpload,
+    Memory,
+    Place,
+    Task,
+    TaskState,
+    present,
+    utc_now,
+)
 from app.errors import NotFoundProblem
 from app.retirement.kept_pictures import Zip
 from app.retirement.purging import Purged
@@ -124,7 +134,7 @@ def replace(session: Session, cut: Cut) -> Deleted:
     if row.blob != kept.row.blob or row.deleted_at is not None:
         raise MovedOnError("kept pictures were deleted meanwhile")
     if cut.staged is None:
-        row.deleted_at, row.deleted_by = utc_now(), actor_of(session)
+        row.deleted_at, row.deleted_by = present(session), actor_of(session)
     else:
         row.blob, row.pictures = cut.staged.blob.key, purged.left
         if isinstance(row, Memory):

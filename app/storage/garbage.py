@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from sqlalchemy import Engine, select
 from sqlalchemy.orm import Session
 
-from app.db import Model, Place, read_session, write_session
+from app.db import Model, Place, present, read_session, write_session
 from app.db.migrate import is_newer
 from app.errors import ConflictProblem
 from app.settings import Settings
@@ -91,7 +91,8 @@ class Collector:
                 "a newer release has migrated the database, and may refer to blobs in ways that "
                 "this one does not know: garbage is left to the newer one"
             )
-        before = time.time() - self.grace
+        # By a clock that is ahead, this host's or the database's, what was just written is old.
+        before = min(time.time(), self._present()) - self.grace
         found: list[Garbage] = []
         for place, store in self.stores.items():
             unknown = self._unknown(place, store, before)
@@ -103,6 +104,10 @@ class Collector:
     def remove(self, found: Sequence[Garbage]) -> list[Garbage]:
         """Remove garbage; returns what was removed: something may refer to a blob by now."""
         return [one for one in found if self._remove(one)]
+
+    def _present(self) -> float:
+        with read_session(self.engine) as session:
+            return present(session).timestamp()
 
     def _unknown(self, place: Place, store: BlobStore, before: float) -> list[Entry]:
         entries = list(store.entries())

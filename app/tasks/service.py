@@ -13,8 +13,8 @@ from app.db import (
     TaskLog,
     TaskState,
     Version,
+    present,
     read_session,
-    utc_now,
 )
 from app.db.base import JsonObject, utc_text
 from app.errors import ErrorDetail, InvalidProblem, NotFoundProblem
@@ -141,8 +141,8 @@ def _stop(session: Session, task: Task) -> None:
         task.cancelled_by = actor_of(session)
     task.cancel_requested = True
     if task.state == TaskState.QUEUED:
+        task.finished_at = present(session)
         task.state = TaskState.CANCELLED
-        task.finished_at = utc_now()
         task.progress = None
         tell(session, task.id, "state", {"state": task.state})
         task_ended(session, task.id, TaskState.CANCELLED, None)

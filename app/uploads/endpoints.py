@@ -1,6 +1,5 @@
 """`/uploads`: send a zip, look at what is in it, and then make a task of it, or not."""
 
-import time
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from typing import Annotated, BinaryIO
@@ -8,7 +7,7 @@ from typing import Annotated, BinaryIO
 from fastapi import APIRouter, Depends, Path, Query, Response
 from fastapi.responses import JSONResponse
 
-from app.db import write_session
+from app.db import present, write_session
 from app.errors import (
     BadRequestProblem,
     BusyProblem,
@@ -129,9 +128,10 @@ def _stored(services: Services, caller: Caller, file: BinaryIO, once_within: Wit
         once = once_within(session)
         before = once.before(UploadBytes(sha256=stored.blob.key))
         stored.confirm()
-        ends = int(time.time()) + lifetime(services.settings.gc_grace_seconds)
+        now = present(session)
+        ends = int(now.timestamp()) + lifetime(services.settings.gc_grace_seconds)
         if before is not None:
-            ends = same_end(before)
+            ends = same_end(before, now)
         keep(session, caller.key_id, stored.blob, datetime.fromtimestamp(ends, UTC))
         once.made(str(ends))
         stored.publish()  # the second time too: what was kept may have been given up

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from app.db import LargeUploadState, read_session
+from app.db import LargeUploadState, present, read_session
 from app.errors import ErrorDetail, TooLargeProblem
 from app.errors.codes import Code
 from app.http.services import Services
@@ -48,9 +48,9 @@ def named(services: Services, caller: Caller, upload: str) -> Blob:
         UploadGoneProblem: that stands for nothing.
         UploadUnfinishedProblem: parts of it are missing, or were not put together.
     """
-    if not large.is_id(upload):
-        return read_token(services.secret, upload, caller.key_id).blob
     with read_session(services.engine) as session:
+        if not large.is_id(upload):
+            return read_token(services.secret, upload, caller.key_id, present(session)).blob
         row = large.find(session, caller.key_id, upload)
     if row is None:
         raise gone("there is no such upload of this key")

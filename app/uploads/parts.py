@@ -5,7 +5,7 @@ from datetime import timedelta
 from sqlalchemy.orm import Session
 
 from app.audit.actor import act_as
-from app.db import Actor, LargeUploadState, read_session, utc_now, write_session
+from app.db import Actor, LargeUploadState, present, read_session, utc_now, write_session
 from app.errors import ErrorDetail, NotFoundProblem, TooLargeProblem
 from app.errors.codes import Code
 from app.http.services import Services
@@ -68,13 +68,13 @@ def look(services: Services, caller: Caller, upload: str) -> LargeUploadJson:
     """
     with read_session(services.engine) as session:
         row, state = large.get(session, caller.key_id, upload)
+        left = (row.expires_at - present(session)).total_seconds()
     parts = parts_of(row)
     stored, missing, ends = list(range(1, parts.count + 1)), list[PartJson](), None
     if state in (LargeUploadState.OPEN, LargeUploadState.FAILED):
         stored = _stored(services, row.id, parts)
     if state == LargeUploadState.OPEN:
         lacking = _missing(parts, stored)[:MOST_TOLD]
-        left = (row.expires_at - utc_now()).total_seconds()
         seconds = max(1.0, min(URL_SECONDS, left))
         missing, signed = _addressed(services, row.id, parts, lacking, seconds)
         ends = utc_now() + timedelta(seconds=seconds) if signed else None
@@ -162,7 +162,7 @@ def remove(services: Services, caller: Caller, actor: Actor, upload: str) -> Non
 def _by_token(services: Services, session: Session, caller: Caller, token: str) -> str:
     """Give up what a token stands for, and return its blob; whoever makes a task of it waits."""
     try:
-        blob = read_token(services.secret, token, caller.key_id).blob.key
+        blob = read_token(services.secret, token, caller.key_id, present(session)).blob.key
     except UploadGoneProblem as problem:
         raise NotFoundProblem(problem.detail) from problem
     lock_blobs(session, [blob])

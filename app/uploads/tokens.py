@@ -6,8 +6,8 @@ afterwards.
 """
 
 import re
-import time
 from dataclasses import dataclass
+from datetime import datetime
 
 from app.errors import ErrorDetail, InvalidProblem
 from app.errors.codes import Code
@@ -51,8 +51,14 @@ def make_token(secret: bytes, upload: Upload, key_id: int | None) -> str:
     return f"{told}.{sign(secret, _PURPOSE, _said(told, key_id))}"
 
 
-def read_token(secret: bytes, token: str, key_id: int | None) -> Upload:
+def read_token(secret: bytes, token: str, key_id: int | None, now: datetime) -> Upload:
     """Return what a token stands for.
+
+    Args:
+        secret: it is signed with.
+        token: the text.
+        key_id: whose it is to be; None: a caller's without a key.
+        now: by the database's clock, as the row says until when it keeps the bytes.
 
     Raises:
         UploadGoneProblem: it has ended, is another key's, or was never given out.
@@ -61,12 +67,12 @@ def read_token(secret: bytes, token: str, key_id: int | None) -> Upload:
     told, _, signature = token.rpartition(".")
     if form is None or not is_signed(secret, _PURPOSE, _said(told, key_id), signature):
         raise gone("there is no such upload of this key")
-    if int(form["ends"]) < time.time():
+    if int(form["ends"]) < now.timestamp():
         raise gone("the upload was kept until its end and is gone")
     return Upload(Blob(form["key"], int(form["size"])), int(form["ends"]))
 
 
-def same_end(made: str) -> int:
+def same_end(made: str, now: datetime) -> int:
     """Return until when an upload can be used that the same request stored before.
 
     Its token is made again of that time; none is stored.
@@ -75,7 +81,7 @@ def same_end(made: str) -> int:
         IdempotencyKeyReusedProblem: that time is over.
     """
     ends = int(made)
-    if ends < time.time():
+    if ends < now.timestamp():
         raise reused("the upload of this request was kept until its end: take another key for it")
     return ends
 

@@ -25,6 +25,7 @@ from app.registry.moves import tag_of, version_before_live
 from app.registry.paths import ModelName, Number
 from app.registry.ranking import kept_sets
 from app.registry.service import LIVE, get_version
+from app.retirement.schemas import MOST_LOST
 from app.web.confusions import confusions_of
 from app.web.learned_from import data_set_of
 from app.web.lineage import family, lanes, lanes_of
@@ -127,6 +128,7 @@ def version_page(
             "confusions": confusions_of(row, version),
             "settings": _settings(version),
             "held_out": _held_out(session, row) if visitor.administers else 0,
+            "most_lost": MOST_LOST,
         },
     )
 

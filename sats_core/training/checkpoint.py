@@ -27,6 +27,8 @@ _OPTIMIZER = "optimizer."
 _EPOCHS, _STEP = "epochs", "step"
 _MOMENTS = {"AdamW": {"step", "exp_avg", "exp_avg_sq"}, "SGD": {"momentum_buffer"}}
 """What an optimiser keeps of each of its weights."""
+_COUNT = (torch.Size(()), torch.float32)
+"""Shape and type of the steps that AdamW counts."""
 
 _NO_MATTER = {"accumulate", "checkpoint_activations"}
 """Settings that change how a step is computed and not what it learns."""
@@ -94,7 +96,8 @@ def save(
 def resume(folder: Path, model: Segmenter, optimizer: torch.optim.Optimizer, step: str) -> int:
     """Bring model and optimiser to the last checkpoint of this very step.
 
-    One that is damaged, of another step or of other code changes neither, and is warned of.
+    One that is damaged, not finite, of another step or of other code changes neither, and is
+    warned of.
 
     Returns:
         Epochs finished; 0 where there is no checkpoint that fits.
@@ -132,8 +135,10 @@ def _read(path: Path, step: str) -> tuple[int, dict[str, Tensor]]:
 
 def _weights(tensors: dict[str, Tensor], model: Segmenter) -> dict[str, Tensor]:
     found, wanted = _under(_MODEL, tensors), model.state_dict()
-    if {n: t.shape for n, t in found.items()} != {n: t.shape for n, t in wanted.items()}:
-        raise _UnfitError("its weights have other names or shapes than the model's")
+    if {n: _kind(t) for n, t in found.items()} != {n: _kind(t) for n, t in wanted.items()}:
+        raise _UnfitError("its weights have other names, shapes or types than the model's")
+    for name, tensor in found.items():
+        _check_finite(name, tensor)
     return found
 
 
@@ -147,14 +152,25 @@ def _state(tensors: dict[str, Tensor], optimizer: torch.optim.Optimizer) -> _Sta
         if number not in numbers:
             raise _UnfitError(f"the optimiser has no weight {number}")
         like = parameters[numbers[number]]
-        if tensor.ndim and tensor.shape != like.shape:
-            raise _UnfitError(f"{key} of the optimiser has another shape than its weight")
+        if _kind(tensor) != (_COUNT if name == "step" else _kind(like)):
+            raise _UnfitError(f"{key} of the optimiser has another shape or type than its weight")
+        _check_finite(f"{key} of the optimiser", tensor)
         # Fused optimisers walk through memory: moments must lie in it as their weights do.
         laid_out = torch.empty_like(like).copy_(tensor) if tensor.ndim else tensor
         state.setdefault(numbers[number], {})[name] = laid_out
     if any(kept.keys() != _MOMENTS[type(optimizer).__name__] for kept in state.values()):
         raise _UnfitError("the optimiser keeps something else of its weights")
     return state
+
+
+def _kind(tensor: Tensor) -> tuple[torch.Size, torch.dtype]:
+    return tensor.shape, tensor.dtype
+
+
+def _check_finite(name: str, tensor: Tensor) -> None:
+    """Refuse what training cannot go on from: it would end as one that diverged."""
+    if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
+        raise _UnfitError(f"{name} is not finite")
 
 
 def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -123,24 +123,25 @@ def redis_folder() -> Iterator[Path]:
     shutil.rmtree(folder, ignore_errors=True)
 
 
+@pytest.fixture
+def bench(
+    settings: Settings, engine: Engine, blobs: BlobStore, control: Control, redis_folder: Path
+) -> Bench:
+    """What asks a Redis of its own for messages, which is not there yet."""
+    control.plan()
+    own = settings.model_copy(update={"redis_url": redis_url_in(redis_folder)})
+    return Bench(own, engine, blobs, control)
+
+
 @embedded
 def test_without_redis_tasks_are_accepted_and_run_when_it_is_back(
-    settings: Settings,
-    register: Register,
-    engine: Engine,
-    blobs: BlobStore,
-    redis_folder: Path,
-    control: Control,
-    tmp_path: Path,
+    bench: Bench, register: Register, redis_folder: Path, tmp_path: Path
 ) -> None:
-    settings = settings.model_copy(update={"redis_url": redis_url_in(redis_folder)})
-    control.plan()
-    bench = Bench(settings, engine, blobs, control)
     register(model="street")
     with ExitStack() as stack:
         redis = stack.enter_context(ExitStack())
         redis.enter_context(redis_in(redis_folder))
-        client = stack.enter_context(started(settings))
+        client = stack.enter_context(started(bench.settings))
         worker = stack.enter_context(bench.worker())
         eventually(lambda: " ready." in worker.log.read_text())
         redis.close()
@@ -156,16 +157,9 @@ def test_without_redis_tasks_are_accepted_and_run_when_it_is_back(
 
 @embedded
 def test_a_worker_whose_step_ends_while_redis_is_away_hears_of_the_next_one(
-    settings: Settings,
-    register: Register,
-    engine: Engine,
-    blobs: BlobStore,
-    redis_folder: Path,
-    control: Control,
+    bench: Bench, register: Register, redis_folder: Path
 ) -> None:
-    settings = settings.model_copy(update={"redis_url": redis_url_in(redis_folder)})
-    control.plan(epochs=2, gated=1)
-    bench = Bench(settings, engine, blobs, control)
+    bench.control.plan(epochs=2, gated=1)
     register(model="street")
     with ExitStack() as stack:
         redis = stack.enter_context(ExitStack())
@@ -178,7 +172,7 @@ def test_a_worker_whose_step_ends_while_redis_is_away_hears_of_the_next_one(
             assert asked.hlen("unacked") == 0
         redis.close()
         second = bench.post(["cat"])
-        control.let_on()
+        bench.control.let_on()
         bench.ends(first, TaskState.LIVE)
         # The last that it does before it is done with the message.
         eventually(lambda: "wake_up_not_sent" in worker.log.read_text())

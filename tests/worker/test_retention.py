@@ -207,6 +207,34 @@ def test_a_host_whose_clock_is_ahead_deletes_nothing_before_its_time(bench, monk
     assert not bench.has_blob(failed.dataset)
 
 
+def test_what_a_host_whose_clock_is_behind_made_and_ended_stays(bench, monkeypatch):
+    every = {"keep_versions_days": 30.0, "keep_held_out_days": 30.0}
+    with monkeypatch.context() as patch:
+        set_ahead(patch, timedelta(days=-400))
+        bench.control.plan(epochs=1, default_iou=0.0)
+        bench.run(["cat"])
+        bench.cancel(bench.post(["hen"]))
+        bench.control.plan(fail="not this time")
+        failed = bench.run(["dog"])
+    assert sweep(bench, **every) == ({}, 0)
+    bench.assert_kept(failed.id)
+
+
+def test_what_was_live_until_a_host_whose_clock_is_behind_moved_the_alias_stays(bench, monkeypatch):
+    bench.control.plan(epochs=1)
+    bench.run(["cat"])
+    bench.control.plan(epochs=1, default_iou=0.0)
+    bench.run(["dog"])
+    first, second = bench.versions()
+    bench.move_live(second)
+    age(bench, 400)
+    with monkeypatch.context() as patch:
+        set_ahead(patch, timedelta(days=-400))
+        bench.move_live(first)
+    assert "versions" not in sweep(bench, keep_versions_days=30.0)[0]
+    assert bench.versions()[1].deleted_at is None
+
+
 def test_the_settings_say_never_in_the_environment(monkeypatch):
     from app.settings import Settings
 

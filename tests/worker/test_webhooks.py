@@ -2,6 +2,7 @@
 
 import json
 import threading
+from datetime import timedelta
 
 import pytest
 from sqlalchemy import select, update
@@ -252,6 +253,24 @@ def test_deliveries_that_ended_long_ago_are_forgotten(bench, receiver):
     with write_session(bench.engine) as session:
         courier.forget(session)
     assert [row.id for row in rows(bench.engine)] == [new.id]
+
+
+@pytest.mark.parametrize("status", [204, 500])
+def test_a_delivery_that_a_host_whose_clock_is_behind_ended_is_remembered(
+    bench, receiver, monkeypatch, status
+):
+    hook(bench.engine, receiver.url)
+    tell(bench.engine)
+    (waiting,) = rows(bench.engine)
+    change(bench.engine, attempts=courier.MOST_ATTEMPTS - 1)
+    receiver.answers += [status]
+    made = a_courier(bench)
+    with monkeypatch.context() as patch:
+        set_ahead(patch, timedelta(days=-2 * courier.KEPT_DAYS))
+        made.deliver(made.next())
+    with write_session(bench.engine) as session:
+        courier.forget(session)
+    assert [row.id for row in rows(bench.engine)] == [waiting.id]
 
 
 def test_a_real_worker_tells_of_tasks_and_of_what_waited_while_it_was_killed(bench, receiver):

@@ -7,7 +7,7 @@ from sqlalchemy import ColumnElement, func, or_, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from app.db import LabelStudioProject, ProjectState, utc_now
+from app.db import LabelStudioProject, ProjectState, present
 from app.errors import ConflictProblem, NotFoundProblem
 from app.integrations.label_studio.projects import Asker, begin_next
 from app.keys.problems import TaskLimitProblem
@@ -75,7 +75,7 @@ def _ask(session: Session, row: LabelStudioProject, asker: Asker, most: int | No
     if most is not None and not row.wanted:
         check_imports(session, key_id, partial(_waiting, session, key_id), most)
     row.annotations = 0
-    row.asked_at = utc_now()
+    row.asked_at = present(session)
     row.next_asked_by, row.next_key_id = asker.actor, key_id
     row.next_by_admin, row.next_create = asker.by_admin, asker.create
     row.wanted = True

@@ -16,8 +16,8 @@ from app.db import (
     Task,
     database_now,
     has_come,
-    utc_now,
 )
+from app.db.base import database_time
 
 LEASE_SECONDS = 60.0
 """How long an import is taken for; whoever works at it renews it all the time."""
@@ -180,7 +180,7 @@ def _write(session: Session, taken: Taken, **values: object) -> bool:
             LabelStudioProject.attempts == taken.attempt,
             LabelStudioProject.state == ProjectState.FETCHING,
         )
-        .values(changed_at=utc_now(), **values)
+        .values(changed_at=database_time(), **values)
         .returning(LabelStudioProject.id)
         .execution_options(synchronize_session=False)
     )

@@ -3,6 +3,7 @@
 import io
 import os
 import time
+from datetime import timedelta
 
 import pytest
 from sqlalchemy import select
@@ -19,6 +20,7 @@ from app.registry.service import find_model
 from app.storage import BlobMissingError, open_store
 from app.workers.needs import Resources
 from tests.app.storage.places import S3Prefix
+from tests.fixtures.clocks import set_ahead
 from tests.fixtures.statements import Statements
 from tests.fixtures.versions import add_version
 from tests.worker.bench import eventually
@@ -102,6 +104,26 @@ def test_a_version_that_is_deleted_on_one_host_goes_from_the_other(hosts, versio
     for key in held:
         with pytest.raises(BlobMissingError):
             there.blobs.verified(key)
+
+
+@pytest.mark.parametrize(("deletes_at", "looks_at"), [(-1, 0), (0, 1)])
+def test_hosts_whose_clocks_differ_by_a_day_agree(
+    hosts, versions, monkeypatch, deletes_at, looks_at
+):
+    here, there = hosts
+    live, held = versions
+    there.read(live | held)
+    there.unused()
+
+    for days, do in (
+        (looks_at, there.copies.drop_deleted),
+        (deletes_at, lambda: delete_held(here)),
+        (looks_at, there.copies.drop_deleted),
+    ):
+        with monkeypatch.context() as patch:
+            set_ahead(patch, timedelta(days=days))
+            do()
+    assert there.cached == live
 
 
 def test_what_was_asked_for_a_moment_ago_goes_later(hosts, versions):

@@ -22,6 +22,7 @@ from app.db import (
 from app.idempotency.service import KEPT_DAYS, forget_requests
 from app.storage.references import delete_unreferenced
 from tests.app.tasks.posting import drawn, post
+from tests.fixtures.clocks import set_ahead
 from tests.fixtures.processes import serving
 from tests.fixtures.versions import add_version
 
@@ -277,3 +278,12 @@ def test_requests_are_forgotten(client, engine):
         session.execute(old)
         forget_requests(session)
     assert count(engine, IdempotentRequest) == 1
+
+
+def test_a_request_to_a_host_whose_clock_is_behind_is_remembered(client, engine, monkeypatch):
+    with monkeypatch.context() as patch:
+        set_ahead(patch, timedelta(days=-2 * KEPT_DAYS))
+        first = client.post("/admin/webhooks", json=HOOK, headers=ONCE)
+    with write_session(engine) as session:
+        forget_requests(session)
+    same(first, client.post("/admin/webhooks", json=HOOK, headers=ONCE), 201)

@@ -154,6 +154,21 @@ def test_while_nobody_can_be_told_a_process_counts_for_itself() -> None:
     assert spend(there, caller, 9) == 0
 
 
+def test_a_ledger_that_was_lost_gives_no_key_a_fresh_minute(tmp_path: Path) -> None:
+    clock = Clock()
+    here, there = ((Rates(clock), FileLedger(tmp_path / "rates.db", clock)) for _ in range(2))
+    caller = limited(requests_per_minute=10)
+    assert spend(here[0], caller, 10) == 10
+    for rates, ledger in (here, there):
+        left(rates, caller)  # it is in use
+        rates.exchange(ledger)
+    (tmp_path / "rates.db").unlink()
+    clock.now += 6
+    for rates, ledger in (here, there):
+        rates.exchange(ledger)
+        assert left(rates, caller) == 1
+
+
 def test_what_came_back_while_nobody_could_be_told_keeps_no_key_out() -> None:
     clock = Clock()
     rates, ledger = Rates(clock), Memory(clock)

@@ -109,6 +109,21 @@ class TestFile(LedgerContract):
             ]
         file.close()
 
+    def test_what_is_owed_outlives_the_file_and_is_not_doubled(self, tmp_path: Path) -> None:
+        path, now = tmp_path / "rates.db", [100.0]
+        here, there, new = (FileLedger(path, lambda: now[0]) for _ in range(3))
+        here.spend({"a": 20.0, "b": 10.0})
+        there.spend({"a": 10.0})
+        now[0] += 5
+        path.unlink()
+        assert new.spend({"a": 1.0}) == {"a": 1}
+        assert here.spend({"a": 2.0}) == {"a": 17}, "it knew of 20"
+        assert there.spend({"a": 0.0}) == {"a": 25}
+        assert here.spend({"a": 0.0, "b": 0.0}) == {"a": 25, "b": 5}
+        now[0] += 25
+        path.unlink()
+        assert there.spend({"a": 0.0, "b": 0.0}) == {"a": 0, "b": 0}
+
     def test_a_folder_that_is_gone_is_told_as_such(self, tmp_path: Path) -> None:
         with pytest.raises(AwayError, match=r"rates\.db"):
             FileLedger(tmp_path / "gone" / "rates.db").spend({"a": 1.0})
@@ -161,13 +176,17 @@ class TestRedis(LedgerContract):
         ledger = RedisLedger(redis_url_in(tmp_path), "service")
         with pytest.raises(AwayError, match="Redis: ConnectionError"):
             ledger.spend({"a": 1.0})
+        other = RedisLedger(redis_url_in(tmp_path), "service")
         with redis_in(tmp_path):
-            assert ledger.spend({"a": 2.0})["a"] == pytest.approx(2, abs=LITTLE)
+            assert ledger.spend({"a": 60.0})["a"] == pytest.approx(60, abs=LITTLE)
+            other.spend({"a": 0.0})
         with pytest.raises(AwayError):
             ledger.spend({"a": 1.0})
-        with redis_in(tmp_path):  # another one, empty
-            assert ledger.spend({"a": 3.0})["a"] == pytest.approx(3, abs=LITTLE)
+        with redis_in(tmp_path):  # another one, empty: what was owed is told it, once
+            assert 5 < ledger.spend({"a": 3.0})["a"] <= 63 + LITTLE
+            assert 5 < other.spend({"a": 0.0})["a"] <= 63 + LITTLE
             ledger.close()
+            other.close()
 
 
 def test_where_no_redis_is_named_it_is_a_file(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from tests.app.inference.colour_graph import RED
 from tests.app.segmentation.conftest import register  # noqa: F401 - a fixture
 from tests.app.segmentation.requests import as_files, encoded, left_red_right_green
 from tests.app.tasks.posting import drawn, post
+from tests.fixtures.clocks import set_ahead
 from tests.fixtures.statements import Statements
 from tests.fixtures.versions import add_version
 
@@ -294,6 +295,19 @@ def test_the_last_use_is_written_once_a_minute(engine, make):
     other.note(1)
     other.close()
     assert used(engine) > first
+
+
+def test_a_use_that_a_host_whose_clock_is_ahead_noted_keeps_no_later_one_out(
+    engine, make, monkeypatch
+):
+    make()
+    for ahead in (timedelta(days=1), timedelta()):
+        with monkeypatch.context() as patch:
+            set_ahead(patch, ahead)
+            uses = LastUses(engine)
+            uses.note(1)
+            uses.close()
+    assert used(engine) <= utc_now()
 
 
 def test_noting_a_use_waits_for_no_database(engine, make):

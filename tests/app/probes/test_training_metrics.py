@@ -16,6 +16,7 @@ from app.probes.training import ENDS
 from app.registry.service import ensure_model
 from app.settings import Settings
 from app.workers.needs import Resources
+from tests.fixtures.clocks import set_ahead
 from tests.fixtures.samples import samples
 from tests.fixtures.statements import Statements
 from worker.claim import claim, enter, report
@@ -60,6 +61,20 @@ def test_since_when_the_oldest_task_waits_is_told(client: TestClient, engine: En
         posted(session, created_at=utc_now() - timedelta(hours=1))
     waited = samples(client)["sats_task_oldest_queued_seconds",]
     assert 3 * 3600 - 1 <= waited < 4 * 3600
+
+
+def test_ages_are_told_by_the_database_s_clock(
+    client: TestClient, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch, write_session(engine) as session:
+        set_ahead(patch, timedelta(days=-2))  # the worker's
+        assert claim(session, posted(session, "street").id, "worker-1", 60.0) is not None
+        posted(session)
+    with monkeypatch.context() as patch:
+        set_ahead(patch, timedelta(days=1))  # this one's
+        read = samples(client)
+    assert read["sats_task_oldest_queued_seconds",] < 600
+    assert read["sats_task_running_seconds", ("model", "street"), ("state", "validating")] < 600
 
 
 def test_a_running_task_is_told_by_its_model(

@@ -76,6 +76,19 @@ def test_what_was_written_lately_stays(collector, stores, kinds):
     assert collector.find() == []
 
 
+def test_a_host_whose_clock_is_ahead_leaves_what_was_written_lately(
+    collector, stores, kinds, monkeypatch
+):
+    class Ahead:
+        @staticmethod
+        def time():
+            return time.time() + 3 * HOUR
+
+    leave(stores)
+    monkeypatch.setattr("app.storage.garbage.time", Ahead)
+    assert collector.find() == []
+
+
 def test_the_oldest_comes_first(collector, stores, kinds):
     leave(stores)
     age(stores)

@@ -167,6 +167,22 @@ def test_after_its_end_it_is_gone(client, settings, pets):
     assert "gone" in refused.json()["detail"]
 
 
+@pytest.mark.parametrize(("sent_at", "used_at"), [(-3600, 0), (0, 3600)])
+def test_replicas_whose_clocks_differ_by_an_hour_agree(client, pets, monkeypatch, sent_at, used_at):
+    right = time.time
+
+    def at_its_time(seconds, do):
+        with monkeypatch.context() as patch:
+            patch.setattr("time.time", lambda: right() + seconds)
+            return do()
+
+    token = at_its_time(sent_at, lambda: send(client, pets)).json()["upload"]
+    looked = at_its_time(used_at, lambda: client.get(f"/uploads/{token}"))
+    assert looked.status_code == 200, looked.text
+    posted = at_its_time(used_at, lambda: post(client, token))
+    assert posted.status_code == 202, posted.text
+
+
 def end_all(engine):
     """Let the time pass for which uploads are kept."""
     with write_session(engine) as session:

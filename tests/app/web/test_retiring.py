@@ -3,12 +3,14 @@
 import pytest
 from playwright.sync_api import expect
 from sqlalchemy import Engine, select
+from starlette.testclient import TestClient
 
 from app.db import Task, Version, read_session, utc_now, write_session
 from app.keys.secret import read_secret
 from app.keys.service import Scope, create_key
 from app.retirement.receipts import signed
 from app.retirement.records import Deleted, Person, Receipt, RetiredClass
+from app.retirement.schemas import MOST_LOST
 from app.settings import Settings
 from app.storage import BlobStore
 from tests.app.cli.test_retire import PROOF
@@ -98,6 +100,14 @@ def test_what_will_happen_is_said_before_it_does(open_page: Open, engine: Engine
     with read_session(engine) as session:
         spec = session.scalars(select(Task).where(Task.kind == "retire")).one().spec
     assert (spec["classes"], spec["depth"], spec["parent"]) == (["sheep"], "forget", 2)
+
+
+@pytest.mark.parametrize(("lost", "said"), [(MOST_LOST, f"{100 * MOST_LOST:g}"), (0.015, "1.5")])
+def test_what_it_may_cost_is_said_as_it_is_set(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch, lost: float, said: str
+) -> None:
+    monkeypatch.setattr("app.web.models.MOST_LOST", lost)
+    assert f"loses at most {said} hundredths of mIoU" in client.get(PAGE).text
 
 
 def test_what_is_refused_is_said_in_the_dialog(open_page: Open) -> None:

@@ -3,6 +3,7 @@
 import json
 import logging
 from collections.abc import Callable
+from math import inf, nan
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +26,10 @@ from tests.sats_core.training.conftest import SMALL, make_job
 STEP = "a" * 64
 ROWS = "model.classifier.steps.0.weight"
 MOMENT = "optimizer.0.exp_avg"
+COUNT = "optimizer.0.step"
 Tensors = dict[str, Tensor]
 Trained = tuple[Segmenter, torch.optim.Optimizer]
+Change = Callable[[Tensors, dict[str, str]], tuple[Tensors, Any]]
 
 
 def made(folder: Path, optimizer: str = "adamw") -> Trained:
@@ -92,22 +95,41 @@ def no_metadata(tensors: Tensors, metadata: dict[str, str]) -> tuple[Tensors, An
     return tensors, None
 
 
-def without(name: str) -> Callable[[Tensors, dict[str, str]], tuple[Tensors, Any]]:
+def without(name: str) -> Change:
     return lambda tensors, metadata: (
         tensors,
         {known: value for known, value in metadata.items() if known != name},
     )
 
 
-def renamed(name: str, new: str) -> Callable[[Tensors, dict[str, str]], tuple[Tensors, Any]]:
+def renamed(name: str, new: str) -> Change:
     return lambda tensors, metadata: (
         {new if known == name else known: tensor for known, tensor in tensors.items()},
         metadata,
     )
 
 
-def reshaped(name: str) -> Callable[[Tensors, dict[str, str]], tuple[Tensors, Any]]:
+def reshaped(name: str) -> Change:
     return lambda tensors, metadata: ({**tensors, name: torch.zeros(3, 1, 4)}, metadata)
+
+
+def typed(name: str, dtype: torch.dtype) -> Change:
+    return lambda tensors, metadata: ({**tensors, name: tensors[name].to(dtype)}, metadata)
+
+
+def holding(name: str, value: float) -> Change:
+    """One number in the middle of a tensor is another."""
+
+    def change(tensors: Tensors, metadata: dict[str, str]) -> tuple[Tensors, Any]:
+        tensor = tensors[name].clone()
+        tensor.view(-1)[tensor.numel() // 2] = value
+        return {**tensors, name: tensor}, metadata
+
+    return change
+
+
+def one_number(name: str) -> Change:
+    return lambda tensors, metadata: ({**tensors, name: torch.zeros(())}, metadata)
 
 
 def another_step(tensors: Tensors, metadata: dict[str, str]) -> tuple[Tensors, Any]:
@@ -116,7 +138,8 @@ def another_step(tensors: Tensors, metadata: dict[str, str]) -> tuple[Tensors, A
 
 OTHER = "taken up: it is of another step, or of other code"
 EPOCHS = "taken up: it does not say how many epochs it is after"
-WEIGHTS = "taken up: its weights have other names or shapes than the model's"
+WEIGHTS = "taken up: its weights have other names, shapes or types than the model's"
+LIKE = "has another shape or type than its weight"
 MOMENTS = "taken up: the optimiser keeps something else of its weights"
 
 
@@ -129,15 +152,23 @@ MOMENTS = "taken up: the optimiser keeps something else of its weights"
         pytest.param(without("epochs"), EPOCHS, id="no epochs"),
         pytest.param(renamed(ROWS, "model.rows"), WEIGHTS, id="renamed"),
         pytest.param(reshaped(ROWS), WEIGHTS, id="another shape"),
+        pytest.param(typed(ROWS, torch.float16), WEIGHTS, id="halved"),
+        pytest.param(typed(ROWS, torch.int64), WEIGHTS, id="whole numbers"),
+        pytest.param(holding(ROWS, nan), f"{ROWS[6:]} is not finite", id="nan"),
+        pytest.param(holding(ROWS, -inf), f"{ROWS[6:]} is not finite", id="infinite"),
+        pytest.param(typed(MOMENT, torch.float16), LIKE, id="moment halved"),
+        pytest.param(one_number(MOMENT), LIKE, id="moment one number"),
+        pytest.param(typed(COUNT, torch.int64), LIKE, id="count typed"),
+        pytest.param(holding(MOMENT, nan), "of the optimiser is not finite", id="moment nan"),
         pytest.param(renamed(MOMENT, "optimizer.9999.exp_avg"), "no weight 9999", id="number"),
         pytest.param(renamed(MOMENT, "optimizer.m"), "no weight m", id="no number"),
         pytest.param(renamed(MOMENT, "optimizer.0.m"), MOMENTS, id="moment renamed"),
-        pytest.param(reshaped(MOMENT), "has another shape than its weight", id="moment reshaped"),
+        pytest.param(reshaped(MOMENT), LIKE, id="moment reshaped"),
     ],
 )
 def test_one_of_other_code_is_warned_of_and_not_taken_up(
     folder: Path,
-    change: Callable[[Tensors, dict[str, str]], tuple[Tensors, Any]],
+    change: Change,
     said: str,
     caplog: pytest.LogCaptureFixture,
 ) -> None:

@@ -2,6 +2,7 @@
 
 import base64
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -32,6 +33,7 @@ from tests.app.integrations.label_studio.asking import BASE, body
 from tests.app.integrations.label_studio.exports import halves
 from tests.app.segmentation.conftest import Register
 from tests.app.segmentation.requests import encoded, left_red_right_green
+from tests.fixtures.clocks import set_ahead
 from tests.fixtures.label_studio import CONFIG, FakeLabelStudio
 from tests.fixtures.versions import add_version
 
@@ -390,6 +392,25 @@ def test_keys_take_turns(client: TestClient, engine: Engine, key) -> None:
         one = projects.take(session)
     assert one is not None
     assert one.project == 2, "what was asked for first"
+
+
+def test_a_key_that_a_worker_whose_clock_is_ahead_served_has_its_turn_again(
+    client: TestClient, engine: Engine, key, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = basic(key(Scope.SUBMIT)), basic(key(Scope.SUBMIT))
+    client.app.state.services.callers.clear()  # type: ignore[attr-defined]
+    assert asked(client, first, "first", 1) == asked(client, second, "second", 2) == 200
+    for days in (1, 0):
+        with monkeypatch.context() as patch, write_session(engine) as session:
+            set_ahead(patch, timedelta(days=days))
+            one = projects.take(session)
+            assert one is not None
+            projects.end(session, one, ProjectState.NOTHING_NEW)
+    assert asked(client, first, "first", 3) == asked(client, second, "second", 4) == 200
+    with write_session(engine) as session:
+        one = projects.take(session)
+    assert one is not None
+    assert one.project == 3, "its last turn is longer ago"
 
 
 def test_new_annotations_ask_when_there_is_room(client: TestClient, engine: Engine, key) -> None:

@@ -140,7 +140,8 @@ def test_a_process_that_was_ended_is_started_again(
 def test_it_ends_with_whoever_asks(ask: Apart) -> None:
     assert ask(Mlflow.models, "sats-") == {}
     (process,) = _of_ask()
-    ask._pipe.close()  # type: ignore[union-attr] # as where this process has ended
+    assert ask._pipe is not None
+    ask._pipe.close()  # as where this process has ended
     process.wait(60)
     ask.close()
 

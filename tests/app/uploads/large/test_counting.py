@@ -1,7 +1,7 @@
 """What a key's uploads count for, and who is first where two ask at once."""
 
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 from sqlalchemy import select, update
@@ -228,6 +228,13 @@ def test_a_replica_whose_clock_is_ahead_forgets_nobody_s_uploads(client, keys, m
         set_ahead(patch, timedelta(days=400))
         assert announce(client, DATA[1:], **keys[0]).status_code == 202
     assert client.get(f"/uploads/{begun}/parts", headers=keys[0]).status_code == 200
+
+
+@pytest.mark.parametrize(("database_url", "kind"), [("embedded", "s3")], indirect=True)
+def test_a_replica_whose_clock_is_ahead_gives_addresses_for_as_long(client, keys, monkeypatch):
+    set_ahead(monkeypatch, timedelta(days=400))
+    told = announce(client, DATA, **keys[0]).json()
+    assert datetime.fromisoformat(told["urls_expire_at"]) > utc_now() + timedelta(minutes=30)
 
 
 @DIRECTORY
