@@ -14,6 +14,8 @@ class EarlyRequest(Request):  # type: ignore[misc] # Celery has no types
     Nothing is lost with a message: who waits stands in the database, and is woken for again.
     """
 
+    acknowledged: bool = False
+
     def acknowledge(self) -> None:
         """Acknowledge the message, once.
 

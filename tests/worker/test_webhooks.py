@@ -22,6 +22,7 @@ from app.webhooks.outbox import WebhookEvent, enqueue
 from app.webhooks.schemas import WebhookSpec
 from app.webhooks.sending import Answer
 from app.webhooks.service import create_webhook
+from tests.fixtures.clocks import set_ahead
 from tests.fixtures.receivers import receiving
 from tests.worker.bench import eventually
 from worker import courier

@@ -397,7 +397,7 @@ def test_keys_take_turns(client: TestClient, engine: Engine, key) -> None:
 def test_a_key_that_a_worker_whose_clock_is_ahead_served_has_its_turn_again(
     client: TestClient, engine: Engine, key, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first, second = basic(key(Scope.SUBMIT)), basic(key(Scope.SUBMIT))
+    first, second = basic(key(Scope.SUBMIT)), basic(key(Scope.SUBMIT, models=["second"]))
     client.app.state.services.callers.clear()  # type: ignore[attr-defined]
     assert asked(client, first, "first", 1) == asked(client, second, "second", 2) == 200
     for days in (1, 0):
