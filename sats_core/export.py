@@ -171,7 +171,8 @@ def load_version(directory: Path) -> LoadedVersion:
 def _features(path: Path, model: Segmenter) -> FeatureMemory | None:
     if not path.exists():
         return None
-    return FeatureMemory.load(path, model.head.width, model.classifier.channels)
+    stages = sum(model.backbone.channels)
+    return FeatureMemory.load(path, model.head.width, stages, model.classifier.channels)
 
 
 def _curvature(path: Path, model: Segmenter) -> Curvature | None:

@@ -165,6 +165,9 @@ class FrozenSettings(FitSettings):
     old rows stay whatever is said (docs/decisions/0014)."""
     residual: bool = False
     """Whether the background's row learns too where the new ones learn alone (after BARM)."""
+    units: int = Field(0, ge=0, le=1024)
+    """Features that are learned for the step's classes, beside those of the head, from what the
+    backbone's stages give; the head is so much wider from then on (docs/decisions/0033)."""
 
 
 class UnlearnSettings(MethodRecord):

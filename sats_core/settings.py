@@ -8,7 +8,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, StrictBool, StrictFloat, StrictInt, StrictStr, ValidationError
 
 from sats_core.limits import DECODED_BYTES, MAX_INT32
-from sats_core.method_settings import METHOD_SETTINGS
+from sats_core.method_settings import METHOD_SETTINGS, FrozenSettings
 from sats_core.record import Record
 
 MethodName = Literal[
@@ -203,8 +203,13 @@ class StepSettings(Record):
     def model_post_init(self, _context: object) -> None:
         """Refuse wrong method settings when the record is made, not when the step starts."""
         try:
-            self.for_method()
+            chosen = self.for_method()
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(str(part) for part in first["loc"])
             raise ValueError(f"method_settings.{where}: {first['msg']}") from error
+        if self.fusion and isinstance(chosen, FrozenSettings) and chosen.units:
+            raise ValueError(
+                "fusion averages the weights of two heads of one width, and method_settings.units "
+                "makes the new one wider: leave one of them out"
+            )

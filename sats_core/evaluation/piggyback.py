@@ -116,7 +116,7 @@ class _Fresh(Fit):
 
     def terms(self) -> dict[str, Tensor]:
         """See `Fit.terms`."""
-        logits = F.pad(self.rows @ self.inputs, (0, 0, 1, 0)).T
+        logits = F.pad(self.outputs(), (0, 0, 1, 0)).T
         unlikely = F.cross_entropy(logits, self._kinds, reduction="none")
         return {
             "cross_entropy": unlikely @ self.weights,

@@ -103,7 +103,7 @@ class _Soft(Fit):
 
     def terms(self) -> dict[str, Tensor]:
         """See `Fit.terms`."""
-        learned = self._start[: len(self.rows)] + self.rows @ self.inputs
+        learned = self._start[: len(self.rows)] + self.outputs()
         logits = torch.cat([learned, self._start[len(self.rows) :]])
         cross_entropy = logits.logsumexp(dim=0) - (self._target * logits).sum(dim=0)
         return {

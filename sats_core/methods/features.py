@@ -5,7 +5,7 @@ has no pictures of the old classes; these vectors tell its new rows what they ar
 features in place of pictures is REMIND's idea (Hayes et al., ECCV 2020).
 """
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import NamedTuple
 
@@ -31,18 +31,22 @@ class FeatureMemory(NamedTuple):
         hides: (P,) int64: a pixel labelled 0 may be of any channel below this one. From a base
             step 1: background is background; from a later one what was known before it.
         weights: (P,) float32 of sum 1: each pixel's share of all that it stands for.
+        stages: (P, S) float32: what all stages of the backbone give there, side by side; they are
+            kept in half precision. None where an earlier version kept none.
     """
 
     features: Tensor
     labels: Tensor
     hides: Tensor
     weights: Tensor
+    stages: Tensor | None = None
 
     @classmethod
     def of(cls, sample: PixelSample, hides: int) -> "FeatureMemory":
         """Return a sample whose kinds are channels as a memory of one step."""
         weights = sample.weights / sample.weights.sum()
-        return cls(sample.features, sample.kinds, torch.full_like(sample.kinds, hides), weights)
+        hidden = torch.full_like(sample.kinds, hides)
+        return cls(sample.features, sample.kinds, hidden, weights, sample.stages)
 
     def joined(self, later: "FeatureMemory") -> "FeatureMemory":
         """Return this memory with what a later step adds; every class has had its share.
@@ -55,27 +59,33 @@ class FeatureMemory(NamedTuple):
 
     def among(self, later: "FeatureMemory", share: float) -> "FeatureMemory":
         """Return this memory and another, which has `share` of the weight, 0..1."""
-        both = (
-            self._replace(weights=self.weights * (1 - share)),
-            later._replace(weights=later.weights * share),
+        stages = None
+        if self.stages is not None and later.stages is not None:
+            stages = torch.cat([self.stages, later.stages])
+        return FeatureMemory(
+            torch.cat([self.features, later.features]),
+            torch.cat([self.labels, later.labels]),
+            torch.cat([self.hides, later.hides]),
+            torch.cat([self.weights * (1 - share), later.weights * share]),
+            stages,
         )
-        return FeatureMemory(*(torch.cat(pair) for pair in zip(*both, strict=True)))
 
-    def followed(self, before: Tensor, after: Tensor) -> "FeatureMemory":
+    def followed(self, before: PixelSample, after: PixelSample) -> "FeatureMemory":
         """Return the memory as a model sees it whose features have moved.
 
         What cannot be seen again is moved as what can: a ridge regression from the features of the
         step's own pixels before the step to what became of them, applied to all that is kept
         (drift compensation after Yu et al., CVPR 2020, linear instead of by nearest neighbours).
+        What the backbone's stages give is moved likewise, by itself.
 
         Args:
-            before, after: (P, D) of the same pixels, in the old and in the new model.
+            before, after: the same pixels in the old and in the new model.
         """
-        inputs, moves = _with_one(before), (after - before).double()
-        ridge = RIDGE * len(inputs) * torch.eye(inputs.shape[1]).to(inputs)
-        change = torch.linalg.solve(inputs.T @ inputs + ridge, inputs.T @ moves)
-        moved = self.features + (_with_one(self.features.to(before)) @ change).to(self.features)
-        return self._replace(features=moved)
+        stages = None
+        if self.stages is not None and before.stages is not None and after.stages is not None:
+            stages = _followed(self.stages, before.stages, after.stages)
+        features = _followed(self.features, before.features, after.features)
+        return self._replace(features=features, stages=stages)
 
     def thinned(self, most: int, seed: int) -> "FeatureMemory":
         """Return half of `most` pixels of the background, and as many of every class as of others.
@@ -96,7 +106,7 @@ class FeatureMemory(NamedTuple):
         if not drawn:
             return self
         at = torch.cat(drawn)
-        return FeatureMemory(self.features[at], self.labels[at], self.hides[at], torch.cat(weights))
+        return self.at(at)._replace(weights=torch.cat(weights))
 
     def without(self, channels: Collection[int], shows: Tensor) -> "FeatureMemory":
         """Return the memory of a model whose classifier lacks some rows.
@@ -110,33 +120,46 @@ class FeatureMemory(NamedTuple):
         labelled = torch.isin(self.labels, gone)
         open_to = (self.hides[:, None] > gone).any(dim=1) & (self.labels == BACKGROUND)
         kept = ~(labelled | (open_to & shows))
-        features, labels, hides, weights = (tensor[kept] for tensor in self)
-        labels = labels - (labels[:, None] > gone).sum(dim=1)
-        hides = hides - (hides[:, None] > gone).sum(dim=1)
-        return FeatureMemory(features, labels, hides, weights / weights.sum().clamp(min=1e-12))
+        left = self.at(kept)
+        return left._replace(
+            labels=left.labels - (left.labels[:, None] > gone).sum(dim=1),
+            hides=left.hides - (left.hides[:, None] > gone).sum(dim=1),
+            weights=left.weights / left.weights.sum().clamp(min=1e-12),
+        )
+
+    def at(self, pixels: Tensor) -> "FeatureMemory":
+        """Return some of the pixels, given by number or by a mask (P,) of yes and no."""
+        return self._each(lambda tensor: tensor[pixels])
 
     def on(self, device: torch.device) -> "FeatureMemory":
         """Return the memory on a device."""
-        return FeatureMemory(*(tensor.to(device) for tensor in self))
+        return self._each(lambda tensor: tensor.to(device))
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> "FeatureMemory":
+        stages = None if self.stages is None else change(self.stages)
+        features, labels, hides, weights = map(change, self[:4])
+        return FeatureMemory(features, labels, hides, weights, stages)
 
     def save(self, path: Path) -> None:
         """Write it to a safetensors file; what half precision cannot hold becomes its largest."""
-        largest = torch.finfo(torch.half).max
         tensors = {
-            "features": self.features.clamp(-largest, largest).half(),
+            "features": _halved(self.features),
             "labels": self.labels.int(),
             "hides": self.hides.int(),
             "weights": self.weights.float(),
         }
+        if self.stages is not None:
+            tensors["stages"] = _halved(self.stages)
         save_file({name: t.cpu().contiguous() for name, t in tensors.items()}, path)
 
     @classmethod
-    def load(cls, path: Path, width: int, classes: int) -> "FeatureMemory":
+    def load(cls, path: Path, width: int, stages: int, classes: int) -> "FeatureMemory":
         """Read what `save` wrote.
 
         Args:
             path: of the file.
             width: of the classifier's input.
+            stages: channels of all stages of the backbone together.
             classes: channels of the model.
 
         Raises:
@@ -144,13 +167,32 @@ class FeatureMemory(NamedTuple):
             OSError, SafetensorError: it cannot be read.
         """
         with safe_open(path, framework="pt") as file:
-            features, labels, hides, weights = (file.get_tensor(name) for name in cls._fields)
+            found = {name: file.get_tensor(name) for name in cls._fields if name in file.keys()}  # noqa: SIM118  # no mapping
+        given = found.pop("stages", None)
+        features, labels, hides, weights = (found[name] for name in cls._fields[:4])
         count = len(labels)
         fits = features.shape == (count, width)
+        fits &= given is None or given.shape == (count, stages)
         fits &= all(tensor.shape == (count,) for tensor in (labels, hides, weights))
         if not fits or (count and not 0 <= int(labels.min()) <= int(labels.max()) < classes):
             raise ModelError(f"{path.name} is not of a model with {classes} classes")
-        return cls(features.float(), labels.long(), hides.long(), weights.float())
+        given = None if given is None else given.float()
+        return cls(features.float(), labels.long(), hides.long(), weights.float(), given)
+
+
+def _halved(values: Tensor) -> Tensor:
+    """Return the values in half precision, what it cannot hold as its largest."""
+    largest = torch.finfo(torch.half).max
+    return values.clamp(-largest, largest).half()
+
+
+def _followed(kept: Tensor, before: Tensor, after: Tensor) -> Tensor:
+    """Return kept values (K, D) moved as those of P pixels were, (P, D) before and after."""
+    inputs, moves = _with_one(before), (after - before).double()
+    ridge = RIDGE * len(inputs) * torch.eye(inputs.shape[1]).to(inputs)
+    change = torch.linalg.solve(inputs.T @ inputs + ridge, inputs.T @ moves)
+    moved: Tensor = kept + (_with_one(kept.to(before)) @ change).to(kept)
+    return moved
 
 
 def _with_one(features: Tensor) -> Tensor:

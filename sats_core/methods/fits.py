@@ -46,23 +46,54 @@ class Rows(NamedTuple):
         )
 
 
+class Standard(NamedTuple):
+    """What values are standardised by: mean (D,) and deviation (D,)."""
+
+    mean: Tensor
+    deviation: Tensor
+
+    @classmethod
+    def of(cls, values: Tensor, weights: Tensor) -> "Standard":
+        """Return those of values (P, D) with weights (P,) of sum 1."""
+        mean = weights @ values.double()
+        spread = weights @ (values.double() - mean).square()
+        return cls(mean, spread.sqrt().clamp(min=FLATTEST))
+
+    def inputs(self, values: Tensor) -> Tensor:
+        """Return values (P, D) standardised, with ones for the bias behind: (D + 1, P) float64."""
+        ones = self.mean.new_ones(len(values), 1)
+        return torch.cat([(values.double() - self.mean) / self.deviation, ones], dim=1).T
+
+    def folded(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Return weight (R, D) and bias (R,) that do to values what rows (R, D + 1) do to inputs.
+
+        Both are new tensors.
+        """
+        weight = rows[:, :-1] / self.deviation
+        return weight, rows[:, -1] - weight @ self.mean
+
+
 class Fit(ABC):
     """A loss over rows (R, D + 1) of standardised features, the bias last, from 0 on."""
 
     def __init__(self, features: Tensor, weights: Tensor, rows: int) -> None:
         """Take P pixels' features (P, D), their weights (P,) of sum 1, and how many rows learn."""
         self.weights = weights
-        features = features.double()
-        self._mean = weights @ features
-        spread = weights @ (features - self._mean).square()
-        self._deviation = spread.sqrt().clamp(min=FLATTEST)
-        ones = features.new_ones(len(features), 1)
-        self.inputs = torch.cat([(features - self._mean) / self._deviation, ones], dim=1).T
-        self.rows = features.new_zeros(rows, len(self.inputs)).requires_grad_()
+        self._standard = Standard.of(features, weights)
+        self._inputs = self._standard.inputs(features)
+        self.rows = self._inputs.new_zeros(rows, len(self._inputs)).requires_grad_()
 
     @abstractmethod
     def terms(self) -> dict[str, Tensor]:
         """Return the weighted terms, scalars by name."""
+
+    def learned(self) -> list[Tensor]:
+        """Return all that is learned, the rows first."""
+        return [self.rows]
+
+    def outputs(self) -> Tensor:
+        """Return what the rows give on every pixel, (R, P)."""
+        return self.rows @ self._inputs
 
     def decayed(self, shares: Tensor) -> Tensor:
         """Return half of each squared row, times the share (R,) of the pixels that is its class's.
@@ -83,7 +114,7 @@ class Fit(ABC):
             DivergedError: the loss or its gradient is not finite, at the start or on the way.
         """
         optimizer = torch.optim.LBFGS(
-            [self.rows],
+            self.learned(),
             max_iter=settings.iterations,
             max_eval=2 * settings.iterations,
             tolerance_grad=settings.tolerance,
@@ -113,8 +144,8 @@ class Fit(ABC):
         return torch.stack(list(terms.values())).sum()
 
     def _largest_gradient(self) -> float:
-        gradient = self.rows.new_zeros(()) if self.rows.grad is None else self.rows.grad
-        largest = gradient.abs().max().item()
+        found = [each.grad.abs().max() for each in self.learned() if each.grad is not None]
+        largest = torch.stack(found).max().item() if found else 0.0
         if not math.isfinite(largest):
             raise DivergedError("the gradient of the rows is not finite")
         return largest
@@ -123,8 +154,7 @@ class Fit(ABC):
     def _solution(self, iterations: int) -> Rows:
         """Return the rows for features as they are, found in so many steps."""
         losses = {name: term.item() for name, term in self.terms().items()}
-        weight = self.rows[:, :-1] / self._deviation
-        bias = self.rows[:, -1] - weight @ self._mean
+        weight, bias = self._standard.folded(self.rows)
         return Rows(weight, bias, losses, self._largest_gradient(), iterations)
 
 

@@ -11,9 +11,14 @@ from sats_core.methods.method import Trainer, WithTeacher
 from sats_core.methods.realign import realign
 from sats_core.methods.rows import solve_rows
 from sats_core.methods.sampling import PixelSample, Seen, see
+from sats_core.methods.units import learn_units
 
 ALONE = 0.1
 """Share of the pictures to come that show a new class, where nothing is known of them."""
+NO_STAGES = (
+    "no units were learned: the version before keeps no outputs of its backbone's stages, as those "
+    "made by earlier releases do not"
+)
 
 
 class Frozen(WithTeacher):
@@ -23,7 +28,8 @@ class Frozen(WithTeacher):
     distillation (MiB) over the new rows are then a small problem, solved to convergence. Where the
     version before keeps features of its classes, these are replayed beside the step's pixels; with
     `rows: all` the old rows learn from them too. With `residual` the background's row learns as
-    z0 + r f, r = 0 at the start (after BARM, Zhang & Gao, ECCV 2024).
+    z0 + r f, r = 0 at the start (after BARM, Zhang & Gao, ECCV 2024). With `units` the head is
+    widened first, by features learned for the new classes.
     """
 
     settings: FrozenSettings
@@ -46,27 +52,54 @@ class Frozen(WithTeacher):
             seen = see(self.model, None, pictures, self.settings.pixels, trainer.seed)
         if seen is None:
             return {}
-        trainer.sampled(seen.before, trainer.features)
-        rows = self._solved(seen, trainer)
+        sample, memory = self._widened(seen.before, trainer)
+        trainer.sampled(sample, memory)
+        rows = self._solved(sample, memory, trainer)
         if warning := rows.unsolved(self.settings):
             trainer.warn(warning)
         return rows.losses
 
-    def _solved(self, seen: Seen, trainer: Trainer) -> Rows:
-        settings, memory, check = self.settings, trainer.features, trainer.check
+    def _widened(
+        self, sample: PixelSample, trainer: Trainer
+    ) -> tuple[PixelSample, FeatureMemory | None]:
+        """Learn units and put them into the model's head, where any are asked for; return what was
+        seen and what is kept as that head sees it."""
+        memory = trainer.features
+        if not self.settings.units:
+            return sample, memory
+        if sample.stages is None or (memory is not None and memory.stages is None):
+            trainer.warn(NO_STAGES)
+            return sample, memory
+        pixels = self._weighed(sample, memory)
+        logits, new = (
+            self.teacher.classifier.logits(pixels.features),
+            self.classes - self.old_classes,
+        )
+        units = learn_units(pixels, logits, new, self.settings, trainer.seed, trainer.check)
+        self.model.widen(units.weight, units.bias)
+        sample = sample._replace(features=units.beside(sample.features, sample.stages))
+        if memory is not None and memory.stages is not None:
+            memory = memory._replace(features=units.beside(memory.features, memory.stages))
+        return sample, memory
+
+    def _solved(self, sample: PixelSample, memory: FeatureMemory | None, trainer: Trainer) -> Rows:
+        settings, check = self.settings, trainer.check
+        before = self.teacher.classifier.widened(self.model.head.width - self.teacher.head.width)
         if memory is not None and settings.rows == "all":
-            rows, _ = realign(self.model, self.teacher, seen, memory, settings, check)
+            rows, _ = realign(self.model, before, Seen(sample, sample), memory, settings, check)
             return rows
-        sample, before = seen.before, self.teacher.classifier
-        if memory is None:
-            sample = rarer(sample, self.old_classes, settings.presence or ALONE)
-        else:
-            share = settings.presence or usual_share(self.old_classes, self.classes)
-            sample = replayed(sample, memory, self.old_classes, share)
-        new = self.classes - self.old_classes
+        sample, new = self._weighed(sample, memory), self.classes - self.old_classes
         rows = solve_rows(sample, before.logits(sample.features), new, settings, check)
         self.model.classifier.put_rows(before, rows.weight, rows.bias)
         return rows
+
+    def _weighed(self, sample: PixelSample, memory: FeatureMemory | None) -> PixelSample:
+        """Return the pixels that rows are solved on, each as often as pictures to come show it."""
+        presence = self.settings.presence
+        if memory is None:
+            return rarer(sample, self.old_classes, presence or ALONE)
+        share = presence or usual_share(self.old_classes, self.classes)
+        return replayed(sample, memory, self.old_classes, share)
 
 
 def rarer(sample: PixelSample, old_classes: int, presence: float) -> PixelSample:
@@ -95,4 +128,4 @@ def replayed(
         share: of the weight that the step's pixels have, 0..1.
     """
     every = memory.among(FeatureMemory.of(sample, hides=old_classes), share)
-    return PixelSample(every.features, every.labels, every.weights, sample.shown)
+    return PixelSample(every.features, every.labels, every.weights, sample.shown, every.stages)

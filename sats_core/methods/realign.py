@@ -11,12 +11,12 @@ from sats_core.method_settings import FitSettings
 from sats_core.methods.features import FeatureMemory, usual_share
 from sats_core.methods.fits import Fit, Rows, balanced
 from sats_core.methods.sampling import Seen
-from sats_core.models import Segmenter
+from sats_core.models import GrowingClassifier, Segmenter
 
 
 def realign(
     model: Segmenter,
-    teacher: Segmenter,
+    before: GrowingClassifier,
     seen: Seen,
     memory: FeatureMemory,
     settings: FitSettings,
@@ -26,7 +26,7 @@ def realign(
 
     Args:
         model: whose classifier's rows are changed in place.
-        teacher: the model before the step.
+        before: the classifier before the step.
         seen: the step's pixels.
         memory: what the version before keeps.
         settings: of the fit.
@@ -38,13 +38,13 @@ def realign(
     Raises:
         DivergedError: the loss or its gradient is not finite, at the start or anywhere on the way.
     """
-    old, now = teacher.classifier, model.classifier
-    presence = settings.presence or usual_share(old.channels, now.channels)
-    own = FeatureMemory.of(seen.before, hides=old.channels)
-    old_logits = old.logits(memory.among(own, presence).features)
-    if seen.after is not seen.before.features:
-        memory = memory.followed(seen.before.features, seen.after)
-        own = own._replace(features=seen.after)
+    now = model.classifier
+    presence = settings.presence or usual_share(before.channels, now.channels)
+    own = FeatureMemory.of(seen.before, hides=before.channels)
+    old_logits = before.logits(memory.among(own, presence).features)
+    if seen.after is not seen.before:
+        memory = memory.followed(seen.before, seen.after)
+        own = FeatureMemory.of(seen.after, hides=before.channels)
     pixels = memory.among(own, presence)
     rows = realigned(pixels, now.logits(pixels.features), old_logits, settings, check)
     now.move_rows(rows.weight, rows.bias)
@@ -100,7 +100,7 @@ class _AllRows(Fit):
 
     def terms(self) -> dict[str, Tensor]:
         """See `Fit.terms`."""
-        logits = self._start + self.rows @ self.inputs
+        logits = self._start + self.outputs()
         possible = logits.masked_fill(self._impossible, -torch.inf).logsumexp(dim=0)
         cross_entropy = (logits.logsumexp(dim=0) - possible) @ self.weights
         distillation = unbiased_distillation(logits[None], self._old) @ self._distilled

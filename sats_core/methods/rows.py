@@ -54,13 +54,16 @@ def solve_rows(
     Raises:
         DivergedError: the loss or its gradient is not finite, at the start or anywhere on the way.
     """
-    return _NewRows(sample, old_logits, new, settings).solve(settings, check)
+    return NewRows(sample, old_logits, new, settings).solve(settings, check)
 
 
-class _NewRows(Fit):
+class NewRows(Fit):
+    """The problem that `solve_rows` solves."""
+
     def __init__(
         self, sample: PixelSample, old_logits: Tensor, new: int, settings: FrozenSettings
     ) -> None:
+        """Take what `solve_rows` takes."""
         kinds = kinds_of(sample.kinds, old_logits.shape[1])
         weights = balanced(sample.weights, kinds, settings.class_balance)
         super().__init__(sample.features, weights, 1 + new)
@@ -72,7 +75,7 @@ class _NewRows(Fit):
 
     def terms(self) -> dict[str, Tensor]:
         """See `Fit.terms`."""
-        learned = (self.rows @ self.inputs)[None]
+        learned = self.outputs()[None]
         background = self._old[:, :1] + self._settings.residual * learned[:, :1]
         logits = torch.cat([background, self._old[:, 1:], learned[:, 1:]], dim=1)
         known = self._old.shape[1]

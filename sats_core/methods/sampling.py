@@ -26,24 +26,27 @@ class PixelSample(NamedTuple):
         kinds: (P,) int64: as in the labels that the sampler was given.
         weights: (P,) float32: how many pixels of the pictures each one stands for.
         shown: (K,) float32: share of the pictures that show each kind.
+        stages: (P, S) float32: what all stages of the backbone give there, side by side; None
+            where the sampler was not given it.
     """
 
     features: Tensor
     kinds: Tensor
     weights: Tensor
     shown: Tensor
+    stages: Tensor | None = None
 
 
 class Seen(NamedTuple):
-    """The same pixels of the step's pictures, as two classifiers see them.
+    """The same pixels of the step's pictures in two models, channels as kinds.
 
     Attributes:
-        before: in the model before the step, channels as kinds.
-        after: (P, D) in the model after it; the very same tensor where features stay.
+        before: in the model before the step.
+        after: in the model after it; the very same sample where features stay.
     """
 
     before: PixelSample
-    after: Tensor
+    after: PixelSample
 
 
 class PixelSampler:
@@ -62,8 +65,9 @@ class PixelSampler:
         self._room_for_all = pixels
         self._chance = torch.Generator().manual_seed(seed)
         self._pictures = 0
+        self._width = 0
 
-    def add(self, features: Tensor, kinds: Tensor) -> None:
+    def add(self, features: Tensor, kinds: Tensor, stages: Sequence[Tensor] = ()) -> None:
         """Offer one picture.
 
         Args:
@@ -71,8 +75,11 @@ class PixelSampler:
                 grid by the interpolation that brings logits there, which commutes with the
                 classifier: a pixel's logits are those of training and evaluation.
             kinds: (H, W) int64: of each pixel, 255 ignored.
+            stages: of the backbone, (C_s, h_s, w_s) each, read at the same pixels; of every
+                picture or of none.
         """
         self._pictures += 1
+        self._width = len(features)
         shown = set(kinds.unique().tolist())
         none = kinds.new_empty(0, 2)
         found = [
@@ -85,7 +92,8 @@ class PixelSampler:
                 drawn = torch.randperm(len(places), generator=self._chance)[: stratum.wanted]
                 ranks = torch.arange(len(drawn)) + torch.rand(len(drawn), generator=self._chance)
                 at = places[drawn.to(places.device)]
-                stratum.offer(_read(features, at, kinds.shape), ranks, len(places))
+                read = [_read(grid, at, kinds.shape) for grid in (features, *stages)]
+                stratum.offer(torch.cat(read, dim=1), ranks, len(places))
 
     def _share_room(self, found: Sequence[Tensor]) -> None:
         """Make room for kinds that were not shown before: what they take, the others give."""
@@ -98,13 +106,16 @@ class PixelSampler:
         filled = [(kind, stratum) for kind, stratum in enumerate(self._strata) if stratum.pixels]
         if not filled:
             return None
-        features = torch.cat([stratum.thinned() for _, stratum in filled])
+        read = torch.cat([stratum.thinned() for _, stratum in filled])
+        features, stages = read[:, : self._width].contiguous(), read[:, self._width :]
         weights = torch.cat([stratum.weights() for _, stratum in filled])
         kinds = torch.cat(
             [torch.full_like(stratum.weights(), kind, dtype=torch.long) for kind, stratum in filled]
         )
         shown = torch.tensor([len(stratum.pixels) / self._pictures for stratum in self._strata])
-        return PixelSample(features, *(t.to(features.device) for t in (kinds, weights, shown)))
+        kinds, weights, shown = (t.to(features.device) for t in (kinds, weights, shown))
+        given = stages.contiguous() if stages.shape[1] else None
+        return PixelSample(features, kinds, weights, shown, given)
 
 
 @torch.no_grad()
@@ -126,19 +137,26 @@ def see(
     """
     model.eval()
     sampler = PixelSampler(model.classifier.channels, pixels, seed)
+    models = (model,) if teacher is None else (teacher, model)
     for batch, labels in pictures:
-        features = model.head(model.backbone(batch))
-        if teacher is not None:
-            features = torch.cat([teacher.head(teacher.backbone(batch)), features], dim=1)
-        for seen, marked in zip(features, labels, strict=True):
-            sampler.add(seen, marked)
+        stages = [one.backbone(batch) for one in models]
+        heads = [one.head(given) for one, given in zip(models, stages, strict=True)]
+        features, every = torch.cat(heads, dim=1), [grid for given in stages for grid in given]
+        for place, marked in enumerate(labels):
+            sampler.add(features[place], marked, [grid[place] for grid in every])
     sample = sampler.sample()
-    if sample is None:
+    if sample is None or sample.stages is None:
         return None
-    width = model.head.width
-    before = sample._replace(features=sample.features[:, :width].contiguous())
-    after = before.features if teacher is None else sample.features[:, width:].contiguous()
-    return Seen(before, after)
+    parts = zip(
+        sample.features.chunk(len(models), dim=1),
+        sample.stages.chunk(len(models), dim=1),
+        strict=True,
+    )
+    both = [
+        sample._replace(features=features.contiguous(), stages=given.contiguous())
+        for features, given in parts
+    ]
+    return Seen(both[0], both[-1])
 
 
 class _Stratum:

@@ -47,10 +47,11 @@ class SatsPlus(Sats):
             seen = see(self.model, self.teacher, trainer.look(ENOUGH), fit.pixels, trainer.seed)
         if seen is None:
             return
-        rows, memory = realign(self.model, self.teacher, seen, trainer.features, fit, trainer.check)
+        old, check = self.teacher.classifier, trainer.check
+        rows, memory = realign(self.model, old, seen, trainer.features, fit, check)
         if warning := rows.unsolved(fit):
             trainer.warn(warning)
-        trainer.sampled(seen.before._replace(features=seen.after), memory)
+        trainer.sampled(seen.after, memory)
 
     def prepare(self, batches: Iterable[tuple[Tensor, Tensor]], total: Total = alone) -> None:
         """See `PseudoLabelling.prepare`; then start the new rows from what the old model sees.

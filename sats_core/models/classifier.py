@@ -144,6 +144,19 @@ class GrowingClassifier(nn.Module):
                 _bias(new).copy_(_bias(old)[rows])
         return less
 
+    def widened(self, more: int) -> "GrowingClassifier":
+        """Return a classifier of copies of all rows that reads `more` features behind those that it
+        reads, and minds none of them yet."""
+        steps = self.convolutions()
+        wide = GrowingClassifier(self.features + more, [step.out_channels for step in steps])
+        with torch.no_grad():
+            for old, new in zip(steps, wide.convolutions(), strict=True):
+                new.to(old.weight)
+                new.weight.zero_()
+                new.weight[:, : self.features] = old.weight
+                _bias(new).copy_(_bias(old))
+        return wide
+
     def convolutions(self) -> list[nn.Conv2d]:
         """Return the convolutions, the base step's first."""
         return [step for step in self.steps if isinstance(step, nn.Conv2d)]

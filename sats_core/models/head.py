@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import ClassVar, NamedTuple
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -85,6 +86,38 @@ class AllMlpHead(nn.Module):
         """
         del seen, labels
         return {}
+
+    def widened(self, weight: Tensor, bias: Tensor) -> "AllMlpHead":
+        """Return a head of the same features and more behind them.
+
+        What is more reads the stages alone: relu(weight s + bias), s all stages' outputs, enlarged
+        to the finest grid, side by side. It stands in the same layers, with zeros where old and new
+        do not mix; batch norm leaves it as it is.
+
+        Args:
+            weight: (K, S), S the channels of all stages together.
+            bias: (K,).
+        """
+        old, was = self.width, self.state_dict()
+        channels = [was[f"project.{stage}.weight"].shape[1] for stage in range(len(self.project))]
+        wider = AllMlpHead(channels, old + len(bias)).to(self.mix.weight).train(self.training)
+        now = wider.state_dict()  # shares memory with the layers
+        now["finish.0.running_var"].fill_(1 - nn.BatchNorm2d(1).eps)
+        for name in (name for name in was if name.startswith("finish.")):
+            to = now[name][:old] if was[name].ndim else now[name]
+            to.copy_(was[name])
+        now["mix.weight"].zero_()
+        parts = was["mix.weight"].split(old, dim=1)
+        wide = now["mix.weight"].split(wider.width, dim=1)
+        for stage, reads in enumerate(weight.split(channels, dim=1)):
+            wide[stage][:old, :old] = parts[stage]
+            wide[stage][old:, old:] = torch.eye(len(bias))
+            layer = f"project.{stage}."
+            now[layer + "weight"].copy_(torch.cat([was[layer + "weight"], reads]))
+            # The parts are summed, so one of them brings it.
+            lift = bias if stage == 0 else torch.zeros_like(bias)
+            now[layer + "bias"].copy_(torch.cat([was[layer + "bias"], lift]))
+        return wider
 
     def merged(self, stages: Sequence[Tensor]) -> Tensor:
         """Return the stages' mix, (B, width, H / 4, W / 4)."""

@@ -94,6 +94,22 @@ class Segmenter(nn.Module):
             torch.manual_seed(seed)
             self.head = HEADS[self.head.name](self.backbone.channels, self.head.width).to(device)
 
+    def widen(self, weight: Tensor, bias: Tensor) -> None:
+        """Let the head give more features, relu(weight s + bias), that no row minds yet.
+
+        Args:
+            weight: (K, S) of what all stages of the backbone give, side by side.
+            bias: (K,).
+
+        Raises:
+            ValueError: the head has a block behind it, which would mix them with the others.
+        """
+        if self.head.name != ALL_MLP:
+            raise ValueError(f"a head of kind {self.head.name} cannot be widened")
+        self.head = self.head.widened(weight, bias)
+        self.dropout = BatchDropout(DROPOUT, self.head.width).train(self.training)
+        self.classifier = self.classifier.widened(len(bias))
+
     def view_at(self, size: int) -> View:
         """Return how whole pictures are shown: the model's own view, or `size` at the longest."""
         return self.view or View(longest=size)

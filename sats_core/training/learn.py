@@ -110,8 +110,7 @@ def _remembered(trainer: "StepTrainer") -> FeatureMemory | None:
             seen = see(trainer.start.model, old, trainer.look(ENOUGH), most, seed)
         if seen is None:
             return trainer.features
-        memory = trainer.features and trainer.features.followed(seen.before.features, seen.after)
-        drawn = seen.before._replace(features=seen.after), memory
+        drawn = seen.after, trainer.features and trainer.features.followed(*seen)
     sample, memory = drawn
     old_classes = (
         trainer.start.old.model.classifier.channels if trainer.start.old else BACKGROUND + 1

@@ -289,5 +289,4 @@ def moved_along(
     if seen is None:
         return memory
     device = memory.labels.device
-    moved = memory.on(seen.after.device).followed(seen.before.features, seen.after)
-    return moved.on(device)
+    return memory.on(seen.after.features.device).followed(*seen).on(device)

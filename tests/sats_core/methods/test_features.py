@@ -9,6 +9,7 @@ from sats_core.methods.frozen import rarer
 from sats_core.methods.sampling import PixelSample
 
 WIDTH = 4
+STAGES = 3
 
 
 def memory(labels: list[int], weights: list[float] | None = None) -> FeatureMemory:
@@ -86,35 +87,72 @@ def test_what_is_kept_moves_as_the_pixels_moved_that_can_be_seen_again() -> None
     before, kept = torch.randn(500, WIDTH, generator=make), torch.randn(7, WIDTH, generator=make)
     turn = torch.randn(WIDTH, WIDTH, generator=make)
     labels = torch.zeros(7).long()
-    moved = FeatureMemory(kept, labels, labels + 1, torch.full((7,), 1 / 7)).followed(
-        before, before @ turn + 3
-    )
+    memory = FeatureMemory(kept, labels, labels + 1, torch.full((7,), 1 / 7), 2 * kept)
+
+    def sample(features: torch.Tensor, stages: torch.Tensor | None) -> PixelSample:
+        count = len(features)
+        return PixelSample(features, torch.zeros(count).long(), *torch.ones(2, count), stages)
+
+    moved = memory.followed(sample(before, before), sample(before @ turn + 3, before - 1))
     torch.testing.assert_close(moved.features, kept @ turn + 3, atol=0.02, rtol=0.02)
+    assert moved.stages is not None
+    torch.testing.assert_close(moved.stages, 2 * kept - 1, atol=0.02, rtol=0.02)
     assert torch.equal(moved.labels, labels)
+    assert memory.followed(sample(before, None), sample(before, None)).stages is None
 
 
 class TestFile:
     def test_it_comes_back(self, tmp_path: Path) -> None:
-        before = memory([0, 1, 5], [0.5, 0.25, 0.25])
+        before = memory([0, 1, 5], [0.5, 0.25, 0.25])._replace(stages=torch.ones(3, STAGES) / 4)
         before.save(tmp_path / "features.safetensors")
-        after = FeatureMemory.load(tmp_path / "features.safetensors", WIDTH, classes=6)
+        after = FeatureMemory.load(tmp_path / "features.safetensors", WIDTH, STAGES, classes=6)
         for one, other in zip(before, after, strict=True):
+            assert one is not None
+            assert other is not None
             assert torch.equal(one, other)
             assert one.dtype == other.dtype
 
-    def test_what_half_precision_cannot_hold_stays_finite(self, tmp_path: Path) -> None:
-        large = memory([0, 1])._replace(features=torch.full((2, WIDTH), 1e6))
-        large.save(tmp_path / "features.safetensors")
-        after = FeatureMemory.load(tmp_path / "features.safetensors", WIDTH, classes=2)
-        assert after.features.isfinite().all()
+    def test_one_without_stages_comes_back_without(self, tmp_path: Path) -> None:
+        memory([0, 1]).save(tmp_path / "features.safetensors")
+        after = FeatureMemory.load(tmp_path / "features.safetensors", WIDTH, STAGES, classes=2)
+        assert after.stages is None
 
-    @pytest.mark.parametrize(("width", "classes"), [(WIDTH + 1, 6), (WIDTH, 5)])
+    def test_what_half_precision_cannot_hold_stays_finite(self, tmp_path: Path) -> None:
+        large = torch.full((2, WIDTH), 1e6)
+        memory([0, 1])._replace(features=large, stages=-large).save(
+            tmp_path / "features.safetensors"
+        )
+        after = FeatureMemory.load(tmp_path / "features.safetensors", WIDTH, WIDTH, classes=2)
+        assert after.stages is not None
+        assert after.features.isfinite().all()
+        assert after.stages.isfinite().all()
+
+    @pytest.mark.parametrize(
+        ("width", "stages", "classes"),
+        [(WIDTH + 1, STAGES, 6), (WIDTH, STAGES + 1, 6), (WIDTH, STAGES, 5)],
+    )
     def test_one_of_another_model_is_refused(
-        self, tmp_path: Path, width: int, classes: int
+        self, tmp_path: Path, width: int, stages: int, classes: int
     ) -> None:
-        memory([0, 1, 5]).save(tmp_path / "features.safetensors")
+        kept = memory([0, 1, 5])._replace(stages=torch.ones(3, STAGES))
+        kept.save(tmp_path / "features.safetensors")
         with pytest.raises(ModelError, match="not of a model"):
-            FeatureMemory.load(tmp_path / "features.safetensors", width, classes)
+            FeatureMemory.load(tmp_path / "features.safetensors", width, stages, classes)
+
+
+def test_stages_stay_where_both_memories_have_them() -> None:
+    with_them = memory([0, 1])._replace(stages=torch.arange(6.0).view(2, STAGES))
+    assert memory([0, 2]).joined(with_them).stages is None
+    assert with_them.joined(memory([0, 2])).stages is None
+    both = with_them.joined(with_them)
+    assert both.stages is not None
+    assert both.stages.tolist() == [[0, 1, 2], [3, 4, 5]] * 2
+    left = both.without([1], torch.zeros(4, dtype=torch.bool)).stages
+    assert left is not None
+    assert left.tolist() == [[0, 1, 2]] * 2
+    thinned = both.thinned(2, seed=0).stages
+    assert thinned is not None
+    assert thinned.tolist() == [[0, 1, 2], [3, 4, 5]]
 
 
 class TestRarer:

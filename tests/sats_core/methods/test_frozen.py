@@ -2,10 +2,13 @@ import copy
 
 import pytest
 import torch
+from pydantic import ValidationError
 from torch import Tensor
 
+from sats_core.classes import IGNORE
 from sats_core.methods import make_method
 from sats_core.methods.features import FeatureMemory
+from sats_core.methods.frozen import NO_STAGES
 from sats_core.methods.sampling import see
 from sats_core.models import Segmenter, seeded_backbone
 from sats_core.settings import StepSettings
@@ -187,3 +190,80 @@ class TestReplay:
         sample, memory = trainer.drawn
         assert sample.kinds.unique().tolist() == [0, OLD]
         assert memory is trainer.features
+
+
+class TestUnits:
+    """The head is widened by features that new rows alone mind."""
+
+    @pytest.fixture
+    def trainer(self, before: Segmenter, batches: list[tuple[Tensor, Tensor]]) -> BatchTrainer:
+        """The version before keeps what it saw of the pictures' right half, as an old class."""
+        pictures, labels = batches[0]
+        kept = torch.where(labels == OLD, IGNORE, OLD - 1)
+        seen = see(before, None, [(pictures, kept)], 500, seed=0)
+        assert seen is not None
+        trainer = BatchTrainer(batches)
+        trainer.features = FeatureMemory.of(seen.before, hides=1)
+        return trainer
+
+    def widened(self, before: Segmenter, trainer: BatchTrainer, **chosen: float | str) -> Segmenter:
+        model = copy.deepcopy(before)
+        model.classifier.grow(NEW)
+        settings = {"pixels": 2000, "units": 4, **chosen}
+        step = StepSettings(method="frozen", method_settings=settings)
+        make_method(step, model, copy.deepcopy(before)).learn(trainer)
+        return model.eval()
+
+    @pytest.mark.parametrize("keeps", [True, False])
+    def test_old_logits_stay_and_the_new_class_is_learned(
+        self,
+        before: Segmenter,
+        batches: list[tuple[Tensor, Tensor]],
+        trainer: BatchTrainer,
+        keeps: bool,
+    ) -> None:
+        if not keeps:
+            trainer.features = None
+        model = self.widened(before, trainer, presence=0.9, distillation_weight=0.1)
+        pictures, _ = batches[0]
+        with torch.no_grad():
+            logits = model(pictures)
+            torch.testing.assert_close(logits[:, :OLD], before(pictures))
+        assert not trainer.warnings
+        assert model.head.width == before.head.width + 4
+        assert model.classifier.steps[1].weight[:, before.head.width :].abs().max() > 0
+        assert (logits.argmax(dim=1)[:, :, :6] == OLD).float().mean() > 0.95
+
+    def test_what_is_kept_is_what_the_wider_head_gives(
+        self, before: Segmenter, batches: list[tuple[Tensor, Tensor]], trainer: BatchTrainer
+    ) -> None:
+        model = self.widened(before, trainer)
+        assert trainer.drawn is not None
+        sample, memory = trainer.drawn
+        assert memory is not None
+        again = see(model, None, batches, 2000, seed=0)
+        assert again is not None
+        width, apart = before.head.width, (sample.features - again.after.features).abs()
+        assert apart[:, :width].max() < 1e-4
+        # A unit was made of stages read between points, and here is itself read between them.
+        assert apart[:, width:].mean() < 0.05 * again.after.features[:, width:].std()
+        assert memory.features.shape[1] == model.head.width
+
+    def test_all_rows_may_learn_with_them(self, before: Segmenter, trainer: BatchTrainer) -> None:
+        model = self.widened(before, trainer, rows="all")
+        old_rows = model.classifier.steps[0].weight[:, before.head.width :]
+        assert old_rows.abs().max() > 0
+
+    def test_a_memory_without_stages_is_told_of(
+        self, before: Segmenter, trainer: BatchTrainer
+    ) -> None:
+        assert trainer.features is not None
+        trainer.features = trainer.features._replace(stages=None)
+        model = self.widened(before, trainer)
+        assert model.head.width == before.head.width
+        assert NO_STAGES in trainer.warnings
+
+    def test_heads_of_two_widths_are_not_averaged(self) -> None:
+        settings = {"method": "frozen", "method_settings": {"units": 4}, "fusion": True}
+        with pytest.raises(ValidationError, match="fusion averages the weights of two heads"):
+            StepSettings.model_validate(settings)

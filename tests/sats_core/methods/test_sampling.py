@@ -111,3 +111,25 @@ def test_nothing_labelled_is_no_sample() -> None:
     sampler = PixelSampler(2, pixels=10, seed=0)
     sampler.add(torch.zeros(2, 8, 8), torch.full((32, 32), 255))
     assert sampler.sample() is None
+
+
+def test_stages_are_read_at_the_drawn_pixels() -> None:
+    column = torch.linspace(0, 1, SIDE)
+    features = column[None, None].expand(1, SIDE, SIDE)
+    coarse = features[:, ::4, ::4] + torch.tensor([1.0, 2.0])[:, None, None]
+    sampler = PixelSampler(2, pixels=50, seed=0)
+    kinds = torch.zeros(SIDE, SIDE).long()
+    sampler.add(features, kinds, [features, coarse])
+    sample = drawn(sampler)
+    assert sample.features.shape == (50, 1)
+    assert sample.stages is not None
+    assert torch.equal(sample.stages[:, :1], sample.features)
+    assert sample.stages[:, 2] - sample.stages[:, 1] == pytest.approx(torch.ones(50))
+    # A coarse cell of four pixels is read within a cell's width of where it lies.
+    assert (sample.stages[:, 1] - 1 - sample.features[:, 0]).abs().max() < 4 / SIDE
+
+
+def test_without_stages_there_are_none() -> None:
+    sampler = PixelSampler(2, pixels=50, seed=0)
+    sampler.add(*picture(0, 100))
+    assert drawn(sampler).stages is None
