@@ -132,7 +132,7 @@ def list_told(
         select(LabelStudioProject, Task.id, Task.key_id)
         .outerjoin(Task, Task.id == LabelStudioProject.task_id)
         .where(or_(_asked_for(caller), _asked_next(caller)), *which)
-        .order_by(LabelStudioProject.changed_at.desc())
+        .order_by(LabelStudioProject.changed_at.desc(), LabelStudioProject.id.desc())
         .limit(most)
     )
     return [_told(caller, row, task, key_id) for row, task, key_id in session.execute(wanted)]
