@@ -122,6 +122,8 @@ def started(
         log: file that takes what it writes.
     """
     plain = {name: value for name, value in os.environ.items() if not name.startswith("SATS_")}
+    # A machine may forbid bytecode. Who is started again and again has compiled its modules once.
+    plain.pop("PYTHONDONTWRITEBYTECODE", None)
     with log.open("wb") as out:
         process = subprocess.Popen(
             command,
