@@ -150,7 +150,8 @@ class FitSettings(MethodRecord):
     """Factor of half each squared row of standardised features, bias left out, times the share of
     the pixels that are its class's."""
     pixels: int = Field(20_000, ge=100, le=1_000_000)
-    """Pixels sampled of all pictures together; each takes 4 bytes a feature, 8 while solving."""
+    """Pixels sampled of all pictures together; each takes 4 bytes a feature and a channel of the
+    backbone's stages, 8 a feature while solving."""
     iterations: int = Field(150, ge=1, le=10_000)
     """Most steps of L-BFGS."""
     tolerance: float = Field(1e-4, gt=0, lt=1)
@@ -165,9 +166,10 @@ class FrozenSettings(FitSettings):
     old rows stay whatever is said (docs/decisions/0014)."""
     residual: bool = False
     """Whether the background's row learns too where the new ones learn alone (after BARM)."""
-    units: int = Field(0, ge=0, le=1024)
+    units: int = Field(32, ge=0, le=1024)
     """Features that are learned for the step's classes, beside those of the head, from what the
-    backbone's stages give; the head is so much wider from then on (docs/decisions/0033)."""
+    backbone's stages give; the head is so much wider from then on (docs/decisions/0033). 0 by
+    default where the step's weights are averaged with those before it (`fusion`)."""
 
 
 class UnlearnSettings(MethodRecord):

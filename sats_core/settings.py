@@ -88,10 +88,10 @@ class StepSettings(Record):
     method: MethodName = Field(
         "frozen",
         description="How the step fights forgetting. `frozen`, the default, solves the new "
-        "classes' rows alone, in one pass over the pictures: seconds, and the backbone never "
-        "learns. The others train the whole model for all epochs; `sats_plus` is the one to ask "
-        "for where a new class looks like nothing that the model knows. A base step trains "
-        "whatever is said here.",
+        "classes' rows alone, with a few features that it learns for them, in one pass over the "
+        "pictures: seconds, and the backbone never learns. The others train the whole model for "
+        "all epochs; `sats_plus` is the one to ask for where a new class looks like nothing that "
+        "the model knows. A base step trains whatever is said here.",
     )
     method_settings: dict[str, StrictBool | StrictInt | StrictFloat | StrictStr] = Field(
         default_factory=dict,
@@ -181,7 +181,11 @@ class StepSettings(Record):
         Raises:
             pydantic.ValidationError: a name the method does not know, or a value out of range.
         """
-        return METHOD_SETTINGS[self.method].model_validate(self.method_settings)
+        chosen = METHOD_SETTINGS[self.method].model_validate(self.method_settings)
+        unsaid = "units" not in self.method_settings
+        if self.fusion and unsaid and isinstance(chosen, FrozenSettings):
+            return chosen.model_copy(update={"units": 0})
+        return chosen
 
     def peak_rate(self, base: bool) -> float:
         """Return the learning rate that a step rises to: its own, or its optimiser's.

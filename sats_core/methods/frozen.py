@@ -1,4 +1,4 @@
-"""Only the classifier learns: a step in seconds, on features that stay as they are."""
+"""Rows of the classifier learn, and a few features for them: a step in seconds; what was, stays."""
 
 from collections.abc import Iterable, Mapping
 
@@ -22,14 +22,15 @@ NO_STAGES = (
 
 
 class Frozen(WithTeacher):
-    """Backbone and head stay as they are; rows are solved on features seen once.
+    """Backbone, features and old rows stay as they are; rows are solved on what was seen once.
 
-    One pass over the pictures samples what the classifier sees; unbiased cross-entropy and
-    distillation (MiB) over the new rows are then a small problem, solved to convergence. Where the
-    version before keeps features of its classes, these are replayed beside the step's pixels; with
-    `rows: all` the old rows learn from them too. With `residual` the background's row learns as
-    z0 + r f, r = 0 at the start (after BARM, Zhang & Gao, ECCV 2024). With `units` the head is
-    widened first, by features learned for the new classes.
+    One pass over the pictures samples what the classifier sees, and what the backbone's stages
+    give. The head is widened by a few features that are learned for the new classes
+    (`sats_core.methods.units`); then unbiased cross-entropy and distillation (MiB) over the new
+    rows are a small problem, solved to convergence. Where the version before keeps features of its
+    classes, these are replayed beside the step's pixels; with `rows: all` the old rows learn from
+    them too. With `residual` the background's row learns as z0 + r f, r = 0 at the start (after
+    BARM, Zhang & Gao, ECCV 2024).
     """
 
     settings: FrozenSettings
@@ -71,11 +72,8 @@ class Frozen(WithTeacher):
             trainer.warn(NO_STAGES)
             return sample, memory
         pixels = self._weighed(sample, memory)
-        logits, new = (
-            self.teacher.classifier.logits(pixels.features),
-            self.classes - self.old_classes,
-        )
-        units = learn_units(pixels, logits, new, self.settings, trainer.seed, trainer.check)
+        old, new = self.teacher.classifier, self.classes - self.old_classes
+        units = learn_units(pixels, old, new, self.settings, trainer.seed, trainer.check)
         self.model.widen(units.weight, units.bias)
         sample = sample._replace(features=units.beside(sample.features, sample.stages))
         if memory is not None and memory.stages is not None:

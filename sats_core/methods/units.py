@@ -17,7 +17,10 @@ from sats_core.method_settings import FrozenSettings
 from sats_core.methods.fits import LEAST_SHARE, Standard
 from sats_core.methods.rows import NewRows
 from sats_core.methods.sampling import PixelSample
+from sats_core.models import GrowingClassifier
 
+PIXELS = 8000
+"""Most that units are learned on, of those that rows are solved on."""
 ITERATIONS = 60
 """Most steps of L-BFGS that units are learned in; more of them change nothing that is measured."""
 FIRST_READING = 0.05
@@ -42,7 +45,7 @@ class Units(NamedTuple):
 
 def learn_units(
     sample: PixelSample,
-    old_logits: Tensor,
+    before: GrowingClassifier,
     new: int,
     settings: FrozenSettings,
     seed: int,
@@ -55,10 +58,10 @@ def learn_units(
 
     Args:
         sample: P pixels, channels as kinds, with stages.
-        old_logits: (P, C_old) of the old model there.
+        before: the classifier before the step, which reads the features.
         new: number of new rows.
         settings: of the method; `units` says how many.
-        seed: of what the units start from.
+        seed: of what the units start from, and of which pixels are taken.
         check: called before every evaluation; what it raises ends the fit.
 
     Raises:
@@ -67,7 +70,13 @@ def learn_units(
     """
     if sample.stages is None:
         raise ValueError("units read what the stages give")
-    fit = _UnitFit(sample, sample.stages, old_logits, new, settings, seed)
+    chance = torch.Generator().manual_seed(seed)
+    taken = torch.randperm(len(sample.kinds), generator=chance)[:PIXELS].to(sample.kinds.device)
+    stages = sample.stages[taken]
+    some = sample._replace(
+        features=sample.features[taken], kinds=sample.kinds[taken], weights=sample.weights[taken]
+    )
+    fit = _UnitFit(some, stages, before.logits(some.features), new, settings, chance)
     most = min(ITERATIONS, settings.iterations)
     fit.solve(settings.model_copy(update={"iterations": most}), check)
     return fit.units()
@@ -81,18 +90,18 @@ class _UnitFit(NewRows):
         old_logits: Tensor,
         new: int,
         settings: FrozenSettings,
-        seed: int,
+        chance: torch.Generator,
     ) -> None:
         super().__init__(sample, old_logits, new, settings)
         self._seen = Standard.of(stages, self.weights)
-        self._stages = self._seen.inputs(stages)
-        chance = torch.Generator().manual_seed(seed)
-        inputs = len(self._stages)
-        units = torch.randn(settings.units, inputs, generator=chance) / (inputs - 1) ** 0.5
-        units[:, -1] = 0
-        reads = FIRST_READING * torch.randn(1 + new, settings.units, generator=chance)
-        self._units = units.to(self._stages).requires_grad_()
-        self._reads = reads.to(self._stages).requires_grad_()
+        # The one large product of the search; half of the time in single precision.
+        self._stages = self._seen.inputs(stages).float()
+        inputs, units = len(self._stages), settings.units
+        first = torch.randn(units, inputs, generator=chance) / (inputs - 1) ** 0.5
+        first[:, -1] = 0
+        reads = FIRST_READING * torch.randn(1 + new, units, generator=chance)
+        self._units = first.to(self.rows).requires_grad_()
+        self._reads = reads.to(self.rows).requires_grad_()
 
     def learned(self) -> list[Tensor]:
         """See `Fit.learned`."""
@@ -100,7 +109,7 @@ class _UnitFit(NewRows):
 
     def outputs(self) -> Tensor:
         """See `Fit.outputs`."""
-        hidden = (self._units @ self._stages).relu()
+        hidden = (self._units.float() @ self._stages).relu().double()
         return super().outputs().addmm(self._reads, hidden)
 
     def decayed(self, shares: Tensor) -> Tensor:

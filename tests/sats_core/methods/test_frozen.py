@@ -43,7 +43,7 @@ def learned(before: Segmenter, batches: list[tuple[Tensor, Tensor]], **chosen: f
     old, model = copy.deepcopy(before), copy.deepcopy(before)
     model.classifier.grow(NEW)
     settings = StepSettings(
-        method="frozen", method_settings={"pixels": 2000, "presence": 1, **chosen}
+        method="frozen", method_settings={"pixels": 2000, "presence": 1, "units": 0, **chosen}
     )
     make_method(settings, model, old).learn(BatchTrainer(batches))
     return model.eval()
@@ -94,7 +94,7 @@ def test_rows_that_are_not_solved_are_told(
     def warnings(**chosen: float) -> list[str]:
         model = copy.deepcopy(before)
         model.classifier.grow(NEW)
-        settings = StepSettings(method="frozen", method_settings={"pixels": 2000, **chosen})
+        settings = StepSettings(method_settings={"pixels": 2000, "units": 0, **chosen})
         trainer = BatchTrainer(batches)
         make_method(settings, model, copy.deepcopy(before)).learn(trainer)
         return trainer.warnings
@@ -267,3 +267,5 @@ class TestUnits:
         settings = {"method": "frozen", "method_settings": {"units": 4}, "fusion": True}
         with pytest.raises(ValidationError, match="fusion averages the weights of two heads"):
             StepSettings.model_validate(settings)
+        assert StepSettings().for_method().units > 0
+        assert StepSettings(fusion=True).for_method().units == 0

@@ -7,6 +7,7 @@ from sats_core.method_settings import FrozenSettings
 from sats_core.methods.rows import solve_rows
 from sats_core.methods.sampling import PixelSample
 from sats_core.methods.units import Units, learn_units
+from sats_core.models import GrowingClassifier
 
 OLD, NEW, WIDTH, STAGES, PIXELS = 2, 2, 5, 6, 1200
 
@@ -24,13 +25,16 @@ def sample() -> PixelSample:
 
 
 @pytest.fixture
-def old_logits(sample: PixelSample) -> Tensor:
-    return sample.features @ torch.randn(WIDTH, OLD, generator=torch.Generator().manual_seed(1))
+def before() -> GrowingClassifier:
+    torch.manual_seed(1)
+    return GrowingClassifier(WIDTH, [OLD])
 
 
-def learned(sample: PixelSample, old_logits: Tensor, seed: int = 0, **chosen: float) -> Units:
+def learned(
+    sample: PixelSample, before: GrowingClassifier, seed: int = 0, **chosen: float
+) -> Units:
     settings = FrozenSettings.model_validate({"units": 8, "distillation_weight": 0.1, **chosen})
-    return learn_units(sample, old_logits, NEW, settings, seed, lambda: None)
+    return learn_units(sample, before, NEW, settings, seed, lambda: None)
 
 
 def unlikeliness(sample: PixelSample, old_logits: Tensor) -> float:
@@ -39,8 +43,8 @@ def unlikeliness(sample: PixelSample, old_logits: Tensor) -> float:
     return rows.losses["cross_entropy"]
 
 
-def test_units_tell_what_features_do_not(sample: PixelSample, old_logits: Tensor) -> None:
-    units = learned(sample, old_logits)
+def test_units_tell_what_features_do_not(sample: PixelSample, before: GrowingClassifier) -> None:
+    units, old_logits = learned(sample, before), before.logits(sample.features)
     assert sample.stages is not None
     wider = sample._replace(features=units.beside(sample.features, sample.stages))
     assert wider.features.shape == (PIXELS, WIDTH + 8)
@@ -51,25 +55,27 @@ def test_units_tell_what_features_do_not(sample: PixelSample, old_logits: Tensor
     assert beside < 0.6 * seen, "rows that read the stages themselves do not tell it either"
 
 
-def test_the_seed_draws_what_they_start_from(sample: PixelSample, old_logits: Tensor) -> None:
-    first, again, other = (learned(sample, old_logits, seed=seed) for seed in (0, 0, 1))
+def test_the_seed_draws_what_they_start_from(
+    sample: PixelSample, before: GrowingClassifier
+) -> None:
+    first, again, other = (learned(sample, before, seed=seed) for seed in (0, 0, 1))
     assert torch.equal(first.weight, again.weight)
     assert not torch.equal(first.weight, other.weight)
 
 
 def test_a_large_decay_leaves_units_that_say_nothing(
-    sample: PixelSample, old_logits: Tensor
+    sample: PixelSample, before: GrowingClassifier
 ) -> None:
-    assert learned(sample, old_logits, decay=1e9).weight.abs().max() < 1e-3
+    assert learned(sample, before, decay=1e9).weight.abs().max() < 1e-3
 
 
-def test_stages_that_are_not_finite_are_told(sample: PixelSample, old_logits: Tensor) -> None:
+def test_stages_not_finite_are_told(sample: PixelSample, before: GrowingClassifier) -> None:
     assert sample.stages is not None
     sample.stages[3, 1] = torch.nan
     with pytest.raises(DivergedError):
-        learned(sample, old_logits)
+        learned(sample, before)
 
 
-def test_without_stages_there_is_nothing_to_read(sample: PixelSample, old_logits: Tensor) -> None:
+def test_stages_are_needed(sample: PixelSample, before: GrowingClassifier) -> None:
     with pytest.raises(ValueError, match="what the stages give"):
-        learned(sample._replace(stages=None), old_logits)
+        learned(sample._replace(stages=None), before)
