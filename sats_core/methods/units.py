@@ -19,8 +19,6 @@ from sats_core.methods.rows import NewRows
 from sats_core.methods.sampling import PixelSample
 from sats_core.models import GrowingClassifier
 
-PIXELS = 8000
-"""Most that units are learned on, of those that rows are solved on."""
 ITERATIONS = 60
 """Most steps of L-BFGS that units are learned in; more of them change nothing that is measured."""
 FIRST_READING = 0.05
@@ -61,7 +59,7 @@ def learn_units(
         before: the classifier before the step, which reads the features.
         new: number of new rows.
         settings: of the method; `units` says how many.
-        seed: of what the units start from, and of which pixels are taken.
+        seed: of what the units start from.
         check: called before every evaluation; what it raises ends the fit.
 
     Raises:
@@ -70,13 +68,7 @@ def learn_units(
     """
     if sample.stages is None:
         raise ValueError("units read what the stages give")
-    chance = torch.Generator().manual_seed(seed)
-    taken = torch.randperm(len(sample.kinds), generator=chance)[:PIXELS].to(sample.kinds.device)
-    stages = sample.stages[taken]
-    some = sample._replace(
-        features=sample.features[taken], kinds=sample.kinds[taken], weights=sample.weights[taken]
-    )
-    fit = _UnitFit(some, stages, before.logits(some.features), new, settings, chance)
+    fit = _UnitFit(sample, sample.stages, before.logits(sample.features), new, settings, seed)
     most = min(ITERATIONS, settings.iterations)
     fit.solve(settings.model_copy(update={"iterations": most}), check)
     return fit.units()
@@ -90,9 +82,10 @@ class _UnitFit(NewRows):
         old_logits: Tensor,
         new: int,
         settings: FrozenSettings,
-        chance: torch.Generator,
+        seed: int,
     ) -> None:
         super().__init__(sample, old_logits, new, settings)
+        chance = torch.Generator().manual_seed(seed)
         self._seen = Standard.of(stages, self.weights)
         # The one large product of the search; half of the time in single precision.
         self._stages = self._seen.inputs(stages).float()

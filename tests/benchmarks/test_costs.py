@@ -41,5 +41,5 @@ def test_frozen_cost(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("solving", "holds"), [(14.9, True), (15.1, False)])
 def test_the_bar_of_frozen(solving: float, holds: bool) -> None:
-    record = {"sampling_seconds": 5.0, "solving_seconds": solving}
+    record = {"sampling_seconds": 3.0, "units_seconds": 2.0, "solving_seconds": solving}
     assert frozen_cost.bars(record) == {frozen_cost.BAR: holds}

@@ -100,7 +100,7 @@ def test_the_seed_decides() -> None:
         make = torch.Generator().manual_seed(7)
         sampler = PixelSampler(1, pixels=50, seed=seed)
         for _ in range(3):
-            sampler.add(torch.randn(2, 16, 16, generator=make), torch.zeros(64, 64))
+            sampler.add(torch.randn(2, 16, 16, generator=make), torch.zeros(64, 64).long())
         return drawn(sampler).features
 
     assert torch.equal(draw(0), draw(0))
