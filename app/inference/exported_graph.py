@@ -25,6 +25,8 @@ EVERYTHING = Cut()
 """Every class, however unsure the model is."""
 LONGEST_KIND = 80
 """Characters of a backbone in a file's name."""
+WIDTHS = 256
+"""Heads of so many widths are taken for equally fast: steps widen them by a few features each."""
 
 
 class GraphError(Exception):
@@ -189,9 +191,10 @@ class Graph:
 
     @property
     def _kind(self) -> str:
-        """Graphs of the same, and of one form, are equally fast."""
+        """Graphs of the same, and of one form, are equally fast, or nearly so."""
         name = re.sub(r"\W+", "-", self.config.backbone or "unnamed")
-        return f"{name[:LONGEST_KIND]}-{self.config.head_width or 0}"
+        width = -(-(self.config.head_width or 0) // WIDTHS) * WIDTHS
+        return f"{name[:LONGEST_KIND]}-{width}"
 
     def _warm_up(self) -> Floats:
         """Run once, so that no request pays for what the first run sets up; and look at it.

@@ -7,6 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.inference.exported_graph import Graph, GraphError
+from app.inference.sessions import Floats, Sessions
+from app.inference.tuning import Plan, Tuner
 from sats_core.data.transforms import Pixels
 from tests.app.inference.colour_graph import (
     BACKGROUND,
@@ -147,3 +149,24 @@ def test_a_truncated_graph_is_refused(tmp_path: Path) -> None:
     onnx.write_bytes(onnx.read_bytes()[:-200])
     with pytest.raises(GraphError):
         Graph(config, onnx)
+
+
+@pytest.mark.parametrize(
+    ("width", "kind"),
+    [(None, "mit_b0-0"), (256, "mit_b0-256"), (288, "mit_b0-512"), (512, "mit_b0-512")],
+)
+def test_heads_that_a_step_widened_are_of_one_kind(
+    tmp_path: Path, width: int | None, kind: str
+) -> None:
+    kinds = []
+
+    class Told(Tuner):
+        def plan(self, sessions: Sessions, kind: str, sample: Floats) -> Plan:
+            kinds.append(kind)
+            return super().plan(sessions, kind, sample)
+
+    config, graph = write_version(tmp_path)
+    told = json.loads(config.read_text()) | {"backbone": "mit_b0", "head_width": width}
+    config.write_text(json.dumps(told))
+    Graph(config, graph, Told(tmp_path, processors=1, lone_threads=1, batch=1))
+    assert kinds == [kind]
