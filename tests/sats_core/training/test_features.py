@@ -69,9 +69,15 @@ def assert_adds_its_own(memory: FeatureMemory) -> None:
 
 
 def test_what_is_kept_stays_where_features_stay(base: StepJob, solved: StepJob) -> None:
-    before = {tuple(row.tolist()) for row in kept(base).features}
-    now = kept(solved)
-    assert all(tuple(row.tolist()) in before for row in now.features[now.labels == 1])
+    was, now = kept(base), kept(solved)
+    assert now.stages is not None
+    assert was.stages is not None
+    assert now.features.shape[1] > was.features.shape[1], "the step's units are kept behind them"
+    before = {tuple(row.tolist()) for row in torch.cat([was.features, was.stages], dim=1)}
+    of_one = now.at(now.labels == 1)
+    assert of_one.stages is not None
+    same = torch.cat([of_one.features[:, : was.features.shape[1]], of_one.stages], dim=1)
+    assert all(tuple(row.tolist()) in before for row in same)
 
 
 def test_what_is_kept_moves_with_a_model_that_trains(
