@@ -110,7 +110,7 @@ def export_version(
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     model = model.to("cpu").eval()
-    agreement = _write_graph(model, partial / GRAPH, probes)
+    agreement = write_graph(model, partial / GRAPH, probes)
     known = {"onnx_agreement": agreement, "kept_features": len(features.labels) if features else 0}
     if curvature:
         known["curvature_bytes"] = curvature.size
@@ -230,8 +230,18 @@ def _write_json(path: Path, value: dict[str, Any]) -> None:
     path.write_text(json.dumps(value, indent=2) + "\n")
 
 
-def _write_graph(model: Segmenter, path: Path, probes: Sequence[Tensor]) -> float:
-    """Write the ONNX graph and return the share of pixels on which it agrees with torch."""
+def write_graph(model: Segmenter, path: Path, probes: Sequence[Tensor]) -> float:
+    """Write the ONNX graph and return the share of pixels on which it agrees with torch.
+
+    Args:
+        model: in evaluation mode.
+        path: of the file.
+        probes: (1, 3, H, W) each, normalised; the first one is traced.
+
+    Raises:
+        ExportError: the graph cannot be made, or answers otherwise than torch.
+        ModelError: the model's answers are not finite.
+    """
     graph = ServingGraph(model).eval()
     with warnings.catch_warnings():
         # torch deprecates this exporter for one that takes longer and writes two

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import attention_transfer, frozen_cost, step_cost
+from benchmarks import attention_transfer, frozen_cost, head_widths, step_cost
 from sats_core.methods.sampling import PER_PICTURE
 
 pytestmark = pytest.mark.slow
@@ -37,6 +37,13 @@ def test_frozen_cost(tmp_path: Path) -> None:
     record, case = written["record"], frozen_cost.QUICK
     assert record["solving_processor_seconds"] > 0
     assert record["pixels"] == case.kept + 2 * case.pictures * PER_PICTURE
+
+
+def test_head_widths(tmp_path: Path) -> None:
+    head_widths.main(tmp_path, quick=True)
+    rows = json.loads((tmp_path / "head_widths.json").read_text())["record"]["widths"]
+    assert [row["more"] for row in rows] == list(head_widths.MORE)
+    assert all(row["processor_ms"] > 0 for row in rows)
 
 
 @pytest.mark.parametrize(("solving", "holds"), [(14.9, True), (15.1, False)])

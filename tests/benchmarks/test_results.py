@@ -20,6 +20,7 @@ from sats_core.data.protocols import PROTOCOLS
 from tests.benchmarks.test_learning import FIELDS
 
 RESULTS = Path(__file__).parents[2] / "docs" / "results"
+UNITS = RESULTS / "units"
 COSTS = {"attention_transfer": attention_transfer.bars, "step_cost": step_cost.bars}
 PROTOCOL, PRESET = "voc8-4-1", "mit_b0"
 
@@ -88,6 +89,12 @@ def learning_faults(results: Path, protocol: str) -> list[str]:
 
 def test_the_results_of_the_repository_are_whole() -> None:
     assert faults(RESULTS) == []
+
+
+def test_those_of_units_are_too() -> None:
+    names = [path.stem.removeprefix("learning-") for path in UNITS.glob("learning-*.json")]
+    assert names
+    assert [fault for name in names for fault in learning_faults(UNITS, name)] == []
 
 
 def step(number: int, iou: dict[str, float], new: tuple[str, ...], **settings: Any) -> str:
