@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -164,10 +164,13 @@ class FeatureMemory(NamedTuple):
 
         Raises:
             ModelError: it is not of a model like this, or holds what `save` never wrote.
-            OSError, SafetensorError: it cannot be read.
+            OSError: it cannot be read.
         """
-        with safe_open(path, framework="pt") as file:
-            found = {name: file.get_tensor(name) for name in cls._fields if name in file.keys()}  # noqa: SIM118  # no mapping
+        try:
+            with safe_open(path, framework="pt") as file:
+                found = {name: file.get_tensor(name) for name in cls._fields if name in file.keys()}  # noqa: SIM118  # no mapping
+        except SafetensorError as error:
+            raise ModelError(f"{path.name} cannot be read: {error}") from error
         given = found.pop("stages", None)
         if lacks := [name for name in cls._fields[:4] if name not in found]:
             raise ModelError(f"{path.name} lacks {', '.join(lacks)}")
@@ -176,6 +179,7 @@ class FeatureMemory(NamedTuple):
         fits = features.shape == (count, width)
         fits &= given is None or given.shape == (count, stages)
         fits &= all(tensor.shape == (count,) for tensor in (labels, hides, weights))
+        fits &= not (labels.is_floating_point() or hides.is_floating_point())
         if not fits or (count and not 0 <= int(labels.min()) <= int(labels.max()) < classes):
             raise ModelError(f"{path.name} is not of a model with {classes} classes")
         given = None if given is None else given.float()

@@ -20,7 +20,7 @@ ALONE = 0.1
 NO_STAGES = (
     "no units were learned, the step's rows read the head's features alone: the version before "
     "keeps no outputs of its backbone's stages, as those made by earlier releases do not, and so "
-    "none after it will. An import of it with labelled pictures (`sats import --evaluate`) keeps them"
+    "none after it will. An import of it with labelled pictures (`sats import --evaluate`) does"
 )
 OTHER_HEAD = (
     "no units were learned: the model's head is not SegFormer's own, which alone gets wider"

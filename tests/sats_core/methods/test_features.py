@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 import pytest
@@ -168,6 +169,25 @@ class TestFile:
         tensors = load_file(path)
         save_file({name: tensors[name] for name in ("features", "labels")}, path)
         with pytest.raises(ModelError, match=r"features.safetensors lacks hides, weights"):
+            FeatureMemory.load(path, WIDTH, STAGES, 2)
+
+    @pytest.mark.parametrize("name", ["labels", "hides"])
+    def test_labels_that_are_no_numbers_are_refused(self, tmp_path: Path, name: str) -> None:
+        path = tmp_path / "features.safetensors"
+        memory([0, 1]).save(path)
+        save_file(load_file(path) | {name: torch.full((2,), torch.nan)}, path)
+        with pytest.raises(ModelError, match=r"features.safetensors is not of a model"):
+            FeatureMemory.load(path, WIDTH, STAGES, 2)
+
+    @pytest.mark.parametrize("rows", [2, 10**9])
+    def test_less_than_its_header_claims_is_told_with_its_name(
+        self, tmp_path: Path, rows: int
+    ) -> None:
+        path = tmp_path / "features.safetensors"
+        claim = {"dtype": "F16", "shape": [rows, WIDTH], "data_offsets": [0, 2 * WIDTH * rows]}
+        header = json.dumps({"features": claim}).encode()
+        path.write_bytes(len(header).to_bytes(8, "little") + header + b"\0")
+        with pytest.raises(ModelError, match=r"features.safetensors cannot be read"):
             FeatureMemory.load(path, WIDTH, STAGES, 2)
 
 
