@@ -151,7 +151,8 @@ class FitSettings(MethodRecord):
     the pixels that are its class's."""
     pixels: int = Field(20_000, ge=100, le=1_000_000)
     """Pixels sampled of all pictures together; each takes 4 bytes a feature and a channel of the
-    backbone's stages, 8 a feature while solving."""
+    backbone's stages, some 24 a feature while solving, and some 20 a unit while those are
+    learned."""
     iterations: int = Field(150, ge=1, le=10_000)
     """Most steps of L-BFGS."""
     tolerance: float = Field(1e-4, gt=0, lt=1)

@@ -161,12 +161,10 @@ def _out_of_memory(said: str, job: Job, phase: str | None) -> Exception:
                 f"{said}: tried again with {fewer} instead of {job.at_once} pictures computed at "
                 "once; the batch and the learning rate stay as they are"
             )
-    return StepLostError(
-        OutOfMemoryProblem(
-            f"{said}. Post it with a smaller `size` or `batch_size`, or start from a smaller "
-            f"backbone. Or: {_MORE_MEMORY}"
-        )
-    )
+    less = "with a smaller `size` or `batch_size`, or start from a smaller backbone"
+    if isinstance(job, StepJob) and job.old_version and job.settings.method == "frozen":
+        less = "with fewer `pixels` or `units` in its `method_settings`, or a smaller `batch_size`"
+    return StepLostError(OutOfMemoryProblem(f"{said}. Post it {less}. Or: {_MORE_MEMORY}"))
 
 
 def _disk_full(said: str) -> DiskFullProblem:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -163,21 +163,42 @@ class FeatureMemory(NamedTuple):
             classes: channels of the model.
 
         Raises:
-            ModelError: it is not of a model like this.
-            OSError, SafetensorError: it cannot be read.
+            ModelError: it is not of a model like this, or holds what `save` never wrote.
+            OSError: it cannot be read.
         """
-        with safe_open(path, framework="pt") as file:
-            found = {name: file.get_tensor(name) for name in cls._fields if name in file.keys()}  # noqa: SIM118  # no mapping
+        try:
+            with safe_open(path, framework="pt") as file:
+                found = {name: file.get_tensor(name) for name in cls._fields if name in file.keys()}  # noqa: SIM118  # no mapping
+        except SafetensorError as error:
+            raise ModelError(f"{path.name} cannot be read: {error}") from error
         given = found.pop("stages", None)
+        if lacks := [name for name in cls._fields[:4] if name not in found]:
+            raise ModelError(f"{path.name} lacks {', '.join(lacks)}")
         features, labels, hides, weights = (found[name] for name in cls._fields[:4])
         count = len(labels)
         fits = features.shape == (count, width)
         fits &= given is None or given.shape == (count, stages)
         fits &= all(tensor.shape == (count,) for tensor in (labels, hides, weights))
+        fits &= not (labels.is_floating_point() or hides.is_floating_point())
         if not fits or (count and not 0 <= int(labels.min()) <= int(labels.max()) < classes):
             raise ModelError(f"{path.name} is not of a model with {classes} classes")
         given = None if given is None else given.float()
-        return cls(features.float(), labels.long(), hides.long(), weights.float(), given)
+        memory = cls(features.float(), labels.long(), hides.long(), weights.float(), given)
+        if wrong := memory._impossible(classes):
+            raise ModelError(
+                f"{path.name} is damaged: its {wrong} are no values that they can have"
+            )
+        return memory
+
+    def _impossible(self, classes: int) -> str | None:
+        """Return the name of what cannot be so of a model with so many channels, if anything."""
+        fine = {
+            "features": self.features.isfinite(),
+            "hides": (self.hides >= 0) & (self.hides <= classes),
+            "weights": self.weights.isfinite() & (self.weights >= 0),
+            "stages": None if self.stages is None else self.stages.isfinite(),
+        }
+        return next((name for name, yes in fine.items() if yes is not None and not yes.all()), None)
 
 
 def _halved(values: Tensor) -> Tensor:

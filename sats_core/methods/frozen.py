@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 
 from torch import Tensor
 
+from sats_core.limits import MAX_HEAD_WIDTH
 from sats_core.method_settings import FrozenSettings
 from sats_core.methods.features import FeatureMemory, usual_share
 from sats_core.methods.fits import Rows
@@ -12,12 +13,17 @@ from sats_core.methods.realign import realign
 from sats_core.methods.rows import solve_rows
 from sats_core.methods.sampling import PixelSample, Seen, see
 from sats_core.methods.units import learn_units
+from sats_core.version_config import ALL_MLP
 
 ALONE = 0.1
 """Share of the pictures to come that show a new class, where nothing is known of them."""
 NO_STAGES = (
-    "no units were learned: the version before keeps no outputs of its backbone's stages, as those "
-    "made by earlier releases do not"
+    "no units were learned, the step's rows read the head's features alone: the version before "
+    "keeps no outputs of its backbone's stages, as those made by earlier releases do not, and so "
+    "none after it will. An import of it with labelled pictures (`sats import --evaluate`) does"
+)
+OTHER_HEAD = (
+    "no units were learned: the model's head is not SegFormer's own, which alone gets wider"
 )
 
 
@@ -65,20 +71,36 @@ class Frozen(WithTeacher):
     ) -> tuple[PixelSample, FeatureMemory | None]:
         """Learn units and put them into the model's head, where any are asked for; return what was
         seen and what is kept as that head sees it."""
-        memory = trainer.features
-        if not self.settings.units:
-            return sample, memory
-        if sample.stages is None or (memory is not None and memory.stages is None):
-            trainer.warn(NO_STAGES)
+        memory, settings = trainer.features, self._that_can_be(sample, trainer)
+        if sample.stages is None or not settings.units:
             return sample, memory
         pixels = self._weighed(sample, memory)
         old, new = self.teacher.classifier, self.classes - self.old_classes
-        units = learn_units(pixels, old, new, self.settings, trainer.seed, trainer.check)
+        units = learn_units(pixels, old, new, settings, trainer.seed, trainer.check)
         self.model.widen(units.weight, units.bias)
         sample = sample._replace(features=units.beside(sample.features, sample.stages))
         if memory is not None and memory.stages is not None:
             memory = memory._replace(features=units.beside(memory.features, memory.stages))
         return sample, memory
+
+    def _that_can_be(self, sample: PixelSample, trainer: Trainer) -> FrozenSettings:
+        """Return the settings with as many units as can be learned; warn where those are fewer."""
+        wanted, head, memory = self.settings.units, self.model.head, trainer.features
+        left = min(wanted, max(0, MAX_HEAD_WIDTH - head.width))
+        if not wanted:
+            return self.settings
+        if head.name != ALL_MLP:
+            left = 0
+            trainer.warn(OTHER_HEAD)
+        elif sample.stages is None or (memory is not None and memory.stages is None):
+            left = 0
+            trainer.warn(NO_STAGES)
+        elif left < wanted:
+            trainer.warn(
+                f"{left or 'no'} units were learned in place of {wanted}: the head gives "
+                f"{head.width} features already, and {MAX_HEAD_WIDTH} at most"
+            )
+        return self.settings.model_copy(update={"units": left})
 
     def _solved(self, sample: PixelSample, memory: FeatureMemory | None, trainer: Trainer) -> Rows:
         settings, check = self.settings, trainer.check

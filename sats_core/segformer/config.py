@@ -7,6 +7,7 @@ from typing import Any
 from sats_core.classes import MAX_CLASSES
 from sats_core.data.names import is_readable_name, printable
 from sats_core.errors import ModelError
+from sats_core.limits import MAX_HEAD_WIDTH
 from sats_core.record import Record
 from sats_core.segformer.processor import Processor, read_processor
 from sats_core.segformer.strict_json import read_object
@@ -15,7 +16,6 @@ from sats_core.segformer.variants import DEPTHS, SHARED, SMALL, hidden_sizes, va
 FILE = "config.json"
 MAX_BYTES = 2**20
 MAX_NAME = 200
-MAX_WIDTH = 4096
 BACKGROUND = "background"
 NO_BACKGROUND = "none"
 SEGMENTATION = "SegformerForSemanticSegmentation"
@@ -166,8 +166,8 @@ def _encoder(said: dict[str, Any]) -> Encoder:
         known = "; ".join(f"{n}: {list(d)} and {list(hidden_sizes(n))}" for n, d in DEPTHS.items())
         raise _fault("depths and hidden_sizes", (depths, sizes), f"must be one of {known}")
     width = said.get("decoder_hidden_size", DECODER_WIDTH)
-    if type(width) is not int or not 1 <= width <= MAX_WIDTH:
-        raise _fault("decoder_hidden_size", width, f"must be 1 to {MAX_WIDTH}")
+    if type(width) is not int or not 1 <= width <= MAX_HEAD_WIDTH:
+        raise _fault("decoder_hidden_size", width, f"must be 1 to {MAX_HEAD_WIDTH}")
     architecture = _architecture(said)
     version = said.get("transformers_version")
     known_version = isinstance(version, str) and re.fullmatch(r"[\w.+-]{1,40}", version)

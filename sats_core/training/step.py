@@ -22,6 +22,7 @@ from sats_core.evaluation.viewing import alike, viewed
 from sats_core.events import DoneEvent, LabelsEvent, PhaseEvent, WarningEvent
 from sats_core.export import export_version
 from sats_core.job import MemoryRecord, StepJob, StepResult
+from sats_core.method_settings import FrozenSettings
 from sats_core.models import SCRATCH
 from sats_core.training.checkpoint import fingerprint_of
 from sats_core.training.crew import crew
@@ -126,7 +127,24 @@ def _as_run(start: Start, learned: Learned) -> dict[str, Any]:
         how = {"accumulate": division.parts, "checkpoint_activations": division.recompute}
         settings = settings.model_copy(update=how)
     computed = {"device": next(start.model.parameters()).device.type, "devices": learned.devices}
-    return {**settings.as_run(base=start.old is None), **computed}
+    return {
+        **settings.as_run(base=start.old is None),
+        "method_settings": _chosen(start),
+        **computed,
+    }
+
+
+def _chosen(start: Start) -> dict[str, Any]:
+    """Return the method's own settings, every default filled in and units as many as were learned;
+    of a base step, which reads none, as they were asked for."""
+    if start.old is None:
+        return start.settings.method_settings
+    chosen = start.settings.for_method()
+    if isinstance(chosen, FrozenSettings):
+        learned = start.model.head.width - start.old.model.head.width
+        chosen = chosen.model_copy(update={"units": learned})
+    told: dict[str, Any] = chosen.model_dump(mode="json")
+    return told
 
 
 def _warn_of_scratch(start: Start, emit: Emit) -> None:

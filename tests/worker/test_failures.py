@@ -66,6 +66,17 @@ def test_memory_that_is_never_enough_fails_with_what_to_do(bench):
     bench.assert_kept(task_id)
 
 
+def test_a_step_that_solves_rows_is_told_what_of_it_takes_memory(bench):
+    bench.control.plan()
+    runs(bench, bench.post(["cat"]))
+    bench.control.plan(needs_halvings=9)
+    task_id = bench.post(["dog"], batch_size=2)
+    runs(bench, task_id)
+    task = bench.task(task_id)
+    assert task.error["type"] == PREFIX + "out-of-memory"
+    assert "fewer `pixels` or `units`" in task.error["detail"]
+
+
 def test_memory_that_runs_out_after_training_is_not_the_batch_s_fault(bench):
     bench.control.plan(affords_to_evaluate=False)
     task_id = bench.post(["cat"], batch_size=8)

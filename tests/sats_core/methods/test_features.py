@@ -1,7 +1,9 @@
+import json
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from sats_core.errors import ModelError
 from sats_core.methods.features import FeatureMemory
@@ -138,6 +140,55 @@ class TestFile:
         kept.save(tmp_path / "features.safetensors")
         with pytest.raises(ModelError, match="not of a model"):
             FeatureMemory.load(tmp_path / "features.safetensors", width, stages, classes)
+
+    @pytest.mark.parametrize(
+        ("name", "value"),
+        [
+            ("features", torch.nan),
+            ("stages", torch.inf),
+            ("weights", torch.nan),
+            ("weights", -1.0),
+            ("hides", 7),
+            ("hides", -1),
+        ],
+    )
+    def test_values_that_no_version_has_are_named(
+        self, tmp_path: Path, name: str, value: float
+    ) -> None:
+        path = tmp_path / "features.safetensors"
+        memory([0, 1, 5])._replace(stages=torch.ones(3, STAGES)).save(path)
+        tensors = load_file(path)
+        tensors[name][1] = value
+        save_file(tensors, path)
+        with pytest.raises(ModelError, match=f"features.safetensors is damaged: its {name} "):
+            FeatureMemory.load(path, WIDTH, STAGES, 6)
+
+    def test_what_is_missing_is_named(self, tmp_path: Path) -> None:
+        path = tmp_path / "features.safetensors"
+        memory([0, 1]).save(path)
+        tensors = load_file(path)
+        save_file({name: tensors[name] for name in ("features", "labels")}, path)
+        with pytest.raises(ModelError, match=r"features.safetensors lacks hides, weights"):
+            FeatureMemory.load(path, WIDTH, STAGES, 2)
+
+    @pytest.mark.parametrize("name", ["labels", "hides"])
+    def test_labels_that_are_no_numbers_are_refused(self, tmp_path: Path, name: str) -> None:
+        path = tmp_path / "features.safetensors"
+        memory([0, 1]).save(path)
+        save_file(load_file(path) | {name: torch.full((2,), torch.nan)}, path)
+        with pytest.raises(ModelError, match=r"features.safetensors is not of a model"):
+            FeatureMemory.load(path, WIDTH, STAGES, 2)
+
+    @pytest.mark.parametrize("rows", [2, 10**9])
+    def test_less_than_its_header_claims_is_told_with_its_name(
+        self, tmp_path: Path, rows: int
+    ) -> None:
+        path = tmp_path / "features.safetensors"
+        claim = {"dtype": "F16", "shape": [rows, WIDTH], "data_offsets": [0, 2 * WIDTH * rows]}
+        header = json.dumps({"features": claim}).encode()
+        path.write_bytes(len(header).to_bytes(8, "little") + header + b"\0")
+        with pytest.raises(ModelError, match=r"features.safetensors cannot be read"):
+            FeatureMemory.load(path, WIDTH, STAGES, 2)
 
 
 def test_stages_stay_where_both_memories_have_them() -> None:

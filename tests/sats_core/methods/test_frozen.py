@@ -8,7 +8,7 @@ from torch import Tensor
 from sats_core.classes import IGNORE
 from sats_core.methods import make_method
 from sats_core.methods.features import FeatureMemory
-from sats_core.methods.frozen import NO_STAGES
+from sats_core.methods.frozen import NO_STAGES, OTHER_HEAD
 from sats_core.methods.sampling import see
 from sats_core.models import Segmenter, seeded_backbone
 from sats_core.settings import StepSettings
@@ -262,6 +262,31 @@ class TestUnits:
         model = self.widened(before, trainer)
         assert model.head.width == before.head.width
         assert NO_STAGES in trainer.warnings
+
+    @pytest.mark.parametrize("room", [3, 0])
+    def test_a_head_gets_no_wider_than_an_import_may_be(
+        self,
+        before: Segmenter,
+        trainer: BatchTrainer,
+        room: int,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        most = before.head.width + room
+        monkeypatch.setattr("sats_core.methods.frozen.MAX_HEAD_WIDTH", most)
+        model = self.widened(before, trainer)
+        assert model.head.width == most
+        warning = trainer.warnings[0]
+        assert f"{room or 'no'} units were learned in place of 4" in warning
+        assert f"{most} at most" in warning
+
+    def test_a_head_with_a_block_stays_as_wide_as_it_is(
+        self, batches: list[tuple[Tensor, Tensor]]
+    ) -> None:
+        scaled = Segmenter(seeded_backbone(TINY, 0), [OLD], head="scaled").eval()
+        trainer = BatchTrainer(batches)
+        model = self.widened(scaled, trainer)
+        assert model.head.width == scaled.head.width
+        assert trainer.warnings == [OTHER_HEAD]
 
     def test_heads_of_two_widths_are_not_averaged(self) -> None:
         settings = {"method": "frozen", "method_settings": {"units": 4}, "fusion": True}

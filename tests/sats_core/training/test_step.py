@@ -24,6 +24,7 @@ from sats_core.evaluation.predict import model_input, predict
 from sats_core.events import DoneEvent, PhaseEvent, ProgressEvent, WarningEvent
 from sats_core.export import LoadedVersion, load_version
 from sats_core.job import HeldOutChoice, HeldOutPictures, Limits, StepJob
+from sats_core.method_settings import FrozenSettings
 from sats_core.settings import DESCENT
 from sats_core.training.loop import StoppedError
 from tests.fixtures.backbones import TINY
@@ -307,6 +308,10 @@ def test_a_frozen_step_is_one_pass_and_says_so(base: StepJob, solved: Ran) -> No
     for settings in (result.settings, config["settings"]):
         assert {settings[name] for name in DESCENT} == {None}
         assert settings["seed"] == 0
+        chosen = FrozenSettings.model_validate(settings["method_settings"])
+        asked = FrozenSettings.model_validate(job.settings.method_settings)
+        wider = result_width(job) - result_width(base)
+        assert chosen == asked.model_copy(update={"units": wider})
     assert "one pass, then solved" in (job.result / "version" / "README.md").read_text()
     was, now = weights(base), weights(job)
     old, wide = (len(each["head.mix.weight"]) for each in (was, now))
@@ -320,6 +325,12 @@ def test_a_frozen_step_is_one_pass_and_says_so(base: StepJob, solved: Ran) -> No
         assert torch.equal(same, tensor), name
     assert not now["classifier.steps.0.weight"][:, old:].any(), "what was known minds no unit"
     assert not (job.work / "checkpoint.safetensors").exists()
+
+
+def result_width(job: StepJob) -> int:
+    """How wide the head is that the step left."""
+    config = json.loads((job.result / "version" / "config.json").read_text())
+    return int(config.get("head_width") or config["decoder_hidden_size"])
 
 
 def test_a_base_step_by_frozen_is_plain_training(base_zip: Path, tmp_path: Path) -> None:
