@@ -19,10 +19,17 @@ NO_STAGES = (
     "no units were learned: the version before keeps no outputs of its backbone's stages, as those "
     "made by earlier releases do not"
 )
+NO_WIDENING = (
+    "no units were learned: the version's head has a block behind it, which would mix them with "
+    "its features"
+)
 
 
 class Frozen(WithTeacher):
-    """Backbone, features and old rows stay as they are; rows are solved on what was seen once.
+    """Backbone, features and old rows stay what they are; rows are solved on what was seen once.
+
+    Weights stay to the last bit. The head's features do too where it is not widened, and else to
+    the rounding of a longer sum.
 
     One pass over the pictures samples what the classifier sees, and what the backbone's stages
     give. The head is widened by a few features that are learned for the new classes
@@ -67,6 +74,9 @@ class Frozen(WithTeacher):
         seen and what is kept as that head sees it."""
         memory = trainer.features
         if not self.settings.units:
+            return sample, memory
+        if not self.model.can_widen:
+            trainer.warn(NO_WIDENING)
             return sample, memory
         if sample.stages is None or (memory is not None and memory.stages is None):
             trainer.warn(NO_STAGES)
