@@ -180,6 +180,12 @@ class FeatureMemory(NamedTuple):
         return cls(features.float(), labels.long(), hides.long(), weights.float(), given)
 
 
+def described(memory: FeatureMemory | None) -> dict[str, int | bool]:
+    """Return what a version's config says of what it keeps."""
+    stages = memory is not None and memory.stages is not None
+    return {"kept_features": len(memory.labels) if memory else 0, "kept_stages": stages}
+
+
 def _halved(values: Tensor) -> Tensor:
     """Return the values in half precision, what it cannot hold as its largest."""
     largest = torch.finfo(torch.half).max

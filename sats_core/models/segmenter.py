@@ -96,7 +96,7 @@ class Segmenter(nn.Module):
 
     @property
     def can_widen(self) -> bool:
-        """Whether the head has no block behind it, which would mix more features with the others."""
+        """Whether the head has no block behind it, which would mix more features with its own."""
         return self.head.name == ALL_MLP
 
     def widen(self, weight: Tensor, bias: Tensor) -> None:
