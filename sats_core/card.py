@@ -111,9 +111,14 @@ def _facts(config: Mapping[str, Any], scores: Scores) -> list[str]:
         f"- backbone: {config['backbone']}, first weights: {config['backbone_start']}",
         _last_step(config),
         f"- pixel accuracy: {pixels}",
-        f"- kept for later steps: what the classifier sees at {config['kept_features']} pixels",
+        f"- kept for later steps: what {_kept(config)} at {config['kept_features']} pixels",
         f"- graph and weights agree on {config['onnx_agreement']:.3%} of the probed pixels",
     ]
+
+
+def _kept(config: Mapping[str, Any]) -> str:
+    sees = "the classifier sees"
+    return f"{sees} and the backbone's stages give" if config.get("kept_stages") else sees
 
 
 def _causes(forgetting: ForgettingReport | None) -> list[str]:

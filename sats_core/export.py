@@ -31,7 +31,7 @@ from sats_core.evaluation.picture_scores import HELD_OUT_SCORES, PictureScores
 from sats_core.evaluation.scores import Scores
 from sats_core.files import sync
 from sats_core.methods.curvature import Curvature
-from sats_core.methods.features import FeatureMemory
+from sats_core.methods.features import FeatureMemory, described
 from sats_core.models import Segmenter, seeded_backbone
 from sats_core.segformer.exporting import hub_config, hub_processor
 from sats_core.segformer.weights import as_float, check, from_hub, shapes_of, to_hub
@@ -111,7 +111,7 @@ def export_version(
     partial.mkdir(parents=True)
     model = model.to("cpu").eval()
     agreement = write_graph(model, partial / GRAPH, probes)
-    known = {"onnx_agreement": agreement, "kept_features": len(features.labels) if features else 0}
+    known = {"onnx_agreement": agreement, **described(features)}
     if curvature:
         known["curvature_bytes"] = curvature.size
     whole = {**_described(model, catalogue), **config, **known}

@@ -201,6 +201,12 @@ class FeatureMemory(NamedTuple):
         return next((name for name, yes in fine.items() if yes is not None and not yes.all()), None)
 
 
+def described(memory: FeatureMemory | None) -> dict[str, int | bool]:
+    """Return what a version's config says of what it keeps."""
+    stages = memory is not None and memory.stages is not None
+    return {"kept_features": len(memory.labels) if memory else 0, "kept_stages": stages}
+
+
 def _halved(values: Tensor) -> Tensor:
     """Return the values in half precision, what it cannot hold as its largest."""
     largest = torch.finfo(torch.half).max

@@ -104,7 +104,9 @@ class Fit(ABC):
         return shares.clamp(min=LEAST_SHARE) @ squares / 2
 
     def solve(self, settings: FitSettings, check: Callable[[], None]) -> Rows:
-        """Return the solution, the same with any number of threads: float64, strong-Wolfe search.
+        """Return the solution: float64, strong-Wolfe search.
+
+        It is the same with any number of threads, unless `outputs` computes in less.
 
         Args:
             settings: how long to search, and when it is found.

@@ -13,7 +13,6 @@ from sats_core.methods.realign import realign
 from sats_core.methods.rows import solve_rows
 from sats_core.methods.sampling import PixelSample, Seen, see
 from sats_core.methods.units import learn_units
-from sats_core.version_config import ALL_MLP
 
 ALONE = 0.1
 """Share of the pictures to come that show a new class, where nothing is known of them."""
@@ -22,13 +21,17 @@ NO_STAGES = (
     "keeps no outputs of its backbone's stages, as those made by earlier releases do not, and so "
     "none after it will. An import of it with labelled pictures (`sats import --evaluate`) does"
 )
-OTHER_HEAD = (
-    "no units were learned: the model's head is not SegFormer's own, which alone gets wider"
+NO_WIDENING = (
+    "no units were learned: the version's head has a block behind it, which would mix them with "
+    "its features"
 )
 
 
 class Frozen(WithTeacher):
-    """Backbone, features and old rows stay as they are; rows are solved on what was seen once.
+    """Backbone, features and old rows stay what they are; rows are solved on what was seen once.
+
+    Weights stay to the last bit. The head's features do too where it is not widened, and else to
+    the rounding of a longer sum.
 
     One pass over the pictures samples what the classifier sees, and what the backbone's stages
     give. The head is widened by a few features that are learned for the new classes
@@ -71,10 +74,11 @@ class Frozen(WithTeacher):
     ) -> tuple[PixelSample, FeatureMemory | None]:
         """Learn units and put them into the model's head, where any are asked for; return what was
         seen and what is kept as that head sees it."""
-        memory, settings = trainer.features, self._that_can_be(sample, trainer)
-        if sample.stages is None or not settings.units:
+        memory, count = trainer.features, self._possible_units(sample, trainer)
+        if sample.stages is None or not count:
             return sample, memory
-        pixels = self._weighed(sample, memory)
+        pixels, settings = self._weighed(sample, memory), self.settings
+        settings = settings.model_copy(update={"units": count})
         old, new = self.teacher.classifier, self.classes - self.old_classes
         units = learn_units(pixels, old, new, settings, trainer.seed, trainer.check)
         self.model.widen(units.weight, units.bias)
@@ -83,24 +87,22 @@ class Frozen(WithTeacher):
             memory = memory._replace(features=units.beside(memory.features, memory.stages))
         return sample, memory
 
-    def _that_can_be(self, sample: PixelSample, trainer: Trainer) -> FrozenSettings:
-        """Return the settings with as many units as can be learned; warn where those are fewer."""
-        wanted, head, memory = self.settings.units, self.model.head, trainer.features
-        left = min(wanted, max(0, MAX_HEAD_WIDTH - head.width))
-        if not wanted:
-            return self.settings
-        if head.name != ALL_MLP:
-            left = 0
-            trainer.warn(OTHER_HEAD)
-        elif sample.stages is None or (memory is not None and memory.stages is None):
-            left = 0
+    def _possible_units(self, sample: PixelSample, trainer: Trainer) -> int:
+        """Return how many units can be learned; warn where that is fewer than were asked for."""
+        wanted, width, memory = self.settings.units, self.model.head.width, trainer.features
+        room = max(0, MAX_HEAD_WIDTH - width)
+        if wanted and not self.model.can_widen:
+            trainer.warn(NO_WIDENING)
+            return 0
+        if wanted and (sample.stages is None or (memory is not None and memory.stages is None)):
             trainer.warn(NO_STAGES)
-        elif left < wanted:
+            return 0
+        if room < wanted:
             trainer.warn(
-                f"{left or 'no'} units were learned in place of {wanted}: the head gives "
-                f"{head.width} features already, and {MAX_HEAD_WIDTH} at most"
+                f"{room or 'no'} units were learned in place of {wanted}: the head gives "
+                f"{width} features already, and {MAX_HEAD_WIDTH} at most"
             )
-        return self.settings.model_copy(update={"units": left})
+        return min(wanted, room)
 
     def _solved(self, sample: PixelSample, memory: FeatureMemory | None, trainer: Trainer) -> Rows:
         settings, check = self.settings, trainer.check

@@ -37,7 +37,11 @@ class Units(NamedTuple):
     bias: Tensor
 
     def beside(self, features: Tensor, stages: Tensor) -> Tensor:
-        """Return features (P, D + K) of a head with the units, of stages (P, S)."""
+        """Return features (P, D + K) of a head with the units, of stages (P, S).
+
+        At a pixel between the points of the head's grid it is nearly what that head gives there:
+        the head reads its units between their points, where relu has been already.
+        """
         return torch.cat([features, F.linear(stages, self.weight, self.bias).relu()], dim=1)
 
 

@@ -94,6 +94,11 @@ class Segmenter(nn.Module):
             torch.manual_seed(seed)
             self.head = HEADS[self.head.name](self.backbone.channels, self.head.width).to(device)
 
+    @property
+    def can_widen(self) -> bool:
+        """Whether the head has no block behind it, which would mix more features with its own."""
+        return self.head.name == ALL_MLP
+
     def widen(self, weight: Tensor, bias: Tensor) -> None:
         """Let the head give more features, relu(weight s + bias), that no row minds yet.
 
@@ -102,9 +107,9 @@ class Segmenter(nn.Module):
             bias: (K,).
 
         Raises:
-            ValueError: the head has a block behind it, which would mix them with the others.
+            ValueError: it cannot be widened.
         """
-        if self.head.name != ALL_MLP:
+        if not self.can_widen:
             raise ValueError(f"a head of kind {self.head.name} cannot be widened")
         self.head = self.head.widened(weight, bias)
         self.dropout = BatchDropout(DROPOUT, self.head.width).train(self.training)

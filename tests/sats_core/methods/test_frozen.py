@@ -8,10 +8,11 @@ from torch import Tensor
 from sats_core.classes import IGNORE
 from sats_core.methods import make_method
 from sats_core.methods.features import FeatureMemory
-from sats_core.methods.frozen import NO_STAGES, OTHER_HEAD
+from sats_core.methods.frozen import NO_STAGES, NO_WIDENING
 from sats_core.methods.sampling import see
 from sats_core.models import Segmenter, seeded_backbone
 from sats_core.settings import StepSettings
+from sats_core.version_config import HeadName
 from tests.fixtures.backbones import TINY
 from tests.sats_core.methods.trainers import BatchTrainer
 
@@ -279,14 +280,17 @@ class TestUnits:
         assert f"{room or 'no'} units were learned in place of 4" in warning
         assert f"{most} at most" in warning
 
-    def test_a_head_with_a_block_stays_as_wide_as_it_is(
-        self, batches: list[tuple[Tensor, Tensor]]
+    @pytest.mark.parametrize("head", ["softmax", "scaled", "focal"])
+    def test_a_head_with_a_block_behind_it_learns_rows_alone(
+        self, batches: list[tuple[Tensor, Tensor]], head: HeadName
     ) -> None:
-        scaled = Segmenter(seeded_backbone(TINY, 0), [OLD], head="scaled").eval()
+        torch.manual_seed(0)
+        before = Segmenter(seeded_backbone(TINY, 0), [OLD], head=head).eval()
         trainer = BatchTrainer(batches)
-        model = self.widened(scaled, trainer)
-        assert model.head.width == scaled.head.width
-        assert trainer.warnings == [OTHER_HEAD]
+        model = self.widened(before, trainer, iterations=5)
+        assert model.head.width == before.head.width
+        assert NO_WIDENING in trainer.warnings
+        assert model.classifier.steps[1].weight.abs().max() > 0
 
     def test_heads_of_two_widths_are_not_averaged(self) -> None:
         settings = {"method": "frozen", "method_settings": {"units": 4}, "fusion": True}

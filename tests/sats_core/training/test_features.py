@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from sats_core.errors import ModelError
-from sats_core.export import load_version
+from sats_core.export import export_version, load_version
 from sats_core.job import StepJob
 from sats_core.methods.features import FeatureMemory
 from tests.sats_core.training.conftest import make_job, run
@@ -38,6 +38,20 @@ def test_a_base_step_keeps_pixels_of_every_class(base: StepJob) -> None:
         found = loaded.model.classifier(memory.features[:, :, None, None])
     assert found.shape[1] == 3
     assert loaded.config["kept_features"] == len(memory.labels)
+
+
+@pytest.mark.parametrize("stages", [True, False])
+def test_the_card_says_what_is_kept(tmp_path: Path, base: StepJob, stages: bool) -> None:
+    version = load_version(base.result / "version")
+    memory = kept(base) if stages else kept(base)._replace(stages=None)
+    probes = [torch.zeros(1, 3, 32, 32)]
+    written = tmp_path / "version"
+    described = (version.model, version.catalogue, version.scores, None, version.config, probes)
+    export_version(written, *described, memory)
+    assert load_version(written).config["kept_stages"] is stages
+    card = (written / "README.md").read_text()
+    sees = "the classifier sees and the backbone's stages give" if stages else "the classifier sees"
+    assert f"- kept for later steps: what {sees} at {len(memory.labels)} pixels" in card
 
 
 @pytest.fixture(scope="module")

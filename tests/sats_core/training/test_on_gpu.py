@@ -5,6 +5,7 @@ was interrupted may be as far from what was not, and no further.
 """
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -75,6 +76,27 @@ def test_interrupted_and_resumed_is_as_close_as_run_twice(
     an_epoch = torch.dist(whole, learned(shorter)).item()
     assert an_epoch > 0, "an epoch more or less is seen"
     assert apart <= 3 * noise + 0.02 * an_epoch
+
+
+@on_gpu
+@pytest.mark.parametrize("chosen", [{}, {"rows": "all"}, {"residual": True}])
+def test_units_are_learned_there(
+    base: StepJob, step_zip: Path, tmp_path: Path, chosen: dict[str, Any]
+) -> None:
+    job = make_job(
+        tmp_path,
+        step_zip,
+        ("ring",),
+        first_index=3,
+        old_version=base.result / "version",
+        settings={"method": "frozen", "method_settings": {"units": 4, **chosen}},
+    )
+    result, _ = run(job)
+    assert result.settings["device"] == "cuda"
+    before, after = (load_version(one.result / "version") for one in (base, job))
+    assert after.model.head.width == before.model.head.width + 4
+    assert after.features is not None
+    assert after.features.features.shape[1] == after.model.head.width
 
 
 @on_gpu
