@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from app.admin.schemas import VersionJson
+from app.web.ran_with import ran_with
 from app.web.rendering import duration
 
 Pair = tuple[str, str]
@@ -77,7 +78,7 @@ class Comparison:
 def compare(first: VersionJson, second: VersionJson) -> Comparison:
     """Put two versions side by side."""
     classes = _classes(first, second)
-    ran = [first.effective_settings, second.effective_settings]
+    ran = [ran_with(version.effective_settings) for version in (first, second)]
     names = [name for name in ran[0] | ran[1] if name != "method"]
     told = [(name, (_said(ran[0], name), _said(ran[1], name))) for name in names]
     made = _made(first), _made(second)
@@ -145,5 +146,4 @@ def _start(version: VersionJson) -> str:
 
 
 def _said(settings: dict[str, Any], name: str) -> str:
-    value = settings.get(name)
-    return "–" if value is None or value in ({}, []) else str(value)
+    return str(settings.get(name, "–"))

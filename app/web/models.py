@@ -7,7 +7,6 @@ from fastapi.responses import RedirectResponse
 from sqlalchemy import select
 from sqlalchemy.orm import Session, undefer
 
-from app.admin.schemas import VersionJson
 from app.admin.service import (
     describe_models,
     describe_versions,
@@ -30,6 +29,7 @@ from app.web.confusions import confusions_of
 from app.web.learned_from import data_set_of
 from app.web.lineage import family, lanes, lanes_of
 from app.web.listed import listed_versions
+from app.web.ran_with import ran_with
 from app.web.rendering import page
 from app.web.verdicts import rows_of, verdict_of
 from app.web.visitors import PageRoute, SeesVersions
@@ -126,7 +126,7 @@ def version_page(
             "before": before,
             "unserved_before": unserved(session, found, number, before),
             "confusions": confusions_of(row, version),
-            "settings": _settings(version),
+            "settings": ran_with(version.effective_settings),
             "held_out": _held_out(session, row) if visitor.administers else 0,
             "most_lost": MOST_LOST,
         },
@@ -149,8 +149,3 @@ def _report(version: Version) -> ForgettingReport | None:
 def _held_out(session: Session, row: Version) -> int:
     """Return how many pictures are kept that a version is scored on."""
     return 0 if row.deleted_at else sum(one.pictures for one in kept_sets(session, row))
-
-
-def _settings(version: VersionJson) -> dict[str, Any]:
-    ran = version.effective_settings
-    return {name: value for name, value in ran.items() if value not in (None, {}, [])}
