@@ -168,7 +168,8 @@ class FeatureMemory(NamedTuple):
         """
         try:
             with safe_open(path, framework="pt") as file:
-                found = {name: file.get_tensor(name) for name in cls._fields if name in file.keys()}  # noqa: SIM118  # no mapping
+                names = set(cls._fields) & set(file.keys())
+                found = {name: file.get_tensor(name) for name in names}
         except SafetensorError as error:
             raise ModelError(f"{path.name} cannot be read: {error}") from error
         given = found.pop("stages", None)
